@@ -1,0 +1,200 @@
+package safetensors
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+)
+
+const (
+	singleName = "model.safetensors"
+	indexName  = "model.safetensors.index.json"
+)
+
+// Checkpoint is all tensors of a checkpoint directory, in one file or in several.
+type Checkpoint struct {
+	files   []*File // sorted by name
+	tensors map[string]*Tensor
+}
+
+// Open opens the checkpoint in fsys: model.safetensors if it is there (Hugging Face prefers it too), else the shards that
+// model.safetensors.index.json names. The index decides what belongs to the checkpoint: a tensor that it lists must be in the
+// file it says; a tensor that lies in a shard unlisted is checked with its file and then left out, as Hugging Face does.
+// The caller must Close it.
+func Open(fsys fs.FS) (*Checkpoint, error) {
+	if _, err := fs.Stat(fsys, singleName); err == nil {
+		return openSingle(fsys)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", singleName, reason(err))
+	}
+	if _, err := fs.Stat(fsys, indexName); err == nil {
+		return openShards(fsys)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", indexName, reason(err))
+	}
+	return nil, explainMissing(fsys)
+}
+
+// Tensor returns the tensor of that name, and whether there is one.
+func (c *Checkpoint) Tensor(name string) (*Tensor, bool) {
+	t, ok := c.tensors[name]
+	return t, ok
+}
+
+// Names returns the names of all tensors, sorted.
+func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors)) }
+
+// DataBytes returns the size of all tensors together, in bytes.
+func (c *Checkpoint) DataBytes() int64 {
+	var n int64
+	for _, t := range c.tensors {
+		n += int64(len(t.Data))
+	}
+	return n
+}
+
+// Files returns the names of the checkpoint's files, sorted.
+func (c *Checkpoint) Files() []string {
+	names := make([]string, len(c.files))
+	for i, f := range c.files {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// Close unmaps every file and empties every Tensor's Data. Closing twice is harmless.
+func (c *Checkpoint) Close() error {
+	var errs []error
+	for _, f := range c.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func openSingle(fsys fs.FS) (*Checkpoint, error) {
+	f, err := ReadFile(fsys, singleName)
+	if err != nil {
+		return nil, err
+	}
+	c := &Checkpoint{files: []*File{f}, tensors: make(map[string]*Tensor, len(f.Tensors))}
+	for i := range f.Tensors {
+		c.tensors[f.Tensors[i].Name] = &f.Tensors[i]
+	}
+	return c, nil
+}
+
+func openShards(fsys fs.FS) (*Checkpoint, error) {
+	tensorsIn, err := readIndex(fsys)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", indexName, err)
+	}
+	c := &Checkpoint{tensors: map[string]*Tensor{}}
+	for _, name := range slices.Sorted(maps.Keys(tensorsIn)) {
+		f, err := ReadFile(fsys, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s: names the shard %s, which is missing", indexName, name)
+		}
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.files = append(c.files, f)
+		found := make(map[string]*Tensor, len(f.Tensors))
+		for i := range f.Tensors {
+			found[f.Tensors[i].Name] = &f.Tensors[i]
+		}
+		for _, tensor := range tensorsIn[name] {
+			if found[tensor] == nil {
+				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name, clip(tensor), indexName), c.Close())
+			}
+			c.tensors[tensor] = found[tensor]
+		}
+	}
+	return c, nil
+}
+
+// readIndex returns, for each shard that the index names, the tensors it should hold.
+func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
+	text, unmap, err := load(fsys, indexName)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unmap()) }()
+	if len(text) > maxHeaderBytes {
+		return nil, fmt.Errorf("has %d bytes, over the limit of %d", len(text), maxHeaderBytes)
+	}
+	r, err := newJSONReader(text)
+	if err != nil {
+		return nil, err
+	}
+	err = r.object(func(key string) error {
+		if key != "weight_map" { // metadata.total_size is informative, and not always there or right
+			return r.skip()
+		}
+		tensorsIn = map[string][]string{}
+		err := r.object(func(tensor string) error {
+			file, err := r.str()
+			if err == nil {
+				err = checkShardName(file)
+			}
+			if err != nil {
+				return fmt.Errorf("tensor %q: file name %w", clip(tensor), err)
+			}
+			tensorsIn[file] = append(tensorsIn[file], tensor)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("weight_map: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(tensorsIn) == 0 {
+		return nil, errors.New("has no weight_map, or an empty one")
+	}
+	return tensorsIn, nil
+}
+
+// checkShardName keeps an index from reaching outside its directory.
+func checkShardName(name string) error {
+	switch {
+	case strings.ContainsAny(name, `/\:`) || strings.Contains(name, ".."):
+		return fmt.Errorf("%q leads out of the checkpoint's directory", clip(name))
+	case !strings.HasSuffix(name, ".safetensors"):
+		return fmt.Errorf("%q does not end in .safetensors", clip(name))
+	}
+	return nil
+}
+
+// explainMissing says what a directory without a checkpoint holds instead.
+func explainMissing(fsys fs.FS) error {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return fmt.Errorf("cannot look for %s: %w", singleName, reason(err))
+	}
+	missing := fmt.Sprintf("neither %s nor %s is here", singleName, indexName)
+	var weights []string // what looks like weights in another form
+	for _, e := range entries {
+		name := e.Name()
+		switch {
+		case name == singleName || name == indexName:
+			return fmt.Errorf("%s is a link to a file that does not exist", name)
+		case name == "adapter_model.safetensors":
+			return fmt.Errorf("%s, only a LoRA adapter (%s): merge it into its base model first", missing, name)
+		case strings.HasSuffix(name, ".safetensors"), strings.HasSuffix(name, ".bin"), strings.HasSuffix(name, ".gguf"),
+			strings.HasSuffix(name, ".pt"), strings.HasSuffix(name, ".pth"), strings.HasSuffix(name, ".onnx"):
+			weights = append(weights, name)
+		}
+	}
+	if len(weights) == 0 {
+		return fmt.Errorf("%s: not a Hugging Face checkpoint directory?", missing)
+	}
+	if len(weights) > 3 {
+		weights = append(weights[:3], "…")
+	}
+	return fmt.Errorf("%s, only %s: this program reads Hugging Face safetensors checkpoints", missing, strings.Join(weights, ", "))
+}

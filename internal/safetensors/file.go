@@ -1,0 +1,282 @@
+package safetensors
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/bits"
+	"slices"
+)
+
+const (
+	lengthBytes    = 8           // the header's length N, before the header
+	maxHeaderBytes = 100_000_000 // the reference implementation's limit; real headers have 20 to 50 KB
+	maxRank        = 64          // PyTorch's limit; without one, a header of 100 MB of zeros would ask for 400 MB of shape
+	metadataKey    = "__metadata__"
+)
+
+// Tensor is one named array of a file.
+type Tensor struct {
+	Name  string
+	DType DType
+	Shape []int // outermost dimension first; empty for a scalar
+	// Data is the elements, little-endian, row-major. It aliases the mapped file: read-only, gone after Close, and possibly not
+	// aligned to the element's size.
+	Data []byte
+	File string // the file that it is in
+}
+
+// Elems returns the number of elements: the product of Shape, 1 for a scalar.
+func (t *Tensor) Elems() int {
+	n := 1
+	for _, dim := range t.Shape {
+		n *= dim // cannot overflow: parse checked it
+	}
+	return n
+}
+
+// File is one open safetensors file.
+type File struct {
+	Name     string
+	Metadata map[string]string // the header's __metadata__; Hugging Face writes {"format": "pt"}
+	Tensors  []Tensor          // in the order of their bytes
+	unmap    func() error
+}
+
+// ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every rule of the format.
+// The caller must Close it. A mapped file must not shrink while it is open: the operating system would end the program.
+func ReadFile(fsys fs.FS, name string) (*File, error) {
+	data, unmap, err := load(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	f, err := parse(name, data)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), unmap())
+	}
+	f.unmap = unmap
+	return f, nil
+}
+
+// Tensor returns the tensor of that name, and whether there is one.
+func (f *File) Tensor(name string) (*Tensor, bool) {
+	for i := range f.Tensors {
+		if f.Tensors[i].Name == name {
+			return &f.Tensors[i], true
+		}
+	}
+	return nil, false
+}
+
+// Close unmaps the file and empties every Tensor's Data. Closing twice is harmless.
+func (f *File) Close() error {
+	if f.unmap == nil {
+		return nil
+	}
+	for i := range f.Tensors {
+		f.Tensors[i].Data = nil // a late user gets an empty slice, not a fault
+	}
+	unmap := f.unmap
+	f.unmap = nil
+	return unmap()
+}
+
+// extent is a tensor as the header describes it: its bytes are data[begin:end].
+type extent struct {
+	Tensor
+	begin, end uint64
+}
+
+// parse checks a whole file's bytes and cuts them into tensors. It reads nothing behind the header.
+func parse(file string, data []byte) (*File, error) {
+	if len(data) < lengthBytes {
+		return nil, fmt.Errorf("has %d bytes, too few to hold a safetensors header: is the download complete?", len(data))
+	}
+	n := binary.LittleEndian.Uint64(data)
+	if n > maxHeaderBytes {
+		return nil, fmt.Errorf("header length %d is over the format's limit of %d: not a safetensors file?", n, maxHeaderBytes)
+	}
+	if n > uint64(len(data)-lengthBytes) {
+		return nil, fmt.Errorf("header of %d bytes does not fit in a file of %d: is the download complete?", n, len(data))
+	}
+	header, data := data[lengthBytes:lengthBytes+n], data[lengthBytes+n:]
+
+	extents, metadata, err := parseHeader(header)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(extents, func(a, b extent) int {
+		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end), cmp.Compare(a.Name, b.Name))
+	})
+	f := &File{Name: file, Metadata: metadata, Tensors: make([]Tensor, len(extents))}
+	var end uint64 // of the tensor before
+	for i, x := range extents {
+		if err := x.check(end, uint64(len(data))); err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", clip(x.Name), err)
+		}
+		end = x.end
+		x.Data = data[x.begin:x.end:x.end]
+		x.File = file
+		f.Tensors[i] = x.Tensor
+	}
+	if end != uint64(len(data)) {
+		return nil, fmt.Errorf("has %d bytes behind the last tensor", uint64(len(data))-end)
+	}
+	return f, nil
+}
+
+// check holds a tensor's claims against each other, the end of the tensor before it, and the bytes that the file really has.
+func (x *extent) check(previousEnd, available uint64) error {
+	switch {
+	case x.end < x.begin:
+		return fmt.Errorf("data_offsets [%d, %d] end before they begin", x.begin, x.end)
+	case x.begin > previousEnd:
+		return fmt.Errorf("data_offsets [%d, %d] leave a hole: the bytes before end at %d", x.begin, x.end, previousEnd)
+	case x.begin < previousEnd:
+		return fmt.Errorf("data_offsets [%d, %d] overlap the tensor before, which ends at %d", x.begin, x.end, previousEnd)
+	}
+	size, err := sizeInBytes(x.DType, x.Shape)
+	if err != nil {
+		return err
+	}
+	if size != x.end-x.begin {
+		return fmt.Errorf("%s of shape %v needs %d bytes, but data_offsets [%d, %d] hold %d",
+			x.DType, x.Shape, size, x.begin, x.end, x.end-x.begin)
+	}
+	if x.end > available {
+		return fmt.Errorf("ends at byte %d of the data, but the file has %d: is the download complete?", x.end, available)
+	}
+	return nil
+}
+
+// sizeInBytes returns the bytes that a tensor takes. The number of elements fits an int and the number of bits a uint64, or it
+// is an error; so is an unknown type and a sub-byte type whose last byte is not full.
+func sizeInBytes(dtype DType, shape []int) (uint64, error) {
+	if dtype.Bits() == 0 {
+		return 0, fmt.Errorf("unknown dtype %q", clip(string(dtype)))
+	}
+	elems := uint64(1)
+	for _, dim := range shape {
+		if dim < 0 {
+			return 0, fmt.Errorf("shape %v has a negative dimension", shape)
+		}
+		over, product := bits.Mul64(elems, uint64(dim))
+		if over != 0 || product > math.MaxInt {
+			return 0, fmt.Errorf("shape %v has too many elements to count", shape)
+		}
+		elems = product
+	}
+	over, size := bits.Mul64(elems, uint64(dtype.Bits()))
+	if over != 0 {
+		return 0, fmt.Errorf("%s of shape %v has too many bits to count", dtype, shape)
+	}
+	if size%8 != 0 {
+		return 0, fmt.Errorf("%s of shape %v takes %d bits, not a whole number of bytes", dtype, shape, size)
+	}
+	return size / 8, nil
+}
+
+// parseHeader reads the JSON, in the file's order. Whether the tensors make sense together is for parse to say.
+func parseHeader(header []byte) (extents []extent, metadata map[string]string, err error) {
+	if len(header) == 0 || header[0] != '{' {
+		return nil, nil, errors.New("header does not start with '{': not a safetensors file?")
+	}
+	text := bytes.TrimRight(header, " ")
+	if text[len(text)-1] != '}' {
+		return nil, nil, errors.New("header does not end with '}' and spaces only")
+	}
+	r, err := newJSONReader(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("header %w", err)
+	}
+	err = r.object(func(name string) error {
+		if name == metadataKey {
+			metadata, err = readMetadata(r)
+			return err
+		}
+		x, err := readExtent(r)
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", clip(name), err)
+		}
+		x.Name = name
+		extents = append(extents, x)
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("header: %w", err)
+	}
+	return extents, metadata, nil
+}
+
+func readMetadata(r jsonReader) (map[string]string, error) {
+	metadata := map[string]string{}
+	err := r.object(func(key string) error {
+		value, err := r.str()
+		if err != nil {
+			return fmt.Errorf("%q %w", clip(key), err)
+		}
+		metadata[key] = value
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", metadataKey, err)
+	}
+	return metadata, nil
+}
+
+// readExtent reads {"dtype": …, "shape": …, "data_offsets": …}. Unknown fields are skipped, as the reference does.
+func readExtent(r jsonReader) (extent, error) {
+	var x extent
+	var offsets []uint64
+	err := r.object(func(key string) (err error) {
+		switch key {
+		case "dtype":
+			var s string
+			s, err = r.str()
+			x.DType = DType(s)
+		case "shape":
+			x.Shape, err = readShape(r)
+		case "data_offsets":
+			offsets, err = r.uints(2)
+		default:
+			return r.skip()
+		}
+		if err != nil {
+			return fmt.Errorf("%s %w", key, err)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return x, err
+	case x.DType == "":
+		return x, errors.New("has no dtype")
+	case x.DType.Bits() == 0:
+		return x, fmt.Errorf("unknown dtype %q", clip(string(x.DType)))
+	case x.Shape == nil:
+		return x, errors.New("has no shape")
+	case len(offsets) != 2:
+		return x, fmt.Errorf("has %d data_offsets, not 2", len(offsets))
+	}
+	x.begin, x.end = offsets[0], offsets[1]
+	return x, nil
+}
+
+func readShape(r jsonReader) ([]int, error) {
+	dims, err := r.uints(maxRank)
+	if err != nil {
+		return nil, err
+	}
+	shape := make([]int, len(dims))
+	for i, dim := range dims {
+		if dim > math.MaxInt {
+			return nil, fmt.Errorf("has the dimension %d, over this machine's limit of %d", dim, math.MaxInt)
+		}
+		shape[i] = int(dim)
+	}
+	return shape, nil
+}
