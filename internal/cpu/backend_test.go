@@ -1,0 +1,244 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/model"
+	"phi3/internal/safetensors"
+)
+
+// newBackend plans a backend for the configuration and closes it when the test ends.
+func newBackend(t *testing.T, o Options, c *model.Config, maxTokens, blocks int) *Backend {
+	t.Helper()
+	b := New(o)
+	require.NoError(t, b.Plan(c, maxTokens, blocks))
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+// upload makes a BF16 weight and also returns its values as the backend will see them.
+func upload(t *testing.T, b *Backend, rng *rand.Rand, shape ...int) (model.Weight, []float32) {
+	t.Helper()
+	n := 1
+	for _, s := range shape {
+		n *= s
+	}
+	w := normals(rng, n)
+	roundBF16(w)
+	var data []byte
+	for _, v := range w {
+		data = binary.LittleEndian.AppendUint16(data, toBF16(v))
+	}
+	weight, err := b.Upload(&safetensors.Tensor{Name: "w", DType: safetensors.BF16, Shape: shape, Data: data})
+	require.NoError(t, err)
+	return weight, w
+}
+
+func matrixOf(rows, cols int, v []float32) model.Matrix {
+	return model.Matrix{Rows: rows, Cols: cols, Data: slices.Clone(v)}
+}
+
+// poisoned is a matrix of NaN: a value that no verb wrote is noticed.
+func poisoned(rows, cols int) model.Matrix {
+	return matrixOf(rows, cols, slices.Repeat([]float32{float32(math.NaN())}, rows*cols))
+}
+
+// normed is RMSNorm in float64, rounded to what a matrix product reads.
+func normed(x, w []float32, round bool) []float32 {
+	y := make([]float32, len(x))
+	for t := range len(x) / len(w) {
+		var mean float64
+		for _, v := range row(x, t, len(w)) {
+			mean += float64(v) * float64(v) / float64(len(w))
+		}
+		for i := range w {
+			y[t*len(w)+i] = float32(float64(x[t*len(w)+i]) / math.Sqrt(mean+1e-5) * float64(w[i]))
+		}
+	}
+	if round {
+		roundBF16(y)
+	}
+	return y
+}
+
+// The linear verbs against float64, at sizes that divide by nothing.
+func TestLinearVerbs(t *testing.T) {
+	for _, f32 := range []bool{false, true} {
+		for _, tokens := range []int{1, 2, 3, 8, 9, 17} {
+			for _, size := range []struct{ in, out int }{{4, 1}, {5, 7}, {12, 8}, {96, 9}, {64, 31}, {33, 40}} {
+				t.Run(fmt.Sprintf("f32=%v,tokens=%d,in=%d,out=%d", f32, tokens, size.in, size.out), func(t *testing.T) {
+					rng := rand.New(rand.NewSource(int64(tokens*100 + size.in)))
+					c := &model.Config{HiddenSize: size.in, IntermediateSize: size.out, RMSNormEps: 1e-5}
+					b := newBackend(t, Options{Threads: 3, Float32: f32}, c, tokens, 0)
+					norm, normValues := upload(t, b, rng, size.in)
+					w, wv := upload(t, b, rng, size.out, size.in)
+					gu, guv := upload(t, b, rng, 2*size.out, size.in)
+					x := normals(rng, tokens*size.in)
+					in := normed(x, normValues, !f32)
+					product := func(w []float32, n, token int) (sum, size float64) {
+						for k := range c.HiddenSize {
+							p := float64(w[n*c.HiddenSize+k]) * float64(in[token*c.HiddenSize+k])
+							sum += p
+							size += math.Abs(p)
+						}
+						return sum, size
+					}
+					// One input in a few hundred rounds the other way, because the norm's last bit differs from float64's.
+					tolerance := 1e-6
+					if !f32 {
+						tolerance = 4e-3
+					}
+
+					y := poisoned(tokens, size.out)
+					b.NormLinear(y, matrixOf(tokens, size.in, x), norm, w)
+					h := poisoned(tokens, size.out)
+					b.NormGateUp(h, matrixOf(tokens, size.in, x), norm, gu)
+					a := slices.Clone(in)
+					sum := normals(rng, tokens*size.out)
+					added := matrixOf(tokens, size.out, sum)
+					b.LinearAdd(added, matrixOf(tokens, size.in, a), w)
+					require.NoError(t, b.Read(nil, y))
+					for token := range tokens {
+						for n := range size.out {
+							i := token*size.out + n
+							want, mag := product(wv, n, token)
+							require.InDelta(t, want, float64(values(y)[i]), mag*tolerance, "NormLinear %d,%d", token, n)
+							require.InDelta(t, float64(sum[i])+want, float64(values(added)[i]), 1e-6*(1+mag), "LinearAdd %d,%d", token, n)
+							g, gm := product(guv, n, token)
+							u, um := product(guv, size.out+n, token)
+							require.InDelta(t, g/(1+math.Exp(-g))*u, float64(values(h)[i]), (1+gm)*(1+um)*max(tolerance, 1e-6), "NormGateUp %d,%d", token, n)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestEmbedAndSelect(t *testing.T) {
+	rng := rand.New(rand.NewSource(3))
+	b := newBackend(t, Options{Threads: 2}, &model.Config{HiddenSize: 6}, 4, 0)
+	table, tv := upload(t, b, rng, 11, 6)
+	x := poisoned(3, 6)
+	b.Embed(x, table, []int32{10, 0, 4})
+	require.Equal(t, slices.Concat(row(tv, 10, 6), row(tv, 0, 6), row(tv, 4, 6)), values(x))
+	y := poisoned(2, 6)
+	b.Select(y, x, []int32{2, 0})
+	require.Equal(t, slices.Concat(row(tv, 4, 6), row(tv, 10, 6)), values(y))
+}
+
+// attention of one query in float64, straight from the definition.
+func referenceAttention(q []float32, keys, vals [][]float32, window int) []float64 {
+	first := 0
+	if window > 0 {
+		first = max(0, len(keys)-window)
+	}
+	weights, total := make([]float64, len(keys)), 0.0
+	for p := first; p < len(keys); p++ {
+		var s float64
+		for d := range q {
+			s += float64(q[d]) * float64(keys[p][d])
+		}
+		weights[p] = math.Exp(s / math.Sqrt(float64(len(q))))
+		total += weights[p]
+	}
+	out := make([]float64, len(q))
+	for p, w := range weights {
+		for d := range out {
+			out[d] += w / total * float64(vals[p][d])
+		}
+	}
+	return out
+}
+
+// Attend against the definition: head widths, GQA, partial rotation, windows whose edges fall before, on and after a chunk's.
+func TestAttend(t *testing.T) {
+	for _, c := range []model.Config{
+		{Heads: 2, KVHeads: 2, HeadDim: 96, RoPE: model.RoPEConfig{Dim: 96}},
+		{Heads: 4, KVHeads: 2, HeadDim: 128, RoPE: model.RoPEConfig{Dim: 96}},
+		{Heads: 3, KVHeads: 1, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}, SlidingWindow: 1},
+		{Heads: 3, KVHeads: 1, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}, SlidingWindow: 127},
+		{Heads: 3, KVHeads: 1, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}, SlidingWindow: 128},
+		{Heads: 3, KVHeads: 1, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}, SlidingWindow: 129},
+	} {
+		c.Layers, c.HiddenSize, c.IntermediateSize = 2, 4, 4
+		t.Run(fmt.Sprintf("heads=%d/%d,dim=%d/%d,window=%d", c.Heads, c.KVHeads, c.RoPE.Dim, c.HeadDim, c.SlidingWindow), func(t *testing.T) {
+			const tokens = 300
+			rng := rand.New(rand.NewSource(4))
+			b := newBackend(t, Options{Threads: 2, Float32: true}, &c, tokens, 8)
+			qkv := normals(rng, tokens*c.QKVRows())
+			half := c.RoPE.Dim / 2
+			step := &model.Step{
+				Seqs: []model.Span{{Len: tokens, Blocks: []int32{5, 0, 7}}},
+				Cos:  make([]float32, tokens*half), Sin: make([]float32, tokens*half),
+			}
+			for i := range step.Cos {
+				s, cs := math.Sincos(rng.Float64() * 6)
+				step.Cos[i], step.Sin[i] = float32(cs), float32(s)
+			}
+			a := poisoned(tokens, c.Heads*c.HeadDim)
+			b.Attend(a, matrixOf(tokens, c.QKVRows(), qkv), 1, step)
+			require.NoError(t, b.Read(nil, a))
+
+			head := func(token, h int) []float32 { return row(row(qkv, token, c.QKVRows()), h, c.HeadDim) }
+			rotated := func(token, h int) []float32 {
+				x := head(token, h)
+				y := slices.Clone(x)
+				for j := range half {
+					cs, s := float64(step.Cos[token*half+j]), float64(step.Sin[token*half+j])
+					y[j] = float32(float64(x[j])*cs - float64(x[j+half])*s)
+					y[j+half] = float32(float64(x[j+half])*cs + float64(x[j])*s)
+				}
+				return y
+			}
+			for _, token := range []int{0, 1, 126, 127, 128, 129, 200, 255, 256, 299} {
+				for h := range c.Heads {
+					g := h / (c.Heads / c.KVHeads)
+					var keys, vals [][]float32
+					for p := range token + 1 {
+						keys = append(keys, rotated(p, c.Heads+g))
+						vals = append(vals, head(p, c.Heads+c.KVHeads+g))
+					}
+					want := referenceAttention(rotated(token, h), keys, vals, c.SlidingWindow)
+					got := row(row(values(a), token, c.Heads*c.HeadDim), h, c.HeadDim)
+					for d := range want {
+						require.InDelta(t, want[d], float64(got[d]), 2e-5, "token %d, head %d, dimension %d", token, h, d)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestPoolRunsEveryItemOnce(t *testing.T) {
+	for _, threads := range []int{1, 2, 5} {
+		p := newPool(threads)
+		for _, items := range []int{0, 1, 2, 7, 64, 1000} {
+			for _, grain := range []int{1, 3, 100} {
+				seen := make([]atomic.Int32, items)
+				busy := make([]atomic.Int32, threads)
+				p.run(items, grain, func(worker, from, to int) {
+					if busy[worker].Add(1) != 1 {
+						t.Errorf("two goroutines are worker %d", worker)
+					}
+					for i := from; i < to; i++ {
+						seen[i].Add(1)
+					}
+					busy[worker].Add(-1)
+				})
+				for i := range seen {
+					require.EqualValues(t, 1, seen[i].Load(), "item %d of %d, grain %d, %d threads", i, items, grain, threads)
+				}
+			}
+		}
+		p.stop()
+	}
+}

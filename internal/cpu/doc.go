@@ -1,0 +1,10 @@
+// Package cpu runs the model on the processor's cores: the [model.Backend] for machines without a GPU, and the one that the
+// tests measure others by. It needs no cgo.
+//
+// backend.go holds memory and the verbs; linear.go the matrix product that nearly all time goes into; attention.go RoPE and
+// attention; kernels.go the innermost loops, small functions on slices that faster versions can stand in for.
+//
+// Weights are read straight from the checkpoint's memory map, in the type they are stored in, so a checkpoint takes no memory
+// beyond its own pages. Every element of every result is computed by one goroutine in one fixed order, so the bytes of the
+// logits depend on neither the number of threads nor on how tokens are grouped into calls.
+package cpu

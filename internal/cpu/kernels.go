@@ -1,0 +1,143 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"math"
+	"sync"
+
+	"github.com/x448/float16"
+
+	"phi3/internal/safetensors"
+)
+
+// The innermost loops. Products are written float32(a*b): the conversion forbids the compiler to fuse multiply and add, which it
+// does on some processors and not on others and may do in one loop and not in the next.
+
+// tileRows is how many weight rows dot8 multiplies at once.
+const tileRows = 8
+
+// dot8 returns the dot products of x with eight rows of w, each summed in natural order from k = 0. w is [8, k], x is [k].
+//
+// Eight independent sums hide the latency of an addition, and each value of x is loaded once for eight uses. The order within a
+// sum is the order that makes logits reproducible: it is the same for one token and for a thousand.
+func dot8(w, x []float32) (s [tileRows]float32) {
+	k := len(x)
+	w0, w1, w2, w3 := w[0*k:1*k], w[1*k:2*k], w[2*k:3*k], w[3*k:4*k]
+	w4, w5, w6, w7 := w[4*k:5*k], w[5*k:6*k], w[6*k:7*k], w[7*k:8*k]
+	w0, w1, w2, w3 = w0[:len(x)], w1[:len(x)], w2[:len(x)], w3[:len(x)] // for the compiler: no bounds checks below
+	w4, w5, w6, w7 = w4[:len(x)], w5[:len(x)], w6[:len(x)], w7[:len(x)]
+	var s0, s1, s2, s3, s4, s5, s6, s7 float32
+	for i, v := range x {
+		s0 += float32(w0[i] * v)
+		s1 += float32(w1[i] * v)
+		s2 += float32(w2[i] * v)
+		s3 += float32(w3[i] * v)
+		s4 += float32(w4[i] * v)
+		s5 += float32(w5[i] * v)
+		s6 += float32(w6[i] * v)
+		s7 += float32(w7[i] * v)
+	}
+	return [tileRows]float32{s0, s1, s2, s3, s4, s5, s6, s7}
+}
+
+// dot returns the dot product of a and b: four sums of every fourth product, added pairwise; what is left over joins the first.
+func dot(a, b []float32) float32 {
+	var s0, s1, s2, s3 float32
+	b = b[:len(a)]
+	i := 0
+	for ; i+4 <= len(a); i += 4 {
+		a, b := a[i:i+4:i+4], b[i:i+4:i+4]
+		s0 += float32(a[0] * b[0])
+		s1 += float32(a[1] * b[1])
+		s2 += float32(a[2] * b[2])
+		s3 += float32(a[3] * b[3])
+	}
+	for ; i < len(a); i++ {
+		s0 += float32(a[i] * b[i])
+	}
+	return (s0 + s1) + (s2 + s3)
+}
+
+// rmsNorm sets y = x / sqrt(mean(x²) + eps) · weight (spec 3, step 2a). The mean is taken in float64: it costs nothing here and
+// makes the one number that scales a whole row exact.
+func rmsNorm(y, x, weight []float32, eps float32) {
+	var sum float64
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(eps)))
+	for i, v := range x {
+		y[i] = float32(v*scale) * weight[i]
+	}
+}
+
+// silu returns x·sigmoid(x).
+func silu(x float32) float32 { return x / (1 + exp(-x)) }
+
+func exp(x float32) float32 { return float32(math.Exp(float64(x))) }
+
+// toBF16 rounds to the nearest bfloat16, ties to even. NaN stays NaN.
+func toBF16(x float32) uint16 {
+	bits := math.Float32bits(x)
+	if bits&0x7fffffff > 0x7f800000 {
+		return uint16(bits>>16) | 0x40
+	}
+	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
+}
+
+func fromBF16(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
+
+// roundBF16 rounds every element of x to bfloat16 in place.
+func roundBF16(x []float32) {
+	for i, v := range x {
+		x[i] = fromBF16(toBF16(v))
+	}
+}
+
+// elemSize returns the bytes of one element of a weight.
+func elemSize(t safetensors.DType) int {
+	if t == safetensors.F32 {
+		return 4
+	}
+	return 2
+}
+
+// widen converts the little-endian elements of src, stored as t, to float32. It is exact for all three types.
+// Checkpoints may place a tensor at any byte, so src is read as bytes; the compiler makes plain loads of that.
+func widen(dst []float32, src []byte, t safetensors.DType) {
+	switch t {
+	case safetensors.BF16:
+		n := len(dst)
+		src = src[:2*n]
+		i := 0
+		for ; i+4 <= n; i += 4 {
+			v := binary.LittleEndian.Uint64(src[2*i:])
+			d := dst[i : i+4 : i+4]
+			d[0] = math.Float32frombits(uint32(v) << 16)
+			d[1] = math.Float32frombits(uint32(v) & 0xffff0000)
+			d[2] = math.Float32frombits(uint32(v>>32) << 16)
+			d[3] = math.Float32frombits(uint32(v>>32) & 0xffff0000)
+		}
+		for ; i < n; i++ {
+			dst[i] = fromBF16(binary.LittleEndian.Uint16(src[2*i:]))
+		}
+	case safetensors.F16:
+		table := f16Table()
+		for i := range dst {
+			dst[i] = table[binary.LittleEndian.Uint16(src[2*i:])]
+		}
+	case safetensors.F32:
+		for i := range dst {
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+		}
+	}
+}
+
+// f16Table maps every float16 to float32: 256 KB, made when the first F16 weight is met.
+var f16Table = sync.OnceValue(func() *[1 << 16]float32 {
+	t := new([1 << 16]float32)
+	for i := range t {
+		t[i] = float16.Frombits(uint16(i)).Float32()
+	}
+	return t
+})

@@ -1,0 +1,168 @@
+// Package generate is the autoregressive loop: a prompt's ids go in, the model's next-token logits come out, a sampler picks an
+// id, and the id goes back in, until something says stop.
+//
+// [Session] is one sequence and its KV cache; [Run] is the loop around it.
+package generate
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"phi3/internal/kvcache"
+	"phi3/internal/model"
+	"phi3/internal/sampling"
+)
+
+// Session is a sequence of tokens that a model is extending.
+type Session struct {
+	model   *model.Model
+	cache   *kvcache.Cache
+	noCache bool
+	ids     []int32
+	out     model.Output
+}
+
+// NewSession starts an empty sequence. With noCache, every call of Logits recomputes the whole sequence; the logits are the same,
+// bit for bit.
+func NewSession(m *model.Model, noCache bool) *Session {
+	return &Session{model: m, cache: m.NewCache(), noCache: noCache}
+}
+
+// Append adds tokens to the end of the sequence. Nothing is computed yet.
+func (s *Session) Append(ids ...int32) { s.ids = append(s.ids, ids...) }
+
+// Len is the number of tokens in the sequence.
+func (s *Session) Len() int { return len(s.ids) }
+
+// Close gives the cache's blocks back to the model.
+func (s *Session) Close() { s.cache.Reset() }
+
+// Logits returns the logits [vocab] of the token after the sequence, valid until the next call. Tokens that are not in the cache
+// are fed first, in steps that the model has room for. The sequence must not be empty.
+//
+// An error leaves the sequence as it was: the call can be repeated.
+func (s *Session) Logits(ctx context.Context) ([]float32, error) {
+	if err := s.Forward(ctx, &s.out); err != nil {
+		return nil, err
+	}
+	for id, l := range s.out.Logits {
+		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
+			return nil, fmt.Errorf("the logit of token %d after %d tokens is %g: the checkpoint's weights are damaged or overflow", id, len(s.ids), l)
+		}
+	}
+	return s.out.Logits, nil
+}
+
+// Forward feeds the tokens that are not in the cache, and lets out receive the results of the last step, the one that ends with
+// the sequence's last token.
+func (s *Session) Forward(ctx context.Context, out *model.Output) error {
+	if len(s.ids) == 0 {
+		return fmt.Errorf("the sequence is empty; there is nothing to predict from")
+	}
+	if len(s.ids) > s.model.Context {
+		return fmt.Errorf("the sequence has %d tokens, the context holds %d", len(s.ids), s.model.Context)
+	}
+	if s.noCache {
+		s.cache.Reset()
+	}
+	if s.cache.Len() == len(s.ids) {
+		s.cache.Truncate(len(s.ids) - 1) // asked again: recompute the last position
+	}
+	from, err := s.cache.Prepare(len(s.ids))
+	if err != nil {
+		return err
+	}
+	for from < len(s.ids) {
+		to := min(from+s.model.MaxTokens(), len(s.ids))
+		wanted := out
+		if to < len(s.ids) {
+			wanted = nil
+		}
+		batch := []model.Sequence{{IDs: s.ids[from:to], Cache: s.cache}}
+		if err := s.model.Forward(ctx, batch, wanted); err != nil {
+			return err
+		}
+		from = to
+	}
+	return nil
+}
+
+// Options steer [Run].
+type Options struct {
+	MaxNewTokens int
+	NoCache      bool             // recompute the whole sequence for every token
+	Stop         []int32          // ids that end the text; they are part of the result
+	Sampler      sampling.Sampler // nil: greedy
+	// OnToken, if set, sees every new token as soon as it is chosen, with the logits [vocab] it was chosen from.
+	OnToken func(id int32, logits []float32) error
+}
+
+// Finish says why generation ended.
+type Finish string
+
+// The reasons to end.
+const (
+	FinishStop    Finish = "stop"    // a stop id was generated
+	FinishLength  Finish = "length"  // MaxNewTokens were generated
+	FinishContext Finish = "context" // the model's context is full
+)
+
+// Result is what [Run] generated.
+type Result struct {
+	IDs    []int32 // new tokens, a stop id included
+	Finish Finish
+	// Prefill is the time to the first token's logits, Steps[i] the time from token i's choice to the logits of token i+1.
+	Prefill time.Duration
+	Steps   []time.Duration
+}
+
+// Run extends prompt by up to MaxNewTokens tokens. On an error, a cancelled ctx among them, the result holds the tokens so far.
+func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result, error) {
+	sampler := o.Sampler
+	if sampler == nil {
+		sampler = sampling.Greedy{}
+	}
+	stop := make(map[int32]bool, len(o.Stop))
+	for _, id := range o.Stop {
+		stop[id] = true
+	}
+	if len(prompt) > m.Context {
+		return Result{}, fmt.Errorf("the prompt has %d tokens, the context holds %d", len(prompt), m.Context)
+	}
+	s := NewSession(m, o.NoCache)
+	defer s.Close()
+	s.Append(prompt...)
+
+	r := Result{Finish: FinishLength}
+	for len(r.IDs) < o.MaxNewTokens {
+		if s.Len() > m.Context {
+			r.Finish = FinishContext
+			break
+		}
+		start := time.Now()
+		logits, err := s.Logits(ctx)
+		if err != nil {
+			return r, err
+		}
+		if elapsed := time.Since(start); len(r.IDs) == 0 {
+			r.Prefill = elapsed
+		} else {
+			r.Steps = append(r.Steps, elapsed)
+		}
+		id := sampler.Sample(logits)
+		s.Append(id)
+		r.IDs = append(r.IDs, id)
+		if o.OnToken != nil {
+			if err := o.OnToken(id, logits); err != nil {
+				return r, err
+			}
+		}
+		if stop[id] {
+			r.Finish = FinishStop
+			break
+		}
+	}
+	return r, nil
+}

@@ -1,0 +1,358 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Config is a checkpoint's architecture, with every default filled in and every value checked (spec section 1).
+type Config struct {
+	VocabSize        int     // rows of the embedding table and of the LM head; may exceed the tokenizer's vocabulary
+	HiddenSize       int     // width of the residual stream
+	IntermediateSize int     // width of the MLP
+	Layers           int     // decoder layers
+	Heads            int     // query heads
+	KVHeads          int     // key and value heads; query head h uses kv head h / (Heads/KVHeads)
+	HeadDim          int     // width of one head, even
+	RMSNormEps       float32 //
+	SlidingWindow    int     // a query sees this many positions, itself included; 0: all of them
+	TiedEmbeddings   bool    // the LM head is the embedding table
+	MaxPositions     int     // the longest sequence the model was made for
+	RoPE             RoPEConfig
+
+	BOS int32   // -1: none
+	EOS []int32 // generation ends on any of these
+	Pad int32   // -1: none
+
+	DType string // what config.json says the weights are stored in, e.g. "bfloat16"; "" if it does not say
+}
+
+// RoPEConfig describes the rotary position embedding (spec 3.2).
+type RoPEConfig struct {
+	Theta           float64   // base of the geometric series of wavelengths
+	Dim             int       // leading dimensions of a head that rotate, even, ≤ HeadDim
+	ShortFactor     []float32 // [Dim/2] divisors of the frequencies up to OriginalMax tokens; nil: plain RoPE
+	LongFactor      []float32 // [Dim/2] divisors beyond OriginalMax tokens; nil: plain RoPE
+	OriginalMax     int       // the longest sequence that uses ShortFactor
+	AttentionFactor float64   // multiplies cos and sin
+}
+
+// QKVRows is the number of output rows of qkv_proj: all query heads, then all key heads, then all value heads.
+func (c *Config) QKVRows() int { return (c.Heads + 2*c.KVHeads) * c.HeadDim }
+
+// Crossing is the sequence length beyond which the long RoPE factors apply, 0 for plain RoPE.
+func (c *Config) Crossing() int {
+	if c.RoPE.LongFactor == nil {
+		return 0
+	}
+	return c.RoPE.OriginalMax
+}
+
+// KVBytesPerToken is the size of one position in the KV cache, all layers, for elements of the given size.
+func (c *Config) KVBytesPerToken(elemBytes int) int64 {
+	return 2 * int64(c.Layers) * int64(c.KVHeads) * int64(c.HeadDim) * int64(elemBytes)
+}
+
+// rawConfig is config.json as written; pointers tell an absent key from a zero.
+type rawConfig struct {
+	Architectures []string        `json:"architectures"`
+	ModelType     string          `json:"model_type"`
+	HiddenAct     *string         `json:"hidden_act"`
+	VocabSize     *int            `json:"vocab_size"`
+	Hidden        *int            `json:"hidden_size"`
+	Intermediate  *int            `json:"intermediate_size"`
+	Layers        *int            `json:"num_hidden_layers"`
+	Heads         *int            `json:"num_attention_heads"`
+	KVHeads       *int            `json:"num_key_value_heads"`
+	HeadDim       *int            `json:"head_dim"`
+	MaxPositions  *int            `json:"max_position_embeddings"`
+	OriginalMax   *int            `json:"original_max_position_embeddings"`
+	Eps           *float64        `json:"rms_norm_eps"`
+	Theta         *float64        `json:"rope_theta"`
+	Partial       *float64        `json:"partial_rotary_factor"`
+	RopeScaling   *rawRope        `json:"rope_scaling"`
+	RopeParams    *rawRope        `json:"rope_parameters"` // the one object of configs saved by transformers v5
+	SlidingWindow *int            `json:"sliding_window"`
+	Tied          bool            `json:"tie_word_embeddings"`
+	AttentionBias bool            `json:"attention_bias"`
+	MLPBias       bool            `json:"mlp_bias"`
+	LMHeadBias    bool            `json:"lm_head_bias"`
+	BOS           json.RawMessage `json:"bos_token_id"`
+	EOS           json.RawMessage `json:"eos_token_id"`
+	Pad           json.RawMessage `json:"pad_token_id"`
+	TorchDType    string          `json:"torch_dtype"`
+	DType         string          `json:"dtype"`
+}
+
+type rawRope struct {
+	Type            string    `json:"type"`
+	RopeType        string    `json:"rope_type"`
+	Theta           *float64  `json:"rope_theta"`
+	Partial         *float64  `json:"partial_rotary_factor"`
+	Short           []float32 `json:"short_factor"`
+	Long            []float32 `json:"long_factor"`
+	OriginalMax     *int      `json:"original_max_position_embeddings"`
+	Factor          *float64  `json:"factor"`
+	AttentionFactor *float64  `json:"attention_factor"`
+}
+
+// ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec 4.1).
+// The error names the file and the key.
+func ReadConfig(fsys fs.FS) (*Config, error) {
+	data, err := fs.ReadFile(fsys, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("read config.json: %w", err)
+	}
+	var raw rawConfig
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	c, err := raw.config()
+	if err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+
+	data, err = fs.ReadFile(fsys, "generation_config.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read generation_config.json: %w", err)
+	}
+	var gen rawConfig
+	if err := json.Unmarshal(data, &gen); err != nil {
+		return nil, fmt.Errorf("generation_config.json: %w", err)
+	}
+	if err := gen.tokenIDs(c); err != nil {
+		return nil, fmt.Errorf("generation_config.json: %w", err)
+	}
+	return c, nil
+}
+
+// config fills in the defaults of transformers' Phi3Config and checks every value.
+func (r *rawConfig) config() (*Config, error) {
+	if err := r.checkArchitecture(); err != nil {
+		return nil, err
+	}
+	c := &Config{
+		VocabSize:        or(r.VocabSize, 32064),
+		HiddenSize:       or(r.Hidden, 3072),
+		IntermediateSize: or(r.Intermediate, 8192),
+		Layers:           or(r.Layers, 32),
+		Heads:            or(r.Heads, 32),
+		RMSNormEps:       float32(or(r.Eps, 1e-5)),
+		SlidingWindow:    or(r.SlidingWindow, 0),
+		TiedEmbeddings:   r.Tied,
+		MaxPositions:     or(r.MaxPositions, 4096),
+		BOS:              1,
+		EOS:              []int32{32000},
+		Pad:              32000,
+		DType:            r.TorchDType,
+	}
+	if c.DType == "" {
+		c.DType = r.DType
+	}
+	c.KVHeads = or(r.KVHeads, c.Heads)
+
+	// No published model comes near these bounds. They keep every product of two sizes within 64 bits, and a hostile file
+	// from asking for absurd amounts of memory.
+	const maxSize = 1 << 24
+	for _, s := range []struct {
+		key   string
+		value int
+	}{
+		{"vocab_size", c.VocabSize},
+		{"hidden_size", c.HiddenSize},
+		{"intermediate_size", c.IntermediateSize},
+		{"num_hidden_layers", c.Layers},
+		{"num_attention_heads", c.Heads},
+		{"num_key_value_heads", c.KVHeads},
+		{"max_position_embeddings", c.MaxPositions},
+	} {
+		if s.value < 1 || s.value > maxSize {
+			return nil, fmt.Errorf("%s is %d, not in 1 … %d", s.key, s.value, maxSize)
+		}
+	}
+	if c.Heads%c.KVHeads != 0 {
+		return nil, fmt.Errorf("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", c.Heads, c.KVHeads)
+	}
+	if r.HeadDim == nil && c.HiddenSize%c.Heads != 0 {
+		return nil, fmt.Errorf("hidden_size (%d) is not a multiple of num_attention_heads (%d)", c.HiddenSize, c.Heads)
+	}
+	c.HeadDim = or(r.HeadDim, c.HiddenSize/c.Heads)
+	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > 1<<16 {
+		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, 1<<16)
+	}
+	if c.SlidingWindow < 0 {
+		return nil, fmt.Errorf("sliding_window is %d", c.SlidingWindow)
+	}
+	if eps := float64(c.RMSNormEps); !(eps > 0 && eps < 1) {
+		return nil, fmt.Errorf("rms_norm_eps is %g, not between 0 and 1", eps)
+	}
+	if err := r.rope(c); err != nil {
+		return nil, err
+	}
+	return c, r.tokenIDs(c)
+}
+
+// checkArchitecture refuses what is not a Phi3ForCausalLM, by name.
+func (r *rawConfig) checkArchitecture() error {
+	for _, bias := range []struct {
+		key string
+		set bool
+	}{{"attention_bias", r.AttentionBias}, {"mlp_bias", r.MLPBias}, {"lm_head_bias", r.LMHeadBias}} {
+		if bias.set {
+			return fmt.Errorf("%s is true; no Phi-3 model has biases, and this program has no place for them", bias.key)
+		}
+	}
+	if len(r.Architectures) > 0 && !slices.Contains(r.Architectures, "Phi3ForCausalLM") {
+		return fmt.Errorf("the architecture is %s; this program runs Phi3ForCausalLM", strings.Join(r.Architectures, ", "))
+	}
+	if r.ModelType != "" && r.ModelType != "phi3" {
+		return fmt.Errorf("model_type is %q; this program runs \"phi3\"", r.ModelType)
+	}
+	if r.ModelType == "" && len(r.Architectures) == 0 {
+		return errors.New("neither architectures nor model_type is given; this program runs Phi3ForCausalLM (\"phi3\")")
+	}
+	if act := or(r.HiddenAct, "silu"); act != "silu" {
+		return fmt.Errorf("hidden_act is %q; Phi-3 uses \"silu\"", act)
+	}
+	return nil
+}
+
+// rope merges the old and new spellings of the RoPE settings into c.RoPE.
+func (r *rawConfig) rope(c *Config) error {
+	scaling, key := r.RopeScaling, "rope_scaling"
+	if scaling == nil && r.RopeParams != nil {
+		scaling, key = r.RopeParams, "rope_parameters"
+	}
+	if scaling == nil {
+		scaling = &rawRope{}
+	}
+	nested := r.RopeParams
+	if nested == nil {
+		nested = &rawRope{}
+	}
+
+	theta := or(r.Theta, or(nested.Theta, 10000))
+	if !(theta >= 1) || math.IsInf(theta, 0) {
+		return fmt.Errorf("rope_theta is %g, not a number from 1 up", theta)
+	}
+	partial := or(r.Partial, or(nested.Partial, 1))
+	if !(partial > 0 && partial <= 1) {
+		return fmt.Errorf("partial_rotary_factor is %g, not in (0, 1]", partial)
+	}
+	rope := RoPEConfig{
+		Theta:           theta,
+		Dim:             int(float64(c.HeadDim) * partial),
+		OriginalMax:     or(r.OriginalMax, or(scaling.OriginalMax, 4096)),
+		AttentionFactor: 1,
+	}
+	if rope.Dim < 2 || rope.Dim%2 != 0 {
+		return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, not an even number", partial, c.HeadDim, rope.Dim)
+	}
+
+	kind := scaling.RopeType
+	if kind == "" {
+		kind = scaling.Type
+	}
+	switch kind {
+	case "", "default":
+	case "longrope", "su", "yarn": // three names that Phi-3's configs have used for the same thing
+		if rope.OriginalMax < 1 || rope.OriginalMax > 1<<24 {
+			return fmt.Errorf("original_max_position_embeddings is %d, not in 1 … %d", rope.OriginalMax, 1<<24)
+		}
+		rope.ShortFactor, rope.LongFactor = scaling.Short, scaling.Long
+		for _, f := range []struct {
+			name   string
+			values []float32
+		}{{"short_factor", rope.ShortFactor}, {"long_factor", rope.LongFactor}} {
+			if len(f.values) != rope.Dim/2 {
+				return fmt.Errorf("%s.%s has %d numbers, not %d (half of the %d rotated dimensions)", key, f.name, len(f.values), rope.Dim/2, rope.Dim)
+			}
+			for i, v := range f.values {
+				if !(v > 0) || math.IsInf(float64(v), 0) {
+					return fmt.Errorf("%s.%s[%d] is %g, not a positive number", key, f.name, i, v)
+				}
+			}
+		}
+		rope.AttentionFactor = attentionFactor(scaling, c.MaxPositions, rope.OriginalMax)
+		if a := rope.AttentionFactor; !(a > 0) || math.IsInf(a, 0) {
+			return fmt.Errorf("%s gives an attention factor of %g, not a positive number", key, a)
+		}
+	default:
+		return fmt.Errorf("%s has the type %q; Phi-3 uses \"longrope\" (also called \"su\") or none", key, kind)
+	}
+	c.RoPE = rope
+	return nil
+}
+
+// attentionFactor is A of spec 3.2, the factor on cos and sin that makes up for the stretched positions.
+func attentionFactor(r *rawRope, maxPositions, originalMax int) float64 {
+	if r.AttentionFactor != nil {
+		return *r.AttentionFactor
+	}
+	factor := or(r.Factor, float64(maxPositions)/float64(originalMax))
+	if factor <= 1 {
+		return 1
+	}
+	return math.Sqrt(1 + math.Log(factor)/math.Log(float64(originalMax)))
+}
+
+// tokenIDs reads the special ids that are present. eos_token_id may be a number or a list.
+func (r *rawConfig) tokenIDs(c *Config) error {
+	for _, k := range []struct {
+		key string
+		raw json.RawMessage
+		set func([]int32)
+	}{
+		{"bos_token_id", r.BOS, func(ids []int32) { c.BOS = firstOr(ids, -1) }},
+		{"eos_token_id", r.EOS, func(ids []int32) { c.EOS = ids }},
+		{"pad_token_id", r.Pad, func(ids []int32) { c.Pad = firstOr(ids, -1) }},
+	} {
+		if k.raw == nil {
+			continue
+		}
+		ids, err := parseIDs(k.raw)
+		if err != nil {
+			return fmt.Errorf("%s: %w", k.key, err)
+		}
+		k.set(ids)
+	}
+	return nil
+}
+
+// parseIDs reads null, one id, or a list of ids.
+func parseIDs(raw json.RawMessage) ([]int32, error) {
+	if string(raw) == "null" {
+		return nil, nil
+	}
+	var id int32
+	if json.Unmarshal(raw, &id) == nil {
+		return []int32{id}, nil
+	}
+	var ids []int32
+	if err := json.Unmarshal(raw, &ids); err != nil {
+		return nil, fmt.Errorf("%.40s is neither a token id nor a list of them", raw)
+	}
+	return ids, nil
+}
+
+func or[T any](value *T, otherwise T) T {
+	if value == nil {
+		return otherwise
+	}
+	return *value
+}
+
+func firstOr(ids []int32, otherwise int32) int32 {
+	if len(ids) == 0 {
+		return otherwise
+	}
+	return ids[0]
+}

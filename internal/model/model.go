@@ -1,0 +1,184 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"phi3/internal/kvcache"
+	"phi3/internal/safetensors"
+)
+
+// Model is a checkpoint on a device, ready to run. It serves one goroutine at a time.
+type Model struct {
+	Config  Config
+	Unused  []string // tensors of the checkpoint that the architecture has no place for
+	Context int      // longest sequence there is room for, in tokens
+
+	backend     Backend
+	weights     *Weights
+	checkpoint  *safetensors.Checkpoint
+	pool        *kvcache.Pool
+	short, long *ropeTable
+	maxTokens   int
+	step        Step
+	act         activations
+	rows        []int32 // scratch of wantedRows
+}
+
+// activations are the buffers of one step, allocated once for the largest.
+type activations struct {
+	x       Matrix // [tokens, hidden] the residual stream
+	qkv     Matrix // [tokens, (heads + 2·kvHeads)·headDim]
+	attn    Matrix // [tokens, heads·headDim]
+	h       Matrix // [tokens, intermediate]
+	last    Matrix // [logitRows, hidden] rows of x whose logits are asked for
+	normed  Matrix // [logitRows, hidden] the same after the final norm
+	logits  Matrix // [logitRows, vocab]
+	scratch []float32
+}
+
+// logitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400 MB.
+const logitRows = 16
+
+// Options are the sizes that memory depends on.
+type Options struct {
+	Context   int // longest sequence; 0: all of max_position_embeddings
+	MaxTokens int // most new tokens in one step; 0: a default that suits prefill
+}
+
+// defaultMaxTokens is a compromise: weights are read once a step, so more tokens share the cost, and Ctrl-C waits for one layer.
+const defaultMaxTokens = 128
+
+// Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on, also on error.
+func Load(fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
+	m := &Model{backend: backend, maxTokens: o.MaxTokens, Context: o.Context}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	config, err := ReadConfig(fsys)
+	if err != nil {
+		return nil, err
+	}
+	m.Config = *config
+	if m.Context <= 0 {
+		m.Context = config.MaxPositions
+	}
+	if m.maxTokens <= 0 {
+		m.maxTokens = defaultMaxTokens
+	}
+	if m.checkpoint, err = safetensors.Open(fsys); err != nil {
+		return nil, err
+	}
+	blocks := kvcache.BlocksFor(m.Context)
+	if err := backend.Plan(config, m.maxTokens, blocks); err != nil {
+		return nil, err
+	}
+	m.pool = kvcache.NewPool(blocks)
+	if m.weights, m.Unused, err = loadWeights(config, m.checkpoint, backend); err != nil {
+		return nil, err
+	}
+	for _, a := range []struct {
+		matrix     *Matrix
+		rows, cols int
+	}{
+		{&m.act.x, m.maxTokens, config.HiddenSize},
+		{&m.act.qkv, m.maxTokens, config.QKVRows()},
+		{&m.act.attn, m.maxTokens, config.Heads * config.HeadDim},
+		{&m.act.h, m.maxTokens, config.IntermediateSize},
+		{&m.act.last, logitRows, config.HiddenSize},
+		{&m.act.normed, logitRows, config.HiddenSize},
+		{&m.act.logits, logitRows, config.VocabSize},
+	} {
+		if *a.matrix, err = backend.NewMatrix(a.rows, a.cols); err != nil {
+			return nil, err
+		}
+	}
+	m.short = newRopeTable(&config.RoPE, config.RoPE.ShortFactor)
+	m.long = m.short
+	if config.Crossing() > 0 {
+		m.long = newRopeTable(&config.RoPE, config.RoPE.LongFactor)
+	}
+	return m, nil
+}
+
+// Close frees the device's memory and unmaps the checkpoint.
+func (m *Model) Close() error {
+	err := m.backend.Close()
+	if m.checkpoint != nil {
+		err = errors.Join(err, m.checkpoint.Close())
+	}
+	return err
+}
+
+// Device describes the backend for people.
+func (m *Model) Device() string { return m.backend.Name() }
+
+// WeightBytes is the size of the checkpoint's tensors.
+func (m *Model) WeightBytes() int64 { return m.checkpoint.DataBytes() }
+
+// MaxTokens is the largest number of new tokens, over all sequences, that one call of Forward takes.
+func (m *Model) MaxTokens() int { return m.maxTokens }
+
+// NewCache makes an empty KV cache for one sequence.
+func (m *Model) NewCache() *kvcache.Cache { return kvcache.New(m.pool, m.Config.Crossing()) }
+
+// Sequence is one text in a call of [Model.Forward]: its new tokens, and the cache that holds all tokens before them.
+// The cache must have been prepared ([kvcache.Cache.Prepare]) for the length the sequence is about to reach, which for a prompt
+// fed in several chunks is its whole length: long RoPE depends on it.
+type Sequence struct {
+	IDs   []int32
+	Cache *kvcache.Cache
+}
+
+// Output says what to bring back from a forward pass, and receives it. Its slices are reused from call to call.
+type Output struct {
+	AllPositions bool // rows: every new token of every sequence; otherwise the last of each
+	WantHidden   bool
+	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after layer i.
+	EachLayer func(layer int, x []float32)
+
+	Logits []float32 // [rows, vocab]
+	Hidden []float32 // [rows, hidden] after the final norm, Hugging Face's last_hidden_state
+}
+
+// Forward runs the new tokens of every sequence through the decoder stack and appends them to their caches.
+// This is the architecture of Phi-3 (spec section 3); what each stage computes is in [Backend].
+//
+// out may be nil where only the cache matters, as for all but the last chunk of a prompt.
+// Forward stops between two layers when ctx is done; the caches then are as they were.
+func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) error {
+	if err := m.begin(batch); err != nil {
+		return err
+	}
+	b, w, n := m.backend, m.weights, len(m.step.IDs)
+	x, qkv, attn, h := m.act.x.First(n), m.act.qkv.First(n), m.act.attn.First(n), m.act.h.First(n)
+
+	b.Embed(x, w.EmbedTokens, m.step.IDs) // x = table[ids]
+	if err := m.show(out, 0); err != nil {
+		return err
+	}
+	for i := range w.Layers {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l := &w.Layers[i]
+		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj)          // q, k, v = RMSNorm(x)·Wqkvᵀ
+		b.Attend(attn, qkv, i, &m.step)                            // softmax(q·kᵀ)·v, with RoPE and the KV cache
+		b.LinearAdd(x, attn, l.OProj)                              // x += attn·Woᵀ
+		b.NormGateUp(h, x, l.PostAttentionLayernorm, l.GateUpProj) // h = SiLU(gate)·up
+		b.LinearAdd(x, h, l.DownProj)                              // x += h·Wdownᵀ
+		if err := m.show(out, i+1); err != nil {
+			return err
+		}
+	}
+	if err := m.finish(out); err != nil { // logits = RMSNorm(x)·Wlmᵀ
+		return err
+	}
+	for _, s := range batch {
+		s.Cache.Advance(len(s.IDs))
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package model
+
+import "math"
+
+// ropeTable holds the cosines and sines of one set of RoPE factors, position after position, grown as sequences get longer.
+//
+// Angles are formed in float32, as Hugging Face does, because positions up to 131,071 times a frequency lose bits that matter;
+// a table in a 16-bit type turns long prompts into word salad (spec 3.2 and trap 7).
+type ropeTable struct {
+	inv      []float32 // [dim/2] frequencies
+	scale    float32   // attention factor on cos and sin
+	cos, sin []float32 // [positions, dim/2]
+}
+
+// newRopeTable makes the table for the given factors; nil factors mean plain RoPE.
+func newRopeTable(c *RoPEConfig, factors []float32) *ropeTable {
+	t := &ropeTable{inv: make([]float32, c.Dim/2), scale: float32(c.AttentionFactor)}
+	for j := range t.inv {
+		exponent := float32(2*j) / float32(c.Dim)
+		wavelength := float32(math.Pow(c.Theta, float64(exponent)))
+		if factors != nil {
+			wavelength *= factors[j]
+		}
+		t.inv[j] = 1 / wavelength
+	}
+	return t
+}
+
+// rows appends the cosines and sines of positions [from, to) to cos and sin, dim/2 values a position.
+func (t *ropeTable) rows(cos, sin []float32, from, to int) ([]float32, []float32) {
+	half := len(t.inv)
+	for p := len(t.cos) / half; p < to; p++ {
+		for _, inv := range t.inv {
+			phase := inv * float32(p) // one float32 rounding, as in the definition; the rest of the line is exact enough
+			s, c := math.Sincos(float64(phase))
+			t.cos = append(t.cos, float32(c)*t.scale)
+			t.sin = append(t.sin, float32(s)*t.scale)
+		}
+	}
+	return append(cos, t.cos[from*half:to*half]...), append(sin, t.sin[from*half:to*half]...)
+}

@@ -1,0 +1,107 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"phi3/internal/safetensors"
+)
+
+// Weights are the parameters of the model, named as in the checkpoint. Matrices are [out, in], so y = x·Wᵀ.
+type Weights struct {
+	EmbedTokens Weight // [vocab, hidden]
+	Layers      []LayerWeights
+	Norm        Weight // [hidden]
+	LMHead      Weight // [vocab, hidden]; EmbedTokens itself when the embeddings are tied
+}
+
+// LayerWeights are the parameters of one decoder layer.
+type LayerWeights struct {
+	InputLayernorm         Weight // [hidden]
+	QKVProj                Weight // [(heads + 2·kvHeads)·headDim, hidden]: query heads, key heads, value heads
+	OProj                  Weight // [hidden, heads·headDim]
+	PostAttentionLayernorm Weight // [hidden]
+	GateUpProj             Weight // [2·intermediate, hidden]: gate rows, then up rows
+	DownProj               Weight // [hidden, intermediate]
+}
+
+// tensorRow is one row of the weight table.
+type tensorRow struct {
+	name  string
+	shape []int
+	field *Weight
+}
+
+// table lists every tensor the checkpoint must have, its shape and the field it goes to (spec section 2).
+// It is walked to load, to check and to report; nothing else in the program spells a tensor's name.
+func (w *Weights) table(c *Config) []tensorRow {
+	w.Layers = make([]LayerWeights, c.Layers)
+	rows := []tensorRow{{"model.embed_tokens.weight", []int{c.VocabSize, c.HiddenSize}, &w.EmbedTokens}}
+	for i := range w.Layers {
+		l, prefix := &w.Layers[i], fmt.Sprintf("model.layers.%d.", i)
+		rows = append(
+			rows,
+			tensorRow{prefix + "input_layernorm.weight", []int{c.HiddenSize}, &l.InputLayernorm},
+			tensorRow{prefix + "self_attn.qkv_proj.weight", []int{c.QKVRows(), c.HiddenSize}, &l.QKVProj},
+			tensorRow{prefix + "self_attn.o_proj.weight", []int{c.HiddenSize, c.Heads * c.HeadDim}, &l.OProj},
+			tensorRow{prefix + "post_attention_layernorm.weight", []int{c.HiddenSize}, &l.PostAttentionLayernorm},
+			tensorRow{prefix + "mlp.gate_up_proj.weight", []int{2 * c.IntermediateSize, c.HiddenSize}, &l.GateUpProj},
+			tensorRow{prefix + "mlp.down_proj.weight", []int{c.HiddenSize, c.IntermediateSize}, &l.DownProj},
+		)
+	}
+	rows = append(rows, tensorRow{"model.norm.weight", []int{c.HiddenSize}, &w.Norm})
+	if !c.TiedEmbeddings {
+		rows = append(rows, tensorRow{"lm_head.weight", []int{c.VocabSize, c.HiddenSize}, &w.LMHead})
+	}
+	return rows
+}
+
+// find looks a tensor up by its name, or by the name it has in a base checkpoint saved without the "model." prefix.
+func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool) {
+	if t, ok := ckpt.Tensor(name); ok {
+		return t, true
+	}
+	return ckpt.Tensor(strings.TrimPrefix(name, "model."))
+}
+
+// loadWeights checks every row of the table against the checkpoint, then hands the tensors to the backend.
+// It returns the names of tensors that the model has no use for. An error names the tensor and its file.
+func loadWeights(c *Config, ckpt *safetensors.Checkpoint, b Backend) (*Weights, []string, error) {
+	w := &Weights{}
+	table := w.table(c)
+	tensors := make([]*safetensors.Tensor, len(table))
+	known := map[string]bool{"lm_head.weight": true} // present and ignored where embeddings are tied
+	for i, row := range table {
+		t, ok := find(ckpt, row.name)
+		if !ok {
+			return nil, nil, fmt.Errorf("tensor %s is missing from the checkpoint", row.name)
+		}
+		if !slices.Equal(t.Shape, row.shape) {
+			return nil, nil, fmt.Errorf("%s: tensor %s has shape %v, config.json asks for %v", t.File, t.Name, t.Shape, row.shape)
+		}
+		switch t.DType {
+		case safetensors.BF16, safetensors.F16, safetensors.F32:
+		default:
+			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported", t.File, t.Name, t.DType)
+		}
+		tensors[i] = t
+		known[t.Name] = true
+	}
+	for i, row := range table {
+		var err error
+		if *row.field, err = b.Upload(tensors[i]); err != nil {
+			return nil, nil, fmt.Errorf("load tensor %s: %w", row.name, err)
+		}
+	}
+	if c.TiedEmbeddings {
+		w.LMHead = w.EmbedTokens
+	}
+	var unused []string
+	for _, name := range ckpt.Names() {
+		if !known[name] && !strings.HasSuffix(name, ".rotary_emb.inv_freq") {
+			unused = append(unused, name)
+		}
+	}
+	return w, unused, nil
+}
