@@ -305,7 +305,7 @@ def checkpoint_weights(folder):
 
 def kept_positions(n):
     """All positions of a short prompt, the first 2 and the last 6 of a long one: the rest would only add megabytes."""
-    return list(range(n)) if n <= 12 else [0, 1, *range(n - 6, n)]
+    return list(range(n)) if n <= 8 else [0, 1, *range(n - 6, n)]
 
 
 def run_prompts(folder, cfg, prompts, new_tokens, eos=(), random_weights=True):
