@@ -28,6 +28,7 @@ demo-model: ## retrains the built-in checkpoint (Python with torch, transformers
 
 testdata: ## rebuilds the test checkpoints and their Hugging Face goldens (Python, likewise)
 	python3 testdata/make_goldens.py
+	python3 testdata/make_goldens.py --demo internal/demo/checkpoint
 
 clean:
 	rm -f phi3

@@ -1,0 +1,549 @@
+#!/usr/bin/env python3
+"""Makes the small Phi-3 checkpoints in this folder and what Hugging Face computes from them.
+
+    python3 testdata/make_goldens.py                  # every checkpoint of CHECKPOINTS below
+    python3 testdata/make_goldens.py mini window      # only these
+    python3 testdata/make_goldens.py --demo internal/demo/checkpoint   # the built-in model, with its tokenizer
+
+The Go tests read the results and need none of this. Made with
+    python 3.11+, torch==2.9.1 (CPU), transformers==4.57.6, tokenizers==0.22.2, safetensors==0.8.0, numpy==2.4.6
+The same seed and versions give the same bytes. README.md here describes the files.
+
+No golden is written on Hugging Face's word alone: `reference` below is an independent forward pass in numpy
+float64, and every float32 logit and hidden state must agree with it before anything is saved.
+"""
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import safetensors
+import tokenizers
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+HERE = Path(__file__).resolve().parent
+VERSIONS = (
+    f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}, "
+    f"tokenizers {tokenizers.__version__}, safetensors {safetensors.__version__}, numpy {np.__version__}"
+)
+
+
+# ------------------------------------------------------------------------------------------------ the checkpoints
+
+def ramp(n, first, last, wobble):
+    """n different long-RoPE factors that rise from first to last, as in the real checkpoints."""
+    return [round(first + (last - first) * (j / (n - 1)) ** 2 + wobble * (j % 5) / 5, 4) for j in range(n)]
+
+
+# "config" holds what differs from BASE; "prompts" the lengths of the random prompts; "shards" > 1 adds an index.
+BASE = dict(
+    architectures=["Phi3ForCausalLM"], model_type="phi3", hidden_act="silu", attention_bias=False,
+    attention_dropout=0.0, embd_pdrop=0.0, resid_pdrop=0.0, initializer_range=0.02, use_cache=True, bos_token_id=1,
+    max_position_embeddings=512, original_max_position_embeddings=512, partial_rotary_factor=1.0,
+    rms_norm_eps=1e-5, rope_scaling=None, rope_theta=10000.0, sliding_window=None, tie_word_embeddings=False,
+    torch_dtype="bfloat16", transformers_version="4.57.6",
+)
+CHECKPOINTS = {
+    # Multi-head attention, head_dim derived from hidden/heads. 120 + 24 and 150 cross a 128-position key chunk.
+    "mini": dict(seed=1, shards=2, prompts=[1, 5, 120, 150], new_tokens=24, config=dict(
+        vocab_size=331, hidden_size=192, intermediate_size=136, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2)),
+    # Grouped-query attention, head_dim 128 given by the config, the other rope_theta of the family.
+    "medium": dict(seed=2, shards=1, prompts=[1, 5, 40], new_tokens=24, config=dict(
+        vocab_size=320, hidden_size=64, intermediate_size=136, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=128, rope_theta=250000.0)),
+    # Long RoPE: 32 tokens still use the short factors, 33 the long ones; 26 + 16 generates across the crossing.
+    "longrope": dict(seed=3, shards=1, prompts=[5, 26, 32, 33, 48], new_tokens=16, config=dict(
+        vocab_size=320, hidden_size=192, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2,
+        max_position_embeddings=256, original_max_position_embeddings=32,
+        rope_scaling=dict(type="longrope", short_factor=ramp(48, 1.0, 2.8, 0.05), long_factor=ramp(48, 1.07, 24.0, 0.6)))),
+    # Like Phi-4-mini: 96 of 128 dimensions rotate, the LM head is the embedding, grouped queries, long RoPE.
+    "partial": dict(seed=4, shards=2, prompts=[5, 40, 58, 80], new_tokens=16, config=dict(
+        vocab_size=331, hidden_size=256, intermediate_size=72, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, partial_rotary_factor=0.75, tie_word_embeddings=True,
+        max_position_embeddings=256, original_max_position_embeddings=64,
+        rope_scaling=dict(type="longrope", short_factor=ramp(48, 1.0, 1.6, 0.03), long_factor=ramp(48, 1.0, 30.0, 0.7)))),
+    # Each query sees itself and the 6 keys before it.
+    "window": dict(seed=5, shards=1, prompts=[6, 7, 8, 40], new_tokens=24, config=dict(
+        vocab_size=331, hidden_size=64, intermediate_size=136, num_hidden_layers=3,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=96, sliding_window=7)),
+    # Weights stored as float16, many of which bfloat16 cannot hold; an epsilon large enough to be noticed.
+    "f16": dict(seed=6, shards=1, prompts=[1, 5, 40], new_tokens=16, config=dict(
+        vocab_size=331, hidden_size=64, intermediate_size=136, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=96, torch_dtype="float16", rms_norm_eps=1e-2)),
+    # Weights stored as float32; the config names its type with the newer key.
+    "f32": dict(seed=8, shards=1, prompts=[1, 5, 40], new_tokens=16, config=dict(
+        vocab_size=131, hidden_size=64, intermediate_size=72, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=96, torch_dtype=None, dtype="float32")),
+}
+
+
+def shapes(cfg):
+    """Tensor name -> shape, in checkpoint order (linear weights are [out, in])."""
+    h, i, hd = cfg["hidden_size"], cfg["intermediate_size"], head_dim(cfg)
+    nh, nkv = cfg["num_attention_heads"], cfg["num_key_value_heads"]
+    out = {"model.embed_tokens.weight": (cfg["vocab_size"], h)}
+    for n in range(cfg["num_hidden_layers"]):
+        out |= {
+            f"model.layers.{n}.input_layernorm.weight": (h,),
+            f"model.layers.{n}.self_attn.qkv_proj.weight": ((nh + 2 * nkv) * hd, h),
+            f"model.layers.{n}.self_attn.o_proj.weight": (h, nh * hd),
+            f"model.layers.{n}.post_attention_layernorm.weight": (h,),
+            f"model.layers.{n}.mlp.gate_up_proj.weight": (2 * i, h),
+            f"model.layers.{n}.mlp.down_proj.weight": (h, i),
+        }
+    out["model.norm.weight"] = (h,)
+    if not cfg["tie_word_embeddings"]:
+        out["lm_head.weight"] = (cfg["vocab_size"], h)
+    return out
+
+
+def random_weight(rng, name, shape, cfg):
+    """A weight scaled so that a mistake anywhere shows: attention far from uniform, logits several units apart."""
+    if name.endswith("norm.weight"):
+        return 1 + 0.3 * rng.uniform(-1, 1, shape)
+    w = rng.standard_normal(shape) / math.sqrt(shape[1])
+    rows = np.arange(shape[0])[:, None]
+    if "qkv_proj" in name:  # scores of standard deviation about 1.5, also after the long-RoPE attention factor
+        qk_rows = (cfg["num_attention_heads"] + cfg["num_key_value_heads"]) * head_dim(cfg)
+        return w * np.where(rows < qk_rows, math.sqrt(1.5) / attention_factor(cfg), 1.0)
+    if "o_proj" in name:
+        return w * 1.5
+    if "gate_up_proj" in name:
+        return w * np.where(rows < cfg["intermediate_size"], 1.5, 1.0)
+    if "down_proj" in name:
+        return w * 1.5
+    # Embedding and LM head. The end-of-sequence rows are small, so that greedy decoding never picks one.
+    w = w * (3.0 if name.startswith("lm_head") or cfg["tie_word_embeddings"] else math.sqrt(shape[1]))
+    return w * np.where(rows >= cfg["vocab_size"] - 2, 0.25, 1.0)
+
+
+def make_checkpoint(folder, spec):
+    cfg = BASE | spec["config"]
+    cfg = {k: v for k, v in cfg.items() if not (k == "torch_dtype" and v is None)}
+    cfg["eos_token_id"] = cfg["pad_token_id"] = cfg["vocab_size"] - 1
+    dtype = getattr(torch, cfg.get("torch_dtype") or cfg["dtype"])
+    rng = np.random.Generator(np.random.PCG64(spec["seed"]))
+    weights = {
+        name: torch.from_numpy(random_weight(rng, name, shape, cfg).astype(np.float32)).to(dtype)
+        for name, shape in shapes(cfg).items()
+    }
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.safetensors*"):
+        old.unlink()
+    write_json(folder / "config.json", dict(sorted(cfg.items())))
+    write_json(folder / "generation_config.json", {
+        "_from_model_config": True, "bos_token_id": 1, "eos_token_id": [cfg["vocab_size"] - 1, cfg["vocab_size"] - 2],
+        "pad_token_id": cfg["pad_token_id"], "transformers_version": "4.57.6"})
+    if spec["shards"] == 1:
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return cfg
+    # Cut inside layer 0: one layer then lies in both files, as happens in the real checkpoints.
+    names, weight_map = list(weights), {}
+    for s, part in enumerate((names[:4], names[4:]), start=1):
+        file = f"model-{s:05d}-of-00002.safetensors"
+        save_file({n: weights[n] for n in part}, folder / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(part, file)
+    total = sum(w.numel() * w.element_size() for w in weights.values())
+    write_json(folder / "model.safetensors.index.json",
+               {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
+    return cfg
+
+
+# ------------------------------------------------------------------------------------- the independent float64 reference
+
+def head_dim(cfg):
+    return cfg.get("head_dim") or cfg["hidden_size"] // cfg["num_attention_heads"]
+
+
+def attention_factor(cfg):
+    """What cos and sin are multiplied by under long RoPE: sqrt(1 + ln(max/orig) / ln(orig)), in both regimes."""
+    if not cfg.get("rope_scaling"):
+        return 1.0
+    orig = cfg["original_max_position_embeddings"]
+    ratio = cfg["max_position_embeddings"] / orig
+    return 1.0 if ratio <= 1 else math.sqrt(1 + math.log(ratio) / math.log(orig))
+
+
+def rope_tables(cfg, n, wrong_factors=False):
+    """cos, sin [n, rd/2] for positions 0..n-1 of a sequence of n tokens; the phase is float32, as in the model."""
+    rd = int(head_dim(cfg) * cfg.get("partial_rotary_factor", 1.0))
+    exponent = np.arange(0, rd, 2, dtype=np.float32) / np.float32(rd)
+    inv_freq = 1 / np.float32(cfg.get("rope_theta", 10000.0)) ** exponent
+    if scaling := cfg.get("rope_scaling"):
+        # By the length of the whole sequence, not by position.
+        long = (n > cfg["original_max_position_embeddings"]) != wrong_factors
+        inv_freq = inv_freq / np.array(scaling["long_factor" if long else "short_factor"], dtype=np.float32)
+    phase = (np.arange(n, dtype=np.float32)[:, None] * inv_freq.astype(np.float32)).astype(np.float64)
+    return np.cos(phase) * attention_factor(cfg), np.sin(phase) * attention_factor(cfg)
+
+
+def rotate(x, cos, sin):
+    """x [n, heads, hd]: dimension j turns with dimension j + rd/2; those from rd on stay as they are."""
+    half = cos.shape[1]
+    c, s = cos[:, None, :], sin[:, None, :]
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return np.concatenate([a * c - b * s, b * c + a * s, rest], axis=-1)
+
+
+def rms_norm(x, w, eps):
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * w
+
+
+def reference(cfg, weights, ids, window_extra=0, wrong_factors=False, stats=None):
+    """Hidden states [L+1][n, H] (the last one normed) and logits [n, V] of the token ids, in float64.
+
+    window_extra and wrong_factors plant the two classic mistakes, to prove that these goldens would show them.
+    """
+    w = {name: t.to(torch.float64).numpy() for name, t in weights.items()}
+    n, hd, eps = len(ids), head_dim(cfg), cfg["rms_norm_eps"]
+    nh = cfg["num_attention_heads"]
+    nkv = cfg.get("num_key_value_heads") or nh
+    cos, sin = rope_tables(cfg, n, wrong_factors)
+
+    q_pos, k_pos = np.arange(n)[:, None], np.arange(n)[None, :]
+    visible = k_pos <= q_pos
+    if cfg.get("sliding_window") is not None:
+        visible &= k_pos > q_pos - cfg["sliding_window"] - window_extra
+
+    x = w["model.embed_tokens.weight"][ids]
+    hidden = [x]
+    for layer in range(cfg["num_hidden_layers"]):
+        p = f"model.layers.{layer}."
+        qkv = rms_norm(x, w[p + "input_layernorm.weight"], eps) @ w[p + "self_attn.qkv_proj.weight"].T
+        q, k, v = np.split(qkv.reshape(n, nh + 2 * nkv, hd), [nh, nh + nkv], axis=1)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        heads = []
+        for h in range(nh):
+            kv = h // (nh // nkv)  # consecutive query heads share one key/value head
+            scores = q[:, h] @ k[:, kv].T / math.sqrt(hd)
+            if stats is not None:
+                stats.append(scores[visible].std())
+            scores = np.where(visible, scores, -np.inf)
+            e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            heads.append(e / e.sum(axis=-1, keepdims=True) @ v[:, kv])
+        x = x + np.concatenate(heads, axis=-1) @ w[p + "self_attn.o_proj.weight"].T
+
+        gate_up = rms_norm(x, w[p + "post_attention_layernorm.weight"], eps) @ w[p + "mlp.gate_up_proj.weight"].T
+        gate, up = np.split(gate_up, 2, axis=-1)
+        x = x + (gate / (1 + np.exp(-gate)) * up) @ w[p + "mlp.down_proj.weight"].T
+        hidden.append(x)
+    y = rms_norm(x, w["model.norm.weight"], eps)
+    hidden[-1] = y  # Hugging Face shows the last layer's output only after the final norm
+    head = "model.embed_tokens.weight" if cfg.get("tie_word_embeddings") else "lm_head.weight"
+    return hidden, y @ w[head].T
+
+
+# --------------------------------------------------------------------------------------------------- Hugging Face
+
+def load_model(folder, dtype, attention="sdpa"):
+    """The model in dtype. Not `.to(bfloat16)` on a loaded model: that would round the RoPE frequencies as well."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
+    assert model.config._attn_implementation == attention
+    assert model.dtype == dtype and model.model.rotary_emb.inv_freq.dtype == torch.float32
+    return model
+
+
+@torch.no_grad()
+def forward(model, ids):
+    """Hidden states [L+1, n, H] and logits [n, V] as float32 arrays; no cache."""
+    out = model(torch.tensor([ids]), use_cache=False, output_hidden_states=True)
+    last = model.model(torch.tensor([ids]), use_cache=False).last_hidden_state
+    assert torch.equal(out.hidden_states[-1], last)
+    return torch.cat(out.hidden_states).float().numpy(), out.logits[0].float().numpy()
+
+
+@torch.no_grad()
+def greedy(model, ids, count, eos=()):
+    """Greedy tokens by a full forward pass a step, so that the RoPE factors are always those of the current length.
+
+    Returns the ids (ending with the first one of eos), the gap of each step between the two largest logits, and
+    the logits [steps, V]. Equal logits: the lowest id wins, as in Hugging Face.
+    """
+    ids, new, gaps, rows = list(ids), [], [], []
+    while len(new) < count and not (new and new[-1] in eos):
+        logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1].float().numpy()
+        second, first = np.partition(logits, -2)[-2:]
+        token = int(np.argmax(logits))
+        ids.append(token)
+        new.append(token)
+        gaps.append(float(first - second))
+        rows.append(logits)
+    return new, gaps, np.stack(rows)
+
+
+@torch.no_grad()
+def generate_cached(model, ids, count):
+    """Hugging Face's own generate with its cache: must tell the same story as `greedy` in float32."""
+    prompt = torch.tensor([ids])
+    out = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=count,
+                         use_cache=True)
+    return out[0, len(ids):].tolist()
+
+
+def relative_error(got, want):
+    """Largest difference over all elements, in units of the root mean square of the truth."""
+    return float(np.abs(got - want).max() / np.sqrt(np.mean(np.square(want))))
+
+
+def checkpoint_weights(folder):
+    weights = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        weights |= load_file(file)
+    return weights
+
+
+def kept_positions(n):
+    """All positions of a short prompt, the first 2 and the last 6 of a long one: the rest would only add megabytes."""
+    return list(range(n)) if n <= 8 else [0, 1, *range(n - 6, n)]
+
+
+def run_prompts(folder, cfg, prompts, new_tokens, eos=(), random_weights=True):
+    """prompts: list of {"name", "ids", …}. Fills in positions and greedy runs; returns (prompts, tensors).
+
+    Of random weights more is asked: that mistakes show and that no step is a near tie (else choose another seed).
+    """
+    weights = checkpoint_weights(folder)
+    f32, bf16 = load_model(folder, torch.float32), load_model(folder, torch.bfloat16)
+    eager = load_model(folder, torch.float32, "eager")
+    tensors, stats = {}, []
+    for prompt in prompts:
+        ids, name = prompt["ids"], prompt["name"]
+        n = len(ids)
+        positions = kept_positions(n)
+        hidden, logits = forward(f32, ids)
+        hidden16, logits16 = forward(bf16, ids)
+
+        want_hidden, want_logits = reference(cfg, weights, ids, stats=stats if n > 1 else None)
+        err = max([relative_error(logits, want_logits)] + [relative_error(a, b) for a, b in zip(hidden, want_hidden)])
+        assert err < 1e-4, f"{folder.name}/{name}: float32 run is {err:.1e} from the reference"
+        hidden_eager, logits_eager = forward(eager, ids)
+        eager_err = max(relative_error(logits_eager, logits), relative_error(hidden_eager, hidden))
+        assert eager_err < 1e-4, f"{folder.name}/{name}: eager and sdpa differ by {eager_err:.1e}"
+        window = cfg.get("sliding_window")
+        if window is not None and n > window:  # the other reading of the window, k >= q - W, must be visibly wrong
+            off_by_one = relative_error(logits, reference(cfg, weights, ids, window_extra=1)[1])
+            assert off_by_one > 0.1, f"{folder.name}/{name}: an off-by-one window would not show"
+        if random_weights and cfg.get("rope_scaling") and n > 1:
+            swapped = relative_error(logits, reference(cfg, weights, ids, wrong_factors=True)[1])
+            assert swapped > 0.1, f"{folder.name}/{name}: the other RoPE factors would not show"
+
+        tokens, gaps, rows = greedy(f32, ids, new_tokens, eos)
+        tokens16, gaps16, _ = greedy(bf16, ids, new_tokens, eos)
+        assert not random_weights or min(gaps) > 2e-3, f"{folder.name}/{name}: a near tie ({min(gaps):.1e})"
+        if min(gaps) > 2e-3:
+            cached = generate_cached(f32, ids, new_tokens)
+            assert cached == tokens, f"{folder.name}/{name}: generate with cache gives {cached}, without {tokens}"
+
+        prompt |= {
+            "positions": positions,
+            "greedy_f32": {"ids": tokens, "gaps": [float(f"{g:.6g}") for g in gaps]},
+            "greedy_bf16": {"ids": tokens16, "gaps": [float(f"{g:.6g}") for g in gaps16]},
+        }
+        for kind, h, l in (("f32", hidden, logits), ("bf16", hidden16, logits16)):
+            tensors[f"{name}.hidden.{kind}"] = torch.from_numpy(h[:, positions])
+            tensors[f"{name}.logits.{kind}"] = torch.from_numpy(l[positions])
+        if random_weights:
+            tensors[f"{name}.greedy_logits.f32"] = torch.from_numpy(rows)
+        same = next((i for i, (a, b) in enumerate(zip(tokens, tokens16)) if a != b), len(tokens))
+        print(f"{folder.name:9s}{name:12s}n={n:<4d}f32-ref {err:.1e}  eager-sdpa {eager_err:.1e}  "
+              f"bf16-f32 {relative_error(logits16, logits):.1e}  logit std {logits.std():.2f}  "
+              f"score std {np.mean(stats) if stats else 0:.2f}  min gap {min(gaps):.3f}  "
+              f"{len(set(tokens))}/{len(tokens)} distinct, bf16 agrees for {same}")
+    return prompts, tensors
+
+
+def write_json(path, value):
+    """Indented JSON, but a list of plain values on one line: ids and gaps are read by people too."""
+    def render(v, pad):
+        inner = pad + "  "
+        if isinstance(v, dict) and v:
+            body = ",\n".join(f"{inner}{json.dumps(k)}: {render(x, inner)}" for k, x in v.items())
+            return "{\n" + body + "\n" + pad + "}"
+        if isinstance(v, list) and any(isinstance(x, (dict, list)) for x in v):
+            return "[\n" + ",\n".join(inner + render(x, inner) for x in v) + "\n" + pad + "]"
+        return json.dumps(v, ensure_ascii=False)
+    path.write_text(render(value, "") + "\n", encoding="utf-8")
+
+
+def write_golden(folder, header, prompts, tensors):
+    header = {"versions": VERSIONS, "attention": "sdpa"} | header
+    write_json(folder / "golden.json", header | {"prompts": prompts})
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "golden.safetensors",
+              metadata={"versions": VERSIONS})
+
+
+def make_random(name, out):
+    spec, folder = CHECKPOINTS[name], out / name
+    for stale in ("golden.json", "golden.safetensors"):
+        (folder / stale).unlink(missing_ok=True)
+    cfg = make_checkpoint(folder, spec)
+    rng = np.random.Generator(np.random.PCG64(1000 + spec["seed"]))
+    vocab = cfg["vocab_size"]
+    prompts = []
+    for n in spec["prompts"]:
+        ids = rng.integers(0, vocab, n).tolist()
+        if n >= 5:  # the first and the last row of the embedding; the latter is also pad and eos, an ordinary row here
+            ids[1], ids[2] = 0, vocab - 1
+        prompts.append({"name": f"n{n}", "ids": ids})
+    prompts, tensors = run_prompts(folder, cfg, prompts, spec["new_tokens"])
+    write_golden(folder, {"checkpoint": f"testdata/{name}", "seed": spec["seed"]}, prompts, tensors)
+
+
+# --------------------------------------------------------------------------------------------- the built-in model
+
+DEMO_TEXTS = {
+    "capital": "The capital of Germany is",
+    "email": "Write an email apologizing to Sarah for the tragic gardening mishap. Explain how it happened.",
+}
+DEMO_CHAT = [{"role": "user", "content": "What is the capital of France?"}]
+
+TOKENIZER_TEXTS = {
+    "prose": [
+        *DEMO_TEXTS.values(), "Hello, world!", "a", ".", "Zoë's café isn't open; we'll go — perhaps — tomorrow.",
+        "Dear Sarah,\n\nI am so sorry about the roses.\n\nYours,\nTom\n",
+        "Uncharacteristically antidisestablishmentarian thermodynamics",
+    ],
+    "space": [
+        "", " ", "  ", " " * 16, " " * 17, "\n", "\n\n\n", "\t", "\r\n", " lead", "  lead two", "trail ", "trail   ",
+        "in  the   middle", "a\n b\n\n  c\t\td", "no\u00a0break\u3000wide\u2028line\u0085next", "▁a ▁b▁",
+    ],
+    "number": ["2 + 2 = 4", "3.14159 1,234,567 1e-5 0xFF 2024-07-01", "２０２４ ½ Ⅻ ①"],
+    "code": ["for i := range 10 {\n\tfmt.Println(i) // ok\n}\n", '{"a": [1, null], "b": {"c": "\\n"}}', "<b>&amp;</b> $HOME ^_^ \\"],
+    "script": [
+        "Grüße aus Köln", "Привет, мир", "你好，世界", "こんにちは", "안녕하세요", "مرحبا", "שלום", "नमस्ते", "สวัสดี", "𝔘𝔫𝔦 𐍈",
+    ],
+    "emoji": ["🙂", "I ❤ Go 🐹!", "👩\u200d🚀👍🏽🇩🇪", "日本🙂"],
+    "combining": ["e\u0301 vs \u00e9", "\u0301first"],
+    "bytes": ["\x00\x1b[0m\x7f", "\ufeffBOM", "\ufffd\ufffd", "\u200b\u00ad", "\U0010ffff\ue000", "<0x0A> is text, <0xFF> too"],
+    "run": ["aaaaaaaaaaaaaaaaaaaaaaaa", "--------========", "hahahahaha loooong"],
+    "special": [
+        "<|user|>\nHi<|end|>\n<|assistant|>\n",
+        "<|system|>\nBe brief.<|end|>\n<|user|>\nWhat is 2+2?<|end|>\n<|assistant|>\n",
+        "<|user|>x", "<|user|> \n\t x", "text<|end|>text", "text <|end|> text", "<|end|><|end|><|assistant|>",
+        "<|endoftext|> after", "<s>Hello</s> x", "</s>\n\nx", "a<|placeholder1|> b", "<unk><s></s>",
+        "<|User|> <|user | <|user", "<|<|user|>|>", "\n<|user|>\n",
+    ],
+    "long": ["The roses are red and the lawn is gone. " * 20, "x" * 300],
+}
+
+
+def stream_pieces(tok, ids):
+    """What becomes printable with each id: nothing while the bytes at the end are not yet whole characters.
+
+    The rest, for ids that stop in the middle of a character, is returned as flush.
+    """
+    shown, pieces, run = "", [], b""
+    for i, token in enumerate(tok.id_to_token(t) for t in ids):
+        byte = len(token) == 6 and token.startswith("<0x") and token.endswith(">")
+        run = run + bytes([int(token[3:5], 16)]) if byte else b""
+        try:
+            run.decode("utf-8")
+        except UnicodeDecodeError:
+            pieces.append("")
+            continue
+        text = tok.decode(ids[: i + 1], skip_special_tokens=False)
+        assert text.startswith(shown)
+        pieces.append(text[len(shown):])
+        shown = text
+    decoded = tok.decode(ids, skip_special_tokens=False)
+    return pieces, decoded[len(shown):], decoded
+
+
+def tokenizer_goldens(tok, hf, label):
+    """Entries for tokenizer_golden.json and tokenizer_stream_golden.json."""
+    about = f"huggingface tokenizers {tokenizers.__version__} (Python)"
+    golden, stream = [], []
+    for with_special in (False, True):
+        for category, texts in TOKENIZER_TEXTS.items():
+            if with_special and category not in ("prose", "special"):
+                continue
+            for text in texts:
+                # With special tokens the transformers class decides: it may add <s> by tokenizer_config.json.
+                ids = hf(text).input_ids if with_special else tok.encode(text, add_special_tokens=False).ids
+                assert with_special or hf(text, add_special_tokens=False).input_ids == ids
+                golden.append({
+                    "tokenizer": label, "category": category, "text": text, "ids": ids,
+                    "add_special_tokens": with_special, "decoded": tok.decode(ids, skip_special_tokens=False),
+                    "decoded_skip_special": tok.decode(ids, skip_special_tokens=True), "reference": about})
+                if not with_special:
+                    pieces, flush, decoded = stream_pieces(tok, ids)
+                    stream.append({"tokenizer": label, "text": text, "ids": ids, "pieces": pieces, "flush": flush,
+                                   "decoded": decoded, "reference": about})
+    return golden, stream
+
+
+def write_lines(path, entries):
+    body = ",\n".join("  " + json.dumps(e, ensure_ascii=False, separators=(",", ":")) for e in entries)
+    path.write_text("[\n" + body + "\n]\n", encoding="utf-8")
+
+
+def make_demo(checkpoint, out, new_tokens=50):
+    folder, label = out / "demo", "internal/demo/checkpoint/tokenizer.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = json.loads((checkpoint / "config.json").read_text())
+    generation = checkpoint / "generation_config.json"
+    eos = (json.loads(generation.read_text()) if generation.exists() else cfg)["eos_token_id"]
+    eos = eos if isinstance(eos, list) else [eos]
+    tok, hf = tokenizers.Tokenizer.from_file(str(checkpoint / "tokenizer.json")), AutoTokenizer.from_pretrained(checkpoint)
+
+    golden, stream = tokenizer_goldens(tok, hf, label)
+    write_lines(folder / "tokenizer_golden.json", golden)
+    write_lines(folder / "tokenizer_stream_golden.json", stream)
+
+    rendered = hf.apply_chat_template(DEMO_CHAT, tokenize=False, add_generation_prompt=True)
+    prompts = [{"name": name, "text": text, "ids": hf(text).input_ids} for name, text in DEMO_TEXTS.items()]
+    prompts.append({"name": "chat", "messages": DEMO_CHAT, "text": rendered,
+                    "ids": hf(rendered, add_special_tokens=False).input_ids})
+    for p in prompts:
+        p["tokens"] = hf.convert_ids_to_tokens(p["ids"])
+        p["pieces"] = stream_pieces(tok, p["ids"])[0]
+    prompts, tensors = run_prompts(checkpoint, cfg, prompts, new_tokens, eos, random_weights=False)
+    for p in prompts:
+        before = tok.decode(p["ids"], skip_special_tokens=True)
+        for run in (p["greedy_f32"], p["greedy_bf16"]):
+            run["text"] = tok.decode(p["ids"] + run["ids"], skip_special_tokens=True)[len(before):]
+            run["stop"] = "eos" if run["ids"][-1] in eos else "length"
+        print(f"  {p['text']!r} -> {p['greedy_f32']['text']!r} ({p['greedy_f32']['stop']})")
+
+    # Streams cut inside a character: what is left must come out with the flush.
+    cut = []
+    for text in ("ok 🙂", "日本🙂"):
+        ids = tok.encode(text, add_special_tokens=False).ids[:-1]
+        pieces, flush, decoded = stream_pieces(tok, ids)
+        cut.append({"ids": ids, "pieces": pieces, "flush": flush, "decoded": decoded})
+    write_golden(folder, {"checkpoint": "internal/demo/checkpoint", "eos_token_ids": eos, "cut_streams": cut},
+                 prompts, tensors)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"checkpoints to make: {', '.join(CHECKPOINTS)} (default: all)")
+    parser.add_argument("--demo", metavar="DIR", type=Path, help="make demo/ from this checkpoint directory instead")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=HERE, help="where to write (default: this folder)")
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(CHECKPOINTS):
+        parser.error(f"no such checkpoint: {', '.join(sorted(unknown))}")
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # one order of summation, so that the same bytes come out every time
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if args.demo:
+        make_demo(args.demo, args.out)
+        return
+    for name in args.names or CHECKPOINTS:
+        make_random(name, args.out)
+
+
+if __name__ == "__main__":
+    main()
