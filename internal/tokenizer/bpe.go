@@ -15,7 +15,7 @@ type merge struct {
 // A word starts as symbols (characters, or bytes) and the pair with the lowest rank, leftmost among equals, is merged until
 // no pair is left that the merge table knows (spec 5.1, item 4).
 type bpe struct {
-	vocab  map[string]int32 // piece -> id
+	vocab  vocabulary
 	merges map[uint64]merge // left id << 32 | right id
 	byteID [256]int32       // byte-level: the id of each byte; SentencePiece: the id of <0x00> ... <0xFF>
 
@@ -46,18 +46,18 @@ func class(r rune) uint8 {
 	return uint8(0x81 + r%(classes-0x81))
 }
 
-// findJoinable fills joinable from the merge results: two neighbouring characters can end up in one token only if some
-// merge result holds them side by side.
-func (b *bpe) findJoinable(results []string) {
-	for _, piece := range results {
-		last := -1
-		for _, r := range piece {
-			c := int(class(r))
-			if last >= 0 {
-				b.joinable[last][c] = true
-			}
-			last = c
+// noteJoined enters a merge result into joinable: two neighbouring characters can end up in one token only if some merge
+// result holds them side by side.
+func (b *bpe) noteJoined(result []byte) {
+	last := -1
+	for len(result) > 0 {
+		r, size := utf8.DecodeRune(result)
+		c := int(class(r))
+		if last >= 0 {
+			b.joinable[last][c] = true
 		}
+		last = c
+		result = result[size:]
 	}
 }
 

@@ -20,7 +20,7 @@ type Tokenizer struct {
 	addedRaw        *addedSet // tokens searched for in the raw text: all of the Phi family's
 	addedNormalized *addedSet // tokens searched for after normalization
 	addedID         map[string]int32
-	before, after   []int32   // BOS and EOS as Encode adds them; usually empty or one id
+	before, after   []int32 // BOS and EOS as Encode adds them; usually empty or one id
 
 	pieces  []string // id -> piece, "" where an id has no token; for the decoder
 	special []bool   // id -> left out of text by skipSpecial
@@ -109,24 +109,8 @@ func parse(raw []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
-// modelJSON is the "model" entry of tokenizer.json for BPE.
-type modelJSON struct {
-	Type                    string           `json:"type"`
-	Dropout                 float64          `json:"dropout"`
-	ContinuingSubwordPrefix string           `json:"continuing_subword_prefix"`
-	EndOfWordSuffix         string           `json:"end_of_word_suffix"`
-	ByteFallback            bool             `json:"byte_fallback"`
-	IgnoreMerges            bool             `json:"ignore_merges"`
-	Vocab                   map[string]int32 `json:"vocab"`
-	Merges                  json.RawMessage  `json:"merges"` // ["a b", ...], or since 2024 [["a","b"], ...]
-}
-
 // newBPE reads the model. What the Phi family does not use (dropout, sub-word prefixes, unknown tokens) is refused.
-func newBPE(raw json.RawMessage, byteLevel bool) (*bpe, error) {
-	var model modelJSON
-	if err := json.Unmarshal(raw, &model); err != nil {
-		return nil, err
-	}
+func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
 	switch {
 	case model.Type != "BPE" && model.Type != "":
 		return nil, fmt.Errorf("type %q is not supported: only BPE", model.Type)
@@ -152,55 +136,23 @@ func newBPE(raw json.RawMessage, byteLevel bool) (*bpe, error) {
 		}
 		b.byteID[c], isByte[id] = id, true
 	}
-	pairs, err := readMerges(model.Merges)
-	if err != nil {
-		return nil, err
-	}
-	b.merges = make(map[uint64]merge, len(pairs))
-	results := make([]string, len(pairs))
-	for rank, pair := range pairs {
+	b.merges = make(map[uint64]merge, len(model.Merges))
+	var joined []byte
+	for rank, pair := range model.Merges {
+		joined = append(append(joined[:0], pair[0]...), pair[1]...)
 		left, okLeft := b.vocab[pair[0]]
 		right, okRight := b.vocab[pair[1]]
-		id, ok := b.vocab[pair[0]+pair[1]]
+		id, ok := b.vocab[string(joined)]
 		if !okLeft || !okRight || !ok {
 			return nil, fmt.Errorf("merge %d (%q + %q) names a token outside the vocabulary", rank, pair[0], pair[1])
 		}
 		b.merges[pairKey(left, right)] = merge{rank: int32(rank), id: id}
-		results[rank] = pair[0] + pair[1]
-		b.neverCut = b.neverCut || isByte[left] || isByte[right]
-	}
-	if !byteLevel {
-		b.findJoinable(results)
+		if !byteLevel {
+			b.noteJoined(joined)
+			b.neverCut = b.neverCut || isByte[left] || isByte[right]
+		}
 	}
 	return b, nil
-}
-
-// readMerges reads both spellings of the merge list.
-func readMerges(raw json.RawMessage) ([][2]string, error) {
-	var lines []string
-	if err := json.Unmarshal(raw, &lines); err != nil {
-		var lists [][]string
-		if err := json.Unmarshal(raw, &lists); err != nil {
-			return nil, fmt.Errorf("merges: %w", err)
-		}
-		pairs := make([][2]string, len(lists))
-		for i, list := range lists {
-			if len(list) != 2 {
-				return nil, fmt.Errorf("merge %d has %d parts, want 2", i, len(list))
-			}
-			pairs[i] = [2]string{list[0], list[1]}
-		}
-		return pairs, nil
-	}
-	pairs := make([][2]string, len(lines))
-	for i, line := range lines {
-		left, right, ok := strings.Cut(line, " ")
-		if !ok || strings.Contains(right, " ") {
-			return nil, fmt.Errorf("merge %d (%q) is not two parts with one space between", i, line)
-		}
-		pairs[i] = [2]string{left, right}
-	}
-	return pairs, nil
 }
 
 // newVocabulary fills the tables from id to piece and the added-token sets.

@@ -38,7 +38,7 @@ import (
 // encoding/json prefers the shallower of two fields of one name, so Config.Model stays nil.
 type tokenizerJSON struct {
 	hf.Config
-	Model json.RawMessage `json:"model"`
+	Model modelJSON `json:"model"`
 }
 
 // decoderJSON is one element of the "decoder" entry.
