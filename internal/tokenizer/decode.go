@@ -1,0 +1,77 @@
+package tokenizer
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// Decode turns ids back into text. Ids without a token give nothing; with skipSpecial, special tokens give nothing either.
+// Bytes that form no character become U+FFFD: in the SentencePiece kind one for each byte of a run of byte tokens that is not
+// wholly valid, in the byte-level kind one for each maximal part of a broken character (both as Hugging Face does).
+func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
+	pieces := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if piece := t.rawPiece(id); piece != "" && !(skipSpecial && t.special[id]) {
+			pieces = append(pieces, piece)
+		}
+	}
+	if len(pieces) == 0 {
+		return "" // the library's Strip decoder panics on nothing
+	}
+	return validUTF8(t.decoder.Decode(pieces))
+}
+
+// rawPiece is the piece as the vocabulary spells it, "" for an id without token.
+func (t *Tokenizer) rawPiece(id int32) string {
+	if id < 0 || int(id) >= len(t.pieces) {
+		return ""
+	}
+	return t.pieces[id]
+}
+
+// Piece is the vocabulary piece of an id, for tables: "▁Berlin" in the SentencePiece kind, " Berlin" in the byte-level kind, where bytes
+// that form no character are shown as <0xE6>. It is "" for an id without token.
+func (t *Tokenizer) Piece(id int32) string {
+	piece := t.rawPiece(id)
+	if !t.decoder.byteLevel {
+		return piece
+	}
+	text, ok := letterBytes(piece)
+	if !ok {
+		return piece
+	}
+	var out strings.Builder
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		if r == utf8.RuneError && size == 1 {
+			fmt.Fprintf(&out, "<0x%02X>", text[i])
+		} else {
+			out.WriteString(text[i : i+size])
+		}
+		i += size
+	}
+	return out.String()
+}
+
+// VocabSize is one more than the highest id that has a token. A model's embedding table may have more rows.
+func (t *Tokenizer) VocabSize() int { return len(t.pieces) }
+
+// ID is the id of a piece as the vocabulary spells it ("▁Berlin", "ĠBerlin", "<|end|>").
+func (t *Tokenizer) ID(piece string) (int32, bool) {
+	if id, ok := t.bpe.vocab[piece]; ok {
+		return id, true
+	}
+	id, ok := t.addedID[piece]
+	return id, ok
+}
+
+// IsSpecial reports whether Decode with skipSpecial leaves the id out.
+func (t *Tokenizer) IsSpecial(id int32) bool { return t.rawPiece(id) != "" && t.special[id] }
+
+// BOS is the id of the beginning-of-text token that the checkpoint names, whether or not Encode adds it; false if there is none.
+func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.bos >= 0 }
+
+// EOS is the id of the end-of-text token that the tokenizer's files name; false if there is none. The ids that stop
+// generation are another matter: generation_config.json lists them.
+func (t *Tokenizer) EOS() (int32, bool) { return t.eos, t.eos >= 0 }

@@ -1,0 +1,400 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+
+	hf "github.com/sugarme/tokenizer"
+)
+
+// Tokenizer is one checkpoint's tokenizer. It is read-only after Load and safe for concurrent use.
+type Tokenizer struct {
+	bpe         *bpe
+	normalizers []normalizer
+	split       splitter // nil for the SentencePiece kind, which has no pre-tokenizer
+
+	addedRaw        *addedSet // tokens searched for in the raw text: all of the Phi family's
+	addedNormalized *addedSet // tokens searched for after normalization
+	addedID         map[string]int32
+	before, after   []int32 // BOS and EOS as Encode adds them; usually empty or one id
+
+	pieces  []string // id -> piece, "" where an id has no token; for the decoder
+	special []bool   // id -> left out of text by skipSpecial
+	decoder decoderKind
+
+	bos, eos         int32             // -1: none named
+	specialNames     map[string]string // bos_token, eos_token, ... for the chat template
+	chatTemplate     string
+	chatTemplateFile string // where it came from, for errors; "" if there is none
+
+	mergers sync.Pool // of *merger: each Encode call has its own, with a warm word cache
+}
+
+// Bounds on what a checkpoint may ask for. Real ones: 6.7 MB, 200,064 ids, added tokens of 20 bytes.
+const (
+	maxFileSize     = 256 << 20 // bytes of any one file
+	maxIDs          = 1 << 20   // ids
+	maxAddedContent = 1 << 10   // bytes of one added token
+)
+
+// Load reads the tokenizer of a checkpoint directory: tokenizer.json (required), and where present tokenizer_config.json,
+// special_tokens_map.json and chat_template.jinja. Files are untrusted: whatever they hold, the result is a tokenizer that
+// does what Hugging Face's would, or an error that names file and reason.
+func Load(fsys fs.FS) (*Tokenizer, error) {
+	raw, err := readFile(fsys, "tokenizer.json")
+	if err != nil {
+		return nil, err
+	}
+	t, err := parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	}
+	if err := t.readConfig(fsys); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// readFile reads a file of bounded size.
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	if info.Size() > maxFileSize {
+		return nil, fmt.Errorf("%s has %d bytes: more than the %d MiB that a tokenizer file may have", name, info.Size(), maxFileSize>>20)
+	}
+	raw, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return raw, nil
+}
+
+// parse builds a tokenizer from tokenizer.json alone.
+func parse(raw []byte) (*Tokenizer, error) {
+	var file tokenizerJSON
+	if err := json.Unmarshal(raw, &file); err != nil {
+		return nil, err
+	}
+	t := &Tokenizer{bos: -1, eos: -1, specialNames: map[string]string{}}
+	var err error
+	if t.decoder, err = newDecoder(file.Decoder); err != nil {
+		return nil, fmt.Errorf("decoder: %w", err)
+	}
+	if t.normalizers, err = newNormalizers(file.Normalizer); err != nil {
+		return nil, fmt.Errorf("normalizer: %w", err)
+	}
+	if t.split, err = newSplitter(file.PreTokenizer); err != nil {
+		return nil, fmt.Errorf("pre_tokenizer: %w", err)
+	}
+	byteLevel := t.split != nil
+	if byteLevel != t.decoder.byteLevel {
+		return nil, errors.New("pre_tokenizer and decoder do not belong together: one is ByteLevel, the other is not")
+	}
+	if t.bpe, err = newBPE(file.Model, byteLevel); err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
+	if err := t.newVocabulary(file.AddedTokens); err != nil {
+		return nil, err
+	}
+	if t.before, t.after, err = t.newTemplate(file.PostProcessor); err != nil {
+		return nil, fmt.Errorf("post_processor: %w", err)
+	}
+	t.mergers.New = func() any { return newMerger(t.bpe) }
+	return t, nil
+}
+
+// newBPE reads the model. What the Phi family does not use (dropout, sub-word prefixes, unknown tokens) is refused.
+func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
+	switch {
+	case model.Type != "BPE" && model.Type != "":
+		return nil, fmt.Errorf("type %q is not supported: only BPE", model.Type)
+	case model.Dropout != 0:
+		return nil, fmt.Errorf("dropout %g would make encoding random: only null or 0 is supported", model.Dropout)
+	case model.ContinuingSubwordPrefix != "" || model.EndOfWordSuffix != "":
+		return nil, errors.New("continuing_subword_prefix and end_of_word_suffix are not supported")
+	case model.IgnoreMerges && !byteLevel:
+		return nil, errors.New("ignore_merges is supported with a ByteLevel pre_tokenizer only")
+	case !byteLevel && !model.ByteFallback:
+		return nil, errors.New("neither byte_fallback nor a ByteLevel pre_tokenizer: such a vocabulary cannot write every text")
+	}
+	b := &bpe{vocab: model.Vocab, byteLevel: byteLevel, ignoreMerges: model.IgnoreMerges}
+	isByte := make(map[int32]bool, 256)
+	for c := range 256 {
+		piece := fmt.Sprintf("<0x%02X>", c)
+		if byteLevel {
+			piece = string(byteLetter[c])
+		}
+		id, ok := b.vocab[piece]
+		if !ok {
+			return nil, fmt.Errorf("the vocabulary lacks %q, the token of byte %d", piece, c)
+		}
+		b.byteID[c], isByte[id] = id, true
+	}
+	b.merges = make(map[uint64]merge, len(model.Merges))
+	var joined []byte
+	for rank, pair := range model.Merges {
+		joined = append(append(joined[:0], pair[0]...), pair[1]...)
+		left, okLeft := b.vocab[pair[0]]
+		right, okRight := b.vocab[pair[1]]
+		id, ok := b.vocab[string(joined)]
+		if !okLeft || !okRight || !ok {
+			return nil, fmt.Errorf("merge %d (%q + %q) names a token outside the vocabulary", rank, pair[0], pair[1])
+		}
+		b.merges[pairKey(left, right)] = merge{rank: int32(rank), id: id}
+		if !byteLevel {
+			b.noteJoined(joined)
+			b.neverCut = b.neverCut || isByte[left] || isByte[right]
+		}
+	}
+	return b, nil
+}
+
+// newVocabulary fills the tables from id to piece and the added-token sets.
+func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
+	top := int32(-1)
+	for piece, id := range t.bpe.vocab {
+		if id < 0 || id >= maxIDs {
+			return fmt.Errorf("model: token %q has id %d, outside 0..%d", piece, id, maxIDs-1)
+		}
+		top = max(top, id)
+	}
+	for _, a := range added {
+		if a.Id < 0 || a.Id >= maxIDs {
+			return fmt.Errorf("added_tokens: token %q has id %d, outside 0..%d", a.Content, a.Id, maxIDs-1)
+		}
+		top = max(top, int32(a.Id))
+	}
+	t.pieces = make([]string, top+1)
+	t.special = make([]bool, top+1)
+	for piece, id := range t.bpe.vocab {
+		if other := t.pieces[id]; other != "" {
+			return fmt.Errorf("model: tokens %q and %q share id %d", other, piece, id)
+		}
+		// The decoder panics on such a piece (see sugarme.go).
+		if len(piece) == 6 && strings.HasPrefix(piece, "<0x") && piece[5] == '>' && !(isHex(piece[3]) && isHex(piece[4])) {
+			return fmt.Errorf("model: token %q looks like a byte but is none", piece)
+		}
+		t.pieces[id] = piece
+	}
+	t.addedRaw, t.addedNormalized, t.addedID = newAddedSet(), newAddedSet(), make(map[string]int32)
+	// Of two tokens with one spelling the first wins, and special tokens come first, as in Hugging Face's trie.
+	for _, special := range []bool{true, false} {
+		for i, a := range added {
+			if a.Special != special {
+				continue
+			}
+			if err := t.addToken(a); err != nil {
+				return fmt.Errorf("added_tokens, entry %d: %w", i, err)
+			}
+		}
+	}
+	return nil
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+// addToken enters one added token into the tables.
+func (t *Tokenizer) addToken(a hf.TokenConfig) error {
+	if a.Content == "" || len(a.Content) > maxAddedContent {
+		return fmt.Errorf("content has %d bytes, want 1..%d", len(a.Content), maxAddedContent)
+	}
+	id := int32(a.Id)
+	if inModel, ok := t.bpe.vocab[a.Content]; ok && inModel != id {
+		return fmt.Errorf("token %q has id %d here and %d in the vocabulary", a.Content, id, inModel)
+	}
+	piece := a.Content
+	if t.decoder.byteLevel {
+		// The decoder reads letters as bytes. A token with any other character stands for its own text, so spell that.
+		if _, ok := letterBytes(piece); !ok {
+			piece = byteLetters(piece)
+		}
+	}
+	if other := t.pieces[id]; other != "" && other != piece {
+		return fmt.Errorf("tokens %q and %q share id %d", other, a.Content, id)
+	}
+	t.pieces[id] = piece
+	t.special[id] = a.Special
+	if _, ok := t.addedID[a.Content]; !ok {
+		t.addedID[a.Content] = id
+	}
+	token := &addedToken{
+		id: id, content: a.Content, special: a.Special,
+		lstrip: a.Lstrip, rstrip: a.Rstrip, singleWord: a.SingleWord, normalized: a.Normalized,
+	}
+	set, pattern := t.addedRaw, a.Content
+	if a.Normalized {
+		set, pattern = t.addedNormalized, t.normalize(a.Content)
+	}
+	if pattern != "" {
+		set.add(pattern, token)
+	}
+	return nil
+}
+
+// normalizerJSON is the "normalizer" entry or one of its steps.
+type normalizerJSON struct {
+	Type        string                   `json:"type"`
+	Normalizers []map[string]interface{} `json:"normalizers"`
+	Prepend     string                   `json:"prepend"`
+	Pattern     patternJSON              `json:"pattern"`
+	Content     string                   `json:"content"`
+}
+
+// newNormalizers reads null, Prepend, Replace, or a Sequence of these.
+func newNormalizers(entry map[string]interface{}) ([]normalizer, error) {
+	if entry == nil {
+		return nil, nil
+	}
+	var top normalizerJSON
+	if err := reshape(entry, &top); err != nil {
+		return nil, err
+	}
+	switch {
+	case top.Type == "Sequence":
+		var steps []normalizer
+		for _, sub := range top.Normalizers {
+			if sub["type"] == "Sequence" {
+				return nil, errors.New("a Sequence inside a Sequence is not supported")
+			}
+			step, err := newNormalizers(sub)
+			if err != nil {
+				return nil, err
+			}
+			steps = append(steps, step...)
+		}
+		return steps, nil
+	case top.Type == "Prepend" && top.Prepend != "":
+		return []normalizer{{prepend: top.Prepend}}, nil
+	case top.Type == "Replace" && top.Pattern.String != nil && *top.Pattern.String != "":
+		return []normalizer{{old: *top.Pattern.String, new: top.Content}}, nil
+	}
+	return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or a Sequence of them", top.Type)
+}
+
+// preTokenizerJSON is the "pre_tokenizer" entry or one of its steps.
+type preTokenizerJSON struct {
+	Type           string                   `json:"type"`
+	PreTokenizers  []map[string]interface{} `json:"pretokenizers"`
+	Pattern        patternJSON              `json:"pattern"`
+	Behavior       string                   `json:"behavior"`
+	Invert         bool                     `json:"invert"`
+	AddPrefixSpace bool                     `json:"add_prefix_space"`
+	UseRegex       *bool                    `json:"use_regex"` // absent means true
+}
+
+// newSplitter reads null (SentencePiece kind) or Sequence[Split, ByteLevel] (byte-level kind) and returns nil or the splitter.
+func newSplitter(entry map[string]interface{}) (splitter, error) {
+	if entry == nil {
+		return nil, nil
+	}
+	var top preTokenizerJSON
+	if err := reshape(entry, &top); err != nil {
+		return nil, err
+	}
+	if top.Type != "Sequence" || len(top.PreTokenizers) != 2 {
+		return nil, fmt.Errorf("type %q: want null or Sequence[Split, ByteLevel]", top.Type)
+	}
+	var split, level preTokenizerJSON
+	if err := errors.Join(reshape(top.PreTokenizers[0], &split), reshape(top.PreTokenizers[1], &level)); err != nil {
+		return nil, err
+	}
+	switch {
+	case split.Type != "Split" || level.Type != "ByteLevel":
+		return nil, fmt.Errorf("steps %q and %q: want Split and ByteLevel", split.Type, level.Type)
+	case level.AddPrefixSpace || level.UseRegex == nil || *level.UseRegex:
+		return nil, errors.New("ByteLevel wants add_prefix_space false and use_regex false after a Split")
+	case split.Pattern.Regex == nil:
+		return nil, errors.New("Split wants a Regex pattern")
+	// Both patterns match every character, so keeping the matches (Removed, inverted) and isolating them is the same.
+	case !(split.Behavior == "Removed" && split.Invert) && !(split.Behavior == "Isolated" && !split.Invert):
+		return nil, fmt.Errorf("Split behavior %q (invert %t) is not supported", split.Behavior, split.Invert)
+	}
+	f := splitterFor(*split.Pattern.Regex)
+	if f == nil {
+		return nil, fmt.Errorf("unknown Split pattern %q: known are those of cl100k (phi-4) and o200k (Phi-4-mini)", *split.Pattern.Regex)
+	}
+	return f, nil
+}
+
+// postJSON is the "post_processor" entry.
+type postJSON struct {
+	Type       string                   `json:"type"`
+	Processors []map[string]interface{} `json:"processors"`
+	Single     []struct {
+		SpecialToken *struct {
+			ID string `json:"id"`
+		} `json:"SpecialToken"`
+		Sequence *struct {
+			ID string `json:"id"`
+		} `json:"Sequence"`
+	} `json:"single"`
+	SpecialTokens map[string]struct {
+		IDs []int32 `json:"ids"`
+	} `json:"special_tokens"`
+}
+
+// newTemplate returns the ids that the post-processor puts before and after a single text.
+func (t *Tokenizer) newTemplate(entry map[string]interface{}) (before, after []int32, err error) {
+	if entry == nil {
+		return nil, nil, nil
+	}
+	var post postJSON
+	if err := reshape(entry, &post); err != nil {
+		return nil, nil, err
+	}
+	switch post.Type {
+	case "ByteLevel": // moves offsets only
+		return nil, nil, nil
+	case "Sequence":
+		for _, sub := range post.Processors {
+			if sub["type"] == "Sequence" {
+				return nil, nil, errors.New("a Sequence inside a Sequence is not supported")
+			}
+			b, a, err := t.newTemplate(sub)
+			if err != nil {
+				return nil, nil, err
+			}
+			before, after = append(b, before...), append(after, a...)
+		}
+		return before, after, nil
+	case "TemplateProcessing":
+	default:
+		return nil, nil, fmt.Errorf("type %q is not supported: only null, ByteLevel, TemplateProcessing, or a Sequence of them", post.Type)
+	}
+	texts := 0
+	for _, part := range post.Single {
+		switch {
+		case part.Sequence != nil && part.Sequence.ID == "A":
+			texts++
+		case part.SpecialToken != nil:
+			ids := post.SpecialTokens[part.SpecialToken.ID].IDs
+			for _, id := range ids {
+				if t.rawPiece(id) == "" {
+					return nil, nil, fmt.Errorf("special token %q has id %d, which is no token", part.SpecialToken.ID, id)
+				}
+			}
+			if len(ids) == 0 {
+				return nil, nil, fmt.Errorf("special token %q is not in special_tokens", part.SpecialToken.ID)
+			}
+			if texts == 0 {
+				before = append(before, ids...)
+			} else {
+				after = append(after, ids...)
+			}
+		default:
+			return nil, nil, errors.New("a part of single is neither a SpecialToken nor the Sequence A")
+		}
+	}
+	if texts != 1 {
+		return nil, nil, fmt.Errorf("single holds the text %d times, want once", texts)
+	}
+	return before, after, nil
+}
