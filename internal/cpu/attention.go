@@ -44,18 +44,29 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 			}
 		}
 	})
-	heads := b.config.Heads
-	b.pool.run(a.Rows*heads, max(1, heads/8), func(worker, from, to int) { // attention, one query head at a time
-		i := 0
+	items := 0 // one for every sequence, tile of its queries, and kv head
+	for _, s := range step.Seqs {
+		items += tiles(s.Len) * b.config.KVHeads
+	}
+	b.pool.run(items, 1, func(worker, from, to int) {
 		for item := from; item < to; item++ {
-			t := item / heads
-			for t >= step.Seqs[i].Start+step.Seqs[i].Len {
+			i, rest := 0, item
+			for rest >= tiles(step.Seqs[i].Len)*b.config.KVHeads {
+				rest -= tiles(step.Seqs[i].Len) * b.config.KVHeads
 				i++
 			}
-			b.attendHead(values(a), values(qkv), layer, &step.Seqs[i], t, item%heads, b.scores[worker])
+			s := &step.Seqs[i]
+			first := rest / b.config.KVHeads * queryTile
+			b.attendTile(values(a), values(qkv), layer, s, first, min(first+queryTile, s.Len), rest%b.config.KVHeads, b.attention[worker])
 		}
 	})
 }
+
+// queryTile is how many queries of a sequence share one reading of its keys and values.
+const queryTile = 16
+
+// tiles is the number of query tiles of a sequence with the given number of new tokens.
+func tiles(queries int) int { return (queries + queryTile - 1) / queryTile }
 
 // rotateAndAppend applies RoPE to the query and key heads of row t and writes its keys and values to the cache.
 func (b *Backend) rotateAndAppend(qkv []float32, layer int, step *model.Step, seq, t int) {
@@ -94,69 +105,96 @@ func rotate(x, cos, sin []float32) {
 	}
 }
 
-// attendHead sets head h of row t of a to softmax(q·kᵀ/√headDim)·v over the keys that the query may see: those up to its own
-// position and within the sliding window (spec 3.1 and 3.4).
-//
-// Keys are taken in chunks counted from position 0. Each chunk has its own maximum m, sum l of exponentials and weighted sum o of
-// values; they join the running ones as in flash attention (Dao et al., 2022, algorithm 1).
-func (b *Backend) attendHead(a, qkv []float32, layer int, s *model.Span, t, h int, scratch []float32) {
-	c := b.config
-	dim := c.HeadDim
-	scores, sum, wide := scratch[:chunk], scratch[chunk:chunk+dim], scratch[chunk+dim:chunk+2*dim]
-	q := row(row(qkv, t, c.QKVRows()), h, dim)
-	out := row(row(a, t, c.Heads*dim), h, dim)
-	scale := float32(1 / math.Sqrt(float64(dim)))
-	keyHead := h / (c.Heads / c.KVHeads)
-
-	position := s.Position + t - s.Start
-	first := 0
-	if c.SlidingWindow > 0 {
-		first = max(0, position-c.SlidingWindow+1)
-	}
-	clear(out)
-	top, total := float32(math.Inf(-1)), float32(0)
-	for n := first / chunk; n <= position/chunk; n++ {
-		from, to := max(first-n*chunk, 0), min(position+1-n*chunk, chunk) // visible positions of this chunk
-		block := b.kv[s.Blocks[n]]
-		keys := (layer*2*c.KVHeads + keyHead) * chunk * dim
-		vals := keys + c.KVHeads*chunk*dim
-
-		m := float32(math.Inf(-1))
-		for p := from; p < to; p++ {
-			scores[p] = dot(q, block.row(keys+p*dim, wide)) * scale
-			m = max(m, scores[p])
-		}
-		var l float32
-		clear(sum)
-		for p := from; p < to; p++ {
-			e := exp(scores[p] - m)
-			l += e
-			for d, v := range block.row(vals+p*dim, wide) {
-				sum[d] += float32(e * v)
-			}
-		}
-
-		newTop := max(top, m)
-		old, add := exp(top-newTop), exp(m-newTop)
-		total = float32(total*old) + float32(l*add)
-		for d, v := range sum {
-			out[d] = float32(out[d]*old) + float32(v*add)
-		}
-		top = newTop
-	}
-	for d := range out {
-		out[d] /= total
-	}
-	b.asInput(out)
+// attentionScratch is one worker's memory.
+type attentionScratch struct {
+	keys, vals []float32 // [chunk, headDim] a chunk, widened
+	scores     []float32 // [chunk]
+	sum        []float32 // [headDim] a chunk's weighted sum of values
+	top, total []float32 // [queryTile, heads of a group] running maximum, and sum of exponentials under it
 }
 
-// row is a key or value that starts at element at, widened into scratch where necessary.
-func (k *kvBlock) row(at int, scratch []float32) []float32 {
+func newAttentionScratch(c *model.Config) *attentionScratch {
+	floats := func(n int) []float32 { return make([]float32, n) }
+	states := queryTile * c.Heads / c.KVHeads
+	return &attentionScratch{floats(chunk * c.HeadDim), floats(chunk * c.HeadDim), floats(chunk), floats(c.HeadDim), floats(states), floats(states)}
+}
+
+// attendTile sets the rows first … last-1 of sequence s in a, for all query heads of one kv head, to softmax(q·kᵀ/√headDim)·v over
+// the keys that each query may see: those up to its own position and within the sliding window (spec 3.1 and 3.4).
+//
+// Keys are taken in chunks counted from position 0. Each chunk has its own maximum m, sum l of exponentials and weighted sum of
+// values; they join the running ones as in flash attention (Dao et al., 2022, algorithm 1).
+func (b *Backend) attendTile(a, qkv []float32, layer int, s *model.Span, first, last, keyHead int, scratch *attentionScratch) {
+	c := b.config
+	dim, group := c.HeadDim, c.Heads/c.KVHeads
+	scale := float32(1 / math.Sqrt(float64(dim)))
+	for i := range scratch.top {
+		scratch.top[i], scratch.total[i] = float32(math.Inf(-1)), 0
+	}
+	output := func(query, h int) []float32 {
+		return row(row(a, s.Start+query, c.Heads*dim), keyHead*group+h, dim)
+	}
+	for query := first; query < last; query++ {
+		for h := range group {
+			clear(output(query, h))
+		}
+	}
+
+	oldest := b.oldestVisible(s.Position + first)
+	newest := s.Position + last - 1
+	for n := oldest / chunk; n <= newest/chunk; n++ {
+		base := n * chunk
+		from, to := max(oldest-base, 0), min(newest+1-base, chunk) // what any query of the tile sees of this chunk
+		keys, vals := b.kv[s.Blocks[n]].read(c, layer, keyHead, from, to, scratch)
+		for query := first; query < last; query++ {
+			position := s.Position + query
+			from, to := max(b.oldestVisible(position)-base, 0), min(position+1-base, chunk)
+			if from >= to {
+				continue
+			}
+			q := row(qkv, s.Start+query, c.QKVRows())
+			for h := range group {
+				m, l := attendChunk(scratch.sum, row(q, keyHead*group+h, dim), keys[from*dim:to*dim], vals[from*dim:to*dim], scale, scratch.scores)
+				top, total := &scratch.top[(query-first)*group+h], &scratch.total[(query-first)*group+h]
+				newTop := max(*top, m)
+				old, add := exp(*top-newTop), exp(m-newTop)
+				*top, *total = newTop, float32(*total*old)+float32(l*add)
+				out := output(query, h)
+				for d, v := range scratch.sum {
+					out[d] = float32(out[d]*old) + float32(v*add)
+				}
+			}
+		}
+	}
+	for query := first; query < last; query++ {
+		for h := range group {
+			out := output(query, h)
+			for d := range out {
+				out[d] /= scratch.total[(query-first)*group+h]
+			}
+			b.asInput(out)
+		}
+	}
+}
+
+// oldestVisible is the first position that a query at the given position may see.
+func (b *Backend) oldestVisible(position int) int {
+	if w := b.config.SlidingWindow; w > 0 {
+		return max(0, position-w+1)
+	}
+	return 0
+}
+
+// read returns the keys and values [chunk, headDim] of one head as float32; only positions from … to-1 are meaningful.
+func (k *kvBlock) read(c *model.Config, layer, keyHead, from, to int, scratch *attentionScratch) (keys, vals []float32) {
+	size := chunk * c.HeadDim
+	at := (layer*2*c.KVHeads + keyHead) * size
+	values := at + c.KVHeads*size // a layer's values follow its keys
 	if k.f32 != nil {
-		return k.f32[at : at+len(scratch)]
+		return k.f32[at : at+size], k.f32[values : values+size]
 	}
-	for i, v := range k.bf16[at : at+len(scratch)] {
-		scratch[i] = fromBF16(v)
-	}
-	return scratch
+	lo, hi := from*c.HeadDim, to*c.HeadDim
+	widenBF16(scratch.keys[lo:hi], k.bf16[at+lo:at+hi])
+	widenBF16(scratch.vals[lo:hi], k.bf16[values+lo:values+hi])
+	return scratch.keys, scratch.vals
 }

@@ -18,14 +18,13 @@ type Options struct {
 // Backend implements [model.Backend]. Matrices are float32 in memory; where a matrix product will read one, its values have
 // been rounded to bfloat16 first (unless Float32 is set), as they would be on tensor cores.
 type Backend struct {
-	pool    *pool
-	float32 bool
-	config  *model.Config
-	kv      []*kvBlock  // [blocks], nil until a sequence first uses it
-	scratch [][]float32 // [threads] each: tileRows widened weight rows
-	scores  [][]float32 // [threads][chunk + headDim] attention's scores of a chunk, and its weighted sum of values
-	normed  []float32   // [maxTokens, hidden]
-	err     error       // the first error of a verb since Plan
+	pool      *pool
+	float32   bool
+	config    *model.Config
+	kv        []*kvBlock          // [blocks], nil until a sequence first uses it
+	tile      [][]float32         // [threads][tileRows, widest input] widened weight rows
+	attention []*attentionScratch // [threads]
+	normed    []float32           // [maxTokens, hidden]
 }
 
 // weight is the Data of a model.Weight.
@@ -57,11 +56,11 @@ func (b *Backend) Plan(c *model.Config, maxTokens, kvBlocks int) error {
 	b.config = c
 	b.kv = make([]*kvBlock, kvBlocks)
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
-	b.scratch = make([][]float32, b.pool.threads)
-	b.scores = make([][]float32, b.pool.threads)
-	for i := range b.scratch {
-		b.scratch[i] = make([]float32, tileRows*widest)
-		b.scores[i] = make([]float32, chunk+2*c.HeadDim)
+	b.tile = make([][]float32, b.pool.threads)
+	b.attention = make([]*attentionScratch, b.pool.threads)
+	for i := range b.tile {
+		b.tile[i] = make([]float32, tileRows*widest)
+		b.attention[i] = newAttentionScratch(c)
 	}
 	b.normed = make([]float32, maxTokens*c.HiddenSize)
 	return nil
@@ -85,7 +84,7 @@ func (b *Backend) NewMatrix(rows, cols int) (model.Matrix, error) {
 // Read implements [model.Backend].
 func (b *Backend) Read(dst []float32, x model.Matrix) error {
 	copy(dst, values(x))
-	return b.err
+	return nil
 }
 
 // Close implements [model.Backend].
@@ -94,7 +93,7 @@ func (b *Backend) Close() error {
 		return errors.New("the CPU backend is already closed")
 	}
 	b.pool.stop()
-	b.pool, b.kv, b.scratch = nil, nil, nil
+	b.pool, b.kv = nil, nil
 	return nil
 }
 

@@ -76,7 +76,7 @@ func TestLinearVerbs(t *testing.T) {
 			for _, size := range []struct{ in, out int }{{4, 1}, {5, 7}, {12, 8}, {96, 9}, {64, 31}, {33, 40}} {
 				t.Run(fmt.Sprintf("f32=%v,tokens=%d,in=%d,out=%d", f32, tokens, size.in, size.out), func(t *testing.T) {
 					rng := rand.New(rand.NewSource(int64(tokens*100 + size.in)))
-					c := &model.Config{HiddenSize: size.in, IntermediateSize: size.out, RMSNormEps: 1e-5}
+					c := &model.Config{HiddenSize: size.in, IntermediateSize: size.out, Heads: 1, KVHeads: 1, RMSNormEps: 1e-5}
 					b := newBackend(t, Options{Threads: 3, Float32: f32}, c, tokens, 0)
 					norm, normValues := upload(t, b, rng, size.in)
 					w, wv := upload(t, b, rng, size.out, size.in)
@@ -125,7 +125,7 @@ func TestLinearVerbs(t *testing.T) {
 
 func TestEmbedAndSelect(t *testing.T) {
 	rng := rand.New(rand.NewSource(3))
-	b := newBackend(t, Options{Threads: 2}, &model.Config{HiddenSize: 6}, 4, 0)
+	b := newBackend(t, Options{Threads: 2}, &model.Config{HiddenSize: 6, Heads: 1, KVHeads: 1}, 4, 0)
 	table, tv := upload(t, b, rng, 11, 6)
 	x := poisoned(3, 6)
 	b.Embed(x, table, []int32{10, 0, 4})

@@ -58,6 +58,28 @@ func dot(a, b []float32) float32 {
 	return (s0 + s1) + (s2 + s3)
 }
 
+// attendChunk attends with one query q [dim] to a few keys and values [n, dim]. It sets sum [dim] to Σ exp(score - m)·v and returns
+// the largest score m and Σ exp(score - m). scores has room for n values.
+func attendChunk(sum, q, keys, vals []float32, scale float32, scores []float32) (m, l float32) {
+	dim := len(q)
+	scores = scores[:len(keys)/dim]
+	m = float32(math.Inf(-1))
+	for p := range scores {
+		scores[p] = dot(q, row(keys, p, dim)) * scale
+		m = max(m, scores[p])
+	}
+	clear(sum)
+	for p, s := range scores {
+		e := exp(s - m)
+		l += e
+		v := row(vals, p, dim)
+		for d := range sum {
+			sum[d] += float32(e * v[d])
+		}
+	}
+	return m, l
+}
+
 // rmsNorm sets y = x / sqrt(mean(x²) + eps) · weight (spec 3, step 2a). The mean is taken in float64: it costs nothing here and
 // makes the one number that scales a whole row exact.
 func rmsNorm(y, x, weight []float32, eps float32) {
@@ -86,6 +108,14 @@ func toBF16(x float32) uint16 {
 }
 
 func fromBF16(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
+
+// widenBF16 converts src to float32.
+func widenBF16(dst []float32, src []uint16) {
+	src = src[:len(dst)]
+	for i, v := range src {
+		dst[i] = fromBF16(v)
+	}
+}
 
 // roundBF16 rounds every element of x to bfloat16 in place.
 func roundBF16(x []float32) {

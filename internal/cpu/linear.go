@@ -44,7 +44,7 @@ func (b *Backend) product(x []float32, w model.Weight, rows, group, second int, 
 	tokens := len(x) / k
 	tiles := (rows + group - 1) / group
 	b.pool.run(tiles, max(1, min(16, tiles/(4*b.pool.threads))), func(worker, from, to int) {
-		tile := b.scratch[worker][:tileRows*k]
+		tile := b.tile[worker][:tileRows*k]
 		for t := from; t < to; t++ {
 			n := t * group
 			for i := range tileRows {

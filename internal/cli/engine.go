@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"phi3/internal/cpu"
+	"phi3/internal/demo"
+	"phi3/internal/model"
+)
+
+// modelFlags say which model runs, and how.
+type modelFlags struct {
+	dir     string
+	dtype   string
+	threads int
+	context int
+}
+
+func (f *modelFlags) register(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.dir, "model", "m", "", "Hugging Face checkpoint `directory` (default: the built-in demonstration)")
+	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
+	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
+	flags.IntVarP(&f.context, "ctx-size", "c", 0, "longest sequence in tokens (default: all the model was made for)")
+}
+
+// checkpoint is where the flags say the model is.
+func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
+	if f.dir == "" {
+		return demo.Name, demo.FS(), nil
+	}
+	info, err := os.Stat(f.dir)
+	if err != nil {
+		if os.IsNotExist(err) {
+			return "", nil, fmt.Errorf("there is no directory %s", f.dir)
+		}
+		return "", nil, err
+	}
+	if !info.IsDir() {
+		return "", nil, fmt.Errorf("%s is a file; --model takes the directory of a checkpoint", f.dir)
+	}
+	return f.dir, os.DirFS(f.dir), nil
+}
+
+// load opens the model and says on stderr which one it is. The caller closes it.
+func (f *modelFlags) load(stderr io.Writer) (m *model.Model, name string, took time.Duration, err error) {
+	if f.dtype != "bf16" && f.dtype != "f32" {
+		return nil, "", 0, usagef("--dtype is %q, not bf16 or f32", f.dtype)
+	}
+	if f.threads < 0 {
+		return nil, "", 0, usagef("--threads is %d", f.threads)
+	}
+	if f.context < 0 {
+		return nil, "", 0, usagef("--ctx-size is %d", f.context)
+	}
+	name, fsys, err := f.checkpoint()
+	if err != nil {
+		return nil, "", 0, err
+	}
+	start := time.Now()
+	m, err = model.Load(fsys, cpu.New(cpu.Options{Threads: f.threads, Float32: f.dtype == "f32"}), model.Options{Context: f.context})
+	if err != nil {
+		return nil, "", 0, fmt.Errorf("load model %s: %w", name, err)
+	}
+	took = time.Since(start)
+
+	note := ""
+	if f.dir == "" {
+		note = " (" + demo.Description + ")"
+	}
+	_, _ = fmt.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n", name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
+	if n := len(m.Unused); n > 0 {
+		shown := m.Unused[:min(n, 3)]
+		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
+	}
+	if f.context > m.Config.MaxPositions {
+		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, m.Config.MaxPositions)
+	}
+	return m, name, took, nil
+}
+
+func ellipsis(more bool) string {
+	if more {
+		return ", …"
+	}
+	return ""
+}
+
+// byteCount writes a number of bytes with three digits, in powers of 1000.
+func byteCount(n int64) string {
+	v, unit := float64(n), 0
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	for v >= 999.5 && unit < len(units)-1 {
+		v /= 1000
+		unit++
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.*f %s", max(0, 2-len(fmt.Sprint(int(v)))+1), v, units[unit])
+}

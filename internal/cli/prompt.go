@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"phi3/internal/tokenizer"
+)
+
+// promptFlags say what the prompt is.
+type promptFlags struct {
+	text   string
+	file   string
+	chat   bool
+	system string
+	flags  *pflag.FlagSet
+}
+
+func (f *promptFlags) register(flags *pflag.FlagSet) {
+	f.flags = flags
+	flags.StringVarP(&f.text, "prompt", "p", "", "the prompt; - reads it from stdin, as a pipe does without any of these flags")
+	flags.StringVarP(&f.file, "file", "f", "", "`file` to read the prompt from; its last newline is dropped")
+	flags.BoolVar(&f.chat, "chat", false, "the prompt is a user's message: apply the model's chat template")
+	flags.StringVar(&f.system, "system", "", "system message for --chat")
+}
+
+// read returns the prompt as the user gave it.
+func (f *promptFlags) read(stdin io.Reader) (string, error) {
+	byFlag, byFile := f.flags.Changed("prompt"), f.flags.Changed("file")
+	if f.flags.Changed("system") && !f.chat {
+		return "", usagef("--system needs --chat")
+	}
+	switch {
+	case byFlag && byFile:
+		return "", usagef("--prompt and --file both give the prompt")
+	case byFlag && f.text != "-":
+		return f.text, nil
+	case byFile && f.file != "-":
+		data, err := os.ReadFile(f.file)
+		if err != nil {
+			return "", fmt.Errorf("read the prompt: %w", err)
+		}
+		return withoutLastNewline(data), nil
+	case !byFlag && !byFile && !piped(stdin):
+		return "", usagef("no prompt: give --prompt, --file, or pipe it in")
+	}
+	data, err := io.ReadAll(stdin)
+	if err != nil {
+		return "", fmt.Errorf("read the prompt from stdin: %w", err)
+	}
+	return withoutLastNewline(data), nil
+}
+
+// piped tells whether stdin comes from a pipe or a file, as opposed to a person or nowhere.
+func piped(stdin io.Reader) bool {
+	f, ok := stdin.(*os.File)
+	if !ok {
+		return true
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice == 0
+}
+
+// withoutLastNewline drops the newline that editors and echo put at the end.
+func withoutLastNewline(data []byte) string {
+	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+}
+
+// encode turns the prompt into the text and ids that the model sees. A plain prompt gets the tokenizer's special tokens (BOS,
+// where the checkpoint wants one); a chat's come from its template (spec 4.1 and 5.3).
+func (f *promptFlags) encode(t *tokenizer.Tokenizer, prompt string) (text string, ids []int32, err error) {
+	text = prompt
+	if f.chat {
+		var messages []tokenizer.Message
+		if f.flags.Changed("system") {
+			messages = append(messages, tokenizer.Message{Role: "system", Content: f.system})
+		}
+		messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
+		if text, err = t.ApplyChatTemplate(messages, true); err != nil {
+			return "", nil, fmt.Errorf("apply the chat template: %w", err)
+		}
+	}
+	ids, err = t.Encode(text, tokenizer.EncodeOptions{NoBOS: f.chat})
+	if err != nil {
+		return "", nil, fmt.Errorf("encode the prompt: %w", err)
+	}
+	if len(ids) == 0 {
+		return "", nil, errors.New("the prompt is empty")
+	}
+	return text, ids, nil
+}

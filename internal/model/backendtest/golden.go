@@ -1,0 +1,88 @@
+package backendtest
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/safetensors"
+)
+
+// Golden is what Hugging Face computed for one checkpoint; testdata/README.md describes the files.
+type Golden struct {
+	Dir     string // of the checkpoint
+	Prompts []Prompt
+	arrays  *safetensors.File
+}
+
+// Prompt is one input and where its arrays are known.
+type Prompt struct {
+	Name       string  `json:"name"`
+	IDs        []int32 `json:"ids"`
+	Positions  []int   `json:"positions"`
+	GreedyF32  Greedy  `json:"greedy_f32"`
+	GreedyBF16 Greedy  `json:"greedy_bf16"`
+}
+
+// Greedy is a greedy continuation, with the distance between the two largest logits at every step.
+type Greedy struct {
+	IDs  []int32   `json:"ids"`
+	Gaps []float64 `json:"gaps"`
+}
+
+// Goldens reads every golden below the project's testdata folder, by the name of its directory.
+func Goldens(t testing.TB, testdata string) map[string]*Golden {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(testdata, "*", "golden.json"))
+	require.NoError(t, err)
+	goldens := map[string]*Golden{}
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		data, err := os.ReadFile(file)
+		require.NoError(t, err)
+		g := &Golden{Dir: dir}
+		var j struct {
+			Checkpoint string
+			Prompts    []Prompt
+		}
+		require.NoError(t, json.Unmarshal(data, &j), file)
+		g.Prompts = j.Prompts
+		if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
+			g.Dir = filepath.Join(testdata, "..", j.Checkpoint) // the demo's goldens are here, its checkpoint is not
+		}
+		g.arrays, err = safetensors.ReadFile(os.DirFS(dir), "golden.safetensors")
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, g.arrays.Close()) })
+		goldens[filepath.Base(dir)] = g
+	}
+	for _, name := range []string{"mini", "medium"} {
+		require.Contains(t, goldens, name, "testdata is incomplete")
+	}
+	return goldens
+}
+
+// FS is the checkpoint's directory.
+func (g *Golden) FS() fs.FS { return os.DirFS(g.Dir) }
+
+// Array returns a golden array as its rows, which are the last dimension of its shape.
+func (g *Golden) Array(t testing.TB, name string) [][]float32 {
+	t.Helper()
+	a, ok := g.arrays.Tensor(name)
+	require.True(t, ok, "%s has no array %s", g.Dir, name)
+	require.Equal(t, safetensors.F32, a.DType, name)
+	width := a.Shape[len(a.Shape)-1]
+	rows := make([][]float32, a.Elems()/width)
+	for i := range rows {
+		rows[i] = make([]float32, width)
+		for j := range width {
+			rows[i][j] = math.Float32frombits(binary.LittleEndian.Uint32(a.Data[4*(i*width+j):]))
+		}
+	}
+	return rows
+}
