@@ -1,0 +1,190 @@
+package randomckpt
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"phi3/internal/safetensors"
+)
+
+const indexFile = "model.safetensors.index.json"
+
+// metadata is what Hugging Face writes into each shard; its loader refuses a file without it.
+var metadata = map[string]string{"format": "pt"}
+
+// Options says what to write.
+type Options struct {
+	Dir              string            // the checkpoint's directory; made if it does not exist
+	Config           []byte            // config.json, of a Phi-3 model
+	GenerationConfig []byte            // generation_config.json; nil: its ids are taken from Config
+	TokenizerDir     string            // copy the tokenizer's files from there; "": write none
+	DType            safetensors.DType // BF16, F16 or F32
+	Seed             uint64
+	ShardBytes       int64                         // at most so many bytes of tensors in a shard
+	Force            bool                          // replace the checkpoint that Dir holds; other files stay
+	Progress         func(file string, size int64) // called when a shard is complete; may be nil
+}
+
+// Write writes a checkpoint. Each file appears under its name only when it is complete, the index last, so that no reader takes
+// an unfinished checkpoint for a whole one; after an error or the end of ctx what was finished stays.
+func Write(ctx context.Context, o Options) error {
+	dtypeName, ok := map[safetensors.DType]string{
+		safetensors.BF16: "bfloat16", safetensors.F16: "float16", safetensors.F32: "float32",
+	}[o.DType]
+	if !ok {
+		return fmt.Errorf("cannot make weights of type %q: bf16, f16 or f32", o.DType)
+	}
+	if o.ShardBytes < 1 {
+		return fmt.Errorf("a shard cannot hold %d bytes", o.ShardBytes)
+	}
+	cfg, err := parseConfig(o.Config)
+	if err != nil {
+		return err
+	}
+	small, err := smallFiles(o, dtypeName)
+	if err != nil {
+		return err
+	}
+	if err := prepare(o.Dir, o.Force); err != nil {
+		return err
+	}
+
+	for name, text := range small {
+		if err := writeFile(o.Dir, name, contents(text)); err != nil {
+			return err
+		}
+	}
+	list := shards(weights(cfg), o.DType, o.ShardBytes)
+	matrix, norm := newTable(normal, o.DType), newTable(nearOne, o.DType)
+	var total int64
+	weightMap := map[string]string{}
+	for _, s := range list {
+		sources := make([]safetensors.Source, len(s.weights))
+		var size int64
+		for i, w := range s.weights {
+			values := matrix
+			if w.norm {
+				values = norm
+			}
+			width := o.DType.Bits() / 8
+			sources[i] = safetensors.Source{Name: w.name, DType: o.DType, Shape: w.shape, WriteTo: func(out io.Writer) error {
+				return values.writeTensor(ctx, out, w.bytes(o.DType)/int64(width), width, tensorKey(o.Seed, w.name))
+			}}
+			weightMap[w.name] = s.file
+			size += w.bytes(o.DType)
+		}
+		err := writeFile(o.Dir, s.file, func(out io.Writer) error { return safetensors.Write(out, sources, metadata) })
+		if err != nil {
+			return err
+		}
+		total += size
+		if o.Progress != nil {
+			o.Progress(s.file, size)
+		}
+	}
+	if len(list) == 1 {
+		return nil
+	}
+	index, err := encode(map[string]any{"metadata": map[string]int64{"total_size": total}, "weight_map": weightMap})
+	if err != nil {
+		return err
+	}
+	return writeFile(o.Dir, indexFile, contents(index))
+}
+
+// smallFiles gathers everything but weights, before anything is written.
+func smallFiles(o Options, dtypeName string) (map[string][]byte, error) {
+	configText, err := setDType(o.Config, dtypeName)
+	if err != nil {
+		return nil, err
+	}
+	generation := o.GenerationConfig
+	if generation == nil {
+		if generation, err = generationConfig(o.Config); err != nil {
+			return nil, err
+		}
+	}
+	files := map[string][]byte{"config.json": configText, "generation_config.json": generation}
+	if o.TokenizerDir == "" {
+		return files, nil
+	}
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"} {
+		text, err := os.ReadFile(filepath.Join(o.TokenizerDir, name))
+		if errors.Is(err, fs.ErrNotExist) && name != "tokenizer.json" {
+			continue // not every checkpoint has these
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tokenizer: %w", err)
+		}
+		files[name] = text
+	}
+	return files, nil
+}
+
+// oldWeights matches the files of a checkpoint that must not survive beside a new one, and temporary files of a killed run.
+var oldWeights = regexp.MustCompile(`^model\.safetensors(\.index\.json)?$|^model-\d{5}-of-\d{5}\.safetensors$|^\..+\.unfinished-\d+$`)
+
+// prepare makes dir, or empties it of weights if force allows that.
+func prepare(dir string, force bool) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 && !force {
+		return fmt.Errorf("%s is not empty; --force replaces the checkpoint in it", dir)
+	}
+	for _, e := range entries {
+		if oldWeights.MatchString(e.Name()) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func contents(text []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	}
+}
+
+// writeFile lets write fill a temporary file beside its destination, and renames it when it is complete.
+func writeFile(dir, name string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(dir, "."+name+".unfinished-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // the second Close of a closed file: harmless
+			_ = os.Remove(f.Name())
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+	}()
+	buffered := bufio.NewWriterSize(f, 1<<20) // for norms and headers: larger writes pass it by
+	if err := write(buffered); err != nil {
+		return err
+	}
+	if err := buffered.Flush(); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil { // CreateTemp made it private
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(dir, name))
+}
