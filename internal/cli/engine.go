@@ -105,3 +105,11 @@ func byteCount(n int64) string {
 	}
 	return fmt.Sprintf("%.*f %s", max(0, 2-len(fmt.Sprint(int(v)))+1), v, units[unit])
 }
+
+// kvElemBytes is the size of one number in the KV cache.
+func (f *modelFlags) kvElemBytes() int {
+	if f.dtype == "f32" {
+		return 4
+	}
+	return 2
+}

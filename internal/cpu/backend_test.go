@@ -25,7 +25,7 @@ func newBackend(t *testing.T, o Options, c *model.Config, maxTokens, blocks int)
 }
 
 // upload makes a BF16 weight and also returns its values as the backend will see them.
-func upload(t *testing.T, b *Backend, rng *rand.Rand, shape ...int) (model.Weight, []float32) {
+func upload(t testing.TB, b *Backend, rng *rand.Rand, shape ...int) (model.Weight, []float32) {
 	t.Helper()
 	n := 1
 	for _, s := range shape {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"sync"
+	"unsafe"
 
 	"github.com/x448/float16"
 
@@ -13,20 +14,21 @@ import (
 // The innermost loops. Products are written float32(a*b): the conversion forbids the compiler to fuse multiply and add, which it
 // does on some processors and not on others and may do in one loop and not in the next.
 
-// tileRows is how many weight rows dot8 multiplies at once.
-const tileRows = 8
+// tileRows is how many weight rows dotTile multiplies at once.
+const tileRows = 6
 
-// dot8 returns the dot products of x with eight rows of w, each summed in natural order from k = 0. w is [8, k], x is [k].
+// dotTile returns the dot products of x with the rows of w, each summed in natural order from k = 0. w is [tileRows, k], x is [k].
 //
-// Eight independent sums hide the latency of an addition, and each value of x is loaded once for eight uses. The order within a
-// sum is the order that makes logits reproducible: it is the same for one token and for a thousand.
-func dot8(w, x []float32) (s [tileRows]float32) {
+// Independent sums hide the latency of an addition, and each value of x is loaded once for all of them. Six is what fits the
+// registers: with eight, the compiler keeps one sum in memory, and that one sets the pace. The order within a sum is the order
+// that makes logits reproducible: it is the same for one token and for a thousand.
+func dotTile(w, x []float32) [tileRows]float32 {
 	k := len(x)
-	w0, w1, w2, w3 := w[0*k:1*k], w[1*k:2*k], w[2*k:3*k], w[3*k:4*k]
-	w4, w5, w6, w7 := w[4*k:5*k], w[5*k:6*k], w[6*k:7*k], w[7*k:8*k]
-	w0, w1, w2, w3 = w0[:len(x)], w1[:len(x)], w2[:len(x)], w3[:len(x)] // for the compiler: no bounds checks below
-	w4, w5, w6, w7 = w4[:len(x)], w5[:len(x)], w6[:len(x)], w7[:len(x)]
-	var s0, s1, s2, s3, s4, s5, s6, s7 float32
+	w0, w1, w2 := w[0*k:1*k], w[1*k:2*k], w[2*k:3*k]
+	w3, w4, w5 := w[3*k:4*k], w[4*k:5*k], w[5*k:6*k]
+	w0, w1, w2 = w0[:len(x)], w1[:len(x)], w2[:len(x)] // for the compiler: no bounds checks below
+	w3, w4, w5 = w3[:len(x)], w4[:len(x)], w5[:len(x)]
+	var s0, s1, s2, s3, s4, s5 float32
 	for i, v := range x {
 		s0 += float32(w0[i] * v)
 		s1 += float32(w1[i] * v)
@@ -34,10 +36,8 @@ func dot8(w, x []float32) (s [tileRows]float32) {
 		s3 += float32(w3[i] * v)
 		s4 += float32(w4[i] * v)
 		s5 += float32(w5[i] * v)
-		s6 += float32(w6[i] * v)
-		s7 += float32(w7[i] * v)
 	}
-	return [tileRows]float32{s0, s1, s2, s3, s4, s5, s6, s7}
+	return [tileRows]float32{s0, s1, s2, s3, s4, s5}
 }
 
 // dot returns the dot product of a and b: four sums of every fourth product, added pairwise; what is left over joins the first.
@@ -137,19 +137,19 @@ func elemSize(t safetensors.DType) int {
 func widen(dst []float32, src []byte, t safetensors.DType) {
 	switch t {
 	case safetensors.BF16:
-		n := len(dst)
-		src = src[:2*n]
-		i := 0
-		for ; i+4 <= n; i += 4 {
-			v := binary.LittleEndian.Uint64(src[2*i:])
-			d := dst[i : i+4 : i+4]
-			d[0] = math.Float32frombits(uint32(v) << 16)
-			d[1] = math.Float32frombits(uint32(v) & 0xffff0000)
-			d[2] = math.Float32frombits(uint32(v>>32) << 16)
-			d[3] = math.Float32frombits(uint32(v>>32) & 0xffff0000)
+		// A bfloat16 is the upper half of a float32. Writing bits, not floats, saves the way through a floating-point register.
+		bits := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst))
+		src = src[:2*len(bits)]
+		for len(bits) >= 4 {
+			v := binary.LittleEndian.Uint64(src)
+			bits[0] = uint32(v) << 16
+			bits[1] = uint32(v) & 0xffff0000
+			bits[2] = uint32(v>>32) << 16
+			bits[3] = uint32(v>>32) & 0xffff0000
+			bits, src = bits[4:], src[8:]
 		}
-		for ; i < n; i++ {
-			dst[i] = fromBF16(binary.LittleEndian.Uint16(src[2*i:]))
+		for i := range bits {
+			bits[i] = uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16
 		}
 	case safetensors.F16:
 		table := f16Table()

@@ -24,7 +24,7 @@ func TestDotProducts(t *testing.T) {
 	rng := rand.New(rand.NewSource(1))
 	for _, k := range []int{1, 2, 3, 4, 5, 31, 96, 128, 3072, 8192} {
 		w, x := normals(rng, tileRows*k), normals(rng, k)
-		got := dot8(w, x)
+		got := dotTile(w, x)
 		for i := range tileRows {
 			var want, size float64
 			for j := range k {
@@ -32,7 +32,7 @@ func TestDotProducts(t *testing.T) {
 				want += p
 				size += math.Abs(p)
 			}
-			require.InDelta(t, want, float64(got[i]), size*1e-6, "dot8, k %d, row %d", k, i)
+			require.InDelta(t, want, float64(got[i]), size*1e-6, "dotTile, k %d, row %d", k, i)
 			require.InDelta(t, want, float64(dot(row(w, i, k), x)), size*1e-6, "dot, k %d, row %d", k, i)
 		}
 	}

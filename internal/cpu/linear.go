@@ -20,7 +20,7 @@ func (b *Backend) LinearAdd(x, a model.Matrix, w model.Weight) {
 	})
 }
 
-// NormGateUp implements [model.Backend]. A tile takes four gate rows and the four up rows that belong to them.
+// NormGateUp implements [model.Backend]. A tile takes half gate rows and half the up rows that belong to them.
 func (b *Backend) NormGateUp(h, x model.Matrix, norm, w model.Weight) {
 	const half = tileRows / 2
 	out := values(h)
@@ -55,7 +55,7 @@ func (b *Backend) product(x []float32, w model.Weight, rows, group, second int, 
 				widen(row(tile, i, k), rowBytes(w, r+i/group*second), w.DType)
 			}
 			for token := range tokens {
-				s := dot8(tile, row(x, token, k))
+				s := dotTile(tile, row(x, token, k))
 				if group == tileRows {
 					done(token, n, s[:min(tileRows, rows-n)])
 				} else {

@@ -182,3 +182,18 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 	}
 	return nil
 }
+
+// DecodeBytes is how much memory one token's pass has to read with the given number of positions cached: every weight once, of the
+// embedding table only the token's row, and the keys and values that the token sees, of elemBytes each.
+func (m *Model) DecodeBytes(cached, elemBytes int) int64 {
+	c := &m.Config
+	n := m.WeightBytes()
+	if table := m.weights.EmbedTokens; !c.TiedEmbeddings {
+		size := int64(table.Shape[0]) * int64(table.Shape[1]) * int64(table.DType.Bits()) / 8
+		n -= size - size/int64(c.VocabSize)
+	}
+	if c.SlidingWindow > 0 {
+		cached = min(cached, c.SlidingWindow)
+	}
+	return n + int64(cached)*c.KVBytesPerToken(elemBytes)
+}

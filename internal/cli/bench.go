@@ -1,0 +1,256 @@
+package cli
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"math"
+	"math/rand"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"phi3/internal/generate"
+	"phi3/internal/model"
+)
+
+type benchFlags struct {
+	model   modelFlags
+	prompt  int
+	gen     int
+	reps    int
+	noCache bool
+	output  string
+}
+
+func newBench(s *streams) *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure speed, with the KV cache or against it",
+		Long: `Measure how long the model takes to load, to read a prompt (prefill) and to write
+(decode), and how many bytes a second decoding reads. Every figure is the mean ±
+standard deviation over the repetitions, after one that does not count.
+
+With --no-cache, run the same generation with and without the KV cache, compare the
+times, and check that tokens and logits are the same to the last bit. A difference
+makes the command fail.`,
+		Example: `  phi3 bench
+  phi3 bench --no-cache -p 16 -n 64
+  phi3 bench --model ./Phi-3-mini-4k-instruct -p 512 -n 128 -r 5 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
+	}
+	flags := cmd.Flags()
+	f.model.register(flags)
+	flags.IntVarP(&f.prompt, "n-prompt", "p", 128, "tokens in the prompt")
+	flags.IntVarP(&f.gen, "n-gen", "n", 64, "tokens to generate")
+	flags.IntVarP(&f.reps, "repetitions", "r", 3, "how often to measure")
+	flags.BoolVar(&f.noCache, "no-cache", false, "compare generation with and without the KV cache")
+	flags.StringVarP(&f.output, "output", "o", "md", "format of the result: md, csv or json")
+	return cmd
+}
+
+func (f *benchFlags) run(ctx context.Context, s *streams) error {
+	switch {
+	case f.prompt < 1 || f.gen < 1 || f.reps < 1:
+		return usagef("--n-prompt, --n-gen and --repetitions must be 1 or more")
+	case f.output != "md" && f.output != "csv" && f.output != "json":
+		return usagef("--output is %q, not md, csv or json", f.output)
+	}
+	m, name, took, err := f.model.load(s.err)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = m.Close() }()
+	if most := f.prompt + f.gen; most > m.Context {
+		return usagef("--n-prompt %d and --n-gen %d make %d tokens, the context holds %d", f.prompt, f.gen, most, m.Context)
+	}
+	about := benchAbout{
+		Model: name, Device: m.Device(), WeightBytes: m.WeightBytes(), LoadMS: ms(took),
+		Prompt: f.prompt, Gen: f.gen, Repetitions: f.reps,
+	}
+	if f.noCache {
+		c, err := f.compare(ctx, m, about)
+		if err != nil {
+			return err
+		}
+		if err := f.write(s.out, c); err != nil {
+			return err
+		}
+		return c.differs
+	}
+	r, err := f.measure(ctx, m, about)
+	if err != nil {
+		return err
+	}
+	return f.write(s.out, r)
+}
+
+// benchResult is what either kind of benchmark found; as JSON it writes itself.
+type benchResult interface {
+	markdown(w io.Writer) error
+	table() [][]string // a header and rows
+}
+
+func (f *benchFlags) write(w io.Writer, r benchResult) error {
+	switch f.output {
+	case "json":
+		return writeJSON(w, r)
+	case "csv":
+		return csv.NewWriter(w).WriteAll(r.table())
+	default:
+		return r.markdown(w)
+	}
+}
+
+// benchAbout is what was measured, for both kinds of benchmark.
+type benchAbout struct {
+	Model       string  `json:"model"`
+	Device      string  `json:"device"`
+	WeightBytes int64   `json:"weight_bytes"`
+	LoadMS      float64 `json:"load_ms"`
+	Prompt      int     `json:"n_prompt"`
+	Gen         int     `json:"n_gen"`
+	Repetitions int     `json:"repetitions"`
+}
+
+func (a *benchAbout) headline() string {
+	return fmt.Sprintf("%s (%s) on %s, loaded in %s; prompt %d, generated %d, %d repetitions\n\n",
+		a.Model, byteCount(a.WeightBytes), a.Device, duration(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
+}
+
+// spread is a mean and a sample standard deviation.
+type spread struct {
+	Mean float64 `json:"mean"`
+	SD   float64 `json:"sd"`
+}
+
+func newSpread(values []float64) (s spread) {
+	for _, v := range values {
+		s.Mean += v / float64(len(values))
+	}
+	if len(values) > 1 {
+		var sum float64
+		for _, v := range values {
+			sum += (v - s.Mean) * (v - s.Mean)
+		}
+		s.SD = math.Sqrt(sum / float64(len(values)-1))
+	}
+	return s
+}
+
+func (s spread) String() string { return fmt.Sprintf("%s ± %s", digits(s.Mean), digits(s.SD)) }
+
+// digits writes a positive number with three or more significant digits.
+func digits(v float64) string {
+	switch {
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+func duration(ms float64) string {
+	if ms < 1000 {
+		return digits(ms) + " ms"
+	}
+	return digits(ms/1000) + " s"
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+func total(steps []time.Duration) (sum time.Duration) {
+	for _, s := range steps {
+		sum += s
+	}
+	return sum
+}
+
+// speeds is the result of a plain benchmark.
+type speeds struct {
+	benchAbout
+	FirstToken    spread `json:"first_token_ms"`
+	PrefillRate   spread `json:"prefill_tokens_per_s"`
+	DecodeRate    spread `json:"decode_tokens_per_s"`
+	DecodeMS      spread `json:"decode_ms_per_token"`
+	BytesPerToken int64  `json:"decode_bytes_per_token"` // weights, and the KV cache at the middle of the generation
+	Bandwidth     spread `json:"decode_gb_per_s"`
+}
+
+func (f *benchFlags) measure(ctx context.Context, m *model.Model, about benchAbout) (*speeds, error) {
+	prompt := benchPrompt(m, f.prompt)
+	var first, prefill, rate, perToken, bandwidth []float64
+	read := m.DecodeBytes(f.prompt+f.gen/2, f.model.kvElemBytes())
+	for rep := range f.reps + 1 {
+		// One token more than counted: the first one comes out of the prefill.
+		r, err := generate.Run(ctx, m, prompt, generate.Options{MaxNewTokens: f.gen + 1})
+		if err != nil {
+			return nil, err
+		}
+		if rep == 0 {
+			continue // the warm-up: pages of the checkpoint are read from the disk now
+		}
+		decode := total(r.Steps).Seconds()
+		n := float64(len(r.Steps))
+		first = append(first, ms(r.Prefill))
+		prefill = append(prefill, float64(f.prompt)/r.Prefill.Seconds())
+		rate = append(rate, n/decode)
+		perToken = append(perToken, decode*1e3/n)
+		bandwidth = append(bandwidth, float64(read)*n/decode/1e9)
+	}
+	return &speeds{
+		benchAbout: about, FirstToken: newSpread(first), PrefillRate: newSpread(prefill), DecodeRate: newSpread(rate),
+		DecodeMS: newSpread(perToken), BytesPerToken: read, Bandwidth: newSpread(bandwidth),
+	}, nil
+}
+
+func (r *speeds) markdown(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(r.headline())
+	b.WriteString("| what | mean ± sd | unit |\n|---|---|---|\n")
+	for _, row := range [][3]string{
+		{"time to first token", r.FirstToken.String(), "ms"},
+		{"prefill", r.PrefillRate.String(), "tokens/s"},
+		{"decode", r.DecodeRate.String(), "tokens/s"},
+		{"decode", r.DecodeMS.String(), "ms/token"},
+		{"decode reads " + byteCount(r.BytesPerToken) + " a token", r.Bandwidth.String(), "GB/s"},
+	} {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", row[0], row[1], row[2])
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *speeds) table() [][]string {
+	return [][]string{
+		{
+			"model", "device", "weight_bytes", "load_ms", "n_prompt", "n_gen", "repetitions", "first_token_ms", "first_token_ms_sd",
+			"prefill_tokens_per_s", "prefill_tokens_per_s_sd", "decode_tokens_per_s", "decode_tokens_per_s_sd",
+			"decode_ms_per_token", "decode_ms_per_token_sd", "decode_bytes_per_token", "decode_gb_per_s", "decode_gb_per_s_sd",
+		},
+		{
+			r.Model, r.Device, fmt.Sprint(r.WeightBytes), number(r.LoadMS), fmt.Sprint(r.Prompt), fmt.Sprint(r.Gen), fmt.Sprint(r.Repetitions),
+			number(r.FirstToken.Mean), number(r.FirstToken.SD), number(r.PrefillRate.Mean), number(r.PrefillRate.SD),
+			number(r.DecodeRate.Mean), number(r.DecodeRate.SD), number(r.DecodeMS.Mean), number(r.DecodeMS.SD),
+			fmt.Sprint(r.BytesPerToken), number(r.Bandwidth.Mean), number(r.Bandwidth.SD),
+		},
+	}
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'g', 8, 64) }
+
+// benchPrompt is a prompt of n ids that are spread over the vocabulary and always the same. It needs no tokenizer.
+func benchPrompt(m *model.Model, n int) []int32 {
+	rng := rand.New(rand.NewSource(1))
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(rng.Intn(m.Config.VocabSize))
+	}
+	return ids
+}

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"phi3/internal/generate"
+	"phi3/internal/model"
+)
+
+// generation is one run that was watched.
+type generation struct {
+	ids    []int32
+	logits [][sha256.Size]byte // of every step's logits [vocab], as little-endian float32
+	times  []time.Duration     // to each token; the first includes the prefill
+}
+
+func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache bool) (*generation, error) {
+	g := &generation{}
+	var bytes []byte
+	r, err := generate.Run(ctx, m, prompt, generate.Options{
+		MaxNewTokens: n,
+		NoCache:      noCache,
+		OnToken: func(_ int32, logits []float32) error {
+			bytes = bytes[:0]
+			for _, l := range logits {
+				bytes = binary.LittleEndian.AppendUint32(bytes, math.Float32bits(l))
+			}
+			g.logits = append(g.logits, sha256.Sum256(bytes))
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.ids = r.IDs
+	g.times = append([]time.Duration{r.Prefill}, r.Steps...)
+	return g, nil
+}
+
+// difference says where two runs that must be equal are not; nil where they are.
+func difference(cached, uncached *generation) error {
+	for i := range min(len(cached.logits), len(uncached.logits)) {
+		if cached.logits[i] != uncached.logits[i] {
+			return fmt.Errorf("the logits of token %d differ with and without the KV cache: this is a bug", i+1)
+		}
+	}
+	if !slices.Equal(cached.ids, uncached.ids) {
+		return errors.New("the tokens differ with and without the KV cache: this is a bug")
+	}
+	return nil
+}
+
+// comparison is the result of bench --no-cache.
+type comparison struct {
+	benchAbout
+	Lengths         []lengthRow `json:"lengths"`
+	IdenticalTokens bool        `json:"identical_tokens"`
+	IdenticalLogits bool        `json:"identical_logits"` // all bytes of all logits of all steps
+	differs         error       // what is not identical
+}
+
+// lengthRow compares the runs up to one number of generated tokens.
+type lengthRow struct {
+	Generated    int    `json:"generated"`
+	CachedRate   spread `json:"cached_tokens_per_s"` // from the start of the prompt to this token
+	UncachedRate spread `json:"uncached_tokens_per_s"`
+	CachedMS     spread `json:"cached_ms_per_token"` // over the tokens since the row before, the first token left out
+	UncachedMS   spread `json:"uncached_ms_per_token"`
+	SpeedUp      spread `json:"speed_up"` // of the total time
+}
+
+func (f *benchFlags) compare(ctx context.Context, m *model.Model, about benchAbout) (*comparison, error) {
+	prompt := benchPrompt(m, f.prompt)
+	if _, err := watch(ctx, m, prompt, 2, false); err != nil { // the warm-up
+		return nil, err
+	}
+	c := &comparison{benchAbout: about, IdenticalTokens: true, IdenticalLogits: true}
+	var cached, uncached []*generation
+	for range f.reps { // in turn, so that a change of the machine's mood meets both
+		for _, runs := range []*[]*generation{&cached, &uncached} {
+			g, err := watch(ctx, m, prompt, f.gen, runs == &uncached)
+			if err != nil {
+				return nil, err
+			}
+			*runs = append(*runs, g)
+			c.check(cached[0], g)
+		}
+	}
+	before := 1
+	for _, n := range rowLengths(f.gen) {
+		row := lengthRow{Generated: n}
+		rate := func(g *generation) float64 { return float64(n) / total(g.times[:n]).Seconds() }
+		perToken := func(g *generation) float64 { return ms(total(g.times[before:n])) / float64(n-before) }
+		row.CachedRate, row.UncachedRate = over(cached, rate), over(uncached, rate)
+		if n > before {
+			row.CachedMS, row.UncachedMS = over(cached, perToken), over(uncached, perToken)
+		}
+		i := -1
+		row.SpeedUp = over(cached, func(g *generation) float64 { i++; return rate(g) / rate(uncached[i]) })
+		c.Lengths = append(c.Lengths, row)
+		before = n
+	}
+	return c, nil
+}
+
+// check compares a run with the first one.
+func (c *comparison) check(first, g *generation) {
+	c.IdenticalTokens = c.IdenticalTokens && slices.Equal(first.ids, g.ids)
+	c.IdenticalLogits = c.IdenticalLogits && slices.Equal(first.logits, g.logits)
+	if c.differs == nil {
+		c.differs = difference(first, g)
+	}
+}
+
+// over is the spread of a figure over the runs.
+func over(runs []*generation, figure func(*generation) float64) spread {
+	values := make([]float64, len(runs))
+	for i, g := range runs {
+		values[i] = figure(g)
+	}
+	return newSpread(values)
+}
+
+// rowLengths are the powers of two below n, and n.
+func rowLengths(n int) (rows []int) {
+	for l := 1; l < n; l *= 2 {
+		rows = append(rows, l)
+	}
+	return append(rows, n)
+}
+
+func (c *comparison) markdown(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(c.headline())
+	b.WriteString("| generated | tokens/s, cache | tokens/s, no cache | ms/token, cache | ms/token, no cache | speed-up |\n|---|---|---|---|---|---|\n")
+	for _, r := range c.Lengths {
+		cached, uncached := r.CachedMS.String(), r.UncachedMS.String()
+		if r.CachedMS.Mean == 0 {
+			cached, uncached = "–", "–" // the first token: all prefill
+		}
+		fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %.2f× |\n", r.Generated, r.CachedRate, r.UncachedRate, cached, uncached, r.SpeedUp.Mean)
+	}
+	last := c.Lengths[len(c.Lengths)-1]
+	if first := c.Lengths[min(1, len(c.Lengths)-1)]; first.UncachedMS.Mean > 0 && last.Generated > first.Generated {
+		fmt.Fprintf(&b, "\nms/token from token %d to token %d: ×%.2f with the cache, ×%.2f without\n", first.Generated, last.Generated,
+			last.CachedMS.Mean/first.CachedMS.Mean, last.UncachedMS.Mean/first.UncachedMS.Mean)
+	}
+	fmt.Fprintf(&b, "\nidentical tokens: %s (%d)\nidentical logits: %s (all bytes of every step)\n", yesNo(c.IdenticalTokens), c.Gen, yesNo(c.IdenticalLogits))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "NO"
+}
+
+func (c *comparison) table() [][]string {
+	rows := [][]string{{
+		"model", "device", "n_prompt", "repetitions", "generated", "cached_tokens_per_s", "cached_tokens_per_s_sd", "uncached_tokens_per_s",
+		"uncached_tokens_per_s_sd", "cached_ms_per_token", "cached_ms_per_token_sd", "uncached_ms_per_token", "uncached_ms_per_token_sd",
+		"speed_up", "speed_up_sd", "identical_tokens", "identical_logits",
+	}}
+	for _, r := range c.Lengths {
+		row := []string{c.Model, c.Device, fmt.Sprint(c.Prompt), fmt.Sprint(c.Repetitions), fmt.Sprint(r.Generated)}
+		for _, s := range []spread{r.CachedRate, r.UncachedRate, r.CachedMS, r.UncachedMS, r.SpeedUp} {
+			row = append(row, number(s.Mean), number(s.SD))
+		}
+		rows = append(rows, append(row, fmt.Sprint(c.IdenticalTokens), fmt.Sprint(c.IdenticalLogits)))
+	}
+	return rows
+}

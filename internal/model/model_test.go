@@ -1,0 +1,242 @@
+package model
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/safetensors"
+)
+
+// recorder is a Backend that computes nothing and remembers what it was asked.
+type recorder struct {
+	calls  []string
+	cancel func(call string)
+	fail   error // what Read answers
+}
+
+func (r *recorder) call(name string) {
+	r.calls = append(r.calls, name)
+	if r.cancel != nil {
+		r.cancel(name)
+	}
+}
+
+func (r *recorder) Name() string                 { return "recorder" }
+func (r *recorder) Plan(*Config, int, int) error { return nil }
+func (r *recorder) Upload(t *safetensors.Tensor) (Weight, error) {
+	return Weight{Shape: t.Shape, DType: t.DType, Data: t.Name}, nil
+}
+
+func (r *recorder) NewMatrix(rows, cols int) (Matrix, error) {
+	return Matrix{Rows: rows, Cols: cols}, nil
+}
+func (r *recorder) Read([]float32, Matrix) error  { return r.fail }
+func (r *recorder) Close() error                  { r.call("Close"); return nil }
+func (r *recorder) Embed(Matrix, Weight, []int32) { r.call("Embed") }
+func (r *recorder) Norm(_, _ Matrix, n Weight)    { r.call("Norm " + n.Data.(string)) }
+func (r *recorder) NormLinear(_, _ Matrix, _, w Weight) { r.call("NormLinear " + w.Data.(string)) }
+
+func (r *recorder) Attend(_, _ Matrix, layer int, _ *Step) {
+	r.call("Attend " + string(rune('0'+layer)))
+}
+
+func (r *recorder) LinearAdd(_, _ Matrix, w Weight) { r.call("LinearAdd " + w.Data.(string)) }
+
+func (r *recorder) NormGateUp(_, _ Matrix, _, w Weight) { r.call("NormGateUp " + w.Data.(string)) }
+func (r *recorder) Select(_, _ Matrix, rows []int32)    { r.call("Select") }
+
+// tinyConfig has two layers and tensors of a few numbers.
+const tinyConfig = `{"architectures": ["Phi3ForCausalLM"], "vocab_size": 5, "hidden_size": 4, "intermediate_size": 3,
+	"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 300}`
+
+// tinyCheckpoint is a checkpoint of zeros in one file, after change has had its way with the tensors.
+func tinyCheckpoint(t *testing.T, config string, change func(map[string]*safetensors.Source)) fs.FS {
+	t.Helper()
+	c, err := ReadConfig(fileSystem("config.json", config))
+	require.NoError(t, err)
+	tensors := map[string]*safetensors.Source{}
+	for _, row := range new(Weights).table(c) {
+		tensors[row.name] = &safetensors.Source{Name: row.name, DType: safetensors.BF16, Shape: row.shape}
+	}
+	if change != nil {
+		change(tensors)
+	}
+	var sources []safetensors.Source
+	for _, s := range tensors {
+		n := s.DType.Bits() / 8
+		for _, d := range s.Shape {
+			n *= d
+		}
+		s.WriteTo = func(w io.Writer) error {
+			_, err := w.Write(make([]byte, n))
+			return err
+		}
+		sources = append(sources, *s)
+	}
+	slices.SortFunc(sources, func(a, b safetensors.Source) int { return strings.Compare(a.Name, b.Name) })
+	var file bytes.Buffer
+	require.NoError(t, safetensors.Write(&file, sources, nil))
+	return fstest.MapFS{"config.json": {Data: []byte(config)}, "model.safetensors": {Data: file.Bytes()}}
+}
+
+func TestForwardIsTheArchitecture(t *testing.T) {
+	b := &recorder{}
+	m, err := Load(tinyCheckpoint(t, tinyConfig, nil), b, Options{})
+	require.NoError(t, err)
+	cache := m.NewCache()
+	_, err = cache.Prepare(3)
+	require.NoError(t, err)
+	out := &Output{WantHidden: true}
+	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1, 2, 4}, Cache: cache}}, out))
+	require.Equal(t, []string{
+		"Embed",
+		"NormLinear model.layers.0.self_attn.qkv_proj.weight", "Attend 0", "LinearAdd model.layers.0.self_attn.o_proj.weight",
+		"NormGateUp model.layers.0.mlp.gate_up_proj.weight", "LinearAdd model.layers.0.mlp.down_proj.weight",
+		"NormLinear model.layers.1.self_attn.qkv_proj.weight", "Attend 1", "LinearAdd model.layers.1.self_attn.o_proj.weight",
+		"NormGateUp model.layers.1.mlp.gate_up_proj.weight", "LinearAdd model.layers.1.mlp.down_proj.weight",
+		"Select", "Norm model.norm.weight", "NormLinear lm_head.weight",
+	}, b.calls)
+	require.Len(t, out.Logits, 5)
+	require.Len(t, out.Hidden, 4)
+	require.Equal(t, 3, cache.Len())
+	require.NoError(t, m.Close())
+}
+
+func TestForwardRefusesBadSteps(t *testing.T) {
+	m, err := Load(tinyCheckpoint(t, tinyConfig, nil), &recorder{}, Options{MaxTokens: 4})
+	require.NoError(t, err)
+	cache := m.NewCache()
+	_, err = cache.Prepare(6)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		ids    []int32
+		reason string
+	}{
+		{nil, "no new tokens"},
+		{[]int32{1, 5}, "token id 5 is not in the model's vocabulary of 5"},
+		{[]int32{-1}, "token id -1"},
+		{[]int32{1, 1, 1, 1, 1}, "5 new tokens, not 1 … 4"},
+		{slices.Repeat([]int32{1}, 129), "not prepared for 129 tokens"},
+	} {
+		err := m.Forward(context.Background(), []Sequence{{IDs: c.ids, Cache: cache}}, nil)
+		require.ErrorContains(t, err, c.reason)
+		require.Zero(t, cache.Len())
+	}
+	require.ErrorContains(t, m.Forward(context.Background(), nil, nil), "0 new tokens")
+}
+
+func TestForwardStopsBetweenLayers(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &recorder{cancel: func(call string) {
+		if call == "Attend 0" {
+			cancel()
+		}
+	}}
+	m, err := Load(tinyCheckpoint(t, tinyConfig, nil), b, Options{})
+	require.NoError(t, err)
+	cache := m.NewCache()
+	_, err = cache.Prepare(1)
+	require.NoError(t, err)
+	err = m.Forward(ctx, []Sequence{{IDs: []int32{1}, Cache: cache}}, &Output{})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotContains(t, b.calls, "Attend 1")
+	require.Zero(t, cache.Len(), "the cache is as it was")
+}
+
+func TestForwardReportsTheDevice(t *testing.T) {
+	b := &recorder{fail: errors.New("the device is on fire")}
+	m, err := Load(tinyCheckpoint(t, tinyConfig, nil), b, Options{})
+	require.NoError(t, err)
+	cache := m.NewCache()
+	_, err = cache.Prepare(1)
+	require.NoError(t, err)
+	for _, out := range []*Output{nil, {}, {WantHidden: true}, {EachLayer: func(int, []float32) {}}} {
+		require.ErrorIs(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out), b.fail)
+		require.Zero(t, cache.Len())
+	}
+}
+
+func TestLoadChecksTheTable(t *testing.T) {
+	norm := "model.layers.1.post_attention_layernorm.weight"
+	for _, c := range []struct {
+		name, reason string
+		change       func(map[string]*safetensors.Source)
+	}{
+		{"missing", norm + " is missing", func(m map[string]*safetensors.Source) { delete(m, norm) }},
+		{"missing head", "lm_head.weight is missing", func(m map[string]*safetensors.Source) { delete(m, "lm_head.weight") }},
+		{"shape", "model.safetensors: tensor " + norm + " has shape [5], config.json asks for [4]", func(m map[string]*safetensors.Source) { m[norm].Shape = []int{5} }},
+		{"rank", "has shape [1 4], config.json asks for [4]", func(m map[string]*safetensors.Source) { m[norm].Shape = []int{1, 4} }},
+		{"type", norm + " is stored as I8", func(m map[string]*safetensors.Source) { m[norm].DType = "I8" }},
+	} {
+		b := &recorder{}
+		_, err := Load(tinyCheckpoint(t, tinyConfig, c.change), b, Options{})
+		require.ErrorContains(t, err, c.reason, c.name)
+		require.Equal(t, []string{"Close"}, b.calls, "%s: the backend is closed and nothing else", c.name)
+	}
+}
+
+func TestLoadAcceptsOtherSpellings(t *testing.T) {
+	rename := func(m map[string]*safetensors.Source) { // a base checkpoint, without the "model." prefix
+		for name, s := range m {
+			s.Name = strings.TrimPrefix(name, "model.")
+		}
+	}
+	m, err := Load(tinyCheckpoint(t, tinyConfig, rename), &recorder{}, Options{})
+	require.NoError(t, err)
+	require.Empty(t, m.Unused)
+
+	extra := func(m map[string]*safetensors.Source) {
+		for _, name := range []string{"model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.0.self_attn.q_norm.weight"} {
+			m[name] = &safetensors.Source{Name: name, DType: safetensors.F32, Shape: []int{2}}
+		}
+	}
+	m, err = Load(tinyCheckpoint(t, tinyConfig, extra), &recorder{}, Options{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"model.layers.0.self_attn.q_norm.weight"}, m.Unused, "rotary_emb.inv_freq is ignored silently")
+}
+
+func TestTiedEmbeddingsWinOverAHead(t *testing.T) {
+	tied := strings.Replace(tinyConfig, "{", `{"tie_word_embeddings": true, `, 1)
+	for _, withHead := range []bool{false, true} {
+		b := &recorder{}
+		m, err := Load(tinyCheckpoint(t, tied, func(m map[string]*safetensors.Source) {
+			if withHead {
+				m["lm_head.weight"] = &safetensors.Source{Name: "lm_head.weight", DType: safetensors.BF16, Shape: []int{5, 4}}
+			}
+		}), b, Options{})
+		require.NoError(t, err)
+		require.Empty(t, m.Unused)
+		cache := m.NewCache()
+		_, err = cache.Prepare(1)
+		require.NoError(t, err)
+		require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, &Output{}))
+		require.Equal(t, "NormLinear model.embed_tokens.weight", b.calls[len(b.calls)-1])
+	}
+}
+
+func TestDecodeBytes(t *testing.T) {
+	for _, tied := range []bool{false, true} {
+		config := tinyConfig
+		if tied {
+			config = strings.Replace(config, "{", `{"tie_word_embeddings": true, "sliding_window": 7, `, 1)
+		}
+		m, err := Load(tinyCheckpoint(t, config, nil), &recorder{}, Options{})
+		require.NoError(t, err)
+		table := int64(5 * 4 * 2)
+		kv := int64(2 * 2 * 1 * 2 * 2) // K and V, layers, kv heads, head dimension, bytes
+		if tied {
+			require.Equal(t, m.WeightBytes()+7*kv, m.DecodeBytes(10, 2), "the table is the head, and the window hides old keys")
+		} else {
+			require.Equal(t, m.WeightBytes()-table+table/5+10*kv, m.DecodeBytes(10, 2))
+		}
+	}
+}
