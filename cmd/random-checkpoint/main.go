@@ -62,7 +62,6 @@ func options(args []string, help io.Writer) (o randomckpt.Options, err error) {
 	flags.BoolVar(&o.Force, "force", false, "replace the checkpoint in a directory that is not empty")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(help, "random-checkpoint writes a Phi-3 checkpoint with random weights.")
 			flags.SetOutput(help)
 			flags.PrintDefaults()
 		}

@@ -45,7 +45,7 @@ func nearOne(p float64) float64 { return 0.9 + 0.2*p } // uniform in 1 ± 0.1
 // tensorKey starts a tensor's own sequence of random numbers.
 func tensorKey(seed uint64, name string) uint64 {
 	hash := fnv.New64a()
-	hash.Write([]byte(name))
+	_, _ = hash.Write([]byte(name)) // never fails
 	return mix(mix(seed) ^ hash.Sum64())
 }
 

@@ -60,7 +60,7 @@ func TestSingleFileIsPreferred(t *testing.T) {
 	fsys[singleName] = &fstest.MapFile{Data: fileOf(hasY, 9)}
 	c, err := Open(fsys)
 	require.NoError(t, err)
-	defer c.Close()
+	defer func() { require.NoError(t, c.Close()) }()
 	require.Equal(t, []string{"spare", "y"}, c.Names())
 	require.Equal(t, []string{singleName}, c.Files())
 	require.EqualValues(t, 9, c.DataBytes())

@@ -36,7 +36,7 @@ func source(name string, dtype DType, shape []int, data []byte) Source {
 func TestGolden(t *testing.T) {
 	f, err := ReadFile(os.DirFS("testdata"), "python.safetensors")
 	require.NoError(t, err)
-	defer f.Close()
+	defer func() { require.NoError(t, f.Close()) }()
 	require.Equal(t, map[string]string{"format": "pt"}, f.Metadata)
 	require.Len(t, f.Tensors, 6)
 

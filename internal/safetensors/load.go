@@ -23,7 +23,7 @@ func load(fsys fs.FS, name string) (data []byte, unmap func() error, err error) 
 	if err != nil {
 		return nil, nil, reason(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // the mapping outlives it; nothing was written
 	osFile, ok := f.(*os.File)
 	if !ok {
 		data, err = io.ReadAll(f)

@@ -129,7 +129,7 @@ type countingWriter struct {
 
 func (c *countingWriter) Write(p []byte) (int, error) {
 	if uint64(len(p)) > c.left {
-		return 0, fmt.Errorf("more bytes than its dtype and shape call for")
+		return 0, errors.New("more bytes than its dtype and shape call for")
 	}
 	n, err := c.w.Write(p)
 	c.left -= uint64(n)
