@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"sync"
 
 	hf "github.com/sugarme/tokenizer"
@@ -177,7 +176,7 @@ func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
 			return fmt.Errorf("model: tokens %q and %q share id %d", other, piece, id)
 		}
 		// The decoder panics on such a piece (see sugarme.go).
-		if len(piece) == 6 && strings.HasPrefix(piece, "<0x") && piece[5] == '>' && !(isHex(piece[3]) && isHex(piece[4])) {
+		if looksLikeByte(piece) && !(isHex(piece[3]) && isHex(piece[4])) {
 			return fmt.Errorf("model: token %q looks like a byte but is none", piece)
 		}
 		t.pieces[id] = piece
@@ -197,14 +196,13 @@ func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
 	return nil
 }
 
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
-}
-
 // addToken enters one added token into the tables.
 func (t *Tokenizer) addToken(a hf.TokenConfig) error {
 	if a.Content == "" || len(a.Content) > maxAddedContent {
 		return fmt.Errorf("content has %d bytes, want 1..%d", len(a.Content), maxAddedContent)
+	}
+	if looksLikeByte(a.Content) && !(isHex(a.Content[3]) && isHex(a.Content[4])) {
+		return fmt.Errorf("token %q looks like a byte but is none", a.Content)
 	}
 	id := int32(a.Id)
 	if inModel, ok := t.bpe.vocab[a.Content]; ok && inModel != id {

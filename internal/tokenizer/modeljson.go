@@ -32,7 +32,7 @@ func (v *vocabulary) UnmarshalJSON(raw []byte) error {
 	if !s.take('{') {
 		return errors.New("vocab is not an object")
 	}
-	*v = make(vocabulary, bytes.Count(raw, []byte{':'}))
+	*v = make(vocabulary, bytes.Count(raw, []byte(":")))
 	for !s.take('}') {
 		piece, err := s.str()
 		if err != nil {
@@ -58,6 +58,7 @@ func (m *mergeList) UnmarshalJSON(raw []byte) error {
 	if !s.take('[') {
 		return errors.New("merges is not a list")
 	}
+	*m = make(mergeList, 0, bytes.Count(raw, []byte(",")))
 	for !s.take(']') {
 		rank := len(*m)
 		var left, right string

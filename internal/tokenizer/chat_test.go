@@ -1,0 +1,237 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// withTemplate is the fixture's tokenizer with another chat template.
+func withTemplate(template string) *Tokenizer {
+	return &Tokenizer{
+		chatTemplate: template, chatTemplateFile: "chat_template.jinja",
+		specialNames: map[string]string{"bos_token": "<s>", "eos_token": "<|endoftext|>"},
+	}
+}
+
+var conversation = []Message{
+	{"system", " Be brief.\n"},
+	{"user", "What is 2 + 2?\n{{ 7 }} {% if %} <b>&amp;</b>"},
+	{"assistant", "4"},
+	{"user", "日本🙂?  "},
+}
+
+// The five shapes of the spec's table 5.3, each as a function of the messages and as a template of our own writing.
+var shapes = []struct {
+	name, template, folder string // folder: of the real file with this shape
+	want                   func(msgs []Message, prompt bool) string
+}{
+	{
+		name: "Phi-3-mini 2024-04", folder: "Phi-3-mini-128k-instruct-april2024",
+		template: "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '<|user|>\n' + m.content + '<|end|>\n<|assistant|>\n' }}" +
+			"{% elif m.role == 'assistant' %}{{ m.content + '<|end|>\n' }}{% endif %}{% endfor %}",
+		want: func(msgs []Message, _ bool) string {
+			return "<s>" + each(msgs, map[string]string{"user": "<|user|>\n%<|end|>\n<|assistant|>\n", "assistant": "%<|end|>\n"})
+		},
+	},
+	{
+		name: "Phi-3-medium", folder: "Phi-3-medium-4k-instruct",
+		template: "{%- for m in messages -%}\n  {% if m['role'] == 'user' %}\n{{ '<|user|>\n' ~ m['content'] ~ '<|end|>\n<|assistant|>\n' }}" +
+			"\n{%- elif m['role'] == 'assistant' %}\n{{ m['content'] ~ '<|end|>\n' }}\n{%- endif %}\n{%- endfor %}\n",
+		want: func(msgs []Message, _ bool) string {
+			return each(msgs, map[string]string{"user": "<|user|>\n%<|end|>\n<|assistant|>\n", "assistant": "%<|end|>\n"})
+		},
+	},
+	{
+		name: "Phi-3-mini 2024-06", folder: "Phi-3-mini-4k-instruct",
+		template: "{% for m in messages %}{% if m.role in ['system', 'user', 'assistant'] %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endif %}" +
+			"{% endfor %}{{ '<|assistant|>\n' if add_generation_prompt else eos_token }}",
+		want: func(msgs []Message, prompt bool) string {
+			turn := "%<|end|>\n"
+			text := each(msgs, map[string]string{"system": "<|system|>\n" + turn, "user": "<|user|>\n" + turn, "assistant": "<|assistant|>\n" + turn})
+			if prompt {
+				return text + "<|assistant|>\n"
+			}
+			return text + "<|endoftext|>"
+		},
+	},
+	{
+		name: "phi-4 2024-12", folder: "phi-4",
+		template: "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content + '<|im_end|>' }}{% else %}" +
+			"{{ '<|im_start|>' + m.role + '<|im_sep|>' + m.content + '<|im_end|>' }}" +
+			"{% if m.role == 'user' %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}{% endif %}{% endfor %}",
+		want: func(msgs []Message, _ bool) string {
+			return each(msgs, map[string]string{
+				"system":    "<|im_start|>system<|im_sep|>%<|im_end|>",
+				"user":      "<|im_start|>user<|im_sep|>%<|im_end|><|im_start|>assistant<|im_sep|>",
+				"assistant": "%<|im_end|>",
+			})
+		},
+	},
+	{
+		name: "Phi-4-mini", folder: "Phi-4-mini-instruct",
+		template: "{% for m in messages %}{% set tools = m.tools if 'tools' in m and m.tools is not none else '' %}" +
+			"{{ '<|' ~ m.role ~ '|>' ~ m.content ~ tools ~ '<|end|>' }}{% endfor %}" +
+			"{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}",
+		want: func(msgs []Message, prompt bool) string {
+			text := each(msgs, map[string]string{"system": "<|system|>%<|end|>", "user": "<|user|>%<|end|>", "assistant": "<|assistant|>%<|end|>"})
+			if prompt {
+				return text + "<|assistant|>"
+			}
+			return text + "<|endoftext|>"
+		},
+	},
+}
+
+// each writes every message by its role's form, in which % stands for the content; roles without a form are left out.
+func each(msgs []Message, forms map[string]string) string {
+	var out strings.Builder
+	for _, m := range msgs {
+		before, after, ok := strings.Cut(forms[m.Role], "%")
+		if ok {
+			out.WriteString(before + m.Content + after)
+		}
+	}
+	return out.String()
+}
+
+func TestChatTemplateShapes(t *testing.T) {
+	for _, shape := range shapes {
+		t.Run(shape.name, func(t *testing.T) {
+			tok := withTemplate(shape.template)
+			for n := range len(conversation) + 1 {
+				for _, prompt := range []bool{true, false} {
+					got, err := tok.ApplyChatTemplate(conversation[:n], prompt)
+					require.NoError(t, err)
+					require.Equal(t, shape.want(conversation[:n], prompt), got, "%d messages, prompt %t", n, prompt)
+				}
+			}
+		})
+	}
+}
+
+func TestChatTemplatesOfRealCheckpoints(t *testing.T) {
+	data := phi3Data(t)
+	for _, shape := range shapes {
+		t.Run(shape.name, func(t *testing.T) {
+			raw, err := os.ReadFile(filepath.Join(data, shape.folder, "tokenizer_config.json"))
+			require.NoError(t, err)
+			var config configJSON
+			require.NoError(t, json.Unmarshal(raw, &config))
+			fsys := os.DirFS(filepath.Join(data, shape.folder))
+			tok := &Tokenizer{specialNames: map[string]string{}}
+			require.NoError(t, tok.readJSON(fsys, "tokenizer_config.json", nil))
+			require.NoError(t, tok.readChatTemplate(fsys, config.ChatTemplate))
+			for n := range len(conversation) + 1 {
+				for _, prompt := range []bool{true, false} {
+					got, err := tok.ApplyChatTemplate(conversation[:n], prompt)
+					require.NoError(t, err)
+					want := shape.want(conversation[:n], prompt)
+					require.Equal(t, want, got, "%d messages, prompt %t", n, prompt)
+				}
+			}
+		})
+	}
+}
+
+func TestChatTemplateSources(t *testing.T) {
+	hello := []Message{{"user", "Hi"}}
+	apply := func(files fs.FS, entry string) (string, error) {
+		tok := withTemplate("")
+		tok.chatTemplateFile = ""
+		if err := tok.readChatTemplate(files, json.RawMessage(entry)); err != nil {
+			return "", err
+		}
+		return tok.ApplyChatTemplate(hello, true)
+	}
+	none := fstest.MapFS{}
+
+	got, err := apply(none, `"{{ messages[0].content }}!"`)
+	require.NoError(t, err)
+	require.Equal(t, "Hi!", got)
+
+	got, err = apply(none, `[{"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes"}]`)
+	require.NoError(t, err)
+	require.Equal(t, "yes", got)
+
+	// The file wins, and one newline at its end is not part of the template (Jinja's keep_trailing_newline is off).
+	got, err = apply(fstest.MapFS{"chat_template.jinja": {Data: []byte("{{ bos_token }}file\n")}}, `"entry"`)
+	require.NoError(t, err)
+	require.Equal(t, "<s>file", got)
+
+	_, err = apply(none, `null`)
+	require.ErrorIs(t, err, ErrNoChatTemplate)
+	_, err = apply(none, ``)
+	require.ErrorIs(t, err, ErrNoChatTemplate)
+	_, err = apply(none, `[{"name": "tool_use", "template": "no"}]`)
+	require.ErrorContains(t, err, "default")
+	_, err = apply(none, `7`)
+	require.ErrorContains(t, err, "chat_template")
+}
+
+func TestRaiseException(t *testing.T) {
+	tok := withTemplate("{% if messages[0].role != 'user' %}{{ raise_exception('start with the user') }}{% endif %}ok")
+	got, err := tok.ApplyChatTemplate([]Message{{"user", "x"}}, true)
+	require.NoError(t, err)
+	require.Equal(t, "ok", got)
+	_, err = tok.ApplyChatTemplate([]Message{{"system", "x"}}, true)
+	require.ErrorContains(t, err, "start with the user")
+}
+
+// A template is a stranger's program: it reads no files, does not hang, and does not crash.
+func TestHostileTemplates(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("very secret"), 0o600))
+	for name, template := range map[string]string{
+		"include":        "{% include '" + secret + "' %}",
+		"import":         "{% import '" + secret + "' as s %}{{ s }}",
+		"from":           "{% from '" + secret + "' import s %}{{ s }}",
+		"extends":        "{% extends '" + secret + "' %}",
+		"itself":         "{% include '/chat_template' %}",
+		"endless macro":  "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+		"recursive loop": "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+		"long range":     "{% for i in range(1000000000) %}{% endfor %}",
+		"endless range":  "{% for i in range(0, 10, 0) %}{% endfor %}",
+		"output":         "{% for i in range(9999) %}{% for j in range(9999) %}0123456789{% endfor %}{% endfor %}",
+		"unclosed":       "{% for m in messages %}",
+		"nonsense":       "{{ 1 + }}",
+		"too deep":       "{{ " + strings.Repeat("(", maxBrackets),
+		"deep brackets":  "{{ " + strings.Repeat("(", maxBrackets-2),
+		"deep lists":     "{{ " + strings.Repeat("[", maxBrackets-2),
+		"deep dicts":     "{{ " + strings.Repeat("{1:", maxBrackets-2),
+		"many nots":      "{% if " + strings.Repeat("not ", maxTemplate/4-5) + "%}",
+		"many minuses":   "{{ " + strings.Repeat("-", maxTemplate-6),
+		"many powers":    "{{ 2" + strings.Repeat("**2", maxTemplate/3-3),
+		"many choices":   "{{ " + strings.Repeat("1 if 1 else ", maxTemplate/12-3),
+		"many filters":   "{{ 1" + strings.Repeat("|f", maxTemplate/2-5) + " }}",
+		"deep ifs":       strings.Repeat("{% if 1 %}", maxTemplate/10),
+		"too long":       strings.Repeat("a", maxTemplate+1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := withTemplate(template).ApplyChatTemplate(conversation, true)
+			require.Error(t, err, "rendered %.80q", got)
+			require.NotContains(t, err.Error(), "very secret")
+		})
+	}
+}
+
+// Loops within loops that write nothing would run for years; the goroutine that renders them must end.
+func TestEndlessTemplateIsStopped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as the time limit")
+	}
+	loops := 8
+	template := strings.Repeat("{% for i in range(9999) %}", loops) + strings.Repeat("{% endfor %}", loops)
+	_, err := withTemplate(template).ApplyChatTemplate(nil, false)
+	require.ErrorIs(t, err, errStopped)
+
+	out := &limitedOutput{}
+	out.stop.Store(true)
+	require.ErrorIs(t, render(template, map[string]any{}, out), errStopped, "a stopped rendering ends at its next loop step")
+}

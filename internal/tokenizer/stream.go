@@ -1,0 +1,119 @@
+package tokenizer
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Stream turns generated ids into text one at a time. What it has returned never changes and never ends in half a character.
+//
+// For ids that form whole characters the concatenation of all pieces is what decoding prompt and answer together gives beyond
+// the decoded prompt (spec 4.1, item 5): the first generated token keeps its leading space, which decoding the answer alone would
+// strip. Bytes that turn out to form no character become U+FFFD where they stand, one for each maximal part in the byte-level kind
+// and one for each byte in the SentencePiece kind; Decode can only differ by replacing the whole run of byte tokens around them.
+//
+// A token's bytes do not depend on its neighbours, so Push costs the length of its token, however long the text already is.
+type Stream struct {
+	t           *Tokenizer
+	skipSpecial bool
+	pending     []byte // the beginning of a character that is not complete; at most 3 bytes between calls
+	strip       int    // how many leading strip characters may still go: only before the first text
+}
+
+// NewStream starts streaming after a prompt, which may be empty.
+func (t *Tokenizer) NewStream(prompt []int32, skipSpecial bool) *Stream {
+	s := &Stream{t: t, skipSpecial: skipSpecial, strip: t.decoder.stripMax}
+	for _, id := range prompt {
+		s.Push(id)
+	}
+	return s
+}
+
+// Push takes the next id and returns the text that it completes: often a word, "" for a special token that is skipped, an id
+// without token, or a character that is still incomplete.
+func (s *Stream) Push(id int32) string {
+	piece := s.t.rawPiece(id)
+	if piece == "" || s.skipSpecial && s.t.special[id] {
+		return ""
+	}
+	d := &s.t.decoder
+	if d.byteLevel {
+		text, ok := letterBytes(piece)
+		if !ok {
+			return "" // unreachable for a loaded vocabulary, whose pieces Load has checked
+		}
+		s.pending = append(s.pending, text...)
+		return s.complete(false)
+	}
+	if c, ok := byteToken(piece); ok {
+		s.pending = append(s.pending, c)
+		return s.stripped(s.complete(false))
+	}
+	// A written character ends any run of byte tokens, complete or not.
+	text := s.complete(true) + strings.ReplaceAll(piece, d.mark, d.space)
+	return s.stripped(text)
+}
+
+// Flush ends the text and returns what was still pending, as U+FFFD.
+func (s *Stream) Flush() string { return s.stripped(s.complete(true)) }
+
+// complete takes the whole characters from the front of pending. What can still become a character stays, unless this is the end.
+func (s *Stream) complete(end bool) string {
+	var out strings.Builder
+	for len(s.pending) > 0 {
+		if !end && !utf8.FullRune(s.pending) {
+			break
+		}
+		r, size := utf8.DecodeRune(s.pending)
+		if r == utf8.RuneError && size == 1 {
+			// Byte-level: one U+FFFD for a maximal part. SentencePiece: one for each byte.
+			if s.t.decoder.byteLevel {
+				size = brokenPrefix(string(s.pending))
+			}
+			out.WriteRune(utf8.RuneError)
+		} else {
+			out.Write(s.pending[:size])
+		}
+		s.pending = s.pending[:copy(s.pending, s.pending[size:])]
+	}
+	return out.String()
+}
+
+// stripped drops the leading space of the whole text, which the "▁" before the first word has become.
+func (s *Stream) stripped(text string) string {
+	for ; s.strip > 0 && text != ""; s.strip-- {
+		rest, ok := strings.CutPrefix(text, s.t.decoder.strip)
+		if !ok {
+			s.strip = 0
+			break
+		}
+		text = rest
+	}
+	return text
+}
+
+// byteToken reads the byte of a piece such as <0x0A>.
+func byteToken(piece string) (byte, bool) {
+	if !looksLikeByte(piece) {
+		return 0, false
+	}
+	return unhex(piece[3])<<4 | unhex(piece[4]), true
+}
+
+// looksLikeByte reports whether a piece has the shape <0x..>, which the decoder takes for a byte.
+func looksLikeByte(piece string) bool {
+	return len(piece) == 6 && piece[:3] == "<0x" && piece[5] == '>'
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func unhex(c byte) byte {
+	switch {
+	case c <= '9':
+		return c - '0'
+	default:
+		return c&^0x20 - 'A' + 10
+	}
+}
