@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/generate"
-	"phi3/internal/model"
 	"phi3/internal/tokenizer"
 )
 
@@ -105,7 +104,12 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	session := generate.NewSession(m, false)
 	defer session.Close()
 	session.Append(ids...)
-	logits, err := session.Logits(cmd.Context())
+	var logits, hidden []float32
+	if f.hidden {
+		logits, hidden, err = session.Inspect(cmd.Context())
+	} else {
+		logits, err = session.Logits(cmd.Context())
+	}
 	if err != nil {
 		return err
 	}
@@ -120,9 +124,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 		answer.Tokens = append(answer.Tokens, ranked[slices.IndexFunc(ranked, func(c candidate) bool { return c.ID == id })])
 	}
 	if f.hidden {
-		if answer.Hidden, err = hiddenStates(cmd, m, ids); err != nil {
-			return err
-		}
+		answer.Hidden = slices.Collect(slices.Chunk(hidden, m.Config.HiddenSize))
 		answer.Shape = []int{1, len(ids), m.Config.HiddenSize}
 	}
 	if f.json {
@@ -188,26 +190,6 @@ func rank(t *tokenizer.Tokenizer, logits []float32) []candidate {
 		ranked[i] = candidate{Rank: i + 1, token: token{ID: id, Piece: t.Piece(id)}, Logit: logits[id], Probability: p, Cumulative: min(cumulative, 1)}
 	}
 	return ranked
-}
-
-// hiddenStates are the rows [tokens][hidden] after the final norm.
-func hiddenStates(cmd *cobra.Command, m *model.Model, ids []int32) ([][]float32, error) {
-	var rows [][]float32
-	cache := m.NewCache()
-	defer cache.Reset()
-	if _, err := cache.Prepare(len(ids)); err != nil {
-		return nil, err
-	}
-	out := model.Output{AllPositions: true, WantHidden: true}
-	for chunk := range slices.Chunk(ids, m.MaxTokens()) {
-		if err := m.Forward(cmd.Context(), []model.Sequence{{IDs: chunk, Cache: cache}}, &out); err != nil {
-			return nil, err
-		}
-		for row := range slices.Chunk(out.Hidden, m.Config.HiddenSize) {
-			rows = append(rows, slices.Clone(row))
-		}
-	}
-	return rows, nil
 }
 
 // write prints the tables for people.

@@ -6,6 +6,7 @@ package generate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -44,25 +45,27 @@ func (s *Session) Close() { s.cache.Reset() }
 //
 // An error leaves the sequence as it was: the call can be repeated.
 func (s *Session) Logits(ctx context.Context) ([]float32, error) {
-	if err := s.Forward(ctx, &s.out); err != nil {
-		return nil, err
-	}
-	for id, l := range s.out.Logits {
-		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
-			return nil, fmt.Errorf("the logit of token %d after %d tokens is %g: the checkpoint's weights are damaged or overflow", id, len(s.ids), l)
-		}
-	}
-	return s.out.Logits, nil
+	s.out.AllHidden = false
+	_, err := s.feed(ctx)
+	return s.out.Logits, err
 }
 
-// Forward feeds the tokens that are not in the cache, and lets out receive the results of the last step, the one that ends with
-// the sequence's last token.
-func (s *Session) Forward(ctx context.Context, out *model.Output) error {
+// Inspect returns, besides the logits, the last hidden state [tokens, hidden] of the whole sequence, which it recomputes.
+func (s *Session) Inspect(ctx context.Context) (logits, hidden []float32, err error) {
+	s.cache.Reset()
+	s.out.AllHidden = true
+	hidden, err = s.feed(ctx)
+	return s.out.Logits, hidden, err
+}
+
+// feed runs the tokens that are not in the cache through the model, and checks the logits of the last.
+// It returns the hidden states of all that it fed, if s.out wants them.
+func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 	if len(s.ids) == 0 {
-		return fmt.Errorf("the sequence is empty; there is nothing to predict from")
+		return nil, errors.New("the sequence is empty; there is nothing to predict from")
 	}
 	if len(s.ids) > s.model.Context {
-		return fmt.Errorf("the sequence has %d tokens, the context holds %d", len(s.ids), s.model.Context)
+		return nil, fmt.Errorf("the sequence has %d tokens, the context holds %d", len(s.ids), s.model.Context)
 	}
 	if s.noCache {
 		s.cache.Reset()
@@ -72,21 +75,28 @@ func (s *Session) Forward(ctx context.Context, out *model.Output) error {
 	}
 	from, err := s.cache.Prepare(len(s.ids))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for from < len(s.ids) {
 		to := min(from+s.model.MaxTokens(), len(s.ids))
-		wanted := out
-		if to < len(s.ids) {
-			wanted = nil
+		out := &s.out
+		if to < len(s.ids) && !out.AllHidden {
+			out = nil // only the cache matters
 		}
-		batch := []model.Sequence{{IDs: s.ids[from:to], Cache: s.cache}}
-		if err := s.model.Forward(ctx, batch, wanted); err != nil {
-			return err
+		if err := s.model.Forward(ctx, []model.Sequence{{IDs: s.ids[from:to], Cache: s.cache}}, out); err != nil {
+			return nil, err
+		}
+		if s.out.AllHidden {
+			hidden = append(hidden, s.out.Hidden...)
 		}
 		from = to
 	}
-	return nil
+	for id, l := range s.out.Logits {
+		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
+			return nil, fmt.Errorf("the logit of token %d after %d tokens is %g: the checkpoint's weights are damaged or overflow", id, len(s.ids), l)
+		}
+	}
+	return hidden, nil
 }
 
 // Options steer [Run].

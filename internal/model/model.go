@@ -135,13 +135,13 @@ type Sequence struct {
 
 // Output says what to bring back from a forward pass, and receives it. Its slices are reused from call to call.
 type Output struct {
-	AllPositions bool // rows: every new token of every sequence; otherwise the last of each
-	WantHidden   bool
+	AllLogits bool // logits of every new token of every sequence; otherwise of the last one of each
+	AllHidden bool // the last hidden state of every new token; otherwise none
 	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after layer i.
 	EachLayer func(layer int, x []float32)
 
-	Logits []float32 // [rows, vocab]
-	Hidden []float32 // [rows, hidden] after the final norm, Hugging Face's last_hidden_state
+	Logits []float32 // [sequences or tokens, vocab]
+	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
 }
 
 // Forward runs the new tokens of every sequence through the decoder stack and appends them to their caches.

@@ -39,10 +39,10 @@ func (r *recorder) Upload(t *safetensors.Tensor) (Weight, error) {
 func (r *recorder) NewMatrix(rows, cols int) (Matrix, error) {
 	return Matrix{Rows: rows, Cols: cols}, nil
 }
-func (r *recorder) Read([]float32, Matrix) error  { return r.fail }
-func (r *recorder) Close() error                  { r.call("Close"); return nil }
-func (r *recorder) Embed(Matrix, Weight, []int32) { r.call("Embed") }
-func (r *recorder) Norm(_, _ Matrix, n Weight)    { r.call("Norm " + n.Data.(string)) }
+func (r *recorder) Read([]float32, Matrix) error        { return r.fail }
+func (r *recorder) Close() error                        { r.call("Close"); return nil }
+func (r *recorder) Embed(Matrix, Weight, []int32)       { r.call("Embed") }
+func (r *recorder) Norm(_, _ Matrix, n Weight)          { r.call("Norm " + n.Data.(string)) }
 func (r *recorder) NormLinear(_, _ Matrix, _, w Weight) { r.call("NormLinear " + w.Data.(string)) }
 
 func (r *recorder) Attend(_, _ Matrix, layer int, _ *Step) {
@@ -95,7 +95,7 @@ func TestForwardIsTheArchitecture(t *testing.T) {
 	cache := m.NewCache()
 	_, err = cache.Prepare(3)
 	require.NoError(t, err)
-	out := &Output{WantHidden: true}
+	out := &Output{AllHidden: true}
 	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1, 2, 4}, Cache: cache}}, out))
 	require.Equal(t, []string{
 		"Embed",
@@ -103,10 +103,10 @@ func TestForwardIsTheArchitecture(t *testing.T) {
 		"NormGateUp model.layers.0.mlp.gate_up_proj.weight", "LinearAdd model.layers.0.mlp.down_proj.weight",
 		"NormLinear model.layers.1.self_attn.qkv_proj.weight", "Attend 1", "LinearAdd model.layers.1.self_attn.o_proj.weight",
 		"NormGateUp model.layers.1.mlp.gate_up_proj.weight", "LinearAdd model.layers.1.mlp.down_proj.weight",
-		"Select", "Norm model.norm.weight", "NormLinear lm_head.weight",
+		"Select", "Norm model.norm.weight", "Select", "NormLinear lm_head.weight",
 	}, b.calls)
 	require.Len(t, out.Logits, 5)
-	require.Len(t, out.Hidden, 4)
+	require.Len(t, out.Hidden, 3*4)
 	require.Equal(t, 3, cache.Len())
 	require.NoError(t, m.Close())
 }
@@ -159,7 +159,7 @@ func TestForwardReportsTheDevice(t *testing.T) {
 	cache := m.NewCache()
 	_, err = cache.Prepare(1)
 	require.NoError(t, err)
-	for _, out := range []*Output{nil, {}, {WantHidden: true}, {EachLayer: func(int, []float32) {}}} {
+	for _, out := range []*Output{nil, {}, {AllHidden: true}, {EachLayer: func(int, []float32) {}}} {
 		require.ErrorIs(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out), b.fail)
 		require.Zero(t, cache.Len())
 	}

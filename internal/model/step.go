@@ -56,40 +56,37 @@ func (m *Model) show(out *Output, layer int) error {
 // finish applies the final norm and the LM head to the positions that out asks for. Without out it only waits for the device.
 func (m *Model) finish(out *Output) error {
 	b, w, c := m.backend, m.weights, &m.Config
-	x := m.act.x.First(len(m.step.IDs))
 	if out == nil {
-		return b.Read(nil, x.First(0))
+		return b.Read(nil, m.act.x.First(0))
 	}
-	rows := m.wantedRows(out)
-	out.Logits = grow(out.Logits, len(rows)*c.VocabSize)
-	if out.WantHidden {
+	if out.AllHidden {
+		rows := m.selectRows(true)
 		out.Hidden = grow(out.Hidden, len(rows)*c.HiddenSize)
-	}
-	for from := 0; from < len(rows); from += logitRows {
-		to := min(from+logitRows, len(rows))
-		last, normed, logits := m.act.last.First(to-from), m.act.normed.First(to-from), m.act.logits.First(to-from)
-		b.Select(last, x, rows[from:to])
-		if out.WantHidden {
-			b.Norm(normed, last, w.Norm)
-			if err := b.Read(out.Hidden[from*c.HiddenSize:to*c.HiddenSize], normed); err != nil {
-				return err
-			}
-		}
-		b.NormLinear(logits, last, w.Norm, w.LMHead)
-		if err := b.Read(out.Logits[from*c.VocabSize:to*c.VocabSize], logits); err != nil {
+		err := m.inChunks(rows, func(x Matrix, from, to int) error {
+			normed := m.act.normed.First(to - from)
+			b.Norm(normed, x, w.Norm)
+			return b.Read(out.Hidden[from*c.HiddenSize:to*c.HiddenSize], normed)
+		})
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	rows := m.selectRows(out.AllLogits)
+	out.Logits = grow(out.Logits, len(rows)*c.VocabSize)
+	return m.inChunks(rows, func(x Matrix, from, to int) error {
+		logits := m.act.logits.First(to - from)
+		b.NormLinear(logits, x, w.Norm, w.LMHead)
+		return b.Read(out.Logits[from*c.VocabSize:to*c.VocabSize], logits)
+	})
 }
 
-// wantedRows are the rows of the step whose logits out asks for.
-func (m *Model) wantedRows(out *Output) []int32 {
+// selectRows lists the rows of the step: all, or the last one of each sequence.
+func (m *Model) selectRows(all bool) []int32 {
 	m.rows = m.rows[:0]
 	for _, s := range m.step.Seqs {
 		end := s.Start + s.Len
 		first := end - 1
-		if out.AllPositions {
+		if all {
 			first = s.Start
 		}
 		for row := first; row < end; row++ {
@@ -97,6 +94,19 @@ func (m *Model) wantedRows(out *Output) []int32 {
 		}
 	}
 	return m.rows
+}
+
+// inChunks collects the given rows of the residual stream, logitRows at a time, and hands them to use.
+func (m *Model) inChunks(rows []int32, use func(x Matrix, from, to int) error) error {
+	for from := 0; from < len(rows); from += logitRows {
+		to := min(from+logitRows, len(rows))
+		chunk := m.act.last.First(to - from)
+		m.backend.Select(chunk, m.act.x.First(len(m.step.IDs)), rows[from:to])
+		if err := use(chunk, from, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // grow returns s with length n, reallocated only when it is too small.

@@ -59,7 +59,7 @@ func Forward(t testing.TB, m *model.Model, ids []int32, chunk int) Trace {
 	defer cache.Reset()
 	_, err := cache.Prepare(len(ids))
 	require.NoError(t, err)
-	out := model.Output{AllPositions: true, WantHidden: true}
+	out := model.Output{AllLogits: true, AllHidden: true}
 	out.EachLayer = func(layer int, x []float32) {
 		if layer < c.Layers { // Hugging Face does not show the last layer's output before the norm
 			for row := range slices.Chunk(x, c.HiddenSize) {
