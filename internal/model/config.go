@@ -108,15 +108,10 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read config.json: %w", err)
 	}
-	var raw rawConfig
-	if err := json.Unmarshal(data, &raw); err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
-	}
-	c, err := raw.config()
+	c, err := ParseConfig(data)
 	if err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
+		return nil, err
 	}
-
 	data, err = fs.ReadFile(fsys, "generation_config.json")
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
@@ -130,6 +125,19 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 	}
 	if err := gen.tokenIDs(c); err != nil {
 		return nil, fmt.Errorf("generation_config.json: %w", err)
+	}
+	return c, nil
+}
+
+// ParseConfig reads the text of a config.json. The error names the file and the key.
+func ParseConfig(text []byte) (*Config, error) {
+	var raw rawConfig
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	c, err := raw.config()
+	if err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	return c, nil
 }
@@ -187,6 +195,9 @@ func (r *rawConfig) config() (*Config, error) {
 	c.HeadDim = or(r.HeadDim, c.HiddenSize/c.Heads)
 	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > 1<<16 {
 		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, 1<<16)
+	}
+	if c.QKVRows() > maxSize {
+		return nil, fmt.Errorf("%d + 2·%d heads of %d make %d rows of qkv_proj, more than %d", c.Heads, c.KVHeads, c.HeadDim, c.QKVRows(), maxSize)
 	}
 	if c.SlidingWindow < 0 {
 		return nil, fmt.Errorf("sliding_window is %d", c.SlidingWindow)

@@ -84,6 +84,7 @@ func TestConfigRejections(t *testing.T) {
 		{with(`"num_key_value_heads": 5`), "not a multiple of num_key_value_heads (5)"},
 		{with(`"hidden_size": 3073`), "hidden_size (3073) is not a multiple"},
 		{with(`"head_dim": 95`), "head dimension is 95"},
+		{with(`"head_dim": 65536, "num_attention_heads": 16777216`), "make 3298534883328 rows of qkv_proj"},
 		{with(`"sliding_window": -2`), "sliding_window is -2"},
 		{with(`"rms_norm_eps": 0`), "rms_norm_eps is 0"},
 		{with(`"rope_theta": 0`), "rope_theta is 0"},

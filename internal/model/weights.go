@@ -34,7 +34,8 @@ type tensorRow struct {
 }
 
 // table lists every tensor the checkpoint must have, its shape and the field it goes to (spec section 2).
-// It is walked to load, to check and to report; nothing else in the program spells a tensor's name.
+// It is walked to load, to check and to report; nothing else in the program spells a tensor's name. The order is that in which
+// Hugging Face saves a Phi-3, so that shards written from it are cut where the published ones are.
 func (w *Weights) table(c *Config) []tensorRow {
 	w.Layers = make([]LayerWeights, c.Layers)
 	rows := []tensorRow{{"model.embed_tokens.weight", []int{c.VocabSize, c.HiddenSize}, &w.EmbedTokens}}
@@ -42,12 +43,12 @@ func (w *Weights) table(c *Config) []tensorRow {
 		l, prefix := &w.Layers[i], fmt.Sprintf("model.layers.%d.", i)
 		rows = append(
 			rows,
-			tensorRow{prefix + "input_layernorm.weight", []int{c.HiddenSize}, &l.InputLayernorm},
-			tensorRow{prefix + "self_attn.qkv_proj.weight", []int{c.QKVRows(), c.HiddenSize}, &l.QKVProj},
 			tensorRow{prefix + "self_attn.o_proj.weight", []int{c.HiddenSize, c.Heads * c.HeadDim}, &l.OProj},
-			tensorRow{prefix + "post_attention_layernorm.weight", []int{c.HiddenSize}, &l.PostAttentionLayernorm},
+			tensorRow{prefix + "self_attn.qkv_proj.weight", []int{c.QKVRows(), c.HiddenSize}, &l.QKVProj},
 			tensorRow{prefix + "mlp.gate_up_proj.weight", []int{2 * c.IntermediateSize, c.HiddenSize}, &l.GateUpProj},
 			tensorRow{prefix + "mlp.down_proj.weight", []int{c.HiddenSize, c.IntermediateSize}, &l.DownProj},
+			tensorRow{prefix + "input_layernorm.weight", []int{c.HiddenSize}, &l.InputLayernorm},
+			tensorRow{prefix + "post_attention_layernorm.weight", []int{c.HiddenSize}, &l.PostAttentionLayernorm},
 		)
 	}
 	rows = append(rows, tensorRow{"model.norm.weight", []int{c.HiddenSize}, &w.Norm})
@@ -55,6 +56,22 @@ func (w *Weights) table(c *Config) []tensorRow {
 		rows = append(rows, tensorRow{"lm_head.weight", []int{c.VocabSize, c.HiddenSize}, &w.LMHead})
 	}
 	return rows
+}
+
+// TensorSpec is a tensor that a checkpoint must have.
+type TensorSpec struct {
+	Name  string
+	Shape []int
+}
+
+// Tensors lists the tensors of a checkpoint of this configuration: embeddings, layer after layer, final norm, LM head,
+// in the order in which Hugging Face saves them.
+func (c *Config) Tensors() []TensorSpec {
+	var specs []TensorSpec
+	for _, row := range new(Weights).table(c) {
+		specs = append(specs, TensorSpec{row.name, row.shape})
+	}
+	return specs
 }
 
 // find looks a tensor up by its name, or by the name it has in a base checkpoint saved without the "model." prefix.

@@ -9,56 +9,6 @@ import (
 	"strings"
 )
 
-// config is the part of config.json that decides the tensors' names and shapes.
-type config struct {
-	ModelType         string `json:"model_type"`
-	VocabSize         int    `json:"vocab_size"`
-	HiddenSize        int    `json:"hidden_size"`
-	IntermediateSize  int    `json:"intermediate_size"`
-	Layers            int    `json:"num_hidden_layers"`
-	Heads             int    `json:"num_attention_heads"`
-	KVHeads           int    `json:"num_key_value_heads"` // absent: as many as Heads
-	HeadDim           int    `json:"head_dim"`            // absent: HiddenSize / Heads
-	TieWordEmbeddings bool   `json:"tie_word_embeddings"`
-}
-
-// parseConfig reads config.json; absent keys have Hugging Face's defaults (spec section 1). Every size is in [1, 2²⁴].
-func parseConfig(text []byte) (config, error) {
-	c := config{ModelType: "phi3", VocabSize: 32064, HiddenSize: 3072, IntermediateSize: 8192, Layers: 32, Heads: 32}
-	if err := json.Unmarshal(text, &c); err != nil {
-		return c, fmt.Errorf("config.json: %w", err)
-	}
-	if c.ModelType != "phi3" {
-		return c, fmt.Errorf("config.json: model_type is %q, not phi3", c.ModelType)
-	}
-	if c.KVHeads == 0 {
-		c.KVHeads = c.Heads
-	}
-	if c.HeadDim == 0 && c.Heads > 0 {
-		c.HeadDim = c.HiddenSize / c.Heads
-	}
-	for _, size := range []struct {
-		name  string
-		value int
-	}{
-		{"vocab_size", c.VocabSize},
-		{"hidden_size", c.HiddenSize},
-		{"intermediate_size", c.IntermediateSize},
-		{"num_hidden_layers", c.Layers},
-		{"num_attention_heads", c.Heads},
-		{"num_key_value_heads", c.KVHeads},
-		{"head_dim", c.HeadDim},
-	} {
-		if size.value < 1 || size.value > 1<<24 {
-			return c, fmt.Errorf("config.json: %s is %d, not between 1 and 2^24", size.name, size.value)
-		}
-	}
-	if rows := int64(c.Heads+2*c.KVHeads) * int64(c.HeadDim); rows > 1<<24 {
-		return c, fmt.Errorf("config.json: qkv_proj would have %d rows, over the limit of 2^24", rows)
-	}
-	return c, nil
-}
-
 // setDType makes config.json say which type the weights have, and leaves the rest of it as it is.
 func setDType(text []byte, name string) ([]byte, error) {
 	var keys map[string]json.RawMessage

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/model"
 	"phi3/internal/safetensors"
 )
 
@@ -26,20 +27,20 @@ func TestPresets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			configText, generationText, err := Preset(name)
 			require.NoError(t, err)
-			cfg, err := parseConfig(configText)
+			cfg, err := model.ParseConfig(configText)
 			require.NoError(t, err)
 			require.True(t, json.Valid(generationText))
 
 			var tensors int
 			var total int64
 			var files []int64
-			list := shards(weights(cfg), safetensors.BF16, 5_000_000_000)
+			list := shards(cfg.Tensors(), safetensors.BF16, 5_000_000_000)
 			for _, s := range list {
 				var sources []safetensors.Source
 				var size int64
-				for _, w := range s.weights {
-					sources = append(sources, safetensors.Source{Name: w.name, DType: safetensors.BF16, Shape: w.shape})
-					size += w.bytes(safetensors.BF16)
+				for _, w := range s.tensors {
+					sources = append(sources, safetensors.Source{Name: w.Name, DType: safetensors.BF16, Shape: w.Shape})
+					size += elems(w) * 2
 				}
 				header, err := safetensors.HeaderBytes(sources, metadata)
 				require.NoError(t, err)
@@ -71,12 +72,12 @@ func TestPublishedIndex(t *testing.T) {
 		require.NoError(t, json.Unmarshal(text, &index))
 		configText, _, err := Preset(name)
 		require.NoError(t, err)
-		cfg, err := parseConfig(configText)
+		cfg, err := model.ParseConfig(configText)
 		require.NoError(t, err)
 		got := map[string]string{}
-		for _, s := range shards(weights(cfg), safetensors.BF16, 5_000_000_000) {
-			for _, w := range s.weights {
-				got[w.name] = s.file
+		for _, s := range shards(cfg.Tensors(), safetensors.BF16, 5_000_000_000) {
+			for _, w := range s.tensors {
+				got[w.Name] = s.file
 			}
 		}
 		require.Equal(t, index.WeightMap, got)

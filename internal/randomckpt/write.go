@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"phi3/internal/model"
 	"phi3/internal/safetensors"
 )
 
@@ -44,7 +45,7 @@ func Write(ctx context.Context, o Options) error {
 	if o.ShardBytes < 1 {
 		return fmt.Errorf("a shard cannot hold %d bytes", o.ShardBytes)
 	}
-	cfg, err := parseConfig(o.Config)
+	cfg, err := model.ParseConfig(o.Config)
 	if err != nil {
 		return err
 	}
@@ -61,24 +62,24 @@ func Write(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	list := shards(weights(cfg), o.DType, o.ShardBytes)
+	list := shards(cfg.Tensors(), o.DType, o.ShardBytes)
 	matrix, norm := newTable(normal, o.DType), newTable(nearOne, o.DType)
 	var total int64
 	weightMap := map[string]string{}
 	for _, s := range list {
-		sources := make([]safetensors.Source, len(s.weights))
+		sources := make([]safetensors.Source, len(s.tensors))
+		width := o.DType.Bits() / 8
 		var size int64
-		for i, w := range s.weights {
+		for i, t := range s.tensors {
 			values := matrix
-			if w.norm {
+			if len(t.Shape) == 1 {
 				values = norm
 			}
-			width := o.DType.Bits() / 8
-			sources[i] = safetensors.Source{Name: w.name, DType: o.DType, Shape: w.shape, WriteTo: func(out io.Writer) error {
-				return values.writeTensor(ctx, out, w.bytes(o.DType)/int64(width), width, tensorKey(o.Seed, w.name))
+			sources[i] = safetensors.Source{Name: t.Name, DType: o.DType, Shape: t.Shape, WriteTo: func(out io.Writer) error {
+				return values.writeTensor(ctx, out, elems(t), width, tensorKey(o.Seed, t.Name))
 			}}
-			weightMap[w.name] = s.file
-			size += w.bytes(o.DType)
+			weightMap[t.Name] = s.file
+			size += elems(t) * int64(width)
 		}
 		err := writeFile(o.Dir, s.file, func(out io.Writer) error { return safetensors.Write(out, sources, metadata) })
 		if err != nil {
