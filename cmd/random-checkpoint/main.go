@@ -27,7 +27,7 @@ func main() {
 	o, err := options(os.Args[1:], os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		os.Exit(0)
+		return
 	case err != nil:
 		fail(2, err)
 	}

@@ -21,8 +21,9 @@ func fileOf(header string, data int) []byte {
 	return append(append(file, header...), make([]byte, data)...)
 }
 
-func withLength(n uint64, rest string) []byte {
-	return append(binary.LittleEndian.AppendUint64(nil, n), rest...)
+// withLength is an empty header behind a length that may lie.
+func withLength(n uint64) []byte {
+	return append(binary.LittleEndian.AppendUint64(nil, n), "{}"...)
 }
 
 func source(name string, dtype DType, shape []int, data []byte) Source {
@@ -94,9 +95,9 @@ func TestReject(t *testing.T) {
 	}{
 		"empty file":            {nil, []string{"has 0 bytes, too few"}},
 		"shorter than 8 bytes":  {make([]byte, 7), []string{"has 7 bytes, too few"}},
-		"header over the limit": {withLength(100_000_001, "{}"), []string{"header length 100000001 is over", "100000000"}},
-		"header length 2^64-1":  {withLength(math.MaxUint64, "{}"), []string{"header length 18446744073709551615 is over"}},
-		"header past the end":   {withLength(3, "{}"), []string{"header of 3 bytes does not fit in a file of 10"}},
+		"header over the limit": {withLength(100_000_001), []string{"header length 100000001 is over", "100000000"}},
+		"header length 2^64-1":  {withLength(math.MaxUint64), []string{"header length 18446744073709551615 is over"}},
+		"header past the end":   {withLength(3), []string{"header of 3 bytes does not fit in a file of 10"}},
 		"header of no bytes":    {fileOf("", 0), []string{"does not start with '{'"}},
 		"header starts with space": {
 			fileOf(" {}", 0), []string{"does not start with '{'"},
@@ -263,7 +264,7 @@ func TestNotAFile(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	golden, err := os.ReadFile("testdata/python.safetensors")
 	require.NoError(f, err)
-	for _, seed := range [][]byte{golden, golden[:len(golden)-1], nil, fileOf("{}  ", 0), fileOf(oneF32, 4), withLength(math.MaxUint64, "{}")} {
+	for _, seed := range [][]byte{golden, golden[:len(golden)-1], nil, fileOf("{}  ", 0), fileOf(oneF32, 4), withLength(math.MaxUint64)} {
 		f.Add(seed)
 	}
 	f.Fuzz(checkParse)
