@@ -106,6 +106,9 @@ func TestLinearVerbs(t *testing.T) {
 					added := matrixOf(tokens, size.out, sum)
 					b.LinearAdd(added, matrixOf(tokens, size.in, a), w)
 					require.NoError(t, b.Read(nil, y))
+					rounded := slices.Clone(values(h))
+					roundBF16(rounded)
+					require.Equal(t, !f32, slices.Equal(rounded, values(h)), "a matrix product's input is bfloat16, unless nothing is rounded")
 					for token := range tokens {
 						for n := range size.out {
 							i := token*size.out + n
