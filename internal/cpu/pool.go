@@ -18,17 +18,16 @@ type job struct {
 	body         func(worker, from, to int)
 	next         atomic.Int64
 	workers      atomic.Int64
-	done         sync.WaitGroup
+	unfinished   sync.WaitGroup // ranges
 }
 
 // newPool starts threads-1 goroutines; the caller of run is the last one.
 func newPool(threads int) *pool {
-	p := &pool{threads: threads, jobs: make(chan *job)}
+	p := &pool{threads: threads, jobs: make(chan *job, threads)}
 	for range threads - 1 {
 		go func() {
 			for j := range p.jobs {
 				j.work()
-				j.done.Done()
 			}
 		}()
 	}
@@ -38,15 +37,20 @@ func newPool(threads int) *pool {
 // run calls body for all of 0 … items-1, in ranges of at most grain items, on all threads, and returns when they are done.
 // worker is a number below threads that no other running call of body has. Which worker gets which range is left to chance, so
 // body must give the same result for every split.
+//
+// It waits for the work and not for the workers: one that the operating system wakes too late finds nothing left to do.
 func (p *pool) run(items, grain int, body func(worker, from, to int)) {
+	ranges := (items + grain - 1) / grain
 	j := &job{items: items, grain: grain, body: body}
-	helpers := min(p.threads-1, (items-1)/grain) // a loop of one range needs no help
-	j.done.Add(max(helpers, 0))
-	for range helpers {
-		p.jobs <- j
+	j.unfinished.Add(ranges)
+	for range min(p.threads, ranges) - 1 {
+		select {
+		case p.jobs <- j:
+		default: // all goroutines have a job waiting already
+		}
 	}
 	j.work()
-	j.done.Wait()
+	j.unfinished.Wait()
 }
 
 func (j *job) work() {
@@ -57,6 +61,7 @@ func (j *job) work() {
 			return
 		}
 		j.body(worker, from, min(from+j.grain, j.items))
+		j.unfinished.Done()
 	}
 }
 
