@@ -239,6 +239,7 @@ def save(model, directory):
         file = f"model-{number:05}-of-00002.safetensors"
         shard = {name: t for name, t in tensors.items() if name.startswith(first) == (number == 1)}
         save_file(shard, directory / file, metadata={"format": "pt"})
+        (directory / file).chmod(0o644)  # save_file leaves it to its owner alone
         weight_map |= dict.fromkeys(shard, file)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
     vocabulary.write_json(directory / "model.safetensors.index.json", {
