@@ -1,6 +1,6 @@
 # phi3: every common job in one word. Nothing here needs more than Go unless it says so.
 
-.PHONY: build test lint fmt bench demo-model testdata clean
+.PHONY: build test lint fmt bench distances demo-model testdata clean
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -22,6 +22,9 @@ fmt:
 bench: build ## speed of the built-in model, with and without the KV cache
 	./phi3 bench
 	./phi3 bench --no-cache
+
+distances: ## how far our logits and Hugging Face's bfloat16 logits are from a float32 run
+	@go test ./internal/cpu -count 1 -run 'TestModels/bfloat16' -v | sed -n 's/^ *|/|/p'
 
 demo-model: ## retrains the built-in checkpoint (Python with torch, transformers, tokenizers)
 	python3 internal/demo/train.py
