@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"phi3/internal/demo"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"phi3": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScript runs testdata/script: what a user types, and what must come back.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
+			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits":    exits,
+			"truncate": truncate,
+			"edit":     edit,
+			"json":     jsonField,
+			"plain":    plain,
+		},
+	})
+}
+
+// exits CODE COMMAND ARGS…: the command ends with exactly this exit code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, not %s", got, args[0])
+	}
+}
+
+// truncate FILE: cuts the file's last byte off.
+func truncate(ts *testscript.TestScript, _ bool, args []string) {
+	file := ts.MkAbs(args[0])
+	info, err := os.Stat(file)
+	ts.Check(err)
+	ts.Check(os.Truncate(file, info.Size()-1))
+}
+
+// edit FILE OLD NEW: replaces text that must be there.
+func edit(ts *testscript.TestScript, _ bool, args []string) {
+	file := ts.MkAbs(args[0])
+	data, err := os.ReadFile(file)
+	ts.Check(err)
+	if !strings.Contains(string(data), args[1]) {
+		ts.Fatalf("%s does not contain %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[1], args[2])), fs.ModePerm))
+}
+
+// json KEY WANT: stdout is one JSON object, whose key has this value, written as JSON.
+func jsonField(ts *testscript.TestScript, neg bool, args []string) {
+	var object map[string]json.RawMessage
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &object))
+	var got bytes.Buffer
+	ts.Check(json.Compact(&got, object[args[0]]))
+	if (got.String() == args[1]) == neg {
+		ts.Fatalf("%s is %s", args[0], got.String())
+	}
+}
+
+// plain: neither stdout nor stderr has escape codes or carriage returns.
+func plain(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, stream := range []string{"stdout", "stderr"} {
+		if text := ts.ReadFile(stream); strings.ContainsAny(text, "\x1b\r") {
+			ts.Fatalf("%s has control codes: %q", stream, text)
+		}
+	}
+}
