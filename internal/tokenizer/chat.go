@@ -163,7 +163,8 @@ func chatFunctions() map[string]any {
 
 // boundedRange is Jinja's range([start, ]stop[, step]).
 func boundedRange(_ *exec.Evaluator, args *exec.VarArgs) ([]int, error) {
-	start, stop, step := 0, 0, 1
+	var start, stop int
+	step := 1
 	for _, a := range args.Args {
 		if !a.IsInteger() {
 			return nil, errors.New("range wants whole numbers")
