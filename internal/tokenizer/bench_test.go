@@ -4,6 +4,7 @@ import (
 	"math/rand"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,7 +62,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if cold {
-					tok.mergers.Put(newMerger(tok.bpe))
+					tok.mergers = sync.Pool{New: tok.mergers.New}
 				}
 				_, err := tok.Encode(text, EncodeOptions{})
 				require.NoError(b, err)

@@ -26,12 +26,14 @@ type Message struct {
 
 // Bounds on a chat template, which is a program that comes with the checkpoint. Real ones: 4 KB, well under a millisecond.
 const (
-	maxTemplate   = 64 << 10 // bytes of source
-	maxBrackets   = 8 << 10  // of ( [ { in it: the parser's stack takes up to 16 KB for each that is nested, and dies at 512 MB
-	maxRendered   = 32 << 20 // bytes of output
-	maxRenderTime = 5 * time.Second
-	maxRange      = 10_000 // numbers that range() may give
+	maxTemplate = 64 << 10 // bytes of source
+	maxBrackets = 8 << 10  // of ( [ { in it: the parser's stack takes up to 16 KB for each that is nested, and dies at 512 MB
+	maxRendered = 32 << 20 // bytes of output
+	maxRange    = 10_000   // numbers that range() may give
 )
+
+// maxRenderTime is a variable so that tests need not wait for it.
+var maxRenderTime = 5 * time.Second
 
 // ErrNoChatTemplate says that the checkpoint has no chat template: it is a base model, or an incomplete download.
 var ErrNoChatTemplate = errors.New("this checkpoint has no chat template (chat_template in tokenizer_config.json, or chat_template.jinja)")
@@ -96,7 +98,7 @@ func countBrackets(template string) int {
 }
 
 var (
-	errStopped = fmt.Errorf("not done after %v", maxRenderTime)
+	errStopped = errors.New("takes too long to render")
 	errTooLong = fmt.Errorf("output exceeds %d MiB", maxRendered>>20)
 )
 
@@ -161,7 +163,8 @@ func chatFunctions() map[string]any {
 
 // boundedRange is Jinja's range([start, ]stop[, step]).
 func boundedRange(_ *exec.Evaluator, args *exec.VarArgs) ([]int, error) {
-	start, stop, step := 0, 0, 1
+	var start, stop int
+	step := 1
 	for _, a := range args.Args {
 		if !a.IsInteger() {
 			return nil, errors.New("range wants whole numbers")

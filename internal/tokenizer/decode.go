@@ -12,9 +12,11 @@ import (
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	pieces := make([]string, 0, len(ids))
 	for _, id := range ids {
-		if piece := t.rawPiece(id); piece != "" && !(skipSpecial && t.special[id]) {
-			pieces = append(pieces, piece)
+		piece := t.rawPiece(id)
+		if piece == "" || skipSpecial && t.special[id] {
+			continue
 		}
+		pieces = append(pieces, piece)
 	}
 	if len(pieces) == 0 {
 		return "" // the library's Strip decoder panics on nothing

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -48,8 +47,9 @@ func onlyTokenizerJSON(t testing.TB, path string) fs.FS {
 
 type golden struct {
 	Tokenizer          string  `json:"tokenizer"`
-	Text               string  `json:"text"`
+	Text               *string `json:"text"` // null: ids that no text gives, for decoding only
 	IDs                []int32 `json:"ids"`
+	SpecialAsText      []int32 `json:"special_as_text"` // present in our own fixtures only
 	AddSpecialTokens   bool    `json:"add_special_tokens"`
 	Decoded            string  `json:"decoded"`
 	DecodedSkipSpecial string  `json:"decoded_skip_special"`
@@ -71,28 +71,81 @@ func readGolden(t testing.TB, path string) []golden {
 // checkGolden compares encoding and both kinds of decoding with Hugging Face's.
 func checkGolden(t *testing.T, tok *Tokenizer, g golden) {
 	t.Helper()
-	ids, err := tok.Encode(g.Text, EncodeOptions{NoBOS: !g.AddSpecialTokens})
-	require.NoError(t, err)
-	require.Equal(t, g.IDs, ids, "ids of %.200q (%s)", g.Text, g.Tokenizer)
-	require.Equal(t, g.Decoded, tok.Decode(g.IDs, false), "decoded %.200q", g.Text)
-	require.Equal(t, g.DecodedSkipSpecial, tok.Decode(g.IDs, true), "decoded %.200q, special tokens skipped", g.Text)
+	if g.Text != nil {
+		ids, err := tok.Encode(*g.Text, EncodeOptions{NoBOS: !g.AddSpecialTokens})
+		require.NoError(t, err)
+		require.Equal(t, g.IDs, ids, "ids of %.200q (%s)", *g.Text, g.Tokenizer)
+		if g.SpecialAsText != nil {
+			ids, err := tok.Encode(*g.Text, EncodeOptions{NoBOS: !g.AddSpecialTokens, SpecialAsText: true})
+			require.NoError(t, err)
+			require.Equal(t, g.SpecialAsText, ids, "ids of %.200q as plain text (%s)", *g.Text, g.Tokenizer)
+		}
+	}
+	require.Equal(t, g.Decoded, tok.Decode(g.IDs, false), "decoded %v", g.IDs)
+	require.Equal(t, g.DecodedSkipSpecial, tok.Decode(g.IDs, true), "decoded %v, special tokens skipped", g.IDs)
+}
+
+// checkGoldens checks a whole file; open gives the directory of a tokenizer named in it.
+func checkGoldens(t *testing.T, cases []golden, open func(name string) fs.FS) {
+	t.Helper()
+	loaded := map[string]*Tokenizer{}
+	for _, g := range cases {
+		tok := loaded[g.Tokenizer]
+		if tok == nil {
+			var err error
+			tok, err = Load(open(g.Tokenizer))
+			require.NoError(t, err, g.Tokenizer)
+			loaded[g.Tokenizer] = tok
+		}
+		if g.Pieces != nil {
+			checkStream(t, tok, g)
+		} else {
+			checkGolden(t, tok, g)
+		}
+	}
+	t.Logf("%d cases, %d tokenizers", len(cases), len(loaded))
+}
+
+// checkStream compares the text that each id completes.
+func checkStream(t *testing.T, tok *Tokenizer, g golden) {
+	t.Helper()
+	stream := tok.NewStream(nil, false)
+	for i, id := range g.IDs {
+		require.Equal(t, g.Pieces[i], stream.Push(id), "id %d of %.100q", i, g.Decoded)
+	}
+	require.Equal(t, g.Flush, stream.Flush(), "flush of %.100q", g.Decoded)
+}
+
+func TestGoldenOfFixtures(t *testing.T) {
+	checkGoldens(t, readGolden(t, "testdata/golden.json"), func(name string) fs.FS {
+		return onlyTokenizerJSON(t, filepath.Join("testdata", name))
+	})
 }
 
 func TestGoldenOfRealTokenizers(t *testing.T) {
 	data := phi3Data(t)
-	loaded := map[string]*Tokenizer{}
-	for _, file := range []string{"tokenizer_golden.json", "tokenizer_golden_variants.json"} {
-		cases := readGolden(t, filepath.Join(data, file))
-		for _, g := range cases {
-			tok := loaded[g.Tokenizer]
-			if tok == nil {
-				var err error
-				tok, err = Load(onlyTokenizerJSON(t, filepath.Join(data, filepath.FromSlash(g.Tokenizer))))
-				require.NoError(t, err, g.Tokenizer)
-				loaded[g.Tokenizer] = tok
+	for _, file := range []string{"tokenizer_golden.json", "tokenizer_golden_variants.json", "tokenizer_stream_golden.json"} {
+		t.Run(file, func(t *testing.T) {
+			checkGoldens(t, readGolden(t, filepath.Join(data, file)), func(name string) fs.FS {
+				return onlyTokenizerJSON(t, filepath.Join(data, filepath.FromSlash(name)))
+			})
+		})
+	}
+}
+
+// The built-in checkpoint's tokenizer, with the files around it: its goldens come from Hugging Face's AutoTokenizer.
+func TestGoldenOfBuiltInTokenizer(t *testing.T) {
+	const checkpoint = "../demo/checkpoint"
+	if !isDir(checkpoint) {
+		t.Skip("the built-in checkpoint is not there yet")
+	}
+	for _, file := range []string{"tokenizer_golden.json", "tokenizer_stream_golden.json"} {
+		t.Run(file, func(t *testing.T) {
+			path := filepath.Join("../../testdata/demo", file)
+			if _, err := os.Stat(path); err != nil {
+				t.Skip("the built-in tokenizer's goldens are not there yet")
 			}
-			t.Run(strings.SplitN(g.Tokenizer, "/", 2)[0], func(t *testing.T) { checkGolden(t, tok, g) })
-		}
-		t.Logf("%s: %d cases", file, len(cases))
+			checkGoldens(t, readGolden(t, path), func(string) fs.FS { return os.DirFS(checkpoint) })
+		})
 	}
 }

@@ -38,6 +38,7 @@ const (
 	maxFileSize     = 256 << 20 // bytes of any one file
 	maxIDs          = 1 << 20   // ids
 	maxAddedContent = 1 << 10   // bytes of one added token
+	maxGrowth       = 64        // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
 )
 
 // Load reads the tokenizer of a checkpoint directory: tokenizer.json (required), and where present tokenizer_config.json,
@@ -87,6 +88,9 @@ func parse(raw []byte) (*Tokenizer, error) {
 	}
 	if t.normalizers, err = newNormalizers(file.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer: %w", err)
+	}
+	if g := growth(t.normalizers); g > maxGrowth {
+		return nil, fmt.Errorf("normalizer: it can make a text %d times as long, more than %d", g, maxGrowth)
 	}
 	if t.split, err = newSplitter(file.PreTokenizer); err != nil {
 		return nil, fmt.Errorf("pre_tokenizer: %w", err)
@@ -175,8 +179,7 @@ func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
 		if other := t.pieces[id]; other != "" {
 			return fmt.Errorf("model: tokens %q and %q share id %d", other, piece, id)
 		}
-		// The decoder panics on such a piece (see sugarme.go).
-		if looksLikeByte(piece) && !(isHex(piece[3]) && isHex(piece[4])) {
+		if falseByte(piece) {
 			return fmt.Errorf("model: token %q looks like a byte but is none", piece)
 		}
 		t.pieces[id] = piece
@@ -201,7 +204,7 @@ func (t *Tokenizer) addToken(a hf.TokenConfig) error {
 	if a.Content == "" || len(a.Content) > maxAddedContent {
 		return fmt.Errorf("content has %d bytes, want 1..%d", len(a.Content), maxAddedContent)
 	}
-	if looksLikeByte(a.Content) && !(isHex(a.Content[3]) && isHex(a.Content[4])) {
+	if falseByte(a.Content) {
 		return fmt.Errorf("token %q looks like a byte but is none", a.Content)
 	}
 	id := int32(a.Id)
@@ -277,6 +280,21 @@ func newNormalizers(entry map[string]interface{}) ([]normalizer, error) {
 	return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or a Sequence of them", top.Type)
 }
 
+// growth is the factor by which normalizing can lengthen a text, rounded up at each step and no larger than matters.
+func growth(steps []normalizer) int {
+	g := 1
+	for _, step := range steps {
+		switch {
+		case step.prepend != "":
+			g *= len(step.prepend) // of a one-letter text, and each segment may be one
+		default:
+			g *= max(1, (len(step.new)+len(step.old)-1)/len(step.old))
+		}
+		g = min(g, 1<<20)
+	}
+	return g
+}
+
 // preTokenizerJSON is the "pre_tokenizer" entry or one of its steps.
 type preTokenizerJSON struct {
 	Type           string                   `json:"type"`
@@ -308,12 +326,12 @@ func newSplitter(entry map[string]interface{}) (splitter, error) {
 	case split.Type != "Split" || level.Type != "ByteLevel":
 		return nil, fmt.Errorf("steps %q and %q: want Split and ByteLevel", split.Type, level.Type)
 	case level.AddPrefixSpace || level.UseRegex == nil || *level.UseRegex:
-		return nil, errors.New("ByteLevel wants add_prefix_space false and use_regex false after a Split")
+		return nil, errors.New("the ByteLevel step wants add_prefix_space false and use_regex false after a Split")
 	case split.Pattern.Regex == nil:
-		return nil, errors.New("Split wants a Regex pattern")
+		return nil, errors.New("the Split step wants a Regex pattern")
 	// Both patterns match every character, so keeping the matches (Removed, inverted) and isolating them is the same.
-	case !(split.Behavior == "Removed" && split.Invert) && !(split.Behavior == "Isolated" && !split.Invert):
-		return nil, fmt.Errorf("Split behavior %q (invert %t) is not supported", split.Behavior, split.Invert)
+	case split.Behavior != map[bool]string{true: "Removed", false: "Isolated"}[split.Invert]:
+		return nil, fmt.Errorf("the Split behavior %q (invert %t) is not supported", split.Behavior, split.Invert)
 	}
 	f := splitterFor(*split.Pattern.Regex)
 	if f == nil {

@@ -22,8 +22,8 @@ type modelJSON struct {
 	Merges                  mergeList  `json:"merges"`
 }
 
-// vocabulary maps a piece to its id. It and mergeList read their own JSON: 200,000 entries through encoding/json's reflection
-// take twice as long as all the rest of loading. encoding/json has checked the syntax before it calls UnmarshalJSON.
+// vocabulary maps a piece to its id. It and mergeList read their own JSON: through encoding/json's reflection, 200,000 entries
+// take as long as all the rest of loading. encoding/json has checked the syntax before it calls UnmarshalJSON.
 type vocabulary map[string]int32
 
 // UnmarshalJSON reads {"piece": id, ...}.

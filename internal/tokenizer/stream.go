@@ -105,15 +105,14 @@ func looksLikeByte(piece string) bool {
 	return len(piece) == 6 && piece[:3] == "<0x" && piece[5] == '>'
 }
 
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+// falseByte reports a piece such as <0xZZ>, on which the decoder panics (see sugarme.go).
+func falseByte(piece string) bool {
+	return looksLikeByte(piece) && strings.Trim(piece[3:5], "0123456789abcdefABCDEF") != ""
 }
 
 func unhex(c byte) byte {
-	switch {
-	case c <= '9':
+	if c <= '9' {
 		return c - '0'
-	default:
-		return c&^0x20 - 'A' + 10
 	}
+	return c&^0x20 - 'A' + 10
 }

@@ -1,0 +1,138 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzEncode: any bytes encode without panic, to ids that exist, that decode to what went in.
+func FuzzEncode(f *testing.F) {
+	for _, seed := range []string{
+		"", " ", "The capital of Germany is", "a  b\n\n\tc", "日本語 🙂", "\xff\xfe", "\xe6\x97", "▁▁x", "<|end|>  x", "<0x0A>", "aaaaaaaa",
+		"It'S 12345 ½\r\n//", "<|both|> \u3000<|left|>", "é̂\u200d",
+	} {
+		f.Add([]byte(seed))
+	}
+	var toks []*Tokenizer
+	for _, name := range fixtures {
+		toks = append(toks, fixture(f, name))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		text := string(raw)
+		for _, tok := range toks {
+			ids, err := tok.Encode(text, EncodeOptions{NoBOS: true})
+			require.NoError(t, err)
+			added := false
+			for _, id := range ids {
+				require.NotEmpty(t, tok.Piece(id))
+				_, isAdded := tok.addedID[tok.Piece(id)]
+				added = added || isAdded
+			}
+			stream := tok.NewStream(nil, false)
+			streamed := ""
+			for _, id := range ids {
+				streamed += stream.Push(id)
+			}
+			streamed += stream.Flush()
+			require.True(t, utf8.ValidString(streamed))
+			require.Equal(t, tok.Decode(ids, false), streamed)
+			if !added { // added tokens swallow white space and start new segments
+				want := validUTF8(text)
+				if tok.split == nil {
+					// "▁" is the SentencePiece kind's letter for a space, so a written one comes back as a space.
+					want = strings.ReplaceAll(want, "▁", " ")
+				}
+				require.Equal(t, want, streamed)
+			}
+		}
+	})
+}
+
+// FuzzLoad: any tokenizer.json gives a tokenizer that works or an error, never a panic. Random bytes seldom are JSON, so each input
+// replaces one entry of a good file ("model.merges" is the entry merges of model); without a name it is the file.
+func FuzzLoad(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", `{"decoder":{"type":"ByteLevel"},"model":{"vocab":{"a":0},"merges":[["a","a"]]}}`},
+		{"decoder", `{"type":"Sequence","decoders":[{"type":"Replace"},{"type":"ByteFallback"},{"type":"Fuse"},{"type":"Strip"}]}`},
+		{"decoder", `{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"a"},"content":"b"},{"type":"ByteFallback"},` +
+			`{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}`},
+		{"decoder", `{"type":"ByteLevel","add_prefix_space":1,"trim_offsets":null,"use_regex":true}`},
+		{"normalizer", `{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"x"},{"type":"Replace","pattern":{"String":"x"},"content":""}]}`},
+		{"normalizer", `{"type":"Replace","pattern":{"Regex":"("},"content":"y"}`},
+		{"pre_tokenizer", `{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"x"},"behavior":"Isolated"},{"type":"ByteLevel"}]}`},
+		{"post_processor", `{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{"id":"A"}}],"special_tokens":{"<s>":{"ids":[1]}}}`},
+		{"post_processor", `{"type":"Sequence","processors":[{"type":"ByteLevel"},null]}`},
+		{"added_tokens", `[{"id":640,"content":" ","lstrip":true,"rstrip":true,"single_word":true,"normalized":true,"special":true}]`},
+		{"added_tokens", `[{"id":9999,"content":"\ud800"},{"id":-1,"content":""},{"id":1e9,"content":"<0xZZ>"}]`},
+		{"truncation", `[]`},
+		{"model.merges", `["a b",["a","b"],"\u0061 a"]`},
+		{"model.vocab", `{"a":0,"a":1,"\"":2,"\\":-3e1}`},
+		{"model.dropout", `"x"`},
+	} {
+		for kind := range fixtures {
+			f.Add(uint8(kind), seed[0], []byte(seed[1]))
+		}
+	}
+	var files []map[string]json.RawMessage
+	for _, name := range fixtures {
+		raw, err := os.ReadFile("testdata/" + name + ".json")
+		require.NoError(f, err)
+		var file map[string]json.RawMessage
+		require.NoError(f, json.Unmarshal(raw, &file))
+		files = append(files, file)
+	}
+	with := func(object map[string]json.RawMessage, key string, value []byte) []byte {
+		changed := maps.Clone(object)
+		changed[key] = value
+		var out bytes.Buffer
+		for k, v := range changed {
+			fmt.Fprintf(&out, ",%q:%s", k, v)
+		}
+		return append(append([]byte("{"), out.Bytes()[1:]...), '}')
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, key string, value []byte) {
+		raw := value
+		if key != "" {
+			file := files[int(kind)%len(files)]
+			if inner, ok := strings.CutPrefix(key, "model."); ok {
+				var model map[string]json.RawMessage
+				require.NoError(t, json.Unmarshal(file["model"], &model))
+				key, value = "model", with(model, inner, value)
+			}
+			raw = with(file, key, value)
+		}
+		tok, err := Load(fstest.MapFS{"tokenizer.json": {Data: raw}})
+		if err != nil {
+			return
+		}
+		ids, err := tok.Encode("The  capital\nof 日本 \xff <|end|> is", EncodeOptions{})
+		require.NoError(t, err)
+		tok.Decode(ids, false)
+		tok.Decode(nil, true)
+		for id := range min(tok.VocabSize(), 700) {
+			tok.Piece(int32(id))
+			tok.Decode([]int32{int32(id)}, false)
+			tok.NewStream(nil, false).Push(int32(id))
+		}
+	})
+}
+
+// FuzzChatTemplate: any template renders or fails in words. (Templates that double a string again and again are the documented
+// exception, and a fuzzer finds them in no reasonable time.)
+func FuzzChatTemplate(f *testing.F) {
+	for _, shape := range shapes {
+		f.Add(shape.template)
+	}
+	f.Fuzz(func(_ *testing.T, template string) {
+		_, _ = withTemplate(template).ApplyChatTemplate(conversation, true)
+	})
+}
