@@ -95,8 +95,14 @@ func (f *benchFlags) compare(ctx context.Context, m *model.Model, about benchAbo
 			c.check(cached[0], g)
 		}
 	}
+	c.fill(cached, uncached)
+	return c, nil
+}
+
+// fill computes the rows from the runs' times.
+func (c *comparison) fill(cached, uncached []*generation) {
 	before := 1
-	for _, n := range rowLengths(f.gen) {
+	for _, n := range rowLengths(c.Gen) {
 		row := lengthRow{Generated: n}
 		rate := func(g *generation) float64 { return float64(n) / total(g.times[:n]).Seconds() }
 		perToken := func(g *generation) float64 { return ms(total(g.times[before:n])) / float64(n-before) }
@@ -109,7 +115,6 @@ func (f *benchFlags) compare(ctx context.Context, m *model.Model, about benchAbo
 		c.Lengths = append(c.Lengths, row)
 		before = n
 	}
-	return c, nil
 }
 
 // check compares a run with the first one.

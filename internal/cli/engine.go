@@ -94,16 +94,16 @@ func ellipsis(more bool) string {
 
 // byteCount writes a number of bytes with three digits, in powers of 1000.
 func byteCount(n int64) string {
-	v, unit := float64(n), 0
-	units := []string{"B", "kB", "MB", "GB", "TB"}
-	for v >= 999.5 && unit < len(units)-1 {
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, units := float64(n), []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
+	unit := 0
+	for v >= 999.5 {
 		v /= 1000
 		unit++
 	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.*f %s", max(0, 2-len(fmt.Sprint(int(v)))+1), v, units[unit])
+	return strings.TrimSuffix(fmt.Sprintf("%#.3g", v), ".") + " " + units[unit]
 }
 
 // kvElemBytes is the size of one number in the KV cache.
