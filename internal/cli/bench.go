@@ -41,7 +41,7 @@ makes the command fail.`,
 		Example: `  phi3 bench
   phi3 bench --no-cache -p 16 -n 64
   phi3 bench --model ./Phi-3-mini-4k-instruct -p 512 -n 128 -r 5 -o json`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
@@ -66,7 +66,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer func() { _ = m.Close() }()
-	if most := f.prompt + f.gen; most > m.Context {
+	if most := uint64(f.prompt) + uint64(f.gen); most > uint64(m.Context) { // the sum of two ints may be no int
 		return usagef("--n-prompt %d and --n-gen %d make %d tokens, the context holds %d", f.prompt, f.gen, most, m.Context)
 	}
 	about := benchAbout{
@@ -145,19 +145,19 @@ func newSpread(values []float64) (s spread) {
 
 func (s spread) String() string { return fmt.Sprintf("%s ± %s", digits(s.Mean), digits(s.SD)) }
 
-// digits writes a positive number with three or more significant digits.
+// digits writes a number that is not negative: three digits or more, never more than two after the point.
 func digits(v float64) string {
 	switch {
-	case v >= 100:
+	case v >= 99.95: // rounds to 100
 		return strconv.FormatFloat(v, 'f', 0, 64)
-	case v >= 10:
+	case v >= 9.995:
 		return strconv.FormatFloat(v, 'f', 1, 64)
 	}
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
 func duration(ms float64) string {
-	if ms < 1000 {
+	if ms < 999.5 {
 		return digits(ms) + " ms"
 	}
 	return digits(ms/1000) + " s"

@@ -66,6 +66,17 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 }
 
+// noArguments refuses words that belong to no flag, most often a prompt without --prompt.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.Flags().Lookup("prompt") == nil {
+		return usagef("unexpected argument %q", args[0])
+	}
+	return usagef("unexpected argument %q; the prompt goes after --prompt, in quotes", args[0])
+}
+
 func newRoot(s *streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "phi3",

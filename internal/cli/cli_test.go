@@ -42,11 +42,13 @@ func TestFormats(t *testing.T) {
 	} {
 		require.Equal(t, want, byteCount(n), n)
 	}
-	for v, want := range map[float64]string{0: "0.00", 1.234: "1.23", 12.34: "12.3", 123.4: "123", 98765.4: "98765"} {
+	for v, want := range map[float64]string{0: "0.00", 1.234: "1.23", 12.34: "12.3", 123.4: "123", 9.994: "9.99", 9.996: "10.0", 99.94: "99.9", 99.96: "100", 98765.4: "98765"} {
 		require.Equal(t, want, digits(v))
 	}
 	require.Equal(t, "12.0 ms", duration(12))
 	require.Equal(t, "1.50 s", duration(1500))
+	require.Equal(t, "999 ms", duration(999.4))
+	require.Equal(t, "1.00 s", duration(999.6))
 	require.Equal(t, "99.87%", percent(0.99871))
 	require.Equal(t, "1.4e-05%", percent(1.4e-7))
 	require.Equal(t, "[ 1.0000, -0.5000,  0.0000, ..., 12.0000, -3.1416,  2.0000]", ends([]float32{1, -0.5, 0, 9, 12, -3.1415927, 2}))

@@ -21,9 +21,17 @@ type modelFlags struct {
 	dtype   string
 	threads int
 	context int
+	flags   *pflag.FlagSet
 }
 
+// Far beyond any machine and any model; here so that a slip of the finger is a sentence and not the end of all memory.
+const (
+	maxThreads = 1 << 12
+	maxContext = 1 << 24 // tokens
+)
+
 func (f *modelFlags) register(flags *pflag.FlagSet) {
+	f.flags = flags
 	flags.StringVarP(&f.dir, "model", "m", "", "Hugging Face checkpoint `directory` (default: the built-in demonstration)")
 	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
@@ -53,11 +61,14 @@ func (f *modelFlags) load(stderr io.Writer) (m *model.Model, name string, took t
 	if f.dtype != "bf16" && f.dtype != "f32" {
 		return nil, "", 0, usagef("--dtype is %q, not bf16 or f32", f.dtype)
 	}
-	if f.threads < 0 {
-		return nil, "", 0, usagef("--threads is %d", f.threads)
+	if f.threads < 0 || f.threads > maxThreads {
+		return nil, "", 0, usagef("--threads is %d, not in 0 … %d", f.threads, maxThreads)
 	}
-	if f.context < 0 {
-		return nil, "", 0, usagef("--ctx-size is %d", f.context)
+	if f.context < 0 || f.context > maxContext {
+		return nil, "", 0, usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
+	}
+	if f.flags.Changed("model") && f.dir == "" { // such as an unset shell variable: the demonstration would answer unasked
+		return nil, "", 0, usagef("--model is empty")
 	}
 	name, fsys, err := f.checkpoint()
 	if err != nil {

@@ -35,7 +35,7 @@ or after --max-new-tokens.`,
   phi3 generate --chat --prompt "Write an email apologizing to Sarah."
   phi3 generate --model ./Phi-3-mini-4k-instruct --file prompt.txt -n 500
   echo "The capital of France is" | phi3 generate --json`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, s) },
 	}
 	flags := cmd.Flags()
@@ -65,7 +65,7 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	if f.maxNew < 0 {
 		return usagef("--max-new-tokens is %d", f.maxNew)
 	}
-	prompt, err := f.prompt.read(s.in)
+	prompt, err := f.prompt.read(cmd.Context(), s.in)
 	if err != nil {
 		return err
 	}

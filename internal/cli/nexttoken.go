@@ -32,7 +32,7 @@ func newNextToken(s *streams) *cobra.Command {
 argmax of the logits), and the most probable candidates.`,
 		Example: `  phi3 next-token --prompt "The capital of Germany is"
   phi3 next-token --prompt "The capital of Germany is" --top 5 --token Paris --hidden-states`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, s) },
 	}
 	flags := cmd.Flags()
@@ -79,7 +79,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if f.top < 1 {
 		return usagef("--top is %d, not 1 or more", f.top)
 	}
-	prompt, err := f.prompt.read(s.in)
+	prompt, err := f.prompt.read(cmd.Context(), s.in)
 	if err != nil {
 		return err
 	}
@@ -118,11 +118,16 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 		answer.Input = append(answer.Input, describe(tok, id))
 	}
 	ranked := rank(tok, logits)
-	answer.Argmax = ranked[0]
-	answer.Top = ranked[:min(f.top, len(ranked))]
 	for _, id := range named {
 		answer.Tokens = append(answer.Tokens, ranked[slices.IndexFunc(ranked, func(c candidate) bool { return c.ID == id })])
 	}
+	answer.Top = ranked[:min(f.top, len(ranked))]
+	for _, shown := range [][]candidate{answer.Top, answer.Tokens} {
+		for i := range shown {
+			shown[i].token = describe(tok, shown[i].ID)
+		}
+	}
+	answer.Argmax = answer.Top[0]
 	if f.hidden {
 		answer.Hidden = slices.Collect(slices.Chunk(hidden, m.Config.HiddenSize))
 		answer.Shape = []int{1, len(ids), m.Config.HiddenSize}
@@ -137,6 +142,9 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 func namedTokens(t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
 	var named []int32
 	for _, text := range texts {
+		if text == "" {
+			return nil, usagef("--token is empty")
+		}
 		ids, err := t.Encode(text, tokenizer.EncodeOptions{NoBOS: true})
 		if err != nil {
 			return nil, fmt.Errorf("encode --token %q: %w", text, err)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ func (f *promptFlags) register(flags *pflag.FlagSet) {
 }
 
 // read returns the prompt as the user gave it.
-func (f *promptFlags) read(stdin io.Reader) (string, error) {
+func (f *promptFlags) read(ctx context.Context, stdin io.Reader) (string, error) {
 	byFlag, byFile := f.flags.Changed("prompt"), f.flags.Changed("file")
 	if f.flags.Changed("system") && !f.chat {
 		return "", usagef("--system needs --chat")
@@ -49,11 +50,29 @@ func (f *promptFlags) read(stdin io.Reader) (string, error) {
 	case !byFlag && !byFile && !piped(stdin):
 		return "", usagef("no prompt: give --prompt, --file, or pipe it in")
 	}
-	data, err := io.ReadAll(stdin)
+	data, err := readAll(ctx, stdin)
 	if err != nil {
 		return "", fmt.Errorf("read the prompt from stdin: %w", err)
 	}
 	return withoutLastNewline(data), nil
+}
+
+// readAll reads to the end, or until ctx is done: whoever is typing may change their mind. The read itself cannot be stopped
+// and is left to end with the process.
+func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
+	var data []byte
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		data, err = io.ReadAll(r)
+		done <- err
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case err := <-done:
+		return data, err
+	}
 }
 
 // piped tells whether stdin comes from a pipe or a file, as opposed to a person or nowhere.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,12 +69,28 @@ func edit(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[1], args[2])), fs.ModePerm))
 }
 
-// json KEY WANT: stdout is one JSON object, whose key has this value, written as JSON.
+// json PATH WANT: stdout is one JSON value, in which the path of keys and indices, such as top.0.id, leads to WANT, written as JSON.
 func jsonField(ts *testscript.TestScript, neg bool, args []string) {
-	var object map[string]json.RawMessage
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &object))
+	value := json.RawMessage(ts.ReadFile("stdout"))
+	for _, step := range strings.Split(args[0], ".") {
+		if index, err := strconv.Atoi(step); err == nil {
+			var list []json.RawMessage
+			ts.Check(json.Unmarshal(value, &list))
+			if index >= len(list) {
+				ts.Fatalf("%s: the list has %d values", args[0], len(list))
+			}
+			value = list[index]
+			continue
+		}
+		var object map[string]json.RawMessage
+		ts.Check(json.Unmarshal(value, &object))
+		var found bool
+		if value, found = object[step]; !found {
+			ts.Fatalf("%s: there is no key %s", args[0], step)
+		}
+	}
 	var got bytes.Buffer
-	ts.Check(json.Compact(&got, object[args[0]]))
+	ts.Check(json.Compact(&got, value))
 	if (got.String() == args[1]) == neg {
 		ts.Fatalf("%s is %s", args[0], got.String())
 	}

@@ -1,0 +1,67 @@
+//go:build unix
+
+package cli
+
+import (
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Ctrl-C ends every command with exit code 130 and one line, whatever it is doing. Nothing here waits for time to pass: the signal goes
+// out when the program has shown what it is at.
+func TestInterrupt(t *testing.T) {
+	firstByte := func(t *testing.T, _ io.Writer, stdout, _ io.Reader) {
+		_, err := io.ReadFull(stdout, make([]byte, 1))
+		require.NoError(t, err)
+	}
+	modelLine := func(t *testing.T, _ io.Writer, _, stderr io.Reader) {
+		for b := make([]byte, 1); b[0] != '\n'; {
+			_, err := io.ReadFull(stderr, b)
+			require.NoError(t, err)
+		}
+	}
+	readingPrompt := func(t *testing.T, stdin io.Writer, _, _ io.Reader) {
+		_, err := stdin.Write(make([]byte, 1<<20)) // more than a pipe holds: someone is reading
+		require.NoError(t, err)
+	}
+	for _, test := range []struct {
+		name, command string
+		ready         func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader)
+	}{
+		{"generating", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000", firstByte},
+		{"generating without a cache", "generate --prompt Hello --ignore-eos --no-cache -c 1000000 -n 1000000", firstByte},
+		{"generating for --json", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000 --json", modelLine},
+		{"measuring", "bench -r 1000000", modelLine},
+		{"comparing", "bench --no-cache -r 1000000", modelLine},
+		{"reading the prompt", "generate --prompt -", readingPrompt},
+		{"reading the prompt of next-token", "next-token", readingPrompt},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command("phi3", strings.Fields(test.command)...) // TestMain puts it into the path
+			stdin, err := cmd.StdinPipe()
+			require.NoError(t, err)
+			stdout, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			stderr, err := cmd.StderrPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			defer func() { _ = cmd.Process.Kill() }()
+
+			test.ready(t, stdin, stdout, stderr)
+			require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+			go func() { _, _ = io.Copy(io.Discard, stdout) }()
+			said, err := io.ReadAll(stderr)
+			require.NoError(t, err)
+			_ = cmd.Wait()
+			require.Equal(t, 130, cmd.ProcessState.ExitCode(), "stderr: %s", said)
+			require.True(t, strings.HasSuffix(string(said), "phi3: interrupted\n"), "stderr: %s", said)
+			require.NotContains(t, string(said), "panic")
+		})
+	}
+}
