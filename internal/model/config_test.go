@@ -147,3 +147,30 @@ func TestRealConfigs(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, checked, 5)
 }
+
+// Whatever config.json says, it is refused in words or gives sizes whose products fit.
+func FuzzParseConfig(f *testing.F) {
+	for _, seed := range []string{
+		"{" + minimal + "}", tinyConfig, `{"model_type": "phi3", "head_dim": 1e3}`, `[]`, `{"eos_token_id": [1, "x"]}`,
+		"{" + minimal + `, "hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := ParseConfig(text)
+		if err != nil {
+			require.NotEmpty(t, err.Error())
+			return
+		}
+		for _, size := range []int{c.VocabSize, c.HiddenSize, c.IntermediateSize, c.Layers, c.Heads, c.KVHeads, c.HeadDim, c.MaxPositions, c.QKVRows()} {
+			require.True(t, size >= 1 && size <= 1<<24, "%d", size)
+		}
+		require.Zero(t, c.Heads%c.KVHeads)
+		require.True(t, c.RoPE.Dim >= 2 && c.RoPE.Dim <= c.HeadDim && c.RoPE.Dim%2 == 0)
+		require.Equal(t, len(c.RoPE.ShortFactor), len(c.RoPE.LongFactor))
+		require.Positive(t, c.KVBytesPerToken(4))
+		for _, inv := range newRopeTable(&c.RoPE, c.RoPE.LongFactor).inv {
+			require.False(t, math.IsNaN(float64(inv)))
+		}
+	})
+}
