@@ -57,7 +57,7 @@ func (t *Tokenizer) ApplyChatTemplate(msgs []Message, addGenerationPrompt bool) 
 	if n := countBrackets(t.chatTemplate); n > maxBrackets {
 		return "", fmt.Errorf("%s: chat template has %d opening brackets, more than %d", t.chatTemplateFile, n, maxBrackets)
 	}
-	messages := make([]map[string]any, len(msgs))
+	messages := make(turns, len(msgs))
 	for i, m := range msgs {
 		messages[i] = map[string]any{"role": m.Role, "content": m.Content}
 	}
@@ -90,6 +90,22 @@ func (t *Tokenizer) ApplyChatTemplate(msgs []Message, addGenerationPrompt bool) 
 		return "", fmt.Errorf("%s: chat template: %w", t.chatTemplateFile, err)
 	}
 	return out.text.String(), nil
+}
+
+// turns is the list of messages as a template sees it.
+type turns []map[string]any
+
+// GetItem makes messages[-1] work in a conversation of one message: gonja 2.9.1 finds the first of n items at index -n to be out
+// of range (exec/value.go:1129), and templates do ask for the last role.
+func (t turns) GetItem(key any) (*exec.Value, bool) {
+	i, ok := key.(int)
+	if ok && i < 0 {
+		i += len(t)
+	}
+	if !ok || i < 0 || i >= len(t) {
+		return exec.AsValue(nil), false
+	}
+	return exec.AsValue(t[i]), true
 }
 
 // countBrackets counts opening brackets of all kinds.
@@ -137,7 +153,8 @@ func render(template string, variables map[string]any, out *limitedOutput) error
 	}
 	parsed, err := exec.NewTemplate("/chat_template", config, loader, environment)
 	if err != nil {
-		return err
+		// gonja quotes the whole source, thousands of bytes, before it says what is wrong.
+		return errors.New(strings.Replace(err.Error(), "'"+template+"'", "it", 1))
 	}
 	return parsed.Execute(out, exec.NewContext(variables))
 }

@@ -102,6 +102,21 @@ func each(msgs []Message, forms map[string]string) string {
 	return out.String()
 }
 
+// Phi-3-vision's template asks for the last role, and other common ones for all but the first message.
+func TestMessagesAreAJinjaList(t *testing.T) {
+	const template = "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{- 'open ' -}}{% endif %}" +
+		"{{ messages[0].role }} {{ messages | length }}{% for m in messages[1:] %} {{ m.role }}{% if loop.last %}!{% endif %}{% endfor %}" +
+		"{{ ' ' ~ messages[1:][-1].role if messages | length > 1 }}{{ messages[7].role is defined }}"
+	for n, want := range []string{1: "open system 1False", 2: "open system 2 user! userFalse", 3: "system 3 user assistant! assistantFalse"} {
+		if want == "" {
+			continue
+		}
+		got, err := withTemplate(template).ApplyChatTemplate(conversation[:n], true)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
 func TestChatTemplateShapes(t *testing.T) {
 	for _, shape := range shapes {
 		t.Run(shape.name, func(t *testing.T) {
@@ -166,6 +181,9 @@ func TestChatTemplateSources(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "<s>file", got)
 
+	_, err = apply(none, `"some source {{ 1 + }}"`)
+	require.ErrorContains(t, err, "tokenizer_config.json: chat template: failed to parse")
+	require.NotContains(t, err.Error(), "some source")
 	_, err = apply(none, `null`)
 	require.ErrorIs(t, err, ErrNoChatTemplate)
 	_, err = apply(none, ``)

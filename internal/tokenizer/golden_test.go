@@ -135,17 +135,11 @@ func TestGoldenOfRealTokenizers(t *testing.T) {
 
 // The built-in checkpoint's tokenizer, with the files around it: its goldens come from Hugging Face's AutoTokenizer.
 func TestGoldenOfBuiltInTokenizer(t *testing.T) {
-	const checkpoint = "../demo/checkpoint"
-	if !isDir(checkpoint) {
-		t.Skip("the built-in checkpoint is not there yet")
-	}
 	for _, file := range []string{"tokenizer_golden.json", "tokenizer_stream_golden.json"} {
 		t.Run(file, func(t *testing.T) {
-			path := filepath.Join("../../testdata/demo", file)
-			if _, err := os.Stat(path); err != nil {
-				t.Skip("the built-in tokenizer's goldens are not there yet")
-			}
-			checkGoldens(t, readGolden(t, path), func(string) fs.FS { return os.DirFS(checkpoint) })
+			checkGoldens(t, readGolden(t, filepath.Join("../../testdata/demo", file)), func(string) fs.FS {
+				return os.DirFS("../demo/checkpoint")
+			})
 		})
 	}
 }
