@@ -73,17 +73,12 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		Model: name, Device: m.Device(), WeightBytes: m.WeightBytes(), LoadMS: ms(took),
 		Prompt: f.prompt, Gen: f.gen, Repetitions: f.reps,
 	}
+	var r benchResult
 	if f.noCache {
-		c, err := f.compare(ctx, m, about)
-		if err != nil {
-			return err
-		}
-		if err := f.write(s.out, c); err != nil {
-			return err
-		}
-		return c.differs
+		r, err = f.compare(ctx, m, about)
+	} else {
+		r, err = f.measure(ctx, m, about)
 	}
-	r, err := f.measure(ctx, m, about)
 	if err != nil {
 		return err
 	}
@@ -94,17 +89,22 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 type benchResult interface {
 	markdown(w io.Writer) error
 	table() [][]string // a header and rows
+	verdict() error    // what makes the command fail, after all is written
 }
 
-func (f *benchFlags) write(w io.Writer, r benchResult) error {
+func (f *benchFlags) write(w io.Writer, r benchResult) (err error) {
 	switch f.output {
 	case "json":
-		return writeJSON(w, r)
+		err = writeJSON(w, r)
 	case "csv":
-		return csv.NewWriter(w).WriteAll(r.table())
+		err = csv.NewWriter(w).WriteAll(r.table())
 	default:
-		return r.markdown(w)
+		err = r.markdown(w)
 	}
+	if err != nil {
+		return err
+	}
+	return r.verdict()
 }
 
 // benchAbout is what was measured, for both kinds of benchmark.
@@ -209,6 +209,8 @@ func (f *benchFlags) measure(ctx context.Context, m *model.Model, about benchAbo
 		DecodeMS: newSpread(perToken), BytesPerToken: read, Bandwidth: newSpread(bandwidth),
 	}, nil
 }
+
+func (r *speeds) verdict() error { return nil } // no speed is wrong
 
 func (r *speeds) markdown(w io.Writer) error {
 	var b strings.Builder

@@ -143,6 +143,8 @@ func rowLengths(n int) (rows []int) {
 	return append(rows, n)
 }
 
+func (c *comparison) verdict() error { return c.differs }
+
 func (c *comparison) markdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(c.headline())

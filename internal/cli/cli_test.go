@@ -106,6 +106,21 @@ func TestComparisonFindsDifferences(t *testing.T) {
 	require.ErrorContains(t, c.differs, "the tokens differ")
 }
 
+// The command fails, and the result that shows why is written all the same.
+func TestComparisonFailsTheCommand(t *testing.T) {
+	for output, want := range map[string]string{"md": "identical logits: NO", "csv": "true,false\n", "json": `"identical_logits": false`} {
+		f := benchFlags{output: output}
+		c := &comparison{benchAbout: benchAbout{Gen: 4}, IdenticalTokens: true, IdenticalLogits: true}
+		bad := run(4)
+		bad.logits[0][31] ^= 1
+		c.check(run(4), bad)
+		c.fill([]*generation{run(4)}, []*generation{bad})
+		var text strings.Builder
+		require.EqualError(t, f.write(&text, c), "the logits of token 1 differ with and without the KV cache: this is a bug")
+		require.Contains(t, text.String(), want)
+	}
+}
+
 // The sums of bench --no-cache, on times that are known.
 func TestComparisonRows(t *testing.T) {
 	cached, uncached := run(4), run(4)

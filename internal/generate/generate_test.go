@@ -115,6 +115,73 @@ func TestSessionRepeatsItself(t *testing.T) {
 	require.Equal(t, want, again, "looking changes nothing")
 }
 
+// long is a prompt of n ids that differ.
+func long(n int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(i * 7 % 331)
+	}
+	return ids
+}
+
+// The KV cache changes no bit of any logit, here across the end of its first block of 128.
+func TestRunWithoutCache(t *testing.T) {
+	m := open(t, mini, 0)
+	var runs [2][][]float32
+	var results [2]Result
+	for i, noCache := range []bool{false, true} {
+		var err error
+		results[i], err = Run(context.Background(), m, long(126), Options{MaxNewTokens: 4, NoCache: noCache, OnToken: func(_ int32, logits []float32) error {
+			runs[i] = append(runs[i], slices.Clone(logits))
+			return nil
+		}})
+		require.NoError(t, err)
+	}
+	require.Equal(t, results[0].IDs, results[1].IDs)
+	require.Equal(t, runs[0], runs[1])
+	require.Len(t, runs[0], 4)
+}
+
+// fuse is a context that is cancelled when it has been asked for the nth time.
+type fuse struct {
+	context.Context
+	left int
+}
+
+func (f *fuse) Err() error {
+	if f.left--; f.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// An interruption, between whichever layers of whichever step, leaves the session fit to go on, with the same bits.
+func TestSessionAfterInterruption(t *testing.T) {
+	// All the blocks that the sequence needs and not one more; three steps of two layers.
+	m, err := model.Load(mini, cpu.New(cpu.Options{}), model.Options{Context: 256, MaxTokens: 50})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	ids := long(130)
+	fresh := NewSession(m, false)
+	fresh.Append(ids...)
+	logits, err := fresh.Logits(context.Background())
+	require.NoError(t, err)
+	want := slices.Clone(logits)
+	fresh.Close()
+
+	for _, asked := range []int{0, 1, 2, 5} { // at the start, inside the first step, between two steps, inside the last
+		s := NewSession(m, false)
+		s.Append(ids...)
+		_, err := s.Logits(&fuse{context.Background(), asked})
+		require.ErrorIs(t, err, context.Canceled, asked)
+		require.Equal(t, len(ids), s.Len())
+		logits, err := s.Logits(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, want, logits, asked)
+		s.Close()
+	}
+}
+
 // Inspect must see every token, also where the sequence takes several steps and crosses into the long RoPE factors.
 func TestInspectInSteps(t *testing.T) {
 	ids := make([]int32, 50)
@@ -140,36 +207,76 @@ func TestInspectInSteps(t *testing.T) {
 
 func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 	m := open(t, mini, 128) // one block
+	failed := errors.New("failed")
 	for range 3 {
 		_, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 3})
 		require.NoError(t, err)
+		_, err = Run(&fuse{context.Background(), 3}, m, prompt, Options{MaxNewTokens: 3})
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 3, OnToken: func(int32, []float32) error { return failed }})
+		require.ErrorIs(t, err, failed)
+		_, err = Run(context.Background(), m, []int32{5, 331}, Options{MaxNewTokens: 3})
+		require.EqualError(t, err, "token id 331 is not in the model's vocabulary of 331")
 	}
+	// Two at a time are one too many, and that harms neither.
+	first, second := NewSession(m, false), NewSession(m, false)
+	first.Append(prompt...)
+	second.Append(prompt...)
+	logits, err := first.Logits(context.Background())
+	require.NoError(t, err)
+	want := slices.Clone(logits)
+	_, err = second.Logits(context.Background())
+	require.ErrorContains(t, err, "KV cache is full")
+	first.Close()
+	logits, err = second.Logits(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, want, logits)
+	second.Close()
 }
 
-// A checkpoint with one NaN must be called damaged, and not answer with token 0.
+// A checkpoint with one NaN or infinity must be called damaged, and not answer with token 0.
 func TestDamagedWeights(t *testing.T) {
 	c, err := model.ReadConfig(mini)
 	require.NoError(t, err)
 	config, err := fs.ReadFile(mini, "config.json")
 	require.NoError(t, err)
-	var sources []safetensors.Source
-	for _, spec := range c.Tensors() {
-		n := 4
-		for _, d := range spec.Shape {
-			n *= d
-		}
-		sources = append(sources, safetensors.Source{Name: spec.Name, DType: safetensors.F32, Shape: spec.Shape, WriteTo: func(w io.Writer) error {
-			data := make([]byte, n)
-			if spec.Name == "model.norm.weight" {
-				binary.LittleEndian.PutUint32(data, math.Float32bits(float32(math.NaN())))
+	for _, test := range []struct {
+		tensor string
+		at     int // element
+		value  float64
+		want   string
+	}{
+		{"model.norm.weight", 0, math.NaN(), "the logit of token 0 after 5 tokens is NaN"},
+		{"lm_head.weight", 200 * c.HiddenSize, math.NaN(), "the logit of token 200 after 5 tokens is NaN"},
+		{"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), "the logit of token 330 after 5 tokens is [+]Inf"},
+		{"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), "the logit of token 0 after 5 tokens is NaN"},
+		{"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), "the logit of token 0 after 5 tokens is NaN"},
+	} {
+		var sources []safetensors.Source
+		for _, spec := range c.Tensors() {
+			n := 1
+			for _, d := range spec.Shape {
+				n *= d
 			}
-			_, err := w.Write(data)
-			return err
-		}})
+			sources = append(sources, safetensors.Source{Name: spec.Name, DType: safetensors.F32, Shape: spec.Shape, WriteTo: func(w io.Writer) error {
+				data := make([]byte, 4*n)
+				for i := range n {
+					value := float32(0.5)
+					if spec.Name == test.tensor && i == test.at {
+						value = float32(test.value)
+					}
+					binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(value))
+				}
+				_, err := w.Write(data)
+				return err
+			}})
+		}
+		var file bytes.Buffer
+		require.NoError(t, safetensors.Write(&file, sources, nil))
+		m := open(t, fstest.MapFS{"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()}}, 0)
+		r, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 1})
+		require.Error(t, err, test)
+		require.Regexp(t, "^"+test.want+": the checkpoint's weights are damaged or overflow$", err.Error())
+		require.Empty(t, r.IDs)
 	}
-	var file bytes.Buffer
-	require.NoError(t, safetensors.Write(&file, sources, nil))
-	m := open(t, fstest.MapFS{"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()}}, 0)
-	_, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 1})
-	require.EqualError(t, err, "the logit of token 0 after 5 tokens is NaN: the checkpoint's weights are damaged or overflow")
 }
