@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/generate"
-	"phi3/internal/tokenizer"
 )
 
 type generateFlags struct {
@@ -65,23 +64,12 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	if f.maxNew < 0 {
 		return usagef("--max-new-tokens is %d", f.maxNew)
 	}
-	prompt, err := f.prompt.read(cmd.Context(), s.in)
+	t, err := openTask(cmd.Context(), s, &f.model, &f.prompt)
 	if err != nil {
 		return err
 	}
-	m, name, _, err := f.model.load(s.err)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = m.Close() }()
-	tok, err := f.model.tokenizer()
-	if err != nil {
-		return err
-	}
-	text, ids, err := f.prompt.encode(tok, prompt)
-	if err != nil {
-		return err
-	}
+	defer t.close()
+	m := t.model
 
 	var answer strings.Builder
 	out := s.out
@@ -94,11 +82,11 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 		return err
 	}
 	if f.echo {
-		if err := print(text); err != nil {
+		if err := print(t.text); err != nil {
 			return err
 		}
 	}
-	stream := tok.NewStream(ids, true)
+	stream := t.tokenizer.NewStream(t.ids, true)
 	o := generate.Options{
 		MaxNewTokens: f.maxNew,
 		NoCache:      f.noCache,
@@ -107,7 +95,7 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	if !f.ignoreEOS {
 		o.Stop = m.Config.EOS
 	}
-	result, err := generate.Run(cmd.Context(), m, ids, o)
+	result, err := generate.Run(cmd.Context(), m, t.ids, o)
 	if flushErr := print(stream.Flush()); err == nil {
 		err = flushErr
 	}
@@ -118,7 +106,7 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 		return err
 	}
 	if result.Finish == generate.FinishContext {
-		_, _ = fmt.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)\n", m.Context, len(ids), len(result.IDs))
+		_, _ = fmt.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)\n", m.Context, len(t.ids), len(result.IDs))
 	}
 	if !f.json {
 		return nil
@@ -128,22 +116,9 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 		decode += step.Seconds() * 1e3
 	}
 	return writeJSON(s.out, generated{
-		Model: name, Prompt: text, PromptIDs: ids, Text: answer.String(), IDs: nonNil(result.IDs), Finish: string(result.Finish),
+		Model: t.name, Prompt: t.text, PromptIDs: t.ids, Text: answer.String(), IDs: nonNil(result.IDs), Finish: string(result.Finish),
 		PrefillMS: result.Prefill.Seconds() * 1e3, DecodeMS: decode,
 	})
-}
-
-// tokenizer loads the tokenizer that belongs to the model.
-func (f *modelFlags) tokenizer() (*tokenizer.Tokenizer, error) {
-	name, fsys, err := f.checkpoint()
-	if err != nil {
-		return nil, err
-	}
-	t, err := tokenizer.Load(fsys)
-	if err != nil {
-		return nil, fmt.Errorf("load the tokenizer of %s: %w", name, err)
-	}
-	return t, nil
 }
 
 // writeJSON writes one indented object, with < and > as they are: special tokens are full of them.

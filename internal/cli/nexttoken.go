@@ -79,24 +79,13 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if f.top < 1 {
 		return usagef("--top is %d, not 1 or more", f.top)
 	}
-	prompt, err := f.prompt.read(cmd.Context(), s.in)
+	t, err := openTask(cmd.Context(), s, &f.model, &f.prompt)
 	if err != nil {
 		return err
 	}
-	m, name, _, err := f.model.load(s.err)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = m.Close() }()
-	tok, err := f.model.tokenizer()
-	if err != nil {
-		return err
-	}
+	defer t.close()
+	m, tok, ids := t.model, t.tokenizer, t.ids
 	named, err := namedTokens(tok, f.tokens)
-	if err != nil {
-		return err
-	}
-	text, ids, err := f.prompt.encode(tok, prompt)
 	if err != nil {
 		return err
 	}
@@ -113,7 +102,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if err != nil {
 		return err
 	}
-	answer := inspection{Model: name, Prompt: text, Logits: logits, Vocab: m.Config.VocabSize, Context: m.Context}
+	answer := inspection{Model: t.name, Prompt: t.text, Logits: logits, Vocab: m.Config.VocabSize, Context: m.Context}
 	for _, id := range ids {
 		answer.Input = append(answer.Input, describe(tok, id))
 	}

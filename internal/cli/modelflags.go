@@ -13,6 +13,7 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/demo"
 	"phi3/internal/model"
+	"phi3/internal/tokenizer"
 )
 
 // modelFlags say which model runs, and how.
@@ -94,6 +95,19 @@ func (f *modelFlags) load(stderr io.Writer) (m *model.Model, name string, took t
 		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, m.Config.MaxPositions)
 	}
 	return m, name, took, nil
+}
+
+// tokenizer loads the tokenizer that belongs to the model.
+func (f *modelFlags) tokenizer() (*tokenizer.Tokenizer, error) {
+	name, fsys, err := f.checkpoint()
+	if err != nil {
+		return nil, err
+	}
+	t, err := tokenizer.Load(fsys)
+	if err != nil {
+		return nil, fmt.Errorf("load the tokenizer of %s: %w", name, err)
+	}
+	return t, nil
 }
 
 func ellipsis(more bool) string {

@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"context"
+
+	"phi3/internal/model"
+	"phi3/internal/tokenizer"
+)
+
+// task is a loaded model and a prompt that it understands: what generate and next-token both start from.
+type task struct {
+	model     *model.Model
+	name      string // of the model
+	tokenizer *tokenizer.Tokenizer
+	text      string  // the prompt as the model sees it: with --chat, after the template
+	ids       []int32 // the same as token ids, at least one
+}
+
+// openTask reads the prompt, which may fail quickly, before it loads the model, which may take long. The caller closes the task.
+func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) (_ *task, err error) {
+	prompt, err := pf.read(ctx, s.in)
+	if err != nil {
+		return nil, err
+	}
+	t := &task{}
+	if t.model, t.name, _, err = mf.load(s.err); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	if t.tokenizer, err = mf.tokenizer(); err != nil {
+		return nil, err
+	}
+	if t.text, t.ids, err = pf.encode(t.tokenizer, prompt); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *task) close() { _ = t.model.Close() }
