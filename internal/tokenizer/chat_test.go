@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -28,9 +29,9 @@ var conversation = []Message{
 	{"user", "日本🙂?  "},
 }
 
-// The five shapes of the spec's table 5.3, each as a function of the messages and as a template of our own writing.
+// The rows of the spec's table 5.3, each as a function of the messages and as a template of our own writing.
 var shapes = []struct {
-	name, template, folder string // folder: of the real file with this shape
+	name, template, folder string // folder: of the real file with this shape; "" where no copy is at hand
 	want                   func(msgs []Message, prompt bool) string
 }{
 	{
@@ -88,6 +89,64 @@ var shapes = []struct {
 			return text + "<|endoftext|>"
 		},
 	},
+	{
+		name: "Phi-3.5-mini", // as Phi-3-mini 2024-06, but for an empty system message
+		template: "{% for m in messages %}{% if m['role'] == 'system' and m['content'] %}{{'<|system|>\n' + m['content'] + '<|end|>\n'}}" +
+			"{% elif m['role'] == 'user' %}{{'<|user|>\n' + m['content'] + '<|end|>\n'}}{% elif m['role'] == 'assistant' %}" +
+			"{{'<|assistant|>\n' + m['content'] + '<|end|>\n'}}{% endif %}{% endfor %}" +
+			"{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}",
+		want: func(msgs []Message, prompt bool) string {
+			turn := "%<|end|>\n"
+			msgs = slices.DeleteFunc(slices.Clone(msgs), func(m Message) bool { return m.Role == "system" && m.Content == "" })
+			text := each(msgs, map[string]string{"system": "<|system|>\n" + turn, "user": "<|user|>\n" + turn, "assistant": "<|assistant|>\n" + turn})
+			if prompt {
+				return text + "<|assistant|>\n"
+			}
+			return text + "<|endoftext|>"
+		},
+	},
+	{
+		name: "phi-4 later",
+		template: "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '<|im_sep|>' + m['content'] + '<|im_end|>' }}{% endfor %}" +
+			"{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}",
+		want: imTurns,
+	},
+	{
+		name: "Phi-4-reasoning", // a fixed system message in place of any other
+		template: "<|im_start|>system<|im_sep|>You are Phi.<|im_end|>{% for m in messages %}{% if (m['role'] == 'user') %}" +
+			"{{'<|im_start|>user<|im_sep|>' + m['content'] + '<|im_end|>'}}{% elif (m['role'] == 'assistant') %}" +
+			"{{'<|im_start|>assistant<|im_sep|>' + m['content'] + '<|im_end|>'}}{% endif %}{% endfor %}" +
+			"{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}",
+		want: func(msgs []Message, prompt bool) string {
+			msgs = slices.DeleteFunc(slices.Clone(msgs), func(m Message) bool { return m.Role == "system" })
+			return imTurns(append([]Message{{"system", "You are Phi."}}, msgs...), prompt)
+		},
+	},
+	{
+		name: "Phi-4-mini-reasoning", // all system messages gathered behind a fixed one
+		template: "{{ '<|system|>Your name is Phi.' }}{% for m in messages %}{% if m['role'] == 'system' %}{{ ' ' + m['content'] }}" +
+			"{% if 'tools' in m and m['tools'] is not none %}{{ '<|tool|>' + m['tools'] + '<|/tool|>' }}{% endif %}{% endif %}{% endfor %}{{ '<|end|>' }}" +
+			"{% for m in messages %}{% if m['role'] != 'system' %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}" +
+			"{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}",
+		want: func(msgs []Message, prompt bool) string {
+			text := "<|system|>Your name is Phi." + each(msgs, map[string]string{"system": " %"}) + "<|end|>" +
+				each(msgs, map[string]string{"user": "<|user|>%<|end|>", "assistant": "<|assistant|>%<|end|>"})
+			if prompt {
+				return text + "<|assistant|>"
+			}
+			return text + "<|endoftext|>"
+		},
+	},
+}
+
+// imTurns is the form of phi-4's later template: every role alike.
+func imTurns(msgs []Message, prompt bool) string {
+	turn := "<|im_sep|>%<|im_end|>"
+	text := each(msgs, map[string]string{"system": "<|im_start|>system" + turn, "user": "<|im_start|>user" + turn, "assistant": "<|im_start|>assistant" + turn})
+	if prompt {
+		text += "<|im_start|>assistant<|im_sep|>"
+	}
+	return text
 }
 
 // each writes every message by its role's form, in which % stands for the content; roles without a form are left out.
@@ -121,11 +180,15 @@ func TestChatTemplateShapes(t *testing.T) {
 	for _, shape := range shapes {
 		t.Run(shape.name, func(t *testing.T) {
 			tok := withTemplate(shape.template)
+			conversations := [][]Message{{{"system", ""}, {"user", "x"}}}
 			for n := range len(conversation) + 1 {
+				conversations = append(conversations, conversation[:n])
+			}
+			for _, msgs := range conversations {
 				for _, prompt := range []bool{true, false} {
-					got, err := tok.ApplyChatTemplate(conversation[:n], prompt)
+					got, err := tok.ApplyChatTemplate(msgs, prompt)
 					require.NoError(t, err)
-					require.Equal(t, shape.want(conversation[:n], prompt), got, "%d messages, prompt %t", n, prompt)
+					require.Equal(t, shape.want(msgs, prompt), got, "%q, prompt %t", msgs, prompt)
 				}
 			}
 		})
@@ -135,6 +198,9 @@ func TestChatTemplateShapes(t *testing.T) {
 func TestChatTemplatesOfRealCheckpoints(t *testing.T) {
 	data := phi3Data(t)
 	for _, shape := range shapes {
+		if shape.folder == "" {
+			continue
+		}
 		t.Run(shape.name, func(t *testing.T) {
 			raw, err := os.ReadFile(filepath.Join(data, shape.folder, "tokenizer_config.json"))
 			require.NoError(t, err)
