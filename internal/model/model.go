@@ -47,8 +47,9 @@ type Options struct {
 	MaxTokens int // most new tokens in one step; 0: a default that suits prefill
 }
 
-// defaultMaxTokens is a compromise: weights are read once a step, so more tokens share the cost, and Ctrl-C waits for one layer.
-const defaultMaxTokens = 128
+// defaultMaxTokens is a compromise: weights are read once a step, so more tokens share the cost, but Ctrl-C waits for a layer to end,
+// and on a CPU a layer of 64 tokens takes about as long as one token of the whole model.
+const defaultMaxTokens = 64
 
 // Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on, also on error.
 func Load(fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
