@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -76,7 +77,7 @@ func (f *modelFlags) load(stderr io.Writer) (m *model.Model, name string, took t
 		return nil, "", 0, err
 	}
 	start := time.Now()
-	m, err = model.Load(fsys, cpu.New(cpu.Options{Threads: f.threads, Float32: f.dtype == "f32"}), model.Options{Context: f.context})
+	m, err = model.Load(context.TODO(), fsys, cpu.New(cpu.Options{Threads: f.threads, Float32: f.dtype == "f32"}), model.Options{Context: f.context})
 	if err != nil {
 		return nil, "", 0, fmt.Errorf("load model %s: %w", name, err)
 	}

@@ -52,7 +52,7 @@ func (b *Backend) Name() string {
 }
 
 // Plan implements [model.Backend]. KV blocks are allocated when first used, so a long context costs nothing until it is filled.
-func (b *Backend) Plan(c *model.Config, maxTokens, kvBlocks int) error {
+func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBlocks int) error {
 	b.config = c
 	b.kv = make([]*kvBlock, kvBlocks)
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
@@ -84,6 +84,14 @@ func (b *Backend) NewMatrix(rows, cols int) (model.Matrix, error) {
 // Read implements [model.Backend].
 func (b *Backend) Read(dst []float32, x model.Matrix) error {
 	copy(dst, values(x))
+	return nil
+}
+
+// Argmax implements [model.Backend].
+func (b *Backend) Argmax(next []int32, logits model.Matrix) error {
+	for i := range next {
+		next[i] = argmax(row(values(logits), i, logits.Cols))
+	}
 	return nil
 }
 

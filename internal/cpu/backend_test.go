@@ -19,7 +19,7 @@ import (
 func newBackend(t *testing.T, o Options, c *model.Config, maxTokens, blocks int) *Backend {
 	t.Helper()
 	b := New(o)
-	require.NoError(t, b.Plan(c, maxTokens, blocks))
+	require.NoError(t, b.Plan(c, nil, maxTokens, blocks))
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b
 }
@@ -136,6 +136,23 @@ func TestEmbedAndSelect(t *testing.T) {
 	y := poisoned(2, 6)
 	b.Select(y, x, []int32{2, 0})
 	require.Equal(t, slices.Concat(row(tv, 4, 6), row(tv, 10, 6)), values(y))
+}
+
+func TestArgmax(t *testing.T) {
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	b := newBackend(t, Options{Threads: 1}, &model.Config{HiddenSize: 1, Heads: 1, KVHeads: 1}, 1, 0)
+	rows := []float32{
+		3, 1, 2, 3, // a tie: the lowest id
+		-4, -3, -1, -2,
+		float32(math.Copysign(0, -1)), 0, -1, 0, // -0 and 0 are equal
+		9, nan, inf, 1, // the first damaged one, not the greatest
+		1, 2, 3, -inf,
+		inf, 1, nan, 1,
+		1, 2, 3, 4,
+	}
+	next := []int32{9, 9, 9, 9, 9, 9}
+	require.NoError(t, b.Argmax(next, matrixOf(len(next), 4, rows)))
+	require.Equal(t, []int32{0, 2, 0, ^1, ^3, ^0}, next)
 }
 
 // attention of one query in float64, straight from the definition.

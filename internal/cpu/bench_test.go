@@ -15,7 +15,7 @@ func BenchmarkProduct(b *testing.B) {
 			c := &model.Config{HiddenSize: k, IntermediateSize: 1, Heads: 1, KVHeads: 1, HeadDim: 2}
 			backend := New(Options{})
 			defer func() { _ = backend.Close() }()
-			if err := backend.Plan(c, tokens, 0); err != nil {
+			if err := backend.Plan(c, nil, tokens, 0); err != nil {
 				b.Fatal(err)
 			}
 			rng := rand.New(rand.NewSource(1))

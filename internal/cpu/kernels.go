@@ -171,3 +171,17 @@ var f16Table = sync.OnceValue(func() *[1 << 16]float32 {
 	}
 	return t
 })
+
+// argmax is the lowest id among the greatest logits, or ^id of the first that is NaN or infinite.
+func argmax(logits []float32) int32 {
+	best := 0
+	for id, l := range logits {
+		if l-l != 0 { // NaN - NaN and Inf - Inf are NaN
+			return int32(^id)
+		}
+		if l > logits[best] {
+			best = id
+		}
+	}
+	return int32(best)
+}

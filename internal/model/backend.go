@@ -5,7 +5,7 @@ import "phi3/internal/safetensors"
 // Backend is a device that can run the decoder stack. Its verbs are the stages of the architecture, each as coarse as a fast
 // kernel wants it, so that [Model.Forward] reads like the diagram and a backend is free to fuse.
 //
-// Verbs may return before the device is done, and report nothing: the first error of any of them comes out of the next Read.
+// Verbs may return before the device is done, and report nothing: the first error of any of them comes out of the next Read or Argmax.
 // A backend serves one goroutine at a time.
 //
 // Every element of every result is one fixed sequence of floating-point operations, independent of the other tokens of the call,
@@ -15,14 +15,17 @@ type Backend interface {
 	Name() string
 
 	// Plan is the first call: it reserves memory for a model of this configuration, for up to maxTokens new tokens a step and
-	// kvBlocks blocks of KV cache, or says what is missing.
-	Plan(c *Config, maxTokens, kvBlocks int) error
+	// kvBlocks blocks of KV cache, or says what is missing. tensors are all that Upload will be called with, in that order.
+	Plan(c *Config, tensors []*safetensors.Tensor, maxTokens, kvBlocks int) error
 	// Upload takes a weight over to the device in its own type. The tensor's bytes stay valid until Close.
 	Upload(t *safetensors.Tensor) (Weight, error)
 	// NewMatrix allocates an activation of [rows, cols].
 	NewMatrix(rows, cols int) (Matrix, error)
 	// Read waits for all verbs so far and copies x to dst as float32, row after row. dst holds x.Rows*x.Cols values.
 	Read(dst []float32, x Matrix) error
+	// Argmax waits likewise, and sets next[i] to the lowest id among the greatest logits of row i, or to ^id, which is negative, of
+	// the row's first logit that is NaN or infinite. next holds logits.Rows ids.
+	Argmax(next []int32, logits Matrix) error
 	// Close frees everything on the device.
 	Close() error
 

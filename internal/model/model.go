@@ -16,7 +16,7 @@ type Model struct {
 	Context int      // longest sequence there is room for, in tokens
 
 	backend     Backend
-	weights     *Weights
+	weights     Weights
 	checkpoint  *safetensors.Checkpoint
 	pool        *kvcache.Pool
 	short, long *ropeTable
@@ -41,10 +41,12 @@ type activations struct {
 // logitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400 MB.
 const logitRows = 16
 
-// Options are the sizes that memory depends on.
+// Options are the sizes that memory depends on, and who watches the loading.
 type Options struct {
 	Context   int // longest sequence; 0: all of max_position_embeddings
-	MaxTokens int // most new tokens in one step; 0: a default that suits prefill
+	MaxTokens int // most new tokens in one step, as far as the context holds them; 0: a default that suits prefill on a CPU
+	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how many.
+	Progress func(done, total int64)
 }
 
 // defaultMaxTokens is a compromise: weights are read once a step, so more tokens share the cost, but Ctrl-C waits for a layer to end,
@@ -52,7 +54,8 @@ type Options struct {
 const defaultMaxTokens = 64
 
 // Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on, also on error.
-func Load(fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
+// It stops between two tensors when ctx is done.
+func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
 	m := &Model{backend: backend, maxTokens: o.MaxTokens, Context: o.Context}
 	defer func() {
 		if err != nil {
@@ -70,16 +73,26 @@ func Load(fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
 	if m.maxTokens <= 0 {
 		m.maxTokens = defaultMaxTokens
 	}
+	m.maxTokens = min(m.maxTokens, m.Context)
 	if m.checkpoint, err = safetensors.Open(fsys); err != nil {
 		return nil, err
 	}
+	table := m.weights.table(config)
+	tensors, unused, err := match(config, table, m.checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	m.Unused = unused
 	blocks := kvcache.BlocksFor(m.Context)
-	if err := backend.Plan(config, m.maxTokens, blocks); err != nil {
+	if err := backend.Plan(config, tensors, m.maxTokens, blocks); err != nil {
 		return nil, err
 	}
 	m.pool = kvcache.NewPool(blocks)
-	if m.weights, m.Unused, err = loadWeights(config, m.checkpoint, backend); err != nil {
+	if err := upload(ctx, backend, table, tensors, o.Progress); err != nil {
 		return nil, err
+	}
+	if config.TiedEmbeddings {
+		m.weights.LMHead = m.weights.EmbedTokens
 	}
 	for _, a := range []struct {
 		matrix     *Matrix
@@ -138,10 +151,12 @@ type Sequence struct {
 type Output struct {
 	AllLogits bool // logits of every new token of every sequence; otherwise of the last one of each
 	AllHidden bool // the last hidden state of every new token; otherwise none
+	Greedy    bool // of the logits only the argmax, which the device finds: Next instead of Logits
 	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after layer i.
 	EachLayer func(layer int, x []float32)
 
 	Logits []float32 // [sequences or tokens, vocab]
+	Next   []int32   // [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
 	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
 }
 
@@ -154,7 +169,7 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 	if err := m.begin(batch); err != nil {
 		return err
 	}
-	b, w, n := m.backend, m.weights, len(m.step.IDs)
+	b, w, n := m.backend, &m.weights, len(m.step.IDs)
 	x, qkv, attn, h := m.act.x.First(n), m.act.qkv.First(n), m.act.attn.First(n), m.act.h.First(n)
 
 	b.Embed(x, w.EmbedTokens, m.step.IDs) // x = table[ids]

@@ -20,7 +20,10 @@ import (
 type recorder struct {
 	calls  []string
 	cancel func(call string)
-	fail   error // what Read answers
+	fail   error // what Read and Argmax answer
+
+	planned, uploaded []string // tensors
+	maxTokens         int
 }
 
 func (r *recorder) call(name string) {
@@ -30,9 +33,17 @@ func (r *recorder) call(name string) {
 	}
 }
 
-func (r *recorder) Name() string                 { return "recorder" }
-func (r *recorder) Plan(*Config, int, int) error { return nil }
+func (r *recorder) Name() string { return "recorder" }
+func (r *recorder) Plan(_ *Config, tensors []*safetensors.Tensor, maxTokens, _ int) error {
+	for _, t := range tensors {
+		r.planned = append(r.planned, t.Name)
+	}
+	r.maxTokens = maxTokens
+	return nil
+}
+
 func (r *recorder) Upload(t *safetensors.Tensor) (Weight, error) {
+	r.uploaded = append(r.uploaded, t.Name)
 	return Weight{Shape: t.Shape, DType: t.DType, Data: t.Name}, nil
 }
 
@@ -40,6 +51,7 @@ func (r *recorder) NewMatrix(rows, cols int) (Matrix, error) {
 	return Matrix{Rows: rows, Cols: cols}, nil
 }
 func (r *recorder) Read([]float32, Matrix) error        { return r.fail }
+func (r *recorder) Argmax([]int32, Matrix) error        { r.call("Argmax"); return r.fail }
 func (r *recorder) Close() error                        { r.call("Close"); return nil }
 func (r *recorder) Embed(Matrix, Weight, []int32)       { r.call("Embed") }
 func (r *recorder) Norm(_, _ Matrix, n Weight)          { r.call("Norm " + n.Data.(string)) }
@@ -90,7 +102,7 @@ func tinyCheckpoint(t *testing.T, config string, change func(map[string]*safeten
 
 func TestForwardIsTheArchitecture(t *testing.T) {
 	b := &recorder{}
-	m, err := Load(tinyCheckpoint(t, tinyConfig, nil), b, Options{})
+	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), b, Options{})
 	require.NoError(t, err)
 	cache := m.NewCache()
 	_, err = cache.Prepare(3)
@@ -111,8 +123,28 @@ func TestForwardIsTheArchitecture(t *testing.T) {
 	require.NoError(t, m.Close())
 }
 
+// A greedy pass ends in Argmax, chunk by chunk, and reads no logits.
+func TestForwardGreedy(t *testing.T) {
+	b := &recorder{}
+	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), b, Options{})
+	require.NoError(t, err)
+	cache := m.NewCache()
+	_, err = cache.Prepare(logitRows + 2)
+	require.NoError(t, err)
+	out := &Output{Greedy: true, AllLogits: true}
+	ids := slices.Repeat([]int32{1}, logitRows+1)
+	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: ids, Cache: cache}}, out))
+	require.Equal(t, []string{"Select", "NormLinear lm_head.weight", "Argmax", "Select", "NormLinear lm_head.weight", "Argmax"}, b.calls[len(b.calls)-6:])
+	require.Len(t, out.Next, logitRows+1)
+	require.Empty(t, out.Logits)
+
+	out.AllLogits = false
+	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: ids[:1], Cache: cache}}, out))
+	require.Len(t, out.Next, 1)
+}
+
 func TestForwardRefusesBadSteps(t *testing.T) {
-	m, err := Load(tinyCheckpoint(t, tinyConfig, nil), &recorder{}, Options{MaxTokens: 4})
+	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), &recorder{}, Options{MaxTokens: 4})
 	require.NoError(t, err)
 	cache := m.NewCache()
 	_, err = cache.Prepare(6)
@@ -141,7 +173,7 @@ func TestForwardStopsBetweenLayers(t *testing.T) {
 			cancel()
 		}
 	}}
-	m, err := Load(tinyCheckpoint(t, tinyConfig, nil), b, Options{})
+	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), b, Options{})
 	require.NoError(t, err)
 	cache := m.NewCache()
 	_, err = cache.Prepare(1)
@@ -154,15 +186,46 @@ func TestForwardStopsBetweenLayers(t *testing.T) {
 
 func TestForwardReportsTheDevice(t *testing.T) {
 	b := &recorder{fail: errors.New("the device is on fire")}
-	m, err := Load(tinyCheckpoint(t, tinyConfig, nil), b, Options{})
+	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), b, Options{})
 	require.NoError(t, err)
 	cache := m.NewCache()
 	_, err = cache.Prepare(1)
 	require.NoError(t, err)
-	for _, out := range []*Output{nil, {}, {AllHidden: true}, {EachLayer: func(int, []float32) {}}} {
+	for _, out := range []*Output{nil, {}, {Greedy: true}, {AllHidden: true}, {EachLayer: func(int, []float32) {}}} {
 		require.ErrorIs(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out), b.fail)
 		require.Zero(t, cache.Len())
 	}
+}
+
+func TestLoadPlansAndReports(t *testing.T) {
+	for _, config := range []string{tinyConfig, strings.Replace(tinyConfig, "{", `{"tie_word_embeddings": true, `, 1)} {
+		b := &recorder{}
+		var last, whole int64
+		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), b, Options{Context: 100, MaxTokens: 2048, Progress: func(done, total int64) {
+			require.Greater(t, done, last)
+			last, whole = done, total
+		}})
+		require.NoError(t, err)
+		require.Equal(t, m.WeightBytes(), last)
+		require.Equal(t, m.WeightBytes(), whole)
+		require.Len(t, b.uploaded, len(m.Config.Tensors()))
+		require.Equal(t, b.uploaded, b.planned, "a backend knows beforehand what it will get")
+		require.Equal(t, 100, b.maxTokens, "no step is longer than the context")
+		require.Equal(t, 100, m.MaxTokens())
+	}
+}
+
+func TestLoadStopsBetweenTensors(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &recorder{}
+	_, err := Load(ctx, tinyCheckpoint(t, tinyConfig, nil), b, Options{Progress: func(int64, int64) {
+		if len(b.uploaded) == 3 {
+			cancel() // as Ctrl-C does
+		}
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Len(t, b.uploaded, 3)
+	require.Equal(t, []string{"Close"}, b.calls)
 }
 
 func TestLoadChecksTheTable(t *testing.T) {
@@ -178,9 +241,10 @@ func TestLoadChecksTheTable(t *testing.T) {
 		{"type", norm + " is stored as I8", func(m map[string]*safetensors.Source) { m[norm].DType = "I8" }},
 	} {
 		b := &recorder{}
-		_, err := Load(tinyCheckpoint(t, tinyConfig, c.change), b, Options{})
+		_, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, c.change), b, Options{})
 		require.ErrorContains(t, err, c.reason, c.name)
 		require.Equal(t, []string{"Close"}, b.calls, "%s: the backend is closed and nothing else", c.name)
+		require.Empty(t, b.planned, c.name)
 	}
 }
 
@@ -190,7 +254,7 @@ func TestLoadAcceptsOtherSpellings(t *testing.T) {
 			s.Name = strings.TrimPrefix(name, "model.")
 		}
 	}
-	m, err := Load(tinyCheckpoint(t, tinyConfig, rename), &recorder{}, Options{})
+	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, rename), &recorder{}, Options{})
 	require.NoError(t, err)
 	require.Empty(t, m.Unused)
 
@@ -199,7 +263,7 @@ func TestLoadAcceptsOtherSpellings(t *testing.T) {
 			m[name] = &safetensors.Source{Name: name, DType: safetensors.F32, Shape: []int{2}}
 		}
 	}
-	m, err = Load(tinyCheckpoint(t, tinyConfig, extra), &recorder{}, Options{})
+	m, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, extra), &recorder{}, Options{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"model.layers.0.self_attn.q_norm.weight"}, m.Unused, "rotary_emb.inv_freq is ignored silently")
 }
@@ -208,7 +272,7 @@ func TestTiedEmbeddingsWinOverAHead(t *testing.T) {
 	tied := strings.Replace(tinyConfig, "{", `{"tie_word_embeddings": true, `, 1)
 	for _, withHead := range []bool{false, true} {
 		b := &recorder{}
-		m, err := Load(tinyCheckpoint(t, tied, func(m map[string]*safetensors.Source) {
+		m, err := Load(context.Background(), tinyCheckpoint(t, tied, func(m map[string]*safetensors.Source) {
 			if withHead {
 				m["lm_head.weight"] = &safetensors.Source{Name: "lm_head.weight", DType: safetensors.BF16, Shape: []int{5, 4}}
 			}
@@ -229,7 +293,7 @@ func TestDecodeBytes(t *testing.T) {
 		if tied {
 			config = strings.Replace(config, "{", `{"tie_word_embeddings": true, "sliding_window": 7, `, 1)
 		}
-		m, err := Load(tinyCheckpoint(t, config, nil), &recorder{}, Options{})
+		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), &recorder{}, Options{})
 		require.NoError(t, err)
 		table := int64(5 * 4 * 2)
 		kv := int64(2 * 2 * 1 * 2 * 2) // K and V, layers, kv heads, head dimension, bytes

@@ -55,7 +55,7 @@ func (m *Model) show(out *Output, layer int) error {
 
 // finish applies the final norm and the LM head to the positions that out asks for. Without out it only waits for the device.
 func (m *Model) finish(out *Output) error {
-	b, w, c := m.backend, m.weights, &m.Config
+	b, w, c := m.backend, &m.weights, &m.Config
 	if out == nil {
 		return b.Read(nil, m.act.x.First(0))
 	}
@@ -72,10 +72,17 @@ func (m *Model) finish(out *Output) error {
 		}
 	}
 	rows := m.selectRows(out.AllLogits)
-	out.Logits = grow(out.Logits, len(rows)*c.VocabSize)
+	if out.Greedy {
+		out.Next = grow(out.Next, len(rows))
+	} else {
+		out.Logits = grow(out.Logits, len(rows)*c.VocabSize)
+	}
 	return m.inChunks(rows, func(x Matrix, from, to int) error {
 		logits := m.act.logits.First(to - from)
 		b.NormLinear(logits, x, w.Norm, w.LMHead)
+		if out.Greedy {
+			return b.Argmax(out.Next[from:to], logits)
+		}
 		return b.Read(out.Logits[from*c.VocabSize:to*c.VocabSize], logits)
 	})
 }
@@ -110,9 +117,9 @@ func (m *Model) inChunks(rows []int32, use func(x Matrix, from, to int) error) e
 }
 
 // grow returns s with length n, reallocated only when it is too small.
-func grow(s []float32, n int) []float32 {
+func grow[T any](s []T, n int) []T {
 	if cap(s) < n {
-		return make([]float32, n)
+		return make([]T, n)
 	}
 	return s[:n]
 }

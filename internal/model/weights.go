@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -82,14 +83,11 @@ func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool)
 	return ckpt.Tensor(strings.TrimPrefix(name, "model."))
 }
 
-// loadWeights checks every row of the table against the checkpoint, then hands the tensors to the backend.
-// It returns the names of tensors that the model has no use for. An error names the tensor and its file.
-func loadWeights(c *Config, ckpt *safetensors.Checkpoint, b Backend) (*Weights, []string, error) {
-	w := &Weights{}
-	table := w.table(c)
-	tensors := make([]*safetensors.Tensor, len(table))
+// match finds the tensor for every row of the table and checks it. It also returns the names of the tensors that the model has no
+// use for. An error names the tensor and its file.
+func match(c *Config, table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetensors.Tensor, unused []string, err error) {
 	known := map[string]bool{"lm_head.weight": true} // present and ignored where embeddings are tied
-	for i, row := range table {
+	for _, row := range table {
 		t, ok := find(ckpt, row.name)
 		if !ok {
 			return nil, nil, fmt.Errorf("tensor %s is missing from the checkpoint", row.name)
@@ -102,23 +100,34 @@ func loadWeights(c *Config, ckpt *safetensors.Checkpoint, b Backend) (*Weights, 
 		default:
 			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported", t.File, t.Name, t.DType)
 		}
-		tensors[i] = t
+		tensors = append(tensors, t)
 		known[t.Name] = true
 	}
-	for i, row := range table {
-		var err error
-		if *row.field, err = b.Upload(tensors[i]); err != nil {
-			return nil, nil, fmt.Errorf("load tensor %s: %w", row.name, err)
-		}
-	}
-	if c.TiedEmbeddings {
-		w.LMHead = w.EmbedTokens
-	}
-	var unused []string
 	for _, name := range ckpt.Names() {
 		if !known[name] && !strings.HasSuffix(name, ".rotary_emb.inv_freq") {
 			unused = append(unused, name)
 		}
 	}
-	return w, unused, nil
+	return tensors, unused, nil
+}
+
+// upload hands the tensors, one for every row of the table, to the backend.
+func upload(ctx context.Context, b Backend, table []tensorRow, tensors []*safetensors.Tensor, progress func(done, total int64)) error {
+	var done, total int64
+	for _, t := range tensors {
+		total += int64(len(t.Data))
+	}
+	for i, t := range tensors {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		if *table[i].field, err = b.Upload(t); err != nil {
+			return fmt.Errorf("load tensor %s: %w", t.Name, err)
+		}
+		if done += int64(len(t.Data)); progress != nil {
+			progress(done, total)
+		}
+	}
+	return nil
 }

@@ -42,7 +42,7 @@ func Run(t *testing.T, testdata string, variants []Variant) {
 func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *model.Model {
 	t.Helper()
 	const room = 1024 // tokens of KV cache: for a batch, more than one sequence of the model's own context
-	m, err := model.Load(g.FS(), v.Open(float32), model.Options{MaxTokens: maxTokens, Context: room})
+	m, err := model.Load(context.Background(), g.FS(), v.Open(float32), model.Options{MaxTokens: maxTokens, Context: room})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	require.Empty(t, m.Unused)
