@@ -29,7 +29,7 @@ func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache b
 	r, err := generate.Run(ctx, m, prompt, generate.Options{
 		MaxNewTokens: n,
 		NoCache:      noCache,
-		OnToken: func(_ int32, logits []float32) error {
+		OnLogits: func(logits []float32) error {
 			bytes = bytes[:0]
 			for _, l := range logits {
 				bytes = binary.LittleEndian.AppendUint32(bytes, math.Float32bits(l))

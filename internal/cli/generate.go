@@ -90,7 +90,7 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	o := generate.Options{
 		MaxNewTokens: f.maxNew,
 		NoCache:      f.noCache,
-		OnToken:      func(id int32, _ []float32) error { return print(stream.Push(id)) },
+		OnToken:      func(id int32) error { return print(stream.Push(id)) },
 	}
 	if !f.ignoreEOS {
 		o.Stop = m.Config.EOS

@@ -45,20 +45,52 @@ func (s *Session) Close() { s.cache.Reset() }
 //
 // An error leaves the sequence as it was: the call can be repeated.
 func (s *Session) Logits(ctx context.Context) ([]float32, error) {
-	s.out.AllHidden = false
-	_, err := s.feed(ctx)
-	return s.out.Logits, err
+	s.out.AllHidden, s.out.Greedy = false, false
+	if _, err := s.feed(ctx); err != nil {
+		return nil, err
+	}
+	return s.out.Logits, s.checkLogits()
+}
+
+// Next returns the most probable token after the sequence, of equal ones the lowest id: the greedy choice from Logits, made on the
+// device, which then sends four bytes and not the whole vocabulary's logits.
+func (s *Session) Next(ctx context.Context) (int32, error) {
+	s.out.AllHidden, s.out.Greedy = false, true
+	if _, err := s.feed(ctx); err != nil {
+		return 0, err
+	}
+	id := s.out.Next[0]
+	if id < 0 {
+		return 0, s.damaged(^id)
+	}
+	return id, nil
 }
 
 // Inspect returns, besides the logits, the last hidden state [tokens, hidden] of the whole sequence, which it recomputes.
 func (s *Session) Inspect(ctx context.Context) (logits, hidden []float32, err error) {
 	s.cache.Reset()
-	s.out.AllHidden = true
-	hidden, err = s.feed(ctx)
-	return s.out.Logits, hidden, err
+	s.out.AllHidden, s.out.Greedy = true, false
+	if hidden, err = s.feed(ctx); err != nil {
+		return nil, nil, err
+	}
+	return s.out.Logits, hidden, s.checkLogits()
 }
 
-// feed runs the tokens that are not in the cache through the model, and checks the logits of the last.
+// checkLogits refuses logits that are no numbers.
+func (s *Session) checkLogits() error {
+	for id, l := range s.out.Logits {
+		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
+			return s.damaged(int32(id))
+		}
+	}
+	return nil
+}
+
+func (s *Session) damaged(id int32) error {
+	return fmt.Errorf("the logit of token %d after %d tokens is NaN or infinite: the checkpoint's weights are damaged or overflow", id, len(s.ids))
+}
+
+// feed runs the tokens that are not in the cache through the model; s.out receives what it asks for of the last.
 // It returns the hidden states of all that it fed, if s.out wants them.
 func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 	if len(s.ids) == 0 {
@@ -91,11 +123,6 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 		}
 		from = to
 	}
-	for id, l := range s.out.Logits {
-		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
-			return nil, fmt.Errorf("the logit of token %d after %d tokens is %g: the checkpoint's weights are damaged or overflow", id, len(s.ids), l)
-		}
-	}
 	return hidden, nil
 }
 
@@ -105,8 +132,11 @@ type Options struct {
 	NoCache      bool             // recompute the whole sequence for every token
 	Stop         []int32          // ids that end the text; they are part of the result
 	Sampler      sampling.Sampler // nil: greedy
-	// OnToken, if set, sees every new token as soon as it is chosen, with the logits [vocab] it was chosen from.
-	OnToken func(id int32, logits []float32) error
+	// OnLogits, if set, sees the logits [vocab] that every new token was chosen from. Without it and without a sampler, logits never
+	// leave the device.
+	OnLogits func(logits []float32) error
+	// OnToken, if set, sees every new token as soon as it is chosen.
+	OnToken func(id int32) error
 }
 
 // Finish says why generation ended.
@@ -123,17 +153,13 @@ const (
 type Result struct {
 	IDs    []int32 // new tokens, a stop id included
 	Finish Finish
-	// Prefill is the time to the first token's logits, Steps[i] the time from token i's choice to the logits of token i+1.
+	// Prefill is the time to the first token's choice, Steps[i] the time from token i's choice to that of token i+1.
 	Prefill time.Duration
 	Steps   []time.Duration
 }
 
 // Run extends prompt by up to MaxNewTokens tokens. On an error, a cancelled ctx among them, the result holds the tokens so far.
 func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result, error) {
-	sampler := o.Sampler
-	if sampler == nil {
-		sampler = sampling.Greedy{}
-	}
 	stop := make(map[int32]bool, len(o.Stop))
 	for _, id := range o.Stop {
 		stop[id] = true
@@ -152,7 +178,7 @@ func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result
 			break
 		}
 		start := time.Now()
-		logits, err := s.Logits(ctx)
+		id, logits, err := o.choose(ctx, s)
 		if err != nil {
 			return r, err
 		}
@@ -161,11 +187,15 @@ func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result
 		} else {
 			r.Steps = append(r.Steps, elapsed)
 		}
-		id := sampler.Sample(logits)
+		if o.OnLogits != nil {
+			if err := o.OnLogits(logits); err != nil {
+				return r, err
+			}
+		}
 		s.Append(id)
 		r.IDs = append(r.IDs, id)
 		if o.OnToken != nil {
-			if err := o.OnToken(id, logits); err != nil {
+			if err := o.OnToken(id); err != nil {
 				return r, err
 			}
 		}
@@ -175,4 +205,19 @@ func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result
 		}
 	}
 	return r, nil
+}
+
+// choose picks the token after the sequence. It returns the logits where they have left the device.
+func (o *Options) choose(ctx context.Context, s *Session) (id int32, logits []float32, err error) {
+	if o.Sampler == nil && o.OnLogits == nil {
+		id, err = s.Next(ctx)
+		return id, nil, err
+	}
+	if logits, err = s.Logits(ctx); err != nil {
+		return 0, nil, err
+	}
+	if o.Sampler == nil {
+		return sampling.Greedy{}.Sample(logits), logits, nil
+	}
+	return o.Sampler.Sample(logits), logits, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math"
@@ -18,6 +19,7 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
+	"phi3/internal/sampling"
 )
 
 var prompt = []int32{5, 77, 300, 12, 9}
@@ -76,8 +78,7 @@ func TestRunHandsOverTokensAsTheyCome(t *testing.T) {
 	m := open(t, mini, 0)
 	var seen []int32
 	ctx, cancel := context.WithCancel(context.Background())
-	r, err := Run(ctx, m, prompt, Options{MaxNewTokens: 10, OnToken: func(id int32, logits []float32) error {
-		require.Len(t, logits, m.Config.VocabSize)
+	r, err := Run(ctx, m, prompt, Options{MaxNewTokens: 10, OnToken: func(id int32) error {
 		seen = append(seen, id)
 		if len(seen) == 3 {
 			cancel() // as Ctrl-C does
@@ -89,9 +90,12 @@ func TestRunHandsOverTokensAsTheyCome(t *testing.T) {
 	require.Equal(t, r.IDs, seen)
 
 	full := errors.New("the disk is full")
-	r, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 10, OnToken: func(int32, []float32) error { return full }})
+	r, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 10, OnToken: func(int32) error { return full }})
 	require.ErrorIs(t, err, full)
 	require.Len(t, r.IDs, 1)
+	r, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 10, OnLogits: func([]float32) error { return full }})
+	require.ErrorIs(t, err, full)
+	require.Empty(t, r.IDs)
 }
 
 func TestSessionRepeatsItself(t *testing.T) {
@@ -115,6 +119,67 @@ func TestSessionRepeatsItself(t *testing.T) {
 	require.Equal(t, want, again, "looking changes nothing")
 }
 
+// lowest is a sampler of another mind.
+type lowest struct{}
+
+func (lowest) Sample(logits []float32) int32 {
+	least := 0
+	for i, l := range logits {
+		if l < logits[least] {
+			least = i
+		}
+	}
+	return int32(least)
+}
+
+// The choice is the same on the device and from the logits on the host, and a sampler's where there is one.
+func TestRunChooses(t *testing.T) {
+	m := open(t, mini, 0)
+	for _, noCache := range []bool{false, true} {
+		onDevice, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 20, NoCache: noCache})
+		require.NoError(t, err)
+		var last []float32
+		onHost, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 20, NoCache: noCache, OnLogits: func(logits []float32) error {
+			last = logits
+			return nil
+		}})
+		require.NoError(t, err)
+		require.Len(t, last, m.Config.VocabSize)
+		require.Equal(t, onHost.IDs, onDevice.IDs)
+	}
+
+	var least []int32
+	r, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}, OnLogits: func(logits []float32) error {
+		least = append(least, lowest{}.Sample(logits))
+		return nil
+	}})
+	require.NoError(t, err)
+	require.Equal(t, least, r.IDs)
+	again, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}})
+	require.NoError(t, err)
+	require.Equal(t, least, again.IDs)
+}
+
+// A session may change between the ways to ask.
+func TestSessionNext(t *testing.T) {
+	m := open(t, mini, 0)
+	s := NewSession(m, false)
+	defer s.Close()
+	s.Append(prompt...)
+	for range 5 {
+		id, err := s.Next(context.Background())
+		require.NoError(t, err)
+		logits, err := s.Logits(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, sampling.Greedy{}.Sample(logits), id)
+		logits, hidden, err := s.Inspect(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, sampling.Greedy{}.Sample(logits), id)
+		require.Len(t, hidden, s.Len()*m.Config.HiddenSize)
+		s.Append(id)
+	}
+}
+
 // long is a prompt of n ids that differ.
 func long(n int) []int32 {
 	ids := make([]int32, n)
@@ -131,7 +196,7 @@ func TestRunWithoutCache(t *testing.T) {
 	var results [2]Result
 	for i, noCache := range []bool{false, true} {
 		var err error
-		results[i], err = Run(context.Background(), m, long(126), Options{MaxNewTokens: 4, NoCache: noCache, OnToken: func(_ int32, logits []float32) error {
+		results[i], err = Run(context.Background(), m, long(126), Options{MaxNewTokens: 4, NoCache: noCache, OnLogits: func(logits []float32) error {
 			runs[i] = append(runs[i], slices.Clone(logits))
 			return nil
 		}})
@@ -213,7 +278,7 @@ func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 		require.NoError(t, err)
 		_, err = Run(&fuse{context.Background(), 3}, m, prompt, Options{MaxNewTokens: 3})
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 3, OnToken: func(int32, []float32) error { return failed }})
+		_, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 3, OnToken: func(int32) error { return failed }})
 		require.ErrorIs(t, err, failed)
 		_, err = Run(context.Background(), m, []int32{5, 331}, Options{MaxNewTokens: 3})
 		require.EqualError(t, err, "token id 331 is not in the model's vocabulary of 331")
@@ -244,13 +309,13 @@ func TestDamagedWeights(t *testing.T) {
 		tensor string
 		at     int // element
 		value  float64
-		want   string
+		token  int // whose logit is the first one that suffers
 	}{
-		{"model.norm.weight", 0, math.NaN(), "the logit of token 0 after 5 tokens is NaN"},
-		{"lm_head.weight", 200 * c.HiddenSize, math.NaN(), "the logit of token 200 after 5 tokens is NaN"},
-		{"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), "the logit of token 330 after 5 tokens is [+]Inf"},
-		{"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), "the logit of token 0 after 5 tokens is NaN"},
-		{"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), "the logit of token 0 after 5 tokens is NaN"},
+		{"model.norm.weight", 0, math.NaN(), 0},
+		{"lm_head.weight", 200 * c.HiddenSize, math.NaN(), 200},
+		{"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), 330},
+		{"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), 0},
+		{"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), 0},
 	} {
 		var sources []safetensors.Source
 		for _, spec := range c.Tensors() {
@@ -274,9 +339,13 @@ func TestDamagedWeights(t *testing.T) {
 		var file bytes.Buffer
 		require.NoError(t, safetensors.Write(&file, sources, nil))
 		m := open(t, fstest.MapFS{"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()}}, 0)
-		r, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 1})
-		require.Error(t, err, test)
-		require.Regexp(t, "^"+test.want+": the checkpoint's weights are damaged or overflow$", err.Error())
-		require.Empty(t, r.IDs)
+		for _, o := range []Options{
+			{MaxNewTokens: 1}, // found by Argmax
+			{MaxNewTokens: 1, OnLogits: func([]float32) error { return nil }}, // found in the logits
+		} {
+			r, err := Run(context.Background(), m, prompt, o)
+			require.EqualError(t, err, fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: the checkpoint's weights are damaged or overflow", test.token))
+			require.Empty(t, r.IDs)
+		}
 	}
 }
