@@ -9,11 +9,13 @@
 
 #define HIDDEN __attribute__((visibility("hidden")))
 
-static int not_initialized(void) {
+static int not_initialized(void)
+{
 	return 3; // CUDA_ERROR_NOT_INITIALIZED: called before forward_load
 }
 
-static int not_supported(void) {
+static int not_supported(void)
+{
 	return 801; // CUDA_ERROR_NOT_SUPPORTED: this driver does not have the function
 }
 
@@ -54,14 +56,16 @@ HIDDEN void *forward_table[COUNT] = {
 #undef X
 
 // gorgonia.org/cu calls cuInit when the program starts, and exits where it fails. Whether there is a driver is asked when a GPU is.
-HIDDEN int cuInit(unsigned int flags) {
+HIDDEN int cuInit(unsigned int flags)
+{
 	(void)flags;
 	return 0;
 }
 
 static int (*driver_init)(unsigned int);
 
-const char *forward_load(const char *path) {
+const char *forward_load(const char *path)
+{
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library)
 		return dlerror();
@@ -77,6 +81,7 @@ const char *forward_load(const char *path) {
 	return NULL;
 }
 
-int forward_init(void) {
+int forward_init(void)
+{
 	return driver_init(0);
 }

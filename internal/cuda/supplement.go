@@ -18,7 +18,8 @@ typedef struct {
 } launch;
 
 // Puts the queue on the stream. On an error, *failed is the index of the launch that was refused.
-static CUresult launch_all(CUstream stream, const launch *queue, size_t n, size_t *failed) {
+static CUresult launch_all(CUstream stream, const launch *queue, size_t n, size_t *failed)
+{
 	for (size_t i = 0; i < n; i++) {
 		const launch *l = &queue[i];
 		void *params[] = {(void *)l->args}; // every kernel takes one struct; the driver copies it
@@ -32,7 +33,8 @@ static CUresult launch_all(CUstream stream, const launch *queue, size_t n, size_
 }
 
 // Makes a graph of the queue. On an error, *op is the function that failed.
-static CUresult capture(CUstream stream, const launch *queue, size_t n, size_t *failed, CUgraphExec *exec, const char **op) {
+static CUresult capture(CUstream stream, const launch *queue, size_t n, size_t *failed, CUgraphExec *exec, const char **op)
+{
 	*op = "cuStreamBeginCapture";
 	CUresult r = cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
 	if (r != CUDA_SUCCESS)
@@ -54,11 +56,13 @@ static CUresult capture(CUstream stream, const launch *queue, size_t n, size_t *
 	return r;
 }
 
-static CUresult launch_graph(CUgraphExec exec, CUstream stream) {
+static CUresult launch_graph(CUgraphExec exec, CUstream stream)
+{
 	return cuGraphLaunch(exec, stream);
 }
 
-static CUresult load_module(CUmodule *module, const void *image, char *log, uintptr_t size) {
+static CUresult load_module(CUmodule *module, const void *image, char *log, uintptr_t size)
+{
 	CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
 	void *values[] = {log, (void *)size};
 	return cuModuleLoadDataEx(module, image, 2, options, values);

@@ -237,7 +237,7 @@ typedef enum {
 	CU_CTX_SCHED_MASK = 0x7,
 	CU_CTX_MAP_HOST = 0x8,
 	CU_CTX_LMEM_RESIZE_TO_MAX = 0x10,
-	CU_CTX_FLAGS_MASK = 0xff,
+	CU_CTX_FLAGS_MASK = 0x1f,
 } CUctx_flags;
 
 typedef enum {

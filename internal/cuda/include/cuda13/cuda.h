@@ -22,7 +22,7 @@ CUresult cuGraphAddDependencies(CUgraph, const CUgraphNode *, const CUgraphNode 
 #undef cuGraphGetEdges
 CUresult cuGraphGetEdges(CUgraph, CUgraphNode *, CUgraphNode *, size_t *);
 
-// These two are called as before, but their new symbols are missing from drivers before 12.8 and 13.
+// These two are called as before, but by new symbols, which not every driver since 11.8 has.
 #undef cuEventElapsedTime
 CUresult cuEventElapsedTime(float *, CUevent, CUevent);
 #undef cuDeviceGetUuid
