@@ -1,0 +1,255 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"gorgonia.org/cu"
+)
+
+// device is an open GPU: a goroutine that holds the GPU's primary context, current on its own thread, and what was made there.
+//
+// openDevice, do and close may be called from anywhere. All other methods run inside a do.
+type device struct {
+	DeviceInfo
+	driver          int // CUDA version that the driver supports: 1000·major + 10·minor
+	multiprocessors int
+	maxShared       int // most bytes of dynamic shared memory a block can have after allowShared
+
+	mutex sync.Mutex // one do at a time
+	work  chan func() error
+	done  chan error // the answer to each piece of work; at last, what closing said
+	owned []resource
+}
+
+// A resource lives until it is freed or the device closed.
+type resource struct {
+	handle any
+	free   func() error
+}
+
+// devicePtr is an address in the GPU's memory.
+type devicePtr uint64
+
+var errClosed = errors.New("the CUDA device is closed")
+
+// openDevice opens a GPU of those that [Devices] lists.
+func openDevice(index int) (*device, error) {
+	devices, err := Devices()
+	if err != nil {
+		return nil, err
+	}
+	if index < 0 || index >= len(devices) {
+		var list strings.Builder
+		for _, d := range devices {
+			fmt.Fprintf(&list, "\n  %d: %s, %.1f GB", d.Index, d.Name, float64(d.Memory)/1e9)
+		}
+		return nil, fmt.Errorf("no CUDA device %d; there are:%s", index, list.String())
+	}
+	d := &device{
+		DeviceInfo: devices[index],
+		driver:     cu.Version(),
+		work:       make(chan func() error),
+		done:       make(chan error),
+	}
+	go d.run()
+	if err := <-d.done; err != nil {
+		return nil, fmt.Errorf("CUDA device %d, %s: %w", index, d.Name, err)
+	}
+	return d, nil
+}
+
+// run owns the context: it makes it current, answers on done, does the work, and answers again when all is released.
+func (d *device) run() {
+	runtime.LockOSThread() // never unlocked: the thread and what the driver keeps for it end with the goroutine
+	gpu := cu.Device(d.Index)
+	context, err := gpu.RetainPrimaryCtx()
+	if err != nil {
+		d.done <- check("cuDevicePrimaryCtxRetain", err)
+		return
+	}
+	d.own(context, func() error { return check("cuDevicePrimaryCtxRelease", gpu.ReleasePrimaryCtx()) })
+	if err := d.start(gpu, context); err != nil {
+		_ = d.freeAll() // of the two errors, the first tells what happened
+		d.done <- err
+		return
+	}
+	d.done <- nil
+	for f := range d.work {
+		d.done <- f()
+	}
+	d.done <- d.freeAll()
+}
+
+func (d *device) start(gpu cu.Device, context cu.CUContext) error {
+	if err := cu.SetCurrentContext(context); err != nil {
+		return check("cuCtxSetCurrent", err)
+	}
+	var err error
+	if d.multiprocessors, err = gpu.Attribute(cu.MultiprocessorCount); err != nil {
+		return check("cuDeviceGetAttribute", err)
+	}
+	if d.maxShared, err = gpu.Attribute(maxSharedOptIn); err != nil {
+		return check("cuDeviceGetAttribute", err)
+	}
+	return nil
+}
+
+// do runs f on the device's thread and returns what f returns.
+func (d *device) do(f func() error) error {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if d.work == nil {
+		return errClosed
+	}
+	d.work <- f
+	return <-d.done
+}
+
+// close releases everything and ends the goroutine. Work on the GPU comes to its end first.
+func (d *device) close() error {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if d.work == nil {
+		return nil
+	}
+	close(d.work)
+	d.work = nil
+	return <-d.done
+}
+
+func (d *device) own(handle any, free func() error) {
+	d.owned = append(d.owned, resource{handle, free})
+}
+
+// free releases memory, a stream, an event, a module or a graph before the device is closed.
+func (d *device) free(handle any) error {
+	for i, r := range slices.Backward(d.owned) {
+		if r.handle == handle {
+			d.owned = slices.Delete(d.owned, i, i+1)
+			return r.free()
+		}
+	}
+	return fmt.Errorf("%T %v is not the device's, or was freed before", handle, handle)
+}
+
+// freeAll releases everything, the youngest first. After a fault every call answers with that fault: it is reported once.
+func (d *device) freeAll() error {
+	first := check("cuCtxSynchronize", cu.Synchronize())
+	for _, r := range slices.Backward(d.owned) {
+		if err := r.free(); first == nil {
+			first = err
+		}
+	}
+	d.owned = nil
+	return first
+}
+
+// memInfo says how many bytes of the GPU's memory are free, and how many there are.
+func (d *device) memInfo() (free, total int64, err error) {
+	free, total, err = cu.MemInfo()
+	return free, total, check("cuMemGetInfo", err)
+}
+
+// alloc allocates size bytes of the GPU's memory, aligned to 256 bytes. What they hold is undefined.
+func (d *device) alloc(size int) (devicePtr, error) {
+	p, err := cu.MemAlloc(int64(size))
+	if err != nil {
+		return 0, check(fmt.Sprintf("cuMemAlloc of %d bytes", size), err)
+	}
+	d.own(devicePtr(p), func() error { return check("cuMemFree", cu.MemFree(p)) })
+	return devicePtr(p), nil
+}
+
+// hostMemory is memory of the host that the GPU can copy from and to by itself, without the driver waiting.
+type hostMemory struct {
+	bytes []byte
+}
+
+func (d *device) allocHost(size int) (*hostMemory, error) {
+	p, err := memHostAlloc(size)
+	if err != nil {
+		return nil, err
+	}
+	m := &hostMemory{unsafe.Slice((*byte)(p), size)}
+	d.own(m, func() error {
+		m.bytes = nil
+		return check("cuMemFreeHost", cu.MemFreeHost(p))
+	})
+	return m, nil
+}
+
+// copyToDevice copies src to dst in the order of the stream. From [hostMemory] it returns at once, and src must stay as it is until
+// the copy is done; from other memory it returns when src has been read.
+func (d *device) copyToDevice(dst devicePtr, src []byte, s cu.Stream) error {
+	if len(src) == 0 {
+		return nil
+	}
+	return check("cuMemcpyHtoDAsync", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&src[0]), int64(len(src)), s))
+}
+
+// copyToHost copies src to dst in the order of the stream. To [hostMemory] it returns at once, to other memory when dst is written.
+func (d *device) copyToHost(dst []byte, src devicePtr, s cu.Stream) error {
+	if len(dst) == 0 {
+		return nil
+	}
+	return check("cuMemcpyDtoHAsync", cu.MemcpyDtoHAsync(unsafe.Pointer(&dst[0]), cu.DevicePtr(src), int64(len(dst)), s))
+}
+
+// fill sets size bytes at dst to value in the order of the stream.
+func (d *device) fill(dst devicePtr, value byte, size int, s cu.Stream) error {
+	if size == 0 {
+		return nil
+	}
+	return check("cuMemsetD8Async", cu.MemsetD8Async(cu.DevicePtr(dst), value, int64(size), s))
+}
+
+// newStream makes a stream that does not wait for the default stream.
+func (d *device) newStream() (cu.Stream, error) {
+	s, err := cu.MakeStream(cu.NonBlocking)
+	if err != nil {
+		return s, check("cuStreamCreate", err)
+	}
+	handle := s
+	d.own(handle, func() error { return check("cuStreamDestroy", s.Destroy()) })
+	return handle, nil
+}
+
+// sync waits for all work of the stream. An error in a kernel comes out here, if no earlier call met it.
+func (d *device) sync(s cu.Stream) error {
+	return check("cuStreamSynchronize", s.Synchronize())
+}
+
+func (d *device) newEvent() (cu.Event, error) {
+	e, err := cu.MakeEvent(cu.DefaultEvent)
+	if err != nil {
+		return e, check("cuEventCreate", err)
+	}
+	handle := e
+	d.own(handle, func() error { return check("cuEventDestroy", cu.DestroyEvent(&e)) })
+	return handle, nil
+}
+
+// record makes the event happen when the stream's work so far is done.
+func (d *device) record(e cu.Event, s cu.Stream) error {
+	return check("cuEventRecord", e.Record(s))
+}
+
+// wait waits until the event has happened. One that was never recorded has.
+func (d *device) wait(e cu.Event) error {
+	return check("cuEventSynchronize", e.Synchronize())
+}
+
+// elapsed is the time on the GPU between two events that have happened.
+func (d *device) elapsed(from, to cu.Event) (time.Duration, error) {
+	ms, err := from.Elapsed(to)
+	return time.Duration(ms * float64(time.Millisecond)), check("cuEventElapsedTime", err)
+}
