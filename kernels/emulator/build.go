@@ -1,0 +1,231 @@
+//go:build linux && amd64
+
+package emulator
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/cpu"
+
+	"phi3/kernels"
+)
+
+//go:embed src
+var ownSources embed.FS
+
+// Files by path from kernels/ on.
+type sources map[string][]byte
+
+func embedded() (sources, error) {
+	all := sources{}
+	for _, from := range []struct {
+		dir string
+		fs  fs.FS
+	}{{".", kernels.Sources}, {"emulator", ownSources}} {
+		err := fs.WalkDir(from.fs, ".", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			all[filepath.Join(from.dir, path)], err = fs.ReadFile(from.fs, path)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("emulator: embedded sources: %w", err)
+		}
+	}
+	return all, nil
+}
+
+// Build compiles the library, unless that was done before, and gives its path. Where the compiler or the processor is not up to it
+// the error is an [ErrUnavailable].
+func Build(kind Kind) (path string, err error) {
+	all, err := embedded()
+	if err != nil {
+		return "", err
+	}
+	return build(kind, all)
+}
+
+// The library is kept in the user's cache, under a name that says everything it was made from.
+func build(kind Kind, all sources) (path string, err error) {
+	b, err := newBuilder()
+	if err != nil {
+		return "", err
+	}
+	b.sources = all
+	var objects []object
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if o := b.object(name, kind); o != nil {
+			objects = append(objects, *o)
+		}
+	}
+	key := sha256.New()
+	for _, o := range objects {
+		fmt.Fprintln(key, o.path)
+	}
+	path = filepath.Join(b.cache, hex.EncodeToString(key.Sum(nil)[:8]), "libcuda.so.1")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", fmt.Errorf("emulator: %w", err)
+	}
+	unlock, err := lock(filepath.Join(filepath.Dir(path), "lock"))
+	if err != nil {
+		return "", fmt.Errorf("emulator: %w", err)
+	}
+	defer unlock()
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	return path, b.link(path, objects)
+}
+
+type builder struct {
+	cache    string // folder
+	compiler string // its path
+	version  string
+	flags    []string
+	sources  sources
+}
+
+func newBuilder() (*builder, error) {
+	compiler, err := exec.LookPath("g++")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	version, err := exec.Command(compiler, "--version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %s --version: %w", compiler, err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	// Strict arithmetic, or decode and prefill would differ: fusing is for the kernels to ask for.
+	flags := strings.Fields("-std=c++17 -g -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC -fvisibility=hidden " +
+		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas")
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+		flags = append(flags, "-march=x86-64-v3")
+	}
+	return &builder{filepath.Join(cache, "phi3-emulator"), compiler, string(version), flags, nil}, nil
+}
+
+type object struct {
+	source string
+	flags  []string
+	path   string // in the cache
+}
+
+// The object that a source becomes in a library of this kind, or nil if it has no part in it.
+func (b *builder) object(source string, kind Kind) *object {
+	if filepath.Ext(source) != ".cc" {
+		return nil
+	}
+	isKernels := filepath.Base(source) == "kernels.cc"
+	flags := append(slices.Clone(b.flags), "-O2")
+	if filepath.Base(source) == "check.cc" && kind != Checked {
+		return nil
+	}
+	if isKernels && kind == Checked {
+		// Calls at every load and store, to check.cc. Line numbers survive, and so do callers, which reports name.
+		flags = append(flags, "-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls")
+	}
+	key := sha256.New()
+	fmt.Fprintln(key, b.version, flags)
+	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
+		header := filepath.Ext(name) == ".h"
+		if name == source || header || isKernels && filepath.Ext(name) != ".cc" {
+			fmt.Fprintln(key, name, len(b.sources[name]))
+			key.Write(b.sources[name])
+		}
+	}
+	return &object{source, flags, filepath.Join(b.cache, hex.EncodeToString(key.Sum(nil)[:8])+".o")}
+}
+
+// Compiles what is missing, two files at a time, and links.
+func (b *builder) link(path string, objects []object) error {
+	dir, err := os.MkdirTemp(b.cache, "build")
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	for name, content := range b.sources {
+		file := filepath.Join(dir, "kernels", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return fmt.Errorf("emulator: %w", err)
+		}
+		if err := os.WriteFile(file, content, 0o644); err != nil {
+			return fmt.Errorf("emulator: %w", err)
+		}
+	}
+	done, room := make(chan error, len(objects)), make(chan struct{}, 2)
+	args := []string{"-shared", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"}
+	for _, o := range objects {
+		args = append(args, o.path)
+		go func() {
+			room <- struct{}{}
+			done <- b.compile(dir, o)
+			<-room
+		}()
+	}
+	for range objects {
+		if e := <-done; e != nil && err == nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return b.make(path, dir, args)
+}
+
+func (b *builder) compile(dir string, o object) error {
+	if _, err := os.Stat(o.path); err == nil {
+		return nil
+	}
+	return b.make(o.path, dir, append(slices.Clone(o.flags), "-c", o.source))
+}
+
+// Runs the compiler in the sources' folder, to make a file that appears when it is whole.
+func (b *builder) make(path, dir string, args []string) error {
+	out, err := os.CreateTemp(b.cache, "new")
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	defer os.Remove(out.Name())
+	if err := out.Close(); err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	cmd := exec.Command(b.compiler, append(args, "-o", out.Name())...)
+	cmd.Dir = filepath.Join(dir, "kernels")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("emulator: g++ %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(output))
+	}
+	if err := os.Rename(out.Name(), path); err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	return nil
+}
+
+// Keeps others who want the same library waiting until it is there.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}

@@ -1,0 +1,155 @@
+// The instructions behind gpu.h's wrappers: mma, ldmatrix, cp.async. The shapes are told in gpu.h.
+#include "emulator.h"
+
+namespace emulator {
+
+namespace {
+
+void whole_warp(const Warp &w, uint32_t lanes)
+{
+	const Waiting &at = w.lane[block->current % 32];
+	if (lanes != ~0u)
+		fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d needs the whole warp, some of whose threads have ended", at.what, base_name(at.site.file),
+		     at.site.line);
+}
+
+// Aligned to its own size and inside the block's shared memory, or the report says what is wrong.
+void check_shared(const char *what, const void *p)
+{
+	const unsigned char *a = (const unsigned char *)p;
+	if ((uintptr_t)p % 16)
+		fail(MISALIGNED_ADDRESS, "misaligned %s: shared address %p is not a multiple of 16", what, p);
+	if (a < block->shared || a + 16 > block->shared + block->shared_used)
+		fail(ILLEGAL_ADDRESS, "%s out of bounds: byte %td of %zu of shared memory", what, a - block->shared, block->shared_used);
+}
+
+typedef float Row __attribute__((vector_size(32)));
+
+// Products of bfloat16 are exact in float32. A GPU does not say in which order it sums the 16; here even and odd columns apart.
+void multiply(Warp &w, uint32_t lanes)
+{
+	whole_warp(w, lanes);
+	float a[16][16];
+	Row b[16], d[16];
+	for (int l = 0; l < 32; l++) {
+		const int g = l / 4, t = l % 4 * 2;
+		for (int i = 0; i < 4; i++) {
+			a[g + i % 2 * 8][t + i / 2 * 8] = __uint_as_float(w.a[i][l] << 16);
+			a[g + i % 2 * 8][t + i / 2 * 8 + 1] = __uint_as_float(w.a[i][l] & 0xffff0000);
+			d[g + i / 2 * 8][t + i % 2] = w.d[i][l];
+		}
+		for (int i = 0; i < 2; i++) {
+			b[t + i * 8][g] = __uint_as_float(w.b[i][l] << 16);
+			b[t + i * 8 + 1][g] = __uint_as_float(w.b[i][l] & 0xffff0000);
+		}
+	}
+	for (int m = 0; m < 16; m++) {
+		Row even = d[m], odd = {};
+		for (int k = 0; k < 16; k += 2)
+			even += a[m][k] * b[k], odd += a[m][k + 1] * b[k + 1];
+		d[m] = even + odd;
+	}
+	for (int l = 0; l < 32; l++)
+		for (int i = 0; i < 4; i++)
+			w.d[i][l] = d[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
+}
+
+template <int MATRICES, bool TRANSPOSED> void load(Warp &w, uint32_t lanes)
+{
+	whole_warp(w, lanes);
+	const unsigned last = block->current;
+	const void *rows[32];
+	memcpy(rows, w.row, sizeof rows);
+	for (int i = 0; i < MATRICES; i++) {
+		uint16_t m[8][8];
+		for (int r = 0; r < 8; r++) {
+			block->current = last / 32 * 32 + (unsigned)(8 * i + r); // the lane to name in a report
+			check_shared("ldmatrix", rows[8 * i + r]);
+			if (checks)
+				checks->read(rows[8 * i + r], 16, w.caller);
+			memcpy(m[r], rows[8 * i + r], 16);
+		}
+		for (int l = 0; l < 32; l++) {
+			const int g = l / 4, t = l % 4 * 2;
+			w.matrix[i][l] = TRANSPOSED ? m[t][g] | (uint32_t)m[t + 1][g] << 16 : m[g][t] | (uint32_t)m[g][t + 1] << 16;
+		}
+	}
+	block->current = last;
+}
+
+void land(const Copy &c)
+{
+	if (checks)
+		checks->copy_done(c.to, c.caller);
+	if (c.from)
+		memcpy(c.to, c.from, 16);
+	else
+		memset(c.to, 0, 16);
+}
+
+} // namespace
+
+void mma_bf16(float *d, const uint32_t *a, const uint32_t *b, Site site)
+{
+	Warp &w = block->warp();
+	const unsigned l = block->current % 32;
+	for (int i = 0; i < 4; i++)
+		w.a[i][l] = a[i], w.d[i][l] = d[i];
+	w.b[0][l] = b[0], w.b[1][l] = b[1];
+	collective("mma", ~0u, site, multiply);
+	for (int i = 0; i < 4; i++)
+		d[i] = w.d[i][l];
+}
+
+void ldmatrix(uint32_t *r, int matrices, bool transposed, const void *row, Site site)
+{
+	Warp &w = block->warp();
+	const unsigned l = block->current % 32;
+	w.row[l] = row, w.caller = __builtin_return_address(0);
+	const Collective run = matrices == 2 ? transposed ? load<2, true> : load<2, false> : transposed ? load<4, true> : load<4, false>;
+	collective(transposed ? "ldmatrix.trans" : "ldmatrix", ~0u, site, run);
+	for (int i = 0; i < matrices; i++)
+		r[i] = w.matrix[i][l];
+}
+
+void cp_async(void *dst, const void *src, bool valid)
+{
+	const void *caller = __builtin_return_address(0);
+	check_shared("cp.async", dst);
+	if ((uintptr_t)src % 16)
+		fail(MISALIGNED_ADDRESS, "misaligned cp.async: global address %p is not a multiple of 16", src);
+	Fiber &f = block->fiber();
+	const Copy c = {dst, valid ? src : nullptr, f.group, caller};
+	if (checks) {
+		if (valid)
+			checks->read(src, 16, caller);
+		checks->copy_started(dst, caller);
+	} else if (current_launch().order.copies == Order::EARLY)
+		return land(c);
+	// Until the thread waits for it, neither the old bytes nor, unless the order says so, the new.
+	const auto when = current_launch().order.copies;
+	if (when == Order::EARLY || (when == Order::EITHER && random_bits() >> 32 & 1)) {
+		if (valid)
+			memcpy(dst, src, 16);
+		else
+			memset(dst, 0, 16);
+	} else
+		memset(dst, 0xff, 16);
+	f.copies.push_back(c);
+}
+
+void cp_async_commit()
+{
+	block->fiber().group++;
+}
+
+void cp_async_wait(int pending)
+{
+	Fiber &f = block->fiber();
+	size_t done = 0;
+	while (done < f.copies.size() && f.copies[done].group < f.group - pending)
+		land(f.copies[done++]);
+	f.copies.erase(f.copies.begin(), f.copies.begin() + (ptrdiff_t)done);
+}
+
+} // namespace emulator

@@ -1,0 +1,13 @@
+#pragma once
+#include "args.h"
+#include "gpu.h"
+
+// Element i of a tensor of one of the types of args.h, as float32. The type is the same for all threads, so the branch costs little.
+static __device__ __forceinline__ float widen(const void *tensor, int64_t i, int type)
+{
+	if (type == TYPE_BF16)
+		return gpu::bf16_to_float(((const uint16_t *)tensor)[i]);
+	if (type == TYPE_F16)
+		return gpu::half_to_float(((const uint16_t *)tensor)[i]);
+	return ((const float *)tensor)[i];
+}
