@@ -12,7 +12,8 @@ struct Greatest {
 	int id;      // INT_MAX of none
 	int broken;  // id of the first NaN or infinity; INT_MAX of none
 
-	__device__ void join(float other_value, int other_id, int other_broken) {
+	__device__ void join(float other_value, int other_id, int other_broken)
+	{
 		if (other_value > value || (other_value == value && other_id < id)) {
 			value = other_value;
 			id = other_id;
@@ -21,7 +22,8 @@ struct Greatest {
 	}
 
 	// Joins those of a warp, in every lane.
-	__device__ void join_warp() {
+	__device__ void join_warp()
+	{
 #pragma unroll
 		for (int distance = 16; distance > 0; distance /= 2) {
 			const float other_value = __shfl_xor_sync(~0u, value, distance);
@@ -33,7 +35,8 @@ struct Greatest {
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS) argmax(KERNEL_ARGS(ArgmaxArgs) args) {
+extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS) argmax(KERNEL_ARGS(ArgmaxArgs) args)
+{
 	struct Shared {
 		Greatest warps[ARGMAX_THREADS / 32];
 	};

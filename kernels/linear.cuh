@@ -27,13 +27,14 @@ __device__ inline int segment_steps(int k) { return (k_steps(k) + K_SEGMENTS - 1
 enum { CHUNK_COLS = 8, STEP_CHUNKS = K_STEP / CHUNK_COLS, STEP_ROW = K_STEP * 2 /* bytes */ };
 __device__ inline int chunk_offset(int row, int chunk) { return row * STEP_ROW + ((chunk ^ row % STEP_CHUNKS) << 4); }
 
-// Moves an offset at an even chunk c of a row to chunk c ^ 2·j: the next k16 tile, since chunks differ from places by exclusive or.
+// Moves an offset from chunk 0 or 1 of a row to the same chunk of k16 tile j: places differ from chunks by exclusive or alone.
 __device__ inline int k16_offset(int offset, int j) { return offset ^ j << 5; }
 
 // acc[n] += w·x[n] for N tiles of tokens, w of 16 weight rows as stored. A float16 has 11 significant bits, a bfloat16 8: it is the sum of
 // two bfloat16 numbers exactly, and is multiplied as such, the greater first.
 template <int TYPE, int N>
-__device__ inline void mma_weight(float (&acc)[N][4], const uint32_t (&w)[4], const uint32_t (&x)[N][2]) {
+__device__ inline void mma_weight(float (&acc)[N][4], const uint32_t (&w)[4], const uint32_t (&x)[N][2])
+{
 	if constexpr (TYPE == TYPE_BF16) {
 #pragma unroll
 		for (int n = 0; n < N; n++)
@@ -55,7 +56,8 @@ __device__ inline void mma_weight(float (&acc)[N][4], const uint32_t (&w)[4], co
 	}
 }
 
-__device__ inline float silu(float x) {
+__device__ inline float silu(float x)
+{
 	const float LOG2_E = 1.44269504f;
 	return x / (1.0f + exp2_approx(-x * LOG2_E));
 }
@@ -63,7 +65,8 @@ __device__ inline float silu(float x) {
 // Puts the sums of one tile to use, as mma holds them: this lane's are of weight rows lane/4 and lane/4 + 8, tokens 2·(lane%4) and the next.
 // row is the tile's first output, token its first token.
 template <int OPERATION>
-__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int row, int token) {
+__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int row, int token)
+{
 	const int lane = threadIdx.x % 32;
 	row += lane / 4;
 	token += lane % 4 * 2;

@@ -10,7 +10,7 @@ namespace {
 
 enum { DECODE_STAGE = LINEAR_DECODE_TILE * STEP_ROW }; // bytes
 static_assert(LINEAR_DECODE_THREADS == 32 * K_SEGMENTS, "a warp a segment");
-static_assert(LINEAR_DECODE_THREADS == RMS_NORM_THREADS, "RMSNorm's order of operations");
+static_assert(LINEAR_DECODE_THREADS == 32 * NORM_WARPS, "RMSNorm's order of operations");
 static_assert(LINEAR_DECODE_TILE == 16 && DECODE_TOKENS == 8, "the tensor-core tile");
 
 struct DecodeShared {
@@ -29,7 +29,8 @@ struct WeightRing {
 	int slot;
 
 	// Requests the next stage, or nothing after the last, as one group of copies.
-	__device__ void request() {
+	__device__ void request()
+	{
 		if (tile < tiles && first < end) {
 			const int lane = threadIdx.x % 32, chunk = lane % STEP_CHUNKS, c = col + chunk * CHUNK_COLS;
 			const int outputs = OPERATION == GATE_UP ? 8 : 16; // a tile's
@@ -52,7 +53,8 @@ struct WeightRing {
 };
 
 // Normalises x once a block: bfloat16 [tokens, k + 8] in shared memory, the last 8 columns zeros.
-__device__ inline void norm_tokens(const LinearArgs &args, DecodeShared &sm, bf16_bits *normed) {
+__device__ inline void norm_tokens(const LinearArgs &args, DecodeShared &sm, bf16_bits *normed)
+{
 	const float *x = static_cast<const float *>(args.x);
 	for (int t = 0; t < args.tokens; t++) {
 		const float share = warp_square_sum(x + (size_t)t * args.k, args.k);
@@ -77,7 +79,8 @@ __device__ inline void norm_tokens(const LinearArgs &args, DecodeShared &sm, bf1
 // The inputs of one step from column col on, as mma wants them: the 4 k16 tiles of up to 8 tokens. The tile's columns beyond the tokens
 // repeat the last token, since nobody looks at their sums.
 template <bool NORM>
-__device__ inline void load_inputs(uint32_t (&x)[4][1][2], const LinearArgs &args, const bf16_bits *normed, int col) {
+__device__ inline void load_inputs(uint32_t (&x)[4][1][2], const LinearArgs &args, const bf16_bits *normed, int col)
+{
 	const int lane = threadIdx.x % 32;
 	if constexpr (NORM) {
 		const bf16_bits *row = normed + min(lane % 8, args.tokens - 1) * (args.k + CHUNK_COLS);
@@ -101,7 +104,8 @@ __device__ inline void load_inputs(uint32_t (&x)[4][1][2], const LinearArgs &arg
 }
 
 template <int TYPE, int OPERATION, bool NORM>
-__device__ inline void linear_decode(const LinearArgs &args) {
+__device__ inline void linear_decode(const LinearArgs &args)
+{
 	DecodeShared &sm = shared<DecodeShared>();
 	unsigned char *ring_memory = dynamic_shared();
 	bf16_bits *normed = reinterpret_cast<bf16_bits *>(ring_memory + LINEAR_DECODE_RING);

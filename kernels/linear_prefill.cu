@@ -1,20 +1,21 @@
 // Matrix products for many tokens. A block computes 128 weight rows by 128 tokens, in steps of K_STEP columns that come through a ring in
-// shared memory; its 8 warps, 2 by 4, 64 weight rows by 32 tokens each. Blocks that differ in tokens alone are neighbours, so that weights
-// come from DRAM once.
+// shared memory. Blocks that differ in tokens alone are neighbours, so that weights come from DRAM once.
+//
+// A warp computes 32 tokens by 64 weight rows: large, because what it reads from shared memory per product is what limits it. A block that
+// has 32 tokens or fewer shares them out as 32 tokens by 16 weight rows instead, so that short prompts occupy all its warps.
 #include "linear.cuh"
 
 namespace {
 
 enum {
-	WARP_ROWS = 64,   // of a warp's part of the block's tile
-	WARP_TOKENS = 32, // likewise
-	ROW_TILES = WARP_ROWS / 16,
+	PREFILL_WARPS = LINEAR_PREFILL_THREADS / 32,
+	WARP_TOKENS = 32, // of a warp's part of the block's tile
 	TOKEN_TILES = WARP_TOKENS / 8,
 	PREFILL_ROW_BYTES = LINEAR_PREFILL_ROWS * STEP_ROW,
 	PREFILL_STAGE = PREFILL_ROW_BYTES + LINEAR_PREFILL_TOKENS * STEP_ROW, // bytes: a step of the weight rows, then of the tokens
 	COPY_ROWS = LINEAR_PREFILL_THREADS / STEP_CHUNKS,                     // rows the block copies at once
 };
-static_assert(LINEAR_PREFILL_THREADS == 256 && LINEAR_PREFILL_ROWS == 2 * WARP_ROWS && LINEAR_PREFILL_TOKENS == 4 * WARP_TOKENS, "8 warps, 2 by 4");
+static_assert(PREFILL_WARPS * 16 == LINEAR_PREFILL_ROWS && 4 * WARP_TOKENS == LINEAR_PREFILL_TOKENS, "warps share out the tile evenly");
 
 // What this thread copies of every step: one chunk of every COPY_ROWS-th weight row and token. In a tile of gate_up, rows 16i … 16i+7 are
 // gates and the next 8 their ups.
@@ -27,7 +28,8 @@ struct PrefillCopy {
 	int offset; // of its first row's chunk in a stage
 
 	// Requests the next step of the ring. From column k on, and for rows that do not exist, it is zeros.
-	__device__ void request(unsigned char *stage) {
+	__device__ void request(unsigned char *stage)
+	{
 #pragma unroll
 		for (int i = 0; i < LINEAR_PREFILL_ROWS / COPY_ROWS; i++)
 			cp_async_16(stage + offset + i * COPY_ROWS * STEP_ROW, w + i * w_distance, i < rows && col < k);
@@ -42,7 +44,8 @@ struct PrefillCopy {
 };
 
 template <int OPERATION>
-__device__ inline PrefillCopy<OPERATION> prefill_copy(const LinearArgs &args, int first_output, int first_token) {
+__device__ inline PrefillCopy<OPERATION> prefill_copy(const LinearArgs &args, int first_output, int first_token)
+{
 	const int r = threadIdx.x / STEP_CHUNKS, chunk = threadIdx.x % STEP_CHUNKS;
 	const int token = first_token + r;
 	int output = first_output + r, row = output, distance = COPY_ROWS;
@@ -65,12 +68,14 @@ __device__ inline PrefillCopy<OPERATION> prefill_copy(const LinearArgs &args, in
 }
 
 // The operands of one k16 tile of a warp's part, as mma wants them.
+template <int ROW_TILES>
 struct Operands {
 	uint32_t w[ROW_TILES][4];
 	uint32_t x[TOKEN_TILES][2];
 
 	// From k16 tile j of a stage; the offsets are those of this lane's rows at tile 0.
-	__device__ void load(const unsigned char *stage, int w_offset, int x_offset, int j) {
+	__device__ void load(const unsigned char *stage, int w_offset, int x_offset, int j)
+	{
 #pragma unroll
 		for (int m = 0; m < ROW_TILES; m++)
 			ldmatrix_x4(w[m], stage + k16_offset(w_offset, j) + m * 16 * STEP_ROW);
@@ -86,14 +91,17 @@ struct Operands {
 	}
 };
 
-template <int TYPE, int OPERATION>
-__device__ inline void linear_prefill(const LinearArgs &args) {
+// Warps of ROW_TILES tiles of 16 weight rows, 4 or 1.
+template <int TYPE, int OPERATION, int ROW_TILES>
+__device__ inline void prefill_tile(const LinearArgs &args)
+{
 	unsigned char *ring = dynamic_shared();
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-	const int row = warp / 4 * WARP_ROWS, token = warp % 4 * WARP_TOKENS; // the warp's part of the tile
-	const int outputs = OPERATION == GATE_UP ? LINEAR_PREFILL_ROWS / 2 : LINEAR_PREFILL_ROWS;
-	const int first_output = blockIdx.y * outputs, first_token = blockIdx.x * LINEAR_PREFILL_TOKENS;
-	const bool busy = first_token + token < args.tokens; // else the warp only copies
+	const int row_warps = PREFILL_WARPS / ROW_TILES; // side by side: neighbours run on different tensor cores
+	const int row = warp % row_warps * ROW_TILES * 16, token = warp / row_warps * WARP_TOKENS; // the warp's part of the tile
+	const int tile_outputs = OPERATION == GATE_UP ? 8 : 16;
+	const int first_output = blockIdx.y * (LINEAR_PREFILL_ROWS / 16) * tile_outputs, first_token = blockIdx.x * LINEAR_PREFILL_TOKENS;
+	const bool busy = first_output + row / 16 * tile_outputs < args.rows && first_token + token < args.tokens; // else it only copies
 
 	PrefillCopy<OPERATION> copy = prefill_copy<OPERATION>(args, first_output, first_token);
 	for (int i = 0; i < LINEAR_PREFILL_STAGES; i++)
@@ -103,7 +111,7 @@ __device__ inline void linear_prefill(const LinearArgs &args) {
 	const int x_offset = PREFILL_ROW_BYTES + chunk_offset(token + lane % 8 + lane / 16 * 8, lane / 8 % 2);
 	const int steps = k_steps(args.k), segment = segment_steps(args.k);
 	float sum[ROW_TILES][TOKEN_TILES][4] = {}, total[ROW_TILES][TOKEN_TILES][4] = {};
-	Operands operands[2];
+	Operands<ROW_TILES> operands[2];
 	cp_async_wait<LINEAR_PREFILL_STAGES - 1>();
 	__syncthreads();
 	if (busy)
@@ -144,12 +152,20 @@ __device__ inline void linear_prefill(const LinearArgs &args) {
 				}
 	}
 
-	const int tile_outputs = OPERATION == GATE_UP ? 8 : 16;
 #pragma unroll
 	for (int m = 0; m < ROW_TILES; m++)
 #pragma unroll
 		for (int n = 0; n < TOKEN_TILES; n++)
 			finish<OPERATION>(args, total[m][n], first_output + (row / 16 + m) * tile_outputs, first_token + token + n * 8);
+}
+
+template <int TYPE, int OPERATION>
+__device__ inline void linear_prefill(const LinearArgs &args)
+{
+	if (args.tokens - blockIdx.x * LINEAR_PREFILL_TOKENS > WARP_TOKENS)
+		prefill_tile<TYPE, OPERATION, 4>(args);
+	else
+		prefill_tile<TYPE, OPERATION, 1>(args);
 }
 
 } // namespace

@@ -1,20 +1,15 @@
 // Matrix products for measuring what the fast kernels round away: inputs, weights and sums are float32, on no tensor core.
 #include "linear.cuh"
+#include "widen.cuh"
 
 namespace {
 
-__device__ inline float widened(const void *values, int type, size_t i) {
-	if (type == TYPE_F32)
-		return static_cast<const float *>(values)[i];
-	const uint16_t bits = static_cast<const uint16_t *>(values)[i];
-	return type == TYPE_F16 ? half_to_float(bits) : bf16_to_float(bits);
-}
-
 // The dot product of weight row row and token blockIdx.y, the same in all lanes of the warp.
-__device__ inline float reference_dot(const ReferenceLinearArgs &args, int row) {
+__device__ inline float reference_dot(const ReferenceLinearArgs &args, int row)
+{
 	float sum = 0;
 	for (int c = threadIdx.x % 32; c < args.k; c += 32)
-		sum = fmaf(args.x[(size_t)blockIdx.y * args.k + c], widened(args.w, args.type, (size_t)row * args.k + c), sum);
+		sum = fmaf(args.x[(size_t)blockIdx.y * args.k + c], widen(args.w, (int64_t)row * args.k + c, args.type), sum);
 #pragma unroll
 	for (int distance = 16; distance > 0; distance /= 2)
 		sum += __shfl_xor_sync(~0u, sum, distance);
@@ -23,7 +18,8 @@ __device__ inline float reference_dot(const ReferenceLinearArgs &args, int row) 
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(32 * REFERENCE_WARPS) reference_linear(KERNEL_ARGS(ReferenceLinearArgs) args) {
+extern "C" __global__ void __launch_bounds__(32 * REFERENCE_WARPS) reference_linear(KERNEL_ARGS(ReferenceLinearArgs) args)
+{
 	const int row = blockIdx.x * REFERENCE_WARPS + threadIdx.x / 32;
 	if (row >= args.rows)
 		return;
@@ -33,7 +29,8 @@ extern "C" __global__ void __launch_bounds__(32 * REFERENCE_WARPS) reference_lin
 		*y = args.add ? *y + sum : sum;
 }
 
-extern "C" __global__ void __launch_bounds__(32 * REFERENCE_WARPS) reference_gate_up(KERNEL_ARGS(ReferenceLinearArgs) args) {
+extern "C" __global__ void __launch_bounds__(32 * REFERENCE_WARPS) reference_gate_up(KERNEL_ARGS(ReferenceLinearArgs) args)
+{
 	const int row = blockIdx.x * REFERENCE_WARPS + threadIdx.x / 32;
 	if (row >= args.rows)
 		return;

@@ -1,6 +1,7 @@
 #include "rms_norm.cuh"
 
-extern "C" __global__ void __launch_bounds__(RMS_NORM_THREADS) rms_norm(KERNEL_ARGS(RMSNormArgs) args) {
+extern "C" __global__ void __launch_bounds__(RMS_NORM_THREADS) rms_norm(KERNEL_ARGS(RMSNormArgs) args)
+{
 	struct Shared {
 		float shares[NORM_WARPS];
 	};

@@ -10,7 +10,8 @@ using namespace gpu;
 enum { NORM_WARPS = RMS_NORM_THREADS / 32 };
 
 // Elements 4i … 4i+3 of a row, zeros from cols on.
-__device__ inline float4 load4(const float *row, int i, int cols) {
+__device__ inline float4 load4(const float *row, int i, int cols)
+{
 	if (cols % 4 == 0)
 		return reinterpret_cast<const float4 *>(row)[i];
 	float v[4];
@@ -20,7 +21,8 @@ __device__ inline float4 load4(const float *row, int i, int cols) {
 }
 
 // Every warp's share of the sum of a row's squares, the same in all its lanes.
-__device__ inline float warp_square_sum(const float *row, int cols) {
+__device__ inline float warp_square_sum(const float *row, int cols)
+{
 	float sum = 0;
 #pragma unroll 4
 	for (int i = threadIdx.x; i < (cols + 3) / 4; i += RMS_NORM_THREADS) {
@@ -37,7 +39,8 @@ __device__ inline float warp_square_sum(const float *row, int cols) {
 }
 
 // 1/√(mean(x²) + eps) of a row from the shares of its warps.
-__device__ inline float norm_scale(const float (&shares)[NORM_WARPS], int cols, float eps) {
+__device__ inline float norm_scale(const float (&shares)[NORM_WARPS], int cols, float eps)
+{
 	float sum = 0;
 	for (int warp = 0; warp < NORM_WARPS; warp++)
 		sum += shares[warp];
@@ -45,7 +48,8 @@ __device__ inline float norm_scale(const float (&shares)[NORM_WARPS], int cols, 
 }
 
 // Elements 4i … 4i+3 of x·scale·norm.
-__device__ inline float4 normed4(const float *row, const float *norm, float scale, int i, int cols) {
+__device__ inline float4 normed4(const float *row, const float *norm, float scale, int i, int cols)
+{
 	float4 v = load4(row, i, cols), n = load4(norm, i, cols);
 	return make_float4(v.x * scale * n.x, v.y * scale * n.y, v.z * scale * n.z, v.w * scale * n.w);
 }
