@@ -13,16 +13,21 @@ static_assert(LINEAR_DECODE_THREADS == 32 * K_SEGMENTS, "a warp a segment");
 static_assert(LINEAR_DECODE_THREADS == 32 * NORM_WARPS, "RMSNorm's order of operations");
 static_assert(LINEAR_DECODE_TILE == 16 && DECODE_TOKENS == 8, "the tensor-core tile");
 
+// Dynamic shared memory, but for the normed tokens that follow it. Nothing is static, so that the host knows what a block needs.
 struct DecodeShared {
-	float4 sums[2][K_SEGMENTS][32];           // of a tile's segments, as mma holds them; two tiles by turns
-	float shares[DECODE_TOKENS][NORM_WARPS]; // of the sum of squares of a token
+	unsigned char ring[K_SEGMENTS][LINEAR_DECODE_STAGES][DECODE_STAGE];
+	union {
+		float4 sums[2][K_SEGMENTS][32];          // of a tile's segments, as mma holds them; two tiles by turns
+		float shares[DECODE_TOKENS][NORM_WARPS]; // before the first tile: warps' shares of the tokens' sums of squares
+	};
 };
+static_assert(sizeof(DecodeShared) == LINEAR_DECODE_SHARED, "what the host asks for");
 
 // A warp's weights, a stage at a time in the order of their use: the steps of its segment of the block's first tile, of its second tile, ….
 template <int OPERATION>
 struct WeightRing {
 	const LinearArgs &args;
-	unsigned char *stages; // [LINEAR_DECODE_STAGES][16 rows][K_STEP]
+	unsigned char (&stages)[LINEAR_DECODE_STAGES][DECODE_STAGE];
 	int first, end;        // the warp's columns
 	int tile, tiles;       // the next request's
 	int col;
@@ -38,7 +43,7 @@ struct WeightRing {
 			for (int i = 0; i < 4; i++) {
 				const int r = lane / STEP_CHUNKS + 4 * i, output = tile * outputs + r % outputs;
 				const int row = OPERATION == GATE_UP && r >= 8 ? args.rows + output : output;
-				cp_async_16(stages + slot * DECODE_STAGE + chunk_offset(r, chunk),
+				cp_async_16(stages[slot] + chunk_offset(r, chunk),
 					static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + c, output < args.rows && c < args.k);
 			}
 			col += K_STEP;
@@ -106,9 +111,8 @@ __device__ inline void load_inputs(uint32_t (&x)[4][1][2], const LinearArgs &arg
 template <int TYPE, int OPERATION, bool NORM>
 __device__ inline void linear_decode(const LinearArgs &args)
 {
-	DecodeShared &sm = shared<DecodeShared>();
-	unsigned char *ring_memory = dynamic_shared();
-	bf16_bits *normed = reinterpret_cast<bf16_bits *>(ring_memory + LINEAR_DECODE_RING);
+	DecodeShared &sm = *reinterpret_cast<DecodeShared *>(dynamic_shared());
+	bf16_bits *normed = reinterpret_cast<bf16_bits *>(&sm + 1);
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 	const int outputs = OPERATION == GATE_UP ? 8 : 16; // a tile's
@@ -116,7 +120,7 @@ __device__ inline void linear_decode(const LinearArgs &args)
 	const int segment = segment_steps(args.k) * K_STEP, segments = (args.k + segment - 1) / segment;
 	const int first = warp * segment, end = min(first + segment, args.k); // empty for warps from segments on
 
-	WeightRing<OPERATION> ring = {args, ring_memory + warp * LINEAR_DECODE_STAGES * DECODE_STAGE, first, end, (int)blockIdx.x, tiles, first, 0};
+	WeightRing<OPERATION> ring = {args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0};
 	for (int i = 0; i < LINEAR_DECODE_STAGES - 1; i++)
 		ring.request(); // before the input: weights do not wait for the kernel that computes it
 	if constexpr (NORM)
@@ -134,7 +138,7 @@ __device__ inline void linear_decode(const LinearArgs &args)
 			ring.request();
 			uint32_t ahead[4][1][2];
 			load_inputs<NORM>(ahead, args, normed, col + K_STEP < end ? col + K_STEP : first);
-			const unsigned char *stage = ring.stages + slot * DECODE_STAGE;
+			const unsigned char *stage = ring.stages[slot];
 			slot = slot + 1 == LINEAR_DECODE_STAGES ? 0 : slot + 1;
 #pragma unroll
 			for (int j = 0; j < K_STEP / 16; j++) {
