@@ -71,9 +71,10 @@ typedef struct {
 // The matrix products, for bf16 and f16 weights (suffix _bf16, _f16). Inputs are bfloat16, sums float32. k is a multiple of 8.
 //
 // Up to DECODE_TOKENS tokens, on any grid (the blocks share the row tiles), LINEAR_DECODE_THREADS threads a block:
-//   norm_linear_decode    y = (RMSNorm(x)·norm)·wᵀ    x float32; dynamic shared memory: LINEAR_DECODE_RING + NORMED_BYTES(tokens, k)
+//   norm_linear_decode    y = (RMSNorm(x)·norm)·wᵀ    x float32; dynamic shared memory: LINEAR_DECODE_SHARED + NORMED_BYTES(tokens, k);
+//                                                     where that is too much, rms_norm and linear_decode come to the same bits
 //   norm_gate_up_decode   y = SiLU(g)·u of the same   likewise; y bfloat16 [tokens, rows]
-//   linear_decode         y = x·wᵀ                    x bfloat16; dynamic shared memory: LINEAR_DECODE_RING
+//   linear_decode         y = x·wᵀ                    x bfloat16; dynamic shared memory: LINEAR_DECODE_SHARED
 //   gate_up_decode        y = SiLU(g)·u               likewise; y bfloat16 [tokens, rows]
 //   linear_add_decode     y = y + x·wᵀ                likewise
 // More tokens: a grid of (⌈tokens/LINEAR_PREFILL_TOKENS⌉, ⌈weight rows/LINEAR_PREFILL_ROWS⌉), LINEAR_PREFILL_THREADS threads a block,
@@ -85,6 +86,8 @@ enum {
 	LINEAR_DECODE_TILE = 16, // weight rows a block takes at once; for gate_up 8 gates and the 8 ups that belong to them
 	LINEAR_DECODE_STAGES = 4,
 	LINEAR_DECODE_RING = K_SEGMENTS * LINEAR_DECODE_STAGES * LINEAR_DECODE_TILE * K_STEP * 2, // bytes: 64 KB
+	LINEAR_DECODE_SUMS = 2 * K_SEGMENTS * LINEAR_DECODE_TILE * DECODE_TOKENS * 4,             // bytes: the segments' sums of two tiles
+	LINEAR_DECODE_SHARED = LINEAR_DECODE_RING + LINEAR_DECODE_SUMS,                           // bytes: 72 KB
 	LINEAR_PREFILL_THREADS = 256,
 	LINEAR_PREFILL_TOKENS = 128,
 	LINEAR_PREFILL_ROWS = 128, // weight rows; for gate_up 64 gates and 64 ups

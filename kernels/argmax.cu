@@ -1,0 +1,68 @@
+#include <limits.h>
+
+#include "gpu.h"
+#include "args.h"
+
+namespace {
+using namespace gpu;
+
+// The greatest of some logits, and the first that is not a number at all.
+struct Greatest {
+	float value; // -∞ of none
+	int id;      // INT_MAX of none
+	int broken;  // id of the first NaN or infinity; INT_MAX of none
+
+	__device__ void join(float other_value, int other_id, int other_broken)
+	{
+		if (other_value > value || (other_value == value && other_id < id)) {
+			value = other_value;
+			id = other_id;
+		}
+		broken = min(broken, other_broken);
+	}
+
+	// Joins those of a warp, in every lane.
+	__device__ void join_warp()
+	{
+#pragma unroll
+		for (int distance = 16; distance > 0; distance /= 2) {
+			const float other_value = __shfl_xor_sync(~0u, value, distance);
+			const int other_id = __shfl_xor_sync(~0u, id, distance), other_broken = __shfl_xor_sync(~0u, broken, distance);
+			join(other_value, other_id, other_broken);
+		}
+	}
+};
+
+} // namespace
+
+extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS) argmax(KERNEL_ARGS(ArgmaxArgs) args)
+{
+	struct Shared {
+		Greatest warps[ARGMAX_THREADS / 32];
+	};
+	static_assert(ARGMAX_THREADS / 32 == 32, "one warp joins the warps");
+	Shared &sm = shared<Shared>();
+	const float *logits = args.logits + (size_t)blockIdx.x * args.vocab;
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+	const Greatest none = {-INFINITY, INT_MAX, INT_MAX};
+
+	Greatest g = none;
+#pragma unroll 8
+	for (int id = threadIdx.x; id < args.vocab; id += ARGMAX_THREADS) {
+		const float v = logits[id];
+		if (fabsf(v) < INFINITY)
+			g.join(v, id, INT_MAX);
+		else
+			g.broken = min(g.broken, id);
+	}
+	g.join_warp();
+	if (lane == 0)
+		sm.warps[warp] = g;
+	__syncthreads();
+	if (warp != 0)
+		return;
+	g = sm.warps[lane];
+	g.join_warp();
+	if (lane == 0)
+		args.next[blockIdx.x] = g.broken < INT_MAX ? ~g.broken : g.id;
+}

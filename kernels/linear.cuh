@@ -1,0 +1,91 @@
+// What the matrix products for decode and for prefill have in common, and what makes their bits agree.
+//
+// Both compute D[m][n], m a weight row and n a token, on tensor-core tiles of 16 weight rows, 8 tokens and 16 columns of K. K is cut into
+// steps of K_STEP columns, and the steps into at most K_SEGMENTS segments (args.h). A segment is summed by the tensor cores in ascending
+// order of k, starting from zero; columns from k on count as zeros. The segments are added to zero in ascending order.
+#pragma once
+#include "gpu.h"
+#include "args.h"
+
+namespace {
+using namespace gpu;
+
+// What becomes of a sum.
+enum Operation {
+	STORE,   // y = sum
+	ADD,     // y = y + sum
+	GATE_UP, // y = SiLU(g)·u: in a tile of 16 weight rows the first 8 are gates and the last 8 the ups of the same outputs
+};
+
+__device__ inline int k_steps(int k) { return (k + K_STEP - 1) / K_STEP; }
+
+// Steps in every segment but the last ones, which may have fewer or none.
+__device__ inline int segment_steps(int k) { return (k_steps(k) + K_SEGMENTS - 1) / K_SEGMENTS; }
+
+// A step's rows lie in shared memory as K_STEP columns, 8 chunks of 16 bytes. Chunk c of row r is kept at place c ^ r % 8: the same chunk
+// of 8 consecutive rows is then spread over all banks, for ldmatrix, and so are the 8 chunks of a row, for copying.
+enum { CHUNK_COLS = 8, STEP_CHUNKS = K_STEP / CHUNK_COLS, STEP_ROW = K_STEP * 2 /* bytes */ };
+__device__ inline int chunk_offset(int row, int chunk) { return row * STEP_ROW + ((chunk ^ row % STEP_CHUNKS) << 4); }
+
+// Moves an offset from chunk 0 or 1 of a row to the same chunk of k16 tile j: places differ from chunks by exclusive or alone.
+__device__ inline int k16_offset(int offset, int j) { return offset ^ j << 5; }
+
+// acc[n] += w·x[n] for N tiles of tokens, w of 16 weight rows as stored. A float16 has 11 significant bits, a bfloat16 8: it is the sum of
+// two bfloat16 numbers exactly, and is multiplied as such, the greater first.
+template <int TYPE, int N>
+__device__ inline void mma_weight(float (&acc)[N][4], const uint32_t (&w)[4], const uint32_t (&x)[N][2])
+{
+	if constexpr (TYPE == TYPE_BF16) {
+#pragma unroll
+		for (int n = 0; n < N; n++)
+			mma_bf16(acc[n], w, x[n]);
+	} else {
+		uint32_t high[4], low[4];
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			const float w0 = half_to_float(w[i] & 0xffff), w1 = half_to_float(w[i] >> 16);
+			high[i] = pack_bf16(w0, w1);
+			low[i] = pack_bf16(w0 - bf16_to_float(high[i] & 0xffff), w1 - bf16_to_float(high[i] >> 16));
+		}
+#pragma unroll
+		for (int n = 0; n < N; n++)
+			mma_bf16(acc[n], high, x[n]);
+#pragma unroll
+		for (int n = 0; n < N; n++)
+			mma_bf16(acc[n], low, x[n]);
+	}
+}
+
+__device__ inline float silu(float x)
+{
+	const float LOG2_E = 1.44269504f;
+	return x / (1.0f + exp2_approx(-x * LOG2_E));
+}
+
+// Puts the sums of one tile to use, as mma holds them: this lane's are of weight rows lane/4 and lane/4 + 8, tokens 2·(lane%4) and the next.
+// row is the tile's first output, token its first token.
+template <int OPERATION>
+__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int row, int token)
+{
+	const int lane = threadIdx.x % 32;
+	row += lane / 4;
+	token += lane % 4 * 2;
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		if (token + i >= args.tokens)
+			break;
+		const size_t at = (size_t)(token + i) * args.rows + row;
+		if constexpr (OPERATION == GATE_UP) {
+			if (row < args.rows)
+				static_cast<bf16_bits *>(args.y)[at] = float_to_bf16(silu(sum[i]) * sum[2 + i]);
+		} else {
+			float *y = static_cast<float *>(args.y) + at;
+			if (row < args.rows)
+				y[0] = OPERATION == ADD ? y[0] + sum[i] : sum[i];
+			if (row + 8 < args.rows)
+				y[8] = OPERATION == ADD ? y[8] + sum[2 + i] : sum[2 + i];
+		}
+	}
+}
+
+} // namespace

@@ -1,0 +1,57 @@
+// RMSNorm of a row by a block of RMS_NORM_THREADS, in one fixed order of operations: the kernel rms_norm and the matrix products that
+// normalise their own input come to the same bits.
+#pragma once
+#include "gpu.h"
+#include "args.h"
+
+namespace {
+using namespace gpu;
+
+enum { NORM_WARPS = RMS_NORM_THREADS / 32 };
+
+// Elements 4i … 4i+3 of a row, zeros from cols on.
+__device__ inline float4 load4(const float *row, int i, int cols)
+{
+	if (cols % 4 == 0)
+		return reinterpret_cast<const float4 *>(row)[i];
+	float v[4];
+	for (int e = 0; e < 4; e++)
+		v[e] = 4 * i + e < cols ? row[4 * i + e] : 0.0f;
+	return make_float4(v[0], v[1], v[2], v[3]);
+}
+
+// Every warp's share of the sum of a row's squares, the same in all its lanes.
+__device__ inline float warp_square_sum(const float *row, int cols)
+{
+	float sum = 0;
+#pragma unroll 4
+	for (int i = threadIdx.x; i < (cols + 3) / 4; i += RMS_NORM_THREADS) {
+		float4 v = load4(row, i, cols);
+		sum = fmaf(v.x, v.x, sum);
+		sum = fmaf(v.y, v.y, sum);
+		sum = fmaf(v.z, v.z, sum);
+		sum = fmaf(v.w, v.w, sum);
+	}
+#pragma unroll
+	for (int distance = 16; distance > 0; distance /= 2)
+		sum += __shfl_xor_sync(~0u, sum, distance);
+	return sum;
+}
+
+// 1/√(mean(x²) + eps) of a row from the shares of its warps.
+__device__ inline float norm_scale(const float (&shares)[NORM_WARPS], int cols, float eps)
+{
+	float sum = 0;
+	for (int warp = 0; warp < NORM_WARPS; warp++)
+		sum += shares[warp];
+	return 1.0f / sqrtf(sum / cols + eps);
+}
+
+// Elements 4i … 4i+3 of x·scale·norm.
+__device__ inline float4 normed4(const float *row, const float *norm, float scale, int i, int cols)
+{
+	float4 v = load4(row, i, cols), n = load4(norm, i, cols);
+	return make_float4(v.x * scale * n.x, v.y * scale * n.y, v.z * scale * n.z, v.w * scale * n.w);
+}
+
+} // namespace
