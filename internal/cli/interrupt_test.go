@@ -4,6 +4,7 @@ package cli
 
 import (
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -36,6 +37,7 @@ func TestInterrupt(t *testing.T) {
 		{"generating", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000", firstByte},
 		{"generating without a cache", "generate --prompt Hello --ignore-eos --no-cache -c 1000000 -n 1000000", firstByte},
 		{"generating for --json", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000 --json", modelLine},
+		{"loading", "generate --prompt Hello --device cuda", modelLine},
 		{"measuring", "bench -r 1000000", modelLine},
 		{"comparing", "bench --no-cache -r 1000000", modelLine},
 		{"reading the prompt", "generate --prompt -", readingPrompt},
@@ -44,6 +46,7 @@ func TestInterrupt(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command("phi3", strings.Fields(test.command)...) // TestMain puts it into the path
+			cmd.Env = append(os.Environ(), "FAKE_GPU=slow")              // it is heard of when it is opened, and loading takes seconds from there
 			stdin, err := cmd.StdinPipe()
 			require.NoError(t, err)
 			stdout, err := cmd.StdoutPipe()
@@ -62,6 +65,9 @@ func TestInterrupt(t *testing.T) {
 			require.Equal(t, 130, cmd.ProcessState.ExitCode(), "stderr: %s", said)
 			require.True(t, strings.HasSuffix(string(said), "phi3: interrupted\n"), "stderr: %s", said)
 			require.NotContains(t, string(said), "panic")
+			if test.name == "loading" {
+				require.NotContains(t, string(said), "model:", "loading was not stopped")
+			}
 		})
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"phi3/internal/cpu"
 	"phi3/internal/demo"
 	"phi3/internal/model"
 	"phi3/internal/tokenizer"
@@ -20,6 +19,7 @@ import (
 // modelFlags say which model runs, and how.
 type modelFlags struct {
 	dir     string
+	device  string
 	dtype   string
 	threads int
 	context int
@@ -35,6 +35,7 @@ const (
 func (f *modelFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVarP(&f.dir, "model", "m", "", "Hugging Face checkpoint `directory` (default: the built-in demonstration)")
+	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto, a GPU if there is one")
 	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
 	flags.IntVarP(&f.context, "ctx-size", "c", 0, "longest sequence in tokens (default: all the model was made for)")
@@ -59,7 +60,14 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 }
 
 // load opens the model and says on stderr which one it is. The caller closes it.
-func (f *modelFlags) load(stderr io.Writer) (m *model.Model, name string, took time.Duration, err error) {
+func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model, name string, took time.Duration, err error) {
+	device, err := parseDevice(f.device)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	if device.name == "cuda" && f.flags.Changed("threads") {
+		return nil, "", 0, usagef("--threads is for the CPU and --device %s is not", f.device)
+	}
 	if f.dtype != "bf16" && f.dtype != "f32" {
 		return nil, "", 0, usagef("--dtype is %q, not bf16 or f32", f.dtype)
 	}
@@ -77,7 +85,13 @@ func (f *modelFlags) load(stderr io.Writer) (m *model.Model, name string, took t
 		return nil, "", 0, err
 	}
 	start := time.Now()
-	m, err = model.Load(context.TODO(), fsys, cpu.New(cpu.Options{Threads: f.threads, Float32: f.dtype == "f32"}), model.Options{Context: f.context})
+	backend, maxTokens, err := device.open(f.threads, f.dtype == "f32", stderr)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	bar := startProgress(stderr)
+	m, err = model.Load(ctx, fsys, backend, model.Options{Context: f.context, MaxTokens: maxTokens, Progress: bar.update})
+	bar.stop()
 	if err != nil {
 		return nil, "", 0, fmt.Errorf("load model %s: %w", name, err)
 	}

@@ -23,7 +23,7 @@ func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) 
 		return nil, err
 	}
 	t := &task{}
-	if t.model, t.name, _, err = mf.load(s.err); err != nil {
+	if t.model, t.name, _, err = mf.load(ctx, s.err); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -15,5 +15,5 @@ func TestModels(t *testing.T) {
 		{Name: "two threads", Open: with(2)},
 		{Name: "one thread", Open: with(1)},
 		{Name: "five threads", Open: with(5)},
-	})
+	}, backendtest.Full)
 }

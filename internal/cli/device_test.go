@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/cpu"
+	"phi3/internal/cuda"
+	"phi3/internal/kvcache"
+	"phi3/internal/model"
+	"phi3/internal/safetensors"
+)
+
+// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one or a broken or a slow one.
+func fakeCUDA(o cuda.Options) (model.Backend, error) {
+	kind := os.Getenv("FAKE_GPU")
+	switch {
+	case kind == "":
+		return nil, fmt.Errorf("%w: no NVIDIA driver", cuda.ErrUnavailable)
+	case kind == "broken":
+		return nil, errors.New("CUDA device 0, Fake: out of memory")
+	case o.Device > 0:
+		return nil, fmt.Errorf("no CUDA device %d; there are: 0 (Fake)", o.Device)
+	case kind == "slow":
+		fmt.Fprintln(os.Stderr, "opened a slow GPU")
+	}
+	return fakeGPU{cpu.New(cpu.Options{Float32: o.Float32}), kind == "slow"}, nil
+}
+
+// fakeGPU is a CPU by another name.
+type fakeGPU struct {
+	*cpu.Backend
+	slow bool
+}
+
+func (g fakeGPU) Name() string { return "a fake GPU" }
+
+func (g fakeGPU) Upload(t *safetensors.Tensor) (model.Weight, error) {
+	if g.slow {
+		time.Sleep(100 * time.Millisecond) // × 27 tensors
+	}
+	return g.Backend.Upload(t)
+}
+
+func (g fakeGPU) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens, kvBlocks int) error {
+	if room := kvBlocks * kvcache.BlockTokens; maxTokens != min(2048, room) {
+		return fmt.Errorf("a GPU can take %d tokens in a step, not %d", min(2048, room), maxTokens)
+	}
+	return g.Backend.Plan(c, tensors, maxTokens, kvBlocks)
+}
+
+func TestParseDevice(t *testing.T) {
+	for text, want := range map[string]device{"auto": {"auto", 0}, "cpu": {"cpu", 0}, "cuda": {"cuda", 0}, "cuda:0": {"cuda", 0}, "cuda:12": {"cuda", 12}} {
+		got, err := parseDevice(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	for _, text := range []string{"", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cuda:1 ", "cuda:99999999999999999999", "cpu:0", "auto:0"} {
+		_, err := parseDevice(text)
+		require.ErrorAs(t, err, new(usageError), text)
+		require.ErrorContains(t, err, fmt.Sprintf("--device is %q", text))
+	}
+}
