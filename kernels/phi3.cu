@@ -1,0 +1,2 @@
+// All kernels as one translation unit: one module for the driver.
+#include "args.h"
