@@ -1,20 +1,44 @@
-# phi3: every common job in one word. Nothing here needs more than Go unless it says so.
+# phi3: every common job in one word. Nothing here needs more than Go, and gcc and g++ for what concerns the GPU, unless it says so.
 
-.PHONY: build test lint fmt bench distances demo-model testdata clean
+.PHONY: build test test-gpu lint fmt bench bench-gpu distances kernels ptx check-kernels check-headers demo-model testdata clean
+.DELETE_ON_ERROR:
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-build: ## the program, at ./phi3
-	CGO_ENABLED=0 go build -o phi3 ./cmd/phi3
+# The CUDA backend: cgo, and a <cuda.h> of our own in place of NVIDIA's. Its checksum, because Go's cache does not look into headers.
+HAVE_CC      := $(and $(shell command -v gcc),$(shell command -v g++))
+CUDA_INCLUDE := $(CURDIR)/internal/cuda/include
+CUDA         := CGO_ENABLED=1 CGO_CPPFLAGS="-I$(CUDA_INCLUDE) -DPHI3_CUDA_H=$$(cksum <$(CUDA_INCLUDE)/cuda.h | cut -d' ' -f1)"
 
-test: ## every test; installs nothing
+# What the build tag cuda changes, and so what is tested with it and without it.
+CUDA_PACKAGES := ./cmd/phi3 ./internal/cli/... ./internal/cuda/...
+
+build: ## the program for CPUs and NVIDIA GPUs, at ./phi3
+	$(if $(HAVE_CC),,$(error gcc and g++ are missing; the program for CPUs alone needs neither: go build ./cmd/phi3))
+	$(CUDA) go build -tags cuda -o phi3 ./cmd/phi3
+
+test: ## every test, the CUDA backend's on an emulated GPU; installs nothing
 	go vet ./...
 	go test ./...
+ifneq ($(HAVE_CC),)
+	$(CUDA) go vet -tags cuda $(CUDA_PACKAGES)
+	$(CUDA) go test -tags cuda $(CUDA_PACKAGES)
+else
+	@echo 'gcc and g++ are missing: the tests of the CUDA backend were left out'
+endif
+
+test-gpu: ## the tests of the CUDA backend on this machine's GPU, and again under compute-sanitizer where it is installed
+	$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -tags cuda $(CUDA_PACKAGES)
+	@command -v compute-sanitizer || echo 'no compute-sanitizer, it comes with the CUDA toolkit: memory and races were not checked'
+	set -e; if command -v compute-sanitizer >/dev/null; then for tool in memcheck racecheck; do \
+		$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -timeout 2h -tags cuda -exec "compute-sanitizer --tool $$tool --error-exitcode 1" ./internal/cuda; \
+	done; fi
 
 lint: ## formatting and static checks, with the pinned tools
 	@unformatted=$$(go run $(GOFUMPT) -l .); test -z "$$unformatted" || { echo "gofumpt would change:"; echo "$$unformatted"; exit 1; }
 	go run $(GOLANGCI_LINT) run
+	$(if $(HAVE_CC),$(CUDA) go run $(GOLANGCI_LINT) run --build-tags cuda $(CUDA_PACKAGES))
 
 fmt:
 	go run $(GOFUMPT) -w .
@@ -33,5 +57,43 @@ testdata: ## rebuilds the test checkpoints and their Hugging Face goldens (Pytho
 	python3 testdata/make_goldens.py
 	python3 testdata/make_goldens.py --demo internal/demo/checkpoint
 
+# ---- The kernels. docs/cuda.md says what is compiled by what, and why.
+
+SOURCES := $(sort $(wildcard kernels/*.cu kernels/*.cuh kernels/*.h) kernels/flags)
+HASH    := cat $(SOURCES) | sha256sum | cut -c -64
+
+# Compilers from PyPI, so pip is needed: NVRTC for the committed PTX; nvcc to check the kernels, and where no toolkit is installed.
+PIP      := PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --target
+NVRTC    := .cache/nvrtc-11.8.89/nvidia/cuda_nvrtc/lib/libnvrtc.so.11.2
+CUDA_BIN := .cache/cuda-13.0.88/nvidia/cu13/bin
+NVCC     ?= $(or $(shell command -v nvcc),$(CUDA_BIN)/nvcc)
+
+GPUS    := sm_80 sm_86 sm_89 sm_90 sm_100 sm_120
+FATBIN   = $(1) --options-file kernels/flags -arch compute_80 -code $$(echo $(2) compute_80 | tr ' ' ,) --threads 0 -fatbin -o $(3) kernels/phi3.cu
+STRICT  := -warn-spills -warn-lmem-usage -Werror
+
+kernels: kernels/compiled/phi3.fatbin ## native code, which the next build embeds; by $NVCC, the nvcc on PATH, or one from PyPI
+
+kernels/compiled/phi3.fatbin: $(SOURCES) | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
+	rm -f $@ $@.sources
+	$(HASH) >$@.sources
+	$(call FATBIN,$(NVCC),$(filter $(GPUS),$(shell $(NVCC) --list-gpu-code)),$@)
+
+ptx: $(NVRTC) ## the committed PTX, which runs on every GPU where native code is missing
+	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
+	{ echo "// sources $$($(HASH))" && cat .cache/phi3.ptx; } >kernels/compiled/phi3.ptx
+
+check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc ## compiles for every GPU, warnings and register spills are errors; compiles the PTX again, it must not differ
+	$(call FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",$(GPUS),.cache/phi3.fatbin)
+	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
+	tail -n +2 kernels/compiled/phi3.ptx | cmp - .cache/phi3.ptx
+	set -e; for gpu in $(GPUS); do $(CUDA_BIN)/ptxas -arch $$gpu $(STRICT) -o /dev/null .cache/phi3.ptx; done
+
+$(NVRTC):
+	$(PIP) .cache/nvrtc-11.8.89 nvidia-cuda-nvrtc-cu11==11.8.89
+
+$(CUDA_BIN)/nvcc:
+	$(PIP) .cache/cuda-13.0.88 nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.88
+
 clean:
-	rm -f phi3
+	rm -rf phi3 kernels/compiled/phi3.fatbin kernels/compiled/phi3.fatbin.sources .cache

@@ -1,9 +1,34 @@
 // All kernels as one translation unit: one module for the driver, one object for the emulator. nvcc and g++ both compile this file.
 //
 // A new kernel needs two lines here, its file and its name; nothing else lists kernels.
+#include "argmax.cu"
 #include "copy_rows.cu"
 #include "embed.cu"
+#include "linear_decode.cu"
+#include "linear_prefill.cu"
+#include "reference_linear.cu"
+#include "rms_norm.cu"
 
-#define PHI3_KERNELS(KERNEL) \
-	KERNEL(copy_rows)        \
-	KERNEL(embed)
+#define PHI3_KERNELS(KERNEL)           \
+	KERNEL(argmax)                     \
+	KERNEL(copy_rows)                  \
+	KERNEL(embed)                      \
+	KERNEL(gate_up_decode_bf16)        \
+	KERNEL(gate_up_decode_f16)         \
+	KERNEL(gate_up_prefill_bf16)       \
+	KERNEL(gate_up_prefill_f16)        \
+	KERNEL(linear_add_decode_bf16)     \
+	KERNEL(linear_add_decode_f16)      \
+	KERNEL(linear_add_prefill_bf16)    \
+	KERNEL(linear_add_prefill_f16)     \
+	KERNEL(linear_decode_bf16)         \
+	KERNEL(linear_decode_f16)          \
+	KERNEL(linear_prefill_bf16)        \
+	KERNEL(linear_prefill_f16)         \
+	KERNEL(norm_gate_up_decode_bf16)   \
+	KERNEL(norm_gate_up_decode_f16)    \
+	KERNEL(norm_linear_decode_bf16)    \
+	KERNEL(norm_linear_decode_f16)     \
+	KERNEL(reference_gate_up)          \
+	KERNEL(reference_linear)           \
+	KERNEL(rms_norm)
