@@ -21,6 +21,10 @@
 // A kernel's only parameter: read in place from constant memory, never copied to the thread's stack.
 #define KERNEL_ARGS(T) const __grid_constant__ T
 
+#ifdef __CUDACC_RTC__ // which has no <math.h>
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
 namespace gpu {
 
 #define GPU_FUNCTION static __device__ __forceinline__
