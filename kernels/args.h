@@ -128,13 +128,18 @@ typedef struct {
 // attention_prefill_96, _128: the same without the append, which kv_append has done before. A grid of (work items, kv_heads),
 // ATTENTION_PREFILL_THREADS threads a block; an item is up to ATTENTION_PREFILL_ROWS / (heads / kv_heads) queries.
 // reference_attention: float32 throughout, cache included; one warp for every (token, head), a grid of (tokens, heads).
-// Dynamic shared memory: ATTENTION_DECODE_SHARED, ATTENTION_PREFILL_SHARED of head_dim; none for the reference.
+// Dynamic shared memory: ATTENTION_DECODE_SHARED, ATTENTION_PREFILL_SHARED, REFERENCE_ATTENTION_SHARED of head_dim.
 enum {
 	ATTENTION_DECODE_THREADS = 128,
 	ATTENTION_DECODE_ROWS = 64, // most rows of a step: DECODE_TOKENS · heads / kv_heads
 	ATTENTION_PREFILL_THREADS = 256,
 	ATTENTION_PREFILL_ROWS = 128,
 };
+// Keys, values, 16 rows of queries; 16 rows of weights, 16 bytes apart from a power of two. 55.25 KB and 72.25 KB for 96 and 128.
+#define ATTENTION_DECODE_SHARED(head_dim) ((2 * KV_CHUNK + 16) * (head_dim) * 2 + 16 * (KV_CHUNK + 8) * 2)
+// Queries, keys, values: 72 KB and 96 KB.
+#define ATTENTION_PREFILL_SHARED(head_dim) ((ATTENTION_PREFILL_ROWS + 2 * KV_CHUNK) * (head_dim) * 2)
+#define REFERENCE_ATTENTION_SHARED(head_dim) (((head_dim) + KV_CHUNK) * 4) // a query, and a chunk's weights
 typedef struct {
 	DEVICE(void) out;                  // [tokens, heads·head_dim] bfloat16; float32 for the reference
 	DEVICE(const float) qkv;           // [tokens, (heads + 2·kv_heads)·head_dim]

@@ -1,0 +1,215 @@
+#include "attention.cuh"
+
+namespace {
+
+constexpr int DECODE_WARPS = ATTENTION_DECODE_THREADS / 32;
+constexpr int DECODE_KEYS = KV_CHUNK / DECODE_WARPS; // whose scores one warp computes
+constexpr int WEIGHTS_STRIDE = KV_CHUNK + 8;         // bfloat16; 16 bytes more than a power of two: no bank conflicts
+
+struct DecodeShared {
+	float top[DECODE_WARPS][MMA_ROWS]; // greatest score of each row, over one warp's keys
+	int last;                          // whether this block is the last of its sequence and kv head
+};
+
+// One kv head of one sequence in a step, as all blocks that work on it see it.
+struct DecodeHead {
+	Rows rows;
+	const int32_t *block_table;
+	int end;                         // the sequence's length, with the step's tokens
+	int oldest, first_chunk, chunks; // first position that any query sees; its chunk; the number of chunks from there on
+};
+
+__device__ inline DecodeHead decode_head(const AttentionArgs &args, int seq, int kv_head) {
+	const Span span = args.spans[seq];
+	DecodeHead h;
+	h.rows.token = span.start;
+	h.rows.position = span.position;
+	h.rows.kv_head = kv_head;
+	h.rows.group = args.heads / args.kv_heads;
+	h.rows.count = span.len * h.rows.group;
+	h.block_table = args.block_table + span.table;
+	h.end = span.position + span.len;
+	h.oldest = oldest_visible(span.position, args.window);
+	h.first_chunk = h.oldest / KV_CHUNK;
+	h.chunks = (h.end - 1) / KV_CHUNK - h.first_chunk + 1;
+	return h;
+}
+
+// A chunk's result for a row: [D] weighted sum of values, maximum, sum of weights.
+template <int D> __device__ inline float *partial(const AttentionArgs &args, const DecodeHead &h, int row, int chunk) {
+	const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
+	return args.partial + (head * args.max_chunks + chunk - h.first_chunk) * (D + 2);
+}
+
+// Brings a chunk's keys and values to shared memory: old ones from the cache, and the step's own from qkv, which also go to the cache.
+template <int D>
+__device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h, int chunk, bf16_bits *keys, bf16_bits *values) {
+	const int base = chunk * KV_CHUNK;
+	bf16_bits *cached_keys = (bf16_bits *)args.kv + keys_of_chunk(h.block_table, chunk, args.block_stride, h.rows.kv_head, D);
+	bf16_bits *cached_values = cached_keys + values_after(args.kv_heads, D);
+	const int first_new = min(max(h.rows.position - base, 0), (int)KV_CHUNK), end = min(h.end - base, (int)KV_CHUNK);
+
+	load_tile<D, ATTENTION_DECODE_THREADS>(keys, cached_keys, h.oldest - base, first_new, end);
+	cp_async_commit();
+	load_tile<D, ATTENTION_DECODE_THREADS>(values, cached_values, h.oldest - base, first_new, end);
+	cp_async_commit();
+
+	for (int i = threadIdx.x; i < (end - first_new) * D; i += ATTENTION_DECODE_THREADS) {
+		const int row = first_new + i / D, j = i % D;
+		const int64_t token = h.rows.token + base + row - h.rows.position;
+		const float *key = args.qkv + (token * (args.heads + 2 * args.kv_heads) + args.heads + h.rows.kv_head) * D;
+		const float *cos = args.cos + token * args.rope_half, *sin = args.sin + token * args.rope_half;
+		const bf16_bits k = float_to_bf16(rotated(key, j, args.rope_half, cos, sin));
+		const bf16_bits v = float_to_bf16(key[args.kv_heads * D + j]);
+		tile_at<D>(keys, row, j / 8)[j % 8] = cached_keys[row * D + j] = k;
+		tile_at<D>(values, row, j / 8)[j % 8] = cached_values[row * D + j] = v;
+	}
+}
+
+// The last block of a sequence and kv head joins the chunks, in ascending order.
+template <int D> __device__ inline void join_chunks(const AttentionArgs &args, const DecodeHead &h) {
+	for (int i = threadIdx.x; i < h.rows.count * D; i += ATTENTION_DECODE_THREADS) {
+		const int row = i / D, j = i % D, position = position_of(h.rows, row);
+		const int from = oldest_visible(position, args.window) / KV_CHUNK, to = position / KV_CHUNK;
+		float top = -INFINITY, total = 0, sum = 0;
+#pragma unroll 4
+		for (int chunk = from; chunk <= to; chunk++) {
+			const float *p = partial<D>(args, h, row, chunk);
+			const Factors factors = join_tops(top, p[D]);
+			total = join_sums(total, p[D + 1], factors);
+			sum = join_sums(sum, p[j], factors);
+		}
+		const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
+		((bf16_bits *)args.out)[head * D + j] = float_to_bf16(sum * (1 / total));
+	}
+}
+
+template <int D> __device__ inline void attention_decode(const AttentionArgs &args) {
+	bf16_bits *keys = (bf16_bits *)dynamic_shared(); // [KV_CHUNK, D]
+	bf16_bits *values = keys + KV_CHUNK * D;         // [KV_CHUNK, D]
+	bf16_bits *queries = values + KV_CHUNK * D;      // [MMA_ROWS, D]
+	bf16_bits *weights = queries + MMA_ROWS * D;     // [MMA_ROWS, WEIGHTS_STRIDE]
+	DecodeShared &sh = shared<DecodeShared>();
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+
+	const int items = *args.works * args.kv_heads;
+	for (int item = blockIdx.x; item < items; item += gridDim.x) {
+		const Work work = args.work[item / args.kv_heads];
+		const DecodeHead h = decode_head(args, work.seq, item % args.kv_heads);
+		const int chunk = work.first;
+
+		load_chunk<D>(args, h, chunk, keys, values);
+		for (int first_row = 0; first_row < h.rows.count; first_row += MMA_ROWS) {
+			rotate_queries<D, MMA_ROWS, ATTENTION_DECODE_THREADS>(queries, args, h.rows, first_row);
+			cp_async_wait<1>();
+			__syncthreads(); // keys and queries are there
+
+			// Scores of this warp's keys. s[n] holds, of keys 8n … 8n+7, keys 2·(lane%4) and the next, for rows lane/4 and lane/4+8.
+			float s[DECODE_KEYS / 8][4] = {};
+#pragma unroll
+			for (int k = 0; k < D / 16; k++) {
+				uint32_t q[4];
+				load_queries<D>(q, queries, k);
+#pragma unroll
+				for (int n = 0; n < DECODE_KEYS / 8; n += 2) {
+					uint32_t b[4];
+					load_keys<D>(b, keys + (warp * DECODE_KEYS + n * 8) * D, k);
+					mma_first(s[n], q, b);
+					mma_second(s[n + 1], q, b);
+				}
+			}
+#pragma unroll
+			for (int half = 0; half < 2; half++) {
+				const int row = lane / 4 + half * 8, position = position_of(h.rows, first_row + row);
+				const int oldest = oldest_visible(position, args.window);
+				float top = -INFINITY;
+#pragma unroll
+				for (int n = 0; n < DECODE_KEYS / 8; n++)
+#pragma unroll
+					for (int i = 0; i < 2; i++) {
+						const int key = chunk * KV_CHUNK + warp * DECODE_KEYS + n * 8 + lane % 4 * 2 + i;
+						float &score = s[n][half * 2 + i];
+						score = oldest <= key && key <= position ? score * args.scale : -INFINITY;
+						top = fmaxf(top, score);
+					}
+				top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+				top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+				if (lane % 4 == 0)
+					sh.top[warp][row] = top;
+			}
+			__syncthreads(); // every warp's maxima are there
+
+			float top[2];
+#pragma unroll
+			for (int half = 0; half < 2; half++) {
+				const int row = lane / 4 + half * 8;
+				top[half] = sh.top[0][row];
+#pragma unroll
+				for (int w = 1; w < DECODE_WARPS; w++)
+					top[half] = fmaxf(top[half], sh.top[w][row]);
+#pragma unroll
+				for (int n = 0; n < DECODE_KEYS / 8; n++)
+					*(uint32_t *)&weights[row * WEIGHTS_STRIDE + warp * DECODE_KEYS + n * 8 + lane % 4 * 2] =
+						pack_bf16(chunk_weight(s[n][half * 2], top[half]), chunk_weight(s[n][half * 2 + 1], top[half]));
+			}
+			cp_async_wait<0>();
+			__syncthreads(); // all weights and values are there
+
+			// The weighted sum of values: this warp's quarter of the columns. And the sum of weights, the same in every warp and column.
+			constexpr int UNITS = D / 8 / DECODE_WARPS;
+			float o[UNITS][4] = {}, total[4] = {};
+#pragma unroll
+			for (int key = 0; key < KV_CHUNK; key += 32) {
+				uint32_t p[2][4];
+#pragma unroll
+				for (int i = 0; i < 2; i++)
+					ldmatrix_x4(p[i], &weights[lane % 16 * WEIGHTS_STRIDE + key + i * 16 + lane / 16 * 8]);
+				const uint32_t ones[4] = {TWO_ONES, TWO_ONES, TWO_ONES, TWO_ONES};
+				mma_first(total, p[0], ones);
+				mma_second(total, p[1], ones);
+#pragma unroll
+				for (int n = 0; n < UNITS; n++) {
+					uint32_t b[4];
+					load_values<D>(b, values + key * D, warp * UNITS + n);
+					mma_first(o[n], p[0], b);
+					mma_second(o[n], p[1], b);
+				}
+			}
+#pragma unroll
+			for (int half = 0; half < 2; half++) {
+				const int row = first_row + lane / 4 + half * 8;
+				if (row >= h.rows.count)
+					continue;
+				float *to = partial<D>(args, h, row, chunk);
+#pragma unroll
+				for (int n = 0; n < UNITS; n++)
+					*(float2 *)&to[(warp * UNITS + n) * 8 + lane % 4 * 2] = make_float2(o[n][half * 2], o[n][half * 2 + 1]);
+				if (warp == 0 && lane % 4 == 0)
+					*(float2 *)&to[D] = make_float2(top[half], total[half * 2]);
+			}
+			__threadfence(); // the chunk's results are seen before its arrival
+			__syncthreads(); // and everything in shared memory may be overwritten
+		}
+
+		if (threadIdx.x == 0) {
+			int32_t *arrived = &args.arrived[work.seq * args.kv_heads + h.rows.kv_head];
+			sh.last = atomicAdd(arrived, 1) == h.chunks - 1;
+			if (sh.last)
+				*arrived = 0; // for the next step
+			__threadfence();
+		}
+		__syncthreads();
+		if (sh.last)
+			join_chunks<D>(args, h);
+	}
+}
+
+} // namespace
+
+extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, 4) attention_decode_96(KERNEL_ARGS(AttentionArgs) args) {
+	attention_decode<96>(args);
+}
+
+extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, 4) attention_decode_128(KERNEL_ARGS(AttentionArgs) args) {
+	attention_decode<128>(args);
+}
