@@ -6,7 +6,7 @@ constexpr int DECODE_WARPS = ATTENTION_DECODE_THREADS / 32;
 constexpr int DECODE_KEYS = KV_CHUNK / DECODE_WARPS; // whose scores one warp computes
 constexpr int WEIGHTS_STRIDE = KV_CHUNK + 8;         // bfloat16; 16 bytes more than a power of two: no bank conflicts
 
-struct DecodeShared {
+struct DecodeTops {
 	float top[DECODE_WARPS][MMA_ROWS]; // greatest score of each row, over one warp's keys
 	int last;                          // whether this block is the last of its sequence and kv head
 };
@@ -89,7 +89,7 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 	bf16_bits *values = keys + KV_CHUNK * D;         // [KV_CHUNK, D]
 	bf16_bits *queries = values + KV_CHUNK * D;      // [MMA_ROWS, D]
 	bf16_bits *weights = queries + MMA_ROWS * D;     // [MMA_ROWS, WEIGHTS_STRIDE]
-	DecodeShared &sh = shared<DecodeShared>();
+	DecodeTops &sh = shared<DecodeTops>();
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 	const int items = *args.works * args.kv_heads;

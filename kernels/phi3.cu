@@ -2,21 +2,30 @@
 //
 // A new kernel needs two lines here, its file and its name; nothing else lists kernels.
 #include "argmax.cu"
+#include "attention_decode.cu"
+#include "attention_prefill.cu"
 #include "copy_rows.cu"
 #include "embed.cu"
+#include "kv_append.cu"
 #include "linear_decode.cu"
 #include "linear_prefill.cu"
+#include "reference_attention.cu"
 #include "reference_linear.cu"
 #include "rms_norm.cu"
 
 #define PHI3_KERNELS(KERNEL)           \
 	KERNEL(argmax)                     \
+	KERNEL(attention_decode_128)       \
+	KERNEL(attention_decode_96)        \
+	KERNEL(attention_prefill_128)      \
+	KERNEL(attention_prefill_96)       \
 	KERNEL(copy_rows)                  \
 	KERNEL(embed)                      \
 	KERNEL(gate_up_decode_bf16)        \
 	KERNEL(gate_up_decode_f16)         \
 	KERNEL(gate_up_prefill_bf16)       \
 	KERNEL(gate_up_prefill_f16)        \
+	KERNEL(kv_append)                  \
 	KERNEL(linear_add_decode_bf16)     \
 	KERNEL(linear_add_decode_f16)      \
 	KERNEL(linear_add_prefill_bf16)    \
@@ -29,6 +38,7 @@
 	KERNEL(norm_gate_up_decode_f16)    \
 	KERNEL(norm_linear_decode_bf16)    \
 	KERNEL(norm_linear_decode_f16)     \
+	KERNEL(reference_attention)        \
 	KERNEL(reference_gate_up)          \
 	KERNEL(reference_linear)           \
 	KERNEL(rms_norm)
