@@ -32,14 +32,14 @@ type activations struct {
 	qkv     Matrix // [tokens, (heads + 2·kvHeads)·headDim]
 	attn    Matrix // [tokens, heads·headDim]
 	h       Matrix // [tokens, intermediate]
-	last    Matrix // [logitRows, hidden] rows of x whose logits are asked for
-	normed  Matrix // [logitRows, hidden] the same after the final norm
-	logits  Matrix // [logitRows, vocab]
+	last    Matrix // [LogitRows, hidden] rows of x whose logits are asked for
+	normed  Matrix // [LogitRows, hidden] the same after the final norm
+	logits  Matrix // [LogitRows, vocab]
 	scratch []float32
 }
 
-// logitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400 MB.
-const logitRows = 16
+// LogitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400 MB.
+const LogitRows = 16
 
 // Options are the sizes that memory depends on, and who watches the loading.
 type Options struct {
@@ -102,9 +102,9 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		{&m.act.qkv, m.maxTokens, config.QKVRows()},
 		{&m.act.attn, m.maxTokens, config.Heads * config.HeadDim},
 		{&m.act.h, m.maxTokens, config.IntermediateSize},
-		{&m.act.last, logitRows, config.HiddenSize},
-		{&m.act.normed, logitRows, config.HiddenSize},
-		{&m.act.logits, logitRows, config.VocabSize},
+		{&m.act.last, LogitRows, config.HiddenSize},
+		{&m.act.normed, LogitRows, config.HiddenSize},
+		{&m.act.logits, LogitRows, config.VocabSize},
 	} {
 		if *a.matrix, err = backend.NewMatrix(a.rows, a.cols); err != nil {
 			return nil, err

@@ -103,10 +103,10 @@ func (m *Model) selectRows(all bool) []int32 {
 	return m.rows
 }
 
-// inChunks collects the given rows of the residual stream, logitRows at a time, and hands them to use.
+// inChunks collects the given rows of the residual stream, LogitRows at a time, and hands them to use.
 func (m *Model) inChunks(rows []int32, use func(x Matrix, from, to int) error) error {
-	for from := 0; from < len(rows); from += logitRows {
-		to := min(from+logitRows, len(rows))
+	for from := 0; from < len(rows); from += LogitRows {
+		to := min(from+LogitRows, len(rows))
 		chunk := m.act.last.First(to - from)
 		m.backend.Select(chunk, m.act.x.First(len(m.step.IDs)), rows[from:to])
 		if err := use(chunk, from, to); err != nil {

@@ -1,0 +1,161 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+/*
+#include "args.h"
+
+static int attention_decode_shared(int head_dim) { return ATTENTION_DECODE_SHARED(head_dim); }
+static int attention_prefill_shared(int head_dim) { return ATTENTION_PREFILL_SHARED(head_dim); }
+static int reference_attention_shared(int head_dim) { return REFERENCE_ATTENTION_SHARED(head_dim); }
+*/
+import "C"
+
+import (
+	"fmt"
+	"math"
+
+	"gorgonia.org/cu"
+)
+
+// attentionShape is what attention's kernels need to know of a model.
+type attentionShape struct {
+	heads, kvHeads, headDim int
+	ropeHalf                int // pairs of a head's elements that rotate
+	window                  int // positions that a query sees, itself included; 0: all
+}
+
+// attentionKernels are the append to the KV cache, and attention over it, for models of one shape. What they compute stands in
+// kernels/args.h.
+type attentionKernels struct {
+	attentionShape
+	cache                                        elementType // how the cache stores keys and values: typeBF16 or typeF32
+	kvAppendF, decodeF, prefillF, referenceF     function    // decode and prefill for bfloat16, the reference for float32
+	decodeShared, prefillShared, referenceShared int         // bytes of dynamic shared memory
+}
+
+func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache elementType) (*attentionKernels, error) {
+	k := &attentionKernels{
+		attentionShape:  shape,
+		cache:           cache,
+		decodeShared:    int(C.attention_decode_shared(C.int(shape.headDim))),
+		prefillShared:   int(C.attention_prefill_shared(C.int(shape.headDim))),
+		referenceShared: int(C.reference_attention_shared(C.int(shape.headDim))),
+	}
+	type kernel struct {
+		name   string
+		shared int
+		f      *function
+	}
+	list := []kernel{{"kv_append", 0, &k.kvAppendF}}
+	switch {
+	case cache == typeF32:
+		list = append(list, kernel{"reference_attention", k.referenceShared, &k.referenceF})
+	case shape.headDim == 96 || shape.headDim == 128:
+		list = append(list,
+			kernel{fmt.Sprint("attention_decode_", shape.headDim), k.decodeShared, &k.decodeF},
+			kernel{fmt.Sprint("attention_prefill_", shape.headDim), k.prefillShared, &k.prefillF})
+	default:
+		return nil, fmt.Errorf("the CUDA backend's attention is made for head dimensions of 96 and 128, not of %d; in float32 it takes any",
+			shape.headDim)
+	}
+	for _, l := range list {
+		var err error
+		if *l.f, err = d.function(m, l.name); err != nil {
+			return nil, err
+		}
+		if err := d.allowShared(*l.f, l.shared); err != nil {
+			return nil, fmt.Errorf("kernel %s: %w", l.name, err)
+		}
+	}
+	return k, nil
+}
+
+// attention is the operands of a step's attention in one layer, as AttentionArgs and KVAppendArgs have them.
+type attention struct {
+	out, qkv          devicePtr // [tokens, heads·headDim], as cache is stored; [tokens, (heads+2·kvHeads)·headDim] float32
+	kv                devicePtr // the layer's keys in block 0 of the cache
+	cos, sin          devicePtr // [tokens, ropeHalf] float32
+	spans, blockTable devicePtr // [seqs] C.Span; [*] int32
+	work              devicePtr // [*] C.Work, of decodeWork or prefillWork
+	works             devicePtr // decode: [1] int32, how many of them
+	partial           devicePtr // decode: partialBytes
+	arrived           devicePtr // decode: [seqs, kvHeads] int32, all 0
+	blockStride       int       // elements of the cache from one block to the next
+	seqs, maxChunks   int       // maxChunks: most chunks that decodeWork made of a sequence, or more
+}
+
+func (k *attentionKernels) args(a *attention) *C.AttentionArgs {
+	return &C.AttentionArgs{
+		out: C.uint64_t(a.out), qkv: C.uint64_t(a.qkv), kv: C.uint64_t(a.kv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
+		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable), work: C.uint64_t(a.work), works: C.uint64_t(a.works),
+		partial: C.uint64_t(a.partial), arrived: C.uint64_t(a.arrived), block_stride: C.int64_t(a.blockStride),
+		seqs: C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads), head_dim: C.int32_t(k.headDim),
+		rope_half: C.int32_t(k.ropeHalf), window: C.int32_t(k.window), max_chunks: C.int32_t(a.maxChunks), scale: C.float(math.Log2E / math.Sqrt(float64(k.headDim))),
+	}
+}
+
+// kvAppend puts the keys, rotated, and values of a step into the cache. Only decode does that by itself.
+func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
+	add(q, k.kvAppendF, tokens, 1, C.KV_APPEND_THREADS, 0, &C.KVAppendArgs{
+		kv: C.uint64_t(a.kv), qkv: C.uint64_t(a.qkv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin), spans: C.uint64_t(a.spans),
+		block_table: C.uint64_t(a.blockTable), block_stride: C.int64_t(a.blockStride), seqs: C.int32_t(a.seqs), heads: C.int32_t(k.heads),
+		kv_heads: C.int32_t(k.kvHeads), head_dim: C.int32_t(k.headDim), rope_half: C.int32_t(k.ropeHalf), _type: C.int32_t(k.cache),
+	})
+}
+
+// decode is for up to DECODE_TOKENS tokens, on any number of blocks: the results do not depend on it.
+func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
+	add(q, k.decodeF, blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared, k.args(a))
+}
+
+func (k *attentionKernels) prefill(q *queue, a *attention, works int) {
+	add(q, k.prefillF, works, k.kvHeads, C.ATTENTION_PREFILL_THREADS, k.prefillShared, k.args(a))
+}
+
+func (k *attentionKernels) reference(q *queue, a *attention, tokens int) {
+	add(q, k.referenceF, tokens, k.heads, 32, k.referenceShared, k.args(a))
+}
+
+// decodeWork appends the items of decode: every chunk of keys that a query of the step sees.
+func (s *attentionShape) decodeWork(work []C.Work, spans []C.Span) []C.Work {
+	for seq, span := range spans {
+		for chunk := s.oldestVisible(int(span.position)) / C.KV_CHUNK; chunk <= int(span.position+span.len-1)/C.KV_CHUNK; chunk++ {
+			work = append(work, C.Work{seq: C.int32_t(seq), first: C.int32_t(chunk)})
+		}
+	}
+	return work
+}
+
+// prefillWork appends the items of prefill: groups of a sequence's queries. The last queries see most and come first, so that no long
+// item is left for the end.
+func (s *attentionShape) prefillWork(work []C.Work, spans []C.Span) []C.Work {
+	queries := C.ATTENTION_PREFILL_ROWS / (s.heads / s.kvHeads)
+	for seq, span := range spans {
+		for first := (int(span.len) - 1) / queries * queries; first >= 0; first -= queries {
+			work = append(work, C.Work{seq: C.int32_t(seq), first: C.int32_t(first)})
+		}
+	}
+	return work
+}
+
+// oldestVisible is the first position that a query at the given one sees.
+func (s *attentionShape) oldestVisible(position int) int {
+	if s.window == 0 {
+		return 0
+	}
+	return max(0, position-s.window+1)
+}
+
+// maxChunks is the most items that decodeWork makes of a sequence of up to so many positions.
+func (s *attentionShape) maxChunks(positions int) int {
+	if s.window != 0 { // the first of the new tokens sees window positions; these and the other tokens may start anywhere in a chunk
+		positions = min(positions, s.window+C.DECODE_TOKENS-1+C.KV_CHUNK-1)
+	}
+	return ceilDiv(positions, C.KV_CHUNK)
+}
+
+// partialBytes is the memory that decode needs for what comes of the chunks before they are joined.
+func (s *attentionShape) partialBytes(tokens, maxChunks int) int {
+	return tokens * s.heads * maxChunks * (s.headDim + 2) * 4
+}

@@ -1,0 +1,215 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"encoding/binary"
+	"math"
+	"sync"
+	"unsafe"
+
+	"github.com/x448/float16"
+	"gorgonia.org/cu"
+
+	"phi3/internal/model"
+	"phi3/internal/safetensors"
+)
+
+// weight is the Data of a model.Weight.
+type weight struct {
+	ptr devicePtr
+	typ elementType // on the device; it need not be the checkpoint's
+}
+
+// deviceType is how a tensor is stored on the device. Norms, which are small, become float32. Matrices keep their type but for float32:
+// the tensor cores read bfloat16, and a checkpoint in float32 would take twice the memory and time. With --dtype f32 they stay.
+func (b *Backend) deviceType(t *safetensors.Tensor) elementType {
+	switch {
+	case len(t.Shape) == 1:
+		return typeF32
+	case t.DType == safetensors.F16:
+		return typeF16
+	case t.DType == safetensors.F32 && b.float32:
+		return typeF32
+	}
+	return typeBF16
+}
+
+// weightBytes is what a tensor takes on the device.
+func (b *Backend) weightBytes(t *safetensors.Tensor) int {
+	n := 1
+	for _, d := range t.Shape {
+		n *= d
+	}
+	return n * b.deviceType(t).bytes()
+}
+
+// bytes is the size of an element.
+func (t elementType) bytes() int {
+	if t == typeF32 {
+		return 4
+	}
+	return 2
+}
+
+// Upload implements [model.Backend]. It may return before the copy has ended.
+func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
+	w := &weight{typ: b.deviceType(t)}
+	err := b.device.do(func() (err error) {
+		if b.uploader == nil {
+			if b.uploader, err = newUploader(b.device); err != nil {
+				return err
+			}
+		}
+		w.ptr, err = b.device.alloc(b.weightBytes(t))
+		return err
+	})
+	if err == nil {
+		err = b.uploader.copy(w.ptr, t.Data, converter(t.DType, w.typ))
+	}
+	return model.Weight{Shape: t.Shape, DType: t.DType, Data: w}, err
+}
+
+// uploader brings a checkpoint to the device through two pinned buffers: while one is being copied, the other is filled from the
+// checkpoint's memory map, which is where the disk is read. Pinned, because only from such memory does a copy run by itself.
+type uploader struct {
+	device  *device
+	stream  cu.Stream
+	buffers [2]uploadBuffer
+	next    int
+}
+
+type uploadBuffer struct {
+	host *hostMemory
+	free cu.Event // happens when the copy out of host has ended
+}
+
+// uploadBytes is the size of a buffer: large enough that what a copy costs to start does not matter, small enough that the first
+// one starts soon.
+const uploadBytes = 16 << 20
+
+// newUploader must run on the device's thread.
+func newUploader(d *device) (*uploader, error) {
+	u := &uploader{device: d}
+	var err error
+	if u.stream, err = d.newStream(); err != nil {
+		return nil, err
+	}
+	for i := range u.buffers {
+		b := &u.buffers[i]
+		if b.host, err = d.allocHost(uploadBytes); err != nil {
+			return nil, err
+		}
+		if b.free, err = d.newEvent(); err != nil {
+			return nil, err
+		}
+	}
+	return u, nil
+}
+
+// conversion says how elements change on their way. from and to are bytes an element.
+type conversion struct {
+	from, to int
+	run      func(dst, src []byte) // nil: plain copy
+}
+
+// copy converts src and copies it to dst.
+func (u *uploader) copy(dst devicePtr, src []byte, c conversion) error {
+	most := uploadBytes / c.to // elements a buffer
+	for len(src) > 0 {
+		n := min(most, len(src)/c.from)
+		b := &u.buffers[u.next]
+		u.next = (u.next + 1) % len(u.buffers)
+		if err := u.device.do(func() error { return u.device.wait(b.free) }); err != nil {
+			return err
+		}
+		host := b.host.bytes[:n*c.to]
+		fill(host, src[:n*c.from], c)
+		err := u.device.do(func() error {
+			if err := u.device.copyToDevice(dst, host, u.stream); err != nil {
+				return err
+			}
+			return u.device.record(b.free, u.stream)
+		})
+		if err != nil {
+			return err
+		}
+		dst, src = dst+devicePtr(n*c.to), src[n*c.from:]
+	}
+	return nil
+}
+
+// finish waits for the copies and frees the buffers. On the device's thread.
+func (u *uploader) finish() error {
+	if err := u.device.sync(u.stream); err != nil {
+		return err
+	}
+	for _, b := range u.buffers {
+		if err := u.device.free(b.free); err != nil {
+			return err
+		}
+		if err := u.device.free(b.host); err != nil {
+			return err
+		}
+	}
+	return u.device.free(u.stream)
+}
+
+// fill converts src to dst on several cores: one alone reads memory more slowly than the bus takes it.
+func fill(dst, src []byte, c conversion) {
+	const piece = 1 << 20 // elements
+	var wg sync.WaitGroup
+	for at := 0; at < len(src)/c.from; at += piece {
+		n := min(piece, len(src)/c.from-at)
+		wg.Go(func() {
+			to, from := dst[at*c.to:(at+n)*c.to], src[at*c.from:(at+n)*c.from]
+			if c.run == nil {
+				copy(to, from)
+			} else {
+				c.run(to, from)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// converter finds the conversion from a checkpoint's type to the device's.
+func converter(from safetensors.DType, to elementType) conversion {
+	switch {
+	case from == safetensors.F32 && to == typeBF16:
+		return conversion{4, 2, func(dst, src []byte) {
+			for i := range len(src) / 4 {
+				binary.LittleEndian.PutUint16(dst[2*i:], toBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))))
+			}
+		}}
+	case from == safetensors.BF16 && to == typeF32:
+		return conversion{2, 4, func(dst, src []byte) {
+			for i := range len(src) / 2 {
+				binary.LittleEndian.PutUint32(dst[4*i:], uint32(binary.LittleEndian.Uint16(src[2*i:]))<<16)
+			}
+		}}
+	case from == safetensors.F16 && to == typeF32:
+		return conversion{2, 4, func(dst, src []byte) {
+			for i := range len(src) / 2 {
+				f := float16.Frombits(binary.LittleEndian.Uint16(src[2*i:])).Float32()
+				binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(f))
+			}
+		}}
+	}
+	return conversion{from: to.bytes(), to: to.bytes()}
+}
+
+// toBF16 rounds to the nearest bfloat16, ties to even. NaN stays NaN.
+func toBF16(x float32) uint16 {
+	bits := math.Float32bits(x)
+	if bits&0x7fffffff > 0x7f800000 {
+		return uint16(bits>>16) | 0x40
+	}
+	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
+}
+
+// bytesOf is a slice's memory.
+func bytesOf[T any](s []T) []byte {
+	var t T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(t)))
+}
