@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"phi3/internal/cpu"
 	"phi3/internal/demo"
 	"phi3/internal/model"
 	"phi3/internal/tokenizer"
@@ -105,6 +106,9 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	if n := len(m.Unused); n > 0 {
 		shown := m.Unused[:min(n, 3)]
 		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
+	}
+	if _, onCPU := backend.(*cpu.Backend); !onCPU && f.flags.Changed("threads") {
+		_, _ = fmt.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
 	}
 	if f.context > m.Config.MaxPositions {
 		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, m.Config.MaxPositions)

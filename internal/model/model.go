@@ -78,7 +78,7 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		return nil, err
 	}
 	table := m.weights.table(config)
-	tensors, unused, err := match(config, table, m.checkpoint)
+	tensors, unused, err := match(table, m.checkpoint)
 	if err != nil {
 		return nil, err
 	}

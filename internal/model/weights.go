@@ -85,7 +85,7 @@ func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool)
 
 // match finds the tensor for every row of the table and checks it. It also returns the names of the tensors that the model has no
 // use for. An error names the tensor and its file.
-func match(c *Config, table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetensors.Tensor, unused []string, err error) {
+func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetensors.Tensor, unused []string, err error) {
 	known := map[string]bool{"lm_head.weight": true} // present and ignored where embeddings are tied
 	for _, row := range table {
 		t, ok := find(ckpt, row.name)
