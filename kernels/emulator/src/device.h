@@ -87,11 +87,11 @@ void warp_sync(unsigned mask, Site);
 uint64_t shuffle(const char *what, unsigned mask, uint64_t value, int source, Site);
 unsigned ballot(const char *what, unsigned mask, bool vote, Site);
 void fence();
-void *shared_object(const void *type, size_t size, size_t align);
+void *shared_object(const void *type, size_t size, size_t align, Site);
 unsigned char *dynamic_shared();
 void mma_bf16(float *d, const uint32_t *a, const uint32_t *b, Site);
 void ldmatrix(uint32_t *r, int matrices, bool transposed, const void *row, Site);
-void cp_async(void *dst, const void *src, bool valid);
+void cp_async(void *dst, const void *src, bool valid, Site);
 void cp_async_commit();
 void cp_async_wait(int pending);
 void touch_atomic(void *p, size_t size, const void *caller); // tells a checked build of an atomic access
@@ -158,10 +158,10 @@ inline unsigned atomicInc(unsigned *p, unsigned last) { return emulator::atomic(
 
 namespace gpu {
 
-template <class T> T &shared()
+template <class T> T &shared(SITE)
 {
 	static const char type = 0;
-	return *(T *)emulator::shared_object(&type, sizeof(T), alignof(T));
+	return *(T *)emulator::shared_object(&type, sizeof(T), alignof(T), site);
 }
 inline unsigned char *dynamic_shared() { return emulator::dynamic_shared(); }
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SITE) { emulator::mma_bf16(d, a, b, site); }
@@ -169,7 +169,7 @@ inline void ldmatrix_x4(uint32_t (&r)[4], const void *row, SITE) { emulator::ldm
 inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, SITE) { emulator::ldmatrix(r, 4, true, row, site); }
 inline void ldmatrix_x2(uint32_t (&r)[2], const void *row, SITE) { emulator::ldmatrix(r, 2, false, row, site); }
 inline void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row, SITE) { emulator::ldmatrix(r, 2, true, row, site); }
-inline void cp_async_16(void *dst, const void *src, bool valid) { emulator::cp_async(dst, src, valid); }
+inline void cp_async_16(void *dst, const void *src, bool valid, SITE) { emulator::cp_async(dst, src, valid, site); }
 inline void cp_async_commit() { emulator::cp_async_commit(); }
 template <int N> void cp_async_wait() { emulator::cp_async_wait(N); }
 
