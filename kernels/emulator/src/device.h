@@ -87,11 +87,11 @@ void warp_sync(unsigned mask, Site);
 uint64_t shuffle(const char *what, unsigned mask, uint64_t value, int source, Site);
 unsigned ballot(const char *what, unsigned mask, bool vote, Site);
 void fence();
-void *shared_object(const void *type, size_t size, size_t align);
+void *shared_object(const void *type, size_t size, size_t align, Site);
 unsigned char *dynamic_shared();
 void mma_bf16(float *d, const uint32_t *a, const uint32_t *b, Site);
 void ldmatrix(uint32_t *r, int matrices, bool transposed, const void *row, Site);
-void cp_async(void *dst, const void *src, bool valid);
+void cp_async(void *dst, const void *src, bool valid, Site);
 void cp_async_commit();
 void cp_async_wait(int pending);
 void touch_atomic(void *p, size_t size, const void *caller); // tells a checked build of an atomic access
@@ -148,28 +148,29 @@ inline int __all_sync(unsigned mask, int vote, SITE) { return emulator::ballot("
 inline void __threadfence() { emulator::fence(); }
 inline void __threadfence_block() {} // orders nothing that matters here: fibers see each other's stores at once
 
-template <class T> T atomicAdd(T *p, T v) { return emulator::atomic(p, [=](T old) { return (T)(old + v); }); }
-template <class T> T atomicSub(T *p, T v) { return emulator::atomic(p, [=](T old) { return (T)(old - v); }); }
-template <class T> T atomicMax(T *p, T v) { return emulator::atomic(p, [=](T old) { return old < v ? v : old; }); }
-template <class T> T atomicMin(T *p, T v) { return emulator::atomic(p, [=](T old) { return v < old ? v : old; }); }
-template <class T> T atomicExch(T *p, T v) { return emulator::atomic(p, [=](T) { return v; }); }
-template <class T> T atomicCAS(T *p, T expect, T v) { return emulator::atomic(p, [=](T old) { return old == expect ? v : old; }); }
-inline unsigned atomicInc(unsigned *p, unsigned last) { return emulator::atomic(p, [=](unsigned old) { return old >= last ? 0 : old + 1; }); }
+// Inlined even where nothing is optimized, like the copies and loads below: reports name the place they were called from.
+template <class T> __forceinline__ T atomicAdd(T *p, T v) { return emulator::atomic(p, [=](T old) { return (T)(old + v); }); }
+template <class T> __forceinline__ T atomicSub(T *p, T v) { return emulator::atomic(p, [=](T old) { return (T)(old - v); }); }
+template <class T> __forceinline__ T atomicMax(T *p, T v) { return emulator::atomic(p, [=](T old) { return old < v ? v : old; }); }
+template <class T> __forceinline__ T atomicMin(T *p, T v) { return emulator::atomic(p, [=](T old) { return v < old ? v : old; }); }
+template <class T> __forceinline__ T atomicExch(T *p, T v) { return emulator::atomic(p, [=](T) { return v; }); }
+template <class T> __forceinline__ T atomicCAS(T *p, T expect, T v) { return emulator::atomic(p, [=](T old) { return old == expect ? v : old; }); }
+__forceinline__ unsigned atomicInc(unsigned *p, unsigned last) { return emulator::atomic(p, [=](unsigned old) { return old >= last ? 0 : old + 1; }); }
 
 namespace gpu {
 
-template <class T> T &shared()
+template <class T> T &shared(SITE)
 {
 	static const char type = 0;
-	return *(T *)emulator::shared_object(&type, sizeof(T), alignof(T));
+	return *(T *)emulator::shared_object(&type, sizeof(T), alignof(T), site);
 }
 inline unsigned char *dynamic_shared() { return emulator::dynamic_shared(); }
 inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SITE) { emulator::mma_bf16(d, a, b, site); }
-inline void ldmatrix_x4(uint32_t (&r)[4], const void *row, SITE) { emulator::ldmatrix(r, 4, false, row, site); }
-inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, SITE) { emulator::ldmatrix(r, 4, true, row, site); }
-inline void ldmatrix_x2(uint32_t (&r)[2], const void *row, SITE) { emulator::ldmatrix(r, 2, false, row, site); }
-inline void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row, SITE) { emulator::ldmatrix(r, 2, true, row, site); }
-inline void cp_async_16(void *dst, const void *src, bool valid) { emulator::cp_async(dst, src, valid); }
+__forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void *row, SITE) { emulator::ldmatrix(r, 4, false, row, site); }
+__forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, SITE) { emulator::ldmatrix(r, 4, true, row, site); }
+__forceinline__ void ldmatrix_x2(uint32_t (&r)[2], const void *row, SITE) { emulator::ldmatrix(r, 2, false, row, site); }
+__forceinline__ void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row, SITE) { emulator::ldmatrix(r, 2, true, row, site); }
+__forceinline__ void cp_async_16(void *dst, const void *src, bool valid, SITE) { emulator::cp_async(dst, src, valid, site); }
 inline void cp_async_commit() { emulator::cp_async_commit(); }
 template <int N> void cp_async_wait() { emulator::cp_async_wait(N); }
 

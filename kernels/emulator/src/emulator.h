@@ -133,6 +133,7 @@ void collective(const char *what, uint32_t mask, Site, Collective);
 bool on_fiber_stack(const void *);
 const Launch &current_launch();
 uint32_t first_serial(); // of the launch's blocks
+uint3 block_index(uint32_t serial);
 uint64_t random_bits();
 const char *base_name(const char *path);
 
@@ -152,7 +153,6 @@ bool on_device(const void *, size_t bytes);  // whether all of it lies in one al
 
 struct Checks {
 	void (*read)(const void *, size_t, const void *caller);  // by the current thread
-	void (*write)(const void *, size_t, const void *caller); // likewise
 	void (*atomic)(const void *, size_t, const void *caller);
 	void (*fence)();
 	void (*copy_started)(const void *to, const void *caller); // 16 bytes of a cp.async

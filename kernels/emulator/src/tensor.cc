@@ -7,20 +7,24 @@ namespace {
 
 void whole_warp(const Warp &w, uint32_t lanes)
 {
-	const Waiting &at = w.lane[block->current % 32];
-	if (lanes != ~0u)
-		fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d needs the whole warp, some of whose threads have ended", at.what, base_name(at.site.file),
-		     at.site.line);
+	if (lanes == ~0u)
+		return;
+	const int lane = __builtin_ctz(lanes);
+	const Waiting &at = w.lane[lane];
+	block->current = block->current / 32 * 32 + (unsigned)lane;
+	fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d needs the whole warp, some of whose threads have ended", at.what, base_name(at.site.file),
+	     at.site.line);
 }
 
 // Aligned to its own size and inside the block's shared memory, or the report says what is wrong.
-void check_shared(const char *what, const void *p)
+void check_shared(const char *what, const void *p, Site site)
 {
 	const unsigned char *a = (const unsigned char *)p;
 	if ((uintptr_t)p % 16)
-		fail(MISALIGNED_ADDRESS, "misaligned %s: shared address %p is not a multiple of 16", what, p);
+		fail(MISALIGNED_ADDRESS, "misaligned %s at %s:%d: shared address %p is not a multiple of 16", what, base_name(site.file), site.line, p);
 	if (a < block->shared || a + 16 > block->shared + block->shared_used)
-		fail(ILLEGAL_ADDRESS, "%s out of bounds: byte %td of %zu of shared memory", what, a - block->shared, block->shared_used);
+		fail(ILLEGAL_ADDRESS, "%s at %s:%d out of bounds: byte %td of %zu of shared memory", what, base_name(site.file), site.line,
+		     a - block->shared, block->shared_used);
 }
 
 typedef float Row __attribute__((vector_size(32)));
@@ -64,7 +68,7 @@ template <int MATRICES, bool TRANSPOSED> void load(Warp &w, uint32_t lanes)
 		uint16_t m[8][8];
 		for (int r = 0; r < 8; r++) {
 			block->current = last / 32 * 32 + (unsigned)(8 * i + r); // the lane to name in a report
-			check_shared("ldmatrix", rows[8 * i + r]);
+			check_shared("ldmatrix", rows[8 * i + r], w.lane[8 * i + r].site);
 			if (checks)
 				checks->read(rows[8 * i + r], 16, w.caller);
 			memcpy(m[r], rows[8 * i + r], 16);
@@ -112,12 +116,12 @@ void ldmatrix(uint32_t *r, int matrices, bool transposed, const void *row, Site 
 		r[i] = w.matrix[i][l];
 }
 
-void cp_async(void *dst, const void *src, bool valid)
+void cp_async(void *dst, const void *src, bool valid, Site site)
 {
 	const void *caller = __builtin_return_address(0);
-	check_shared("cp.async", dst);
+	check_shared("cp.async", dst, site);
 	if ((uintptr_t)src % 16)
-		fail(MISALIGNED_ADDRESS, "misaligned cp.async: global address %p is not a multiple of 16", src);
+		fail(MISALIGNED_ADDRESS, "misaligned cp.async at %s:%d: global address %p is not a multiple of 16", base_name(site.file), site.line, src);
 	Fiber &f = block->fiber();
 	const Copy c = {dst, valid ? src : nullptr, f.group, caller};
 	if (checks) {

@@ -192,11 +192,11 @@ bool prepare(const Launch &l)
 	return true;
 }
 
-void run_block(size_t number)
+void run_block()
 {
 	Block &b = the_block;
-	b.index = {(unsigned)(number % gridDim.x), (unsigned)(number / gridDim.x % gridDim.y), (unsigned)(number / gridDim.x / gridDim.y)};
-	b.serial = ++serials, b.live = b.threads, b.epoch = 0, b.arrived = 0;
+	b.serial = ++serials, b.index = block_index(b.serial);
+	b.live = b.threads, b.epoch = 0, b.arrived = 0;
 	for (unsigned w = 0; w < b.warps.size(); w++) {
 		unsigned lanes = b.threads - w * 32;
 		b.warps[w].live = b.warps[w].ready = lanes < 32 ? (1u << lanes) - 1 : ~0u;
@@ -224,10 +224,8 @@ Status run(const Launch &l, std::string *report)
 	shared_objects.clear();
 	the_block.shared_used = l.dynamic_shared;
 	const size_t blocks = (size_t)l.grid.x * l.grid.y * l.grid.z;
-	// RANDOM takes every step-th block, wrapping around; a prime that does not divide their number reaches them all.
-	const size_t step = l.order.kind == Order::RANDOM && blocks % 7919 ? 7919 : 1, start = l.order.kind == Order::RANDOM ? random_bits() % blocks : 0;
 	for (size_t i = 0; i < blocks && status == OK; i++)
-		run_block(l.order.kind == Order::REVERSE ? blocks - 1 - i : (start + i * step) % blocks);
+		run_block();
 	launch = nullptr;
 	*report = message;
 	return status;
@@ -326,15 +324,15 @@ void touch_atomic(void *p, size_t size, const void *caller)
 		checks->atomic(p, size, caller);
 }
 
-void *shared_object(const void *type, size_t size, size_t align)
+void *shared_object(const void *type, size_t size, size_t align, Site site)
 {
 	for (const SharedObject &o : shared_objects)
 		if (o.type == type)
 			return block->shared + o.offset;
 	size_t offset = (block->shared_used + align - 1) / align * align;
 	if (offset + size > SHARED_MAX || offset + size - launch->dynamic_shared > STATIC_SHARED_MAX)
-		fail(LAUNCH_FAILED, "too much shared memory: %zu bytes static, at most %zu, and %u dynamic, at most %zu in all",
-		     offset + size - launch->dynamic_shared, STATIC_SHARED_MAX, launch->dynamic_shared, SHARED_MAX);
+		fail(LAUNCH_FAILED, "too much shared memory at %s:%d: %zu bytes static, at most %zu, and %u dynamic, at most %zu in all",
+		     base_name(site.file), site.line, offset + size - launch->dynamic_shared, STATIC_SHARED_MAX, launch->dynamic_shared, SHARED_MAX);
 	block->shared_used = offset + size;
 	shared_objects.push_back({type, offset});
 	memset(block->shared + offset, 0xff, size);
@@ -359,6 +357,18 @@ const Launch &current_launch()
 uint32_t first_serial()
 {
 	return launch_serial;
+}
+
+// RANDOM takes every 7919th block, wrapping around: a prime, so unless it divides their number it reaches them all.
+uint3 block_index(uint32_t serial)
+{
+	const size_t turn = serial - launch_serial, blocks = (size_t)gridDim.x * gridDim.y * gridDim.z;
+	size_t number = turn;
+	if (launch->order.kind == Order::REVERSE)
+		number = blocks - 1 - turn;
+	if (launch->order.kind == Order::RANDOM && blocks % 7919)
+		number = (launch->order.number + turn * 7919) % blocks;
+	return {(unsigned)(number % gridDim.x), (unsigned)(number / gridDim.x % gridDim.y), (unsigned)(number / gridDim.x / gridDim.y)};
 }
 
 uint64_t random_bits()

@@ -1,0 +1,9 @@
+#pragma once
+#include <stdint.h>
+
+struct TestArgs {
+	uint32_t *out;      // nobody has written to it
+	const uint32_t *in; // [n]
+	uint32_t *scratch;  // [64] zeros
+	int n;
+};

@@ -1,0 +1,7 @@
+// Stands in for kernels/phi3.cu in the emulator's own tests.
+#include "basics.cu"
+#include "faults.cu"
+
+#define PHI3_KERNELS(KERNEL) \
+	BASIC_KERNELS(KERNEL)    \
+	FAULT_KERNELS(KERNEL)
