@@ -1,16 +1,16 @@
-#include <limits.h>
-
-#include "gpu.h"
 #include "args.h"
+#include "gpu.h"
 
 namespace {
 using namespace gpu;
 
-// The greatest of some logits, and the first that is not a number at all.
+enum { NO_ID = 0x7fffffff }; // above every id
+
+// The greatest of some finite logits, and the first logit among them that is not finite.
 struct Greatest {
 	float value; // -∞ of none
-	int id;      // INT_MAX of none
-	int broken;  // id of the first NaN or infinity; INT_MAX of none
+	int id;      // NO_ID of none
+	int broken;  // id of the first NaN or infinity; NO_ID of none
 
 	__device__ void join(float other_value, int other_id, int other_broken)
 	{
@@ -44,16 +44,16 @@ extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS) argmax(KERNEL_ARGS(
 	Shared &sm = shared<Shared>();
 	const float *logits = args.logits + (size_t)blockIdx.x * args.vocab;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-	const Greatest none = {-INFINITY, INT_MAX, INT_MAX};
+	const uint32_t infinity = 0x7f800000; // as bits; a NaN has the same bits set, and more
 
-	Greatest g = none;
+	Greatest g = {-__uint_as_float(infinity), NO_ID, NO_ID};
 #pragma unroll 8
 	for (int id = threadIdx.x; id < args.vocab; id += ARGMAX_THREADS) {
 		const float v = logits[id];
-		if (fabsf(v) < INFINITY)
-			g.join(v, id, INT_MAX);
-		else
+		if ((__float_as_uint(v) & infinity) == infinity)
 			g.broken = min(g.broken, id);
+		else
+			g.join(v, id, NO_ID);
 	}
 	g.join_warp();
 	if (lane == 0)
@@ -64,5 +64,5 @@ extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS) argmax(KERNEL_ARGS(
 	g = sm.warps[lane];
 	g.join_warp();
 	if (lane == 0)
-		args.next[blockIdx.x] = g.broken < INT_MAX ? ~g.broken : g.id;
+		args.next[blockIdx.x] = g.broken < NO_ID ? ~g.broken : g.id;
 }
