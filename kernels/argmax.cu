@@ -1,12 +1,12 @@
-#include "gpu.h"
 #include "args.h"
+#include "gpu.h"
 
 namespace {
 using namespace gpu;
 
-enum { NO_ID = 0x7fffffff }; // greater than any
+enum { NO_ID = 0x7fffffff }; // above every id
 
-// The greatest of some logits, and the first that is not a number at all.
+// The greatest of some finite logits, and the first logit among them that is not finite.
 struct Greatest {
 	float value; // -∞ of none
 	int id;      // NO_ID of none
@@ -44,16 +44,16 @@ extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS) argmax(KERNEL_ARGS(
 	Shared &sm = shared<Shared>();
 	const float *logits = args.logits + (size_t)blockIdx.x * args.vocab;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-	const Greatest none = {-INFINITY, NO_ID, NO_ID};
+	const uint32_t infinity = 0x7f800000; // as bits; a NaN has the same bits set, and more
 
-	Greatest g = none;
+	Greatest g = {-__uint_as_float(infinity), NO_ID, NO_ID};
 #pragma unroll 8
 	for (int id = threadIdx.x; id < args.vocab; id += ARGMAX_THREADS) {
 		const float v = logits[id];
-		if (fabsf(v) < INFINITY)
-			g.join(v, id, NO_ID);
-		else
+		if ((__float_as_uint(v) & infinity) == infinity)
 			g.broken = min(g.broken, id);
+		else
+			g.join(v, id, NO_ID);
 	}
 	g.join_warp();
 	if (lane == 0)

@@ -373,9 +373,6 @@ func loadCopyRows(t testing.TB, d *device) *copyRows {
 	return c
 }
 
-func bytesOf[T any](s []T) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), len(s)*int(unsafe.Sizeof(s[0])))
-}
 
 func (c *copyRows) launch() launch {
 	l := launch{function: c.function, grid: [3]uint32{2, 1, 1}, block: 256, size: uint32(unsafe.Sizeof(c.args))}
