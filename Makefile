@@ -1,6 +1,6 @@
 # phi3: every common job in one word. Nothing here needs more than Go, and gcc and g++ for what concerns the GPU, unless it says so.
 
-.PHONY: build test test-gpu lint fmt bench bench-gpu distances kernels ptx check-kernels check-headers demo-model testdata clean
+.PHONY: build test race lint fmt bench distances demo-model testdata kernels ptx check-kernels check-headers test-gpu bench-gpu clean
 .DELETE_ON_ERROR:
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
@@ -28,17 +28,14 @@ else
 	@echo 'gcc and g++ are missing: the tests of the CUDA backend were left out'
 endif
 
-test-gpu: ## the tests of the CUDA backend on this machine's GPU, and again under compute-sanitizer where it is installed
-	$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -tags cuda $(CUDA_PACKAGES)
-	@command -v compute-sanitizer || echo 'no compute-sanitizer, it comes with the CUDA toolkit: memory and races were not checked'
-	set -e; if command -v compute-sanitizer >/dev/null; then for tool in memcheck racecheck; do \
-		$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -timeout 2h -tags cuda -exec "compute-sanitizer --tool $$tool --error-exitcode 1" ./internal/cuda; \
-	done; fi
-
 lint: ## formatting and static checks, with the pinned tools
 	@unformatted=$$(go run $(GOFUMPT) -l .); test -z "$$unformatted" || { echo "gofumpt would change:"; echo "$$unformatted"; exit 1; }
 	go run $(GOLANGCI_LINT) run
 	$(if $(HAVE_CC),$(CUDA) go run $(GOLANGCI_LINT) run --build-tags cuda $(CUDA_PACKAGES))
+
+race: ## every test again under the race detector
+	CGO_ENABLED=1 go test -race -timeout 40m ./...
+	$(CUDA) go test -race -timeout 40m -tags cuda $(CUDA_PACKAGES)
 
 fmt:
 	go run $(GOFUMPT) -w .
@@ -68,6 +65,8 @@ NVRTC    := .cache/nvrtc-11.8.89/nvidia/cuda_nvrtc/lib/libnvrtc.so.11.2
 CUDA_BIN := .cache/cuda-13.0.88/nvidia/cu13/bin
 NVCC     ?= $(or $(shell command -v nvcc),$(CUDA_BIN)/nvcc)
 
+CONFORMANCE := internal/cuda/testdata/conformance.fatbin
+
 GPUS    := sm_80 sm_86 sm_89 sm_90 sm_100 sm_120
 FATBIN   = $(1) --options-file kernels/flags -arch compute_80 -code $$(echo $(2) compute_80 | tr ' ' ,) --threads 0 -fatbin -o $(3) kernels/phi3.cu
 STRICT  := -warn-spills -warn-lmem-usage -Werror
@@ -83,17 +82,56 @@ ptx: $(NVRTC) ## the committed PTX, which runs on every GPU where native code is
 	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
 	{ echo "// sources $$($(HASH))" && cat .cache/phi3.ptx; } >kernels/compiled/phi3.ptx
 
-check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc ## compiles for every GPU, warnings and register spills are errors; compiles the PTX again, it must not differ
+check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc $(CONFORMANCE) ## every kernel for every GPU, warnings and register spills are errors; the committed PTX is made anew and compared
 	$(call FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",$(GPUS),.cache/phi3.fatbin)
 	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
 	tail -n +2 kernels/compiled/phi3.ptx | cmp - .cache/phi3.ptx
 	set -e; for gpu in $(GPUS); do $(CUDA_BIN)/ptxas -arch $$gpu $(STRICT) -o /dev/null .cache/phi3.ptx; done
 
+# NVIDIA's own headers: ours must agree with each, and the backend must build with them.
+HEADERS_11 := .cache/cuda-headers-11.8.89/nvidia/cuda_runtime/include
+HEADERS_12 := .cache/cuda-headers-12.9.79/nvidia/cuda_runtime/include
+HEADERS_13 := $(CUDA_BIN)/../include
+
+check-headers: $(HEADERS_11)/cuda.h $(HEADERS_12)/cuda.h $(CUDA_BIN)/nvcc ## internal/cuda/include against NVIDIA's cuda.h of CUDA 11, 12 and 13
+	set -e; for headers in $(HEADERS_11) $(HEADERS_12) $(HEADERS_13); do \
+		$(CUDA) PHI3_CUDA_INCLUDE="$(CURDIR)/$$headers" go test -count 1 -tags cuda -run Header ./internal/cuda; done
+	set -e; for include in "-I$(CURDIR)/$(HEADERS_11)" "-I$(CURDIR)/$(HEADERS_12)" "-I$(CUDA_INCLUDE)/cuda13 -I$(CURDIR)/$(HEADERS_13)"; do \
+		CGO_ENABLED=1 CGO_CPPFLAGS="$$include" go build -tags cuda -o .cache/phi3 ./cmd/phi3; done
+
 $(NVRTC):
 	$(PIP) .cache/nvrtc-11.8.89 nvidia-cuda-nvrtc-cu11==11.8.89
+
+$(HEADERS_11)/cuda.h:
+	$(PIP) .cache/cuda-headers-11.8.89 nvidia-cuda-runtime-cu11==11.8.89
+
+$(HEADERS_12)/cuda.h:
+	$(PIP) .cache/cuda-headers-12.9.79 nvidia-cuda-runtime-cu12==12.9.79
 
 $(CUDA_BIN)/nvcc:
 	$(PIP) .cache/cuda-13.0.88 nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.88
 
+# ---- On a GPU
+
+test-gpu: $(if $(shell command -v $(NVCC)),$(CONFORMANCE)) ## the CUDA backend's tests on this machine's GPU; with compute-sanitizer if there is one
+	$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -tags cuda $(CUDA_PACKAGES)
+ifneq ($(shell command -v compute-sanitizer),)
+	$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -timeout 2h -tags cuda -exec 'compute-sanitizer --tool memcheck --error-exitcode 1' ./internal/cuda
+	$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -timeout 2h -tags cuda -exec 'compute-sanitizer --tool racecheck --error-exitcode 1' ./internal/cuda
+else
+	@echo 'compute-sanitizer, which comes with the CUDA toolkit, is missing: accesses and races were not checked'
+endif
+
+# The kernels of conformance_test.go: PTX for every GPU, and code with wgmma for the one kind that has it.
+$(CONFORMANCE): internal/cuda/testdata/conformance.cu kernels/args.h kernels/gpu.h | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
+	$(NVCC) --options-file kernels/flags -Ikernels -gencode arch=compute_80,code=compute_80 -gencode arch=compute_90a,code=sm_90a -fatbin -o $@ $<
+
+CHECKPOINT ?= .cache/phi-3-mini
+bench-gpu: build ## a full-size Phi-3-mini on this machine's GPU, to docs/gpu-bench.md; $$CHECKPOINT, or random weights (7.6 GB)
+	mkdir -p .cache
+	test -d $(CHECKPOINT) || go run ./cmd/random-checkpoint --preset phi-3-mini --out $(CHECKPOINT)
+	$(CUDA) go test -c -tags cuda -o .cache/cuda.test ./internal/cuda
+	tools/bench-gpu.sh ./phi3 .cache/cuda.test $(CHECKPOINT)
+
 clean:
-	rm -rf phi3 kernels/compiled/phi3.fatbin kernels/compiled/phi3.fatbin.sources .cache
+	rm -rf phi3 .cache kernels/compiled/phi3.fatbin kernels/compiled/phi3.fatbin.sources $(CONFORMANCE)

@@ -24,7 +24,7 @@ func TestImage(t *testing.T) {
 		files fstest.MapFS
 		want  string
 	}{
-		{"PTX alone", fstest.MapFS{"compiled/phi3.ptx": &ptx}, "ptx\x00"},
+		{"PTX alone", fstest.MapFS{"compiled/phi3.ptx": &ptx}, "ptx"},
 		{
 			"fresh fatbin",
 			fstest.MapFS{"compiled/phi3.ptx": &ptx, "compiled/phi3.fatbin": &fatbin, "compiled/phi3.fatbin.sources": {Data: []byte("now\n")}},
@@ -33,9 +33,9 @@ func TestImage(t *testing.T) {
 		{
 			"stale fatbin",
 			fstest.MapFS{"compiled/phi3.ptx": &ptx, "compiled/phi3.fatbin": &fatbin, "compiled/phi3.fatbin.sources": {Data: []byte("then\n")}},
-			"ptx\x00",
+			"ptx",
 		},
-		{"fatbin of unknown sources", fstest.MapFS{"compiled/phi3.ptx": &ptx, "compiled/phi3.fatbin": &fatbin}, "ptx\x00"},
+		{"fatbin of unknown sources", fstest.MapFS{"compiled/phi3.ptx": &ptx, "compiled/phi3.fatbin": &fatbin}, "ptx"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			require.Equal(t, c.want, string(image(c.files, "now")))
