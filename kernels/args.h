@@ -168,8 +168,8 @@ typedef struct {
 } ArgmaxArgs;
 
 // reference_linear: y = x·wᵀ or, with add, y + x·wᵀ, where nothing is rounded: x, w (any type, widened) and sums are float32.
-// reference_gate_up: y = SiLU(g)·u likewise. One warp for every (row, token): a grid of (⌈rows/REFERENCE_WARPS⌉, tokens).
-enum { REFERENCE_WARPS = 4 };
+// reference_gate_up: y = SiLU(g)·u likewise. A thread for every (row, token): a grid of (⌈rows/REFERENCE_THREADS⌉, tokens).
+enum { REFERENCE_THREADS = 128 };
 typedef struct {
 	DEVICE(float) y;       // [tokens, rows]
 	DEVICE(const float) x; // [tokens, k]

@@ -373,7 +373,6 @@ func loadCopyRows(t testing.TB, d *device) *copyRows {
 	return c
 }
 
-
 func (c *copyRows) launch() launch {
 	l := launch{function: c.function, grid: [3]uint32{2, 1, 1}, block: 256, size: uint32(unsafe.Sizeof(c.args))}
 	*(*copyRowsArgs)(unsafe.Pointer(&l.args)) = c.args

@@ -171,7 +171,7 @@ func (l *linearKernels) reference(q *queue, f function, p product, addToY bool) 
 	if addToY {
 		args.add = 1
 	}
-	add(q, f, ceilDiv(p.rows, C.REFERENCE_WARPS), p.tokens, 32*C.REFERENCE_WARPS, 0, args)
+	add(q, f, ceilDiv(p.rows, C.REFERENCE_THREADS), p.tokens, C.REFERENCE_THREADS, 0, args)
 }
 
 func ceilDiv(a, b int) int {

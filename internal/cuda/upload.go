@@ -21,18 +21,28 @@ type weight struct {
 	typ elementType // on the device; it need not be the checkpoint's
 }
 
-// deviceType is how a tensor is stored on the device. Norms, which are small, become float32. Matrices keep their type but for float32:
-// the tensor cores read bfloat16, and a checkpoint in float32 would take twice the memory and time. With --dtype f32 they stay.
+// deviceType is how a tensor is stored on the device. Norms, which are small, become float32. Matrices keep their type but for float32,
+// which would take twice the memory and the time: they are rounded to float16, eight times as exact as the bfloat16 that inputs are
+// rounded to, or to bfloat16 if a weight is too large for that. With --dtype f32 they stay.
 func (b *Backend) deviceType(t *safetensors.Tensor) elementType {
 	switch {
-	case len(t.Shape) == 1:
+	case len(t.Shape) == 1 || t.DType == safetensors.F32 && b.float32:
 		return typeF32
-	case t.DType == safetensors.F16:
+	case t.DType == safetensors.F16 || t.DType == safetensors.F32 && fitsF16(t.Data):
 		return typeF16
-	case t.DType == safetensors.F32 && b.float32:
-		return typeF32
 	}
 	return typeBF16
+}
+
+// fitsF16 tells whether no element of a float32 tensor is beyond float16's largest. NaN is not.
+func fitsF16(data []byte) bool {
+	const largest = 0x477fe000 // 65504, as bits, which are in the order of the absolute values
+	for ; len(data) >= 4; data = data[4:] {
+		if binary.LittleEndian.Uint32(data)&0x7fffffff > largest {
+			return false
+		}
+	}
+	return true
 }
 
 // weightBytes is what a tensor takes on the device.
@@ -41,7 +51,10 @@ func (b *Backend) weightBytes(t *safetensors.Tensor) int {
 	for _, d := range t.Shape {
 		n *= d
 	}
-	return n * b.deviceType(t).bytes()
+	if len(t.Shape) == 1 || t.DType == safetensors.F32 && b.float32 {
+		return n * typeF32.bytes()
+	}
+	return n * typeBF16.bytes()
 }
 
 // bytes is the size of an element.
@@ -180,6 +193,13 @@ func converter(from safetensors.DType, to elementType) conversion {
 		return conversion{4, 2, func(dst, src []byte) {
 			for i := range len(src) / 4 {
 				binary.LittleEndian.PutUint16(dst[2*i:], toBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))))
+			}
+		}}
+	case from == safetensors.F32 && to == typeF16:
+		return conversion{4, 2, func(dst, src []byte) {
+			for i := range len(src) / 4 {
+				f := float16.Fromfloat32(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
+				binary.LittleEndian.PutUint16(dst[2*i:], f.Bits())
 			}
 		}}
 	case from == safetensors.BF16 && to == typeF32:
