@@ -20,7 +20,6 @@ import (
 // openDevice, do and close may be called from anywhere. All other methods run inside a do.
 type device struct {
 	DeviceInfo
-	driver          int // CUDA version that the driver supports: 1000·major + 10·minor
 	multiprocessors int
 	maxShared       int // most bytes of dynamic shared memory a block can have after allowShared
 
@@ -56,7 +55,6 @@ func openDevice(index int) (*device, error) {
 	}
 	d := &device{
 		DeviceInfo: devices[index],
-		driver:     cu.Version(),
 		work:       make(chan func() error),
 		done:       make(chan error),
 	}
@@ -103,7 +101,7 @@ func (d *device) start(gpu cu.Device, context cu.CUContext) error {
 	return nil
 }
 
-// do runs f on the device's thread and returns what f returns.
+// do runs f on the device's thread and returns what f returns. f must not call do.
 func (d *device) do(f func() error) error {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()

@@ -54,15 +54,30 @@ func open(t testing.TB) *device {
 	return d
 }
 
+// inside lets require stop a test from the device's goroutine, which FailNow would end.
+type inside struct{ testing.TB }
+
+func (inside) FailNow() { panic(errStopped) }
+
+var errStopped = errors.New("stopped")
+
 // on runs f on the device with a stream.
-func on(t testing.TB, d *device, f func(s cu.Stream) error) {
+func on(t testing.TB, d *device, f func(t inside, s cu.Stream)) {
 	t.Helper()
-	require.NoError(t, d.do(func() error {
+	require.NoError(t, d.do(func() (err error) {
+		defer func() {
+			if r := recover(); r == errStopped {
+				err = errStopped
+			} else if r != nil {
+				panic(r)
+			}
+		}()
+		t := inside{t}
 		s, err := d.newStream()
-		if err != nil {
-			return err
-		}
-		return errors.Join(f(s), d.sync(s), d.free(s))
+		require.NoError(t, err)
+		f(t, s)
+		require.NoError(t, d.sync(s))
+		return d.free(s)
 	}))
 }
 
@@ -86,10 +101,11 @@ func compileDriver(t testing.TB, source string) string {
 func TestUnavailable(t *testing.T) {
 	garbage := filepath.Join(t.TempDir(), "garbage.so")
 	require.NoError(t, os.WriteFile(garbage, []byte("garbage"), 0o644))
+	empty := compileDriver(t, "")
 	for _, c := range []struct{ name, library, want string }{
 		{"no driver", "libcuda-of-no-one.so.1", "no NVIDIA driver: libcuda-of-no-one.so.1: cannot open shared object file: No such file or directory"},
 		{"not a library", garbage, "no NVIDIA driver: " + garbage + ": file too short"},
-		{"not a driver", "libc.so.6", "no NVIDIA driver: libc.so.6: it has no function cuInit"},
+		{"not a driver", empty, "no NVIDIA driver: " + empty + ": undefined symbol: cuInit"},
 		{
 			"old driver", compileDriver(t, "int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { *v = 11040; return 0; }"),
 			"the NVIDIA driver is too old: it supports CUDA 11.4, phi3 needs 11.8 or newer",
@@ -141,7 +157,6 @@ func TestDevices(t *testing.T) {
 	}
 	d := open(t)
 	require.Equal(t, devices[0], d.DeviceInfo)
-	require.GreaterOrEqual(t, d.driver, minDriver)
 	require.Positive(t, d.multiprocessors)
 	require.GreaterOrEqual(t, d.maxShared, 64<<10)
 }
@@ -164,7 +179,7 @@ func TestMemory(t *testing.T) {
 	for i := range src {
 		src[i] = byte(i * 7 >> 3)
 	}
-	on(t, d, func(s cu.Stream) error {
+	on(t, d, func(t inside, s cu.Stream) {
 		before, total, err := d.memInfo()
 		require.NoError(t, err)
 		require.LessOrEqual(t, before, total)
@@ -191,13 +206,12 @@ func TestMemory(t *testing.T) {
 
 		require.NoError(t, d.free(p))
 		require.ErrorContains(t, d.free(p), "freed before")
-		return nil
 	})
 }
 
 func TestHostMemoryAndEvents(t *testing.T) {
 	d := open(t)
-	on(t, d, func(s cu.Stream) error {
+	on(t, d, func(t inside, s cu.Stream) {
 		in, err := d.allocHost(4096)
 		require.NoError(t, err)
 		out, err := d.allocHost(4096)
@@ -223,7 +237,7 @@ func TestHostMemoryAndEvents(t *testing.T) {
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, took, time.Duration(0))
 		require.Less(t, took, time.Minute)
-		return errors.Join(d.free(in), d.free(out), d.free(p), d.free(from), d.free(to))
+		require.NoError(t, errors.Join(d.free(in), d.free(out), d.free(p), d.free(from), d.free(to)))
 	})
 }
 
@@ -242,26 +256,25 @@ func TestOutOfMemory(t *testing.T) {
 
 func TestModuleErrors(t *testing.T) {
 	d := open(t)
-	require.NoError(t, d.do(func() error {
+	on(t, d, func(t inside, _ cu.Stream) {
 		_, err := d.loadModule(nil)
 		require.EqualError(t, err, "no compiled kernels to load")
 		m, err := d.loadModule(kernels.Image())
 		require.NoError(t, err)
 		_, err = d.function(m, "no_such_kernel")
 		require.ErrorContains(t, err, "kernel no_such_kernel: cuModuleGetFunction: named symbol not found")
-		return d.free(m)
-	}))
+		require.NoError(t, d.free(m))
+	})
 	image := ".version 7.0\n.target sm_80\n.address_size 64\nnonsense\n"
 	if !onGPU {
-		emulate(t, "jit-error=ptxas application ptx input, line 4; fatal   : Parsing error")
+		emulate(t, "jit-error=ptxas application ptx input, line 4: fatal error")
 		image = "any"
 	}
-	require.NoError(t, d.do(func() error {
+	on(t, d, func(t inside, _ cu.Stream) {
 		_, err := d.loadModule([]byte(image))
 		require.ErrorContains(t, err, "cuModuleLoadDataEx: a PTX JIT compilation failed")
 		require.ErrorContains(t, err, "(CUDA_ERROR_INVALID_PTX)\nptxas application ptx input, line 4")
-		return nil
-	}))
+	})
 }
 
 // A fault in a kernel leaves a process nothing to do on the GPU, so another process commits it.
@@ -282,19 +295,20 @@ func TestKernelFault(t *testing.T) {
 	require.NoError(t, err)
 	err = d.do(func() error {
 		s, err := d.newStream()
-		require.NoError(t, err)
-		_, err = d.alloc(4096)
-		require.NoError(t, err)
-		c := loadCopyRows(t, d)
+		if err != nil {
+			return err
+		}
+		c := loadCopyRows(inside{t}, d)
 		c.args.x = 0
-		require.NoError(t, d.launchAll(s, []launch{c.launch()}))
+		if err := d.launchAll(s, []launch{c.launch()}); err != nil {
+			return err
+		}
 		fmt.Println("met:", d.sync(s))
 		fmt.Println("again:", d.sync(s))
 		return nil
 	})
 	require.NoError(t, err)
 	fmt.Println("closing:", d.close())
-	require.ErrorIs(t, d.do(nil), errClosed)
 }
 
 func TestCloseReleasesEverything(t *testing.T) {
@@ -306,7 +320,7 @@ func TestCloseReleasesEverything(t *testing.T) {
 	for range 50 {
 		d, err := openDevice(0)
 		require.NoError(t, err)
-		require.NoError(t, d.do(func() error {
+		on(t, d, func(t inside, _ cu.Stream) {
 			f, _, err := d.memInfo()
 			require.NoError(t, err)
 			free = append(free, f)
@@ -318,8 +332,7 @@ func TestCloseReleasesEverything(t *testing.T) {
 				_, err5 := d.loadModule(kernels.Image())
 				require.NoError(t, errors.Join(err1, err2, err3, err4, err5))
 			}
-			return nil
-		}))
+		})
 		require.NoError(t, d.close())
 		require.NoError(t, d.close(), "again")
 		require.ErrorIs(t, d.do(func() error { return nil }), errClosed)
@@ -327,7 +340,13 @@ func TestCloseReleasesEverything(t *testing.T) {
 	if !onGPU { // where others may use the GPU too
 		require.Len(t, slices.Compact(free), 1, "free bytes after each opening")
 	}
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before }, time.Second, time.Millisecond)
+	for range 1000 { // a goroutine ends a little after its last answer
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Errorf("%d goroutines, before there were %d", runtime.NumGoroutine(), before)
 }
 
 func TestDoFromManyGoroutines(t *testing.T) {
@@ -357,7 +376,7 @@ type copyRows struct {
 	args     copyRowsArgs
 }
 
-func loadCopyRows(t testing.TB, d *device) *copyRows {
+func loadCopyRows(t inside, d *device) *copyRows {
 	t.Helper()
 	m, err := d.loadModule(kernels.Image())
 	require.NoError(t, err)
@@ -381,7 +400,7 @@ func (c *copyRows) launch() launch {
 
 func TestLaunch(t *testing.T) {
 	d := open(t)
-	on(t, d, func(s cu.Stream) error {
+	on(t, d, func(t inside, s cu.Stream) {
 		c := loadCopyRows(t, d)
 		y := make([]float32, 10)
 		read := func() []float32 {
@@ -416,13 +435,12 @@ func TestLaunch(t *testing.T) {
 		require.NoError(t, d.free(g))
 		_, err = d.capture(s, nil)
 		require.EqualError(t, err, "a graph of no launches")
-		return nil
 	})
 }
 
 func TestRefusedLaunch(t *testing.T) {
 	d := open(t)
-	on(t, d, func(s cu.Stream) error {
+	on(t, d, func(t inside, s cu.Stream) {
 		c := loadCopyRows(t, d)
 		large := c.launch()
 		large.shared = 60 << 10
@@ -437,10 +455,7 @@ func TestRefusedLaunch(t *testing.T) {
 		require.NoError(t, d.launchAll(s, queue))
 		g, err := d.capture(s, queue)
 		require.NoError(t, err, "the stream after the capture that failed")
-		n, err := d.blocksPerMultiprocessor(c.function, 256, 60<<10)
-		require.NoError(t, err)
-		require.Positive(t, n)
-		return d.launchGraph(s, g)
+		require.NoError(t, d.launchGraph(s, g))
 	})
 }
 

@@ -70,10 +70,8 @@ const char *forward_load(const char *path)
 	if (!library)
 		return dlerror();
 	driver_init = (int (*)(unsigned int))dlsym(library, "cuInit");
-	if (!driver_init) {
-		dlclose(library);
-		return "it has no function cuInit";
-	}
+	if (!driver_init)
+		return dlerror();
 	for (int i = 0; i < COUNT; i++) {
 		void *function = dlsym(library, names[i]);
 		forward_table[i] = function ? function : (void *)not_supported;

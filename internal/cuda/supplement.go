@@ -155,12 +155,6 @@ func (d *device) allowShared(f function, size int) error {
 		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(size)))
 }
 
-// blocksPerMultiprocessor is how many blocks of a kernel one multiprocessor runs at once.
-func (d *device) blocksPerMultiprocessor(f function, block, shared int) (int, error) {
-	n, err := (*(*cu.Function)(unsafe.Pointer(&f))).MaxActiveBlocksPerMultiProcessor(block, int64(shared))
-	return n, check("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)
-}
-
 func (f function) c() C.CUfunction {
 	return *(*C.CUfunction)(unsafe.Pointer(&f))
 }
