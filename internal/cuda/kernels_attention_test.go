@@ -43,11 +43,6 @@ var attentionCases = []attentionCase{
 	{shape(1, 7, 96, 48, 0), []int{135, 9}, 1, 9}, // 8 tokens make 56 rows, in four tiles
 }
 
-var attentionCasesChecked = []attentionCase{
-	{shape(1, 3, 96, 48, 130), []int{133, 2}, 1, 1},
-	{shape(1, 1, 128, 48, 0), []int{129}, 1, 2},
-}
-
 // attentionSequence is the projections of a sequence's tokens and where its part of the cache lies.
 type attentionSequence struct {
 	qkv    []float32 // [len, (heads+2·kvHeads)·headDim]
@@ -337,13 +332,9 @@ func (b *attentionBench) requireUntouched(cache []byte) {
 // TestAttention holds attention against float64. However the sequences are split into steps, decoded or not, on any grid, alone or with
 // others: the bytes of results and cache are those of one prefill. All memory is full of NaNs before.
 func TestAttention(t *testing.T) {
-	cases := attentionCases
-	if checkedEmulator {
-		cases = attentionCasesChecked
-	}
 	b := openLinear(t)
-	for i := range cases {
-		c := &cases[i]
+	for i := range attentionCases {
+		c := &attentionCases[i]
 		ok := t.Run(fmt.Sprintf("%d/%d heads of %d, %d rotated, window %d, %v tokens", c.heads, c.kvHeads, c.headDim, 2*c.ropeHalf, c.window, c.lens),
 			func(t *testing.T) {
 				b.t = t
