@@ -187,16 +187,16 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 				if (warp == 0 && lane % 4 == 0)
 					*(float2 *)&to[D] = make_float2(top[half], total[half * 2]);
 			}
-			__threadfence(); // the chunk's results are seen before its arrival
-			__syncthreads(); // and everything in shared memory may be overwritten
+			__syncthreads(); // all is written to partial, and everything in shared memory may be overwritten
 		}
 
 		if (threadIdx.x == 0) {
 			int32_t *arrived = &args.arrived[work.seq * args.kv_heads + h.rows.kv_head];
+			__threadfence(); // whoever sees this arrival sees what the block wrote before the barrier,
 			sh.last = atomicAdd(arrived, 1) == h.chunks - 1;
+			__threadfence(); // and after the barrier below the last block sees what those before it wrote
 			if (sh.last)
 				*arrived = 0; // for the next step
-			__threadfence();
 		}
 		__syncthreads();
 		if (sh.last)

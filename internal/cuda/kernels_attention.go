@@ -76,8 +76,8 @@ type attention struct {
 	out, qkv          devicePtr // [tokens, heads·headDim], as cache is stored; [tokens, (heads+2·kvHeads)·headDim] float32
 	kv                devicePtr // the layer's keys in block 0 of the cache
 	cos, sin          devicePtr // [tokens, ropeHalf] float32
-	spans, blockTable devicePtr // [seqs] C.Span; [*] int32
-	work              devicePtr // [*] C.Work, of decodeWork or prefillWork
+	spans, blockTable devicePtr // [seqs] span; [*] int32
+	work              devicePtr // [*] workItem, of decodeWork or prefillWork
 	works             devicePtr // decode: [1] int32, how many of them
 	partial           devicePtr // decode: partialBytes
 	arrived           devicePtr // decode: [seqs, kvHeads] int32, all 0
@@ -118,10 +118,10 @@ func (k *attentionKernels) reference(q *queue, a *attention, tokens int) {
 }
 
 // decodeWork appends the items of decode: every chunk of keys that a query of the step sees.
-func (s *attentionShape) decodeWork(work []C.Work, spans []C.Span) []C.Work {
-	for seq, span := range spans {
-		for chunk := s.oldestVisible(int(span.position)) / C.KV_CHUNK; chunk <= int(span.position+span.len-1)/C.KV_CHUNK; chunk++ {
-			work = append(work, C.Work{seq: C.int32_t(seq), first: C.int32_t(chunk)})
+func (s *attentionShape) decodeWork(work []workItem, spans []span) []workItem {
+	for seq, of := range spans {
+		for chunk := s.oldestVisible(int(of.position)) / C.KV_CHUNK; chunk <= int(of.position+of.len-1)/C.KV_CHUNK; chunk++ {
+			work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(chunk)})
 		}
 	}
 	return work
@@ -129,11 +129,11 @@ func (s *attentionShape) decodeWork(work []C.Work, spans []C.Span) []C.Work {
 
 // prefillWork appends the items of prefill: groups of a sequence's queries. The last queries see most and come first, so that no long
 // item is left for the end.
-func (s *attentionShape) prefillWork(work []C.Work, spans []C.Span) []C.Work {
+func (s *attentionShape) prefillWork(work []workItem, spans []span) []workItem {
 	queries := C.ATTENTION_PREFILL_ROWS / (s.heads / s.kvHeads)
-	for seq, span := range spans {
-		for first := (int(span.len) - 1) / queries * queries; first >= 0; first -= queries {
-			work = append(work, C.Work{seq: C.int32_t(seq), first: C.int32_t(first)})
+	for seq, of := range spans {
+		for first := (int(of.len) - 1) / queries * queries; first >= 0; first -= queries {
+			work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(first)})
 		}
 	}
 	return work
