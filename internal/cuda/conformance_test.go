@@ -30,7 +30,7 @@ type conformance struct {
 }
 
 func openConformance(t *testing.T) *conformance {
-	if os.Getenv("PHI3_TEST_GPU") == "" {
+	if !onGPU {
 		t.Skip("this test asks a real GPU: make test-gpu")
 	}
 	image, err := os.ReadFile("testdata/conformance.fatbin")
@@ -38,9 +38,7 @@ func openConformance(t *testing.T) *conformance {
 		t.Skip("its kernels are not compiled, for want of an nvcc: make internal/cuda/testdata/conformance.fatbin")
 	}
 	require.NoError(t, err)
-	d, err := openDevice(0)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, d.close()) })
+	d := open(t)
 	c := &conformance{device: d, t: t}
 	require.NoError(t, d.do(func() (err error) {
 		if c.module, err = d.loadModule(image); err != nil {
