@@ -49,5 +49,9 @@ func (d device) open(threads int, float32 bool, stderr io.Writer) (b model.Backe
 		}
 		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v\n", err)
 	}
-	return cpu.New(cpu.Options{Threads: threads, Float32: float32}), 0, nil
+	onCPU, err := cpu.New(cpu.Options{Threads: threads, Float32: float32})
+	if err != nil {
+		return nil, 0, err
+	}
+	return onCPU, 0, nil
 }

@@ -29,7 +29,8 @@ func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	case kind == "slow":
 		fmt.Fprintln(os.Stderr, "opened a slow GPU")
 	}
-	return fakeGPU{cpu.New(cpu.Options{Float32: o.Float32}), kind == "slow"}, nil
+	b, err := cpu.New(cpu.Options{Float32: o.Float32})
+	return fakeGPU{b, kind == "slow"}, err
 }
 
 // fakeGPU is a CPU by another name.

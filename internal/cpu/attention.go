@@ -37,29 +37,54 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 			}
 		}
 	}
-	b.pool.run(qkv.Rows, 4, func(_, from, to int) { // RoPE, and keys and values into the cache
-		for i, s := range step.Seqs {
-			for t := max(from, s.Start); t < min(to, s.Start+s.Len); t++ {
-				b.rotateAndAppend(values(qkv), layer, step, i, t)
-			}
-		}
-	})
+	b.appending = appending{b, values(qkv), layer, step}
+	b.pool.run(qkv.Rows, 4, &b.appending)
 	items := 0 // one for every sequence, tile of its queries, and kv head
 	for _, s := range step.Seqs {
 		items += tiles(s.Len) * b.config.KVHeads
 	}
-	b.pool.run(items, 1, func(worker, from, to int) {
-		for item := from; item < to; item++ {
-			i, rest := 0, item
-			for rest >= tiles(step.Seqs[i].Len)*b.config.KVHeads {
-				rest -= tiles(step.Seqs[i].Len) * b.config.KVHeads
-				i++
-			}
-			s := &step.Seqs[i]
-			first := rest / b.config.KVHeads * queryTile
-			b.attendTile(values(a), values(qkv), layer, s, first, min(first+queryTile, s.Len), rest%b.config.KVHeads, b.attention[worker])
+	b.attending = attending{b, values(a), values(qkv), layer, step}
+	b.pool.run(items, 1, &b.attending)
+}
+
+// appending is RoPE, and keys and values on their way into the cache.
+type appending struct {
+	b     *Backend
+	qkv   []float32
+	layer int
+	step  *model.Step
+}
+
+// work implements [task]. An item is a token.
+func (w *appending) work(_, from, to int) {
+	for i, s := range w.step.Seqs {
+		for t := max(from, s.Start); t < min(to, s.Start+s.Len); t++ {
+			w.b.rotateAndAppend(w.qkv, w.layer, w.step, i, t)
 		}
-	})
+	}
+}
+
+// attending is attention in progress.
+type attending struct {
+	b      *Backend
+	a, qkv []float32
+	layer  int
+	step   *model.Step
+}
+
+// work implements [task]. An item is a tile of queries of a sequence and a kv head.
+func (w *attending) work(worker, from, to int) {
+	kvHeads := w.b.config.KVHeads
+	for item := from; item < to; item++ {
+		i, rest := 0, item
+		for rest >= tiles(w.step.Seqs[i].Len)*kvHeads {
+			rest -= tiles(w.step.Seqs[i].Len) * kvHeads
+			i++
+		}
+		s := &w.step.Seqs[i]
+		first := rest / kvHeads * queryTile
+		w.b.attendTile(w.a, w.qkv, w.layer, s, first, min(first+queryTile, s.Len), rest%kvHeads, w.b.scratch[worker].attention)
+	}
 }
 
 // queryTile is how many queries of a sequence share one reading of its keys and values.
@@ -145,7 +170,7 @@ func (b *Backend) attendTile(a, qkv []float32, layer int, s *model.Span, first, 
 	for n := oldest / chunk; n <= newest/chunk; n++ {
 		base := n * chunk
 		from, to := max(oldest-base, 0), min(newest+1-base, chunk) // what any query of the tile sees of this chunk
-		keys, vals := b.kv[s.Blocks[n]].read(c, layer, keyHead, from, to, scratch)
+		keys, vals := b.read(b.kv[s.Blocks[n]], layer, keyHead, from, to, scratch)
 		for query := first; query < last; query++ {
 			position := s.Position + query
 			from, to := max(b.oldestVisible(position)-base, 0), min(position+1-base, chunk)
@@ -154,7 +179,8 @@ func (b *Backend) attendTile(a, qkv []float32, layer int, s *model.Span, first, 
 			}
 			q := row(qkv, s.Start+query, c.QKVRows())
 			for h := range group {
-				m, l := attendChunk(scratch.sum, row(q, keyHead*group+h, dim), keys[from*dim:to*dim], vals[from*dim:to*dim], scale, scratch.scores)
+				m, l := b.kernels.attend(scratch.sum, row(q, keyHead*group+h, dim), keys.slice(from*dim, to*dim), vals.slice(from*dim, to*dim),
+					scale, scratch.scores)
 				top, total := &scratch.top[(query-first)*group+h], &scratch.total[(query-first)*group+h]
 				newTop := max(*top, m)
 				old, add := exp(*top-newTop), exp(m-newTop)
@@ -185,16 +211,33 @@ func (b *Backend) oldestVisible(position int) int {
 	return 0
 }
 
-// read returns the keys and values [chunk, headDim] of one head as float32; only positions from … to-1 are meaningful.
-func (k *kvBlock) read(c *model.Config, layer, keyHead, from, to int, scratch *attentionScratch) (keys, vals []float32) {
+// kvRows are keys or values of some positions: one of the slices, [positions, headDim].
+type kvRows struct {
+	bf16 []uint16
+	f32  []float32
+}
+
+// slice is the elements from … to-1.
+func (r kvRows) slice(from, to int) kvRows {
+	if r.f32 != nil {
+		return kvRows{f32: r.f32[from:to]}
+	}
+	return kvRows{bf16: r.bf16[from:to]}
+}
+
+// read returns the keys and values [chunk, headDim] of one head of a block, as the kernels want them; only positions from … to-1 are
+// meaningful.
+func (b *Backend) read(k *kvBlock, layer, keyHead, from, to int, scratch *attentionScratch) (keys, vals kvRows) {
+	c := b.config
 	size := chunk * c.HeadDim
 	at := (layer*2*c.KVHeads + keyHead) * size
 	values := at + c.KVHeads*size // a layer's values follow its keys
-	if k.f32 != nil {
-		return k.f32[at : at+size], k.f32[values : values+size]
+	keys, vals = kvRows(*k).slice(at, at+size), kvRows(*k).slice(values, values+size)
+	if k.f32 != nil || !b.kernels.widenKV {
+		return keys, vals
 	}
 	lo, hi := from*c.HeadDim, to*c.HeadDim
-	widenBF16(scratch.keys[lo:hi], k.bf16[at+lo:at+hi])
-	widenBF16(scratch.vals[lo:hi], k.bf16[values+lo:values+hi])
-	return scratch.keys, scratch.vals
+	widenBF16(scratch.keys[lo:hi], keys.bf16[lo:hi])
+	widenBF16(scratch.vals[lo:hi], vals.bf16[lo:hi])
+	return kvRows{f32: scratch.keys}, kvRows{f32: scratch.vals}
 }

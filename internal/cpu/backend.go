@@ -18,13 +18,31 @@ type Options struct {
 // Backend implements [model.Backend]. Matrices are float32 in memory; where a matrix product will read one, its values have
 // been rounded to bfloat16 first (unless Float32 is set), as they would be on tensor cores.
 type Backend struct {
-	pool      *pool
-	float32   bool
-	config    *model.Config
-	kv        []*kvBlock          // [blocks], nil until a sequence first uses it
-	tile      [][]float32         // [threads][tileRows, widest input] widened weight rows
-	attention []*attentionScratch // [threads]
-	normed    []float32           // [maxTokens, hidden]
+	kernels *kernels
+	pool    *pool
+	float32 bool
+	config  *model.Config
+	kv      []*kvBlock // [blocks], nil until a sequence first uses it
+	scratch []*scratch // [threads]
+	normed  []float32  // [maxTokens, hidden]
+	packed  []float32  // [groups of maxTokens, widest input / 8, 6, 8]
+
+	// The loops that the pool shares out. They live here because a token must not allocate any.
+	linear    product
+	packing   packing
+	norming   norming
+	appending appending
+	attending attending
+}
+
+// scratch is one worker's memory.
+type scratch struct {
+	rows      []float32 // [tileRows, widest input] widened weight rows; for Go kernels
+	lanes     []float32 // running sums of a tile, see avx2Tokens; likewise for those in assembly
+	pairSums  []float32
+	tail      []float32 // up to 7 widened weights
+	sums      []float32 // [maxTokens, tileRows]
+	attention *attentionScratch
 }
 
 // weight is the Data of a model.Weight.
@@ -34,17 +52,21 @@ type weight struct {
 }
 
 // New makes a backend.
-func New(o Options) *Backend {
+func New(o Options) (*Backend, error) {
+	k, err := choosePath()
+	if err != nil {
+		return nil, err
+	}
 	threads := o.Threads
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	return &Backend{pool: newPool(threads), float32: o.Float32}
+	return &Backend{kernels: k, pool: newPool(threads), float32: o.Float32}, nil
 }
 
 // Name implements [model.Backend].
 func (b *Backend) Name() string {
-	name := fmt.Sprintf("CPU (Go, %d threads)", b.pool.threads)
+	name := fmt.Sprintf("CPU (%s, %d threads)", b.kernels.name, b.pool.threads)
 	if b.float32 {
 		name += ", float32"
 	}
@@ -56,11 +78,20 @@ func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBl
 	b.config = c
 	b.kv = make([]*kvBlock, kvBlocks)
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
-	b.tile = make([][]float32, b.pool.threads)
-	b.attention = make([]*attentionScratch, b.pool.threads)
-	for i := range b.tile {
-		b.tile[i] = make([]float32, tileRows*widest)
-		b.attention[i] = newAttentionScratch(c)
+	b.scratch = make([]*scratch, b.pool.threads)
+	for i := range b.scratch {
+		s := &scratch{sums: make([]float32, maxTokens*b.kernels.tileRows), tail: make([]float32, 7), attention: newAttentionScratch(c)}
+		if b.kernels.packs {
+			groups := min(tokenGroups(maxTokens), maxGroups)
+			s.lanes = make([]float32, groups*b.kernels.tileRows/2*pairLanes)
+			s.pairSums = make([]float32, b.kernels.tileRows*tokenGroup)
+		} else {
+			s.rows = make([]float32, b.kernels.tileRows*widest)
+		}
+		b.scratch[i] = s
+	}
+	if b.kernels.packs && maxTokens > 1 {
+		b.packed = make([]float32, tokenGroups(maxTokens)*tokenGroup*widest)
 	}
 	b.normed = make([]float32, maxTokens*c.HiddenSize)
 	return nil
@@ -111,12 +142,6 @@ func values(m model.Matrix) []float32 { return m.Data.([]float32)[:m.Rows*m.Cols
 // row is row i of a [*, cols] matrix.
 func row(m []float32, i, cols int) []float32 { return m[i*cols : (i+1)*cols : (i+1)*cols] }
 
-// rowBytes is row i of a weight [out, in] as stored.
-func rowBytes(w model.Weight, i int) []byte {
-	size := w.Shape[1] * elemSize(w.DType)
-	return w.Data.(*weight).bytes[i*size : (i+1)*size]
-}
-
 // asInput rounds a matrix product's input to the type that the product reads.
 func (b *Backend) asInput(x []float32) {
 	if !b.float32 {
@@ -126,8 +151,9 @@ func (b *Backend) asInput(x []float32) {
 
 // Embed implements [model.Backend].
 func (b *Backend) Embed(x model.Matrix, table model.Weight, ids []int32) {
+	t := tileOf(table)
 	for i, id := range ids {
-		widen(row(values(x), i, x.Cols), rowBytes(table, int(id)), table.DType)
+		widen(row(values(x), i, x.Cols), t.row(int(id)), t.dtype)
 	}
 }
 
@@ -143,14 +169,24 @@ func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
 	b.norm(values(y), values(x), norm.Data.(*weight).norm)
 }
 
+// norming is RMSNorm of every row in progress.
+type norming struct {
+	b            *Backend
+	y, x, weight []float32
+}
+
 // norm sets every row of y to the RMSNorm of x's, times weight [width].
 func (b *Backend) norm(y, x, weight []float32) {
-	width := len(weight)
-	b.pool.run(len(x)/width, 4, func(_, from, to int) {
-		for t := from; t < to; t++ {
-			rmsNorm(row(y, t, width), row(x, t, width), weight, b.config.RMSNormEps)
-		}
-	})
+	b.norming = norming{b, y, x, weight}
+	b.pool.run(len(x)/len(weight), 4, &b.norming)
+}
+
+// work implements [task].
+func (n *norming) work(_, from, to int) {
+	width := len(n.weight)
+	for t := from; t < to; t++ {
+		rmsNorm(row(n.y, t, width), row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
+	}
 }
 
 // normInput is RMSNorm(x)·norm, rounded for a matrix product. The result is valid until the next call.

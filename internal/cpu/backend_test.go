@@ -15,10 +15,21 @@ import (
 	"phi3/internal/safetensors"
 )
 
+// onEveryPath runs a test with each set of kernels that this processor has.
+func onEveryPath(t *testing.T, test func(t *testing.T)) {
+	for _, k := range append(nativeKernels(), goKernels) {
+		t.Run(k.name, func(t *testing.T) {
+			t.Setenv(pathVariable, k.name)
+			test(t)
+		})
+	}
+}
+
 // newBackend plans a backend for the configuration and closes it when the test ends.
 func newBackend(t *testing.T, o Options, c *model.Config, maxTokens, blocks int) *Backend {
 	t.Helper()
-	b := New(o)
+	b, err := New(o)
+	require.NoError(t, err)
 	require.NoError(t, b.Plan(c, nil, maxTokens, blocks))
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b
@@ -70,10 +81,12 @@ func normed(x, w []float32, round bool) []float32 {
 }
 
 // The linear verbs against float64, at sizes that divide by nothing.
-func TestLinearVerbs(t *testing.T) {
+func TestLinearVerbs(t *testing.T) { onEveryPath(t, testLinearVerbs) }
+
+func testLinearVerbs(t *testing.T) {
 	for _, f32 := range []bool{false, true} {
-		for _, tokens := range []int{1, 2, 3, 8, 9, 17} {
-			for _, size := range []struct{ in, out int }{{4, 1}, {5, 7}, {12, 8}, {96, 9}, {64, 31}, {33, 40}} {
+		for _, tokens := range []int{1, 2, 3, 6, 7, 17} {
+			for _, size := range []struct{ in, out int }{{4, 1}, {5, 7}, {12, 8}, {96, 9}, {64, 31}, {33, 40}, {1047, 18}} {
 				t.Run(fmt.Sprintf("f32=%v,tokens=%d,in=%d,out=%d", f32, tokens, size.in, size.out), func(t *testing.T) {
 					rng := rand.New(rand.NewSource(int64(tokens*100 + size.in)))
 					c := &model.Config{HiddenSize: size.in, IntermediateSize: size.out, Heads: 1, KVHeads: 1, RMSNormEps: 1e-5}
@@ -180,7 +193,9 @@ func referenceAttention(q []float32, keys, vals [][]float32, window int) []float
 }
 
 // Attend against the definition: head widths, GQA, partial rotation, windows whose edges fall before, on and after a chunk's.
-func TestAttend(t *testing.T) {
+func TestAttend(t *testing.T) { onEveryPath(t, testAttend) }
+
+func testAttend(t *testing.T) {
 	for _, c := range []model.Config{
 		{Heads: 2, KVHeads: 2, HeadDim: 96, RoPE: model.RoPEConfig{Dim: 96}},
 		{Heads: 4, KVHeads: 2, HeadDim: 128, RoPE: model.RoPEConfig{Dim: 96}},
@@ -238,24 +253,34 @@ func TestAttend(t *testing.T) {
 	}
 }
 
+// counting counts how often each item is done, and whether two goroutines are the same worker.
+type counting struct {
+	seen, busy []atomic.Int32
+	twice      atomic.Bool
+}
+
+func (c *counting) work(worker, from, to int) {
+	if c.busy[worker].Add(1) != 1 {
+		c.twice.Store(true)
+	}
+	for i := from; i < to; i++ {
+		c.seen[i].Add(1)
+	}
+	c.busy[worker].Add(-1)
+}
+
 func TestPoolRunsEveryItemOnce(t *testing.T) {
 	for _, threads := range []int{1, 2, 5} {
 		p := newPool(threads)
 		for _, items := range []int{0, 1, 2, 7, 64, 1000} {
 			for _, grain := range []int{1, 3, 100} {
-				seen := make([]atomic.Int32, items)
-				busy := make([]atomic.Int32, threads)
-				p.run(items, grain, func(worker, from, to int) {
-					if busy[worker].Add(1) != 1 {
-						t.Errorf("two goroutines are worker %d", worker)
+				for range 10 { // one after another: a worker that comes late meets the next loop
+					c := &counting{seen: make([]atomic.Int32, items), busy: make([]atomic.Int32, threads)}
+					p.run(items, grain, c)
+					require.False(t, c.twice.Load())
+					for i := range c.seen {
+						require.EqualValues(t, 1, c.seen[i].Load(), "item %d of %d, grain %d, %d threads", i, items, grain, threads)
 					}
-					for i := from; i < to; i++ {
-						seen[i].Add(1)
-					}
-					busy[worker].Add(-1)
-				})
-				for i := range seen {
-					require.EqualValues(t, 1, seen[i].Load(), "item %d of %d, grain %d, %d threads", i, items, grain, threads)
 				}
 			}
 		}

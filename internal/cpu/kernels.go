@@ -14,15 +14,33 @@ import (
 // The innermost loops. Products are written float32(a*b): the conversion forbids the compiler to fuse multiply and add, which it
 // does on some processors and not on others and may do in one loop and not in the next.
 
-// tileRows is how many weight rows dotTile multiplies at once.
-const tileRows = 6
+// goTileRows is how many weight rows dotTile multiplies at once.
+const goTileRows = 6
 
-// dotTile returns the dot products of x with the rows of w, each summed in natural order from k = 0. w is [tileRows, k], x is [k].
+// goDots is kernels.dots.
+func goDots(sums []float32, t *tile, x *input, s *scratch) {
+	rows := s.rows[:goTileRows*t.k]
+	group, halves := goTileRows, 1
+	if t.second > 0 {
+		group, halves = goTileRows/2, 2
+	}
+	for half := range halves {
+		for i := range t.count {
+			widen(row(rows, half*group+i, t.k), t.row(t.n+half*t.second+i), t.dtype)
+		}
+	}
+	for token := range x.tokens {
+		s := dotTile(rows, x.row(token))
+		copy(row(sums, token, goTileRows), s[:])
+	}
+}
+
+// dotTile returns the dot products of x with the rows of w, each summed in natural order from k = 0. w is [goTileRows, k], x is [k].
 //
 // Independent sums hide the latency of an addition, and each value of x is loaded once for all of them. Six is what fits the
 // registers: with eight, the compiler keeps one sum in memory, and that one sets the pace. The order within a sum is the order
 // that makes logits reproducible: it is the same for one token and for a thousand.
-func dotTile(w, x []float32) [tileRows]float32 {
+func dotTile(w, x []float32) [goTileRows]float32 {
 	k := len(x)
 	w0, w1, w2 := w[0*k:1*k], w[1*k:2*k], w[2*k:3*k]
 	w3, w4, w5 := w[3*k:4*k], w[4*k:5*k], w[5*k:6*k]
@@ -37,7 +55,7 @@ func dotTile(w, x []float32) [tileRows]float32 {
 		s4 += float32(w4[i] * v)
 		s5 += float32(w5[i] * v)
 	}
-	return [tileRows]float32{s0, s1, s2, s3, s4, s5}
+	return [goTileRows]float32{s0, s1, s2, s3, s4, s5}
 }
 
 // dot returns the dot product of a and b: four sums of every fourth product, added pairwise; what is left over joins the first.
@@ -58,21 +76,20 @@ func dot(a, b []float32) float32 {
 	return (s0 + s1) + (s2 + s3)
 }
 
-// attendChunk attends with one query q [dim] to a few keys and values [n, dim]. It sets sum [dim] to Σ exp(score - m)·v and returns
-// the largest score m and Σ exp(score - m). scores has room for n values.
-func attendChunk(sum, q, keys, vals []float32, scale float32, scores []float32) (m, l float32) {
+// goAttend is kernels.attend.
+func goAttend(sum, q []float32, keys, vals kvRows, scale float32, scores []float32) (m, l float32) {
 	dim := len(q)
-	scores = scores[:len(keys)/dim]
+	scores = scores[:len(keys.f32)/dim]
 	m = float32(math.Inf(-1))
 	for p := range scores {
-		scores[p] = dot(q, row(keys, p, dim)) * scale
+		scores[p] = dot(q, row(keys.f32, p, dim)) * scale
 		m = max(m, scores[p])
 	}
 	clear(sum)
 	for p, s := range scores {
 		e := exp(s - m)
 		l += e
-		v := row(vals, p, dim)
+		v := row(vals.f32, p, dim)
 		for d := range sum {
 			sum[d] += float32(e * v[d])
 		}
@@ -95,6 +112,13 @@ func rmsNorm(y, x, weight []float32, eps float32) {
 
 // silu returns x·sigmoid(x).
 func silu(x float32) float32 { return x / (1 + exp(-x)) }
+
+// goGate is kernels.gate.
+func goGate(y, gate, up []float32) {
+	for i := range y {
+		y[i] = float32(silu(gate[i]) * up[i])
+	}
+}
 
 func exp(x float32) float32 { return float32(math.Exp(float64(x))) }
 

@@ -23,9 +23,9 @@ func normals(rng *rand.Rand, n int) []float32 {
 func TestDotProducts(t *testing.T) {
 	rng := rand.New(rand.NewSource(1))
 	for _, k := range []int{1, 2, 3, 4, 5, 31, 96, 128, 3072, 8192} {
-		w, x := normals(rng, tileRows*k), normals(rng, k)
+		w, x := normals(rng, goTileRows*k), normals(rng, k)
 		got := dotTile(w, x)
-		for i := range tileRows {
+		for i := range goTileRows {
 			var want, size float64
 			for j := range k {
 				p := float64(w[i*k+j]) * float64(x[j])

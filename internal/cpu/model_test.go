@@ -3,17 +3,25 @@ package cpu
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"phi3/internal/model"
 	"phi3/internal/model/backendtest"
 )
 
 func TestModels(t *testing.T) {
-	with := func(threads int) func(bool) model.Backend {
-		return func(float32 bool) model.Backend { return New(Options{Threads: threads, Float32: float32}) }
-	}
-	backendtest.Run(t, "../../testdata", []backendtest.Variant{
-		{Name: "two threads", Open: with(2)},
-		{Name: "one thread", Open: with(1)},
-		{Name: "five threads", Open: with(5)},
-	}, backendtest.Full)
+	onEveryPath(t, func(t *testing.T) {
+		with := func(threads int) func(bool) model.Backend {
+			return func(float32 bool) model.Backend {
+				b, err := New(Options{Threads: threads, Float32: float32})
+				require.NoError(t, err)
+				return b
+			}
+		}
+		backendtest.Run(t, "../../testdata", []backendtest.Variant{
+			{Name: "two threads", Open: with(2)},
+			{Name: "one thread", Open: with(1)},
+			{Name: "five threads", Open: with(5)},
+		}, backendtest.Full)
+	})
 }

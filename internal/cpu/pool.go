@@ -1,69 +1,87 @@
 package cpu
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
-// pool is a fixed set of goroutines that share out loops. They live as long as the backend: a forward pass runs some hundred
-// loops a token.
-type pool struct {
-	threads int
-	jobs    chan *job
+// task is a loop that a pool shares out.
+type task interface {
+	// work does items from … to-1. worker is a number below the pool's threads that no other running call has. Which worker gets
+	// which items is left to chance, so the result must be the same for every split.
+	work(worker, from, to int)
 }
 
-// job is one loop being worked on.
-type job struct {
-	items, grain int
-	body         func(worker, from, to int)
-	next         atomic.Int64
-	workers      atomic.Int64
-	unfinished   sync.WaitGroup // ranges
+// pool is a fixed set of goroutines that share out loops. They live as long as the backend: a forward pass runs some hundred
+// loops a token. Running one allocates nothing.
+type pool struct {
+	threads int
+
+	mu    sync.Mutex
+	work  sync.Cond // there are items, or the pool is stopped
+	done  sync.Cond // the last item is done
+	task  task
+	items int // of the task
+	grain int // most items in one call of work
+	next  int // first item that nobody has
+	busy  int // workers with items
+	ended bool
 }
 
 // newPool starts threads-1 goroutines; the caller of run is the last one.
 func newPool(threads int) *pool {
-	p := &pool{threads: threads, jobs: make(chan *job, threads)}
-	for range threads - 1 {
-		go func() {
-			for j := range p.jobs {
-				j.work()
-			}
-		}()
+	p := &pool{threads: threads}
+	p.work.L, p.done.L = &p.mu, &p.mu
+	for worker := 1; worker < threads; worker++ {
+		go p.serve(worker)
 	}
 	return p
 }
 
-// run calls body for all of 0 … items-1, in ranges of at most grain items, on all threads, and returns when they are done.
-// worker is a number below threads that no other running call of body has. Which worker gets which range is left to chance, so
-// body must give the same result for every split.
-//
-// It waits for the work and not for the workers: one that the operating system wakes too late finds nothing left to do.
-func (p *pool) run(items, grain int, body func(worker, from, to int)) {
-	ranges := (items + grain - 1) / grain
-	j := &job{items: items, grain: grain, body: body}
-	j.unfinished.Add(ranges)
-	for range min(p.threads, ranges) - 1 {
-		select {
-		case p.jobs <- j:
-		default: // all goroutines have a job waiting already
-		}
+// run has all items 0 … items-1 of the task done and returns then. It waits for the work and not for the workers: one that the
+// operating system wakes too late finds nothing left to do. One run at a time.
+func (p *pool) run(items, grain int, t task) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.task, p.items, p.grain, p.next = t, items, grain, 0
+	if ranges := (items + grain - 1) / grain; ranges > 1 && p.threads > 1 {
+		p.work.Broadcast()
 	}
-	j.work()
-	j.unfinished.Wait()
+	p.take(0)
+	for p.busy > 0 {
+		p.done.Wait()
+	}
+	p.task = nil
 }
 
-func (j *job) work() {
-	worker := int(j.workers.Add(1) - 1)
-	for {
-		from := int(j.next.Add(int64(j.grain))) - j.grain
-		if from >= j.items {
-			return
+// serve is the life of a goroutine.
+func (p *pool) serve(worker int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.ended {
+		p.take(worker)
+		if p.busy == 0 {
+			p.done.Signal()
 		}
-		j.body(worker, from, min(from+j.grain, j.items))
-		j.unfinished.Done()
+		p.work.Wait()
+	}
+}
+
+// take works until there are no more items. The lock is held before and after it, and not during the work.
+func (p *pool) take(worker int) {
+	for p.next < p.items {
+		t, from := p.task, p.next
+		p.next = min(from+p.grain, p.items)
+		to := p.next
+		p.busy++
+		p.mu.Unlock()
+		t.work(worker, from, to)
+		p.mu.Lock()
+		p.busy--
 	}
 }
 
 // stop ends the goroutines. No run may follow.
-func (p *pool) stop() { close(p.jobs) }
+func (p *pool) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	p.work.Broadcast()
+}

@@ -24,10 +24,17 @@ import (
 
 var prompt = []int32{5, 77, 300, 12, 9}
 
+func newCPU(t *testing.T, threads int) *cpu.Backend {
+	t.Helper()
+	b, err := cpu.New(cpu.Options{Threads: threads})
+	require.NoError(t, err)
+	return b
+}
+
 // open loads testdata/mini, with room for so many tokens.
 func open(t *testing.T, fsys fs.FS, room int) *model.Model {
 	t.Helper()
-	m, err := model.Load(context.Background(), fsys, cpu.New(cpu.Options{Threads: 2}), model.Options{Context: room})
+	m, err := model.Load(context.Background(), fsys, newCPU(t, 2), model.Options{Context: room})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m
@@ -223,7 +230,7 @@ func (f *fuse) Err() error {
 // An interruption, between whichever layers of whichever step, leaves the session fit to go on, with the same bits.
 func TestSessionAfterInterruption(t *testing.T) {
 	// All the blocks that the sequence needs and not one more; three steps of two layers.
-	m, err := model.Load(context.Background(), mini, cpu.New(cpu.Options{}), model.Options{Context: 256, MaxTokens: 50})
+	m, err := model.Load(context.Background(), mini, newCPU(t, 0), model.Options{Context: 256, MaxTokens: 50})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, m.Close()) }()
 	ids := long(130)
@@ -255,7 +262,7 @@ func TestInspectInSteps(t *testing.T) {
 	}
 	var want []float32
 	for _, maxTokens := range []int{64, 16} {
-		m, err := model.Load(context.Background(), os.DirFS("../../testdata/longrope"), cpu.New(cpu.Options{}), model.Options{MaxTokens: maxTokens})
+		m, err := model.Load(context.Background(), os.DirFS("../../testdata/longrope"), newCPU(t, 0), model.Options{MaxTokens: maxTokens})
 		require.NoError(t, err)
 		s := NewSession(m, false)
 		s.Append(ids...)

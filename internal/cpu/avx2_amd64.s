@@ -1,0 +1,211 @@
+#include "textflag.h"
+
+// Kernels for AVX2 with FMA and F16C. Go's assembler writes the destination last: VFMADD231PS a, b, c is c += a·b.
+//
+// Everything is summed in lanes: an element of the result has 8 running sums, the i-th of which takes the products k = i, i+8, …
+// in ascending order, each with one fused multiply-add. At the end the lanes are added as ((0+1)+(2+3)) + ((4+5)+(6+7)).
+
+// Eight weights at mem, as float32 in y.
+#define BF16(mem, y) \
+	VPMOVZXWD mem, y \
+	VPSLLD    $16, y, y
+#define F16(mem, y) \
+	VCVTPH2PS mem, y
+#define F32(mem, y) \
+	VMOVUPS mem, y
+
+// ---- Eight rows by one vector
+
+// Eight lanes of k: WIDEN reads eight weights of a row at offset d, the vector's are at offset dx.
+#define ROWS8(WIDEN, d, dx) \
+	VMOVUPS     (dx)(DX), Y15          \
+	WIDEN((d)(SI), Y8)                 \
+	WIDEN((d)(SI)(BX*1), Y9)           \
+	WIDEN((d)(SI)(BX*2), Y10)          \
+	WIDEN((d)(SI)(R8*1), Y11)          \
+	VFMADD231PS Y15, Y8, Y0            \
+	VFMADD231PS Y15, Y9, Y1            \
+	VFMADD231PS Y15, Y10, Y2           \
+	VFMADD231PS Y15, Y11, Y3           \
+	WIDEN((d)(R9), Y8)                 \
+	WIDEN((d)(R9)(BX*1), Y9)           \
+	WIDEN((d)(R9)(BX*2), Y10)          \
+	WIDEN((d)(R9)(R8*1), Y11)          \
+	VFMADD231PS Y15, Y8, Y4            \
+	VFMADD231PS Y15, Y9, Y5            \
+	VFMADD231PS Y15, Y10, Y6           \
+	VFMADD231PS Y15, Y11, Y7
+
+// One cache line of each of the eight rows that come next.
+#define PREFETCH8(d) \
+	PREFETCHT0 (d)(R10)       \
+	PREFETCHT0 (d)(R10)(BX*1) \
+	PREFETCHT0 (d)(R10)(BX*2) \
+	PREFETCHT0 (d)(R10)(R8*1) \
+	PREFETCHT0 (d)(R11)       \
+	PREFETCHT0 (d)(R11)(BX*1) \
+	PREFETCHT0 (d)(R11)(BX*2) \
+	PREFETCHT0 (d)(R11)(R8*1)
+
+// size is the bytes of eight weights. Four steps are one cache line of every row (two, of float32).
+#define DOTROWS8(WIDEN, size) \
+	MOVQ   sums+0(FP), DI           \
+	MOVQ   w+8(FP), SI              \
+	MOVQ   stride+16(FP), BX        \
+	MOVQ   x+24(FP), DX             \
+	MOVQ   n+32(FP), CX             \
+	LEAQ   (BX)(BX*2), R8           \
+	LEAQ   (SI)(BX*4), R9           \
+	LEAQ   (SI)(BX*8), R10          \
+	LEAQ   (R9)(BX*8), R11          \
+	VXORPS Y0, Y0, Y0               \
+	VXORPS Y1, Y1, Y1               \
+	VXORPS Y2, Y2, Y2               \
+	VXORPS Y3, Y3, Y3               \
+	VXORPS Y4, Y4, Y4               \
+	VXORPS Y5, Y5, Y5               \
+	VXORPS Y6, Y6, Y6               \
+	VXORPS Y7, Y7, Y7               \
+	SUBQ   $32, CX                  \
+	JLT    rest                     \
+line:                               \
+	PREFETCH8(0)                    \
+	ROWS8(WIDEN, 0*size, 0)         \
+	ROWS8(WIDEN, 1*size, 32)        \
+	ROWS8(WIDEN, 2*size, 64)        \
+	ROWS8(WIDEN, 3*size, 96)        \
+	ADDQ   $(4*size), SI            \
+	ADDQ   $(4*size), R9            \
+	ADDQ   $(4*size), R10           \
+	ADDQ   $(4*size), R11           \
+	ADDQ   $128, DX                 \
+	SUBQ   $32, CX                  \
+	JGE    line                     \
+rest:                               \
+	ADDQ   $32, CX                  \
+	JZ     sum                      \
+step:                               \
+	ROWS8(WIDEN, 0, 0)              \
+	ADDQ   $size, SI                \
+	ADDQ   $size, R9                \
+	ADDQ   $32, DX                  \
+	SUBQ   $8, CX                   \
+	JNZ    step                     \
+sum:                                \
+	VHADDPS    Y1, Y0, Y0           \
+	VHADDPS    Y3, Y2, Y2           \
+	VHADDPS    Y5, Y4, Y4           \
+	VHADDPS    Y7, Y6, Y6           \
+	VHADDPS    Y2, Y0, Y0           \
+	VHADDPS    Y6, Y4, Y4           \
+	VPERM2F128 $0x20, Y4, Y0, Y1    \
+	VPERM2F128 $0x31, Y4, Y0, Y2    \
+	VADDPS     Y2, Y1, Y0           \
+	VMOVUPS    Y0, (DI)             \
+	VZEROUPPER                      \
+	RET
+
+// ---- Two rows by six vectors
+
+// Vectors t and t+1, whose eight values are at offsets d and d+32, by both rows in Y12 and Y13.
+#define TOKENS2(d, a0, a1, b0, b1) \
+	VMOVUPS     (d)(DX), Y14      \
+	VMOVUPS     (d+32)(DX), Y15   \
+	VFMADD231PS Y14, Y12, a0      \
+	VFMADD231PS Y14, Y13, b0      \
+	VFMADD231PS Y15, Y12, a1      \
+	VFMADD231PS Y15, Y13, b1
+
+#define DOT2X6(WIDEN, size) \
+	MOVQ    lanes+0(FP), DI         \
+	MOVQ    w+8(FP), SI             \
+	MOVQ    stride+16(FP), BX       \
+	MOVQ    ahead+24(FP), R8        \
+	MOVQ    x+32(FP), DX            \
+	MOVQ    n+40(FP), CX            \
+	LEAQ    (BX)(R8*1), R9          \
+	VMOVUPS 0(DI), Y0               \
+	VMOVUPS 32(DI), Y1              \
+	VMOVUPS 64(DI), Y2              \
+	VMOVUPS 96(DI), Y3              \
+	VMOVUPS 128(DI), Y4             \
+	VMOVUPS 160(DI), Y5             \
+	VMOVUPS 192(DI), Y6             \
+	VMOVUPS 224(DI), Y7             \
+	VMOVUPS 256(DI), Y8             \
+	VMOVUPS 288(DI), Y9             \
+	VMOVUPS 320(DI), Y10            \
+	VMOVUPS 352(DI), Y11            \
+step:                               \
+	WIDEN((SI), Y12)                \
+	WIDEN((SI)(BX*1), Y13)          \
+	PREFETCHT1 (SI)(R8*1)           \
+	PREFETCHT1 (SI)(R9*1)           \
+	TOKENS2(0, Y0, Y1, Y6, Y7)      \
+	TOKENS2(64, Y2, Y3, Y8, Y9)     \
+	TOKENS2(128, Y4, Y5, Y10, Y11)  \
+	ADDQ    $size, SI               \
+	ADDQ    $192, DX                \
+	SUBQ    $8, CX                  \
+	JNZ     step                    \
+	VMOVUPS Y0, 0(DI)               \
+	VMOVUPS Y1, 32(DI)              \
+	VMOVUPS Y2, 64(DI)              \
+	VMOVUPS Y3, 96(DI)              \
+	VMOVUPS Y4, 128(DI)             \
+	VMOVUPS Y5, 160(DI)             \
+	VMOVUPS Y6, 192(DI)             \
+	VMOVUPS Y7, 224(DI)             \
+	VMOVUPS Y8, 256(DI)             \
+	VMOVUPS Y9, 288(DI)             \
+	VMOVUPS Y10, 320(DI)            \
+	VMOVUPS Y11, 352(DI)            \
+	VZEROUPPER                      \
+	RET
+
+// func dotRows8BF16(sums *float32, w *byte, stride int, x *float32, n int)
+TEXT ·dotRows8BF16(SB), NOSPLIT, $0-40
+	DOTROWS8(BF16, 16)
+
+// func dotRows8F16(sums *float32, w *byte, stride int, x *float32, n int)
+TEXT ·dotRows8F16(SB), NOSPLIT, $0-40
+	DOTROWS8(F16, 16)
+
+// func dotRows8F32(sums *float32, w *byte, stride int, x *float32, n int)
+TEXT ·dotRows8F32(SB), NOSPLIT, $0-40
+	DOTROWS8(F32, 32)
+
+// func dot2x6BF16(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dot2x6BF16(SB), NOSPLIT, $0-48
+	DOT2X6(BF16, 16)
+
+// func dot2x6F16(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dot2x6F16(SB), NOSPLIT, $0-48
+	DOT2X6(F16, 16)
+
+// func dot2x6F32(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dot2x6F32(SB), NOSPLIT, $0-48
+	DOT2X6(F32, 32)
+
+// func sumLanes(sums, lanes *float32, n int)
+TEXT ·sumLanes(SB), NOSPLIT, $0-24
+	MOVQ sums+0(FP), DI
+	MOVQ lanes+8(FP), SI
+	MOVQ n+16(FP), CX
+four:
+	VMOVUPS      0(SI), Y0
+	VMOVUPS      32(SI), Y1
+	VMOVUPS      64(SI), Y2
+	VMOVUPS      96(SI), Y3
+	VHADDPS      Y1, Y0, Y0
+	VHADDPS      Y3, Y2, Y2
+	VHADDPS      Y2, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVUPS      X0, (DI)
+	ADDQ         $128, SI
+	ADDQ         $16, DI
+	SUBQ         $4, CX
+	JNZ          four
+	VZEROUPPER
+	RET

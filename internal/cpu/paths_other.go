@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package cpu
+
+// nativeKernels are the ones in assembly that this processor can run: none.
+func nativeKernels() []*kernels { return nil }
