@@ -179,8 +179,7 @@ func (b *Backend) attendTile(a, qkv []float32, layer int, s *model.Span, first, 
 			}
 			q := row(qkv, s.Start+query, c.QKVRows())
 			for h := range group {
-				m, l := b.kernels.attend(scratch.sum, row(q, keyHead*group+h, dim), keys.slice(from*dim, to*dim), vals.slice(from*dim, to*dim),
-					scale, scratch.scores)
+				m, l := b.kernels.attend(scratch.sum, row(q, keyHead*group+h, dim), keys, vals, from, to, scale, scratch.scores)
 				top, total := &scratch.top[(query-first)*group+h], &scratch.total[(query-first)*group+h]
 				newTop := max(*top, m)
 				old, add := exp(*top-newTop), exp(m-newTop)

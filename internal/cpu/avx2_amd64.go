@@ -1,6 +1,10 @@
 package cpu
 
-import "phi3/internal/safetensors"
+import (
+	"unsafe"
+
+	"phi3/internal/safetensors"
+)
 
 // The functions of avx2_amd64.s. A weight row is read where it lies in memory, at any address, and never past its end.
 
@@ -33,7 +37,7 @@ func dot2x6F32(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
 //go:noescape
 func sumLanes(sums, lanes *float32, n int)
 
-var avx2Kernels = &kernels{name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots, attend: goAttend, widenKV: true, gate: goGate}
+var avx2Kernels = &kernels{name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots, attend: avx2Attend, gate: avx2Gate}
 
 const (
 	avx2TileRows = 16
@@ -54,19 +58,20 @@ func avx2Dots(sums []float32, t *tile, x *input, s *scratch) {
 	addTail(sums, avx2TileRows, whole, t, x, s)
 }
 
+// dotRows8 is the right one of the three; n may be 0. sums has room for 8.
+func dotRows8(dtype safetensors.DType, sums *float32, w *byte, stride int, x []float32, n int) {
+	switch dtype {
+	case safetensors.BF16:
+		dotRows8BF16(sums, w, stride, unsafe.SliceData(x), n)
+	case safetensors.F16:
+		dotRows8F16(sums, w, stride, unsafe.SliceData(x), n)
+	case safetensors.F32:
+		dotRows8F32(sums, w, stride, unsafe.SliceData(x), n)
+	}
+}
+
 // avx2OneToken sets sums [tileRows] to the products of a tile with x, up to k = whole.
 func avx2OneToken(sums []float32, t *tile, x []float32, whole int) {
-	if whole == 0 {
-		clear(sums)
-		return
-	}
-	dot := dotRows8BF16
-	switch t.dtype {
-	case safetensors.F16:
-		dot = dotRows8F16
-	case safetensors.F32:
-		dot = dotRows8F32
-	}
 	stride := t.k * elemSize(t.dtype)
 	half := avx2TileRows
 	if t.second > 0 {
@@ -76,12 +81,12 @@ func avx2OneToken(sums []float32, t *tile, x []float32, whole int) {
 		first := i % half
 		n := t.n + first + i/half*t.second // the weight's row whose sum is sums[i]
 		if t.count-first >= 8 {
-			dot(&sums[i], &t.row(n)[0], stride, &x[0], whole)
+			dotRows8(t.dtype, &sums[i], &t.row(n)[0], stride, x, whole)
 			continue
 		}
 		var same [8]float32
 		for j := range max(0, t.count-first) { // the end of the matrix: eight times one row
-			dot(&same[0], &t.row(n + j)[0], 0, &x[0], whole)
+			dotRows8(t.dtype, &same[0], &t.row(n + j)[0], 0, x, whole)
 			sums[i+j] = same[0]
 		}
 	}

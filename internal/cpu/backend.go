@@ -37,12 +37,26 @@ type Backend struct {
 
 // scratch is one worker's memory.
 type scratch struct {
+	tile      tile      // that it is at
 	rows      []float32 // [tileRows, widest input] widened weight rows; for Go kernels
 	lanes     []float32 // running sums of a tile, see avx2Tokens; likewise for those in assembly
 	pairSums  []float32
 	tail      []float32 // up to 7 widened weights
 	sums      []float32 // [maxTokens, tileRows]
 	attention *attentionScratch
+}
+
+// newScratch is the memory for products of inputs up to so wide and so many tokens.
+func newScratch(k *kernels, widest, maxTokens int) *scratch {
+	s := &scratch{sums: make([]float32, maxTokens*k.tileRows)}
+	if k.packs {
+		s.lanes = make([]float32, min(tokenGroups(maxTokens), maxGroups)*k.tileRows/2*pairLanes)
+		s.pairSums = make([]float32, k.tileRows*tokenGroup)
+		s.tail = make([]float32, 7)
+	} else {
+		s.rows = make([]float32, k.tileRows*widest)
+	}
+	return s
 }
 
 // weight is the Data of a model.Weight.
@@ -80,15 +94,8 @@ func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBl
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
 	b.scratch = make([]*scratch, b.pool.threads)
 	for i := range b.scratch {
-		s := &scratch{sums: make([]float32, maxTokens*b.kernels.tileRows), tail: make([]float32, 7), attention: newAttentionScratch(c)}
-		if b.kernels.packs {
-			groups := min(tokenGroups(maxTokens), maxGroups)
-			s.lanes = make([]float32, groups*b.kernels.tileRows/2*pairLanes)
-			s.pairSums = make([]float32, b.kernels.tileRows*tokenGroup)
-		} else {
-			s.rows = make([]float32, b.kernels.tileRows*widest)
-		}
-		b.scratch[i] = s
+		b.scratch[i] = newScratch(b.kernels, widest, maxTokens)
+		b.scratch[i].attention = newAttentionScratch(c)
 	}
 	if b.kernels.packs && maxTokens > 1 {
 		b.packed = make([]float32, tokenGroups(maxTokens)*tokenGroup*widest)

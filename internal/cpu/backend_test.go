@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -285,5 +287,47 @@ func TestPoolRunsEveryItemOnce(t *testing.T) {
 			}
 		}
 		p.stop()
+	}
+}
+
+// Several backends at once while the garbage collector never rests: assembly holds pointers in registers, and stacks move.
+func TestUnderGarbageCollection(t *testing.T) { onEveryPath(t, testUnderGarbageCollection) }
+
+func testUnderGarbageCollection(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(1))
+	c := &model.Config{
+		Layers: 1, HiddenSize: 96, IntermediateSize: 56, Heads: 2, KVHeads: 2, HeadDim: 48, RMSNormEps: 1e-5,
+		RoPE: model.RoPEConfig{Dim: 48},
+	}
+	const tokens = 7
+	rng := rand.New(rand.NewSource(9))
+	x, qkv := normals(rng, tokens*c.HiddenSize), normals(rng, tokens*c.QKVRows())
+	step := &model.Step{
+		Seqs: []model.Span{{Len: tokens, Blocks: []int32{0}}},
+		Cos:  normals(rng, tokens*c.RoPE.Dim/2), Sin: normals(rng, tokens*c.RoPE.Dim/2),
+	}
+	var wait sync.WaitGroup
+	results := make([][]float32, 6)
+	for i := range results {
+		b := newBackend(t, Options{Threads: 3}, c, tokens, 1)
+		own := rand.New(rand.NewSource(10)) // the same weights for all
+		norm, _ := upload(t, b, own, c.HiddenSize)
+		gu, _ := upload(t, b, own, 2*c.IntermediateSize, c.HiddenSize)
+		wait.Go(func() {
+			for range 50 {
+				h, a := poisoned(tokens, c.IntermediateSize), poisoned(tokens, c.HiddenSize)
+				b.NormGateUp(h, matrixOf(tokens, c.HiddenSize, x), norm, gu)
+				b.Attend(a, matrixOf(tokens, c.QKVRows(), qkv), 0, step)
+				result := slices.Concat(values(h), values(a))
+				if results[i] != nil && !slices.Equal(results[i], result) {
+					t.Error("the same again gives another result")
+				}
+				results[i] = result
+			}
+		})
+	}
+	wait.Wait()
+	for _, r := range results {
+		require.Equal(t, results[0], r)
 	}
 }

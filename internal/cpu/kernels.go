@@ -77,19 +77,20 @@ func dot(a, b []float32) float32 {
 }
 
 // goAttend is kernels.attend.
-func goAttend(sum, q []float32, keys, vals kvRows, scale float32, scores []float32) (m, l float32) {
+func goAttend(sum, q []float32, keys, vals kvRows, from, to int, scale float32, scores []float32) (m, l float32) {
 	dim := len(q)
-	scores = scores[:len(keys.f32)/dim]
+	k, v := keys.f32[from*dim:to*dim], vals.f32[from*dim:to*dim]
+	scores = scores[:to-from]
 	m = float32(math.Inf(-1))
 	for p := range scores {
-		scores[p] = dot(q, row(keys.f32, p, dim)) * scale
+		scores[p] = dot(q, row(k, p, dim)) * scale
 		m = max(m, scores[p])
 	}
 	clear(sum)
 	for p, s := range scores {
 		e := exp(s - m)
 		l += e
-		v := row(vals.f32, p, dim)
+		v := row(v, p, dim)
 		for d := range sum {
 			sum[d] += float32(e * v[d])
 		}

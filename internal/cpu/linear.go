@@ -95,11 +95,12 @@ func (p *product) work(worker, from, to int) {
 	s := p.b.scratch[worker]
 	rows := p.b.kernels.tileRows
 	sums := s.sums[:p.in.tokens*rows]
-	t := p.w
+	t := &s.tile
+	*t = p.w
 	for i := from; i < to; i++ {
 		t.n = i * p.group
 		t.count = min(p.group, p.cols-t.n)
-		p.b.kernels.dots(sums, &t, &p.in, s)
+		p.b.kernels.dots(sums, t, &p.in, s)
 		for token := range p.in.tokens {
 			sums := row(sums, token, rows)
 			y := row(p.out, token, p.cols)[t.n : t.n+t.count]

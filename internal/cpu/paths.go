@@ -15,9 +15,9 @@ type kernels struct {
 	packs    bool // dots reads the packed form of several tokens
 	// dots sets sums [tokens, tileRows] to the products of a tile's rows with every row of x.
 	dots func(sums []float32, t *tile, x *input, s *scratch)
-	// attend attends with one query q [dim] to n keys and values [n, dim]: it sets sum [dim] to Σ exp(score - m)·v and returns the
-	// largest score m and Σ exp(score - m). scores has room for chunk values.
-	attend func(sum, q []float32, keys, vals kvRows, scale float32, scores []float32) (m, l float32)
+	// attend attends with one query q [dim] to the keys and values from … to-1 of a chunk [chunk, dim]: it sets sum [dim] to
+	// Σ exp(score - m)·v and returns the largest score m and Σ exp(score - m). scores has room for chunk values.
+	attend func(sum, q []float32, keys, vals kvRows, from, to int, scale float32, scores []float32) (m, l float32)
 	// widenKV: attend reads float32 only. Otherwise it takes keys and values as they are kept.
 	widenKV bool
 	// gate sets y = SiLU(gate)·up.

@@ -1,0 +1,33 @@
+package cpu
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/model"
+)
+
+// A decode step, all of it from the ids to the next id or to the logits, allocates nothing.
+func TestDecodeAllocatesNothing(t *testing.T) { onEveryPath(t, testDecodeAllocatesNothing) }
+
+func testDecodeAllocatesNothing(t *testing.T) {
+	for _, greedy := range []bool{false, true} {
+		b, err := New(Options{Threads: 2})
+		require.NoError(t, err)
+		m, err := model.Load(context.Background(), os.DirFS("../../testdata/mini"), b, model.Options{Context: 128})
+		require.NoError(t, err)
+		cache := m.NewCache()
+		_, err = cache.Prepare(128)
+		require.NoError(t, err)
+		out := &model.Output{Greedy: greedy}
+		batch := []model.Sequence{{IDs: []int32{5, 77, 300, 12}, Cache: cache}}
+		require.NoError(t, m.Forward(context.Background(), batch, out)) // the step's and the result's memory, the block of KV cache
+		batch[0].IDs = batch[0].IDs[:1]
+		require.Zero(t, testing.AllocsPerRun(50, func() { err = m.Forward(context.Background(), batch, out) }), "greedy %v", greedy)
+		require.NoError(t, err)
+		require.NoError(t, m.Close())
+	}
+}
