@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"phi3/internal/cpu"
 	"phi3/internal/generate"
 	"phi3/internal/model"
 )
@@ -23,6 +24,7 @@ type benchFlags struct {
 	gen     int
 	reps    int
 	noCache bool
+	noProbe bool
 	output  string
 }
 
@@ -33,7 +35,8 @@ func newBench(s *streams) *cobra.Command {
 		Short: "Measure speed, with the KV cache or against it",
 		Long: `Measure how long the model takes to load, to read a prompt (prefill) and to write
 (decode), and how many bytes a second decoding reads. Every figure is the mean ±
-standard deviation over the repetitions, after one that does not count.
+standard deviation over the repetitions, after one that does not count. On the CPU, a probe of
+less than a second first measures what the machine can read and compute at most.
 
 With --no-cache, run the same generation with and without the KV cache, compare the
 times, and check that tokens and logits are the same to the last bit. A difference
@@ -50,6 +53,7 @@ makes the command fail.`,
 	flags.IntVarP(&f.gen, "n-gen", "n", 64, "tokens to generate")
 	flags.IntVarP(&f.reps, "repetitions", "r", 3, "how often to measure")
 	flags.BoolVar(&f.noCache, "no-cache", false, "compare generation with and without the KV cache")
+	flags.BoolVar(&f.noProbe, "no-probe", false, "do not measure the machine's limits")
 	flags.StringVarP(&f.output, "output", "o", "md", "format of the result: md, csv or json")
 	return cmd
 }
@@ -179,13 +183,21 @@ type speeds struct {
 	PrefillRate   spread `json:"prefill_tokens_per_s"`
 	DecodeRate    spread `json:"decode_tokens_per_s"`
 	DecodeMS      spread `json:"decode_ms_per_token"`
+	PrefillFlops  spread `json:"prefill_gflop_per_s"`
 	BytesPerToken int64  `json:"decode_bytes_per_token"` // weights, and the KV cache at the middle of the generation
 	Bandwidth     spread `json:"decode_gb_per_s"`
+	// What the machine can do at most; 0 where it was not measured.
+	LimitFlops     float64 `json:"limit_gflop_per_s,omitempty"`
+	LimitBandwidth float64 `json:"limit_gb_per_s,omitempty"`
 }
 
 func (f *benchFlags) measure(ctx context.Context, m *model.Model, about benchAbout) (*speeds, error) {
 	prompt := benchPrompt(m, f.prompt)
-	var first, prefill, rate, perToken, bandwidth []float64
+	var limits cpu.Limits
+	if b := f.model.onCPU; b != nil && !f.noProbe {
+		limits = b.Probe()
+	}
+	var first, prefill, flops, rate, perToken, bandwidth []float64
 	read := m.DecodeBytes(f.prompt+f.gen/2, f.model.kvElemBytes())
 	for rep := range f.reps + 1 {
 		// One token more than counted: the first one comes out of the prefill.
@@ -200,13 +212,15 @@ func (f *benchFlags) measure(ctx context.Context, m *model.Model, about benchAbo
 		n := float64(len(r.Steps))
 		first = append(first, ms(r.Prefill))
 		prefill = append(prefill, float64(f.prompt)/r.Prefill.Seconds())
+		flops = append(flops, m.PrefillFlops(f.prompt)/r.Prefill.Seconds()/1e9)
 		rate = append(rate, n/decode)
 		perToken = append(perToken, decode*1e3/n)
 		bandwidth = append(bandwidth, float64(read)*n/decode/1e9)
 	}
 	return &speeds{
 		benchAbout: about, FirstToken: newSpread(first), PrefillRate: newSpread(prefill), DecodeRate: newSpread(rate),
-		DecodeMS: newSpread(perToken), BytesPerToken: read, Bandwidth: newSpread(bandwidth),
+		DecodeMS: newSpread(perToken), PrefillFlops: newSpread(flops), BytesPerToken: read, Bandwidth: newSpread(bandwidth),
+		LimitFlops: limits.Compute / 1e9, LimitBandwidth: limits.Read / 1e9,
 	}, nil
 }
 
@@ -219,11 +233,16 @@ func (r *speeds) markdown(w io.Writer) error {
 	for _, row := range [][3]string{
 		{"time to first token", r.FirstToken.String(), "ms"},
 		{"prefill", r.PrefillRate.String(), "tokens/s"},
+		{"prefill computes", r.PrefillFlops.String(), "GFLOP/s"},
 		{"decode", r.DecodeRate.String(), "tokens/s"},
 		{"decode", r.DecodeMS.String(), "ms/token"},
 		{"decode reads " + byteCount(r.BytesPerToken) + " a token", r.Bandwidth.String(), "GB/s"},
 	} {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", row[0], row[1], row[2])
+	}
+	if r.LimitBandwidth > 0 {
+		fmt.Fprintf(&b, "\nThe machine reads %s GB/s and computes %s GFLOP/s at most: decode is at %.0f %%, prefill at %.0f %%.\n",
+			digits(r.LimitBandwidth), digits(r.LimitFlops), 100*r.Bandwidth.Mean/r.LimitBandwidth, 100*r.PrefillFlops.Mean/r.LimitFlops)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -235,12 +254,14 @@ func (r *speeds) table() [][]string {
 			"model", "device", "weight_bytes", "load_ms", "n_prompt", "n_gen", "repetitions", "first_token_ms", "first_token_ms_sd",
 			"prefill_tokens_per_s", "prefill_tokens_per_s_sd", "decode_tokens_per_s", "decode_tokens_per_s_sd",
 			"decode_ms_per_token", "decode_ms_per_token_sd", "decode_bytes_per_token", "decode_gb_per_s", "decode_gb_per_s_sd",
+			"prefill_gflop_per_s", "prefill_gflop_per_s_sd", "limit_gflop_per_s", "limit_gb_per_s",
 		},
 		{
 			r.Model, r.Device, fmt.Sprint(r.WeightBytes), number(r.LoadMS), fmt.Sprint(r.Prompt), fmt.Sprint(r.Gen), fmt.Sprint(r.Repetitions),
 			number(r.FirstToken.Mean), number(r.FirstToken.SD), number(r.PrefillRate.Mean), number(r.PrefillRate.SD),
 			number(r.DecodeRate.Mean), number(r.DecodeRate.SD), number(r.DecodeMS.Mean), number(r.DecodeMS.SD),
 			fmt.Sprint(r.BytesPerToken), number(r.Bandwidth.Mean), number(r.Bandwidth.SD),
+			number(r.PrefillFlops.Mean), number(r.PrefillFlops.SD), number(r.LimitFlops), number(r.LimitBandwidth),
 		},
 	}
 }

@@ -25,6 +25,7 @@ type modelFlags struct {
 	threads int
 	context int
 	flags   *pflag.FlagSet
+	onCPU   *cpu.Backend // that the model was loaded on; nil on a GPU
 }
 
 // Far beyond any machine and any model; here so that a slip of the finger is a sentence and not the end of all memory.
@@ -107,7 +108,8 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 		shown := m.Unused[:min(n, 3)]
 		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
 	}
-	if _, onCPU := backend.(*cpu.Backend); !onCPU && f.flags.Changed("threads") {
+	f.onCPU, _ = backend.(*cpu.Backend)
+	if f.onCPU == nil && f.flags.Changed("threads") {
 		_, _ = fmt.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
 	}
 	if f.context > m.Config.MaxPositions {

@@ -37,7 +37,9 @@ func dot2x6F32(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
 //go:noescape
 func sumLanes(sums, lanes *float32, n int)
 
-var avx2Kernels = &kernels{name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots, attend: avx2Attend, gate: avx2Gate}
+var avx2Kernels = &kernels{
+	name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots, attend: avx2Attend, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
+}
 
 const (
 	avx2TileRows = 16

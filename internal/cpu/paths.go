@@ -22,10 +22,17 @@ type kernels struct {
 	widenKV bool
 	// gate sets y = SiLU(gate)·up.
 	gate func(y, gate, up []float32)
+
+	// For [Backend.Probe]: read reads p, whose length is a multiple of 128; compute does as many floating-point operations as it
+	// returns, as fast as they go.
+	read    func(p []byte)
+	compute func() float64
 }
 
 // goKernels run everywhere.
-var goKernels = &kernels{name: "go", tileRows: goTileRows, dots: goDots, attend: goAttend, widenKV: true, gate: goGate}
+var goKernels = &kernels{
+	name: "go", tileRows: goTileRows, dots: goDots, attend: goAttend, widenKV: true, gate: goGate, read: goRead, compute: goCompute,
+}
 
 // pathVariable names the environment variable that forces a path.
 const pathVariable = "PHI3_CPU"

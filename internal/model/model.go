@@ -213,3 +213,20 @@ func (m *Model) DecodeBytes(cached, elemBytes int) int64 {
 	}
 	return n + int64(cached)*c.KVBytesPerToken(elemBytes)
 }
+
+// PrefillFlops is the arithmetic of a prompt of so many tokens: a multiplication and an addition for every weight of a matrix and
+// token, of the head for the last token only, and for every key and value that a query sees.
+func (m *Model) PrefillFlops(tokens int) float64 {
+	c := &m.Config
+	attention := c.Heads * c.HeadDim
+	weights := c.Layers * c.HiddenSize * (c.QKVRows() + attention + 3*c.IntermediateSize)
+	seen := 0 // keys, by all queries
+	for position := range tokens {
+		n := position + 1
+		if c.SlidingWindow > 0 {
+			n = min(n, c.SlidingWindow)
+		}
+		seen += n
+	}
+	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.VocabSize) + 4*float64(seen)*float64(attention*c.Layers)
+}

@@ -304,3 +304,24 @@ func TestDecodeBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestPrefillFlops(t *testing.T) {
+	for _, window := range []int{0, 2} {
+		config := tinyConfig
+		if window > 0 {
+			config = strings.Replace(config, "{", `{"sliding_window": 2, `, 1)
+		}
+		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), &recorder{}, Options{})
+		require.NoError(t, err)
+		c := m.Config
+		weights := 0 // of matrices, by the table that they are loaded from
+		for _, w := range m.weights.table(&c) {
+			if len(w.shape) == 2 && !strings.Contains(w.name, "embed") && !strings.Contains(w.name, "lm_head") {
+				weights += w.shape[0] * w.shape[1]
+			}
+		}
+		seen := map[int]int{0: 1 + 2 + 3 + 4, 2: 1 + 2 + 2 + 2}[window]
+		want := 2*4*weights + 2*c.VocabSize*c.HiddenSize + 2*2*seen*c.Heads*c.HeadDim*c.Layers
+		require.InDelta(t, want, m.PrefillFlops(4), 0)
+	}
+}
