@@ -20,17 +20,18 @@ func dotRows8F16(sums *float32, w *byte, stride int, x *float32, n int)
 //go:noescape
 func dotRows8F32(sums *float32, w *byte, stride int, x *float32, n int)
 
-// dot2x6BF16 multiplies two rows of n bfloat16, stride bytes apart, with six vectors and adds to lanes [2, 6, 8], the running sums
-// of rows and vectors. x is [n/8, 6, 8]. n is a multiple of 8 and not 0. What lies ahead bytes from the rows is fetched into the cache.
+// dot2x6BF16 multiplies pairs of rows of n bfloat16 with six vectors and adds to lanes [pairs, 2, 6, 8], the running sums of rows and
+// vectors. The rows of a pair are stride bytes apart, a pair and the next one next bytes. x is [n/8, 6, 8]. n is a multiple of 8 and
+// neither n nor pairs is 0. What lies ahead bytes from the rows is fetched into the cache.
 //
 //go:noescape
-func dot2x6BF16(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
+func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
 
 //go:noescape
-func dot2x6F16(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
+func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
 
 //go:noescape
-func dot2x6F32(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
+func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
 
 // sumLanes adds up the lanes [n, 8] of n sums, in the order of dotRows8BF16. n is a multiple of 4 and not 0.
 //
@@ -43,7 +44,7 @@ var avx2Kernels = &kernels{
 
 const (
 	avx2TileRows = 16
-	avx2KBlock   = 1024 // see avx2Tokens
+	avx2KBlock   = 1024
 )
 
 // avx2Dots is kernels.dots.
@@ -110,28 +111,33 @@ func avx2Tokens(sums []float32, t *tile, x *input, s *scratch, whole, first, las
 	size := elemSize(t.dtype)
 	stride := t.k * size
 	// Pair i is the rows n+i·step and n+i·step+distance of the weight; their sums' places are i·step and i·step+place.
-	pairs, step, distance, place := (t.count+1)/2, 2, 1, 1
+	pairs, step, distance, place := t.count/2, 2, 1, 1
 	if t.second > 0 {
 		pairs, step, distance, place = t.count, 1, t.second, avx2TileRows/2
 	}
-	lanes := s.lanes[:(last-first)*pairs*pairLanes]
+	odd := t.second == 0 && t.count%2 == 1 // a last row alone: a pair of twice the same
+	allPairs := pairs
+	if odd {
+		allPairs++
+	}
+	lanes := s.lanes[:(last-first)*allPairs*pairLanes]
 	clear(lanes)
 	for k := 0; k < whole; k += avx2KBlock {
 		n := min(avx2KBlock, whole-k)
-		ahead := pairs * step * stride // the next tile, which the first group fetches
+		ahead := allPairs * step * stride // the next tile, which the first group fetches
 		for group := first; group < last; group++ {
-			packed := x.packed[(group*(whole/8)+k/8)*tokenGroup*8:]
-			for pair := range pairs {
-				row := t.n + pair*step
-				between := distance * stride
-				if t.second == 0 && pair*2+1 == t.count {
-					between = 0 // an odd last row: twice the same
-				}
-				dot(&lanes[((group-first)*pairs+pair)*pairLanes], &t.row(row)[k*size], between, ahead, &packed[0], n)
+			x := &x.packed[(group*(whole/8)+k/8)*tokenGroup*8]
+			lanes := lanes[(group-first)*allPairs*pairLanes:]
+			if pairs > 0 {
+				dot(&lanes[0], &t.row(t.n)[k*size], distance*stride, step*stride, pairs, ahead, x, n)
+			}
+			if odd {
+				dot(&lanes[pairs*pairLanes], &t.row(t.n + pairs*step)[k*size], 0, 0, 1, ahead, x, n)
 			}
 			ahead = 0
 		}
 	}
+	pairs = allPairs
 	pairSums := s.pairSums[:pairs*2*tokenGroup]
 	for group := first; group < last; group++ {
 		sumLanes(&pairSums[0], &lanes[(group-first)*pairs*pairLanes], len(pairSums))

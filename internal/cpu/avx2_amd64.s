@@ -5,36 +5,44 @@
 // Everything is summed in lanes: an element of the result has 8 running sums, the i-th of which takes the products k = i, i+8, …
 // in ascending order, each with one fused multiply-add. At the end the lanes are added as ((0+1)+(2+3)) + ((4+5)+(6+7)).
 
-// Eight weights at mem, as float32 in y.
+// Eight weights at mem, as float32 in y. A bfloat16 is the upper half of a float32: one shuffle by Y15 puts each in its place, out of
+// two copies of the eight. (VPMOVZXWD and a shift do the same in three times the operations.)
 #define BF16(mem, y) \
-	VPMOVZXWD mem, y \
-	VPSLLD    $16, y, y
+	VBROADCASTI128 mem, y \
+	VPSHUFB        Y15, y, y
 #define F16(mem, y) \
 	VCVTPH2PS mem, y
 #define F32(mem, y) \
 	VMOVUPS mem, y
 
+// Indices of bytes for BF16; 0x80 makes a zero.
+DATA upper<>+0(SB)/8, $0x0302808001008080
+DATA upper<>+8(SB)/8, $0x0706808005048080
+DATA upper<>+16(SB)/8, $0x0b0a808009088080
+DATA upper<>+24(SB)/8, $0x0f0e80800d0c8080
+GLOBL upper<>(SB), RODATA|NOPTR, $32
+
 // ---- Eight rows by one vector
 
 // Eight lanes of k: WIDEN reads eight weights of a row at offset d, the vector's are at offset dx.
 #define ROWS8(WIDEN, d, dx) \
-	VMOVUPS     (dx)(DX), Y15          \
+	VMOVUPS     (dx)(DX), Y14          \
 	WIDEN((d)(SI), Y8)                 \
 	WIDEN((d)(SI)(BX*1), Y9)           \
 	WIDEN((d)(SI)(BX*2), Y10)          \
 	WIDEN((d)(SI)(R8*1), Y11)          \
-	VFMADD231PS Y15, Y8, Y0            \
-	VFMADD231PS Y15, Y9, Y1            \
-	VFMADD231PS Y15, Y10, Y2           \
-	VFMADD231PS Y15, Y11, Y3           \
+	VFMADD231PS Y14, Y8, Y0            \
+	VFMADD231PS Y14, Y9, Y1            \
+	VFMADD231PS Y14, Y10, Y2           \
+	VFMADD231PS Y14, Y11, Y3           \
 	WIDEN((d)(R9), Y8)                 \
 	WIDEN((d)(R9)(BX*1), Y9)           \
 	WIDEN((d)(R9)(BX*2), Y10)          \
 	WIDEN((d)(R9)(R8*1), Y11)          \
-	VFMADD231PS Y15, Y8, Y4            \
-	VFMADD231PS Y15, Y9, Y5            \
-	VFMADD231PS Y15, Y10, Y6           \
-	VFMADD231PS Y15, Y11, Y7
+	VFMADD231PS Y14, Y8, Y4            \
+	VFMADD231PS Y14, Y9, Y5            \
+	VFMADD231PS Y14, Y10, Y6           \
+	VFMADD231PS Y14, Y11, Y7
 
 // One cache line of each of the eight rows that come next.
 #define PREFETCH8(d) \
@@ -58,6 +66,7 @@
 	LEAQ   (SI)(BX*4), R9           \
 	LEAQ   (SI)(BX*8), R10          \
 	LEAQ   (R9)(BX*8), R11          \
+	VMOVDQU upper<>(SB), Y15        \
 	VXORPS Y0, Y0, Y0               \
 	VXORPS Y1, Y1, Y1               \
 	VXORPS Y2, Y2, Y2               \
@@ -110,20 +119,25 @@ sum:                                \
 // Vectors t and t+1, whose eight values are at offsets d and d+32, by both rows in Y12 and Y13.
 #define TOKENS2(d, a0, a1, b0, b1) \
 	VMOVUPS     (d)(DX), Y14      \
-	VMOVUPS     (d+32)(DX), Y15   \
 	VFMADD231PS Y14, Y12, a0      \
 	VFMADD231PS Y14, Y13, b0      \
-	VFMADD231PS Y15, Y12, a1      \
-	VFMADD231PS Y15, Y13, b1
+	VMOVUPS     (d+32)(DX), Y14   \
+	VFMADD231PS Y14, Y12, a1      \
+	VFMADD231PS Y14, Y13, b1
 
 #define DOT2X6(WIDEN, size) \
 	MOVQ    lanes+0(FP), DI         \
-	MOVQ    w+8(FP), SI             \
+	MOVQ    w+8(FP), R12            \
 	MOVQ    stride+16(FP), BX       \
-	MOVQ    ahead+24(FP), R8        \
-	MOVQ    x+32(FP), DX            \
-	MOVQ    n+40(FP), CX            \
+	MOVQ    next+24(FP), R13        \
+	MOVQ    pairs+32(FP), R11       \
+	MOVQ    ahead+40(FP), R8        \
 	LEAQ    (BX)(R8*1), R9          \
+	VMOVDQU upper<>(SB), Y15        \
+pair:                               \
+	MOVQ    R12, SI                 \
+	MOVQ    x+48(FP), DX            \
+	MOVQ    n+56(FP), CX            \
 	VMOVUPS 0(DI), Y0               \
 	VMOVUPS 32(DI), Y1              \
 	VMOVUPS 64(DI), Y2              \
@@ -136,6 +150,7 @@ sum:                                \
 	VMOVUPS 288(DI), Y9             \
 	VMOVUPS 320(DI), Y10            \
 	VMOVUPS 352(DI), Y11            \
+	PCALIGN $64                     \
 step:                               \
 	WIDEN((SI), Y12)                \
 	WIDEN((SI)(BX*1), Y13)          \
@@ -160,6 +175,10 @@ step:                               \
 	VMOVUPS Y9, 288(DI)             \
 	VMOVUPS Y10, 320(DI)            \
 	VMOVUPS Y11, 352(DI)            \
+	ADDQ    $384, DI                \
+	ADDQ    R13, R12                \
+	DECQ    R11                     \
+	JNZ     pair                    \
 	VZEROUPPER                      \
 	RET
 
@@ -175,16 +194,16 @@ TEXT ·dotRows8F16(SB), NOSPLIT, $0-40
 TEXT ·dotRows8F32(SB), NOSPLIT, $0-40
 	DOTROWS8(F32, 32)
 
-// func dot2x6BF16(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dot2x6BF16(SB), NOSPLIT, $0-48
+// func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+TEXT ·dot2x6BF16(SB), NOSPLIT, $0-64
 	DOT2X6(BF16, 16)
 
-// func dot2x6F16(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dot2x6F16(SB), NOSPLIT, $0-48
+// func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+TEXT ·dot2x6F16(SB), NOSPLIT, $0-64
 	DOT2X6(F16, 16)
 
-// func dot2x6F32(lanes *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dot2x6F32(SB), NOSPLIT, $0-48
+// func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+TEXT ·dot2x6F32(SB), NOSPLIT, $0-64
 	DOT2X6(F32, 32)
 
 // func sumLanes(sums, lanes *float32, n int)
