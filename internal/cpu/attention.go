@@ -171,6 +171,13 @@ func (b *Backend) attendTile(a, qkv []float32, layer int, s *model.Span, first, 
 		base := n * chunk
 		from, to := max(oldest-base, 0), min(newest+1-base, chunk) // what any query of the tile sees of this chunk
 		keys, vals := b.read(b.kv[s.Blocks[n]], layer, keyHead, from, to, scratch)
+		if b.kernels.fetch != nil { // the first rows; the kernels fetch the others
+			b.kernels.fetch(vals, c.HeadDim)
+			if n < newest/chunk {
+				next, _ := b.rows(b.kv[s.Blocks[n+1]], layer, keyHead)
+				b.kernels.fetch(next, c.HeadDim)
+			}
+		}
 		for query := first; query < last; query++ {
 			position := s.Position + query
 			from, to := max(b.oldestVisible(position)-base, 0), min(position+1-base, chunk)
@@ -224,18 +231,22 @@ func (r kvRows) slice(from, to int) kvRows {
 	return kvRows{bf16: r.bf16[from:to]}
 }
 
-// read returns the keys and values [chunk, headDim] of one head of a block, as the kernels want them; only positions from … to-1 are
-// meaningful.
-func (b *Backend) read(k *kvBlock, layer, keyHead, from, to int, scratch *attentionScratch) (keys, vals kvRows) {
+// rows are the keys and values [chunk, headDim] of one head of a block.
+func (b *Backend) rows(k *kvBlock, layer, keyHead int) (keys, vals kvRows) {
 	c := b.config
 	size := chunk * c.HeadDim
 	at := (layer*2*c.KVHeads + keyHead) * size
 	values := at + c.KVHeads*size // a layer's values follow its keys
-	keys, vals = kvRows(*k).slice(at, at+size), kvRows(*k).slice(values, values+size)
+	return kvRows(*k).slice(at, at+size), kvRows(*k).slice(values, values+size)
+}
+
+// read returns the same as the kernels want them; only positions from … to-1 are meaningful.
+func (b *Backend) read(k *kvBlock, layer, keyHead, from, to int, scratch *attentionScratch) (keys, vals kvRows) {
+	keys, vals = b.rows(k, layer, keyHead)
 	if k.f32 != nil || !b.kernels.widenKV {
 		return keys, vals
 	}
-	lo, hi := from*c.HeadDim, to*c.HeadDim
+	lo, hi := from*b.config.HeadDim, to*b.config.HeadDim
 	widenBF16(scratch.keys[lo:hi], keys.bf16[lo:hi])
 	widenBF16(scratch.vals[lo:hi], vals.bf16[lo:hi])
 	return kvRows{f32: scratch.keys}, kvRows{f32: scratch.vals}

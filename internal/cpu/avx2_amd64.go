@@ -9,16 +9,16 @@ import (
 // The functions of avx2_amd64.s. A weight row is read where it lies in memory, at any address, and never past its end.
 
 // dotRows8BF16 sets sums [8] to the products of the vector x [n] with eight rows of n bfloat16 that are stride bytes apart.
-// n is a multiple of 8. The rows that come after these in memory are fetched into the cache.
+// n is a multiple of 8. What lies ahead bytes from the rows is fetched into the cache.
 //
 //go:noescape
-func dotRows8BF16(sums *float32, w *byte, stride int, x *float32, n int)
+func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
 
 //go:noescape
-func dotRows8F16(sums *float32, w *byte, stride int, x *float32, n int)
+func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
 
 //go:noescape
-func dotRows8F32(sums *float32, w *byte, stride int, x *float32, n int)
+func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
 
 // dot2x6BF16 multiplies pairs of rows of n bfloat16 with six vectors and adds to lanes [pairs, 2, 6, 8], the running sums of rows and
 // vectors. The rows of a pair are stride bytes apart, a pair and the next one next bytes. x is [n/8, 6, 8]. n is a multiple of 8 and
@@ -39,7 +39,7 @@ func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float
 func sumLanes(sums, lanes *float32, n int)
 
 var avx2Kernels = &kernels{
-	name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots, attend: avx2Attend, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
+	name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots, attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
 }
 
 const (
@@ -62,14 +62,14 @@ func avx2Dots(sums []float32, t *tile, x *input, s *scratch) {
 }
 
 // dotRows8 is the right one of the three; n may be 0. sums has room for 8.
-func dotRows8(dtype safetensors.DType, sums *float32, w *byte, stride int, x []float32, n int) {
+func dotRows8(dtype safetensors.DType, sums *float32, w *byte, stride, ahead int, x []float32, n int) {
 	switch dtype {
 	case safetensors.BF16:
-		dotRows8BF16(sums, w, stride, unsafe.SliceData(x), n)
+		dotRows8BF16(sums, w, stride, ahead, unsafe.SliceData(x), n)
 	case safetensors.F16:
-		dotRows8F16(sums, w, stride, unsafe.SliceData(x), n)
+		dotRows8F16(sums, w, stride, ahead, unsafe.SliceData(x), n)
 	case safetensors.F32:
-		dotRows8F32(sums, w, stride, unsafe.SliceData(x), n)
+		dotRows8F32(sums, w, stride, ahead, unsafe.SliceData(x), n)
 	}
 }
 
@@ -84,12 +84,12 @@ func avx2OneToken(sums []float32, t *tile, x []float32, whole int) {
 		first := i % half
 		n := t.n + first + i/half*t.second // the weight's row whose sum is sums[i]
 		if t.count-first >= 8 {
-			dotRows8(t.dtype, &sums[i], &t.row(n)[0], stride, x, whole)
+			dotRows8(t.dtype, &sums[i], &t.row(n)[0], stride, 8*stride, x, whole)
 			continue
 		}
 		var same [8]float32
 		for j := range max(0, t.count-first) { // the end of the matrix: eight times one row
-			dotRows8(t.dtype, &same[0], &t.row(n + j)[0], 0, x, whole)
+			dotRows8(t.dtype, &same[0], &t.row(n + j)[0], 0, 0, x, whole)
 			sums[i+j] = same[0]
 		}
 	}

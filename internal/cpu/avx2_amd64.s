@@ -44,7 +44,7 @@ GLOBL upper<>(SB), RODATA|NOPTR, $32
 	VFMADD231PS Y14, Y10, Y6           \
 	VFMADD231PS Y14, Y11, Y7
 
-// One cache line of each of the eight rows that come next.
+// One cache line of each of eight rows that come later.
 #define PREFETCH8(d) \
 	PREFETCHT0 (d)(R10)       \
 	PREFETCHT0 (d)(R10)(BX*1) \
@@ -60,12 +60,13 @@ GLOBL upper<>(SB), RODATA|NOPTR, $32
 	MOVQ   sums+0(FP), DI           \
 	MOVQ   w+8(FP), SI              \
 	MOVQ   stride+16(FP), BX        \
-	MOVQ   x+24(FP), DX             \
-	MOVQ   n+32(FP), CX             \
+	MOVQ   ahead+24(FP), R10        \
+	MOVQ   x+32(FP), DX             \
+	MOVQ   n+40(FP), CX             \
 	LEAQ   (BX)(BX*2), R8           \
 	LEAQ   (SI)(BX*4), R9           \
-	LEAQ   (SI)(BX*8), R10          \
-	LEAQ   (R9)(BX*8), R11          \
+	ADDQ   SI, R10                  \
+	LEAQ   (R10)(BX*4), R11         \
 	VMOVDQU upper<>(SB), Y15        \
 	VXORPS Y0, Y0, Y0               \
 	VXORPS Y1, Y1, Y1               \
@@ -182,16 +183,16 @@ step:                               \
 	VZEROUPPER                      \
 	RET
 
-// func dotRows8BF16(sums *float32, w *byte, stride int, x *float32, n int)
-TEXT ·dotRows8BF16(SB), NOSPLIT, $0-40
+// func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dotRows8BF16(SB), NOSPLIT, $0-48
 	DOTROWS8(BF16, 16)
 
-// func dotRows8F16(sums *float32, w *byte, stride int, x *float32, n int)
-TEXT ·dotRows8F16(SB), NOSPLIT, $0-40
+// func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dotRows8F16(SB), NOSPLIT, $0-48
 	DOTROWS8(F16, 16)
 
-// func dotRows8F32(sums *float32, w *byte, stride int, x *float32, n int)
-TEXT ·dotRows8F32(SB), NOSPLIT, $0-40
+// func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dotRows8F32(SB), NOSPLIT, $0-48
 	DOTROWS8(F32, 32)
 
 // func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)

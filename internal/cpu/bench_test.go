@@ -52,3 +52,53 @@ func BenchmarkProduct(b *testing.B) {
 		})
 	}
 }
+
+// Attention of one layer of Phi-3-mini for one token (decode) and for 64 (prefill), after 4,096 cached ones, in bytes of keys and values a
+// second and multiply-adds.
+func BenchmarkAttend(b *testing.B) {
+	const cached, layers = 4096, 4 // several layers: 201 MB of keys and values, which no cache keeps
+	for _, tokens := range []int{1, 64} {
+		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
+			c := &model.Config{
+				HiddenSize: 3072, IntermediateSize: 1, Layers: layers, Heads: 32, KVHeads: 32, HeadDim: 96,
+				RoPE: model.RoPEConfig{Dim: 96},
+			}
+			blocks := make([]int32, (cached+tokens+chunk-1)/chunk)
+			for i := range blocks {
+				blocks[i] = int32(i)
+			}
+			backend, err := New(Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = backend.Close() }()
+			if err := backend.Plan(c, nil, tokens, len(blocks)); err != nil {
+				b.Fatal(err)
+			}
+			rng := rand.New(rand.NewSource(1))
+			for i := range blocks {
+				backend.kv[i] = backend.newKVBlock()
+				for j := range backend.kv[i].bf16 {
+					backend.kv[i].bf16[j] = toBF16(rng.Float32() - 0.5)
+				}
+			}
+			half := c.RoPE.Dim / 2
+			step := &model.Step{
+				Seqs: []model.Span{{Len: tokens, Position: cached, Blocks: blocks}},
+				Cos:  normals(rng, tokens*half), Sin: normals(rng, tokens*half),
+			}
+			qkv := matrixOf(tokens, c.QKVRows(), normals(rng, tokens*c.QKVRows()))
+			a := matrixOf(tokens, 3072, make([]float32, tokens*3072))
+			n := 0
+			for b.Loop() {
+				backend.Attend(a, qkv, n%layers, step)
+				n++
+			}
+			seconds := b.Elapsed().Seconds() / float64(n)
+			b.ReportMetric(seconds*1e3, "ms/layer")
+			b.ReportMetric(2*2*cached*3072/seconds/1e9, "GB/s")
+			b.ReportMetric(4*cached*3072*float64(tokens)/seconds/1e9, "GFLOP/s")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}

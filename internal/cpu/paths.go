@@ -18,6 +18,8 @@ type kernels struct {
 	// attend attends with one query q [dim] to the keys and values from … to-1 of a chunk [chunk, dim]: it sets sum [dim] to
 	// Σ exp(score - m)·v and returns the largest score m and Σ exp(score - m). scores has room for chunk values.
 	attend func(sum, q []float32, keys, vals kvRows, from, to int, scale float32, scores []float32) (m, l float32)
+	// fetch, if there is one, starts the way of a chunk's first keys or values from memory into a cache.
+	fetch func(rows kvRows, dim int)
 	// widenKV: attend reads float32 only. Otherwise it takes keys and values as they are kept.
 	widenKV bool
 	// gate sets y = SiLU(gate)·up.

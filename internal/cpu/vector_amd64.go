@@ -25,13 +25,27 @@ func scaleMax(x *float32, n int, scale float32) float32
 func expSum(x *float32, n int, top float32) float32
 
 // addRowsBF16 sets sums [cols] to the sum of n rows of bfloat16, stride bytes apart, each times its weight, in ascending order.
-// cols is a multiple of 8, n at least 1.
+// cols is a multiple of 8, n at least 1. What lies ahead bytes from a row is fetched into the cache.
 //
 //go:noescape
-func addRowsBF16(sums, weights *float32, rows *byte, stride, n, cols int)
+func addRowsBF16(sums, weights *float32, rows *byte, stride, n, ahead, cols int)
 
 //go:noescape
-func addRowsF32(sums, weights *float32, rows *byte, stride, n, cols int)
+func addRowsF32(sums, weights *float32, rows *byte, stride, n, ahead, cols int)
+
+// prefetch fetches n bytes, at least one, into the second cache.
+//
+//go:noescape
+func prefetch(p *byte, n int)
+
+// avx2Fetch is kernels.fetch.
+func avx2Fetch(r kvRows, dim int) {
+	size := 2
+	if r.f32 != nil {
+		size = 4
+	}
+	prefetch(r.at(0), fetchRows*dim*size)
+}
 
 // avx2Gate is kernels.gate.
 func avx2Gate(y, gate, up []float32) {
@@ -48,6 +62,9 @@ func avx2Gate(y, gate, up []float32) {
 	}
 }
 
+// fetchRows is how many keys or values lie between the one that is read and the one whose way into the cache begins.
+const fetchRows = 32
+
 // avx2Attend is kernels.attend.
 //
 // Scores are computed for eight keys at a time, counted from the chunk's first, so also for some that the query may not see, or that are
@@ -62,7 +79,7 @@ func avx2Attend(sum, q []float32, keys, vals kvRows, from, to int, scale float32
 	stride := dim * size
 	first, last := from&^7, (to+7)&^7
 	for p := first; p < last; p += 8 {
-		dotRows8(dtype, &scores[p], keys.at(p*dim), stride, q, whole)
+		dotRows8(dtype, &scores[p], keys.at(p*dim), stride, fetchRows*stride, q, whole)
 	}
 	for d := whole; d < dim; d++ {
 		for p := from; p < to; p++ {
@@ -82,7 +99,7 @@ func avx2Attend(sum, q []float32, keys, vals kvRows, from, to int, scale float32
 		if vals.f32 != nil {
 			addRows = addRowsF32
 		}
-		addRows(&sum[0], &scores[from], vals.at(from*dim), stride, to-from, whole)
+		addRows(&sum[0], &scores[from], vals.at(from*dim), stride, to-from, fetchRows*stride, whole)
 	}
 	for d := whole; d < dim; d++ {
 		sum[d] = 0

@@ -77,7 +77,8 @@ GLOBL exp<>(SB), RODATA|NOPTR, $52
 	MOVQ   rows+16(FP), SI               \
 	MOVQ   stride+24(FP), BX             \
 	MOVQ   n+32(FP), CX                  \
-	MOVQ   cols+40(FP), DX               \
+	MOVQ   ahead+40(FP), R12             \
+	MOVQ   cols+48(FP), DX               \
 	SUBQ   $32, DX                       \
 	JLT    eights                        \
 columns32:                               \
@@ -89,6 +90,7 @@ columns32:                               \
 	VXORPS Y2, Y2, Y2                    \
 	VXORPS Y3, Y3, Y3                    \
 row32:                                   \
+	PREFETCHT0 (R9)(R12*1)               \
 	VBROADCASTSS (R10), Y8               \
 	WIDEN((0*size)(R9), Y4)              \
 	WIDEN((1*size)(R9), Y5)              \
@@ -205,10 +207,21 @@ eight:
 	MOVSS X4, ret+24(FP)
 	RET
 
-// func addRowsBF16(sums, weights *float32, rows *byte, stride, n, cols int)
-TEXT ·addRowsBF16(SB), NOSPLIT, $0-48
+// func addRowsBF16(sums, weights *float32, rows *byte, stride, n, ahead, cols int)
+TEXT ·addRowsBF16(SB), NOSPLIT, $0-56
 	ADDROWS(BF16, 16)
 
-// func addRowsF32(sums, weights *float32, rows *byte, stride, n, cols int)
-TEXT ·addRowsF32(SB), NOSPLIT, $0-48
+// func addRowsF32(sums, weights *float32, rows *byte, stride, n, ahead, cols int)
+TEXT ·addRowsF32(SB), NOSPLIT, $0-56
 	ADDROWS(F32, 32)
+
+// func prefetch(p *byte, n int)
+TEXT ·prefetch(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+line:
+	PREFETCHT1 (SI)
+	ADDQ       $64, SI
+	SUBQ       $64, CX
+	JGT        line
+	RET
