@@ -2,9 +2,10 @@
 // tests measure others by. It needs no cgo.
 //
 // backend.go holds memory and the verbs; linear.go the matrix product that nearly all time goes into; attention.go RoPE and
-// attention; kernels.go the innermost loops, small functions on slices that faster versions can stand in for.
+// attention; pool.go the goroutines that share them out. The innermost loops come in several versions, of which paths.go chooses one:
+// kernels.go is the version in Go, the files *_amd64 are those in assembly. probe.go measures the machine's limits.
 //
 // Weights are read straight from the checkpoint's memory map, in the type they are stored in, so a checkpoint takes no memory
-// beyond its own pages. Every element of every result is computed by one goroutine in one fixed order, so the bytes of the
-// logits depend on neither the number of threads nor on how tokens are grouped into calls.
+// beyond its own pages. Every element of every result is computed by one goroutine in one order, which is fixed for a version of the
+// loops, so the bytes of the logits depend on neither the number of threads nor on how tokens are grouped into calls.
 package cpu
