@@ -11,6 +11,12 @@ import (
 
 func TestModels(t *testing.T) {
 	onEveryPath(t, func(t *testing.T) {
+		chosen, err := choosePath()
+		require.NoError(t, err)
+		effort := backendtest.Full
+		if chosen == goKernels && len(nativeKernels()) > 0 {
+			effort = backendtest.Short // ten times slower, and the fallback
+		}
 		with := func(threads int) func(bool) model.Backend {
 			return func(float32 bool) model.Backend {
 				b, err := New(Options{Threads: threads, Float32: float32})
@@ -22,6 +28,6 @@ func TestModels(t *testing.T) {
 			{Name: "two threads", Open: with(2)},
 			{Name: "one thread", Open: with(1)},
 			{Name: "five threads", Open: with(5)},
-		}, backendtest.Full)
+		}, effort)
 	})
 }
