@@ -15,7 +15,7 @@ func testProbe(t *testing.T) {
 	start := time.Now()
 	l := b.Probe()
 	t.Logf("%.1f GB/s, %.1f GFLOP/s in %v", l.Read/1e9, l.Compute/1e9, time.Since(start))
-	require.Greater(t, l.Read, 1e8, "bytes a second")
-	require.Greater(t, l.Compute, 1e8, "operations a second")
+	require.Greater(t, l.Read, 1e7, "bytes a second, even under the race detector")
+	require.Greater(t, l.Compute, 1e7, "operations a second")
 	require.NoError(t, b.Close())
 }
