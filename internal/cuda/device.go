@@ -23,9 +23,9 @@ type device struct {
 	multiprocessors int
 	maxShared       int // most bytes of dynamic shared memory a block can have after allowShared
 
-	mutex sync.Mutex // one do at a time
+	mutex sync.Mutex        // one do at a time
 	work  chan func() error // nil once closed
-	done  chan error // the answer to each piece of work; at last, what closing said
+	done  chan error        // the answer to each piece of work; at last, what closing said
 	owned []resource
 }
 
