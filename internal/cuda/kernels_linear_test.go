@@ -523,3 +523,25 @@ func TestArgmax(t *testing.T) {
 		check(logits, vocab, want)
 	}
 }
+
+// A decode step queues some 160 launches, again and again.
+func TestQueueAllocatesNothing(t *testing.T) {
+	k, q := &linearKernels{}, make(queue, 0, 4)
+	p := product{tokens: 1, rows: 9216, k: 3072}
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		q = q[:0]
+		k.normLinearDecode(&q, p, 264)
+		k.linearAddPrefill(&q, p)
+		k.rmsNorm(&q, 0, typeBF16, 0, 0, 1, 3072, 1e-5)
+		k.argmax(&q, 0, 0, 1, 32064)
+	}))
+}
+
+func BenchmarkQueue(b *testing.B) {
+	k, q := &linearKernels{}, make(queue, 0, 1)
+	p := product{tokens: 1, rows: 9216, k: 3072}
+	for b.Loop() {
+		q = q[:0]
+		k.normLinearDecode(&q, p, 264)
+	}
+}
