@@ -26,9 +26,16 @@ import (
 // onGPU is whether the tests run on a real GPU. Otherwise they run on the emulator, and some provoke errors in it.
 var onGPU = os.Getenv("PHI3_TEST_GPU") == "1"
 
+// checked is whether the emulator is the checked build. TestChecked runs tests of kernels so; they take fewer cases then.
+var checked = os.Getenv("PHI3_TEST_CHECKED") == "1"
+
 func TestMain(m *testing.M) {
 	if !onGPU {
-		library, err := emulator.Build(emulator.Fast)
+		kind := emulator.Fast
+		if checked {
+			kind = emulator.Checked
+		}
+		library, err := emulator.Build(kind)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
