@@ -41,6 +41,9 @@ var attentionCases = []attentionCase{
 	{shape(1, 3, 128, 48, 129), []int{262}, 1.5, 7},
 	{shape(1, 4, 128, 48, 1), []int{140, 126}, 1, 8},
 	{shape(1, 7, 96, 48, 0), []int{135, 9}, 1, 9}, // 8 tokens make 56 rows, in four tiles
+	// Of float32's rounding errors one in 100,000 is still seen in bfloat16. These are half a million numbers, each of two or three chunks,
+	// to see whether these join in the same way in decode and in prefill.
+	{shape(6, 4, 128, 64, 0), []int{290}, 1, 10},
 }
 
 // attentionSequence is the projections of a sequence's tokens and where its part of the cache lies.
@@ -230,6 +233,19 @@ func around(lens []int) (steps [][]int) {
 	return steps
 }
 
+// eights feeds most of a chunk in one step, and the rest 8 tokens at a time, a sequence after the other.
+func eights(lens []int) (steps [][]int) {
+	for s, n := range lens {
+		for size := 120; n > 0; size = 8 {
+			step := make([]int, len(lens))
+			step[s] = min(n, size)
+			n -= step[s]
+			steps = append(steps, step)
+		}
+	}
+	return steps
+}
+
 // exact is the attention of a sequence in float64 or, with rounded, as Hugging Face computes it in bfloat16: spec 3, 3.1 (SDPA) and 3.2.
 func (b *attentionBench) exact(s *attentionSequence, rounded bool) []float64 {
 	k, dim, columns := b.k, b.k.headDim, b.columns()
@@ -311,6 +327,14 @@ func distance(x, want []float64) float64 {
 	return math.Sqrt(d / n)
 }
 
+// requireLess is for numbers that may be NaN.
+func requireLess(t testing.TB, got, limit float64, what string, args ...any) {
+	t.Helper()
+	if !(got < limit) {
+		require.FailNow(t, fmt.Sprintf(what, args...), "%g, want less than %g", got, limit)
+	}
+}
+
 // requireUntouched wants the cache to hold what it held at first everywhere but in the rows of the sequences' positions, and there
 // something else.
 func (b *attentionBench) requireUntouched(cache []byte) {
@@ -353,11 +377,11 @@ func testAttention(b *attentionBench, c *attentionCase) {
 		s := &b.sequences[i]
 		got, want, theirs := b.values(whole[i]), b.exact(s, false), b.exact(s, true)
 		if len(want) >= 100*b.k.headDim && c.window != 1 { // else there is little to compute, and only the values' rounding counts
-			require.Less(b.t, distance(got, want), 0.9*distance(theirs, want), "sequence %d: distance to float64, and Hugging Face's", i)
+			requireLess(b.t, distance(got, want), 0.9*distance(theirs, want), "sequence %d: distance to float64, Hugging Face's being 1/0.9 of the limit", i)
 		}
 		for row := 0; row < len(want); row += b.k.headDim {
 			// One key too many or too few, of a hundred, makes a tenth.
-			require.Less(b.t, distance(got[row:][:b.k.headDim], want[row:][:b.k.headDim]), 0.03, "sequence %d, query %d, head %d", i,
+			requireLess(b.t, distance(got[row:][:b.k.headDim], want[row:][:b.k.headDim]), 0.03, "sequence %d, query %d, head %d", i,
 				row/b.k.headDim/b.k.heads, row/b.k.headDim%b.k.heads)
 		}
 	}
@@ -369,6 +393,7 @@ func testAttention(b *attentionBench, c *attentionCase) {
 		blocks int // for decode; 0: prefill only
 	}{
 		{"around the chunks' ends", around(c.lens), 3},
+		{"8 at a time", eights(c.lens), 7},
 		{"at random", splits(random, c.lens), 1},
 		{"at random, on more blocks than work", splits(random, c.lens), 40},
 		{"at random, prefill only", splits(random, c.lens), 0},
@@ -405,7 +430,7 @@ func TestReferenceAttention(t *testing.T) {
 			want := a.exact(&a.sequences[i], false)
 			got := a.values(whole[i])
 			for row := 0; row < len(want); row += c.headDim {
-				require.Less(t, distance(got[row:][:c.headDim], want[row:][:c.headDim]), 1e-5, "%v: sequence %d, row %d", c, i, row/c.headDim)
+				requireLess(t, distance(got[row:][:c.headDim], want[row:][:c.headDim]), 1e-5, "%v: sequence %d, row %d", c, i, row/c.headDim)
 			}
 		}
 		outs, splitCache := a.attend(splits(rand.New(rand.NewPCG(c.seed, 2)), c.lens), 0)
