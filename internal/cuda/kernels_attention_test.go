@@ -41,6 +41,7 @@ var attentionCases = []attentionCase{
 	{shape(1, 3, 128, 48, 129), []int{262}, 1.5, 7},
 	{shape(1, 4, 128, 48, 1), []int{140, 126}, 1, 8},
 	{shape(1, 7, 96, 48, 0), []int{135, 9}, 1, 9}, // 8 tokens make 56 rows, in four tiles
+	{shape(1, 128, 96, 48, 0), []int{9}, 1, 11},   // a query is a whole block of prefill
 	// Of float32's rounding errors one in 100,000 is still seen in bfloat16. These are half a million numbers, each of two or three chunks,
 	// to see whether these join in the same way in decode and in prefill.
 	{shape(6, 4, 128, 64, 0), []int{290}, 1, 10},
@@ -436,5 +437,38 @@ func TestReferenceAttention(t *testing.T) {
 		outs, splitCache := a.attend(splits(rand.New(rand.NewPCG(c.seed, 2)), c.lens), 0)
 		require.Equal(t, whole, outs, "%v: split at random", c)
 		require.True(t, bytes.Equal(cache, splitCache), "%v: another cache", c)
+	}
+}
+
+func TestAttentionShapes(t *testing.T) {
+	b := openLinear(t)
+	load := func(s attentionShape, cache elementType) error {
+		return b.d.do(func() error {
+			m, err := b.d.loadModule(kernels.Image())
+			require.NoError(t, err)
+			_, err = b.d.loadAttentionKernels(m, s, cache)
+			return err
+		})
+	}
+	require.ErrorContains(t, load(shape(1, 1, 80, 40, 0), typeBF16), "head dimensions of 96 and 128, not of 80")
+	require.ErrorContains(t, load(shape(1, 129, 96, 48, 0), typeBF16), "up to 128 query heads of a key head, not for 129")
+	require.NoError(t, load(shape(1, 128, 128, 64, 0), typeBF16))
+	require.NoError(t, load(shape(1, 129, 80, 40, 0), typeF32))
+}
+
+// TestMaxChunks: decode's memory is planned for as many chunks as any step can have.
+func TestMaxChunks(t *testing.T) {
+	for _, window := range []int{0, 1, 7, 121, 122, 128, 129, 250, 300} {
+		s := shape(1, 1, 96, 48, window)
+		const positions = 700
+		most := 0
+		for position := range positions {
+			for n := 1; n <= decodeTokens && position+n <= positions; n++ {
+				work := s.decodeWork(nil, []span{newSpan(model.Span{Len: n, Position: position}, 0)})
+				require.LessOrEqual(t, len(work), s.maxChunks(position+n), "window %d, position %d, %d tokens", window, position, n)
+				most = max(most, len(work))
+			}
+		}
+		require.Equal(t, s.maxChunks(positions), most, "window %d: more is planned than any step needs", window)
 	}
 }
