@@ -51,6 +51,9 @@ func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache e
 	switch {
 	case cache == typeF32:
 		list = append(list, kernel{"reference_attention", k.referenceShared, &k.referenceF})
+	case shape.heads/shape.kvHeads > C.ATTENTION_PREFILL_ROWS:
+		return nil, fmt.Errorf("the CUDA backend's attention is made for up to %d query heads of a key head, not for %d; in float32 it takes any",
+			C.ATTENTION_PREFILL_ROWS, shape.heads/shape.kvHeads)
 	case shape.headDim == 96 || shape.headDim == 128:
 		list = append(list,
 			kernel{fmt.Sprint("attention_decode_", shape.headDim), k.decodeShared, &k.decodeF},
