@@ -166,7 +166,7 @@ func TestWrongDevice(t *testing.T) {
 	for _, index := range []int{-1, 2} {
 		_, err := openDevice(index)
 		require.NotErrorIs(t, err, ErrUnavailable)
-		require.EqualError(t, err, fmt.Sprintf("no CUDA device %d; there are:\n  0: emulator 0, 2.0 GB\n  1: emulator 1, 2.0 GB", index))
+		require.EqualError(t, err, fmt.Sprintf("there is no GPU %d, only 0 (emulator 0, 2.0 GB), 1 (emulator 1, 2.0 GB)", index))
 	}
 	d, err := openDevice(1)
 	require.NoError(t, err)
