@@ -67,7 +67,7 @@ NVCC     ?= $(or $(shell command -v nvcc),$(CUDA_BIN)/nvcc)
 
 CONFORMANCE := internal/cuda/testdata/conformance.fatbin
 
-GPUS    := sm_80 sm_86 sm_89 sm_90 sm_100 sm_120
+GPUS    := sm_80 sm_86 sm_89 sm_90a sm_100 sm_120
 FATBIN   = $(1) --options-file kernels/flags -arch compute_80 -code $$(echo $(2) compute_80 | tr ' ' ,) --threads 0 -fatbin -o $(3) kernels/phi3.cu
 STRICT  := -warn-spills -warn-lmem-usage -Werror
 
@@ -76,7 +76,9 @@ kernels: kernels/compiled/phi3.fatbin ## native code, which the next build embed
 kernels/compiled/phi3.fatbin: $(SOURCES) | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
 	rm -f $@ $@.sources
 	$(HASH) >$@.sources
-	$(call FATBIN,$(NVCC),$(filter $(GPUS),$(shell $(NVCC) --list-gpu-code)),$@)
+	codes=" $$($(NVCC) --list-gpu-code | tr '\n' ' ')"; \
+	gpus=$$(for gpu in $(GPUS); do case "$$codes" in *" $${gpu%a} "*) echo $$gpu;; esac; done); \
+	$(call FATBIN,$(NVCC),$$gpus,$@)
 
 ptx: $(NVRTC) ## the committed PTX, which runs on every GPU where native code is missing
 	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx

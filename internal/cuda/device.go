@@ -47,11 +47,11 @@ func openDevice(index int) (*device, error) {
 		return nil, err
 	}
 	if index < 0 || index >= len(devices) {
-		var list strings.Builder
-		for _, d := range devices {
-			fmt.Fprintf(&list, "\n  %d: %s, %.1f GB", d.Index, d.Name, float64(d.Memory)/1e9)
+		list := make([]string, len(devices))
+		for i, d := range devices {
+			list[i] = fmt.Sprintf("%d (%s, %.1f GB)", d.Index, d.Name, float64(d.Memory)/1e9)
 		}
-		return nil, fmt.Errorf("no CUDA device %d; there are:%s", index, list.String())
+		return nil, fmt.Errorf("there is no GPU %d, only %s", index, strings.Join(list, ", "))
 	}
 	d := &device{
 		DeviceInfo: devices[index],

@@ -15,6 +15,7 @@ package cuda
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -49,14 +50,14 @@ func loadDriver() error {
 	runtime.LockOSThread() // dlopen's message belongs to the thread
 	defer runtime.UnlockOSThread()
 	if message := C.forward_load(path); message != nil {
-		return fmt.Errorf("%w: no NVIDIA driver: %s", ErrUnavailable, C.GoString(message))
+		return unavailable{fmt.Errorf("no NVIDIA driver (%s)", C.GoString(message))}
 	}
 	if err := checkResult("cuInit", C.CUresult(C.forward_init())); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable{fmt.Errorf("the NVIDIA driver does not start: %w", err)}
 	}
 	if v := cu.Version(); v < minDriver {
-		return fmt.Errorf("%w: the NVIDIA driver is too old: it supports CUDA %d.%d, phi3 needs %d.%d or newer",
-			ErrUnavailable, v/1000, v%1000/10, minDriver/1000, minDriver%1000/10)
+		return unavailable{fmt.Errorf("the NVIDIA driver is too old: it supports CUDA %d.%d, phi3 needs %d.%d or newer",
+			v/1000, v%1000/10, minDriver/1000, minDriver%1000/10)}
 	}
 	driverLoaded = true
 	return nil
@@ -72,7 +73,7 @@ func Devices() ([]DeviceInfo, error) {
 		return nil, check("cuDeviceGetCount", err)
 	}
 	if n == 0 {
-		return nil, fmt.Errorf("%w: the NVIDIA driver sees no GPU", ErrUnavailable)
+		return nil, unavailable{errors.New("the NVIDIA driver sees no GPU")}
 	}
 	devices := make([]DeviceInfo, n)
 	for i := range devices {

@@ -18,6 +18,9 @@ import (
 	"gorgonia.org/cu"
 )
 
+// prefillRows is how many queries a block of attention's prefill takes, counting those of all heads that share a key head.
+const prefillRows = C.ATTENTION_PREFILL_ROWS
+
 // attentionShape is what attention's kernels need to know of a model.
 type attentionShape struct {
 	heads, kvHeads, headDim int
@@ -48,19 +51,12 @@ func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache e
 		f      *function
 	}
 	list := []kernel{{"kv_append", 0, &k.kvAppendF}}
-	switch {
-	case cache == typeF32:
+	if cache == typeF32 {
 		list = append(list, kernel{"reference_attention", k.referenceShared, &k.referenceF})
-	case shape.heads/shape.kvHeads > C.ATTENTION_PREFILL_ROWS:
-		return nil, fmt.Errorf("the CUDA backend's attention is made for up to %d query heads of a key head, not for %d; in float32 it takes any",
-			C.ATTENTION_PREFILL_ROWS, shape.heads/shape.kvHeads)
-	case shape.headDim == 96 || shape.headDim == 128:
+	} else { // a head dimension of 96 or 128, see Plan
 		list = append(list,
 			kernel{fmt.Sprint("attention_decode_", shape.headDim), k.decodeShared, &k.decodeF},
 			kernel{fmt.Sprint("attention_prefill_", shape.headDim), k.prefillShared, &k.prefillF})
-	default:
-		return nil, fmt.Errorf("the CUDA backend's attention is made for head dimensions of 96 and 128, not of %d; in float32 it takes any",
-			shape.headDim)
 	}
 	for _, l := range list {
 		var err error
@@ -133,7 +129,7 @@ func (s *attentionShape) decodeWork(work []workItem, spans []span) []workItem {
 // prefillWork appends the items of prefill: groups of a sequence's queries. The last queries see most and come first, so that no long
 // item is left for the end.
 func (s *attentionShape) prefillWork(work []workItem, spans []span) []workItem {
-	queries := C.ATTENTION_PREFILL_ROWS / (s.heads / s.kvHeads)
+	queries := prefillRows / (s.heads / s.kvHeads)
 	for seq, of := range spans {
 		for first := (int(of.len) - 1) / queries * queries; first >= 0; first -= queries {
 			work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(first)})
