@@ -335,18 +335,19 @@ void copy_done(const void *to, const void *caller)
 		shared_cells[g].write = now(caller);
 }
 
-void set_written(const void *p, size_t n)
+void mark(const void *p, size_t n, bool written)
 {
 	Allocation *a = n ? allocation_at((uintptr_t)p) : nullptr;
 	if (!a)
 		return;
 	Shadow &s = shadow_of(a);
 	const size_t first = ((uintptr_t)p - a->start) / GRANULE, last = ((uintptr_t)p - a->start + n - 1) / GRANULE;
-	for (size_t g = first; g <= last; g++)
-		if (g % 8 == 0 && g + 7 <= last)
-			s.written[g / 8] = 0xff, g += 7;
-		else
-			s.written[g / 8] |= (uint8_t)(1u << g % 8);
+	for (size_t g = first; g <= last; g++) {
+		const bool byte = g % 8 == 0 && g + 7 <= last;
+		const uint8_t bits = byte ? 0xff : (uint8_t)(1u << g % 8);
+		s.written[g / 8] = written ? s.written[g / 8] | bits : s.written[g / 8] & ~bits;
+		g += byte ? 7 : 0;
+	}
 }
 
 void moved(const void *to, const void *from, size_t n)
@@ -378,8 +379,9 @@ const Checks all_checks = {
 	fence,
 	copy_started,
 	copy_done,
-	set_written,
+	[](const void *p, size_t n) { mark(p, n, true); },
 	moved,
+	[](void *p, size_t n) { mark(p, n, false); },
 	forget,
 };
 
