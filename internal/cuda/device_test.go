@@ -28,7 +28,7 @@ var onGPU = os.Getenv("PHI3_TEST_GPU") == "1"
 
 func TestMain(m *testing.M) {
 	if !onGPU {
-		library := os.Getenv("PHI3_TEST_EMULATOR") // of a test that runs others on another emulator
+		library := os.Getenv("PHI3_TEST_EMULATOR") // TestChecked and TestMutants run other tests with it
 		if library == "" {
 			var err error
 			if library, err = emulator.Build(emulator.Fast); err != nil {

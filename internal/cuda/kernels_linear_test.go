@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"testing"
@@ -518,5 +519,5 @@ func TestArgmax(t *testing.T) {
 	}
 }
 
-// checkedEmulator is whether the tests run on the emulator's checked build, which is slow.
-var checkedEmulator = false
+// checkedEmulator is whether the tests run on a checked build of the emulator, which is slow.
+var checkedEmulator = os.Getenv("PHI3_TEST_EMULATOR") != ""
