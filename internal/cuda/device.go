@@ -23,9 +23,9 @@ type device struct {
 	multiprocessors int
 	maxShared       int // most bytes of dynamic shared memory a block can have after allowShared
 
-	mutex sync.Mutex // one do at a time
-	work  chan func() error
-	done  chan error // the answer to each piece of work; at last, what closing said
+	mutex sync.Mutex        // one do at a time
+	work  chan func() error // nil once closed
+	done  chan error        // the answer to each piece of work; at last, what closing said
 	owned []resource
 }
 
@@ -58,7 +58,7 @@ func openDevice(index int) (*device, error) {
 		work:       make(chan func() error),
 		done:       make(chan error),
 	}
-	go d.run()
+	go d.run(d.work)
 	if err := <-d.done; err != nil {
 		return nil, fmt.Errorf("CUDA device %d, %s: %w", index, d.Name, err)
 	}
@@ -66,7 +66,7 @@ func openDevice(index int) (*device, error) {
 }
 
 // run owns the context: it makes it current, answers on done, does the work, and answers again when all is released.
-func (d *device) run() {
+func (d *device) run(work <-chan func() error) {
 	runtime.LockOSThread() // never unlocked: the thread and what the driver keeps for it end with the goroutine
 	gpu := cu.Device(d.Index)
 	context, err := gpu.RetainPrimaryCtx()
@@ -81,7 +81,7 @@ func (d *device) run() {
 		return
 	}
 	d.done <- nil
-	for f := range d.work {
+	for f := range work {
 		d.done <- f()
 	}
 	d.done <- d.freeAll()

@@ -36,7 +36,10 @@ func TestMain(m *testing.M) {
 				os.Exit(1)
 			}
 		}
-		os.Setenv("PHI3_LIBCUDA", library)
+		if err := os.Setenv("PHI3_LIBCUDA", library); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -60,17 +63,17 @@ func open(t testing.TB) *device {
 // inside lets require stop a test from the device's goroutine, which FailNow would end.
 type inside struct{ testing.TB }
 
-func (inside) FailNow() { panic(errStopped) }
+type stopped struct{}
 
-var errStopped = errors.New("stopped")
+func (inside) FailNow() { panic(stopped{}) }
 
 // on runs f on the device with a stream.
 func on(t testing.TB, d *device, f func(t inside, s cu.Stream)) {
 	t.Helper()
 	require.NoError(t, d.do(func() (err error) {
 		defer func() {
-			if r := recover(); r == errStopped {
-				err = errStopped
+			if r := recover(); r == any(stopped{}) {
+				err = errors.New("stopped")
 			} else if r != nil {
 				panic(r)
 			}
@@ -250,9 +253,6 @@ func TestOutOfMemory(t *testing.T) {
 		_, err := d.alloc(1 << 50)
 		return err
 	})
-	var e *driverError
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, 2, e.code)
 	require.ErrorContains(t, err, "cuMemAlloc of 1125899906842624 bytes: out of memory")
 	require.ErrorContains(t, err, "(CUDA_ERROR_OUT_OF_MEMORY)")
 }

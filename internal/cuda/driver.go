@@ -93,17 +93,6 @@ func Devices() ([]DeviceInfo, error) {
 	return devices, nil
 }
 
-// driverError is an error of the driver, in its own words.
-type driverError struct {
-	op         string // what was asked of it
-	code       int
-	name, text string
-}
-
-func (e *driverError) Error() string {
-	return fmt.Sprintf("%s: %s (%s)", e.op, e.text, e.name)
-}
-
 // check gives an error of gorgonia.org/cu, a number of a type it does not export, the driver's words.
 func check(op string, err error) error {
 	if err == nil {
@@ -116,18 +105,18 @@ func check(op string, err error) error {
 	return checkResult(op, C.CUresult(code.Int()))
 }
 
-// checkResult does the same for our own calls.
+// checkResult does the same for our own calls. op is what was asked of the driver.
 func checkResult(op string, r C.CUresult) error {
 	if r == C.CUDA_SUCCESS {
 		return nil
 	}
-	e := &driverError{op, int(r), fmt.Sprintf("CUDA error %d", int(r)), "an error unknown to the driver"}
+	name, text := fmt.Sprintf("CUDA error %d", int(r)), "an error unknown to the driver"
 	var s *C.char
 	if C.cuGetErrorName(r, &s) == C.CUDA_SUCCESS {
-		e.name = C.GoString(s)
+		name = C.GoString(s)
 	}
 	if C.cuGetErrorString(r, &s) == C.CUDA_SUCCESS {
-		e.text = C.GoString(s)
+		text = C.GoString(s)
 	}
-	return e
+	return fmt.Errorf("%s: %s (%s)", op, text, name)
 }
