@@ -26,19 +26,19 @@ import (
 // onGPU is whether the tests run on a real GPU. Otherwise they run on the emulator, and some provoke errors in it.
 var onGPU = os.Getenv("PHI3_TEST_GPU") == "1"
 
-// checked is whether the emulator is the checked build. TestChecked runs tests of kernels so; they take fewer cases then.
-var checked = os.Getenv("PHI3_TEST_CHECKED") == "1"
+// checked is whether the emulator is a checked build, which is slow: TestChecked and TestMutants run tests of kernels so, and these take
+// fewer cases then.
+var checked = os.Getenv("PHI3_TEST_EMULATOR") != ""
 
 func TestMain(m *testing.M) {
 	if !onGPU {
-		kind := emulator.Fast
-		if checked {
-			kind = emulator.Checked
-		}
-		library, err := emulator.Build(kind)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+		library := os.Getenv("PHI3_TEST_EMULATOR")
+		if library == "" {
+			var err error
+			if library, err = emulator.Build(emulator.Fast); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
 		}
 		if err := os.Setenv("PHI3_LIBCUDA", library); err != nil {
 			fmt.Fprintln(os.Stderr, err)

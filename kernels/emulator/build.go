@@ -58,6 +58,20 @@ func Build(kind Kind) (path string, err error) {
 	return build(kind, all)
 }
 
+// BuildMutant compiles a checked library of kernels with a mistake in them: in file, old is replaced by mistake. Tests see to it that
+// the mistake is noticed.
+func BuildMutant(file, old, mistake string) (path string, err error) {
+	all, err := embedded()
+	if err != nil {
+		return "", err
+	}
+	if n := bytes.Count(all[file], []byte(old)); n != 1 {
+		return "", fmt.Errorf("emulator: %q is there %d times in %s, not once", old, n, file)
+	}
+	all[file] = bytes.Replace(all[file], []byte(old), []byte(mistake), 1)
+	return build(Checked, all)
+}
+
 // The library is kept in the user's cache, under a name that says everything it was made from.
 func build(kind Kind, all sources) (path string, err error) {
 	b, err := newBuilder()
@@ -112,7 +126,7 @@ func newBuilder() (*builder, error) {
 		cache = os.TempDir()
 	}
 	// Strict arithmetic, or decode and prefill would differ: fusing is for the kernels to ask for.
-	flags := strings.Fields("-std=c++17 -g -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC -fvisibility=hidden " +
+	flags := strings.Fields("-std=c++17 -g1 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC -fvisibility=hidden " +
 		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas")
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		flags = append(flags, "-march=x86-64-v3")

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -48,7 +47,6 @@ func newLab(t *testing.T, kind Kind, edits ...string) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all = maps.Clone(all)
 	for name := range all {
 		if filepath.Ext(name) == ".cu" {
 			delete(all, name)

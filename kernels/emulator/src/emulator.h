@@ -159,6 +159,7 @@ struct Checks {
 	void (*copy_done)(const void *to, const void *caller);
 	void (*host_wrote)(const void *, size_t);                // by a copy or a memset of the driver
 	void (*host_moved)(const void *to, const void *from, size_t); // from device to device
+	void (*poisoned)(void *, size_t);                             // nothing is there any more, as if just allocated
 	void (*forget)(Allocation *);
 };
 extern const Checks *checks;

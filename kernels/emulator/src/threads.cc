@@ -165,14 +165,14 @@ void fiber_main()
 bool prepare(const Launch &l)
 {
 	if (!stacks) {
-		stacks = (char *)mmap(nullptr, THREADS_MAX * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (stacks == MAP_FAILED)
-			return stacks = nullptr, false;
+		void *p = mmap(nullptr, THREADS_MAX * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *shared = mmap(nullptr, SHARED_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p == MAP_FAILED || shared == MAP_FAILED)
+			return false;
+		stacks = (char *)p, the_block.shared = (unsigned char *)shared;
 		for (unsigned i = 0; i < THREADS_MAX; i++)
 			mprotect(stacks + i * STACK, PAGE, PROT_NONE);
 		the_block.fibers.resize(THREADS_MAX);
-		static unsigned char memory[SHARED_MAX + 1024];
-		the_block.shared = (unsigned char *)(((uintptr_t)memory + 1023) & ~(uintptr_t)1023);
 	}
 	Block &b = the_block;
 	b.threads = l.block.x * l.block.y * l.block.z;
@@ -217,7 +217,7 @@ void run_block()
 Status run(const Launch &l, std::string *report)
 {
 	if (!prepare(l))
-		return *report = "the emulator cannot map its threads' stacks", LAUNCH_FAILED;
+		return *report = "the emulator cannot map its threads' memory", LAUNCH_FAILED;
 	launch = &l, blockDim = l.block, gridDim = l.grid, status = OK;
 	random_state = l.order.number * 0x9e3779b97f4a7c15 + 88172645463325252;
 	launch_serial = serials + 1;
