@@ -42,7 +42,7 @@ func forTheEmulator(t *testing.T) {
 }
 
 // The tests of kernels that a checked build runs: every kernel, on small sizes.
-const checkedTests = `^(TestLinear|TestLinearSpecials|TestRMSNorm|TestReferenceLinear|TestArgmax|TestReferenceAttention|TestLaunch)$|` +
+const checkedTests = `^(TestEmbedAndCopyRows|TestLinear|TestLinearSpecials|TestRMSNorm|TestReferenceLinear|TestArgmax|TestReferenceAttention|TestLaunch)$|` +
 	`^TestAttention$/./window_(7|129|1),`
 
 // TestChecked: no access of any kernel is out of bounds, misaligned, of something unwritten, or in a race.
@@ -119,12 +119,11 @@ var mutants = []mutant{
 	},
 	{
 		"decode: no zeros after the normed tokens", "linear_decode.cu",
-		"if (threadIdx.x < 2)\n", "if (threadIdx.x < 1)\n", testLinear9, unwritten,
+		"if (threadIdx.x < CHUNK_COLS)\n", "if (threadIdx.x < CHUNK_COLS - 1)\n", testLinear9, unwritten,
 	},
 	{
 		"decode: normed tokens read before the barrier", "linear_decode.cu",
-		"row[args.k / 4 + threadIdx.x] = make_uint2(0, 0);\n\t}\n\t__syncthreads();",
-		"row[args.k / 4 + threadIdx.x] = make_uint2(0, 0);\n\t}", testLinear3, raceOrUnwritten,
+		"row[args.k + threadIdx.x] = 0;\n\t}\n\t__syncthreads();", "row[args.k + threadIdx.x] = 0;\n\t}", testLinear3, raceOrUnwritten,
 	},
 	{
 		"decode: rows of normed tokens not a multiple of 16 bytes", "linear_decode.cu",
