@@ -69,11 +69,16 @@ func newLab(t *testing.T, kind Kind, edits ...string) *lab {
 	}
 	library, err := build(kind, all)
 	unavailable(t, err)
-	runner := filepath.Join(t.TempDir(), "run")
-	if out, err := exec.Command("g++", "-o", runner, "testdata/run.cc", "-ldl").CombinedOutput(); err != nil {
+	return &lab{compile(t, "testdata/run.cc"), library}
+}
+
+func compile(t *testing.T, source string) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "program")
+	if out, err := exec.Command("g++", "-o", program, source, "-ldl").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return &lab{runner, library}
+	return program
 }
 
 // The output, or the driver's error.
@@ -401,5 +406,14 @@ func TestMergeWithoutItsParts(t *testing.T) {
 				t.Errorf("%q for %q, %s: want %q, got %v", test.new, test.old, order, test.want, err)
 			}
 		}
+	}
+}
+
+func TestDriver(t *testing.T) {
+	l := newLab(t, Fast)
+	cmd := exec.Command(compile(t, "testdata/driver.cc"), l.library)
+	cmd.Env = append(os.Environ(), "PHI3_EMULATOR=devices=2;memory=1048576;fail-alloc=5")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }

@@ -96,6 +96,8 @@ struct Waiting { // what a lane waits for
 struct Warp {
 	uint32_t live, ready, waiting; // lanes that have not ended, that can run, that wait for others of the warp
 	uint32_t epoch;                // __syncwarps so far
+	bool agreed;                   // all who wait, wait for the same as the first of them
+	unsigned first;                // lane
 	Waiting lane[32];
 	// What lanes bring to a collective and take away. A lane writes its own place as it comes and reads it as it goes on, so a lane that
 	// is already in the next collective disturbs nobody.
