@@ -84,8 +84,9 @@ type attention struct {
 	seqs, maxChunks   int       // maxChunks: most chunks that decodeWork made of a sequence, or more
 }
 
-func (k *attentionKernels) args(a *attention) *C.AttentionArgs {
-	return &C.AttentionArgs{
+// By value: a pointer would be garbage for every layer.
+func (k *attentionKernels) args(a *attention) C.AttentionArgs {
+	return C.AttentionArgs{
 		out: C.uint64_t(a.out), qkv: C.uint64_t(a.qkv), kv: C.uint64_t(a.kv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
 		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable), work: C.uint64_t(a.work), works: C.uint64_t(a.works),
 		partial: C.uint64_t(a.partial), arrived: C.uint64_t(a.arrived), block_stride: C.int64_t(a.blockStride),
@@ -105,15 +106,18 @@ func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
 
 // decode is for up to DECODE_TOKENS tokens, on any number of blocks: the results do not depend on it.
 func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
-	add(q, k.decodeF, blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared, k.args(a))
+	args := k.args(a)
+	add(q, k.decodeF, blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared, &args)
 }
 
 func (k *attentionKernels) prefill(q *queue, a *attention, works int) {
-	add(q, k.prefillF, works, k.kvHeads, C.ATTENTION_PREFILL_THREADS, k.prefillShared, k.args(a))
+	args := k.args(a)
+	add(q, k.prefillF, works, k.kvHeads, C.ATTENTION_PREFILL_THREADS, k.prefillShared, &args)
 }
 
 func (k *attentionKernels) reference(q *queue, a *attention, tokens int) {
-	add(q, k.referenceF, tokens, k.heads, 32, k.referenceShared, k.args(a))
+	args := k.args(a)
+	add(q, k.referenceF, tokens, k.heads, 32, k.referenceShared, &args)
 }
 
 // decodeWork appends the items of decode: every chunk of keys that a query of the step sees.

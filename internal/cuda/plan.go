@@ -36,7 +36,7 @@ func (b *Backend) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens
 	b.maxChunks = shape.maxChunks(kvBlocks * kvcache.BlockTokens)
 	p := b.planMemory(shape, tensors, maxTokens)
 
-	return b.device.do(func() (err error) {
+	return b.do(func() (err error) {
 		if b.kernels.attention, err = b.device.loadAttentionKernels(b.kernels.module, shape, b.inputType()); err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (b *Backend) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens
 		if err != nil {
 			return err
 		}
-		if err := p.check(b.device.Name, int(free)); err != nil {
+		if err := p.check(int(free)); err != nil {
 			return err
 		}
 		for _, a := range []struct {
@@ -118,7 +118,7 @@ func taken(bytes int) int {
 }
 
 // check says in one sentence what is missing, if anything is.
-func (p *memoryPlan) check(device string, free int) error {
+func (p *memoryPlan) check(free int) error {
 	need := p.weights + p.kv + p.workspace
 	if need <= free {
 		return nil
@@ -127,8 +127,8 @@ func (p *memoryPlan) check(device string, free int) error {
 	if p.weights > free {
 		advice = "the weights alone do not fit, so use --device cpu"
 	}
-	return fmt.Errorf("too little memory on %s: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) make %s, but %s are free; %s",
-		device, gigabytes(p.weights), p.context, gigabytes(p.kv), gigabytes(p.workspace), gigabytes(need), gigabytes(free), advice)
+	return fmt.Errorf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) make %s, but %s are free; %s",
+		gigabytes(p.weights), p.context, gigabytes(p.kv), gigabytes(p.workspace), gigabytes(need), gigabytes(free), advice)
 }
 
 func gigabytes(n int) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }
