@@ -278,7 +278,7 @@ func TestMutants(t *testing.T) {
 			defer func() { <-room }()
 			library, err := emulator.BuildMutant(m.file, m.old, m.mistake)
 			require.NoError(t, err)
-			defer os.RemoveAll(library)
+			defer func() { _ = os.RemoveAll(library) }()
 			output, err := runOn(t, library, m.test)
 			require.Error(t, err, "not noticed")
 			require.Regexp(t, m.want, output)

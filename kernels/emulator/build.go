@@ -87,7 +87,7 @@ func build(kind Kind, all sources) (path string, err error) {
 	}
 	key := sha256.New()
 	for _, o := range objects {
-		fmt.Fprintln(key, o.path)
+		_, _ = fmt.Fprintln(key, o.path)
 	}
 	path = filepath.Join(b.cache, hex.EncodeToString(key.Sum(nil)[:8]), "libcuda.so.1")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -155,11 +155,11 @@ func (b *builder) object(source string, kind Kind) *object {
 		flags = append(flags, "-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls")
 	}
 	key := sha256.New()
-	fmt.Fprintln(key, b.version, flags)
+	_, _ = fmt.Fprintln(key, b.version, flags)
 	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
 		header := filepath.Ext(name) == ".h"
 		if name == source || header || isKernels && filepath.Ext(name) != ".cc" {
-			fmt.Fprintln(key, name, len(b.sources[name]))
+			_, _ = fmt.Fprintln(key, name, len(b.sources[name]))
 			key.Write(b.sources[name])
 		}
 	}
@@ -172,7 +172,7 @@ func (b *builder) link(path string, objects []object) error {
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	for name, content := range b.sources {
 		file := filepath.Join(dir, "kernels", name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -216,7 +216,7 @@ func (b *builder) make(path, dir string, args []string) error {
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
-	defer os.Remove(out.Name())
+	defer func() { _ = os.Remove(out.Name()) }()
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
@@ -238,8 +238,8 @@ func lock(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, err
 	}
-	return func() { f.Close() }, nil
+	return func() { _ = f.Close() }, nil
 }

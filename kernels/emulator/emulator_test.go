@@ -350,12 +350,12 @@ func TestFaults(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%d", test.kernel, kind), func(t *testing.T) {
-				_, kernel, _ := strings.Cut(string(source), "TEST_KERNEL("+test.kernel+")")
+				above, kernel, _ := strings.Cut(string(source), "TEST_KERNEL("+test.kernel+")")
 				before, _, found := strings.Cut(kernel, "// FAULT")
 				if !found {
 					t.Fatal("no line marked FAULT")
 				}
-				first := strings.Count(string(source[:bytes.Index(source, []byte("TEST_KERNEL("+test.kernel+")"))]), "\n") + 1
+				first := strings.Count(above, "\n") + 1
 				line := fmt.Sprintf("faults.cu:%d", first+strings.Count(before, "\n"))
 				for _, order := range orders[:4] {
 					how := launch{kernel: test.kernel, grid: 2, block: 64, dynamic: 64 * 16, outputs: 64, settings: order}
