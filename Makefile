@@ -20,10 +20,10 @@ build: ## the program for CPUs and NVIDIA GPUs, at ./phi3
 
 test: ## every test, the CUDA backend's on an emulated GPU; installs nothing
 	go vet ./...
-	go test ./...
+	go test -timeout 30m ./...
 ifneq ($(HAVE_CC),)
 	$(CUDA) go vet -tags cuda $(CUDA_PACKAGES)
-	$(CUDA) go test -tags cuda $(CUDA_PACKAGES)
+	$(CUDA) go test -timeout 30m -tags cuda $(CUDA_PACKAGES)
 else
 	@echo 'gcc and g++ are missing: the tests of the CUDA backend were left out'
 endif
