@@ -126,7 +126,7 @@ var mutants = []mutant{
 	},
 	{
 		"decode: rows of normed tokens not a multiple of 16 bytes", "linear_decode.cu",
-		"min(lane % 8, args.tokens - 1) * (args.k + CHUNK_COLS)", "min(lane % 8, args.tokens - 1) * (args.k + 4)", testLinear3, misaligned + "ldmatrix",
+		"args.tokens - 1) * (args.k + CHUNK_COLS)", "args.tokens - 1) * (args.k + 4)", testLinear3, misaligned + "ldmatrix",
 	},
 	{
 		"decode: weights copied from an odd address", "linear_decode.cu",
@@ -134,7 +134,8 @@ var mutants = []mutant{
 	},
 	{
 		"decode: fragments of the wrong half", "linear_decode.cu",
-		"x[2 * half][0][1] = r[1];\n\t\t\tx[2 * half + 1][0][0] = r[2];", "x[2 * half][0][1] = r[2];\n\t\t\tx[2 * half + 1][0][0] = r[1];", testLinear3, wrongResult,
+		"x[2 * half][0][1] = r[1];\n\t\t\tx[2 * half + 1][0][0] = r[2];",
+		"x[2 * half][0][1] = r[2];\n\t\t\tx[2 * half + 1][0][0] = r[1];", testLinear3, wrongResult,
 	},
 	{
 		"decode: segments added in another order", "linear_decode.cu",
@@ -194,7 +195,8 @@ var mutants = []mutant{
 	},
 	{
 		"argmax: some lanes do not come to the shuffle", "argmax.cu",
-		"g.join_warp();\n\tif (lane == 0)\n\t\tsm.warps", "if (lane < 16)\n\t\tg.join_warp();\n\tif (lane == 0)\n\t\tsm.warps", "^TestArgmax$", deadlock,
+		"g.join_warp();\n\tif (lane == 0)\n\t\tsm.warps",
+		"if (lane < 16)\n\t\tg.join_warp();\n\tif (lane == 0)\n\t\tsm.warps", "^TestArgmax$", deadlock,
 	},
 	{
 		"argmax: a mask of half the warp", "argmax.cu",
@@ -276,9 +278,8 @@ func TestMutants(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}
 			defer func() { <-room }()
-			library, err := emulator.BuildMutant(m.file, m.old, m.mistake)
+			library, err := emulator.BuildMutant(t.TempDir(), m.file, m.old, m.mistake)
 			require.NoError(t, err)
-			defer func() { _ = os.RemoveAll(library) }()
 			output, err := runOn(t, library, m.test)
 			require.Error(t, err, "not noticed")
 			require.Regexp(t, m.want, output)

@@ -10,4 +10,4 @@ func Build(Kind) (path string, err error) {
 }
 
 // BuildMutant says what [Build] says.
-func BuildMutant(_, _, _ string) (path string, err error) { return Build(Checked) }
+func BuildMutant(_, _, _, _ string) (path string, err error) { return Build(Checked) }
