@@ -56,14 +56,14 @@ func openTest(t testing.TB, o Options) *Backend {
 	return b.(*Backend)
 }
 
-// load loads a model of up to 300 tokens, which is closed by then.
+// loadOn loads a model of up to 300 tokens in steps of up to 40.
 func loadOn(b model.Backend, dir string) (*model.Model, error) {
 	return model.Load(context.Background(), os.DirFS(dir), b, model.Options{Context: 300, MaxTokens: 40})
 }
 
-func loadTest(t testing.TB, o Options) (*model.Model, *Backend) {
+func loadTest(t testing.TB) (*model.Model, *Backend) {
 	t.Helper()
-	b := openTest(t, o)
+	b := openTest(t, Options{})
 	m, err := loadOn(b, mini)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
@@ -360,8 +360,8 @@ func (s *stepper) mustFeed(t testing.TB, n int) []float32 {
 
 // One graph serves all tokens, wherever they are in the sequence; and it computes what its launches do.
 func TestGraphs(t *testing.T) {
-	m, b := loadTest(t, Options{})
-	plain, without := loadTest(t, Options{})
+	m, b := loadTest(t)
+	plain, without := loadTest(t)
 	s, p := newStepper(t, m), newStepper(t, plain)
 	step := func(n int) {
 		without.graphs = graphs{} // nothing was ever seen
@@ -463,7 +463,7 @@ func (c *canceled) Err() error {
 
 // A step that ends in the middle leaves nothing to the next.
 func TestAbandonedSteps(t *testing.T) {
-	m, b := loadTest(t, Options{})
+	m, b := loadTest(t)
 	want := newStepper(t, m)
 	logits := [][]float32{want.mustFeed(t, 11), want.mustFeed(t, 1), want.mustFeed(t, 3)}
 	s, other := newStepper(t, m), newStepper(t, m)
@@ -589,7 +589,7 @@ func TestAfterClose(t *testing.T) {
 
 // A token costs the garbage collector nothing.
 func TestDecodeDoesNotAllocate(t *testing.T) {
-	m, _ := loadTest(t, Options{})
+	m, _ := loadTest(t)
 	s := newStepper(t, m)
 	s.mustFeed(t, 20)
 	for _, greedy := range []bool{false, true} {
