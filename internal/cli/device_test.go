@@ -16,10 +16,13 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one or a broken or a slow one.
+// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one or a broken or a slow one. For "no" fake, the
+// CUDA backend answers.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
 	switch {
+	case kind == "no":
+		return cuda.Open(o)
 	case kind == "":
 		return nil, fmt.Errorf("%w: no NVIDIA driver", cuda.ErrUnavailable)
 	case kind == "broken":

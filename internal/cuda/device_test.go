@@ -183,6 +183,13 @@ func TestWrongDevice(t *testing.T) {
 	require.NoError(t, d.close())
 }
 
+func TestOldDevice(t *testing.T) {
+	emulate(t, "compute=7.5")
+	_, err := openDevice(0)
+	require.ErrorIs(t, err, ErrUnavailable)
+	require.EqualError(t, err, "GPU 0 (emulator 0) is too old: its compute capability is 7.5, phi3 needs 8.0 or newer")
+}
+
 func TestMemory(t *testing.T) {
 	d := open(t)
 	src, dst := make([]byte, 1<<20), make([]byte, 1<<20)

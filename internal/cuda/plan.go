@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"fmt"
+	"math"
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
@@ -127,8 +128,9 @@ func (p *memoryPlan) check(free int) error {
 	if p.weights > free {
 		advice = "the weights alone do not fit, so use --device cpu"
 	}
-	return fmt.Errorf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) make %s, but %s are free; %s",
-		gigabytes(p.weights), p.context, gigabytes(p.kv), gigabytes(p.workspace), gigabytes(need), gigabytes(free), advice)
+	return fmt.Errorf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) make %s, but %.2f GB are free; %s",
+		gigabytes(p.weights), p.context, gigabytes(p.kv), gigabytes(p.workspace), gigabytes(need), math.Floor(float64(free)/1e7)/100, advice)
 }
 
-func gigabytes(n int) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }
+// gigabytes rounds what is needed up. What is free is rounded down: the numbers must show that it is not enough.
+func gigabytes(n int) string { return fmt.Sprintf("%.2f GB", math.Ceil(float64(n)/1e7)/100) }
