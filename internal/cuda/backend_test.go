@@ -521,6 +521,7 @@ func TestFaults(t *testing.T) {
 		})
 	}
 	t.Run("loading", func(t *testing.T) {
+		emulate(t, "")
 		b := planned{Backend: openTest(t, Options{})}
 		b.after = func(*model.Config, []*safetensors.Tensor, int) {
 			emulate(t, "fault=copy_rows")

@@ -40,8 +40,8 @@ func forTheEmulator(t *testing.T) {
 	t.Parallel()
 }
 
-// The tests of kernels that a checked build runs: every kernel, on small sizes.
-const checkedTests = `^(TestEmbedAndCopyRows|TestLinear|TestLinearSpecials|TestRMSNorm|TestReferenceLinear|TestArgmax|TestReferenceAttention|TestLaunch)$|` +
+// The tests that a checked build runs: every kernel, on small sizes, and whole steps, with and without graphs.
+const checkedTests = `^(TestEmbedAndCopyRows|TestLinear|TestLinearSpecials|TestRMSNorm|TestReferenceLinear|TestArgmax|TestReferenceAttention|TestLaunch|TestAbandonedSteps|TestForgottenGraphs)$|` +
 	`^TestAttention$/./window_(7|129|1),`
 
 // TestChecked: no access of any kernel is out of bounds, misaligned, of something unwritten, or in a race.
