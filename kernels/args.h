@@ -94,7 +94,7 @@ enum {
 	LINEAR_PREFILL_STAGES = 3,
 	LINEAR_PREFILL_SHARED = LINEAR_PREFILL_STAGES * (LINEAR_PREFILL_TOKENS + LINEAR_PREFILL_ROWS) * K_STEP * 2, // bytes: 96 KB
 };
-#define NORMED_BYTES(tokens, k) ((tokens) * ((k) + 8) * 2) // rows of normed x, 16 bytes apart from a power of two: no bank conflicts
+#define NORMED_BYTES(tokens, k) ((tokens) * ((k) + 8) * 2) // rows of normed x and 8 zeros: no bank conflicts where k is a multiple of 64
 typedef struct {
 	DEVICE(void) y;           // [tokens, rows] float32, or bfloat16 for gate_up
 	DEVICE(const void) x;     // [tokens, k]

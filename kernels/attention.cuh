@@ -9,7 +9,8 @@ namespace {
 using namespace gpu;
 
 // Element j of head x after RoPE (spec 3.2): (x[j], x[j + half]) turn by the angle of cos[j], sin[j]; elements from 2·half on stay.
-__device__ inline float rotated(const float *x, int j, int half, const float *cos, const float *sin) {
+__device__ inline float rotated(const float *x, int j, int half, const float *cos, const float *sin)
+{
 	if (j < half)
 		return x[j] * cos[j] - x[j + half] * sin[j];
 	if (j < 2 * half)
@@ -18,7 +19,8 @@ __device__ inline float rotated(const float *x, int j, int half, const float *co
 }
 
 // The sequence that row token of the step belongs to.
-__device__ inline int sequence_of(int token, const Span *spans, int seqs) {
+__device__ inline int sequence_of(int token, const Span *spans, int seqs)
+{
 	int seq = 0;
 	while (seq + 1 < seqs && token >= spans[seq + 1].start)
 		seq++;
@@ -27,7 +29,8 @@ __device__ inline int sequence_of(int token, const Span *spans, int seqs) {
 
 // Where the keys of a chunk start for one kv head, in elements from the layer's keys in block 0: [KV_CHUNK, head_dim]. Values lie
 // values_after elements behind.
-__device__ inline int64_t keys_of_chunk(const int32_t *block_table, int chunk, int64_t block_stride, int kv_head, int head_dim) {
+__device__ inline int64_t keys_of_chunk(const int32_t *block_table, int chunk, int64_t block_stride, int kv_head, int head_dim)
+{
 	return block_table[chunk] * block_stride + (int64_t)kv_head * KV_CHUNK * head_dim;
 }
 
@@ -37,7 +40,8 @@ __device__ inline int64_t values_after(int kv_heads, int head_dim) { return (int
 __device__ inline int oldest_visible(int position, int window) { return window > 0 ? max(0, position - window + 1) : 0; }
 
 // Whether any query at positions first … last sees a key of the chunk that starts at position base.
-__device__ inline bool sees_chunk(int first, int last, int base, int window) {
+__device__ inline bool sees_chunk(int first, int last, int base, int window)
+{
 	return base <= last && oldest_visible(first, window) < base + KV_CHUNK;
 }
 
@@ -48,7 +52,8 @@ struct Factors {
 };
 
 // Takes a chunk's greatest score into the running one, which starts at −∞. Only for a chunk of which the query sees a key.
-__device__ inline Factors join_tops(float &top, float chunk_top) {
+__device__ inline Factors join_tops(float &top, float chunk_top)
+{
 	const float old = top;
 	top = fmaxf(old, chunk_top);
 	return {exp2_approx(old - top), exp2_approx(chunk_top - top)};
@@ -72,7 +77,8 @@ constexpr uint32_t TWO_ONES = 0x3f803f80; // bfloat16 1, 1
 // A chunk's keys, or values, or queries in shared memory are rows of D bfloat16 in units of 16 bytes. The units of a row are permuted
 // so that the same unit of eight successive rows lies in eight different banks of 16 bytes, as ldmatrix likes it, without padding.
 // The permutation is the same eight rows on.
-template <int D> __device__ inline bf16_bits *tile_at(bf16_bits *tile, int row, int unit) {
+template <int D> __device__ inline bf16_bits *tile_at(bf16_bits *tile, int row, int unit)
+{
 	static_assert(D == 96 || D == 128, "the permutation below fits rows of 12 and of 16 units");
 	return tile + row * D + (unit ^ (D == 96 ? row / 2 % 4 : row % 8)) * 8;
 }
@@ -91,7 +97,8 @@ __device__ inline int head_of(const Rows &rows, int r) { return rows.kv_head * r
 
 // Rotates the queries of rows first … first+COUNT-1 and puts them into a tile; zeros where there is no such row.
 template <int D, int COUNT, int THREADS>
-__device__ inline void rotate_queries(bf16_bits *tile, const AttentionArgs &args, const Rows &rows, int first) {
+__device__ inline void rotate_queries(bf16_bits *tile, const AttentionArgs &args, const Rows &rows, int first)
+{
 	for (int i = threadIdx.x; i < COUNT * D / 2; i += THREADS) {
 		const int r = i / (D / 2), j = i % (D / 2) * 2;
 		uint32_t pair = 0;
@@ -108,7 +115,8 @@ __device__ inline void rotate_queries(bf16_bits *tile, const AttentionArgs &args
 // Starts copying rows from … to-1 of a chunk to a tile, by THREADS threads. Rows from `to` to `end`-1 are left alone, and all others
 // filled with zeros: the cache may hold anything there, and 0·NaN is not 0.
 template <int D, int THREADS>
-__device__ inline void load_tile(bf16_bits *tile, const bf16_bits *rows, int from, int to, int end) {
+__device__ inline void load_tile(bf16_bits *tile, const bf16_bits *rows, int from, int to, int end)
+{
 	const int first = threadIdx.x / 16, unit = threadIdx.x % 16; // 16 threads a row, even if it has 12 units: see tile_at
 	if (unit >= D / 8)
 		return;
@@ -126,29 +134,34 @@ __device__ inline void load_tile(bf16_bits *tile, const bf16_bits *rows, int fro
 // and XORed last, so that few address registers serve many loads.
 
 // The A fragment of 16 queries × elements 16·k … 16·k+15.
-template <int D> __device__ inline void load_queries(uint32_t (&a)[4], bf16_bits *tile, int k) {
+template <int D> __device__ inline void load_queries(uint32_t (&a)[4], bf16_bits *tile, int k)
+{
 	const int lane = threadIdx.x % 32;
 	ldmatrix_x4(a, tile_at<D>(tile, lane % 16, lane / 16 ^ 2 * k));
 }
 
 // The B fragments of keys 0 … 7 in b[0], b[1] and of keys 8 … 15 in b[2], b[3], for elements 16·k … 16·k+15.
-template <int D> __device__ inline void load_keys(uint32_t (&b)[4], bf16_bits *tile, int k) {
+template <int D> __device__ inline void load_keys(uint32_t (&b)[4], bf16_bits *tile, int k)
+{
 	const int lane = threadIdx.x % 32;
 	ldmatrix_x4(b, tile_at<D>(tile, lane / 16 * 8 + lane % 8, lane / 8 % 2 ^ 2 * k));
 }
 
 // The B fragments of elements 8·unit … 8·unit+7, for keys 0 … 15 in b[0], b[1] and for keys 16 … 31 in b[2], b[3].
-template <int D> __device__ inline void load_values(uint32_t (&b)[4], bf16_bits *tile, int unit) {
+template <int D> __device__ inline void load_values(uint32_t (&b)[4], bf16_bits *tile, int unit)
+{
 	ldmatrix_x4_trans(b, tile_at<D>(tile, threadIdx.x % 32, unit));
 }
 
 // Two products with one ldmatrix's worth of B.
-__device__ inline void mma_first(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
+__device__ inline void mma_first(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4])
+{
 	const uint32_t half[2] = {b[0], b[1]};
 	mma_bf16(d, a, half);
 }
 
-__device__ inline void mma_second(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
+__device__ inline void mma_second(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4])
+{
 	const uint32_t half[2] = {b[2], b[3]};
 	mma_bf16(d, a, half);
 }

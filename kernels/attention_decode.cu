@@ -6,7 +6,7 @@ constexpr int DECODE_WARPS = ATTENTION_DECODE_THREADS / 32;
 constexpr int DECODE_KEYS = KV_CHUNK / DECODE_WARPS; // whose scores one warp computes
 constexpr int WEIGHTS_STRIDE = KV_CHUNK + 8;         // bfloat16; 16 bytes more than a power of two: no bank conflicts
 
-struct DecodeTops {
+struct AttentionDecodeShared {
 	float top[DECODE_WARPS][MMA_ROWS]; // greatest score of each row, over one warp's keys
 	int last;                          // whether this block is the last of its sequence and kv head
 };
@@ -19,7 +19,8 @@ struct DecodeHead {
 	int oldest, first_chunk, chunks; // first position that any query sees; its chunk; the number of chunks from there on
 };
 
-__device__ inline DecodeHead decode_head(const AttentionArgs &args, int seq, int kv_head) {
+__device__ inline DecodeHead decode_head(const AttentionArgs &args, int seq, int kv_head)
+{
 	const Span span = args.spans[seq];
 	DecodeHead h;
 	h.rows.token = span.start;
@@ -36,14 +37,16 @@ __device__ inline DecodeHead decode_head(const AttentionArgs &args, int seq, int
 }
 
 // A chunk's result for a row: [D] weighted sum of values, maximum, sum of weights.
-template <int D> __device__ inline float *partial(const AttentionArgs &args, const DecodeHead &h, int row, int chunk) {
+template <int D> __device__ inline float *partial(const AttentionArgs &args, const DecodeHead &h, int row, int chunk)
+{
 	const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
 	return args.partial + (head * args.max_chunks + chunk - h.first_chunk) * (D + 2);
 }
 
 // Brings a chunk's keys and values to shared memory: old ones from the cache, and the step's own from qkv, which also go to the cache.
 template <int D>
-__device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h, int chunk, bf16_bits *keys, bf16_bits *values) {
+__device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h, int chunk, bf16_bits *keys, bf16_bits *values)
+{
 	const int base = chunk * KV_CHUNK;
 	bf16_bits *cached_keys = (bf16_bits *)args.kv + keys_of_chunk(h.block_table, chunk, args.block_stride, h.rows.kv_head, D);
 	bf16_bits *cached_values = cached_keys + values_after(args.kv_heads, D);
@@ -67,7 +70,8 @@ __device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h
 }
 
 // The last block of a sequence and kv head joins the chunks, in ascending order.
-template <int D> __device__ inline void join_chunks(const AttentionArgs &args, const DecodeHead &h) {
+template <int D> __device__ inline void join_chunks(const AttentionArgs &args, const DecodeHead &h)
+{
 	for (int i = threadIdx.x; i < h.rows.count * D; i += ATTENTION_DECODE_THREADS) {
 		const int row = i / D, j = i % D, position = position_of(h.rows, row);
 		const int from = oldest_visible(position, args.window) / KV_CHUNK, to = position / KV_CHUNK;
@@ -84,12 +88,13 @@ template <int D> __device__ inline void join_chunks(const AttentionArgs &args, c
 	}
 }
 
-template <int D> __device__ inline void attention_decode(const AttentionArgs &args) {
+template <int D> __device__ inline void attention_decode(const AttentionArgs &args)
+{
 	bf16_bits *keys = (bf16_bits *)dynamic_shared(); // [KV_CHUNK, D]
 	bf16_bits *values = keys + KV_CHUNK * D;         // [KV_CHUNK, D]
 	bf16_bits *queries = values + KV_CHUNK * D;      // [MMA_ROWS, D]
 	bf16_bits *weights = queries + MMA_ROWS * D;     // [MMA_ROWS, WEIGHTS_STRIDE]
-	DecodeTops &sh = shared<DecodeTops>();
+	AttentionDecodeShared &sh = shared<AttentionDecodeShared>();
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 	const int items = *args.works * args.kv_heads;
@@ -206,10 +211,14 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, 4) attention_decode_96(KERNEL_ARGS(AttentionArgs) args) {
+// The second of the launch bounds is how many blocks' shared memory a multiprocessor has at most.
+
+extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, 4) attention_decode_96(KERNEL_ARGS(AttentionArgs) args)
+{
 	attention_decode<96>(args);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, 4) attention_decode_128(KERNEL_ARGS(AttentionArgs) args) {
+extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, 3) attention_decode_128(KERNEL_ARGS(AttentionArgs) args)
+{
 	attention_decode<128>(args);
 }

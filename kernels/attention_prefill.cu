@@ -4,7 +4,8 @@ namespace {
 
 // A warp has 16 of the block's rows and goes through all the chunks that any of the rows sees. While the tensor cores are busy with a
 // chunk's keys, its values are on their way; while they are busy with the values, the next chunk's keys.
-template <int D> __device__ inline void attention_prefill(const AttentionArgs &args) {
+template <int D> __device__ inline void attention_prefill(const AttentionArgs &args)
+{
 	bf16_bits *queries = (bf16_bits *)dynamic_shared();     // [ATTENTION_PREFILL_ROWS, D]
 	bf16_bits *keys = queries + ATTENTION_PREFILL_ROWS * D; // [KV_CHUNK, D]
 	bf16_bits *values = keys + KV_CHUNK * D;                // [KV_CHUNK, D]
@@ -138,10 +139,12 @@ template <int D> __device__ inline void attention_prefill(const AttentionArgs &a
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_PREFILL_THREADS, 1) attention_prefill_96(KERNEL_ARGS(AttentionArgs) args) {
+extern "C" __global__ void __launch_bounds__(ATTENTION_PREFILL_THREADS, 1) attention_prefill_96(KERNEL_ARGS(AttentionArgs) args)
+{
 	attention_prefill<96>(args);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_PREFILL_THREADS, 1) attention_prefill_128(KERNEL_ARGS(AttentionArgs) args) {
+extern "C" __global__ void __launch_bounds__(ATTENTION_PREFILL_THREADS, 1) attention_prefill_128(KERNEL_ARGS(AttentionArgs) args)
+{
 	attention_prefill<128>(args);
 }

@@ -6,7 +6,8 @@ template <class T> __device__ inline T stored(float x);
 template <> __device__ inline float stored<float>(float x) { return x; }
 template <> __device__ inline bf16_bits stored<bf16_bits>(float x) { return float_to_bf16(x); }
 
-template <class T> __device__ inline void append(const KVAppendArgs &args) {
+template <class T> __device__ inline void append(const KVAppendArgs &args)
+{
 	const int token = blockIdx.x, dim = args.head_dim;
 	const Span span = args.spans[sequence_of(token, args.spans, args.seqs)];
 	const int position = span.position + token - span.start;
@@ -25,7 +26,8 @@ template <class T> __device__ inline void append(const KVAppendArgs &args) {
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(KV_APPEND_THREADS) kv_append(KERNEL_ARGS(KVAppendArgs) args) {
+extern "C" __global__ void __launch_bounds__(KV_APPEND_THREADS) kv_append(KERNEL_ARGS(KVAppendArgs) args)
+{
 	if (args.type == TYPE_F32)
 		append<float>(args);
 	else

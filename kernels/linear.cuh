@@ -4,8 +4,8 @@
 // steps of K_STEP columns, and the steps into at most K_SEGMENTS segments (args.h). A segment is summed by the tensor cores in ascending
 // order of k, starting from zero; columns from k on count as zeros. The segments are added to zero in ascending order.
 #pragma once
-#include "gpu.h"
 #include "args.h"
+#include "gpu.h"
 
 namespace {
 using namespace gpu;

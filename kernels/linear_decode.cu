@@ -69,14 +69,12 @@ __device__ inline void norm_tokens(const LinearArgs &args, DecodeShared &sm, bf1
 	__syncthreads();
 	for (int t = 0; t < args.tokens; t++) {
 		const float scale = norm_scale(sm.shares[t], args.k, args.eps);
-		uint2 *row = reinterpret_cast<uint2 *>(normed + t * (args.k + CHUNK_COLS));
+		bf16_bits *row = normed + t * (args.k + CHUNK_COLS);
 #pragma unroll 4
-		for (int i = threadIdx.x; i < args.k / 4; i += LINEAR_DECODE_THREADS) {
-			const float4 y = normed4(x + (size_t)t * args.k, args.norm, scale, i, args.k);
-			row[i] = make_uint2(pack_bf16(y.x, y.y), pack_bf16(y.z, y.w));
-		}
-		if (threadIdx.x < 2)
-			row[args.k / 4 + threadIdx.x] = make_uint2(0, 0);
+		for (int i = threadIdx.x; i < args.k / 4; i += LINEAR_DECODE_THREADS)
+			store4(row, TYPE_BF16, i, args.k, normed4(x + (size_t)t * args.k, args.norm, scale, i, args.k));
+		if (threadIdx.x < CHUNK_COLS)
+			row[args.k + threadIdx.x] = 0;
 	}
 	__syncthreads();
 }

@@ -19,7 +19,6 @@ static_assert(PREFILL_WARPS * 16 == LINEAR_PREFILL_ROWS && 4 * WARP_TOKENS == LI
 
 // What this thread copies of every step: one chunk of every COPY_ROWS-th weight row and token. In a tile of gate_up, rows 16i … 16i+7 are
 // gates and the next 8 their ups.
-template <int OPERATION>
 struct PrefillCopy {
 	const bf16_bits *w, *x; // its first weight row's and first token's chunk of the step
 	int k, col;             // of its chunk
@@ -44,7 +43,7 @@ struct PrefillCopy {
 };
 
 template <int OPERATION>
-__device__ inline PrefillCopy<OPERATION> prefill_copy(const LinearArgs &args, int first_output, int first_token)
+__device__ inline PrefillCopy prefill_copy(const LinearArgs &args, int first_output, int first_token)
 {
 	const int r = threadIdx.x / STEP_CHUNKS, chunk = threadIdx.x % STEP_CHUNKS;
 	const int token = first_token + r;
@@ -54,7 +53,7 @@ __device__ inline PrefillCopy<OPERATION> prefill_copy(const LinearArgs &args, in
 		row = r % 16 < 8 ? output : args.rows + output;
 		distance = COPY_ROWS / 2;
 	}
-	PrefillCopy<OPERATION> copy;
+	PrefillCopy copy;
 	copy.w = static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + chunk * CHUNK_COLS;
 	copy.x = static_cast<const bf16_bits *>(args.x) + (size_t)token * args.k + chunk * CHUNK_COLS;
 	copy.k = args.k;
@@ -103,7 +102,7 @@ __device__ inline void prefill_tile(const LinearArgs &args)
 	const int first_output = blockIdx.y * (LINEAR_PREFILL_ROWS / 16) * tile_outputs, first_token = blockIdx.x * LINEAR_PREFILL_TOKENS;
 	const bool busy = first_output + row / 16 * tile_outputs < args.rows && first_token + token < args.tokens; // else it only copies
 
-	PrefillCopy<OPERATION> copy = prefill_copy<OPERATION>(args, first_output, first_token);
+	PrefillCopy copy = prefill_copy<OPERATION>(args, first_output, first_token);
 	for (int i = 0; i < LINEAR_PREFILL_STAGES; i++)
 		copy.request(ring + i * PREFILL_STAGE);
 

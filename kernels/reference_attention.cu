@@ -2,13 +2,15 @@
 
 namespace {
 
-__device__ inline float warp_max(float x) {
+__device__ inline float warp_max(float x)
+{
 	for (int i = 16; i > 0; i /= 2)
 		x = fmaxf(x, __shfl_xor_sync(~0u, x, i));
 	return x;
 }
 
-__device__ inline float warp_sum(float x) {
+__device__ inline float warp_sum(float x)
+{
 	for (int i = 16; i > 0; i /= 2)
 		x += __shfl_xor_sync(~0u, x, i);
 	return x;
@@ -17,7 +19,8 @@ __device__ inline float warp_sum(float x) {
 } // namespace
 
 // Attention as the fast kernels do it, chunk by chunk, with nothing rounded and no tensor cores: the one to read first.
-extern "C" __global__ void __launch_bounds__(32) reference_attention(KERNEL_ARGS(AttentionArgs) args) {
+extern "C" __global__ void __launch_bounds__(32) reference_attention(KERNEL_ARGS(AttentionArgs) args)
+{
 	const int token = blockIdx.x, head = blockIdx.y, kv_head = head / (args.heads / args.kv_heads), dim = args.head_dim;
 	const int lane = threadIdx.x;
 	const Span span = args.spans[sequence_of(token, args.spans, args.seqs)];

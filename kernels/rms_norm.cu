@@ -15,15 +15,8 @@ extern "C" __global__ void __launch_bounds__(RMS_NORM_THREADS) rms_norm(KERNEL_A
 	__syncthreads();
 	const float scale = norm_scale(sm.shares, cols, args.eps);
 
-	for (int i = threadIdx.x; i < (cols + 3) / 4; i += RMS_NORM_THREADS) {
-		const float4 y = normed4(row, args.norm, scale, i, cols);
-		const float v[4] = {y.x, y.y, y.z, y.w};
-		for (int e = 0; e < 4 && 4 * i + e < cols; e++) {
-			const size_t at = (size_t)blockIdx.x * cols + 4 * i + e;
-			if (args.type == TYPE_F32)
-				static_cast<float *>(args.y)[at] = v[e];
-			else
-				static_cast<bf16_bits *>(args.y)[at] = float_to_bf16(v[e]);
-		}
-	}
+	void *out = args.type == TYPE_F32 ? (void *)(static_cast<float *>(args.y) + (size_t)blockIdx.x * cols)
+	                                  : static_cast<bf16_bits *>(args.y) + (size_t)blockIdx.x * cols;
+	for (int i = threadIdx.x; i < (cols + 3) / 4; i += RMS_NORM_THREADS)
+		store4(out, args.type, i, cols, normed4(row, args.norm, scale, i, cols));
 }

@@ -1,8 +1,8 @@
 // RMSNorm of a row by a block of RMS_NORM_THREADS, in one fixed order of operations: the kernel rms_norm and the matrix products that
 // normalise their own input come to the same bits.
 #pragma once
-#include "gpu.h"
 #include "args.h"
+#include "gpu.h"
 
 namespace {
 using namespace gpu;
@@ -18,6 +18,24 @@ __device__ inline float4 load4(const float *row, int i, int cols)
 	for (int e = 0; e < 4; e++)
 		v[e] = 4 * i + e < cols ? row[4 * i + e] : 0.0f;
 	return make_float4(v[0], v[1], v[2], v[3]);
+}
+
+// Elements 4i … 4i+3 of a row stored as type, but for those from cols on.
+__device__ inline void store4(void *row, int type, int i, int cols, float4 v)
+{
+	if (cols % 4 == 0) {
+		if (type == TYPE_F32)
+			static_cast<float4 *>(row)[i] = v;
+		else
+			static_cast<uint2 *>(row)[i] = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w));
+		return;
+	}
+	const float elements[4] = {v.x, v.y, v.z, v.w};
+	for (int e = 0; e < 4 && 4 * i + e < cols; e++)
+		if (type == TYPE_F32)
+			static_cast<float *>(row)[4 * i + e] = elements[e];
+		else
+			static_cast<bf16_bits *>(row)[4 * i + e] = float_to_bf16(elements[e]);
 }
 
 // Every warp's share of the sum of a row's squares, the same in all its lanes.

@@ -22,16 +22,17 @@ const cudaMaxTokens = 2048
 type device struct {
 	name  string // auto, cpu or cuda
 	index int    // of the GPU
+	flag  string // as it was given
 }
 
 func parseDevice(s string) (device, error) {
 	switch s {
 	case "auto", "cpu", "cuda":
-		return device{name: s}, nil
+		return device{name: s, flag: s}, nil
 	}
 	if number, ok := strings.CutPrefix(s, "cuda:"); ok {
 		if index, err := strconv.ParseUint(number, 10, 16); err == nil {
-			return device{"cuda", int(index)}, nil
+			return device{"cuda", int(index), s}, nil
 		}
 	}
 	return device{}, usagef("--device is %q, not auto, cpu, cuda or cuda:N with the number of a GPU", s)
@@ -45,7 +46,7 @@ func (d device) open(threads int, float32 bool, stderr io.Writer) (b model.Backe
 			return b, cudaMaxTokens, nil
 		}
 		if d.name == "cuda" || !errors.Is(err, cuda.ErrUnavailable) { // a GPU that is there and fails is no reason to be slow silently
-			return nil, 0, fmt.Errorf("--device %s: %w", d.name, err)
+			return nil, 0, fmt.Errorf("--device %s: %w", d.flag, err)
 		}
 		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v\n", err)
 	}

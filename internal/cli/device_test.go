@@ -16,16 +16,19 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one or a broken or a slow one.
+// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one or a broken or a slow one. For "no" fake, the
+// CUDA backend answers.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
 	switch {
+	case kind == "no":
+		return cuda.Open(o)
 	case kind == "":
 		return nil, fmt.Errorf("%w: no NVIDIA driver", cuda.ErrUnavailable)
 	case kind == "broken":
 		return nil, errors.New("CUDA device 0, Fake: out of memory")
 	case o.Device > 0:
-		return nil, fmt.Errorf("no CUDA device %d; there are: 0 (Fake)", o.Device)
+		return nil, fmt.Errorf("there is no GPU %d, only 0 (Fake, 2.0 GB)", o.Device)
 	case kind == "slow":
 		fmt.Fprintln(os.Stderr, "opened a slow GPU")
 	}
@@ -56,7 +59,7 @@ func (g fakeGPU) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens,
 }
 
 func TestParseDevice(t *testing.T) {
-	for text, want := range map[string]device{"auto": {"auto", 0}, "cpu": {"cpu", 0}, "cuda": {"cuda", 0}, "cuda:0": {"cuda", 0}, "cuda:12": {"cuda", 12}} {
+	for text, want := range map[string]device{"auto": {"auto", 0, "auto"}, "cpu": {"cpu", 0, "cpu"}, "cuda": {"cuda", 0, "cuda"}, "cuda:0": {"cuda", 0, "cuda:0"}, "cuda:12": {"cuda", 12, "cuda:12"}} {
 		got, err := parseDevice(text)
 		require.NoError(t, err)
 		require.Equal(t, want, got)

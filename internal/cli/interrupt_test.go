@@ -13,13 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// firstByte waits until the answer begins.
+func firstByte(t *testing.T, _ io.Writer, stdout, _ io.Reader) {
+	_, err := io.ReadFull(stdout, make([]byte, 1))
+	require.NoError(t, err)
+}
+
 // Ctrl-C ends every command with exit code 130 and one line, whatever it is doing. Nothing here waits for time to pass: the signal goes
 // out when the program has shown what it is at.
 func TestInterrupt(t *testing.T) {
-	firstByte := func(t *testing.T, _ io.Writer, stdout, _ io.Reader) {
-		_, err := io.ReadFull(stdout, make([]byte, 1))
-		require.NoError(t, err)
-	}
 	modelLine := func(t *testing.T, _ io.Writer, _, stderr io.Reader) {
 		for b := make([]byte, 1); b[0] != '\n'; {
 			_, err := io.ReadFull(stderr, b)
@@ -45,29 +47,37 @@ func TestInterrupt(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command("phi3", strings.Fields(test.command)...) // TestMain puts it into the path
-			cmd.Env = append(os.Environ(), "FAKE_GPU=slow")              // it is heard of when it is opened, and loading takes seconds from there
-			stdin, err := cmd.StdinPipe()
-			require.NoError(t, err)
-			stdout, err := cmd.StdoutPipe()
-			require.NoError(t, err)
-			stderr, err := cmd.StderrPipe()
-			require.NoError(t, err)
-			require.NoError(t, cmd.Start())
-			defer func() { _ = cmd.Process.Kill() }()
-
-			test.ready(t, stdin, stdout, stderr)
-			require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-			go func() { _, _ = io.Copy(io.Discard, stdout) }()
-			said, err := io.ReadAll(stderr)
-			require.NoError(t, err)
-			_ = cmd.Wait()
-			require.Equal(t, 130, cmd.ProcessState.ExitCode(), "stderr: %s", said)
-			require.True(t, strings.HasSuffix(string(said), "phi3: interrupted\n"), "stderr: %s", said)
-			require.NotContains(t, string(said), "panic")
+			// The slow GPU is heard of when it is opened, and loading takes seconds from there.
+			said := interrupt(t, test.command, []string{"FAKE_GPU=slow"}, test.ready)
 			if test.name == "loading" {
-				require.NotContains(t, string(said), "model:", "loading was not stopped")
+				require.NotContains(t, said, "model:", "loading was not stopped")
 			}
 		})
 	}
+}
+
+// interrupt runs a command until it is ready, presses Ctrl-C, and returns what then came on stderr.
+func interrupt(t *testing.T, command string, env []string, ready func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader)) string {
+	t.Helper()
+	cmd := exec.Command("phi3", strings.Fields(command)...) // TestMain puts it into the path
+	cmd.Env = append(os.Environ(), env...)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer func() { _ = cmd.Process.Kill() }()
+
+	ready(t, stdin, stdout, stderr)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+	go func() { _, _ = io.Copy(io.Discard, stdout) }()
+	said, err := io.ReadAll(stderr)
+	require.NoError(t, err)
+	_ = cmd.Wait()
+	require.Equal(t, 130, cmd.ProcessState.ExitCode(), "stderr: %s", said)
+	require.True(t, strings.HasSuffix(string(said), "phi3: interrupted\n"), "stderr: %s", said)
+	require.NotContains(t, string(said), "panic")
+	return string(said)
 }

@@ -68,7 +68,7 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 		return nil, "", 0, err
 	}
 	if device.name == "cuda" && f.flags.Changed("threads") {
-		return nil, "", 0, usagef("--threads is for the CPU and --device %s is not", f.device)
+		return nil, "", 0, usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
 	}
 	if f.dtype != "bf16" && f.dtype != "f32" {
 		return nil, "", 0, usagef("--dtype is %q, not bf16 or f32", f.dtype)

@@ -30,14 +30,17 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
 			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits":    exits,
-			"truncate": truncate,
-			"edit":     edit,
-			"json":     jsonField,
-			"plain":    plain,
-		},
+		Cmds: commands,
 	})
+}
+
+// commands are what scripts can use besides testscript's own.
+var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"exits":    exits,
+	"truncate": truncate,
+	"edit":     edit,
+	"json":     jsonField,
+	"plain":    plain,
 }
 
 // exits CODE COMMAND ARGS…: the command ends with exactly this exit code.

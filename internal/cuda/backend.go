@@ -3,7 +3,6 @@
 package cuda
 
 import (
-	"errors"
 	"fmt"
 
 	"gorgonia.org/cu"
@@ -17,6 +16,7 @@ type Backend struct {
 	stream  cu.Stream
 	kernels *kernelSet
 	float32 bool
+	failed  bool // an error was reported: after a fault, Close would say the same again
 
 	config     *model.Config
 	kvBlocks   int
@@ -35,6 +35,11 @@ type Backend struct {
 	queue    queue // since the last Read
 	graphs   graphs
 	readBack *hostMemory
+
+	// What read does on the device's thread: run, on dst and src. A new closure would be garbage for every token.
+	run func() error
+	dst []byte
+	src devicePtr
 }
 
 // stagedStep is the step whose data are on the stage, so that the layers of a pass share them.
@@ -67,6 +72,13 @@ func Open(o Options) (model.Backend, error) {
 		return nil, err
 	}
 	b := &Backend{device: d, float32: o.Float32}
+	b.run = func() error {
+		err := b.sendAndCopy(b.dst, b.src)
+		if err != nil {
+			_ = d.sync(b.stream) // what was sent before the error still reads the stage, which the next step overwrites
+		}
+		return err
+	}
 	err = d.do(func() (err error) {
 		if b.stream, err = d.newStream(); err != nil {
 			return err
@@ -96,21 +108,29 @@ func (b *Backend) Name() string {
 // NewMatrix implements [model.Backend].
 func (b *Backend) NewMatrix(rows, cols int) (model.Matrix, error) {
 	m := &matrix{}
-	err := b.device.do(func() (err error) {
+	err := b.do(func() (err error) {
 		m.ptr, err = b.device.alloc(4 * rows * cols)
 		return err
 	})
 	return model.Matrix{Rows: rows, Cols: cols, Data: m}, err
 }
 
-// Close implements [model.Backend].
+// Close implements [model.Backend]. After it, everything that can fail does.
 func (b *Backend) Close() error {
-	if b.device == nil {
-		return errors.New("the CUDA backend is already closed")
+	err := b.device.close() // and with it everything that it owns
+	if b.failed {
+		return nil
 	}
-	d := b.device
-	b.device = nil
-	return d.close() // and with it everything that it owns
+	return err
+}
+
+// do runs f on the device's thread. Errors name the device.
+func (b *Backend) do(f func() error) error {
+	if err := b.device.do(f); err != nil {
+		b.failed = true
+		return fmt.Errorf("%s: %w", b.device.Name, err)
+	}
+	return nil
 }
 
 // Read implements [model.Backend].
@@ -141,31 +161,35 @@ func (b *Backend) read(dst []byte, src devicePtr) error {
 	if b.stage.err != nil {
 		return b.stage.err
 	}
-	return b.device.do(func() error {
-		if b.uploader != nil {
-			if err := b.uploader.finish(); err != nil {
-				return err
-			}
-			b.uploader = nil
-		}
-		if err := b.send(); err != nil {
+	b.dst, b.src = dst, src
+	return b.do(b.run)
+}
+
+// sendAndCopy is read on the device's thread.
+func (b *Backend) sendAndCopy(dst []byte, src devicePtr) error {
+	if b.uploader != nil {
+		if err := b.uploader.finish(); err != nil {
 			return err
 		}
-		for {
-			n := min(len(dst), readBackBytes)
-			if err := b.device.copyToHost(b.readBack.bytes[:n], src, b.stream); err != nil {
-				return err
-			}
-			if err := b.device.sync(b.stream); err != nil {
-				return err
-			}
-			copy(dst, b.readBack.bytes[:n])
-			dst, src = dst[n:], src+devicePtr(n)
-			if len(dst) == 0 {
-				return nil
-			}
+		b.uploader = nil
+	}
+	if err := b.send(); err != nil {
+		return err
+	}
+	for {
+		n := min(len(dst), readBackBytes)
+		if err := b.device.copyToHost(b.readBack.bytes[:n], src, b.stream); err != nil {
+			return err
 		}
-	})
+		if err := b.device.sync(b.stream); err != nil {
+			return err
+		}
+		copy(dst, b.readBack.bytes[:n])
+		dst, src = dst[n:], src+devicePtr(n)
+		if len(dst) == 0 {
+			return nil
+		}
+	}
 }
 
 // send puts the stage's data and the queue on the stream. On the device's thread.

@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand"
 	"os"
 	"slices"
@@ -20,7 +21,7 @@ import (
 
 // How long the GPU takes for a verb, at the sizes of Phi-3-mini:
 //
-//	PHI3_TEST_GPU=1 go test -tags cuda ./internal/cuda -run '^$' -bench .
+//	PHI3_TEST_GPU=1 go test -tags cuda ./internal/cuda -run '^$' -bench GPU
 //
 // The figures are of the GPU's own clock. GB/s counts the weights and the KV cache that a verb has to read; %copy sets them against what
 // a device-to-device copy reads and writes in the same run; TFLOP/s counts two operations for each weight and token, or for each pair of
@@ -32,20 +33,18 @@ type bench struct {
 	pool     devicePtr // weights
 	poolSize int
 	copies   float64 // GB/s of a copy
+	prompt   int     // tokens of prefill
 	xs       [5]model.Matrix
 }
 
-const (
-	benchPrompt  = 2048
-	benchContext = 2048 // positions in the cache when a token is decoded
-)
+const benchContext = 2048 // positions in the cache when a token is decoded
 
 func openBench(b *testing.B) *bench {
 	text, _, err := randomckpt.Preset("phi-3-mini")
-	poolSize := 2 << 30
+	poolSize, prompt := 2<<30, 2048
 	if !onGPU {
+		poolSize, prompt = 4<<20, 16
 		text, err = os.ReadFile("../../testdata/mini/config.json")
-		poolSize = 4 << 20
 	}
 	require.NoError(b, err)
 	config, err := model.ParseConfig(text)
@@ -54,10 +53,10 @@ func openBench(b *testing.B) *bench {
 	opened, err := Open(Options{})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, opened.Close()) })
-	m := &bench{Backend: opened.(*Backend), poolSize: poolSize}
-	require.NoError(b, m.Plan(config, nil, benchPrompt, kvcache.BlocksFor(benchContext+decodeTokens)))
+	m := &bench{Backend: opened.(*Backend), poolSize: poolSize, prompt: prompt}
+	require.NoError(b, m.Plan(config, nil, prompt, kvcache.BlocksFor(benchContext+decodeTokens)))
 	for i, cols := range []int{config.HiddenSize, config.QKVRows(), config.Heads * config.HeadDim, config.IntermediateSize, config.VocabSize} {
-		rows := benchPrompt
+		rows := prompt
 		if cols == config.VocabSize {
 			rows = decodeTokens
 		}
@@ -155,15 +154,13 @@ func (m *bench) verb(b *testing.B, name string, bytes, flops float64, queue func
 		require.NoError(b, m.stage.err)
 		var captured graph
 		require.NoError(b, m.device.do(func() (err error) {
+			if err := m.device.copyToDevice(m.stage.device, m.stage.host.bytes[:m.stage.used], m.stream); err != nil {
+				return err
+			}
 			captured, err = m.device.capture(m.stream, m.queue)
 			return err
 		}))
-		s := m.seconds(b, func() error {
-			if err := m.device.copyToDevice(m.stage.device, m.stage.host.bytes[:max(1, m.stage.used)], m.stream); err != nil {
-				return err
-			}
-			return m.device.launchGraph(m.stream, captured)
-		}) / float64(calls)
+		s := m.seconds(b, func() error { return m.device.launchGraph(m.stream, captured) }) / float64(calls)
 		b.ReportMetric(s*1e9, "ns/op")
 		if bytes > 0 {
 			b.ReportMetric(bytes/s/1e9, "GB/s")
@@ -201,8 +198,11 @@ func BenchmarkGPU(b *testing.B) {
 	c := m.config
 	hidden, qkv, heads, inner, logits := m.xs[0], m.xs[1], m.xs[2], m.xs[3], m.xs[4]
 	norm := model.Weight{Data: &weight{ptr: m.pool, typ: typeF32}}
-	for _, tokens := range []int{1, decodeTokens, benchPrompt} {
-		name := map[int]string{1: "decode 1/", decodeTokens: "decode 8/", benchPrompt: "prefill 2048/"}[tokens]
+	for _, tokens := range []int{1, decodeTokens, m.prompt} {
+		name := fmt.Sprintf("decode %d/", tokens)
+		if tokens > decodeTokens {
+			name = fmt.Sprintf("prefill %d/", tokens)
+		}
 		// Of a product: what a weight of [rows, cols] takes to read, and the operations.
 		product := func(rows, cols int) (bytes int, read, flops float64) {
 			bytes = 2 * rows * cols

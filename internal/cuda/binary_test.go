@@ -24,7 +24,7 @@ func TestProgramNeedsNoDriver(t *testing.T) {
 
 	f, err := elf.Open(program)
 	require.NoError(t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	libraries, err := f.ImportedLibraries()
 	require.NoError(t, err)
 	require.NotEmpty(t, libraries)

@@ -18,3 +18,8 @@ type DeviceInfo struct {
 
 // ErrUnavailable is the reason behind every error that says this program cannot use a GPU on this machine at all.
 var ErrUnavailable = errors.New("CUDA is not available")
+
+// unavailable is an [ErrUnavailable] that says why in its own words alone: they go into longer sentences.
+type unavailable struct{ error }
+
+func (unavailable) Is(target error) bool { return target == ErrUnavailable }

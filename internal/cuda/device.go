@@ -23,9 +23,9 @@ type device struct {
 	multiprocessors int
 	maxShared       int // most bytes of dynamic shared memory a block can have after allowShared
 
-	mutex sync.Mutex // one do at a time
-	work  chan func() error
-	done  chan error // the answer to each piece of work; at last, what closing said
+	mutex sync.Mutex        // one do at a time
+	work  chan func() error // nil once closed
+	done  chan error        // the answer to each piece of work; at last, what closing said
 	owned []resource
 }
 
@@ -40,6 +40,9 @@ type devicePtr uint64
 
 var errClosed = errors.New("the CUDA device is closed")
 
+// minMajor is of the oldest compute capability whose tensor cores know bfloat16.
+const minMajor = 8
+
 // openDevice opens a GPU of those that [Devices] lists.
 func openDevice(index int) (*device, error) {
 	devices, err := Devices()
@@ -47,18 +50,23 @@ func openDevice(index int) (*device, error) {
 		return nil, err
 	}
 	if index < 0 || index >= len(devices) {
-		var list strings.Builder
-		for _, d := range devices {
-			fmt.Fprintf(&list, "\n  %d: %s, %.1f GB", d.Index, d.Name, float64(d.Memory)/1e9)
+		list := make([]string, len(devices))
+		for i, d := range devices {
+			list[i] = fmt.Sprintf("%d (%s, %.1f GB)", d.Index, d.Name, float64(d.Memory)/1e9)
 		}
-		return nil, fmt.Errorf("no CUDA device %d; there are:%s", index, list.String())
+		return nil, fmt.Errorf("there is no GPU %d, only %s", index, strings.Join(list, ", "))
+	}
+	info := devices[index]
+	if info.Major < minMajor {
+		return nil, unavailable{fmt.Errorf("GPU %d (%s) is too old: its compute capability is %d.%d, phi3 needs %d.0 or newer",
+			index, info.Name, info.Major, info.Minor, minMajor)}
 	}
 	d := &device{
-		DeviceInfo: devices[index],
+		DeviceInfo: info,
 		work:       make(chan func() error),
 		done:       make(chan error),
 	}
-	go d.run()
+	go d.run(d.work)
 	if err := <-d.done; err != nil {
 		return nil, fmt.Errorf("CUDA device %d, %s: %w", index, d.Name, err)
 	}
@@ -66,7 +74,7 @@ func openDevice(index int) (*device, error) {
 }
 
 // run owns the context: it makes it current, answers on done, does the work, and answers again when all is released.
-func (d *device) run() {
+func (d *device) run(work <-chan func() error) {
 	runtime.LockOSThread() // never unlocked: the thread and what the driver keeps for it end with the goroutine
 	gpu := cu.Device(d.Index)
 	context, err := gpu.RetainPrimaryCtx()
@@ -81,7 +89,7 @@ func (d *device) run() {
 		return
 	}
 	d.done <- nil
-	for f := range d.work {
+	for f := range work {
 		d.done <- f()
 	}
 	d.done <- d.freeAll()

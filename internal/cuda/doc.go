@@ -3,7 +3,7 @@
 // # From a verb to the driver
 //
 // A verb of the backend appends [launch] records to a queue: a kernel, a grid, and the kernel's arguments inline. Read hands the
-// whole queue to the driver in one cgo call (launchAll), or replays it as a graph (capture, graphLaunch). All of that happens on one
+// whole queue to the driver in one cgo call (launchAll), or replays it as a graph (graphs.go). All of that happens on one
 // goroutine, which owns the GPU's context and an operating system thread ([device]); memory, streams, events and modules are
 // gorgonia.org/cu's, launches and graphs and a few more our own (supplement.go). Either ends in a C function of the driver
 // API, such as cuLaunchKernel; forward.c defines all of them, as jumps into the libcuda.so.1 that was loaded when a GPU was first asked for.

@@ -15,6 +15,7 @@ package cuda
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -49,14 +50,14 @@ func loadDriver() error {
 	runtime.LockOSThread() // dlopen's message belongs to the thread
 	defer runtime.UnlockOSThread()
 	if message := C.forward_load(path); message != nil {
-		return fmt.Errorf("%w: no NVIDIA driver: %s", ErrUnavailable, C.GoString(message))
+		return unavailable{fmt.Errorf("no NVIDIA driver (%s)", C.GoString(message))}
 	}
 	if err := checkResult("cuInit", C.CUresult(C.forward_init())); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable{fmt.Errorf("the NVIDIA driver does not start: %w", err)}
 	}
 	if v := cu.Version(); v < minDriver {
-		return fmt.Errorf("%w: the NVIDIA driver is too old: it supports CUDA %d.%d, phi3 needs %d.%d or newer",
-			ErrUnavailable, v/1000, v%1000/10, minDriver/1000, minDriver%1000/10)
+		return unavailable{fmt.Errorf("the NVIDIA driver is too old: it supports CUDA %d.%d, phi3 needs %d.%d or newer",
+			v/1000, v%1000/10, minDriver/1000, minDriver%1000/10)}
 	}
 	driverLoaded = true
 	return nil
@@ -72,7 +73,7 @@ func Devices() ([]DeviceInfo, error) {
 		return nil, check("cuDeviceGetCount", err)
 	}
 	if n == 0 {
-		return nil, fmt.Errorf("%w: the NVIDIA driver sees no GPU", ErrUnavailable)
+		return nil, unavailable{errors.New("the NVIDIA driver sees no GPU")}
 	}
 	devices := make([]DeviceInfo, n)
 	for i := range devices {
@@ -93,17 +94,6 @@ func Devices() ([]DeviceInfo, error) {
 	return devices, nil
 }
 
-// driverError is an error of the driver, in its own words.
-type driverError struct {
-	op         string // what was asked of it
-	code       int
-	name, text string
-}
-
-func (e *driverError) Error() string {
-	return fmt.Sprintf("%s: %s (%s)", e.op, e.text, e.name)
-}
-
 // check gives an error of gorgonia.org/cu, a number of a type it does not export, the driver's words.
 func check(op string, err error) error {
 	if err == nil {
@@ -116,18 +106,18 @@ func check(op string, err error) error {
 	return checkResult(op, C.CUresult(code.Int()))
 }
 
-// checkResult does the same for our own calls.
+// checkResult does the same for our own calls. op is what was asked of the driver.
 func checkResult(op string, r C.CUresult) error {
 	if r == C.CUDA_SUCCESS {
 		return nil
 	}
-	e := &driverError{op, int(r), fmt.Sprintf("CUDA error %d", int(r)), "an error unknown to the driver"}
+	name, text := fmt.Sprintf("CUDA error %d", int(r)), "an error unknown to the driver"
 	var s *C.char
 	if C.cuGetErrorName(r, &s) == C.CUDA_SUCCESS {
-		e.name = C.GoString(s)
+		name = C.GoString(s)
 	}
 	if C.cuGetErrorString(r, &s) == C.CUDA_SUCCESS {
-		e.text = C.GoString(s)
+		text = C.GoString(s)
 	}
-	return e
+	return fmt.Errorf("%s: %s (%s)", op, text, name)
 }

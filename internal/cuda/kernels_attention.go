@@ -18,6 +18,9 @@ import (
 	"gorgonia.org/cu"
 )
 
+// prefillRows is how many queries a block of attention's prefill takes, counting those of all heads that share a key head.
+const prefillRows = C.ATTENTION_PREFILL_ROWS
+
 // attentionShape is what attention's kernels need to know of a model.
 type attentionShape struct {
 	heads, kvHeads, headDim int
@@ -48,16 +51,12 @@ func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache e
 		f      *function
 	}
 	list := []kernel{{"kv_append", 0, &k.kvAppendF}}
-	switch {
-	case cache == typeF32:
+	if cache == typeF32 {
 		list = append(list, kernel{"reference_attention", k.referenceShared, &k.referenceF})
-	case shape.headDim == 96 || shape.headDim == 128:
+	} else { // a head dimension of 96 or 128, see Plan
 		list = append(list,
 			kernel{fmt.Sprint("attention_decode_", shape.headDim), k.decodeShared, &k.decodeF},
 			kernel{fmt.Sprint("attention_prefill_", shape.headDim), k.prefillShared, &k.prefillF})
-	default:
-		return nil, fmt.Errorf("the CUDA backend's attention is made for head dimensions of 96 and 128, not of %d; in float32 it takes any",
-			shape.headDim)
 	}
 	for _, l := range list {
 		var err error
@@ -85,8 +84,9 @@ type attention struct {
 	seqs, maxChunks   int       // maxChunks: most chunks that decodeWork made of a sequence, or more
 }
 
-func (k *attentionKernels) args(a *attention) *C.AttentionArgs {
-	return &C.AttentionArgs{
+// By value: a pointer would be garbage for every layer.
+func (k *attentionKernels) args(a *attention) C.AttentionArgs {
+	return C.AttentionArgs{
 		out: C.uint64_t(a.out), qkv: C.uint64_t(a.qkv), kv: C.uint64_t(a.kv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
 		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable), work: C.uint64_t(a.work), works: C.uint64_t(a.works),
 		partial: C.uint64_t(a.partial), arrived: C.uint64_t(a.arrived), block_stride: C.int64_t(a.blockStride),
@@ -106,15 +106,18 @@ func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
 
 // decode is for up to DECODE_TOKENS tokens, on any number of blocks: the results do not depend on it.
 func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
-	add(q, k.decodeF, blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared, k.args(a))
+	args := k.args(a)
+	add(q, k.decodeF, blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared, &args)
 }
 
 func (k *attentionKernels) prefill(q *queue, a *attention, works int) {
-	add(q, k.prefillF, works, k.kvHeads, C.ATTENTION_PREFILL_THREADS, k.prefillShared, k.args(a))
+	args := k.args(a)
+	add(q, k.prefillF, works, k.kvHeads, C.ATTENTION_PREFILL_THREADS, k.prefillShared, &args)
 }
 
 func (k *attentionKernels) reference(q *queue, a *attention, tokens int) {
-	add(q, k.referenceF, tokens, k.heads, 32, k.referenceShared, k.args(a))
+	args := k.args(a)
+	add(q, k.referenceF, tokens, k.heads, 32, k.referenceShared, &args)
 }
 
 // decodeWork appends the items of decode: every chunk of keys that a query of the step sees.
@@ -130,7 +133,7 @@ func (s *attentionShape) decodeWork(work []workItem, spans []span) []workItem {
 // prefillWork appends the items of prefill: groups of a sequence's queries. The last queries see most and come first, so that no long
 // item is left for the end.
 func (s *attentionShape) prefillWork(work []workItem, spans []span) []workItem {
-	queries := C.ATTENTION_PREFILL_ROWS / (s.heads / s.kvHeads)
+	queries := prefillRows / (s.heads / s.kvHeads)
 	for seq, of := range spans {
 		for first := (int(of.len) - 1) / queries * queries; first >= 0; first -= queries {
 			work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(first)})

@@ -197,7 +197,7 @@ var linearCases = []linearCase{
 	{9, 131, 520, 7},
 	{31, 64, 576, 2},
 	{33, 20, 1032, 2},
-	{127, 131, 64, 1000},
+	{127, 131, 64, 40},
 	{128, 7, 520, 1},
 	{129, 331, 136, 3},
 	{200, 17, 192, 2},
@@ -205,19 +205,23 @@ var linearCases = []linearCase{
 	{1, 32064, 8, 40},
 }
 
-// A few that a checked build of the emulator gets through: it watches every access.
+// Those for the checked build of the emulator, which watches every access.
 var linearCasesChecked = []linearCase{
 	{1, 1, 8, 1},
-	{3, 17, 584, 1},
+	{1, 75, 72, 7},
+	{3, 49, 584, 1}, // more stages than the ring has
+	{8, 33, 1032, 2},
 	{9, 40, 72, 2},
+	{33, 20, 1032, 2},
 	{130, 70, 136, 3},
+	{2, 40, 3072, 2},
 }
 
 // TestLinear holds the matrix products against float64, and against each other: in decode and in prefill, with the norm inside or
 // before it, and on any grid, the bytes are the same.
 func TestLinear(t *testing.T) {
 	cases := linearCases
-	if checkedEmulator {
+	if checked {
 		cases = linearCasesChecked
 	}
 	b := openLinear(t)
@@ -518,5 +522,24 @@ func TestArgmax(t *testing.T) {
 	}
 }
 
-// checkedEmulator is whether the tests run on the emulator's checked build, which is slow.
-var checkedEmulator = false
+// A decode step queues some 160 launches, again and again.
+func TestQueueAllocatesNothing(t *testing.T) {
+	k, q := &linearKernels{}, make(queue, 0, 4)
+	p := product{tokens: 1, rows: 9216, k: 3072}
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		q = q[:0]
+		k.normLinearDecode(&q, p, 264)
+		k.linearAddPrefill(&q, p)
+		k.rmsNorm(&q, 0, typeBF16, 0, 0, 1, 3072, 1e-5)
+		k.argmax(&q, 0, 0, 1, 32064)
+	}))
+}
+
+func BenchmarkQueue(b *testing.B) {
+	k, q := &linearKernels{}, make(queue, 0, 1)
+	p := product{tokens: 1, rows: 9216, k: 3072}
+	for b.Loop() {
+		q = q[:0]
+		k.normLinearDecode(&q, p, 264)
+	}
+}

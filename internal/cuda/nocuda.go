@@ -3,12 +3,12 @@
 package cuda
 
 import (
-	"fmt"
+	"errors"
 
 	"phi3/internal/model"
 )
 
-var errBuild = fmt.Errorf("%w: built without CUDA; run make build", ErrUnavailable)
+var errBuild = error(unavailable{errors.New("this phi3 was built without CUDA (make build builds it in)")})
 
 // Open would make a backend.
 func Open(Options) (model.Backend, error) {

@@ -68,9 +68,9 @@ func (t elementType) bytes() int {
 // Upload implements [model.Backend]. It may return before the copy has ended.
 func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 	w := &weight{typ: b.deviceType(t)}
-	err := b.device.do(func() (err error) {
+	err := b.do(func() (err error) {
 		if b.uploader == nil {
-			if b.uploader, err = newUploader(b.device); err != nil {
+			if b.uploader, err = newUploader(b, uploadBytes); err != nil {
 				return err
 			}
 		}
@@ -86,7 +86,7 @@ func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 // uploader brings a checkpoint to the device through two pinned buffers: while one is being copied, the other is filled from the
 // checkpoint's memory map, which is where the disk is read. Pinned, because only from such memory does a copy run by itself.
 type uploader struct {
-	device  *device
+	backend *Backend
 	stream  cu.Stream
 	buffers [2]uploadBuffer
 	next    int
@@ -101,19 +101,20 @@ type uploadBuffer struct {
 // one starts soon.
 const uploadBytes = 16 << 20
 
-// newUploader must run on the device's thread.
-func newUploader(d *device) (*uploader, error) {
-	u := &uploader{device: d}
+// newUploader makes one with two buffers of so many bytes. On the device's thread.
+func newUploader(b *Backend, bytes int) (*uploader, error) {
+	d := b.device
+	u := &uploader{backend: b}
 	var err error
 	if u.stream, err = d.newStream(); err != nil {
 		return nil, err
 	}
 	for i := range u.buffers {
-		b := &u.buffers[i]
-		if b.host, err = d.allocHost(uploadBytes); err != nil {
+		buffer := &u.buffers[i]
+		if buffer.host, err = d.allocHost(bytes); err != nil {
 			return nil, err
 		}
-		if b.free, err = d.newEvent(); err != nil {
+		if buffer.free, err = d.newEvent(); err != nil {
 			return nil, err
 		}
 	}
@@ -128,21 +129,21 @@ type conversion struct {
 
 // copy converts src and copies it to dst.
 func (u *uploader) copy(dst devicePtr, src []byte, c conversion) error {
-	most := uploadBytes / c.to // elements a buffer
+	d := u.backend.device
 	for len(src) > 0 {
-		n := min(most, len(src)/c.from)
 		b := &u.buffers[u.next]
+		n := min(len(b.host.bytes)/c.to, len(src)/c.from) // elements
 		u.next = (u.next + 1) % len(u.buffers)
-		if err := u.device.do(func() error { return u.device.wait(b.free) }); err != nil {
+		if err := u.backend.do(func() error { return d.wait(b.free) }); err != nil {
 			return err
 		}
 		host := b.host.bytes[:n*c.to]
 		fill(host, src[:n*c.from], c)
-		err := u.device.do(func() error {
-			if err := u.device.copyToDevice(dst, host, u.stream); err != nil {
+		err := u.backend.do(func() error {
+			if err := d.copyToDevice(dst, host, u.stream); err != nil {
 				return err
 			}
-			return u.device.record(b.free, u.stream)
+			return d.record(b.free, u.stream)
 		})
 		if err != nil {
 			return err
@@ -154,18 +155,19 @@ func (u *uploader) copy(dst devicePtr, src []byte, c conversion) error {
 
 // finish waits for the copies and frees the buffers. On the device's thread.
 func (u *uploader) finish() error {
-	if err := u.device.sync(u.stream); err != nil {
+	d := u.backend.device
+	if err := d.sync(u.stream); err != nil {
 		return err
 	}
 	for _, b := range u.buffers {
-		if err := u.device.free(b.free); err != nil {
+		if err := d.free(b.free); err != nil {
 			return err
 		}
-		if err := u.device.free(b.host); err != nil {
+		if err := d.free(b.host); err != nil {
 			return err
 		}
 	}
-	return u.device.free(u.stream)
+	return d.free(u.stream)
 }
 
 // fill converts src to dst on several cores: one alone reads memory more slowly than the bus takes it.

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/cpu"
 
@@ -55,16 +57,36 @@ func Build(kind Kind) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return build(kind, all)
-}
-
-// The library is kept in the user's cache, under a name that says everything it was made from.
-func build(kind Kind, all sources) (path string, err error) {
 	b, err := newBuilder()
 	if err != nil {
 		return "", err
 	}
+	return b.build(kind, all)
+}
+
+// BuildMutant compiles a checked library of kernels with a mistake in them, in a folder: in file, old is replaced by mistake. Tests see
+// to it that the mistake is noticed.
+func BuildMutant(dir, file, old, mistake string) (path string, err error) {
+	all, err := embedded()
+	if err != nil {
+		return "", err
+	}
+	if n := bytes.Count(all[file], []byte(old)); n != 1 {
+		return "", fmt.Errorf("emulator: %q is there %d times in %s, not once", old, n, file)
+	}
+	all[file] = bytes.Replace(all[file], []byte(old), []byte(mistake), 1)
+	b, err := newBuilder()
+	if err != nil {
+		return "", err
+	}
+	b.out = dir
+	return b.build(Checked, all)
+}
+
+// The library has a name that says everything it was made from, so it is there or not; there is no old one.
+func (b *builder) build(kind Kind, all sources) (path string, err error) {
 	b.sources = all
+	b.prune()
 	var objects []object
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if o := b.object(name, kind); o != nil {
@@ -73,9 +95,9 @@ func build(kind Kind, all sources) (path string, err error) {
 	}
 	key := sha256.New()
 	for _, o := range objects {
-		fmt.Fprintln(key, o.path)
+		key.Write(fmt.Appendln(nil, o.path))
 	}
-	path = filepath.Join(b.cache, hex.EncodeToString(key.Sum(nil)[:8]), "libcuda.so.1")
+	path = filepath.Join(b.out, hex.EncodeToString(key.Sum(nil)[:8]), "libcuda.so.1")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("emulator: %w", err)
 	}
@@ -85,13 +107,15 @@ func build(kind Kind, all sources) (path string, err error) {
 	}
 	defer unlock()
 	if _, err := os.Stat(path); err == nil {
-		return path, nil
+		now := time.Now()
+		return path, os.Chtimes(filepath.Dir(path), now, now) // in use: prune keeps it
 	}
 	return path, b.link(path, objects)
 }
 
 type builder struct {
-	cache    string // folder
+	cache    string // folder of the user's
+	out      string // folder for the kernels and the library: the cache too, but for mutants
 	compiler string // its path
 	version  string
 	flags    []string
@@ -112,12 +136,23 @@ func newBuilder() (*builder, error) {
 		cache = os.TempDir()
 	}
 	// Strict arithmetic, or decode and prefill would differ: fusing is for the kernels to ask for.
-	flags := strings.Fields("-std=c++17 -g -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC -fvisibility=hidden " +
+	flags := strings.Fields("-std=c++17 -g1 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC -fvisibility=hidden " +
 		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas")
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		flags = append(flags, "-march=x86-64-v3")
 	}
-	return &builder{filepath.Join(cache, "phi3-emulator"), compiler, string(version), flags, nil}, nil
+	cache = filepath.Join(cache, "phi3-emulator")
+	return &builder{cache, cache, compiler, string(version), flags, nil}, nil
+}
+
+// prune removes what nobody has used for a week.
+func (b *builder) prune() {
+	entries, _ := os.ReadDir(b.cache) // nothing to remove, then
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > 7*24*time.Hour {
+			_ = os.RemoveAll(filepath.Join(b.cache, e.Name())) // another process may do the same
+		}
+	}
 }
 
 type object struct {
@@ -141,24 +176,28 @@ func (b *builder) object(source string, kind Kind) *object {
 		flags = append(flags, "-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls")
 	}
 	key := sha256.New()
-	fmt.Fprintln(key, b.version, flags)
+	key.Write(fmt.Appendln(nil, b.version, flags))
 	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
 		header := filepath.Ext(name) == ".h"
 		if name == source || header || isKernels && filepath.Ext(name) != ".cc" {
-			fmt.Fprintln(key, name, len(b.sources[name]))
+			key.Write(fmt.Appendln(nil, name, len(b.sources[name])))
 			key.Write(b.sources[name])
 		}
 	}
-	return &object{source, flags, filepath.Join(b.cache, hex.EncodeToString(key.Sum(nil)[:8])+".o")}
+	dir := b.cache
+	if isKernels {
+		dir = b.out
+	}
+	return &object{source, flags, filepath.Join(dir, hex.EncodeToString(key.Sum(nil)[:8])+".o")}
 }
 
 // Compiles what is missing, two files at a time, and links.
-func (b *builder) link(path string, objects []object) error {
+func (b *builder) link(path string, objects []object) (err error) {
 	dir, err := os.MkdirTemp(b.cache, "build")
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	for name, content := range b.sources {
 		file := filepath.Join(dir, "kernels", name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -198,17 +237,17 @@ func (b *builder) compile(dir string, o object) error {
 
 // Runs the compiler in the sources' folder, to make a file that appears when it is whole.
 func (b *builder) make(path, dir string, args []string) error {
-	out, err := os.CreateTemp(b.cache, "new")
+	out, err := os.CreateTemp(filepath.Dir(path), "new")
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
-	defer os.Remove(out.Name())
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
 	cmd := exec.Command(b.compiler, append(args, "-o", out.Name())...)
 	cmd.Dir = filepath.Join(dir, "kernels")
 	if output, err := cmd.CombinedOutput(); err != nil {
+		_ = os.Remove(out.Name()) // or prune will
 		return fmt.Errorf("emulator: g++ %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(output))
 	}
 	if err := os.Rename(out.Name(), path); err != nil {
@@ -224,8 +263,7 @@ func lock(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
-	return func() { f.Close() }, nil
+	return func() { _ = f.Close() }, nil // nothing was written
 }

@@ -5,7 +5,7 @@
 // load and store of a kernel, and reports
 //
 //   - accesses out of bounds or misaligned
-//   - reads of memory, shared or global, that nothing has written since it was allocated
+//   - reads of memory, shared or global, that nothing has written since it was allocated, or since cuMemsetD8 filled it with 0xff
 //   - data races: two threads at the same bytes, one writing, and no barrier between them in the block, or between blocks no
 //     __threadfence, atomic operation and __threadfence; and cp.async's bytes used before they are waited for
 //
@@ -26,8 +26,8 @@
 //	memory=8589934592     of each device, bytes
 //	free=…                of it at first, bytes; else all
 //	fail-alloc=N          the Nth cuMemAlloc since the context was made finds no memory
-//	jit-error=…           modules do not compile, and this is the compiler's log
 //	fault=KERNEL          this kernel commits an illegal access
+//	jit-error=…           modules do not compile, and this is the compiler's log, to the end of the settings
 //	order=…               of threads and blocks: forward, reverse, favour:WARP (it goes ahead whenever it can), random:SEED. Without
 //	                      it a fast build takes forward and a checked build all of them in turn, launch by launch
 //	copies=…              cp.async's bytes arrive early (at once), late (when waited for), or either; else as the order has it: forward

@@ -11,6 +11,8 @@
 #include <map>
 #include <sys/mman.h>
 
+extern char _end[] __attribute__((visibility("hidden"))); // the linker's: where the library's variables end
+
 namespace emulator {
 
 namespace {
@@ -66,21 +68,15 @@ Fence fences[1024];                                // last one of each thread
 uint64_t orderings;                                // fences and atomics so far
 uint32_t known_launch, known_block;                // whose the above are
 
-const char *code_base()
-{
-	static const char *base = [] {
-		Dl_info d;
-		dladdr((const void *)&code_base, &d);
-		return (const char *)d.dli_fbase;
-	}();
-	return base;
-}
+// This library, from its first byte to the end of its variables.
+const char *code_base;
+size_t code_size;
 
 // The source line of a place in a kernel, and the line of the kernel that it was inlined into, if that is another.
 std::string line_of(uint32_t at)
 {
 	Dl_info d;
-	dladdr((const void *)&code_base, &d);
+	dladdr(code_base, &d);
 	char command[4300], line[600];
 	// One back from the return address, to be inside the call.
 	snprintf(command, sizeof command, "addr2line -s -i -e '%s' %#x 2>/dev/null", d.dli_fname, at - 1);
@@ -101,7 +97,7 @@ std::string line_of(uint32_t at)
 Access now(const void *caller)
 {
 	return {block->serial, (uint16_t)block->epoch, (uint16_t)block->warp().epoch, (uint16_t)block->current, PLAIN,
-	        (uint32_t)((const char *)caller - code_base())};
+	        (uint32_t)((const char *)caller - code_base)};
 }
 
 // Whether, in one block, a comes before b whatever order threads run in: by a barrier, or by being the same thread.
@@ -256,23 +252,20 @@ void look(const void *p, size_t n, size_t align, Does does, const void *caller)
 		return; // a local variable
 	const Launch &l = current_launch();
 	const uintptr_t a = (uintptr_t)p, shared = (uintptr_t)block->shared;
-	if (a - (uintptr_t)&threadIdx < sizeof threadIdx || a - (uintptr_t)&blockIdx < sizeof blockIdx || a - (uintptr_t)l.args < l.kernel->args_size)
-		return;
+	const bool is_shared = a - shared < SHARED_MAX;
+	if (!is_shared && (a - (uintptr_t)code_base < code_size || a - (uintptr_t)&threadIdx < sizeof threadIdx ||
+	                   a - (uintptr_t)&blockIdx < sizeof blockIdx || a - (uintptr_t)l.args < l.kernel->args_size))
+		return; // of the program, or a parameter
 	const Access mine = now(caller);
 	if (a % align)
 		fail(MISALIGNED_ADDRESS, "misaligned %s of %zu bytes at %s", does_names[does], n, line_of(mine.at).c_str());
-	const bool is_shared = a - shared < SHARED_MAX;
 	Allocation *allocation = nullptr;
 	Shadow *shadow = nullptr;
 	Place place = {is_shared, a - shared, block->shared_used};
 	if (!is_shared) {
 		allocation = find_allocation(a);
-		Dl_info image;
-		if (!allocation || a - allocation->start >= allocation->size + 4096) {
-			if (dladdr(p, &image) && image.dli_fbase == code_base())
-				return; // a constant of the program
+		if (!allocation || a - allocation->start >= allocation->size + 4096)
 			fail(ILLEGAL_ADDRESS, "%s out of bounds: %p is not in an allocation, at %s", does_names[does], p, line_of(mine.at).c_str());
-		}
 		shadow = &shadow_of(allocation);
 		place = {false, a - allocation->start, allocation->size};
 	}
@@ -315,7 +308,7 @@ void atomic(const void *p, size_t n, const void *caller)
 void fence()
 {
 	new_block();
-	const Access mine = now(code_base());
+	const Access mine = now(code_base);
 	fences[mine.thread] = {mine, ++orderings};
 	for (Acquired &a : acquired)
 		if (a.atomic.thread == mine.thread && !a.fence.serial)
@@ -335,18 +328,19 @@ void copy_done(const void *to, const void *caller)
 		shared_cells[g].write = now(caller);
 }
 
-void set_written(const void *p, size_t n)
+void mark(const void *p, size_t n, bool written)
 {
 	Allocation *a = n ? allocation_at((uintptr_t)p) : nullptr;
 	if (!a)
 		return;
 	Shadow &s = shadow_of(a);
 	const size_t first = ((uintptr_t)p - a->start) / GRANULE, last = ((uintptr_t)p - a->start + n - 1) / GRANULE;
-	for (size_t g = first; g <= last; g++)
-		if (g % 8 == 0 && g + 7 <= last)
-			s.written[g / 8] = 0xff, g += 7;
-		else
-			s.written[g / 8] |= (uint8_t)(1u << g % 8);
+	for (size_t g = first; g <= last; g++) {
+		const bool byte = g % 8 == 0 && g + 7 <= last;
+		const uint8_t bits = byte ? 0xff : (uint8_t)(1u << g % 8);
+		s.written[g / 8] = written ? s.written[g / 8] | bits : s.written[g / 8] & ~bits;
+		g += byte ? 7 : 0;
+	}
 }
 
 void moved(const void *to, const void *from, size_t n)
@@ -378,13 +372,20 @@ const Checks all_checks = {
 	fence,
 	copy_started,
 	copy_done,
-	set_written,
+	[](const void *p, size_t n) { mark(p, n, true); },
 	moved,
+	[](void *p, size_t n) { mark(p, n, false); },
 	forget,
 };
 
 struct Install {
-	Install() { checks = &all_checks; }
+	Install()
+	{
+		Dl_info d;
+		dladdr(this, &d);
+		code_base = (const char *)d.dli_fbase, code_size = (size_t)(_end - code_base);
+		checks = &all_checks;
+	}
 } install;
 
 } // namespace

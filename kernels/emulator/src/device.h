@@ -154,8 +154,14 @@ template <class T> __forceinline__ T atomicSub(T *p, T v) { return emulator::ato
 template <class T> __forceinline__ T atomicMax(T *p, T v) { return emulator::atomic(p, [=](T old) { return old < v ? v : old; }); }
 template <class T> __forceinline__ T atomicMin(T *p, T v) { return emulator::atomic(p, [=](T old) { return v < old ? v : old; }); }
 template <class T> __forceinline__ T atomicExch(T *p, T v) { return emulator::atomic(p, [=](T) { return v; }); }
-template <class T> __forceinline__ T atomicCAS(T *p, T expect, T v) { return emulator::atomic(p, [=](T old) { return old == expect ? v : old; }); }
-__forceinline__ unsigned atomicInc(unsigned *p, unsigned last) { return emulator::atomic(p, [=](unsigned old) { return old >= last ? 0 : old + 1; }); }
+template <class T> __forceinline__ T atomicCAS(T *p, T expect, T v)
+{
+	return emulator::atomic(p, [=](T old) { return old == expect ? v : old; });
+}
+__forceinline__ unsigned atomicInc(unsigned *p, unsigned last)
+{
+	return emulator::atomic(p, [=](unsigned old) { return old >= last ? 0 : old + 1; });
+}
 
 namespace gpu {
 

