@@ -44,8 +44,9 @@ bench: build ## speed of the built-in model, with and without the KV cache
 	./phi3 bench
 	./phi3 bench --no-cache
 
-distances: ## how far our logits and Hugging Face's bfloat16 logits are from a float32 run
-	@go test ./internal/cpu -count 1 -run 'TestModels/bfloat16' -v | sed -n 's/^ *|/|/p'
+distances: ## how far our logits and Hugging Face's bfloat16 logits are from a float32 run, on every path of the CPU and on CUDA
+	@go test ./internal/cpu -count 1 -run 'TestModels/.*/bfloat16$$' -v | sed -n 's/^=== RUN *TestModels\/\([a-z0-9]*\)$$/\n\1\n/p; s/^ *|/|/p'
+	@printf '\ncuda\n\n'; $(CUDA) go test -tags cuda ./internal/cuda -count 1 -run 'TestModels/bfloat16' -v | sed -n 's/^ *|/|/p'
 
 demo-model: ## retrains the built-in checkpoint (Python with torch, transformers, tokenizers)
 	python3 internal/demo/train.py
