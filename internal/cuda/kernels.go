@@ -25,6 +25,23 @@ func newSpan(s model.Span, table int) span {
 // decodeTokens is the most tokens of a step that the decode kernels take; longer steps are prefill.
 const decodeTokens = C.DECODE_TOKENS
 
+// elementType is how a kernel finds numbers stored.
+type elementType int
+
+const (
+	typeBF16 elementType = C.TYPE_BF16
+	typeF16  elementType = C.TYPE_F16
+	typeF32  elementType = C.TYPE_F32
+)
+
+// bytes is the size of an element.
+func (t elementType) bytes() int {
+	if t == typeF32 {
+		return 4
+	}
+	return 2
+}
+
 // kernelSet is the module on the device: a method for every kernel, which takes what the kernel takes and puts a launch on a queue. What
 // the kernels compute stands in kernels/args.h, whose structs they share.
 type kernelSet struct {

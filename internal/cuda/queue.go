@@ -26,12 +26,3 @@ func add[Args any](q *queue, f function, x, y, block, shared int, args *Args) {
 	})
 	copy((*q)[len(*q)-1].args[:], unsafe.Slice((*byte)(unsafe.Pointer(args)), size))
 }
-
-// elementType is how a kernel finds numbers stored.
-type elementType int
-
-const (
-	typeBF16 elementType = C.TYPE_BF16
-	typeF16  elementType = C.TYPE_F16
-	typeF32  elementType = C.TYPE_F32
-)

@@ -57,14 +57,6 @@ func (b *Backend) weightBytes(t *safetensors.Tensor) int {
 	return n * typeBF16.bytes()
 }
 
-// bytes is the size of an element.
-func (t elementType) bytes() int {
-	if t == typeF32 {
-		return 4
-	}
-	return 2
-}
-
 // Upload implements [model.Backend]. It may return before the copy has ended.
 func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 	w := &weight{typ: b.deviceType(t)}
