@@ -179,7 +179,7 @@ func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
 		if other := t.pieces[id]; other != "" {
 			return fmt.Errorf("model: tokens %q and %q share id %d", other, piece, id)
 		}
-		if falseByte(piece) {
+		if t.decoder.falseByte(piece) {
 			return fmt.Errorf("model: token %q looks like a byte but is none", piece)
 		}
 		t.pieces[id] = piece
@@ -204,7 +204,7 @@ func (t *Tokenizer) addToken(a hf.TokenConfig) error {
 	if a.Content == "" || len(a.Content) > maxAddedContent {
 		return fmt.Errorf("content has %d bytes, want 1..%d", len(a.Content), maxAddedContent)
 	}
-	if falseByte(a.Content) {
+	if t.decoder.falseByte(a.Content) {
 		return fmt.Errorf("token %q looks like a byte but is none", a.Content)
 	}
 	id := int32(a.Id)

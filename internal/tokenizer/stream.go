@@ -105,8 +105,14 @@ func looksLikeByte(piece string) bool {
 	return len(piece) == 6 && piece[:3] == "<0x" && piece[5] == '>'
 }
 
-// falseByte reports a piece such as <0xZZ>, on which the decoder panics (see sugarme.go).
-func falseByte(piece string) bool {
+// falseByte reports a piece that the decoder would take for a byte and that is none: <0xZZ>, on which the library panics (see
+// sugarme.go), or one that starts or ends to look like a byte when the Replace step has changed it.
+func (d *decoderKind) falseByte(piece string) bool {
+	if !d.byteLevel && d.mark != "" {
+		if replaced := strings.ReplaceAll(piece, d.mark, d.space); replaced != piece && (looksLikeByte(piece) || looksLikeByte(replaced)) {
+			return true
+		}
+	}
 	return looksLikeByte(piece) && strings.Trim(piece[3:5], "0123456789abcdefABCDEF") != ""
 }
 
