@@ -30,7 +30,7 @@ func main() {
 }
 
 // word is an instruction that this command knows, with its operands.
-var word = regexp.MustCompile(`\b(VDPBF16PS|TDPBF16PS|TILELOADD|TILELOADDT1|TILESTORED|TILEZERO|TILERELEASE|LDTILECFG)(_[A-Z0-9]+)*\b`)
+var word = regexp.MustCompile(`\b(?:(?:VDPBF16PS|TDPBF16PS|TILELOADD|TILELOADDT1|TILESTORED|TILEZERO|LDTILECFG)(?:_[A-Z0-9]+)+|TILERELEASE)\b`)
 
 // header returns the text of encoded_amd64.h for the assembly in a folder.
 func header(dir string) ([]byte, error) {
