@@ -3,25 +3,16 @@ package cpu
 import (
 	"math"
 	"math/rand"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// needAVX2 leaves a test out where its instructions do not exist.
-func needAVX2(t *testing.T) {
-	t.Helper()
-	if !slices.Contains(nativeKernels(), avx2Kernels) {
-		t.Skip("this processor or operating system has no AVX2")
-	}
-}
-
 // exp8 is the exponential function of the assembly.
 func exp8(x []float32) { expSum(&x[0], len(x), 0) }
 
 func TestAVX2Exp(t *testing.T) {
-	needAVX2(t)
+	needPath(t, avx2Kernels)
 	x, y := make([]float32, 1024), make([]float32, 1024)
 	worst := 0.0
 	for bits := uint64(0); bits < 1<<32; {
@@ -54,7 +45,7 @@ func TestAVX2Exp(t *testing.T) {
 }
 
 func TestAVX2Gate(t *testing.T) {
-	needAVX2(t)
+	needPath(t, avx2Kernels)
 	rng := rand.New(rand.NewSource(7))
 	for _, n := range []int{1, 3, 7, 8, 9, 16, 31} {
 		gate, up, y, want := normals(rng, n), normals(rng, n), make([]float32, n), make([]float32, n)
@@ -71,7 +62,7 @@ func TestAVX2Gate(t *testing.T) {
 
 // Attention to some keys of a chunk against the version in Go, where what lies outside must not matter even if it is NaN.
 func TestAVX2Attend(t *testing.T) {
-	needAVX2(t)
+	needPath(t, avx2Kernels)
 	rng := rand.New(rand.NewSource(8))
 	nan := float32(math.NaN())
 	for _, dim := range []int{4, 8, 12, 40, 64, 96, 128} {

@@ -62,7 +62,9 @@ func grow[T byte | float32](p *[]T, n int) {
 }
 
 // floats are the same bytes.
-func floats(b []byte) []float32 { return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4) }
+func floats(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
+}
 
 // weight is the Data of a model.Weight.
 type weight struct {
