@@ -40,7 +40,7 @@ func sumLanes(sums, lanes *float32, n int)
 
 var avx2Kernels = &kernels{
 	name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots,
-	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
+	vectors: avx2Vectors, read: avx2Read, compute: avx2Compute,
 }
 
 const (

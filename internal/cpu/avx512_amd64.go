@@ -2,5 +2,5 @@ package cpu
 
 var avx512Kernels = &kernels{
 	name: "avx512", tileRows: avx2TileRows, packs: true, dots: avx2Dots,
-	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
+	vectors: avx512Vectors, read: avx2Read, compute: avx2Compute,
 }

@@ -2,5 +2,5 @@ package cpu
 
 var avx512bf16Kernels = &kernels{
 	name: "avx512bf16", tileRows: avx2TileRows, packs: true, dots: avx2Dots,
-	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
+	vectors: avx512Vectors, read: avx2Read, compute: avx2Compute,
 }

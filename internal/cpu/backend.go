@@ -152,7 +152,7 @@ func row(m []float32, i, cols int) []float32 { return m[i*cols : (i+1)*cols : (i
 // asInput rounds a matrix product's input to the type that the product reads.
 func (b *Backend) asInput(x []float32) {
 	if !b.float32 {
-		roundBF16(x)
+		b.kernels.roundBF16(x)
 	}
 }
 
@@ -192,7 +192,7 @@ func (b *Backend) norm(y, x, weight []float32) {
 func (n *norming) work(_, from, to int) {
 	width := len(n.weight)
 	for t := from; t < to; t++ {
-		rmsNorm(row(n.y, t, width), row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
+		n.b.kernels.rmsNorm(row(n.y, t, width), row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
 	}
 }
 

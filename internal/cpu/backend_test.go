@@ -45,7 +45,7 @@ func upload(t testing.TB, b *Backend, rng *rand.Rand, shape ...int) (model.Weigh
 		n *= s
 	}
 	w := normals(rng, n)
-	roundBF16(w)
+	goRoundBF16(w)
 	var data []byte
 	for _, v := range w {
 		data = binary.LittleEndian.AppendUint16(data, toBF16(v))
@@ -77,7 +77,7 @@ func normed(x, w []float32, round bool) []float32 {
 		}
 	}
 	if round {
-		roundBF16(y)
+		goRoundBF16(y)
 	}
 	return y
 }
@@ -122,7 +122,7 @@ func testLinearVerbs(t *testing.T) {
 					b.LinearAdd(added, matrixOf(tokens, size.in, a), w)
 					require.NoError(t, b.Read(nil, y))
 					rounded := slices.Clone(values(h))
-					roundBF16(rounded)
+					goRoundBF16(rounded)
 					require.Equal(t, !f32, slices.Equal(rounded, values(h)), "a matrix product's input is bfloat16, unless nothing is rounded")
 					for token := range tokens {
 						for n := range size.out {
