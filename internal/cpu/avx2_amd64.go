@@ -39,115 +39,37 @@ func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float
 func sumLanes(sums, lanes *float32, n int)
 
 var avx2Kernels = &kernels{
-	name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots,
+	name: "avx2", linear: always(avx2Linear), maxTokens: 256,
 	vectors: avx2Vectors, read: avx2Read, compute: avx2Compute,
 }
 
-const (
-	avx2TileRows = 16
-	avx2KBlock   = 1024
-)
+var avx2Linear = (&laneKernels{lanes: 8, step: 8, rows: 2, one: rows8, several: avx2Several, sum: sumLanes}).linear()
 
-// avx2Dots is kernels.dots.
-func avx2Dots(sums []float32, t *tile, x *input, s *scratch) {
-	whole := t.k &^ 7
-	if x.tokens == 1 {
-		avx2OneToken(sums, t, x.row(0), whole)
-	} else {
-		groups := tokenGroups(x.tokens)
-		for group := 0; group < groups; group += maxGroups {
-			avx2Tokens(sums, t, x, s, whole, group, min(group+maxGroups, groups))
-		}
+// rows8 is laneKernels.one.
+func rows8(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n int) {
+	switch w {
+	case safetensors.BF16:
+		return dotRows8BF16
+	case safetensors.F16:
+		return dotRows8F16
+	default:
+		return dotRows8F32
 	}
-	addTail(sums, avx2TileRows, whole, t, x, s)
+}
+
+// avx2Several is laneKernels.several.
+func avx2Several(w safetensors.DType) func(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int) {
+	switch w {
+	case safetensors.BF16:
+		return dot2x6BF16
+	case safetensors.F16:
+		return dot2x6F16
+	default:
+		return dot2x6F32
+	}
 }
 
 // dotRows8 is the right one of the three; n may be 0. sums has room for 8.
 func dotRows8(dtype safetensors.DType, sums *float32, w *byte, stride, ahead int, x []float32, n int) {
-	switch dtype {
-	case safetensors.BF16:
-		dotRows8BF16(sums, w, stride, ahead, unsafe.SliceData(x), n)
-	case safetensors.F16:
-		dotRows8F16(sums, w, stride, ahead, unsafe.SliceData(x), n)
-	case safetensors.F32:
-		dotRows8F32(sums, w, stride, ahead, unsafe.SliceData(x), n)
-	}
-}
-
-// avx2OneToken sets sums [tileRows] to the products of a tile with x, up to k = whole.
-func avx2OneToken(sums []float32, t *tile, x []float32, whole int) {
-	stride := t.k * elemSize(t.dtype)
-	half := avx2TileRows
-	if t.second > 0 {
-		half /= 2
-	}
-	for i := 0; i < avx2TileRows; i += 8 {
-		first := i % half
-		n := t.n + first + i/half*t.second // the weight's row whose sum is sums[i]
-		if t.count-first >= 8 {
-			dotRows8(t.dtype, &sums[i], &t.row(n)[0], stride, 8*stride, x, whole)
-			continue
-		}
-		var same [8]float32
-		for j := range max(0, t.count-first) { // the end of the matrix: eight times one row
-			dotRows8(t.dtype, &same[0], &t.row(n + j)[0], 0, 0, x, whole)
-			sums[i+j] = same[0]
-		}
-	}
-}
-
-// avx2Tokens sets sums [tokens, tileRows] of the tokens in groups first … last-1 to their products with a tile, up to k = whole.
-//
-// The loops are, from outside in: blocks of k, groups of tokens, pairs of rows, and k again in a kernel. So a group's values of a block
-// (24 KB) stay in the first cache while the pairs pass, and the tile's (32 KB) are in the second cache from the first group on.
-// The running sums wait in memory between two blocks; a sum's order is the one that a single token has.
-func avx2Tokens(sums []float32, t *tile, x *input, s *scratch, whole, first, last int) {
-	dot := dot2x6BF16
-	switch t.dtype {
-	case safetensors.F16:
-		dot = dot2x6F16
-	case safetensors.F32:
-		dot = dot2x6F32
-	}
-	size := elemSize(t.dtype)
-	stride := t.k * size
-	// Pair i is the rows n+i·step and n+i·step+distance of the weight; their sums' places are i·step and i·step+place.
-	pairs, step, distance, place := t.count/2, 2, 1, 1
-	if t.second > 0 {
-		pairs, step, distance, place = t.count, 1, t.second, avx2TileRows/2
-	}
-	odd := t.second == 0 && t.count%2 == 1 // a last row alone: a pair of twice the same
-	allPairs := pairs
-	if odd {
-		allPairs++
-	}
-	lanes := s.lanes[:(last-first)*allPairs*pairLanes]
-	clear(lanes)
-	for k := 0; k < whole; k += avx2KBlock {
-		n := min(avx2KBlock, whole-k)
-		ahead := allPairs * step * stride // the next tile, which the first group fetches
-		for group := first; group < last; group++ {
-			x := &x.packed[(group*(whole/8)+k/8)*tokenGroup*8]
-			lanes := lanes[(group-first)*allPairs*pairLanes:]
-			if pairs > 0 {
-				dot(&lanes[0], &t.row(t.n)[k*size], distance*stride, step*stride, pairs, ahead, x, n)
-			}
-			if odd {
-				dot(&lanes[pairs*pairLanes], &t.row(t.n + pairs*step)[k*size], 0, 0, 1, ahead, x, n)
-			}
-			ahead = 0
-		}
-	}
-	pairs = allPairs
-	pairSums := s.pairSums[:pairs*2*tokenGroup]
-	for group := first; group < last; group++ {
-		sumLanes(&pairSums[0], &lanes[(group-first)*pairs*pairLanes], len(pairSums))
-		for token := group * tokenGroup; token < min((group+1)*tokenGroup, x.tokens); token++ {
-			to := row(sums, token, avx2TileRows)
-			for pair := range pairs {
-				from := pairSums[pair*2*tokenGroup+token-group*tokenGroup:]
-				to[pair*step], to[pair*step+place] = from[0], from[tokenGroup]
-			}
-		}
-	}
+	rows8(dtype)(sums, w, stride, ahead, unsafe.SliceData(x), n)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"unsafe"
 
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
@@ -25,7 +26,7 @@ type Backend struct {
 	kv      []*kvBlock // [blocks], nil until a sequence first uses it
 	scratch []*scratch // [threads]
 	normed  []float32  // [maxTokens, hidden]
-	packed  []float32  // [groups of maxTokens, widest input / 8, 6, 8]
+	packed  []byte     // a product's input in the order that its loops read
 
 	// The loops that the pool shares out. They live here because a token must not allocate any.
 	linear    product
@@ -37,27 +38,31 @@ type Backend struct {
 
 // scratch is one worker's memory.
 type scratch struct {
-	tile      tile      // that it is at
-	rows      []float32 // [tileRows, widest input] widened weight rows; for Go kernels
-	lanes     []float32 // running sums of a tile, see avx2Tokens; likewise for those in assembly
-	pairSums  []float32
-	tail      []float32 // up to 7 widened weights
-	sums      []float32 // [maxTokens, tileRows]
+	tile      tile // that it is at
 	attention *attentionScratch
+
+	// For matrix products; a path has what its loops need, see their newScratch.
+	sums   []float32 // of a tile
+	rows   []float32 // [rows of a tile, widest input] widened weight rows
+	lanes  []float32 // running sums, several for each of sums
+	tail   []float32 // widened weights that a kernel leaves over
+	packed []byte    // weights in another order
+
+	blockSums [24]float32 // the sums of a block of rows and a group of tokens
 }
 
-// newScratch is the memory for products of inputs up to so wide and so many tokens.
-func newScratch(k *kernels, widest, maxTokens int) *scratch {
-	s := &scratch{sums: make([]float32, maxTokens*k.tileRows)}
-	if k.packs {
-		s.lanes = make([]float32, min(tokenGroups(maxTokens), maxGroups)*k.tileRows/2*pairLanes)
-		s.pairSums = make([]float32, k.tileRows*tokenGroup)
-		s.tail = make([]float32, 7)
-	} else {
-		s.rows = make([]float32, k.tileRows*widest)
+// grow replaces the memory at p where it is shorter than n. Where it begins is a multiple of 64 bytes.
+func grow[T byte | float32](p *[]T, n int) {
+	if len(*p) < n {
+		size := int(unsafe.Sizeof(T(0)))
+		bytes := make([]byte, n*size+63)
+		at := -uintptr(unsafe.Pointer(&bytes[0])) & 63
+		*p = unsafe.Slice((*T)(unsafe.Pointer(&bytes[at])), n)
 	}
-	return s
 }
+
+// floats are the same bytes.
+func floats(b []byte) []float32 { return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4) }
 
 // weight is the Data of a model.Weight.
 type weight struct {
@@ -87,6 +92,9 @@ func (b *Backend) Name() string {
 	return name
 }
 
+// MaxTokens is how many new tokens a step should have at most, see [model.Options].
+func (b *Backend) MaxTokens() int { return b.kernels.maxTokens }
+
 // Plan implements [model.Backend]. KV blocks are allocated when first used, so a long context costs nothing until it is filled.
 func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBlocks int) error {
 	b.config = c
@@ -94,11 +102,15 @@ func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBl
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
 	b.scratch = make([]*scratch, b.pool.threads)
 	for i := range b.scratch {
-		b.scratch[i] = newScratch(b.kernels, widest, maxTokens)
-		b.scratch[i].attention = newAttentionScratch(c)
+		b.scratch[i] = &scratch{attention: newAttentionScratch(c)}
 	}
-	if b.kernels.packs && maxTokens > 1 {
-		b.packed = make([]float32, tokenGroups(maxTokens)*tokenGroup*widest)
+	for _, l := range b.kernels.allLinear() {
+		for _, s := range b.scratch {
+			l.newScratch(s, widest, maxTokens)
+		}
+		if l.pack != nil {
+			grow(&b.packed, l.packedBytes(maxTokens, widest))
+		}
 	}
 	b.normed = make([]float32, maxTokens*c.HiddenSize)
 	return nil

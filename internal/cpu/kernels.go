@@ -17,7 +17,21 @@ import (
 // goTileRows is how many weight rows dotTile multiplies at once.
 const goTileRows = 6
 
-// goDots is kernels.dots.
+// goLinear are the loops of a matrix product that run everywhere.
+var goLinear = &linearKernels{
+	tileRows: func(int, int, int) int { return goTileRows },
+	multiply: func(p *product, t *tile, s *scratch) {
+		sums := s.sums[:p.in.tokens*goTileRows]
+		goDots(sums, t, &p.in, s)
+		p.finishSums(sums, goTileRows, t)
+	},
+	newScratch: func(s *scratch, widest, maxTokens int) {
+		grow(&s.sums, maxTokens*goTileRows)
+		grow(&s.rows, goTileRows*widest)
+	},
+}
+
+// goDots sets sums [tokens, goTileRows] to the products of a tile's rows with every row of x.
 func goDots(sums []float32, t *tile, x *input, s *scratch) {
 	rows := s.rows[:goTileRows*t.k]
 	group, halves := goTileRows, 1
