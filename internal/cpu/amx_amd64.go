@@ -72,7 +72,7 @@ var amxKernels = &kernels{
 		}
 		return amxLinear
 	},
-	vectors: avx512Vectors, read: avx2Read,
+	vectors: amxVectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 2_000
 		amxCompute(&tileConfigs.full[0], n)

@@ -2,6 +2,8 @@ package cpu
 
 import (
 	"math"
+	"slices"
+	"sync/atomic"
 	"unsafe"
 
 	"phi3/internal/kvcache"
@@ -12,16 +14,15 @@ import (
 // sequence. Chunks are merged in order, so how a sequence was fed to the cache leaves no trace in the result.
 const chunk = kvcache.BlockTokens
 
-// tileRows is how many query heads at most share one reading of their keys and values (or those of one token that share a kv head, if they are
-// more).
-const attentionRows = 48
-
 // kvBlock is the memory of one block: keys and values of chunk positions, for all layers. For each layer there are the keys of all kv heads
 // and then the values of all of them, as [kvMatrix]: a head's keys are [dims, chunk], values are [chunk, dims], where dims is the head's
 // width rounded up to a multiple of 32. What was never written is 0.
 type kvBlock struct {
 	bf16 []uint16
 	f32  []float32 // instead of bf16, when nothing is rounded
+
+	// damaged: there is, or was, a value that is not finite. See attentionTile.weigh.
+	damaged atomic.Bool
 }
 
 // kvDims is the width of a head in the cache.
@@ -34,6 +35,15 @@ func (b *Backend) newKVBlock() *kvBlock {
 		return &kvBlock{f32: make([]float32, n)}
 	}
 	return &kvBlock{bf16: make([]uint16, n)}
+}
+
+// mend makes everything finite again.
+func (k *kvBlock) mend() {
+	if k.damaged.Load() {
+		clear(k.bf16)
+		clear(k.f32)
+		k.damaged.Store(false)
+	}
 }
 
 // keysAndValues are those of one kv head.
@@ -52,9 +62,12 @@ func (b *Backend) keysAndValues(block int32, layer, head int) (keys, vals kvMatr
 // Attend implements [model.Backend].
 func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 	for _, s := range step.Seqs {
-		for _, id := range s.Blocks {
+		for i, id := range s.Blocks {
 			if b.kv[id] == nil {
 				b.kv[id] = b.newKVBlock()
+			}
+			if i*chunk >= s.Position && layer == 0 { // nothing of what was in it counts any more
+				b.kv[id].mend()
 			}
 		}
 	}
@@ -115,7 +128,7 @@ func (w *attending) work(worker, from, to int) {
 func (b *Backend) group() int { return b.config.Heads / b.config.KVHeads }
 
 // queryTile is how many queries of a sequence share one reading of its keys and values.
-func (b *Backend) queryTile() int { return max(1, attentionRows/b.group()) }
+func (b *Backend) queryTile() int { return max(1, b.kernels.attentionRows/b.group()) }
 
 // tiles is the number of query tiles of a sequence with the given number of new tokens.
 func (b *Backend) tiles(queries int) int { return (queries + b.queryTile() - 1) / b.queryTile() }
@@ -133,7 +146,9 @@ func (b *Backend) rotateAndAppend(qkv []float32, layer int, step *model.Step, se
 	for g := range c.KVHeads {
 		keys, vals := b.keysAndValues(s.Blocks[position/chunk], layer, g)
 		keys.setColumn(position%chunk, row(r, c.Heads+g, c.HeadDim))
-		vals.setRow(position%chunk, row(r, c.Heads+c.KVHeads+g, c.HeadDim))
+		if !vals.setRow(position%chunk, row(r, c.Heads+c.KVHeads+g, c.HeadDim)) {
+			b.kv[s.Blocks[position/chunk]].damaged.Store(true)
+		}
 	}
 }
 
@@ -146,17 +161,25 @@ type attentionScratch struct {
 	top, total []float32 // [rows, or some more] largest score so far, and sum of powers under it
 	m, l       []float32 // the same of a chunk
 	old        []float32 // what becomes of the sums so far, see vectors.mergeStates
+
+	highQ, lowQ, high, low []uint16 // for tiles: q and scores in two parts
+	own                    kvMatrix // [chunk, dims] values, see attentionTile.weigh; made when first needed
 }
 
-func newAttentionScratch(c *model.Config) *attentionScratch {
+func newAttentionScratch(v *vectors, c *model.Config) *attentionScratch {
 	group := c.Heads / c.KVHeads
-	rows := max(1, attentionRows/group) * group
+	rows := max(1, v.attentionRows/group) * group
 	states := (rows + 15) &^ 15
 	floats := func(n int) []float32 { return make([]float32, n) }
-	return &attentionScratch{
+	w := &attentionScratch{
 		q: floats(rows * kvDims(c)), scores: floats(rows * chunk), sum: floats(rows * kvDims(c)), out: floats(rows * kvDims(c)),
 		top: floats(states), total: floats(states), m: floats(states), l: floats(states), old: floats(states),
 	}
+	if v.tiles != nil {
+		w.highQ, w.lowQ = make([]uint16, len(w.q)), make([]uint16, len(w.q))
+		w.high, w.low = make([]uint16, len(w.scores)), make([]uint16, len(w.scores))
+	}
+	return w
 }
 
 // attentionTile is some queries of a sequence, first … last-1 of its new tokens, and a kv head.
@@ -183,6 +206,9 @@ func (t *attentionTile) attend(a, qkv []float32, w *attentionScratch) {
 		for d, v := range q {
 			scaled[d] = v * scale
 		}
+	}
+	if t.tiles() {
+		k.tiles.split(w.highQ, w.lowQ, w.q[:rows*dims])
 	}
 	clear(w.out[:rows*dims])
 	for i := range w.top {
@@ -225,65 +251,76 @@ func (t *attentionTile) visible(query, n int) (start, end int) {
 	return max(t.b.oldestVisible(position)-n*chunk, 0), min(position+1-n*chunk, chunk)
 }
 
-// score sets the weights of chunk n's keys for queries from … to-1, each of which sees some, and their states m and l.
+// tiles says whether products are AMX's.
+func (t *attentionTile) tiles() bool { return t.b.kernels.tiles != nil && !t.b.float32 }
+
+// score sets the weights of chunk n's keys for queries from … to-1, each of which sees some, and their states m and l. It fetches next into
+// the cache.
 func (t *attentionTile) score(keys, next kvMatrix, n, from, to int, w *attentionScratch) {
-	dims, group := kvDims(t.b.config), t.b.group()
-	r0, rows := (from-t.first)*group, (to-from)*group
-	start, _ := t.visible(from, n)
-	_, end := t.visible(to-1, n)
-	start, end = start&^31, (end+31)&^31
-	scores := w.scores[r0*chunk:]
-	clear(scores[:rows*chunk])
-	t.b.kernels.addProducts(scores, chunk, w.q[r0*dims:], dims, rows, keys, 0, dims, start, end, keys.distance(next))
-	for r := range rows {
-		first, last := t.visible(from+r/group, n)
-		x := row(scores, r, chunk)
-		for i := start; i < first; i++ {
-			x[i] = float32(math.Inf(-1))
+	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
+	r, rows := (from-t.first)*group, (to-from)*group
+	start, end := t.columns(n, from, to)
+	scores := w.scores[r*chunk : (r+rows)*chunk]
+	if t.tiles() {
+		k.tiles.products(scores, chunk, w.highQ[r*dims:], w.lowQ[r*dims:], dims, rows, keys, 0, dims, start, end, keys.distance(next))
+	} else {
+		clear(scores)
+		k.addProducts(scores, chunk, w.q[r*dims:], dims, rows, keys, 0, dims, start, end, keys.distance(next))
+	}
+	for i := range rows {
+		first, last := t.visible(from+i/group, n)
+		x := row(scores, i, chunk)
+		for p := start; p < first; p++ {
+			x[p] = float32(math.Inf(-1))
 		}
-		for i := last; i < end; i++ {
-			x[i] = float32(math.Inf(-1))
+		for p := last; p < end; p++ {
+			x[p] = float32(math.Inf(-1))
 		}
 	}
-	t.b.kernels.softmax(scores, rows, start, end, w.m[r0:], w.l[r0:])
+	k.softmax(scores, rows, start, end, w.m[r:], w.l[r:])
+	if t.tiles() {
+		k.tiles.split(w.high[r*chunk:], w.low[r*chunk:], scores)
+	}
+}
+
+// columns is the range of chunk n's keys that queries from … to-1 see some of, widened to multiples of 32.
+func (t *attentionTile) columns(n, from, to int) (start, end int) {
+	start, _ = t.visible(from, n)
+	_, end = t.visible(to-1, n)
+	return start &^ 31, (end + 31) &^ 31
 }
 
 // weigh sets the rows of w.sum of queries from … to-1 to the sums of chunk n's values, times their weights.
 //
-// What a query must not see stays out even with a weight of 0, because it may be NaN. So several rows go together as far as all of them see
-// the same values, and the others are added one by one.
+// Values that a query must not see have a weight of 0, which is not enough where they are NaN or infinite: later ones of the sequence, or what
+// was in the block before. In such a block, each query gets values of its own, with zeros where it sees none.
 func (t *attentionTile) weigh(vals, next kvMatrix, n, from, to int, w *attentionScratch) {
-	dims, group, k := kvDims(t.b.config), t.b.group(), t.b.kernels
-	const together = 12
-	ahead := vals.distance(next)
-	first, last := (from-t.first)*group, (to-t.first)*group
-	clear(w.sum[first*dims : last*dims])
-	for r0 := first; r0 < last; r0 += together {
-		r1 := min(r0+together, last)
-		start, _ := t.visible(t.first+(r1-1)/group, n)
-		_, end := t.visible(t.first+r0/group, n)
-		start, end = (start+1)&^1, end&^1
-		if start >= end {
-			end = start // none together
-		}
-		singly := func(r, from, to int) {
-			for i := from; i < to; i++ {
-				k.addRow(row(w.sum, r, dims), w.scores[r*chunk+i], vals, i)
-			}
-		}
-		for r := r0; r < r1; r++ {
-			from, to := t.visible(t.first+r/group, n)
-			singly(r, from, min(start, to))
-		}
-		if start < end {
-			k.addProducts(w.sum[r0*dims:], dims, w.scores[r0*chunk+start:], chunk, r1-r0, vals, start, end, 0, dims, ahead)
-		}
-		for r := r0; r < r1; r++ {
-			from, to := t.visible(t.first+r/group, n)
-			singly(r, max(from, end), to)
-		}
-		ahead = 0
+	if !t.b.kv[t.s.Blocks[n]].damaged.Load() {
+		t.weighAll(vals, next, n, from, to, w)
+		return
 	}
+	if w.own.cols == 0 {
+		w.own = kvMatrix{bf16: slices.Clone(vals.bf16), f32: slices.Clone(vals.f32), cols: vals.cols}
+	}
+	for query := from; query < to; query++ {
+		first, last := t.visible(query, n)
+		w.own.copyRows(vals, first, last)
+		t.weighAll(w.own, next, n, query, query+1, w)
+	}
+}
+
+// weighAll is weigh where weights of 0 are enough.
+func (t *attentionTile) weighAll(vals, next kvMatrix, n, from, to int, w *attentionScratch) {
+	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
+	r, rows := (from-t.first)*group, (to-from)*group
+	start, end := t.columns(n, from, to)
+	sum, at := w.sum[r*dims:(r+rows)*dims], r*chunk+start
+	if t.tiles() {
+		k.tiles.products(sum, dims, w.high[at:], w.low[at:], chunk, rows, vals, start, end, 0, dims, vals.distance(next))
+		return
+	}
+	clear(sum)
+	k.addProducts(sum, dims, w.scores[at:], chunk, rows, vals, start, end, 0, dims, vals.distance(next))
 }
 
 // oldestVisible is the first position that a query at the given position may see.
@@ -300,4 +337,20 @@ func (m kvMatrix) distance(next kvMatrix) int {
 		return int(uintptr(unsafe.Pointer(&next.f32[0])) - uintptr(unsafe.Pointer(&m.f32[0])))
 	}
 	return int(uintptr(unsafe.Pointer(&next.bf16[0])) - uintptr(unsafe.Pointer(&m.bf16[0])))
+}
+
+// copyRows copies rows first … last-1 of another matrix of the same shape and makes all others 0.
+func (m kvMatrix) copyRows(from kvMatrix, first, last int) {
+	clear(m.bf16)
+	clear(m.f32)
+	if m.f32 != nil {
+		copy(m.f32[first*m.cols:last*m.cols], from.f32[first*m.cols:])
+		return
+	}
+	for i := first; i < last; i++ {
+		at := i/2*m.cols*2 + i%2
+		for j := range m.cols {
+			m.bf16[at+2*j] = from.bf16[at+2*j]
+		}
+	}
 }

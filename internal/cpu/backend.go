@@ -62,7 +62,9 @@ func grow[T byte | float32](p *[]T, n int) {
 }
 
 // floats are the same bytes.
-func floats(b []byte) []float32 { return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4) }
+func floats(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
+}
 
 // weight is the Data of a model.Weight.
 type weight struct {
@@ -102,7 +104,7 @@ func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBl
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
 	b.scratch = make([]*scratch, b.pool.threads)
 	for i := range b.scratch {
-		b.scratch[i] = &scratch{attention: newAttentionScratch(c)}
+		b.scratch[i] = &scratch{attention: newAttentionScratch(b.kernels.vectors, c)}
 	}
 	for _, l := range b.kernels.allLinear() {
 		for _, s := range b.scratch {

@@ -6,12 +6,14 @@ import "math"
 // will do where nothing else is said. They keep a fixed order of operations for every element of a result: how many rows go into a call
 // does not change its bits.
 type vectors struct {
+	// attentionRows is how many query heads at most share one reading of their keys and values (or those of one token that share a kv head, if
+	// they are more).
+	attentionRows int
+	tiles         *tileLoops // for attention's products with a cache of bfloat16, instead of addProducts
 	// addProducts sets c += a·b for some rows of a and columns from … to-1 of b, both multiples of 32: row i of c is c[i·cStride:], row i of a,
 	// whose elements go with b's rows first … last-1, is a[i·aStride:]. first and last are even. What lies ahead bytes from b is fetched into the
 	// cache.
 	addProducts func(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, ahead int)
-	// addRow sets c += a·b's row i.
-	addRow func(c []float32, a float32, b kvMatrix, i int)
 	// softmax replaces columns from … to-1, multiples of 32, of some rows of x [*, chunk] by 2^(x - top), where top is the largest value of
 	// the row, and sets total to the sum of these powers. Columns before from and after to count as if they were -Inf.
 	softmax func(x []float32, rows, from, to int, top, total []float32)
@@ -29,9 +31,18 @@ type vectors struct {
 	gate      func(y, gate, up []float32)               // y = SiLU(gate)·up
 }
 
+// tileLoops are products by AMX.
+type tileLoops struct {
+	// split makes two bfloat16 of each of x, whose number is a multiple of 32: the high one is x rounded, the low one the difference.
+	split func(high, low []uint16, x []float32)
+	// products sets c = (high + low)·b; otherwise it is like addProducts, but first and last are multiples of 32.
+	products func(c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last, from, to, ahead int)
+}
+
 // goVectors run everywhere.
 var goVectors = &vectors{
-	addProducts: goAddProducts, addRow: goAddRow, softmax: goSoftmax, mergeStates: goMergeStates, mergeRows: goMergeRows,
+	attentionRows: 48,
+	addProducts:   goAddProducts, softmax: goSoftmax, mergeStates: goMergeStates, mergeRows: goMergeRows,
 	divideRows: goDivideRows, rmsNorm: goRMSNorm, roundBF16: goRoundBF16, rotate: func(x, cos, sin []float32) { goRotate(x, cos, sin, 0) }, gate: goGate,
 }
 
@@ -44,7 +55,7 @@ type kvMatrix struct {
 	cols int
 }
 
-// set makes x column j, if that is where j+1 lies behind it: x is stored down the rows.
+// setColumn makes x the start of column j.
 func (m kvMatrix) setColumn(j int, x []float32) {
 	if m.f32 != nil {
 		for i, v := range x {
@@ -57,16 +68,23 @@ func (m kvMatrix) setColumn(j int, x []float32) {
 	}
 }
 
-// setRow makes x the start of row i.
-func (m kvMatrix) setRow(i int, x []float32) {
+// setRow makes x the start of row i. It returns whether all of it is finite.
+func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
+	finite = true
 	if m.f32 != nil {
-		copy(m.f32[i*m.cols:], x)
-		return
+		for j, v := range x {
+			m.f32[i*m.cols+j] = v
+			finite = finite && v-v == 0 // NaN - NaN and Inf - Inf are NaN
+		}
+		return finite
 	}
 	pair := m.bf16[i/2*m.cols*2+i%2:]
 	for j, v := range x {
-		pair[2*j] = toBF16(v)
+		bits := toBF16(v)
+		pair[2*j] = bits
+		finite = finite && bits&0x7f80 != 0x7f80
 	}
+	return finite
 }
 
 // goAddProducts is vectors.addProducts.
@@ -90,20 +108,6 @@ func goAddProducts(c []float32, cStride int, a []float32, aStride, rows int, b k
 				c[j] = c[j] + float32(even*fromBF16(p[0])) + float32(odd*fromBF16(p[1]))
 			}
 		}
-	}
-}
-
-// goAddRow is vectors.addRow.
-func goAddRow(c []float32, a float32, b kvMatrix, i int) {
-	if b.f32 != nil {
-		for j, v := range row(b.f32, i, b.cols) {
-			c[j] += float32(a * v)
-		}
-		return
-	}
-	pair := b.bf16[i/2*b.cols*2+i%2:]
-	for j := range b.cols {
-		c[j] += float32(a * fromBF16(pair[2*j]))
 	}
 }
 

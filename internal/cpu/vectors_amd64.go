@@ -12,8 +12,6 @@ type assembly struct {
 	// cache. For many rows, four and one; the sums have the same bits.
 	many, manyF32, four, fourF32 func(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
 	one, oneF32                  func(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
-	// c [cols] += a · the even row of the pair at b, or the odd one, or the row of float32.
-	addEven, addOdd, addF32 func(c *float32, b *byte, a float32, cols int)
 
 	softmax     func(x *float32, stride, rows, cols int, top, total *float32)
 	mergeStates func(top, total, m, l, old *float32, n int)
@@ -31,7 +29,7 @@ type assembly struct {
 // vectors are the same for the lengths that there are.
 func (s *assembly) vectors() *vectors {
 	return &vectors{
-		addProducts: s.addProducts, addRow: s.addRow,
+		attentionRows: 48, addProducts: s.addProducts,
 		softmax: func(x []float32, rows, from, to int, top, total []float32) {
 			s.softmax(&x[from], chunk*4, rows, to-from, &top[0], &total[0])
 		},
@@ -98,20 +96,6 @@ func (m kvMatrix) pair(i int) (start *byte, stride int) {
 		return (*byte)(unsafe.Pointer(&m.f32[i&^1*m.cols])), 8 * m.cols
 	}
 	return (*byte)(unsafe.Pointer(&m.bf16[i&^1*m.cols])), 4 * m.cols
-}
-
-// addRow is vectors.addRow.
-func (s *assembly) addRow(c []float32, a float32, b kvMatrix, i int) {
-	if b.f32 != nil {
-		s.addF32(&c[0], (*byte)(unsafe.Pointer(&b.f32[i*b.cols])), a, b.cols)
-		return
-	}
-	add := s.addEven
-	if i%2 == 1 {
-		add = s.addOdd
-	}
-	pair, _ := b.pair(i)
-	add(&c[0], pair, a, b.cols)
 }
 
 // rmsNorm is vectors.rmsNorm.

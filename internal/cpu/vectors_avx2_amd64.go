@@ -21,15 +21,6 @@ func products1AVX2BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 func products1AVX2F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 
 //go:noescape
-func addEvenAVX2(c *float32, b *byte, a float32, cols int)
-
-//go:noescape
-func addOddAVX2(c *float32, b *byte, a float32, cols int)
-
-//go:noescape
-func addF32AVX2(c *float32, b *byte, a float32, cols int)
-
-//go:noescape
 func softmaxAVX2(x *float32, stride, rows, cols int, top, total *float32)
 
 //go:noescape
@@ -63,7 +54,6 @@ var avx2Assembly = &assembly{
 	width: 8, rows: 6,
 	many: products6AVX2BF16, manyF32: products6AVX2F32, four: products4AVX2BF16, fourF32: products4AVX2F32,
 	one: products1AVX2BF16, oneF32: products1AVX2F32,
-	addEven: addEvenAVX2, addOdd: addOddAVX2, addF32: addF32AVX2,
 	softmax: softmaxAVX2, mergeStates: mergeStatesAVX2, mergeRows: mergeRowsAVX2, divideRows: divideRowsAVX2,
 	gate: gateAVX2Any, exp: expAVX2, roundBF16: roundBF16AVX2, sumSquares: sumSquaresAVX2, scale: scaleAVX2, rotate: rotateAVX2,
 }

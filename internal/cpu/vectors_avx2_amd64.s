@@ -259,29 +259,6 @@ end:                                  \
 	VZEROUPPER                        \
 	RET
 
-// One row of b: c += a·b.
-#define ROW(WIDEN) \
-	MOVQ c+0(FP), DI           \
-	MOVQ b+8(FP), R11          \
-	VBROADCASTSS a+16(FP), Y14 \
-	MOVQ cols+24(FP), CX       \
-	MASK                       \
-columns:                       \
-	WIDEN(0, Y12)              \
-	WIDEN(32, Y13)             \
-	VMOVUPS     0(DI), Y0      \
-	VMOVUPS     32(DI), Y1     \
-	VFMADD231PS Y14, Y12, Y0   \
-	VFMADD231PS Y14, Y13, Y1   \
-	VMOVUPS     Y0, 0(DI)      \
-	VMOVUPS     Y1, 32(DI)     \
-	ADDQ $64, DI               \
-	ADDQ $64, R11              \
-	SUBQ $16, CX               \
-	JNZ  columns               \
-	VZEROUPPER                 \
-	RET
-
 // func products6AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
 TEXT ·products6AVX2BF16(SB), NOSPLIT, $0-72
 	PRODUCTS6(EVENBF16, ODDBF16)
@@ -305,18 +282,6 @@ TEXT ·products1AVX2BF16(SB), NOSPLIT, $0-56
 // func products1AVX2F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 TEXT ·products1AVX2F32(SB), NOSPLIT, $0-56
 	PRODUCTS1(EVENF32, ODDF32)
-
-// func addEvenAVX2(c *float32, b *byte, a float32, cols int)
-TEXT ·addEvenAVX2(SB), NOSPLIT, $0-32
-	ROW(EVENBF16)
-
-// func addOddAVX2(c *float32, b *byte, a float32, cols int)
-TEXT ·addOddAVX2(SB), NOSPLIT, $0-32
-	ROW(ODDBF16)
-
-// func addF32AVX2(c *float32, b *byte, a float32, cols int)
-TEXT ·addF32AVX2(SB), NOSPLIT, $0-32
-	ROW(EVENF32)
 
 // ---- Softmax
 

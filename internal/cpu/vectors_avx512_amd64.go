@@ -21,15 +21,6 @@ func products1AVX512BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int
 func products1AVX512F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 
 //go:noescape
-func addEvenAVX512(c *float32, b *byte, a float32, cols int)
-
-//go:noescape
-func addOddAVX512(c *float32, b *byte, a float32, cols int)
-
-//go:noescape
-func addF32AVX512(c *float32, b *byte, a float32, cols int)
-
-//go:noescape
 func softmaxAVX512(x *float32, stride, rows, cols int, top, total *float32)
 
 //go:noescape
@@ -65,7 +56,6 @@ var avx512Assembly = &assembly{
 	width: 16, rows: 12,
 	many: products12AVX512BF16, manyF32: products12AVX512F32, four: products4AVX512BF16, fourF32: products4AVX512F32,
 	one: products1AVX512BF16, oneF32: products1AVX512F32,
-	addEven: addEvenAVX512, addOdd: addOddAVX512, addF32: addF32AVX512,
 	softmax: softmaxAVX512, mergeStates: mergeStatesAVX512, mergeRows: mergeRowsAVX512, divideRows: divideRowsAVX512,
 	gate: func(y, gate, up []float32) { gateAVX512(&y[0], &gate[0], &up[0], len(y)) }, exp: expAVX512, roundBF16: roundBF16AVX512, sumSquares: sumSquaresAVX512, scale: scaleAVX512, rotate: rotateAVX512,
 }

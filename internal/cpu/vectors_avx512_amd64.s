@@ -279,30 +279,6 @@ end:                                 \
 	VZEROUPPER                       \
 	RET
 
-// One row of b: c += a·b.
-#define ROW(WIDEN) \
-	MOVQ c+0(FP), DI                 \
-	MOVQ b+8(FP), R11                \
-	VBROADCASTSS a+16(FP), Z28       \
-	MOVQ cols+24(FP), CX             \
-	VPTERNLOGD $255, Z31, Z31, Z31   \
-	VPSLLD     $16, Z31, Z31         \
-columns:                             \
-	WIDEN(0, Z16)                    \
-	WIDEN(64, Z17)                   \
-	VMOVUPS     0(DI), Z0            \
-	VMOVUPS     64(DI), Z1           \
-	VFMADD231PS Z28, Z16, Z0         \
-	VFMADD231PS Z28, Z17, Z1         \
-	VMOVUPS     Z0, 0(DI)            \
-	VMOVUPS     Z1, 64(DI)           \
-	ADDQ $128, DI                    \
-	ADDQ $128, R11                   \
-	SUBQ $32, CX                     \
-	JNZ  columns                     \
-	VZEROUPPER                       \
-	RET
-
 // func products12AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
 TEXT ·products12AVX512BF16(SB), NOSPLIT, $0-72
 	PRODUCTS12(EVENBF16, ODDBF16)
@@ -326,18 +302,6 @@ TEXT ·products1AVX512BF16(SB), NOSPLIT, $0-56
 // func products1AVX512F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 TEXT ·products1AVX512F32(SB), NOSPLIT, $0-56
 	PRODUCTS1(EVENF32, ODDF32)
-
-// func addEvenAVX512(c *float32, b *byte, a float32, cols int)
-TEXT ·addEvenAVX512(SB), NOSPLIT, $0-32
-	ROW(EVENBF16)
-
-// func addOddAVX512(c *float32, b *byte, a float32, cols int)
-TEXT ·addOddAVX512(SB), NOSPLIT, $0-32
-	ROW(ODDBF16)
-
-// func addF32AVX512(c *float32, b *byte, a float32, cols int)
-TEXT ·addF32AVX512(SB), NOSPLIT, $0-32
-	ROW(EVENF32)
 
 // ---- Softmax
 
