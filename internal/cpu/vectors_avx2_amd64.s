@@ -285,7 +285,7 @@ TEXT ·products1AVX2F32(SB), NOSPLIT, $0-56
 
 // ---- Softmax
 
-DATA exp2<>+0(SB)/4, $-127.0             // 2 to this is 2^n = 0 below
+DATA exp2<>+0(SB)/4, $-127.0             // 2 to this and less is taken for zero
 DATA exp2<>+4(SB)/4, $1.0
 DATA exp2<>+8(SB)/4, $0.6931471880262288 // 2^r = 1 + r·(this + r·(the next + …)) for |r| ≤ 0.5, with a relative error of 9e-9
 DATA exp2<>+12(SB)/4, $0.24022650760568126
@@ -293,16 +293,20 @@ DATA exp2<>+16(SB)/4, $0.05550357114219078
 DATA exp2<>+20(SB)/4, $0.009618082557277852
 DATA exp2<>+24(SB)/4, $0.0013390863364671234
 DATA exp2<>+28(SB)/4, $0.0001545316294512069
-DATA exp2<>+32(SB)/4, $127               // the exponent's bias
+DATA exp2<>+32(SB)/4, $12583039.0        // 1.5·2^23 + 127
 GLOBL exp2<>(SB), RODATA|NOPTR, $36
 
-// e = 2^x for x ≤ 0: 2^n · 2^r with n the integer next to x; n = -127 makes 0, so there are no subnormal results. NaN stays NaN: VMAXPS
-// returns its first operand, in Go's order, when either is NaN. x, n and c are overwritten.
+// e = 2^x for x ≤ 0: 2^n · 2^r with n the integer next to x. The sum of x and 1.5·2^23 + 127 has n + 127 in its lowest bits, which is the
+// exponent of 2^n; n = -127 makes 0. NaN stays NaN: VMAXPS returns its first operand, in Go's order, when either is NaN. x, n and c are
+// overwritten.
 #define EXP2(x, n, c, e) \
 	VBROADCASTSS exp2<>+0(SB), c  \
 	VMAXPS       x, c, x          \
-	VROUNDPS     $0, x, n         \
-	VSUBPS       n, x, x          \
+	VBROADCASTSS exp2<>+32(SB), c \
+	VADDPS       c, x, n          \
+	VSUBPS       c, n, e          \
+	VSUBPS       e, x, x          \
+	VPSLLD       $23, n, n        \
 	VBROADCASTSS exp2<>+28(SB), e \
 	VBROADCASTSS exp2<>+24(SB), c \
 	VFMADD213PS  c, x, e          \
@@ -316,10 +320,6 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VFMADD213PS  c, x, e          \
 	VBROADCASTSS exp2<>+4(SB), c  \
 	VFMADD213PS  c, x, e          \
-	VCVTPS2DQ    n, n             \
-	VPBROADCASTD exp2<>+32(SB), c \
-	VPADDD       c, n, n          \
-	VPSLLD       $23, n, n        \
 	VMULPS       n, e, e
 
 // OP over y's eight lanes, into all lanes of x, y's lower half: pairs four apart, then two and one.
@@ -608,7 +608,7 @@ eight:
 	VPERMILPD    $1, X0, X1
 	VADDPD       X1, X0, X0
 	VZEROUPPER
-	MOVSD X0, ret+16(FP)
+	VMOVSD X0, ret+16(FP)
 	RET
 
 // func scaleAVX2(y, x, weight *float32, n int, scale float32)

@@ -305,7 +305,7 @@ TEXT ·products1AVX512F32(SB), NOSPLIT, $0-56
 
 // ---- Softmax
 
-DATA exp2<>+0(SB)/4, $-200.0             // 2 to this and less is zero in float32
+DATA exp2<>+0(SB)/4, $-127.0             // 2 to this and less is taken for zero
 DATA exp2<>+4(SB)/4, $1.0
 DATA exp2<>+8(SB)/4, $0.6931471880262288 // 2^r = 1 + r·(this + r·(the next + …)) for |r| ≤ 0.5, with a relative error of 9e-9
 DATA exp2<>+12(SB)/4, $0.24022650760568126
@@ -313,7 +313,8 @@ DATA exp2<>+16(SB)/4, $0.05550357114219078
 DATA exp2<>+20(SB)/4, $0.009618082557277852
 DATA exp2<>+24(SB)/4, $0.0013390863364671234
 DATA exp2<>+28(SB)/4, $0.0001545316294512069
-GLOBL exp2<>(SB), RODATA|NOPTR, $32
+DATA exp2<>+32(SB)/4, $12583039.0        // 1.5·2^23 + 127
+GLOBL exp2<>(SB), RODATA|NOPTR, $36
 
 #define EXP2CONSTANTS \
 	VBROADCASTSS exp2<>+0(SB), Z24  \
@@ -323,14 +324,18 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $32
 	VBROADCASTSS exp2<>+16(SB), Z28 \
 	VBROADCASTSS exp2<>+20(SB), Z29 \
 	VBROADCASTSS exp2<>+24(SB), Z30 \
-	VBROADCASTSS exp2<>+28(SB), Z31
+	VBROADCASTSS exp2<>+28(SB), Z31 \
+	VBROADCASTSS exp2<>+32(SB), Z23
 
-// e = 2^x for x ≤ 0: 2^n · 2^r with n the integer next to x. NaN stays NaN: VMAXPS returns its first operand, in Go's order, when either is
-// NaN. x and n are overwritten.
+// e = 2^x for x ≤ 0: 2^n · 2^r with n the integer next to x. The sum of x and Z23 has n + 127 in its lowest bits, which is the exponent of 2^n;
+// n = -127 makes 0. (Subnormal results, VSCALEFPS's among them, take a hundred times as long.) NaN stays NaN: VMAXPS returns its first operand,
+// in Go's order, when either is NaN. x and n are overwritten.
 #define EXP2(x, n, e) \
 	VMAXPS      x, Z24, x     \
-	VRNDSCALEPS $0, x, n      \
-	VSUBPS      n, x, x       \
+	VADDPS      Z23, x, n     \
+	VSUBPS      Z23, n, e     \
+	VSUBPS      e, x, x       \
+	VPSLLD      $23, n, n     \
 	VMOVAPS     Z31, e        \
 	VFMADD213PS Z30, x, e     \
 	VFMADD213PS Z29, x, e     \
@@ -338,7 +343,7 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $32
 	VFMADD213PS Z27, x, e     \
 	VFMADD213PS Z26, x, e     \
 	VFMADD213PS Z25, x, e     \
-	VSCALEFPS   n, e, e
+	VMULPS      n, e, e
 
 // OP over z's sixteen lanes, into all lanes of x, z's lowest: pairs eight apart, then four, two and one.
 #define REDUCE(OP, z, y, x, ty, tx) \
@@ -374,7 +379,7 @@ next:
 	JNZ    most
 	VMAXPS Z1, Z0, Z0
 	REDUCE(VMAXPS, Z0, Y0, X0, Y1, X1)
-	MOVSS  X0, (R9)
+	VMOVSS  X0, (R9)
 	VBROADCASTSS X0, Z0
 	MOVQ   SI, DI
 	MOVQ   cols+24(FP), CX
@@ -394,7 +399,7 @@ power:
 	SUBQ    $32, CX
 	JNZ     power
 	REDUCE(VADDPS, Z1, Y1, X1, Y2, X2)
-	MOVSS   X1, (R10)
+	VMOVSS   X1, (R10)
 	ADDQ    $4, R9
 	ADDQ    $4, R10
 	ADDQ    BX, SI
@@ -615,7 +620,7 @@ sixteen:
 	VPERMILPD     $1, X0, X1
 	VADDPD        X1, X0, X0
 	VZEROUPPER
-	MOVSD X0, ret+16(FP)
+	VMOVSD X0, ret+16(FP)
 	RET
 
 // func scaleAVX512(y, x, weight *float32, n int, scale float32)
