@@ -187,33 +187,38 @@ func (b *Backend) Select(y, x model.Matrix, rows []int32) {
 
 // Norm implements [model.Backend].
 func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
-	b.norm(values(y), values(x), norm.Data.(*weight).norm)
+	b.norm(values(y), values(x), norm, false)
 }
 
 // norming is RMSNorm of every row in progress.
 type norming struct {
 	b            *Backend
 	y, x, weight []float32
+	input        bool // to a matrix product
 }
 
-// norm sets every row of y to the RMSNorm of x's, times weight [width].
-func (b *Backend) norm(y, x, weight []float32) {
-	b.norming = norming{b, y, x, weight}
-	b.pool.run(len(x)/len(weight), 4, &b.norming)
+// norm sets every row of y to the RMSNorm of x's, times the weight [width], and rounds it if it is the input to a matrix product.
+func (b *Backend) norm(y, x []float32, norm model.Weight, input bool) {
+	w := norm.Data.(*weight).norm
+	b.norming = norming{b, y, x, w, input}
+	b.pool.run(len(x)/len(w), 4, &b.norming)
 }
 
 // work implements [task].
 func (n *norming) work(_, from, to int) {
 	width := len(n.weight)
 	for t := from; t < to; t++ {
-		n.b.kernels.rmsNorm(row(n.y, t, width), row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
+		y := row(n.y, t, width)
+		n.b.kernels.rmsNorm(y, row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
+		if n.input {
+			n.b.asInput(y)
+		}
 	}
 }
 
 // normInput is RMSNorm(x)·norm, rounded for a matrix product. The result is valid until the next call.
 func (b *Backend) normInput(x model.Matrix, norm model.Weight) []float32 {
 	y := b.normed[:x.Rows*x.Cols]
-	b.norm(y, values(x), norm.Data.(*weight).norm)
-	b.asInput(y)
+	b.norm(y, values(x), norm, true)
 	return y
 }
