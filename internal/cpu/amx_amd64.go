@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"unsafe"
+
 	"phi3/internal/safetensors"
 )
 
@@ -19,14 +21,16 @@ func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, wi
 func amxRowsSplit(config *byte, sums *float32, w *byte, x *byte, width, steps int, fresh bool)
 
 // amxBlocks sets sums [blocks, 2, 2, 16, 16] to the products of w [blocks, steps, 2, 16, 32] with 32 tokens x [steps, 2, 16, 16, 2].
+// It fetches nextX, as much as x, into the second cache, and so many steps of 2·blocks rows of weights at nextW, nextStride bytes apart; these
+// are addresses that need not exist.
 //
 //go:noescape
-func amxBlocks(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool)
+func amxBlocks(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
 
 // amxBlocksSplit is the same for weights in two parts: w [blocks, steps, 2 parts, 2, 16, 32].
 //
 //go:noescape
-func amxBlocksSplit(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool)
+func amxBlocksSplit(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
 
 // packRowsBF16 copies steps of rows, stride bytes apart, to tiles [16, 32] that are next bytes apart.
 //
@@ -253,9 +257,19 @@ func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 			to := s.packed[(i/2*steps*parts*2+i%2)*1024:]
 			packRows(to, t, n, max(0, min(16, left)), step*32, steps*32, 2048)
 		}
+		nextN, nextStep := t.n, step+steps
+		if nextStep == allSteps {
+			nextN, nextStep = t.n+t.count, 0
+		}
 		for group := range groups {
 			x := &p.in.packed[((first/32+group)*allSteps+step)*2048]
-			multiply(&tileConfigs.full[0], &s.sums[group*blocks*1024], &s.packed[0], x, steps, blocks, step == 0)
+			nextX := uintptr(unsafe.Pointer(x)) + uintptr(allSteps)*2048
+			row := group * 2 * blocks // of the rows of the tile, those of the second half after those of the first
+			if t.second > 0 && row >= t.count {
+				row += t.second - t.count
+			}
+			nextW := uintptr(unsafe.Pointer(&t.bytes[0])) + uintptr((nextN+row)*t.k*2+nextStep*64)
+			multiply(&tileConfigs.full[0], &s.sums[group*blocks*1024], &s.packed[0], x, steps, blocks, step == 0, nextX, nextW, t.k*2)
 		}
 	}
 	for group := range groups {

@@ -13,66 +13,96 @@
 	TDPBF16PS_T6_T5_T2 \
 	TDPBF16PS_T7_T5_T3
 
+// Weights come from the second cache and should not push the tokens out of the first one (TILELOADDT1). Meanwhile other things are on
+// their way into the caches: the next block's sums (R9), the next group of tokens (R10), and two rows of the weights to be packed next (R11).
 #define STEP \
-	LEAQ 1024(SI), R13 \
-	LEAQ 1024(DX), R14 \
-	TILELOADD_SI_BX_T4 \
+	LEAQ       1024(SI), R13 \
+	LEAQ       1024(DX), R14 \
+	TILELOADDT1_SI_BX_T4 \
 	TILELOADD_DX_BX_T6 \
 	TDPBF16PS_T6_T4_T0 \
+	PREFETCHT0 0(R9) \
+	PREFETCHT0 64(R9) \
+	PREFETCHT1 0(R10) \
+	PREFETCHT1 64(R10) \
 	TILELOADD_R14_BX_T7 \
 	TDPBF16PS_T7_T4_T1 \
-	TILELOADD_R13_BX_T5 \
+	PREFETCHT0 128(R9) \
+	PREFETCHT0 192(R9) \
+	PREFETCHT1 128(R10) \
+	PREFETCHT1 192(R10) \
+	TILELOADDT1_R13_BX_T5 \
 	TDPBF16PS_T6_T5_T2 \
+	PREFETCHT1 (R11) \
+	PREFETCHT1 (R11)(R8*1) \
 	TDPBF16PS_T7_T5_T3 \
-	ADDQ $2048, SI \
-	ADDQ $2048, DX
+	ADDQ       $2048, SI \
+	ADDQ       $2048, DX \
+	ADDQ       $256, R9 \
+	ADDQ       $256, R10 \
+	ADDQ       $64, R11
 
 // The same with weights in two parts: the second part by the same tokens.
 #define STEPSPLIT \
 	STEP \
 	LEAQ 1024(SI), R13 \
-	TILELOADD_SI_BX_T4 \
+	TILELOADDT1_SI_BX_T4 \
 	TDPBF16PS_T6_T4_T0 \
 	TDPBF16PS_T7_T4_T1 \
-	TILELOADD_R13_BX_T5 \
+	TILELOADDT1_R13_BX_T5 \
 	TDPBF16PS_T6_T5_T2 \
 	TDPBF16PS_T7_T5_T3 \
 	ADDQ $2048, SI
+
+// R13 and R14 are the places of the other sums.
+#define SUMS \
+	LEAQ 1024(DI), R13 \
+	LEAQ 2048(DI), R14 \
+	LEAQ 3072(DI), DX
 
 #define BLOCKS(STEP) \
 	MOVQ config+0(FP), AX \
 	MOVQ sums+8(FP), DI \
 	MOVQ w+16(FP), SI \
 	MOVQ blocks+40(FP), R12 \
+	MOVQ nextX+56(FP), R10 \
+	MOVQ nextW+64(FP), R11 \
+	MOVQ nextStride+72(FP), R8 \
 	MOVQ $64, BX \
 	LDTILECFG_AX \
 block: \
-	MOVQ x+24(FP), DX \
 	MOVQ steps+32(FP), CX \
-	LEAQ 1024(DI), R8 \
-	LEAQ 2048(DI), R9 \
-	LEAQ 3072(DI), R10 \
+	SUMS \
+	LEAQ 4096(DI), R9 \
 	CMPB fresh+48(FP), $0 \
 	JNE  zero \
 	TILELOADD_DI_BX_T0 \
-	TILELOADD_R8_BX_T1 \
-	TILELOADD_R9_BX_T2 \
-	TILELOADD_R10_BX_T3 \
-	JMP  step \
+	TILELOADD_R13_BX_T1 \
+	TILELOADD_R14_BX_T2 \
+	TILELOADD_DX_BX_T3 \
+	JMP  tokens \
 zero: \
 	TILEZERO_T0 \
 	TILEZERO_T1 \
 	TILEZERO_T2 \
 	TILEZERO_T3 \
+tokens: \
+	MOVQ x+24(FP), DX \
+	PCALIGN $32 \
 step: \
 	STEP \
 	DECQ CX \
 	JNZ  step \
+	SUMS \
 	TILESTORED_T0_DI_BX \
-	TILESTORED_T1_R8_BX \
-	TILESTORED_T2_R9_BX \
-	TILESTORED_T3_R10_BX \
+	TILESTORED_T1_R13_BX \
+	TILESTORED_T2_R14_BX \
+	TILESTORED_T3_DX_BX \
 	ADDQ $4096, DI \
+	MOVQ steps+32(FP), CX \
+	SHLQ $6, CX \
+	SUBQ CX, R11 \
+	LEAQ (R11)(R8*2), R11 \
 	DECQ R12 \
 	JNZ  block \
 	TILERELEASE \
@@ -274,12 +304,12 @@ step:
 	TILERELEASE
 	RET
 
-// func amxBlocks(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool)
-TEXT ·amxBlocks(SB), NOSPLIT, $0-49
+// func amxBlocks(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
+TEXT ·amxBlocks(SB), NOSPLIT, $0-80
 	BLOCKS(STEP)
 
-// func amxBlocksSplit(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool)
-TEXT ·amxBlocksSplit(SB), NOSPLIT, $0-49
+// func amxBlocksSplit(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
+TEXT ·amxBlocksSplit(SB), NOSPLIT, $0-80
 	BLOCKS(STEPSPLIT)
 
 // func amxCompute(config *byte, n int)
