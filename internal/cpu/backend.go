@@ -81,6 +81,9 @@ func New(o Options) (*Backend, error) {
 	threads := o.Threads
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
+		if n := cores(); n > 0 {
+			threads = min(threads, n)
+		}
 	}
 	return &Backend{kernels: k, pool: newPool(threads), float32: o.Float32}, nil
 }
