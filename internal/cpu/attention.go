@@ -72,7 +72,7 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 		}
 	}
 	b.appending = appending{b, values(qkv), layer, step}
-	b.pool.run(qkv.Rows, 4, &b.appending)
+	b.pool.run(qkv.Rows, 16, &b.appending)
 	items := 0 // one for every sequence, kv head, and tile of its queries
 	for _, s := range step.Seqs {
 		items += b.tiles(s.Len) * b.config.KVHeads
@@ -92,9 +92,7 @@ type appending struct {
 // work implements [task]. An item is a token.
 func (w *appending) work(_, from, to int) {
 	for i, s := range w.step.Seqs {
-		for t := max(from, s.Start); t < min(to, s.Start+s.Len); t++ {
-			w.b.rotateAndAppend(w.qkv, w.layer, w.step, i, t)
-		}
+		w.b.rotateAndAppend(w.qkv, w.layer, w.step, i, max(from, s.Start), min(to, s.Start+s.Len))
 	}
 }
 
@@ -133,21 +131,27 @@ func (b *Backend) queryTile() int { return max(1, b.kernels.attentionRows/b.grou
 // tiles is the number of query tiles of a sequence with the given number of new tokens.
 func (b *Backend) tiles(queries int) int { return (queries + b.queryTile() - 1) / b.queryTile() }
 
-// rotateAndAppend applies RoPE to the query and key heads of row t and writes its keys and values to the cache.
-func (b *Backend) rotateAndAppend(qkv []float32, layer int, step *model.Step, seq, t int) {
+// rotateAndAppend applies RoPE to the query and key heads of rows from … to-1 and writes their keys and values to the cache.
+func (b *Backend) rotateAndAppend(qkv []float32, layer int, step *model.Step, seq, from, to int) {
 	c, s := b.config, &step.Seqs[seq]
 	half := c.RoPE.Dim / 2
-	cos, sin := row(step.Cos, t, half), row(step.Sin, t, half)
-	r := row(qkv, t, c.QKVRows())
-	for h := range c.Heads + c.KVHeads {
-		b.kernels.rotate(row(r, h, c.HeadDim), cos, sin)
+	for t := from; t < to; t++ {
+		cos, sin := row(step.Cos, t, half), row(step.Sin, t, half)
+		r := row(qkv, t, c.QKVRows())
+		for h := range c.Heads + c.KVHeads {
+			b.kernels.rotate(row(r, h, c.HeadDim), cos, sin)
+		}
+		b.asInput(r[c.Heads*c.HeadDim:])
 	}
-	position := s.Position + t - s.Start
 	for g := range c.KVHeads {
-		keys, vals := b.keysAndValues(s.Blocks[position/chunk], layer, g)
-		keys.setColumn(position%chunk, row(r, c.Heads+g, c.HeadDim))
-		if !vals.setRow(position%chunk, row(r, c.Heads+c.KVHeads+g, c.HeadDim)) {
-			b.kv[s.Blocks[position/chunk]].damaged.Store(true)
+		for t := from; t < to; t++ { // neighbours share cache lines
+			position := s.Position + t - s.Start
+			r := row(qkv, t, c.QKVRows())
+			keys, vals := b.keysAndValues(s.Blocks[position/chunk], layer, g)
+			keys.setColumn(position%chunk, row(r, c.Heads+g, c.HeadDim))
+			if !vals.setRow(position%chunk, row(r, c.Heads+c.KVHeads+g, c.HeadDim)) {
+				b.kv[s.Blocks[position/chunk]].damaged.Store(true)
+			}
 		}
 	}
 }

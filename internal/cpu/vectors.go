@@ -55,7 +55,7 @@ type kvMatrix struct {
 	cols int
 }
 
-// setColumn makes x the start of column j.
+// setColumn makes x the start of column j. For a bfloat16 matrix it has been rounded.
 func (m kvMatrix) setColumn(j int, x []float32) {
 	if m.f32 != nil {
 		for i, v := range x {
@@ -63,29 +63,36 @@ func (m kvMatrix) setColumn(j int, x []float32) {
 		}
 		return
 	}
-	for i, v := range x {
-		m.bf16[(i/2*m.cols+j)*2+i%2] = toBF16(v)
+	for i := 0; i+1 < len(x); i += 2 {
+		pair := m.bf16[i*m.cols+2*j:][:2]
+		pair[0], pair[1] = upperHalf(x[i]), upperHalf(x[i+1])
+	}
+	if i := len(x) - 1; i%2 == 0 {
+		m.bf16[i*m.cols+2*j] = upperHalf(x[i])
 	}
 }
 
-// setRow makes x the start of row i. It returns whether all of it is finite.
+// setRow makes x the start of row i. For a bfloat16 matrix it has been rounded. The answer is whether all of it is finite.
 func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
-	finite = true
+	var exponents uint32 // with a bit above for those that are all ones
 	if m.f32 != nil {
 		for j, v := range x {
 			m.f32[i*m.cols+j] = v
-			finite = finite && v-v == 0 // NaN - NaN and Inf - Inf are NaN
+			exponents |= math.Float32bits(v)&0x7f800000 + 0x00800000
 		}
-		return finite
+	} else {
+		pair := m.bf16[i/2*m.cols*2+i%2:]
+		pair = pair[:max(0, 2*len(x)-1)]
+		for j, v := range x {
+			pair[2*j] = upperHalf(v)
+			exponents |= math.Float32bits(v)&0x7f800000 + 0x00800000
+		}
 	}
-	pair := m.bf16[i/2*m.cols*2+i%2:]
-	for j, v := range x {
-		bits := toBF16(v)
-		pair[2*j] = bits
-		finite = finite && bits&0x7f80 != 0x7f80
-	}
-	return finite
+	return exponents>>31 == 0
 }
+
+// upperHalf is a bfloat16 that was rounded before.
+func upperHalf(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
 
 // goAddProducts is vectors.addProducts.
 func goAddProducts(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, _ int) {

@@ -2,6 +2,8 @@ package cpu
 
 import (
 	"math"
+	"math/rand"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,4 +50,63 @@ func testExp(t *testing.T, s *assembly) {
 	want := []float32{1, 1, float32(math.Inf(1)), 0, float32(math.Inf(1)), 0}
 	s.exp(&edges[0], len(edges))
 	require.Equal(t, want, edges[:len(want)])
+}
+
+// Attention's products by AMX against float64, and a row alone against the same row among others.
+func TestTileProducts(t *testing.T) {
+	if !slices.Contains(nativeKernels(), amxKernels) {
+		t.Skip("this processor or operating system has no AMX")
+	}
+	rng := rand.New(rand.NewSource(16))
+	tiles := amxVectors.tiles
+	const n, aStride = 96, 128
+	for _, cols := range []int{32, 96, 128} {
+		for _, rows := range []int{1, 2, 15, 16, 17, 31, 32, 33, 48, 64, 65} {
+			for _, of := range [][4]int{{0, n, 0, cols}, {32, 64, cols - 32, cols}} {
+				first, last, from, to := of[0], of[1], of[2], of[3]
+				a, b := normals(rng, rows*aStride), normals(rng, n*cols)
+				for i := range b {
+					if i/cols < first || i/cols >= last || i%cols < from || i%cols >= to {
+						b[i] = float32(math.NaN()) // what must not be looked at
+					}
+				}
+				m := kvMatrixOf(b, cols, true)
+				high, low := make([]uint16, len(a)), make([]uint16, len(a))
+				tiles.split(high, low, a)
+				c := slices.Repeat([]float32{77}, rows*(cols+5))
+				tiles.products(c, cols+5, high, low, aStride, rows, m, first, last, from, to, 64)
+				for r := range rows {
+					one := slices.Repeat([]float32{77}, cols)
+					tiles.products(one, cols, high[r*aStride:], low[r*aStride:], aStride, 1, m, first, last, from, to, 0)
+					require.Equal(t, one, c[r*(cols+5):][:cols], "row %d of %d, %d columns, %v", r, rows, cols, of)
+					for j := from; j < to; j++ {
+						var sum, size float64
+						for i := first; i < last; i++ {
+							p := float64(a[r*aStride+i-first]) * float64(b[i*cols+j])
+							sum += p
+							size += math.Abs(p)
+						}
+						require.InDelta(t, sum, float64(one[j]), size/(1<<16), "row %d, column %d", r, j)
+					}
+					for j, v := range c[r*(cols+5):][:cols+5] {
+						require.True(t, j >= from && j < to || v == 77, "only these elements change")
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestSplitBF16(t *testing.T) {
+	if !slices.Contains(nativeKernels(), amxKernels) {
+		t.Skip("this processor or operating system has no AMX")
+	}
+	x := normals(rand.New(rand.NewSource(17)), 4096)
+	x[0], x[1], x[2] = 0, 1, 1-1.0/(1<<24)
+	high, low := make([]uint16, len(x)), make([]uint16, len(x))
+	amxVectors.tiles.split(high, low, x)
+	for i, v := range x {
+		require.InDelta(t, float64(v), float64(fromBF16(high[i])), math.Abs(float64(v))/(1<<8))
+		require.InDelta(t, float64(v), float64(fromBF16(high[i]))+float64(fromBF16(low[i])), math.Abs(float64(v))/(1<<16))
+	}
 }
