@@ -5,8 +5,23 @@
 // 16 pairs of k by 16 columns by the two k of the pair: that is how the cache keeps keys and values, see kvMatrix. The rows come in two parts
 // whose sum they are; a sum takes 32 k of the first part and then the same of the second one.
 
-// func tileProducts32(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride, steps, cols int)
-TEXT ·tileProducts32(SB), NOSPLIT, $0-80
+// One line of each of the next 16 pairs' rows, R12 and R11 bytes apart.
+#define FETCH4 \
+	PREFETCHT0 (R12)         \
+	PREFETCHT0 64(R12)       \
+	ADDQ       R11, R12      \
+	PREFETCHT0 (R12)         \
+	PREFETCHT0 64(R12)       \
+	ADDQ       R11, R12      \
+	PREFETCHT0 (R12)         \
+	PREFETCHT0 64(R12)       \
+	ADDQ       R11, R12      \
+	PREFETCHT0 (R12)         \
+	PREFETCHT0 64(R12)       \
+	ADDQ       R11, R12
+
+// func tileProducts32(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride, steps, cols, ahead int)
+TEXT ·tileProducts32(SB), NOSPLIT, $0-88
 	MOVQ config+0(FP), AX
 	MOVQ c+8(FP), DI
 	MOVQ cStride+16(FP), R13
@@ -44,6 +59,15 @@ step:
 	TILELOADD_R10_BX_T5
 	TDPBF16PS_T6_T5_T2
 	TDPBF16PS_T7_T5_T3
+	MOVQ ahead+80(FP), R12
+	TESTQ R12, R12
+	JZ   near
+	ADDQ DX, R12
+	FETCH4
+	FETCH4
+	FETCH4
+	FETCH4
+near:
 	ADDQ $64, SI
 	ADDQ $64, R8
 	ADDQ $64, R9
@@ -66,21 +90,6 @@ step:
 	JNZ  columns
 	TILERELEASE
 	RET
-
-// One line of each of the next 16 pairs' rows, R12 and R11 bytes apart.
-#define FETCH4 \
-	PREFETCHT0 (R12)         \
-	PREFETCHT0 64(R12)       \
-	ADDQ       R11, R12      \
-	PREFETCHT0 (R12)         \
-	PREFETCHT0 64(R12)       \
-	ADDQ       R11, R12      \
-	PREFETCHT0 (R12)         \
-	PREFETCHT0 64(R12)       \
-	ADDQ       R11, R12      \
-	PREFETCHT0 (R12)         \
-	PREFETCHT0 64(R12)       \
-	ADDQ       R11, R12
 
 // func tileProducts16(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride, steps, cols, ahead int)
 TEXT ·tileProducts16(SB), NOSPLIT, $0-88
