@@ -76,7 +76,7 @@ var amxKernels = &kernels{
 		}
 		return amxLinear
 	},
-	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read,
+	vectors: amxVectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 2_000
 		amxCompute(&tileConfigs.full[0], n)

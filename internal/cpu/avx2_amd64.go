@@ -40,7 +40,7 @@ func sumLanes(sums, lanes *float32, n int)
 
 var avx2Kernels = &kernels{
 	name: "avx2", linear: always(avx2Linear), maxTokens: 256,
-	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
+	vectors: avx2Vectors, read: avx2Read, compute: avx2Compute,
 }
 
 var avx2Linear = (&laneKernels{lanes: 8, step: 8, rows: 2, one: rows8, several: avx2Several, sum: sumLanes}).linear()

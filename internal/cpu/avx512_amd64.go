@@ -39,7 +39,7 @@ func pairsMultiplyAdd(n int)
 
 var avx512Kernels = &kernels{
 	name: "avx512", linear: always(avx512Linear), maxTokens: 256,
-	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read,
+	vectors: avx512Vectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 10_000
 		zMultiplyAdd(n)
@@ -55,7 +55,7 @@ var avx512bf16Kernels = &kernels{
 		}
 		return avx512bf16Linear
 	},
-	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read,
+	vectors: avx512Vectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 10_000
 		pairsMultiplyAdd(n)

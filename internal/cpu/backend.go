@@ -81,6 +81,9 @@ func New(o Options) (*Backend, error) {
 	threads := o.Threads
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
+		if n := cores(); n > 0 {
+			threads = min(threads, n)
+		}
 	}
 	return &Backend{kernels: k, pool: newPool(threads), float32: o.Float32}, nil
 }
@@ -104,7 +107,7 @@ func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBl
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
 	b.scratch = make([]*scratch, b.pool.threads)
 	for i := range b.scratch {
-		b.scratch[i] = &scratch{attention: newAttentionScratch(c)}
+		b.scratch[i] = &scratch{attention: newAttentionScratch(b.kernels.vectors, c)}
 	}
 	for _, l := range b.kernels.allLinear() {
 		for _, s := range b.scratch {
@@ -166,7 +169,7 @@ func row(m []float32, i, cols int) []float32 { return m[i*cols : (i+1)*cols : (i
 // asInput rounds a matrix product's input to the type that the product reads.
 func (b *Backend) asInput(x []float32) {
 	if !b.float32 {
-		roundBF16(x)
+		b.kernels.roundBF16(x)
 	}
 }
 
@@ -187,33 +190,38 @@ func (b *Backend) Select(y, x model.Matrix, rows []int32) {
 
 // Norm implements [model.Backend].
 func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
-	b.norm(values(y), values(x), norm.Data.(*weight).norm)
+	b.norm(values(y), values(x), norm, false)
 }
 
 // norming is RMSNorm of every row in progress.
 type norming struct {
 	b            *Backend
 	y, x, weight []float32
+	input        bool // to a matrix product
 }
 
-// norm sets every row of y to the RMSNorm of x's, times weight [width].
-func (b *Backend) norm(y, x, weight []float32) {
-	b.norming = norming{b, y, x, weight}
-	b.pool.run(len(x)/len(weight), 4, &b.norming)
+// norm sets every row of y to the RMSNorm of x's, times the weight [width], and rounds it if it is the input to a matrix product.
+func (b *Backend) norm(y, x []float32, norm model.Weight, input bool) {
+	w := norm.Data.(*weight).norm
+	b.norming = norming{b, y, x, w, input}
+	b.pool.run(len(x)/len(w), 4, &b.norming)
 }
 
 // work implements [task].
 func (n *norming) work(_, from, to int) {
 	width := len(n.weight)
 	for t := from; t < to; t++ {
-		rmsNorm(row(n.y, t, width), row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
+		y := row(n.y, t, width)
+		n.b.kernels.rmsNorm(y, row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
+		if n.input {
+			n.b.asInput(y)
+		}
 	}
 }
 
 // normInput is RMSNorm(x)·norm, rounded for a matrix product. The result is valid until the next call.
 func (b *Backend) normInput(x model.Matrix, norm model.Weight) []float32 {
 	y := b.normed[:x.Rows*x.Cols]
-	b.norm(y, values(x), norm.Data.(*weight).norm)
-	b.asInput(y)
+	b.norm(y, values(x), norm, true)
 	return y
 }

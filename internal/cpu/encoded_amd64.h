@@ -10,6 +10,8 @@
 #define TDPBF16PS_T6_T5_T2 BYTE $0xc4; BYTE $0xe2; BYTE $0x4a; BYTE $0x5c; BYTE $0xd5
 // tdpbf16ps %tmm7, %tmm4, %tmm1
 #define TDPBF16PS_T7_T4_T1 BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcc
+// tdpbf16ps %tmm7, %tmm5, %tmm1
+#define TDPBF16PS_T7_T5_T1 BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xcd
 // tdpbf16ps %tmm7, %tmm5, %tmm3
 #define TDPBF16PS_T7_T5_T3 BYTE $0xc4; BYTE $0xe2; BYTE $0x42; BYTE $0x5c; BYTE $0xdd
 // tileloaddt1 (%r13,%rbx,1), %tmm5
@@ -24,14 +26,24 @@
 #define TILELOADD_DX_BX_T3 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x1c; BYTE $0x1a
 // tileloadd (%rdx,%rbx,1), %tmm6
 #define TILELOADD_DX_BX_T6 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x1a
+// tileloadd (%rdx,%r11,1), %tmm6
+#define TILELOADD_DX_R11_T6 BYTE $0xc4; BYTE $0xa2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x1a
 // tileloadd (%rdx,%r8,1), %tmm6
 #define TILELOADD_DX_R8_T6 BYTE $0xc4; BYTE $0xa2; BYTE $0x7b; BYTE $0x4b; BYTE $0x34; BYTE $0x02
+// tileloadd (%r10,%rbx,1), %tmm5
+#define TILELOADD_R10_BX_T5 BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x1a
+// tileloadd (%r12,%r11,1), %tmm7
+#define TILELOADD_R12_R11_T7 BYTE $0xc4; BYTE $0x82; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x1c
 // tileloadd (%r13,%rbx,1), %tmm1
 #define TILELOADD_R13_BX_T1 BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x4c; BYTE $0x1d; BYTE $0x00
 // tileloadd (%r14,%rbx,1), %tmm2
 #define TILELOADD_R14_BX_T2 BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x14; BYTE $0x1e
 // tileloadd (%r14,%rbx,1), %tmm7
 #define TILELOADD_R14_BX_T7 BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x3c; BYTE $0x1e
+// tileloadd (%r8,%rbx,1), %tmm5
+#define TILELOADD_R8_BX_T5 BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x18
+// tileloadd (%r9,%rbx,1), %tmm4
+#define TILELOADD_R9_BX_T4 BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x24; BYTE $0x19
 // tileloadd (%r9,%rbx,1), %tmm5
 #define TILELOADD_R9_BX_T5 BYTE $0xc4; BYTE $0xc2; BYTE $0x7b; BYTE $0x4b; BYTE $0x2c; BYTE $0x19
 // tileloadd (%rsi,%rbx,1), %tmm4
@@ -40,14 +52,22 @@
 #define TILERELEASE BYTE $0xc4; BYTE $0xe2; BYTE $0x78; BYTE $0x49; BYTE $0xc0
 // tilestored %tmm0, (%rdi,%rbx,1)
 #define TILESTORED_T0_DI_BX BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x1f
+// tilestored %tmm0, (%rdi,%r13,1)
+#define TILESTORED_T0_DI_R13 BYTE $0xc4; BYTE $0xa2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x2f
 // tilestored %tmm0, (%rdi,%r8,1)
 #define TILESTORED_T0_DI_R8 BYTE $0xc4; BYTE $0xa2; BYTE $0x7a; BYTE $0x4b; BYTE $0x04; BYTE $0x07
 // tilestored %tmm1, (%r13,%rbx,1)
 #define TILESTORED_T1_R13_BX BYTE $0xc4; BYTE $0xc2; BYTE $0x7a; BYTE $0x4b; BYTE $0x4c; BYTE $0x1d; BYTE $0x00
+// tilestored %tmm1, (%r8,%r13,1)
+#define TILESTORED_T1_R8_R13 BYTE $0xc4; BYTE $0x82; BYTE $0x7a; BYTE $0x4b; BYTE $0x0c; BYTE $0x28
 // tilestored %tmm2, (%r14,%rbx,1)
 #define TILESTORED_T2_R14_BX BYTE $0xc4; BYTE $0xc2; BYTE $0x7a; BYTE $0x4b; BYTE $0x14; BYTE $0x1e
+// tilestored %tmm2, (%r9,%r13,1)
+#define TILESTORED_T2_R9_R13 BYTE $0xc4; BYTE $0x82; BYTE $0x7a; BYTE $0x4b; BYTE $0x14; BYTE $0x29
 // tilestored %tmm3, (%rdx,%rbx,1)
 #define TILESTORED_T3_DX_BX BYTE $0xc4; BYTE $0xe2; BYTE $0x7a; BYTE $0x4b; BYTE $0x1c; BYTE $0x1a
+// tilestored %tmm3, (%r10,%r13,1)
+#define TILESTORED_T3_R10_R13 BYTE $0xc4; BYTE $0x82; BYTE $0x7a; BYTE $0x4b; BYTE $0x1c; BYTE $0x2a
 // tilezero %tmm0
 #define TILEZERO_T0 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xc0
 // tilezero %tmm1

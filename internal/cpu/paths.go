@@ -19,15 +19,7 @@ type kernels struct {
 	// maxTokens is how many new tokens one step should take at most: more share the reading of weights, which is worth the more, the
 	// faster the arithmetic is, but memory grows, and only between two layers can a step be interrupted.
 	maxTokens int
-	// attend attends with one query q [dim] to the keys and values from … to-1 of a chunk [chunk, dim]: it sets sum [dim] to
-	// Σ exp(score - m)·v and returns the largest score m and Σ exp(score - m). scores has room for chunk values.
-	attend func(sum, q []float32, keys, vals kvRows, from, to int, scale float32, scores []float32) (m, l float32)
-	// fetch, if there is one, starts the way of a chunk's first keys or values from memory into a cache.
-	fetch func(rows kvRows, dim int)
-	// widenKV: attend reads float32 only. Otherwise it takes keys and values as they are kept.
-	widenKV bool
-	// gate sets y = SiLU(gate)·up.
-	gate func(y, gate, up []float32)
+	*vectors
 
 	// For [Backend.Probe]: read reads p, whose length is a multiple of 128; compute does as many floating-point operations as it
 	// returns, as fast as they go.
@@ -38,7 +30,7 @@ type kernels struct {
 // goKernels run everywhere.
 var goKernels = &kernels{
 	name: "go", linear: always(goLinear), maxTokens: 64,
-	attend: goAttend, widenKV: true, gate: goGate, read: goRead, compute: goCompute,
+	vectors: goVectors, read: goRead, compute: goCompute,
 }
 
 // pathVariable names the environment variable that forces a path.
