@@ -89,13 +89,13 @@ var amxLinear = &linearKernels{
 	tileRows: amxTileRows, group: 32, pack: amxPack, packsOne: true, multiply: amxMultiply,
 	newScratch: func(s *scratch, _, maxTokens int) {
 		grow(&s.packed, amxMostRows*amxBlockSteps*64*2)
-		grow(&s.sums, roundUp(min(maxTokens, amxBlockTokens), 32)*amxMostRows)
+		grow(&s.sums, upTo32(min(maxTokens, amxBlockTokens))*amxMostRows)
 	},
 	packedBytes: func(tokens, k int) int {
 		if tokens <= 16 {
-			return roundUp(k, 32) * 16 * 2
+			return upTo32(k) * 16 * 2
 		}
-		return roundUp(tokens, 32) * roundUp(k, 32) * 2
+		return upTo32(tokens) * upTo32(k) * 2
 	},
 }
 
@@ -132,7 +132,7 @@ func amxTileRows(tokens, cols, threads int) int {
 // [steps, 16, 16, 2], or a single one in [steps, 16, 1, 2]. What is missing of the last step is zeros.
 func amxPack(in *input, group int) {
 	whole := in.k &^ 31
-	steps := roundUp(in.k, 32) / 32
+	steps := upTo32(in.k) / 32
 	var last [16 * 32]float32
 	if in.tokens == 1 {
 		if whole > 0 {
@@ -264,7 +264,7 @@ func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 	if t.dtype == safetensors.F16 {
 		multiply, parts = amxBlocksSplit, 2
 	}
-	allSteps := roundUp(t.k, 32) / 32
+	allSteps := upTo32(t.k) / 32
 	groups := (last - first + 31) / 32
 	for step := 0; step < allSteps; step += amxBlockSteps {
 		steps := min(amxBlockSteps, allSteps-step)
@@ -361,5 +361,5 @@ func (p *product) finishTile(n, rows, token, tokens int, sums *float32) {
 	}
 }
 
-// roundUp is the lowest multiple of m that is not less than n.
-func roundUp(n, m int) int { return (n + m - 1) / m * m }
+// upTo32 is the lowest multiple of 32 that is not less than n.
+func upTo32(n int) int { return (n + 31) / 32 * 32 }
