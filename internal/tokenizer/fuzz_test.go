@@ -163,8 +163,7 @@ func FuzzConfigFiles(f *testing.F) {
 	})
 }
 
-// FuzzChatTemplate: any template renders or fails in words. (Templates that double a string again and again are the documented
-// exception, and a fuzzer finds them in no reasonable time.)
+// FuzzChatTemplate: any template renders or fails in words.
 func FuzzChatTemplate(f *testing.F) {
 	for _, shape := range shapes {
 		f.Add(shape.template)
