@@ -375,17 +375,16 @@ func TestHostileTemplatesInLittleMemory(t *testing.T) {
 // What templates of other families do, which fine-tunes may have taken over.
 func TestCommonTemplatesFit(t *testing.T) {
 	for template, want := range map[string]string{
-		"{% set ns = namespace(found=false, text='') %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.found = true %}{% set ns.text = ns.text ~ m.content %}{% endif %}{% endfor %}{{ ns.found }} {{ ns.text | length }}": "True 55",
-		"{{ messages | selectattr('role', 'equalto', 'user') | list | length }}":                                                                           "2",
-		"{{ messages | map(attribute='role') | join(', ') }}":                                                                                              "system, user, assistant, user",
-		"{% set loop_messages = messages[1:] %}{% for m in loop_messages %}{{ m['role'].upper() }}{{ ' ' if not loop.last }}{% endfor %}":                  "USER ASSISTANT USER",
-		"{% for m in messages if m.role == 'user' %}{{ loop.index0 }}{{ m.content.strip().split('?')[0] | trim }};{% endfor %}":                            "0What is 2 + 2;1日本🙂;",
-		"{% for m in messages %}{% if m.role == 'user' %}{{ m.content | trim }}{% break %}{% endif %}{% endfor %}":                                         "What is 2 + 2?\n{{ 7 }} {% if %} <b>&amp;</b>",
-		"{{ {'a': [1, 'b']} | tojson }}{{ {'a': 1} | tojson(indent=4) }}":                                                                                  "{\"a\":[1,\"b\"]}{\n    \"a\": 1\n}",
-		"{% set x = 'a-b-c' %}{{ x | replace('-', '') }}{{ x.split('-')[-1] }}{{ x.startswith('a') }}{{ x[1:] }}":                 "abccTrue-b-c",
-		"{% for k, v in {'b': 1, 'a': 2} | dictsort %}{{ k }}{{ v }}{% endfor %}{% for k in {'b': 1}.keys() %}{{ k }}{% endfor %}":                         "a2b1b",
-		"{{ messages[0].get('content', 'x') | trim }}{{ messages[0].get('tools', 'none') }}{{ tools | default('no') }}":                                    "Be brief.none" + "no",
-		"{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'].lstrip() %}{% else %}{% set system = '' %}{% endif %}{{ system }}": "Be brief.\n",
+		"{% set ns = namespace(found=false, text='') %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.found = true %}{% set ns.text = ns.text ~ m.content %}{% endif %}{% endfor %}{{ ns.found }} {{ ns.text | length }}": "True 50",
+		"{{ messages | selectattr('role', 'equalto', 'user') | list | length }}":                                                                          "2",
+		"{{ messages | map(attribute='role') | join(', ') }}":                                                                                             "system, user, assistant, user",
+		"{% set loop_messages = messages[1:] %}{% for m in loop_messages %}{{ m['role'].upper() }}{{ ' ' if not loop.last }}{% endfor %}":                 "USER ASSISTANT USER",
+		"{% for m in messages if m.role == 'user' %}{{ loop.index0 }}{{ m.content.strip().split('?')[0] | trim }};{% endfor %}":                           "0What is 2 + 2;1日本🙂;",
+		"{% for m in messages %}{% if m.role == 'user' %}{{ m.content | trim }}{% break %}{% endif %}{% endfor %}":                                        "What is 2 + 2?\n{{ 7 }} {% if %} <b>&amp;</b>",
+		"{{ {'a': [1, 'b']} | tojson }}{{ {'a': 1} | tojson(indent=4) }}":                                                                                 "{\"a\":[1,\"b\"]}{\n    \"a\": 1\n}",
+		"{% set x = 'a-b-c' %}{{ x | replace('-', '') }}{{ x.split('-')[-1] }}{{ x.startswith('a') }}{{ x[1:] }}":                                         "abccTrue-b-c",
+		"{{ messages[0].get('content', 'x') | trim }}{{ messages[0].get('tools', 'none') }}{{ tools | default('no') }}":                                   "Be brief.none" + "no",
+		"{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'].strip() %}{% else %}{% set system = '' %}{% endif %}{{ system }}": "Be brief.",
 	} {
 		got, err := withTemplate(template).ApplyChatTemplate(conversation, true)
 		require.NoError(t, err, template)

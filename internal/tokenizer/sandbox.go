@@ -430,19 +430,19 @@ func (b *budget) statements() *exec.ControlStructureSet {
 			continue
 		}
 		allowed[name] = func(p, args *parser.Parser) (nodes.ControlStructure, error) {
-			target, attribute := args.Current().Val, args.Peek(tokens.Dot) != nil // of a set
+			target, attribute := "", false
+			if name == "set" { // settable has seen that the tokens are there
+				target, attribute = args.Current().Val, args.Peek(tokens.Dot) != nil
+			}
 			inner, err := parse(p, args)
 			if err != nil {
 				return nil, err
 			}
-			s := &checked{Node: inner, budget: b}
+			s := &checked{Node: inner, budget: b, target: target, attribute: attribute}
 			if s.run, ok = inner.(exec.ControlStructure); !ok { // nothing runs
 				return inner, nil
 			}
-			switch name {
-			case "set":
-				s.target, s.attribute = target, attribute
-			case "for":
+			if name == "for" {
 				if s.loop, ok = inner.(*jinja.ForControlStructure); !ok {
 					return nil, errors.New("unexpected kind of for loop")
 				}
