@@ -70,7 +70,9 @@ func TestShrunkFileWhileLoading(t *testing.T) {
 	require.NoError(t, os.CopyFS(dir, os.DirFS("../../testdata/mini")))
 	b, err := New(Options{Threads: 2})
 	require.NoError(t, err)
-	shrink := func(done, _ int64) { require.NoError(t, os.Truncate(filepath.Join(dir, "model-00001-of-00002.safetensors"), 0)) }
+	shrink := func(done, _ int64) {
+		require.NoError(t, os.Truncate(filepath.Join(dir, "model-00001-of-00002.safetensors"), 0))
+	}
 	_, err = model.Load(context.Background(), os.DirFS(dir), b, model.Options{Context: 128, Progress: shrink})
 	require.ErrorContains(t, err, "can no longer be read")
 	require.ErrorContains(t, err, "model-00001-of-00002.safetensors: tensor")
