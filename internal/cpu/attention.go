@@ -20,7 +20,9 @@ type kvBlock struct {
 }
 
 // kvBlockElems is how many numbers a block holds.
-func (b *Backend) kvBlockElems() int { return b.config.Layers * 2 * b.config.KVHeads * chunk * b.config.HeadDim }
+func (b *Backend) kvBlockElems() int {
+	return b.config.Layers * 2 * b.config.KVHeads * chunk * b.config.HeadDim
+}
 
 func (b *Backend) newKVBlock() *kvBlock {
 	n := b.kvBlockElems()

@@ -20,8 +20,8 @@ import (
 
 // Message is one turn of a conversation. Roles are the checkpoint's own: "system", "user" and "assistant" in all of the family.
 type Message struct {
-	Role    string
-	Content string
+	Role    string `json:"role"`
+	Content string `json:"content"`
 }
 
 // Bounds on a chat template, which is a program that comes with the checkpoint. Real ones: 4 KB, well under a millisecond.
