@@ -102,7 +102,7 @@ func (b *Backend) planMemory(shape attentionShape, tensors []*safetensors.Tensor
 		p.partial, p.arrived, p.normed, p.stage,
 		// What model.Load asks NewMatrix for.
 		4 * maxTokens * c.HiddenSize, 4 * maxTokens * c.QKVRows(), 4 * maxTokens * c.Heads * c.HeadDim, 4 * maxTokens * c.IntermediateSize,
-		4 * model.LogitRows * c.HiddenSize, 4 * model.LogitRows * c.HiddenSize, 4 * model.LogitRows * c.VocabSize,
+		4 * model.LogitRows * c.HiddenSize, 4 * model.LogitRows * c.HiddenSize, 4 * model.LogitRows * c.HeadRows(),
 	} {
 		p.workspace += taken(bytes)
 	}

@@ -34,7 +34,7 @@ type activations struct {
 	h       Matrix // [tokens, intermediate]
 	last    Matrix // [LogitRows, hidden] rows of x whose logits are asked for
 	normed  Matrix // [LogitRows, hidden] the same after the final norm
-	logits  Matrix // [LogitRows, vocab]
+	logits  Matrix // [LogitRows, HeadRows]
 	scratch []float32
 }
 
@@ -44,6 +44,8 @@ const LogitRows = 16
 // Options are the sizes that memory depends on, and who watches the loading.
 type Options struct {
 	Context   int // longest sequence; 0: all of max_position_embeddings
+	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models' first code did (spec 3.4).
+	WideWindow bool
 	MaxTokens int // most new tokens in one step, as far as the context holds them; 0: a default that suits prefill on a CPU
 	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how many.
 	Progress func(done, total int64)
@@ -66,6 +68,9 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	if err != nil {
 		return nil, err
 	}
+	if o.WideWindow && config.SlidingWindow > 0 {
+		config.SlidingWindow++
+	}
 	m.Config = *config
 	if m.Context <= 0 {
 		m.Context = config.MaxPositions
@@ -83,6 +88,7 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		return nil, err
 	}
 	m.Unused = unused
+	table, tensors = keepOnHost(table, tensors)
 	blocks := kvcache.BlocksFor(m.Context)
 	if err := backend.Plan(config, tensors, m.maxTokens, blocks); err != nil {
 		return nil, err
@@ -92,7 +98,7 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		return nil, err
 	}
 	if config.TiedEmbeddings {
-		m.weights.LMHead = m.weights.EmbedTokens
+		m.weights.Head = m.weights.EmbedTokens
 	}
 	for _, a := range []struct {
 		matrix     *Matrix
@@ -104,7 +110,7 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		{&m.act.h, m.maxTokens, config.IntermediateSize},
 		{&m.act.last, LogitRows, config.HiddenSize},
 		{&m.act.normed, LogitRows, config.HiddenSize},
-		{&m.act.logits, LogitRows, config.VocabSize},
+		{&m.act.logits, LogitRows, config.HeadRows()},
 	} {
 		if *a.matrix, err = backend.NewMatrix(a.rows, a.cols); err != nil {
 			return nil, err
@@ -151,11 +157,11 @@ type Sequence struct {
 type Output struct {
 	AllLogits bool // logits of every new token of every sequence; otherwise of the last one of each
 	AllHidden bool // the last hidden state of every new token; otherwise none
-	Greedy    bool // of the logits only the argmax, which the device finds: Next instead of Logits
+	Greedy    bool // of an LM head's logits only the argmax, which the device finds: Next instead of Logits
 	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after layer i.
 	EachLayer func(layer int, x []float32)
 
-	Logits []float32 // [sequences or tokens, vocab]
+	Logits []float32 // [sequences or tokens, HeadRows]: the vocabulary's, or the labels' of a classification head
 	Next   []int32   // [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
 	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
 }
@@ -190,7 +196,7 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 			return err
 		}
 	}
-	if err := m.finish(out); err != nil { // logits = RMSNorm(x)·Wlmᵀ
+	if err := m.finish(out); err != nil { // logits = RMSNorm(x)·Wheadᵀ
 		return err
 	}
 	for _, s := range batch {
@@ -228,5 +234,5 @@ func (m *Model) PrefillFlops(tokens int) float64 {
 		}
 		seen += n
 	}
-	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.VocabSize) + 4*float64(seen)*float64(attention*c.Layers)
+	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.HeadRows()) + 4*float64(seen)*float64(attention*c.Layers)
 }

@@ -53,11 +53,14 @@ func (m *Model) show(out *Output, layer int) error {
 	return nil
 }
 
-// finish applies the final norm and the LM head to the positions that out asks for. Without out it only waits for the device.
+// finish applies the final norm and the head to the positions that out asks for. Without out it only waits for the device.
 func (m *Model) finish(out *Output) error {
 	b, w, c := m.backend, &m.weights, &m.Config
 	if out == nil {
 		return b.Read(nil, m.act.x.First(0))
+	}
+	if out.Greedy && c.Head != LMHead {
+		return fmt.Errorf("a %s has no next token", c.Head)
 	}
 	if out.AllHidden {
 		rows := m.selectRows(true)
@@ -75,15 +78,22 @@ func (m *Model) finish(out *Output) error {
 	if out.Greedy {
 		out.Next = grow(out.Next, len(rows))
 	} else {
-		out.Logits = grow(out.Logits, len(rows)*c.VocabSize)
+		out.Logits = grow(out.Logits, len(rows)*c.HeadRows())
 	}
 	return m.inChunks(rows, func(x Matrix, from, to int) error {
 		logits := m.act.logits.First(to - from)
-		b.NormLinear(logits, x, w.Norm, w.LMHead)
+		b.NormLinear(logits, x, w.Norm, w.Head)
 		if out.Greedy {
 			return b.Argmax(out.Next[from:to], logits)
 		}
-		return b.Read(out.Logits[from*c.VocabSize:to*c.VocabSize], logits)
+		values := out.Logits[from*c.HeadRows() : to*c.HeadRows()]
+		if err := b.Read(values, logits); err != nil || w.HeadBias == nil {
+			return err
+		}
+		for i := range values {
+			values[i] += w.HeadBias[i%c.HeadRows()]
+		}
+		return nil
 	})
 }
 
