@@ -107,7 +107,7 @@ CHECKPOINTS = {
     "sequence": dict(seed=10, shards=1, prompts=[1, 5, 16, 17, 40], pads=[(5, 1), (15, 1), (15, 2), (0, 3)], config=dict(
         architectures=["Phi3ForSequenceClassification"], id2label={"0": "negative", "1": "neutral", "2": "positive"},
         vocab_size=2560, hidden_size=96, intermediate_size=136, num_hidden_layers=2, num_attention_heads=1,
-        num_key_value_heads=1, max_position_embeddings=128, original_max_position_embeddings=16,
+        num_key_value_heads=1, max_position_embeddings=256, original_max_position_embeddings=16,
         rope_scaling=dict(type="longrope", short_factor=ramp(48, 1.0, 2.8, 0.05), long_factor=ramp(48, 1.07, 24.0, 0.6)))),
     # A label for every token.
     "tokens": dict(seed=11, shards=1, prompts=[1, 5, 40], pads=[], config=dict(
@@ -487,10 +487,10 @@ def run_texts(folder):
             for problem in ("single_label_classification", "multi_label_classification", "regression"):
                 model.config.problem_type = problem
                 pipe = pipeline("text-classification", model=model, tokenizer=tok, device="cpu")
-                entry["scores"][problem] = [[x["label"], x["score"]] for x in pipe(text, top_k=None)]
+                entry["scores"][problem] = {x["label"]: x["score"] for x in pipe(text, top_k=None)}
         else:
             pipe = pipeline("token-classification", model=model, tokenizer=tok, ignore_labels=[], device="cpu")
-            entry["tokens"] = [[x["index"], x["word"], x["entity"], float(x["score"])] for x in pipe(text)]
+            entry["tokens"] = [{"word": x["word"], "label": x["entity"], "score": float(x["score"])} for x in pipe(text)]
         texts.append(entry)
     return texts
 

@@ -245,7 +245,8 @@ func (r *rawConfig) checkFeatures() error {
 	return nil
 }
 
-// rope merges the old and new spellings of the RoPE settings into c.RoPE.
+// rope merges the old and new spellings of the RoPE settings into c.RoPE. Where a key is given twice, the one object's wins, as in
+// transformers 5, but for original_max_position_embeddings.
 func (r *rawConfig) rope(c *Config) error {
 	scaling, key := r.RopeScaling, "rope_scaling"
 	if scaling == nil && r.RopeParams != nil {
@@ -254,16 +255,11 @@ func (r *rawConfig) rope(c *Config) error {
 	if scaling == nil {
 		scaling = &rawRope{}
 	}
-	nested := r.RopeParams
-	if nested == nil {
-		nested = &rawRope{}
-	}
-
-	theta := or(r.Theta, or(nested.Theta, 10000))
+	theta := or(scaling.Theta, or(r.Theta, 10000))
 	if !(theta >= 1) || math.IsInf(theta, 0) {
 		return fmt.Errorf("rope_theta is %g, not a number from 1 up", theta)
 	}
-	partial := or(r.Partial, or(nested.Partial, 1))
+	partial := or(scaling.Partial, or(r.Partial, 1))
 	if !(partial > 0 && partial <= 1) {
 		return fmt.Errorf("partial_rotary_factor is %g, not in (0, 1]", partial)
 	}

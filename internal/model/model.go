@@ -43,10 +43,10 @@ const LogitRows = 16
 
 // Options are the sizes that memory depends on, and who watches the loading.
 type Options struct {
-	Context   int // longest sequence; 0: all of max_position_embeddings
+	Context int // longest sequence; 0: all of max_position_embeddings
 	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models' first code did (spec 3.4).
 	WideWindow bool
-	MaxTokens int // most new tokens in one step, as far as the context holds them; 0: a default that suits prefill on a CPU
+	MaxTokens  int // most new tokens in one step, as far as the context holds them; 0: a default that suits prefill on a CPU
 	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how many.
 	Progress func(done, total int64)
 }

@@ -172,20 +172,24 @@ func checkShardName(name string) error {
 
 // explainMissing says what a directory without a checkpoint holds instead.
 func explainMissing(fsys fs.FS) error {
-	for _, name := range []string{singleName, indexName} {
-		if _, err := fs.Lstat(fsys, name); err == nil {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return fmt.Errorf("cannot look for %s: %w", singleName, reason(err))
+	}
+	for _, e := range entries {
+		if name := e.Name(); name == singleName || name == indexName {
 			return fmt.Errorf("%s is a link to a file that does not exist", name)
 		}
 	}
-	missing := fmt.Sprintf("neither %s nor %s is here", singleName, indexName)
+	neither := fmt.Sprintf("neither %s nor %s is here", singleName, indexName)
 	if other := OtherWeights(fsys); other != "" {
-		return fmt.Errorf("%s, %s", missing, other)
+		return fmt.Errorf("%s, %s", neither, other)
 	}
-	return fmt.Errorf("%s: not a Hugging Face checkpoint directory?", missing)
+	return fmt.Errorf("%s: not a Hugging Face checkpoint directory?", neither)
 }
 
-// OtherWeights says what a directory holds that looks like weights in a form that this package does not read, as the second half of a
-// sentence that begins with what is missing; "" if nothing does.
+// OtherWeights says which files of a directory look like weights in a form that this program does not read, as the second half of a
+// sentence that begins with what is missing; "" if none does.
 func OtherWeights(fsys fs.FS) string {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
