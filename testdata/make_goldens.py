@@ -97,20 +97,20 @@ CHECKPOINTS = {
         num_attention_heads=1, num_key_value_heads=1, sliding_window=7)),
     # Written by transformers 5: everything about RoPE in one object, the attention factor from "factor" and not from the ratio
     # of the lengths (8), a list of end-of-sequence ids in config.json.
-    "v5": dict(seed=9, shards=1, prompts=[5, 31, 32, 33, 40], new_tokens=16, transformers="5.15.0", config=dict(
-        vocab_size=331, hidden_size=128, intermediate_size=72, num_hidden_layers=2, num_attention_heads=1,
+    "v5": dict(seed=9, shards=1, prompts=[5, 31, 32, 33, 40], new_tokens=16, every_position=True, transformers="5.15.0", config=dict(
+        vocab_size=131, hidden_size=128, intermediate_size=72, num_hidden_layers=2, num_attention_heads=1,
         num_key_value_heads=1, max_position_embeddings=256, original_max_position_embeddings=32,
         partial_rotary_factor=None, rope_scaling=None, rope_theta=None, rope_parameters=dict(
             rope_type="longrope", rope_theta=20000.0, partial_rotary_factor=0.75, factor=20.0,
             short_factor=ramp(48, 1.0, 1.6, 0.03), long_factor=ramp(48, 1.07, 24.0, 0.6)))),
     # A label for a text. Padding at its end is skipped, but counts for the choice of the RoPE factors.
-    "sequence": dict(seed=10, shards=1, prompts=[1, 5, 16, 17, 40], pads=[(5, 1), (15, 1), (15, 2), (0, 3)], config=dict(
+    "sequence": dict(seed=10, shards=1, prompts=[1, 5, 16, 17, 40], pads=[(5, 1), (15, 1), (15, 2), (0, 3)], every_position=True, config=dict(
         architectures=["Phi3ForSequenceClassification"], id2label={"0": "negative", "1": "neutral", "2": "positive"},
         vocab_size=2560, hidden_size=96, intermediate_size=136, num_hidden_layers=2, num_attention_heads=1,
         num_key_value_heads=1, max_position_embeddings=256, original_max_position_embeddings=16,
         rope_scaling=dict(type="longrope", short_factor=ramp(48, 1.0, 2.8, 0.05), long_factor=ramp(48, 1.07, 24.0, 0.6)))),
     # A label for every token.
-    "tokens": dict(seed=11, shards=1, prompts=[1, 5, 40], pads=[], config=dict(
+    "tokens": dict(seed=11, shards=1, prompts=[1, 5, 40], every_position=True, config=dict(
         architectures=["Phi3ForTokenClassification"], id2label={"0": "O", "1": "PER", "2": "LOC", "3": "ORG", "4": "MISC"},
         vocab_size=2560, hidden_size=64, intermediate_size=136, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, head_dim=96, sliding_window=7)),
@@ -395,7 +395,7 @@ def kept_positions(n):
     return list(range(n)) if n <= 8 else [0, 1, *range(n - 6, n)]
 
 
-def run_prompts(folder, cfg, prompts, new_tokens, eos=(), random_weights=True):
+def run_prompts(folder, cfg, prompts, new_tokens, eos=(), random_weights=True, every_position=False):
     """prompts: list of {"name", "ids", …}. Fills in positions and greedy runs; returns (prompts, tensors).
 
     Of random weights more is asked: that mistakes show and that no step is a near tie (else choose another seed).
@@ -411,7 +411,7 @@ def run_prompts(folder, cfg, prompts, new_tokens, eos=(), random_weights=True):
     for prompt in prompts:
         ids, name = prompt["ids"], prompt["name"]
         n = len(ids)
-        positions = kept_positions(n) if causal else list(range(n))
+        positions = list(range(n)) if every_position else kept_positions(n)
         hidden, logits = forward(f32, ids)
         hidden16, logits16 = forward(bf16, ids)
 
@@ -531,7 +531,7 @@ def make_random(name, out):
     for n, pads in spec.get("pads", ()):  # n ids and padding after them
         ids = rng.integers(0, cfg["pad_token_id"], n).tolist() + [cfg["pad_token_id"]] * pads
         prompts.append({"name": f"n{n}p{pads}", "ids": ids})
-    prompts, tensors = run_prompts(folder, cfg, prompts, spec.get("new_tokens", 0))
+    prompts, tensors = run_prompts(folder, cfg, prompts, spec.get("new_tokens", 0), every_position=spec.get("every_position", False))
     header = {"checkpoint": f"testdata/{name}", "seed": spec["seed"]}
     if is_compat(transformers.__version__):
         header["sliding_window_compat"] = True
