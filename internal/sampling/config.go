@@ -47,7 +47,9 @@ type RangeError struct {
 	Range string // what it must be, such as "above 0"
 }
 
-func (e *RangeError) Error() string { return fmt.Sprintf("%s is %v, not %s", e.Field, e.Value, e.Range) }
+func (e *RangeError) Error() string {
+	return fmt.Sprintf("%s is %v, not %s", e.Field, e.Value, e.Range)
+}
 
 // Check returns a [*RangeError] for the first value out of range.
 func (c *Config) Check() error {

@@ -240,7 +240,9 @@ func TestSampleExtremes(t *testing.T) {
 		require.ErrorIs(t, err, ErrNothingLeft)
 	}
 	// Ids that the vocabulary does not have, from a checkpoint that lies.
-	id, err := sample([]float32{1, 9}, []int32{-1, 700}, func(c *Config) { c.RepetitionPenalty, c.NoRepeatNGram, c.MinNewTokens, c.EOS = 2, 1, 1, []int32{-5, 2, 0} })
+	id, err := sample([]float32{1, 9}, []int32{-1, 700}, func(c *Config) {
+		c.RepetitionPenalty, c.NoRepeatNGram, c.MinNewTokens, c.EOS = 2, 1, 1, []int32{-5, 2, 0}
+	})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, id)
 }
