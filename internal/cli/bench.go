@@ -65,7 +65,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	case f.output != "md" && f.output != "csv" && f.output != "json":
 		return usagef("--output is %q, not md, csv or json", f.output)
 	}
-	m, name, took, err := f.model.load(ctx, s.err)
+	m, name, took, err := f.model.load(ctx, s.notes())
 	if err != nil {
 		return err
 	}
