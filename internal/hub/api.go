@@ -61,7 +61,7 @@ func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
 		}
 		defer func() { _ = answer.Body.Close() }()
 		if answer.StatusCode != http.StatusOK {
-			return false, answer.statusError()
+			return false, p.hub.statusError(answer)
 		}
 		body, err = io.ReadAll(io.LimitReader(answer.Body, maxInfoBytes+1))
 		if err != nil {

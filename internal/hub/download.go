@@ -275,7 +275,7 @@ func (d *download) expected(a *answer) error {
 		err := errors.New("the server refuses to go on where the last try ended")
 		return errors.Join(&networkError{err}, d.restart()) // the next attempt asks for all of it
 	}
-	return a.statusError()
+	return d.hub.statusError(a)
 }
 
 // contentRange reads "bytes 100-199/200", which must reach to the end.
@@ -289,7 +289,7 @@ func contentRange(text string) (from, total int64, ok bool) {
 	from, err1 := strconv.ParseInt(first, 10, 64)
 	to, err2 := strconv.ParseInt(last, 10, 64)
 	total, err3 := strconv.ParseInt(all, 10, 64)
-	return from, total, err1 == nil && err2 == nil && err3 == nil && from >= 0 && to == total-1
+	return from, total, err1 == nil && err2 == nil && err3 == nil && from >= 0 && total > 0 && to == total-1
 }
 
 // left is how much of a file is still to come, bytes.

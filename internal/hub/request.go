@@ -26,6 +26,8 @@ type statusError struct {
 	code      string        // the hub's X-Error-Code, such as GatedRepo
 	message   string        // its X-Error-Message
 	wait      time.Duration // how long the server asks to wait; 0: it does not say
+	host      string        // that answered
+	hub       bool          // it is the hub and not a CDN
 	withToken bool          // a token was sent
 }
 
@@ -40,6 +42,8 @@ func (e *statusError) Error() string {
 // passing tells whether a later attempt may go better.
 func (e *statusError) passing() bool {
 	switch e.status {
+	case http.StatusForbidden:
+		return !e.hub // the hub gave an address that is good for a short time
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
 		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
@@ -53,7 +57,7 @@ type answer struct {
 	etag   string // X-Linked-Etag or ETag of the hub: the file's hash. What a CDN calls ETag is another thing
 	size   string // X-Linked-Size
 	commit string // X-Repo-Commit
-	token  bool   // the last request carried the token
+	hub    bool   // the hub itself gave the answer
 }
 
 const maxRedirects = 10
@@ -74,8 +78,8 @@ func (h *Hub) get(ctx context.Context, address string, header http.Header) (*ans
 		request.Header = header.Clone()
 		request.Header.Set("User-Agent", "phi3")
 		atHome := request.URL.Scheme == home.Scheme && request.URL.Host == home.Host
-		a.token = atHome && h.token != ""
-		if a.token {
+		a.hub = atHome
+		if atHome && h.token != "" {
 			request.Header.Set("Authorization", "Bearer "+h.token)
 		}
 		response, err := h.client.Do(request)
@@ -134,13 +138,15 @@ func classify(ctx context.Context, err error) error {
 	return &networkError{err}
 }
 
-func (a *answer) statusError() *statusError {
+func (h *Hub) statusError(a *answer) *statusError {
 	return &statusError{
 		status:    a.StatusCode,
 		code:      a.Header.Get("X-Error-Code"),
 		message:   printable(a.Header.Get("X-Error-Message")),
 		wait:      waitAsked(a.Header, time.Now()),
-		withToken: a.token,
+		host:      a.Request.URL.Host,
+		hub:       a.hub,
+		withToken: a.hub && h.token != "",
 	}
 }
 
@@ -236,6 +242,9 @@ func (p *pull) explain(err error) error {
 	if !errors.As(err, &status) {
 		return err
 	}
+	if !status.hub {
+		return fmt.Errorf("%s answers %w", status.host, err)
+	}
 	page := h.Endpoint + "/" + p.name
 	login := "set HF_TOKEN to a token from " + h.Endpoint + "/settings/tokens"
 	if status.withToken {
@@ -246,7 +255,7 @@ func (p *pull) explain(err error) error {
 		return fmt.Errorf("%s is gated: accept its terms at %s, with the account whose token is in %s (%w)", p.name, page, h.tokenFrom, err)
 	case status.code == "GatedRepo", status.status == http.StatusForbidden:
 		return fmt.Errorf("%s is gated: accept its terms at %s, then %s (%w)", p.name, page, login, err)
-	case status.status == http.StatusUnauthorized && strings.HasPrefix(status.message, "Invalid"):
+	case status.withToken && strings.HasPrefix(status.message, "Invalid credentials"):
 		return fmt.Errorf("%s does not accept the token in %s: make a new one at %s/settings/tokens (%w)", h.host(), h.tokenFrom, h.Endpoint, err)
 	case status.code == "RevisionNotFound":
 		return fmt.Errorf("%s has no revision %q (%w)", p.name, p.revision, err)

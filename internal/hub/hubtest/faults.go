@@ -39,6 +39,9 @@ func Cut(n int) Fault {
 func Hang(n int) Fault {
 	return func(w http.ResponseWriter, r *http.Request, content []byte) bool {
 		body := begin(w, r, content)
+		if len(body) == 0 {
+			w.Header().Set("Content-Length", "1")
+		}
 		_, _ = w.Write(body[:min(n, len(body))])
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
