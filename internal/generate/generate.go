@@ -23,6 +23,7 @@ type Session struct {
 	noCache bool
 	ids     []int32
 	out     model.Output
+	lens    func(layer int, logits []float32) // for the last token of the sequence alone
 }
 
 // NewSession starts an empty sequence. With noCache, every call of Logits recomputes the whole sequence; the logits are the same,
@@ -66,14 +67,37 @@ func (s *Session) Next(ctx context.Context) (int32, error) {
 	return id, nil
 }
 
-// Inspect returns, besides the logits, the last hidden state [tokens, hidden] of the whole sequence, which it recomputes.
-func (s *Session) Inspect(ctx context.Context) (logits, hidden []float32, err error) {
+// Look says what [Session.Inspect] shows besides the logits.
+type Look struct {
+	Hidden    bool  // the last hidden state of every token
+	Attention []int // layers, from 1, whose attention to show
+	// EachLens, if set, sees the logits [vocab] after the sequence as they would be if the model ended after layer 0 (the embeddings),
+	// 1, 2, …; the last are the logits themselves.
+	EachLens func(layer int, logits []float32)
+}
+
+// View is what [Session.Inspect] saw.
+type View struct {
+	Logits    []float32     // [vocab] of the token after the sequence, valid until the next call
+	Hidden    []float32     // [tokens, hidden] after the final norm
+	Attention [][][]float64 // of each layer in Look.Attention: [heads][tokens], what the last position looks at
+}
+
+// Inspect recomputes the whole sequence and shows more of it than the logits.
+func (s *Session) Inspect(ctx context.Context, look Look) (View, error) {
 	s.cache.Reset()
-	s.out.AllHidden, s.out.Greedy = true, false
-	if hidden, err = s.feed(ctx); err != nil {
-		return nil, nil, err
+	s.out.AllHidden, s.out.Greedy = look.Hidden, false
+	s.lens = look.EachLens
+	watch := newAttentionWatch(s.model, look.Attention)
+	if len(look.Attention) > 0 {
+		s.out.EachQKV = watch.see
 	}
-	return s.out.Logits, hidden, s.checkLogits()
+	hidden, err := s.feed(ctx)
+	s.lens, s.out.EachLens, s.out.EachQKV = nil, nil, nil
+	if err != nil {
+		return View{}, err
+	}
+	return View{Logits: s.out.Logits, Hidden: hidden, Attention: watch.weights()}, s.checkLogits()
 }
 
 // checkLogits refuses logits that are no numbers.
@@ -112,7 +136,9 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 	for from < len(s.ids) {
 		to := min(from+s.model.MaxTokens(), len(s.ids))
 		out := &s.out
-		if to < len(s.ids) && !out.AllHidden {
+		if to == len(s.ids) {
+			out.EachLens = s.lens
+		} else if !out.AllHidden && out.EachQKV == nil {
 			out = nil // only the cache matters
 		}
 		if err := s.model.Forward(ctx, []model.Sequence{{IDs: s.ids[from:to], Cache: s.cache}}, out); err != nil {

@@ -117,10 +117,10 @@ func TestSessionRepeatsItself(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, again)
 
-	logits, hidden, err := s.Inspect(context.Background())
+	view, err := s.Inspect(context.Background(), Look{Hidden: true})
 	require.NoError(t, err)
-	require.Equal(t, want, logits)
-	require.Len(t, hidden, len(prompt)*m.Config.HiddenSize)
+	require.Equal(t, want, view.Logits)
+	require.Len(t, view.Hidden, len(prompt)*m.Config.HiddenSize)
 	again, err = s.Logits(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, want, again, "looking changes nothing")
@@ -179,10 +179,10 @@ func TestSessionNext(t *testing.T) {
 		logits, err := s.Logits(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, sampling.Greedy{}.Sample(logits), id)
-		logits, hidden, err := s.Inspect(context.Background())
+		view, err := s.Inspect(context.Background(), Look{Hidden: true})
 		require.NoError(t, err)
-		require.Equal(t, sampling.Greedy{}.Sample(logits), id)
-		require.Len(t, hidden, s.Len()*m.Config.HiddenSize)
+		require.Equal(t, sampling.Greedy{}.Sample(view.Logits), id)
+		require.Len(t, view.Hidden, s.Len()*m.Config.HiddenSize)
 		s.Append(id)
 	}
 }
@@ -266,13 +266,13 @@ func TestInspectInSteps(t *testing.T) {
 		require.NoError(t, err)
 		s := NewSession(m, false)
 		s.Append(ids...)
-		_, hidden, err := s.Inspect(context.Background())
+		view, err := s.Inspect(context.Background(), Look{Hidden: true})
 		require.NoError(t, err)
-		require.Len(t, hidden, len(ids)*m.Config.HiddenSize)
+		require.Len(t, view.Hidden, len(ids)*m.Config.HiddenSize)
 		if want == nil {
-			want = hidden
+			want = view.Hidden
 		}
-		require.Equal(t, want, hidden)
+		require.Equal(t, want, view.Hidden)
 		require.NoError(t, m.Close())
 	}
 }

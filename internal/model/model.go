@@ -154,6 +154,11 @@ type Output struct {
 	Greedy    bool // of the logits only the argmax, which the device finds: Next instead of Logits
 	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after layer i.
 	EachLayer func(layer int, x []float32)
+	// EachLens, if set, is shown the logits [sequences, vocab] that the last new token of each sequence would have if the stream of
+	// that layer went straight to the final norm and the LM head ("logit lens"); layers count as for EachLayer, so the last are Logits.
+	EachLens func(layer int, logits []float32)
+	// EachQKV, if set, is shown the queries, keys and values [tokens, (heads + 2·kvHeads)·headDim] of layer 1, 2, …, before RoPE.
+	EachQKV func(layer int, qkv []float32)
 
 	Logits []float32 // [sequences or tokens, vocab]
 	Next   []int32   // [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
@@ -181,7 +186,10 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 			return err
 		}
 		l := &w.Layers[i]
-		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj)          // q, k, v = RMSNorm(x)·Wqkvᵀ
+		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj) // q, k, v = RMSNorm(x)·Wqkvᵀ
+		if err := m.showQKV(out, i+1, qkv); err != nil {
+			return err
+		}
 		b.Attend(attn, qkv, i, &m.step)                            // softmax(q·kᵀ)·v, with RoPE and the KV cache
 		b.LinearAdd(x, attn, l.OProj)                              // x += attn·Woᵀ
 		b.NormGateUp(h, x, l.PostAttentionLayernorm, l.GateUpProj) // h = SiLU(gate)·up

@@ -191,7 +191,7 @@ func TestForwardReportsTheDevice(t *testing.T) {
 	cache := m.NewCache()
 	_, err = cache.Prepare(1)
 	require.NoError(t, err)
-	for _, out := range []*Output{nil, {}, {Greedy: true}, {AllHidden: true}, {EachLayer: func(int, []float32) {}}} {
+	for _, out := range []*Output{nil, {}, {Greedy: true}, {AllHidden: true}, {EachLayer: func(int, []float32) {}}, {EachLens: func(int, []float32) {}}, {EachQKV: func(int, []float32) {}}} {
 		require.ErrorIs(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out), b.fail)
 		require.Zero(t, cache.Len())
 	}

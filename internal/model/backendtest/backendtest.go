@@ -56,6 +56,7 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 		t.Run("bits/"+name, func(t *testing.T) { testBits(t, g, variants, effort) })
 	}
 	t.Run("bfloat16", func(t *testing.T) { testBFloat16(t, goldens, variants[0]) })
+	t.Run("inside", func(t *testing.T) { testInside(t, testdata, variants[0]) })
 	t.Run("argmax", func(t *testing.T) { testArgmax(t, goldens["mini"], variants[0]) })
 }
 
