@@ -96,6 +96,11 @@ so every command can be tried at once.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newGenerate(s), newNextToken(s), newBench(s))
+	root.AddCommand(newGenerate(s), newNextToken(s), newBench(s), newPull(s), newModels(s))
+	for _, cmd := range root.Commands() {
+		if cmd.Flags().Lookup("model") != nil {
+			_ = cmd.RegisterFlagCompletionFunc("model", completeModels)
+		}
+	}
 	return root
 }

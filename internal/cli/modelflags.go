@@ -13,19 +13,22 @@ import (
 
 	"phi3/internal/cpu"
 	"phi3/internal/demo"
+	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/tokenizer"
 )
 
 // modelFlags say which model runs, and how.
 type modelFlags struct {
-	dir     string
-	device  string
-	dtype   string
-	threads int
-	context int
-	flags   *pflag.FlagSet
-	onCPU   *cpu.Backend // that the model was loaded on; nil on a GPU
+	dir      string
+	revision string
+	device   string
+	dtype    string
+	threads  int
+	context  int
+	snapshot *hub.Snapshot // where dir is the name of a model in the cache
+	flags    *pflag.FlagSet
+	onCPU    *cpu.Backend // that the model was loaded on; nil on a GPU
 }
 
 // Far beyond any machine and any model; here so that a slip of the finger is a sentence and not the end of all memory.
@@ -36,7 +39,8 @@ const (
 
 func (f *modelFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
-	flags.StringVarP(&f.dir, "model", "m", "", "Hugging Face checkpoint `directory` (default: the built-in demonstration)")
+	flags.StringVarP(&f.dir, "model", "m", "", "`directory` of a Hugging Face checkpoint, or org/name on the hub (default: the built-in demonstration)")
+	flags.StringVar(&f.revision, "revision", "", "branch, tag or commit of a model on the hub (default: main)")
 	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto, a GPU if there is one")
 	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
@@ -47,6 +51,9 @@ func (f *modelFlags) register(flags *pflag.FlagSet) {
 func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	if f.dir == "" {
 		return demo.Name, demo.FS(), nil
+	}
+	if f.snapshot != nil {
+		return f.dir, os.DirFS(f.snapshot.Dir), nil
 	}
 	info, err := os.Stat(f.dir)
 	if err != nil {
@@ -81,6 +88,9 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	}
 	if f.flags.Changed("model") && f.dir == "" { // such as an unset shell variable: the demonstration would answer unasked
 		return nil, "", 0, usagef("--model is empty")
+	}
+	if err := f.fromHub(ctx, true, stderr); err != nil {
+		return nil, "", 0, err
 	}
 	name, fsys, err := f.checkpoint()
 	if err != nil {

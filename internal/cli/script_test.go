@@ -28,6 +28,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
+			startHub(env)
 			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
 		},
 		Cmds: commands,
@@ -41,6 +42,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"edit":     edit,
 	"json":     jsonField,
 	"plain":    plain,
+	"hub":      hubCommand,
 }
 
 // exits CODE COMMAND ARGS…: the command ends with exactly this exit code.

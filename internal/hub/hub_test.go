@@ -592,6 +592,23 @@ func TestOfflineAndUnreachable(t *testing.T) {
 	x.open()
 	_, err = x.pull()
 	require.ErrorContains(t, err, "the cache has only a part of acme/Tiny-Phi-3: "+shard+" is missing")
+
+	// Without what may not exist at all it goes on, and says so.
+	x.env["HF_HUB_OFFLINE"] = ""
+	x.open()
+	x.server = hubtest.New()
+	t.Cleanup(x.server.Close)
+	x.server.Add(name, shards())
+	x.env["HF_ENDPOINT"] = x.server.URL
+	x.open()
+	s, err = x.pull()
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(filepath.Join(s.Dir, "generation_config.json")))
+	x.env["HF_HUB_OFFLINE"] = "1"
+	x.open()
+	_, err = x.pull()
+	require.NoError(t, err)
+	require.Contains(t, x.notes[len(x.notes)-1], "the cache does not have generation_config.json, and whether the hub does is not known")
 }
 
 func TestFind(t *testing.T) {
@@ -654,7 +671,9 @@ func TestModelsAndRemove(t *testing.T) {
 	require.WithinDuration(t, time.Now(), models[1].LastUsed, time.Hour)
 	require.Equal(t, x.commit, models[2].Commit)
 	require.Empty(t, models[2].Refs)
-	require.Less(t, x.hub.Size(name), models[1].Bytes+models[2].Bytes, "revisions share files")
+	size, err := x.hub.Size(name)
+	require.NoError(t, err)
+	require.Less(t, size, models[1].Bytes+models[2].Bytes, "revisions share files")
 
 	r := x.hub.repo(name)
 	unlock, err := tryLock(r.lockFile(hubtest.Hash(shard, shards()[shard])))

@@ -127,10 +127,13 @@ func (c *Cached) measure(dir string) {
 	})
 }
 
-// Size returns what a model takes on the disk, all revisions and unfinished downloads together, in bytes; 0 if it is not in the cache.
-func (h *Hub) Size(name string) int64 {
-	var bytes int64
-	_ = filepath.WalkDir(h.repo(name).dir, func(_ string, e fs.DirEntry, err error) error {
+// Size returns what a model takes on the disk, all revisions and unfinished downloads together, in bytes.
+func (h *Hub) Size(name string) (bytes int64, err error) {
+	r, err := h.cached(name)
+	if err != nil {
+		return 0, err
+	}
+	err = filepath.WalkDir(r.dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return nil //nolint:nilerr // what cannot be read is not counted
 		}
@@ -139,17 +142,26 @@ func (h *Hub) Size(name string) int64 {
 		}
 		return nil
 	})
-	return bytes
+	return bytes, err
+}
+
+// cached is the directory of a model that must be there.
+func (h *Hub) cached(name string) (repo, error) {
+	if err := check(name, DefaultRevision); err != nil {
+		return repo{}, err
+	}
+	r := h.repo(name)
+	if !exists(r.dir) {
+		return repo{}, fmt.Errorf("%s is %w %s", name, ErrNotCached, h.Cache)
+	}
+	return r, nil
 }
 
 // Remove deletes a model, with all its revisions and unfinished downloads, from the cache. It refuses while a program is downloading it.
 func (h *Hub) Remove(name string) error {
-	if err := check(name, DefaultRevision); err != nil {
+	r, err := h.cached(name)
+	if err != nil {
 		return err
-	}
-	r := h.repo(name)
-	if !exists(r.dir) {
-		return fmt.Errorf("%s is %w %s", name, ErrNotCached, h.Cache)
 	}
 	locks, err := os.ReadDir(r.locks)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

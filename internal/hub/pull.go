@@ -45,30 +45,37 @@ func (p *pull) progress(f file, done int64) {
 // Pull makes the cache hold a revision of a model, as the hub has it now: the files that phi3 needs, each checked by its hash whether it
 // was downloaded now or earlier. Only then does the revision's name mean the new commit, so that a pull that ends early, by ctx or by an
 // error, changes nothing but what the next one need not download. A hub that cannot be reached is no error if the cache has the
-// revision complete: a note says so.
-func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) (*Snapshot, error) {
+// revision: a note says so.
+func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) (s *Snapshot, err error) {
 	if err := check(name, revision); err != nil {
 		return nil, err
 	}
+	p := &pull{hub: h, name: name, revision: revision, repo: h.repo(name), options: options}
 	cached, err := h.Find(name, revision)
-	complete := err == nil && cached.Complete()
+	usable := err == nil && len(cached.Missing) == 0
+	if usable && len(cached.Unknown) > 0 {
+		defer func() {
+			if s == cached {
+				p.note("%s: the cache does not have %s, and whether the hub does is not known; answers may differ", name, strings.Join(cached.Unknown, " and "))
+			}
+		}()
+	}
 	if h.Offline {
 		switch {
-		case complete:
+		case usable:
 			return cached, nil
 		case err == nil:
-			return nil, fmt.Errorf("HF_HUB_OFFLINE is set, and the cache has only a part of %s: %s is missing", name, strings.Join(append(cached.Missing, cached.Unknown...), ", "))
+			return nil, fmt.Errorf("HF_HUB_OFFLINE is set, and the cache has only a part of %s: %s is missing", name, strings.Join(cached.Missing, ", "))
 		}
 		return nil, fmt.Errorf("HF_HUB_OFFLINE is set, and %w", err)
 	}
-	p := &pull{hub: h, name: name, revision: revision, repo: h.repo(name), options: options}
 	tries := 3
-	if complete {
+	if usable {
 		tries = 1
 	}
 	r, err := p.lookUp(ctx, tries)
 	var away *unreachable
-	if complete && errors.As(err, &away) {
+	if usable && errors.As(err, &away) {
 		p.note("%v; using the copy in the cache, commit %.7s", err, cached.Commit)
 		return cached, nil
 	}

@@ -93,6 +93,9 @@ func (s *Server) Requests() []string {
 	return append([]string(nil), s.requests...)
 }
 
+// Forget makes Requests begin anew.
+func (s *Server) Forget() { s.Do(func() { s.requests = nil }) }
+
 // Hash is the name of a file in the cache: SHA-256 of weights, git's SHA-1 of the rest. IsLFS tells which.
 func Hash(file string, content []byte) string {
 	if IsLFS(file) {
