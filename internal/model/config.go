@@ -9,6 +9,7 @@ import (
 	"math"
 
 	"phi3/internal/safetensors"
+	"phi3/internal/strictjson"
 )
 
 // Config is a checkpoint's architecture, with every default filled in and every value checked (spec section 1).
@@ -130,7 +131,7 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 		return nil, fmt.Errorf("read generation_config.json: %w", err)
 	}
 	var gen rawConfig
-	if err := json.Unmarshal(data, &gen); err != nil {
+	if err := strictjson.Unmarshal(data, &gen); err != nil {
 		return nil, fmt.Errorf("generation_config.json: %w", err)
 	}
 	if err := gen.tokenIDs(c); err != nil {
@@ -146,7 +147,7 @@ func ParseConfig(text []byte) (*Config, error) {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	var raw rawConfig
-	if err := json.Unmarshal(text, &raw); err != nil {
+	if err := strictjson.Unmarshal(text, &raw); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	c, err := raw.config(head)
