@@ -67,6 +67,8 @@ type checkpointInfo struct {
 	HeadDim       int            `json:"head_dim"`
 	Vocab         int            `json:"vocab_size"`
 	Tied          bool           `json:"tie_word_embeddings"`
+	Labels        []string       `json:"labels,omitempty"` // of a classification head
+	ProblemType   string         `json:"problem_type,omitempty"`
 	Eps           float32        `json:"rms_norm_eps"`
 	MaxPositions  int            `json:"max_position_embeddings"`
 	SlidingWindow *int           `json:"sliding_window"` // null: none
@@ -149,7 +151,7 @@ func (f *infoFlags) run(s *streams) error {
 
 // inspect describes the checkpoint in fsys. Missing weights or tokenizer files are part of the description, broken ones an error.
 func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
-	i := &checkpointInfo{Model: name, Architecture: "Phi3ForCausalLM", Files: []string{}, Unused: []string{}}
+	i := &checkpointInfo{Model: name, Files: []string{}, Unused: []string{}}
 	if f.model.dir == "" {
 		i.note = demo.Description
 	}
@@ -212,6 +214,7 @@ func (i *checkpointInfo) addConfig(c *model.Config) {
 	i.Hidden, i.Intermediate, i.Layers, i.Vocab = c.HiddenSize, c.IntermediateSize, c.Layers, c.VocabSize
 	i.Heads, i.KVHeads, i.HeadDim, i.Tied = c.Heads, c.KVHeads, c.HeadDim, c.TiedEmbeddings
 	i.Eps, i.MaxPositions = c.RMSNormEps, c.MaxPositions
+	i.Architecture, i.Labels, i.ProblemType = c.Head.String(), c.Labels, c.ProblemType
 	if c.SlidingWindow > 0 {
 		i.SlidingWindow = &c.SlidingWindow
 	}
@@ -344,6 +347,10 @@ func (i *checkpointInfo) facts() [][]string {
 	}
 	if i.Tied {
 		rows = append(rows, []string{"LM head", "the embedding table (tied)"})
+	}
+	if i.Labels != nil {
+		labels := strings.Join(i.Labels[:min(len(i.Labels), 10)], ", ") + ellipsis(len(i.Labels) > 10)
+		rows = append(rows, []string{"labels", fmt.Sprintf("%d: %s", len(i.Labels), visible(labels))})
 	}
 	row := func(name string, tokens ...tokenInfo) {
 		words := []string{}

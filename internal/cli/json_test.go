@@ -25,6 +25,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 generate":      {generated{}},
 		"phi3 next-token":    {inspection{}},
 		"phi3 bench -o json": {speeds{}, comparison{}},
+		"phi3 classify":      {labelled{}},
 		"phi3 info":          {checkpointInfo{}},
 		"phi3 verify":        {verification{}},
 	} {
