@@ -39,7 +39,6 @@ const (
 func (f *modelFlags) register(flags *pflag.FlagSet) {
 	f.registerCheckpoint(flags)
 	f.registerDevice(flags)
-	flags.BoolVar(&f.wide, "sliding-window-compat", false, "see one token more than sliding_window says, as transformers 4.41 did")
 }
 
 // registerCheckpoint is for commands that look at a checkpoint and run nothing.
@@ -57,6 +56,7 @@ func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
 	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto, a GPU if there is one")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
+	flags.BoolVar(&f.wide, "sliding-window-compat", false, "see one token more than sliding_window says, as transformers 4.41 did")
 }
 
 // check finds mistakes in the flags' values.
@@ -144,6 +144,19 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	return m, name, took, nil
 }
 
+func warnUnused(stderr io.Writer, unused []string) {
+	if n := len(unused); n > 0 {
+		shown := unused[:min(n, 3)]
+		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
+	}
+}
+
+func (f *modelFlags) warnContext(stderr io.Writer, madeFor int) {
+	if f.context > madeFor {
+		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, madeFor)
+	}
+}
+
 // checkHead refuses a model that is for other commands than this one.
 func (f *modelFlags) checkHead(name string, fsys fs.FS) error {
 	c, err := model.ReadConfig(fsys)
@@ -156,19 +169,6 @@ func (f *modelFlags) checkHead(name string, fsys fs.FS) error {
 		return fmt.Errorf("%s is a %s: it labels texts and cannot continue them; use phi3 classify", name, c.Head)
 	}
 	return nil
-}
-
-func warnUnused(stderr io.Writer, unused []string) {
-	if n := len(unused); n > 0 {
-		shown := unused[:min(n, 3)]
-		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
-	}
-}
-
-func (f *modelFlags) warnContext(stderr io.Writer, madeFor int) {
-	if f.context > madeFor {
-		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, madeFor)
-	}
 }
 
 // tokenizer loads the tokenizer that belongs to the model.
