@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,8 +92,8 @@ func TestDemoFixture(t *testing.T) {
 			Name     string
 			Text     string
 			Messages []tokenizer.Message
-			F32      struct{ Text string }             `json:"greedy_f32"`
-			BF16     struct{ Text string }             `json:"greedy_bf16"`
+			F32      struct{ Text string } `json:"greedy_f32"`
+			BF16     struct{ Text string } `json:"greedy_bf16"`
 		}
 	}
 	data, err := os.ReadFile("../../testdata/demo/golden.json")
@@ -120,7 +121,7 @@ func TestDemoFixture(t *testing.T) {
 		}
 		checks = append(checks, c)
 	}
-	f.Releases[0].Checks = append(checks, tokens...)
+	f.Releases[0].Checks = slices.Concat(checks, tokens)
 	var want bytes.Buffer
 	e := json.NewEncoder(&want)
 	e.SetEscapeHTML(false)
