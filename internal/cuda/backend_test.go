@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"testing"
 
@@ -603,5 +604,30 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 		step()
 		step()
 		require.Zero(t, testing.AllocsPerRun(5, step), "greedy: %v", greedy)
+	}
+}
+
+// The goroutines that fill upload buffers hand the fault of a shrunk file to the one that waits for them.
+func TestFillFromShrunkFile(t *testing.T) {
+	dir := t.TempDir()
+	const elems = 3 << 20 // pieces for several goroutines
+	header := fmt.Sprintf(`{"x":{"dtype":"BF16","shape":[%d],"data_offsets":[0,%d]}}`, elems, 2*elems)
+	file := filepath.Join(dir, "model.safetensors")
+	require.NoError(t, os.WriteFile(file, append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...), 0o600))
+	require.NoError(t, os.Truncate(file, int64(8+len(header)+2*elems)))
+	c, err := safetensors.Open(os.DirFS(dir))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	x, _ := c.Tensor("x")
+	read := func(to elementType) (err error) {
+		defer c.CatchFault(debug.SetPanicOnFault(true), &err)
+		fill(make([]byte, to.bytes()*elems), x.Data, converter(safetensors.BF16, to))
+		return nil
+	}
+	for _, to := range []elementType{typeBF16, typeF32} { // copied by the runtime's assembly, and by a loop
+		require.NoError(t, read(to))
+		require.NoError(t, os.Truncate(file, 100))
+		require.ErrorContains(t, read(to), `model.safetensors: tensor "x": byte`)
+		require.NoError(t, os.Truncate(file, int64(8+len(header)+2*elems)))
 	}
 }

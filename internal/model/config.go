@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 // Config is a checkpoint's architecture, with every default filled in and every value checked (spec section 1).
@@ -120,7 +122,7 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 		return nil, fmt.Errorf("read generation_config.json: %w", err)
 	}
 	var gen rawConfig
-	if err := json.Unmarshal(data, &gen); err != nil {
+	if err := strictjson.Unmarshal(data, &gen); err != nil {
 		return nil, fmt.Errorf("generation_config.json: %w", err)
 	}
 	if err := gen.tokenIDs(c); err != nil {
@@ -132,7 +134,7 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 // ParseConfig reads the text of a config.json. The error names the file and the key.
 func ParseConfig(text []byte) (*Config, error) {
 	var raw rawConfig
-	if err := json.Unmarshal(text, &raw); err != nil {
+	if err := strictjson.Unmarshal(text, &raw); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	c, err := raw.config()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"runtime/debug"
 
 	"phi3/internal/kvcache"
 )
@@ -76,6 +77,7 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	if m.checkpoint, err = Open(fsys); err != nil {
 		return nil, err
 	}
+	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
 	config := m.checkpoint.Config
 	m.Config, m.Unused = *config, m.checkpoint.Unused
 	var blocks int
@@ -170,7 +172,8 @@ type Output struct {
 //
 // out may be nil where only the cache matters, as for all but the last chunk of a prompt.
 // Forward stops between two layers when ctx is done; the caches then are as they were.
-func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) error {
+func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err error) {
+	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
 	if err := m.begin(batch); err != nil {
 		return err
 	}
