@@ -71,10 +71,12 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if cmd.Flags().Lookup("prompt") == nil {
-		return usagef("unexpected argument %q", args[0])
+	for _, name := range []string{"prompt", "text"} {
+		if cmd.Flags().Lookup(name) != nil {
+			return usagef("unexpected argument %q; the %[2]s goes after --%[2]s, in quotes", args[0], name)
+		}
 	}
-	return usagef("unexpected argument %q; the prompt goes after --prompt, in quotes", args[0])
+	return usagef("unexpected argument %q", args[0])
 }
 
 func newRoot(s *streams) *cobra.Command {
@@ -96,6 +98,6 @@ so every command can be tried at once.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newGenerate(s), newNextToken(s), newBench(s), newInfo(s), newVerify(s))
+	root.AddCommand(newGenerate(s), newNextToken(s), newClassify(s), newBench(s), newInfo(s), newVerify(s))
 	return root
 }

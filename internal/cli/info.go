@@ -66,6 +66,7 @@ type checkpointInfo struct {
 	KVHeads       int            `json:"num_key_value_heads"`
 	HeadDim       int            `json:"head_dim"`
 	Vocab         int            `json:"vocab_size"`
+	Labels        []string       `json:"labels,omitempty"` // of a classification head
 	Tied          bool           `json:"tie_word_embeddings"`
 	Eps           float32        `json:"rms_norm_eps"`
 	MaxPositions  int            `json:"max_position_embeddings"`
@@ -149,7 +150,7 @@ func (f *infoFlags) run(s *streams) error {
 
 // inspect describes the checkpoint in fsys. Missing weights or tokenizer files are part of the description, broken ones an error.
 func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
-	i := &checkpointInfo{Model: name, Architecture: "Phi3ForCausalLM", Files: []string{}, Unused: []string{}}
+	i := &checkpointInfo{Model: name, Files: []string{}, Unused: []string{}}
 	if f.model.dir == "" {
 		i.note = demo.Description
 	}
@@ -209,6 +210,7 @@ func (i *checkpointInfo) addTensors(c *model.Config, tensors []*safetensors.Tens
 }
 
 func (i *checkpointInfo) addConfig(c *model.Config) {
+	i.Architecture, i.Labels = c.Head.String(), c.Labels
 	i.Hidden, i.Intermediate, i.Layers, i.Vocab = c.HiddenSize, c.IntermediateSize, c.Layers, c.VocabSize
 	i.Heads, i.KVHeads, i.HeadDim, i.Tied = c.Heads, c.KVHeads, c.HeadDim, c.TiedEmbeddings
 	i.Eps, i.MaxPositions = c.RMSNormEps, c.MaxPositions
@@ -341,6 +343,9 @@ func (i *checkpointInfo) facts() [][]string {
 		{"RoPE", i.RoPE.describe(i.HeadDim)},
 		{"RMSNorm epsilon", strconv.FormatFloat(float64(i.Eps), 'g', -1, 32)},
 		{"vocabulary", fmt.Sprintf("%d rows", i.Vocab)},
+	}
+	if len(i.Labels) > 0 {
+		rows = append(rows, []string{"labels", fmt.Sprintf("%d: %s%s", len(i.Labels), strings.Join(i.Labels[:min(8, len(i.Labels))], ", "), ellipsis(len(i.Labels) > 8))})
 	}
 	if i.Tied {
 		rows = append(rows, []string{"LM head", "the embedding table (tied)"})

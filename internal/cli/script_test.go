@@ -43,6 +43,18 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"poison":   poison,
 	"json":     jsonField,
 	"plain":    plain,
+	"fetch":    fetch,
+}
+
+// fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
+func fetch(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.CopyFS(dir, os.DirFS(filepath.Join("../../testdata", args[0]))))
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		data, err := fs.ReadFile(demo.FS(), name)
+		ts.Check(err)
+		ts.Check(os.WriteFile(filepath.Join(dir, name), data, fs.ModePerm))
+	}
 }
 
 // exits CODE COMMAND ARGS…: the command ends with exactly this exit code.
