@@ -98,6 +98,6 @@ so every command can be tried at once.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newGenerate(s), newNextToken(s), newClassify(s), newBench(s), newInfo(s), newVerify(s))
+	root.AddCommand(newGenerate(s), newNextToken(s), newClassify(s), newBench(s), newInfo(s), newVerify(s), newTokenize(s))
 	return root
 }
