@@ -125,7 +125,7 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	if err != nil {
 		return nil, "", 0, err
 	}
-	bar := startProgress(stderr)
+	bar := startProgress(stderr, byteBar)
 	m, err = model.Load(ctx, fsys, backend, model.Options{Context: f.context, MaxTokens: maxTokens, WideWindow: f.wide, Progress: bar.update})
 	bar.stop()
 	if err != nil {

@@ -120,7 +120,7 @@ func (f *tokenizeFlags) writeText(s *streams, t *tokenizer.Tokenizer, input stri
 		}
 	}
 	if n := len(unknown); n > 0 {
-		_, _ = fmt.Fprintf(s.err, "warning: without a token, and so without text: %s%s\n", strings.Join(unknown[:min(n, 5)], ", "), ellipsis(n > 5))
+		_, _ = fmt.Fprintf(s.notes(), "warning: without a token, and so without text: %s%s\n", strings.Join(unknown[:min(n, 5)], ", "), ellipsis(n > 5))
 	}
 	text := t.Decode(ids, false)
 	if f.json {
