@@ -145,8 +145,8 @@ func (f *infoFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	warnUnused(s.err, i.Unused)
-	f.model.warnContext(s.err, i.MaxPositions)
+	warnUnused(s.notes(), i.Unused)
+	f.model.warnContext(s.notes(), i.MaxPositions)
 	if f.json {
 		return writeJSON(s.out, i)
 	}

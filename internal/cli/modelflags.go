@@ -72,7 +72,13 @@ func (f *modelFlags) check() error {
 		return usagef("--threads is %d, not in 0 … %d", f.threads, maxThreads)
 	case f.context < 0 || f.context > maxContext:
 		return usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
-	case f.flags.Changed("model") && f.dir == "": // such as an unset shell variable: the demonstration would answer unasked
+	}
+	return f.checkName()
+}
+
+// checkName finds an empty --model, such as of an unset shell variable: the demonstration would answer unasked.
+func (f *modelFlags) checkName() error {
+	if f.flags.Changed("model") && f.dir == "" {
 		return usagef("--model is empty")
 	}
 	return nil
