@@ -22,6 +22,7 @@ func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) 
 	if err != nil {
 		return nil, err
 	}
+	prompt = pf.validUTF8(prompt, s.err)
 	t := &task{}
 	if t.model, t.name, _, err = mf.load(ctx, s.err); err != nil {
 		return nil, err

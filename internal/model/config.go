@@ -103,23 +103,26 @@ type rawRope struct {
 	AttentionFactor *float64  `json:"attention_factor"`
 }
 
+// maxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
+const maxConfigBytes = 4 << 20
+
 // ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec 4.1).
 // The error names the file and the key.
 func ReadConfig(fsys fs.FS) (*Config, error) {
-	data, err := fs.ReadFile(fsys, "config.json")
+	data, err := strictjson.ReadFile(fsys, "config.json", maxConfigBytes)
 	if err != nil {
-		return nil, fmt.Errorf("read config.json: %w", err)
+		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	c, err := ParseConfig(data)
 	if err != nil {
 		return nil, err
 	}
-	data, err = fs.ReadFile(fsys, "generation_config.json")
+	data, err = strictjson.ReadFile(fsys, "generation_config.json", maxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read generation_config.json: %w", err)
+		return nil, fmt.Errorf("generation_config.json: %w", err)
 	}
 	var gen rawConfig
 	if err := strictjson.Unmarshal(data, &gen); err != nil {

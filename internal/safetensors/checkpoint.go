@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 const (
@@ -119,16 +121,9 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 
 // readIndex returns, for each shard that the index names, the tensors it should hold.
 func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
-	info, err := stat(fsys, indexName)
+	text, err := strictjson.ReadFile(fsys, indexName, maxIndexBytes)
 	if err != nil {
 		return nil, err
-	}
-	if info.Size() > maxIndexBytes {
-		return nil, fmt.Errorf("has %d bytes, over the limit of %d", info.Size(), maxIndexBytes)
-	}
-	text, err := fs.ReadFile(fsys, indexName)
-	if err != nil {
-		return nil, reason(err)
 	}
 	r, err := newJSONReader(text)
 	if err != nil {

@@ -65,21 +65,11 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 	return t, nil
 }
 
-// readFile reads a file of bounded size.
+// readFile reads a file of bounded size. The error names it.
 func readFile(fsys fs.FS, name string) ([]byte, error) {
-	info, err := fs.Stat(fsys, name)
+	raw, err := strictjson.ReadFile(fsys, name, maxFileSize)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	if !info.Mode().IsRegular() { // a named pipe would wait for ever
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	if info.Size() > maxFileSize {
-		return nil, fmt.Errorf("%s has %d bytes: more than the %d MiB that a tokenizer file may have", name, info.Size(), maxFileSize>>20)
-	}
-	raw, err := fs.ReadFile(fsys, name)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return raw, nil
 }

@@ -132,7 +132,7 @@ func TestPathologicalTexts(t *testing.T) {
 				tok := fixture(t, kind)
 				ids, err := tok.Encode(text, EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
-				require.True(t, validUTF8(text) == tok.Decode(ids, false), "the round trip changed the text")
+				require.True(t, ValidUTF8(text) == tok.Decode(ids, false), "the round trip changed the text")
 			})
 		}
 	}
@@ -187,7 +187,7 @@ func TestInvalidUTF8(t *testing.T) {
 		"\xf0\x80":                "��",
 		"ok \xef\xbf\xbd \xe2 ok": "ok � � ok",
 	} {
-		require.Equal(t, want, validUTF8(in), "%q", in)
+		require.Equal(t, want, ValidUTF8(in), "%q", in)
 		for _, kind := range fixtures {
 			tok := fixture(t, kind)
 			broken, err := tok.Encode(in, EncodeOptions{})
