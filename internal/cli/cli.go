@@ -96,6 +96,6 @@ so every command can be tried at once.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newGenerate(s), newNextToken(s), newBench(s))
+	root.AddCommand(newGenerate(s), newNextToken(s), newBench(s), newInfo(s), newVerify(s))
 	return root
 }

@@ -35,12 +35,40 @@ const (
 )
 
 func (f *modelFlags) register(flags *pflag.FlagSet) {
+	f.registerCheckpoint(flags)
+	f.registerDevice(flags)
+}
+
+// registerCheckpoint is for commands that look at a checkpoint and run nothing.
+func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
+	f.registerModel(flags)
+	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
+	flags.IntVarP(&f.context, "ctx-size", "c", 0, "longest sequence in tokens (default: all the model was made for)")
+}
+
+func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVarP(&f.dir, "model", "m", "", "Hugging Face checkpoint `directory` (default: the built-in demonstration)")
+}
+
+func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
 	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto, a GPU if there is one")
-	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
-	flags.IntVarP(&f.context, "ctx-size", "c", 0, "longest sequence in tokens (default: all the model was made for)")
+}
+
+// check finds mistakes in the flags' values.
+func (f *modelFlags) check() error {
+	switch {
+	case f.dtype != "bf16" && f.dtype != "f32":
+		return usagef("--dtype is %q, not bf16 or f32", f.dtype)
+	case f.threads < 0 || f.threads > maxThreads:
+		return usagef("--threads is %d, not in 0 … %d", f.threads, maxThreads)
+	case f.context < 0 || f.context > maxContext:
+		return usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
+	case f.flags.Changed("model") && f.dir == "": // such as an unset shell variable: the demonstration would answer unasked
+		return usagef("--model is empty")
+	}
+	return nil
 }
 
 // checkpoint is where the flags say the model is.
@@ -71,17 +99,8 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	if device.name == "cuda" && f.flags.Changed("threads") {
 		return nil, "", 0, usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
 	}
-	if f.dtype != "bf16" && f.dtype != "f32" {
-		return nil, "", 0, usagef("--dtype is %q, not bf16 or f32", f.dtype)
-	}
-	if f.threads < 0 || f.threads > maxThreads {
-		return nil, "", 0, usagef("--threads is %d, not in 0 … %d", f.threads, maxThreads)
-	}
-	if f.context < 0 || f.context > maxContext {
-		return nil, "", 0, usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
-	}
-	if f.flags.Changed("model") && f.dir == "" { // such as an unset shell variable: the demonstration would answer unasked
-		return nil, "", 0, usagef("--model is empty")
+	if err := f.check(); err != nil {
+		return nil, "", 0, err
 	}
 	name, fsys, err := f.checkpoint()
 	if err != nil {
@@ -105,18 +124,26 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 		note = " (" + demo.Description + ")"
 	}
 	_, _ = fmt.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n", name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
-	if n := len(m.Unused); n > 0 {
-		shown := m.Unused[:min(n, 3)]
-		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
-	}
+	warnUnused(stderr, m.Unused)
 	f.onCPU, _ = backend.(*cpu.Backend)
 	if f.onCPU == nil && f.flags.Changed("threads") {
 		_, _ = fmt.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
 	}
-	if f.context > m.Config.MaxPositions {
-		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, m.Config.MaxPositions)
-	}
+	f.warnContext(stderr, m.Config.MaxPositions)
 	return m, name, took, nil
+}
+
+func warnUnused(stderr io.Writer, unused []string) {
+	if n := len(unused); n > 0 {
+		shown := unused[:min(n, 3)]
+		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
+	}
+}
+
+func (f *modelFlags) warnContext(stderr io.Writer, madeFor int) {
+	if f.context > madeFor {
+		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, madeFor)
+	}
 }
 
 // tokenizer loads the tokenizer that belongs to the model.

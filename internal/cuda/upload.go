@@ -47,18 +47,6 @@ func fitsF16(data []byte) bool {
 	return true
 }
 
-// weightBytes is what a tensor takes on the device.
-func (b *Backend) weightBytes(t *safetensors.Tensor) int {
-	n := 1
-	for _, d := range t.Shape {
-		n *= d
-	}
-	if len(t.Shape) == 1 || t.DType == safetensors.F32 && b.float32 {
-		return n * typeF32.bytes()
-	}
-	return n * typeBF16.bytes()
-}
-
 // Upload implements [model.Backend]. It may return before the copy has ended.
 func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 	w := &weight{typ: b.deviceType(t)}
@@ -68,7 +56,7 @@ func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 				return err
 			}
 		}
-		w.ptr, err = b.device.alloc(b.weightBytes(t))
+		w.ptr, err = b.device.alloc(weightBytes(t, b.float32))
 		return err
 	})
 	if err == nil {

@@ -13,12 +13,8 @@ import (
 // the first value that is NaN or infinite, in the order of the weights' table; nil if there is none. It is for the moment when logits
 // are no numbers, and takes as long as reading the checkpoint does; it stops when ctx is done.
 func (m *Model) FindNotFinite(ctx context.Context) (err error) {
-	defer m.checkpoint.CatchFault(debug.SetPanicOnFault(true), &err)
-	for _, spec := range m.Config.Tensors() {
-		t, ok := find(m.checkpoint, spec.Name)
-		if !ok {
-			continue // unreachable: Load has matched the table
-		}
+	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
+	for _, t := range m.checkpoint.Tensors {
 		const piece = 1 << 24 // bytes, between two looks at ctx
 		for from := 0; from < len(t.Data); from += piece {
 			if err := ctx.Err(); err != nil {

@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 
 	"phi3/internal/kvcache"
-	"phi3/internal/safetensors"
 )
 
 // Model is a checkpoint on a device, ready to run. It serves one goroutine at a time.
@@ -18,7 +17,7 @@ type Model struct {
 
 	backend     Backend
 	weights     Weights
-	checkpoint  *safetensors.Checkpoint
+	checkpoint  *Checkpoint
 	pool        *kvcache.Pool
 	short, long *ropeTable
 	maxTokens   int
@@ -54,61 +53,48 @@ type Options struct {
 // and on a CPU a layer of 64 tokens takes about as long as one token of the whole model.
 const defaultMaxTokens = 64
 
+// Sizes fills in the defaults for a model: the longest sequence, the most new tokens of a step, and the blocks of KV cache, which is what
+// a backend plans its memory by.
+func (o Options) Sizes(c *Config) (context, maxTokens, kvBlocks int) {
+	if context = o.Context; context <= 0 {
+		context = c.MaxPositions
+	}
+	if maxTokens = o.MaxTokens; maxTokens <= 0 {
+		maxTokens = defaultMaxTokens
+	}
+	return context, min(maxTokens, context), kvcache.BlocksFor(context)
+}
+
 // Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on, also on error.
 // It stops between two tensors when ctx is done.
 func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
-	m := &Model{backend: backend, maxTokens: o.MaxTokens, Context: o.Context}
+	m := &Model{backend: backend}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.Close())
 		}
 	}()
-	config, err := ReadConfig(fsys)
-	if err != nil {
+	if m.checkpoint, err = Open(fsys); err != nil {
 		return nil, err
 	}
-	m.Config = *config
-	if m.Context <= 0 {
-		m.Context = config.MaxPositions
-	}
-	if m.maxTokens <= 0 {
-		m.maxTokens = defaultMaxTokens
-	}
-	m.maxTokens = min(m.maxTokens, m.Context)
-	if m.checkpoint, err = safetensors.Open(fsys); err != nil {
-		return nil, err
-	}
-	defer m.checkpoint.CatchFault(debug.SetPanicOnFault(true), &err)
-	table := m.weights.table(config)
-	tensors, unused, err := match(table, m.checkpoint)
-	if err != nil {
-		return nil, err
-	}
-	m.Unused = unused
-	blocks := kvcache.BlocksFor(m.Context)
-	if err := backend.Plan(config, tensors, m.maxTokens, blocks); err != nil {
+	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
+	config := m.checkpoint.Config
+	m.Config, m.Unused = *config, m.checkpoint.Unused
+	var blocks int
+	m.Context, m.maxTokens, blocks = o.Sizes(config)
+	if err := backend.Plan(config, m.checkpoint.Tensors, m.maxTokens, blocks); err != nil {
 		return nil, err
 	}
 	m.pool = kvcache.NewPool(blocks)
-	if err := upload(ctx, backend, table, tensors, o.Progress); err != nil {
+	if err := upload(ctx, backend, m.weights.table(config), m.checkpoint.Tensors, o.Progress); err != nil {
 		return nil, err
 	}
 	if config.TiedEmbeddings {
 		m.weights.LMHead = m.weights.EmbedTokens
 	}
-	for _, a := range []struct {
-		matrix     *Matrix
-		rows, cols int
-	}{
-		{&m.act.x, m.maxTokens, config.HiddenSize},
-		{&m.act.qkv, m.maxTokens, config.QKVRows()},
-		{&m.act.attn, m.maxTokens, config.Heads * config.HeadDim},
-		{&m.act.h, m.maxTokens, config.IntermediateSize},
-		{&m.act.last, LogitRows, config.HiddenSize},
-		{&m.act.normed, LogitRows, config.HiddenSize},
-		{&m.act.logits, LogitRows, config.VocabSize},
-	} {
-		if *a.matrix, err = backend.NewMatrix(a.rows, a.cols); err != nil {
+	matrices := []*Matrix{&m.act.x, &m.act.qkv, &m.act.attn, &m.act.h, &m.act.last, &m.act.normed, &m.act.logits}
+	for i, a := range Activations(config, m.maxTokens) {
+		if *matrices[i], err = backend.NewMatrix(a.Rows, a.Cols); err != nil {
 			return nil, err
 		}
 	}
@@ -118,6 +104,20 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		m.long = newRopeTable(&config.RoPE, config.RoPE.LongFactor)
 	}
 	return m, nil
+}
+
+// Activations are the shapes of the matrices that [Load] asks a backend for, so that memory can be planned; they are in the order of the
+// fields that they become.
+func Activations(c *Config, maxTokens int) []Matrix {
+	return []Matrix{
+		{Rows: maxTokens, Cols: c.HiddenSize},
+		{Rows: maxTokens, Cols: c.QKVRows()},
+		{Rows: maxTokens, Cols: c.Heads * c.HeadDim},
+		{Rows: maxTokens, Cols: c.IntermediateSize},
+		{Rows: LogitRows, Cols: c.HiddenSize},
+		{Rows: LogitRows, Cols: c.HiddenSize},
+		{Rows: LogitRows, Cols: c.VocabSize},
+	}
 }
 
 // Close frees the device's memory and unmaps the checkpoint.
@@ -173,7 +173,7 @@ type Output struct {
 // out may be nil where only the cache matters, as for all but the last chunk of a prompt.
 // Forward stops between two layers when ctx is done; the caches then are as they were.
 func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err error) {
-	defer m.checkpoint.CatchFault(debug.SetPanicOnFault(true), &err)
+	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
 	if err := m.begin(batch); err != nil {
 		return err
 	}

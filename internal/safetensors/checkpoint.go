@@ -18,6 +18,14 @@ const (
 	maxIndexBytes = 16 << 20 // real ones have 20 to 50 KB
 )
 
+// ErrMissing is the reason behind errors that say a checkpoint, or one of its files, is not there: nothing is wrong with what is.
+var ErrMissing = errors.New("the weights are missing")
+
+// missing is an [ErrMissing] in words of its own.
+type missing struct{ error }
+
+func (missing) Is(target error) bool { return target == ErrMissing }
+
 // Checkpoint is all tensors of a checkpoint directory, in one file or in several.
 type Checkpoint struct {
 	files   []*File // sorted by name
@@ -99,7 +107,7 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 	for _, name := range slices.Sorted(maps.Keys(tensorsIn)) {
 		f, err := ReadFile(fsys, name)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s: names the shard %s, which is missing", indexName, name)
+			err = missing{fmt.Errorf("%s: names the shard %s, which is missing", indexName, name)}
 		}
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
@@ -176,7 +184,7 @@ func explainMissing(fsys fs.FS) error {
 	if err != nil {
 		return fmt.Errorf("cannot look for %s: %w", singleName, reason(err))
 	}
-	missing := fmt.Sprintf("neither %s nor %s is here", singleName, indexName)
+	neither := fmt.Sprintf("neither %s nor %s is here", singleName, indexName)
 	var weights []string // what looks like weights in another form
 	for _, e := range entries {
 		name := e.Name()
@@ -184,17 +192,17 @@ func explainMissing(fsys fs.FS) error {
 		case name == singleName || name == indexName:
 			return fmt.Errorf("%s is a link to a file that does not exist", name)
 		case name == "adapter_model.safetensors":
-			return fmt.Errorf("%s, only a LoRA adapter (%s): merge it into its base model first", missing, name)
+			return fmt.Errorf("%s, only a LoRA adapter (%s): merge it into its base model first", neither, name)
 		case strings.HasSuffix(name, ".safetensors"), strings.HasSuffix(name, ".bin"), strings.HasSuffix(name, ".gguf"),
 			strings.HasSuffix(name, ".pt"), strings.HasSuffix(name, ".pth"), strings.HasSuffix(name, ".onnx"):
 			weights = append(weights, name)
 		}
 	}
 	if len(weights) == 0 {
-		return fmt.Errorf("%s: not a Hugging Face checkpoint directory?", missing)
+		return missing{fmt.Errorf("%s: not a Hugging Face checkpoint directory?", neither)}
 	}
 	if len(weights) > 3 {
 		weights = append(weights[:3], "…")
 	}
-	return fmt.Errorf("%s, only %s: this program reads Hugging Face safetensors checkpoints", missing, strings.Join(weights, ", "))
+	return fmt.Errorf("%s, only %s: this program reads Hugging Face safetensors checkpoints", neither, strings.Join(weights, ", "))
 }

@@ -15,8 +15,8 @@ import (
 
 // Message is one turn of a conversation. Roles are the checkpoint's own: "system", "user" and "assistant" in all of the family.
 type Message struct {
-	Role    string
-	Content string
+	Role    string `json:"role"`
+	Content string `json:"content"`
 }
 
 // Bounds on a chat template, which is a program that comes with the checkpoint. Real ones: 4 KB, well under a millisecond.
@@ -32,6 +32,9 @@ var maxRenderTime = 5 * time.Second
 
 // ErrNoChatTemplate says that the checkpoint has no chat template: it is a base model, or an incomplete download.
 var ErrNoChatTemplate = errors.New("this checkpoint has no chat template (chat_template in tokenizer_config.json, or chat_template.jinja)")
+
+// HasChatTemplate tells whether the checkpoint brings a chat template.
+func (t *Tokenizer) HasChatTemplate() bool { return t.chatTemplateFile != "" }
 
 // ApplyChatTemplate renders the checkpoint's chat template as Hugging Face's apply_chat_template(tokenize=False) does (spec 5.3). The
 // result is to be encoded with EncodeOptions.NoBOS: a BOS that the template writes is the only one.
