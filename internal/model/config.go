@@ -106,6 +106,13 @@ type rawRope struct {
 // maxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
 const maxConfigBytes = 4 << 20
 
+// A step has buffers as wide as a head, qkv_proj and the MLP, for every token of it. These bounds keep them in proportion to the weights.
+// Real models have heads of 96 or 128 and widen the hidden size 3.5 times.
+const (
+	maxHeadDim  = 1 << 10
+	maxWidening = 2048
+)
+
 // ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec 4.1).
 // The error names the file and the key.
 func ReadConfig(fsys fs.FS) (*Config, error) {
@@ -198,11 +205,19 @@ func (r *rawConfig) config() (*Config, error) {
 		return nil, fmt.Errorf("hidden_size (%d) is not a multiple of num_attention_heads (%d)", c.HiddenSize, c.Heads)
 	}
 	c.HeadDim = or(r.HeadDim, c.HiddenSize/c.Heads)
-	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > 1<<16 {
-		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, 1<<16)
+	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > maxHeadDim {
+		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, maxHeadDim)
 	}
 	if c.QKVRows() > maxSize {
 		return nil, fmt.Errorf("%d + 2·%d heads of %d make %d rows of qkv_proj, more than %d", c.Heads, c.KVHeads, c.HeadDim, c.QKVRows(), maxSize)
+	}
+	for _, s := range []struct {
+		what  string
+		width int
+	}{{"intermediate_size", c.IntermediateSize}, {"qkv_proj's rows", c.QKVRows()}} {
+		if s.width > maxWidening*c.HiddenSize {
+			return nil, fmt.Errorf("%s (%d) is more than %d times hidden_size (%d)", s.what, s.width, maxWidening, c.HiddenSize)
+		}
 	}
 	if c.SlidingWindow < 0 {
 		return nil, fmt.Errorf("sliding_window is %d", c.SlidingWindow)

@@ -99,4 +99,3 @@ func describe(raw string) string {
 }
 
 func isNumber(raw string) bool { return raw != "" && strings.IndexByte("-0123456789", raw[0]) >= 0 }
-
