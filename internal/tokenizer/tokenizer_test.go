@@ -415,7 +415,7 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: spm, old: `"merges":[`, new: "\"merges\":[\"\xff\",", want: "is not valid UTF-8"},
 		{raw: spm, old: `"merges":[`, new: `"merges":{}, "x":[`, want: "merges is not a list"},
 		{raw: spm, old: `"id":640,`, new: `"id":"640",`, want: "added_tokens: entry 2: id is a string, not a whole number of up to 64 bits"},
-		{raw: spm, old: `"normalizers":[`, new: `"normalizers":[` + strings.Repeat(`{"type":"Prepend","prepend":"x"},`, 16), want: "normalizer: has 18 steps"},
+		{raw: spm, old: `"normalizers":[`, new: `"normalizers":[` + strings.Repeat(`{"type":"Prepend","prepend":"x"},`, 16), want: "normalizer: normalizers: has more than 16 entries"},
 		{raw: spm, old: `"ids":[1]`, new: `"ids":[1` + strings.Repeat(",1", 64) + `]`, want: "post_processor: puts more than 64 ids around a text"},
 		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + strings.Repeat("{},", 1<<16), want: "added_tokens: has more than 65536 entries"},
 		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + manyTokens(1025), want: "all added tokens together have more than 1048576 bytes"},
