@@ -107,6 +107,9 @@ func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error 
 			}
 			content = token.Content
 		}
+		if len(content) > maxAddedContent {
+			return fmt.Errorf("%s: %s has %d bytes, more than %d", name, key, len(content), maxAddedContent)
+		}
 		t.specialNames[key] = content
 	}
 	return nil
