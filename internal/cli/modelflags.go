@@ -105,7 +105,8 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	if !info.IsDir() {
 		return "", nil, fmt.Errorf("%s is a file; --model takes the directory of a checkpoint", f.dir)
 	}
-	return f.dir, os.DirFS(f.dir), nil
+	fsys, err = openDirectory(f.dir)
+	return f.dir, fsys, err
 }
 
 // load opens the model and says on stderr which one it is. The caller closes it.
