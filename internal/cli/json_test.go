@@ -26,6 +26,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 classify":      {labelled{}},
 		"phi3 next-token":    {inspection{}},
 		"phi3 tokenize":      {tokenized{}},
+		"phi3 doctor":        {diagnosis{}},
 		"phi3 bench -o json": {speeds{}, comparison{}},
 		"phi3 info":          {checkpointInfo{}},
 		"phi3 verify":        {verification{}},
