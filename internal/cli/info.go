@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ weights is described by its config.json.`,
   phi3 info --model ./Phi-3-mini-4k-instruct
   phi3 info --model ./Phi-3-mini-128k-instruct --ctx-size 8192 --json`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return f.run(s) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
 	f.model.registerCheckpoint(flags)
@@ -66,8 +67,9 @@ type checkpointInfo struct {
 	KVHeads       int            `json:"num_key_value_heads"`
 	HeadDim       int            `json:"head_dim"`
 	Vocab         int            `json:"vocab_size"`
-	Labels        []string       `json:"labels,omitempty"` // of a classification head
 	Tied          bool           `json:"tie_word_embeddings"`
+	Labels        []string       `json:"labels,omitempty"` // of a classification head
+	ProblemType   string         `json:"problem_type,omitempty"`
 	Eps           float32        `json:"rms_norm_eps"`
 	MaxPositions  int            `json:"max_position_embeddings"`
 	SlidingWindow *int           `json:"sliding_window"` // null: none
@@ -128,8 +130,11 @@ type deviceUsage struct {
 	Refused   string `json:"refused,omitempty"` // why the model cannot run there
 }
 
-func (f *infoFlags) run(s *streams) error {
+func (f *infoFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.check(); err != nil {
+		return err
+	}
+	if err := f.model.fromHub(ctx, false, s.err); err != nil {
 		return err
 	}
 	name, fsys, err := f.model.checkpoint()
@@ -210,10 +215,10 @@ func (i *checkpointInfo) addTensors(c *model.Config, tensors []*safetensors.Tens
 }
 
 func (i *checkpointInfo) addConfig(c *model.Config) {
-	i.Architecture, i.Labels = c.Head.String(), c.Labels
 	i.Hidden, i.Intermediate, i.Layers, i.Vocab = c.HiddenSize, c.IntermediateSize, c.Layers, c.VocabSize
 	i.Heads, i.KVHeads, i.HeadDim, i.Tied = c.Heads, c.KVHeads, c.HeadDim, c.TiedEmbeddings
 	i.Eps, i.MaxPositions = c.RMSNormEps, c.MaxPositions
+	i.Architecture, i.Labels, i.ProblemType = c.Head.String(), c.Labels, c.ProblemType
 	if c.SlidingWindow > 0 {
 		i.SlidingWindow = &c.SlidingWindow
 	}
@@ -344,11 +349,12 @@ func (i *checkpointInfo) facts() [][]string {
 		{"RMSNorm epsilon", strconv.FormatFloat(float64(i.Eps), 'g', -1, 32)},
 		{"vocabulary", fmt.Sprintf("%d rows", i.Vocab)},
 	}
-	if len(i.Labels) > 0 {
-		rows = append(rows, []string{"labels", fmt.Sprintf("%d: %s%s", len(i.Labels), strings.Join(i.Labels[:min(8, len(i.Labels))], ", "), ellipsis(len(i.Labels) > 8))})
-	}
 	if i.Tied {
 		rows = append(rows, []string{"LM head", "the embedding table (tied)"})
+	}
+	if i.Labels != nil {
+		labels := strings.Join(i.Labels[:min(len(i.Labels), 10)], ", ") + ellipsis(len(i.Labels) > 10)
+		rows = append(rows, []string{"labels", fmt.Sprintf("%d: %s", len(i.Labels), visible(labels))})
 	}
 	row := func(name string, tokens ...tokenInfo) {
 		words := []string{}

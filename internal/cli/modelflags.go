@@ -13,21 +13,24 @@ import (
 
 	"phi3/internal/cpu"
 	"phi3/internal/demo"
+	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/tokenizer"
 )
 
 // modelFlags say which model runs, and how.
 type modelFlags struct {
-	dir     string
-	device  string
-	dtype   string
-	threads int
-	context int
-	wide    bool // sliding window, by one
-	labels  bool // the command is for classification heads
-	flags   *pflag.FlagSet
-	onCPU   *cpu.Backend // that the model was loaded on; nil on a GPU
+	dir      string
+	revision string
+	device   string
+	dtype    string
+	threads  int
+	context  int
+	wide     bool          // sliding window, by one
+	labels   bool          // the command is for classification heads
+	snapshot *hub.Snapshot // where dir is the name of a model in the cache
+	flags    *pflag.FlagSet
+	onCPU    *cpu.Backend // that the model was loaded on; nil on a GPU
 }
 
 // Far beyond any machine and any model; here so that a slip of the finger is a sentence and not the end of all memory.
@@ -50,7 +53,8 @@ func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
 
 func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 	f.flags = flags
-	flags.StringVarP(&f.dir, "model", "m", "", "Hugging Face checkpoint `directory` (default: the built-in demonstration)")
+	flags.StringVarP(&f.dir, "model", "m", "", "`directory` of a Hugging Face checkpoint, or org/name on the hub (default: the built-in demonstration)")
+	flags.StringVar(&f.revision, "revision", "", "branch, tag or commit of a model on the hub (default: main)")
 }
 
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
@@ -85,6 +89,9 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	if f.dir == "" {
 		return demo.Name, demo.FS(), nil
 	}
+	if f.snapshot != nil {
+		return f.dir, os.DirFS(f.snapshot.Dir), nil
+	}
 	info, err := os.Stat(f.dir)
 	if err != nil {
 		if os.IsNotExist(err) {
@@ -111,6 +118,9 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 		return nil, "", 0, usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
 	}
 	if err := f.check(); err != nil {
+		return nil, "", 0, err
+	}
+	if err := f.fromHub(ctx, true, stderr); err != nil {
 		return nil, "", 0, err
 	}
 	name, fsys, err := f.checkpoint()

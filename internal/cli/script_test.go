@@ -29,6 +29,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
+			startHub(env)
 			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
 		},
 		Cmds: commands,
@@ -44,6 +45,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"json":     jsonField,
 	"plain":    plain,
 	"fetch":    fetch,
+	"hub":      hubCommand,
 }
 
 // fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.

@@ -50,6 +50,10 @@ func TestConfigSpellings(t *testing.T) {
 		"su":             size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"rope_type":      size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"one object":     size + `, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 16, ` + scaling + `}`,
+		"yarn":           size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "yarn", "short_factor": [1, 2], "long_factor": [3, 4]}`,
+		"rope_type wins": size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "type": "linear", "short_factor": [1, 2], "long_factor": [3, 4]}`,
+		"old beside new": size + `, "rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "partial_rotary_factor": 1, ` + scaling + `}`,
+		"factor":         strings.Replace(size, "64", "128", 1) + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"factor": 4, ` + scaling + `}`,
 		"top level wins": size + `, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 32, ` + scaling + `}`,
 	} {
 		c, err := ReadConfig(fileSystem("config.json", "{"+text+"}"))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 // relatives are models with Phi in their name that are something else than Phi3ForCausalLM (spec section 1), by the beginning of
@@ -37,7 +39,7 @@ func identify(text []byte) (Head, error) {
 		QuantizationConfig json.RawMessage `json:"quantization_config"`
 		Quantization       json.RawMessage `json:"quantization"` // as MLX has it
 	}
-	if err := json.Unmarshal(text, &c); err != nil {
+	if err := strictjson.Unmarshal(text, &c); err != nil {
 		return 0, err
 	}
 	if c.ModelType == "" && len(c.Architectures) == 0 {
