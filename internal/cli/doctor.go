@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
+	"phi3/internal/hub"
 )
 
 // cudaDevices is a variable so that tests can put another machine in place of this one.
@@ -23,14 +25,14 @@ func newDoctor(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Show what this machine can do for phi3, and what is missing",
-		Long: `Look at the processor, the memory and the GPUs of this machine, and say what phi3 can
-do with them, with a hint for each thing that is missing. It fails only if something
-is broken. Whether a GPU also computes right is for phi3 verify to say.`,
+		Long: `Look at the processor, the memory and the GPUs of this machine and at the cache of
+downloaded models, and say what phi3 can do with them, with a hint for each thing that
+is missing. It fails only if something is broken. Whether a GPU also computes right is for phi3 verify to say.`,
 		Example: `  phi3 doctor`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			d := diagnosis{Version: version(), Findings: []finding{processor(), memory(readMemory())}}
-			d.Findings = append(d.Findings, gpus()...)
+			d.Findings = append(append(d.Findings, gpus()...), cache())
 			if asJSON {
 				if err := writeJSON(s.out, d); err != nil {
 					return err
@@ -133,6 +135,10 @@ func readMemory() machineMemory {
 	return m
 }
 
+// miniBytes is what the smallest of Microsoft's models, a Phi-3-mini, takes: weights of 7.64 GB, and in memory a KV cache of a thousand
+// tokens (0.4 GB) and 0.1 GB.
+const miniBytes = 8_200_000_000
+
 func memory(m machineMemory) finding {
 	f := finding{About: "memory", Status: statusOK}
 	if m.total == 0 {
@@ -145,8 +151,7 @@ func memory(m machineMemory) finding {
 		room = m.limit
 		f.Found += fmt.Sprintf("; this process may have %s", byteCount(room))
 	}
-	const mini = 8_200_000_000 // weights of 7.64 GB, a KV cache of a thousand tokens, 0.1 GB
-	if room < mini {
+	if room < miniBytes {
 		f.Hint = "a Phi-3-mini in 16 bits takes about 8 GB on the CPU; with less, its weights come from the disk again for every token"
 	}
 	return f
@@ -175,6 +180,49 @@ func gpus() []finding {
 		list = append(list, f)
 	}
 	return list
+}
+
+// cache looks at where models are downloaded to.
+func cache() finding {
+	f := finding{About: "cache", Status: statusBroken}
+	h, err := hub.New(os.Getenv)
+	if err != nil {
+		f.Found = err.Error()
+		return f
+	}
+	models, err := h.Models()
+	if err != nil {
+		f.Found = err.Error()
+		return f
+	}
+	if err := writable(h.Cache); err != nil {
+		f.Found, f.Hint = err.Error(), "HF_HOME names another place for downloads; what is there can be run all the same"
+		return f
+	}
+	f.Status, f.Found = statusOK, fmt.Sprintf("%s, %d models", h.Cache, len(models))
+	free, known := h.Free()
+	if known {
+		f.Found += fmt.Sprintf(", %s free", byteCount(free))
+	}
+	switch {
+	case known && free < miniBytes:
+		f.Hint = "too little for a Phi-3-mini (7.6 GB); HF_HOME names another place"
+	case len(models) == 0:
+		f.Hint = "phi3 pull microsoft/Phi-3-mini-4k-instruct downloads a model"
+	}
+	return f
+}
+
+// writable tries to make a file in a directory. One that does not exist is made when it is needed.
+func writable(dir string) error {
+	file, err := os.CreateTemp(dir, ".phi3-doctor-*")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be written to: %w", dir, err)
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
 // field is the value of the first line "key : value" of a file, "" if there is none.
