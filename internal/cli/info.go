@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ weights is described by its config.json.`,
   phi3 info --model ./Phi-3-mini-4k-instruct
   phi3 info --model ./Phi-3-mini-128k-instruct --ctx-size 8192 --json`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return f.run(s) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
 	f.model.registerCheckpoint(flags)
@@ -66,6 +67,7 @@ type checkpointInfo struct {
 	KVHeads       int            `json:"num_key_value_heads"`
 	HeadDim       int            `json:"head_dim"`
 	Vocab         int            `json:"vocab_size"`
+	Labels        []string       `json:"labels,omitempty"` // of a classification head
 	Tied          bool           `json:"tie_word_embeddings"`
 	Eps           float32        `json:"rms_norm_eps"`
 	MaxPositions  int            `json:"max_position_embeddings"`
@@ -127,8 +129,11 @@ type deviceUsage struct {
 	Refused   string `json:"refused,omitempty"` // why the model cannot run there
 }
 
-func (f *infoFlags) run(s *streams) error {
+func (f *infoFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.check(); err != nil {
+		return err
+	}
+	if err := f.model.fromHub(ctx, false, s.err); err != nil {
 		return err
 	}
 	name, fsys, err := f.model.checkpoint()
@@ -149,7 +154,7 @@ func (f *infoFlags) run(s *streams) error {
 
 // inspect describes the checkpoint in fsys. Missing weights or tokenizer files are part of the description, broken ones an error.
 func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
-	i := &checkpointInfo{Model: name, Architecture: "Phi3ForCausalLM", Files: []string{}, Unused: []string{}}
+	i := &checkpointInfo{Model: name, Files: []string{}, Unused: []string{}}
 	if f.model.dir == "" {
 		i.note = demo.Description
 	}
@@ -209,6 +214,7 @@ func (i *checkpointInfo) addTensors(c *model.Config, tensors []*safetensors.Tens
 }
 
 func (i *checkpointInfo) addConfig(c *model.Config) {
+	i.Architecture, i.Labels = c.Head.String(), c.Labels
 	i.Hidden, i.Intermediate, i.Layers, i.Vocab = c.HiddenSize, c.IntermediateSize, c.Layers, c.VocabSize
 	i.Heads, i.KVHeads, i.HeadDim, i.Tied = c.Heads, c.KVHeads, c.HeadDim, c.TiedEmbeddings
 	i.Eps, i.MaxPositions = c.RMSNormEps, c.MaxPositions
@@ -341,6 +347,9 @@ func (i *checkpointInfo) facts() [][]string {
 		{"RoPE", i.RoPE.describe(i.HeadDim)},
 		{"RMSNorm epsilon", strconv.FormatFloat(float64(i.Eps), 'g', -1, 32)},
 		{"vocabulary", fmt.Sprintf("%d rows", i.Vocab)},
+	}
+	if len(i.Labels) > 0 {
+		rows = append(rows, []string{"labels", fmt.Sprintf("%d: %s%s", len(i.Labels), strings.Join(i.Labels[:min(8, len(i.Labels))], ", "), ellipsis(len(i.Labels) > 8))})
 	}
 	if i.Tied {
 		rows = append(rows, []string{"LM head", "the embedding table (tied)"})

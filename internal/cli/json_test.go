@@ -22,7 +22,8 @@ func TestJSONIsDocumented(t *testing.T) {
 		sections[title] = body + parts[0]
 	}
 	for title, answers := range map[string][]any{
-		"phi3 generate":      {generated{}},
+		"phi3 generate":      {generated{}, generatedToken{}},
+		"phi3 classify":      {labelled{}},
 		"phi3 next-token":    {inspection{}},
 		"phi3 bench -o json": {speeds{}, comparison{}},
 		"phi3 info":          {checkpointInfo{}},
@@ -30,7 +31,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	} {
 		require.Contains(t, sections, title)
 		for _, answer := range answers {
-			for _, key := range jsonKeys(reflect.TypeOf(answer)) {
+			for _, key := range jsonKeys(reflect.TypeOf(answer), map[reflect.Type]bool{}) {
 				require.Regexp(t, "[`{ ]"+regexp.QuoteMeta(key)+"[`},]", sections[title], "%s: the key %s is not in docs/json.md", title, key)
 			}
 		}
@@ -38,14 +39,18 @@ func TestJSONIsDocumented(t *testing.T) {
 }
 
 // jsonKeys are the keys of a type and of all that it is made of.
-func jsonKeys(t reflect.Type) (keys []string) {
+func jsonKeys(t reflect.Type, seen map[reflect.Type]bool) (keys []string) {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Pointer:
-		return jsonKeys(t.Elem())
+		return jsonKeys(t.Elem(), seen)
 	case reflect.Struct:
 	default:
 		return nil
 	}
+	if seen[t] { // a type may hold a list of itself
+		return nil
+	}
+	seen[t] = true
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -55,7 +60,7 @@ func jsonKeys(t reflect.Type) (keys []string) {
 		if name != "" {
 			keys = append(keys, name)
 		}
-		keys = append(keys, jsonKeys(f.Type)...)
+		keys = append(keys, jsonKeys(f.Type, seen)...)
 	}
 	return keys
 }

@@ -29,6 +29,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
+			startHub(env)
 			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
 		},
 		Cmds: commands,
@@ -43,6 +44,19 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"poison":   poison,
 	"json":     jsonField,
 	"plain":    plain,
+	"fetch":    fetch,
+	"hub":      hubCommand,
+}
+
+// fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
+func fetch(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.CopyFS(dir, os.DirFS(filepath.Join("../../testdata", args[0]))))
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		data, err := fs.ReadFile(demo.FS(), name)
+		ts.Check(err)
+		ts.Check(os.WriteFile(filepath.Join(dir, name), data, fs.ModePerm))
+	}
 }
 
 // exits CODE COMMAND ARGS…: the command ends with exactly this exit code.

@@ -59,6 +59,9 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.check(); err != nil {
 		return err
 	}
+	if err := f.model.fromHub(ctx, true, s.err); err != nil {
+		return err
+	}
 	_, fsys, err := f.model.checkpoint()
 	if err != nil {
 		return err

@@ -131,14 +131,14 @@ func TestSessionRepeatsItself(t *testing.T) {
 // lowest is a sampler of another mind.
 type lowest struct{}
 
-func (lowest) Sample(logits []float32) int32 {
+func (lowest) Sample(logits []float32, _ []int32) (int32, error) {
 	least := 0
 	for i, l := range logits {
 		if l < logits[least] {
 			least = i
 		}
 	}
-	return int32(least)
+	return int32(least), nil
 }
 
 // The choice is the same on the device and from the logits on the host, and a sampler's where there is one.
@@ -159,14 +159,112 @@ func TestRunChooses(t *testing.T) {
 
 	var least []int32
 	r, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}, OnLogits: func(logits []float32) error {
-		least = append(least, lowest{}.Sample(logits))
-		return nil
+		id, err := lowest{}.Sample(logits, nil)
+		least = append(least, id)
+		return err
 	}})
 	require.NoError(t, err)
 	require.Equal(t, least, r.IDs)
 	again, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}})
 	require.NoError(t, err)
 	require.Equal(t, least, again.IDs)
+}
+
+// A sampler sees the whole sequence so far; its error ends the text and is not hidden.
+type watcher struct{ seen [][]int32 }
+
+var errWatcher = errors.New("seen enough")
+
+func (w *watcher) Sample(_ []float32, ids []int32) (int32, error) {
+	w.seen = append(w.seen, slices.Clone(ids))
+	if len(w.seen) == 3 {
+		return 0, errWatcher
+	}
+	return int32(len(w.seen)), nil
+}
+
+func TestSamplerSeesTheSequence(t *testing.T) {
+	w := &watcher{}
+	r, err := Run(context.Background(), open(t, mini, 0), prompt, Options{MaxNewTokens: 10, Sampler: w})
+	require.ErrorIs(t, err, errWatcher)
+	require.Equal(t, []int32{1, 2}, r.IDs)
+	require.Equal(t, [][]int32{prompt, append(slices.Clone(prompt), 1), append(slices.Clone(prompt), 1, 2)}, w.seen)
+}
+
+// The same seed gives the same ids: with the cache and without, however the prompt is cut, on any number of threads. Another gives others.
+func TestSeed(t *testing.T) {
+	config := sampling.Defaults()
+	config.DoSample, config.TopK, config.TopP, config.RepetitionPenalty = true, 0, 0.95, 1.05
+	ids := long(130)
+	generated := func(maxTokens, threads int, noCache bool, seed uint64) []int32 {
+		m, err := model.Load(context.Background(), mini, newCPU(t, threads), model.Options{Context: 256, MaxTokens: maxTokens})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, m.Close()) }()
+		r, err := Run(context.Background(), m, ids, Options{MaxNewTokens: 12, NoCache: noCache, Sampler: sampling.New(config, seed)})
+		require.NoError(t, err)
+		return r.IDs
+	}
+	want := generated(64, 2, false, 3)
+	require.Equal(t, want, generated(64, 2, true, 3))
+	require.Equal(t, want, generated(7, 1, false, 3))
+	require.Equal(t, want, generated(256, 3, false, 3))
+	require.NotEqual(t, want, generated(64, 2, false, 4))
+}
+
+// Several texts from one prompt: the session is cut back to it, which costs one token and no prefill, and changes nothing.
+func TestSessionGoesBack(t *testing.T) {
+	for _, checkpoint := range []string{"mini", "longrope"} { // longrope: going back crosses to the short factors, which costs the cache
+		m := open(t, os.DirFS("../../testdata/"+checkpoint), 0)
+		ids := long(30)
+		config := sampling.Defaults()
+		config.DoSample = true
+		s := NewSession(m, false)
+		s.Append(ids...)
+		for seed := range uint64(3) {
+			s.Truncate(len(ids))
+			var fed [][2]int
+			got, err := s.Generate(context.Background(), Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed), OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) }})
+			require.NoError(t, err)
+			want, err := Run(context.Background(), m, ids, Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)})
+			require.NoError(t, err)
+			require.Equal(t, want.IDs, got.IDs, "seed %d", seed)
+			require.Equal(t, append(slices.Clone(ids), got.IDs...), s.IDs())
+			switch {
+			case seed == 0 || checkpoint == "longrope":
+				require.Zero(t, got.Cached)
+				require.Equal(t, [][2]int{{30, 30}}, fed)
+			default:
+				require.Equal(t, 29, got.Cached)
+				require.Equal(t, [][2]int{{1, 1}}, fed)
+			}
+		}
+		s.Close()
+	}
+}
+
+// OnToken ends the text with the token that it saw.
+func TestErrStop(t *testing.T) {
+	n := 0
+	r, err := Run(context.Background(), open(t, mini, 0), prompt, Options{MaxNewTokens: 10, OnToken: func(int32) error {
+		if n++; n == 2 {
+			return fmt.Errorf("wrapped: %w", ErrStop)
+		}
+		return nil
+	}})
+	require.NoError(t, err)
+	require.Len(t, r.IDs, 2)
+	require.Equal(t, FinishStop, r.Finish)
+}
+
+// Progress of a prompt that takes several steps.
+func TestOnPrefill(t *testing.T) {
+	m, err := model.Load(context.Background(), mini, newCPU(t, 0), model.Options{Context: 256, MaxTokens: 50})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	var fed [][2]int
+	_, err = Run(context.Background(), m, long(130), Options{MaxNewTokens: 3, OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) }})
+	require.NoError(t, err)
+	require.Equal(t, [][2]int{{50, 130}, {100, 130}, {130, 130}}, fed)
 }
 
 // A session may change between the ways to ask.
@@ -180,10 +278,10 @@ func TestSessionNext(t *testing.T) {
 		require.NoError(t, err)
 		logits, err := s.Logits(context.Background())
 		require.NoError(t, err)
-		require.Equal(t, sampling.Greedy{}.Sample(logits), id)
+		require.Equal(t, sampling.Greedy(logits), id)
 		view, err := s.Inspect(context.Background(), Look{Hidden: true})
 		require.NoError(t, err)
-		require.Equal(t, sampling.Greedy{}.Sample(view.Logits), id)
+		require.Equal(t, sampling.Greedy(view.Logits), id)
 		require.Len(t, view.Hidden, s.Len()*m.Config.HiddenSize)
 		s.Append(id)
 	}

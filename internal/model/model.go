@@ -34,7 +34,7 @@ type activations struct {
 	h       Matrix // [tokens, intermediate]
 	last    Matrix // [LogitRows, hidden] rows of x whose logits are asked for
 	normed  Matrix // [LogitRows, hidden] the same after the final norm
-	logits  Matrix // [LogitRows, vocab]
+	logits  Matrix // [LogitRows, HeadRows]
 	scratch []float32
 }
 
@@ -43,8 +43,10 @@ const LogitRows = 16
 
 // Options are the sizes that memory depends on, and who watches the loading.
 type Options struct {
-	Context   int // longest sequence; 0: all of max_position_embeddings
-	MaxTokens int // most new tokens in one step, as far as the context holds them; 0: a default that suits prefill on a CPU
+	Context int // longest sequence; 0: all of max_position_embeddings
+	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models' first code did (spec 3.4).
+	WideWindow bool
+	MaxTokens  int // most new tokens in one step, as far as the context holds them; 0: a default that suits prefill on a CPU
 	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how many.
 	Progress func(done, total int64)
 }
@@ -79,18 +81,22 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	}
 	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
 	config := m.checkpoint.Config
+	if o.WideWindow && config.SlidingWindow > 0 {
+		config.SlidingWindow++
+	}
 	m.Config, m.Unused = *config, m.checkpoint.Unused
 	var blocks int
 	m.Context, m.maxTokens, blocks = o.Sizes(config)
-	if err := backend.Plan(config, m.checkpoint.Tensors, m.maxTokens, blocks); err != nil {
+	table, tensors := keepOnHost(m.weights.table(config), m.checkpoint.Tensors)
+	if err := backend.Plan(config, tensors, m.maxTokens, blocks); err != nil {
 		return nil, err
 	}
 	m.pool = kvcache.NewPool(blocks)
-	if err := upload(ctx, backend, m.weights.table(config), m.checkpoint.Tensors, o.Progress); err != nil {
+	if err := upload(ctx, backend, table, tensors, o.Progress); err != nil {
 		return nil, err
 	}
 	if config.TiedEmbeddings {
-		m.weights.LMHead = m.weights.EmbedTokens
+		m.weights.Head = m.weights.EmbedTokens
 	}
 	matrices := []*Matrix{&m.act.x, &m.act.qkv, &m.act.attn, &m.act.h, &m.act.last, &m.act.normed, &m.act.logits}
 	for i, a := range Activations(config, m.maxTokens) {
@@ -116,7 +122,7 @@ func Activations(c *Config, maxTokens int) []Matrix {
 		{Rows: maxTokens, Cols: c.IntermediateSize},
 		{Rows: LogitRows, Cols: c.HiddenSize},
 		{Rows: LogitRows, Cols: c.HiddenSize},
-		{Rows: LogitRows, Cols: c.VocabSize},
+		{Rows: LogitRows, Cols: c.HeadRows()},
 	}
 }
 
@@ -153,16 +159,16 @@ type Sequence struct {
 type Output struct {
 	AllLogits bool // logits of every new token of every sequence; otherwise of the last one of each
 	AllHidden bool // the last hidden state of every new token; otherwise none
-	Greedy    bool // of the logits only the argmax, which the device finds: Next instead of Logits
+	Greedy    bool // of an LM head's logits only the argmax, which the device finds: Next instead of Logits
 	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after layer i.
 	EachLayer func(layer int, x []float32)
-	// EachLens, if set, is shown the logits [sequences, vocab] that the last new token of each sequence would have if the stream of
+	// EachLens, if set, is shown the logits [sequences, HeadRows] that the last new token of each sequence would have if the stream of
 	// that layer went straight to the final norm and the LM head ("logit lens"); layers count as for EachLayer, so the last are Logits.
 	EachLens func(layer int, logits []float32)
 	// EachQKV, if set, is shown the queries, keys and values [tokens, (heads + 2·kvHeads)·headDim] of layer 1, 2, …, before RoPE.
 	EachQKV func(layer int, qkv []float32)
 
-	Logits []float32 // [sequences or tokens, vocab]
+	Logits []float32 // [sequences or tokens, HeadRows]: the vocabulary's, or the labels' of a classification head
 	Next   []int32   // [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
 	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
 }
@@ -201,7 +207,7 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err
 			return err
 		}
 	}
-	if err := m.finish(out); err != nil { // logits = RMSNorm(x)·Wlmᵀ
+	if err := m.finish(out); err != nil { // logits = RMSNorm(x)·Wheadᵀ
 		return err
 	}
 	for _, s := range batch {
@@ -239,5 +245,5 @@ func (m *Model) PrefillFlops(tokens int) float64 {
 		}
 		seen += n
 	}
-	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.VocabSize) + 4*float64(seen)*float64(attention*c.Layers)
+	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.HeadRows()) + 4*float64(seen)*float64(attention*c.Layers)
 }

@@ -185,25 +185,43 @@ func explainMissing(fsys fs.FS) error {
 	if err != nil {
 		return fmt.Errorf("cannot look for %s: %w", singleName, reason(err))
 	}
+	for _, e := range entries {
+		if name := e.Name(); name == singleName || name == indexName {
+			return fmt.Errorf("%s is a link to a file that does not exist", name)
+		}
+	}
 	neither := fmt.Sprintf("neither %s nor %s is here", singleName, indexName)
-	var weights []string // what looks like weights in another form
+	if other := OtherWeights(fsys); other != "" {
+		return fmt.Errorf("%s, %s", neither, other)
+	}
+	return missing{fmt.Errorf("%s: not a Hugging Face checkpoint directory?", neither)}
+}
+
+// OtherWeights says which files of a directory look like weights in a form that this program does not read, as the second half of a
+// sentence that begins with what is missing; "" if none does.
+func OtherWeights(fsys fs.FS) string {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return ""
+	}
+	var weights []string
 	for _, e := range entries {
 		name := e.Name()
 		switch {
 		case name == singleName || name == indexName:
-			return fmt.Errorf("%s is a link to a file that does not exist", name)
-		case name == "adapter_model.safetensors":
-			return fmt.Errorf("%s, only a LoRA adapter (%s): merge it into its base model first", neither, name)
+			return ""
+		case name == "adapter_config.json" || name == "adapter_model.safetensors" || name == "adapter_model.bin":
+			return fmt.Sprintf("only a LoRA adapter (%s): merge it into its base model first", name)
 		case strings.HasSuffix(name, ".safetensors"), strings.HasSuffix(name, ".bin"), strings.HasSuffix(name, ".gguf"),
 			strings.HasSuffix(name, ".pt"), strings.HasSuffix(name, ".pth"), strings.HasSuffix(name, ".onnx"):
 			weights = append(weights, name)
 		}
 	}
 	if len(weights) == 0 {
-		return missing{fmt.Errorf("%s: not a Hugging Face checkpoint directory?", neither)}
+		return ""
 	}
 	if len(weights) > 3 {
 		weights = append(weights[:3], "…")
 	}
-	return fmt.Errorf("%s, only %s: this program reads Hugging Face safetensors checkpoints", neither, strings.Join(weights, ", "))
+	return fmt.Sprintf("only %s: this program reads Hugging Face safetensors checkpoints", strings.Join(weights, ", "))
 }

@@ -91,8 +91,8 @@ func TestDemoFixture(t *testing.T) {
 			Name     string
 			Text     string
 			Messages []tokenizer.Message
-			F32      struct{ Text string }             `json:"greedy_f32"`
-			BF16     struct{ Text string }             `json:"greedy_bf16"`
+			F32      struct{ Text string } `json:"greedy_f32"`
+			BF16     struct{ Text string } `json:"greedy_bf16"`
 		}
 	}
 	data, err := os.ReadFile("../../testdata/demo/golden.json")
