@@ -51,16 +51,21 @@ func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, erro
 			}
 		}
 	}
-	return rows, check(c, rows)
+	return rows, check(ctx, m, rows)
 }
 
 // check refuses logits that are no numbers.
-func check(c *model.Config, rows [][]float32) error {
+func check(ctx context.Context, m *model.Model, rows [][]float32) error {
 	for _, row := range rows {
 		for i, l := range row {
-			if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
-				return fmt.Errorf("the logit of label %q is NaN or infinite: the checkpoint's weights are damaged or overflow", c.Labels[i])
+			if !math.IsNaN(float64(l)) && !math.IsInf(float64(l), 0) {
+				continue
 			}
+			found := m.FindNotFinite(ctx)
+			if found == nil {
+				found = errors.New("no weight is, but the numbers overflow on the way")
+			}
+			return fmt.Errorf("the logit of label %q is NaN or infinite: the checkpoint is damaged: %w", m.Config.Labels[i], found)
 		}
 	}
 	return nil
