@@ -90,7 +90,8 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 		return demo.Name, demo.FS(), nil
 	}
 	if f.snapshot != nil {
-		return f.dir, os.DirFS(f.snapshot.Dir), nil
+		fsys, err = openDirectory(f.snapshot.Dir)
+		return f.dir, fsys, err
 	}
 	info, err := os.Stat(f.dir)
 	if err != nil {

@@ -1,9 +1,10 @@
 package sampling
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
+
+	"phi3/internal/strictjson"
 )
 
 // Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid.
@@ -30,7 +31,7 @@ func Defaults() Config {
 // is for the caller to say.
 func (c *Config) Read(generationConfig []byte) error {
 	read := *c
-	if err := json.Unmarshal(generationConfig, &read); err != nil {
+	if err := strictjson.Unmarshal(generationConfig, &read); err != nil {
 		return err
 	}
 	if err := read.Check(); err != nil {

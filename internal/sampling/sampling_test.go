@@ -265,7 +265,7 @@ func TestConfig(t *testing.T) {
 		`{"repetition_penalty": 0}`:    "repetition_penalty is 0, not above 0",
 		`{"no_repeat_ngram_size": -2}`: "no_repeat_ngram_size is -2, not 0 or more",
 		`{"min_new_tokens": -2}`:       "min_new_tokens is -2, not 0 or more",
-		`{"temperature": "hot"}`:       "json: cannot unmarshal string into Go struct field Config.temperature of type float32",
+		`{"temperature": "hot"}`:       "temperature is a string, not a number",
 		`[`:                            "unexpected end of JSON input",
 	} {
 		require.EqualError(t, c.Read([]byte(text)), want)
