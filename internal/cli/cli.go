@@ -176,6 +176,6 @@ so every command can be tried at once.`,
 	root.SetFlagErrorFunc(suggestFlag)
 	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors")
 	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "say more on stderr")
-	root.AddCommand(newGenerate(s), newNextToken(s), newBench(s))
+	root.AddCommand(newGenerate(s), newChat(s), newNextToken(s), newBench(s))
 	return root
 }
