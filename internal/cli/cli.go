@@ -104,10 +104,12 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if cmd.Flags().Lookup("prompt") == nil {
-		return usagef("unexpected argument %q", args[0])
+	for _, name := range []string{"prompt", "text"} {
+		if cmd.Flags().Lookup(name) != nil {
+			return usagef("unexpected argument %q; the %[2]s goes after --%[2]s, in quotes", args[0], name)
+		}
 	}
-	return usagef("unexpected argument %q; the prompt goes after --prompt, in quotes", args[0])
+	return usagef("unexpected argument %q", args[0])
 }
 
 // suggestFlag adds to the error for an unknown flag the one that was probably meant.
@@ -176,6 +178,11 @@ so every command can be tried at once.`,
 	root.SetFlagErrorFunc(suggestFlag)
 	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors")
 	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "say more on stderr")
-	root.AddCommand(newGenerate(s), newChat(s), newNextToken(s), newBench(s))
+	root.AddCommand(newGenerate(s), newChat(s), newNextToken(s), newClassify(s), newBench(s), newInfo(s), newVerify(s), newTokenize(s), newPull(s), newModels(s))
+	for _, cmd := range root.Commands() {
+		if cmd.Flags().Lookup("model") != nil {
+			_ = cmd.RegisterFlagCompletionFunc("model", completeModels)
+		}
+	}
 	return root
 }

@@ -63,7 +63,7 @@ func (s *Session) Logits(ctx context.Context) ([]float32, error) {
 	if _, err := s.feed(ctx); err != nil {
 		return nil, err
 	}
-	return s.out.Logits, s.checkLogits()
+	return s.out.Logits, s.checkLogits(ctx)
 }
 
 // Next returns the most probable token after the sequence, of equal ones the lowest id: the greedy choice from Logits, made on the
@@ -75,7 +75,7 @@ func (s *Session) Next(ctx context.Context) (int32, error) {
 	}
 	id := s.out.Next[0]
 	if id < 0 {
-		return 0, s.damaged(^id)
+		return 0, s.damaged(ctx, ^id)
 	}
 	return id, nil
 }
@@ -110,22 +110,56 @@ func (s *Session) Inspect(ctx context.Context, look Look) (View, error) {
 	if err != nil {
 		return View{}, err
 	}
-	return View{Logits: s.out.Logits, Hidden: hidden, Attention: watch.weights()}, s.checkLogits()
+	return View{Logits: s.out.Logits, Hidden: hidden, Attention: watch.weights()}, s.checkLogits(ctx)
 }
 
 // checkLogits refuses logits that are no numbers.
-func (s *Session) checkLogits() error {
+func (s *Session) checkLogits(ctx context.Context) error {
 	for id, l := range s.out.Logits {
-		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
-			return s.damaged(int32(id))
+		if notFinite(l) {
+			return s.damaged(ctx, int32(id))
 		}
 	}
 	return nil
 }
 
-func (s *Session) damaged(id int32) error {
-	return fmt.Errorf("the logit of token %d after %d tokens is NaN or infinite: the checkpoint's weights are damaged or overflow", id, len(s.ids))
+// damaged says why a token's logit is no number.
+func (s *Session) damaged(ctx context.Context, id int32) error {
+	err := fmt.Errorf("the logit of token %d after %d tokens is NaN or infinite", id, len(s.ids))
+	found := s.model.FindNotFinite(ctx)
+	if errors.Is(found, context.Canceled) {
+		return found
+	}
+	if found != nil {
+		return fmt.Errorf("%w: the checkpoint is damaged: %w", err, found)
+	}
+	layer, found := s.firstOverflow(ctx)
+	if found != nil {
+		return found
+	}
+	return fmt.Errorf("%w: no weight is, but the numbers overflow %s: the checkpoint is damaged, or made for wider numbers", err, layer)
 }
+
+// firstOverflow runs the sequence again and says where its residual stream ceases to be numbers.
+func (s *Session) firstOverflow(ctx context.Context) (where string, err error) {
+	where = "after the last layer"
+	seen := false
+	s.cache.Reset()
+	s.out.EachLayer = func(layer int, x []float32) {
+		if seen || !slices.ContainsFunc(x, notFinite) {
+			return
+		}
+		seen = true
+		if where = fmt.Sprintf("in layer %d", layer); layer == 0 {
+			where = "in the embeddings"
+		}
+	}
+	defer func() { s.out.EachLayer = nil }()
+	_, err = s.feed(ctx)
+	return where, err
+}
+
+func notFinite(x float32) bool { return math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) }
 
 // feed runs the tokens that are not in the cache through the model; s.out receives what it asks for of the last.
 // It returns the hidden states of all that it fed, if s.out wants them.

@@ -11,10 +11,12 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
 
 	"phi3/internal/cpu"
 	"phi3/internal/model"
@@ -404,23 +406,29 @@ func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 	second.Close()
 }
 
-// A checkpoint with one NaN or infinity must be called damaged, and not answer with token 0.
+// A checkpoint with a NaN, an infinity or a number that overflows must be called damaged, with the place, and not answer with token 0.
 func TestDamagedWeights(t *testing.T) {
 	c, err := model.ReadConfig(mini)
 	require.NoError(t, err)
 	config, err := fs.ReadFile(mini, "config.json")
 	require.NoError(t, err)
+	const overflow = "no weight is, but the numbers overflow "
 	for _, test := range []struct {
 		tensor string
 		at     int // element
 		value  float64
+		dtype  safetensors.DType
 		token  int // whose logit is the first one that suffers
+		reason string
 	}{
-		{"model.norm.weight", 0, math.NaN(), 0},
-		{"lm_head.weight", 200 * c.HiddenSize, math.NaN(), 200},
-		{"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), 330},
-		{"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), 0},
-		{"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), 0},
+		{"model.norm.weight", 0, math.NaN(), safetensors.F32, 0, "NaN or infinite at [0]"},
+		{"lm_head.weight", 200 * c.HiddenSize, math.NaN(), safetensors.BF16, 200, "NaN or infinite at [200 0]"},
+		{"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), safetensors.F16, 330, "NaN or infinite at [330 7]"},
+		{"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), safetensors.F16, 0, "NaN or infinite at [0 3]"},
+		{"model.layers.0.self_attn.qkv_proj.weight", 3, math.Inf(1), safetensors.F32, 0, "NaN or infinite at [0 3]"},
+		{"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), safetensors.BF16, 0, fmt.Sprintf("NaN or infinite at [%d 0]", prompt[0])},
+		{"model.layers.1.mlp.down_proj.weight", 3, 3e38, safetensors.F32, 0, overflow + "in layer 2"},
+		{"model.norm.weight", 0, math.MaxFloat32, safetensors.F32, 0, overflow + "after the last layer"},
 	} {
 		var sources []safetensors.Source
 		for _, spec := range c.Tensors() {
@@ -428,14 +436,14 @@ func TestDamagedWeights(t *testing.T) {
 			for _, d := range spec.Shape {
 				n *= d
 			}
-			sources = append(sources, safetensors.Source{Name: spec.Name, DType: safetensors.F32, Shape: spec.Shape, WriteTo: func(w io.Writer) error {
-				data := make([]byte, 4*n)
+			sources = append(sources, safetensors.Source{Name: spec.Name, DType: test.dtype, Shape: spec.Shape, WriteTo: func(w io.Writer) error {
+				var data []byte
 				for i := range n {
-					value := float32(0.5)
+					value := 0.5
 					if spec.Name == test.tensor && i == test.at {
-						value = float32(test.value)
+						value = test.value
 					}
-					binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(value))
+					data = appendNumber(data, value, test.dtype)
 				}
 				_, err := w.Write(data)
 				return err
@@ -449,8 +457,24 @@ func TestDamagedWeights(t *testing.T) {
 			{MaxNewTokens: 1, OnLogits: func([]float32) error { return nil }}, // found in the logits
 		} {
 			r, err := Run(context.Background(), m, prompt, o)
-			require.EqualError(t, err, fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: the checkpoint's weights are damaged or overflow", test.token))
+			require.ErrorContains(t, err, fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: ", test.token), test)
+			require.ErrorContains(t, err, test.reason, test)
+			if !strings.HasPrefix(test.reason, overflow) {
+				require.ErrorContains(t, err, fmt.Sprintf("the checkpoint is damaged: model.safetensors: tensor %q is", test.tensor))
+			}
 			require.Empty(t, r.IDs)
 		}
 	}
+}
+
+// appendNumber appends a number as a tensor stores it, cut and not rounded.
+func appendNumber(data []byte, v float64, dtype safetensors.DType) []byte {
+	bits := math.Float32bits(float32(v))
+	switch dtype {
+	case safetensors.BF16:
+		return binary.LittleEndian.AppendUint16(data, uint16(bits>>16))
+	case safetensors.F16:
+		return binary.LittleEndian.AppendUint16(data, float16.Fromfloat32(float32(v)).Bits())
+	}
+	return binary.LittleEndian.AppendUint32(data, bits)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 	"math/bits"
+	"runtime/debug"
 	"slices"
 )
 
@@ -44,22 +45,37 @@ type File struct {
 	Name     string
 	Metadata map[string]string // the header's __metadata__; Hugging Face writes {"format": "pt"}
 	Tensors  []Tensor          // in the order of their bytes
+	mapped   []byte            // the whole file
 	unmap    func() error
 }
 
 // ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every rule of the format.
-// The caller must Close it. A mapped file must not shrink while it is open: the operating system would end the program.
+// The caller must Close it, and be ready for a mapped file to shrink while it is open: see [Checkpoint.CatchFault].
 func ReadFile(fsys fs.FS, name string) (*File, error) {
 	data, unmap, err := load(fsys, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	f, err := parse(name, data)
+	f, err := parseMapped(name, data)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), unmap())
 	}
-	f.unmap = unmap
+	f.mapped, f.unmap = data, unmap
 	return f, nil
+}
+
+// parseMapped is parse of a file that may become shorter meanwhile.
+func parseMapped(name string, data []byte) (f *File, err error) {
+	defer func(before bool) {
+		debug.SetPanicOnFault(before)
+		if p := recover(); p != nil {
+			if !IsFault(p) {
+				panic(p)
+			}
+			err = fmt.Errorf("its header %w", errGone)
+		}
+	}(debug.SetPanicOnFault(true))
+	return parse(name, data)
 }
 
 // Tensor returns the tensor of that name, and whether there is one.
@@ -81,7 +97,7 @@ func (f *File) Close() error {
 		f.Tensors[i].Data = nil // a late user gets an empty slice, not a fault
 	}
 	unmap := f.unmap
-	f.unmap = nil
+	f.mapped, f.unmap = nil, nil
 	return unmap()
 }
 

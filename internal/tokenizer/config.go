@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 // configJSON is tokenizer_config.json, as far as it matters here.
@@ -81,12 +83,12 @@ func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error 
 		return err
 	}
 	if config != nil {
-		if err := json.Unmarshal(raw, config); err != nil {
+		if err := strictjson.Unmarshal(raw, config); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &all); err != nil {
+	if err := strictjson.Unmarshal(raw, &all); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	for _, key := range specialKeys {
@@ -100,7 +102,7 @@ func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error 
 			var token struct {
 				Content string `json:"content"`
 			}
-			if err := json.Unmarshal(value, &token); err != nil {
+			if err := strictjson.Unmarshal(value, &token); err != nil {
 				return fmt.Errorf("%s: %s: %w", name, key, err)
 			}
 			content = token.Content
@@ -132,7 +134,7 @@ func (t *Tokenizer) readChatTemplate(fsys fs.FS, entry json.RawMessage) error {
 		Name     string `json:"name"`
 		Template string `json:"template"`
 	}
-	if err := json.Unmarshal(entry, &named); err != nil {
+	if err := strictjson.Unmarshal(entry, &named); err != nil {
 		return fmt.Errorf("tokenizer_config.json: chat_template is neither a string nor a list of named templates: %w", err)
 	}
 	for _, n := range named {

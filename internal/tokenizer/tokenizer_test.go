@@ -351,6 +351,15 @@ func TestStreamEqualsDecode(t *testing.T) {
 	}
 }
 
+// manyTokens is the text of so many added tokens of 1024 bytes, each with a comma behind it.
+func manyTokens(n int) string {
+	var out strings.Builder
+	for i := range n {
+		fmt.Fprintf(&out, `{"id":%d,"content":"%01024d"},`, 1000+i, i)
+	}
+	return out.String()
+}
+
 // What a file asks for is done or refused in words that name it.
 func TestLoadRefuses(t *testing.T) {
 	spm, err := os.ReadFile("testdata/spm.json")
@@ -386,7 +395,7 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: spm, old: `{"Sequence":{"id":"A"`, new: `{"Sequence":{"id":"B"`, want: "Sequence A"},
 		{raw: spm, old: `"type":"ByteFallback"`, new: `"type":"Metaspace"`, want: "decoder"},
 		{raw: spm, old: `"decoder":{"type":"Sequence"`, new: `"decoder":{"Type":"Sequence"`, want: `decoder: the key "Type" should be "type"`},
-		{raw: spm, old: `"type":"ByteFallback"`, new: `"typE":"ByteFallback"`, want: `decoder: the key "typE" should be "type"`},
+		{raw: spm, old: `"type":"ByteFallback"`, new: `"typE":"ByteFallback"`, want: `decoder: decoders: entry 1: the key "typE" should be "type"`},
 		{raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"Type":"ByteLevel"`, want: `decoder: the key "Type" should be "type"`},
 		{raw: spm, old: `"pattern":{"String":"▁"},"content":" "},{"type":"ByteF`, new: `"pattern":{"String":"8"},"content":"X"},{"type":"ByteF`, want: `looks like a byte but is none`},
 		{raw: spm, old: `"start":1`, new: `"start":2`, want: "Strip step has start 2"},
@@ -398,6 +407,18 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: o200k, old: `"Removed"`, new: `"MergedWithNext"`, want: "MergedWithNext"},
 		{raw: o200k, old: `"add_prefix_space":false`, new: `"add_prefix_space":true`, want: "add_prefix_space"},
 		{raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"type":"WordPiece"`, want: `decoder: type "WordPiece"`},
+		{raw: spm, old: `"decoder":`, new: `"deCoder":`, want: `the key "deCoder" should be "decoder"`},
+		{raw: spm, old: `"decoder":`, new: `"decoder":null,"decoder":`, want: `has the key "decoder" twice`},
+		{raw: spm, old: `"merges":`, new: `"Merges":`, want: `model: the key "Merges" should be "merges"`},
+		{raw: spm, old: `"rstrip":`, new: `"rStrip":`, want: `added_tokens: entry 0: the key "rStrip" should be "rstrip"`},
+		{raw: spm, old: `"<0x0A>":13`, new: `"<0x0A>":13,"<0x0A>":13`, want: `vocab: has the token "<0x0A>" twice`},
+		{raw: spm, old: `"merges":[`, new: "\"merges\":[\"\xff\",", want: "is not valid UTF-8"},
+		{raw: spm, old: `"merges":[`, new: `"merges":{}, "x":[`, want: "merges is not a list"},
+		{raw: spm, old: `"id":640,`, new: `"id":"640",`, want: "added_tokens: entry 2: id is a string, not a whole number of up to 64 bits"},
+		{raw: spm, old: `"normalizers":[`, new: `"normalizers":[` + strings.Repeat(`{"type":"Prepend","prepend":"x"},`, 16), want: "normalizer: has 18 steps"},
+		{raw: spm, old: `"ids":[1]`, new: `"ids":[1` + strings.Repeat(",1", 64) + `]`, want: "post_processor: puts more than 64 ids around a text"},
+		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + strings.Repeat("{},", 1<<16), want: "added_tokens: has more than 65536 entries"},
+		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + manyTokens(1025), want: "all added tokens together have more than 1048576 bytes"},
 		{raw: []byte("{"), untouched: true, want: "tokenizer.json"},
 		{raw: []byte("null"), untouched: true, want: "tokenizer.json"},
 		{raw: []byte("[]"), untouched: true, want: "tokenizer.json"},
