@@ -17,11 +17,11 @@ import (
 // What ends a line other than Enter. Ctrl-D on an empty line is io.EOF.
 var (
 	errLineInterrupted = errors.New("Ctrl-C") //nolint:revive // the name of a key
-	errLineTooLong     = fmt.Errorf("the line has %d characters or more, which is all that can be typed here; paste it, or name a file in phi3 generate", maxLine)
+	errLineTooLong     = fmt.Errorf("the line has %d characters or more, which is all that can be typed here; paste it, or name a file in phi3 generate", maxTyped)
 )
 
-// maxLine is where x/term stops taking characters, without a word (its maxLineLength).
-const maxLine = 4096
+// maxTyped is where x/term stops taking characters, without a word (its maxLineLength).
+const maxTyped = 4096
 
 // lineEditor reads what a person types at a terminal: a line that can be edited and recalled, with pastes of any length in it. The terminal
 // is in raw mode only while a line is read.
@@ -94,7 +94,7 @@ func (e *lineEditor) read(ctx context.Context, prompt string) (string, error) {
 		case e.keys.interrupted:
 			e.keys.interrupted = false
 			return "", errLineInterrupted
-		case utf8.RuneCountInString(r.line) >= maxLine:
+		case utf8.RuneCountInString(r.line) >= maxTyped:
 			return "", errLineTooLong
 		}
 		return e.keys.withPastes(r.line), nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phi3/internal/sampling"
+	"phi3/internal/strictjson"
 )
 
 // samplingFlags say how tokens are chosen. Greedy is the default; a flag that only means something to a draw asks for sampling.
@@ -84,7 +85,9 @@ func (f *samplingFlags) config(checkpoint fs.FS, eos []int32) (sampling.Config, 
 	if f.sampling() {
 		data, err := fs.ReadFile(checkpoint, "generation_config.json")
 		if err == nil {
-			err = c.Read(data)
+			if err = strictjson.Unmarshal(data, &c); err == nil {
+				err = c.Check()
+			}
 		} else if errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}

@@ -66,7 +66,7 @@ func TestGolden(t *testing.T) {
 	for _, c := range g.Cases {
 		t.Run(fmt.Sprintf("%d/%s", c.Logits, c.Config), func(t *testing.T) {
 			config := Defaults()
-			require.NoError(t, config.Read(c.Config))
+			require.NoError(t, json.Unmarshal(c.Config, &config))
 			config.EOS = g.EOS
 			var sampled struct {
 				DoSample bool `json:"do_sample"`
@@ -251,25 +251,23 @@ func TestConfig(t *testing.T) {
 	c := Defaults()
 	require.NoError(t, c.Check())
 	require.True(t, c.Neutral())
-	require.NoError(t, c.Read([]byte(`{"do_sample": true, "temperature": 0.8, "top_p": null, "top_k": 20, "eos_token_id": [1, 2], "min_p": 0.1}`)))
+	require.NoError(t, json.Unmarshal([]byte(`{"do_sample": true, "temperature": 0.8, "top_p": null, "top_k": 20, "eos_token_id": [1, 2], "min_p": 0.1}`), &c))
 	require.Equal(t, Config{RepetitionPenalty: 1, Temperature: 0.8, TopK: 20, TopP: 1, MinP: 0.1, TypicalP: 1}, c)
 
-	before := c
-	for text, want := range map[string]string{
-		`{"temperature": 0}`:           "temperature is 0, not above 0",
-		`{"temperature": -1}`:          "temperature is -1, not above 0",
-		`{"top_k": -1}`:                "top_k is -1, not 0 or more",
-		`{"top_p": 1.5}`:               "top_p is 1.5, not in 0 … 1",
-		`{"min_p": -0.1}`:              "min_p is -0.1, not in 0 … 1",
-		`{"typical_p": 0}`:             "typical_p is 0, not above 0 and up to 1",
-		`{"repetition_penalty": 0}`:    "repetition_penalty is 0, not above 0",
-		`{"no_repeat_ngram_size": -2}`: "no_repeat_ngram_size is -2, not 0 or more",
-		`{"min_new_tokens": -2}`:       "min_new_tokens is -2, not 0 or more",
-		`{"temperature": "hot"}`:       "json: cannot unmarshal string into Go struct field Config.temperature of type float32",
-		`[`:                            "unexpected end of JSON input",
+	for want, change := range map[string]func(*Config){
+		"temperature is 0, not above 0":             func(c *Config) { c.Temperature = 0 },
+		"temperature is -1, not above 0":            func(c *Config) { c.Temperature = -1 },
+		"top_k is -1, not 0 or more":                func(c *Config) { c.TopK = -1 },
+		"top_p is 1.5, not in 0 … 1":                func(c *Config) { c.TopP = 1.5 },
+		"min_p is -0.1, not in 0 … 1":               func(c *Config) { c.MinP = -0.1 },
+		"typical_p is 0, not above 0 and up to 1":   func(c *Config) { c.TypicalP = 0 },
+		"repetition_penalty is 0, not above 0":      func(c *Config) { c.RepetitionPenalty = 0 },
+		"no_repeat_ngram_size is -2, not 0 or more": func(c *Config) { c.NoRepeatNGram = -2 },
+		"min_new_tokens is -2, not 0 or more":       func(c *Config) { c.MinNewTokens = -2 },
 	} {
-		require.EqualError(t, c.Read([]byte(text)), want)
-		require.Equal(t, before, c, "a file that is wrong changes nothing")
+		c := Defaults()
+		change(&c)
+		require.EqualError(t, c.Check(), want)
 	}
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Temperature = float32(math.NaN()) },
