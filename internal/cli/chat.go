@@ -217,7 +217,7 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 		if piece != "" {
 			column = len(piece) - 1 - strings.LastIndex(piece, "\n")
 		}
-		_, err := io.WriteString(t.out, piece)
+		_, err := io.WriteString(t.out, harmless(piece))
 		return err
 	})
 	bar.stop()
@@ -283,7 +283,7 @@ func (t *talk) command(ctx context.Context, command string) error {
 			if t.System() == "" {
 				t.note("There is no system message.")
 			} else {
-				_, _ = fmt.Fprintln(t.out, t.System())
+				_, _ = fmt.Fprintln(t.out, harmless(t.System()))
 			}
 		case "-":
 			t.SetSystem("")

@@ -16,7 +16,7 @@ import (
 
 // What ends a line other than Enter. Ctrl-D on an empty line is io.EOF.
 var (
-	errLineInterrupted = errors.New("Ctrl-C") //nolint:revive // the name of a key
+	errLineInterrupted = errors.New("Ctrl-C")
 	errLineTooLong     = fmt.Errorf("the line has %d characters or more, which is all that can be typed here; paste it, or name a file in phi3 generate", maxTyped)
 )
 

@@ -293,6 +293,39 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// Whatever the settings and logits, a token that can be drawn is drawn, or the error says that there is none.
+func FuzzSample(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 200, 5}, float32(0.8), 3, 0.9, 0.1, 0.9, float32(1.1), 2, uint8(7))
+	f.Add([]byte{0, 0, 0, 0}, float32(1e-40), 0, 0.0, 1.0, 1e-9, float32(1e30), 1, uint8(255))
+	f.Fuzz(func(t *testing.T, values []byte, temperature float32, topK int, topP, minP, typicalP float64, penalty float32, ngram int, bits uint8) {
+		c := Config{
+			DoSample: bits&1 == 1, Temperature: temperature, TopK: topK, TopP: topP, MinP: minP, TypicalP: typicalP,
+			RepetitionPenalty: penalty, NoRepeatNGram: ngram, MinNewTokens: int(bits >> 6), EOS: []int32{1, 3},
+		}
+		if len(values) == 0 || c.Check() != nil {
+			return
+		}
+		logits := make([]float32, len(values))
+		for i, v := range values {
+			logits[i] = float32(int8(v)) * []float32{1, 0.1, 1e30, 1e-30}[bits>>2&3]
+		}
+		s, twin := New(c, uint64(bits)), New(c, uint64(bits))
+		ids := []int32{0, 2}
+		for range 3 {
+			id, err := s.Sample(logits, ids)
+			again, errAgain := twin.Sample(logits, ids)
+			require.Equal(t, id, again)
+			require.Equal(t, err, errAgain)
+			if err != nil {
+				require.Equal(t, ErrNothingLeft, err)
+				return
+			}
+			require.False(t, s.scores[id] == ruledOut)
+			ids = append(ids, id)
+		}
+	})
+}
+
 // highest and cut against sorting, on values with many ties.
 func TestSelection(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
