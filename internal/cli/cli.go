@@ -178,10 +178,11 @@ so every command can be tried at once.`,
 	root.SetErr(s.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(suggestFlag)
-	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors")
+	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors, and when the context is full")
 	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "say more on stderr")
 	root.AddCommand(
 		newGenerate(s),
+		newChat(s),
 		newNextToken(s),
 		newClassify(s),
 		newBench(s),
