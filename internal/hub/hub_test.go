@@ -451,10 +451,20 @@ func TestInterruptedPullGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, models, 1)
 	require.Contains(t, models[0].Missing, shard)
-	_, err = x.pull()
+	first := int64(-1)
+	options = x.options()
+	options.Progress = func(file string, done, _ int64) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if file == shard && first < 0 {
+			first = done
+		}
+	}
+	_, err = x.hub.Pull(context.Background(), name, "main", options)
 	require.NoError(t, err)
 	x.correct(shards(), x.commit, true)
 	require.Contains(t, x.server.Requests(), "GET cdn/"+shard+" bytes=500000-")
+	require.EqualValues(t, 500_000, first, "what was there is told at once")
 
 	// A part that is longer than the file, or holds other bytes, is of no use.
 	blob := x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard]))
