@@ -2,10 +2,7 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"os"
-
-	"golang.org/x/term"
 
 	"phi3/internal/picture"
 )
@@ -48,9 +45,4 @@ func (c *comparison) draw(file string) error {
 		return fmt.Errorf("write the picture: %w", err)
 	}
 	return nil
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"io/fs"
 	"os"
@@ -40,9 +41,22 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"exits":    exits,
 	"truncate": truncate,
 	"edit":     edit,
+	"poison":   poison,
 	"json":     jsonField,
 	"plain":    plain,
+	"fetch":    fetch,
 	"hub":      hubCommand,
+}
+
+// fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
+func fetch(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.CopyFS(dir, os.DirFS(filepath.Join("../../testdata", args[0]))))
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		data, err := fs.ReadFile(demo.FS(), name)
+		ts.Check(err)
+		ts.Check(os.WriteFile(filepath.Join(dir, name), data, fs.ModePerm))
+	}
 }
 
 // exits CODE COMMAND ARGS…: the command ends with exactly this exit code.
@@ -74,6 +88,29 @@ func edit(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s does not contain %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[1], args[2])), fs.ModePerm))
+}
+
+// poison DIRECTORY TENSOR ELEMENT: makes one element of a bfloat16 tensor NaN.
+func poison(ts *testscript.TestScript, _ bool, args []string) {
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*.safetensors"))
+	ts.Check(err)
+	element, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		ts.Check(err)
+		header := 8 + int(binary.LittleEndian.Uint64(data))
+		var tensors map[string]struct {
+			Offsets []int `json:"data_offsets"`
+		}
+		ts.Check(json.Unmarshal(data[8:header], &tensors))
+		if tensor, ok := tensors[args[1]]; ok {
+			binary.LittleEndian.PutUint16(data[header+tensor.Offsets[0]+2*element:], 0x7fc0)
+			ts.Check(os.WriteFile(file, data, fs.ModePerm))
+			return
+		}
+	}
+	ts.Fatalf("%s has no tensor %s", args[0], args[1])
 }
 
 // json PATH WANT: stdout is one JSON value, in which the path of keys and indices, such as top.0.id, leads to WANT, written as JSON.

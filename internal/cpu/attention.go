@@ -19,9 +19,13 @@ type kvBlock struct {
 	f32  []float32 // instead of bf16, when nothing is rounded
 }
 
+// kvBlockElems is how many numbers a block holds.
+func (b *Backend) kvBlockElems() int {
+	return b.config.Layers * 2 * b.config.KVHeads * chunk * b.config.HeadDim
+}
+
 func (b *Backend) newKVBlock() *kvBlock {
-	c := b.config
-	n := c.Layers * 2 * c.KVHeads * chunk * c.HeadDim
+	n := b.kvBlockElems()
 	if b.float32 {
 		return &kvBlock{f32: make([]float32, n)}
 	}

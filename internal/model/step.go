@@ -55,7 +55,7 @@ func (m *Model) show(out *Output, layer int) error {
 		return nil
 	}
 	rows := m.selectRows(false)
-	lens := make([]float32, len(rows)*m.Config.VocabSize)
+	lens := make([]float32, len(rows)*m.Config.HeadRows())
 	if err := m.head(lens, rows); err != nil {
 		return err
 	}
@@ -82,21 +82,30 @@ func (m *Model) read(x Matrix) ([]float32, error) {
 	return m.act.scratch, m.backend.Read(m.act.scratch, x)
 }
 
-// head sets logits [rows, vocab] to the final norm and the LM head of the given rows of the residual stream.
+// head sets logits [rows, HeadRows] to the final norm and the head of the given rows of the residual stream.
 func (m *Model) head(logits []float32, rows []int32) error {
-	vocab := m.Config.VocabSize
-	return m.inChunks(rows, func(x Matrix, from, to int) error {
+	outputs := m.Config.HeadRows()
+	err := m.inChunks(rows, func(x Matrix, from, to int) error {
 		chunk := m.act.logits.First(to - from)
-		m.backend.NormLinear(chunk, x, m.weights.Norm, m.weights.LMHead)
-		return m.backend.Read(logits[from*vocab:to*vocab], chunk)
+		m.backend.NormLinear(chunk, x, m.weights.Norm, m.weights.Head)
+		return m.backend.Read(logits[from*outputs:to*outputs], chunk)
 	})
+	if bias := m.weights.HeadBias; bias != nil {
+		for i := range logits {
+			logits[i] += bias[i%outputs]
+		}
+	}
+	return err
 }
 
-// finish applies the final norm and the LM head to the positions that out asks for. Without out it only waits for the device.
+// finish applies the final norm and the head to the positions that out asks for. Without out it only waits for the device.
 func (m *Model) finish(out *Output) error {
 	b, w, c := m.backend, &m.weights, &m.Config
 	if out == nil {
 		return b.Read(nil, m.act.x.First(0))
+	}
+	if out.Greedy && c.Head != LMHead {
+		return fmt.Errorf("a %s has no next token", c.Head)
 	}
 	if out.AllHidden {
 		rows := m.selectRows(true)
@@ -112,13 +121,13 @@ func (m *Model) finish(out *Output) error {
 	}
 	rows := m.selectRows(out.AllLogits)
 	if !out.Greedy {
-		out.Logits = grow(out.Logits, len(rows)*c.VocabSize)
+		out.Logits = grow(out.Logits, len(rows)*c.HeadRows())
 		return m.head(out.Logits, rows)
 	}
 	out.Next = grow(out.Next, len(rows))
 	return m.inChunks(rows, func(x Matrix, from, to int) error {
 		logits := m.act.logits.First(to - from)
-		b.NormLinear(logits, x, w.Norm, w.LMHead)
+		b.NormLinear(logits, x, w.Norm, w.Head)
 		return b.Argmax(out.Next[from:to], logits)
 	})
 }

@@ -1,0 +1,47 @@
+package cpu
+
+import (
+	"errors"
+
+	"phi3/internal/model"
+	"phi3/internal/safetensors"
+)
+
+// PlanMemory is what a model takes of the machine's memory for a context of kvBlocks blocks and steps of up to maxTokens new tokens. Of
+// the tensors it looks at type and shape only. Weights are pages of the checkpoint's files, which the system shares between processes
+// and may drop; keys and values are allocated as the context fills, so KV is the most they come to.
+func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, maxTokens, kvBlocks int) (_ model.Memory, err error) {
+	b, err := New(o)
+	if err != nil {
+		return model.Memory{}, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if err := b.Plan(c, tensors, maxTokens, kvBlocks); err != nil {
+		return model.Memory{}, err
+	}
+	m := model.Memory{KV: int64(kvBlocks) * int64(b.kvBlockElems()) * 2, Workspace: b.workspaceBytes()}
+	if o.Float32 {
+		m.KV *= 2
+	}
+	for _, t := range tensors {
+		m.Weights += int64(t.Elems()) * int64(t.DType.Bits()) / 8
+		if len(t.Shape) == 1 {
+			m.Workspace += 4 * int64(t.Elems()) // Upload widens norms
+		}
+	}
+	for _, a := range model.Activations(c, maxTokens) {
+		m.Workspace += 4 * int64(a.Rows) * int64(a.Cols)
+	}
+	return m, nil
+}
+
+// workspaceBytes is what Plan has allocated.
+func (b *Backend) workspaceBytes() int64 {
+	floats := len(b.packed) + len(b.normed)
+	for _, s := range b.scratch {
+		floats += len(s.rows) + len(s.lanes) + len(s.pairSums) + len(s.tail) + len(s.sums)
+		a := s.attention
+		floats += len(a.keys) + len(a.vals) + len(a.scores) + len(a.sum) + len(a.top) + len(a.total)
+	}
+	return 4*int64(floats) + 8*int64(len(b.kv))
+}

@@ -1,0 +1,81 @@
+package sampling
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+)
+
+// Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid.
+type Config struct {
+	RepetitionPenalty float32 `json:"repetition_penalty"`   // > 0; scores of ids that occurred are divided by it, negative ones multiplied; 1: off
+	NoRepeatNGram     int     `json:"no_repeat_ngram_size"` // no n ids in a row occur twice; 0: off
+	MinNewTokens      int     `json:"min_new_tokens"`       // none of EOS before so many new tokens; 0: off
+	EOS               []int32 `json:"-"`
+
+	DoSample    bool    `json:"-"`           // draw from what the fields below leave; otherwise take the most probable token
+	Temperature float32 `json:"temperature"` // > 0; scores are divided by it; 1: off
+	TopK        int     `json:"top_k"`       // keep the k highest scores, and those equal to the last; 0: off
+	TopP        float64 `json:"top_p"`       // 0 … 1; keep the fewest tokens that have this probability together; 1: off
+	MinP        float64 `json:"min_p"`       // 0 … 1; keep tokens with this fraction of the highest probability; 0: off
+	TypicalP    float64 `json:"typical_p"`   // above 0, up to 1; like TopP, but those nearest to the entropy come first; 1: off
+}
+
+// Defaults are Hugging Face's: they do nothing, but for a top-k of 50 where DoSample is set.
+func Defaults() Config {
+	return Config{RepetitionPenalty: 1, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1}
+}
+
+// Read takes over what a generation_config.json says; null and absent keys change nothing. DoSample stays as it is: whether to sample
+// is for the caller to say.
+func (c *Config) Read(generationConfig []byte) error {
+	read := *c
+	if err := json.Unmarshal(generationConfig, &read); err != nil {
+		return err
+	}
+	if err := read.Check(); err != nil {
+		return err
+	}
+	*c = read
+	return nil
+}
+
+// RangeError says which field of a [Config] has a value it must not have.
+type RangeError struct {
+	Field string // as in generation_config.json
+	Value any
+	Range string // what it must be, such as "above 0"
+}
+
+func (e *RangeError) Error() string {
+	return fmt.Sprintf("%s is %v, not %s", e.Field, e.Value, e.Range)
+}
+
+// Check returns a [*RangeError] for the first value out of range.
+func (c *Config) Check() error {
+	positive := func(v float32) bool { return v > 0 && !math.IsInf(float64(v), 1) }
+	switch {
+	case !positive(c.RepetitionPenalty):
+		return &RangeError{"repetition_penalty", c.RepetitionPenalty, "above 0"}
+	case c.NoRepeatNGram < 0:
+		return &RangeError{"no_repeat_ngram_size", c.NoRepeatNGram, "0 or more"}
+	case c.MinNewTokens < 0:
+		return &RangeError{"min_new_tokens", c.MinNewTokens, "0 or more"}
+	case !positive(c.Temperature):
+		return &RangeError{"temperature", c.Temperature, "above 0"}
+	case c.TopK < 0:
+		return &RangeError{"top_k", c.TopK, "0 or more"}
+	case !(c.TopP >= 0 && c.TopP <= 1):
+		return &RangeError{"top_p", c.TopP, "in 0 … 1"}
+	case !(c.MinP >= 0 && c.MinP <= 1):
+		return &RangeError{"min_p", c.MinP, "in 0 … 1"}
+	case !(c.TypicalP > 0 && c.TypicalP <= 1):
+		return &RangeError{"typical_p", c.TypicalP, "above 0 and up to 1"}
+	}
+	return nil
+}
+
+// Neutral reports whether a sampler would do nothing but take the most probable token, which a device can do without one.
+func (c *Config) Neutral() bool {
+	return !c.DoSample && c.RepetitionPenalty == 1 && c.NoRepeatNGram == 0 && c.MinNewTokens == 0
+}
