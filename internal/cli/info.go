@@ -134,9 +134,6 @@ func (f *infoFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.check(); err != nil {
 		return err
 	}
-	if err := f.model.fromHub(ctx, false, s.err); err != nil {
-		return err
-	}
 	name, fsys, err := f.model.checkpoint()
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 classify":      {labelled{}},
 		"phi3 info":          {checkpointInfo{}},
 		"phi3 verify":        {verification{}},
+		"phi3 models":        {cacheContents{}},
 	} {
 		require.Contains(t, sections, title)
 		for _, answer := range answers {
