@@ -81,7 +81,7 @@ func (b *fileBar) pace(done, size int64, after time.Duration) string {
 func (b *pullBars) note(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var to io.Writer = b.stderr
+	to := b.stderr
 	if b.container != nil {
 		to = b.container
 	}

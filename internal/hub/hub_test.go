@@ -327,7 +327,7 @@ func wholeThenCut(n int) hubtest.Fault {
 }
 
 func tooMuch(w http.ResponseWriter, _ *http.Request, content []byte) bool {
-	w.WriteHeader(200)
+	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush() // no Content-Length
 	_, _ = w.Write(append(content, 'x'))
 	return true
