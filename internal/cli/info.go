@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ weights is described by its config.json.`,
   phi3 info --model ./Phi-3-mini-4k-instruct
   phi3 info --model ./Phi-3-mini-128k-instruct --ctx-size 8192 --json`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error { return f.run(s) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
 	f.model.registerCheckpoint(flags)
@@ -129,8 +130,11 @@ type deviceUsage struct {
 	Refused   string `json:"refused,omitempty"` // why the model cannot run there
 }
 
-func (f *infoFlags) run(s *streams) error {
+func (f *infoFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.check(); err != nil {
+		return err
+	}
+	if err := f.model.fromHub(ctx, false, s.notes()); err != nil {
 		return err
 	}
 	name, fsys, err := f.model.checkpoint()
@@ -141,8 +145,8 @@ func (f *infoFlags) run(s *streams) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	warnUnused(s.err, i.Unused)
-	f.model.warnContext(s.err, i.MaxPositions)
+	warnUnused(s.notes(), i.Unused)
+	f.model.warnContext(s.notes(), i.MaxPositions)
 	if f.json {
 		return writeJSON(s.out, i)
 	}
@@ -301,9 +305,9 @@ func (i *checkpointInfo) write(w io.Writer) error {
 		fmt.Fprintf(&b, "\n(%s)", i.note)
 	}
 	b.WriteString("\n\n")
-	alignRight(&b, "  ", append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3)
+	alignRight(&b, append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3)
 	b.WriteString("\n")
-	alignRight(&b, "  ", i.facts())
+	alignRight(&b, i.facts())
 	fmt.Fprintf(&b, "\nmemory for a context of %d tokens (--ctx-size) in %s (--dtype):\n\n", i.Memory.Context, i.Memory.DType)
 	rows := [][]string{{"", "weights", "KV cache", "workspace", "total"}}
 	var remarks []string
@@ -313,7 +317,7 @@ func (i *checkpointInfo) write(w io.Writer) error {
 			remarks = append(remarks, fmt.Sprintf("Not on %s: %s.", d.Device, d.Refused))
 		}
 	}
-	alignRight(&b, "  ", rows, 1, 2, 3, 4)
+	alignRight(&b, rows, 1, 2, 3, 4)
 	fmt.Fprintf(&b, "\nEvery token of context takes %s. On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n", byteCount(i.Memory.KVPerToken))
 	for _, remark := range remarks {
 		b.WriteString(remark + "\n")

@@ -13,21 +13,24 @@ import (
 
 	"phi3/internal/cpu"
 	"phi3/internal/demo"
+	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/tokenizer"
 )
 
 // modelFlags say which model runs, and how.
 type modelFlags struct {
-	dir     string
-	device  string
-	dtype   string
-	threads int
-	context int
-	wide    bool // sliding window, by one
-	labels  bool // the command is for classification heads
-	flags   *pflag.FlagSet
-	onCPU   *cpu.Backend // that the model was loaded on; nil on a GPU
+	dir      string
+	revision string
+	device   string
+	dtype    string
+	threads  int
+	context  int
+	wide     bool          // sliding window, by one
+	labels   bool          // the command is for classification heads
+	snapshot *hub.Snapshot // where dir is the name of a model in the cache
+	flags    *pflag.FlagSet
+	onCPU    *cpu.Backend // that the model was loaded on; nil on a GPU
 }
 
 // Far beyond any machine and any model; here so that a slip of the finger is a sentence and not the end of all memory.
@@ -50,7 +53,8 @@ func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
 
 func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 	f.flags = flags
-	flags.StringVarP(&f.dir, "model", "m", "", "Hugging Face checkpoint `directory` (default: the built-in demonstration)")
+	flags.StringVarP(&f.dir, "model", "m", "", "`directory` of a Hugging Face checkpoint, or org/name on the hub (default: the built-in demonstration)")
+	flags.StringVar(&f.revision, "revision", "", "branch, tag or commit of a model on the hub (default: main)")
 }
 
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
@@ -68,7 +72,13 @@ func (f *modelFlags) check() error {
 		return usagef("--threads is %d, not in 0 … %d", f.threads, maxThreads)
 	case f.context < 0 || f.context > maxContext:
 		return usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
-	case f.flags.Changed("model") && f.dir == "": // such as an unset shell variable: the demonstration would answer unasked
+	}
+	return f.checkName()
+}
+
+// checkName finds an empty --model, such as of an unset shell variable: the demonstration would answer unasked.
+func (f *modelFlags) checkName() error {
+	if f.flags.Changed("model") && f.dir == "" {
 		return usagef("--model is empty")
 	}
 	return nil
@@ -78,6 +88,10 @@ func (f *modelFlags) check() error {
 func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	if f.dir == "" {
 		return demo.Name, demo.FS(), nil
+	}
+	if f.snapshot != nil {
+		fsys, err = openDirectory(f.snapshot.Dir)
+		return f.dir, fsys, err
 	}
 	info, err := os.Stat(f.dir)
 	if err != nil {
@@ -92,7 +106,8 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	if !info.IsDir() {
 		return "", nil, fmt.Errorf("%s is a file; --model takes the directory of a checkpoint", f.dir)
 	}
-	return f.dir, os.DirFS(f.dir), nil
+	fsys, err = openDirectory(f.dir)
+	return f.dir, fsys, err
 }
 
 // load opens the model and says on stderr which one it is. The caller closes it.
@@ -105,6 +120,9 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 		return nil, "", 0, usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
 	}
 	if err := f.check(); err != nil {
+		return nil, "", 0, err
+	}
+	if err := f.fromHub(ctx, true, stderr); err != nil {
 		return nil, "", 0, err
 	}
 	name, fsys, err := f.checkpoint()

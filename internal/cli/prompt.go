@@ -72,6 +72,21 @@ func (f *promptFlags) read(ctx context.Context, stdin io.Reader) (string, error)
 	return f.inputFlags.read(ctx, stdin)
 }
 
+// validUTF8 replaces what is not UTF-8 in the prompt and the system message by U+FFFD, as the tokenizer would, so that --echo and --json
+// show what the model sees; and it says so.
+func (f *promptFlags) validUTF8(prompt string, stderr io.Writer) string {
+	for _, text := range []struct {
+		what  string
+		value *string
+	}{{"prompt", &prompt}, {"system message", &f.system}} {
+		if valid := tokenizer.ValidUTF8(*text.value); valid != *text.value {
+			_, _ = fmt.Fprintf(stderr, "warning: the %s is not valid UTF-8; what is not a character is read as U+FFFD\n", text.what)
+			*text.value = valid
+		}
+	}
+	return prompt
+}
+
 // readAll reads to the end, or until ctx is done: whoever is typing may change their mind. The read itself cannot be stopped
 // and is left to end with the process.
 func readAll(ctx context.Context, r io.Reader) ([]byte, error) {
@@ -105,21 +120,13 @@ func withoutLastNewline(data []byte) string {
 	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 }
 
-// encode turns the prompt into the text and ids that the model sees. A plain prompt gets the tokenizer's special tokens (BOS,
-// where the checkpoint wants one); a chat's come from its template (spec 4.1 and 5.3).
+// encode turns the prompt into the text and ids that the model sees, at least one.
 func (f *promptFlags) encode(t *tokenizer.Tokenizer, prompt string) (text string, ids []int32, err error) {
-	text = prompt
-	if f.chat {
-		var messages []tokenizer.Message
-		if f.flags.Changed("system") {
-			messages = append(messages, tokenizer.Message{Role: "system", Content: f.system})
-		}
-		messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
-		if text, err = t.ApplyChatTemplate(messages, true); err != nil {
-			return "", nil, fmt.Errorf("apply the chat template: %w", err)
-		}
+	text, o, err := f.render(t, prompt)
+	if err != nil {
+		return "", nil, err
 	}
-	ids, err = t.Encode(text, tokenizer.EncodeOptions{NoBOS: f.chat})
+	ids, err = t.Encode(text, o)
 	if err != nil {
 		return "", nil, fmt.Errorf("encode the prompt: %w", err)
 	}
@@ -127,4 +134,21 @@ func (f *promptFlags) encode(t *tokenizer.Tokenizer, prompt string) (text string
 		return "", nil, errors.New("the prompt is empty")
 	}
 	return text, ids, nil
+}
+
+// render makes the text to be encoded. A plain prompt gets the tokenizer's special tokens (BOS, where the checkpoint wants one); a
+// chat's come from its template (spec 4.1 and 5.3).
+func (f *promptFlags) render(t *tokenizer.Tokenizer, prompt string) (text string, o tokenizer.EncodeOptions, err error) {
+	if !f.chat {
+		return prompt, o, nil
+	}
+	var messages []tokenizer.Message
+	if f.flags.Changed("system") {
+		messages = append(messages, tokenizer.Message{Role: "system", Content: f.system})
+	}
+	messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
+	if text, err = t.ApplyChatTemplate(messages, true); err != nil {
+		return "", o, fmt.Errorf("apply the chat template: %w", err)
+	}
+	return text, tokenizer.EncodeOptions{NoBOS: true}, nil
 }

@@ -18,7 +18,7 @@ import (
 
 // The tests run on a machine without a GPU, whatever is in this one; $FAKE_GPU puts one in.
 func TestMain(m *testing.M) {
-	openCUDA = fakeCUDA
+	openCUDA, cudaDevices = fakeCUDA, fakeDevices
 	testscript.Main(m, map[string]func(){
 		"phi3": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
@@ -29,6 +29,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
+			startHub(env)
 			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
 		},
 		Cmds: commands,
@@ -37,13 +38,15 @@ func TestScript(t *testing.T) {
 
 // commands are what scripts can use besides testscript's own.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits":    exits,
-	"truncate": truncate,
-	"edit":     edit,
-	"poison":   poison,
-	"json":     jsonField,
-	"plain":    plain,
-	"fetch":    fetch,
+	"exits":     exits,
+	"truncate":  truncate,
+	"edit":      edit,
+	"poison":    poison,
+	"json":      func(ts *testscript.TestScript, neg bool, args []string) { jsonField(ts, neg, "stdout", args) },
+	"json-file": func(ts *testscript.TestScript, neg bool, args []string) { jsonField(ts, neg, args[0], args[1:]) },
+	"plain":     plain,
+	"fetch":     fetch,
+	"hub":       hubCommand,
 }
 
 // fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
@@ -122,8 +125,9 @@ func poison(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // json PATH WANT: stdout is one JSON value, in which the path of keys and indices, such as top.0.id, leads to WANT, written as JSON.
-func jsonField(ts *testscript.TestScript, neg bool, args []string) {
-	value := json.RawMessage(ts.ReadFile("stdout"))
+// json-file FILE PATH WANT: likewise of a file.
+func jsonField(ts *testscript.TestScript, neg bool, file string, args []string) {
+	value := json.RawMessage(ts.ReadFile(file))
 	for _, step := range strings.Split(args[0], ".") {
 		if index, err := strconv.Atoi(step); err == nil {
 			var list []json.RawMessage
