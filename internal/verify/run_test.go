@@ -302,6 +302,34 @@ func TestSelfResult(t *testing.T) {
 	require.True(t, verdict(19.8, 19.7, 19.9, 10), "a near tie of three")
 }
 
+// unsteady is a backend whose logits depend on how many tokens a step has.
+type unsteady struct{ *cpu.Backend }
+
+func (u unsteady) Read(dst []float32, x model.Matrix) error {
+	err := u.Backend.Read(dst, x)
+	if x.Rows == 1 && len(dst) > 0 {
+		dst[0] = math.Nextafter32(dst[0], 100)
+	}
+	return err
+}
+
+// Logits that differ in a last bit between prefill and decode are found.
+func TestUnsteadyFails(t *testing.T) {
+	fsys := os.DirFS("../../testdata/mini")
+	report, err := Run(context.Background(), Options{
+		Checkpoint: fsys, DType: "bf16",
+		Open: func(ctx context.Context, float32 bool) (*model.Model, error) {
+			b, err := cpu.New(cpu.Options{Float32: float32})
+			require.NoError(t, err)
+			return model.Load(ctx, fsys, unsteady{b}, model.Options{Context: Context})
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, []string{"token by token and at once, bf16"}, failures(report))
+	require.InDelta(t, 12, report.Results[0].Distance[0].Value, 0, "one of each step")
+	require.Equal(t, "others", report.Results[0].Got)
+}
+
 // What cannot be done is an error and no result.
 func TestErrors(t *testing.T) {
 	boom := errors.New("boom")
