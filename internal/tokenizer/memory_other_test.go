@@ -4,4 +4,6 @@ package tokenizer
 
 import "testing"
 
-func limitMemory(t *testing.T, _ uint64) { t.Skip("the limit is Linux's, and the race detector's own memory is far above it") }
+func limitMemory(t *testing.T, _ uint64) {
+	t.Skip("the limit is Linux's, and the race detector's own memory is far above it")
+}

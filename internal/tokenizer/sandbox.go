@@ -122,6 +122,7 @@ func settable(block []*tokens.Token) bool {
 type budget struct {
 	stop  *atomic.Bool // time is up
 	value int          // bytes of the largest value
+	turns int          // bytes of the conversation
 	spent int          // bytes made by filters and methods, and elements looked at, so far
 }
 
@@ -177,6 +178,12 @@ func (b *budget) walk(v reflect.Value, depth int, left *int) error {
 		v = v.Elem()
 	}
 	if !v.IsValid() {
+		return nil
+	}
+	if _, ok := asType[turns](v); ok { // or a part of it; templates ask for its length in every turn
+		if *left -= b.turns; *left < 0 {
+			return errTooBig
+		}
 		return nil
 	}
 	if _, ok := asType[namespace](v); ok && depth > 0 {
