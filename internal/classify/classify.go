@@ -54,18 +54,18 @@ func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, erro
 	return rows, check(ctx, m, rows)
 }
 
-// check refuses logits that are no numbers.
+// check refuses logits that are no numbers, and says which weight is to blame.
 func check(ctx context.Context, m *model.Model, rows [][]float32) error {
 	for _, row := range rows {
 		for i, l := range row {
 			if !math.IsNaN(float64(l)) && !math.IsInf(float64(l), 0) {
 				continue
 			}
-			found := m.FindNotFinite(ctx)
-			if found == nil {
-				found = errors.New("no weight is, but the numbers overflow on the way")
+			err := fmt.Errorf("the logit of label %q is NaN or infinite", m.Config.Labels[i])
+			if found := m.FindNotFinite(ctx); found != nil {
+				return fmt.Errorf("%w: the checkpoint is damaged: %w", err, found)
 			}
-			return fmt.Errorf("the logit of label %q is NaN or infinite: the checkpoint is damaged: %w", m.Config.Labels[i], found)
+			return fmt.Errorf("%w: no weight is, but the numbers overflow: the checkpoint is damaged, or made for wider numbers", err)
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +40,7 @@ weights is described by its config.json.`,
   phi3 info --model ./Phi-3-mini-4k-instruct
   phi3 info --model ./Phi-3-mini-128k-instruct --ctx-size 8192 --json`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
+		RunE: func(*cobra.Command, []string) error { return f.run(s) },
 	}
 	flags := cmd.Flags()
 	f.model.registerCheckpoint(flags)
@@ -67,8 +66,9 @@ type checkpointInfo struct {
 	KVHeads       int            `json:"num_key_value_heads"`
 	HeadDim       int            `json:"head_dim"`
 	Vocab         int            `json:"vocab_size"`
-	Labels        []string       `json:"labels,omitempty"` // of a classification head
 	Tied          bool           `json:"tie_word_embeddings"`
+	Labels        []string       `json:"labels,omitempty"` // of a classification head
+	ProblemType   string         `json:"problem_type,omitempty"`
 	Eps           float32        `json:"rms_norm_eps"`
 	MaxPositions  int            `json:"max_position_embeddings"`
 	SlidingWindow *int           `json:"sliding_window"` // null: none
@@ -129,11 +129,8 @@ type deviceUsage struct {
 	Refused   string `json:"refused,omitempty"` // why the model cannot run there
 }
 
-func (f *infoFlags) run(ctx context.Context, s *streams) error {
+func (f *infoFlags) run(s *streams) error {
 	if err := f.model.check(); err != nil {
-		return err
-	}
-	if err := f.model.fromHub(ctx, false, s.err); err != nil {
 		return err
 	}
 	name, fsys, err := f.model.checkpoint()
@@ -144,8 +141,8 @@ func (f *infoFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	warnUnused(s.err, i.Unused)
-	f.model.warnContext(s.err, i.MaxPositions)
+	warnUnused(s.notes(), i.Unused)
+	f.model.warnContext(s.notes(), i.MaxPositions)
 	if f.json {
 		return writeJSON(s.out, i)
 	}
@@ -214,10 +211,10 @@ func (i *checkpointInfo) addTensors(c *model.Config, tensors []*safetensors.Tens
 }
 
 func (i *checkpointInfo) addConfig(c *model.Config) {
-	i.Architecture, i.Labels = c.Head.String(), c.Labels
 	i.Hidden, i.Intermediate, i.Layers, i.Vocab = c.HiddenSize, c.IntermediateSize, c.Layers, c.VocabSize
 	i.Heads, i.KVHeads, i.HeadDim, i.Tied = c.Heads, c.KVHeads, c.HeadDim, c.TiedEmbeddings
 	i.Eps, i.MaxPositions = c.RMSNormEps, c.MaxPositions
+	i.Architecture, i.Labels, i.ProblemType = c.Head.String(), c.Labels, c.ProblemType
 	if c.SlidingWindow > 0 {
 		i.SlidingWindow = &c.SlidingWindow
 	}
@@ -304,9 +301,9 @@ func (i *checkpointInfo) write(w io.Writer) error {
 		fmt.Fprintf(&b, "\n(%s)", i.note)
 	}
 	b.WriteString("\n\n")
-	alignRight(&b, "  ", append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3)
+	alignRight(&b, append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3)
 	b.WriteString("\n")
-	alignRight(&b, "  ", i.facts())
+	alignRight(&b, i.facts())
 	fmt.Fprintf(&b, "\nmemory for a context of %d tokens (--ctx-size) in %s (--dtype):\n\n", i.Memory.Context, i.Memory.DType)
 	rows := [][]string{{"", "weights", "KV cache", "workspace", "total"}}
 	var remarks []string
@@ -316,7 +313,7 @@ func (i *checkpointInfo) write(w io.Writer) error {
 			remarks = append(remarks, fmt.Sprintf("Not on %s: %s.", d.Device, d.Refused))
 		}
 	}
-	alignRight(&b, "  ", rows, 1, 2, 3, 4)
+	alignRight(&b, rows, 1, 2, 3, 4)
 	fmt.Fprintf(&b, "\nEvery token of context takes %s. On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n", byteCount(i.Memory.KVPerToken))
 	for _, remark := range remarks {
 		b.WriteString(remark + "\n")
@@ -348,11 +345,12 @@ func (i *checkpointInfo) facts() [][]string {
 		{"RMSNorm epsilon", strconv.FormatFloat(float64(i.Eps), 'g', -1, 32)},
 		{"vocabulary", fmt.Sprintf("%d rows", i.Vocab)},
 	}
-	if len(i.Labels) > 0 {
-		rows = append(rows, []string{"labels", fmt.Sprintf("%d: %s%s", len(i.Labels), strings.Join(i.Labels[:min(8, len(i.Labels))], ", "), ellipsis(len(i.Labels) > 8))})
-	}
 	if i.Tied {
 		rows = append(rows, []string{"LM head", "the embedding table (tied)"})
+	}
+	if i.Labels != nil {
+		labels := strings.Join(i.Labels[:min(len(i.Labels), 10)], ", ") + ellipsis(len(i.Labels) > 10)
+		rows = append(rows, []string{"labels", fmt.Sprintf("%d: %s", len(i.Labels), visible(labels))})
 	}
 	row := func(name string, tokens ...tokenInfo) {
 		words := []string{}

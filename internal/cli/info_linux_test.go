@@ -39,10 +39,10 @@ func TestInfoReadsNoWeights(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), 0o600))
 	require.NoError(t, os.Truncate(file, int64(8+len(text)+end)))
 
-	before := mappedMemory(t)
+	before := residentMemory(t)
 	var out bytes.Buffer
 	require.Zero(t, Main([]string{"info", "--model", dir, "--json"}, strings.NewReader(""), &out, io.Discard))
-	require.Less(t, mappedMemory(t)-before, 10_000, "kB")
+	require.Less(t, residentMemory(t)-before, 10_000, "kB")
 	var answer checkpointInfo
 	require.NoError(t, json.Unmarshal(out.Bytes(), &answer))
 	require.Equal(t, int64(3_821_079_552), answer.Parameters)
@@ -53,9 +53,8 @@ func TestInfoReadsNoWeights(t *testing.T) {
 	require.Empty(t, answer.Memory.Devices[1].Refused)
 }
 
-// mappedMemory is the most of files' pages that this process has had in memory, in kB: all that has been resident, since the highest mark
-// of any kind of memory counts.
-func mappedMemory(t *testing.T) int {
+// residentMemory is the most memory that this process has had at a time, in kB; pages of mapped files count.
+func residentMemory(t *testing.T) int {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
 	require.NoError(t, err)

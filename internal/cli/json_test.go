@@ -23,9 +23,12 @@ func TestJSONIsDocumented(t *testing.T) {
 	}
 	for title, answers := range map[string][]any{
 		"phi3 generate":      {generated{}, generatedToken{}},
-		"phi3 classify":      {labelled{}},
 		"phi3 next-token":    {inspection{}},
+		"phi3 tokenize":      {tokenized{}},
+		"phi3 models":        {cacheContents{}},
+		"phi3 doctor":        {diagnosis{}},
 		"phi3 bench -o json": {speeds{}, comparison{}},
+		"phi3 classify":      {labelled{}},
 		"phi3 info":          {checkpointInfo{}},
 		"phi3 verify":        {verification{}},
 	} {

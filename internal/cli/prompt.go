@@ -120,21 +120,13 @@ func withoutLastNewline(data []byte) string {
 	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 }
 
-// encode turns the prompt into the text and ids that the model sees. A plain prompt gets the tokenizer's special tokens (BOS,
-// where the checkpoint wants one); a chat's come from its template (spec 4.1 and 5.3).
+// encode turns the prompt into the text and ids that the model sees, at least one.
 func (f *promptFlags) encode(t *tokenizer.Tokenizer, prompt string) (text string, ids []int32, err error) {
-	text = prompt
-	if f.chat {
-		var messages []tokenizer.Message
-		if f.flags.Changed("system") {
-			messages = append(messages, tokenizer.Message{Role: "system", Content: f.system})
-		}
-		messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
-		if text, err = t.ApplyChatTemplate(messages, true); err != nil {
-			return "", nil, fmt.Errorf("apply the chat template: %w", err)
-		}
+	text, o, err := f.render(t, prompt)
+	if err != nil {
+		return "", nil, err
 	}
-	ids, err = t.Encode(text, tokenizer.EncodeOptions{NoBOS: f.chat})
+	ids, err = t.Encode(text, o)
 	if err != nil {
 		return "", nil, fmt.Errorf("encode the prompt: %w", err)
 	}
@@ -142,4 +134,21 @@ func (f *promptFlags) encode(t *tokenizer.Tokenizer, prompt string) (text string
 		return "", nil, errors.New("the prompt is empty")
 	}
 	return text, ids, nil
+}
+
+// render makes the text to be encoded. A plain prompt gets the tokenizer's special tokens (BOS, where the checkpoint wants one); a
+// chat's come from its template (spec 4.1 and 5.3).
+func (f *promptFlags) render(t *tokenizer.Tokenizer, prompt string) (text string, o tokenizer.EncodeOptions, err error) {
+	if !f.chat {
+		return prompt, o, nil
+	}
+	var messages []tokenizer.Message
+	if f.flags.Changed("system") {
+		messages = append(messages, tokenizer.Message{Role: "system", Content: f.system})
+	}
+	messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
+	if text, err = t.ApplyChatTemplate(messages, true); err != nil {
+		return "", o, fmt.Errorf("apply the chat template: %w", err)
+	}
+	return text, tokenizer.EncodeOptions{NoBOS: true}, nil
 }

@@ -86,7 +86,9 @@ func (f *samplingFlags) config(checkpoint fs.FS, eos []int32) (sampling.Config, 
 	if f.sampling() {
 		data, err := strictjson.ReadFile(checkpoint, "generation_config.json", model.MaxConfigBytes)
 		if err == nil {
-			err = c.Read(data)
+			if err = strictjson.Unmarshal(data, &c); err == nil {
+				err = c.Check()
+			}
 		} else if errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}

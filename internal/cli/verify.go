@@ -59,7 +59,7 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.check(); err != nil {
 		return err
 	}
-	if err := f.model.fromHub(ctx, true, s.err); err != nil {
+	if err := f.model.download(ctx, s.notes()); err != nil {
 		return err
 	}
 	_, fsys, err := f.model.checkpoint()
@@ -78,7 +78,7 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 			if f.model.dtype = "bf16"; float32 {
 				f.model.dtype = "f32"
 			}
-			if m, answer.Model, _, err = f.model.load(ctx, s.err); err == nil {
+			if m, answer.Model, _, err = f.model.load(ctx, s.notes()); err == nil {
 				answer.Device = m.Device()
 			}
 			return m, err

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,7 +121,7 @@ func TestDemoFixture(t *testing.T) {
 		}
 		checks = append(checks, c)
 	}
-	f.Releases[0].Checks = append(checks, tokens...)
+	f.Releases[0].Checks = slices.Concat(checks, tokens)
 	var want bytes.Buffer
 	e := json.NewEncoder(&want)
 	e.SetEscapeHTML(false)
