@@ -36,6 +36,23 @@ func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	return fakeGPU{b, kind}, err
 }
 
+// fakeDevices lists the GPUs of that machine.
+func fakeDevices() ([]cuda.DeviceInfo, error) {
+	fake := cuda.DeviceInfo{Name: "Fake", Major: 9, Memory: 80_000_000_000}
+	switch kind := os.Getenv("FAKE_GPU"); kind {
+	case "no":
+		return cuda.Devices()
+	case "":
+		return nil, fmt.Errorf("%w: no NVIDIA driver", cuda.ErrUnavailable)
+	case "broken":
+		return nil, errors.New("properties of CUDA device 0: unknown error")
+	case "two":
+		return []cuda.DeviceInfo{fake, {Index: 1, Name: "Old", Major: 7, Minor: 5, Memory: 16_000_000_000}}, nil
+	default:
+		return []cuda.DeviceInfo{fake}, nil
+	}
+}
+
 // fakeGPU is a CPU by another name.
 type fakeGPU struct {
 	*cpu.Backend

@@ -90,7 +90,8 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 		return demo.Name, demo.FS(), nil
 	}
 	if f.snapshot != nil {
-		return f.dir, os.DirFS(f.snapshot.Dir), nil
+		fsys, err = openDirectory(f.snapshot.Dir)
+		return f.dir, fsys, err
 	}
 	info, err := os.Stat(f.dir)
 	if err != nil {
@@ -105,7 +106,8 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	if !info.IsDir() {
 		return "", nil, fmt.Errorf("%s is a file; --model takes the directory of a checkpoint", f.dir)
 	}
-	return f.dir, os.DirFS(f.dir), nil
+	fsys, err = openDirectory(f.dir)
+	return f.dir, fsys, err
 }
 
 // load opens the model and says on stderr which one it is. The caller closes it.

@@ -91,7 +91,11 @@ func kind(c hub.Cached) (what, why string) {
 	if c.Commit == "" {
 		return "", "unfinished download: phi3 pull " + c.Name + " goes on"
 	}
-	config, err := model.ReadConfig(os.DirFS(c.Dir))
+	fsys, err := openDirectory(c.Dir)
+	if err != nil {
+		return "", err.Error()
+	}
+	config, err := model.ReadConfig(fsys)
 	switch {
 	case err == nil:
 		what = fmt.Sprintf("%d layers, %s", config.Layers, config.DType)

@@ -72,6 +72,21 @@ func (f *promptFlags) read(ctx context.Context, stdin io.Reader) (string, error)
 	return f.inputFlags.read(ctx, stdin)
 }
 
+// validUTF8 replaces what is not UTF-8 in the prompt and the system message by U+FFFD, as the tokenizer would, so that --echo and --json
+// show what the model sees; and it says so.
+func (f *promptFlags) validUTF8(prompt string, stderr io.Writer) string {
+	for _, text := range []struct {
+		what  string
+		value *string
+	}{{"prompt", &prompt}, {"system message", &f.system}} {
+		if valid := tokenizer.ValidUTF8(*text.value); valid != *text.value {
+			_, _ = fmt.Fprintf(stderr, "warning: the %s is not valid UTF-8; what is not a character is read as U+FFFD\n", text.what)
+			*text.value = valid
+		}
+	}
+	return prompt
+}
+
 // readAll reads to the end, or until ctx is done: whoever is typing may change their mind. The read itself cannot be stopped
 // and is left to end with the process.
 func readAll(ctx context.Context, r io.Reader) ([]byte, error) {

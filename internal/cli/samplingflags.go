@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"phi3/internal/model"
 	"phi3/internal/sampling"
 	"phi3/internal/strictjson"
 )
@@ -83,7 +84,7 @@ func (f *samplingFlags) check() error {
 func (f *samplingFlags) config(checkpoint fs.FS, eos []int32) (sampling.Config, error) {
 	c := sampling.Defaults()
 	if f.sampling() {
-		data, err := fs.ReadFile(checkpoint, "generation_config.json")
+		data, err := strictjson.ReadFile(checkpoint, "generation_config.json", model.MaxConfigBytes)
 		if err == nil {
 			if err = strictjson.Unmarshal(data, &c); err == nil {
 				err = c.Check()

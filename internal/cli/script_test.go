@@ -18,7 +18,7 @@ import (
 
 // The tests run on a machine without a GPU, whatever is in this one; $FAKE_GPU puts one in.
 func TestMain(m *testing.M) {
-	openCUDA = fakeCUDA
+	openCUDA, cudaDevices = fakeCUDA, fakeDevices
 	testscript.Main(m, map[string]func(){
 		"phi3": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
@@ -51,13 +51,23 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 
 // fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
 func fetch(ts *testscript.TestScript, _ bool, args []string) {
-	dir := ts.MkAbs(args[0])
-	ts.Check(os.CopyFS(dir, os.DirFS(filepath.Join("../../testdata", args[0]))))
+	ts.Check(copyCheckpoint(ts.MkAbs(args[0]), args[0]))
+}
+
+func copyCheckpoint(dir, name string) error {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("../../testdata", name))); err != nil {
+		return err
+	}
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
 		data, err := fs.ReadFile(demo.FS(), name)
-		ts.Check(err)
-		ts.Check(os.WriteFile(filepath.Join(dir, name), data, fs.ModePerm))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, fs.ModePerm); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // exits CODE COMMAND ARGS…: the command ends with exactly this exit code.

@@ -24,6 +24,7 @@ func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) 
 	if err != nil {
 		return nil, err
 	}
+	prompt = pf.validUTF8(prompt, s.err)
 	t := &task{}
 	if t.model, t.name, t.loaded, err = mf.load(ctx, s.notes()); err != nil {
 		return nil, err

@@ -9,3 +9,8 @@ func nativeKernels() []*kernels {
 	}
 	return nil
 }
+
+var avx2Kernels = &kernels{
+	name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots,
+	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
+}

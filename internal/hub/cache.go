@@ -99,6 +99,7 @@ func (r repo) lockFile(hash string) string   { return filepath.Join(r.locks, has
 func (r repo) ref(revision string) string {
 	return filepath.Join(r.dir, "refs", filepath.FromSlash(revision))
 }
+
 func (r repo) noExist(commit, name string) string {
 	return filepath.Join(r.dir, ".no_exist", commit, name)
 }

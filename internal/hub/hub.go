@@ -100,6 +100,15 @@ func New(getenv func(string) string) (*Hub, error) {
 	return h, h.findToken(getenv, expand, home)
 }
 
+// Free is the space for downloads on the disk of the cache, which need not exist yet, and whether that is known.
+func (h *Hub) Free() (bytes int64, known bool) {
+	dir := h.Cache
+	for !exists(dir) && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+	}
+	return h.freeDisk(dir)
+}
+
 func (h *Hub) findToken(getenv, expand func(string) string, home string) error {
 	if v := getenv("HF_HUB_DISABLE_IMPLICIT_TOKEN"); v != "" && v != "0" {
 		return nil

@@ -108,27 +108,37 @@ type rawRope struct {
 	AttentionFactor *float64  `json:"attention_factor"`
 }
 
+// MaxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
+const MaxConfigBytes = 4 << 20
+
+// A step has buffers as wide as a head, qkv_proj and the MLP, for every token of it. These bounds keep them in proportion to the weights.
+// Real models have heads of 96 or 128 and widen the hidden size 3.5 times.
+const (
+	maxHeadDim  = 1 << 10
+	maxWidening = 2048
+)
+
 // ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec 4.1). A model with a
 // classification head generates nothing, and of its generation_config.json nothing is read.
 // The error names the file and the key.
 func ReadConfig(fsys fs.FS) (*Config, error) {
-	data, err := fs.ReadFile(fsys, "config.json")
+	data, err := strictjson.ReadFile(fsys, "config.json", MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no config.json, %s", cmp.Or(safetensors.OtherWeights(fsys), "so this is not a Hugging Face checkpoint directory"))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read config.json: %w", err)
+		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	c, err := ParseConfig(data)
 	if err != nil || c.Head != LMHead {
 		return c, err
 	}
-	data, err = fs.ReadFile(fsys, "generation_config.json")
+	data, err = strictjson.ReadFile(fsys, "generation_config.json", MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read generation_config.json: %w", err)
+		return nil, fmt.Errorf("generation_config.json: %w", err)
 	}
 	var gen rawConfig
 	if err := strictjson.Unmarshal(data, &gen); err != nil {
@@ -209,11 +219,19 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 		return nil, fmt.Errorf("hidden_size (%d) is not a multiple of num_attention_heads (%d)", c.HiddenSize, c.Heads)
 	}
 	c.HeadDim = or(r.HeadDim, c.HiddenSize/c.Heads)
-	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > 1<<16 {
-		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, 1<<16)
+	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > maxHeadDim {
+		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, maxHeadDim)
 	}
 	if c.QKVRows() > maxSize {
 		return nil, fmt.Errorf("%d + 2·%d heads of %d make %d rows of qkv_proj, more than %d", c.Heads, c.KVHeads, c.HeadDim, c.QKVRows(), maxSize)
+	}
+	for _, s := range []struct {
+		what  string
+		width int
+	}{{"intermediate_size", c.IntermediateSize}, {"qkv_proj's rows", c.QKVRows()}} {
+		if s.width > maxWidening*c.HiddenSize {
+			return nil, fmt.Errorf("%s (%d) is more than %d times hidden_size (%d)", s.what, s.width, maxWidening, c.HiddenSize)
+		}
 	}
 	if c.SlidingWindow < 0 {
 		return nil, fmt.Errorf("sliding_window is %d", c.SlidingWindow)

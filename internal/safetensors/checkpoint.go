@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 const (
@@ -117,7 +119,7 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 		}
 		for _, tensor := range tensorsIn[name] {
 			if found[tensor] == nil {
-				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name, clip(tensor), indexName), c.Close())
+				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name, strictjson.Clip(tensor), indexName), c.Close())
 			}
 			c.tensors[tensor] = found[tensor]
 		}
@@ -127,16 +129,9 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 
 // readIndex returns, for each shard that the index names, the tensors it should hold.
 func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
-	info, err := stat(fsys, indexName)
+	text, err := strictjson.ReadFile(fsys, indexName, maxIndexBytes)
 	if err != nil {
 		return nil, err
-	}
-	if info.Size() > maxIndexBytes {
-		return nil, fmt.Errorf("has %d bytes, over the limit of %d", info.Size(), maxIndexBytes)
-	}
-	text, err := fs.ReadFile(fsys, indexName)
-	if err != nil {
-		return nil, reason(err)
 	}
 	r, err := newJSONReader(text)
 	if err != nil {
@@ -144,7 +139,8 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 	}
 	err = r.object(func(key string) error {
 		if key != "weight_map" { // metadata.total_size is informative, and not always there or right
-			return r.skip()
+			r.Skip()
+			return nil
 		}
 		tensorsIn = map[string][]string{}
 		err := r.object(func(tensor string) error {
@@ -153,7 +149,7 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 				err = checkShardName(file)
 			}
 			if err != nil {
-				return fmt.Errorf("tensor %q: file name %w", clip(tensor), err)
+				return fmt.Errorf("tensor %q: file name %w", strictjson.Clip(tensor), err)
 			}
 			tensorsIn[file] = append(tensorsIn[file], tensor)
 			return nil
@@ -176,9 +172,9 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 func checkShardName(name string) error {
 	switch {
 	case strings.ContainsAny(name, `/\:`) || strings.Contains(name, ".."):
-		return fmt.Errorf("%q leads out of the checkpoint's directory", clip(name))
+		return fmt.Errorf("%q leads out of the checkpoint's directory", strictjson.Clip(name))
 	case !strings.HasSuffix(name, ".safetensors"):
-		return fmt.Errorf("%q does not end in .safetensors", clip(name))
+		return fmt.Errorf("%q does not end in .safetensors", strictjson.Clip(name))
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"math/bits"
 	"runtime/debug"
 	"slices"
+
+	"phi3/internal/strictjson"
 )
 
 const (
@@ -132,7 +134,7 @@ func parse(file string, data []byte) (*File, error) {
 	var end uint64 // of the tensor before
 	for i, x := range extents {
 		if err := x.check(end, uint64(len(data))); err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", clip(x.Name), err)
+			return nil, fmt.Errorf("tensor %q: %w", strictjson.Clip(x.Name), err)
 		}
 		end = x.end
 		x.Data = data[x.begin:x.end:x.end]
@@ -173,7 +175,7 @@ func (x *extent) check(previousEnd, available uint64) error {
 // is an error; so is an unknown type and a sub-byte type whose last byte is not full.
 func sizeInBytes(dtype DType, shape []int) (uint64, error) {
 	if dtype.Bits() == 0 {
-		return 0, fmt.Errorf("unknown dtype %q", clip(string(dtype)))
+		return 0, fmt.Errorf("unknown dtype %q", strictjson.Clip(string(dtype)))
 	}
 	elems := uint64(1)
 	for _, dim := range shape {
@@ -216,7 +218,7 @@ func parseHeader(header []byte) (extents []extent, metadata map[string]string, e
 		}
 		x, err := readExtent(r)
 		if err != nil {
-			return fmt.Errorf("tensor %q: %w", clip(name), err)
+			return fmt.Errorf("tensor %q: %w", strictjson.Clip(name), err)
 		}
 		x.Name = name
 		extents = append(extents, x)
@@ -233,7 +235,7 @@ func readMetadata(r jsonReader) (map[string]string, error) {
 	err := r.object(func(key string) error {
 		value, err := r.str()
 		if err != nil {
-			return fmt.Errorf("%q %w", clip(key), err)
+			return fmt.Errorf("%q %w", strictjson.Clip(key), err)
 		}
 		metadata[key] = value
 		return nil
@@ -259,7 +261,8 @@ func readExtent(r jsonReader) (extent, error) {
 		case "data_offsets":
 			offsets, err = r.uints(2)
 		default:
-			return r.skip()
+			r.Skip()
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("%s %w", key, err)
@@ -272,7 +275,7 @@ func readExtent(r jsonReader) (extent, error) {
 	case x.DType == "":
 		return x, errors.New("has no dtype")
 	case x.DType.Bits() == 0:
-		return x, fmt.Errorf("unknown dtype %q", clip(string(x.DType)))
+		return x, fmt.Errorf("unknown dtype %q", strictjson.Clip(string(x.DType)))
 	case x.Shape == nil:
 		return x, errors.New("has no shape")
 	case len(offsets) != 2:

@@ -229,7 +229,7 @@ func TestChatTemplateSources(t *testing.T) {
 	apply := func(files fs.FS, entry string) (string, error) {
 		tok := withTemplate("")
 		tok.chatTemplateFile = ""
-		if err := tok.readChatTemplate(files, json.RawMessage(entry)); err != nil {
+		if err := tok.readChatTemplate(files, []byte(entry)); err != nil {
 			return "", err
 		}
 		return tok.ApplyChatTemplate(hello, true)

@@ -12,10 +12,10 @@ import (
 
 // configJSON is tokenizer_config.json, as far as it matters here.
 type configJSON struct {
-	Class        string          `json:"tokenizer_class"`
-	AddBOS       *bool           `json:"add_bos_token"`
-	AddEOS       *bool           `json:"add_eos_token"`
-	ChatTemplate json.RawMessage `json:"chat_template"` // a string, or a list of {name, template}
+	Class        string `json:"tokenizer_class"`
+	AddBOS       *bool  `json:"add_bos_token"`
+	AddEOS       *bool  `json:"add_eos_token"`
+	ChatTemplate entry  `json:"chat_template"` // a string, or a list of {name, template}
 }
 
 // specialKeys are the named special tokens that a chat template may use.
@@ -107,6 +107,9 @@ func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error 
 			}
 			content = token.Content
 		}
+		if len(content) > maxAddedContent {
+			return fmt.Errorf("%s: %s has %d bytes, more than %d", name, key, len(content), maxAddedContent)
+		}
 		t.specialNames[key] = content
 	}
 	return nil
@@ -114,7 +117,7 @@ func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error 
 
 // readChatTemplate finds the chat template: chat_template.jinja, which newer checkpoints have, wins over the entry of
 // tokenizer_config.json. Of a list of named templates, "default" is the one.
-func (t *Tokenizer) readChatTemplate(fsys fs.FS, entry json.RawMessage) error {
+func (t *Tokenizer) readChatTemplate(fsys fs.FS, e entry) error {
 	raw, err := readFile(fsys, "chat_template.jinja")
 	if err == nil {
 		t.chatTemplate, t.chatTemplateFile = string(raw), "chat_template.jinja"
@@ -123,18 +126,18 @@ func (t *Tokenizer) readChatTemplate(fsys fs.FS, entry json.RawMessage) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if len(entry) == 0 || string(entry) == "null" {
+	if e.absent() {
 		return nil
 	}
 	t.chatTemplateFile = "tokenizer_config.json"
-	if json.Unmarshal(entry, &t.chatTemplate) == nil {
+	if json.Unmarshal(e, &t.chatTemplate) == nil {
 		return nil
 	}
-	var named []struct {
+	named, err := readList[struct {
 		Name     string `json:"name"`
 		Template string `json:"template"`
-	}
-	if err := strictjson.Unmarshal(entry, &named); err != nil {
+	}](e, maxSteps)
+	if err != nil {
 		return fmt.Errorf("tokenizer_config.json: chat_template is neither a string nor a list of named templates: %w", err)
 	}
 	for _, n := range named {

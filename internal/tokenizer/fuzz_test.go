@@ -46,7 +46,7 @@ func FuzzEncode(f *testing.F) {
 			require.True(t, utf8.ValidString(streamed))
 			require.Equal(t, tok.Decode(ids, false), streamed)
 			if !added { // added tokens swallow white space and start new segments
-				want := validUTF8(text)
+				want := ValidUTF8(text)
 				if tok.split == nil {
 					// "▁" is the SentencePiece kind's letter for a space, so a written one comes back as a space.
 					want = strings.ReplaceAll(want, "▁", " ")

@@ -39,11 +39,11 @@ type Tokenizer struct {
 const (
 	maxFileSize     = 64 << 20 // bytes of any one file
 	maxIDs          = 1 << 20  // ids
-	maxList         = 1 << 16  // entries of any list but the merges; Phi-4 has 96 added tokens
+	maxAdded        = 1 << 16  // added tokens; Phi-4 has 96
 	maxAddedContent = 1 << 10  // bytes of one added token
 	maxAddedBytes   = 1 << 20  // bytes of all added tokens as they are searched for; Phi-4's have 2 KB
 	maxAround       = 64       // ids that a post-processor may put around a text
-	maxNormalizers  = 16       // steps, each of which reads the whole text
+	maxSteps        = 16       // of normalizer, pre-tokenizer, post-processor and decoder; most have one, and each may read the whole text
 	maxGrowth       = 64       // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
 )
 
@@ -65,21 +65,11 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 	return t, nil
 }
 
-// readFile reads a file of bounded size.
+// readFile reads a file of bounded size. The error names it.
 func readFile(fsys fs.FS, name string) ([]byte, error) {
-	info, err := fs.Stat(fsys, name)
+	raw, err := strictjson.ReadFile(fsys, name, maxFileSize)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	if !info.Mode().IsRegular() { // a named pipe would wait for ever
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	if info.Size() > maxFileSize {
-		return nil, fmt.Errorf("%s has %d bytes: more than the %d MiB that a tokenizer file may have", name, info.Size(), maxFileSize>>20)
-	}
-	raw, err := fs.ReadFile(fsys, name)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return raw, nil
 }
@@ -111,7 +101,7 @@ func parse(raw []byte) (*Tokenizer, error) {
 	if t.bpe, err = newBPE(file.Model, byteLevel); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
-	added, err := readList[hf.TokenConfig](file.AddedTokens)
+	added, err := readList[hf.TokenConfig](file.AddedTokens, maxAdded)
 	if err != nil {
 		return nil, fmt.Errorf("added_tokens: %w", err)
 	}
@@ -277,12 +267,9 @@ func newNormalizers(e entry) ([]normalizer, error) {
 	steps := []normalizerJSON{top}
 	if top.Type == "Sequence" {
 		var err error
-		if steps, err = readList[normalizerJSON](top.Normalizers); err != nil {
+		if steps, err = readList[normalizerJSON](top.Normalizers, maxSteps); err != nil {
 			return nil, fmt.Errorf("normalizers: %w", err)
 		}
-	}
-	if len(steps) > maxNormalizers {
-		return nil, fmt.Errorf("has %d steps, more than %d", len(steps), maxNormalizers)
 	}
 	var normalizers []normalizer
 	for _, step := range steps {
@@ -333,7 +320,7 @@ func newSplitter(e entry) (splitter, error) {
 	if err := e.read(&top); err != nil {
 		return nil, err
 	}
-	steps, err := readList[preTokenizerJSON](top.PreTokenizers)
+	steps, err := readList[preTokenizerJSON](top.PreTokenizers, maxSteps)
 	if err != nil {
 		return nil, fmt.Errorf("pretokenizers: %w", err)
 	}
@@ -390,7 +377,7 @@ func (t *Tokenizer) newTemplate(e entry) (before, after []int32, err error) {
 	}
 	steps := []postJSON{top}
 	if top.Type == "Sequence" {
-		if steps, err = readList[postJSON](top.Processors); err != nil {
+		if steps, err = readList[postJSON](top.Processors, maxSteps); err != nil {
 			return nil, nil, fmt.Errorf("processors: %w", err)
 		}
 	}
@@ -415,7 +402,7 @@ func (t *Tokenizer) newTemplate(e entry) (before, after []int32, err error) {
 
 // template reads one TemplateProcessing.
 func (t *Tokenizer) template(post *postJSON) (before, after []int32, err error) {
-	parts, err := readList[partJSON](post.Single)
+	parts, err := readList[partJSON](post.Single, 2*maxAround)
 	if err != nil {
 		return nil, nil, fmt.Errorf("single: %w", err)
 	}

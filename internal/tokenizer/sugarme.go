@@ -59,7 +59,7 @@ func (e *entry) UnmarshalJSON(raw []byte) error {
 }
 
 // absent tells whether the entry is missing or null.
-func (e entry) absent() bool { return e == nil || string(e) == "null" }
+func (e entry) absent() bool { return len(e) == 0 || string(e) == "null" }
 
 // read reads the entry into a struct.
 func (e entry) read(into any) error {
@@ -69,8 +69,9 @@ func (e entry) read(into any) error {
 	return strictjson.Unmarshal(e, into)
 }
 
-// readList reads an entry that is a list, element by element, so that "{},{},{}," cannot ask for more memory than maxList takes.
-func readList[T any](e entry) ([]T, error) {
+// readList reads an entry that is a list of at most limit elements, one by one, so that "{},{},{}," cannot ask for more memory than those
+// take.
+func readList[T any](e entry, limit int) ([]T, error) {
 	if e.absent() {
 		return nil, nil
 	}
@@ -80,8 +81,8 @@ func readList[T any](e entry) ([]T, error) {
 	}
 	var all []T
 	for !s.Take(']') {
-		if len(all) == maxList {
-			return nil, fmt.Errorf("has more than %d entries", maxList)
+		if len(all) == limit {
+			return nil, fmt.Errorf("has more than %d entries", limit)
 		}
 		var one T
 		if err := strictjson.Unmarshal([]byte(s.Raw()), &one); err != nil {
@@ -128,7 +129,7 @@ func newDecoder(e entry) (decoderKind, error) {
 	}
 	kind := decoderKind{byteLevel: top.Type == "ByteLevel"}
 	if !kind.byteLevel {
-		steps, err := readList[decoderJSON](top.Decoders)
+		steps, err := readList[decoderJSON](top.Decoders, maxSteps)
 		if err != nil {
 			return decoderKind{}, fmt.Errorf("decoders: %w", err)
 		}

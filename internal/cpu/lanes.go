@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package cpu
 
 import (
@@ -37,11 +39,6 @@ func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float
 //
 //go:noescape
 func sumLanes(sums, lanes *float32, n int)
-
-var avx2Kernels = &kernels{
-	name: "avx2", tileRows: avx2TileRows, packs: true, dots: avx2Dots,
-	attend: avx2Attend, fetch: avx2Fetch, gate: avx2Gate, read: avx2Read, compute: avx2Compute,
-}
 
 const (
 	avx2TileRows = 16

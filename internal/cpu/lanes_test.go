@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package cpu
 
 import (
@@ -13,12 +15,16 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// needAVX2 leaves a test out where its instructions do not exist.
-func needAVX2(t *testing.T) {
+// needLanes leaves a test out where the processor has no such path.
+func needLanes(t *testing.T) *kernels {
 	t.Helper()
-	if !slices.Contains(nativeKernels(), avx2Kernels) {
-		t.Skip("this processor or operating system has no AVX2")
+	for _, k := range nativeKernels() {
+		if k.name == "avx2" || k.name == "neon" {
+			return k
+		}
 	}
+	t.Skip("this processor or operating system has no AVX2")
+	return nil
 }
 
 // stored are values as a checkpoint holds them, at an odd address, and what they become.
@@ -43,7 +49,7 @@ func stored(dtype safetensors.DType, x []float32) (data []byte, values []float32
 
 // The product of a tile against float64, for one token and for many, which must agree in every bit.
 func TestAVX2Dots(t *testing.T) {
-	needAVX2(t)
+	needLanes(t)
 	rng := rand.New(rand.NewSource(6))
 	for _, dtype := range []safetensors.DType{safetensors.BF16, safetensors.F16, safetensors.F32} {
 		for _, k := range []int{1, 7, 8, 9, 16, 31, 32, 33, 40, 96, 1024, 1032, 2056 + 3} {
@@ -54,7 +60,7 @@ func TestAVX2Dots(t *testing.T) {
 				x := normals(rng, tokens*k)
 				in := &input{x: x, tokens: tokens, k: k, packed: make([]float32, tokenGroups(tokens)*tokenGroup*k)}
 				(&packing{in}).work(0, 0, tokenGroups(tokens))
-				s := newScratch(avx2Kernels, k, tokens)
+				s := newScratch(needLanes(t), k, tokens)
 				tl := &tile{bytes: data, dtype: dtype, k: k, n: max(0, shape.rows-shape.count-shape.second), count: shape.count, second: shape.second}
 				if shape.second > 0 {
 					tl.n = shape.rows - shape.second - shape.count
@@ -87,7 +93,7 @@ func TestAVX2Dots(t *testing.T) {
 func exp8(x []float32) { expSum(&x[0], len(x), 0) }
 
 func TestAVX2Exp(t *testing.T) {
-	needAVX2(t)
+	needLanes(t)
 	x, y := make([]float32, 1024), make([]float32, 1024)
 	worst := 0.0
 	for bits := uint64(0); bits < 1<<32; {
@@ -120,7 +126,7 @@ func TestAVX2Exp(t *testing.T) {
 }
 
 func TestAVX2Gate(t *testing.T) {
-	needAVX2(t)
+	needLanes(t)
 	rng := rand.New(rand.NewSource(7))
 	for _, n := range []int{1, 3, 7, 8, 9, 16, 31} {
 		gate, up, y, want := normals(rng, n), normals(rng, n), make([]float32, n), make([]float32, n)
@@ -137,7 +143,7 @@ func TestAVX2Gate(t *testing.T) {
 
 // Attention to some keys of a chunk against the version in Go, where what lies outside must not matter even if it is NaN.
 func TestAVX2Attend(t *testing.T) {
-	needAVX2(t)
+	needLanes(t)
 	rng := rand.New(rand.NewSource(8))
 	nan := float32(math.NaN())
 	for _, dim := range []int{4, 8, 12, 40, 64, 96, 128} {
