@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +40,7 @@ weights is described by its config.json.`,
   phi3 info --model ./Phi-3-mini-4k-instruct
   phi3 info --model ./Phi-3-mini-128k-instruct --ctx-size 8192 --json`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
+		RunE: func(*cobra.Command, []string) error { return f.run(s) },
 	}
 	flags := cmd.Flags()
 	f.model.registerCheckpoint(flags)
@@ -130,11 +129,8 @@ type deviceUsage struct {
 	Refused   string `json:"refused,omitempty"` // why the model cannot run there
 }
 
-func (f *infoFlags) run(ctx context.Context, s *streams) error {
+func (f *infoFlags) run(s *streams) error {
 	if err := f.model.check(); err != nil {
-		return err
-	}
-	if err := f.model.fromHub(ctx, false, s.notes()); err != nil {
 		return err
 	}
 	name, fsys, err := f.model.checkpoint()

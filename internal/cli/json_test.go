@@ -25,7 +25,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 generate":      {generated{}, generatedToken{}},
 		"phi3 next-token":    {inspection{}},
 		"phi3 tokenize":      {tokenized{}},
-		"phi3 models":        {cachedModel{}},
+		"phi3 models":        {cacheContents{}},
 		"phi3 doctor":        {diagnosis{}},
 		"phi3 bench -o json": {speeds{}, comparison{}},
 		"phi3 classify":      {labelled{}},

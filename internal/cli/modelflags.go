@@ -28,7 +28,7 @@ type modelFlags struct {
 	context  int
 	wide     bool          // sliding window, by one
 	labels   bool          // the command is for classification heads
-	snapshot *hub.Snapshot // where dir is the name of a model in the cache
+	snapshot *hub.Snapshot // of the model, once it is found in the cache: weights and tokenizer are of one revision, whatever happens meanwhile
 	flags    *pflag.FlagSet
 	onCPU    *cpu.Backend // that the model was loaded on; nil on a GPU
 }
@@ -86,12 +86,17 @@ func (f *modelFlags) checkName() error {
 
 // checkpoint is where the flags say the model is.
 func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
-	if f.dir == "" {
-		return demo.Name, demo.FS(), nil
-	}
-	if f.snapshot != nil {
-		fsys, err = openDirectory(f.snapshot.Dir)
+	h, snapshot, err := f.fromHub()
+	switch {
+	case err != nil:
+		return "", nil, err
+	case snapshot != nil:
+		fsys, err = openDirectory(snapshot.Dir)
 		return f.dir, fsys, err
+	case f.dir == "":
+		return demo.Name, demo.FS(), nil
+	case h != nil:
+		return "", nil, fmt.Errorf("there is no directory %s, and no model of that name in the cache; phi3 pull %[1]s downloads it", f.dir)
 	}
 	info, err := os.Stat(f.dir)
 	if err != nil {
@@ -122,7 +127,7 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	if err := f.check(); err != nil {
 		return nil, "", 0, err
 	}
-	if err := f.fromHub(ctx, true, stderr); err != nil {
+	if err := f.download(ctx, stderr); err != nil {
 		return nil, "", 0, err
 	}
 	name, fsys, err := f.checkpoint()

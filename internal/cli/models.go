@@ -39,20 +39,26 @@ run it or why not.`,
 			case err != nil:
 				return err
 			case asJSON:
-				return writeJSON(s.out, list)
+				return writeJSON(s.out, cacheContents{h.Cache, list})
 			case len(list) == 0:
-				_, _ = fmt.Fprintf(s.err, "no models in %s; phi3 pull microsoft/Phi-3-mini-4k-instruct downloads one\n", h.Cache)
+				_, _ = fmt.Fprintf(s.notes(), "no models in %s; phi3 pull microsoft/Phi-3-mini-4k-instruct downloads one\n", h.Cache)
 				return nil
 			}
 			return writeModels(s.out, list)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything as one JSON array")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything as one JSON object")
 	cmd.AddCommand(newModelsRemove(s))
 	return cmd
 }
 
-// cachedModel is one revision in the answer of --json.
+// cacheContents is the answer of --json.
+type cacheContents struct {
+	Cache  string        `json:"cache"` // the directory
+	Models []cachedModel `json:"models"`
+}
+
+// cachedModel is one revision of a model.
 type cachedModel struct {
 	Model    string    `json:"model"`
 	Commit   string    `json:"commit,omitempty"` // none: an unfinished download
@@ -91,14 +97,17 @@ func kind(c hub.Cached) (what, why string) {
 	if c.Commit == "" {
 		return "", "unfinished download: phi3 pull " + c.Name + " goes on"
 	}
-	fsys, err := openDirectory(c.Dir)
-	if err != nil {
-		return "", err.Error()
+	var config *model.Config
+	checkpoint, err := openDirectory(c.Dir)
+	if err == nil {
+		config, err = model.ReadConfig(checkpoint)
 	}
-	config, err := model.ReadConfig(fsys)
 	switch {
 	case err == nil:
 		what = fmt.Sprintf("%d layers, %s", config.Layers, config.DType)
+		if config.Head != model.LMHead {
+			what += ", for phi3 classify"
+		}
 	case !slices.Contains(c.Missing, "config.json"):
 		return "", err.Error()
 	}
@@ -178,7 +187,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, name string, yes b
 	if err := h.Remove(name); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(s.err, "removed %s, %s\n", name, byteCount(bytes))
+	_, _ = fmt.Fprintf(s.notes(), "removed %s, %s\n", name, byteCount(bytes))
 	return nil
 }
 

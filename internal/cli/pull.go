@@ -47,7 +47,7 @@ log in with huggingface_hub's "hf auth login".`,
 			if err != nil {
 				return err
 			}
-			snapshot, err := pull(cmd.Context(), h, args[0], revision, s.err)
+			snapshot, err := pull(cmd.Context(), h, args[0], revision, s.notes())
 			if err != nil {
 				return err
 			}
@@ -60,9 +60,9 @@ log in with huggingface_hub's "hf auth login".`,
 	return cmd
 }
 
-// pull downloads what is missing of a model and says on stderr how it goes, and in the end what there is.
-func pull(ctx context.Context, h *hub.Hub, name, revision string, stderr io.Writer) (*hub.Snapshot, error) {
-	bars := newPullBars(stderr)
+// pull downloads what is missing of a model and says how it goes, and in the end what there is.
+func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Writer) (*hub.Snapshot, error) {
+	bars := newPullBars(notes)
 	snapshot, err := h.Pull(ctx, name, revision, hub.Options{
 		Check: func(checkpoint fs.FS) error {
 			if _, err := model.ReadConfig(checkpoint); err != nil {
@@ -75,13 +75,13 @@ func pull(ctx context.Context, h *hub.Hub, name, revision string, stderr io.Writ
 	})
 	bars.stop()
 	if errors.Is(err, context.Canceled) {
-		_, _ = fmt.Fprintln(stderr, "what has been downloaded is kept: the next pull goes on from there")
+		_, _ = fmt.Fprintln(notes, "what has been downloaded is kept: the next pull goes on from there")
 	}
 	if err != nil {
 		return nil, err
 	}
 	files, bytes := checkpointSize(snapshot.Dir)
-	_, _ = fmt.Fprintf(stderr, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files, byteCount(bytes))
+	_, _ = fmt.Fprintf(notes, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files, byteCount(bytes))
 	return snapshot, nil
 }
 
@@ -97,43 +97,46 @@ func checkpointSize(dir string) (files int, bytes int64) {
 	return files, bytes
 }
 
-// fromHub turns --model org/name into a directory of the cache, where it is not a directory itself. What the cache lacks is downloaded if
-// the command runs the model, and if it only looks at files the error says how to get them.
-func (f *modelFlags) fromHub(ctx context.Context, download bool, stderr io.Writer) error {
-	_, err := os.Stat(f.dir)
-	switch {
-	case f.snapshot != nil:
-		return nil
-	case f.dir == "" || !os.IsNotExist(err) || !hub.IsName(f.dir):
+// fromHub looks in the cache for the model that --model names, if it names one and no directory: then h is where it may come from. A
+// directory of that name wins. snapshot is nil if the cache has nothing of it.
+func (f *modelFlags) fromHub() (h *hub.Hub, snapshot *hub.Snapshot, err error) {
+	if f.snapshot != nil {
+		return nil, f.snapshot, nil
+	}
+	if _, err := os.Stat(f.dir); f.dir == "" || !os.IsNotExist(err) || !hub.IsName(f.dir) {
 		if f.revision != "" {
-			return usagef("--revision is for a model of the hub; --model is %q", f.dir)
+			return nil, nil, usagef("--revision is for a model of the hub; --model is %q", f.dir)
 		}
-		return nil
+		return nil, nil, nil
 	}
-	revision := f.revision
-	if revision == "" {
-		revision = hub.DefaultRevision
+	if h, err = hub.New(os.Getenv); err != nil {
+		return nil, nil, err
 	}
-	h, err := hub.New(os.Getenv)
-	if err != nil {
+	f.snapshot, err = h.Find(f.dir, f.hubRevision())
+	if errors.Is(err, hub.ErrNotCached) {
+		err = nil
+	}
+	return h, f.snapshot, err
+}
+
+func (f *modelFlags) hubRevision() string {
+	if f.revision == "" {
+		return hub.DefaultRevision
+	}
+	return f.revision
+}
+
+// download gets what the cache lacks of the model that --model names: for commands that run it. The others make do with what is there.
+func (f *modelFlags) download(ctx context.Context, notes io.Writer) error {
+	h, snapshot, err := f.fromHub()
+	if h == nil || err != nil || snapshot != nil && snapshot.Complete() {
 		return err
-	}
-	s, err := h.Find(f.dir, revision)
-	switch {
-	case err == nil && s.Complete(), err == nil && !download:
-		f.snapshot = s
-		return nil
-	case err != nil && !errors.Is(err, hub.ErrNotCached):
-		return err
-	case !download:
-		return fmt.Errorf("there is no directory %s and no model of that name in the cache; phi3 pull %[1]s downloads it", f.dir)
 	}
 	if !h.Offline {
-		_, _ = fmt.Fprintf(stderr, "%s is not in the cache yet, or not all of it: downloading from %s\n", f.dir, h.Endpoint)
+		_, _ = fmt.Fprintf(notes, "%s is not in the cache yet, or not all of it: downloading from %s\n", f.dir, h.Endpoint)
 	}
-	if s, err = pull(ctx, h, f.dir, revision, stderr); err != nil {
+	if f.snapshot, err = pull(ctx, h, f.dir, f.hubRevision(), notes); err != nil {
 		return fmt.Errorf("there is no directory %s, and as a model of the hub: %w", f.dir, err)
 	}
-	f.snapshot = s
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -22,10 +23,11 @@ type pullBars struct {
 	bars      map[string]*fileBar
 }
 
+// fileBar is the bar of a file, and where and when its speed begins to count: what an earlier pull has brought is not speed.
 type fileBar struct {
 	*mpb.Bar
-	done int64
-	at   time.Time
+	from  atomic.Int64 // bytes
+	since time.Time
 }
 
 func newPullBars(stderr io.Writer) *pullBars {
@@ -44,35 +46,42 @@ func (b *pullBars) update(name string, done, size int64) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
 	bar := b.bars[name]
 	if bar == nil {
-		bar = &fileBar{Bar: b.container.AddBar(
+		bar = &fileBar{since: time.Now()}
+		bar.from.Store(done)
+		bar.Bar = b.container.AddBar(
 			-1, // it ends when it is told to
 			mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
 			mpb.AppendDecorators(
-				decor.CountersKiloByte("% .1f / % .1f", decor.WCSyncSpace),
-				decor.EwmaSpeed(decor.SizeB1000(0), "% .1f", 60, decor.WCSyncSpace),
-				decor.EwmaETA(decor.ET_STYLE_GO, 60, decor.WCSyncSpace),
-				decor.Name(" left"),
+				decor.Any(func(s decor.Statistics) string { return byteCount(s.Current) + " / " + byteCount(s.Total) }, decor.WCSyncSpace),
+				decor.Any(func(s decor.Statistics) string { return bar.pace(s.Current, s.Total, time.Since(bar.since)) }, decor.WCSyncSpace),
 			),
-		)}
+		)
 		bar.SetTotal(size, false)
 		b.bars[name] = bar
 	}
-	if bar.at.IsZero() || done < bar.done {
-		bar.SetCurrent(done) // what was there before is no speed
-	} else {
-		bar.EwmaSetCurrent(done, now.Sub(bar.at))
+	if done < bar.from.Load() {
+		bar.from.Store(done)
 	}
-	bar.done, bar.at = done, now
+	bar.SetCurrent(done)
+}
+
+// pace is the mean speed, bytes a second, and the time left at that speed.
+func (b *fileBar) pace(done, size int64, after time.Duration) string {
+	speed := float64(done-b.from.Load()) / after.Seconds()
+	if speed < 1 || done == size {
+		return ""
+	}
+	left := time.Duration(float64(size-done) / speed * float64(time.Second))
+	return fmt.Sprintf("%s/s  %s left", byteCount(int64(speed)), left.Round(time.Second))
 }
 
 // note says a line.
 func (b *pullBars) note(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var to io.Writer = b.stderr
+	to := b.stderr
 	if b.container != nil {
 		to = b.container
 	}

@@ -65,9 +65,6 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.checkName(); err != nil {
 		return err
 	}
-	if err := f.model.fromHub(ctx, false, s.notes()); err != nil {
-		return err
-	}
 	input, err := f.prompt.read(ctx, s.in)
 	if err != nil {
 		return err

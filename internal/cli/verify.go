@@ -59,7 +59,7 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.check(); err != nil {
 		return err
 	}
-	if err := f.model.fromHub(ctx, true, s.notes()); err != nil {
+	if err := f.model.download(ctx, s.notes()); err != nil {
 		return err
 	}
 	_, fsys, err := f.model.checkpoint()

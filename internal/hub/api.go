@@ -79,6 +79,9 @@ func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s on %s: %w", p.hub.host(), p.name, err)
 	}
+	if commitHash.MatchString(p.revision) && r.commit != p.revision {
+		return nil, fmt.Errorf("%s was asked for commit %s of %s and answers with %s", p.hub.host(), p.revision, p.name, r.commit)
+	}
 	return r, nil
 }
 

@@ -74,21 +74,21 @@ func (p *pull) verify(ctx context.Context, path string, f file) error {
 		return fmt.Errorf("%w: it has %d bytes, not %d", errDamaged, info.Size(), f.size)
 	}
 	sum := newSum(f)
-	if err := p.readInto(ctx, sum, in, f); err != nil {
+	if err := readInto(ctx, sum, in, func(done int64) { p.progress(f, done) }); err != nil {
 		return err
 	}
 	return sum.check()
 }
 
 // readInto adds all of a file on the disk to a hash.
-func (p *pull) readInto(ctx context.Context, sum *sum, in io.Reader, f file) error {
+func readInto(ctx context.Context, sum *sum, in io.Reader, progress func(done int64)) error {
 	buffer := make([]byte, 1<<20)
 	var done int64
 	for ctx.Err() == nil {
 		n, err := in.Read(buffer)
 		_, _ = sum.Write(buffer[:n])
 		done += int64(n)
-		p.progress(f, done)
+		progress(done)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -182,7 +182,9 @@ func (d *download) begin(ctx context.Context) error {
 		return d.restart()
 	}
 	d.done, d.most = info.Size(), info.Size()
-	return d.readInto(ctx, d.sum, io.LimitReader(d.part, d.done), d.file)
+	err = readInto(ctx, d.sum, io.LimitReader(d.part, d.done), func(int64) {}) // told at once: it is no download
+	d.progress(d.file, d.done)
+	return err
 }
 
 func (d *download) restart() error {

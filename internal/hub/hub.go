@@ -42,13 +42,6 @@ func New(getenv func(string) string) (*Hub, error) {
 		}
 		return ""
 	}
-	yes := func(value string) bool {
-		switch strings.ToUpper(value) {
-		case "1", "ON", "YES", "TRUE":
-			return true
-		}
-		return false
-	}
 	userHome, err := os.UserHomeDir()
 	if err != nil && first("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME") == "" {
 		return nil, fmt.Errorf("no place for downloaded models: %w; set HF_HOME to a directory", err)
@@ -109,8 +102,17 @@ func (h *Hub) Free() (bytes int64, known bool) {
 	return h.freeDisk(dir)
 }
 
+// yes tells whether a variable says so, as huggingface_hub understands it.
+func yes(value string) bool {
+	switch strings.ToUpper(value) {
+	case "1", "ON", "YES", "TRUE":
+		return true
+	}
+	return false
+}
+
 func (h *Hub) findToken(getenv, expand func(string) string, home string) error {
-	if v := getenv("HF_HUB_DISABLE_IMPLICIT_TOKEN"); v != "" && v != "0" {
+	if yes(getenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
 		return nil
 	}
 	clean := func(token string) string {

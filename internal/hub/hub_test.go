@@ -217,11 +217,12 @@ func TestPullSingleFile(t *testing.T) {
 func TestMisbehaviour(t *testing.T) {
 	unavailable := hubtest.Status(503)
 	for title, test := range map[string]struct {
-		file   string
-		faults []hubtest.Fault
-		err    string   // "": the pull succeeds all the same
-		notes  []string // that must be said
-		ranges []string // the ranges asked for, of that file, beside whole files
+		file     string
+		faults   []hubtest.Fault
+		revision string   // "": main
+		err      string   // "": the pull succeeds all the same
+		notes    []string // that must be said
+		ranges   []string // the ranges asked for, of that file, beside whole files
 	}{
 		"cut in the middle": {
 			file: shard, faults: []hubtest.Fault{hubtest.Cut(300_000)}, notes: []string{"unexpected EOF; trying again in 1"},
@@ -269,6 +270,7 @@ func TestMisbehaviour(t *testing.T) {
 		"the list is no JSON":               {file: "api", faults: []hubtest.Fault{hubtest.Body("<html>")}, err: "not what the hub sends"},
 		"the list names no commit":          {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "../../etc"}`)}, err: `names no commit, but "../../etc"`},
 		"the list leads out of the cache":   {file: "api", faults: []hubtest.Fault{hostileHash}, err: "no hash to check it with"},
+		"the list is of another commit":     {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("c", 40) + `"}`)}, revision: strings.Repeat("d", 40), err: "answers with cccc"},
 		"the list has no sizes":             {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) + `", "siblings": [{"rfilename": "config.json", "blobId": "` + strings.Repeat("a", 40) + `"}]}`)}, err: "config.json has no size"},
 		"the list has a size beyond reason": {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) + `", "siblings": [{"rfilename": "config.json", "size": 9000000000000, "blobId": "` + strings.Repeat("a", 40) + `"}]}`)}, err: "config.json has no size in 0"},
 	} {
@@ -280,7 +282,13 @@ func TestMisbehaviour(t *testing.T) {
 				x.hub.stall = time.Minute
 			}
 			x.server.Fail(test.file, test.faults...)
-			s, err := x.pull()
+			revision := test.revision
+			if revision == "" {
+				revision = "main"
+			} else {
+				x.server.Alias(name, revision)
+			}
+			s, err := x.hub.Pull(context.Background(), name, revision, x.options())
 			if test.err != "" {
 				require.ErrorContains(t, err, test.err)
 				require.NotContains(t, err.Error(), "secret", "a signed address is not for every eye")
@@ -327,7 +335,7 @@ func wholeThenCut(n int) hubtest.Fault {
 }
 
 func tooMuch(w http.ResponseWriter, _ *http.Request, content []byte) bool {
-	w.WriteHeader(200)
+	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush() // no Content-Length
 	_, _ = w.Write(append(content, 'x'))
 	return true
@@ -451,10 +459,20 @@ func TestInterruptedPullGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, models, 1)
 	require.Contains(t, models[0].Missing, shard)
-	_, err = x.pull()
+	first := int64(-1)
+	options = x.options()
+	options.Progress = func(file string, done, _ int64) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if file == shard && first < 0 {
+			first = done
+		}
+	}
+	_, err = x.hub.Pull(context.Background(), name, "main", options)
 	require.NoError(t, err)
 	x.correct(shards(), x.commit, true)
 	require.Contains(t, x.server.Requests(), "GET cdn/"+shard+" bytes=500000-")
+	require.EqualValues(t, 500_000, first, "what was there is told at once")
 
 	// A part that is longer than the file, or holds other bytes, is of no use.
 	blob := x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard]))
@@ -484,6 +502,35 @@ func TestPullRepairs(t *testing.T) {
 	}
 	require.Len(t, x.notes, 2)
 	require.Contains(t, x.notes[0], "the copy in the cache is damaged (is not what its hash says: it has 899999 bytes, not 900000); downloading it again")
+}
+
+// A disk that fills up in spite of the check, as when others write to it too.
+func TestDiskFull(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("this system has no /dev/full")
+	}
+	x := newFixture(t)
+	part := x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard])) + partEnding
+	require.NoError(t, os.MkdirAll(filepath.Dir(part), 0o777))
+	require.NoError(t, os.Symlink("/dev/full", part))
+	_, err := x.pull()
+	require.ErrorContains(t, err, "no space left on device")
+	require.Empty(t, x.notes, "it would be full the next time too")
+	require.NoError(t, os.Remove(part))
+	_, err = x.pull()
+	require.NoError(t, err)
+	x.correct(shards(), x.commit, true)
+}
+
+// A model that has a new name on the hub is found under the old one, and cached under it, as by huggingface_hub.
+func TestRenamed(t *testing.T) {
+	x := newFixture(t)
+	x.server.Do(func() { x.server.Renamed["acme/Old"] = name })
+	s, err := x.hub.Pull(context.Background(), "acme/Old", "main", x.options())
+	require.NoError(t, err)
+	require.True(t, s.Complete())
+	require.Equal(t, x.commit, s.Commit)
+	require.Contains(t, s.Dir, "models--acme--Old")
 }
 
 // A commit that replaces another while files of the first are on their way does not mix with it.

@@ -38,7 +38,10 @@ func (h *Hub) Models() ([]Cached, error) {
 	for _, e := range entries {
 		folder, ok := strings.CutPrefix(e.Name(), repoPrefix)
 		name := strings.Replace(folder, "--", "/", 1)
-		if !ok || !e.IsDir() || !IsName(name) {
+		if !ok || !IsName(name) {
+			continue
+		}
+		if info, err := os.Stat(filepath.Join(h.Cache, e.Name())); err != nil || !info.IsDir() { // or a link to one, on another disk
 			continue
 		}
 		all = append(all, h.revisions(name)...)

@@ -74,6 +74,43 @@ func TestTwoProcesses(t *testing.T) {
 	require.Equal(t, len(needed)-1, x.downloads())
 }
 
+// A program that is killed leaves a part and no lock: the one that waits goes on with it.
+func TestKilledProcess(t *testing.T) {
+	x := newFixture(t)
+	arrived := make(chan struct{})
+	x.server.Fail(shard, func(w http.ResponseWriter, r *http.Request, content []byte) bool {
+		_, _ = w.Write(content[:300_000])
+		_ = http.NewResponseController(w).Flush()
+		close(arrived)
+		<-r.Context().Done()
+		return true
+	})
+	one := exec.Command(os.Args[0])
+	one.Env = x.environment("HUB_TEST_PULL=1")
+	require.NoError(t, one.Start())
+	<-arrived
+	options := Options{Note: func(text string) {
+		if strings.Contains(text, "waiting for another program") {
+			_ = one.Process.Kill()
+		}
+	}}
+	_, err := x.hub.Pull(context.Background(), name, "main", options)
+	require.NoError(t, err)
+	require.Error(t, one.Wait())
+	x.correct(shards(), x.commit, true)
+}
+
+// A proxy that the environment names is used: the hub's own name leads nowhere here.
+func TestProxy(t *testing.T) {
+	x := newFixture(t)
+	cmd := exec.Command(os.Args[0])
+	x.env["HF_ENDPOINT"] = "http://hub.invalid"
+	cmd.Env = x.environment("HUB_TEST_PULL=1", "HTTP_PROXY="+x.server.URL, "NO_PROXY=")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	x.correct(shards(), x.commit, true)
+}
+
 // python runs a script with huggingface_hub against the fixture's hub and cache, and returns what it prints.
 func (x *fixture) python(script string, more ...string) string {
 	x.Helper()

@@ -14,7 +14,7 @@ func freeDisk(dir string) (bytes int64, ok bool) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, false
 	}
-	return int64(s.Bavail) * int64(s.Bsize), true
+	return int64(s.Bavail) * int64(s.Bsize), true //nolint:unconvert // the types differ from system to system
 }
 
 // lastRead is when a file was last read, to the precision that the file system keeps.

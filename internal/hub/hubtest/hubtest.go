@@ -19,10 +19,11 @@ import (
 
 // Server is a hub and its CDN. Change its fields through [Server.Do] once it is in use.
 type Server struct {
-	URL    string // of the hub, for HF_ENDPOINT
-	Token  string // that is wanted for gated models
-	Gated  map[string]bool
-	Leaked bool // the CDN was sent a token
+	URL     string // of the hub, for HF_ENDPOINT
+	Token   string // that is wanted for gated models
+	Gated   map[string]bool
+	Renamed map[string]string // old names and the new ones
+	Leaked  bool              // the CDN was sent a token
 
 	mu       sync.Mutex
 	hub, cdn *httptest.Server
@@ -42,7 +43,7 @@ type Fault func(w http.ResponseWriter, r *http.Request, content []byte) bool
 
 // New starts a hub with no models. The caller closes it.
 func New() *Server {
-	s := &Server{repos: map[string]*Repo{}, faults: map[string][]Fault{}, Gated: map[string]bool{}}
+	s := &Server{repos: map[string]*Repo{}, faults: map[string][]Fault{}, Gated: map[string]bool{}, Renamed: map[string]string{}}
 	s.hub = httptest.NewServer(http.HandlerFunc(s.serveHub))
 	s.cdn = httptest.NewServer(http.HandlerFunc(s.serveCDN))
 	s.URL = s.hub.URL
@@ -77,6 +78,11 @@ func (s *Server) Add(name string, files map[string][]byte) (commit string) {
 	repo.Commits[commit] = files
 	repo.Refs["main"] = commit
 	return commit
+}
+
+// Alias makes a revision mean what main means.
+func (s *Server) Alias(name, revision string) {
+	s.Do(func() { s.repos[name].Refs[revision] = s.repos[name].Refs["main"] })
 }
 
 // Fail makes the next requests for a file's content (or, for the file "api", for a list of files) meet these faults, one each.
@@ -166,7 +172,16 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request, name, revision str
 func (s *Server) serveHub(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.log(r)
+	renamed := r.URL.Path
+	for from, to := range s.Renamed {
+		renamed = strings.Replace(renamed, from+"/", to+"/", 1)
+	}
 	s.mu.Unlock()
+	if renamed != r.URL.Path {
+		target := url.URL{Path: renamed, RawQuery: r.URL.RawQuery}
+		http.Redirect(w, r, target.String(), http.StatusTemporaryRedirect)
+		return
+	}
 	if path, ok := strings.CutPrefix(r.URL.Path, "/api/models/"); ok {
 		name, revision, found := strings.Cut(path, "/revision/")
 		if !found {
