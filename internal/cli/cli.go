@@ -171,14 +171,28 @@ so every command can be tried at once.`,
 			return cmd.Help()
 		},
 	}
+	root.Version = version()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(suggestFlag)
-	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors")
+	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors, and when the context is full")
 	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "say more on stderr")
-	root.AddCommand(newGenerate(s), newNextToken(s), newClassify(s), newBench(s), newInfo(s), newVerify(s), newTokenize(s), newPull(s), newModels(s))
+	root.AddCommand(
+		newGenerate(s),
+		newChat(s),
+		newNextToken(s),
+		newClassify(s),
+		newBench(s),
+		newInfo(s),
+		newVerify(s),
+		newTokenize(s),
+		newDoctor(s),
+		newPull(s),
+		newModels(s),
+	)
 	for _, cmd := range root.Commands() {
 		if cmd.Flags().Lookup("model") != nil {
 			_ = cmd.RegisterFlagCompletionFunc("model", completeModels)

@@ -181,11 +181,15 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 	defer bar.stop()
 	o.OnPrefill = func(fed, of int) { bar.update(int64(fed), int64(of)) }
 
+	atTerminal := isTerminal(s.out)
 	var piece string // of the token at hand
 	a := newAnswer(t.tokenizer, t.ids, f.stops, func(text string) error {
 		piece = text
 		if f.json || f.jsonLines {
 			return nil
+		}
+		if atTerminal {
+			text = harmless(text)
 		}
 		_, err := io.WriteString(s.out, text)
 		return err
@@ -245,7 +249,7 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 	if result.Finish == generate.FinishContext {
 		_, _ = fmt.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)\n", t.model.Context, len(t.ids), len(result.IDs))
 	}
-	if f.timings || !s.quiet && !f.json && !f.jsonLines && isTerminal(s.out) && isTerminal(s.err) {
+	if f.timings || !s.quiet && !f.json && !f.jsonLines && atTerminal && isTerminal(s.err) {
 		_, _ = fmt.Fprintln(s.err, timings(t.loaded, len(t.ids), &result))
 	}
 	switch {

@@ -301,9 +301,9 @@ func (i *checkpointInfo) write(w io.Writer) error {
 		fmt.Fprintf(&b, "\n(%s)", i.note)
 	}
 	b.WriteString("\n\n")
-	alignRight(&b, "  ", append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3)
+	alignRight(&b, append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3)
 	b.WriteString("\n")
-	alignRight(&b, "  ", i.facts())
+	alignRight(&b, i.facts())
 	fmt.Fprintf(&b, "\nmemory for a context of %d tokens (--ctx-size) in %s (--dtype):\n\n", i.Memory.Context, i.Memory.DType)
 	rows := [][]string{{"", "weights", "KV cache", "workspace", "total"}}
 	var remarks []string
@@ -313,7 +313,7 @@ func (i *checkpointInfo) write(w io.Writer) error {
 			remarks = append(remarks, fmt.Sprintf("Not on %s: %s.", d.Device, d.Refused))
 		}
 	}
-	alignRight(&b, "  ", rows, 1, 2, 3, 4)
+	alignRight(&b, rows, 1, 2, 3, 4)
 	fmt.Fprintf(&b, "\nEvery token of context takes %s. On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n", byteCount(i.Memory.KVPerToken))
 	for _, remark := range remarks {
 		b.WriteString(remark + "\n")

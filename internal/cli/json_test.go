@@ -25,11 +25,12 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 generate":      {generated{}, generatedToken{}},
 		"phi3 next-token":    {inspection{}},
 		"phi3 tokenize":      {tokenized{}},
+		"phi3 models":        {cacheContents{}},
+		"phi3 doctor":        {diagnosis{}},
 		"phi3 bench -o json": {speeds{}, comparison{}},
 		"phi3 classify":      {labelled{}},
 		"phi3 info":          {checkpointInfo{}},
 		"phi3 verify":        {verification{}},
-		"phi3 models":        {cacheContents{}},
 	} {
 		require.Contains(t, sections, title)
 		for _, answer := range answers {

@@ -54,7 +54,9 @@ func TestPullBars(t *testing.T) {
 		<-seen
 		return false
 	})
-	program, screen := pseudoTerminal(t)
+	program, screen, err := newPseudoTerminal()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = screen.Close() })
 	cmd := exec.Command("phi3", "pull", "acme/Tiny-Phi-3")
 	cmd.Env, cmd.Stderr = env, program
 	var out strings.Builder
@@ -98,12 +100,14 @@ func TestRemoveAsks(t *testing.T) {
 	require.NoError(t, err)
 	for _, answer := range []string{"", "n", "yes please", "y"} {
 		require.DirExists(t, strings.TrimSpace(string(dir)))
-		program, screen := pseudoTerminal(t)
+		program, screen, err := newPseudoTerminal()
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = screen.Close() })
 		cmd := exec.Command("phi3", "models", "rm", "acme/Tiny-Phi-3")
 		cmd.Env, cmd.Stdin, cmd.Stderr = env, program, program
 		require.NoError(t, cmd.Start())
 		untilShown(t, screen, `remove acme/Tiny-Phi-3 \(5\.[0-9]+ MB\) from \S+\? \[y/N\] $`)
-		_, err := screen.WriteString(answer + "\n")
+		_, err = screen.WriteString(answer + "\n")
 		require.NoError(t, err)
 		require.NoError(t, cmd.Wait())
 		require.NoError(t, program.Close())

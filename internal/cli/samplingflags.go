@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"phi3/internal/model"
 	"phi3/internal/sampling"
+	"phi3/internal/strictjson"
 )
 
 // samplingFlags say how tokens are chosen. Greedy is the default; a flag that only means something to a draw asks for sampling.
@@ -82,9 +84,11 @@ func (f *samplingFlags) check() error {
 func (f *samplingFlags) config(checkpoint fs.FS, eos []int32) (sampling.Config, error) {
 	c := sampling.Defaults()
 	if f.sampling() {
-		data, err := fs.ReadFile(checkpoint, "generation_config.json")
+		data, err := strictjson.ReadFile(checkpoint, "generation_config.json", model.MaxConfigBytes)
 		if err == nil {
-			err = c.Read(data)
+			if err = strictjson.Unmarshal(data, &c); err == nil {
+				err = c.Check()
+			}
 		} else if errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}

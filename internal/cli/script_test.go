@@ -18,7 +18,7 @@ import (
 
 // The tests run on a machine without a GPU, whatever is in this one; $FAKE_GPU puts one in.
 func TestMain(m *testing.M) {
-	openCUDA = fakeCUDA
+	openCUDA, cudaDevices = fakeCUDA, fakeDevices
 	testscript.Main(m, map[string]func(){
 		"phi3": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
@@ -38,25 +38,36 @@ func TestScript(t *testing.T) {
 
 // commands are what scripts can use besides testscript's own.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits":    exits,
-	"truncate": truncate,
-	"edit":     edit,
-	"poison":   poison,
-	"json":     jsonField,
-	"plain":    plain,
-	"fetch":    fetch,
-	"hub":      hubCommand,
+	"exits":     exits,
+	"truncate":  truncate,
+	"edit":      edit,
+	"poison":    poison,
+	"json":      func(ts *testscript.TestScript, neg bool, args []string) { jsonField(ts, neg, "stdout", args) },
+	"json-file": func(ts *testscript.TestScript, neg bool, args []string) { jsonField(ts, neg, args[0], args[1:]) },
+	"plain":     plain,
+	"fetch":     fetch,
+	"hub":       hubCommand,
 }
 
 // fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
 func fetch(ts *testscript.TestScript, _ bool, args []string) {
-	dir := ts.MkAbs(args[0])
-	ts.Check(os.CopyFS(dir, os.DirFS(filepath.Join("../../testdata", args[0]))))
+	ts.Check(copyCheckpoint(ts.MkAbs(args[0]), args[0]))
+}
+
+func copyCheckpoint(dir, name string) error {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("../../testdata", name))); err != nil {
+		return err
+	}
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
 		data, err := fs.ReadFile(demo.FS(), name)
-		ts.Check(err)
-		ts.Check(os.WriteFile(filepath.Join(dir, name), data, fs.ModePerm))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, fs.ModePerm); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // exits CODE COMMAND ARGS…: the command ends with exactly this exit code.
@@ -114,8 +125,9 @@ func poison(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // json PATH WANT: stdout is one JSON value, in which the path of keys and indices, such as top.0.id, leads to WANT, written as JSON.
-func jsonField(ts *testscript.TestScript, neg bool, args []string) {
-	value := json.RawMessage(ts.ReadFile("stdout"))
+// json-file FILE PATH WANT: likewise of a file.
+func jsonField(ts *testscript.TestScript, neg bool, file string, args []string) {
+	value := json.RawMessage(ts.ReadFile(file))
 	for _, step := range strings.Split(args[0], ".") {
 		if index, err := strconv.Atoi(step); err == nil {
 			var list []json.RawMessage

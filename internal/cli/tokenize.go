@@ -93,7 +93,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 		rows = append(rows, []string{strconv.Itoa(i), strconv.Itoa(int(id)), visible(t.Piece(id))})
 	}
 	var b strings.Builder
-	alignRight(&b, "  ", rows, 0, 1)
+	alignRight(&b, rows, 0, 1)
 	fmt.Fprintf(&b, "\n%d tokens, %d characters, %d bytes\n", len(ids), utf8.RuneCountInString(text), len(text))
 	_, err = io.WriteString(s.out, b.String())
 	return err

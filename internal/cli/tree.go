@@ -132,7 +132,7 @@ func thousands(n int64) string {
 }
 
 // alignRight writes rows of cells as columns, the numbered ones flush right, without blanks at the ends of lines.
-func alignRight(b *strings.Builder, gap string, rows [][]string, right ...int) {
+func alignRight(b *strings.Builder, rows [][]string, right ...int) {
 	width := map[int]int{}
 	for _, row := range rows {
 		for i, cell := range row {
@@ -147,7 +147,7 @@ func alignRight(b *strings.Builder, gap string, rows [][]string, right ...int) {
 		var line strings.Builder
 		for i, cell := range row {
 			if i > 0 {
-				line.WriteString(gap)
+				line.WriteString("  ")
 			}
 			blanks := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
 			if flushRight[i] {

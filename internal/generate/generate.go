@@ -126,18 +126,14 @@ func (s *Session) checkLogits(ctx context.Context) error {
 // damaged says why a token's logit is no number.
 func (s *Session) damaged(ctx context.Context, id int32) error {
 	err := fmt.Errorf("the logit of token %d after %d tokens is NaN or infinite", id, len(s.ids))
-	found := s.model.FindNotFinite(ctx)
-	if errors.Is(found, context.Canceled) {
-		return found
-	}
-	if found != nil {
+	if found := s.model.FindNotFinite(ctx); found != nil {
 		return fmt.Errorf("%w: the checkpoint is damaged: %w", err, found)
 	}
-	layer, found := s.firstOverflow(ctx)
-	if found != nil {
-		return found
+	where, overflowErr := s.firstOverflow(ctx)
+	if overflowErr != nil {
+		return overflowErr
 	}
-	return fmt.Errorf("%w: no weight is, but the numbers overflow %s: the checkpoint is damaged, or made for wider numbers", err, layer)
+	return fmt.Errorf("%w: no weight is, but the numbers overflow %s: the checkpoint is damaged, or made for wider numbers", err, where)
 }
 
 // firstOverflow runs the sequence again and says where its residual stream ceases to be numbers.

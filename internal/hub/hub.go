@@ -93,6 +93,15 @@ func New(getenv func(string) string) (*Hub, error) {
 	return h, h.findToken(getenv, expand, home)
 }
 
+// Free is the space for downloads on the disk of the cache, which need not exist yet, and whether that is known.
+func (h *Hub) Free() (bytes int64, known bool) {
+	dir := h.Cache
+	for !exists(dir) && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+	}
+	return h.freeDisk(dir)
+}
+
 // yes tells whether a variable says so, as huggingface_hub understands it.
 func yes(value string) bool {
 	switch strings.ToUpper(value) {

@@ -108,8 +108,8 @@ type rawRope struct {
 	AttentionFactor *float64  `json:"attention_factor"`
 }
 
-// maxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
-const maxConfigBytes = 4 << 20
+// MaxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
+const MaxConfigBytes = 4 << 20
 
 // A step has buffers as wide as a head, qkv_proj and the MLP, for every token of it. These bounds keep them in proportion to the weights.
 // Real models have heads of 96 or 128 and widen the hidden size 3.5 times.
@@ -122,7 +122,7 @@ const (
 // classification head generates nothing, and of its generation_config.json nothing is read.
 // The error names the file and the key.
 func ReadConfig(fsys fs.FS) (*Config, error) {
-	data, err := strictjson.ReadFile(fsys, "config.json", maxConfigBytes)
+	data, err := strictjson.ReadFile(fsys, "config.json", MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no config.json, %s", cmp.Or(safetensors.OtherWeights(fsys), "so this is not a Hugging Face checkpoint directory"))
 	}
@@ -133,7 +133,7 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 	if err != nil || c.Head != LMHead {
 		return c, err
 	}
-	data, err = strictjson.ReadFile(fsys, "generation_config.json", maxConfigBytes)
+	data, err = strictjson.ReadFile(fsys, "generation_config.json", MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}

@@ -73,7 +73,7 @@ func quantized(config json.RawMessage) error {
 	var q struct {
 		Method string `json:"quant_method"`
 	}
-	if json.Unmarshal(config, &q) != nil || q.Method == "" {
+	if strictjson.Unmarshal(config, &q) != nil || q.Method == "" {
 		return errors.New("the weights are quantized; " + original)
 	}
 	return fmt.Errorf("the weights are quantized (%s); %s", q.Method, original)

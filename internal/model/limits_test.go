@@ -51,7 +51,7 @@ func TestConfigAllocatesLittle(t *testing.T) {
 	}
 	for _, name := range []string{"config.json", "generation_config.json"} {
 		fsys := fstest.MapFS{"config.json": {Data: []byte("{" + minimal + "}")}}
-		fsys[name] = &fstest.MapFile{Data: make([]byte, maxConfigBytes+1)}
+		fsys[name] = &fstest.MapFile{Data: make([]byte, MaxConfigBytes+1)}
 		_, err := ReadConfig(fsys)
 		require.EqualError(t, err, name+": has 4194305 bytes, over the limit of 4194304")
 		fsys[name] = &fstest.MapFile{Mode: fs.ModeNamedPipe}

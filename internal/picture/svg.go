@@ -12,7 +12,7 @@ type drawing struct{ strings.Builder }
 
 // add appends an element. Texts must come through [escape].
 func (d *drawing) add(format string, args ...any) {
-	d.WriteString(fmt.Sprintf("  "+format+"\n", args...))
+	_, _ = fmt.Fprintf(d, "  "+format+"\n", args...)
 }
 
 // text writes s at (x, y) in one of the classes of style.

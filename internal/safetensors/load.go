@@ -11,8 +11,7 @@ import (
 
 // load returns a file's bytes and what to call when they are no longer needed. Operating-system files are mapped, others read.
 func load(fsys fs.FS, name string) (data []byte, unmap func() error, err error) {
-	info, err := stat(fsys, name)
-	if err != nil {
+	if _, err := stat(fsys, name); err != nil {
 		return nil, nil, err
 	}
 	f, err := fsys.Open(name)
@@ -25,7 +24,8 @@ func load(fsys fs.FS, name string) (data []byte, unmap func() error, err error) 
 		data, err = io.ReadAll(f)
 		return data, func() error { return nil }, reason(err)
 	}
-	if info, err = osFile.Stat(); err != nil {
+	info, err := osFile.Stat()
+	if err != nil {
 		return nil, nil, reason(err)
 	}
 	if info.Size() > math.MaxInt {

@@ -1,12 +1,12 @@
 package sampling
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 )
 
-// Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid.
+// Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid. The JSON names are those of a
+// generation_config.json, which can be decoded into a Config; DoSample is not among them: whether to sample is for the user to say.
 type Config struct {
 	RepetitionPenalty float32 `json:"repetition_penalty"`   // > 0; scores of ids that occurred are divided by it, negative ones multiplied; 1: off
 	NoRepeatNGram     int     `json:"no_repeat_ngram_size"` // no n ids in a row occur twice; 0: off
@@ -24,20 +24,6 @@ type Config struct {
 // Defaults are Hugging Face's: they do nothing, but for a top-k of 50 where DoSample is set.
 func Defaults() Config {
 	return Config{RepetitionPenalty: 1, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1}
-}
-
-// Read takes over what a generation_config.json says; null and absent keys change nothing. DoSample stays as it is: whether to sample
-// is for the caller to say.
-func (c *Config) Read(generationConfig []byte) error {
-	read := *c
-	if err := json.Unmarshal(generationConfig, &read); err != nil {
-		return err
-	}
-	if err := read.Check(); err != nil {
-		return err
-	}
-	*c = read
-	return nil
 }
 
 // RangeError says which field of a [Config] has a value it must not have.

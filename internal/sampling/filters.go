@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// filter applies temperature, top-k, top-p, min-p and typical-p to the scores, of which one at least is finite, and leaves in s.kept
-// the tokens that can be drawn, at least one.
+// filter applies temperature, top-k, top-p, min-p and typical-p to the scores, and leaves in s.kept the tokens that can be drawn: at least
+// one, unless all have been ruled out before.
 func (s *Sampler) filter() {
 	c := &s.config
 	if c.Temperature != 1 {
@@ -20,6 +20,9 @@ func (s *Sampler) filter() {
 		least = s.highest[0]
 	}
 	s.keep(least)
+	if len(s.kept) == 0 {
+		return
+	}
 	if c.TopP < 1 {
 		s.topP(c.TopP)
 	}

@@ -3,7 +3,6 @@ package sampling
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 	"math/rand/v2"
 )
 
@@ -70,14 +69,16 @@ func (s *Sampler) Sample(logits []float32, ids []int32) (int32, error) {
 	}
 	s.chosen++
 
-	best := Greedy(s.scores)
-	if math.IsInf(float64(s.scores[best]), -1) {
-		return 0, ErrNothingLeft
-	}
 	if !c.DoSample {
+		best := Greedy(s.scores)
+		if s.scores[best] == ruledOut {
+			return 0, ErrNothingLeft
+		}
 		return best, nil
 	}
-	s.filter()
+	if s.filter(); len(s.kept) == 0 {
+		return 0, ErrNothingLeft
+	}
 	return s.draw(u), nil
 }
 

@@ -66,7 +66,7 @@ func TestGolden(t *testing.T) {
 	for _, c := range g.Cases {
 		t.Run(fmt.Sprintf("%d/%s", c.Logits, c.Config), func(t *testing.T) {
 			config := Defaults()
-			require.NoError(t, config.Read(c.Config))
+			require.NoError(t, json.Unmarshal(c.Config, &config))
 			config.EOS = g.EOS
 			var sampled struct {
 				DoSample bool `json:"do_sample"`
@@ -251,25 +251,23 @@ func TestConfig(t *testing.T) {
 	c := Defaults()
 	require.NoError(t, c.Check())
 	require.True(t, c.Neutral())
-	require.NoError(t, c.Read([]byte(`{"do_sample": true, "temperature": 0.8, "top_p": null, "top_k": 20, "eos_token_id": [1, 2], "min_p": 0.1}`)))
+	require.NoError(t, json.Unmarshal([]byte(`{"do_sample": true, "temperature": 0.8, "top_p": null, "top_k": 20, "eos_token_id": [1, 2], "min_p": 0.1}`), &c))
 	require.Equal(t, Config{RepetitionPenalty: 1, Temperature: 0.8, TopK: 20, TopP: 1, MinP: 0.1, TypicalP: 1}, c)
 
-	before := c
-	for text, want := range map[string]string{
-		`{"temperature": 0}`:           "temperature is 0, not above 0",
-		`{"temperature": -1}`:          "temperature is -1, not above 0",
-		`{"top_k": -1}`:                "top_k is -1, not 0 or more",
-		`{"top_p": 1.5}`:               "top_p is 1.5, not in 0 … 1",
-		`{"min_p": -0.1}`:              "min_p is -0.1, not in 0 … 1",
-		`{"typical_p": 0}`:             "typical_p is 0, not above 0 and up to 1",
-		`{"repetition_penalty": 0}`:    "repetition_penalty is 0, not above 0",
-		`{"no_repeat_ngram_size": -2}`: "no_repeat_ngram_size is -2, not 0 or more",
-		`{"min_new_tokens": -2}`:       "min_new_tokens is -2, not 0 or more",
-		`{"temperature": "hot"}`:       "json: cannot unmarshal string into Go struct field Config.temperature of type float32",
-		`[`:                            "unexpected end of JSON input",
+	for want, change := range map[string]func(*Config){
+		"temperature is 0, not above 0":             func(c *Config) { c.Temperature = 0 },
+		"temperature is -1, not above 0":            func(c *Config) { c.Temperature = -1 },
+		"top_k is -1, not 0 or more":                func(c *Config) { c.TopK = -1 },
+		"top_p is 1.5, not in 0 … 1":                func(c *Config) { c.TopP = 1.5 },
+		"min_p is -0.1, not in 0 … 1":               func(c *Config) { c.MinP = -0.1 },
+		"typical_p is 0, not above 0 and up to 1":   func(c *Config) { c.TypicalP = 0 },
+		"repetition_penalty is 0, not above 0":      func(c *Config) { c.RepetitionPenalty = 0 },
+		"no_repeat_ngram_size is -2, not 0 or more": func(c *Config) { c.NoRepeatNGram = -2 },
+		"min_new_tokens is -2, not 0 or more":       func(c *Config) { c.MinNewTokens = -2 },
 	} {
-		require.EqualError(t, c.Read([]byte(text)), want)
-		require.Equal(t, before, c, "a file that is wrong changes nothing")
+		c := Defaults()
+		change(&c)
+		require.EqualError(t, c.Check(), want)
 	}
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Temperature = float32(math.NaN()) },
@@ -293,6 +291,39 @@ func TestConfig(t *testing.T) {
 		change(&c)
 		require.False(t, c.Neutral())
 	}
+}
+
+// Whatever the settings and logits, a token that can be drawn is drawn, or the error says that there is none.
+func FuzzSample(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 200, 5}, float32(0.8), 3, 0.9, 0.1, 0.9, float32(1.1), 2, uint8(7))
+	f.Add([]byte{0, 0, 0, 0}, float32(1e-40), 0, 0.0, 1.0, 1e-9, float32(1e30), 1, uint8(255))
+	f.Fuzz(func(t *testing.T, values []byte, temperature float32, topK int, topP, minP, typicalP float64, penalty float32, ngram int, bits uint8) {
+		c := Config{
+			DoSample: bits&1 == 1, Temperature: temperature, TopK: topK, TopP: topP, MinP: minP, TypicalP: typicalP,
+			RepetitionPenalty: penalty, NoRepeatNGram: ngram, MinNewTokens: int(bits >> 6), EOS: []int32{1, 3},
+		}
+		if len(values) == 0 || c.Check() != nil {
+			return
+		}
+		logits := make([]float32, len(values))
+		for i, v := range values {
+			logits[i] = float32(int8(v)) * []float32{1, 0.1, 1e30, 1e-30}[bits>>2&3]
+		}
+		s, twin := New(c, uint64(bits)), New(c, uint64(bits))
+		ids := []int32{0, 2}
+		for range 3 {
+			id, err := s.Sample(logits, ids)
+			again, errAgain := twin.Sample(logits, ids)
+			require.Equal(t, id, again)
+			require.Equal(t, err, errAgain)
+			if err != nil {
+				require.Equal(t, ErrNothingLeft, err)
+				return
+			}
+			require.False(t, s.scores[id] == ruledOut)
+			ids = append(ids, id)
+		}
+	})
 }
 
 // highest and cut against sorting, on values with many ties.

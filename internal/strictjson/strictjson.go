@@ -54,9 +54,12 @@ func inWords(wrong *json.UnmarshalTypeError) error {
 	}
 	want := map[reflect.Kind]string{
 		reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "an array", reflect.Array: "an array",
-		reflect.Struct: "an object", reflect.Map: "an object", reflect.Float32: "a number it can hold", reflect.Float64: "a number it can hold",
+		reflect.Struct: "an object", reflect.Map: "an object", reflect.Float32: "a number", reflect.Float64: "a number",
 	}[wrong.Type.Kind()]
-	if want == "" {
+	switch {
+	case want == "a number" && strings.HasPrefix(wrong.Value, "number "):
+		want = fmt.Sprintf("one that %d bits hold", wrong.Type.Bits())
+	case want == "":
 		want = fmt.Sprintf("a whole number of up to %d bits", wrong.Type.Bits())
 	}
 	return fmt.Errorf("%s is %s, not %s", where, got, want)

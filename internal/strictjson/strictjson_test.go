@@ -66,7 +66,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 		``:                                       "unexpected end of JSON input",
 		`{}{}`:                                   "invalid character '{' after top-level value",
 		`{"list":"a"}`:                           "list is a string, not an array",
-		`{"list":[1e99]}`:                        "list is the number 1e99, not a number it can hold",
+		`{"list":[1e99]}`:                        "list is the number 1e99, not one that 32 bits hold",
 		`{"count":1.5}`:                          "count is the number 1.5, not a whole number of up to 64 bits",
 		`{"short":4294967296}`:                   "short is the number 4294967296, not a whole number of up to 32 bits",
 		`{"nested":{"id":"1"}}`:                  "nested.id is a string, not a whole number of up to 64 bits",
