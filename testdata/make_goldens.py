@@ -7,6 +7,7 @@
 
 The Go tests read the results and need none of this. Made with
     python 3.11+, torch==2.9.1 (CPU), transformers==4.57.6, tokenizers==0.22.2, safetensors==0.8.0, numpy==2.4.6
+but for the checkpoints that name another version of transformers below: each run makes those of the version that it has.
 The same seed and versions give the same bytes. README.md here describes the files.
 
 No golden is written on Hugging Face's word alone: `reference` below is an independent forward pass in numpy
@@ -27,9 +28,14 @@ import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer,
+    pipeline,
+)
 
 HERE = Path(__file__).resolve().parent
+DEMO = HERE.parent / "internal/demo/checkpoint"
+USUAL = "4.57.6"  # the version of transformers that makes what does not name another
 VERSIONS = (
     f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}, "
     f"tokenizers {tokenizers.__version__}, safetensors {safetensors.__version__}, numpy {np.__version__}"
@@ -44,6 +50,7 @@ def ramp(n, first, last, wobble):
 
 
 # "config" holds what differs from BASE; "prompts" the lengths of the random prompts; "shards" > 1 adds an index.
+# "transformers" names a version other than USUAL.
 BASE = dict(
     architectures=["Phi3ForCausalLM"], model_type="phi3", hidden_act="silu", attention_bias=False,
     attention_dropout=0.0, embd_pdrop=0.0, resid_pdrop=0.0, initializer_range=0.02, use_cache=True, bos_token_id=1,
@@ -84,7 +91,35 @@ CHECKPOINTS = {
     "f32": dict(seed=8, shards=1, prompts=[1, 5, 40], new_tokens=16, config=dict(
         vocab_size=131, hidden_size=64, intermediate_size=72, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1, head_dim=96, torch_dtype=None, dtype="float32")),
+    # The older reading of the same window: a query sees one key more, k >= q - W.
+    "window-compat": dict(seed=13, shards=1, prompts=[7, 8, 9, 40], new_tokens=24, transformers="4.41.2", config=dict(
+        vocab_size=331, hidden_size=96, intermediate_size=136, num_hidden_layers=3,
+        num_attention_heads=1, num_key_value_heads=1, sliding_window=7)),
+    # Written by transformers 5: everything about RoPE in one object, the attention factor from "factor" and not from the ratio
+    # of the lengths (8), a list of end-of-sequence ids in config.json.
+    "v5": dict(seed=9, shards=1, prompts=[5, 31, 32, 33, 40], new_tokens=16, every_position=True, transformers="5.15.0", config=dict(
+        vocab_size=131, hidden_size=128, intermediate_size=72, num_hidden_layers=2, num_attention_heads=1,
+        num_key_value_heads=1, max_position_embeddings=256, original_max_position_embeddings=32,
+        partial_rotary_factor=None, rope_scaling=None, rope_theta=None, rope_parameters=dict(
+            rope_type="longrope", rope_theta=20000.0, partial_rotary_factor=0.75, factor=20.0,
+            short_factor=ramp(48, 1.0, 1.6, 0.03), long_factor=ramp(48, 1.07, 24.0, 0.6)))),
+    # A label for a text. Padding at its end is skipped, but counts for the choice of the RoPE factors.
+    "sequence": dict(seed=10, shards=1, prompts=[1, 5, 16, 17, 40], pads=[(5, 1), (15, 1), (15, 2), (0, 3)], every_position=True, config=dict(
+        architectures=["Phi3ForSequenceClassification"], id2label={"0": "negative", "1": "neutral", "2": "positive"},
+        vocab_size=2560, hidden_size=96, intermediate_size=136, num_hidden_layers=2, num_attention_heads=1,
+        num_key_value_heads=1, max_position_embeddings=256, original_max_position_embeddings=16,
+        rope_scaling=dict(type="longrope", short_factor=ramp(48, 1.0, 2.8, 0.05), long_factor=ramp(48, 1.07, 24.0, 0.6)))),
+    # A label for every token.
+    "tokens": dict(seed=11, shards=1, prompts=[1, 5, 40], every_position=True, config=dict(
+        architectures=["Phi3ForTokenClassification"], id2label={"0": "O", "1": "PER", "2": "LOC", "3": "ORG", "4": "MISC"},
+        vocab_size=2560, hidden_size=64, intermediate_size=136, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=96, sliding_window=7)),
 }
+LABELLED_TEXTS = [
+    "The capital of Germany is",
+    "Write an email apologizing to Sarah for the tragic gardening mishap. Explain how it happened.",
+    "Ok!",
+]
 
 
 def shapes(cfg):
@@ -102,7 +137,11 @@ def shapes(cfg):
             f"model.layers.{n}.mlp.down_proj.weight": (h, i),
         }
     out["model.norm.weight"] = (h,)
-    if not cfg["tie_word_embeddings"]:
+    if labels := cfg.get("id2label"):
+        out["score.weight"] = (len(labels), h)
+        if "Token" in cfg["architectures"][0]:
+            out["score.bias"] = (len(labels),)
+    elif not cfg["tie_word_embeddings"]:
         out["lm_head.weight"] = (cfg["vocab_size"], h)
     return out
 
@@ -111,6 +150,8 @@ def random_weight(rng, name, shape, cfg):
     """A weight scaled so that a mistake anywhere shows: attention far from uniform, logits several units apart."""
     if name.endswith("norm.weight"):
         return 1 + 0.3 * rng.uniform(-1, 1, shape)
+    if name.endswith("bias"):
+        return rng.uniform(-1, 1, shape)
     w = rng.standard_normal(shape) / math.sqrt(shape[1])
     rows = np.arange(shape[0])[:, None]
     if "qkv_proj" in name:  # scores of standard deviation about 1.5, also after the long-RoPE attention factor
@@ -122,6 +163,8 @@ def random_weight(rng, name, shape, cfg):
         return w * np.where(rows < cfg["intermediate_size"], 1.5, 1.0)
     if "down_proj" in name:
         return w * 1.5
+    if "score" in name:
+        return w * 1.5
     # Embedding and LM head. The end-of-sequence rows are small, so that greedy decoding never picks one.
     w = w * (3.0 if name.startswith("lm_head") or cfg["tie_word_embeddings"] else math.sqrt(shape[1]))
     return w * np.where(rows >= cfg["vocab_size"] - 2, 0.25, 1.0)
@@ -129,8 +172,12 @@ def random_weight(rng, name, shape, cfg):
 
 def make_checkpoint(folder, spec):
     cfg = BASE | spec["config"]
-    cfg = {k: v for k, v in cfg.items() if not (k == "torch_dtype" and v is None)}
-    cfg["eos_token_id"] = cfg["pad_token_id"] = cfg["vocab_size"] - 1
+    cfg = {k: v for k, v in cfg.items() if not (k in ("torch_dtype", "partial_rotary_factor", "rope_theta") and v is None)}
+    labels = cfg.get("id2label")
+    # A classifier is used with the demonstration's tokenizer, whose <|endoftext|> is 2500.
+    cfg["eos_token_id"] = cfg["pad_token_id"] = 2500 if labels else cfg["vocab_size"] - 1
+    if labels:
+        cfg["label2id"] = {label: int(i) for i, label in labels.items()}
     dtype = getattr(torch, cfg.get("torch_dtype") or cfg["dtype"])
     rng = np.random.Generator(np.random.PCG64(spec["seed"]))
     weights = {
@@ -141,7 +188,16 @@ def make_checkpoint(folder, spec):
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors*"):
         old.unlink()
+    if transformers.__version__.startswith("5."):  # every file as that version writes it
+        config = AutoConfig.for_model(**cfg | {"eos_token_id": [cfg["vocab_size"] - 1, cfg["vocab_size"] - 2]})
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model.load_state_dict(weights)
+        model.save_pretrained(folder)
+        return json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", dict(sorted(cfg.items())))
+    if labels:
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return cfg
     write_json(folder / "generation_config.json", {
         "_from_model_config": True, "bos_token_id": 1, "eos_token_id": [cfg["vocab_size"] - 1, cfg["vocab_size"] - 2],
         "pad_token_id": cfg["pad_token_id"], "transformers_version": "4.57.6"})
@@ -166,24 +222,35 @@ def head_dim(cfg):
     return cfg.get("head_dim") or cfg["hidden_size"] // cfg["num_attention_heads"]
 
 
-def attention_factor(cfg):
-    """What cos and sin are multiplied by under long RoPE: sqrt(1 + ln(max/orig) / ln(orig)), in both regimes."""
-    if not cfg.get("rope_scaling"):
-        return 1.0
+def rope_settings(cfg):
+    """The RoPE settings of any spelling, under one set of names; "short" and "long" are None for plain RoPE."""
+    r = cfg.get("rope_scaling") or cfg.get("rope_parameters") or {}
     orig = cfg["original_max_position_embeddings"]
-    ratio = cfg["max_position_embeddings"] / orig
-    return 1.0 if ratio <= 1 else math.sqrt(1 + math.log(ratio) / math.log(orig))
+    return dict(
+        theta=r.get("rope_theta", cfg.get("rope_theta", 10000.0)),
+        partial=r.get("partial_rotary_factor", cfg.get("partial_rotary_factor", 1.0)),
+        short=r.get("short_factor"), long=r.get("long_factor"), original=orig,
+        factor=r.get("factor", cfg["max_position_embeddings"] / orig))
+
+
+def attention_factor(cfg):
+    """What cos and sin are multiplied by under long RoPE: sqrt(1 + ln(factor) / ln(original length)), in both regimes."""
+    rope = rope_settings(cfg)
+    if rope["long"] is None or rope["factor"] <= 1:
+        return 1.0
+    return math.sqrt(1 + math.log(rope["factor"]) / math.log(rope["original"]))
 
 
 def rope_tables(cfg, n, wrong_factors=False):
     """cos, sin [n, rd/2] for positions 0..n-1 of a sequence of n tokens; the phase is float32, as in the model."""
-    rd = int(head_dim(cfg) * cfg.get("partial_rotary_factor", 1.0))
+    rope = rope_settings(cfg)
+    rd = int(head_dim(cfg) * rope["partial"])
     exponent = np.arange(0, rd, 2, dtype=np.float32) / np.float32(rd)
-    inv_freq = 1 / np.float32(cfg.get("rope_theta", 10000.0)) ** exponent
-    if scaling := cfg.get("rope_scaling"):
+    inv_freq = 1 / np.float32(rope["theta"]) ** exponent
+    if rope["long"] is not None:
         # By the length of the whole sequence, not by position.
-        long = (n > cfg["original_max_position_embeddings"]) != wrong_factors
-        inv_freq = inv_freq / np.array(scaling["long_factor" if long else "short_factor"], dtype=np.float32)
+        long = (n > rope["original"]) != wrong_factors
+        inv_freq = inv_freq / np.array(rope["long" if long else "short"], dtype=np.float32)
     phase = (np.arange(n, dtype=np.float32)[:, None] * inv_freq.astype(np.float32)).astype(np.float64)
     return np.cos(phase) * attention_factor(cfg), np.sin(phase) * attention_factor(cfg)
 
@@ -240,27 +307,47 @@ def reference(cfg, weights, ids, window_extra=0, wrong_factors=False, stats=None
         hidden.append(x)
     y = rms_norm(x, w["model.norm.weight"], eps)
     hidden[-1] = y  # Hugging Face shows the last layer's output only after the final norm
+    if "score.weight" in w:
+        return hidden, y @ w["score.weight"].T + w.get("score.bias", 0)
     head = "model.embed_tokens.weight" if cfg.get("tie_word_embeddings") else "lm_head.weight"
     return hidden, y @ w[head].T
 
 
 # --------------------------------------------------------------------------------------------------- Hugging Face
 
+def kind_of(folder):
+    """The class of model that the checkpoint is for."""
+    architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
+    return {"Phi3ForCausalLM": AutoModelForCausalLM, "Phi3ForSequenceClassification": AutoModelForSequenceClassification,
+            "Phi3ForTokenClassification": AutoModelForTokenClassification}[architecture]
+
+
 def load_model(folder, dtype, attention="sdpa"):
     """The model in dtype. Not `.to(bfloat16)` on a loaded model: that would round the RoPE frequencies as well."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
+    old = transformers.__version__ < "4.50"
+    model = kind_of(folder).from_pretrained(
+        folder, **{"torch_dtype" if old else "dtype": dtype}, attn_implementation=attention).eval()
     assert model.config._attn_implementation == attention
-    assert model.dtype == dtype and model.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert model.dtype == dtype and (old or model.model.rotary_emb.inv_freq.dtype == torch.float32)
     return model
 
 
 @torch.no_grad()
 def forward(model, ids):
-    """Hidden states [L+1, n, H] and logits [n, V] as float32 arrays; no cache."""
+    """Hidden states [L+1, n, H] and logits [n, V], or of labels [n, labels], as float32 arrays; no cache."""
     out = model(torch.tensor([ids]), use_cache=False, output_hidden_states=True)
     last = model.model(torch.tensor([ids]), use_cache=False).last_hidden_state
     assert torch.equal(out.hidden_states[-1], last)
-    return torch.cat(out.hidden_states).float().numpy(), out.logits[0].float().numpy()
+    logits = out.logits[0]
+    if "Sequence" in type(model).__name__:  # it shows one position's only
+        logits = model.score(last)[0]
+        assert torch.equal(logits[pooled_position(ids, model.config.pad_token_id)], out.logits[0])
+    return torch.cat(out.hidden_states).float().numpy(), logits.float().numpy()
+
+
+def pooled_position(ids, pad):
+    """Where a text's label is read: at the last token that is not padding, or at 0."""
+    return max([i for i, token in enumerate(ids) if token != pad], default=0)
 
 
 @torch.no_grad()
@@ -308,59 +395,104 @@ def kept_positions(n):
     return list(range(n)) if n <= 8 else [0, 1, *range(n - 6, n)]
 
 
-def run_prompts(folder, cfg, prompts, new_tokens, eos=(), random_weights=True):
+def run_prompts(folder, cfg, prompts, new_tokens, eos=(), random_weights=True, every_position=False):
     """prompts: list of {"name", "ids", …}. Fills in positions and greedy runs; returns (prompts, tensors).
 
     Of random weights more is asked: that mistakes show and that no step is a near tie (else choose another seed).
     """
     weights = checkpoint_weights(folder)
-    f32, bf16 = load_model(folder, torch.float32), load_model(folder, torch.bfloat16)
+    attention = attention_of(transformers.__version__)
+    f32, bf16 = load_model(folder, torch.float32, attention), load_model(folder, torch.bfloat16, attention)
     eager = load_model(folder, torch.float32, "eager")
+    causal = kind_of(folder) is AutoModelForCausalLM
+    extra = int(is_compat(transformers.__version__))
+    rope = rope_settings(cfg)
     tensors, stats = {}, []
     for prompt in prompts:
         ids, name = prompt["ids"], prompt["name"]
         n = len(ids)
-        positions = kept_positions(n)
+        positions = list(range(n)) if every_position else kept_positions(n)
         hidden, logits = forward(f32, ids)
         hidden16, logits16 = forward(bf16, ids)
 
-        want_hidden, want_logits = reference(cfg, weights, ids, stats=stats if n > 1 else None)
+        want_hidden, want_logits = reference(cfg, weights, ids, window_extra=extra, stats=stats if n > 1 else None)
         err = max([relative_error(logits, want_logits)] + [relative_error(a, b) for a, b in zip(hidden, want_hidden)])
         assert err < 1e-4, f"{folder.name}/{name}: float32 run is {err:.1e} from the reference"
         hidden_eager, logits_eager = forward(eager, ids)
         eager_err = max(relative_error(logits_eager, logits), relative_error(hidden_eager, hidden))
         assert eager_err < 1e-4, f"{folder.name}/{name}: eager and sdpa differ by {eager_err:.1e}"
         window = cfg.get("sliding_window")
-        if window is not None and n > window:  # the other reading of the window, k >= q - W, must be visibly wrong
-            off_by_one = relative_error(logits, reference(cfg, weights, ids, window_extra=1)[1])
+        if window is not None and n > window + extra:  # the other reading of the window must be visibly wrong
+            off_by_one = relative_error(logits, reference(cfg, weights, ids, window_extra=1 - extra)[1])
             assert off_by_one > 0.1, f"{folder.name}/{name}: an off-by-one window would not show"
-        if random_weights and cfg.get("rope_scaling") and n > 1:
+        if random_weights and rope["long"] is not None and len(set(ids)) > 1:
             swapped = relative_error(logits, reference(cfg, weights, ids, wrong_factors=True)[1])
             assert swapped > 0.1, f"{folder.name}/{name}: the other RoPE factors would not show"
+
+        prompt |= {"positions": positions}
+        for kind, h, l in (("f32", hidden, logits), ("bf16", hidden16, logits16)):
+            tensors[f"{name}.hidden.{kind}"] = torch.from_numpy(h[:, positions])
+            tensors[f"{name}.logits.{kind}"] = torch.from_numpy(l[positions])
+        print(f"{folder.name:14s}{name:12s}n={n:<4d}f32-ref {err:.1e}  eager-{attention} {eager_err:.1e}  "
+              f"bf16-f32 {relative_error(logits16, logits):.1e}  logit std {logits.std():.2f}  "
+              f"score std {np.mean(stats) if stats else 0:.2f}", end="")
+        if not causal:
+            if "Sequence" in type(f32).__name__:
+                prompt["pooled"] = pooled_position(ids, cfg["pad_token_id"])
+            print()
+            continue
 
         tokens, gaps, rows = greedy(f32, ids, new_tokens, eos)
         tokens16, gaps16, _ = greedy(bf16, ids, new_tokens, eos)
         assert not random_weights or min(gaps) > 2e-3, f"{folder.name}/{name}: a near tie ({min(gaps):.1e})"
-        if min(gaps) > 2e-3:
+        if min(gaps) > 2e-3 and has_sound_cache(transformers.__version__):
             cached = generate_cached(f32, ids, new_tokens)
             assert cached == tokens, f"{folder.name}/{name}: generate with cache gives {cached}, without {tokens}"
-
         prompt |= {
-            "positions": positions,
             "greedy_f32": {"ids": tokens, "gaps": [float(f"{g:.6g}") for g in gaps]},
             "greedy_bf16": {"ids": tokens16, "gaps": [float(f"{g:.6g}") for g in gaps16]},
         }
-        for kind, h, l in (("f32", hidden, logits), ("bf16", hidden16, logits16)):
-            tensors[f"{name}.hidden.{kind}"] = torch.from_numpy(h[:, positions])
-            tensors[f"{name}.logits.{kind}"] = torch.from_numpy(l[positions])
         if random_weights:
             tensors[f"{name}.greedy_logits.f32"] = torch.from_numpy(rows)
         same = next((i for i, (a, b) in enumerate(zip(tokens, tokens16)) if a != b), len(tokens))
-        print(f"{folder.name:9s}{name:12s}n={n:<4d}f32-ref {err:.1e}  eager-sdpa {eager_err:.1e}  "
-              f"bf16-f32 {relative_error(logits16, logits):.1e}  logit std {logits.std():.2f}  "
-              f"score std {np.mean(stats) if stats else 0:.2f}  min gap {min(gaps):.3f}  "
-              f"{len(set(tokens))}/{len(tokens)} distinct, bf16 agrees for {same}")
+        print(f"  min gap {min(gaps):.3f}  {len(set(tokens))}/{len(tokens)} distinct, bf16 agrees for {same}")
     return prompts, tensors
+
+
+def attention_of(version):
+    """Phi-3 had no SDPA in 4.41."""
+    return "eager" if version.startswith("4.41.") else "sdpa"
+
+
+def is_compat(version):
+    """Whether this version's window is one wider: the last that had one before it was lost and came back as it is now."""
+    return version.startswith("4.41.")
+
+
+def has_sound_cache(version):
+    """From 5.3 on the crossing of long RoPE loses the context when there is a cache, by reading its code."""
+    return version == USUAL
+
+
+@torch.no_grad()
+def run_texts(folder):
+    """What transformers' pipeline says of LABELLED_TEXTS, in float32, with the demonstration's tokenizer."""
+    model, tok = load_model(folder, torch.float32), AutoTokenizer.from_pretrained(DEMO)
+    sequence = "Sequence" in type(model).__name__
+    texts = []
+    for text in LABELLED_TEXTS:
+        entry = {"text": text, "ids": tok(text).input_ids}
+        if sequence:
+            entry["scores"] = {}
+            for problem in ("single_label_classification", "multi_label_classification", "regression"):
+                model.config.problem_type = problem
+                pipe = pipeline("text-classification", model=model, tokenizer=tok, device="cpu")
+                entry["scores"][problem] = {x["label"]: x["score"] for x in pipe(text, top_k=None)}
+        else:
+            pipe = pipeline("token-classification", model=model, tokenizer=tok, ignore_labels=[], device="cpu")
+            entry["tokens"] = [{"word": x["word"], "label": x["entity"], "score": float(x["score"])} for x in pipe(text)]
+        texts.append(entry)
+    return texts
 
 
 def write_json(path, value):
@@ -377,7 +509,7 @@ def write_json(path, value):
 
 
 def write_golden(folder, header, prompts, tensors):
-    header = {"versions": VERSIONS, "attention": "sdpa"} | header
+    header = {"versions": VERSIONS, "attention": attention_of(transformers.__version__)} | header
     write_json(folder / "golden.json", header | {"prompts": prompts})
     save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "golden.safetensors",
               metadata={"versions": VERSIONS})
@@ -394,10 +526,18 @@ def make_random(name, out):
     for n in spec["prompts"]:
         ids = rng.integers(0, vocab, n).tolist()
         if n >= 5:  # the first and the last row of the embedding; the latter is also pad and eos, an ordinary row here
-            ids[1], ids[2] = 0, vocab - 1
+            ids[1], ids[2] = 0, cfg["pad_token_id"]
         prompts.append({"name": f"n{n}", "ids": ids})
-    prompts, tensors = run_prompts(folder, cfg, prompts, spec["new_tokens"])
-    write_golden(folder, {"checkpoint": f"testdata/{name}", "seed": spec["seed"]}, prompts, tensors)
+    for n, pads in spec.get("pads", ()):  # n ids and padding after them
+        ids = rng.integers(0, cfg["pad_token_id"], n).tolist() + [cfg["pad_token_id"]] * pads
+        prompts.append({"name": f"n{n}p{pads}", "ids": ids})
+    prompts, tensors = run_prompts(folder, cfg, prompts, spec.get("new_tokens", 0), every_position=spec.get("every_position", False))
+    header = {"checkpoint": f"testdata/{name}", "seed": spec["seed"]}
+    if is_compat(transformers.__version__):
+        header["sliding_window_compat"] = True
+    if kind_of(folder) is not AutoModelForCausalLM:
+        header["texts"] = run_texts(folder)
+    write_golden(folder, header, prompts, tensors)
 
 
 # --------------------------------------------------------------------------------------------- the built-in model
@@ -541,8 +681,12 @@ def main():
     if args.demo:
         make_demo(args.demo, args.out)
         return
+    version = transformers.__version__
     for name in args.names or CHECKPOINTS:
-        make_random(name, args.out)
+        if CHECKPOINTS[name].get("transformers", USUAL) == version:
+            make_random(name, args.out)
+        elif args.names:
+            parser.error(f"{name} is made with transformers {CHECKPOINTS[name].get('transformers', USUAL)}, not {version}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ type benchFlags struct {
 	reps    int
 	noCache bool
 	noProbe bool
+	plot    string // file
 	output  string
 }
 
@@ -54,6 +55,7 @@ makes the command fail.`,
 	flags.IntVarP(&f.reps, "repetitions", "r", 3, "how often to measure")
 	flags.BoolVar(&f.noCache, "no-cache", false, "compare generation with and without the KV cache")
 	flags.BoolVar(&f.noProbe, "no-probe", false, "do not measure the machine's limits")
+	flags.StringVar(&f.plot, "plot", "", "with --no-cache: draw both runs' time per token and total time into this SVG `file`")
 	flags.StringVarP(&f.output, "output", "o", "md", "format of the result: md, csv or json")
 	return cmd
 }
@@ -64,8 +66,12 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		return usagef("--n-prompt, --n-gen and --repetitions must be 1 or more")
 	case f.output != "md" && f.output != "csv" && f.output != "json":
 		return usagef("--output is %q, not md, csv or json", f.output)
+	case f.plot != "" && !f.noCache:
+		return usagef("--plot draws a comparison; it needs --no-cache")
+	case f.plot != "" && f.gen < 3:
+		return usagef("--plot needs --n-gen 3 or more: the first token is all prefill, and a line needs two others")
 	}
-	m, name, took, err := f.model.load(ctx, s.err)
+	m, name, took, err := f.model.load(ctx, s.notes())
 	if err != nil {
 		return err
 	}
@@ -77,16 +83,29 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		Model: name, Device: m.Device(), WeightBytes: m.WeightBytes(), LoadMS: ms(took),
 		Prompt: f.prompt, Gen: f.gen, Repetitions: f.reps,
 	}
-	var r benchResult
-	if f.noCache {
-		r, err = f.compare(ctx, m, about)
-	} else {
-		r, err = f.measure(ctx, m, about)
+	if !f.noCache {
+		r, err := f.measure(ctx, m, about)
+		if err != nil {
+			return err
+		}
+		return f.write(s.out, r)
 	}
+	c, err := f.compare(ctx, m, about)
 	if err != nil {
 		return err
 	}
-	return f.write(s.out, r)
+	if f.plot != "" {
+		if err := c.draw(f.plot); err != nil {
+			return err
+		}
+	}
+	err = f.write(s.out, c)
+	if f.plot != "" && f.output == "md" && isTerminal(s.out) {
+		for _, panel := range c.panels() {
+			_, _ = fmt.Fprintf(s.out, "\n%s", panel.Text())
+		}
+	}
+	return err
 }
 
 // benchResult is what either kind of benchmark found; as JSON it writes itself.

@@ -65,7 +65,10 @@ type comparison struct {
 	Lengths         []lengthRow `json:"lengths"`
 	IdenticalTokens bool        `json:"identical_tokens"`
 	IdenticalLogits bool        `json:"identical_logits"` // all bytes of all logits of all steps
-	differs         error       // what is not identical
+	// Milliseconds to each generated token, medians over the repetitions; the first includes the prefill.
+	CachedTimes   []float64 `json:"cached_token_ms"`
+	UncachedTimes []float64 `json:"uncached_token_ms"`
+	differs       error     // what is not identical
 }
 
 // lengthRow compares the runs up to one number of generated tokens.
@@ -101,6 +104,7 @@ func (f *benchFlags) compare(ctx context.Context, m *model.Model, about benchAbo
 
 // fill computes the rows from the runs' times.
 func (c *comparison) fill(cached, uncached []*generation) {
+	c.CachedTimes, c.UncachedTimes = medians(cached), medians(uncached)
 	before := 1
 	for _, n := range rowLengths(c.Gen) {
 		row := lengthRow{Generated: n}
@@ -115,6 +119,20 @@ func (c *comparison) fill(cached, uncached []*generation) {
 		c.Lengths = append(c.Lengths, row)
 		before = n
 	}
+}
+
+// medians are the milliseconds to each token.
+func medians(runs []*generation) []float64 {
+	times := make([]float64, len(runs[0].times))
+	for i := range times {
+		var all []float64
+		for _, g := range runs {
+			all = append(all, ms(g.times[i]))
+		}
+		slices.Sort(all)
+		times[i] = (all[len(all)/2] + all[(len(all)-1)/2]) / 2
+	}
+	return times
 }
 
 // check compares a run with the first one.

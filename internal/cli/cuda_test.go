@@ -4,11 +4,13 @@ package cli
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/demo"
 	"phi3/kernels/emulator"
 )
 
@@ -32,7 +34,7 @@ func TestCUDAScript(t *testing.T) {
 		Dir: "testdata/cuda",
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars, vars...)
-			return nil
+			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
 		},
 		Condition: func(name string) (bool, error) { return name == "emulator" && !onGPU(), nil },
 		Cmds:      commands,

@@ -69,7 +69,14 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errDiskFull }
 
 // An answer that could not be written is a failure; a script must not take it for an empty one.
 func TestAnswerCannotBeWritten(t *testing.T) {
+	labels := filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, copyCheckpoint(labels, "tokens"))
+	texts := filepath.Join(t.TempDir(), "texts.jsonl")
+	require.NoError(t, os.WriteFile(texts, []byte(`"Hi"`), 0o600))
 	for _, command := range []string{
+		"classify --text Hi --model " + labels,
+		"classify --text Hi --json --model " + labels,
+		"classify --jsonl " + texts + " --model " + labels,
 		"generate --prompt Hi -n 2",
 		"generate --prompt Hi -n 2 --echo",
 		"generate --prompt Hi -n 2 --json",

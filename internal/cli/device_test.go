@@ -16,7 +16,7 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one or a broken or a slow one. For "no" fake, the
+// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one that is slow to load or to think. For "no" fake, the
 // CUDA backend answers.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
@@ -33,22 +33,53 @@ func fakeCUDA(o cuda.Options) (model.Backend, error) {
 		fmt.Fprintln(os.Stderr, "opened a slow GPU")
 	}
 	b, err := cpu.New(cpu.Options{Float32: o.Float32})
-	return fakeGPU{b, kind == "slow"}, err
+	return fakeGPU{b, kind}, err
+}
+
+// fakeDevices lists the GPUs of that machine.
+func fakeDevices() ([]cuda.DeviceInfo, error) {
+	fake := cuda.DeviceInfo{Name: "Fake", Major: 9, Memory: 80_000_000_000}
+	switch kind := os.Getenv("FAKE_GPU"); kind {
+	case "no":
+		return cuda.Devices()
+	case "":
+		return nil, fmt.Errorf("%w: no NVIDIA driver", cuda.ErrUnavailable)
+	case "broken":
+		return nil, errors.New("properties of CUDA device 0: unknown error")
+	case "two":
+		return []cuda.DeviceInfo{fake, {Index: 1, Name: "Old", Major: 7, Minor: 5, Memory: 16_000_000_000}}, nil
+	default:
+		return []cuda.DeviceInfo{fake}, nil
+	}
 }
 
 // fakeGPU is a CPU by another name.
 type fakeGPU struct {
 	*cpu.Backend
-	slow bool
+	kind string
 }
 
 func (g fakeGPU) Name() string { return "a fake GPU" }
 
 func (g fakeGPU) Upload(t *safetensors.Tensor) (model.Weight, error) {
-	if g.slow {
+	if g.kind == "slow" {
 		time.Sleep(100 * time.Millisecond) // × 27 tensors
 	}
 	return g.Backend.Upload(t)
+}
+
+func (g fakeGPU) Embed(x model.Matrix, table model.Weight, ids []int32) {
+	if g.kind == "thoughtful" && len(ids) > 8 {
+		time.Sleep(400 * time.Millisecond) // a step of a prompt
+	}
+	g.Backend.Embed(x, table, ids)
+}
+
+func (g fakeGPU) Argmax(next []int32, logits model.Matrix) error {
+	if g.kind == "thoughtful" {
+		time.Sleep(50 * time.Millisecond) // a token
+	}
+	return g.Backend.Argmax(next, logits)
 }
 
 func (g fakeGPU) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens, kvBlocks int) error {

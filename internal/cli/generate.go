@@ -5,20 +5,30 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"phi3/internal/generate"
+	"phi3/internal/sampling"
+	"phi3/internal/tokenizer"
 )
 
 type generateFlags struct {
 	model     modelFlags
 	prompt    promptFlags
+	sampling  samplingFlags
 	maxNew    int
+	stops     []string
+	sequences int
+	logProbs  int // -1: none
 	noCache   bool
 	echo      bool
 	ignoreEOS bool
 	json      bool
+	jsonLines bool
+	timings   bool
 }
 
 func newGenerate(s *streams) *cobra.Command {
@@ -26,99 +36,271 @@ func newGenerate(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Continue a prompt",
-		Long: `Continue a prompt, token by token, always with the most probable one (greedy).
+		Long: `Continue a prompt, token by token: always with the most probable one (greedy), or by
+drawing, with --do-sample or a flag such as --temperature, in the same order and with
+the same formulas as Hugging Face's generate.
 
-The text appears on stdout as it is made. It ends at the model's end-of-text token
-or after --max-new-tokens.`,
+The text appears on stdout as it is made. It ends at the model's end-of-text token,
+before a --stop text, or after --max-new-tokens.`,
 		Example: `  phi3 generate --prompt "The capital of Germany is"
-  phi3 generate --chat --prompt "Write an email apologizing to Sarah."
-  phi3 generate --model ./Phi-3-mini-4k-instruct --file prompt.txt -n 500
-  echo "The capital of France is" | phi3 generate --json`,
+  phi3 generate --chat --prompt "Write an email apologizing to Sarah." --temperature 0.8 --seed 1
+  phi3 generate --model ./Phi-3-mini-4k-instruct --file prompt.txt -n 500 --stop "User:"
+  echo "The capital of France is" | phi3 generate --json --logprobs 5`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, s) },
 	}
 	flags := cmd.Flags()
 	f.prompt.register(flags)
 	f.model.register(flags)
+	f.sampling.register(flags)
 	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 256, "most tokens to generate")
+	flags.StringArrayVar(&f.stops, "stop", nil, "end before this `text` (repeatable)")
+	flags.IntVar(&f.sequences, "num-return-sequences", 1, "how many texts to draw; the prompt is read once. Text i, from 0, has the seed --seed + i")
+	flags.IntVar(&f.logProbs, "logprobs", -1, "also show each token's log probability in the model's own distribution, and those of the `n` most probable ones")
 	flags.BoolVar(&f.noCache, "no-cache", false, "recompute the whole sequence for every token instead of caching keys and values")
 	flags.BoolVar(&f.echo, "echo", false, "print the prompt before the answer")
 	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after an end-of-text token")
-	flags.BoolVar(&f.json, "json", false, "print one JSON object at the end instead of streaming text")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object for each text instead of streaming it")
+	flags.BoolVar(&f.jsonLines, "jsonl", false, "print one line of JSON for each token as it is made, and one for each text (schema: docs/json.md)")
+	flags.BoolVar(&f.timings, "timings", false, "say on stderr how long everything took; on a terminal that is the default")
 	return cmd
 }
 
-// generated is the answer of --json.
+// check finds what is wrong with the flags alone, before anything takes time.
+func (f *generateFlags) check(cmd *cobra.Command) error {
+	changed := cmd.Flags().Changed
+	switch {
+	case f.maxNew < 0:
+		return usagef("--max-new-tokens is %d", f.maxNew)
+	case f.sequences < 1:
+		return usagef("--num-return-sequences is %d, not 1 or more", f.sequences)
+	case f.sequences > 1 && !f.sampling.sampling():
+		return usagef("--num-return-sequences %d would give the same text every time without sampling; add --do-sample", f.sequences)
+	case f.logProbs < 0 && changed("logprobs"):
+		return usagef("--logprobs is %d, not 0 or more", f.logProbs)
+	case f.json && f.jsonLines:
+		return usagef("--json and --jsonl are two formats of one answer; give one")
+	}
+	for _, stop := range f.stops {
+		if stop == "" {
+			return usagef("--stop is empty")
+		}
+	}
+	return f.sampling.check()
+}
+
+// generated is one text as --json and --jsonl print it.
 type generated struct {
-	Model     string  `json:"model"`
-	Prompt    string  `json:"prompt"` // as the model saw it: with --chat, after the template
-	PromptIDs []int32 `json:"prompt_ids"`
-	Text      string  `json:"text"` // with --echo, the prompt too
-	IDs       []int32 `json:"ids"`
-	Finish    string  `json:"finish_reason"` // stop, length or context
-	PrefillMS float64 `json:"prefill_ms"`
-	DecodeMS  float64 `json:"decode_ms"`
+	Model     string         `json:"model"`
+	Index     int            `json:"index"`  // of the text, from 0
+	Prompt    string         `json:"prompt"` // as the model saw it: with --chat, after the template
+	PromptIDs []int32        `json:"prompt_ids"`
+	Text      string         `json:"text"` // with --echo, the prompt too
+	IDs       []int32        `json:"ids"`
+	Finish    string         `json:"finish_reason"`       // stop, length or context
+	Stop      string         `json:"stop_text,omitempty"` // the --stop text that ended it
+	Sampling  *sampledWith   `json:"sampling,omitempty"`  // absent where the text is greedy
+	LogProbs  []tokenLogProb `json:"logprobs,omitempty"`  // of each of IDs
+	Cached    int            `json:"cached_tokens"`       // of the prompt, that were not computed again
+	LoadMS    float64        `json:"load_ms"`
+	PrefillMS float64        `json:"prefill_ms"` // to the first token
+	DecodeMS  float64        `json:"decode_ms"`  // from the first token to the last
+}
+
+type sampledWith struct {
+	Seed uint64 `json:"seed"`
+	sampling.Config
+}
+
+// tokenLogProb is a token and its log probability, of which the most probable ones are alternatives.
+type tokenLogProb struct {
+	token
+	LogProb float64        `json:"logprob"` // natural logarithm, of the softmax of the logits as the model gave them
+	Top     []tokenLogProb `json:"top,omitempty"`
+}
+
+// generatedToken is one token as --jsonl prints it.
+type generatedToken struct {
+	Index int   `json:"index"` // of the text
+	ID    int32 `json:"id"`
+	// Text is what has become certain with this token: "" while a character or what may be a stop text is not complete.
+	Text    string         `json:"text"`
+	LogProb *float64       `json:"logprob,omitempty"`
+	Top     []tokenLogProb `json:"top,omitempty"`
 }
 
 func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
-	if f.maxNew < 0 {
-		return usagef("--max-new-tokens is %d", f.maxNew)
+	if err := f.check(cmd); err != nil {
+		return err
 	}
 	t, err := openTask(cmd.Context(), s, &f.model, &f.prompt)
 	if err != nil {
 		return err
 	}
 	defer t.close()
-	m := t.model
-
-	var answer strings.Builder
-	out := s.out
-	if f.json {
-		out = io.Discard
-	}
-	print := func(piece string) error {
-		answer.WriteString(piece)
-		_, err := io.WriteString(out, piece)
+	_, checkpoint, err := f.model.checkpoint()
+	if err != nil {
 		return err
 	}
-	if f.echo {
-		if err := print(t.text); err != nil {
+	config, err := f.sampling.config(checkpoint, t.model.Config.EOS)
+	if err != nil {
+		return err
+	}
+	seed := f.sampling.firstSeed()
+	if !config.DoSample && f.sampling.flags.Changed("seed") {
+		_, _ = fmt.Fprintln(s.notes(), "note: --seed changes nothing: without sampling the text is always the same (--do-sample turns it on)")
+	}
+
+	session := generate.NewSession(t.model, f.noCache)
+	defer session.Close()
+	session.Append(t.ids...)
+	for i := range f.sequences {
+		session.Truncate(len(t.ids))
+		if err := f.text(cmd, s, t, session, i, config, seed+uint64(i)); err != nil {
 			return err
 		}
 	}
-	stream := t.tokenizer.NewStream(t.ids, true)
-	o := generate.Options{
-		MaxNewTokens: f.maxNew,
-		NoCache:      f.noCache,
-		OnToken:      func(id int32) error { return print(stream.Push(id)) },
-	}
+	return nil
+}
+
+// text generates and prints one text.
+func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *generate.Session, index int, config sampling.Config, seed uint64) error {
+	g := generated{Model: t.name, Index: index, Prompt: t.text, PromptIDs: t.ids, LoadMS: ms(t.loaded)}
+	o := generate.Options{MaxNewTokens: f.maxNew}
 	if !f.ignoreEOS {
-		o.Stop = m.Config.EOS
+		o.Stop = t.model.Config.EOS
 	}
-	result, err := generate.Run(cmd.Context(), m, t.ids, o)
-	if flushErr := print(stream.Flush()); err == nil {
-		err = flushErr
+	if !config.Neutral() {
+		o.Sampler = sampling.New(config, seed)
 	}
-	if !f.json && answer.Len() > 0 && !strings.HasSuffix(answer.String(), "\n") {
-		_, _ = io.WriteString(out, "\n")
+	if config.DoSample {
+		g.Sampling = &sampledWith{seed, config}
+		_, _ = fmt.Fprintf(s.details(), "seed: %d\n", seed)
+	}
+	bar := startProgress(s.notes(), tokenBar)
+	defer bar.stop()
+	o.OnPrefill = func(fed, of int) { bar.update(int64(fed), int64(of)) }
+
+	atTerminal := isTerminal(s.out)
+	var piece string // of the token at hand
+	a := newAnswer(t.tokenizer, t.ids, f.stops, func(text string) error {
+		piece = text
+		if f.json || f.jsonLines {
+			return nil
+		}
+		if atTerminal {
+			text = harmless(text)
+		}
+		_, err := io.WriteString(s.out, text)
+		return err
+	})
+	var seen sampling.LogProbs
+	if f.logProbs >= 0 {
+		o.OnLogits = func(logits []float32) error {
+			seen = sampling.NewLogProbs(logits)
+			return nil
+		}
+	}
+	o.OnToken = func(id int32) error {
+		bar.stop() // before the first word
+		err := a.push(id)
+		if f.logProbs >= 0 {
+			g.LogProbs = append(g.LogProbs, f.logProb(t.tokenizer, seen, id))
+		}
+		if f.jsonLines {
+			line := generatedToken{Index: index, ID: id, Text: piece}
+			if f.logProbs >= 0 {
+				last := &g.LogProbs[len(g.LogProbs)-1]
+				line.LogProb, line.Top = &last.LogProb, last.Top
+			}
+			if lineErr := writeLine(s.out, map[string]any{"token": line}); lineErr != nil {
+				return lineErr
+			}
+		}
+		return err
+	}
+
+	if f.sequences > 1 && !f.json && !f.jsonLines {
+		if _, err := fmt.Fprintf(s.out, "--- %d of %d\n", index+1, f.sequences); err != nil {
+			return err
+		}
+	}
+	if f.echo {
+		if err := a.show(t.text); err != nil {
+			return err
+		}
+	}
+	result, err := session.Generate(cmd.Context(), o)
+	bar.stop()
+	if endErr := a.end(); err == nil {
+		err = endErr
+	}
+	g.Text = a.text.String()
+	if !f.json && !f.jsonLines && g.Text != "" && !strings.HasSuffix(g.Text, "\n") {
+		_, _ = io.WriteString(s.out, "\n")
 	}
 	if err != nil {
 		return err
 	}
+	g.IDs, g.Finish, g.Stop, g.Cached = nonNil(result.IDs), string(result.Finish), a.stop, result.Cached
+	g.PrefillMS, g.DecodeMS = ms(result.Prefill), ms(total(result.Steps))
+
+	_, _ = fmt.Fprintf(s.details(), "prompt: %d tokens, %d of them cached\n", len(t.ids), result.Cached)
 	if result.Finish == generate.FinishContext {
-		_, _ = fmt.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)\n", m.Context, len(t.ids), len(result.IDs))
+		_, _ = fmt.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)\n", t.model.Context, len(t.ids), len(result.IDs))
 	}
-	if !f.json {
-		return nil
+	if f.timings || !s.quiet && !f.json && !f.jsonLines && atTerminal && isTerminal(s.err) {
+		_, _ = fmt.Fprintln(s.err, timings(t.loaded, len(t.ids), &result))
 	}
-	var decode float64
-	for _, step := range result.Steps {
-		decode += step.Seconds() * 1e3
+	switch {
+	case f.json:
+		return writeJSON(s.out, g)
+	case f.jsonLines:
+		return writeLine(s.out, map[string]any{"result": g})
+	case f.logProbs >= 0:
+		return writeLogProbs(s.err, g.LogProbs)
 	}
-	return writeJSON(s.out, generated{
-		Model: t.name, Prompt: t.text, PromptIDs: t.ids, Text: answer.String(), IDs: nonNil(result.IDs), Finish: string(result.Finish),
-		PrefillMS: result.Prefill.Seconds() * 1e3, DecodeMS: decode,
-	})
+	return nil
+}
+
+func (f *generateFlags) logProb(t *tokenizer.Tokenizer, l sampling.LogProbs, id int32) tokenLogProb {
+	p := tokenLogProb{token: describe(t, id), LogProb: l.Of(id)}
+	for _, top := range l.Top(f.logProbs) {
+		p.Top = append(p.Top, tokenLogProb{token: describe(t, top), LogProb: l.Of(top)})
+	}
+	return p
+}
+
+// writeLogProbs prints the table for people: one row a token, with its alternatives.
+func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprint(t, "id\tpiece\tlogprob\tmost probable\n") // the error comes out of Flush
+	for _, p := range tokens {
+		var top []string
+		for _, q := range p.Top {
+			top = append(top, fmt.Sprintf("%s %.4f", visible(q.Piece), q.LogProb))
+		}
+		_, _ = fmt.Fprintf(t, "%d\t%s\t%.4f\t%s\n", p.ID, visible(p.Piece), p.LogProb, strings.Join(top, "  "))
+	}
+	return t.Flush()
+}
+
+// timings is one line about what took how long.
+func timings(load time.Duration, prompt int, r *generate.Result) string {
+	fed := prompt - r.Cached
+	line := fmt.Sprintf("load %s; prompt %d tokens", duration(ms(load)), prompt)
+	if len(r.IDs) == 0 {
+		return line
+	}
+	if r.Cached > 0 {
+		line += fmt.Sprintf(", %d of them cached", r.Cached)
+	}
+	line += fmt.Sprintf(", first token after %s (%s tokens/s); generated %d", duration(ms(r.Prefill)), digits(float64(fed)/r.Prefill.Seconds()), len(r.IDs))
+	if n := len(r.Steps); n > 0 {
+		decode := total(r.Steps)
+		line += fmt.Sprintf(" in %s (%s tokens/s, %s a token)", duration(ms(r.Prefill+decode)), digits(float64(n)/decode.Seconds()), duration(ms(decode)/float64(n)))
+	}
+	return line
 }
 
 // writeJSON writes one indented object, with < and > as they are: special tokens are full of them.
@@ -126,6 +308,13 @@ func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// writeLine writes one object on a line of its own.
+func writeLine(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }
 

@@ -13,19 +13,24 @@ import (
 
 	"phi3/internal/cpu"
 	"phi3/internal/demo"
+	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/tokenizer"
 )
 
 // modelFlags say which model runs, and how.
 type modelFlags struct {
-	dir     string
-	device  string
-	dtype   string
-	threads int
-	context int
-	flags   *pflag.FlagSet
-	onCPU   *cpu.Backend // that the model was loaded on; nil on a GPU
+	dir      string
+	revision string
+	device   string
+	dtype    string
+	threads  int
+	context  int
+	wide     bool          // sliding window, by one
+	labels   bool          // the command is for classification heads
+	snapshot *hub.Snapshot // of the model, once it is found in the cache: weights and tokenizer are of one revision, whatever happens meanwhile
+	flags    *pflag.FlagSet
+	onCPU    *cpu.Backend // that the model was loaded on; nil on a GPU
 }
 
 // Far beyond any machine and any model; here so that a slip of the finger is a sentence and not the end of all memory.
@@ -35,18 +40,63 @@ const (
 )
 
 func (f *modelFlags) register(flags *pflag.FlagSet) {
-	f.flags = flags
-	flags.StringVarP(&f.dir, "model", "m", "", "Hugging Face checkpoint `directory` (default: the built-in demonstration)")
-	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto, a GPU if there is one")
+	f.registerCheckpoint(flags)
+	f.registerDevice(flags)
+}
+
+// registerCheckpoint is for commands that look at a checkpoint and run nothing.
+func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
+	f.registerModel(flags)
 	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
-	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
 	flags.IntVarP(&f.context, "ctx-size", "c", 0, "longest sequence in tokens (default: all the model was made for)")
+}
+
+func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
+	f.flags = flags
+	flags.StringVarP(&f.dir, "model", "m", "", "`directory` of a Hugging Face checkpoint, or org/name on the hub (default: the built-in demonstration)")
+	flags.StringVar(&f.revision, "revision", "", "branch, tag or commit of a model on the hub (default: main)")
+}
+
+func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
+	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto, a GPU if there is one")
+	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
+	flags.BoolVar(&f.wide, "sliding-window-compat", false, "see one token more than sliding_window says, as transformers 4.41 did")
+}
+
+// check finds mistakes in the flags' values.
+func (f *modelFlags) check() error {
+	switch {
+	case f.dtype != "bf16" && f.dtype != "f32":
+		return usagef("--dtype is %q, not bf16 or f32", f.dtype)
+	case f.threads < 0 || f.threads > maxThreads:
+		return usagef("--threads is %d, not in 0 … %d", f.threads, maxThreads)
+	case f.context < 0 || f.context > maxContext:
+		return usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
+	}
+	return f.checkName()
+}
+
+// checkName finds an empty --model, such as of an unset shell variable: the demonstration would answer unasked.
+func (f *modelFlags) checkName() error {
+	if f.flags.Changed("model") && f.dir == "" {
+		return usagef("--model is empty")
+	}
+	return nil
 }
 
 // checkpoint is where the flags say the model is.
 func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
-	if f.dir == "" {
+	h, snapshot, err := f.fromHub()
+	switch {
+	case err != nil:
+		return "", nil, err
+	case snapshot != nil:
+		fsys, err = openDirectory(snapshot.Dir)
+		return f.dir, fsys, err
+	case f.dir == "":
 		return demo.Name, demo.FS(), nil
+	case h != nil:
+		return "", nil, fmt.Errorf("there is no directory %s, and no model of that name in the cache; phi3 pull %[1]s downloads it", f.dir)
 	}
 	info, err := os.Stat(f.dir)
 	if err != nil {
@@ -55,10 +105,14 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 		}
 		return "", nil, err
 	}
+	if !info.IsDir() && strings.HasSuffix(strings.ToLower(f.dir), ".gguf") {
+		return "", nil, fmt.Errorf("%s is a GGUF file, which llama.cpp reads; this program reads the Hugging Face directory that such a file is made from", f.dir)
+	}
 	if !info.IsDir() {
 		return "", nil, fmt.Errorf("%s is a file; --model takes the directory of a checkpoint", f.dir)
 	}
-	return f.dir, os.DirFS(f.dir), nil
+	fsys, err = openDirectory(f.dir)
+	return f.dir, fsys, err
 }
 
 // load opens the model and says on stderr which one it is. The caller closes it.
@@ -70,20 +124,17 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	if device.name == "cuda" && f.flags.Changed("threads") {
 		return nil, "", 0, usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
 	}
-	if f.dtype != "bf16" && f.dtype != "f32" {
-		return nil, "", 0, usagef("--dtype is %q, not bf16 or f32", f.dtype)
+	if err := f.check(); err != nil {
+		return nil, "", 0, err
 	}
-	if f.threads < 0 || f.threads > maxThreads {
-		return nil, "", 0, usagef("--threads is %d, not in 0 … %d", f.threads, maxThreads)
-	}
-	if f.context < 0 || f.context > maxContext {
-		return nil, "", 0, usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
-	}
-	if f.flags.Changed("model") && f.dir == "" { // such as an unset shell variable: the demonstration would answer unasked
-		return nil, "", 0, usagef("--model is empty")
+	if err := f.download(ctx, stderr); err != nil {
+		return nil, "", 0, err
 	}
 	name, fsys, err := f.checkpoint()
 	if err != nil {
+		return nil, "", 0, err
+	}
+	if err := f.checkHead(name, fsys); err != nil { // before anything is opened that takes time
 		return nil, "", 0, err
 	}
 	start := time.Now()
@@ -91,8 +142,8 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	if err != nil {
 		return nil, "", 0, err
 	}
-	bar := startProgress(stderr)
-	m, err = model.Load(ctx, fsys, backend, model.Options{Context: f.context, MaxTokens: maxTokens, Progress: bar.update})
+	bar := startProgress(stderr, byteBar)
+	m, err = model.Load(ctx, fsys, backend, model.Options{Context: f.context, MaxTokens: maxTokens, WideWindow: f.wide, Progress: bar.update})
 	bar.stop()
 	if err != nil {
 		return nil, "", 0, fmt.Errorf("load model %s: %w", name, err)
@@ -104,18 +155,43 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 		note = " (" + demo.Description + ")"
 	}
 	_, _ = fmt.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n", name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
-	if n := len(m.Unused); n > 0 {
-		shown := m.Unused[:min(n, 3)]
-		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
-	}
+	warnUnused(stderr, m.Unused)
 	f.onCPU, _ = backend.(*cpu.Backend)
 	if f.onCPU == nil && f.flags.Changed("threads") {
 		_, _ = fmt.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
 	}
-	if f.context > m.Config.MaxPositions {
-		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, m.Config.MaxPositions)
+	if f.wide && m.Config.SlidingWindow == 0 {
+		_, _ = fmt.Fprintln(stderr, "warning: this model has no sliding window; --sliding-window-compat changes nothing")
 	}
+	f.warnContext(stderr, m.Config.MaxPositions)
 	return m, name, took, nil
+}
+
+func warnUnused(stderr io.Writer, unused []string) {
+	if n := len(unused); n > 0 {
+		shown := unused[:min(n, 3)]
+		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
+	}
+}
+
+func (f *modelFlags) warnContext(stderr io.Writer, madeFor int) {
+	if f.context > madeFor {
+		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, madeFor)
+	}
+}
+
+// checkHead refuses a model that is for other commands than this one.
+func (f *modelFlags) checkHead(name string, fsys fs.FS) error {
+	c, err := model.ReadConfig(fsys)
+	switch {
+	case err != nil:
+		return fmt.Errorf("load model %s: %w", name, err)
+	case f.labels && c.Head == model.LMHead:
+		return fmt.Errorf("%s is a %s: it continues texts and has no labels; use phi3 generate", name, c.Head)
+	case !f.labels && c.Head != model.LMHead:
+		return fmt.Errorf("%s is a %s: it labels texts and cannot continue them; use phi3 classify", name, c.Head)
+	}
+	return nil
 }
 
 // tokenizer loads the tokenizer that belongs to the model.

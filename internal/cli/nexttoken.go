@@ -20,6 +20,7 @@ type nextTokenFlags struct {
 	top    int
 	tokens []string
 	hidden bool
+	inside insideFlags
 	json   bool
 }
 
@@ -29,9 +30,14 @@ func newNextToken(s *streams) *cobra.Command {
 		Use:   "next-token",
 		Short: "Show what the model would say next, and how sure it is",
 		Long: `Show how the prompt is cut into tokens, which token the model would say next (the
-argmax of the logits), and the most probable candidates.`,
+argmax of the logits), and the most probable candidates.
+
+--layers looks inside: for the embeddings and after each decoder layer, what the model
+would say if it ended there. --attention shows which tokens the last one looks at.
+--svg draws the whole path as a picture.`,
 		Example: `  phi3 next-token --prompt "The capital of Germany is"
-  phi3 next-token --prompt "The capital of Germany is" --top 5 --token Paris --hidden-states`,
+  phi3 next-token --prompt "The capital of Germany is" --top 5 --token Paris --hidden-states
+  phi3 next-token --prompt "The capital of Germany is" --layers --attention 3 --svg path.svg`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, s) },
 	}
@@ -41,23 +47,25 @@ argmax of the logits), and the most probable candidates.`,
 	flags.IntVar(&f.top, "top", 10, "how many of the most probable tokens to show")
 	flags.StringArrayVar(&f.tokens, "token", nil, "also show the rank and probability of this `text`'s token (repeatable)")
 	flags.BoolVar(&f.hidden, "hidden-states", false, "show the last hidden state: shape, and both ends of every row")
+	f.inside.register(flags)
 	flags.BoolVar(&f.json, "json", false, "print everything as one JSON object, at full precision")
 	return cmd
 }
 
 // inspection is the answer of --json.
 type inspection struct {
-	Model   string      `json:"model"`
-	Prompt  string      `json:"prompt"`
-	Input   []token     `json:"input"`
-	Argmax  candidate   `json:"argmax"`
-	Top     []candidate `json:"top"`
-	Tokens  []candidate `json:"tokens,omitempty"`        // those named with --token
-	Hidden  [][]float32 `json:"hidden_states,omitempty"` // [tokens, hidden] after the final norm
-	Shape   []int       `json:"hidden_shape,omitempty"`  // [1, tokens, hidden]
-	Logits  []float32   `json:"logits"`                  // [vocab] of the last position
-	Vocab   int         `json:"vocab_size"`
-	Context int         `json:"context"`
+	Model  string      `json:"model"`
+	Prompt string      `json:"prompt"`
+	Input  []token     `json:"input"`
+	Argmax candidate   `json:"argmax"`
+	Top    []candidate `json:"top"`
+	Tokens []candidate `json:"tokens,omitempty"`        // those named with --token
+	Hidden [][]float32 `json:"hidden_states,omitempty"` // [tokens, hidden] after the final norm
+	Shape  []int       `json:"hidden_shape,omitempty"`  // [1, tokens, hidden]
+	insideView
+	Logits  []float32 `json:"logits"` // [vocab] of the last position
+	Vocab   int       `json:"vocab_size"`
+	Context int       `json:"context"`
 }
 
 type token struct {
@@ -79,12 +87,18 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if f.top < 1 {
 		return usagef("--top is %d, not 1 or more", f.top)
 	}
+	if err := f.inside.parse(); err != nil {
+		return err
+	}
 	t, err := openTask(cmd.Context(), s, &f.model, &f.prompt)
 	if err != nil {
 		return err
 	}
 	defer t.close()
 	m, tok, ids := t.model, t.tokenizer, t.ids
+	if err := f.inside.check(&m.Config); err != nil {
+		return err
+	}
 	named, err := namedTokens(tok, f.tokens)
 	if err != nil {
 		return err
@@ -93,15 +107,12 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	session := generate.NewSession(m, false)
 	defer session.Close()
 	session.Append(ids...)
-	var logits, hidden []float32
-	if f.hidden {
-		logits, hidden, err = session.Inspect(cmd.Context())
-	} else {
-		logits, err = session.Logits(cmd.Context())
-	}
+	var lens lens
+	view, err := session.Inspect(cmd.Context(), f.inside.look(f.hidden, &lens))
 	if err != nil {
 		return err
 	}
+	logits := view.Logits
 	answer := inspection{Model: t.name, Prompt: t.text, Logits: logits, Vocab: m.Config.VocabSize, Context: m.Context}
 	for _, id := range ids {
 		answer.Input = append(answer.Input, describe(tok, id))
@@ -117,8 +128,14 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 		}
 	}
 	answer.Argmax = answer.Top[0]
+	answer.insideView = f.inside.view(tok, &lens, answer.Argmax.ID, view.Attention)
+	if f.inside.svg != "" {
+		if err := f.inside.draw(&answer); err != nil {
+			return err
+		}
+	}
 	if f.hidden {
-		answer.Hidden = slices.Collect(slices.Chunk(hidden, m.Config.HiddenSize))
+		answer.Hidden = slices.Collect(slices.Chunk(view.Hidden, m.Config.HiddenSize))
 		answer.Shape = []int{1, len(ids), m.Config.HiddenSize}
 	}
 	if f.json {
@@ -204,6 +221,7 @@ func (a *inspection) write(w io.Writer) error {
 			p("%s\n", ends(row))
 		}
 	}
+	a.writeInside(t, a.Input, a.Argmax)
 	p("\nnext token: %d %s\n\n", a.Argmax.ID, visible(a.Argmax.Piece))
 	p("rank\tid\tpiece\tlogit\tprobability\tcumulative\n")
 	row := func(c candidate) {

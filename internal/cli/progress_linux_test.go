@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,26 +13,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pseudoTerminal returns both ends of one: what is written to screen comes out of program as a terminal shows it.
-func pseudoTerminal(t *testing.T) (program, screen *os.File) {
-	t.Helper()
-	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = screen.Close() })
+// newPseudoTerminal returns both ends of one: what is written to screen is typed at program's terminal, what program writes is shown on screen.
+func newPseudoTerminal() (program, screen *os.File, err error) {
+	if screen, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil {
+		return nil, nil, err
+	}
 	fd := int(screen.Fd())
-	require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, nil, err
+	}
 	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	require.NoError(t, err)
-	require.NoError(t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100}))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100}); err != nil {
+		return nil, nil, err
+	}
 	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	require.NoError(t, err)
-	return program, screen
+	return program, screen, err
 }
 
 // onTerminal runs phi3 with its stderr on a terminal, and returns all that went there.
 func onTerminal(t *testing.T, env string, args ...string) string {
 	t.Helper()
-	program, screen := pseudoTerminal(t)
+	program, screen, err := newPseudoTerminal()
+	require.NoError(t, err)
+	defer func() { _ = screen.Close() }()
 	cmd := exec.Command("phi3", args...)
 	cmd.Env = append(os.Environ(), env)
 	cmd.Stderr = program
@@ -65,4 +72,16 @@ func TestProgress(t *testing.T) {
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Run())
 	require.Regexp(t, `^opened a slow GPU\nmodel: phi3-demo.*\n$`, stderr.String())
+}
+
+// A long prompt shows a bar too, which is gone before the first word.
+func TestPromptProgress(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "prompt")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("capital ", 2100)), 0o600))
+	args := []string{"generate", "--file", file, "-c", "3000", "-n", "1"}
+	shown := onTerminal(t, "FAKE_GPU=thoughtful", args...)
+	require.Regexp(t, `reading the prompt +\[=*>?-*\] 2048 / 2101 tokens +[0-9]+/s +[0-9]+s left`, shown)
+	require.Regexp(t, "\x1b\\[[0-9]*A\x1b\\[J$", shown)
+	shown = onTerminal(t, "FAKE_GPU=thoughtful", append(args, "-q")...)
+	require.Empty(t, shown)
 }

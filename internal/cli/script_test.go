@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"io/fs"
 	"os"
@@ -17,7 +18,7 @@ import (
 
 // The tests run on a machine without a GPU, whatever is in this one; $FAKE_GPU puts one in.
 func TestMain(m *testing.M) {
-	openCUDA = fakeCUDA
+	openCUDA, cudaDevices = fakeCUDA, fakeDevices
 	testscript.Main(m, map[string]func(){
 		"phi3": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
@@ -28,6 +29,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
+			startHub(env)
 			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
 		},
 		Cmds: commands,
@@ -36,11 +38,36 @@ func TestScript(t *testing.T) {
 
 // commands are what scripts can use besides testscript's own.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits":    exits,
-	"truncate": truncate,
-	"edit":     edit,
-	"json":     jsonField,
-	"plain":    plain,
+	"exits":     exits,
+	"truncate":  truncate,
+	"edit":      edit,
+	"poison":    poison,
+	"json":      func(ts *testscript.TestScript, neg bool, args []string) { jsonField(ts, neg, "stdout", args) },
+	"json-file": func(ts *testscript.TestScript, neg bool, args []string) { jsonField(ts, neg, args[0], args[1:]) },
+	"plain":     plain,
+	"fetch":     fetch,
+	"hub":       hubCommand,
+}
+
+// fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
+func fetch(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(copyCheckpoint(ts.MkAbs(args[0]), args[0]))
+}
+
+func copyCheckpoint(dir, name string) error {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("../../testdata", name))); err != nil {
+		return err
+	}
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		data, err := fs.ReadFile(demo.FS(), name)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, fs.ModePerm); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // exits CODE COMMAND ARGS…: the command ends with exactly this exit code.
@@ -74,9 +101,33 @@ func edit(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(data), args[1], args[2])), fs.ModePerm))
 }
 
+// poison DIRECTORY TENSOR ELEMENT: makes one element of a bfloat16 tensor NaN.
+func poison(ts *testscript.TestScript, _ bool, args []string) {
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*.safetensors"))
+	ts.Check(err)
+	element, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		ts.Check(err)
+		header := 8 + int(binary.LittleEndian.Uint64(data))
+		var tensors map[string]struct {
+			Offsets []int `json:"data_offsets"`
+		}
+		ts.Check(json.Unmarshal(data[8:header], &tensors))
+		if tensor, ok := tensors[args[1]]; ok {
+			binary.LittleEndian.PutUint16(data[header+tensor.Offsets[0]+2*element:], 0x7fc0)
+			ts.Check(os.WriteFile(file, data, fs.ModePerm))
+			return
+		}
+	}
+	ts.Fatalf("%s has no tensor %s", args[0], args[1])
+}
+
 // json PATH WANT: stdout is one JSON value, in which the path of keys and indices, such as top.0.id, leads to WANT, written as JSON.
-func jsonField(ts *testscript.TestScript, neg bool, args []string) {
-	value := json.RawMessage(ts.ReadFile("stdout"))
+// json-file FILE PATH WANT: likewise of a file.
+func jsonField(ts *testscript.TestScript, neg bool, file string, args []string) {
+	value := json.RawMessage(ts.ReadFile(file))
 	for _, step := range strings.Split(args[0], ".") {
 		if index, err := strconv.Atoi(step); err == nil {
 			var list []json.RawMessage

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"phi3/internal/model"
 	"phi3/internal/tokenizer"
@@ -10,7 +11,8 @@ import (
 // task is a loaded model and a prompt that it understands: what generate and next-token both start from.
 type task struct {
 	model     *model.Model
-	name      string // of the model
+	name      string        // of the model
+	loaded    time.Duration // that loading the model took
 	tokenizer *tokenizer.Tokenizer
 	text      string  // the prompt as the model sees it: with --chat, after the template
 	ids       []int32 // the same as token ids, at least one
@@ -22,8 +24,9 @@ func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) 
 	if err != nil {
 		return nil, err
 	}
+	prompt = pf.validUTF8(prompt, s.err)
 	t := &task{}
-	if t.model, t.name, _, err = mf.load(ctx, s.err); err != nil {
+	if t.model, t.name, t.loaded, err = mf.load(ctx, s.notes()); err != nil {
 		return nil, err
 	}
 	defer func() {

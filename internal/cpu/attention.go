@@ -28,9 +28,13 @@ type kvBlock struct {
 // kvDims is the width of a head in the cache.
 func kvDims(c *model.Config) int { return (c.HeadDim + 31) &^ 31 }
 
+// kvBlockElems is how many numbers a block holds.
+func (b *Backend) kvBlockElems() int {
+	return b.config.Layers * 2 * b.config.KVHeads * chunk * kvDims(b.config)
+}
+
 func (b *Backend) newKVBlock() *kvBlock {
-	c := b.config
-	n := c.Layers * 2 * c.KVHeads * chunk * kvDims(c)
+	n := b.kvBlockElems()
 	if b.float32 {
 		return &kvBlock{f32: make([]float32, n)}
 	}

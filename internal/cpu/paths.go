@@ -65,3 +65,15 @@ func (k *kernels) allLinear() []*linearKernels {
 	}
 	return all
 }
+
+// Paths names what this processor can run, the best first, and the one that New takes. The error says why $PHI3_CPU is refused.
+func Paths() (names []string, chosen string, err error) {
+	for _, k := range append(nativeKernels(), goKernels) {
+		names = append(names, k.name)
+	}
+	k, err := choosePath()
+	if err != nil {
+		return names, "", err
+	}
+	return names, k.name, nil
+}

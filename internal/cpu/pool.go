@@ -1,8 +1,11 @@
 package cpu
 
 import (
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
+
+	"phi3/internal/safetensors"
 )
 
 // task is a loop that a pool shares out.
@@ -28,6 +31,7 @@ type pool struct {
 	grain    int // most items in one call of work
 	next     int // first item that nobody has
 	sleeping int // workers that wait for work
+	fault    any // what a worker has panicked with, see work
 	ended    bool
 
 	// These change with the lock held, and are looked at without.
@@ -66,6 +70,10 @@ func (p *pool) run(items, grain int, t task) {
 		p.done.Wait()
 	}
 	p.task = nil
+	if fault := p.fault; fault != nil {
+		p.fault = nil
+		panic(fault)
+	}
 }
 
 // lookouts is how often a waiting thread looks before it sleeps, with about half a microsecond between.
@@ -81,6 +89,7 @@ func (p *pool) wake() {
 
 // serve is the life of a goroutine.
 func (p *pool) serve(worker int) {
+	debug.SetPanicOnFault(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for !p.ended {
@@ -110,10 +119,25 @@ func (p *pool) take(worker int) {
 		to := p.next
 		p.busy.Add(1)
 		p.mu.Unlock()
-		t.work(worker, from, to)
+		fault := work(t, worker, from, to)
 		p.mu.Lock()
 		p.busy.Add(-1)
+		if fault != nil {
+			p.fault, p.next = fault, p.items // nobody begins another range
+		}
 	}
+}
+
+// work does some items of a task. Where weights lie in a mapped file that can no longer be read, it returns the panic, which run then
+// has on its caller's goroutine (see [safetensors.Checkpoint.CatchFault]); other panics are bugs, and end the program here.
+func work(t task, worker, from, to int) (fault any) {
+	defer func() {
+		if fault = recover(); fault != nil && !safetensors.IsFault(fault) {
+			panic(fault)
+		}
+	}()
+	t.work(worker, from, to)
+	return nil
 }
 
 // stop ends the goroutines. No run may follow.

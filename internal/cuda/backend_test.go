@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"testing"
 
@@ -90,15 +91,15 @@ func TestMemoryPlan(t *testing.T) {
 				var plan memoryPlan
 				load := func() (*model.Model, error) {
 					b := planned{Backend: openTest(t, Options{Float32: float32})}
-					b.after = func(_ *model.Config, tensors []*safetensors.Tensor, maxTokens int) {
-						plan = b.planMemory(b.kernels.attention.attentionShape, tensors, maxTokens)
+					b.after = func(c *model.Config, tensors []*safetensors.Tensor, maxTokens int) {
+						plan = planMemory(c, tensors, float32, maxTokens, b.kvBlocks)
 					}
 					return loadOn(b, dir)
 				}
 				m, err := load()
 				require.NoError(t, err)
 				used := before - freeMemory(t, watcher)
-				need := plan.weights + plan.kv + plan.workspace
+				need := int(plan.Total())
 				require.LessOrEqual(t, used, need)
 				if onGPU { // the driver's pages and needs are its own affair
 					require.NoError(t, m.Close())
@@ -117,9 +118,9 @@ func TestMemoryPlan(t *testing.T) {
 				emulate(t, fmt.Sprint("free=", need-1))
 				_, err = load()
 				require.EqualError(t, err, fmt.Sprintf("emulator 0: too little memory: the weights (%s), a KV cache of 384 tokens (%s) and the workspace (%s) "+
-					"make %s, but %.2f GB are free; a smaller --ctx-size needs less", gigabytes(plan.weights), gigabytes(plan.kv), gigabytes(plan.workspace),
-					gigabytes(need), math.Floor(float64(need-1)/1e7)/100))
-				emulate(t, fmt.Sprint("free=", plan.weights-1))
+					"make %s, but %.2f GB are free; a smaller --ctx-size needs less", gigabytes(plan.Weights), gigabytes(plan.KV), gigabytes(plan.Workspace),
+					gigabytes(plan.Total()), math.Floor(float64(need-1)/1e7)/100))
+				emulate(t, fmt.Sprint("free=", plan.Weights-1))
 				_, err = load()
 				require.ErrorContains(t, err, "; the weights alone do not fit, so use --device cpu")
 				emulate(t, "")
@@ -269,7 +270,7 @@ func TestUpload(t *testing.T) {
 		require.Equal(t, shape, uploaded.Shape)
 		require.Equal(t, dtype, uploaded.DType)
 		w := uploaded.Data.(*weight)
-		got := make([]byte, b.weightBytes(tensor))
+		got := make([]byte, weightBytes(tensor, b.float32))
 		require.Len(t, got, w.typ.bytes()*tensor.Elems())
 		require.NoError(t, b.read(got, w.ptr))
 		require.NoError(t, b.do(func() error { return b.device.free(w.ptr) }))
@@ -603,5 +604,30 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 		step()
 		step()
 		require.Zero(t, testing.AllocsPerRun(5, step), "greedy: %v", greedy)
+	}
+}
+
+// The goroutines that fill upload buffers hand the fault of a shrunk file to the one that waits for them.
+func TestFillFromShrunkFile(t *testing.T) {
+	dir := t.TempDir()
+	const elems = 3 << 20 // pieces for several goroutines
+	header := fmt.Sprintf(`{"x":{"dtype":"BF16","shape":[%d],"data_offsets":[0,%d]}}`, elems, 2*elems)
+	file := filepath.Join(dir, "model.safetensors")
+	require.NoError(t, os.WriteFile(file, append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...), 0o600))
+	require.NoError(t, os.Truncate(file, int64(8+len(header)+2*elems)))
+	c, err := safetensors.Open(os.DirFS(dir))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	x, _ := c.Tensor("x")
+	read := func(to elementType) (err error) {
+		defer c.CatchFault(debug.SetPanicOnFault(true), &err)
+		fill(make([]byte, to.bytes()*elems), x.Data, converter(safetensors.BF16, to))
+		return nil
+	}
+	for _, to := range []elementType{typeBF16, typeF32} { // copied by the runtime's assembly, and by a loop
+		require.NoError(t, read(to))
+		require.NoError(t, os.Truncate(file, 100))
+		require.ErrorContains(t, read(to), `model.safetensors: tensor "x": byte`)
+		require.NoError(t, os.Truncate(file, int64(8+len(header)+2*elems)))
 	}
 }

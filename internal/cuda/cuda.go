@@ -8,6 +8,9 @@ type Options struct {
 	Float32 bool // round nothing: matrix inputs and the KV cache stay float32
 }
 
+// MinMajor is of the oldest compute capability that the kernels run on: the first whose tensor cores know bfloat16.
+const MinMajor = 8
+
 // DeviceInfo describes a GPU.
 type DeviceInfo struct {
 	Index        int

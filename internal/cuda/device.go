@@ -40,9 +40,6 @@ type devicePtr uint64
 
 var errClosed = errors.New("the CUDA device is closed")
 
-// minMajor is of the oldest compute capability whose tensor cores know bfloat16.
-const minMajor = 8
-
 // openDevice opens a GPU of those that [Devices] lists.
 func openDevice(index int) (*device, error) {
 	devices, err := Devices()
@@ -57,9 +54,9 @@ func openDevice(index int) (*device, error) {
 		return nil, fmt.Errorf("there is no GPU %d, only %s", index, strings.Join(list, ", "))
 	}
 	info := devices[index]
-	if info.Major < minMajor {
+	if info.Major < MinMajor {
 		return nil, unavailable{fmt.Errorf("GPU %d (%s) is too old: its compute capability is %d.%d, phi3 needs %d.0 or newer",
-			index, info.Name, info.Major, info.Minor, minMajor)}
+			index, info.Name, info.Major, info.Minor, MinMajor)}
 	}
 	d := &device{
 		DeviceInfo: info,

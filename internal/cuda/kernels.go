@@ -6,8 +6,11 @@ package cuda
 import "C"
 
 import (
+	"unsafe"
+
 	"gorgonia.org/cu"
 
+	"phi3/internal/kvcache"
 	"phi3/internal/model"
 	"phi3/kernels"
 )
@@ -22,8 +25,14 @@ func newSpan(s model.Span, table int) span {
 	return span{start: C.int32_t(s.Start), len: C.int32_t(s.Len), position: C.int32_t(s.Position), table: C.int32_t(table)}
 }
 
-// decodeTokens is the most tokens of a step that the decode kernels take; longer steps are prefill.
-const decodeTokens = C.DECODE_TOKENS
+// plan.go says the same as args.h: an array's length is not the other's otherwise.
+var (
+	_ [C.DECODE_TOKENS]struct{}           = [decodeTokens]struct{}{}
+	_ [C.ATTENTION_PREFILL_ROWS]struct{}  = [prefillRows]struct{}{}
+	_ [C.KV_CHUNK]struct{}                = [kvcache.BlockTokens]struct{}{}
+	_ [unsafe.Sizeof(span{})]struct{}     = [spanBytes]struct{}{}
+	_ [unsafe.Sizeof(workItem{})]struct{} = [workBytes]struct{}{}
+)
 
 // elementType is how a kernel finds numbers stored.
 type elementType int

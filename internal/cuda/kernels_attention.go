@@ -18,16 +18,6 @@ import (
 	"gorgonia.org/cu"
 )
 
-// prefillRows is how many queries a block of attention's prefill takes, counting those of all heads that share a key head.
-const prefillRows = C.ATTENTION_PREFILL_ROWS
-
-// attentionShape is what attention's kernels need to know of a model.
-type attentionShape struct {
-	heads, kvHeads, headDim int
-	ropeHalf                int // pairs of a head's elements that rotate
-	window                  int // positions that a query sees, itself included; 0: all
-}
-
 // attentionKernels are the append to the KV cache, and attention over it, for models of one shape. What they compute stands in
 // kernels/args.h.
 type attentionKernels struct {
@@ -148,17 +138,4 @@ func (s *attentionShape) oldestVisible(position int) int {
 		return 0
 	}
 	return max(0, position-s.window+1)
-}
-
-// maxChunks is the most items that decodeWork makes of a sequence of up to so many positions.
-func (s *attentionShape) maxChunks(positions int) int {
-	if s.window != 0 { // the first of the new tokens sees window positions; these and the other tokens may start anywhere in a chunk
-		positions = min(positions, s.window+C.DECODE_TOKENS-1+C.KV_CHUNK-1)
-	}
-	return ceilDiv(positions, C.KV_CHUNK)
-}
-
-// partialBytes is the memory that decode needs for what comes of the chunks before they are joined.
-func (s *attentionShape) partialBytes(tokens, maxChunks int) int {
-	return tokens * s.heads * maxChunks * (s.headDim + 2) * 4
 }

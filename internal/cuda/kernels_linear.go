@@ -173,7 +173,3 @@ func (l *linearKernels) reference(q *queue, f function, p product, addToY bool) 
 	}
 	add(q, f, ceilDiv(p.rows, C.REFERENCE_THREADS), p.tokens, C.REFERENCE_THREADS, 0, args)
 }
-
-func ceilDiv(a, b int) int {
-	return (a + b - 1) / b
-}

@@ -1,74 +1,35 @@
-//go:build cuda && linux && cgo
-
 package cuda
 
 import (
 	"fmt"
-	"math"
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
 )
 
-// memoryPlan is what a model needs on the device, in bytes.
-type memoryPlan struct {
-	weights   int // with what rounding up costs, as all of these
-	kv        int
-	workspace int // activations, and the buffers of this package
-	context   int // tokens that kv holds
-
-	// The allocations that Plan makes, exactly.
-	kvBytes, partial, arrived, normed, stage int
-}
+// What the plan needs to know of kernels/args.h, for programs that are built without CUDA. kernels.go compares.
+const (
+	decodeTokens = 8   // most tokens of a step that the decode kernels take; longer steps are prefill
+	prefillRows  = 128 // queries that a block of attention's prefill takes, counting those of all heads that share a key head
+	spanBytes    = 16
+	workBytes    = 8
+)
 
 // reserve is left to the driver, which loads kernels when they are first launched and keeps graphs in the device's memory.
 const reserve = 64 << 20
 
-// Plan implements [model.Backend]. It allocates the KV cache and the workspace; nothing is allocated when there is too little memory
-// for all of it and the weights.
-func (b *Backend) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens, kvBlocks int) error {
-	if err := b.supports(c); err != nil {
-		return err
-	}
-	b.config, b.kvBlocks = c, kvBlocks
-	b.blockElems = c.Layers * 2 * c.KVHeads * kvcache.BlockTokens * c.HeadDim
-	shape := attentionShape{heads: c.Heads, kvHeads: c.KVHeads, headDim: c.HeadDim, ropeHalf: c.RoPE.Dim / 2, window: c.SlidingWindow}
-	b.maxChunks = shape.maxChunks(kvBlocks * kvcache.BlockTokens)
-	p := b.planMemory(shape, tensors, maxTokens)
-
-	return b.do(func() (err error) {
-		if b.kernels.attention, err = b.device.loadAttentionKernels(b.kernels.module, shape, b.inputType()); err != nil {
-			return err
-		}
-		free, _, err := b.device.memInfo()
-		if err != nil {
-			return err
-		}
-		if err := p.check(int(free)); err != nil {
-			return err
-		}
-		for _, a := range []struct {
-			to    *devicePtr
-			bytes int
-		}{{&b.kv, p.kvBytes}, {&b.partial, p.partial}, {&b.arrived, p.arrived}, {&b.normed, p.normed}} {
-			if *a.to, err = b.device.alloc(a.bytes); err != nil {
-				return err
-			}
-		}
-		if err := b.device.fill(b.arrived, 0, p.arrived, b.stream); err != nil {
-			return err
-		}
-		b.stage, err = newStage(b.device, p.stage)
-		return err
-	})
+// PlanMemory is what a model takes of a GPU's memory for a context of kvBlocks blocks and steps of up to maxTokens new tokens: what the
+// backend checks before it allocates. Of the tensors it looks at type and shape only. It needs no GPU.
+func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, maxTokens, kvBlocks int) model.Memory {
+	return planMemory(c, tensors, o.Float32, maxTokens, kvBlocks).Memory
 }
 
-// supports says in one sentence which shape of the model the kernels are not made for, if any. The reference kernels take all.
-func (b *Backend) supports(c *model.Config) error {
+// Supports says in one sentence which shape of a model the kernels are not made for, if any. The reference kernels, of Float32, take all.
+func Supports(c *model.Config, o Options) error {
 	var why string
 	switch {
-	case b.float32:
+	case o.Float32:
 		return nil
 	case c.HeadDim != 96 && c.HeadDim != 128:
 		why = fmt.Sprintf("a head dimension of 96 or 128, and this model's is %d", c.HeadDim)
@@ -82,55 +43,93 @@ func (b *Backend) supports(c *model.Config) error {
 	return fmt.Errorf("the CUDA kernels are made for %s: use --device cpu, or --dtype f32, which is slower", why)
 }
 
-// planMemory plans for the configuration and the KV cache that b knows already.
-func (b *Backend) planMemory(shape attentionShape, tensors []*safetensors.Tensor, maxTokens int) memoryPlan {
-	c := b.config
+// memoryPlan is what a model needs on the device, in bytes, with what rounding up costs; and the allocations that Plan makes, exactly.
+type memoryPlan struct {
+	model.Memory
+	context                                  int // tokens that the KV cache holds
+	kvBytes, partial, arrived, normed, stage int
+}
+
+func planMemory(c *model.Config, tensors []*safetensors.Tensor, float32 bool, maxTokens, kvBlocks int) memoryPlan {
+	input := 2 // bytes of what matrix products read, and of keys and values
+	if float32 {
+		input = 4
+	}
+	shape := shapeOf(c)
 	p := memoryPlan{
-		context: b.kvBlocks * kvcache.BlockTokens,
-		kvBytes: b.kvBlocks * b.blockElems * b.inputType().bytes(),
-		partial: shape.partialBytes(decodeTokens, b.maxChunks),
+		context: kvBlocks * kvcache.BlockTokens,
+		kvBytes: kvBlocks * blockElems(c) * input,
+		partial: shape.partialBytes(decodeTokens, shape.maxChunks(kvBlocks*kvcache.BlockTokens)),
 		arrived: decodeTokens * c.KVHeads * 4,
-		normed:  maxTokens * c.HiddenSize * b.inputType().bytes(),
-		stage:   stageBytes(c, maxTokens, b.kvBlocks),
+		normed:  maxTokens * c.HiddenSize * input,
+		stage:   stageBytes(c, maxTokens, kvBlocks),
 	}
 	for _, t := range tensors {
-		p.weights += taken(b.weightBytes(t))
+		p.Weights += taken(weightBytes(t, float32))
 	}
-	p.kv = taken(p.kvBytes)
-	p.workspace = reserve
-	for _, bytes := range []int{
-		p.partial, p.arrived, p.normed, p.stage,
-		// What model.Load asks NewMatrix for.
-		4 * maxTokens * c.HiddenSize, 4 * maxTokens * c.QKVRows(), 4 * maxTokens * c.Heads * c.HeadDim, 4 * maxTokens * c.IntermediateSize,
-		4 * model.LogitRows * c.HiddenSize, 4 * model.LogitRows * c.HiddenSize, 4 * model.LogitRows * c.VocabSize,
-	} {
-		p.workspace += taken(bytes)
+	p.KV = taken(p.kvBytes)
+	p.Workspace = reserve
+	for _, bytes := range []int{p.partial, p.arrived, p.normed, p.stage} {
+		p.Workspace += taken(bytes)
+	}
+	for _, a := range model.Activations(c, maxTokens) {
+		p.Workspace += taken(4 * a.Rows * a.Cols)
 	}
 	return p
 }
 
 // taken is what an allocation takes of the device's memory: that comes in pages of 2 MiB, which only small allocations share.
-func taken(bytes int) int {
+func taken(bytes int) int64 {
 	const page, piece = 2 << 20, 512
 	if bytes < page/2 {
-		return ceilDiv(bytes, piece) * piece
+		return int64(ceilDiv(bytes, piece) * piece)
 	}
-	return ceilDiv(bytes, page) * page
+	return int64(ceilDiv(bytes, page) * page)
 }
 
-// check says in one sentence what is missing, if anything is.
-func (p *memoryPlan) check(free int) error {
-	need := p.weights + p.kv + p.workspace
-	if need <= free {
-		return nil
+// weightBytes is what a tensor takes on the device: norms are float32 there, and matrices 16-bit unless float32 ones are to stay so.
+func weightBytes(t *safetensors.Tensor, float32 bool) int {
+	if len(t.Shape) == 1 || t.DType == safetensors.F32 && float32 {
+		return 4 * t.Elems()
 	}
-	advice := "a smaller --ctx-size needs less"
-	if p.weights > free {
-		advice = "the weights alone do not fit, so use --device cpu"
-	}
-	return fmt.Errorf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) make %s, but %.2f GB are free; %s",
-		gigabytes(p.weights), p.context, gigabytes(p.kv), gigabytes(p.workspace), gigabytes(need), math.Floor(float64(free)/1e7)/100, advice)
+	return 2 * t.Elems()
 }
 
-// gigabytes rounds what is needed up. What is free is rounded down: the numbers must show that it is not enough.
-func gigabytes(n int) string { return fmt.Sprintf("%.2f GB", math.Ceil(float64(n)/1e7)/100) }
+// blockElems is the keys and values of a KV block, all layers.
+func blockElems(c *model.Config) int {
+	return c.Layers * 2 * c.KVHeads * kvcache.BlockTokens * c.HeadDim
+}
+
+// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items, cosines and sines.
+func stageBytes(c *model.Config, maxTokens, kvBlocks int) int {
+	perToken := 4 + 4 + spanBytes + workBytes + 4*c.RoPE.Dim
+	return maxTokens*perToken + kvBlocks*(4+workBytes) + 4096
+}
+
+// attentionShape is what attention's kernels need to know of a model.
+type attentionShape struct {
+	heads, kvHeads, headDim int
+	ropeHalf                int // pairs of a head's elements that rotate
+	window                  int // positions that a query sees, itself included; 0: all
+}
+
+func shapeOf(c *model.Config) attentionShape {
+	return attentionShape{heads: c.Heads, kvHeads: c.KVHeads, headDim: c.HeadDim, ropeHalf: c.RoPE.Dim / 2, window: c.SlidingWindow}
+}
+
+// maxChunks is the most items that decodeWork makes of a sequence of up to so many positions.
+func (s *attentionShape) maxChunks(positions int) int {
+	if s.window != 0 { // the first of the new tokens sees window positions; these and the other tokens may start anywhere in a chunk
+		positions = min(positions, s.window+decodeTokens-1+kvcache.BlockTokens-1)
+	}
+	return ceilDiv(positions, kvcache.BlockTokens)
+}
+
+// partialBytes is the memory that decode needs for what comes of the chunks before they are joined.
+func (s *attentionShape) partialBytes(tokens, maxChunks int) int {
+	return tokens * s.heads * maxChunks * (s.headDim + 2) * 4
+}
+
+func ceilDiv(a, b int) int {
+	return (a + b - 1) / b
+}

@@ -5,8 +5,6 @@ package cuda
 import (
 	"fmt"
 	"unsafe"
-
-	"phi3/internal/model"
 )
 
 // stage carries what the host tells the kernels of a step (token ids, positions, angles, block tables) to the device, all of it in
@@ -28,13 +26,6 @@ func newStage(d *device, bytes int) (s stage, err error) {
 	}
 	s.device, err = d.alloc(bytes)
 	return s, err
-}
-
-// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items, cosines and sines.
-func stageBytes(c *model.Config, maxTokens, kvBlocks int) int {
-	const spanBytes, workBytes = int(unsafe.Sizeof(span{})), int(unsafe.Sizeof(workItem{}))
-	perToken := 4 + 4 + spanBytes + workBytes + 4*c.RoPE.Dim
-	return maxTokens*perToken + kvBlocks*(4+workBytes) + 4096
 }
 
 // put copies values to the stage, with room for capacity of them, and returns their address on the device.

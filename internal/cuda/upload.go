@@ -5,7 +5,9 @@ package cuda
 import (
 	"encoding/binary"
 	"math"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/x448/float16"
@@ -45,18 +47,6 @@ func fitsF16(data []byte) bool {
 	return true
 }
 
-// weightBytes is what a tensor takes on the device.
-func (b *Backend) weightBytes(t *safetensors.Tensor) int {
-	n := 1
-	for _, d := range t.Shape {
-		n *= d
-	}
-	if len(t.Shape) == 1 || t.DType == safetensors.F32 && b.float32 {
-		return n * typeF32.bytes()
-	}
-	return n * typeBF16.bytes()
-}
-
 // Upload implements [model.Backend]. It may return before the copy has ended.
 func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 	w := &weight{typ: b.deviceType(t)}
@@ -66,7 +56,7 @@ func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 				return err
 			}
 		}
-		w.ptr, err = b.device.alloc(b.weightBytes(t))
+		w.ptr, err = b.device.alloc(weightBytes(t, b.float32))
 		return err
 	})
 	if err == nil {
@@ -162,13 +152,23 @@ func (u *uploader) finish() error {
 	return d.free(u.stream)
 }
 
-// fill converts src to dst on several cores: one alone reads memory more slowly than the bus takes it.
+// fill converts src to dst on several cores: one alone reads memory more slowly than the bus takes it. Where a page of src cannot be
+// read, it panics as [safetensors.Checkpoint.CatchFault] awaits it.
 func fill(dst, src []byte, c conversion) {
 	const piece = 1 << 20 // elements
 	var wg sync.WaitGroup
+	var fault atomic.Value
 	for at := 0; at < len(src)/c.from; at += piece {
 		n := min(piece, len(src)/c.from-at)
 		wg.Go(func() {
+			defer func(before bool) {
+				debug.SetPanicOnFault(before)
+				if p := recover(); p != nil && !safetensors.IsFault(p) {
+					panic(p)
+				} else if p != nil {
+					fault.CompareAndSwap(nil, p)
+				}
+			}(debug.SetPanicOnFault(true))
 			to, from := dst[at*c.to:(at+n)*c.to], src[at*c.from:(at+n)*c.from]
 			if c.run == nil {
 				copy(to, from)
@@ -178,6 +178,9 @@ func fill(dst, src []byte, c conversion) {
 		})
 	}
 	wg.Wait()
+	if p := fault.Load(); p != nil {
+		panic(p)
+	}
 }
 
 // converter finds the conversion from a checkpoint's type to the device's.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"phi3/internal/kvcache"
@@ -23,6 +24,10 @@ type Session struct {
 	noCache bool
 	ids     []int32
 	out     model.Output
+	// onFeed, if set, is told after every step how many of the tokens that were not in the cache have been fed, and of how many.
+	onFeed func(fed, of int)
+	reused int                               // tokens that the last feed found in the cache
+	lens   func(layer int, logits []float32) // for the last token of the sequence alone
 }
 
 // NewSession starts an empty sequence. With noCache, every call of Logits recomputes the whole sequence; the logits are the same,
@@ -37,6 +42,15 @@ func (s *Session) Append(ids ...int32) { s.ids = append(s.ids, ids...) }
 // Len is the number of tokens in the sequence.
 func (s *Session) Len() int { return len(s.ids) }
 
+// IDs are the tokens of the sequence: read them, don't keep them.
+func (s *Session) IDs() []int32 { return s.ids }
+
+// Truncate forgets all tokens from length on; what the cache holds of the others stays in it.
+func (s *Session) Truncate(length int) {
+	s.ids = s.ids[:length]
+	s.cache.Truncate(length)
+}
+
 // Close gives the cache's blocks back to the model.
 func (s *Session) Close() { s.cache.Reset() }
 
@@ -49,7 +63,7 @@ func (s *Session) Logits(ctx context.Context) ([]float32, error) {
 	if _, err := s.feed(ctx); err != nil {
 		return nil, err
 	}
-	return s.out.Logits, s.checkLogits()
+	return s.out.Logits, s.checkLogits(ctx)
 }
 
 // Next returns the most probable token after the sequence, of equal ones the lowest id: the greedy choice from Logits, made on the
@@ -61,34 +75,87 @@ func (s *Session) Next(ctx context.Context) (int32, error) {
 	}
 	id := s.out.Next[0]
 	if id < 0 {
-		return 0, s.damaged(^id)
+		return 0, s.damaged(ctx, ^id)
 	}
 	return id, nil
 }
 
-// Inspect returns, besides the logits, the last hidden state [tokens, hidden] of the whole sequence, which it recomputes.
-func (s *Session) Inspect(ctx context.Context) (logits, hidden []float32, err error) {
+// Look says what [Session.Inspect] shows besides the logits.
+type Look struct {
+	Hidden    bool  // the last hidden state of every token
+	Attention []int // layers, from 1, whose attention to show
+	// EachLens, if set, sees the logits [vocab] after the sequence as they would be if the model ended after layer 0 (the embeddings),
+	// 1, 2, …; the last are the logits themselves.
+	EachLens func(layer int, logits []float32)
+}
+
+// View is what [Session.Inspect] saw.
+type View struct {
+	Logits    []float32     // [vocab] of the token after the sequence, valid until the next call
+	Hidden    []float32     // [tokens, hidden] after the final norm
+	Attention [][][]float64 // of each layer in Look.Attention: [heads][tokens], what the last position looks at
+}
+
+// Inspect recomputes the whole sequence and shows more of it than the logits.
+func (s *Session) Inspect(ctx context.Context, look Look) (View, error) {
 	s.cache.Reset()
-	s.out.AllHidden, s.out.Greedy = true, false
-	if hidden, err = s.feed(ctx); err != nil {
-		return nil, nil, err
+	s.out.AllHidden, s.out.Greedy = look.Hidden, false
+	s.lens = look.EachLens
+	watch := newAttentionWatch(s.model, look.Attention)
+	if len(look.Attention) > 0 {
+		s.out.EachQKV = watch.see
 	}
-	return s.out.Logits, hidden, s.checkLogits()
+	hidden, err := s.feed(ctx)
+	s.lens, s.out.EachLens, s.out.EachQKV = nil, nil, nil
+	if err != nil {
+		return View{}, err
+	}
+	return View{Logits: s.out.Logits, Hidden: hidden, Attention: watch.weights()}, s.checkLogits(ctx)
 }
 
 // checkLogits refuses logits that are no numbers.
-func (s *Session) checkLogits() error {
+func (s *Session) checkLogits(ctx context.Context) error {
 	for id, l := range s.out.Logits {
-		if math.IsNaN(float64(l)) || math.IsInf(float64(l), 0) {
-			return s.damaged(int32(id))
+		if notFinite(l) {
+			return s.damaged(ctx, int32(id))
 		}
 	}
 	return nil
 }
 
-func (s *Session) damaged(id int32) error {
-	return fmt.Errorf("the logit of token %d after %d tokens is NaN or infinite: the checkpoint's weights are damaged or overflow", id, len(s.ids))
+// damaged says why a token's logit is no number.
+func (s *Session) damaged(ctx context.Context, id int32) error {
+	err := fmt.Errorf("the logit of token %d after %d tokens is NaN or infinite", id, len(s.ids))
+	if found := s.model.FindNotFinite(ctx); found != nil {
+		return fmt.Errorf("%w: the checkpoint is damaged: %w", err, found)
+	}
+	where, overflowErr := s.firstOverflow(ctx)
+	if overflowErr != nil {
+		return overflowErr
+	}
+	return fmt.Errorf("%w: no weight is, but the numbers overflow %s: the checkpoint is damaged, or made for wider numbers", err, where)
 }
+
+// firstOverflow runs the sequence again and says where its residual stream ceases to be numbers.
+func (s *Session) firstOverflow(ctx context.Context) (where string, err error) {
+	where = "after the last layer"
+	seen := false
+	s.cache.Reset()
+	s.out.EachLayer = func(layer int, x []float32) {
+		if seen || !slices.ContainsFunc(x, notFinite) {
+			return
+		}
+		seen = true
+		if where = fmt.Sprintf("in layer %d", layer); layer == 0 {
+			where = "in the embeddings"
+		}
+	}
+	defer func() { s.out.EachLayer = nil }()
+	_, err = s.feed(ctx)
+	return where, err
+}
+
+func notFinite(x float32) bool { return math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) }
 
 // feed runs the tokens that are not in the cache through the model; s.out receives what it asks for of the last.
 // It returns the hidden states of all that it fed, if s.out wants them.
@@ -109,10 +176,13 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.reused = from
 	for from < len(s.ids) {
 		to := min(from+s.model.MaxTokens(), len(s.ids))
 		out := &s.out
-		if to < len(s.ids) && !out.AllHidden {
+		if to == len(s.ids) {
+			out.EachLens = s.lens
+		} else if !out.AllHidden && out.EachQKV == nil {
 			out = nil // only the cache matters
 		}
 		if err := s.model.Forward(ctx, []model.Sequence{{IDs: s.ids[from:to], Cache: s.cache}}, out); err != nil {
@@ -122,37 +192,52 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 			hidden = append(hidden, s.out.Hidden...)
 		}
 		from = to
+		if s.onFeed != nil {
+			s.onFeed(from-s.reused, len(s.ids)-s.reused)
+		}
 	}
 	return hidden, nil
 }
 
-// Options steer [Run].
+// Sampler picks the token after ids from its logits [vocab], and changes neither.
+type Sampler interface {
+	Sample(logits []float32, ids []int32) (int32, error)
+}
+
+// Options steer [Run] and [Session.Generate].
 type Options struct {
 	MaxNewTokens int
-	NoCache      bool             // recompute the whole sequence for every token
-	Stop         []int32          // ids that end the text; they are part of the result
-	Sampler      sampling.Sampler // nil: greedy
+	NoCache      bool    // recompute the whole sequence for every token; for Run, as a session has been told by NewSession
+	Stop         []int32 // ids that end the text; they are part of the result
+	Sampler      Sampler // nil: greedy
 	// OnLogits, if set, sees the logits [vocab] that every new token was chosen from. Without it and without a sampler, logits never
 	// leave the device.
 	OnLogits func(logits []float32) error
-	// OnToken, if set, sees every new token as soon as it is chosen.
+	// OnToken, if set, sees every new token as soon as it is chosen. It may return ErrStop.
 	OnToken func(id int32) error
+	// OnPrefill, if set, is told during the first token's computation, after every step, how many tokens have been fed and of how many.
+	OnPrefill func(fed, of int)
 }
+
+// ErrStop is what OnToken returns to end the text with the token it was given, as a stop id would.
+var ErrStop = errors.New("stop")
 
 // Finish says why generation ended.
 type Finish string
 
 // The reasons to end.
 const (
-	FinishStop    Finish = "stop"    // a stop id was generated
+	FinishStop    Finish = "stop"    // a stop id was generated, or OnToken said so
 	FinishLength  Finish = "length"  // MaxNewTokens were generated
 	FinishContext Finish = "context" // the model's context is full
 )
 
-// Result is what [Run] generated.
+// Result is what was generated.
 type Result struct {
 	IDs    []int32 // new tokens, a stop id included
 	Finish Finish
+	// Cached tokens of the prompt were in the KV cache already; the first token's computation fed the others.
+	Cached int
 	// Prefill is the time to the first token's choice, Steps[i] the time from token i's choice to that of token i+1.
 	Prefill time.Duration
 	Steps   []time.Duration
@@ -160,30 +245,44 @@ type Result struct {
 
 // Run extends prompt by up to MaxNewTokens tokens. On an error, a cancelled ctx among them, the result holds the tokens so far.
 func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result, error) {
-	stop := make(map[int32]bool, len(o.Stop))
-	for _, id := range o.Stop {
-		stop[id] = true
-	}
 	if len(prompt) > m.Context {
-		return Result{}, fmt.Errorf("the prompt has %d tokens, the context holds %d", len(prompt), m.Context)
+		return Result{}, &TooLongError{len(prompt), m.Context}
 	}
 	s := NewSession(m, o.NoCache)
 	defer s.Close()
 	s.Append(prompt...)
+	return s.Generate(ctx, o)
+}
 
+// TooLongError says that a prompt does not fit the context.
+type TooLongError struct{ Prompt, Context int } // tokens
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("the prompt has %d tokens, the context holds %d", e.Prompt, e.Context)
+}
+
+// Generate extends the sequence by up to MaxNewTokens tokens, which it appends. On an error, a cancelled ctx among them, the result
+// holds the tokens so far, and the session can go on.
+func (s *Session) Generate(ctx context.Context, o Options) (Result, error) {
+	if s.Len() > s.model.Context {
+		return Result{}, &TooLongError{s.Len(), s.model.Context}
+	}
 	r := Result{Finish: FinishLength}
+	s.onFeed = o.OnPrefill
+	defer func() { s.onFeed = nil }()
 	for len(r.IDs) < o.MaxNewTokens {
-		if s.Len() > m.Context {
+		if s.Len() > s.model.Context {
 			r.Finish = FinishContext
 			break
 		}
 		start := time.Now()
-		id, logits, err := o.choose(ctx, s)
+		id, logits, err := s.choose(ctx, &o)
 		if err != nil {
 			return r, err
 		}
 		if elapsed := time.Since(start); len(r.IDs) == 0 {
-			r.Prefill = elapsed
+			r.Prefill, r.Cached = elapsed, s.reused
+			s.onFeed = nil
 		} else {
 			r.Steps = append(r.Steps, elapsed)
 		}
@@ -195,20 +294,21 @@ func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result
 		s.Append(id)
 		r.IDs = append(r.IDs, id)
 		if o.OnToken != nil {
-			if err := o.OnToken(id); err != nil {
-				return r, err
-			}
+			err = o.OnToken(id)
 		}
-		if stop[id] {
+		if errors.Is(err, ErrStop) || err == nil && slices.Contains(o.Stop, id) {
 			r.Finish = FinishStop
 			break
+		}
+		if err != nil {
+			return r, err
 		}
 	}
 	return r, nil
 }
 
 // choose picks the token after the sequence. It returns the logits where they have left the device.
-func (o *Options) choose(ctx context.Context, s *Session) (id int32, logits []float32, err error) {
+func (s *Session) choose(ctx context.Context, o *Options) (id int32, logits []float32, err error) {
 	if o.Sampler == nil && o.OnLogits == nil {
 		id, err = s.Next(ctx)
 		return id, nil, err
@@ -217,7 +317,8 @@ func (o *Options) choose(ctx context.Context, s *Session) (id int32, logits []fl
 		return 0, nil, err
 	}
 	if o.Sampler == nil {
-		return sampling.Greedy{}.Sample(logits), logits, nil
+		return sampling.Greedy(logits), logits, nil
 	}
-	return o.Sampler.Sample(logits), logits, nil
+	id, err = o.Sampler.Sample(logits, s.ids)
+	return id, logits, err
 }

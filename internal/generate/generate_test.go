@@ -11,10 +11,12 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
 
 	"phi3/internal/cpu"
 	"phi3/internal/model"
@@ -117,10 +119,10 @@ func TestSessionRepeatsItself(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, again)
 
-	logits, hidden, err := s.Inspect(context.Background())
+	view, err := s.Inspect(context.Background(), Look{Hidden: true})
 	require.NoError(t, err)
-	require.Equal(t, want, logits)
-	require.Len(t, hidden, len(prompt)*m.Config.HiddenSize)
+	require.Equal(t, want, view.Logits)
+	require.Len(t, view.Hidden, len(prompt)*m.Config.HiddenSize)
 	again, err = s.Logits(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, want, again, "looking changes nothing")
@@ -129,14 +131,14 @@ func TestSessionRepeatsItself(t *testing.T) {
 // lowest is a sampler of another mind.
 type lowest struct{}
 
-func (lowest) Sample(logits []float32) int32 {
+func (lowest) Sample(logits []float32, _ []int32) (int32, error) {
 	least := 0
 	for i, l := range logits {
 		if l < logits[least] {
 			least = i
 		}
 	}
-	return int32(least)
+	return int32(least), nil
 }
 
 // The choice is the same on the device and from the logits on the host, and a sampler's where there is one.
@@ -157,14 +159,112 @@ func TestRunChooses(t *testing.T) {
 
 	var least []int32
 	r, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}, OnLogits: func(logits []float32) error {
-		least = append(least, lowest{}.Sample(logits))
-		return nil
+		id, err := lowest{}.Sample(logits, nil)
+		least = append(least, id)
+		return err
 	}})
 	require.NoError(t, err)
 	require.Equal(t, least, r.IDs)
 	again, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}})
 	require.NoError(t, err)
 	require.Equal(t, least, again.IDs)
+}
+
+// A sampler sees the whole sequence so far; its error ends the text and is not hidden.
+type watcher struct{ seen [][]int32 }
+
+var errWatcher = errors.New("seen enough")
+
+func (w *watcher) Sample(_ []float32, ids []int32) (int32, error) {
+	w.seen = append(w.seen, slices.Clone(ids))
+	if len(w.seen) == 3 {
+		return 0, errWatcher
+	}
+	return int32(len(w.seen)), nil
+}
+
+func TestSamplerSeesTheSequence(t *testing.T) {
+	w := &watcher{}
+	r, err := Run(context.Background(), open(t, mini, 0), prompt, Options{MaxNewTokens: 10, Sampler: w})
+	require.ErrorIs(t, err, errWatcher)
+	require.Equal(t, []int32{1, 2}, r.IDs)
+	require.Equal(t, [][]int32{prompt, append(slices.Clone(prompt), 1), append(slices.Clone(prompt), 1, 2)}, w.seen)
+}
+
+// The same seed gives the same ids: with the cache and without, however the prompt is cut, on any number of threads. Another gives others.
+func TestSeed(t *testing.T) {
+	config := sampling.Defaults()
+	config.DoSample, config.TopK, config.TopP, config.RepetitionPenalty = true, 0, 0.95, 1.05
+	ids := long(130)
+	generated := func(maxTokens, threads int, noCache bool, seed uint64) []int32 {
+		m, err := model.Load(context.Background(), mini, newCPU(t, threads), model.Options{Context: 256, MaxTokens: maxTokens})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, m.Close()) }()
+		r, err := Run(context.Background(), m, ids, Options{MaxNewTokens: 12, NoCache: noCache, Sampler: sampling.New(config, seed)})
+		require.NoError(t, err)
+		return r.IDs
+	}
+	want := generated(64, 2, false, 3)
+	require.Equal(t, want, generated(64, 2, true, 3))
+	require.Equal(t, want, generated(7, 1, false, 3))
+	require.Equal(t, want, generated(256, 3, false, 3))
+	require.NotEqual(t, want, generated(64, 2, false, 4))
+}
+
+// Several texts from one prompt: the session is cut back to it, which costs one token and no prefill, and changes nothing.
+func TestSessionGoesBack(t *testing.T) {
+	for _, checkpoint := range []string{"mini", "longrope"} { // longrope: going back crosses to the short factors, which costs the cache
+		m := open(t, os.DirFS("../../testdata/"+checkpoint), 0)
+		ids := long(30)
+		config := sampling.Defaults()
+		config.DoSample = true
+		s := NewSession(m, false)
+		s.Append(ids...)
+		for seed := range uint64(3) {
+			s.Truncate(len(ids))
+			var fed [][2]int
+			got, err := s.Generate(context.Background(), Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed), OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) }})
+			require.NoError(t, err)
+			want, err := Run(context.Background(), m, ids, Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)})
+			require.NoError(t, err)
+			require.Equal(t, want.IDs, got.IDs, "seed %d", seed)
+			require.Equal(t, append(slices.Clone(ids), got.IDs...), s.IDs())
+			switch {
+			case seed == 0 || checkpoint == "longrope":
+				require.Zero(t, got.Cached)
+				require.Equal(t, [][2]int{{30, 30}}, fed)
+			default:
+				require.Equal(t, 29, got.Cached)
+				require.Equal(t, [][2]int{{1, 1}}, fed)
+			}
+		}
+		s.Close()
+	}
+}
+
+// OnToken ends the text with the token that it saw.
+func TestErrStop(t *testing.T) {
+	n := 0
+	r, err := Run(context.Background(), open(t, mini, 0), prompt, Options{MaxNewTokens: 10, OnToken: func(int32) error {
+		if n++; n == 2 {
+			return fmt.Errorf("wrapped: %w", ErrStop)
+		}
+		return nil
+	}})
+	require.NoError(t, err)
+	require.Len(t, r.IDs, 2)
+	require.Equal(t, FinishStop, r.Finish)
+}
+
+// Progress of a prompt that takes several steps.
+func TestOnPrefill(t *testing.T) {
+	m, err := model.Load(context.Background(), mini, newCPU(t, 0), model.Options{Context: 256, MaxTokens: 50})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	var fed [][2]int
+	_, err = Run(context.Background(), m, long(130), Options{MaxNewTokens: 3, OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) }})
+	require.NoError(t, err)
+	require.Equal(t, [][2]int{{50, 130}, {100, 130}, {130, 130}}, fed)
 }
 
 // A session may change between the ways to ask.
@@ -178,11 +278,11 @@ func TestSessionNext(t *testing.T) {
 		require.NoError(t, err)
 		logits, err := s.Logits(context.Background())
 		require.NoError(t, err)
-		require.Equal(t, sampling.Greedy{}.Sample(logits), id)
-		logits, hidden, err := s.Inspect(context.Background())
+		require.Equal(t, sampling.Greedy(logits), id)
+		view, err := s.Inspect(context.Background(), Look{Hidden: true})
 		require.NoError(t, err)
-		require.Equal(t, sampling.Greedy{}.Sample(logits), id)
-		require.Len(t, hidden, s.Len()*m.Config.HiddenSize)
+		require.Equal(t, sampling.Greedy(view.Logits), id)
+		require.Len(t, view.Hidden, s.Len()*m.Config.HiddenSize)
 		s.Append(id)
 	}
 }
@@ -266,13 +366,13 @@ func TestInspectInSteps(t *testing.T) {
 		require.NoError(t, err)
 		s := NewSession(m, false)
 		s.Append(ids...)
-		_, hidden, err := s.Inspect(context.Background())
+		view, err := s.Inspect(context.Background(), Look{Hidden: true})
 		require.NoError(t, err)
-		require.Len(t, hidden, len(ids)*m.Config.HiddenSize)
+		require.Len(t, view.Hidden, len(ids)*m.Config.HiddenSize)
 		if want == nil {
-			want = hidden
+			want = view.Hidden
 		}
-		require.Equal(t, want, hidden)
+		require.Equal(t, want, view.Hidden)
 		require.NoError(t, m.Close())
 	}
 }
@@ -306,23 +406,29 @@ func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 	second.Close()
 }
 
-// A checkpoint with one NaN or infinity must be called damaged, and not answer with token 0.
+// A checkpoint with a NaN, an infinity or a number that overflows must be called damaged, with the place, and not answer with token 0.
 func TestDamagedWeights(t *testing.T) {
 	c, err := model.ReadConfig(mini)
 	require.NoError(t, err)
 	config, err := fs.ReadFile(mini, "config.json")
 	require.NoError(t, err)
+	const overflow = "no weight is, but the numbers overflow "
 	for _, test := range []struct {
 		tensor string
 		at     int // element
 		value  float64
+		dtype  safetensors.DType
 		token  int // whose logit is the first one that suffers
+		reason string
 	}{
-		{"model.norm.weight", 0, math.NaN(), 0},
-		{"lm_head.weight", 200 * c.HiddenSize, math.NaN(), 200},
-		{"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), 330},
-		{"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), 0},
-		{"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), 0},
+		{"model.norm.weight", 0, math.NaN(), safetensors.F32, 0, "NaN or infinite at [0]"},
+		{"lm_head.weight", 200 * c.HiddenSize, math.NaN(), safetensors.BF16, 200, "NaN or infinite at [200 0]"},
+		{"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), safetensors.F16, 330, "NaN or infinite at [330 7]"},
+		{"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), safetensors.F16, 0, "NaN or infinite at [0 3]"},
+		{"model.layers.0.self_attn.qkv_proj.weight", 3, math.Inf(1), safetensors.F32, 0, "NaN or infinite at [0 3]"},
+		{"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), safetensors.BF16, 0, fmt.Sprintf("NaN or infinite at [%d 0]", prompt[0])},
+		{"model.layers.1.mlp.down_proj.weight", 3, 3e38, safetensors.F32, 0, overflow + "in layer 2"},
+		{"model.norm.weight", 0, math.MaxFloat32, safetensors.F32, 0, overflow + "after the last layer"},
 	} {
 		var sources []safetensors.Source
 		for _, spec := range c.Tensors() {
@@ -330,14 +436,14 @@ func TestDamagedWeights(t *testing.T) {
 			for _, d := range spec.Shape {
 				n *= d
 			}
-			sources = append(sources, safetensors.Source{Name: spec.Name, DType: safetensors.F32, Shape: spec.Shape, WriteTo: func(w io.Writer) error {
-				data := make([]byte, 4*n)
+			sources = append(sources, safetensors.Source{Name: spec.Name, DType: test.dtype, Shape: spec.Shape, WriteTo: func(w io.Writer) error {
+				var data []byte
 				for i := range n {
-					value := float32(0.5)
+					value := 0.5
 					if spec.Name == test.tensor && i == test.at {
-						value = float32(test.value)
+						value = test.value
 					}
-					binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(value))
+					data = appendNumber(data, value, test.dtype)
 				}
 				_, err := w.Write(data)
 				return err
@@ -351,8 +457,24 @@ func TestDamagedWeights(t *testing.T) {
 			{MaxNewTokens: 1, OnLogits: func([]float32) error { return nil }}, // found in the logits
 		} {
 			r, err := Run(context.Background(), m, prompt, o)
-			require.EqualError(t, err, fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: the checkpoint's weights are damaged or overflow", test.token))
+			require.ErrorContains(t, err, fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: ", test.token), test)
+			require.ErrorContains(t, err, test.reason, test)
+			if !strings.HasPrefix(test.reason, overflow) {
+				require.ErrorContains(t, err, fmt.Sprintf("the checkpoint is damaged: model.safetensors: tensor %q is", test.tensor))
+			}
 			require.Empty(t, r.IDs)
 		}
 	}
+}
+
+// appendNumber appends a number as a tensor stores it, cut and not rounded.
+func appendNumber(data []byte, v float64, dtype safetensors.DType) []byte {
+	bits := math.Float32bits(float32(v))
+	switch dtype {
+	case safetensors.BF16:
+		return binary.LittleEndian.AppendUint16(data, uint16(bits>>16))
+	case safetensors.F16:
+		return binary.LittleEndian.AppendUint16(data, float16.Fromfloat32(float32(v)).Bits())
+	}
+	return binary.LittleEndian.AppendUint32(data, bits)
 }

@@ -1,13 +1,15 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
-	"slices"
-	"strings"
+
+	"phi3/internal/safetensors"
+	"phi3/internal/strictjson"
 )
 
 // Config is a checkpoint's architecture, with every default filled in and every value checked (spec section 1).
@@ -24,6 +26,10 @@ type Config struct {
 	TiedEmbeddings   bool    // the LM head is the embedding table
 	MaxPositions     int     // the longest sequence the model was made for
 	RoPE             RoPEConfig
+
+	Head        Head     // what becomes of the last hidden state
+	Labels      []string // names of a classification head's outputs; nil for an LM head
+	ProblemType string   // of a classification head, as config.json has it: what its logits mean; often ""
 
 	BOS int32   // -1: none
 	EOS []int32 // generation ends on any of these
@@ -60,8 +66,6 @@ func (c *Config) KVBytesPerToken(elemBytes int) int64 {
 
 // rawConfig is config.json as written; pointers tell an absent key from a zero.
 type rawConfig struct {
-	Architectures []string        `json:"architectures"`
-	ModelType     string          `json:"model_type"`
 	HiddenAct     *string         `json:"hidden_act"`
 	VocabSize     *int            `json:"vocab_size"`
 	Hidden        *int            `json:"hidden_size"`
@@ -87,6 +91,9 @@ type rawConfig struct {
 	Pad           json.RawMessage `json:"pad_token_id"`
 	TorchDType    string          `json:"torch_dtype"`
 	DType         string          `json:"dtype"`
+	Labels        map[string]any  `json:"id2label"`
+	NumLabels     *int            `json:"num_labels"`
+	ProblemType   string          `json:"problem_type"`
 }
 
 type rawRope struct {
@@ -101,26 +108,40 @@ type rawRope struct {
 	AttentionFactor *float64  `json:"attention_factor"`
 }
 
-// ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec 4.1).
+// MaxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
+const MaxConfigBytes = 4 << 20
+
+// A step has buffers as wide as a head, qkv_proj and the MLP, for every token of it. These bounds keep them in proportion to the weights.
+// Real models have heads of 96 or 128 and widen the hidden size 3.5 times.
+const (
+	maxHeadDim  = 1 << 10
+	maxWidening = 2048
+)
+
+// ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec 4.1). A model with a
+// classification head generates nothing, and of its generation_config.json nothing is read.
 // The error names the file and the key.
 func ReadConfig(fsys fs.FS) (*Config, error) {
-	data, err := fs.ReadFile(fsys, "config.json")
+	data, err := strictjson.ReadFile(fsys, "config.json", MaxConfigBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no config.json, %s", cmp.Or(safetensors.OtherWeights(fsys), "so this is not a Hugging Face checkpoint directory"))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read config.json: %w", err)
+		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	c, err := ParseConfig(data)
-	if err != nil {
-		return nil, err
+	if err != nil || c.Head != LMHead {
+		return c, err
 	}
-	data, err = fs.ReadFile(fsys, "generation_config.json")
+	data, err = strictjson.ReadFile(fsys, "generation_config.json", MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read generation_config.json: %w", err)
+		return nil, fmt.Errorf("generation_config.json: %w", err)
 	}
 	var gen rawConfig
-	if err := json.Unmarshal(data, &gen); err != nil {
+	if err := strictjson.Unmarshal(data, &gen); err != nil {
 		return nil, fmt.Errorf("generation_config.json: %w", err)
 	}
 	if err := gen.tokenIDs(c); err != nil {
@@ -131,11 +152,15 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 
 // ParseConfig reads the text of a config.json. The error names the file and the key.
 func ParseConfig(text []byte) (*Config, error) {
-	var raw rawConfig
-	if err := json.Unmarshal(text, &raw); err != nil {
+	head, err := identify(text) // first: another family's keys may have other types
+	if err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
-	c, err := raw.config()
+	var raw rawConfig
+	if err := strictjson.Unmarshal(text, &raw); err != nil {
+		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	c, err := raw.config(head)
 	if err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
@@ -143,8 +168,8 @@ func ParseConfig(text []byte) (*Config, error) {
 }
 
 // config fills in the defaults of transformers' Phi3Config and checks every value.
-func (r *rawConfig) config() (*Config, error) {
-	if err := r.checkArchitecture(); err != nil {
+func (r *rawConfig) config(head Head) (*Config, error) {
+	if err := r.checkFeatures(); err != nil {
 		return nil, err
 	}
 	c := &Config{
@@ -155,12 +180,13 @@ func (r *rawConfig) config() (*Config, error) {
 		Heads:            or(r.Heads, 32),
 		RMSNormEps:       float32(or(r.Eps, 1e-5)),
 		SlidingWindow:    or(r.SlidingWindow, 0),
-		TiedEmbeddings:   r.Tied,
+		TiedEmbeddings:   r.Tied && head == LMHead,
 		MaxPositions:     or(r.MaxPositions, 4096),
 		BOS:              1,
 		EOS:              []int32{32000},
 		Pad:              32000,
 		DType:            r.TorchDType,
+		Head:             head,
 	}
 	if c.DType == "" {
 		c.DType = r.DType
@@ -193,11 +219,19 @@ func (r *rawConfig) config() (*Config, error) {
 		return nil, fmt.Errorf("hidden_size (%d) is not a multiple of num_attention_heads (%d)", c.HiddenSize, c.Heads)
 	}
 	c.HeadDim = or(r.HeadDim, c.HiddenSize/c.Heads)
-	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > 1<<16 {
-		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, 1<<16)
+	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > maxHeadDim {
+		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, maxHeadDim)
 	}
 	if c.QKVRows() > maxSize {
 		return nil, fmt.Errorf("%d + 2·%d heads of %d make %d rows of qkv_proj, more than %d", c.Heads, c.KVHeads, c.HeadDim, c.QKVRows(), maxSize)
+	}
+	for _, s := range []struct {
+		what  string
+		width int
+	}{{"intermediate_size", c.IntermediateSize}, {"qkv_proj's rows", c.QKVRows()}} {
+		if s.width > maxWidening*c.HiddenSize {
+			return nil, fmt.Errorf("%s (%d) is more than %d times hidden_size (%d)", s.what, s.width, maxWidening, c.HiddenSize)
+		}
 	}
 	if c.SlidingWindow < 0 {
 		return nil, fmt.Errorf("sliding_window is %d", c.SlidingWindow)
@@ -208,11 +242,14 @@ func (r *rawConfig) config() (*Config, error) {
 	if err := r.rope(c); err != nil {
 		return nil, err
 	}
+	if err := r.labels(c); err != nil {
+		return nil, err
+	}
 	return c, r.tokenIDs(c)
 }
 
-// checkArchitecture refuses what is not a Phi3ForCausalLM, by name.
-func (r *rawConfig) checkArchitecture() error {
+// checkFeatures refuses what config.json could switch on and no model of the family has.
+func (r *rawConfig) checkFeatures() error {
 	for _, bias := range []struct {
 		key string
 		set bool
@@ -221,22 +258,14 @@ func (r *rawConfig) checkArchitecture() error {
 			return fmt.Errorf("%s is true; no Phi-3 model has biases, and this program has no place for them", bias.key)
 		}
 	}
-	if len(r.Architectures) > 0 && !slices.Contains(r.Architectures, "Phi3ForCausalLM") {
-		return fmt.Errorf("the architecture is %s; this program runs Phi3ForCausalLM", strings.Join(r.Architectures, ", "))
-	}
-	if r.ModelType != "" && r.ModelType != "phi3" {
-		return fmt.Errorf("model_type is %q; this program runs \"phi3\"", r.ModelType)
-	}
-	if r.ModelType == "" && len(r.Architectures) == 0 {
-		return errors.New("neither architectures nor model_type is given; this program runs Phi3ForCausalLM (\"phi3\")")
-	}
 	if act := or(r.HiddenAct, "silu"); act != "silu" {
 		return fmt.Errorf("hidden_act is %q; Phi-3 uses \"silu\"", act)
 	}
 	return nil
 }
 
-// rope merges the old and new spellings of the RoPE settings into c.RoPE.
+// rope merges the old and new spellings of the RoPE settings into c.RoPE. Where a key is given twice, the one object's wins, as in
+// transformers 5, but for original_max_position_embeddings.
 func (r *rawConfig) rope(c *Config) error {
 	scaling, key := r.RopeScaling, "rope_scaling"
 	if scaling == nil && r.RopeParams != nil {
@@ -245,16 +274,11 @@ func (r *rawConfig) rope(c *Config) error {
 	if scaling == nil {
 		scaling = &rawRope{}
 	}
-	nested := r.RopeParams
-	if nested == nil {
-		nested = &rawRope{}
-	}
-
-	theta := or(r.Theta, or(nested.Theta, 10000))
+	theta := or(scaling.Theta, or(r.Theta, 10000))
 	if !(theta >= 1) || math.IsInf(theta, 0) {
 		return fmt.Errorf("rope_theta is %g, not a number from 1 up", theta)
 	}
-	partial := or(r.Partial, or(nested.Partial, 1))
+	partial := or(scaling.Partial, or(r.Partial, 1))
 	if !(partial > 0 && partial <= 1) {
 		return fmt.Errorf("partial_rotary_factor is %g, not in (0, 1]", partial)
 	}

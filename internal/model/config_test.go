@@ -1,12 +1,15 @@
 package model
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -50,6 +53,10 @@ func TestConfigSpellings(t *testing.T) {
 		"su":             size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"rope_type":      size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"one object":     size + `, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 16, ` + scaling + `}`,
+		"yarn":           size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "yarn", "short_factor": [1, 2], "long_factor": [3, 4]}`,
+		"rope_type wins": size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "type": "linear", "short_factor": [1, 2], "long_factor": [3, 4]}`,
+		"old beside new": size + `, "rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "partial_rotary_factor": 1, ` + scaling + `}`,
+		"factor":         strings.Replace(size, "64", "128", 1) + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"factor": 4, ` + scaling + `}`,
 		"top level wins": size + `, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 32, ` + scaling + `}`,
 	} {
 		c, err := ReadConfig(fileSystem("config.json", "{"+text+"}"))
@@ -68,12 +75,20 @@ func TestConfigSpellings(t *testing.T) {
 
 func TestConfigRejections(t *testing.T) {
 	with := func(more string) string { return "{" + minimal + ", " + more + "}" }
+	labels := func(more string) string {
+		return `{"architectures": ["Phi3ForSequenceClassification"], ` + more + "}"
+	}
 	for _, c := range []struct{ config, reason string }{
 		{`{`, "config.json: unexpected end of JSON"},
 		{`[]`, "config.json"},
 		{`{}`, "neither architectures nor model_type"},
-		{`{"architectures": ["LlamaForCausalLM"]}`, "LlamaForCausalLM"},
-		{with(`"model_type": "phi"`), `model_type is "phi"`},
+		{`{"architectures": ["LlamaForCausalLM"]}`, "the architecture is LlamaForCausalLM, which is no Phi-3"},
+		{`{"architectures": ["PhiMoEForCausalLM"], "attention_bias": true, "hidden_size": "x"}`, "PhiMoEForCausalLM is a Phi mixture of experts"},
+		{with(`"model_type": "phi4_multimodal"`), "phi4_multimodal is Phi-4-multimodal"},
+		{with(`"model_type": "phi"`), `model_type is "phi", not "phi3"`},
+		{with(`"quantization_config": {"quant_method": "gptq"}`), "the weights are quantized (gptq)"},
+		{with(`"quantization_config": {}`), "the weights are quantized;"},
+		{with(`"quantization": {"bits": 4}`), "the weights are quantized;"},
 		{with(`"hidden_act": "gelu"`), `hidden_act is "gelu"`},
 		{with(`"attention_bias": true`), "attention_bias"},
 		{with(`"mlp_bias": true`), "mlp_bias"},
@@ -84,7 +99,15 @@ func TestConfigRejections(t *testing.T) {
 		{with(`"num_key_value_heads": 5`), "not a multiple of num_key_value_heads (5)"},
 		{with(`"hidden_size": 3073`), "hidden_size (3073) is not a multiple"},
 		{with(`"head_dim": 95`), "head dimension is 95"},
-		{with(`"head_dim": 65536, "num_attention_heads": 16777216`), "make 3298534883328 rows of qkv_proj"},
+		{with(`"head_dim": 2048`), "head dimension is 2048, not an even number in 2 … 1024"},
+		{with(`"hidden_size": 2, "num_attention_heads": 1`), "intermediate_size (8192) is more than 2048 times hidden_size (2)"},
+		{with(`"hidden_size": 8, "num_attention_heads": 8192, "head_dim": 2`), "qkv_proj's rows (49152) is more than 2048 times hidden_size (8)"},
+		{with(`"Hidden_Size": 4`), `the key "Hidden_Size" should be "hidden_size"`},
+		{with(`"hidden_size": 4, "hidden_size": 8`), `has the key "hidden_size" twice`},
+		{with(`"hidden_size": "4"`), `hidden_size is a string, not a whole number`},
+		{with(`"rope_scaling": {"Type": "su"}`), `rope_scaling: the key "Type" should be "type"`},
+		{"{" + minimal + ", \"x\": \"\xff\"}", "config.json: is not valid UTF-8"},
+		{with(`"head_dim": 1024, "num_attention_heads": 16777216`), "make 51539607552 rows of qkv_proj"},
 		{with(`"sliding_window": -2`), "sliding_window is -2"},
 		{with(`"rms_norm_eps": 0`), "rms_norm_eps is 0"},
 		{with(`"rope_theta": 0`), "rope_theta is 0"},
@@ -96,17 +119,77 @@ func TestConfigRejections(t *testing.T) {
 		{with(`"hidden_size": 8, "num_attention_heads": 2, "original_max_position_embeddings": 0, "rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, 1]}`), "original_max_position_embeddings is 0"},
 		{with(`"hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "attention_factor": -1, "short_factor": [1, 1], "long_factor": [1, 1]}`), "attention factor of -1"},
 		{with(`"eos_token_id": "x"`), `eos_token_id: "x" is neither`},
+		{labels(`"num_labels": 0`), "num_labels is 0, not in 1 … 65536"},
+		{labels(`"num_labels": 1000000`), "num_labels is 1000000"},
+		{labels(`"id2label": {"0": "a", "2": "b"}`), "id2label has 2 labels, but none for 1"},
+		{labels(`"problem_type": "ranking"`), `problem_type is "ranking"`},
 	} {
 		_, err := ReadConfig(fileSystem("config.json", c.config))
 		require.ErrorContains(t, err, c.reason, c.config)
 	}
-	_, err := ReadConfig(fileSystem())
-	require.ErrorContains(t, err, "config.json")
+	for files, reason := range map[string]string{
+		"readme.md":           "there is no config.json, so this is not a Hugging Face checkpoint directory",
+		"model.safetensors":   "there is no config.json, so this is not a Hugging Face checkpoint directory",
+		"phi.gguf":            "there is no config.json, only phi.gguf: this program reads",
+		"adapter_config.json": "there is no config.json, only a LoRA adapter (adapter_config.json): merge",
+	} {
+		_, err := ReadConfig(fileSystem(files, "{}"))
+		require.ErrorContains(t, err, reason)
+	}
+	_, err := ReadConfig(fileSystem("config.json", `{"quantization_config": null, `+minimal+"}"))
+	require.NoError(t, err)
 	_, err = ReadConfig(fileSystem("config.json", "{"+minimal+"}", "generation_config.json", `{"eos_token_id": [1.5]}`))
 	require.ErrorContains(t, err, "generation_config.json: eos_token_id")
 }
 
-// Every number of the spec's table of checkpoints, read from the real files.
+func TestClassificationConfigs(t *testing.T) {
+	read := func(architecture, more string) *Config {
+		t.Helper()
+		c, err := ReadConfig(fileSystem("config.json", `{"architectures": ["`+architecture+`"]`+more+`}`,
+			"generation_config.json", `{"pad_token_id": 5, "eos_token_id": "not read"}`))
+		require.NoError(t, err)
+		require.EqualValues(t, 32000, c.Pad, "generation_config.json is for what generates")
+		require.Equal(t, architecture, c.Head.String())
+		require.Equal(t, len(c.Labels), c.HeadRows())
+		require.False(t, c.TiedEmbeddings)
+		return c
+	}
+	c := read("Phi3ForSequenceClassification", `, "model_type": "phi3", "tie_word_embeddings": true`)
+	require.Equal(t, SequenceHead, c.Head)
+	require.Equal(t, []string{"LABEL_0", "LABEL_1"}, c.Labels)
+	require.Empty(t, c.ProblemType)
+	require.Equal(t, []string{"LABEL_0"}, read("Phi3ForSequenceClassification", `, "num_labels": 1`).Labels)
+	c = read("Phi3ForTokenClassification", `, "num_labels": 7, "id2label": {"1": "B", "0": "A", "2": 3}, "problem_type": "regression"`)
+	require.Equal(t, TokenHead, c.Head)
+	require.Equal(t, []string{"A", "B", "3"}, c.Labels, "id2label decides, in the order of its keys")
+	require.Equal(t, "regression", c.ProblemType)
+
+	c, err := ReadConfig(fileSystem("config.json", "{"+minimal+`, "id2label": {"7": "x"}, "problem_type": "x"}`))
+	require.NoError(t, err, "an LM head has no labels to be wrong")
+	require.Nil(t, c.Labels)
+	require.Equal(t, c.VocabSize, c.HeadRows())
+}
+
+func TestPooledPosition(t *testing.T) {
+	for _, c := range []struct {
+		pad  int32
+		ids  []int32
+		want int
+	}{
+		{9, []int32{1}, 0},
+		{9, []int32{1, 2, 3}, 2},
+		{9, []int32{1, 2, 3, 9}, 2},
+		{9, []int32{1, 9, 3, 9, 9}, 2}, // the rightmost: padding inside is text
+		{9, []int32{9, 9, 3}, 2},
+		{9, []int32{9, 9, 9}, 0},
+		{-1, []int32{1, 2, 9}, 2},
+	} {
+		require.Equal(t, c.want, (&Config{Pad: c.pad}).PooledPosition(c.ids), "%v", c)
+	}
+}
+
+// Every number of the spec's table of checkpoints, read from the real files. Of the three whose file was not found, the row of the table
+// is the config.json: its keys are the same.
 func TestRealConfigs(t *testing.T) {
 	dir := "../../../shared/phi3-data"
 	data, err := os.ReadFile(filepath.Join(dir, "variants.json"))
@@ -114,44 +197,106 @@ func TestRealConfigs(t *testing.T) {
 		t.Skip("the real configuration files are not beside the project:", err)
 	}
 	var table struct {
-		Variants []struct {
-			Name         string
-			Heads        int     `json:"num_attention_heads"`
-			KVHeads      int     `json:"num_key_value_heads"`
-			HeadDim      int     `json:"head_dim"`
-			RotaryDim    int     `json:"rotary_dim"`
-			Factor       float64 `json:"attention_factor"`
+		Variants []json.RawMessage
+		Others   []struct{ Name, Architecture string } `json:"not_phi3_for_causal_lm"`
+	}
+	require.NoError(t, json.Unmarshal(data, &table))
+	files := map[string]string{ // of each row of the table
+		"microsoft/Phi-3-mini-4k-instruct":                  "Phi-3-mini-4k-instruct/config.json",
+		"microsoft/Phi-3-mini-128k-instruct (April 2024)":   "Phi-3-mini-128k-instruct/config.json",
+		"microsoft/Phi-3-mini-128k-instruct (Jun/Jul 2024)": "Phi-3-mini-128k-instruct/config.2024-07.json",
+		"microsoft/Phi-3.5-mini-instruct":                   "Phi-3.5-mini-instruct/config.json",
+		"microsoft/Phi-3-medium-4k-instruct":                "Phi-3-medium-4k-instruct/config.json",
+		"microsoft/Phi-3-medium-128k-instruct":              "",
+		"microsoft/phi-4":                                   "phi-4/config.json",
+		"microsoft/Phi-4-reasoning":                         "",
+		"microsoft/Phi-4-reasoning-plus":                    "",
+		"microsoft/Phi-4-mini-instruct":                     "Phi-4-mini-instruct/config.json",
+		"microsoft/Phi-4-mini-reasoning":                    "",
+	}
+	require.Len(t, table.Variants, len(files))
+	for _, row := range table.Variants {
+		var v struct {
+			Name      string
+			Heads     int     `json:"num_attention_heads"`
+			KVHeads   int     `json:"num_key_value_heads"`
+			HeadDim   int     `json:"head_dim"`
+			RotaryDim int     `json:"rotary_dim"`
+			Factor    float64 `json:"attention_factor"`
+			Scaling   *struct {
+				Short []float32 `json:"short_factor"`
+				Long  []float32 `json:"long_factor"`
+			} `json:"rope_scaling"`
+			MaxPositions int     `json:"max_position_embeddings"`
+			OriginalMax  int     `json:"original_max_position_embeddings"`
 			Window       *int    `json:"sliding_window"`
 			Tied         bool    `json:"tie_word_embeddings"`
 			Theta        float64 `json:"rope_theta"`
+			Eps          float32 `json:"rms_norm_eps"`
 			Layers       int     `json:"num_hidden_layers"`
 			Vocab        int     `json:"vocab_size"`
+			Hidden       int     `json:"hidden_size"`
 			Intermediate int     `json:"intermediate_size"`
+			DType        string
+			Special      []*int32 `json:"config_bos_eos_pad"`
+			EOS          []int32  `json:"generation_eos_token_ids"`
+			Tensors      int      `json:"tensor_count"`
+			Bytes        int64    `json:"tensor_bytes"`
+			QKVRows      int      `json:"qkv_rows"`
 		}
-	}
-	require.NoError(t, json.Unmarshal(data, &table))
-	checked := 0
-	for _, v := range table.Variants {
-		folder := filepath.Join(dir, filepath.Base(v.Name))
-		if _, err := os.Stat(filepath.Join(folder, "config.json")); err != nil {
-			continue
+		require.NoError(t, json.Unmarshal(row, &v))
+		file, ok := files[v.Name]
+		require.True(t, ok, v.Name)
+		special := func(i int) int32 { return or(v.Special[i], -1) }
+		text := bytes.Replace(row, []byte(`{`), fmt.Appendf(nil, `{"architectures": ["Phi3ForCausalLM"], "bos_token_id": %d, "pad_token_id": %d,`, special(0), special(2)), 1)
+		generation, err := json.Marshal(map[string]any{"eos_token_id": v.EOS})
+		require.NoError(t, err)
+		if file != "" {
+			text, err = os.ReadFile(filepath.Join(dir, file))
+			require.NoError(t, err)
+			generation, err = os.ReadFile(filepath.Join(dir, filepath.Dir(file), "generation_config.json"))
+			if errors.Is(err, fs.ErrNotExist) { // of Phi-3-medium
+				generation, v.EOS = []byte("{}"), []int32{special(1)}
+			}
 		}
-		c, err := ReadConfig(os.DirFS(folder))
+		c, err := ReadConfig(fileSystem("config.json", string(text), "generation_config.json", string(generation)))
 		require.NoError(t, err, v.Name)
-		got := fmt.Sprint(c.Heads, c.KVHeads, c.HeadDim, c.RoPE.Dim, c.SlidingWindow, c.TiedEmbeddings, c.RoPE.Theta, c.Layers, c.VocabSize, c.IntermediateSize)
-		want := fmt.Sprint(v.Heads, v.KVHeads, v.HeadDim, v.RotaryDim, or(v.Window, 0), v.Tied, v.Theta, v.Layers, v.Vocab, v.Intermediate)
-		require.Equal(t, want, got, v.Name)
+		want := &Config{
+			VocabSize: v.Vocab, HiddenSize: v.Hidden, IntermediateSize: v.Intermediate, Layers: v.Layers, Heads: v.Heads, KVHeads: v.KVHeads,
+			HeadDim: v.HeadDim, RMSNormEps: v.Eps, SlidingWindow: or(v.Window, 0), TiedEmbeddings: v.Tied, MaxPositions: v.MaxPositions,
+			BOS: special(0), EOS: v.EOS, Pad: special(2), DType: v.DType,
+			RoPE: RoPEConfig{Theta: v.Theta, Dim: v.RotaryDim, OriginalMax: v.OriginalMax, AttentionFactor: c.RoPE.AttentionFactor},
+		}
+		if v.Scaling != nil {
+			want.RoPE.ShortFactor, want.RoPE.LongFactor = v.Scaling.Short, v.Scaling.Long
+		}
+		require.Equal(t, want, c, v.Name)
 		require.InDelta(t, v.Factor, c.RoPE.AttentionFactor, 1e-12, v.Name)
-		require.NotEmpty(t, c.EOS, v.Name)
-		checked++
+		require.Equal(t, v.QKVRows, c.QKVRows(), v.Name)
+		require.Len(t, c.Tensors(), v.Tensors, v.Name)
+		size := int64(0)
+		for _, tensor := range c.Tensors() {
+			n := int64(2)
+			for _, d := range tensor.Shape {
+				n *= int64(d)
+			}
+			size += n
+		}
+		require.Equal(t, v.Bytes, size, v.Name)
 	}
-	require.GreaterOrEqual(t, checked, 5)
+
+	require.NotEmpty(t, table.Others)
+	for _, other := range table.Others {
+		architecture, _, _ := strings.Cut(other.Architecture, " ")
+		_, err := ParseConfig([]byte(`{"architectures": ["` + architecture + `"]}`))
+		require.ErrorContains(t, err, architecture+" is ", other.Name)
+	}
 }
 
 // Whatever config.json says, it is refused in words or gives sizes whose products fit.
 func FuzzParseConfig(f *testing.F) {
 	for _, seed := range []string{
-		"{" + minimal + "}", tinyConfig, `{"model_type": "phi3", "head_dim": 1e3}`, `[]`, `{"eos_token_id": [1, "x"]}`,
+		"{" + minimal + "}", tinyConfig, `{"architectures": ["Phi3ForTokenClassification"], "id2label": {"0": "a", "1": 2}}`, `{"model_type": "phi3", "head_dim": 1e3}`, `[]`, `{"eos_token_id": [1, "x"]}`,
 		"{" + minimal + `, "hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}}`,
 	} {
 		f.Add([]byte(seed))
@@ -168,6 +313,7 @@ func FuzzParseConfig(f *testing.F) {
 		require.Zero(t, c.Heads%c.KVHeads)
 		require.True(t, c.RoPE.Dim >= 2 && c.RoPE.Dim <= c.HeadDim && c.RoPE.Dim%2 == 0)
 		require.Equal(t, len(c.RoPE.ShortFactor), len(c.RoPE.LongFactor))
+		require.True(t, c.HeadRows() >= 1 && c.HeadRows() <= 1<<24)
 		require.Positive(t, c.KVBytesPerToken(4))
 		for _, inv := range newRopeTable(&c.RoPE, c.RoPE.LongFactor).inv {
 			require.False(t, math.IsNaN(float64(inv)))

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"runtime/debug"
 
 	"phi3/internal/kvcache"
-	"phi3/internal/safetensors"
 )
 
 // Model is a checkpoint on a device, ready to run. It serves one goroutine at a time.
@@ -17,7 +17,7 @@ type Model struct {
 
 	backend     Backend
 	weights     Weights
-	checkpoint  *safetensors.Checkpoint
+	checkpoint  *Checkpoint
 	pool        *kvcache.Pool
 	short, long *ropeTable
 	maxTokens   int
@@ -34,7 +34,7 @@ type activations struct {
 	h       Matrix // [tokens, intermediate]
 	last    Matrix // [LogitRows, hidden] rows of x whose logits are asked for
 	normed  Matrix // [LogitRows, hidden] the same after the final norm
-	logits  Matrix // [LogitRows, vocab]
+	logits  Matrix // [LogitRows, HeadRows]
 	scratch []float32
 }
 
@@ -43,8 +43,10 @@ const LogitRows = 16
 
 // Options are the sizes that memory depends on, and who watches the loading.
 type Options struct {
-	Context   int // longest sequence; 0: all of max_position_embeddings
-	MaxTokens int // most new tokens in one step, as far as the context holds them; 0: a default that suits a plain loop on a CPU
+	Context int // longest sequence; 0: all of max_position_embeddings
+	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models' first code did (spec 3.4).
+	WideWindow bool
+	MaxTokens  int // most new tokens in one step, as far as the context holds them; 0: a default that suits a plain loop on a CPU
 	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how many.
 	Progress func(done, total int64)
 }
@@ -53,37 +55,39 @@ type Options struct {
 // and on a CPU a layer of 64 tokens takes about as long as one token of the whole model.
 const defaultMaxTokens = 64
 
+// Sizes fills in the defaults for a model: the longest sequence, the most new tokens of a step, and the blocks of KV cache, which is what
+// a backend plans its memory by.
+func (o Options) Sizes(c *Config) (context, maxTokens, kvBlocks int) {
+	if context = o.Context; context <= 0 {
+		context = c.MaxPositions
+	}
+	if maxTokens = o.MaxTokens; maxTokens <= 0 {
+		maxTokens = defaultMaxTokens
+	}
+	return context, min(maxTokens, context), kvcache.BlocksFor(context)
+}
+
 // Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on, also on error.
 // It stops between two tensors when ctx is done.
 func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
-	m := &Model{backend: backend, maxTokens: o.MaxTokens, Context: o.Context}
+	m := &Model{backend: backend}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.Close())
 		}
 	}()
-	config, err := ReadConfig(fsys)
-	if err != nil {
+	if m.checkpoint, err = Open(fsys); err != nil {
 		return nil, err
 	}
-	m.Config = *config
-	if m.Context <= 0 {
-		m.Context = config.MaxPositions
+	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
+	config := m.checkpoint.Config
+	if o.WideWindow && config.SlidingWindow > 0 {
+		config.SlidingWindow++
 	}
-	if m.maxTokens <= 0 {
-		m.maxTokens = defaultMaxTokens
-	}
-	m.maxTokens = min(m.maxTokens, m.Context)
-	if m.checkpoint, err = safetensors.Open(fsys); err != nil {
-		return nil, err
-	}
-	table := m.weights.table(config)
-	tensors, unused, err := match(table, m.checkpoint)
-	if err != nil {
-		return nil, err
-	}
-	m.Unused = unused
-	blocks := kvcache.BlocksFor(m.Context)
+	m.Config, m.Unused = *config, m.checkpoint.Unused
+	var blocks int
+	m.Context, m.maxTokens, blocks = o.Sizes(config)
+	table, tensors := keepOnHost(m.weights.table(config), m.checkpoint.Tensors)
 	if err := backend.Plan(config, tensors, m.maxTokens, blocks); err != nil {
 		return nil, err
 	}
@@ -92,21 +96,11 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		return nil, err
 	}
 	if config.TiedEmbeddings {
-		m.weights.LMHead = m.weights.EmbedTokens
+		m.weights.Head = m.weights.EmbedTokens
 	}
-	for _, a := range []struct {
-		matrix     *Matrix
-		rows, cols int
-	}{
-		{&m.act.x, m.maxTokens, config.HiddenSize},
-		{&m.act.qkv, m.maxTokens, config.QKVRows()},
-		{&m.act.attn, m.maxTokens, config.Heads * config.HeadDim},
-		{&m.act.h, m.maxTokens, config.IntermediateSize},
-		{&m.act.last, LogitRows, config.HiddenSize},
-		{&m.act.normed, LogitRows, config.HiddenSize},
-		{&m.act.logits, LogitRows, config.VocabSize},
-	} {
-		if *a.matrix, err = backend.NewMatrix(a.rows, a.cols); err != nil {
+	matrices := []*Matrix{&m.act.x, &m.act.qkv, &m.act.attn, &m.act.h, &m.act.last, &m.act.normed, &m.act.logits}
+	for i, a := range Activations(config, m.maxTokens) {
+		if *matrices[i], err = backend.NewMatrix(a.Rows, a.Cols); err != nil {
 			return nil, err
 		}
 	}
@@ -116,6 +110,20 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		m.long = newRopeTable(&config.RoPE, config.RoPE.LongFactor)
 	}
 	return m, nil
+}
+
+// Activations are the shapes of the matrices that [Load] asks a backend for, so that memory can be planned; they are in the order of the
+// fields that they become.
+func Activations(c *Config, maxTokens int) []Matrix {
+	return []Matrix{
+		{Rows: maxTokens, Cols: c.HiddenSize},
+		{Rows: maxTokens, Cols: c.QKVRows()},
+		{Rows: maxTokens, Cols: c.Heads * c.HeadDim},
+		{Rows: maxTokens, Cols: c.IntermediateSize},
+		{Rows: LogitRows, Cols: c.HiddenSize},
+		{Rows: LogitRows, Cols: c.HiddenSize},
+		{Rows: LogitRows, Cols: c.HeadRows()},
+	}
 }
 
 // Close frees the device's memory and unmaps the checkpoint.
@@ -151,11 +159,16 @@ type Sequence struct {
 type Output struct {
 	AllLogits bool // logits of every new token of every sequence; otherwise of the last one of each
 	AllHidden bool // the last hidden state of every new token; otherwise none
-	Greedy    bool // of the logits only the argmax, which the device finds: Next instead of Logits
+	Greedy    bool // of an LM head's logits only the argmax, which the device finds: Next instead of Logits
 	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after layer i.
 	EachLayer func(layer int, x []float32)
+	// EachLens, if set, is shown the logits [sequences, HeadRows] that the last new token of each sequence would have if the stream of
+	// that layer went straight to the final norm and the LM head ("logit lens"); layers count as for EachLayer, so the last are Logits.
+	EachLens func(layer int, logits []float32)
+	// EachQKV, if set, is shown the queries, keys and values [tokens, (heads + 2·kvHeads)·headDim] of layer 1, 2, …, before RoPE.
+	EachQKV func(layer int, qkv []float32)
 
-	Logits []float32 // [sequences or tokens, vocab]
+	Logits []float32 // [sequences or tokens, HeadRows]: the vocabulary's, or the labels' of a classification head
 	Next   []int32   // [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
 	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
 }
@@ -165,7 +178,8 @@ type Output struct {
 //
 // out may be nil where only the cache matters, as for all but the last chunk of a prompt.
 // Forward stops between two layers when ctx is done; the caches then are as they were.
-func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) error {
+func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err error) {
+	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
 	if err := m.begin(batch); err != nil {
 		return err
 	}
@@ -181,7 +195,10 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 			return err
 		}
 		l := &w.Layers[i]
-		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj)          // q, k, v = RMSNorm(x)·Wqkvᵀ
+		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj) // q, k, v = RMSNorm(x)·Wqkvᵀ
+		if err := m.showQKV(out, i+1, qkv); err != nil {
+			return err
+		}
 		b.Attend(attn, qkv, i, &m.step)                            // softmax(q·kᵀ)·v, with RoPE and the KV cache
 		b.LinearAdd(x, attn, l.OProj)                              // x += attn·Woᵀ
 		b.NormGateUp(h, x, l.PostAttentionLayernorm, l.GateUpProj) // h = SiLU(gate)·up
@@ -190,7 +207,7 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 			return err
 		}
 	}
-	if err := m.finish(out); err != nil { // logits = RMSNorm(x)·Wlmᵀ
+	if err := m.finish(out); err != nil { // logits = RMSNorm(x)·Wheadᵀ
 		return err
 	}
 	for _, s := range batch {
@@ -228,5 +245,5 @@ func (m *Model) PrefillFlops(tokens int) float64 {
 		}
 		seen += n
 	}
-	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.VocabSize) + 4*float64(seen)*float64(attention*c.Layers)
+	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.HeadRows()) + 4*float64(seen)*float64(attention*c.Layers)
 }

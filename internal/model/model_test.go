@@ -191,7 +191,7 @@ func TestForwardReportsTheDevice(t *testing.T) {
 	cache := m.NewCache()
 	_, err = cache.Prepare(1)
 	require.NoError(t, err)
-	for _, out := range []*Output{nil, {}, {Greedy: true}, {AllHidden: true}, {EachLayer: func(int, []float32) {}}} {
+	for _, out := range []*Output{nil, {}, {Greedy: true}, {AllHidden: true}, {EachLayer: func(int, []float32) {}}, {EachLens: func(int, []float32) {}}, {EachQKV: func(int, []float32) {}}} {
 		require.ErrorIs(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out), b.fail)
 		require.Zero(t, cache.Len())
 	}
@@ -266,6 +266,53 @@ func TestLoadAcceptsOtherSpellings(t *testing.T) {
 	m, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, extra), &recorder{}, Options{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"model.layers.0.self_attn.q_norm.weight"}, m.Unused, "rotary_emb.inv_freq is ignored silently")
+}
+
+// A classification head's bias stays on the host, under both names that it has had, and is added to every row of logits.
+func TestTokenClassificationHead(t *testing.T) {
+	config := strings.Replace(tinyConfig, "Phi3ForCausalLM", "Phi3ForTokenClassification", 1)
+	config = strings.Replace(config, "{", `{"num_labels": 3, "tie_word_embeddings": true, `, 1)
+	for _, prefix := range []string{"score.", "classifier."} {
+		b := &recorder{}
+		m, err := Load(context.Background(), tinyCheckpoint(t, config, func(m map[string]*safetensors.Source) {
+			for _, name := range []string{"weight", "bias"} {
+				m["score."+name].Name = prefix + name
+			}
+			m["score.bias"].DType = safetensors.F32
+		}), b, Options{})
+		require.NoError(t, err)
+		require.Empty(t, m.Unused)
+		require.Contains(t, b.planned, prefix+"weight")
+		require.NotContains(t, b.planned, prefix+"bias")
+		require.Equal(t, b.planned, b.uploaded)
+		require.Len(t, m.weights.HeadBias, 3)
+
+		copy(m.weights.HeadBias, []float32{1, 2, 3}) // the recorder's logits are zeros
+		cache := m.NewCache()
+		_, err = cache.Prepare(LogitRows + 1)
+		require.NoError(t, err)
+		out := &Output{AllLogits: true}
+		require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: make([]int32, LogitRows+1), Cache: cache}}, out))
+		require.Equal(t, slices.Repeat([]float32{1, 2, 3}, LogitRows+1), out.Logits)
+
+		out.Greedy = true
+		cache.Reset()
+		_, err = cache.Prepare(1)
+		require.NoError(t, err)
+		err = m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out)
+		require.EqualError(t, err, "a Phi3ForTokenClassification has no next token")
+	}
+	_, err := Load(context.Background(), tinyCheckpoint(t, config, func(m map[string]*safetensors.Source) { delete(m, "score.bias") }), &recorder{}, Options{})
+	require.ErrorContains(t, err, "score.bias is missing")
+}
+
+func TestWideWindow(t *testing.T) {
+	for window, want := range map[string]int{"7": 8, "null": 0} {
+		config := strings.Replace(tinyConfig, "{", `{"sliding_window": `+window+`, `, 1)
+		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), &recorder{}, Options{WideWindow: true})
+		require.NoError(t, err)
+		require.Equal(t, want, m.Config.SlidingWindow)
+	}
 }
 
 func TestTiedEmbeddingsWinOverAHead(t *testing.T) {

@@ -39,25 +39,73 @@ func (m *Model) begin(batch []Sequence) error {
 	return nil
 }
 
-// show hands the residual stream to out.EachLayer.
+// show hands the residual stream to out.EachLayer, and what the model would say of it to out.EachLens.
 func (m *Model) show(out *Output, layer int) error {
-	if out == nil || out.EachLayer == nil {
+	if out == nil {
 		return nil
 	}
-	x := m.act.x.First(len(m.step.IDs))
-	m.act.scratch = grow(m.act.scratch, x.Rows*x.Cols)
-	if err := m.backend.Read(m.act.scratch, x); err != nil {
+	if out.EachLayer != nil {
+		x, err := m.read(m.act.x.First(len(m.step.IDs)))
+		if err != nil {
+			return err
+		}
+		out.EachLayer(layer, x)
+	}
+	if out.EachLens == nil {
+		return nil
+	}
+	rows := m.selectRows(false)
+	lens := make([]float32, len(rows)*m.Config.HeadRows())
+	if err := m.head(lens, rows); err != nil {
 		return err
 	}
-	out.EachLayer(layer, m.act.scratch)
+	out.EachLens(layer, lens)
 	return nil
 }
 
-// finish applies the final norm and the LM head to the positions that out asks for. Without out it only waits for the device.
+// showQKV hands a layer's queries, keys and values to out.EachQKV.
+func (m *Model) showQKV(out *Output, layer int, qkv Matrix) error {
+	if out == nil || out.EachQKV == nil {
+		return nil
+	}
+	values, err := m.read(qkv)
+	if err != nil {
+		return err
+	}
+	out.EachQKV(layer, values)
+	return nil
+}
+
+// read brings an activation back, valid until the next call.
+func (m *Model) read(x Matrix) ([]float32, error) {
+	m.act.scratch = grow(m.act.scratch, x.Rows*x.Cols)
+	return m.act.scratch, m.backend.Read(m.act.scratch, x)
+}
+
+// head sets logits [rows, HeadRows] to the final norm and the head of the given rows of the residual stream.
+func (m *Model) head(logits []float32, rows []int32) error {
+	outputs := m.Config.HeadRows()
+	err := m.inChunks(rows, func(x Matrix, from, to int) error {
+		chunk := m.act.logits.First(to - from)
+		m.backend.NormLinear(chunk, x, m.weights.Norm, m.weights.Head)
+		return m.backend.Read(logits[from*outputs:to*outputs], chunk)
+	})
+	if bias := m.weights.HeadBias; bias != nil {
+		for i := range logits {
+			logits[i] += bias[i%outputs]
+		}
+	}
+	return err
+}
+
+// finish applies the final norm and the head to the positions that out asks for. Without out it only waits for the device.
 func (m *Model) finish(out *Output) error {
 	b, w, c := m.backend, &m.weights, &m.Config
 	if out == nil {
 		return b.Read(nil, m.act.x.First(0))
+	}
+	if out.Greedy && c.Head != LMHead {
+		return fmt.Errorf("a %s has no next token", c.Head)
 	}
 	if out.AllHidden {
 		rows := m.selectRows(true)
@@ -72,18 +120,15 @@ func (m *Model) finish(out *Output) error {
 		}
 	}
 	rows := m.selectRows(out.AllLogits)
-	if out.Greedy {
-		out.Next = grow(out.Next, len(rows))
-	} else {
-		out.Logits = grow(out.Logits, len(rows)*c.VocabSize)
+	if !out.Greedy {
+		out.Logits = grow(out.Logits, len(rows)*c.HeadRows())
+		return m.head(out.Logits, rows)
 	}
+	out.Next = grow(out.Next, len(rows))
 	return m.inChunks(rows, func(x Matrix, from, to int) error {
 		logits := m.act.logits.First(to - from)
-		b.NormLinear(logits, x, w.Norm, w.LMHead)
-		if out.Greedy {
-			return b.Argmax(out.Next[from:to], logits)
-		}
-		return b.Read(out.Logits[from*c.VocabSize:to*c.VocabSize], logits)
+		b.NormLinear(logits, x, w.Norm, w.Head)
+		return b.Argmax(out.Next[from:to], logits)
 	})
 }
 

@@ -14,7 +14,9 @@ type Weights struct {
 	EmbedTokens Weight // [vocab, hidden]
 	Layers      []LayerWeights
 	Norm        Weight // [hidden]
-	LMHead      Weight // [vocab, hidden]; EmbedTokens itself when the embeddings are tied
+	Head        Weight // [HeadRows, hidden]: lm_head, EmbedTokens itself when the embeddings are tied, or score of a classification head
+
+	HeadBias []float32 // [HeadRows] of a TokenHead, nil for others; so few numbers are added on the host
 }
 
 // LayerWeights are the parameters of one decoder layer.
@@ -31,7 +33,8 @@ type LayerWeights struct {
 type tensorRow struct {
 	name  string
 	shape []int
-	field *Weight
+	field *Weight    // on the backend, or
+	host  *[]float32 // not there
 }
 
 // table lists every tensor the checkpoint must have, its shape and the field it goes to (spec section 2).
@@ -39,22 +42,29 @@ type tensorRow struct {
 // Hugging Face saves a Phi-3, so that shards written from it are cut where the published ones are.
 func (w *Weights) table(c *Config) []tensorRow {
 	w.Layers = make([]LayerWeights, c.Layers)
-	rows := []tensorRow{{"model.embed_tokens.weight", []int{c.VocabSize, c.HiddenSize}, &w.EmbedTokens}}
+	rows := []tensorRow{{name: "model.embed_tokens.weight", shape: []int{c.VocabSize, c.HiddenSize}, field: &w.EmbedTokens}}
 	for i := range w.Layers {
 		l, prefix := &w.Layers[i], fmt.Sprintf("model.layers.%d.", i)
 		rows = append(
 			rows,
-			tensorRow{prefix + "self_attn.o_proj.weight", []int{c.HiddenSize, c.Heads * c.HeadDim}, &l.OProj},
-			tensorRow{prefix + "self_attn.qkv_proj.weight", []int{c.QKVRows(), c.HiddenSize}, &l.QKVProj},
-			tensorRow{prefix + "mlp.gate_up_proj.weight", []int{2 * c.IntermediateSize, c.HiddenSize}, &l.GateUpProj},
-			tensorRow{prefix + "mlp.down_proj.weight", []int{c.HiddenSize, c.IntermediateSize}, &l.DownProj},
-			tensorRow{prefix + "input_layernorm.weight", []int{c.HiddenSize}, &l.InputLayernorm},
-			tensorRow{prefix + "post_attention_layernorm.weight", []int{c.HiddenSize}, &l.PostAttentionLayernorm},
+			tensorRow{name: prefix + "self_attn.o_proj.weight", shape: []int{c.HiddenSize, c.Heads * c.HeadDim}, field: &l.OProj},
+			tensorRow{name: prefix + "self_attn.qkv_proj.weight", shape: []int{c.QKVRows(), c.HiddenSize}, field: &l.QKVProj},
+			tensorRow{name: prefix + "mlp.gate_up_proj.weight", shape: []int{2 * c.IntermediateSize, c.HiddenSize}, field: &l.GateUpProj},
+			tensorRow{name: prefix + "mlp.down_proj.weight", shape: []int{c.HiddenSize, c.IntermediateSize}, field: &l.DownProj},
+			tensorRow{name: prefix + "input_layernorm.weight", shape: []int{c.HiddenSize}, field: &l.InputLayernorm},
+			tensorRow{name: prefix + "post_attention_layernorm.weight", shape: []int{c.HiddenSize}, field: &l.PostAttentionLayernorm},
 		)
 	}
-	rows = append(rows, tensorRow{"model.norm.weight", []int{c.HiddenSize}, &w.Norm})
+	rows = append(rows, tensorRow{name: "model.norm.weight", shape: []int{c.HiddenSize}, field: &w.Norm})
+	head := tensorRow{name: "lm_head.weight", shape: []int{c.HeadRows(), c.HiddenSize}, field: &w.Head}
+	if c.Head != LMHead {
+		head.name = "score.weight"
+	}
 	if !c.TiedEmbeddings {
-		rows = append(rows, tensorRow{"lm_head.weight", []int{c.VocabSize, c.HiddenSize}, &w.LMHead})
+		rows = append(rows, head)
+	}
+	if c.Head == TokenHead {
+		rows = append(rows, tensorRow{name: "score.bias", shape: []int{c.HeadRows()}, host: &w.HeadBias})
 	}
 	return rows
 }
@@ -65,7 +75,7 @@ type TensorSpec struct {
 	Shape []int
 }
 
-// Tensors lists the tensors of a checkpoint of this configuration: embeddings, layer after layer, final norm, LM head,
+// Tensors lists the tensors of a checkpoint of this configuration: embeddings, layer after layer, final norm, head,
 // in the order in which Hugging Face saves them.
 func (c *Config) Tensors() []TensorSpec {
 	var specs []TensorSpec
@@ -75,10 +85,14 @@ func (c *Config) Tensors() []TensorSpec {
 	return specs
 }
 
-// find looks a tensor up by its name, or by the name it has in a base checkpoint saved without the "model." prefix.
+// find looks a tensor up by its name, or by another that it has had: without the "model." prefix in a base checkpoint, "classifier"
+// for a TokenHead's "score" up to transformers 4.47.
 func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool) {
 	if t, ok := ckpt.Tensor(name); ok {
 		return t, true
+	}
+	if part, ok := strings.CutPrefix(name, "score."); ok {
+		return ckpt.Tensor("classifier." + part)
 	}
 	return ckpt.Tensor(strings.TrimPrefix(name, "model."))
 }
@@ -109,6 +123,20 @@ func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetens
 		}
 	}
 	return tensors, unused, nil
+}
+
+// keepOnHost takes out of the table, and out of the tensors for its rows, what the backend does not get, and widens it.
+func keepOnHost(table []tensorRow, tensors []*safetensors.Tensor) ([]tensorRow, []*safetensors.Tensor) {
+	var rows []tensorRow
+	var rest []*safetensors.Tensor
+	for i, row := range table {
+		if row.host != nil {
+			*row.host = tensors[i].Float32s()
+			continue
+		}
+		rows, rest = append(rows, row), append(rest, tensors[i])
+	}
+	return rows, rest
 }
 
 // upload hands the tensors, one for every row of the table, to the backend.

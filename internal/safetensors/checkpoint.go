@@ -7,12 +7,24 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 const (
 	singleName = "model.safetensors"
 	indexName  = "model.safetensors.index.json"
+
+	maxIndexBytes = 16 << 20 // real ones have 20 to 50 KB
 )
+
+// ErrMissing is the reason behind errors that say a checkpoint, or one of its files, is not there: nothing is wrong with what is.
+var ErrMissing = errors.New("the weights are missing")
+
+// missing is an [ErrMissing] in words of its own.
+type missing struct{ error }
+
+func (missing) Is(target error) bool { return target == ErrMissing }
 
 // Checkpoint is all tensors of a checkpoint directory, in one file or in several.
 type Checkpoint struct {
@@ -95,7 +107,7 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 	for _, name := range slices.Sorted(maps.Keys(tensorsIn)) {
 		f, err := ReadFile(fsys, name)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s: names the shard %s, which is missing", indexName, name)
+			err = missing{fmt.Errorf("%s: names the shard %s, which is missing", indexName, name)}
 		}
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
@@ -107,7 +119,7 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 		}
 		for _, tensor := range tensorsIn[name] {
 			if found[tensor] == nil {
-				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name, clip(tensor), indexName), c.Close())
+				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name, strictjson.Clip(tensor), indexName), c.Close())
 			}
 			c.tensors[tensor] = found[tensor]
 		}
@@ -117,13 +129,9 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 
 // readIndex returns, for each shard that the index names, the tensors it should hold.
 func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
-	text, unmap, err := load(fsys, indexName)
+	text, err := strictjson.ReadFile(fsys, indexName, maxIndexBytes)
 	if err != nil {
 		return nil, err
-	}
-	defer func() { err = errors.Join(err, unmap()) }()
-	if len(text) > maxHeaderBytes {
-		return nil, fmt.Errorf("has %d bytes, over the limit of %d", len(text), maxHeaderBytes)
 	}
 	r, err := newJSONReader(text)
 	if err != nil {
@@ -131,7 +139,8 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 	}
 	err = r.object(func(key string) error {
 		if key != "weight_map" { // metadata.total_size is informative, and not always there or right
-			return r.skip()
+			r.Skip()
+			return nil
 		}
 		tensorsIn = map[string][]string{}
 		err := r.object(func(tensor string) error {
@@ -140,7 +149,7 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 				err = checkShardName(file)
 			}
 			if err != nil {
-				return fmt.Errorf("tensor %q: file name %w", clip(tensor), err)
+				return fmt.Errorf("tensor %q: file name %w", strictjson.Clip(tensor), err)
 			}
 			tensorsIn[file] = append(tensorsIn[file], tensor)
 			return nil
@@ -163,9 +172,9 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 func checkShardName(name string) error {
 	switch {
 	case strings.ContainsAny(name, `/\:`) || strings.Contains(name, ".."):
-		return fmt.Errorf("%q leads out of the checkpoint's directory", clip(name))
+		return fmt.Errorf("%q leads out of the checkpoint's directory", strictjson.Clip(name))
 	case !strings.HasSuffix(name, ".safetensors"):
-		return fmt.Errorf("%q does not end in .safetensors", clip(name))
+		return fmt.Errorf("%q does not end in .safetensors", strictjson.Clip(name))
 	}
 	return nil
 }
@@ -176,25 +185,43 @@ func explainMissing(fsys fs.FS) error {
 	if err != nil {
 		return fmt.Errorf("cannot look for %s: %w", singleName, reason(err))
 	}
-	missing := fmt.Sprintf("neither %s nor %s is here", singleName, indexName)
-	var weights []string // what looks like weights in another form
+	for _, e := range entries {
+		if name := e.Name(); name == singleName || name == indexName {
+			return fmt.Errorf("%s is a link to a file that does not exist", name)
+		}
+	}
+	neither := fmt.Sprintf("neither %s nor %s is here", singleName, indexName)
+	if other := OtherWeights(fsys); other != "" {
+		return fmt.Errorf("%s, %s", neither, other)
+	}
+	return missing{fmt.Errorf("%s: not a Hugging Face checkpoint directory?", neither)}
+}
+
+// OtherWeights says which files of a directory look like weights in a form that this program does not read, as the second half of a
+// sentence that begins with what is missing; "" if none does.
+func OtherWeights(fsys fs.FS) string {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return ""
+	}
+	var weights []string
 	for _, e := range entries {
 		name := e.Name()
 		switch {
 		case name == singleName || name == indexName:
-			return fmt.Errorf("%s is a link to a file that does not exist", name)
-		case name == "adapter_model.safetensors":
-			return fmt.Errorf("%s, only a LoRA adapter (%s): merge it into its base model first", missing, name)
+			return ""
+		case name == "adapter_config.json" || name == "adapter_model.safetensors" || name == "adapter_model.bin":
+			return fmt.Sprintf("only a LoRA adapter (%s): merge it into its base model first", name)
 		case strings.HasSuffix(name, ".safetensors"), strings.HasSuffix(name, ".bin"), strings.HasSuffix(name, ".gguf"),
 			strings.HasSuffix(name, ".pt"), strings.HasSuffix(name, ".pth"), strings.HasSuffix(name, ".onnx"):
 			weights = append(weights, name)
 		}
 	}
 	if len(weights) == 0 {
-		return fmt.Errorf("%s: not a Hugging Face checkpoint directory?", missing)
+		return ""
 	}
 	if len(weights) > 3 {
 		weights = append(weights[:3], "…")
 	}
-	return fmt.Errorf("%s, only %s: this program reads Hugging Face safetensors checkpoints", missing, strings.Join(weights, ", "))
+	return fmt.Sprintf("only %s: this program reads Hugging Face safetensors checkpoints", strings.Join(weights, ", "))
 }

@@ -1,5 +1,12 @@
 package safetensors
 
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/x448/float16"
+)
+
 // DType is the type of a tensor's elements, spelled as in the file's header.
 type DType string
 
@@ -24,3 +31,21 @@ func (d DType) String() string { return string(d) }
 
 // Bits returns the size of one element in bits (4 to 64), or 0 if the format has no such type.
 func (d DType) Bits() int { return bitsOf[d] }
+
+// Float32s returns the elements of a BF16, F16 or F32 tensor as float32, exactly, in memory of their own.
+func (t *Tensor) Float32s() []float32 {
+	values := make([]float32, t.Elems())
+	for i := range values {
+		switch t.DType {
+		case BF16:
+			values[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(t.Data[2*i:])) << 16)
+		case F16:
+			values[i] = float16.Frombits(binary.LittleEndian.Uint16(t.Data[2*i:])).Float32()
+		case F32:
+			values[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:]))
+		default:
+			panic("safetensors: Float32s of " + t.DType)
+		}
+	}
+	return values
+}

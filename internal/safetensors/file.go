@@ -9,7 +9,10 @@ import (
 	"io/fs"
 	"math"
 	"math/bits"
+	"runtime/debug"
 	"slices"
+
+	"phi3/internal/strictjson"
 )
 
 const (
@@ -44,22 +47,37 @@ type File struct {
 	Name     string
 	Metadata map[string]string // the header's __metadata__; Hugging Face writes {"format": "pt"}
 	Tensors  []Tensor          // in the order of their bytes
+	mapped   []byte            // the whole file
 	unmap    func() error
 }
 
 // ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every rule of the format.
-// The caller must Close it. A mapped file must not shrink while it is open: the operating system would end the program.
+// The caller must Close it, and be ready for a mapped file to shrink while it is open: see [Checkpoint.CatchFault].
 func ReadFile(fsys fs.FS, name string) (*File, error) {
 	data, unmap, err := load(fsys, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	f, err := parse(name, data)
+	f, err := parseMapped(name, data)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), unmap())
 	}
-	f.unmap = unmap
+	f.mapped, f.unmap = data, unmap
 	return f, nil
+}
+
+// parseMapped is parse of a file that may become shorter meanwhile.
+func parseMapped(name string, data []byte) (f *File, err error) {
+	defer func(before bool) {
+		debug.SetPanicOnFault(before)
+		if p := recover(); p != nil {
+			if !IsFault(p) {
+				panic(p)
+			}
+			err = fmt.Errorf("its header %w", errGone)
+		}
+	}(debug.SetPanicOnFault(true))
+	return parse(name, data)
 }
 
 // Tensor returns the tensor of that name, and whether there is one.
@@ -81,7 +99,7 @@ func (f *File) Close() error {
 		f.Tensors[i].Data = nil // a late user gets an empty slice, not a fault
 	}
 	unmap := f.unmap
-	f.unmap = nil
+	f.mapped, f.unmap = nil, nil
 	return unmap()
 }
 
@@ -116,7 +134,7 @@ func parse(file string, data []byte) (*File, error) {
 	var end uint64 // of the tensor before
 	for i, x := range extents {
 		if err := x.check(end, uint64(len(data))); err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", clip(x.Name), err)
+			return nil, fmt.Errorf("tensor %q: %w", strictjson.Clip(x.Name), err)
 		}
 		end = x.end
 		x.Data = data[x.begin:x.end:x.end]
@@ -157,7 +175,7 @@ func (x *extent) check(previousEnd, available uint64) error {
 // is an error; so is an unknown type and a sub-byte type whose last byte is not full.
 func sizeInBytes(dtype DType, shape []int) (uint64, error) {
 	if dtype.Bits() == 0 {
-		return 0, fmt.Errorf("unknown dtype %q", clip(string(dtype)))
+		return 0, fmt.Errorf("unknown dtype %q", strictjson.Clip(string(dtype)))
 	}
 	elems := uint64(1)
 	for _, dim := range shape {
@@ -200,7 +218,7 @@ func parseHeader(header []byte) (extents []extent, metadata map[string]string, e
 		}
 		x, err := readExtent(r)
 		if err != nil {
-			return fmt.Errorf("tensor %q: %w", clip(name), err)
+			return fmt.Errorf("tensor %q: %w", strictjson.Clip(name), err)
 		}
 		x.Name = name
 		extents = append(extents, x)
@@ -217,7 +235,7 @@ func readMetadata(r jsonReader) (map[string]string, error) {
 	err := r.object(func(key string) error {
 		value, err := r.str()
 		if err != nil {
-			return fmt.Errorf("%q %w", clip(key), err)
+			return fmt.Errorf("%q %w", strictjson.Clip(key), err)
 		}
 		metadata[key] = value
 		return nil
@@ -243,7 +261,8 @@ func readExtent(r jsonReader) (extent, error) {
 		case "data_offsets":
 			offsets, err = r.uints(2)
 		default:
-			return r.skip()
+			r.Skip()
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("%s %w", key, err)
@@ -256,7 +275,7 @@ func readExtent(r jsonReader) (extent, error) {
 	case x.DType == "":
 		return x, errors.New("has no dtype")
 	case x.DType.Bits() == 0:
-		return x, fmt.Errorf("unknown dtype %q", clip(string(x.DType)))
+		return x, fmt.Errorf("unknown dtype %q", strictjson.Clip(string(x.DType)))
 	case x.Shape == nil:
 		return x, errors.New("has no shape")
 	case len(offsets) != 2:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -307,4 +308,43 @@ func checkParse(t *testing.T, data []byte) {
 		require.True(t, ok)
 		require.Equal(t, *x, again.Tensors[i])
 	}
+}
+
+// FuzzIndex: whatever the index says, nothing is opened but files of its own directory, and what opens is what it lists.
+func FuzzIndex(f *testing.F) {
+	for _, seed := range []string{
+		`{"x":"1.safetensors","y":"2.safetensors"}`, `{"x":"../1.safetensors"}`, `{"x":"/etc/passwd"}`, `{"x":"1.safetensors","x":"2.safetensors"}`,
+		`{"x":"\u002e\u002e\u002f1.safetensors"}`, `{"x":"a\\1.safetensors"}`, `{"x":".safetensors"}`, `{"x":"\u00001.safetensors"}`, `{"x":null}`, `[]`,
+	} {
+		f.Add([]byte(seed), false)
+		f.Add([]byte(`{"metadata":{"total_size":1e400},"weight_map":`+seed+`}`), true)
+	}
+	f.Fuzz(func(t *testing.T, text []byte, whole bool) {
+		files := sharded(string(text))
+		if whole {
+			files[indexName] = &fstest.MapFile{Data: text}
+		}
+		c, err := Open(watched{t, files})
+		if err != nil {
+			require.Less(t, len(err.Error()), 4000)
+			return
+		}
+		for _, name := range c.Names() {
+			x, ok := c.Tensor(name)
+			require.True(t, ok)
+			require.Contains(t, c.Files(), x.File)
+		}
+		require.NoError(t, c.Close())
+	})
+}
+
+// watched fails the test when a name leads out of the directory.
+type watched struct {
+	t     *testing.T
+	files fs.FS
+}
+
+func (w watched) Open(name string) (fs.File, error) {
+	require.True(w.t, name == "." || !strings.ContainsAny(name, "/\\:") && !strings.Contains(name, ".."), "opens %q", name)
+	return w.files.Open(name)
 }

@@ -1,17 +1,19 @@
 package safetensors
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
+
+	"phi3/internal/strictjson"
 )
 
-// jsonReader walks a JSON text value by value. encoding/json's Unmarshal will not do for what strangers supply: it keeps the last
-// of two equal keys, ignores the case of field names and repairs broken UTF-8, all silently.
-type jsonReader struct{ dec *json.Decoder }
+// jsonReader walks a JSON text value by value. A header is not read into structs, as other files are, because its errors name the number
+// that is wrong, and its memory is to stay in proportion.
+type jsonReader struct{ *strictjson.Scanner }
 
 // newJSONReader checks that text is one well-formed JSON value in UTF-8, nested at most 10,000 deep (encoding/json's limit).
 func newJSONReader(text []byte) (jsonReader, error) {
@@ -21,112 +23,79 @@ func newJSONReader(text []byte) (jsonReader, error) {
 	if err := json.Unmarshal(text, new(json.RawMessage)); err != nil {
 		return jsonReader{}, fmt.Errorf("is not valid JSON: %w", err)
 	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	return jsonReader{dec}, nil
+	return jsonReader{strictjson.NewScanner(text)}, nil
 }
 
 // object reads an object and calls field with each key; field must read the key's value. A repeated key is an error.
 func (r jsonReader) object(field func(key string) error) error {
-	if err := r.open('{', "an object"); err != nil {
-		return err
+	if !r.Take('{') {
+		return fmt.Errorf("is %s, not an object", describe(r.Raw()))
 	}
 	seen := map[string]bool{}
-	for r.dec.More() {
-		key, err := r.str()
+	for !r.Take('}') {
+		key, err := r.Str()
 		if err != nil {
 			return err
 		}
 		if seen[key] {
-			return fmt.Errorf("has the key %q twice", clip(key))
+			return fmt.Errorf("has the key %q twice", strictjson.Clip(key))
 		}
 		seen[key] = true
+		r.Take(':')
 		if err := field(key); err != nil {
 			return err
 		}
-	}
-	_, err := r.dec.Token()
-	return err
-}
-
-// uints reads an array of at most limit integers, each in [0, 2⁶⁴).
-func (r jsonReader) uints(limit int) ([]uint64, error) {
-	if err := r.open('[', "an array"); err != nil {
-		return nil, err
-	}
-	list := []uint64{}
-	for r.dec.More() {
-		if len(list) == limit {
-			return nil, fmt.Errorf("has more than %d entries", limit)
-		}
-		tok, err := r.dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		number, ok := tok.(json.Number)
-		if !ok {
-			return nil, fmt.Errorf("holds %s where a number belongs", describe(tok))
-		}
-		n, err := strconv.ParseUint(number.String(), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("holds %s, which is not an integer from 0 to 2^64-1", clip(number.String()))
-		}
-		list = append(list, n)
-	}
-	_, err := r.dec.Token()
-	return list, err
-}
-
-func (r jsonReader) str() (string, error) {
-	tok, err := r.dec.Token()
-	if err != nil {
-		return "", err
-	}
-	s, ok := tok.(string)
-	if !ok {
-		return "", fmt.Errorf("is %s, not a string", describe(tok))
-	}
-	return s, nil
-}
-
-// skip reads one value of any kind and forgets it.
-func (r jsonReader) skip() error { return r.dec.Decode(new(json.RawMessage)) }
-
-func (r jsonReader) open(delim json.Delim, what string) error {
-	tok, err := r.dec.Token()
-	if err != nil {
-		return err
-	}
-	if tok != delim {
-		return fmt.Errorf("is %s, not %s", describe(tok), what)
+		r.Take(',')
 	}
 	return nil
 }
 
-func describe(tok json.Token) string {
-	switch t := tok.(type) {
-	case nil:
-		return "null"
-	case bool:
-		return strconv.FormatBool(t)
-	case string:
-		return "the string " + strconv.Quote(clip(t))
-	case json.Number:
-		return "the number " + clip(t.String())
-	case json.Delim:
-		if t == '{' {
-			return "an object"
-		}
-		return "an array"
+// uints reads an array of at most limit integers, each in [0, 2⁶⁴).
+func (r jsonReader) uints(limit int) ([]uint64, error) {
+	if !r.Take('[') {
+		return nil, fmt.Errorf("is %s, not an array", describe(r.Raw()))
 	}
-	return "an unknown value"
+	list := []uint64{}
+	for !r.Take(']') {
+		if len(list) == limit {
+			return nil, fmt.Errorf("has more than %d entries", limit)
+		}
+		raw := r.Raw()
+		n, err := strconv.ParseUint(raw, 10, 64)
+		if err != nil {
+			if !isNumber(raw) {
+				return nil, fmt.Errorf("holds %s where a number belongs", describe(raw))
+			}
+			return nil, fmt.Errorf("holds %s, which is not an integer from 0 to 2^64-1", strictjson.Clip(raw))
+		}
+		list = append(list, n)
+		r.Take(',')
+	}
+	return list, nil
 }
 
-// clip keeps a hostile megabyte out of an error message.
-func clip(s string) string {
-	const limit = 80
-	if len(s) <= limit {
-		return s
+func (r jsonReader) str() (string, error) {
+	raw := r.Raw()
+	if !strings.HasPrefix(raw, `"`) {
+		return "", fmt.Errorf("is %s, not a string", describe(raw))
 	}
-	return s[:limit] + "…"
+	return strictjson.NewScanner([]byte(raw)).Str()
 }
+
+// describe says what the text of a JSON value is.
+func describe(raw string) string {
+	switch {
+	case strings.HasPrefix(raw, "{"):
+		return "an object"
+	case strings.HasPrefix(raw, "["):
+		return "an array"
+	case strings.HasPrefix(raw, `"`):
+		s, _ := strictjson.NewScanner([]byte(raw)).Str()
+		return "the string " + strconv.Quote(strictjson.Clip(s))
+	case isNumber(raw):
+		return "the number " + strictjson.Clip(raw)
+	}
+	return raw // null, true or false
+}
+
+func isNumber(raw string) bool { return raw != "" && strings.IndexByte("-0123456789", raw[0]) >= 0 }

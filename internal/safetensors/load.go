@@ -11,13 +11,8 @@ import (
 
 // load returns a file's bytes and what to call when they are no longer needed. Operating-system files are mapped, others read.
 func load(fsys fs.FS, name string) (data []byte, unmap func() error, err error) {
-	// Ask before opening: opening a named pipe would wait for ever.
-	info, err := fs.Stat(fsys, name)
-	if err != nil {
-		return nil, nil, reason(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, errors.New("is not a regular file")
+	if _, err := stat(fsys, name); err != nil {
+		return nil, nil, err
 	}
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -29,7 +24,8 @@ func load(fsys fs.FS, name string) (data []byte, unmap func() error, err error) 
 		data, err = io.ReadAll(f)
 		return data, func() error { return nil }, reason(err)
 	}
-	if info, err = osFile.Stat(); err != nil {
+	info, err := osFile.Stat()
+	if err != nil {
 		return nil, nil, reason(err)
 	}
 	if info.Size() > math.MaxInt {
@@ -39,6 +35,18 @@ func load(fsys fs.FS, name string) (data []byte, unmap func() error, err error) 
 		return nil, func() error { return nil }, nil
 	}
 	return mapFile(osFile, int(info.Size()))
+}
+
+// stat looks at a regular file before it is opened: opening a named pipe would wait for ever.
+func stat(fsys fs.FS, name string) (fs.FileInfo, error) {
+	info, err := fs.Stat(fsys, name)
+	if err != nil {
+		return nil, reason(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("is not a regular file")
+	}
+	return info, nil
 }
 
 // reason strips the operation and the path from a file system's error, because our callers put the file's name in front.

@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"unicode/utf8"
+
+	"phi3/internal/strictjson"
 )
 
 // Source is a tensor to be written.
@@ -62,7 +64,7 @@ func makeHeader(tensors []Source, metadata map[string]string) ([]byte, error) {
 	if len(metadata) > 0 {
 		for key, value := range metadata {
 			if !utf8.ValidString(key) || !utf8.ValidString(value) {
-				return nil, fmt.Errorf("metadata %q: not valid UTF-8", clip(key))
+				return nil, fmt.Errorf("metadata %q: not valid UTF-8", strictjson.Clip(key))
 			}
 		}
 		appendJSON(header, metadataKey)
@@ -73,10 +75,10 @@ func makeHeader(tensors []Source, metadata map[string]string) ([]byte, error) {
 	var begin uint64
 	for i, t := range tensors {
 		if !utf8.ValidString(t.Name) {
-			return nil, fmt.Errorf("tensor %q: name is not valid UTF-8", clip(t.Name))
+			return nil, fmt.Errorf("tensor %q: name is not valid UTF-8", strictjson.Clip(t.Name))
 		}
 		if seen[t.Name] {
-			return nil, fmt.Errorf("tensor %q: name is reserved or taken", clip(t.Name))
+			return nil, fmt.Errorf("tensor %q: name is reserved or taken", strictjson.Clip(t.Name))
 		}
 		seen[t.Name] = true
 		size, err := sizeInBytes(t.DType, t.Shape)
@@ -87,7 +89,7 @@ func makeHeader(tensors []Source, metadata map[string]string) ([]byte, error) {
 			err = errors.New("the file would have more than 2^64 bytes")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", clip(t.Name), err)
+			return nil, fmt.Errorf("tensor %q: %w", strictjson.Clip(t.Name), err)
 		}
 		if i > 0 || len(metadata) > 0 {
 			header.WriteByte(',')

@@ -49,10 +49,10 @@ func letterBytes(piece string) (text string, ok bool) {
 	return string(out), true
 }
 
-// validUTF8 replaces what is not UTF-8 by U+FFFD, one for each maximal part of a broken character, as Python's
+// ValidUTF8 replaces what is not UTF-8 by U+FFFD, one for each maximal part of a broken character, as Python's
 // bytes.decode(errors="replace") and Rust's from_utf8_lossy do (Unicode 15, section 3.9, "Substitution of Maximal Subparts").
 // strings.ToValidUTF8 would write one for a whole run of broken bytes.
-func validUTF8(s string) string {
+func ValidUTF8(s string) string {
 	if utf8.ValidString(s) {
 		return s
 	}

@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 // configJSON is tokenizer_config.json, as far as it matters here.
 type configJSON struct {
-	Class        string          `json:"tokenizer_class"`
-	AddBOS       *bool           `json:"add_bos_token"`
-	AddEOS       *bool           `json:"add_eos_token"`
-	ChatTemplate json.RawMessage `json:"chat_template"` // a string, or a list of {name, template}
+	Class        string `json:"tokenizer_class"`
+	AddBOS       *bool  `json:"add_bos_token"`
+	AddEOS       *bool  `json:"add_eos_token"`
+	ChatTemplate entry  `json:"chat_template"` // a string, or a list of {name, template}
 }
 
 // specialKeys are the named special tokens that a chat template may use.
@@ -81,12 +83,12 @@ func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error 
 		return err
 	}
 	if config != nil {
-		if err := json.Unmarshal(raw, config); err != nil {
+		if err := strictjson.Unmarshal(raw, config); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &all); err != nil {
+	if err := strictjson.Unmarshal(raw, &all); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	for _, key := range specialKeys {
@@ -100,10 +102,13 @@ func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error 
 			var token struct {
 				Content string `json:"content"`
 			}
-			if err := json.Unmarshal(value, &token); err != nil {
+			if err := strictjson.Unmarshal(value, &token); err != nil {
 				return fmt.Errorf("%s: %s: %w", name, key, err)
 			}
 			content = token.Content
+		}
+		if len(content) > maxAddedContent {
+			return fmt.Errorf("%s: %s has %d bytes, more than %d", name, key, len(content), maxAddedContent)
 		}
 		t.specialNames[key] = content
 	}
@@ -112,7 +117,7 @@ func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error 
 
 // readChatTemplate finds the chat template: chat_template.jinja, which newer checkpoints have, wins over the entry of
 // tokenizer_config.json. Of a list of named templates, "default" is the one.
-func (t *Tokenizer) readChatTemplate(fsys fs.FS, entry json.RawMessage) error {
+func (t *Tokenizer) readChatTemplate(fsys fs.FS, e entry) error {
 	raw, err := readFile(fsys, "chat_template.jinja")
 	if err == nil {
 		t.chatTemplate, t.chatTemplateFile = string(raw), "chat_template.jinja"
@@ -121,18 +126,18 @@ func (t *Tokenizer) readChatTemplate(fsys fs.FS, entry json.RawMessage) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if len(entry) == 0 || string(entry) == "null" {
+	if e.absent() {
 		return nil
 	}
 	t.chatTemplateFile = "tokenizer_config.json"
-	if json.Unmarshal(entry, &t.chatTemplate) == nil {
+	if json.Unmarshal(e, &t.chatTemplate) == nil {
 		return nil
 	}
-	var named []struct {
+	named, err := readList[struct {
 		Name     string `json:"name"`
 		Template string `json:"template"`
-	}
-	if err := json.Unmarshal(entry, &named); err != nil {
+	}](e, maxSteps)
+	if err != nil {
 		return fmt.Errorf("tokenizer_config.json: chat_template is neither a string nor a list of named templates: %w", err)
 	}
 	for _, n := range named {

@@ -21,7 +21,7 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	if len(pieces) == 0 {
 		return "" // the library's Strip decoder panics on nothing
 	}
-	return validUTF8(t.decoder.Decode(pieces))
+	return ValidUTF8(t.decoder.Decode(pieces))
 }
 
 // rawPiece is the piece as the vocabulary spells it, "" for an id without token.

@@ -27,7 +27,7 @@ func (t *Tokenizer) Encode(text string, opt EncodeOptions) ([]int32, error) {
 	if len(text) > maxText {
 		return nil, fmt.Errorf("text of %d bytes is too long to tokenize: at most %d", len(text), maxText)
 	}
-	text = validUTF8(text)
+	text = ValidUTF8(text)
 	m := t.mergers.Get().(*merger)
 	defer t.mergers.Put(m)
 

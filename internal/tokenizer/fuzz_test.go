@@ -46,7 +46,7 @@ func FuzzEncode(f *testing.F) {
 			require.True(t, utf8.ValidString(streamed))
 			require.Equal(t, tok.Decode(ids, false), streamed)
 			if !added { // added tokens swallow white space and start new segments
-				want := validUTF8(text)
+				want := ValidUTF8(text)
 				if tok.split == nil {
 					// "▁" is the SentencePiece kind's letter for a space, so a written one comes back as a space.
 					want = strings.ReplaceAll(want, "▁", " ")
@@ -126,8 +126,44 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// FuzzChatTemplate: any template renders or fails in words. (Templates that double a string again and again are the documented
-// exception, and a fuzzer finds them in no reasonable time.)
+// FuzzConfigFiles: whatever stands in the files around tokenizer.json, the result works or is refused in words. bos is a token's name or
+// its object, template a chat_template entry; with whole, config is the file itself.
+func FuzzConfigFiles(f *testing.F) {
+	for _, seed := range [][4]string{
+		{`{"tokenizer_class":"LlamaTokenizer","add_bos_token":true,"bos_token":"<s>"}`, `{"bos_token":{"content":"<s>","lstrip":false}}`, ``, `whole`},
+		{`"<s>"`, `{"eos_token":"<|end|>","pad_token":null}`, `"{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"`, ``},
+		{`{"content":"<|end|>","Content":"x"}`, `{"additional_special_tokens":[{}]}`, `[{"name":"default","template":"{{ eos_token }}"}]`, ``},
+		{`{"content":7}`, `[]`, `{"default":"x"}`, ``},
+		{`null`, `{"bos_token":"a","bos_token":"b"}`, `null`, ``},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3] != "")
+	}
+	raw, err := os.ReadFile("testdata/spm.json")
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, bos, special, template string, whole bool) {
+		config := bos
+		if !whole {
+			config = fmt.Sprintf(`{"tokenizer_class":"LlamaTokenizerFast","bos_token":%s,"chat_template":%s}`, bos, template)
+		}
+		tok, err := Load(fstest.MapFS{
+			"tokenizer.json":          {Data: raw},
+			"tokenizer_config.json":   {Data: []byte(config)},
+			"special_tokens_map.json": {Data: []byte(special)},
+		})
+		if err != nil {
+			require.NotEmpty(t, err.Error())
+			return
+		}
+		ids, err := tok.Encode("The capital", EncodeOptions{})
+		require.NoError(t, err)
+		for _, id := range ids {
+			require.NotEmpty(t, tok.Piece(id))
+		}
+		_, _ = tok.ApplyChatTemplate(conversation, true)
+	})
+}
+
+// FuzzChatTemplate: any template renders or fails in words.
 func FuzzChatTemplate(f *testing.F) {
 	for _, shape := range shapes {
 		f.Add(shape.template)

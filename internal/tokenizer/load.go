@@ -1,13 +1,14 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"sync"
 
 	hf "github.com/sugarme/tokenizer"
+
+	"phi3/internal/strictjson"
 )
 
 // Tokenizer is one checkpoint's tokenizer. It is read-only after Load and safe for concurrent use.
@@ -18,6 +19,7 @@ type Tokenizer struct {
 
 	addedRaw        *addedSet // tokens searched for in the raw text: all of the Phi family's
 	addedNormalized *addedSet // tokens searched for after normalization
+	addedBytes      int       // in both sets
 	addedID         map[string]int32
 	before, after   []int32 // BOS and EOS as Encode adds them; usually empty or one id
 
@@ -33,12 +35,16 @@ type Tokenizer struct {
 	mergers sync.Pool // of *merger: each Encode call has its own, with a warm word cache
 }
 
-// Bounds on what a checkpoint may ask for. Real ones: 6.7 MB, 200,064 ids, added tokens of 20 bytes.
+// Bounds on what a checkpoint may ask for. Real ones: up to 16 MB, 200,064 ids, added tokens of 20 bytes.
 const (
-	maxFileSize     = 256 << 20 // bytes of any one file
-	maxIDs          = 1 << 20   // ids
-	maxAddedContent = 1 << 10   // bytes of one added token
-	maxGrowth       = 64        // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
+	maxFileSize     = 64 << 20 // bytes of any one file
+	maxIDs          = 1 << 20  // ids
+	maxAdded        = 1 << 16  // added tokens; Phi-4 has 96
+	maxAddedContent = 1 << 10  // bytes of one added token
+	maxAddedBytes   = 1 << 20  // bytes of all added tokens as they are searched for; Phi-4's have 2 KB
+	maxAround       = 64       // ids that a post-processor may put around a text
+	maxSteps        = 16       // of normalizer, pre-tokenizer, post-processor and decoder; most have one, and each may read the whole text
+	maxGrowth       = 64       // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
 )
 
 // Load reads the tokenizer of a checkpoint directory: tokenizer.json (required), and where present tokenizer_config.json,
@@ -59,18 +65,11 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 	return t, nil
 }
 
-// readFile reads a file of bounded size.
+// readFile reads a file of bounded size. The error names it.
 func readFile(fsys fs.FS, name string) ([]byte, error) {
-	info, err := fs.Stat(fsys, name)
+	raw, err := strictjson.ReadFile(fsys, name, maxFileSize)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	if info.Size() > maxFileSize {
-		return nil, fmt.Errorf("%s has %d bytes: more than the %d MiB that a tokenizer file may have", name, info.Size(), maxFileSize>>20)
-	}
-	raw, err := fs.ReadFile(fsys, name)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return raw, nil
 }
@@ -78,7 +77,7 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 // parse builds a tokenizer from tokenizer.json alone.
 func parse(raw []byte) (*Tokenizer, error) {
 	var file tokenizerJSON
-	if err := json.Unmarshal(raw, &file); err != nil {
+	if err := strictjson.Unmarshal(raw, &file); err != nil {
 		return nil, err
 	}
 	t := &Tokenizer{bos: -1, eos: -1, specialNames: map[string]string{}}
@@ -102,7 +101,11 @@ func parse(raw []byte) (*Tokenizer, error) {
 	if t.bpe, err = newBPE(file.Model, byteLevel); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
-	if err := t.newVocabulary(file.AddedTokens); err != nil {
+	added, err := readList[hf.TokenConfig](file.AddedTokens, maxAdded)
+	if err != nil {
+		return nil, fmt.Errorf("added_tokens: %w", err)
+	}
+	if err := t.newVocabulary(added); err != nil {
 		return nil, err
 	}
 	if t.before, t.after, err = t.newTemplate(file.PostProcessor); err != nil {
@@ -234,6 +237,9 @@ func (t *Tokenizer) addToken(a hf.TokenConfig) error {
 	if a.Normalized {
 		set, pattern = t.addedNormalized, t.normalize(a.Content)
 	}
+	if t.addedBytes += len(pattern); t.addedBytes > maxAddedBytes {
+		return fmt.Errorf("all added tokens together have more than %d bytes", maxAddedBytes)
+	}
 	if pattern != "" {
 		set.add(pattern, token)
 	}
@@ -242,42 +248,41 @@ func (t *Tokenizer) addToken(a hf.TokenConfig) error {
 
 // normalizerJSON is the "normalizer" entry or one of its steps.
 type normalizerJSON struct {
-	Type        string                   `json:"type"`
-	Normalizers []map[string]interface{} `json:"normalizers"`
-	Prepend     string                   `json:"prepend"`
-	Pattern     patternJSON              `json:"pattern"`
-	Content     string                   `json:"content"`
+	Type        string      `json:"type"`
+	Normalizers entry       `json:"normalizers"`
+	Prepend     string      `json:"prepend"`
+	Pattern     patternJSON `json:"pattern"`
+	Content     string      `json:"content"`
 }
 
 // newNormalizers reads null, Prepend, Replace, or a Sequence of these.
-func newNormalizers(entry map[string]interface{}) ([]normalizer, error) {
-	if entry == nil {
+func newNormalizers(e entry) ([]normalizer, error) {
+	if e.absent() {
 		return nil, nil
 	}
 	var top normalizerJSON
-	if err := reshape(entry, &top); err != nil {
+	if err := e.read(&top); err != nil {
 		return nil, err
 	}
-	switch {
-	case top.Type == "Sequence":
-		var steps []normalizer
-		for _, sub := range top.Normalizers {
-			if sub["type"] == "Sequence" {
-				return nil, errors.New("a Sequence inside a Sequence is not supported")
-			}
-			step, err := newNormalizers(sub)
-			if err != nil {
-				return nil, err
-			}
-			steps = append(steps, step...)
+	steps := []normalizerJSON{top}
+	if top.Type == "Sequence" {
+		var err error
+		if steps, err = readList[normalizerJSON](top.Normalizers, maxSteps); err != nil {
+			return nil, fmt.Errorf("normalizers: %w", err)
 		}
-		return steps, nil
-	case top.Type == "Prepend" && top.Prepend != "":
-		return []normalizer{{prepend: top.Prepend}}, nil
-	case top.Type == "Replace" && top.Pattern.String != nil && *top.Pattern.String != "":
-		return []normalizer{{old: *top.Pattern.String, new: top.Content}}, nil
 	}
-	return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or a Sequence of them", top.Type)
+	var normalizers []normalizer
+	for _, step := range steps {
+		switch {
+		case step.Type == "Prepend" && step.Prepend != "":
+			normalizers = append(normalizers, normalizer{prepend: step.Prepend})
+		case step.Type == "Replace" && step.Pattern.String != nil && *step.Pattern.String != "":
+			normalizers = append(normalizers, normalizer{old: *step.Pattern.String, new: step.Content})
+		default:
+			return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or one Sequence of them", strictjson.Clip(step.Type))
+		}
+	}
+	return normalizers, nil
 }
 
 // growth is the factor by which normalizing can lengthen a text, rounded up at each step and no larger than matters.
@@ -297,31 +302,32 @@ func growth(steps []normalizer) int {
 
 // preTokenizerJSON is the "pre_tokenizer" entry or one of its steps.
 type preTokenizerJSON struct {
-	Type           string                   `json:"type"`
-	PreTokenizers  []map[string]interface{} `json:"pretokenizers"`
-	Pattern        patternJSON              `json:"pattern"`
-	Behavior       string                   `json:"behavior"`
-	Invert         bool                     `json:"invert"`
-	AddPrefixSpace bool                     `json:"add_prefix_space"`
-	UseRegex       *bool                    `json:"use_regex"` // absent means true
+	Type           string      `json:"type"`
+	PreTokenizers  entry       `json:"pretokenizers"`
+	Pattern        patternJSON `json:"pattern"`
+	Behavior       string      `json:"behavior"`
+	Invert         bool        `json:"invert"`
+	AddPrefixSpace bool        `json:"add_prefix_space"`
+	UseRegex       *bool       `json:"use_regex"` // absent means true
 }
 
 // newSplitter reads null (SentencePiece kind) or Sequence[Split, ByteLevel] (byte-level kind) and returns nil or the splitter.
-func newSplitter(entry map[string]interface{}) (splitter, error) {
-	if entry == nil {
+func newSplitter(e entry) (splitter, error) {
+	if e.absent() {
 		return nil, nil
 	}
 	var top preTokenizerJSON
-	if err := reshape(entry, &top); err != nil {
+	if err := e.read(&top); err != nil {
 		return nil, err
 	}
-	if top.Type != "Sequence" || len(top.PreTokenizers) != 2 {
-		return nil, fmt.Errorf("type %q: want null or Sequence[Split, ByteLevel]", top.Type)
+	steps, err := readList[preTokenizerJSON](top.PreTokenizers, maxSteps)
+	if err != nil {
+		return nil, fmt.Errorf("pretokenizers: %w", err)
 	}
-	var split, level preTokenizerJSON
-	if err := errors.Join(reshape(top.PreTokenizers[0], &split), reshape(top.PreTokenizers[1], &level)); err != nil {
-		return nil, err
+	if top.Type != "Sequence" || len(steps) != 2 {
+		return nil, fmt.Errorf("type %q: want null or Sequence[Split, ByteLevel]", strictjson.Clip(top.Type))
 	}
+	split, level := steps[0], steps[1]
 	switch {
 	case split.Type != "Split" || level.Type != "ByteLevel":
 		return nil, fmt.Errorf("steps %q and %q: want Split and ByteLevel", split.Type, level.Type)
@@ -342,51 +348,66 @@ func newSplitter(entry map[string]interface{}) (splitter, error) {
 
 // postJSON is the "post_processor" entry.
 type postJSON struct {
-	Type       string                   `json:"type"`
-	Processors []map[string]interface{} `json:"processors"`
-	Single     []struct {
-		SpecialToken *struct {
-			ID string `json:"id"`
-		} `json:"SpecialToken"`
-		Sequence *struct {
-			ID string `json:"id"`
-		} `json:"Sequence"`
-	} `json:"single"`
+	Type          string `json:"type"`
+	Processors    entry  `json:"processors"`
+	Single        entry  `json:"single"` // of partJSON
 	SpecialTokens map[string]struct {
 		IDs []int32 `json:"ids"`
 	} `json:"special_tokens"`
 }
 
+// partJSON is one part of a template: a special token, or the text.
+type partJSON struct {
+	SpecialToken *struct {
+		ID string `json:"id"`
+	} `json:"SpecialToken"`
+	Sequence *struct {
+		ID string `json:"id"`
+	} `json:"Sequence"`
+}
+
 // newTemplate returns the ids that the post-processor puts before and after a single text.
-func (t *Tokenizer) newTemplate(entry map[string]interface{}) (before, after []int32, err error) {
-	if entry == nil {
+func (t *Tokenizer) newTemplate(e entry) (before, after []int32, err error) {
+	if e.absent() {
 		return nil, nil, nil
 	}
-	var post postJSON
-	if err := reshape(entry, &post); err != nil {
+	var top postJSON
+	if err := e.read(&top); err != nil {
 		return nil, nil, err
 	}
-	switch post.Type {
-	case "ByteLevel": // moves offsets only
-		return nil, nil, nil
-	case "Sequence":
-		for _, sub := range post.Processors {
-			if sub["type"] == "Sequence" {
-				return nil, nil, errors.New("a Sequence inside a Sequence is not supported")
-			}
-			b, a, err := t.newTemplate(sub)
+	steps := []postJSON{top}
+	if top.Type == "Sequence" {
+		if steps, err = readList[postJSON](top.Processors, maxSteps); err != nil {
+			return nil, nil, fmt.Errorf("processors: %w", err)
+		}
+	}
+	for _, step := range steps {
+		switch step.Type {
+		case "ByteLevel": // moves offsets only
+		case "TemplateProcessing":
+			b, a, err := t.template(&step)
 			if err != nil {
 				return nil, nil, err
 			}
 			before, after = append(b, before...), append(after, a...)
+			if len(before)+len(after) > maxAround {
+				return nil, nil, fmt.Errorf("puts more than %d ids around a text", maxAround)
+			}
+		default:
+			return nil, nil, fmt.Errorf("type %q is not supported: only null, ByteLevel, TemplateProcessing, or one Sequence of them", strictjson.Clip(step.Type))
 		}
-		return before, after, nil
-	case "TemplateProcessing":
-	default:
-		return nil, nil, fmt.Errorf("type %q is not supported: only null, ByteLevel, TemplateProcessing, or a Sequence of them", post.Type)
+	}
+	return before, after, nil
+}
+
+// template reads one TemplateProcessing.
+func (t *Tokenizer) template(post *postJSON) (before, after []int32, err error) {
+	parts, err := readList[partJSON](post.Single, 2*maxAround)
+	if err != nil {
+		return nil, nil, fmt.Errorf("single: %w", err)
 	}
 	texts := 0
-	for _, part := range post.Single {
+	for _, part := range parts {
 		switch {
 		case part.Sequence != nil && part.Sequence.ID == "A":
 			texts++
@@ -399,6 +420,9 @@ func (t *Tokenizer) newTemplate(entry map[string]interface{}) (before, after []i
 			}
 			if len(ids) == 0 {
 				return nil, nil, fmt.Errorf("special token %q is not in special_tokens", part.SpecialToken.ID)
+			}
+			if len(before)+len(after)+len(ids) > maxAround {
+				return nil, nil, fmt.Errorf("puts more than %d ids around a text", maxAround)
 			}
 			if texts == 0 {
 				before = append(before, ids...)

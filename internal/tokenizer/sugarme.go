@@ -1,17 +1,19 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"reflect"
-	"strings"
 
 	hf "github.com/sugarme/tokenizer"
 	"github.com/sugarme/tokenizer/pretrained"
+
+	"phi3/internal/strictjson"
 )
 
 // This file is the only one that touches github.com/sugarme/tokenizer v0.3.0. Two parts of that library are right and are
-// used: its structs for tokenizer.json (tokenizer.Config) and its decoders (pretrained.CreateDecoder). Its encoder is not
+// used: its struct for an added token (tokenizer.TokenConfig) and its decoders (pretrained.CreateDecoder). Its encoder is not
 // used, because it differs from Hugging Face tokenizers 0.23 in ways that break every chat prompt. The nine defects, with
 // their places in v0.3.0:
 //
@@ -31,26 +33,75 @@ import (
 //     (decoder/strip.go:36-40). Decode therefore never hands it an empty list.
 //  9. The configuration reader trusts its input: type assertions without a check panic on a hostile file
 //     (pretrained/decoder.go:31 and all below it; decoder/byte-fallback.go:46 on a piece such as "<0xZZ>"). newDecoder
-//     therefore hands it an entry of its own making, and falseByte refuses such pieces.
+//     therefore hands it an entry of its own making, and falseByte refuses such pieces. What a stranger's file holds reaches
+//     the library as strings only.
 //
-// The model part of the file (vocabulary and merges, 99 % of its bytes) is kept out of tokenizer.Config: there it becomes
-// a map[string]interface{} with one boxed float64 a token. Phi-3's file takes 160 ms through pretrained.FromReader and 45 ms here.
+// The library's struct for the whole file, tokenizer.Config, is not used either: its entries are map[string]interface{}, whose
+// boxed values take twenty times the memory of their text. Phi-3's file takes 160 ms through pretrained.FromReader and 45 ms here.
 
-// tokenizerJSON is tokenizer.json: the library's Config, with the model left for us to read.
-// encoding/json prefers the shallower of two fields of one name, so Config.Model stays nil.
+// tokenizerJSON is tokenizer.json. Its truncation and padding are ignored, as by Hugging Face, which sets both anew in every call.
 type tokenizerJSON struct {
-	hf.Config
-	Model modelJSON `json:"model"`
+	AddedTokens   entry     `json:"added_tokens"`
+	Normalizer    entry     `json:"normalizer"`
+	PreTokenizer  entry     `json:"pre_tokenizer"`
+	PostProcessor entry     `json:"post_processor"`
+	Decoder       entry     `json:"decoder"`
+	Model         modelJSON `json:"model"`
+}
+
+// entry is a part of tokenizer.json that is read when its time comes.
+type entry json.RawMessage
+
+// UnmarshalJSON keeps the text.
+func (e *entry) UnmarshalJSON(raw []byte) error {
+	*e = bytes.Clone(raw)
+	return nil
+}
+
+// absent tells whether the entry is missing or null.
+func (e entry) absent() bool { return len(e) == 0 || string(e) == "null" }
+
+// read reads the entry into a struct.
+func (e entry) read(into any) error {
+	if e.absent() {
+		return nil
+	}
+	return strictjson.Unmarshal(e, into)
+}
+
+// readList reads an entry that is a list of at most limit elements, one by one, so that "{},{},{}," cannot ask for more memory than those
+// take.
+func readList[T any](e entry, limit int) ([]T, error) {
+	if e.absent() {
+		return nil, nil
+	}
+	s := strictjson.NewScanner(e)
+	if !s.Take('[') {
+		return nil, errors.New("is not a list")
+	}
+	var all []T
+	for !s.Take(']') {
+		if len(all) == limit {
+			return nil, fmt.Errorf("has more than %d entries", limit)
+		}
+		var one T
+		if err := strictjson.Unmarshal([]byte(s.Raw()), &one); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", len(all), err)
+		}
+		all = append(all, one)
+		s.Take(',')
+	}
+	return all, nil
 }
 
 // decoderJSON is one element of the "decoder" entry.
 type decoderJSON struct {
-	Type     string                   `json:"type"`
-	Decoders []map[string]interface{} `json:"decoders"`
-	Pattern  patternJSON              `json:"pattern"`
-	Content  string                   `json:"content"`
-	Start    int                      `json:"start"`
-	Stop     int                      `json:"stop"`
+	Type     string      `json:"type"`
+	Decoders entry       `json:"decoders"`
+	Pattern  patternJSON `json:"pattern"`
+	Content  string      `json:"content"`
+	Start    int         `json:"start"`
+	Stop     int         `json:"stop"`
 }
 
 // patternJSON is a Hugging Face pattern: a literal string or a regular expression.
@@ -71,21 +122,21 @@ type decoderKind struct {
 
 // newDecoder checks the "decoder" entry and builds the library's decoder from it. Two shapes exist in the Phi-3 family:
 // ByteLevel, and Sequence[Replace, ByteFallback, Fuse, Strip]. Anything else is refused in words.
-func newDecoder(entry map[string]interface{}) (decoderKind, error) {
+func newDecoder(e entry) (decoderKind, error) {
 	var top decoderJSON
-	if err := reshape(entry, &top); err != nil {
+	if err := e.read(&top); err != nil {
 		return decoderKind{}, err
 	}
 	kind := decoderKind{byteLevel: top.Type == "ByteLevel"}
 	if !kind.byteLevel {
-		if top.Type != "Sequence" || len(top.Decoders) != 4 {
-			return decoderKind{}, fmt.Errorf("type %q: want ByteLevel or Sequence[Replace, ByteFallback, Fuse, Strip]", top.Type)
+		steps, err := readList[decoderJSON](top.Decoders, maxSteps)
+		if err != nil {
+			return decoderKind{}, fmt.Errorf("decoders: %w", err)
 		}
-		var steps [4]decoderJSON
+		if top.Type != "Sequence" || len(steps) != 4 {
+			return decoderKind{}, fmt.Errorf("type %q: want ByteLevel or Sequence[Replace, ByteFallback, Fuse, Strip]", strictjson.Clip(top.Type))
+		}
 		for i, want := range []string{"Replace", "ByteFallback", "Fuse", "Strip"} {
-			if err := reshape(top.Decoders[i], &steps[i]); err != nil {
-				return decoderKind{}, err
-			}
 			if steps[i].Type != want {
 				return decoderKind{}, fmt.Errorf("step %d is %q, want %s", i, steps[i].Type, want)
 			}
@@ -117,24 +168,4 @@ func newDecoder(entry map[string]interface{}) (decoderKind, error) {
 	}
 	kind.Decoder = decoder
 	return kind, nil
-}
-
-// reshape reads a generic JSON object into a typed struct, so that wrong types become errors, not panics. A key that differs
-// from a field's in letter case alone is an error too: encoding/json would take "Type" for "type", and Hugging Face's reader
-// and the lookups in the generic object do not.
-func reshape(entry map[string]interface{}, into any) error {
-	fields := reflect.TypeOf(into).Elem()
-	for i := range fields.NumField() {
-		name := fields.Field(i).Tag.Get("json")
-		for key := range entry {
-			if key != name && strings.EqualFold(key, name) {
-				return fmt.Errorf("the key %q should be %q", key, name)
-			}
-		}
-	}
-	raw, err := json.Marshal(entry)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(raw, into)
 }

@@ -132,7 +132,7 @@ func TestPathologicalTexts(t *testing.T) {
 				tok := fixture(t, kind)
 				ids, err := tok.Encode(text, EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
-				require.True(t, validUTF8(text) == tok.Decode(ids, false), "the round trip changed the text")
+				require.True(t, ValidUTF8(text) == tok.Decode(ids, false), "the round trip changed the text")
 			})
 		}
 	}
@@ -187,7 +187,7 @@ func TestInvalidUTF8(t *testing.T) {
 		"\xf0\x80":                "��",
 		"ok \xef\xbf\xbd \xe2 ok": "ok � � ok",
 	} {
-		require.Equal(t, want, validUTF8(in), "%q", in)
+		require.Equal(t, want, ValidUTF8(in), "%q", in)
 		for _, kind := range fixtures {
 			tok := fixture(t, kind)
 			broken, err := tok.Encode(in, EncodeOptions{})
@@ -351,6 +351,15 @@ func TestStreamEqualsDecode(t *testing.T) {
 	}
 }
 
+// manyTokens is the text of so many added tokens of 1024 bytes, each with a comma behind it.
+func manyTokens(n int) string {
+	var out strings.Builder
+	for i := range n {
+		fmt.Fprintf(&out, `{"id":%d,"content":"%01024d"},`, 1000+i, i)
+	}
+	return out.String()
+}
+
 // What a file asks for is done or refused in words that name it.
 func TestLoadRefuses(t *testing.T) {
 	spm, err := os.ReadFile("testdata/spm.json")
@@ -386,7 +395,7 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: spm, old: `{"Sequence":{"id":"A"`, new: `{"Sequence":{"id":"B"`, want: "Sequence A"},
 		{raw: spm, old: `"type":"ByteFallback"`, new: `"type":"Metaspace"`, want: "decoder"},
 		{raw: spm, old: `"decoder":{"type":"Sequence"`, new: `"decoder":{"Type":"Sequence"`, want: `decoder: the key "Type" should be "type"`},
-		{raw: spm, old: `"type":"ByteFallback"`, new: `"typE":"ByteFallback"`, want: `decoder: the key "typE" should be "type"`},
+		{raw: spm, old: `"type":"ByteFallback"`, new: `"typE":"ByteFallback"`, want: `decoder: decoders: entry 1: the key "typE" should be "type"`},
 		{raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"Type":"ByteLevel"`, want: `decoder: the key "Type" should be "type"`},
 		{raw: spm, old: `"pattern":{"String":"▁"},"content":" "},{"type":"ByteF`, new: `"pattern":{"String":"8"},"content":"X"},{"type":"ByteF`, want: `looks like a byte but is none`},
 		{raw: spm, old: `"start":1`, new: `"start":2`, want: "Strip step has start 2"},
@@ -398,6 +407,18 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: o200k, old: `"Removed"`, new: `"MergedWithNext"`, want: "MergedWithNext"},
 		{raw: o200k, old: `"add_prefix_space":false`, new: `"add_prefix_space":true`, want: "add_prefix_space"},
 		{raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"type":"WordPiece"`, want: `decoder: type "WordPiece"`},
+		{raw: spm, old: `"decoder":`, new: `"deCoder":`, want: `the key "deCoder" should be "decoder"`},
+		{raw: spm, old: `"decoder":`, new: `"decoder":null,"decoder":`, want: `has the key "decoder" twice`},
+		{raw: spm, old: `"merges":`, new: `"Merges":`, want: `model: the key "Merges" should be "merges"`},
+		{raw: spm, old: `"rstrip":`, new: `"rStrip":`, want: `added_tokens: entry 0: the key "rStrip" should be "rstrip"`},
+		{raw: spm, old: `"<0x0A>":13`, new: `"<0x0A>":13,"<0x0A>":13`, want: `vocab: has the token "<0x0A>" twice`},
+		{raw: spm, old: `"merges":[`, new: "\"merges\":[\"\xff\",", want: "is not valid UTF-8"},
+		{raw: spm, old: `"merges":[`, new: `"merges":{}, "x":[`, want: "merges is not a list"},
+		{raw: spm, old: `"id":640,`, new: `"id":"640",`, want: "added_tokens: entry 2: id is a string, not a whole number of up to 64 bits"},
+		{raw: spm, old: `"normalizers":[`, new: `"normalizers":[` + strings.Repeat(`{"type":"Prepend","prepend":"x"},`, 16), want: "normalizer: normalizers: has more than 16 entries"},
+		{raw: spm, old: `"ids":[1]`, new: `"ids":[1` + strings.Repeat(",1", 64) + `]`, want: "post_processor: puts more than 64 ids around a text"},
+		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + strings.Repeat("{},", 1<<16), want: "added_tokens: has more than 65536 entries"},
+		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + manyTokens(1025), want: "all added tokens together have more than 1048576 bytes"},
 		{raw: []byte("{"), untouched: true, want: "tokenizer.json"},
 		{raw: []byte("null"), untouched: true, want: "tokenizer.json"},
 		{raw: []byte("[]"), untouched: true, want: "tokenizer.json"},
@@ -416,6 +437,17 @@ func TestLoadRefuses(t *testing.T) {
 	for _, file := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
 		_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(`{"bos_token": 7}`)}})
 		require.ErrorContains(t, err, file)
+		for config, want := range map[string]string{
+			`{"bos_token": {"content": "<s>", "Content": "<unk>"}}`: `bos_token: the key "Content" should be "content"`,
+			`{"bos_token": "<s>", "bos_token": "<unk>"}`:            `has the key "bos_token" twice`,
+			`{"bos_token": "` + strings.Repeat("x", 1025) + `"}`:    "bos_token has 1025 bytes, more than 1024",
+			"{\"bos_token\": \"\xff\"}":                             "is not valid UTF-8",
+		} {
+			_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(config)}})
+			require.ErrorContains(t, err, file+": "+want)
+		}
+		_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Mode: fs.ModeNamedPipe}})
+		require.EqualError(t, err, file+": is not a regular file")
 		_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(`{`)}})
 		require.ErrorContains(t, err, file)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/classify"
 	"phi3/internal/generate"
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
@@ -56,6 +57,7 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 		t.Run("bits/"+name, func(t *testing.T) { testBits(t, g, variants, effort) })
 	}
 	t.Run("bfloat16", func(t *testing.T) { testBFloat16(t, goldens, variants[0]) })
+	t.Run("inside", func(t *testing.T) { testInside(t, testdata, variants[0]) })
 	t.Run("argmax", func(t *testing.T) { testArgmax(t, goldens["mini"], variants[0]) })
 }
 
@@ -63,7 +65,7 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *model.Model {
 	t.Helper()
 	const room = 1024 // tokens of KV cache: for a batch, more than one sequence of the model's own context
-	m, err := model.Load(context.Background(), g.FS(), v.Open(float32), model.Options{MaxTokens: maxTokens, Context: room})
+	m, err := model.Load(context.Background(), g.FS(), v.Open(float32), model.Options{MaxTokens: maxTokens, Context: room, WideWindow: g.WideWindow})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	require.Empty(t, m.Unused)
@@ -73,7 +75,7 @@ func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *mode
 // Trace is everything a forward pass shows: rows by position.
 type Trace struct {
 	Hidden [][][]float32 // [layers+1][position][hidden], Hugging Face's hidden_states: the last entry is after the final norm
-	Logits [][]float32   // [position][vocab]
+	Logits [][]float32   // [position][vocab or labels]
 }
 
 // Forward runs ids through the model in one go, or in steps of the given size, and keeps everything.
@@ -98,7 +100,7 @@ func Forward(t testing.TB, m *model.Model, ids []int32, chunk int) Trace {
 		for row := range slices.Chunk(out.Hidden, c.HiddenSize) {
 			trace.Hidden[c.Layers] = append(trace.Hidden[c.Layers], slices.Clone(row))
 		}
-		for row := range slices.Chunk(out.Logits, c.VocabSize) {
+		for row := range slices.Chunk(out.Logits, c.HeadRows()) {
 			trace.Logits = append(trace.Logits, slices.Clone(row))
 		}
 	}
@@ -146,30 +148,78 @@ func testFloat32(t *testing.T, g *Golden, v Variant, effort Effort) {
 		for i := range logits {
 			require.Less(t, Distance(gotLogits[i:i+1], logits[i:i+1]), 1e-4, "%s: logits at position %d", p.Name, p.Positions[i])
 		}
-		testGreedy(t, m, p, p.GreedyF32, 1e-3, effort)
+		if m.Config.Head == model.LMHead {
+			testGreedy(t, m, g, p, effort)
+		}
+	}
+	if m.Config.Head != model.LMHead {
+		testLabels(t, m, g)
 	}
 }
 
-// testGreedy compares a greedy continuation, with the KV cache and without, up to the first step whose two best candidates lie
-// closer than tie: there, either may win.
-func testGreedy(t *testing.T, m *model.Model, p Prompt, want Greedy, tie float64, effort Effort) {
+// testGreedy compares a greedy continuation, with the KV cache and without, and the logits of each of its steps, up to the first
+// whose two best candidates lie so close that either may win.
+func testGreedy(t *testing.T, m *model.Model, g *Golden, p Prompt, effort Effort) {
 	t.Helper()
+	const tie = 1e-3
 	for _, noCache := range []bool{false, true} {
-		tokens := len(want.IDs)
+		tokens := len(p.GreedyF32.IDs)
 		if noCache {
 			tokens = effort.of(tokens, 3)
 		}
-		r, err := generate.Run(context.Background(), m, p.IDs, generate.Options{MaxNewTokens: tokens, NoCache: noCache})
+		var logits [][]float32
+		r, err := generate.Run(context.Background(), m, p.IDs, generate.Options{MaxNewTokens: tokens, NoCache: noCache, OnLogits: func(row []float32) error {
+			logits = append(logits, slices.Clone(row))
+			return nil
+		}})
 		require.NoError(t, err)
 		sure := tokens
-		for i, gap := range want.Gaps[:tokens] {
+		for i, gap := range p.GreedyF32.Gaps[:tokens] {
 			if gap < tie {
 				sure = i
 				break
 			}
 		}
 		require.GreaterOrEqual(t, len(r.IDs), sure)
-		require.Equal(t, want.IDs[:sure], r.IDs[:sure], "%s, no cache: %v", p.Name, noCache)
+		require.Equal(t, p.GreedyF32.IDs[:sure], r.IDs[:sure], "%s, no cache: %v", p.Name, noCache)
+		if want := p.Name + ".greedy_logits.f32"; g.Has(want) {
+			for i, row := range g.Array(t, want)[:sure] {
+				require.Less(t, Distance(logits[i:i+1], [][]float32{row}), 1e-4, "%s: logits of greedy step %d, no cache: %v", p.Name, i, noCache)
+			}
+		}
+	}
+}
+
+// testLabels compares what a classification head says of whole texts: of the golden prompts the pooled logits, those of padding at the
+// end among them, and of real texts what transformers' pipeline prints.
+func testLabels(t *testing.T, m *model.Model, g *Golden) {
+	t.Helper()
+	c := m.Config
+	for _, p := range g.Prompts {
+		rows, err := classify.Logits(context.Background(), m, p.IDs)
+		require.NoError(t, err)
+		want := g.Array(t, p.Name+".logits.f32")
+		if c.Head == model.SequenceHead {
+			want = want[p.Pooled : p.Pooled+1]
+		}
+		require.Len(t, rows, len(want), p.Name)
+		require.Less(t, Distance(rows, want), 1e-4, p.Name)
+	}
+	require.NotEmpty(t, g.Texts)
+	for _, text := range g.Texts {
+		rows, err := classify.Logits(context.Background(), m, text.IDs)
+		require.NoError(t, err)
+		for problem, want := range text.Scores {
+			c.ProblemType = problem
+			for i, score := range classify.Scores(&c, rows[0]) {
+				require.InDelta(t, want[c.Labels[i]], score, 1e-5, "%q as %s: %s", text.Text, problem, c.Labels[i])
+			}
+		}
+		for i, want := range text.Tokens {
+			scores := classify.Scores(&c, rows[i])
+			require.InDelta(t, want.Score, slices.Max(scores), 1e-5, "%q: token %d", text.Text, i)
+			require.Equal(t, want.Label, c.Labels[slices.Index(scores, slices.Max(scores))])
+		}
 	}
 }
 
@@ -290,6 +340,9 @@ func testBits(t *testing.T, g *Golden, variants []Variant, effort Effort) {
 		}
 	})
 	t.Run("batch", func(t *testing.T) { testBatch(t, m, ids, want, effort) })
+	if crossing := m.Config.Crossing(); crossing > 0 {
+		t.Run("crossing", func(t *testing.T) { testCrossing(t, load(t, g, variants[0], false, 4*(crossing+4)), ids, want, effort) })
+	}
 	t.Run("truncate", func(t *testing.T) { // back up and go on: as if the tail had never been there
 		cache := m.NewCache()
 		defer cache.Reset()
@@ -309,7 +362,9 @@ func testBits(t *testing.T, g *Golden, variants []Variant, effort Effort) {
 			requireSameBits(t, want[n], out.Logits, "%d tokens after truncation", n)
 		}
 	})
-	t.Run("greedy", func(t *testing.T) { testChoice(t, m, ids, want) })
+	if m.Config.Head == model.LMHead {
+		t.Run("greedy", func(t *testing.T) { testChoice(t, m, ids, want) })
+	}
 	for _, v := range variants[1:] {
 		t.Run(v.Name, func(t *testing.T) {
 			m := load(t, g, v, false, 50)
@@ -347,7 +402,7 @@ func feed(t testing.TB, m *model.Model, cache *kvcache.Cache, ids []int32, chunk
 	out := model.Output{AllLogits: true}
 	for part := range slices.Chunk(ids[from:], chunk) {
 		require.NoError(t, m.Forward(context.Background(), []model.Sequence{{IDs: part, Cache: cache}}, &out))
-		for row := range slices.Chunk(out.Logits, m.Config.VocabSize) {
+		for row := range slices.Chunk(out.Logits, m.Config.HeadRows()) {
 			logits = append(logits, slices.Clone(row))
 		}
 	}
@@ -410,7 +465,7 @@ func testBatch(t *testing.T, m *model.Model, ids []int32, want [][]float32, effo
 		require.NoError(t, m.Forward(context.Background(), batch, out))
 		for i := range batch {
 			n := ns[first+i]
-			requireSameBits(t, want[n], out.Logits[i*m.Config.VocabSize:(i+1)*m.Config.VocabSize], "%d tokens in a batch of %v", n, ns[first:first+3])
+			requireSameBits(t, want[n], out.Logits[i*m.Config.HeadRows():(i+1)*m.Config.HeadRows()], "%d tokens in a batch of %v", n, ns[first:first+3])
 		}
 	}
 }

@@ -16,9 +16,11 @@ import (
 
 // Golden is what Hugging Face computed for one checkpoint; testdata/README.md describes the files.
 type Golden struct {
-	Dir     string // of the checkpoint
-	Prompts []Prompt
-	arrays  *safetensors.File
+	Dir        string // of the checkpoint
+	WideWindow bool   // made by a transformers whose sliding window was one wider
+	Prompts    []Prompt
+	Texts      []LabelledText // of a checkpoint with a classification head
+	arrays     *safetensors.File
 }
 
 // Prompt is one input and where its arrays are known.
@@ -28,6 +30,18 @@ type Prompt struct {
 	Positions  []int   `json:"positions"`
 	GreedyF32  Greedy  `json:"greedy_f32"`
 	GreedyBF16 Greedy  `json:"greedy_bf16"`
+	Pooled     int     `json:"pooled"` // position that labels the whole, for a head that does
+}
+
+// LabelledText is what transformers' pipeline says of a text: for each problem type a score for each label, or each token's best label.
+type LabelledText struct {
+	Text   string                        `json:"text"`
+	IDs    []int32                       `json:"ids"`
+	Scores map[string]map[string]float64 `json:"scores"`
+	Tokens []struct {
+		Word, Label string
+		Score       float64
+	} `json:"tokens"`
 }
 
 // Greedy is a greedy continuation, with the distance between the two largest logits at every step.
@@ -49,10 +63,12 @@ func Goldens(t testing.TB, testdata string) map[string]*Golden {
 		g := &Golden{Dir: dir}
 		var j struct {
 			Checkpoint string
+			WideWindow bool `json:"sliding_window_compat"`
 			Prompts    []Prompt
+			Texts      []LabelledText
 		}
 		require.NoError(t, json.Unmarshal(data, &j), file)
-		g.Prompts = j.Prompts
+		g.Prompts, g.WideWindow, g.Texts = j.Prompts, j.WideWindow, j.Texts
 		if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
 			g.Dir = filepath.Join(testdata, "..", j.Checkpoint) // the demo's goldens are here, its checkpoint is not
 		}
@@ -69,6 +85,12 @@ func Goldens(t testing.TB, testdata string) map[string]*Golden {
 
 // FS is the checkpoint's directory.
 func (g *Golden) FS() fs.FS { return os.DirFS(g.Dir) }
+
+// Has tells whether there is a golden array of that name.
+func (g *Golden) Has(name string) bool {
+	_, ok := g.arrays.Tensor(name)
+	return ok
+}
 
 // Array returns a golden array as its rows, which are the last dimension of its shape.
 func (g *Golden) Array(t testing.TB, name string) [][]float32 {

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package cpu
 
 import (
@@ -22,8 +24,8 @@ type laneKernels struct {
 	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
 	// sum adds up the lanes [n, lanes] of n sums, as one does. n is a multiple of 4 and not 0.
 	sum func(sums, lanes *float32, n int)
-	// narrow: x is bfloat16, two in the place of a float32.
-	narrow bool
+	// narrow, if set: x is bfloat16, two in the place of a float32; it makes them of x [n], which has been rounded.
+	narrow func(to *byte, x *float32, n int)
 }
 
 const (
@@ -47,7 +49,7 @@ func (l *laneKernels) linear() *linearKernels {
 		pack:        l.pack,
 		packedBytes: func(tokens, k int) int { return tokenGroups(tokens) * tokenGroup * k * l.elemSize() },
 		group:       tokenGroup,
-		packsOne:    l.narrow,
+		packsOne:    l.narrow != nil,
 	}
 }
 
@@ -62,7 +64,7 @@ func laneTileRows(tokens, cols, threads int) int {
 
 // elemSize is the bytes of a packed value.
 func (l *laneKernels) elemSize() int {
-	if l.narrow {
+	if l.narrow != nil {
 		return 2
 	}
 	return 4
@@ -78,7 +80,7 @@ func (l *laneKernels) pack(in *input, group int) {
 	size := l.step * l.elemSize()
 	if in.tokens == 1 {
 		if steps > 0 {
-			narrowBF16(&in.packed[0], &in.x[0], steps*l.step)
+			l.narrow(&in.packed[0], &in.x[0], steps*l.step)
 		}
 		return
 	}
@@ -94,8 +96,8 @@ func (l *laneKernels) pack(in *input, group int) {
 			switch {
 			case x == nil:
 				clear(to) // no token: finite numbers at least
-			case l.narrow:
-				narrowBF16(&to[0], &x[step*l.step], l.step)
+			case l.narrow != nil:
+				l.narrow(&to[0], &x[step*l.step], l.step)
 			default:
 				copy(floats(to), row(x, step, l.step))
 			}
@@ -132,7 +134,7 @@ func (l *laneKernels) oneToken(sums []float32, t *tile, n int, x *input, s *scra
 	one := l.one(t.dtype)
 	stride := t.k * elemSize(t.dtype)
 	values := unsafe.SliceData(x.x)
-	if l.narrow {
+	if l.narrow != nil {
 		values = unsafe.SliceData(floats(x.packed))
 	}
 	for i := 0; i < t.count; i += 8 {

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package cpu
 
 import "phi3/internal/safetensors"
@@ -33,11 +35,6 @@ func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float
 //
 //go:noescape
 func sumLanes(sums, lanes *float32, n int)
-
-var avx2Kernels = &kernels{
-	name: "avx2", linear: always(avx2Linear), maxTokens: 256,
-	vectors: avx2Vectors, read: avx2Read, compute: avx2Compute,
-}
 
 var avx2Linear = (&laneKernels{lanes: 8, step: 8, rows: 2, one: rows8, several: avx2Several, sum: sumLanes}).linear()
 

@@ -1,0 +1,249 @@
+package chat
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/cpu"
+	"phi3/internal/demo"
+	"phi3/internal/generate"
+	"phi3/internal/model"
+	"phi3/internal/sampling"
+	"phi3/internal/tokenizer"
+)
+
+// open starts a conversation with the built-in model, with room for so many tokens (0: 512).
+func open(t *testing.T, fsys fs.FS, room int) *Conversation {
+	t.Helper()
+	b, err := cpu.New(cpu.Options{})
+	require.NoError(t, err)
+	m, err := model.Load(context.Background(), demo.FS(), b, model.Options{Context: room})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	tok, err := tokenizer.Load(fsys)
+	require.NoError(t, err)
+	c, err := New(m, tok)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}
+
+func ask(t *testing.T, c *Conversation, question string) Answer {
+	t.Helper()
+	var shown strings.Builder
+	a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 100}, func(piece string) error {
+		shown.WriteString(piece)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, a.Text, shown.String())
+	return a
+}
+
+func messages(contents ...string) (m []tokenizer.Message) {
+	for i, content := range contents {
+		m = append(m, tokenizer.Message{Role: []string{"user", "assistant"}[i%2], Content: content})
+	}
+	return m
+}
+
+// Every turn computes the new tokens alone, and the answers are those to the whole conversation, encoded and computed at once.
+func TestOnlyTheNewTurnIsComputed(t *testing.T) {
+	c := open(t, demo.FS(), 0)
+	c.SetSystem("Be brief.")
+	var said []string
+	before := 0
+	for i, question := range []string{"What is the capital of France?", "What is the capital of Germany?", "Hello", "日本 and <|end|> in a text"} {
+		a := ask(t, c, question)
+		require.NotEmpty(t, a.Text)
+		if i > 0 {
+			require.Equal(t, before, a.Cached)
+			require.Less(t, a.Prompt-a.Cached, 40)
+		}
+		before = c.Tokens()
+
+		// The same from nothing.
+		text, err := c.tokenizer.ApplyChatTemplate(append([]tokenizer.Message{{Role: "system", Content: "Be brief."}}, messages(append(slices.Clone(said), question)...)...), true)
+		require.NoError(t, err)
+		ids, err := c.tokenizer.Encode(text, tokenizer.EncodeOptions{NoBOS: true})
+		require.NoError(t, err)
+		require.Equal(t, ids, c.session.IDs()[:a.Prompt])
+		fresh, err := generate.Run(context.Background(), c.model, ids, generate.Options{MaxNewTokens: 100, Stop: c.model.Config.EOS})
+		require.NoError(t, err)
+		require.Equal(t, fresh.IDs, a.IDs)
+		said = append(said, question, a.Text)
+	}
+	require.Equal(t, append([]tokenizer.Message{{Role: "system", Content: "Be brief."}}, messages(said...)...), c.Messages())
+}
+
+func TestAgain(t *testing.T) {
+	c := open(t, demo.FS(), 0)
+	_, err := c.Again(context.Background(), generate.Options{}, nil)
+	require.ErrorIs(t, err, ErrNothingAsked)
+	first := ask(t, c, "What is the capital of France?")
+	second := ask(t, c, "What is the capital of Germany?")
+	drawn := sampling.Defaults()
+	drawn.DoSample, drawn.Temperature = true, 3
+	silent := func(string) error { return nil }
+	other, err := c.Again(context.Background(), generate.Options{MaxNewTokens: 20, Sampler: sampling.New(drawn, 1)}, silent)
+	require.NoError(t, err)
+	require.NotEqual(t, second.Text, other.Text)
+	require.Equal(t, second.Prompt-1, other.Cached, "the question is in the cache")
+	require.Equal(t, messages("What is the capital of France?", first.Text, "What is the capital of Germany?", other.Text), c.Messages())
+	again, err := c.Again(context.Background(), generate.Options{MaxNewTokens: 100}, silent)
+	require.NoError(t, err)
+	require.Equal(t, second.IDs, again.IDs)
+	require.Equal(t, second.Text, again.Text)
+
+	// Of a conversation that was loaded, everything is computed.
+	require.NoError(t, c.Load(messages("What is the capital of France?", "Rome.")))
+	again, err = c.Again(context.Background(), generate.Options{MaxNewTokens: 100}, silent)
+	require.NoError(t, err)
+	require.Equal(t, first.Text, again.Text)
+	require.Zero(t, again.Cached)
+}
+
+// An interruption keeps what was said, and the next question goes on from there.
+func TestInterruption(t *testing.T) {
+	c := open(t, demo.FS(), 0)
+	ctx, cancel := context.WithCancel(context.Background())
+	pieces := 0
+	a, err := c.Ask(ctx, "Write an email apologizing to Sarah for the tragic gardening mishap.", generate.Options{MaxNewTokens: 100}, func(string) error {
+		if pieces++; pieces == 5 {
+			cancel()
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Len(t, a.IDs, 5)
+	require.Equal(t, a.Text, c.Messages()[1].Content)
+	before := c.Tokens()
+	next := ask(t, c, "What is the capital of France?")
+	require.Equal(t, before-1, next.Cached)
+	require.Len(t, c.Messages(), 4)
+
+	// Before the first token: as if nothing had been asked, and nothing has to be computed again.
+	was, tokens := c.Messages(), slices.Clone(c.session.IDs())
+	_, err = c.Ask(ctx, "Hello", generate.Options{MaxNewTokens: 100}, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, was, c.Messages())
+	require.Equal(t, tokens, c.session.IDs())
+	_, err = c.Again(ctx, generate.Options{MaxNewTokens: 100}, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, was, c.Messages())
+	require.Equal(t, tokens, c.session.IDs())
+	next = ask(t, c, "Hello")
+	require.Positive(t, next.Cached)
+
+	// A screen that is gone ends the answer.
+	gone := errors.New("gone")
+	a, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 100}, func(string) error { return gone })
+	require.ErrorIs(t, err, gone)
+	require.Len(t, a.IDs, 1)
+}
+
+func TestEndOfContext(t *testing.T) {
+	c := open(t, demo.FS(), 64)
+	a := ask(t, c, "What is the capital of France?")
+	require.Equal(t, generate.FinishStop, a.Finish)
+	was := c.Messages()
+	var tooLong *generate.TooLongError
+	_, err := c.Ask(context.Background(), strings.Repeat("capital ", 70), generate.Options{MaxNewTokens: 9}, nil)
+	require.ErrorAs(t, err, &tooLong)
+	require.Equal(t, 64, tooLong.Context)
+	require.Greater(t, tooLong.Prompt, 64)
+	require.Equal(t, was, c.Messages())
+
+	drawn := sampling.Defaults()
+	drawn.MinNewTokens, drawn.EOS = 1000, c.model.Config.EOS
+	a, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 1000, Sampler: sampling.New(drawn, 0)}, func(string) error { return nil })
+	require.NoError(t, err)
+	require.Equal(t, generate.FinishContext, a.Finish)
+	_, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 9}, nil)
+	require.ErrorAs(t, err, &tooLong)
+	c.Clear()
+	require.Empty(t, c.Messages())
+	require.Zero(t, ask(t, c, "Hello").Cached)
+}
+
+// withTemplate is the demonstration with another chat template, or none.
+func withTemplate(t *testing.T, template string) fs.FS {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"} {
+		data, err := fs.ReadFile(demo.FS(), name)
+		if err != nil {
+			continue
+		}
+		if name == "tokenizer_config.json" {
+			var config map[string]any
+			require.NoError(t, json.Unmarshal(data, &config))
+			if config["chat_template"] = template; template == "" {
+				delete(config, "chat_template")
+			}
+			data, err = json.Marshal(config)
+			require.NoError(t, err)
+		}
+		files[name] = &fstest.MapFile{Data: data}
+	}
+	return files
+}
+
+// Templates that render old turns otherwise than new ones cost time, and are right.
+func TestOtherTemplates(t *testing.T) {
+	for name, template := range map[string]string{
+		"trims answers":         `{% for m in messages %}<|{{ m.role }}|>` + "\n" + `{{ m.content | trim }}<|end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}<|assistant|>` + "\n" + `{% endif %}`,
+		"counts messages first": `{{ messages | length }}{% for m in messages %}<|{{ m.role }}|>` + "\n" + `{{ m.content }}<|end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}<|assistant|>` + "\n" + `{% endif %}`,
+		"no special tokens":     `{% for m in messages %}{{ m.role }}:{{ m.content }}. {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := open(t, withTemplate(t, template), 0)
+			for _, question := range []string{"What is the capital of France?", "Hello", "What is the capital of Germany?"} {
+				a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 12}, func(string) error { return nil })
+				require.NoError(t, err)
+				text, err := c.tokenizer.ApplyChatTemplate(c.Messages()[:len(c.Messages())-1], true)
+				require.NoError(t, err)
+				ids, err := c.tokenizer.Encode(text, tokenizer.EncodeOptions{NoBOS: true})
+				require.NoError(t, err)
+				require.Equal(t, ids, c.session.IDs()[:a.Prompt])
+				fresh, err := generate.Run(context.Background(), c.model, ids, generate.Options{MaxNewTokens: 12, Stop: c.model.Config.EOS})
+				require.NoError(t, err)
+				require.Equal(t, fresh.IDs, a.IDs)
+			}
+		})
+	}
+	b := open(t, demo.FS(), 0)
+	none, err := tokenizer.Load(withTemplate(t, ""))
+	require.NoError(t, err)
+	_, err = New(b.model, none)
+	require.ErrorIs(t, err, tokenizer.ErrNoChatTemplate)
+}
+
+func TestLoad(t *testing.T) {
+	c := open(t, demo.FS(), 0)
+	ask(t, c, "Hello")
+	was := c.Messages()
+	for want, m := range map[string][]tokenizer.Message{
+		"turn 1 is the assistant's, not the user's": {{Role: "assistant"}},
+		"turn 2 is the user's, not the assistant's": {{Role: "system"}, {Role: "user"}, {Role: "user"}},
+		"turn 1 is the system's, not the user's":    {{Role: "system"}, {Role: "system"}},
+		"the last turn is not the assistant's":      {{Role: "user"}},
+	} {
+		require.EqualError(t, c.Load(m), want)
+		require.Equal(t, was, c.Messages())
+	}
+	require.NoError(t, c.Load([]tokenizer.Message{{Role: "system", Content: "S"}, {Role: "user", Content: "U"}, {Role: "assistant", Content: "A"}}))
+	require.Equal(t, "S", c.System())
+	require.Len(t, c.Messages(), 3)
+	require.Zero(t, c.Tokens())
+	require.NoError(t, c.Load(nil))
+	require.Empty(t, c.Messages())
+}

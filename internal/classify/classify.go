@@ -1,0 +1,101 @@
+// Package classify reads labels off a model with a classification head: a text's ids go in, the head's logits come out, and
+// [Scores] makes of them what transformers' pipelines show (spec section 6).
+package classify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"phi3/internal/model"
+)
+
+// Logits returns the logits of the labels: one row [labels] for the whole text where the model has a [model.SequenceHead], one row for
+// every token where it has a [model.TokenHead]. ids must not be empty.
+func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, error) {
+	c := &m.Config
+	switch {
+	case c.Head == model.LMHead:
+		return nil, fmt.Errorf("a %s has no labels", c.Head)
+	case len(ids) == 0:
+		return nil, errors.New("the text is empty")
+	case len(ids) > m.Context:
+		return nil, fmt.Errorf("the text has %d tokens, the context holds %d", len(ids), m.Context)
+	}
+	end := len(ids)
+	if c.Head == model.SequenceHead {
+		end = c.PooledPosition(ids) + 1
+	}
+	cache := m.NewCache()
+	defer cache.Reset()
+	// The whole text, although what comes after the pooled position is not computed: long RoPE goes by its length, padding included.
+	if _, err := cache.Prepare(len(ids)); err != nil {
+		return nil, err
+	}
+	var rows [][]float32
+	out := &model.Output{AllLogits: c.Head == model.TokenHead}
+	for from := 0; from < end; from += m.MaxTokens() {
+		to := min(from+m.MaxTokens(), end)
+		wanted := out
+		if to < end && !out.AllLogits {
+			wanted = nil // only the cache matters
+		}
+		if err := m.Forward(ctx, []model.Sequence{{IDs: ids[from:to], Cache: cache}}, wanted); err != nil {
+			return nil, err
+		}
+		for row := range slices.Chunk(out.Logits, len(c.Labels)) {
+			if wanted != nil {
+				rows = append(rows, slices.Clone(row))
+			}
+		}
+	}
+	return rows, check(ctx, m, rows)
+}
+
+// check refuses logits that are no numbers, and says which weight is to blame.
+func check(ctx context.Context, m *model.Model, rows [][]float32) error {
+	for _, row := range rows {
+		for i, l := range row {
+			if !math.IsNaN(float64(l)) && !math.IsInf(float64(l), 0) {
+				continue
+			}
+			err := fmt.Errorf("the logit of label %q is NaN or infinite", m.Config.Labels[i])
+			if found := m.FindNotFinite(ctx); found != nil {
+				return fmt.Errorf("%w: the checkpoint is damaged: %w", err, found)
+			}
+			return fmt.Errorf("%w: no weight is, but the numbers overflow: the checkpoint is damaged, or made for wider numbers", err)
+		}
+	}
+	return nil
+}
+
+// Scores are what transformers' pipelines make of a row of logits [labels]: probabilities that sum to 1, and for a text one
+// probability for each label by itself where several may apply or there is only one, or the logits themselves for a regression.
+func Scores(c *model.Config, logits []float32) []float64 {
+	scores := make([]float64, len(logits))
+	for i, l := range logits {
+		scores[i] = float64(l)
+	}
+	if c.Head == model.SequenceHead {
+		switch {
+		case c.ProblemType == "regression":
+			return scores
+		case c.ProblemType == "multi_label_classification" || len(logits) == 1:
+			for i, l := range scores {
+				scores[i] = 1 / (1 + math.Exp(-l))
+			}
+			return scores
+		}
+	}
+	top, total := slices.Max(scores), 0.0
+	for i, l := range scores {
+		scores[i] = math.Exp(l - top)
+		total += scores[i]
+	}
+	for i := range scores {
+		scores[i] /= total
+	}
+	return scores
+}

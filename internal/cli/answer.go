@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"strings"
+	"unicode"
+
+	"phi3/internal/generate"
+	"phi3/internal/tokenizer"
+)
+
+// answer turns the ids of one text into what the user sees of it: characters that are complete, and nothing from a stop text on.
+type answer struct {
+	stream *tokenizer.Stream
+	stops  *tokenizer.Stopper
+	write  func(piece string) error // shows a piece, which may be empty
+	text   strings.Builder          // all that was shown
+	stop   string                   // the stop text that ended it
+}
+
+func newAnswer(t *tokenizer.Tokenizer, prompt []int32, stops []string, write func(piece string) error) *answer {
+	return &answer{stream: t.NewStream(prompt, true), stops: tokenizer.NewStopper(stops), write: write}
+}
+
+// push shows what an id adds. It returns [generate.ErrStop] when that completes a stop text.
+func (a *answer) push(id int32) error {
+	text, found := a.stops.Push(a.stream.Push(id))
+	if err := a.show(text); err != nil {
+		return err
+	}
+	if found != "" {
+		a.stop = found
+		return generate.ErrStop
+	}
+	return nil
+}
+
+// end shows what was held back, once no more ids come.
+func (a *answer) end() error {
+	if a.stop != "" {
+		return nil
+	}
+	text, found := a.stops.Push(a.stream.Flush())
+	if a.stop = found; found == "" {
+		text += a.stops.Flush()
+	}
+	return a.show(text)
+}
+
+func (a *answer) show(text string) error {
+	a.text.WriteString(text)
+	return a.write(text)
+}
+
+// harmless is a model's text as it may go to a terminal, which would obey the control characters in it: they are shown as what they are. Line
+// ends and tabs stay.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || !unicode.IsControl(r):
+			return r
+		case r < 0x20:
+			return '␀' + r
+		}
+		return '�' // DEL, and those of Unicode's second block, which some terminals obey too
+	}, text)
+}

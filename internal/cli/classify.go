@@ -1,0 +1,252 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"phi3/internal/classify"
+	"phi3/internal/model"
+	"phi3/internal/tokenizer"
+)
+
+type classifyFlags struct {
+	model modelFlags
+	input inputFlags
+	jsonl string
+	json  bool
+}
+
+func newClassify(s *streams) *cobra.Command {
+	f := classifyFlags{model: modelFlags{labels: true}}
+	cmd := &cobra.Command{
+		Use:   "classify",
+		Short: "Label texts with a classification checkpoint",
+		Long: `Label a text, or each of its tokens, with a checkpoint that was trained for that:
+a Phi3ForSequenceClassification or a Phi3ForTokenClassification. The labels and
+probabilities are those of the Hugging Face pipelines.
+
+With --jsonl every line of the file is a JSON string or an object with a "text",
+and every line of the answer is the JSON object for it.`,
+		Example: `  phi3 classify --model ./phi3-sentiment --text "What a lovely day."
+  phi3 classify --model ./phi3-sentiment --jsonl reviews.jsonl > labels.jsonl
+  echo "Angela lives in Berlin" | phi3 classify --model ./phi3-names --json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
+	}
+	flags := cmd.Flags()
+	f.input.register(flags, "text", "")
+	f.model.register(flags)
+	flags.StringVar(&f.jsonl, "jsonl", "", "`file` of texts, one JSON string or object with \"text\" a line; - reads stdin")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object, at full precision")
+	return cmd
+}
+
+// labelled is the answer of --json, and a line of --jsonl's.
+type labelled struct {
+	Text   string          `json:"text"`
+	IDs    []int32         `json:"ids"`
+	Label  string          `json:"label,omitempty"`  // the best one, of a model that labels texts
+	Scores []score         `json:"scores,omitempty"` // all, the best first
+	Tokens []labelledToken `json:"tokens,omitempty"` // of a model that labels tokens
+
+	raw bool // the scores are not probabilities
+}
+
+type score struct {
+	Label string  `json:"label"`
+	Score float64 `json:"score"`
+}
+
+type labelledToken struct {
+	token
+	score
+}
+
+// classifier is a loaded model with its tokenizer.
+type classifier struct {
+	model     *model.Model
+	tokenizer *tokenizer.Tokenizer
+}
+
+func (f *classifyFlags) run(ctx context.Context, s *streams) error {
+	if f.model.dir == "" {
+		return usagef("classify needs --model: the built-in demonstration has no labels")
+	}
+	batch := f.jsonl != ""
+	var text string
+	var lines io.ReadCloser
+	var err error
+	switch {
+	case batch && (f.input.flags.Changed("text") || f.input.flags.Changed("file")):
+		return usagef("--jsonl gives the texts, and so does another flag")
+	case f.jsonl == "-":
+		lines = untilDone(ctx, s.in)
+	case batch:
+		lines, err = os.Open(f.jsonl)
+	default:
+		text, err = f.input.read(ctx, s.in)
+	}
+	if err != nil {
+		return err
+	}
+	if batch {
+		defer func() { _ = lines.Close() }()
+	}
+	m, _, _, err := f.model.load(ctx, s.err)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = m.Close() }()
+	tok, err := f.model.tokenizer()
+	if err != nil {
+		return err
+	}
+	c := &classifier{m, tok}
+	if batch {
+		return c.labelLines(ctx, f.jsonl, lines, s.out)
+	}
+	answer, err := c.label(ctx, text)
+	switch {
+	case err != nil:
+		return err
+	case f.json:
+		return writeJSON(s.out, answer)
+	}
+	return answer.write(s.out)
+}
+
+// label runs one text.
+func (c *classifier) label(ctx context.Context, text string) (*labelled, error) {
+	ids, err := c.tokenizer.Encode(text, tokenizer.EncodeOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("encode the text: %w", err)
+	}
+	rows, err := classify.Logits(ctx, c.model, ids)
+	if err != nil {
+		return nil, err
+	}
+	config := &c.model.Config
+	answer := &labelled{Text: text, IDs: ids, raw: config.ProblemType == "regression"}
+	for i, row := range rows {
+		ranked := rankLabels(config.Labels, classify.Scores(config, row))
+		if config.Head == model.SequenceHead {
+			answer.Label, answer.Scores = ranked[0].Label, ranked
+		} else {
+			answer.Tokens = append(answer.Tokens, labelledToken{describe(c.tokenizer, ids[i]), ranked[0]})
+		}
+	}
+	return answer, nil
+}
+
+// rankLabels sorts labels by falling score, equal ones as config.json has them.
+func rankLabels(labels []string, scores []float64) []score {
+	ranked := make([]score, len(labels))
+	for i := range labels {
+		ranked[i] = score{labels[i], scores[i]}
+	}
+	slices.SortStableFunc(ranked, func(a, b score) int {
+		switch {
+		case a.Score > b.Score:
+			return -1
+		case a.Score < b.Score:
+			return 1
+		}
+		return 0
+	})
+	return ranked
+}
+
+// maxLine is the longest line of --jsonl, in bytes.
+const maxLine = 16 << 20
+
+// labelLines answers line by line, as soon as each is there. The first that is wrong ends it.
+func (c *classifier) labelLines(ctx context.Context, name string, r io.Reader, w io.Writer) error {
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		text, err := parseLine(lines.Bytes())
+		if err != nil {
+			return fmt.Errorf("%s, line %d: %w", name, n, err)
+		}
+		answer, err := c.label(ctx, text)
+		if err != nil {
+			return fmt.Errorf("%s, line %d: %w", name, n, err)
+		}
+		if err := out.Encode(answer); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("%s, line %d: is longer than %s", name, n+1, byteCount(maxLine))
+	} else if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// untilDone reads r until ctx is done: whoever is typing may change their mind. A read of r itself cannot be stopped and is left to end
+// with the process.
+func untilDone(ctx context.Context, r io.Reader) io.ReadCloser {
+	reader, writer := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.Copy(writer, r)
+		_ = writer.CloseWithError(err)
+	}()
+	return reader
+}
+
+// parseLine finds the text in a line of JSON.
+func parseLine(line []byte) (string, error) {
+	var text *string
+	if json.Unmarshal(line, &text) == nil && text != nil {
+		return *text, nil
+	}
+	var object struct{ Text *string }
+	if err := json.Unmarshal(line, &object); err != nil || object.Text == nil {
+		return "", errors.New(`is neither a JSON string nor an object with a "text"`)
+	}
+	return *object.Text, nil
+}
+
+// write prints the tables for people.
+func (a *labelled) write(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format, args...) } // the error comes out of Flush
+	if a.Tokens != nil {
+		p("position\tid\tpiece\tlabel\tprobability\n")
+		for i, token := range a.Tokens {
+			p("%d\t%d\t%s\t%s\t%s\n", i, token.ID, visible(token.Piece), visible(token.Label), percent(token.Score))
+		}
+		return t.Flush()
+	}
+	if a.raw {
+		p("label\tvalue\n")
+	} else {
+		p("label\tprobability\n")
+	}
+	for _, s := range a.Scores {
+		value := percent(s.Score)
+		if a.raw {
+			value = fmt.Sprintf("%.4f", s.Score)
+		}
+		p("%s\t%s\n", visible(s.Label), value)
+	}
+	return t.Flush()
+}

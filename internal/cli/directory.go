@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+)
+
+// directory is a checkpoint's directory as a file system that nothing leads out of: no name, and no symbolic link in it. Otherwise a
+// checkpoint from a stranger could have the program map, and show in its errors, any file of whoever runs it.
+//
+// In Hugging Face's cache, a model's files are relative links from snapshots/<revision> to ../../blobs: there the root is the model's
+// folder.
+type directory struct {
+	root   *os.Root
+	prefix string // the checkpoint below root
+}
+
+// openDirectory opens a checkpoint's directory. dir itself may be a link.
+func openDirectory(dir string) (fs.FS, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
+	if err != nil {
+		return nil, err
+	}
+	root, prefix := real, "."
+	if snapshots, revision := filepath.Split(real); filepath.Base(snapshots) == "snapshots" {
+		model := filepath.Dir(filepath.Clean(snapshots))
+		if info, err := os.Stat(filepath.Join(model, "blobs")); err == nil && info.IsDir() {
+			root, prefix = model, path.Join("snapshots", revision)
+		}
+	}
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	return directory{r, prefix}, nil
+}
+
+// Open implements [fs.FS].
+func (d directory) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	f, err := d.root.Open(path.Join(d.prefix, name))
+	if err != nil {
+		return nil, within("open", name, err)
+	}
+	return f, nil
+}
+
+// Stat implements [fs.StatFS]: what a name is must be known before it is opened, because opening a named pipe waits for ever.
+func (d directory) Stat(name string) (fs.FileInfo, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrInvalid}
+	}
+	info, err := d.root.Stat(path.Join(d.prefix, name))
+	if err != nil {
+		return nil, within("stat", name, err)
+	}
+	return info, nil
+}
+
+var errLeadsOut = errors.New("is a link that leads out of the checkpoint's directory: put a copy in its place, or give the directory that it leads to")
+
+// within names the file as the checkpoint does, and says in words what os.Root means by its error, which has no name.
+func within(op, name string, err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	if err.Error() == "path escapes from parent" {
+		err = errLeadsOut
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}

@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"phi3/internal/hub"
+	"phi3/internal/model"
+)
+
+func newPull(s *streams) *cobra.Command {
+	var revision string
+	cmd := &cobra.Command{
+		Use:   "pull ORG/NAME",
+		Short: "Download a model from the Hugging Face hub",
+		Long: `Download a model from the Hugging Face hub, or bring the copy in the cache up to date,
+and print the directory where it is. The cache is the one of Python's huggingface_hub,
+found by the same environment variables (HF_HOME, HF_HUB_CACHE): what either program has
+downloaded, the other uses.
+
+Only the files that phi3 needs are downloaded: configuration, tokenizer, safetensors. Each
+is checked by its hash, those that are there already too, and a damaged one is replaced.
+A download that was cut off or interrupted goes on where it ended.
+
+For a private model, or one whose terms must be accepted, put a token into HF_TOKEN, or
+log in with huggingface_hub's "hf auth login".`,
+		Example: `  phi3 pull microsoft/Phi-3-mini-4k-instruct
+  phi3 generate --model microsoft/Phi-3-mini-4k-instruct --chat --prompt "Why is the sky blue?"`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("pull takes the name of one model, such as microsoft/Phi-3-mini-4k-instruct")
+			}
+			if !hub.IsName(args[0]) {
+				return usagef("%q is not the name of a model; those look like microsoft/Phi-3-mini-4k-instruct", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			h, err := hub.New(os.Getenv)
+			if err != nil {
+				return err
+			}
+			snapshot, err := pull(cmd.Context(), h, args[0], revision, s.notes())
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(s.out, snapshot.Dir)
+			return err
+		},
+		ValidArgsFunction: completeModels,
+	}
+	cmd.Flags().StringVar(&revision, "revision", hub.DefaultRevision, "branch, tag or commit")
+	return cmd
+}
+
+// pull downloads what is missing of a model and says how it goes, and in the end what there is.
+func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Writer) (*hub.Snapshot, error) {
+	bars := newPullBars(notes)
+	snapshot, err := h.Pull(ctx, name, revision, hub.Options{
+		Check: func(checkpoint fs.FS) error {
+			if _, err := model.ReadConfig(checkpoint); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		},
+		Progress: bars.update,
+		Note:     bars.note,
+	})
+	bars.stop()
+	if errors.Is(err, context.Canceled) {
+		_, _ = fmt.Fprintln(notes, "what has been downloaded is kept: the next pull goes on from there")
+	}
+	if err != nil {
+		return nil, err
+	}
+	files, bytes := checkpointSize(snapshot.Dir)
+	_, _ = fmt.Fprintf(notes, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files, byteCount(bytes))
+	return snapshot, nil
+}
+
+// checkpointSize counts the files of a directory and their bytes, links followed.
+func checkpointSize(dir string) (files int, bytes int64) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && info.Mode().IsRegular() {
+			files++
+			bytes += info.Size()
+		}
+	}
+	return files, bytes
+}
+
+// fromHub looks in the cache for the model that --model names, if it names one and no directory: then h is where it may come from. A
+// directory of that name wins. snapshot is nil if the cache has nothing of it.
+func (f *modelFlags) fromHub() (h *hub.Hub, snapshot *hub.Snapshot, err error) {
+	if f.snapshot != nil {
+		return nil, f.snapshot, nil
+	}
+	if _, err := os.Stat(f.dir); f.dir == "" || !os.IsNotExist(err) || !hub.IsName(f.dir) {
+		if f.revision != "" {
+			return nil, nil, usagef("--revision is for a model of the hub; --model is %q", f.dir)
+		}
+		return nil, nil, nil
+	}
+	if h, err = hub.New(os.Getenv); err != nil {
+		return nil, nil, err
+	}
+	f.snapshot, err = h.Find(f.dir, f.hubRevision())
+	if errors.Is(err, hub.ErrNotCached) {
+		err = nil
+	}
+	return h, f.snapshot, err
+}
+
+func (f *modelFlags) hubRevision() string {
+	if f.revision == "" {
+		return hub.DefaultRevision
+	}
+	return f.revision
+}
+
+// download gets what the cache lacks of the model that --model names: for commands that run it. The others make do with what is there.
+func (f *modelFlags) download(ctx context.Context, notes io.Writer) error {
+	h, snapshot, err := f.fromHub()
+	if h == nil || err != nil || snapshot != nil && snapshot.Complete() {
+		return err
+	}
+	if !h.Offline {
+		_, _ = fmt.Fprintf(notes, "%s is not in the cache yet, or not all of it: downloading from %s\n", f.dir, h.Endpoint)
+	}
+	if f.snapshot, err = pull(ctx, h, f.dir, f.hubRevision(), notes); err != nil {
+		return fmt.Errorf("there is no directory %s, and as a model of the hub: %w", f.dir, err)
+	}
+	return nil
+}

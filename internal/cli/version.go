@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+)
+
+// version says what this program was built from: the module's version where there is one, the commit, the compiler.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
+	}
+	return describeBuild(info)
+}
+
+func describeBuild(info *debug.BuildInfo) string {
+	setting := map[string]string{}
+	for _, s := range info.Settings {
+		setting[s.Key] = s.Value
+	}
+	name := "phi3"
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		name += " " + v
+	}
+	commit := "of an unknown commit"
+	if revision := setting["vcs.revision"]; revision != "" {
+		commit = "commit " + revision[:min(12, len(revision))]
+		if date, _, ok := strings.Cut(setting["vcs.time"], "T"); ok {
+			commit += " of " + date
+		}
+		if setting["vcs.modified"] == "true" {
+			commit += ", changed since"
+		}
+	}
+	return fmt.Sprintf("%s (%s; %s, %s/%s)", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

@@ -1,0 +1,52 @@
+package cpu
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/model"
+)
+
+// What a model takes beside its weights, which stay in their files, is what was planned for it: nothing forgotten, nothing twice.
+func TestPlanMemory(t *testing.T) { onEveryPath(t, testPlanMemory) }
+
+func testPlanMemory(t *testing.T) {
+	for _, dir := range []string{"mini", "partial", "f32"} {
+		for _, float32 := range []bool{false, true} {
+			fsys := os.DirFS("../../testdata/" + dir)
+			ckpt, err := model.Open(fsys)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, ckpt.Close()) }()
+			o := model.Options{Context: 1 << 16, MaxTokens: 512}
+			tokens, maxTokens, blocks := o.Sizes(ckpt.Config)
+			planned, err := PlanMemory(ckpt.Config, ckpt.Tensors, Options{Threads: 2, Float32: float32}, maxTokens, blocks)
+			require.NoError(t, err)
+			require.Equal(t, ckpt.DataBytes(), planned.Weights)
+
+			var before, after runtime.MemStats
+			b, err := New(Options{Threads: 2, Float32: float32})
+			require.NoError(t, err)
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			m, err := model.Load(context.Background(), fsys, b, o)
+			require.NoError(t, err)
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			took := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+			require.InDelta(t, planned.Workspace, took, 200_000, "%s, float32 %v: headers and tables apart", dir, float32)
+
+			elem := 2
+			if float32 {
+				elem = 4
+			}
+			c := ckpt.Config
+			c.HeadDim = kvDims(c) // heads of other widths than 64, 96, 128 are padded
+			require.Equal(t, c.KVBytesPerToken(elem)*int64(tokens), planned.KV)
+			require.NoError(t, m.Close())
+		}
+	}
+}

@@ -1,0 +1,190 @@
+#include "textflag.h"
+
+// Kernels for NEON (Advanced SIMD, which every 64-bit Arm processor has). Go's assembler writes the destination last:
+// VFMLA a, b, c is c += a·b, with one rounding.
+//
+// Everything is summed as in avx2_amd64.s, eight running sums an element, so both paths make the same bits. A register holds four values.
+
+// Instructions that Go's assembler does not know, from the Arm Architecture Reference Manual. d, n and m are numbers of registers.
+// FADDP adds neighbours: d = n0+n1, n2+n3, m0+m1, m2+m3. FCVTL and FCVTL2 widen the lower and the upper four of eight float16.
+#define FADDP(m, n, d) WORD $(0x6e20d400 | m<<16 | n<<5 | d)
+#define FCVTL(n, d) WORD $(0x0e217800 | n<<5 | d)
+#define FCVTL2(n, d) WORD $(0x4e217800 | n<<5 | d)
+
+// The next eight weights at p, as float32 in registers lo and hi, whose numbers are l and h. A bfloat16 is the upper half of a float32,
+// and V30 is zero.
+#define BF16(p, lo, hi, l, h) \
+	VLD1.P 16(p), [V31.B16]        \
+	VZIP1  V31.H8, V30.H8, lo.H8   \
+	VZIP2  V31.H8, V30.H8, hi.H8
+#define F16(p, lo, hi, l, h) \
+	VLD1.P 16(p), [V31.B16] \
+	FCVTL(31, l)            \
+	FCVTL2(31, h)
+#define F32(p, lo, hi, l, h) \
+	VLD1.P 32(p), [lo.B16, hi.B16]
+
+#define ZERO(v) VEOR v.B16, v.B16, v.B16
+
+// ---- Eight rows by one vector, whose next eight values are in V0 and V1
+
+#define ROW(WIDEN, p, lo, hi) \
+	WIDEN(p, V28, V29, 28, 29)   \
+	VFMLA V0.S4, V28.S4, lo.S4   \
+	VFMLA V1.S4, V29.S4, hi.S4
+
+#define DOTROWS8(WIDEN) \
+	MOVD sums+0(FP), R0      \
+	MOVD w+8(FP), R1         \
+	MOVD stride+16(FP), R11  \
+	MOVD x+32(FP), R9        \
+	MOVD n+40(FP), R10       \
+	ADD  R11, R1, R2         \
+	ADD  R11, R2, R3         \
+	ADD  R11, R3, R4         \
+	ADD  R11, R4, R5         \
+	ADD  R11, R5, R6         \
+	ADD  R11, R6, R7         \
+	ADD  R11, R7, R8         \
+	ZERO(V8)                 \
+	ZERO(V9)                 \
+	ZERO(V10)                \
+	ZERO(V11)                \
+	ZERO(V12)                \
+	ZERO(V13)                \
+	ZERO(V14)                \
+	ZERO(V15)                \
+	ZERO(V16)                \
+	ZERO(V17)                \
+	ZERO(V18)                \
+	ZERO(V19)                \
+	ZERO(V20)                \
+	ZERO(V21)                \
+	ZERO(V22)                \
+	ZERO(V23)                \
+	ZERO(V30)                \
+	CBZ  R10, sum            \
+step:                            \
+	VLD1.P 32(R9), [V0.S4, V1.S4] \
+	ROW(WIDEN, R1, V8, V9)   \
+	ROW(WIDEN, R2, V10, V11) \
+	ROW(WIDEN, R3, V12, V13) \
+	ROW(WIDEN, R4, V14, V15) \
+	ROW(WIDEN, R5, V16, V17) \
+	ROW(WIDEN, R6, V18, V19) \
+	ROW(WIDEN, R7, V20, V21) \
+	ROW(WIDEN, R8, V22, V23) \
+	SUBS $8, R10             \
+	BNE  step                \
+sum:                             \
+	FADDP(9, 8, 8)           \
+	FADDP(11, 10, 9)         \
+	FADDP(13, 12, 10)        \
+	FADDP(15, 14, 11)        \
+	FADDP(17, 16, 12)        \
+	FADDP(19, 18, 13)        \
+	FADDP(21, 20, 14)        \
+	FADDP(23, 22, 15)        \
+	FADDP(9, 8, 8)           \
+	FADDP(11, 10, 9)         \
+	FADDP(13, 12, 10)        \
+	FADDP(15, 14, 11)        \
+	FADDP(9, 8, 8)           \
+	FADDP(11, 10, 9)         \
+	VST1 [V8.S4, V9.S4], (R0) \
+	RET
+
+// ---- Two rows by six vectors
+
+// The next vector's eight values by both rows in V24 … V27.
+#define TOKEN(a0, a1, b0, b1) \
+	VLD1.P 32(R9), [V28.S4, V29.S4] \
+	VFMLA V28.S4, V24.S4, a0.S4     \
+	VFMLA V29.S4, V25.S4, a1.S4     \
+	VFMLA V28.S4, V26.S4, b0.S4     \
+	VFMLA V29.S4, V27.S4, b1.S4
+
+#define DOT2X6(WIDEN) \
+	MOVD lanes+0(FP), R0             \
+	MOVD w+8(FP), R3                 \
+	MOVD stride+16(FP), R4           \
+	MOVD next+24(FP), R5             \
+	MOVD pairs+32(FP), R6            \
+	ZERO(V30)                        \
+pair:                                    \
+	MOVD R3, R1                      \
+	ADD  R4, R3, R2                  \
+	MOVD x+48(FP), R9                \
+	MOVD n+56(FP), R10               \
+	MOVD R0, R7                      \
+	VLD1.P 64(R7), [V0.S4, V1.S4, V2.S4, V3.S4]     \
+	VLD1.P 64(R7), [V4.S4, V5.S4, V6.S4, V7.S4]     \
+	VLD1.P 64(R7), [V8.S4, V9.S4, V10.S4, V11.S4]   \
+	VLD1.P 64(R7), [V12.S4, V13.S4, V14.S4, V15.S4] \
+	VLD1.P 64(R7), [V16.S4, V17.S4, V18.S4, V19.S4] \
+	VLD1   (R7), [V20.S4, V21.S4, V22.S4, V23.S4]   \
+step:                                    \
+	WIDEN(R1, V24, V25, 24, 25)      \
+	WIDEN(R2, V26, V27, 26, 27)      \
+	TOKEN(V0, V1, V12, V13)          \
+	TOKEN(V2, V3, V14, V15)          \
+	TOKEN(V4, V5, V16, V17)          \
+	TOKEN(V6, V7, V18, V19)          \
+	TOKEN(V8, V9, V20, V21)          \
+	TOKEN(V10, V11, V22, V23)        \
+	SUBS $8, R10                     \
+	BNE  step                        \
+	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R0)     \
+	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R0)     \
+	VST1.P [V8.S4, V9.S4, V10.S4, V11.S4], 64(R0)   \
+	VST1.P [V12.S4, V13.S4, V14.S4, V15.S4], 64(R0) \
+	VST1.P [V16.S4, V17.S4, V18.S4, V19.S4], 64(R0) \
+	VST1.P [V20.S4, V21.S4, V22.S4, V23.S4], 64(R0) \
+	ADD  R5, R3                      \
+	SUBS $1, R6                      \
+	BNE  pair                        \
+	RET
+
+// func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dotRows8BF16(SB), NOSPLIT, $0-48
+	DOTROWS8(BF16)
+
+// func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dotRows8F16(SB), NOSPLIT, $0-48
+	DOTROWS8(F16)
+
+// func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+TEXT ·dotRows8F32(SB), NOSPLIT, $0-48
+	DOTROWS8(F32)
+
+// func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+TEXT ·dot2x6BF16(SB), NOSPLIT, $0-64
+	DOT2X6(BF16)
+
+// func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+TEXT ·dot2x6F16(SB), NOSPLIT, $0-64
+	DOT2X6(F16)
+
+// func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+TEXT ·dot2x6F32(SB), NOSPLIT, $0-64
+	DOT2X6(F32)
+
+// func sumLanes(sums, lanes *float32, n int)
+TEXT ·sumLanes(SB), NOSPLIT, $0-24
+	MOVD sums+0(FP), R0
+	MOVD lanes+8(FP), R1
+	MOVD n+16(FP), R2
+four:
+	VLD1.P 64(R1), [V0.S4, V1.S4, V2.S4, V3.S4]
+	VLD1.P 64(R1), [V4.S4, V5.S4, V6.S4, V7.S4]
+	FADDP(1, 0, 0)
+	FADDP(3, 2, 1)
+	FADDP(5, 4, 2)
+	FADDP(7, 6, 3)
+	FADDP(1, 0, 0)
+	FADDP(3, 2, 1)
+	FADDP(1, 0, 0)
+	VST1.P [V0.S4], 16(R0)
+	SUBS $4, R2
+	BNE  four
+	RET

@@ -1,0 +1,304 @@
+package hub
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // git's hash of small files; the hub knows no other
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// attempts is how often in a row a download may fail without having brought a byte.
+const attempts = 5
+
+// file makes one file of the snapshot be there and be right: already there, downloaded before for another revision, or downloaded now.
+// Whichever process comes first to a blob has its lock; the others wait and find it done.
+func (p *pull) file(ctx context.Context, commit string, f file) error {
+	blob, path := p.repo.blob(f.hash), filepath.Join(p.repo.snapshot(commit), f.name)
+	unlock, err := lock(ctx, p.repo.lockFile(f.hash), func() { p.note("%s: waiting for another program that is downloading it", f.name) })
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	old := blob
+	if !exists(blob) { // a file system without links has the file itself in the snapshot
+		old = path
+	}
+	if exists(old) {
+		err := p.verify(ctx, old, f)
+		if err == nil {
+			if old == path {
+				return nil
+			}
+			return p.hub.link(blob, path, false)
+		}
+		if !errors.Is(err, errDamaged) {
+			return err
+		}
+		p.note("%s: the copy in the cache is damaged (%v); downloading it again", f.name, err)
+		if err := os.Remove(old); err != nil {
+			return err
+		}
+	}
+	if err := p.download(ctx, commit, f, blob); err != nil {
+		return err
+	}
+	return p.hub.link(blob, path, true)
+}
+
+var errDamaged = errors.New("is not what its hash says")
+
+// verify reads a file and compares size and hash.
+func (p *pull) verify(ctx context.Context, path string, f file) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() != f.size {
+		return fmt.Errorf("%w: it has %d bytes, not %d", errDamaged, info.Size(), f.size)
+	}
+	sum := newSum(f)
+	if err := readInto(ctx, sum, in, func(done int64) { p.progress(f, done) }); err != nil {
+		return err
+	}
+	return sum.check()
+}
+
+// readInto adds all of a file on the disk to a hash.
+func readInto(ctx context.Context, sum *sum, in io.Reader, progress func(done int64)) error {
+	buffer := make([]byte, 1<<20)
+	var done int64
+	for ctx.Err() == nil {
+		n, err := in.Read(buffer)
+		_, _ = sum.Write(buffer[:n])
+		done += int64(n)
+		progress(done)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// sum computes the hash that a file's name in the cache is.
+type sum struct {
+	hash.Hash
+	want string
+}
+
+func newSum(f file) *sum {
+	if len(f.hash) == sha256.Size*2 {
+		return &sum{sha256.New(), f.hash}
+	}
+	s := &sum{sha1.New(), f.hash} //nolint:gosec // see the import
+	_, _ = fmt.Fprintf(s, "blob %d\x00", f.size)
+	return s
+}
+
+func (s *sum) check() error {
+	if got := hex.EncodeToString(s.Sum(nil)); got != s.want {
+		return fmt.Errorf("%w: its hash is %s, not %s", errDamaged, got, s.want)
+	}
+	return nil
+}
+
+// download brings a file into <blob>.incomplete, going on where an earlier try ended, this program's or huggingface_hub's; checks it; and
+// gives it its name.
+func (p *pull) download(ctx context.Context, commit string, f file, blob string) (err error) {
+	part, err := os.OpenFile(blob+partEnding, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, part.Close()) }() // what has come stays, for the next try
+
+	d := &download{pull: p, file: f, part: part, sum: newSum(f)}
+	d.url = fmt.Sprintf("%s/%s/resolve/%s/%s", p.hub.Endpoint, p.name, commit, url.PathEscape(f.name))
+	d.commit = commit
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	for again := false; ; again = true {
+		if d.done < f.size {
+			if err := p.retry(ctx, attempts, func() (bool, error) { return d.receive(ctx) }); err != nil {
+				return fmt.Errorf("download %s: %w", f.name, p.explain(err))
+			}
+		}
+		err := d.sum.check()
+		if err == nil {
+			break
+		}
+		if again {
+			return errors.Join(fmt.Errorf("%s as %s sends it %w", f.name, p.hub.host(), err), os.Remove(part.Name()))
+		}
+		p.note("%s: what came %v; downloading it again", f.name, err)
+		if err := d.restart(); err != nil {
+			return err
+		}
+	}
+	if err := part.Sync(); err != nil { // or a power cut could leave the name without the bytes
+		return err
+	}
+	return os.Rename(part.Name(), blob)
+}
+
+// download is one file on its way.
+type download struct {
+	*pull
+	file   file
+	url    string
+	commit string
+	part   *os.File
+	done   int64 // bytes in part, and in sum
+	most   int64 // that done ever was: to get as far again, after a server made us begin anew, is no progress
+	sum    *sum
+}
+
+// begin takes over what is there already.
+func (d *download) begin(ctx context.Context) error {
+	info, err := d.part.Stat()
+	if err != nil {
+		return err
+	}
+	d.done, d.most = info.Size(), info.Size()
+	err = readInto(ctx, d.sum, io.LimitReader(d.part, d.done), func(int64) {}) // told at once: it is no download
+	d.progress(d.file, d.done)
+	return err
+}
+
+func (d *download) restart() error {
+	d.done, d.sum = 0, newSum(d.file)
+	d.progress(d.file, 0)
+	if err := d.part.Truncate(0); err != nil {
+		return err
+	}
+	_, err := d.part.Seek(0, io.SeekStart)
+	return err
+}
+
+var errSilent = errors.New("the connection brings nothing any more")
+
+// receive makes one request for the bytes that are missing, and tells whether any came.
+func (d *download) receive(ctx context.Context) (progress bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	header := http.Header{"Accept-Encoding": {"identity"}} // the hash is that of the file, not of a compressed one
+	if d.done > 0 {
+		header.Set("Range", fmt.Sprintf("bytes=%d-", d.done))
+	}
+	a, err := d.hub.get(ctx, d.url, header)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = a.Body.Close() }()
+	if err := d.expected(a); err != nil {
+		return false, err
+	}
+	watch := time.AfterFunc(d.hub.stall, func() { cancel(&networkError{errSilent}) })
+	defer watch.Stop()
+	buffer := make([]byte, 1<<18)
+	for {
+		n, err := a.Body.Read(buffer)
+		watch.Reset(d.hub.stall)
+		if d.done+int64(n) > d.file.size {
+			return true, fmt.Errorf("%s sends more than the %d bytes it said", d.hub.host(), d.file.size)
+		}
+		if n > 0 {
+			if _, err := d.part.Write(buffer[:n]); err != nil {
+				return true, err
+			}
+			_, _ = d.sum.Write(buffer[:n])
+			d.done += int64(n)
+			progress = progress || d.done > d.most
+			d.most = max(d.most, d.done)
+			d.progress(d.file, d.done)
+		}
+		switch {
+		case d.done == d.file.size:
+			return true, nil
+		case errors.Is(err, io.EOF):
+			return progress, &networkError{io.ErrUnexpectedEOF}
+		case err != nil:
+			return progress, classify(ctx, err)
+		}
+	}
+}
+
+// expected checks that an answer is the file that was asked for, and sets the download to where the answer begins.
+func (d *download) expected(a *answer) error {
+	if a.commit != "" && a.commit != d.commit {
+		return fmt.Errorf("%s sends commit %s, not %s", d.hub.host(), printable(a.commit), d.commit)
+	}
+	if (commitHash.MatchString(a.etag) || sha256Hex.MatchString(a.etag)) && a.etag != d.file.hash {
+		return fmt.Errorf("the file has changed on %s meanwhile: it has the hash %s now, not %s; try again", d.hub.host(), a.etag, d.file.hash)
+	}
+	if a.size != "" && a.size != strconv.FormatInt(d.file.size, 10) {
+		return fmt.Errorf("%s says that the file has %s bytes, and listed it with %d", d.hub.host(), printable(a.size), d.file.size)
+	}
+	switch a.StatusCode {
+	case http.StatusOK: // all of it, asked for or not
+		if a.ContentLength >= 0 && a.ContentLength != d.file.size {
+			return fmt.Errorf("%s sends %d bytes, not %d", a.Request.URL.Host, a.ContentLength, d.file.size)
+		}
+		if d.done > 0 {
+			return d.restart()
+		}
+		return nil
+	case http.StatusPartialContent:
+		from, total, ok := contentRange(a.Header.Get("Content-Range"))
+		if !ok || from != d.done || total != d.file.size {
+			err := fmt.Errorf("%s sends %q of the file, not what is missing: bytes %d to %d", a.Request.URL.Host,
+				printable(a.Header.Get("Content-Range")), d.done, d.file.size-1)
+			return errors.Join(&networkError{err}, d.restart())
+		}
+		return nil
+	case http.StatusRequestedRangeNotSatisfiable:
+		err := errors.New("the server refuses to go on where the last try ended")
+		return errors.Join(&networkError{err}, d.restart()) // the next attempt asks for all of it
+	}
+	return d.hub.statusError(a)
+}
+
+// contentRange reads "bytes 100-199/200", which must reach to the end.
+func contentRange(text string) (from, total int64, ok bool) {
+	rest, ok := strings.CutPrefix(text, "bytes ")
+	if !ok {
+		return 0, 0, false
+	}
+	span, all, _ := strings.Cut(rest, "/")
+	first, last, _ := strings.Cut(span, "-")
+	from, err1 := strconv.ParseInt(first, 10, 64)
+	to, err2 := strconv.ParseInt(last, 10, 64)
+	total, err3 := strconv.ParseInt(all, 10, 64)
+	return from, total, err1 == nil && err2 == nil && err3 == nil && from >= 0 && total > 0 && to == total-1
+}
+
+// left is how much of a file is still to come, bytes.
+func (p *pull) left(commit string, f file) int64 {
+	if exists(p.repo.blob(f.hash)) || exists(filepath.Join(p.repo.snapshot(commit), f.name)) {
+		return 0
+	}
+	info, err := os.Stat(p.repo.blob(f.hash) + partEnding)
+	if errors.Is(err, fs.ErrNotExist) || err != nil || info.Size() > f.size {
+		return f.size
+	}
+	return f.size - info.Size()
+}

@@ -1,0 +1,168 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"phi3/internal/safetensors"
+)
+
+// Options of [Hub.Pull]; each may be nil. Progress and Note are called from several goroutines at once.
+type Options struct {
+	Check    func(checkpoint fs.FS) error        // sees the small files before the weights are downloaded; its error ends the pull
+	Progress func(file string, done, size int64) // bytes of a file that are here; done may go back when a file has to begin anew
+	Note     func(text string)                   // one line about something that takes longer, or is not as it should be
+}
+
+// parallel is how many files are downloaded at once.
+const parallel = 8
+
+type pull struct {
+	hub            *Hub
+	name, revision string
+	repo           repo
+	options        Options
+}
+
+func (p *pull) note(format string, args ...any) {
+	if p.options.Note != nil {
+		p.options.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+func (p *pull) progress(f file, done int64) {
+	if p.options.Progress != nil {
+		p.options.Progress(f.name, done, f.size)
+	}
+}
+
+// Pull makes the cache hold a revision of a model, as the hub has it now: the files that phi3 needs, each checked by its hash whether it
+// was downloaded now or earlier. Only then does the revision's name mean the new commit, so that a pull that ends early, by ctx or by an
+// error, changes nothing but what the next one need not download. A hub that cannot be reached is no error if the cache has the
+// revision: a note says so.
+func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) (s *Snapshot, err error) {
+	if err := check(name, revision); err != nil {
+		return nil, err
+	}
+	p := &pull{hub: h, name: name, revision: revision, repo: h.repo(name), options: options}
+	cached, err := h.Find(name, revision)
+	usable := err == nil && len(cached.Missing) == 0
+	if usable && len(cached.Unknown) > 0 {
+		defer func() {
+			if s == cached {
+				p.note("%s: the cache does not have %s, and whether the hub does is not known; answers may differ", name, strings.Join(cached.Unknown, " and "))
+			}
+		}()
+	}
+	if h.Offline {
+		switch {
+		case usable:
+			return cached, nil
+		case err == nil:
+			return nil, fmt.Errorf("HF_HUB_OFFLINE is set, and the cache has only a part of %s: %s is missing", name, strings.Join(cached.Missing, ", "))
+		}
+		return nil, fmt.Errorf("HF_HUB_OFFLINE is set, and %w", err)
+	}
+	tries := 3
+	if usable {
+		tries = 1
+	}
+	r, err := p.lookUp(ctx, tries)
+	var away *unreachable
+	if usable && errors.As(err, &away) {
+		p.note("%v; using the copy in the cache, commit %.7s", err, cached.Commit)
+		return cached, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.files(ctx, r); err != nil {
+		return nil, err
+	}
+	return h.Find(name, r.commit)
+}
+
+// files downloads what a revision needs, small files first: they tell which weights there are and whether phi3 can run them.
+func (p *pull) files(ctx context.Context, r *revision) error {
+	small, absent, err := r.small()
+	if err != nil {
+		return fmt.Errorf("%s %w", p.name, err)
+	}
+	for _, dir := range []string{p.repo.snapshot(r.commit), p.repo.blob(""), p.repo.locks} {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return fmt.Errorf("the cache for downloaded models: %w", err)
+		}
+	}
+	if err := p.all(ctx, r.commit, small); err != nil {
+		return err
+	}
+	checkpoint := os.DirFS(p.repo.snapshot(r.commit))
+	if p.options.Check != nil {
+		if err := p.options.Check(checkpoint); err != nil {
+			return err
+		}
+	}
+	var shards []string
+	if _, whole := r.files[weightsName]; !whole {
+		if shards, err = safetensors.Shards(checkpoint); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	weights, err := r.weights(shards)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	if err := p.all(ctx, r.commit, weights); err != nil {
+		return err
+	}
+	if err := p.repo.markAbsent(r.commit, absent); err != nil {
+		return err
+	}
+	return p.repo.writeRef(p.revision, r.commit)
+}
+
+// all downloads files side by side. The first error ends the others.
+func (p *pull) all(ctx context.Context, commit string, files []file) error {
+	if err := p.fits(commit, files); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	slots := make(chan struct{}, parallel)
+	for _, f := range files {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if ctx.Err() != nil {
+				return
+			}
+			if err := p.file(ctx, commit, f); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// fits checks that the disk has room for what is still to come.
+func (p *pull) fits(commit string, files []file) error {
+	var need int64
+	for _, f := range files {
+		need += p.left(commit, f)
+	}
+	free, ok := p.hub.freeDisk(p.repo.dir)
+	if !ok || need <= free {
+		return nil
+	}
+	const mega = 1e6
+	return fmt.Errorf("%.1f MB are still to be downloaded and the disk of %s has %.1f MB free: make room, or let HF_HUB_CACHE name a directory on another disk",
+		float64(need)/mega, filepath.Dir(p.repo.dir), float64(free)/mega)
+}

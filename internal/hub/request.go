@@ -1,0 +1,268 @@
+package hub
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// networkError is a failure on the way, which may pass: no connection, a connection cut or silent, a server that is overloaded.
+type networkError struct{ error }
+
+func (e *networkError) Unwrap() error { return e.error }
+
+// statusError is an HTTP status that ends a request.
+type statusError struct {
+	status    int
+	code      string        // the hub's X-Error-Code, such as GatedRepo
+	message   string        // its X-Error-Message
+	wait      time.Duration // how long the server asks to wait; 0: it does not say
+	host      string        // that answered
+	hub       bool          // it is the hub and not a CDN
+	withToken bool          // a token was sent
+}
+
+func (e *statusError) Error() string {
+	text := fmt.Sprintf("%d %s", e.status, http.StatusText(e.status))
+	if e.message != "" {
+		text += ": " + e.message
+	}
+	return text
+}
+
+// passing tells whether a later attempt may go better.
+func (e *statusError) passing() bool {
+	switch e.status {
+	case http.StatusForbidden:
+		return !e.hub // the hub gave an address that is good for a short time
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// answer is the response at the end of a chain of redirects, with what the hub's own responses on the way said of the file.
+type answer struct {
+	*http.Response
+	etag   string // X-Linked-Etag or ETag of the hub: the file's hash. What a CDN calls ETag is another thing
+	size   string // X-Linked-Size
+	commit string // X-Repo-Commit
+	hub    bool   // the hub itself gave the answer
+}
+
+const maxRedirects = 10
+
+// get sends a GET. It follows redirects itself, for two reasons: the token goes to the hub and to nobody else, where Go would send it on
+// to every subdomain; and the hub's headers on the file are in the answer that redirects to the CDN.
+func (h *Hub) get(ctx context.Context, address string, header http.Header) (*answer, error) {
+	home, err := url.Parse(h.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{}
+	for range maxRedirects {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+		if err != nil {
+			return nil, err
+		}
+		request.Header = header.Clone()
+		request.Header.Set("User-Agent", "phi3")
+		atHome := request.URL.Scheme == home.Scheme && request.URL.Host == home.Host
+		a.hub = atHome
+		if atHome && h.token != "" {
+			request.Header.Set("Authorization", "Bearer "+h.token)
+		}
+		response, err := h.client.Do(request)
+		if err != nil {
+			return nil, classify(ctx, err)
+		}
+		a.Response = response
+		if atHome {
+			a.note(response.Header)
+		}
+		switch response.StatusCode {
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		default:
+			return a, nil
+		}
+		_ = response.Body.Close()
+		next, err := response.Location()
+		if err != nil {
+			return nil, fmt.Errorf("%s redirects to nowhere: %w", request.URL.Host, err)
+		}
+		if next.Scheme != "https" && (next.Scheme != "http" || request.URL.Scheme == "https") {
+			return nil, fmt.Errorf("%s redirects to an address without encryption: %s", request.URL.Host, clip(next.Redacted()))
+		}
+		address = next.String()
+	}
+	return nil, fmt.Errorf("%s redirects more than %d times", home.Host, maxRedirects)
+}
+
+func (a *answer) note(header http.Header) {
+	for _, name := range []string{"ETag", "X-Linked-Etag"} {
+		if v := header.Get(name); v != "" {
+			a.etag = strings.Trim(strings.TrimLeft(v, "W/"), `"`)
+		}
+	}
+	if v := header.Get("X-Linked-Size"); v != "" {
+		a.size = v
+	}
+	if v := header.Get("X-Repo-Commit"); v != "" {
+		a.commit = v
+	}
+}
+
+// classify tells what may pass from what will not. A certificate that does not hold today will not hold in a second.
+func classify(ctx context.Context, err error) error {
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	var withURL *url.Error // its text repeats the whole address, of a CDN with a signature that is nobody's business
+	if errors.As(err, &withURL) {
+		err = withURL.Err
+	}
+	return &networkError{err}
+}
+
+func (h *Hub) statusError(a *answer) *statusError {
+	return &statusError{
+		status:    a.StatusCode,
+		code:      a.Header.Get("X-Error-Code"),
+		message:   printable(a.Header.Get("X-Error-Message")),
+		wait:      waitAsked(a.Header, time.Now()),
+		host:      a.Request.URL.Host,
+		hub:       a.hub,
+		withToken: a.hub && h.token != "",
+	}
+}
+
+// printable makes a server's words fit for a terminal.
+func printable(s string) string {
+	return clip(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s))
+}
+
+var rateLimitReset = regexp.MustCompile(`;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})\b`)
+
+// waitAsked is how long the server asks to wait: Retry-After in seconds or as a date, or the hub's RateLimit: "api";r=0;t=55.
+func waitAsked(header http.Header, now time.Time) time.Duration {
+	after := header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(after, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(after); err == nil {
+		return max(0, at.Sub(now))
+	}
+	if m := rateLimitReset.FindStringSubmatch(header.Get("RateLimit")); m != nil {
+		seconds, _ := strconv.Atoi(m[1])
+		return time.Duration(seconds+1) * time.Second
+	}
+	return 0
+}
+
+const (
+	firstPause  = time.Second
+	longPause   = 30 * time.Second
+	longestWait = 10 * time.Minute // that a server may ask for
+)
+
+// retry calls attempt until it succeeds, or fails for a reason that will not pass, or has failed tries times in a row. An attempt that
+// got somewhere starts the count anew.
+func (p *pull) retry(ctx context.Context, tries int, attempt func() (progress bool, err error)) error {
+	for failed := 1; ; failed++ {
+		progress, err := attempt()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var status *statusError
+		var network *networkError
+		switch {
+		case errors.As(err, &status):
+			if !status.passing() {
+				return err
+			}
+		case !errors.As(err, &network):
+			return err
+		}
+		if progress {
+			failed = 1
+		}
+		if failed >= tries {
+			return &unreachable{err}
+		}
+		wait := min(firstPause<<(failed-1), longPause)
+		wait += time.Duration(rand.Int64N(int64(wait) / 4)) // so that many clients do not come back at once
+		if status != nil && status.wait > 0 {
+			if status.wait > longestWait {
+				return &unreachable{fmt.Errorf("%w; the server asks to come back in %s", err, status.wait)}
+			}
+			wait = status.wait
+		}
+		p.note("%v; trying again in %s", err, wait.Round(100*time.Millisecond))
+		if err := p.hub.pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// unreachable is the end of all attempts.
+type unreachable struct{ error }
+
+func (e *unreachable) Unwrap() error { return e.error }
+
+// explain turns an error of the hub into what a person can do about it.
+func (p *pull) explain(err error) error {
+	h := p.hub
+	var network *networkError
+	if errors.As(err, &network) {
+		return fmt.Errorf("connection to %s: %w", h.host(), err)
+	}
+	var status *statusError
+	if !errors.As(err, &status) {
+		return err
+	}
+	if !status.hub {
+		return fmt.Errorf("%s answers %w", status.host, err)
+	}
+	page := h.Endpoint + "/" + p.name
+	login := "set HF_TOKEN to a token from " + h.Endpoint + "/settings/tokens"
+	if status.withToken {
+		login = "the token in " + h.tokenFrom + " belongs to an account that may not read it"
+	}
+	switch {
+	case status.code == "GatedRepo" && status.withToken, status.status == http.StatusForbidden && status.withToken:
+		return fmt.Errorf("%s is gated: accept its terms at %s, with the account whose token is in %s (%w)", p.name, page, h.tokenFrom, err)
+	case status.code == "GatedRepo", status.status == http.StatusForbidden:
+		return fmt.Errorf("%s is gated: accept its terms at %s, then %s (%w)", p.name, page, login, err)
+	case status.withToken && strings.HasPrefix(status.message, "Invalid credentials"):
+		return fmt.Errorf("%s does not accept the token in %s: make a new one at %s/settings/tokens (%w)", h.host(), h.tokenFrom, h.Endpoint, err)
+	case status.code == "RevisionNotFound":
+		return fmt.Errorf("%s has no revision %q (%w)", p.name, p.revision, err)
+	case status.code == "RepoNotFound", status.status == http.StatusUnauthorized: // the hub does not tell strangers which
+		return fmt.Errorf("%s has no model %s, or it is private: check the name, or %s (%w)", h.host(), p.name, login, err)
+	case status.status == http.StatusNotFound:
+		return fmt.Errorf("%s has no model %s, or the model has no revision %q (%w)", h.host(), p.name, p.revision, err)
+	}
+	return fmt.Errorf("%s answers %w", h.host(), err)
+}

@@ -1,0 +1,27 @@
+//go:build darwin || freebsd || linux
+
+package hub
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// freeDisk is the space that an ordinary user can fill on the disk of a directory, and whether that is known.
+func freeDisk(dir string) (bytes int64, ok bool) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, false
+	}
+	return int64(s.Bavail) * int64(s.Bsize), true //nolint:unconvert // the types differ from system to system
+}
+
+// lastRead is when a file was last read, to the precision that the file system keeps.
+func lastRead(path string) (t time.Time, ok bool) {
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil {
+		return time.Time{}, false
+	}
+	return time.Unix(s.Atim.Unix()), true
+}

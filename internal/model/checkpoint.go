@@ -1,0 +1,61 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"phi3/internal/safetensors"
+)
+
+// Checkpoint is the files of a model, open and checked against its configuration, before anything of it goes to a device. Of the weights'
+// bytes none has been read: opening takes the time of the headers, however large the files are.
+type Checkpoint struct {
+	Config  *Config
+	Tensors []*safetensors.Tensor // those of [Config.Tensors], in that order
+	Unused  []string              // names of tensors that the architecture has no place for
+
+	files *safetensors.Checkpoint
+}
+
+// Open opens the checkpoint in fsys. An error names the file and what in it is wrong; it wraps [safetensors.ErrMissing] where the
+// configuration is in order and the weights are not there. The caller must Close the checkpoint.
+func Open(fsys fs.FS) (*Checkpoint, error) {
+	config, err := ReadConfig(fsys)
+	if err != nil {
+		return nil, err
+	}
+	files, err := safetensors.Open(fsys)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(files.Names()); config.Layers > n { // before a table of them is made
+		err := fmt.Errorf("config.json: num_hidden_layers is %d, but the checkpoint has %d tensors in all", config.Layers, n)
+		return nil, errors.Join(err, files.Close())
+	}
+	c := &Checkpoint{Config: config, files: files}
+	if c.Tensors, c.Unused, err = match(new(Weights).table(config), files); err != nil {
+		_ = files.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// DataBytes is the size of the checkpoint's tensors, those without a place among them.
+func (c *Checkpoint) DataBytes() int64 { return c.files.DataBytes() }
+
+// Files returns the names of the files that hold tensors, sorted.
+func (c *Checkpoint) Files() []string { return c.files.Files() }
+
+// Close unmaps the files; the tensors' data are gone then.
+func (c *Checkpoint) Close() error { return c.files.Close() }
+
+// Memory is what a model takes on a device, in bytes.
+type Memory struct {
+	Weights   int64
+	KV        int64 // keys and values of as many tokens as the context holds
+	Workspace int64 // activations and what else the backend needs
+}
+
+// Total is the sum.
+func (m Memory) Total() int64 { return m.Weights + m.KV + m.Workspace }

@@ -1,0 +1,56 @@
+package model
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"runtime/debug"
+
+	"phi3/internal/safetensors"
+)
+
+// FindNotFinite reads every weight as the checkpoint stores it and returns an error that names the file, the tensor and the place of
+// the first value that is NaN or infinite; nil if there is none. It is for the moment when logits are no numbers, and takes as long as reading the checkpoint does; it stops when ctx is done.
+func (m *Model) FindNotFinite(ctx context.Context) (err error) {
+	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
+	for _, t := range m.checkpoint.Tensors {
+		const piece = 1 << 24 // bytes, between two looks at ctx
+		for from := 0; from < len(t.Data); from += piece {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if i := firstNotFinite(t.Data[from:min(from+piece, len(t.Data))], t.DType); i >= 0 {
+				i += from * 8 / t.DType.Bits()
+				at := []int{i}
+				if len(t.Shape) == 2 {
+					at = []int{i / t.Shape[1], i % t.Shape[1]}
+				}
+				return fmt.Errorf("%s: tensor %q is NaN or infinite at %v", t.File, t.Name, at)
+			}
+		}
+	}
+	return nil
+}
+
+// firstNotFinite is the index of the first element whose exponent is all ones, -1 if there is none.
+func firstNotFinite(data []byte, dtype safetensors.DType) int {
+	if dtype == safetensors.F32 {
+		const exponent = 0x7f800000
+		for i := range len(data) / 4 {
+			if binary.LittleEndian.Uint32(data[4*i:])&exponent == exponent {
+				return i
+			}
+		}
+		return -1
+	}
+	exponent := uint16(0x7f80) // of bfloat16
+	if dtype == safetensors.F16 {
+		exponent = 0x7c00
+	}
+	for i := range len(data) / 2 {
+		if binary.LittleEndian.Uint16(data[2*i:])&exponent == exponent {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,80 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"phi3/internal/strictjson"
+)
+
+// relatives are models with Phi in their name that are something else than Phi3ForCausalLM (spec section 1), by the beginning of
+// their architecture or model_type in small letters and without _ and -. The first match counts.
+var relatives = []struct{ prefix, name, why string }{
+	{"phi3small", "Phi-3-small", "it has block-sparse attention, LayerNorm, biases and another activation"},
+	{"phi3v", "Phi-3-vision", "it also reads images, with an encoder of its own"},
+	{"phimoe", "a Phi mixture of experts (Phi-3.5-MoE)", "it has 16 experts a layer and a router, LayerNorm and biases"},
+	{"phi4mm", "Phi-4-multimodal", "it also reads images and sound, with LoRA adapters for each"},
+	{"phi4multimodal", "Phi-4-multimodal", "it also reads images and sound, with LoRA adapters for each"},
+	{"phi4flash", "Phi-4-mini-flash", "most of its layers are state-space layers, and its attention is differential"},
+	{"phi4siglip", "Phi-4-reasoning-vision", "it also reads images, with an encoder of its own"},
+	{"phi4forcausallmv", "Phi-4-reasoning-vision", "it also reads images, with an encoder of its own"},
+	{"mixformersequential", "phi-1 or phi-2", "its layers are parallel blocks with LayerNorm and biases"},
+	{"phiforcausallm", "phi-1 or phi-2", "its layers are parallel blocks with LayerNorm and biases"},
+	{"phi3model", "a Phi-3 without a head", "there is nothing to predict with"},
+}
+
+const (
+	runs     = "this program runs Phi3ForCausalLM and Phi-3's classification heads"
+	original = "this program reads BF16, F16 and F32 weights: take the checkpoint that it was made from"
+)
+
+// identify says which head a config.json describes, and refuses by name what is not of this family, or not as it was published.
+func identify(text []byte) (Head, error) {
+	var c struct {
+		Architectures      []string        `json:"architectures"`
+		ModelType          string          `json:"model_type"`
+		QuantizationConfig json.RawMessage `json:"quantization_config"`
+		Quantization       json.RawMessage `json:"quantization"` // as MLX has it
+	}
+	if err := strictjson.Unmarshal(text, &c); err != nil {
+		return 0, err
+	}
+	if c.ModelType == "" && len(c.Architectures) == 0 {
+		return 0, fmt.Errorf("neither architectures nor model_type is given; %s", runs)
+	}
+	for _, name := range append(slices.Clone(c.Architectures), c.ModelType) {
+		plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
+		for _, r := range relatives {
+			if strings.HasPrefix(plain, r.prefix) {
+				return 0, fmt.Errorf("%s is %s: %s; %s", name, r.name, r.why, runs)
+			}
+		}
+	}
+	head := slices.IndexFunc(architectures[:], func(a string) bool { return slices.Contains(c.Architectures, a) })
+	if head < 0 && len(c.Architectures) > 0 {
+		return 0, fmt.Errorf("the architecture is %s, which is no Phi-3; %s", strings.Join(c.Architectures, ", "), runs)
+	}
+	if c.ModelType != "" && c.ModelType != "phi3" {
+		return 0, fmt.Errorf("model_type is %q, not \"phi3\"; %s", c.ModelType, runs)
+	}
+	for _, q := range []json.RawMessage{c.QuantizationConfig, c.Quantization} {
+		if len(q) > 0 && string(q) != "null" {
+			return 0, quantized(q)
+		}
+	}
+	return Head(max(head, 0)), nil
+}
+
+// quantized is the refusal of quantized weights, with the method's name where there is one.
+func quantized(config json.RawMessage) error {
+	var q struct {
+		Method string `json:"quant_method"`
+	}
+	if strictjson.Unmarshal(config, &q) != nil || q.Method == "" {
+		return errors.New("the weights are quantized; " + original)
+	}
+	return fmt.Errorf("the weights are quantized (%s); %s", q.Method, original)
+}

@@ -1,0 +1,70 @@
+package sampling
+
+import (
+	"fmt"
+	"math"
+)
+
+// Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid. The JSON names are those of a
+// generation_config.json, which can be decoded into a Config; DoSample is not among them: whether to sample is for the user to say.
+type Config struct {
+	RepetitionPenalty float32 `json:"repetition_penalty"`   // > 0; scores of ids that occurred are divided by it, negative ones multiplied; 1: off
+	NoRepeatNGram     int     `json:"no_repeat_ngram_size"` // no n ids in a row occur twice; 0: off
+	MinNewTokens      int     `json:"min_new_tokens"`       // none of EOS before so many new tokens; 0: off
+	EOS               []int32 `json:"-"`
+
+	DoSample    bool    `json:"-"`           // draw from what the fields below leave; otherwise take the most probable token
+	Temperature float32 `json:"temperature"` // ≥ 1e-20; scores are divided by it; 1: off
+	TopK        int     `json:"top_k"`       // keep the k highest scores, and those equal to the last; 0: off
+	TopP        float64 `json:"top_p"`       // 0 … 1; keep the fewest tokens that have this probability together; 1: off
+	MinP        float64 `json:"min_p"`       // 0 … 1; keep tokens with this fraction of the highest probability; 0: off
+	TypicalP    float64 `json:"typical_p"`   // above 0, up to 1; like TopP, but those nearest to the entropy come first; 1: off
+}
+
+// Defaults are Hugging Face's: they do nothing, but for a top-k of 50 where DoSample is set.
+func Defaults() Config {
+	return Config{RepetitionPenalty: 1, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1}
+}
+
+// RangeError says which field of a [Config] has a value it must not have.
+type RangeError struct {
+	Field string // as in generation_config.json
+	Value any
+	Range string // what it must be, such as "above 0"
+}
+
+func (e *RangeError) Error() string {
+	return fmt.Sprintf("%s is %v, not %s", e.Field, e.Value, e.Range)
+}
+
+// leastTemperature keeps logits finite that are divided by it, up to 1e18: infinite ones would all be as probable.
+const leastTemperature = 1e-20
+
+// Check returns a [*RangeError] for the first value out of range.
+func (c *Config) Check() error {
+	positive := func(v float32) bool { return v > 0 && !math.IsInf(float64(v), 1) }
+	switch {
+	case !positive(c.RepetitionPenalty):
+		return &RangeError{"repetition_penalty", c.RepetitionPenalty, "above 0"}
+	case c.NoRepeatNGram < 0:
+		return &RangeError{"no_repeat_ngram_size", c.NoRepeatNGram, "0 or more"}
+	case c.MinNewTokens < 0:
+		return &RangeError{"min_new_tokens", c.MinNewTokens, "0 or more"}
+	case !positive(c.Temperature) || c.Temperature < leastTemperature:
+		return &RangeError{"temperature", c.Temperature, "above 0 (1e-20 or more)"}
+	case c.TopK < 0:
+		return &RangeError{"top_k", c.TopK, "0 or more"}
+	case !(c.TopP >= 0 && c.TopP <= 1):
+		return &RangeError{"top_p", c.TopP, "in 0 … 1"}
+	case !(c.MinP >= 0 && c.MinP <= 1):
+		return &RangeError{"min_p", c.MinP, "in 0 … 1"}
+	case !(c.TypicalP > 0 && c.TypicalP <= 1):
+		return &RangeError{"typical_p", c.TypicalP, "above 0 and up to 1"}
+	}
+	return nil
+}
+
+// Neutral reports whether a sampler would do nothing but take the most probable token, which a device can do without one.
+func (c *Config) Neutral() bool {
+	return !c.DoSample && c.RepetitionPenalty == 1 && c.NoRepeatNGram == 0 && c.MinNewTokens == 0
+}

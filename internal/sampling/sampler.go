@@ -1,0 +1,106 @@
+package sampling
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+)
+
+// Greedy returns the index of the largest of logits, which must not be empty; of equal ones the lowest, as PyTorch's argmax documents
+// (spec 4.4).
+func Greedy(logits []float32) int32 {
+	best := 0
+	for i, l := range logits {
+		if l > logits[best] {
+			best = i
+		}
+	}
+	return int32(best)
+}
+
+// Sampler chooses the tokens of one text. It serves one goroutine at a time.
+type Sampler struct {
+	config  Config
+	random  *rand.ChaCha8
+	chosen  int         // tokens so far
+	scores  []float32   // [vocab]
+	seen    []uint64    // [vocab] bits: the ids so far
+	best    float32     // the highest score; tokens that have it are kept by all steps before typical-p
+	kept    []candidate // in the order of their ids
+	ranked  []ranked    // scratch of the steps that order by something else
+	highest []float32   // scratch of top-k: a heap
+}
+
+// candidate is a token that can still be drawn.
+type candidate struct {
+	id     int32
+	score  float32
+	weight float64 // its probability, up to a factor that all share: e^(score − highest score)
+}
+
+// New starts a text. The config must have passed [Config.Check].
+//
+// Random numbers are those of C2SP's chacha8rand, Go's math/rand/v2 ChaCha8, keyed with the seed as eight little-endian bytes and 24
+// zeros: one 64-bit number v for every token, made to u = (v >> 11)·2⁻⁵³. The token is the first one, in the order of ids, at which
+// the sum of the probabilities exceeds u.
+func New(c Config, seed uint64) *Sampler {
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	return &Sampler{config: c, random: rand.NewChaCha8(key)}
+}
+
+// ErrNothingLeft says that the processors have ruled out every token.
+var ErrNothingLeft = errors.New("no token is left to choose: no_repeat_ngram_size and min_new_tokens rule out the whole vocabulary")
+
+// Sample returns the token that follows ids, the prompt's and the text's so far, whose logits [vocab] are given. It changes neither.
+// Logits must be finite.
+func (s *Sampler) Sample(logits []float32, ids []int32) (int32, error) {
+	c := &s.config
+	u := float64(s.random.Uint64()>>11) * 0x1p-53
+	s.scores = append(s.scores[:0], logits...)
+	if c.RepetitionPenalty != 1 {
+		s.penalize(ids)
+	}
+	if c.NoRepeatNGram > 0 {
+		forbidRepeats(s.scores, ids, c.NoRepeatNGram)
+	}
+	if s.chosen < c.MinNewTokens {
+		forbid(s.scores, c.EOS)
+	}
+	s.chosen++
+
+	if !c.DoSample {
+		best := Greedy(s.scores)
+		if s.scores[best] == ruledOut {
+			return 0, ErrNothingLeft
+		}
+		return best, nil
+	}
+	if s.filter(); len(s.kept) == 0 {
+		return 0, ErrNothingLeft
+	}
+	return s.draw(u), nil
+}
+
+// draw chooses among the kept by their weights.
+func (s *Sampler) draw(u float64) int32 {
+	u *= s.total()
+	var sum float64
+	last := s.kept[0].id // for the case that rounding keeps the sum from reaching u
+	for _, k := range s.kept {
+		if sum += k.weight; sum > u {
+			return k.id
+		}
+		if k.weight > 0 {
+			last = k.id
+		}
+	}
+	return last
+}
+
+func (s *Sampler) total() (sum float64) {
+	for _, k := range s.kept {
+		sum += k.weight
+	}
+	return sum
+}

@@ -1,0 +1,99 @@
+package strictjson
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// Scanner walks over JSON whose syntax is known to be valid: within UnmarshalJSON, encoding/json has checked it. On anything else it
+// gives nonsense or an error.
+type Scanner struct {
+	text string
+	at   int
+}
+
+// NewScanner starts at the beginning of text.
+func NewScanner(text []byte) *Scanner { return &Scanner{text: string(text)} }
+
+// Take skips white space, and then the byte c if it comes next.
+func (s *Scanner) Take(c byte) bool {
+	for s.at < len(s.text) && (s.text[s.at] == ' ' || s.text[s.at] == '\n' || s.text[s.at] == '\r' || s.text[s.at] == '\t') {
+		s.at++
+	}
+	if s.at < len(s.text) && s.text[s.at] == c {
+		s.at++
+		return true
+	}
+	return false
+}
+
+// Str reads a string. Most need no decoding and share the text's memory.
+func (s *Scanner) Str() (string, error) {
+	if !s.Take('"') {
+		return "", errors.New("want a string")
+	}
+	start, plain := s.at, true
+	for s.at < len(s.text) && s.text[s.at] != '"' {
+		if s.text[s.at] == '\\' {
+			plain = false
+			s.at++
+		}
+		s.at++
+	}
+	if s.at >= len(s.text) {
+		return "", errors.New("unfinished string")
+	}
+	s.at++
+	if plain {
+		return s.text[start : s.at-1], nil
+	}
+	var out string
+	err := json.Unmarshal([]byte(s.text[start-1:s.at]), &out)
+	return out, err
+}
+
+// Int32 reads a whole number that fits an int32.
+func (s *Scanner) Int32() (int32, error) {
+	s.Take(' ')
+	start := s.at
+	for s.at < len(s.text) && strings.IndexByte("+-.0123456789eE", s.text[s.at]) >= 0 {
+		s.at++
+	}
+	n, err := strconv.ParseInt(s.text[start:s.at], 10, 32)
+	return int32(n), err
+}
+
+// Raw is the text of the next value, which is passed over.
+func (s *Scanner) Raw() string {
+	s.Take(' ')
+	start := s.at
+	s.Skip()
+	return s.text[start:s.at]
+}
+
+// Skip passes over one value of any kind.
+func (s *Scanner) Skip() {
+	for depth := 0; ; {
+		switch {
+		case s.Take('{') || s.Take('['):
+			depth++
+		case s.Take('}') || s.Take(']'):
+			depth--
+		case s.Take(',') || s.Take(':'):
+			continue
+		case s.at >= len(s.text):
+			return
+		case s.text[s.at] == '"':
+			_, _ = s.Str()
+		default:
+			for s.at < len(s.text) && strings.IndexByte(" \n\r\t,:]}", s.text[s.at]) < 0 {
+				s.at++
+			}
+		}
+		if depth <= 0 {
+			return
+		}
+	}
+}

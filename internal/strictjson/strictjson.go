@@ -1,0 +1,166 @@
+// Package strictjson reads the JSON files of a checkpoint, which come from strangers, exactly as they are spelled.
+//
+// encoding/json alone will not do: it takes the key "deCoder" for "decoder", keeps the last of two equal keys and repairs
+// broken UTF-8, all silently, where Hugging Face's readers do neither. What one reader overlooks and another obeys is how a file
+// means two things. [Unmarshal] refuses such files; [Scanner] is for types that read their own JSON.
+//
+// internal/safetensors has a reader of its own with the same rules, because its header is read number by number.
+package strictjson
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+)
+
+// Unmarshal reads one JSON value into the variable that into points to, as [json.Unmarshal] does, and refuses: text that is not UTF-8,
+// an object that has a key twice, and a key that differs from a field's name in the case of its letters only. Unknown keys are
+// ignored, with all that is in them; so is what types with an UnmarshalJSON of their own read, json.RawMessage among them.
+// Errors are for people: they name the key, and no Go types.
+func Unmarshal(text []byte, into any) error {
+	if !utf8.Valid(text) {
+		return errors.New("is not valid UTF-8")
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			return inWords(wrong)
+		}
+		return err
+	}
+	c := checker{Scanner{text: string(text)}, map[reflect.Type][]string{}}
+	return c.value(reflect.TypeOf(into))
+}
+
+// inWords says "rope_scaling.short_factor is a string, not a list".
+func inWords(wrong *json.UnmarshalTypeError) error {
+	where := wrong.Field
+	if where == "" {
+		where = "the value"
+	}
+	got := wrong.Value // "object", "number", "number 1.5"
+	switch {
+	case strings.HasPrefix(got, "number "):
+		got = "the " + got
+	case got == "array" || got == "object":
+		got = "an " + got
+	case got == "bool":
+		got = "true or false"
+	default:
+		got = "a " + got
+	}
+	want := map[reflect.Kind]string{
+		reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "an array", reflect.Array: "an array",
+		reflect.Struct: "an object", reflect.Map: "an object", reflect.Float32: "a number", reflect.Float64: "a number",
+	}[wrong.Type.Kind()]
+	switch {
+	case want == "a number" && strings.HasPrefix(wrong.Value, "number "):
+		want = fmt.Sprintf("one that %d bits hold", wrong.Type.Bits())
+	case want == "":
+		want = fmt.Sprintf("a whole number of up to %d bits", wrong.Type.Bits())
+	}
+	return fmt.Errorf("%s is %s, not %s", where, got, want)
+}
+
+// checker walks over a text that json.Unmarshal has taken, and looks at the keys of every object that became a variable.
+type checker struct {
+	Scanner
+	names map[reflect.Type][]string // the JSON names of a struct's fields
+}
+
+var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+
+// value checks the next value, which went into a variable of type t.
+func (c *checker) value(t reflect.Type) error {
+	for t.Kind() == reflect.Pointer && !t.Implements(unmarshaler) {
+		t = t.Elem()
+	}
+	switch {
+	case t.Implements(unmarshaler) || reflect.PointerTo(t).Implements(unmarshaler):
+		c.Skip()
+		return nil
+	case c.Take('['):
+		for !c.Take(']') {
+			if err := c.value(elem(t)); err != nil {
+				return err
+			}
+			c.Take(',')
+		}
+		return nil
+	case c.Take('{'):
+		return c.object(t)
+	}
+	c.Skip()
+	return nil
+}
+
+// object checks the rest of an object behind its "{".
+func (c *checker) object(t reflect.Type) error {
+	seen := map[string]bool{}
+	for !c.Take('}') {
+		key, err := c.Str()
+		if err != nil {
+			return err
+		}
+		if seen[key] {
+			return fmt.Errorf("has the key %q twice", Clip(key))
+		}
+		seen[key] = true
+		c.Take(':')
+		of := elem(t)
+		if t.Kind() == reflect.Struct {
+			if of, err = c.field(t, key); err != nil {
+				return err
+			}
+		}
+		if of == nil {
+			c.Skip()
+		} else if err := c.value(of); err != nil {
+			return fmt.Errorf("%s: %w", Clip(key), err)
+		}
+		c.Take(',')
+	}
+	return nil
+}
+
+// field is the type of the field that a key names, nil if none does.
+func (c *checker) field(t reflect.Type, key string) (reflect.Type, error) {
+	names, ok := c.names[t]
+	if !ok {
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			names = append(names, name)
+		}
+		c.names[t] = names
+	}
+	for i, name := range names {
+		if key == name {
+			return t.Field(i).Type, nil
+		}
+		if strings.EqualFold(key, name) {
+			return nil, fmt.Errorf("the key %q should be %q", key, name)
+		}
+	}
+	return nil, nil
+}
+
+// elem is the type of what a list or map of type t holds; of an interface's contents, the interface itself.
+func elem(t reflect.Type) reflect.Type {
+	switch t.Kind() {
+	case reflect.Slice, reflect.Array, reflect.Map:
+		return t.Elem()
+	}
+	return reflect.TypeFor[any]()
+}
+
+// Clip keeps a hostile megabyte out of an error message.
+func Clip(s string) string {
+	const limit = 80
+	if len(s) <= limit {
+		return s
+	}
+	return s[:limit] + "…"
+}

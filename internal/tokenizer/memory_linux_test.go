@@ -1,0 +1,16 @@
+//go:build !race
+
+package tokenizer
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// limitMemory makes the process die when it asks for more than so many bytes on top of the addresses that it has reserved.
+func limitMemory(t *testing.T, bytes uint64) {
+	t.Helper()
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: bytes, Max: bytes}))
+}
