@@ -37,11 +37,13 @@ func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, maxTo
 
 // workspaceBytes is what Plan has allocated.
 func (b *Backend) workspaceBytes() int64 {
-	floats := len(b.packed) + len(b.normed)
+	floats, bytes := len(b.normed), len(b.packed)
 	for _, s := range b.scratch {
-		floats += len(s.rows) + len(s.lanes) + len(s.pairSums) + len(s.tail) + len(s.sums)
+		floats += len(s.sums) + len(s.rows) + len(s.lanes) + len(s.tail)
+		bytes += len(s.packed)
 		a := s.attention
-		floats += len(a.keys) + len(a.vals) + len(a.scores) + len(a.sum) + len(a.top) + len(a.total)
+		floats += len(a.q) + len(a.scores) + len(a.sum) + len(a.out) + len(a.top) + len(a.total) + len(a.m) + len(a.l) + len(a.old)
+		bytes += 2 * (len(a.highQ) + len(a.lowQ) + len(a.high) + len(a.low))
 	}
-	return 4*int64(floats) + 8*int64(len(b.kv))
+	return 4*int64(floats) + int64(bytes) + 8*int64(len(b.kv))
 }
