@@ -138,7 +138,7 @@ func (p *pull) download(ctx context.Context, commit string, f file, blob string)
 	}
 	for again := false; ; again = true {
 		if d.done < f.size {
-			if err := p.retry(ctx, attempts, func() (bool, error) { return d.receive(ctx) }); err != nil {
+			if err := p.retry(ctx, f.name, attempts, func() (bool, error) { return d.receive(ctx) }); err != nil {
 				return fmt.Errorf("download %s: %w", f.name, p.explain(err))
 			}
 		}
@@ -259,6 +259,7 @@ func (d *download) expected(a *answer) error {
 			return fmt.Errorf("%s sends %d bytes, not %d", a.Request.URL.Host, a.ContentLength, d.file.size)
 		}
 		if d.done > 0 {
+			d.note("%s: %s sends all of it and not the rest; beginning anew", d.file.name, a.Request.URL.Host)
 			return d.restart()
 		}
 		return nil
