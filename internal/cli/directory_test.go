@@ -91,6 +91,27 @@ func TestDirectory(t *testing.T) {
 		_, err = fs.ReadFile(fsys, outside)
 		require.ErrorIs(t, err, errLeadsOut, outside)
 	}
+	// The same with blobs that models share.
+	write("blobs/.huggingface-shared-blobs", "1\n")
+	write("blobs/ab/abc", "[]")
+	link("../../blobs/ab/abc", "models--a--b/blobs/456")
+	link("../../blobs/456", "models--a--b/snapshots/main/shared")
+	fsys, err = openDirectory(filepath.Join(dir, "models--a--b/snapshots/main"))
+	require.NoError(t, err)
+	for name, want := range map[string]string{"config.json": "{}", "shared": "[]"} {
+		text, err := fs.ReadFile(fsys, name)
+		require.NoError(t, err)
+		require.Equal(t, want, string(text))
+		info, err := fs.Stat(fsys, name)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, info.Size())
+	}
+	for _, outside := range []string{"up", "other"} {
+		_, err = fs.ReadFile(fsys, outside)
+		require.ErrorIs(t, err, errLeadsOut, outside)
+		_, err = fs.Stat(fsys, outside)
+		require.ErrorIs(t, err, errLeadsOut, outside)
+	}
 	// A folder that is only called so.
 	write("snapshots/main/x", "")
 	link("../../secret", "snapshots/main/config.json")

@@ -752,6 +752,67 @@ func TestModelsAndRemove(t *testing.T) {
 	require.ErrorContains(t, x.hub.Remove("../.."), "is not the name of a model")
 }
 
+// huggingface_hub 2 may keep a blob once for several models: such a blob is read through its links, and goes when the last model goes.
+func TestSharedBlobs(t *testing.T) {
+	x := newFixture(t)
+	_, err := x.pull()
+	require.NoError(t, err)
+	cache, other := x.hub.Cache, "acme/Other"
+	blob := x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard]))
+	xet := strings.Repeat("ab", 32)
+	shared := filepath.Join(cache, "blobs", "ab", xet)
+	require.NoError(t, os.MkdirAll(filepath.Dir(shared), 0o777))
+	require.NoError(t, os.WriteFile(filepath.Join(cache, "blobs", ".huggingface-shared-blobs"), []byte("1\n"), 0o666))
+	require.NoError(t, os.Rename(blob, shared))
+	target, err := filepath.Rel(filepath.Dir(blob), shared)
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(target, blob))
+	elsewhere := x.hub.repo(other).blob(filepath.Base(blob))
+	require.NoError(t, os.MkdirAll(filepath.Dir(elsewhere), 0o777))
+	require.NoError(t, os.Symlink(target, elsewhere))
+	refs := "models--acme--Tiny-Phi-3/blobs/" + filepath.Base(blob) + "\nmodels--acme--Other/blobs/" + filepath.Base(blob) + "\n../../x\n"
+	require.NoError(t, os.WriteFile(shared+".refs", []byte(refs), 0o666))
+
+	before := x.downloads()
+	s, err := x.pull()
+	require.NoError(t, err)
+	require.True(t, s.Complete())
+	require.Equal(t, before, x.downloads())
+	x.correct(shards(), x.commit, true)
+	size, err := x.hub.Size(name)
+	require.NoError(t, err)
+	require.Greater(t, size, int64(1_500_000))
+	models, err := x.hub.Models()
+	require.NoError(t, err)
+	require.Len(t, models, 2)
+
+	require.NoError(t, x.hub.Remove(name))
+	require.FileExists(t, shared, "another model has it")
+	unlock, err := tryLock(shared + ".lock")
+	require.NoError(t, err)
+	unlock()
+	require.NoError(t, x.hub.Remove(other))
+	require.NoFileExists(t, shared)
+	require.NoFileExists(t, shared+".refs")
+
+	// Without a list nobody knows who has it.
+	require.NoError(t, os.WriteFile(shared, nil, 0o666))
+	require.NoError(t, os.MkdirAll(filepath.Dir(elsewhere), 0o777))
+	require.NoError(t, os.Symlink(target, elsewhere))
+	require.NoError(t, x.hub.Remove(other))
+	require.FileExists(t, shared)
+
+	// What looks like a link to a shared blob and is none is not followed.
+	require.NoError(t, os.MkdirAll(filepath.Dir(elsewhere), 0o777))
+	precious := filepath.Join(t.TempDir(), "ab", xet)
+	require.NoError(t, os.MkdirAll(filepath.Dir(precious), 0o777))
+	require.NoError(t, os.WriteFile(precious, nil, 0o666))
+	require.NoError(t, os.WriteFile(precious+".refs", nil, 0o666))
+	require.NoError(t, os.Symlink(precious, elsewhere))
+	require.NoError(t, x.hub.Remove(other))
+	require.FileExists(t, precious)
+}
+
 func TestEnvironment(t *testing.T) {
 	home, err := os.UserHomeDir()
 	require.NoError(t, err)
