@@ -92,11 +92,16 @@ func TestDirectory(t *testing.T) {
 		require.ErrorIs(t, err, errLeadsOut, outside)
 	}
 	// The same with blobs that models share.
-	write("blobs/.huggingface-shared-blobs", "1\n")
-	write("blobs/ab/abc", "[]")
-	link("../../blobs/ab/abc", "models--a--b/blobs/456")
-	link("../../blobs/456", "models--a--b/snapshots/main/shared")
-	fsys, err = openDirectory(filepath.Join(dir, "models--a--b/snapshots/main"))
+	write("cache/blobs/.huggingface-shared-blobs", "1\n")
+	write("cache/blobs/ab/abc", "[]")
+	write("cache/models--a--b/blobs/123", "{}")
+	write("cache/models--c--d/config.json", "secret")
+	link("../../blobs/ab/abc", "cache/models--a--b/blobs/456")
+	link("../../blobs/123", "cache/models--a--b/snapshots/main/config.json")
+	link("../../blobs/456", "cache/models--a--b/snapshots/main/shared")
+	link("../../../models--c--d/config.json", "cache/models--a--b/snapshots/main/other")
+	link("../../../../secret", "cache/models--a--b/snapshots/main/up")
+	fsys, err = openDirectory(filepath.Join(dir, "cache/models--a--b/snapshots/main"))
 	require.NoError(t, err)
 	for name, want := range map[string]string{"config.json": "{}", "shared": "[]"} {
 		text, err := fs.ReadFile(fsys, name)
