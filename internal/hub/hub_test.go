@@ -277,7 +277,7 @@ func TestMisbehaviour(t *testing.T) {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
 			x := newFixture(t)
-			x.hub.stall = 200 * time.Millisecond
+			x.hub.stall = time.Second
 			if !strings.Contains(title, "silent") {
 				x.hub.stall = time.Minute
 			}
@@ -354,10 +354,10 @@ func hostileHash(w http.ResponseWriter, r *http.Request, content []byte) bool {
 func TestSlow(t *testing.T) {
 	t.Parallel()
 	x := newFixture(t)
-	x.hub.stall = 2 * time.Second
+	x.hub.stall = 3 * time.Second // much more than a pause, less than all of them
 	x.server.Fail(shard, func(w http.ResponseWriter, _ *http.Request, content []byte) bool {
-		for begin := 0; begin < len(content); begin += 150_000 {
-			_, _ = w.Write(content[begin:min(begin+150_000, len(content))])
+		for begin := 0; begin < len(content); begin += 100_000 {
+			_, _ = w.Write(content[begin:min(begin+100_000, len(content))])
 			_ = http.NewResponseController(w).Flush()
 			time.Sleep(400 * time.Millisecond)
 		}
