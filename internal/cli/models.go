@@ -104,7 +104,10 @@ func kind(c hub.Cached) (what, why string) {
 	}
 	switch {
 	case err == nil:
-		what = fmt.Sprintf("%d layers, %s", config.Layers, config.DType)
+		what = fmt.Sprintf("%d layers", config.Layers)
+		if config.DType != "" {
+			what += ", " + config.DType
+		}
 		if config.Head != model.LMHead {
 			what += ", for phi3 classify"
 		}
@@ -132,7 +135,7 @@ func writeModels(w io.Writer, list []cachedModel) error {
 		if !m.Runs {
 			runs = "no: " + m.Why
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), m.LastUsed.Local().Format(time.DateOnly), runs)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), m.LastUsed.Local().Format(time.DateOnly), visible(runs))
 	}
 	return t.Flush()
 }

@@ -64,10 +64,11 @@ func (t *Tokenizer) ApplyChatTemplate(msgs []Message, addGenerationPrompt bool) 
 	}
 
 	out := &limitedOutput{}
-	limits := &budget{stop: &out.stop, value: maxValue}
+	limits := &budget{stop: &out.stop}
 	for _, m := range msgs {
-		limits.value += 2 * (len(m.Role) + len(m.Content) + 8*elementBytes)
+		limits.turns += len(m.Role) + len(m.Content) + 8*elementBytes
 	}
+	limits.value = maxValue + 2*limits.turns
 	// The renderer cannot be told to stop, so it runs beside: at the deadline we leave it, and its next loop step or output ends it.
 	done := make(chan error, 1)
 	go func() {

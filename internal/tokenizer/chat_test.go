@@ -327,15 +327,15 @@ func TestHostileTemplates(t *testing.T) {
 		"format method":         "{{ '{:1000000000}'.format(1) }}",
 		"indent":                "{{ 'a\nb' | indent(1000000000) }}",
 		"tojson indent":         "{{ [1] | tojson(indent=1000000000) }}",
-		"replace":               "{% set x = range(5000) | join %}{{ x | replace('', x) }}",
-		"replace method":        "{% set x = range(5000) | join %}{{ x.replace('', x) }}",
-		"replace by name":       "{% set x = range(5000) | join %}{{ x | replace(new=x, old='') }}",
-		"join":                  "{% set x = range(5000) | join %}{{ range(9999) | join(x) }}",
-		"join method":           "{% set x = range(5000) | join %}{{ x.join(range(9999) | map('string')) }}",
-		"map of replace":        "{% set x = range(5000) | join %}{% for i in range(9999) %}{% set y = range(9999) | map('replace', '1', x) %}{% endfor %}",
-		"map of default":        "{% set x = range(5000) | join %}{{ range(9999) | map('attr', 'x') | map('default', x) | list }}",
+		"replace":               "{% set x = range(9999) | join %}{% set x = x ~ x ~ x %}{{ x | replace('', x) }}",
+		"replace method":        "{% set x = range(9999) | join %}{% set x = x ~ x ~ x %}{{ x.replace('', x) }}",
+		"replace by name":       "{% set x = range(9999) | join %}{% set x = x ~ x ~ x %}{{ x | replace(new=x, old='') }}",
+		"join":                  "{% set x = range(9999) | join %}{% set x = x ~ x ~ x %}{{ range(9999) | join(x) }}",
+		"join method":           "{% set x = range(9999) | join %}{% set x = x ~ x ~ x %}{{ x.join(range(9999) | map('string')) }}",
+		"map of replace":        "{% set x = range(9999) | join %}{% set x = x ~ x ~ x %}{% for i in range(9999) %}{% set y = range(9999) | map('replace', '1', x) %}{% endfor %}",
+		"map of default":        "{% set x = range(9999) | join %}{% set x = x ~ x ~ x %}{{ range(9999) | map('attr', 'x') | map('default', x) | list }}",
 		"many names":            "{{ 1" + strings.Repeat(" ~ x", 65) + " }}",
-		"many variables":        many(65, "{% set x%d = 1 %}"),
+		"many variables":        many(65, "{%% set x%d = 1 %%}"),
 		"method chain":          "{{ 'a'" + strings.Repeat(".strip()", 60) + " }}",
 		"list of a long text":   "{% set x = range(9999) | join %}{% for c in x %}{% endfor %}",
 		"long integer":          "{% set x = range(5000) | join | int %}{{ x }}",
@@ -364,12 +364,51 @@ func TestHostileTemplatesInLittleMemory(t *testing.T) {
 	if os.Getenv("TOKENIZER_LITTLE_MEMORY") != "" {
 		limitMemory(t, 1<<30)
 		TestHostileTemplates(t)
+		// A conversation may be long, and then values may be.
+		long := []Message{{"user", strings.Repeat("1", 200_000)}}
+		for _, template := range []string{
+			"{{ range(9999) | join(messages[0].content) }}",
+			"{{ messages[0].content.join(range(9999) | map('string')) }}",
+			"{{ messages[0].content | replace('1', messages[0].content) }}",
+			"{% set y = [range(1000, 9999) | map('replace', '1', messages[0].content) | list, range(1000, 9999) | map('replace', '1', messages[0].content) | list, range(1000, 9999) | map('replace', '1', messages[0].content) | list] %}{{ y }}",
+			"{{ (messages[0].content | list) | join(messages[0].content) }}",
+		} {
+			_, err := withTemplate(template).ApplyChatTemplate(long, true)
+			require.Error(t, err, template)
+		}
 		return
 	}
 	child := exec.Command(os.Args[0], "-test.run=^TestHostileTemplatesInLittleMemory$")
 	child.Env = append(os.Environ(), "TOKENIZER_LITTLE_MEMORY=1")
 	out, err := child.CombinedOutput()
 	require.NoError(t, err, "%.4000s", out)
+}
+
+// A long conversation costs what it is, not its square, with what templates ask in every turn.
+func TestLongConversation(t *testing.T) {
+	var long []Message
+	for range 500 {
+		long = append(long, Message{"user", strings.Repeat("word ", 2000)}, Message{"assistant", "yes"})
+	}
+	const template = "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = messages | length %}" +
+		"{% if messages[1:] | length > 1 and messages[-1].role == 'assistant' %}{{ m.content | trim }}{% endif %}{% endfor %}"
+	got, err := withTemplate(template).ApplyChatTemplate(long, true)
+	require.NoError(t, err)
+	require.Equal(t, 500*(9999+3), len(got))
+}
+
+// The condition of a loop is looked at for every item before anything runs; it ends with the rendering, too.
+func TestConditionIsStopped(t *testing.T) {
+	out := &limitedOutput{}
+	looked := 0
+	variables := map[string]any{"look": func() bool {
+		if looked++; looked == 3 {
+			out.stop.Store(true)
+		}
+		return false
+	}}
+	_ = render("{% for i in range(9999) if look() %}{% endfor %}", variables, out, &budget{stop: &out.stop, value: maxValue})
+	require.Equal(t, 3, looked)
 }
 
 // What templates of other families do, which fine-tunes may have taken over.

@@ -39,7 +39,7 @@ const (
 	maxValue     = 256 << 10 // bytes of a value, besides twice those of the conversation
 	maxLoops     = 8         // loops within each other
 	maxDepth     = 32        // lists within lists
-	maxSpent     = 1 << 30   // bytes that are measured in all
+	maxSpent     = 256 << 20 // bytes made and looked at in all, besides 64 times the largest value
 )
 
 // checkSource looks at a template's blocks, {{ }} and {% %}, before anything runs.
@@ -122,7 +122,8 @@ func settable(block []*tokens.Token) bool {
 type budget struct {
 	stop  *atomic.Bool // time is up
 	value int          // bytes of the largest value
-	spent int          // bytes measured so far
+	turns int          // bytes of the conversation
+	spent int          // bytes made by filters and methods, and elements looked at, so far
 }
 
 var (
@@ -132,7 +133,7 @@ var (
 
 // check tells whether the rendering may go on.
 func (b *budget) check() error {
-	if b.stop.Load() || b.spent > maxSpent {
+	if b.stop.Load() || b.spent > maxSpent+64*b.value {
 		return errStopped
 	}
 	return nil
@@ -141,19 +142,25 @@ func (b *budget) check() error {
 // elementBytes is what an element of a list counts besides its contents.
 const elementBytes = 16
 
-// measure returns the size in bytes of a value with everything in it, or an error where that is above the limit.
+// measure refuses values that are above the limit together, with everything in them. Looking costs what there is to look at.
 func (b *budget) measure(values ...any) error {
+	_, err := b.size(values...)
+	return err
+}
+
+// size is measure that also tells the bytes.
+func (b *budget) size(values ...any) (int, error) {
 	left := b.value
 	for _, v := range values {
 		if err := b.walk(reflect.ValueOf(v), 0, &left); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	b.spent += b.value - left + elementBytes
-	return b.check()
+	return b.value - left, b.check()
 }
 
 func (b *budget) walk(v reflect.Value, depth int, left *int) error {
+	b.spent += elementBytes
 	if *left -= elementBytes; *left < 0 {
 		return errTooBig
 	}
@@ -171,6 +178,12 @@ func (b *budget) walk(v reflect.Value, depth int, left *int) error {
 		v = v.Elem()
 	}
 	if !v.IsValid() {
+		return nil
+	}
+	if _, ok := asType[turns](v); ok { // or a part of it; templates ask for its length in every turn
+		if *left -= b.turns; *left < 0 {
+			return errTooBig
+		}
 		return nil
 	}
 	if _, ok := asType[namespace](v); ok && depth > 0 {
@@ -229,7 +242,9 @@ func (b *budget) call(in *exec.Value, args *exec.VarArgs, run func() any) (any, 
 		return nil, err
 	}
 	result := run()
-	return result, b.measure(result)
+	made, err := b.size(result)
+	b.spent += made
+	return result, err
 }
 
 // allowedFilters are Jinja's filters that templates use, but for those that can multiply without end: center, indent, format, …
