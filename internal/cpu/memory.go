@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"errors"
+	"reflect"
 
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
@@ -35,14 +36,35 @@ func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, maxTo
 	return m, nil
 }
 
-// workspaceBytes is what Plan has allocated.
-func (b *Backend) workspaceBytes() int64 {
-	n := len(b.packed) + 4*len(b.normed) + 8*len(b.kv)
-	for _, s := range b.scratch {
-		n += 4*(len(s.sums)+len(s.rows)+len(s.lanes)+len(s.tail)) + len(s.packed)
-		a := s.attention
-		n += 4 * (len(a.q) + len(a.scores) + len(a.sum) + len(a.out) + len(a.top) + len(a.total) + len(a.m) + len(a.l) + len(a.old))
-		n += 2 * (len(a.highQ) + len(a.lowQ) + len(a.high) + len(a.low))
+// workspaceBytes is what Plan has allocated: the slices of the backend, and what is in them. By reflection, so that none is forgotten.
+func (b *Backend) workspaceBytes() (n int64) {
+	v := reflect.ValueOf(b).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice {
+			n += bytesIn(f)
+		}
 	}
-	return int64(n)
+	return n
+}
+
+// bytesIn is the memory of a slice, and of those in the structs that it points to.
+func bytesIn(v reflect.Value) (n int64) {
+	switch v.Kind() {
+	case reflect.Slice:
+		n = int64(v.Len()) * int64(v.Type().Elem().Size())
+		if v.Type().Elem().Kind() == reflect.Pointer {
+			for i := range v.Len() {
+				n += bytesIn(v.Index(i))
+			}
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			n = bytesIn(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			n += bytesIn(v.Field(i))
+		}
+	}
+	return n
 }

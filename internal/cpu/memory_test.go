@@ -30,7 +30,7 @@ func testPlanMemory(t *testing.T) {
 			var before, after runtime.MemStats
 			b, err := New(Options{Threads: 2, Float32: float32})
 			require.NoError(t, err)
-			runtime.GC()
+			runtime.GC() // what was allocated and given up again does not count
 			runtime.ReadMemStats(&before)
 			m, err := model.Load(context.Background(), fsys, b, o)
 			require.NoError(t, err)

@@ -53,6 +53,18 @@ func choosePath() (*kernels, error) {
 	return nil, fmt.Errorf("$%s is %q; this processor can run: %s", pathVariable, forced, strings.Join(names, ", "))
 }
 
+// Paths names what this processor can run, the best first, and the one that New takes. The error says why $PHI3_CPU is refused.
+func Paths() (names []string, chosen string, err error) {
+	for _, k := range append(nativeKernels(), goKernels) {
+		names = append(names, k.name)
+	}
+	k, err := choosePath()
+	if err != nil {
+		return names, "", err
+	}
+	return names, k.name, nil
+}
+
 // allLinear are the loops of every matrix product that can come up.
 func (k *kernels) allLinear() []*linearKernels {
 	var all []*linearKernels
@@ -64,16 +76,4 @@ func (k *kernels) allLinear() []*linearKernels {
 		}
 	}
 	return all
-}
-
-// Paths names what this processor can run, the best first, and the one that New takes. The error says why $PHI3_CPU is refused.
-func Paths() (names []string, chosen string, err error) {
-	for _, k := range append(nativeKernels(), goKernels) {
-		names = append(names, k.name)
-	}
-	k, err := choosePath()
-	if err != nil {
-		return names, "", err
-	}
-	return names, k.name, nil
 }

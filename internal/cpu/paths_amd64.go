@@ -26,7 +26,3 @@ func nativeKernels() []*kernels {
 	}
 	return found
 }
-
-var avx2Kernels = &kernels{
-	name: "avx2", linear: always(avx2Linear), maxTokens: 256, vectors: avx2Vectors, read: avx2Read, compute: avx2Compute,
-}
