@@ -355,7 +355,11 @@ func (i *checkpointInfo) facts() [][]string {
 	row := func(name string, tokens ...tokenInfo) {
 		words := []string{}
 		for _, t := range tokens {
-			words = append(words, strings.TrimSpace(fmt.Sprintf("%d %s", t.ID, t.Piece)))
+			word := strconv.Itoa(int(t.ID))
+			if t.Piece != "" {
+				word += " " + visible(t.Piece)
+			}
+			words = append(words, word)
 		}
 		if len(words) == 0 {
 			words = []string{"none"}

@@ -16,6 +16,7 @@ import (
 
 	"phi3/internal/hub"
 	"phi3/internal/model"
+	"phi3/internal/strictjson"
 )
 
 func newModels(s *streams) *cobra.Command {
@@ -104,7 +105,7 @@ func kind(c hub.Cached) (what, why string) {
 	}
 	switch {
 	case err == nil:
-		what = fmt.Sprintf("%d layers, %s", config.Layers, config.DType)
+		what = fmt.Sprintf("%d layers, %s", config.Layers, harmless(strictjson.Clip(config.DType)))
 		if config.Head != model.LMHead {
 			what += ", for phi3 classify"
 		}
