@@ -14,6 +14,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/strictjson/jsontest"
 )
 
 // fileSystem holds the given files, name and content in turn.
@@ -307,16 +309,41 @@ func FuzzParseConfig(f *testing.F) {
 			require.NotEmpty(t, err.Error())
 			return
 		}
-		for _, size := range []int{c.VocabSize, c.HiddenSize, c.IntermediateSize, c.Layers, c.Heads, c.KVHeads, c.HeadDim, c.MaxPositions, c.QKVRows()} {
-			require.True(t, size >= 1 && size <= 1<<24, "%d", size)
-		}
-		require.Zero(t, c.Heads%c.KVHeads)
-		require.True(t, c.RoPE.Dim >= 2 && c.RoPE.Dim <= c.HeadDim && c.RoPE.Dim%2 == 0)
-		require.Equal(t, len(c.RoPE.ShortFactor), len(c.RoPE.LongFactor))
-		require.True(t, c.HeadRows() >= 1 && c.HeadRows() <= 1<<24)
-		require.Positive(t, c.KVBytesPerToken(4))
-		for _, inv := range newRopeTable(&c.RoPE, c.RoPE.LongFactor).inv {
-			require.False(t, math.IsNaN(float64(inv)))
-		}
+		checkSizes(t, c)
 	})
+}
+
+// checkSizes: sizes are in range, and their products fit.
+func checkSizes(t *testing.T, c *Config) {
+	for _, size := range []int{c.VocabSize, c.HiddenSize, c.IntermediateSize, c.Layers, c.Heads, c.KVHeads, c.HeadDim, c.MaxPositions, c.QKVRows()} {
+		require.True(t, size >= 1 && size <= 1<<24, "%d", size)
+	}
+	require.Zero(t, c.Heads%c.KVHeads)
+	require.True(t, c.RoPE.Dim >= 2 && c.RoPE.Dim <= c.HeadDim && c.RoPE.Dim%2 == 0)
+	require.Equal(t, len(c.RoPE.ShortFactor), len(c.RoPE.LongFactor))
+	require.True(t, c.HeadRows() >= 1 && c.HeadRows() <= 1<<24)
+	require.Positive(t, c.KVBytesPerToken(4))
+	for _, inv := range newRopeTable(&c.RoPE, c.RoPE.LongFactor).inv {
+		require.False(t, math.IsNaN(float64(inv)))
+	}
+}
+
+// TestConfigMutants reads every variant of a real configuration in which one value is something else.
+func TestConfigMutants(t *testing.T) {
+	config, err := os.ReadFile("../../testdata/longrope/config.json")
+	require.NoError(t, err)
+	n, read := 0, 0
+	for path, text := range jsontest.Mutants(config, 100) {
+		c, err := ReadConfig(fileSystem("config.json", string(text)))
+		if n++; err != nil {
+			require.NotContains(t, err.Error(), "Go ", path)
+			continue
+		}
+		read++
+		checkSizes(t, c)
+		_, err = ReadConfig(fileSystem("config.json", string(config), "generation_config.json", string(text)))
+		require.NoError(t, err)
+	}
+	require.Greater(t, n, 1000)
+	require.Greater(t, read, 100, "keys that do not matter")
 }
