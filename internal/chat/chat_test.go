@@ -202,7 +202,7 @@ func TestOtherTemplates(t *testing.T) {
 	for name, template := range map[string]string{
 		"trims answers":         `{% for m in messages %}<|{{ m.role }}|>` + "\n" + `{{ m.content | trim }}<|end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}<|assistant|>` + "\n" + `{% endif %}`,
 		"counts messages first": `{{ messages | length }}{% for m in messages %}<|{{ m.role }}|>` + "\n" + `{{ m.content }}<|end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}<|assistant|>` + "\n" + `{% endif %}`,
-		"no special tokens":     `{% for m in messages %}{{ m.role }}: {{ m.content }}. {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`,
+		"no special tokens":     `{% for m in messages %}{{ m.role }}:{{ m.content }}. {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := open(t, withTemplate(t, template), 0)

@@ -19,6 +19,7 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
+	"phi3/internal/strictjson"
 	"phi3/internal/tokenizer"
 )
 
@@ -388,17 +389,9 @@ const maxSavedChat = 64 << 20
 
 // load reads a file of save's, or a bare list of messages.
 func (t *talk) load(file string) error {
-	f, err := os.Open(file)
+	data, err := strictjson.ReadFile(os.DirFS(filepath.Dir(file)), filepath.Base(file), maxSavedChat)
 	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxSavedChat+1))
-	if err != nil {
-		return err
-	}
-	if len(data) > maxSavedChat {
-		return fmt.Errorf("%s is larger than %s", file, byteCount(maxSavedChat))
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	var saved savedChat
 	into := any(&saved)

@@ -199,7 +199,11 @@ func cache() finding {
 		f.Found, f.Hint = err.Error(), "HF_HOME names another place for downloads; what is there can be run all the same"
 		return f
 	}
-	f.Status, f.Found = statusOK, fmt.Sprintf("%s, %d models", h.Cache, len(models))
+	names := map[string]bool{} // a model may be there in several revisions
+	for _, m := range models {
+		names[m.Name] = true
+	}
+	f.Status, f.Found = statusOK, fmt.Sprintf("%s, %d models", h.Cache, len(names))
 	free, known := h.Free()
 	if known {
 		f.Found += fmt.Sprintf(", %s free", byteCount(free))

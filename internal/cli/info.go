@@ -164,7 +164,9 @@ func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
 		if config, err = model.ReadConfig(fsys); err != nil {
 			return nil, err
 		}
-		tensors = expected(config)
+		if tensors, err = expected(config); err != nil {
+			return nil, fmt.Errorf("config.json: %w", err)
+		}
 	case err != nil:
 		return nil, err
 	default:
@@ -180,8 +182,13 @@ func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
 	return i, f.addMemory(i, config, tensors)
 }
 
-// expected is the tensors that a configuration asks for, without bytes, in the type that it names.
-func expected(c *model.Config) []*safetensors.Tensor {
+// expected is the tensors that a configuration asks for, without bytes, in the type that it names. There are no weights here to hold its
+// numbers against, so those that no model has are an error.
+func expected(c *model.Config) ([]*safetensors.Tensor, error) {
+	const maxLayers, maxBytes = 1 << 12, 1 << 42
+	if c.Layers > maxLayers {
+		return nil, fmt.Errorf("num_hidden_layers is %d, and there are no weights to confirm that", c.Layers)
+	}
 	dtype := safetensors.BF16
 	switch c.DType {
 	case "float16":
@@ -190,10 +197,15 @@ func expected(c *model.Config) []*safetensors.Tensor {
 		dtype = safetensors.F32
 	}
 	var tensors []*safetensors.Tensor
+	bytes := int64(0)
 	for _, spec := range c.Tensors() {
-		tensors = append(tensors, &safetensors.Tensor{Name: spec.Name, Shape: spec.Shape, DType: dtype})
+		t := &safetensors.Tensor{Name: spec.Name, Shape: spec.Shape, DType: dtype}
+		if bytes += int64(t.Elems()) * int64(dtype.Bits()) / 8; bytes > maxBytes {
+			return nil, fmt.Errorf("it describes a model of more than %s, and there are no weights to confirm that", byteCount(maxBytes))
+		}
+		tensors = append(tensors, t)
 	}
-	return tensors
+	return tensors, nil
 }
 
 func (i *checkpointInfo) addTensors(c *model.Config, tensors []*safetensors.Tensor) {

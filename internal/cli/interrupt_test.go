@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +33,13 @@ func TestInterrupt(t *testing.T) {
 		_, err := stdin.Write(make([]byte, 1<<20)) // more than a pipe holds: someone is reading
 		require.NoError(t, err)
 	}
+	labels := filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, copyCheckpoint(labels, "tokens"))
+	labelling := func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader) { // the next line is awaited
+		_, err := io.WriteString(stdin, "\"Hello\"\n")
+		require.NoError(t, err)
+		firstByte(t, stdin, stdout, stderr)
+	}
 	for _, test := range []struct {
 		name, command string
 		ready         func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader)
@@ -44,6 +52,7 @@ func TestInterrupt(t *testing.T) {
 		{"comparing", "bench --no-cache -r 1000000", modelLine},
 		{"reading the prompt", "generate --prompt -", readingPrompt},
 		{"reading the prompt of next-token", "next-token", readingPrompt},
+		{"reading texts", "classify --jsonl - --model " + labels, labelling},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -105,7 +105,10 @@ func kind(c hub.Cached) (what, why string) {
 	}
 	switch {
 	case err == nil:
-		what = fmt.Sprintf("%d layers, %s", config.Layers, harmless(strictjson.Clip(config.DType)))
+		what = fmt.Sprintf("%d layers", config.Layers)
+		if config.DType != "" {
+			what += ", " + harmless(strictjson.Clip(config.DType))
+		}
 		if config.Head != model.LMHead {
 			what += ", for phi3 classify"
 		}
@@ -133,7 +136,7 @@ func writeModels(w io.Writer, list []cachedModel) error {
 		if !m.Runs {
 			runs = "no: " + m.Why
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), m.LastUsed.Local().Format(time.DateOnly), runs)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), m.LastUsed.Local().Format(time.DateOnly), visible(runs))
 	}
 	return t.Flush()
 }

@@ -182,9 +182,6 @@ func (h *Hub) link(blob, path string, fresh bool) error {
 	if err != nil {
 		return err
 	}
-	if old, err := os.Readlink(path); err == nil && old == target {
-		return nil
-	}
 	temporary := path + fmt.Sprintf(".%d.link", os.Getpid())
 	_ = os.Remove(temporary)
 	if h.symlink(target, temporary) == nil {

@@ -178,9 +178,6 @@ func (d *download) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if info.Size() > d.file.size {
-		return d.restart()
-	}
 	d.done, d.most = info.Size(), info.Size()
 	err = readInto(ctx, d.sum, io.LimitReader(d.part, d.done), func(int64) {}) // told at once: it is no download
 	d.progress(d.file, d.done)

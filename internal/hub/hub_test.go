@@ -350,6 +350,24 @@ func hostileHash(w http.ResponseWriter, r *http.Request, content []byte) bool {
 	return hubtest.Body(`{"sha": "`+strings.Repeat("a", 40)+`", "siblings": [{"rfilename": "config.json", "size": 4, "blobId": "../../../../home"}]}`)(w, r, content)
 }
 
+// A connection that is slow is not silent, however long it takes in all.
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	x := newFixture(t)
+	x.hub.stall = 2 * time.Second
+	x.server.Fail(shard, func(w http.ResponseWriter, _ *http.Request, content []byte) bool {
+		for begin := 0; begin < len(content); begin += 150_000 {
+			_, _ = w.Write(content[begin:min(begin+150_000, len(content))])
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(400 * time.Millisecond)
+		}
+		return true
+	})
+	_, err := x.pull()
+	require.NoError(t, err)
+	require.Empty(t, x.notes)
+}
+
 // What a person is told, and can do, when the hub refuses.
 func TestRefused(t *testing.T) {
 	pull := func(x *fixture, model, revision string) error {

@@ -14,7 +14,7 @@ type Config struct {
 	EOS               []int32 `json:"-"`
 
 	DoSample    bool    `json:"-"`           // draw from what the fields below leave; otherwise take the most probable token
-	Temperature float32 `json:"temperature"` // > 0; scores are divided by it; 1: off
+	Temperature float32 `json:"temperature"` // ≥ 1e-20; scores are divided by it; 1: off
 	TopK        int     `json:"top_k"`       // keep the k highest scores, and those equal to the last; 0: off
 	TopP        float64 `json:"top_p"`       // 0 … 1; keep the fewest tokens that have this probability together; 1: off
 	MinP        float64 `json:"min_p"`       // 0 … 1; keep tokens with this fraction of the highest probability; 0: off
@@ -37,6 +37,9 @@ func (e *RangeError) Error() string {
 	return fmt.Sprintf("%s is %v, not %s", e.Field, e.Value, e.Range)
 }
 
+// leastTemperature keeps logits finite that are divided by it, up to 1e18: infinite ones would all be as probable.
+const leastTemperature = 1e-20
+
 // Check returns a [*RangeError] for the first value out of range.
 func (c *Config) Check() error {
 	positive := func(v float32) bool { return v > 0 && !math.IsInf(float64(v), 1) }
@@ -47,8 +50,8 @@ func (c *Config) Check() error {
 		return &RangeError{"no_repeat_ngram_size", c.NoRepeatNGram, "0 or more"}
 	case c.MinNewTokens < 0:
 		return &RangeError{"min_new_tokens", c.MinNewTokens, "0 or more"}
-	case !positive(c.Temperature):
-		return &RangeError{"temperature", c.Temperature, "above 0"}
+	case !positive(c.Temperature) || c.Temperature < leastTemperature:
+		return &RangeError{"temperature", c.Temperature, "above 0 (1e-20 or more)"}
 	case c.TopK < 0:
 		return &RangeError{"top_k", c.TopK, "0 or more"}
 	case !(c.TopP >= 0 && c.TopP <= 1):

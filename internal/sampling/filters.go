@@ -14,12 +14,12 @@ func (s *Sampler) filter() {
 			s.scores[i] /= c.Temperature
 		}
 	}
-	least := ruledOut
 	if c.TopK > 0 && c.TopK < len(s.scores) {
-		s.highest = highest(s.highest, s.scores, c.TopK)
-		least = s.highest[0]
+		s.topK(c.TopK)
+	} else {
+		s.all()
 	}
-	s.keep(least)
+	s.weigh()
 	if len(s.kept) == 0 {
 		return
 	}
@@ -34,15 +34,39 @@ func (s *Sampler) filter() {
 	}
 }
 
-// keep starts with the tokens whose score is at least that, and gives them their weights.
-func (s *Sampler) keep(least float32) {
+// all keeps every token that has not been ruled out.
+func (s *Sampler) all() {
 	s.kept = s.kept[:0]
-	s.best = ruledOut
 	for id, score := range s.scores {
-		if score >= least && score != ruledOut {
+		if score != ruledOut {
 			s.kept = append(s.kept, candidate{id: int32(id), score: score})
-			s.best = max(s.best, score)
 		}
+	}
+}
+
+// topK keeps the k highest scores and those equal to the last of them: TopKLogitsWarper. One pass over the vocabulary keeps a heap of
+// the k highest so far, and every token that was among them then.
+func (s *Sampler) topK(k int) {
+	s.kept, s.highest = s.kept[:0], s.highest[:0]
+	least := ruledOut
+	for id, score := range s.scores {
+		if score < least || score == ruledOut {
+			continue
+		}
+		s.kept = append(s.kept, candidate{id: int32(id), score: score})
+		s.highest = pushHighest(s.highest, score, k)
+		if len(s.highest) == k {
+			least = s.highest[0]
+		}
+	}
+	s.drop(func(c candidate) bool { return c.score < least })
+}
+
+// weigh finds the highest score, and gives the kept their weights.
+func (s *Sampler) weigh() {
+	s.best = ruledOut
+	for _, k := range s.kept {
+		s.best = max(s.best, k.score)
 	}
 	for i := range s.kept {
 		k := &s.kept[i]

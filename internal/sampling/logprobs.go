@@ -32,7 +32,11 @@ func (l LogProbs) Top(n int) []int32 {
 	if n <= 0 {
 		return nil
 	}
-	least := highest(nil, l.logits, n)[0]
+	var heap []float32
+	for _, logit := range l.logits {
+		heap = pushHighest(heap, logit, n)
+	}
+	least := heap[0]
 	var ids []int32
 	for id, logit := range l.logits {
 		if logit >= least {

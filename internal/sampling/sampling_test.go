@@ -221,17 +221,22 @@ func TestSampleExtremes(t *testing.T) {
 		require.NoError(t, c.Check())
 		return New(c, 1).Sample(logits, ids)
 	}
-	tiny := float32(math.SmallestNonzeroFloat32)
 	for name, change := range map[string]func(*Config){
-		"infinite scores":          func(c *Config) { c.Temperature = tiny },
-		"all zero":                 func(c *Config) { c.Temperature = math.MaxFloat32; c.TopK = 1 },
-		"infinite penalty":         func(c *Config) { c.RepetitionPenalty = math.MaxFloat32; c.TopP = 0 },
-		"typical, infinite scores": func(c *Config) { c.Temperature = tiny; c.TypicalP = 0.5; c.TopK = 0 },
-		"all at once":              func(c *Config) { c.Temperature = 1e-30; c.TopP = 1e-300; c.MinP = 1; c.TypicalP = 1e-300 },
+		"coldest":          func(c *Config) { c.Temperature = leastTemperature },
+		"coldest, typical": func(c *Config) { c.Temperature, c.TypicalP, c.TopK = leastTemperature, 0.5, 0 },
+		"all zero":         func(c *Config) { c.Temperature, c.TopK = math.MaxFloat32, 1 },
+		"infinite penalty": func(c *Config) { c.RepetitionPenalty, c.TopP = math.MaxFloat32, 0 },
+		"all at once":      func(c *Config) { c.Temperature, c.TopP, c.MinP, c.TypicalP = 1e-20, 1e-300, 1, 1e-300 },
 	} {
 		id, err := sample([]float32{-1, 3, 2}, []int32{0, 0, 2}, change)
 		require.NoError(t, err, name)
 		require.EqualValues(t, 1, id, name)
+	}
+	// A score that has become infinite is the highest, and no NaN comes of it.
+	for _, typicalP := range []float64{1, 0.5} {
+		id, err := sample([]float32{-1, 3, 2}, []int32{0, 0, 2}, func(c *Config) { c.Temperature, c.RepetitionPenalty, c.TypicalP = 1e-20, 1e-20, typicalP })
+		require.NoError(t, err)
+		require.EqualValues(t, 2, id)
 	}
 	for _, doSample := range []bool{false, true} {
 		_, err := sample([]float32{1, 2, 3}, []int32{0, 1, 2}, func(c *Config) { c.NoRepeatNGram, c.DoSample = 1, doSample })
@@ -247,6 +252,31 @@ func TestSampleExtremes(t *testing.T) {
 	require.EqualValues(t, 1, id)
 }
 
+// Where the goldens have no case: what is left of a few equal or nearly equal scores.
+func TestEdges(t *testing.T) {
+	kept := func(logits []float32, ids []int32, change func(*Config)) (kept []int32) {
+		c := Defaults()
+		c.DoSample = true
+		change(&c)
+		s := New(c, 1)
+		s.mustSample(t, logits, ids)
+		for _, k := range s.kept {
+			kept = append(kept, k.id)
+		}
+		return kept
+	}
+	require.Equal(t, []int32{0, 1, 3}, kept([]float32{3, 2, 0, 1}, nil, func(c *Config) { c.TopK = 3 }), "all but one")
+	require.Equal(t, []int32{2, 3}, kept([]float32{1, 1, 1, 1}, nil, func(c *Config) { c.TopP = 0.5 }), "of equal ones the highest ids")
+	require.Equal(t, []int32{0, 1, 3}, kept([]float32{1, 1, 1, 1}, []int32{2, 2}, func(c *Config) { c.NoRepeatNGram = 2 }), "the shortest text that has repeated")
+	require.Len(t, kept([]float32{1, 1, 1, 1}, []int32{2}, func(c *Config) { c.NoRepeatNGram = 2 }), 4)
+
+	// Even the smallest number draws no token whose probability is 0.
+	s := New(Defaults(), 1)
+	s.kept = []candidate{{id: 0}, {id: 1, weight: 1}, {id: 2}}
+	require.EqualValues(t, 1, s.draw(0))
+	require.EqualValues(t, 1, s.draw(1), "nor does rounding at the other end")
+}
+
 func TestConfig(t *testing.T) {
 	c := Defaults()
 	require.NoError(t, c.Check())
@@ -255,15 +285,15 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, Config{RepetitionPenalty: 1, Temperature: 0.8, TopK: 20, TopP: 1, MinP: 0.1, TypicalP: 1}, c)
 
 	for want, change := range map[string]func(*Config){
-		"temperature is 0, not above 0":             func(c *Config) { c.Temperature = 0 },
-		"temperature is -1, not above 0":            func(c *Config) { c.Temperature = -1 },
-		"top_k is -1, not 0 or more":                func(c *Config) { c.TopK = -1 },
-		"top_p is 1.5, not in 0 … 1":                func(c *Config) { c.TopP = 1.5 },
-		"min_p is -0.1, not in 0 … 1":               func(c *Config) { c.MinP = -0.1 },
-		"typical_p is 0, not above 0 and up to 1":   func(c *Config) { c.TypicalP = 0 },
-		"repetition_penalty is 0, not above 0":      func(c *Config) { c.RepetitionPenalty = 0 },
-		"no_repeat_ngram_size is -2, not 0 or more": func(c *Config) { c.NoRepeatNGram = -2 },
-		"min_new_tokens is -2, not 0 or more":       func(c *Config) { c.MinNewTokens = -2 },
+		"temperature is 0, not above 0 (1e-20 or more)":  func(c *Config) { c.Temperature = 0 },
+		"temperature is -1, not above 0 (1e-20 or more)": func(c *Config) { c.Temperature = -1 },
+		"top_k is -1, not 0 or more":                     func(c *Config) { c.TopK = -1 },
+		"top_p is 1.5, not in 0 … 1":                     func(c *Config) { c.TopP = 1.5 },
+		"min_p is -0.1, not in 0 … 1":                    func(c *Config) { c.MinP = -0.1 },
+		"typical_p is 0, not above 0 and up to 1":        func(c *Config) { c.TypicalP = 0 },
+		"repetition_penalty is 0, not above 0":           func(c *Config) { c.RepetitionPenalty = 0 },
+		"no_repeat_ngram_size is -2, not 0 or more":      func(c *Config) { c.NoRepeatNGram = -2 },
+		"min_new_tokens is -2, not 0 or more":            func(c *Config) { c.MinNewTokens = -2 },
 	} {
 		c := Defaults()
 		change(&c)
@@ -272,6 +302,7 @@ func TestConfig(t *testing.T) {
 	for _, change := range []func(*Config){
 		func(c *Config) { c.Temperature = float32(math.NaN()) },
 		func(c *Config) { c.Temperature = float32(math.Inf(1)) },
+		func(c *Config) { c.Temperature = 1e-21 },
 		func(c *Config) { c.RepetitionPenalty = float32(math.Inf(1)) },
 		func(c *Config) { c.TopP = math.NaN() },
 		func(c *Config) { c.MinP = math.NaN() },
@@ -326,7 +357,7 @@ func FuzzSample(f *testing.F) {
 	})
 }
 
-// highest and cut against sorting, on values with many ties.
+// pushHighest and cut against sorting, on values with many ties.
 func TestSelection(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 3000 {
@@ -339,8 +370,12 @@ func TestSelection(t *testing.T) {
 		}
 		k := 1 + random.IntN(n)
 		sorted := slices.Sorted(slices.Values(scores))
-		require.ElementsMatch(t, sorted[n-k:], highest(nil, scores, k))
-		require.Equal(t, sorted[n-k], highest(nil, scores, k)[0])
+		var heap []float32
+		for _, score := range scores {
+			heap = pushHighest(heap, score, k)
+		}
+		require.ElementsMatch(t, sorted[n-k:], heap)
+		require.Equal(t, sorted[n-k], heap[0])
 
 		order := slices.Clone(r)
 		slices.SortFunc(order, func(a, b ranked) int {
@@ -378,15 +413,15 @@ func TestLogProbs(t *testing.T) {
 
 var vocabularies = []int{32064, 200064}
 
-// logitsLike makes logits that are spread as a language model's: most near 0, some up to 20.
+// logitsLike makes logits that are spread as a language model's: most around 0, a few up to 25, which have nearly all of the probability.
 func logitsLike(size int) []float32 {
 	random := rand.New(rand.NewPCG(5, 6))
 	logits := make([]float32, size)
 	for i := range logits {
 		logits[i] = float32(2.5 * random.NormFloat64())
 	}
-	for range 30 {
-		logits[random.IntN(size)] += 8
+	for i := range 200 {
+		logits[random.IntN(size)] += 25 / float32(1+i/10)
 	}
 	return logits
 }

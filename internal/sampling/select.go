@@ -1,16 +1,18 @@
 package sampling
 
-// highest returns the k largest of scores as a heap, the least of them first, in memory that grows from heap. k ≤ len(scores).
-func highest(heap, scores []float32, k int) []float32 {
-	heap = append(heap[:0], scores[:k]...)
-	for i := k/2 - 1; i >= 0; i-- {
-		sink(heap, i)
-	}
-	for _, score := range scores[k:] {
-		if score > heap[0] {
-			heap[0] = score
-			sink(heap, 0)
+// pushHighest adds a score to a heap of the highest ones, at most k, the least of them first.
+func pushHighest(heap []float32, score float32, k int) []float32 {
+	switch {
+	case len(heap) < k:
+		heap = append(heap, score)
+		if len(heap) == k {
+			for i := k/2 - 1; i >= 0; i-- {
+				sink(heap, i)
+			}
 		}
+	case score > heap[0]:
+		heap[0] = score
+		sink(heap, 0)
 	}
 	return heap
 }

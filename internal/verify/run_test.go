@@ -286,6 +286,60 @@ func TestMeasures(t *testing.T) {
 	require.InDelta(t, 0, cosine([]float64{1, 2}, []float64{2, -1}), 1e-12)
 }
 
+func TestHiddenMeasures(t *testing.T) {
+	ok := func(want, got []float64) (passed []bool) {
+		for _, m := range hiddenMeasures([][]float64{{1, 1}, want}, [][]float64{{1, 1}, got}) {
+			passed = append(passed, m.OK())
+		}
+		return passed
+	}
+	row := []float64{1, -1, 1, -1, 1, -1}
+	require.Equal(t, []bool{true, true, true}, ok(row, []float64{1.05, -1, 1, -1.05, 1, -1}))
+	require.Equal(t, []bool{false, true, true}, ok(row, []float64{1.09, -1, 1, -1, 1, -1}), "one is far off")
+	require.Equal(t, []bool{true, false, true}, ok(row, []float64{1.05, -1.05, 1.05, -1.05, 1.05, -1.05}), "all are a little off")
+	require.Equal(t, []bool{true, true, false}, ok([]float64{0.1, 0, 0, 0, 0, 0}, []float64{0.1, 0.02, 0, 0, 0, 0}), "another direction")
+}
+
+// The second best token is a near tie in bfloat16, and in float32 a mistake, if it is one step of bfloat16 below.
+func TestNearTies(t *testing.T) {
+	fixtures, err := Fixtures()
+	require.NoError(t, err)
+	for _, dtype := range []string{"f32", "bf16"} {
+		f := fixtures[0]
+		f.Releases = []Release{{Name: "second best", Checks: append([]Check{}, f.Releases[0].Checks...)}}
+		for i := range f.Releases[0].Checks {
+			c := &f.Releases[0].Checks[i]
+			if c.Kind != Greedy || c.Name != "capital" {
+				continue
+			}
+			const step = 2 // where the first two logits are 0.13 apart
+			b, err := cpu.New(cpu.Options{Float32: true})
+			require.NoError(t, err)
+			m, err := model.Load(context.Background(), demo.FS(), b, model.Options{Context: Context})
+			require.NoError(t, err)
+			all, _, err := forward(context.Background(), m, append(append([]int32{}, c.IDs...), c.Expect[:step]...))
+			require.NoError(t, err)
+			require.NoError(t, m.Close())
+			last := all[len(all)-1]
+			best := argmax(last)
+			require.Equal(t, c.Expect[step], best)
+			gap := last[best]
+			last[best] = -100
+			second := argmax(last)
+			off := steps(gap, last[second])
+			require.True(t, off > nearTieF32 && off < nearTieBF16, "%g steps", off)
+			c.IDs = append(append([]int32{}, c.IDs...), c.Expect[:step]...)
+			c.Expect = []int32{second}
+		}
+		failed := failures(verifyOn(t, demo.FS(), dtype, f))
+		if dtype == "f32" {
+			require.Equal(t, []string{"capital: 1 greedy tokens, f32"}, failed)
+		} else {
+			require.Empty(t, failed)
+		}
+	}
+}
+
 // bfloat16's choices may be float32's second, or a near tie; a third that is far is a failure, and so is a row that points elsewhere.
 func TestSelfResult(t *testing.T) {
 	exact := logits{{20, 19, 18, 10}}
@@ -300,6 +354,34 @@ func TestSelfResult(t *testing.T) {
 	require.False(t, verdict(20, 19, 10, 18), "another direction")
 	exact = logits{{20, 19.9, 19.8, 10}}
 	require.True(t, verdict(19.8, 19.7, 19.9, 10), "a near tie of three")
+}
+
+// unsteady is a backend whose logits depend on how many tokens a step has.
+type unsteady struct{ *cpu.Backend }
+
+func (u unsteady) Read(dst []float32, x model.Matrix) error {
+	err := u.Backend.Read(dst, x)
+	if x.Rows == 1 && len(dst) > 0 {
+		dst[0] = math.Nextafter32(dst[0], 100)
+	}
+	return err
+}
+
+// Logits that differ in a last bit between prefill and decode are found.
+func TestUnsteadyFails(t *testing.T) {
+	fsys := os.DirFS("../../testdata/mini")
+	report, err := Run(context.Background(), Options{
+		Checkpoint: fsys, DType: "bf16",
+		Open: func(ctx context.Context, float32 bool) (*model.Model, error) {
+			b, err := cpu.New(cpu.Options{Float32: float32})
+			require.NoError(t, err)
+			return model.Load(ctx, fsys, unsteady{b}, model.Options{Context: Context})
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, []string{"token by token and at once, bf16"}, failures(report))
+	require.InDelta(t, 12, report.Results[0].Distance[0].Value, 0, "one of each step")
+	require.Equal(t, "others", report.Results[0].Got)
 }
 
 // What cannot be done is an error and no result.
