@@ -2,11 +2,7 @@
 
 package cpu
 
-import (
-	"unsafe"
-
-	"phi3/internal/safetensors"
-)
+import "phi3/internal/safetensors"
 
 // The functions of avx2_amd64.s and of neon_arm64.s, which compute the same bits. A weight row is read where it lies in memory, at any address, and never past its end.
 
@@ -62,9 +58,4 @@ func several8(w safetensors.DType) func(lanes *float32, w *byte, stride, next, p
 	default:
 		return dot2x6F32
 	}
-}
-
-// dotRows8 is the right one of the three; n may be 0. sums has room for 8.
-func dotRows8(dtype safetensors.DType, sums *float32, w *byte, stride, ahead int, x []float32, n int) {
-	rows8(dtype)(sums, w, stride, ahead, unsafe.SliceData(x), n)
 }
