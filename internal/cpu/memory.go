@@ -37,11 +37,12 @@ func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, maxTo
 
 // workspaceBytes is what Plan has allocated.
 func (b *Backend) workspaceBytes() int64 {
-	floats := len(b.packed) + len(b.normed)
+	bytes := len(b.packed) + 4*len(b.normed) + 8*len(b.kv)
 	for _, s := range b.scratch {
-		floats += len(s.rows) + len(s.lanes) + len(s.pairSums) + len(s.tail) + len(s.sums)
+		bytes += 4*(len(s.sums)+len(s.rows)+len(s.lanes)+len(s.tail)) + len(s.packed)
 		a := s.attention
-		floats += len(a.keys) + len(a.vals) + len(a.scores) + len(a.sum) + len(a.top) + len(a.total)
+		bytes += 4 * (len(a.q) + len(a.scores) + len(a.sum) + len(a.out) + len(a.top) + len(a.total) + len(a.m) + len(a.l) + len(a.old))
+		bytes += 2 * (len(a.highQ) + len(a.lowQ) + len(a.high) + len(a.low))
 	}
-	return 4*int64(floats) + 8*int64(len(b.kv))
+	return int64(bytes)
 }
