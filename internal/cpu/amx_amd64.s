@@ -271,36 +271,48 @@ step:
 	TILERELEASE
 	RET
 
-// func amxRowsSplit(config *byte, sums *float32, w *byte, x *byte, width, steps int, fresh bool)
-TEXT ·amxRowsSplit(SB), NOSPLIT, $0-49
+// func amxRowsSplit(config *byte, sums *float32, w *byte, second int, x *byte, width, steps int, fresh bool)
+TEXT ·amxRowsSplit(SB), NOSPLIT, $0-57
 	MOVQ config+0(FP), AX
 	MOVQ sums+8(FP), DI
 	MOVQ w+16(FP), SI
-	MOVQ x+24(FP), DX
-	MOVQ width+32(FP), R8
-	MOVQ steps+40(FP), CX
+	MOVQ second+24(FP), R12
+	MOVQ x+32(FP), DX
+	MOVQ width+40(FP), R8
+	MOVQ steps+48(FP), CX
 	MOVQ $64, BX
 	MOVQ R8, R10
 	SHLQ $4, R10
+	LEAQ (DI)(R10*1), R11
+	ADDQ SI, R12
 	LDTILECFG_AX
-	CMPB fresh+48(FP), $0
+	CMPB fresh+56(FP), $0
 	JNE  zero
 	TILELOADD_DI_R8_T0
+	TILELOADD_R11_R8_T1
 	JMP  step
 zero:
 	TILEZERO_T0
+	TILEZERO_T1
 step:
 	LEAQ 1024(SI), R9
+	LEAQ 1024(R12), R13
 	TILELOADD_SI_BX_T4
 	TILELOADD_DX_R8_T6
 	TDPBF16PS_T6_T4_T0
-	TILELOADD_R9_BX_T5
-	TDPBF16PS_T6_T5_T0
+	TILELOADD_R12_BX_T5
+	TDPBF16PS_T6_T5_T1
+	TILELOADD_R9_BX_T4
+	TDPBF16PS_T6_T4_T0
+	TILELOADD_R13_BX_T5
+	TDPBF16PS_T6_T5_T1
 	ADDQ $2048, SI
+	ADDQ $2048, R12
 	ADDQ R10, DX
 	DECQ CX
 	JNZ  step
 	TILESTORED_T0_DI_R8
+	TILESTORED_T1_R11_R8
 	TILERELEASE
 	RET
 
