@@ -15,6 +15,16 @@ import (
 //go:noescape
 func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, width, steps int, fresh bool)
 
+// amxRows32 sets sums [4, 16, 16], of which half are used, to the products of 16 rows likewise with 32 tokens, x [steps, 2, 16, 16, 2].
+//
+//go:noescape
+func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+
+// amxRows64 sets them to the products with 32 tokens and those group bytes on.
+//
+//go:noescape
+func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+
 // amxRowsSplit sets sums [2, 16, width/4] to the products of twice 16 rows, the second ones second bytes after the first, in two parts: w is
 // [steps, 2, 16, 32], and the sums take a step's first part, then its second one.
 //
@@ -180,6 +190,10 @@ func amxMultiply(p *product, t *tile, s *scratch) {
 		amxFewTokens(p, t, s)
 		return
 	}
+	if p.in.tokens <= 64 && t.dtype == safetensors.BF16 {
+		amxSomeTokens(p, t, s)
+		return
+	}
 	for first := 0; first < p.in.tokens; first += amxBlockTokens {
 		amxManyTokens(p, t, s, first, min(first+amxBlockTokens, p.in.tokens))
 	}
@@ -222,20 +236,47 @@ func amxFewTokens(p *product, t *tile, s *scratch) {
 // amxMostWidth is how many values of k of two times 16 rows are packed at once: two parts of them are 256 KB.
 const amxMostWidth = 2048
 
-// amxSumRows sets sums [16, width/4] to the products of up to 16 rows from n on with the tokens.
+// amxSumRows sets sums [16, width/4] to the products of up to 16 rows from n on with up to 16 tokens, or sums [4, 16, 16] to those with up to
+// 64.
 func amxSumRows(sums []float32, t *tile, n, count int, x *input, s *scratch, config *byte, width int) {
+	multiply := func(w *byte, stride, next, k, steps int) {
+		switch step := k / 32; {
+		case x.tokens <= 16:
+			amxRows(config, &sums[0], w, stride, next, &x.packed[step*16*width], width, steps, k == 0)
+		case x.tokens <= 32:
+			amxRows32(config, &sums[0], w, stride, next, &x.packed[step*2048], 0, steps, k == 0)
+		default:
+			amxRows64(config, &sums[0], w, stride, next, &x.packed[step*2048], upTo32(t.k)*64, steps, k == 0)
+		}
+	}
 	if count == 0 {
 		return
 	}
 	done := 0
 	if steps := t.k / 32; count == 16 && steps > 0 {
-		amxRows(config, &sums[0], &t.row(n)[0], 2*t.k, 64, &x.packed[0], width, steps, true)
+		multiply(&t.row(n)[0], 2*t.k, 64, 0, steps)
 		done = steps * 32
 	}
 	for k := done; k < t.k; k += amxMostWidth { // what does not fill a tile
 		steps := (min(amxMostWidth, t.k-k) + 31) / 32
 		packRows(s.packed, t, n, count, k, steps*32, 1024)
-		amxRows(config, &sums[0], &s.packed[0], 64, 1024, &x.packed[k/32*16*width], width, steps, k == 0)
+		multiply(&s.packed[0], 64, 1024, k, steps)
+	}
+}
+
+// amxSomeTokens multiplies 16 rows at a time, where they are, by up to 64 tokens. The tiles still wait for memory.
+func amxSomeTokens(p *product, t *tile, s *scratch) {
+	sums := s.sums[:2048]
+	for i := 0; i < t.count; i += 16 {
+		n, count := t.n+i, min(16, t.count-i)
+		amxSumRows(sums, t, n, count, &p.in, s, &tileConfigs.full[0], 64)
+		if t.second > 0 {
+			amxSumRows(sums[1024:], t, n+t.second, count, &p.in, s, &tileConfigs.full[0], 64)
+			p.gate(sums[:1024], sums[1024:])
+		}
+		for token := 0; token < p.in.tokens; token += 16 {
+			p.finishTile(n, count, token, min(16, p.in.tokens-token), &sums[token*16])
+		}
 	}
 }
 
