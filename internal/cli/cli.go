@@ -91,12 +91,23 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "phi3: interrupted")
 		return exitInterrupted
 	case !started || errors.As(err, &usage):
-		_, _ = fmt.Fprintf(stderr, "phi3: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
+		_, _ = fmt.Fprintf(stderr, "phi3: %s\nSee '%s --help'.\n", printable(err), cmd.CommandPath())
 		return exitUsage
 	default:
-		_, _ = fmt.Fprintf(stderr, "phi3: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "phi3: %s\n", printable(err))
 		return exitFailure
 	}
+}
+
+// printable is an error's text. It may quote a stranger's file, which could be long, or have control characters that the terminal
+// would obey.
+func printable(err error) string {
+	const limit = 2000 // bytes
+	text := err.Error()
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "…"
+	}
+	return harmless(text)
 }
 
 // noArguments refuses words that belong to no flag, most often a prompt without --prompt.

@@ -185,17 +185,16 @@ func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
 // expected is the tensors that a configuration asks for, without bytes, in the type that it names. There are no weights here to hold its
 // numbers against, so those that no model has are an error.
 func expected(c *model.Config) ([]*safetensors.Tensor, error) {
-	const maxLayers, maxWidth, maxBytes = 1 << 12, 1 << 17, 1 << 42
+	const maxWidth, maxBytes = 1 << 17, 1 << 42
 	for _, size := range []struct {
-		what       string
-		value, max int
+		what  string
+		value int
 	}{
-		{"num_hidden_layers is", c.Layers, maxLayers},
-		{"hidden_size is", c.HiddenSize, maxWidth},
-		{"intermediate_size is", c.IntermediateSize, maxWidth},
-		{"the number of qkv_proj's rows is", c.QKVRows(), maxWidth},
+		{"hidden_size is", c.HiddenSize},
+		{"intermediate_size is", c.IntermediateSize},
+		{"the number of qkv_proj's rows is", c.QKVRows()},
 	} {
-		if size.value > size.max {
+		if size.value > maxWidth {
 			return nil, fmt.Errorf("%s %d, and there are no weights to confirm that", size.what, size.value)
 		}
 	}
@@ -376,7 +375,11 @@ func (i *checkpointInfo) facts() [][]string {
 	row := func(name string, tokens ...tokenInfo) {
 		words := []string{}
 		for _, t := range tokens {
-			words = append(words, strings.TrimSpace(fmt.Sprintf("%d %s", t.ID, t.Piece)))
+			word := strconv.Itoa(int(t.ID))
+			if t.Piece != "" {
+				word += " " + visible(t.Piece)
+			}
+			words = append(words, word)
 		}
 		if len(words) == 0 {
 			words = []string{"none"}

@@ -15,6 +15,7 @@ import (
 	"phi3/internal/demo"
 	"phi3/internal/hub"
 	"phi3/internal/model"
+	"phi3/internal/strictjson"
 	"phi3/internal/tokenizer"
 )
 
@@ -169,7 +170,10 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 
 func warnUnused(stderr io.Writer, unused []string) {
 	if n := len(unused); n > 0 {
-		shown := unused[:min(n, 3)]
+		var shown []string
+		for _, name := range unused[:min(n, 3)] {
+			shown = append(shown, visible(strictjson.Clip(name)))
+		}
 		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"phi3/internal/hub"
 	"phi3/internal/model"
+	"phi3/internal/strictjson"
 )
 
 func newModels(s *streams) *cobra.Command {
@@ -106,7 +107,7 @@ func kind(c hub.Cached) (what, why string) {
 	case err == nil:
 		what = fmt.Sprintf("%d layers", config.Layers)
 		if config.DType != "" {
-			what += ", " + config.DType
+			what += ", " + harmless(strictjson.Clip(config.DType))
 		}
 		if config.Head != model.LMHead {
 			what += ", for phi3 classify"

@@ -15,10 +15,21 @@ import (
 //go:noescape
 func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, width, steps int, fresh bool)
 
-// amxRowsSplit is the same for weights in two parts, w [steps, 2, 16, 32]: the sums take a step's first parts, then its second ones.
+// amxRows32 sets sums [4, 16, 16], of which half are used, to the products of 16 rows likewise with 32 tokens, x [steps, 2, 16, 16, 2].
 //
 //go:noescape
-func amxRowsSplit(config *byte, sums *float32, w *byte, x *byte, width, steps int, fresh bool)
+func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+
+// amxRows64 sets them to the products with 32 tokens and those group bytes on.
+//
+//go:noescape
+func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+
+// amxRowsSplit sets sums [2, 16, width/4] to the products of twice 16 rows, the second ones second bytes after the first, in two parts: w is
+// [steps, 2, 16, 32], and the sums take a step's first part, then its second one.
+//
+//go:noescape
+func amxRowsSplit(config *byte, sums *float32, w *byte, second int, x *byte, width, steps int, fresh bool)
 
 // amxBlocks sets sums [blocks, 2, 2, 16, 16] to the products of w [blocks, steps, 2, 16, 32] with 32 tokens x [steps, 2, 16, 16, 2].
 // It fetches nextX, as much as x, into the second cache, and so many steps of 2·blocks rows of weights at nextW, nextStride bytes apart; these
@@ -88,13 +99,13 @@ var amxLinear = &linearKernels{
 	tileRows: amxTileRows, group: 32, pack: amxPack, packsOne: true, multiply: amxMultiply,
 	newScratch: func(s *scratch, _, maxTokens int) {
 		grow(&s.packed, amxMostRows*amxBlockSteps*64*2)
-		grow(&s.sums, roundUp(min(maxTokens, amxBlockTokens), 32)*amxMostRows)
+		grow(&s.sums, upTo32(min(maxTokens, amxBlockTokens))*amxMostRows)
 	},
 	packedBytes: func(tokens, k int) int {
 		if tokens <= 16 {
-			return roundUp(k, 32) * 16 * 2
+			return upTo32(k) * 16 * 2
 		}
-		return roundUp(tokens, 32) * roundUp(k, 32) * 2
+		return upTo32(tokens) * upTo32(k) * 2
 	},
 }
 
@@ -107,7 +118,7 @@ const (
 	amxBlockTokens = 512
 )
 
-// tileConfigs say how large the eight tiles are: 16 rows of 64 bytes; for a single token, one column of sums and 16 pairs of k.
+// tileConfigs say how large the eight tiles are: 16 rows of 64 bytes; for a single token, one column of sums (T0, T1) and of 16 pairs of k (T6).
 var tileConfigs = func() (c struct{ full, single [64]byte }) {
 	for _, c := range []*[64]byte{&c.full, &c.single} {
 		c[0] = 1 // palette
@@ -115,7 +126,7 @@ var tileConfigs = func() (c struct{ full, single [64]byte }) {
 			c[16+2*tile], c[48+tile] = 64, 16
 		}
 	}
-	c.single[16+2*0], c.single[16+2*6] = 4, 4
+	c.single[16+2*0], c.single[16+2*1], c.single[16+2*6] = 4, 4, 4
 	return c
 }()
 
@@ -131,7 +142,7 @@ func amxTileRows(tokens, cols, threads int) int {
 // [steps, 16, 16, 2], or a single one in [steps, 16, 1, 2]. What is missing of the last step is zeros.
 func amxPack(in *input, group int) {
 	whole := in.k &^ 31
-	steps := roundUp(in.k, 32) / 32
+	steps := upTo32(in.k) / 32
 	var last [16 * 32]float32
 	if in.tokens == 1 {
 		if whole > 0 {
@@ -179,55 +190,104 @@ func amxMultiply(p *product, t *tile, s *scratch) {
 		amxFewTokens(p, t, s)
 		return
 	}
+	if p.in.tokens <= 64 && t.dtype == safetensors.BF16 {
+		amxSomeTokens(p, t, s)
+		return
+	}
 	for first := 0; first < p.in.tokens; first += amxBlockTokens {
 		amxManyTokens(p, t, s, first, min(first+amxBlockTokens, p.in.tokens))
 	}
 }
 
-// amxFewTokens multiplies 16 rows at a time by up to 16 tokens. Weights of bfloat16 are read where they are.
+// amxFewTokens multiplies twice 16 rows by up to 16 tokens. Weights of bfloat16 are read where they are.
 func amxFewTokens(p *product, t *tile, s *scratch) {
 	tokens, width, config := p.in.tokens, 64, &tileConfigs.full[0]
 	if tokens == 1 {
 		width, config = 4, &tileConfigs.single[0]
 	}
-	sums := s.sums[:2*16*16]
-	place := 16 * width / 4 // of the second half's sums
-	for i := 0; i < t.count; i += 16 {
-		count := min(16, t.count-i)
-		amxSumRows(sums, t, t.n+i, count, &p.in, s, config, width)
-		if t.second > 0 {
-			amxSumRows(sums[place:], t, t.n+i+t.second, count, &p.in, s, config, width)
-			p.gate(sums[:place], sums[place:2*place])
+	n, count := [2]int{t.n, t.n + 16}, [2]int{min(16, t.count), max(0, t.count-16)}
+	if t.second > 0 {
+		n[1], count[1] = t.n+t.second, count[0]
+	}
+	place := 16 * width / 4 // of the second ones' sums
+	sums := s.sums[:2*place]
+	if t.dtype == safetensors.F16 {
+		amxSumSplit(sums, t, n, count, &p.in, s, config, width)
+	} else {
+		for i := range 2 {
+			amxSumRows(sums[i*place:], t, n[i], count[i], &p.in, s, config, width)
 		}
-		if tokens == 1 {
-			p.finish(0, t.n+i, sums[:count])
-		} else {
-			p.finishTile(t.n+i, count, 0, tokens, &sums[0])
+	}
+	if t.second > 0 {
+		p.gate(sums[:place], sums[place:])
+		count[1] = 0
+	}
+	for i := range 2 {
+		switch {
+		case count[i] == 0:
+		case tokens == 1:
+			p.finish(0, n[i], sums[i*place:][:count[i]])
+		default:
+			p.finishTile(n[i], count[i], 0, tokens, &sums[i*place])
 		}
 	}
 }
 
-// amxSumRows sets sums [16, width/4] to the products of up to 16 rows from n on with the tokens.
+// amxMostWidth is how many values of k of two times 16 rows are packed at once: two parts of them are 256 KB.
+const amxMostWidth = 2048
+
+// amxSumRows sets sums [16, width/4] to the products of up to 16 rows from n on with up to 16 tokens, or sums [4, 16, 16] to those with up to
+// 64.
 func amxSumRows(sums []float32, t *tile, n, count int, x *input, s *scratch, config *byte, width int) {
-	steps := t.k / 32
-	if t.dtype == safetensors.BF16 && count == 16 && steps > 0 {
-		amxRows(config, &sums[0], &t.row(n)[0], 2*t.k, 64, &x.packed[0], width, steps, true)
-		if t.k%32 > 0 {
-			packRows(s.packed, t, n, count, t.k&^31, 32, 1024)
-			amxRows(config, &sums[0], &s.packed[0], 64, 1024, &x.packed[steps*16*width], width, 1, false)
+	multiply := func(w *byte, stride, next, k, steps int) {
+		switch step := k / 32; {
+		case x.tokens <= 16:
+			amxRows(config, &sums[0], w, stride, next, &x.packed[step*16*width], width, steps, k == 0)
+		case x.tokens <= 32:
+			amxRows32(config, &sums[0], w, stride, next, &x.packed[step*2048], 0, steps, k == 0)
+		default:
+			amxRows64(config, &sums[0], w, stride, next, &x.packed[step*2048], upTo32(t.k)*64, steps, k == 0)
 		}
+	}
+	if count == 0 {
 		return
 	}
-	const most = 4096 // of k; what is packed is still in the second cache then
-	for k := 0; k < t.k; k += most {
-		steps := (min(most, t.k-k) + 31) / 32
-		x := &x.packed[k/32*16*width]
+	done := 0
+	if steps := t.k / 32; count == 16 && steps > 0 {
+		multiply(&t.row(n)[0], 2*t.k, 64, 0, steps)
+		done = steps * 32
+	}
+	for k := done; k < t.k; k += amxMostWidth { // what does not fill a tile
+		steps := (min(amxMostWidth, t.k-k) + 31) / 32
 		packRows(s.packed, t, n, count, k, steps*32, 1024)
-		if t.dtype == safetensors.F16 {
-			amxRowsSplit(config, &sums[0], &s.packed[0], x, width, steps, k == 0)
-		} else {
-			amxRows(config, &sums[0], &s.packed[0], 64, 1024, x, width, steps, k == 0)
+		multiply(&s.packed[0], 64, 1024, k, steps)
+	}
+}
+
+// amxSomeTokens multiplies 16 rows at a time, where they are, by up to 64 tokens. The tiles still wait for memory.
+func amxSomeTokens(p *product, t *tile, s *scratch) {
+	sums := s.sums[:2048]
+	for i := 0; i < t.count; i += 16 {
+		n, count := t.n+i, min(16, t.count-i)
+		amxSumRows(sums, t, n, count, &p.in, s, &tileConfigs.full[0], 64)
+		if t.second > 0 {
+			amxSumRows(sums[1024:], t, n+t.second, count, &p.in, s, &tileConfigs.full[0], 64)
+			p.gate(sums[:1024], sums[1024:])
 		}
+		for token := 0; token < p.in.tokens; token += 16 {
+			p.finishTile(n, count, token, min(16, p.in.tokens-token), &sums[token*16])
+		}
+	}
+}
+
+// amxSumSplit sets sums [2, 16, width/4] likewise to those of up to 16 rows each from two places on, of float16.
+func amxSumSplit(sums []float32, t *tile, n, count [2]int, x *input, s *scratch, config *byte, width int) {
+	const second = amxMostWidth / 32 * 2048
+	for k := 0; k < t.k; k += amxMostWidth {
+		steps := (min(amxMostWidth, t.k-k) + 31) / 32
+		packRows(s.packed, t, n[0], count[0], k, steps*32, 1024)
+		packRows(s.packed[second:], t, n[1], count[1], k, steps*32, 1024)
+		amxRowsSplit(config, &sums[0], &s.packed[0], second, &x.packed[k/32*16*width], width, steps, k == 0)
 	}
 }
 
@@ -245,7 +305,7 @@ func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 	if t.dtype == safetensors.F16 {
 		multiply, parts = amxBlocksSplit, 2
 	}
-	allSteps := roundUp(t.k, 32) / 32
+	allSteps := upTo32(t.k) / 32
 	groups := (last - first + 31) / 32
 	for step := 0; step < allSteps; step += amxBlockSteps {
 		steps := min(amxBlockSteps, allSteps-step)
@@ -342,5 +402,5 @@ func (p *product) finishTile(n, rows, token, tokens int, sums *float32) {
 	}
 }
 
-// roundUp is the lowest multiple of m that is not less than n.
-func roundUp(n, m int) int { return (n + m - 1) / m * m }
+// upTo32 is the lowest multiple of 32 that is not less than n.
+func upTo32(n int) int { return (n + 31) / 32 * 32 }

@@ -6,6 +6,64 @@
 //
 // Every function configures the tiles and releases them: between two, Go may move a goroutine to another processor.
 
+// 16 rows by 32 or 64 tokens, of which a second group of 32 begins R10 bytes on.
+#define STEP32 \
+	LEAQ 1024(DX), R13 \
+	TILELOADD_SI_BX_T4 \
+	TILELOADD_DX_R8_T5 \
+	TDPBF16PS_T5_T4_T0 \
+	TILELOADD_R13_R8_T6 \
+	TDPBF16PS_T6_T4_T1
+
+#define STEP64 \
+	STEP32 \
+	LEAQ (DX)(R10*1), R13 \
+	TILELOADD_R13_R8_T7 \
+	TDPBF16PS_T7_T4_T2 \
+	LEAQ 1024(DX)(R10*1), R13 \
+	TILELOADD_R13_R8_T5 \
+	TDPBF16PS_T5_T4_T3
+
+#define SEVERAL(STEP) \
+	MOVQ config+0(FP), AX \
+	MOVQ sums+8(FP), DI \
+	MOVQ w+16(FP), SI \
+	MOVQ stride+24(FP), BX \
+	MOVQ next+32(FP), R9 \
+	MOVQ x+40(FP), DX \
+	MOVQ group+48(FP), R10 \
+	MOVQ steps+56(FP), CX \
+	MOVQ $64, R8 \
+	LEAQ 1024(DI), R11 \
+	LEAQ 2048(DI), R12 \
+	LEAQ 3072(DI), R13 \
+	LDTILECFG_AX \
+	CMPB fresh+64(FP), $0 \
+	JNE  zero \
+	TILELOADD_DI_R8_T0 \
+	TILELOADD_R11_R8_T1 \
+	TILELOADD_R12_R8_T2 \
+	TILELOADD_R13_R8_T3 \
+	JMP  step \
+zero: \
+	TILEZERO_T0 \
+	TILEZERO_T1 \
+	TILEZERO_T2 \
+	TILEZERO_T3 \
+step: \
+	STEP \
+	ADDQ R9, SI \
+	ADDQ $2048, DX \
+	DECQ CX \
+	JNZ  step \
+	LEAQ 3072(DI), R13 \
+	TILESTORED_T0_DI_R8 \
+	TILESTORED_T1_R11_R8 \
+	TILESTORED_T2_R12_R8 \
+	TILESTORED_T3_R13_R8 \
+	TILERELEASE \
+	RET
+
 // Tiles of 32 rows, T4 and T5, by 32 tokens, T6 and T7, whose sums are T0 … T3.
 #define FOUR \
 	TDPBF16PS_T6_T4_T0 \
@@ -271,36 +329,56 @@ step:
 	TILERELEASE
 	RET
 
-// func amxRowsSplit(config *byte, sums *float32, w *byte, x *byte, width, steps int, fresh bool)
-TEXT ·amxRowsSplit(SB), NOSPLIT, $0-49
+// func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+TEXT ·amxRows32(SB), NOSPLIT, $0-65
+	SEVERAL(STEP32)
+
+// func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+TEXT ·amxRows64(SB), NOSPLIT, $0-65
+	SEVERAL(STEP64)
+
+// func amxRowsSplit(config *byte, sums *float32, w *byte, second int, x *byte, width, steps int, fresh bool)
+TEXT ·amxRowsSplit(SB), NOSPLIT, $0-57
 	MOVQ config+0(FP), AX
 	MOVQ sums+8(FP), DI
 	MOVQ w+16(FP), SI
-	MOVQ x+24(FP), DX
-	MOVQ width+32(FP), R8
-	MOVQ steps+40(FP), CX
+	MOVQ second+24(FP), R12
+	MOVQ x+32(FP), DX
+	MOVQ width+40(FP), R8
+	MOVQ steps+48(FP), CX
 	MOVQ $64, BX
 	MOVQ R8, R10
 	SHLQ $4, R10
+	LEAQ (DI)(R10*1), R11
+	ADDQ SI, R12
 	LDTILECFG_AX
-	CMPB fresh+48(FP), $0
+	CMPB fresh+56(FP), $0
 	JNE  zero
 	TILELOADD_DI_R8_T0
+	TILELOADD_R11_R8_T1
 	JMP  step
 zero:
 	TILEZERO_T0
+	TILEZERO_T1
 step:
 	LEAQ 1024(SI), R9
+	LEAQ 1024(R12), R13
 	TILELOADD_SI_BX_T4
 	TILELOADD_DX_R8_T6
 	TDPBF16PS_T6_T4_T0
-	TILELOADD_R9_BX_T5
-	TDPBF16PS_T6_T5_T0
+	TILELOADD_R12_BX_T5
+	TDPBF16PS_T6_T5_T1
+	TILELOADD_R9_BX_T4
+	TDPBF16PS_T6_T4_T0
+	TILELOADD_R13_BX_T5
+	TDPBF16PS_T6_T5_T1
 	ADDQ $2048, SI
+	ADDQ $2048, R12
 	ADDQ R10, DX
 	DECQ CX
 	JNZ  step
 	TILESTORED_T0_DI_R8
+	TILESTORED_T1_R11_R8
 	TILERELEASE
 	RET
 

@@ -72,3 +72,30 @@ func TestAMXUnderPreemption(t *testing.T) {
 	close(stop)
 	wg.Wait()
 }
+
+// What TDPBF16PS does, in plain float32: the products of two bfloat16 are exact, so that each addition rounds once, as a fused one does.
+func TestAMXOrder(t *testing.T) {
+	if !slices.Contains(nativeKernels(), amxKernels) {
+		t.Skip("this processor or operating system has no AMX")
+	}
+	t.Setenv(pathVariable, amxKernels.name)
+	rng := rand.New(rand.NewSource(2))
+	const k, cols = 32*5 + 7, 40
+	b := newBackend(t, Options{Threads: 1}, &model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, 1, 0)
+	w, values := upload(t, b, rng, cols, k)
+	for range 50 {
+		x, y, want := normals(rng, k), make([]float32, cols), make([]float32, cols)
+		goRoundBF16(x)
+		b.product(y, cols, x, w, store)
+		for n := range want {
+			for step := 0; step < k; step += 32 {
+				var sums [2]float32 // of even and of odd k
+				for i := step; i < min(step+32, k); i++ {
+					sums[i%2] += float32(values[n*k+i] * x[i])
+				}
+				want[n] += sums[0] + sums[1]
+			}
+		}
+		require.Equal(t, want, y)
+	}
+}

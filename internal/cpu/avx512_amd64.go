@@ -90,7 +90,7 @@ func avx512Several(w safetensors.DType) func(lanes *float32, w *byte, stride, ne
 }
 
 var avx512bf16Linear = (&laneKernels{
-	lanes: 16, step: 32, rows: 4, narrow: true, sum: sumLanes16,
+	lanes: 16, step: 32, rows: 4, narrow: narrowBF16, sum: sumLanes16,
 	one: func(safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n int) {
 		return pairsRows8
 	},

@@ -80,7 +80,8 @@ func TestShrunkFileWhileLoading(t *testing.T) {
 
 // What is not such a fault, a bug, still ends the program where it is.
 func TestOtherPanicsGoOn(t *testing.T) {
-	require.PanicsWithValue(t, "a bug", func() { work(badTask{}, 0, 0, 1) })
+	p := newPool(1)
+	require.PanicsWithValue(t, "a bug", func() { p.run(1, 1, badTask{}) })
 	var c safetensors.Checkpoint
 	var err error
 	require.PanicsWithValue(t, "a bug", func() {

@@ -24,37 +24,47 @@ type laneKernels struct {
 	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
 	// sum adds up the lanes [n, lanes] of n sums, as one does. n is a multiple of 4 and not 0.
 	sum func(sums, lanes *float32, n int)
-	// narrow: x is bfloat16, two in the place of a float32.
-	narrow bool
+	// narrow, if there is one, packs n values, a multiple of step, as bfloat16: x is then these, two in the place of a float32.
+	narrow func(to *byte, x *float32, n int)
 }
 
 const (
-	laneTileRows = 16
-	laneBlock    = 1024 // of k
-	tokenGroup   = 6    // what several multiplies at once
-	maxGroups    = 32   // bounds the groups whose running sums are kept while others are computed: 96 KB of a tile with eight lanes
+	laneBlock  = 1024 // of k
+	tokenGroup = 6    // what several multiplies at once
+	// The most rows of a tile, and the most groups whose running sums are kept while others are computed: 192 KB of them with 16 lanes.
+	laneMostRows = 64
+	maxGroups    = 8
 )
 
 // linear are the loops around the kernels.
 func (l *laneKernels) linear() *linearKernels {
 	return &linearKernels{
-		tileRows: func(int, int, int) int { return laneTileRows },
+		tileRows: laneTileRows,
 		multiply: l.multiply,
 		newScratch: func(s *scratch, _, maxTokens int) {
-			grow(&s.sums, maxTokens*laneTileRows)
-			grow(&s.lanes, min(tokenGroups(maxTokens), maxGroups)*(laneTileRows+2*l.rows)*tokenGroup*l.lanes)
+			grow(&s.sums, maxTokens*laneMostRows)
+			grow(&s.lanes, min(tokenGroups(maxTokens), maxGroups)*(laneMostRows+2*l.rows)*tokenGroup*l.lanes)
 			grow(&s.tail, l.step-1)
 		},
 		pack:        l.pack,
 		packedBytes: func(tokens, k int) int { return tokenGroups(tokens) * tokenGroup * k * l.elemSize() },
 		group:       tokenGroup,
-		packsOne:    l.narrow,
+		packsOne:    l.narrow != nil,
 	}
+}
+
+// laneTileRows: few rows where weights are read only once or twice, many where tokens have to be read again for every tile. Threads must find
+// enough tiles.
+func laneTileRows(tokens, cols, threads int) int {
+	if tokens <= 2*tokenGroup {
+		return 16
+	}
+	return min(laneMostRows, max(16, cols/(4*threads)/16*16))
 }
 
 // elemSize is the bytes of a packed value.
 func (l *laneKernels) elemSize() int {
-	if l.narrow {
+	if l.narrow != nil {
 		return 2
 	}
 	return 4
@@ -70,7 +80,7 @@ func (l *laneKernels) pack(in *input, group int) {
 	size := l.step * l.elemSize()
 	if in.tokens == 1 {
 		if steps > 0 {
-			narrowBF16(&in.packed[0], &in.x[0], steps*l.step)
+			l.narrow(&in.packed[0], &in.x[0], steps*l.step)
 		}
 		return
 	}
@@ -86,8 +96,8 @@ func (l *laneKernels) pack(in *input, group int) {
 			switch {
 			case x == nil:
 				clear(to) // no token: finite numbers at least
-			case l.narrow:
-				narrowBF16(&to[0], &x[step*l.step], l.step)
+			case l.narrow != nil:
+				l.narrow(&to[0], &x[step*l.step], l.step)
 			default:
 				copy(floats(to), row(x, step, l.step))
 			}
@@ -97,30 +107,26 @@ func (l *laneKernels) pack(in *input, group int) {
 
 // multiply is linearKernels.multiply.
 func (l *laneKernels) multiply(p *product, t *tile, s *scratch) {
-	sums := s.sums[:p.in.tokens*laneTileRows]
-	l.dots(sums, t, &p.in, s)
-	p.finishSums(sums, laneTileRows, t)
-}
-
-// dots sets sums [tokens, laneTileRows] to the products of a tile's rows with every row of x.
-func (l *laneKernels) dots(sums []float32, t *tile, x *input, s *scratch) {
-	whole := t.k / l.step * l.step
-	halves, half := 1, laneTileRows
+	rows, halves := p.group, 1 // rows of sums, a half
 	if t.second > 0 {
-		halves, half = 2, laneTileRows/2
+		halves = 2
 	}
-	for i := range halves {
-		n := t.n + i*t.second
+	sums := s.sums[:p.in.tokens*halves*rows] // [tokens, halves, rows]
+	x := &p.in
+	whole := t.k / l.step * l.step
+	for half := range halves {
+		n := t.n + half*t.second
 		if x.tokens == 1 {
-			l.oneToken(sums[i*half:], t, n, x, s, whole)
+			l.oneToken(sums[half*rows:], t, n, x, s, whole)
 			continue
 		}
 		groups := tokenGroups(x.tokens)
 		for group := 0; group < groups; group += maxGroups {
-			l.tokens(sums[i*half:], t, n, x, s, whole, group, min(group+maxGroups, groups))
+			l.tokens(sums[half*rows:], halves*rows, t, n, x, s, whole, group, min(group+maxGroups, groups))
 		}
 	}
-	addTail(sums, laneTileRows, whole, t, x, s)
+	addTail(sums, halves*rows, whole, t, x, s)
+	p.finishSums(sums, halves*rows, t)
 }
 
 // oneToken sets sums to the products of t.count rows from n on with the only token, up to k = whole.
@@ -128,7 +134,7 @@ func (l *laneKernels) oneToken(sums []float32, t *tile, n int, x *input, s *scra
 	one := l.one(t.dtype)
 	stride := t.k * elemSize(t.dtype)
 	values := unsafe.SliceData(x.x)
-	if l.narrow {
+	if l.narrow != nil {
 		values = unsafe.SliceData(floats(x.packed))
 	}
 	for i := 0; i < t.count; i += 8 {
@@ -144,12 +150,13 @@ func (l *laneKernels) oneToken(sums []float32, t *tile, n int, x *input, s *scra
 	}
 }
 
-// tokens sets sums of the tokens in groups first … last-1 to their products with t.count rows from n on, up to k = whole.
+// tokens sets sums, cols of them a token, of the tokens in groups first … last-1 to their products with t.count rows from n on, up to
+// k = whole.
 //
 // The loops are, from outside in: blocks of k, groups of tokens, blocks of rows, and k again in a kernel. So a group's values of a block
-// of k (24 KB) stay in the first cache while the rows pass, and the tile's (32 KB) are in the second cache from the first group on.
+// of k (24 KB) stay in the first cache while the rows pass, and the tile's (up to 128 KB) are in the second cache from the first group on.
 // The running sums wait in memory between two blocks of k; a sum's order is the one that a single token has.
-func (l *laneKernels) tokens(sums []float32, t *tile, n int, x *input, s *scratch, whole, first, last int) {
+func (l *laneKernels) tokens(sums []float32, cols int, t *tile, n int, x *input, s *scratch, whole, first, last int) {
 	several := l.several(t.dtype)
 	size := elemSize(t.dtype)
 	stride := t.k * size
@@ -185,7 +192,7 @@ func (l *laneKernels) tokens(sums []float32, t *tile, n int, x *input, s *scratc
 			}
 			for token := group * tokenGroup; token < min((group+1)*tokenGroup, x.tokens); token++ {
 				for r := range rows {
-					sums[token*laneTileRows+i+r] = blockSums[r*tokenGroup+token-group*tokenGroup]
+					sums[token*cols+i+r] = blockSums[r*tokenGroup+token-group*tokenGroup]
 				}
 			}
 		}

@@ -92,6 +92,9 @@ type product struct {
 	group   int // rows of out that a tile makes
 }
 
+// someWork, in bytes of weights times tokens, takes ten microseconds or more.
+const someWork = 256 << 10
+
 // product multiplies x [tokens, k] by w [*, k] and puts the sums to use in out [tokens, cols].
 func (b *Backend) product(out []float32, cols int, x []float32, w model.Weight, u use) {
 	k := w.Shape[1]
@@ -110,8 +113,10 @@ func (b *Backend) product(out []float32, cols int, x []float32, w model.Weight, 
 		b.packing = packing{&p.in, p.kernels}
 		b.pool.run((p.in.tokens+p.kernels.group-1)/p.kernels.group, 1, &b.packing)
 	}
+	// A worker takes some tiles at a time: enough work to be worth the asking, and little enough that none waits long for the last one.
 	tiles := (cols + p.group - 1) / p.group
-	b.pool.run(tiles, max(1, min(16, tiles/(4*b.pool.threads))), p)
+	tileWork := p.group * k * elemSize(w.DType) * p.in.tokens
+	b.pool.run(tiles, max(1, min(someWork/tileWork, tiles/(4*b.pool.threads))), p)
 }
 
 // work implements [task].

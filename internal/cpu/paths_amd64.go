@@ -13,10 +13,12 @@ func nativeKernels() []*kernels {
 	if bf16 && x.HasAMXTile && x.HasAMXBF16 && tilesAllowed() {
 		found = append(found, amxKernels)
 	}
-	if bf16 {
-		found = append(found, avx512bf16Kernels)
-	}
-	if avx512 {
+	switch {
+	case bf16 && x.HasAMXTile: // Sapphire Rapids computes half as much with VDPBF16PS as with multiply-adds of float32
+		found = append(found, avx512Kernels, avx512bf16Kernels)
+	case bf16:
+		found = append(found, avx512bf16Kernels, avx512Kernels)
+	case avx512:
 		found = append(found, avx512Kernels)
 	}
 	if avx2 {

@@ -31,7 +31,7 @@ type pool struct {
 	grain    int // most items in one call of work
 	next     int // first item that nobody has
 	sleeping int // workers that wait for work
-	fault    any // what a worker has panicked with, see work
+	fault    any // what a worker has panicked with, see take
 	ended    bool
 
 	// These change with the lock held, and are looked at without.
@@ -112,32 +112,34 @@ func (p *pool) serve(worker int) {
 }
 
 // take works until there are no more items. The lock is held before and after it, and not during the work.
+//
+// Where weights lie in a mapped file that can no longer be read, the work panics; run then has that panic on its caller's goroutine (see
+// [safetensors.Checkpoint.CatchFault]). Other panics are bugs, and go on here.
 func (p *pool) take(worker int) {
+	working := false
+	defer func() {
+		if !working {
+			return
+		}
+		p.mu.Lock()
+		p.busy.Add(-1)
+		p.next = p.items // nobody begins another range
+		if p.fault = recover(); !safetensors.IsFault(p.fault) {
+			panic(p.fault)
+		}
+	}()
 	for p.next < p.items {
 		t, from := p.task, p.next
 		p.next = min(from+p.grain, p.items)
 		to := p.next
 		p.busy.Add(1)
 		p.mu.Unlock()
-		fault := work(t, worker, from, to)
+		working = true
+		t.work(worker, from, to)
+		working = false
 		p.mu.Lock()
 		p.busy.Add(-1)
-		if fault != nil {
-			p.fault, p.next = fault, p.items // nobody begins another range
-		}
 	}
-}
-
-// work does some items of a task. Where weights lie in a mapped file that can no longer be read, it returns the panic, which run then
-// has on its caller's goroutine (see [safetensors.Checkpoint.CatchFault]); other panics are bugs, and end the program here.
-func work(t task, worker, from, to int) (fault any) {
-	defer func() {
-		if fault = recover(); fault != nil && !safetensors.IsFault(fault) {
-			panic(fault)
-		}
-	}()
-	t.work(worker, from, to)
-	return nil
 }
 
 // stop ends the goroutines. No run may follow.

@@ -111,9 +111,11 @@ type rawRope struct {
 // MaxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
 const MaxConfigBytes = 4 << 20
 
-// A step has buffers as wide as a head, qkv_proj and the MLP, for every token of it. These bounds keep them in proportion to the weights.
-// Real models have heads of 96 or 128 and widen the hidden size 3.5 times.
+// A table of the weights is made before they are looked for, and a step has buffers as wide as a head, qkv_proj and the MLP, for every
+// token of it. These bounds keep both in proportion to the weights. Real models have 32 or 40 layers, heads of 96 or 128, and widen the
+// hidden size 3.5 times.
 const (
+	maxLayers   = 1 << 12
 	maxHeadDim  = 1 << 10
 	maxWidening = 2048
 )
@@ -211,6 +213,9 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 		if s.value < 1 || s.value > maxSize {
 			return nil, fmt.Errorf("%s is %d, not in 1 … %d", s.key, s.value, maxSize)
 		}
+	}
+	if c.Layers > maxLayers {
+		return nil, fmt.Errorf("num_hidden_layers is %d, more than %d", c.Layers, maxLayers)
 	}
 	if c.Heads%c.KVHeads != 0 {
 		return nil, fmt.Errorf("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", c.Heads, c.KVHeads)

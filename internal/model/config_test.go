@@ -14,6 +14,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/strictjson/jsontest"
 )
 
 // fileSystem holds the given files, name and content in turn.
@@ -296,7 +298,9 @@ func TestRealConfigs(t *testing.T) {
 // Whatever config.json says, it is refused in words or gives sizes whose products fit.
 func FuzzParseConfig(f *testing.F) {
 	for _, seed := range []string{
-		"{" + minimal + "}", tinyConfig, `{"architectures": ["Phi3ForTokenClassification"], "id2label": {"0": "a", "1": 2}}`, `{"model_type": "phi3", "head_dim": 1e3}`, `[]`, `{"eos_token_id": [1, "x"]}`,
+		"{" + minimal + "}", tinyConfig, `{"architectures": ["Phi3ForSequenceClassification"], "id2label": {"0": "a", "1": "b"}, "problem_type": "regression"}`,
+		`{"architectures": ["Phi3ForTokenClassification"], "num_labels": 3, "quantization_config": {"quant_method": "awq"}}`,
+		`{"architectures": ["Phi3ForTokenClassification"], "id2label": {"0": "a", "1": 2}}`, `{"model_type": "phi3", "head_dim": 1e3}`, `[]`, `{"eos_token_id": [1, "x"]}`,
 		"{" + minimal + `, "hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}}`,
 	} {
 		f.Add([]byte(seed))
@@ -307,16 +311,43 @@ func FuzzParseConfig(f *testing.F) {
 			require.NotEmpty(t, err.Error())
 			return
 		}
-		for _, size := range []int{c.VocabSize, c.HiddenSize, c.IntermediateSize, c.Layers, c.Heads, c.KVHeads, c.HeadDim, c.MaxPositions, c.QKVRows()} {
-			require.True(t, size >= 1 && size <= 1<<24, "%d", size)
-		}
-		require.Zero(t, c.Heads%c.KVHeads)
-		require.True(t, c.RoPE.Dim >= 2 && c.RoPE.Dim <= c.HeadDim && c.RoPE.Dim%2 == 0)
-		require.Equal(t, len(c.RoPE.ShortFactor), len(c.RoPE.LongFactor))
-		require.True(t, c.HeadRows() >= 1 && c.HeadRows() <= 1<<24)
-		require.Positive(t, c.KVBytesPerToken(4))
-		for _, inv := range newRopeTable(&c.RoPE, c.RoPE.LongFactor).inv {
-			require.False(t, math.IsNaN(float64(inv)))
-		}
+		checkSizes(t, c)
 	})
+}
+
+// checkSizes: sizes are in range, and their products fit.
+func checkSizes(t *testing.T, c *Config) {
+	for _, size := range []int{c.VocabSize, c.HiddenSize, c.IntermediateSize, c.Layers, c.Heads, c.KVHeads, c.HeadDim, c.MaxPositions, c.QKVRows()} {
+		require.True(t, size >= 1 && size <= 1<<24, "%d", size)
+	}
+	require.Zero(t, c.Heads%c.KVHeads)
+	require.True(t, c.RoPE.Dim >= 2 && c.RoPE.Dim <= c.HeadDim && c.RoPE.Dim%2 == 0)
+	require.Equal(t, len(c.RoPE.ShortFactor), len(c.RoPE.LongFactor))
+	require.True(t, c.HeadRows() >= 1 && c.HeadRows() <= 1<<24)
+	require.Positive(t, c.KVBytesPerToken(4))
+	for _, inv := range newRopeTable(&c.RoPE, c.RoPE.LongFactor).inv {
+		require.False(t, math.IsNaN(float64(inv)))
+	}
+}
+
+// TestConfigMutants reads every variant of a real configuration in which one value is something else.
+func TestConfigMutants(t *testing.T) {
+	for _, name := range []string{"longrope", "sequence", "v5"} {
+		config, err := os.ReadFile("../../testdata/" + name + "/config.json")
+		require.NoError(t, err)
+		n, read := 0, 0
+		for path, text := range jsontest.Mutants(config, 100) {
+			c, err := ReadConfig(fileSystem("config.json", string(text)))
+			if n++; err != nil {
+				require.NotContains(t, err.Error(), "Go ", path)
+				continue
+			}
+			read++
+			checkSizes(t, c)
+			_, err = ReadConfig(fileSystem("config.json", string(config), "generation_config.json", string(text)))
+			require.NoError(t, err)
+		}
+		require.Greater(t, n, 1000)
+		require.Greater(t, read, 100, "keys that do not matter")
+	}
 }

@@ -110,20 +110,27 @@ func FuzzLoad(f *testing.F) {
 			}
 			raw = with(file, key, value)
 		}
-		tok, err := Load(fstest.MapFS{"tokenizer.json": {Data: raw}})
-		if err != nil {
-			return
-		}
-		ids, err := tok.Encode("The  capital\nof 日本 \xff <|end|> is", EncodeOptions{})
-		require.NoError(t, err)
-		tok.Decode(ids, false)
-		tok.Decode(nil, true)
-		for id := range min(tok.VocabSize(), 700) {
-			tok.Piece(int32(id))
-			tok.Decode([]int32{int32(id)}, false)
-			tok.NewStream(nil, false).Push(int32(id))
-		}
+		loadAndUse(t, fstest.MapFS{"tokenizer.json": {Data: raw}})
 	})
+}
+
+// loadAndUse loads a tokenizer, and if it does load, does with it what can be done.
+func loadAndUse(t *testing.T, files fstest.MapFS) {
+	tok, err := Load(files)
+	if err != nil {
+		require.NotEmpty(t, err.Error())
+		return
+	}
+	ids, err := tok.Encode("The  capital\nof 日本 \xff <|end|> is", EncodeOptions{})
+	require.NoError(t, err)
+	tok.Decode(ids, false)
+	tok.Decode(nil, true)
+	for id := range min(tok.VocabSize(), 700) {
+		tok.Piece(int32(id))
+		tok.Decode([]int32{int32(id)}, false)
+		tok.NewStream(nil, false).Push(int32(id))
+	}
+	_, _ = tok.ApplyChatTemplate(conversation, true)
 }
 
 // FuzzConfigFiles: whatever stands in the files around tokenizer.json, the result works or is refused in words. bos is a token's name or

@@ -81,12 +81,12 @@ func gnu(word string) (string, error) {
 	name := strings.ToLower(parts[0])
 	var operands []string
 	for _, p := range parts[1:] {
-		switch {
-		case p[0] == 'Z':
+		switch p[0] {
+		case 'Z':
 			operands = append(operands, "%zmm"+p[1:])
-		case p[0] == 'T':
+		case 'T':
 			operands = append(operands, "%tmm"+p[1:])
-		case p[0] == 'R':
+		case 'R':
 			operands = append(operands, "%"+strings.ToLower(p))
 		default: // AX … BP
 			operands = append(operands, "%r"+strings.ToLower(p))
