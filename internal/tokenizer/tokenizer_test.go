@@ -398,6 +398,7 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: spm, old: `"type":"ByteFallback"`, new: `"typE":"ByteFallback"`, want: `decoder: decoders: entry 1: the key "typE" should be "type"`},
 		{raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"Type":"ByteLevel"`, want: `decoder: the key "Type" should be "type"`},
 		{raw: spm, old: `"pattern":{"String":"▁"},"content":" "},{"type":"ByteF`, new: `"pattern":{"String":"8"},"content":"X"},{"type":"ByteF`, want: `looks like a byte but is none`},
+		{raw: spm, old: `"pattern":{"String":"▁"},"content":" "},{"type":"ByteF`, new: `"pattern":{"String":"` + strings.Repeat("(", 65) + `"},"content":" "},{"type":"ByteF`, want: `decoder: a text of 65 bytes, more than 64`},
 		{raw: spm, old: `"start":1`, new: `"start":2`, want: "Strip step has start 2"},
 		{raw: spm, old: `"type":"Strip","content":" "`, new: `"type":"Strip","content":7`, want: "decoder"},
 		{raw: spm, old: `"id":640,"content":"<|end|>"`, new: `"id":640,"content":"<s>"`, want: `"<s>"`},
