@@ -186,6 +186,9 @@ func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
 		if t.decoder.falseByte(piece) {
 			return fmt.Errorf("model: token %q looks like a byte but is none", piece)
 		}
+		if t.decoder.byteLevel && !spellsBytes(piece) {
+			return fmt.Errorf("model: token %q has a character that stands for no byte", strictjson.Clip(piece))
+		}
 		t.pieces[id] = piece
 	}
 	t.addedRaw, t.addedNormalized, t.addedID = newAddedSet(), newAddedSet(), make(map[string]int32)

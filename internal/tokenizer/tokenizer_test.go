@@ -420,6 +420,7 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: spm, old: `"ids":[1]`, new: `"ids":[1` + strings.Repeat(",1", 64) + `]`, want: "post_processor: puts more than 64 ids around a text"},
 		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + strings.Repeat("{},", 1<<16), want: "added_tokens: has more than 65536 entries"},
 		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + manyTokens(1025), want: "all added tokens together have more than 1048576 bytes"},
+		{raw: o200k, old: `"vocab":{`, new: `"vocab":{"a中":9000,`, want: `model: token "a中" has a character that stands for no byte`},
 		{raw: []byte("{"), untouched: true, want: "tokenizer.json"},
 		{raw: []byte("null"), untouched: true, want: "tokenizer.json"},
 		{raw: []byte("[]"), untouched: true, want: "tokenizer.json"},
