@@ -208,9 +208,19 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 	}
 	bar := startProgress(t.notes(), tokenBar)
 	defer bar.stop()
-	o.OnPrefill = func(fed, of int) { bar.update(int64(fed), int64(of)) }
 	column := 0 // of the cursor, as far as it matters: 0 or not
+	started, anew := false, false
+	o.OnPrefill = func(fed, of int) {
+		switch {
+		case !started:
+			bar.update(int64(fed), int64(of))
+		case !anew:
+			anew = true
+			_, _ = fmt.Fprintf(t.notes(), "\n%s\n", crossingNote(t.model))
+		}
+	}
 	a, err := ask(answering, o, func(piece string) error {
+		started = true
 		bar.stop()
 		if column == 0 {
 			piece = strings.TrimLeft(piece, " ") // SentencePiece's word mark before the first word

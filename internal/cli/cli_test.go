@@ -143,3 +143,19 @@ func TestComparisonRows(t *testing.T) {
 	require.Contains(t, text.String(), "| 1 | 1000 ± 0.00 | 333 ± 0.00 | – | – | 3.00× |")
 	require.Contains(t, text.String(), "identical logits: NO")
 }
+
+// The table of verify fills a terminal and does not break its lines while there is any room.
+func TestVerifyWidths(t *testing.T) {
+	wide := []int{7, 46, 4, 28, 28}
+	require.Equal(t, wide, verifyWidths(0), "no terminal")
+	require.Equal(t, wide, verifyWidths(200))
+	for _, terminal := range []int{80, 100, 120, 150, 151, 152} {
+		total := 28 + 5*2
+		for _, width := range verifyWidths(terminal) {
+			total += width
+		}
+		require.LessOrEqual(t, total, terminal)
+		require.GreaterOrEqual(t, total, min(terminal, 151)-1)
+	}
+	require.Equal(t, []int{7, 10, 4, 10, 10}, verifyWidths(20))
+}

@@ -54,5 +54,5 @@ func (d device) open(threads int, float32 bool, stderr io.Writer) (b model.Backe
 	if err != nil {
 		return nil, 0, err
 	}
-	return onCPU, 0, nil
+	return onCPU, onCPU.MaxTokens(), nil
 }

@@ -6,16 +6,20 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+
+	"phi3/internal/hub"
 )
 
 // directory is a checkpoint's directory as a file system that nothing leads out of: no name, and no symbolic link in it. Otherwise a
 // checkpoint from a stranger could have the program map, and show in its errors, any file of whoever runs it.
 //
 // In Hugging Face's cache, a model's files are relative links from snapshots/<revision> to ../../blobs: there the root is the model's
-// folder.
+// folder. huggingface_hub 2 may share blobs between models, and those are links again, into one folder beside the models: that folder's
+// files may be read too.
 type directory struct {
 	root   *os.Root
-	prefix string // the checkpoint below root
+	prefix string   // the checkpoint below root
+	shared *os.Root // blobs that models share; nil if there are none
 }
 
 // openDirectory opens a checkpoint's directory. dir itself may be a link.
@@ -27,18 +31,38 @@ func openDirectory(dir string) (fs.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, prefix := real, "."
+	root, prefix, blobs := real, ".", ""
 	if snapshots, revision := filepath.Split(real); filepath.Base(snapshots) == "snapshots" {
 		model := filepath.Dir(filepath.Clean(snapshots))
 		if info, err := os.Stat(filepath.Join(model, "blobs")); err == nil && info.IsDir() {
 			root, prefix = model, path.Join("snapshots", revision)
+			if cache := filepath.Dir(model); hub.SharesBlobs(cache) {
+				blobs = filepath.Join(cache, "blobs")
+			}
 		}
 	}
 	r, err := os.OpenRoot(root)
 	if err != nil {
 		return nil, err
 	}
-	return directory{r, prefix}, nil
+	d := directory{root: r, prefix: prefix}
+	if blobs != "" {
+		d.shared, err = os.OpenRoot(blobs)
+	}
+	return d, err
+}
+
+// inShared is the shared blob that a name leads to.
+func (d directory) inShared(name string) (blob string, ok bool) {
+	if d.shared == nil {
+		return "", false
+	}
+	real, err := filepath.EvalSymlinks(filepath.Join(d.root.Name(), d.prefix, name))
+	if err != nil {
+		return "", false
+	}
+	blob, err = filepath.Rel(d.shared.Name(), real)
+	return blob, err == nil && filepath.IsLocal(blob)
 }
 
 // Open implements [fs.FS].
@@ -47,6 +71,9 @@ func (d directory) Open(name string) (fs.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
 	f, err := d.root.Open(path.Join(d.prefix, name))
+	if blob, ok := d.inShared(name); err != nil && ok {
+		f, err = d.shared.Open(blob)
+	}
 	if err != nil {
 		return nil, within("open", name, err)
 	}
@@ -59,6 +86,9 @@ func (d directory) Stat(name string) (fs.FileInfo, error) {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrInvalid}
 	}
 	info, err := d.root.Stat(path.Join(d.prefix, name))
+	if blob, ok := d.inShared(name); err != nil && ok {
+		info, err = d.shared.Stat(blob)
+	}
 	if err != nil {
 		return nil, within("stat", name, err)
 	}

@@ -91,6 +91,32 @@ func TestDirectory(t *testing.T) {
 		_, err = fs.ReadFile(fsys, outside)
 		require.ErrorIs(t, err, errLeadsOut, outside)
 	}
+	// The same with blobs that models share.
+	write("cache/blobs/.huggingface-shared-blobs", "1\n")
+	write("cache/blobs/ab/abc", "[]")
+	write("cache/models--a--b/blobs/123", "{}")
+	write("cache/models--c--d/config.json", "secret")
+	link("../../blobs/ab/abc", "cache/models--a--b/blobs/456")
+	link("../../blobs/123", "cache/models--a--b/snapshots/main/config.json")
+	link("../../blobs/456", "cache/models--a--b/snapshots/main/shared")
+	link("../../../models--c--d/config.json", "cache/models--a--b/snapshots/main/other")
+	link("../../../../secret", "cache/models--a--b/snapshots/main/up")
+	fsys, err = openDirectory(filepath.Join(dir, "cache/models--a--b/snapshots/main"))
+	require.NoError(t, err)
+	for name, want := range map[string]string{"config.json": "{}", "shared": "[]"} {
+		text, err := fs.ReadFile(fsys, name)
+		require.NoError(t, err)
+		require.Equal(t, want, string(text))
+		info, err := fs.Stat(fsys, name)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, info.Size())
+	}
+	for _, outside := range []string{"up", "other"} {
+		_, err = fs.ReadFile(fsys, outside)
+		require.ErrorIs(t, err, errLeadsOut, outside)
+		_, err = fs.Stat(fsys, outside)
+		require.ErrorIs(t, err, errLeadsOut, outside)
+	}
 	// A folder that is only called so.
 	write("snapshots/main/x", "")
 	link("../../secret", "snapshots/main/config.json")

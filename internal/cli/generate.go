@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/generate"
+	"phi3/internal/model"
 	"phi3/internal/sampling"
 	"phi3/internal/tokenizer"
 )
@@ -179,9 +180,21 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 	}
 	bar := startProgress(s.notes(), tokenBar)
 	defer bar.stop()
-	o.OnPrefill = func(fed, of int) { bar.update(int64(fed), int64(of)) }
-
 	atTerminal := isTerminal(s.out)
+	started, anew := false, false
+	o.OnPrefill = func(fed, of int) {
+		switch {
+		case !started:
+			bar.update(int64(fed), int64(of))
+		case !f.noCache && !anew:
+			anew = true
+			if atTerminal {
+				_, _ = fmt.Fprintln(s.notes()) // the cursor is in the middle of the text
+			}
+			_, _ = fmt.Fprintln(s.notes(), crossingNote(t.model))
+		}
+	}
+
 	var piece string // of the token at hand
 	a := newAnswer(t.tokenizer, t.ids, f.stops, func(text string) error {
 		piece = text
@@ -202,6 +215,7 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 		}
 	}
 	o.OnToken = func(id int32) error {
+		started = true
 		bar.stop() // before the first word
 		err := a.push(id)
 		if f.logProbs >= 0 {
@@ -301,6 +315,11 @@ func timings(load time.Duration, prompt int, r *generate.Result) string {
 		line += fmt.Sprintf(" in %s (%s tokens/s, %s a token)", duration(ms(r.Prefill+decode)), digits(float64(n)/decode.Seconds()), duration(ms(decode)/float64(n)))
 	}
 	return line
+}
+
+// crossingNote explains a pause.
+func crossingNote(m *model.Model) string {
+	return fmt.Sprintf("note: beyond %d tokens this model rotates positions otherwise (long RoPE), so everything so far is computed once more", m.Config.Crossing())
 }
 
 // writeJSON writes one indented object, with < and > as they are: special tokens are full of them.

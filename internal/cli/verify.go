@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"phi3/internal/model"
 	"phi3/internal/verify"
@@ -108,13 +110,22 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 	return err
 }
 
-// verifyTable prints results as they come, a row each. --json has what is cut off.
+// verifyTable prints results as they come, a row each, and a line for each further distance. --json has what is cut off.
 func verifyTable(w io.Writer) func(verify.Result) error {
+	widths := verifyWidths(terminalWidth(w))
+	print := func(columns ...string) error {
+		var b strings.Builder
+		for i, width := range widths {
+			b.WriteString(fit(columns[i], width) + "  ")
+		}
+		_, err := fmt.Fprintln(w, strings.TrimRight(b.String()+columns[len(widths)], " "))
+		return err
+	}
 	first := true
 	return func(r verify.Result) error {
 		if first {
 			first = false
-			if err := verifyRow(w, "verdict", "check", "type", "expected", "got", "distance"); err != nil {
+			if err := print("verdict", "check", "type", "expected", "got", "distance"); err != nil {
 				return err
 			}
 		}
@@ -122,22 +133,44 @@ func verifyTable(w io.Writer) func(verify.Result) error {
 		if !r.Passed {
 			verdict = "FAIL"
 		}
-		var distance []string
-		for _, m := range r.Distance {
-			distance = append(distance, m.String())
+		distance, further := "", r.Distance
+		if len(further) > 0 {
+			distance, further = further[0].String(), further[1:]
 		}
-		return verifyRow(w, verdict, fmt.Sprintf("%s (%s)", r.Check, r.Source), r.DType, r.Expected, r.Got, strings.Join(distance, ", "))
+		if err := print(verdict, fmt.Sprintf("%s (%s)", r.Check, r.Source), r.DType, r.Expected, r.Got, distance); err != nil {
+			return err
+		}
+		for _, m := range further {
+			if err := print("", "", "", "", "", m.String()); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 
-// verifyRow prints the columns of the table.
-func verifyRow(w io.Writer, columns ...string) error {
-	var b strings.Builder
-	for i, width := range []int{7, 46, 4, 28, 28} {
-		b.WriteString(fit(columns[i], width) + "  ")
+// verifyWidths are the widths of all columns but the last, so that a terminal's line, if there is one, has room for all.
+func verifyWidths(terminal int) []int {
+	const verdict, dtype, distance, gaps, least = 7, 4, 28, 5 * 2, 10
+	check, value := 46, 28
+	if room := terminal - verdict - dtype - distance - gaps; terminal > 0 && room < check+2*value {
+		value = max(least, room*3/10)
+		check = max(least, room-2*value)
 	}
-	_, err := fmt.Fprintln(w, strings.TrimRight(b.String()+columns[5], " "))
-	return err
+	return []int{verdict, check, dtype, value, value}
+}
+
+// terminalWidth is the number of columns of the terminal that w is, 0 if it is none.
+func terminalWidth(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
 }
 
 // fit makes a text as wide as a column, in one line.

@@ -2,6 +2,9 @@ package cpu
 
 import (
 	"math"
+	"slices"
+	"sync/atomic"
+	"unsafe"
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
@@ -11,17 +14,23 @@ import (
 // sequence. Chunks are merged in order, so how a sequence was fed to the cache leaves no trace in the result.
 const chunk = kvcache.BlockTokens
 
-// kvBlock is the memory of one block: keys and values of chunk positions, for all layers.
-// Element d of position p's key, for kv head g of layer l, is at ((l·2 + 0)·kvHeads + g)·chunk·headDim + p·headDim + d;
-// the value's is the same with 1 for 0.
+// kvBlock is the memory of one block: keys and values of chunk positions, for all layers. For each layer there are the keys of all kv heads
+// and then the values of all of them, as [kvMatrix]: a head's keys are [dims, chunk], values are [chunk, dims], where dims is the head's
+// width rounded up to a multiple of 32. What was never written is 0.
 type kvBlock struct {
 	bf16 []uint16
 	f32  []float32 // instead of bf16, when nothing is rounded
+
+	// damaged: there is, or was, a value that is not finite. See attentionTile.weigh.
+	damaged atomic.Bool
 }
+
+// kvDims is the width of a head in the cache.
+func kvDims(c *model.Config) int { return (c.HeadDim + 31) &^ 31 }
 
 // kvBlockElems is how many numbers a block holds.
 func (b *Backend) kvBlockElems() int {
-	return b.config.Layers * 2 * b.config.KVHeads * chunk * b.config.HeadDim
+	return b.config.Layers * 2 * b.config.KVHeads * chunk * kvDims(b.config)
 }
 
 func (b *Backend) newKVBlock() *kvBlock {
@@ -32,20 +41,45 @@ func (b *Backend) newKVBlock() *kvBlock {
 	return &kvBlock{bf16: make([]uint16, n)}
 }
 
+// mend makes everything finite again.
+func (k *kvBlock) mend() {
+	if k.damaged.Load() {
+		clear(k.bf16)
+		clear(k.f32)
+		k.damaged.Store(false)
+	}
+}
+
+// keysAndValues are those of one kv head.
+func (b *Backend) keysAndValues(block int32, layer, head int) (keys, vals kvMatrix) {
+	c, dims := b.config, kvDims(b.config)
+	k := b.kv[block]
+	size := dims * chunk
+	at := (layer*2*c.KVHeads + head) * size
+	values := at + c.KVHeads*size
+	if k.f32 != nil {
+		return kvMatrix{f32: k.f32[at : at+size], cols: chunk}, kvMatrix{f32: k.f32[values : values+size], cols: dims}
+	}
+	return kvMatrix{bf16: k.bf16[at : at+size], cols: chunk}, kvMatrix{bf16: k.bf16[values : values+size], cols: dims}
+}
+
 // Attend implements [model.Backend].
 func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 	for _, s := range step.Seqs {
-		for _, id := range s.Blocks {
+		for i, id := range s.Blocks {
 			if b.kv[id] == nil {
 				b.kv[id] = b.newKVBlock()
+			}
+			if i*chunk >= s.Position && layer == 0 { // nothing of what was in it counts any more
+				b.kv[id].mend()
 			}
 		}
 	}
 	b.appending = appending{b, values(qkv), layer, step}
-	b.pool.run(qkv.Rows, 4, &b.appending)
-	items := 0 // one for every sequence, tile of its queries, and kv head
+	b.pool.run(qkv.Rows, 16, &b.appending)
+	items := 0 // one for every sequence, kv head, and tile of its queries
 	for _, s := range step.Seqs {
-		items += tiles(s.Len) * b.config.KVHeads
+		items += b.tiles(s.Len) * b.config.KVHeads
 	}
 	b.attending = attending{b, values(a), values(qkv), layer, step}
 	b.pool.run(items, 1, &b.attending)
@@ -62,9 +96,7 @@ type appending struct {
 // work implements [task]. An item is a token.
 func (w *appending) work(_, from, to int) {
 	for i, s := range w.step.Seqs {
-		for t := max(from, s.Start); t < min(to, s.Start+s.Len); t++ {
-			w.b.rotateAndAppend(w.qkv, w.layer, w.step, i, t)
-		}
+		w.b.rotateAndAppend(w.qkv, w.layer, w.step, i, max(from, s.Start), min(to, s.Start+s.Len))
 	}
 }
 
@@ -76,141 +108,227 @@ type attending struct {
 	step   *model.Step
 }
 
-// work implements [task]. An item is a tile of queries of a sequence and a kv head.
+// work implements [task]. An item is a kv head and a tile of queries of a sequence; a head's tiles follow each other, so that its keys and
+// values stay in a cache.
 func (w *attending) work(worker, from, to int) {
-	kvHeads := w.b.config.KVHeads
+	b := w.b
 	for item := from; item < to; item++ {
 		i, rest := 0, item
-		for rest >= tiles(w.step.Seqs[i].Len)*kvHeads {
-			rest -= tiles(w.step.Seqs[i].Len) * kvHeads
+		for rest >= b.tiles(w.step.Seqs[i].Len)*b.config.KVHeads {
+			rest -= b.tiles(w.step.Seqs[i].Len) * b.config.KVHeads
 			i++
 		}
 		s := &w.step.Seqs[i]
-		first := rest / kvHeads * queryTile
-		w.b.attendTile(w.a, w.qkv, w.layer, s, first, min(first+queryTile, s.Len), rest%kvHeads, w.b.scratch[worker].attention)
+		tiles := b.tiles(s.Len)
+		first := rest % tiles * b.queryTile()
+		t := attentionTile{b: b, s: s, layer: w.layer, head: rest / tiles, first: first, last: min(first+b.queryTile(), s.Len)}
+		t.attend(w.a, w.qkv, b.scratch[worker].attention)
 	}
 }
+
+// group is how many query heads share a kv head.
+func (b *Backend) group() int { return b.config.Heads / b.config.KVHeads }
 
 // queryTile is how many queries of a sequence share one reading of its keys and values.
-const queryTile = 16
+func (b *Backend) queryTile() int { return max(1, b.kernels.attentionRows/b.group()) }
 
 // tiles is the number of query tiles of a sequence with the given number of new tokens.
-func tiles(queries int) int { return (queries + queryTile - 1) / queryTile }
+func (b *Backend) tiles(queries int) int { return (queries + b.queryTile() - 1) / b.queryTile() }
 
-// rotateAndAppend applies RoPE to the query and key heads of row t and writes its keys and values to the cache.
-func (b *Backend) rotateAndAppend(qkv []float32, layer int, step *model.Step, seq, t int) {
+// rotateAndAppend applies RoPE to the query and key heads of rows from … to-1 and writes their keys and values to the cache.
+func (b *Backend) rotateAndAppend(qkv []float32, layer int, step *model.Step, seq, from, to int) {
 	c, s := b.config, &step.Seqs[seq]
 	half := c.RoPE.Dim / 2
-	cos, sin := row(step.Cos, t, half), row(step.Sin, t, half)
-	r := row(qkv, t, c.QKVRows())
-	for h := range c.Heads + c.KVHeads {
-		rotate(row(r, h, c.HeadDim), cos, sin)
+	for t := from; t < to; t++ {
+		cos, sin := row(step.Cos, t, half), row(step.Sin, t, half)
+		r := row(qkv, t, c.QKVRows())
+		for h := range c.Heads + c.KVHeads {
+			b.kernels.rotate(row(r, h, c.HeadDim), cos, sin)
+		}
+		b.asInput(r[c.Heads*c.HeadDim:])
 	}
-	position := s.Position + t - s.Start
-	block := b.kv[s.Blocks[position/chunk]]
-	for kv := range 2 {
-		for g := range c.KVHeads {
-			src := row(r, c.Heads+kv*c.KVHeads+g, c.HeadDim)
-			at := (((layer*2+kv)*c.KVHeads+g)*chunk + position%chunk) * c.HeadDim
-			if b.float32 {
-				copy(block.f32[at:], src)
-				continue
-			}
-			dst := block.bf16[at : at+c.HeadDim]
-			for d, v := range src {
-				dst[d] = toBF16(v)
+	for g := range c.KVHeads {
+		for t := from; t < to; t++ { // neighbours share cache lines
+			position := s.Position + t - s.Start
+			r := row(qkv, t, c.QKVRows())
+			keys, vals := b.keysAndValues(s.Blocks[position/chunk], layer, g)
+			keys.setColumn(position%chunk, row(r, c.Heads+g, c.HeadDim))
+			if !vals.setRow(position%chunk, row(r, c.Heads+c.KVHeads+g, c.HeadDim)) {
+				b.kv[s.Blocks[position/chunk]].damaged.Store(true)
 			}
 		}
 	}
 }
 
-// rotate turns the pairs (x[j], x[j+half]) of a head by the angles given (spec 3.2, "rotate_half"); later dimensions stay.
-func rotate(x, cos, sin []float32) {
-	half := len(cos)
-	for j, c := range cos {
-		lo, hi, s := x[j], x[j+half], sin[j]
-		x[j] = float32(lo*c) - float32(hi*s)
-		x[j+half] = float32(hi*c) + float32(lo*s)
-	}
-}
-
-// attentionScratch is one worker's memory.
+// attentionScratch is one worker's memory for a tile. Its rows are the query heads of the first query, then those of the next one.
 type attentionScratch struct {
-	keys, vals []float32 // [chunk, headDim] a chunk, widened
-	scores     []float32 // [chunk]
-	sum        []float32 // [headDim] a chunk's weighted sum of values
-	top, total []float32 // [queryTile, heads of a group] running maximum, and sum of exponentials under it
+	q          []float32 // [rows, dims], times log2(e)/√headDim
+	scores     []float32 // [rows, chunk] of a chunk, and the powers of two that are its values' weights
+	sum        []float32 // [rows, dims] a chunk's weighted sum of values
+	out        []float32 // [rows, dims] of all chunks so far
+	top, total []float32 // [rows, or some more] largest score so far, and sum of powers under it
+	m, l       []float32 // the same of a chunk
+	old        []float32 // what becomes of the sums so far, see vectors.mergeStates
+
+	highQ, lowQ, high, low []uint16 // for tiles: q and scores in two parts
+	own                    kvMatrix // [chunk, dims] values, see attentionTile.weigh; made when first needed
 }
 
-func newAttentionScratch(c *model.Config) *attentionScratch {
+func newAttentionScratch(v *vectors, c *model.Config) *attentionScratch {
+	group := c.Heads / c.KVHeads
+	rows := max(1, v.attentionRows/group) * group
+	states := (rows + 15) &^ 15
 	floats := func(n int) []float32 { return make([]float32, n) }
-	states := queryTile * c.Heads / c.KVHeads
-	return &attentionScratch{floats(chunk * c.HeadDim), floats(chunk * c.HeadDim), floats(chunk), floats(c.HeadDim), floats(states), floats(states)}
+	w := &attentionScratch{
+		q: floats(rows * kvDims(c)), scores: floats(rows * chunk), sum: floats(rows * kvDims(c)), out: floats(rows * kvDims(c)),
+		top: floats(states), total: floats(states), m: floats(states), l: floats(states), old: floats(states),
+	}
+	if v.tiles != nil {
+		w.highQ, w.lowQ = make([]uint16, len(w.q)), make([]uint16, len(w.q))
+		w.high, w.low = make([]uint16, len(w.scores)), make([]uint16, len(w.scores))
+	}
+	return w
 }
 
-// attendTile sets the rows first … last-1 of sequence s in a, for all query heads of one kv head, to softmax(q·kᵀ/√headDim)·v over
-// the keys that each query may see: those up to its own position and within the sliding window (spec 3.1 and 3.4).
+// attentionTile is some queries of a sequence, first … last-1 of its new tokens, and a kv head.
+type attentionTile struct {
+	b           *Backend
+	s           *model.Span
+	layer, head int
+	first, last int
+}
+
+// attend sets the tile's heads in a to softmax(q·kᵀ/√headDim)·v over the keys that each query may see: those up to its own position and
+// within the sliding window (spec 3.1 and 3.4).
 //
-// Keys are taken in chunks counted from position 0. Each chunk has its own maximum m, sum l of exponentials and weighted sum of
-// values; they join the running ones as in flash attention (Dao et al., 2022, algorithm 1).
-func (b *Backend) attendTile(a, qkv []float32, layer int, s *model.Span, first, last, keyHead int, scratch *attentionScratch) {
-	c := b.config
-	dim, group := c.HeadDim, c.Heads/c.KVHeads
-	scale := float32(1 / math.Sqrt(float64(dim)))
-	for i := range scratch.top {
-		scratch.top[i], scratch.total[i] = float32(math.Inf(-1)), 0
-	}
-	output := func(query, h int) []float32 {
-		return row(row(a, s.Start+query, c.Heads*dim), keyHead*group+h, dim)
-	}
-	for query := first; query < last; query++ {
-		for h := range group {
-			clear(output(query, h))
+// Keys are taken in chunks counted from position 0. Each chunk has its own maximum m, sum l of powers and weighted sum of values; they join
+// the running ones as in flash attention (Dao et al., 2022, algorithm 1). Powers are of two: the queries carry the factor log2(e).
+func (t *attentionTile) attend(a, qkv []float32, w *attentionScratch) {
+	b, s := t.b, t.s
+	c, k, dims, group := b.config, b.kernels, kvDims(b.config), b.group()
+	rows := (t.last - t.first) * group
+	scale := float32(math.Log2E / math.Sqrt(float64(c.HeadDim)))
+	for r := range rows {
+		q := row(row(qkv, s.Start+t.first+r/group, c.QKVRows()), t.head*group+r%group, c.HeadDim)
+		scaled := row(w.q, r, dims)
+		for d, v := range q {
+			scaled[d] = v * scale
 		}
+	}
+	if t.tiles() {
+		k.tiles.split(w.highQ, w.lowQ, w.q[:rows*dims])
+	}
+	clear(w.out[:rows*dims])
+	for i := range w.top {
+		w.top[i], w.total[i] = -math.MaxFloat32, 0
 	}
 
-	oldest := b.oldestVisible(s.Position + first)
-	newest := s.Position + last - 1
-	for n := oldest / chunk; n <= newest/chunk; n++ {
-		base := n * chunk
-		from, to := max(oldest-base, 0), min(newest+1-base, chunk) // what any query of the tile sees of this chunk
-		keys, vals := b.read(b.kv[s.Blocks[n]], layer, keyHead, from, to, scratch)
-		if b.kernels.fetch != nil { // the first rows; the kernels fetch the others
-			b.kernels.fetch(vals, c.HeadDim)
-			if n < newest/chunk {
-				next, _ := b.rows(b.kv[s.Blocks[n+1]], layer, keyHead)
-				b.kernels.fetch(next, c.HeadDim)
-			}
+	newest := s.Position + t.last - 1
+	for n := b.oldestVisible(s.Position+t.first) / chunk; n <= newest/chunk; n++ {
+		keys, vals := b.keysAndValues(s.Blocks[n], t.layer, t.head)
+		next := vals
+		if n < newest/chunk {
+			next, _ = b.keysAndValues(s.Blocks[n+1], t.layer, t.head)
 		}
-		for query := first; query < last; query++ {
-			position := s.Position + query
-			from, to := max(b.oldestVisible(position)-base, 0), min(position+1-base, chunk)
-			if from >= to {
-				continue
-			}
-			q := row(qkv, s.Start+query, c.QKVRows())
-			for h := range group {
-				m, l := b.kernels.attend(scratch.sum, row(q, keyHead*group+h, dim), keys, vals, from, to, scale, scratch.scores)
-				top, total := &scratch.top[(query-first)*group+h], &scratch.total[(query-first)*group+h]
-				newTop := max(*top, m)
-				old, add := exp(*top-newTop), exp(m-newTop)
-				*top, *total = newTop, float32(*total*old)+float32(l*add)
-				out := output(query, h)
-				for d, v := range scratch.sum {
-					out[d] = float32(out[d]*old) + float32(v*add)
-				}
-			}
+		from, to := t.first, t.last // the queries that see some of the chunk
+		for _, end := t.visible(from, n); end <= 0; _, end = t.visible(from, n) {
+			from++
+		}
+		for start, _ := t.visible(to-1, n); start >= chunk; start, _ = t.visible(to-1, n) {
+			to--
+		}
+		r0, r1 := (from-t.first)*group, (to-t.first)*group
+		for r := range w.m { // chunk of no keys
+			w.m[r], w.l[r] = -math.MaxFloat32, 0
+		}
+		t.score(keys, vals, n, from, to, w)
+		t.weigh(vals, next, n, from, to, w)
+		k.mergeStates(w.top, w.total, w.m, w.l, w.old)
+		k.mergeRows(w.out[r0*dims:r1*dims], w.sum[r0*dims:r1*dims], w.old[r0:r1], w.m[r0:r1], dims)
+	}
+	k.divideRows(w.out[:rows*dims], w.total[:rows], dims)
+	b.asInput(w.out[:rows*dims])
+	for r := range rows {
+		copy(row(row(a, s.Start+t.first+r/group, c.Heads*c.HeadDim), t.head*group+r%group, c.HeadDim), row(w.out, r, dims))
+	}
+}
+
+// visible are the keys start … end-1 of chunk n that a query may see; there are none if end ≤ 0 or start ≥ chunk.
+func (t *attentionTile) visible(query, n int) (start, end int) {
+	position := t.s.Position + query
+	return max(t.b.oldestVisible(position)-n*chunk, 0), min(position+1-n*chunk, chunk)
+}
+
+// tiles says whether products are AMX's.
+func (t *attentionTile) tiles() bool { return t.b.kernels.tiles != nil && !t.b.float32 }
+
+// score sets the weights of chunk n's keys for queries from … to-1, each of which sees some, and their states m and l. It fetches next into
+// the cache.
+func (t *attentionTile) score(keys, next kvMatrix, n, from, to int, w *attentionScratch) {
+	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
+	r, rows := (from-t.first)*group, (to-from)*group
+	start, end := t.columns(n, from, to)
+	scores := w.scores[r*chunk : (r+rows)*chunk]
+	if t.tiles() {
+		k.tiles.products(scores, chunk, w.highQ[r*dims:], w.lowQ[r*dims:], dims, rows, keys, 0, dims, start, end, keys.distance(next))
+	} else {
+		clear(scores)
+		k.addProducts(scores, chunk, w.q[r*dims:], dims, rows, keys, 0, dims, start, end, keys.distance(next))
+	}
+	for i := range rows {
+		first, last := t.visible(from+i/group, n)
+		x := row(scores, i, chunk)
+		for p := start; p < first; p++ {
+			x[p] = float32(math.Inf(-1))
+		}
+		for p := last; p < end; p++ {
+			x[p] = float32(math.Inf(-1))
 		}
 	}
-	for query := first; query < last; query++ {
-		for h := range group {
-			out := output(query, h)
-			for d := range out {
-				out[d] /= scratch.total[(query-first)*group+h]
-			}
-			b.asInput(out)
-		}
+	k.softmax(scores, rows, start, end, w.m[r:], w.l[r:])
+	if t.tiles() {
+		k.tiles.split(w.high[r*chunk:], w.low[r*chunk:], scores)
 	}
+}
+
+// columns is the range of chunk n's keys that queries from … to-1 see some of, widened to multiples of 32.
+func (t *attentionTile) columns(n, from, to int) (start, end int) {
+	start, _ = t.visible(from, n)
+	_, end = t.visible(to-1, n)
+	return start &^ 31, (end + 31) &^ 31
+}
+
+// weigh sets the rows of w.sum of queries from … to-1 to the sums of chunk n's values, times their weights.
+//
+// Values that a query must not see have a weight of 0, which is not enough where they are NaN or infinite: later ones of the sequence, or what
+// was in the block before. In such a block, each query gets values of its own, with zeros where it sees none.
+func (t *attentionTile) weigh(vals, next kvMatrix, n, from, to int, w *attentionScratch) {
+	if !t.b.kv[t.s.Blocks[n]].damaged.Load() {
+		t.weighAll(vals, next, n, from, to, w)
+		return
+	}
+	if w.own.cols == 0 {
+		w.own = kvMatrix{bf16: slices.Clone(vals.bf16), f32: slices.Clone(vals.f32), cols: vals.cols}
+	}
+	for query := from; query < to; query++ {
+		first, last := t.visible(query, n)
+		w.own.copyRows(vals, first, last)
+		t.weighAll(w.own, next, n, query, query+1, w)
+	}
+}
+
+// weighAll is weigh where weights of 0 are enough.
+func (t *attentionTile) weighAll(vals, next kvMatrix, n, from, to int, w *attentionScratch) {
+	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
+	r, rows := (from-t.first)*group, (to-from)*group
+	start, end := t.columns(n, from, to)
+	sum, at := w.sum[r*dims:(r+rows)*dims], r*chunk+start
+	if t.tiles() {
+		k.tiles.products(sum, dims, w.high[at:], w.low[at:], chunk, rows, vals, start, end, 0, dims, vals.distance(next))
+		return
+	}
+	clear(sum)
+	k.addProducts(sum, dims, w.scores[at:], chunk, rows, vals, start, end, 0, dims, vals.distance(next))
 }
 
 // oldestVisible is the first position that a query at the given position may see.
@@ -221,37 +339,26 @@ func (b *Backend) oldestVisible(position int) int {
 	return 0
 }
 
-// kvRows are keys or values of some positions: one of the slices, [positions, headDim].
-type kvRows struct {
-	bf16 []uint16
-	f32  []float32
-}
-
-// slice is the elements from … to-1.
-func (r kvRows) slice(from, to int) kvRows {
-	if r.f32 != nil {
-		return kvRows{f32: r.f32[from:to]}
+// distance is how many bytes before next m begins.
+func (m kvMatrix) distance(next kvMatrix) int {
+	if m.f32 != nil {
+		return int(uintptr(unsafe.Pointer(&next.f32[0])) - uintptr(unsafe.Pointer(&m.f32[0])))
 	}
-	return kvRows{bf16: r.bf16[from:to]}
+	return int(uintptr(unsafe.Pointer(&next.bf16[0])) - uintptr(unsafe.Pointer(&m.bf16[0])))
 }
 
-// rows are the keys and values [chunk, headDim] of one head of a block.
-func (b *Backend) rows(k *kvBlock, layer, keyHead int) (keys, vals kvRows) {
-	c := b.config
-	size := chunk * c.HeadDim
-	at := (layer*2*c.KVHeads + keyHead) * size
-	values := at + c.KVHeads*size // a layer's values follow its keys
-	return kvRows(*k).slice(at, at+size), kvRows(*k).slice(values, values+size)
-}
-
-// read returns the same as the kernels want them; only positions from … to-1 are meaningful.
-func (b *Backend) read(k *kvBlock, layer, keyHead, from, to int, scratch *attentionScratch) (keys, vals kvRows) {
-	keys, vals = b.rows(k, layer, keyHead)
-	if k.f32 != nil || !b.kernels.widenKV {
-		return keys, vals
+// copyRows copies rows first … last-1 of another matrix of the same shape and makes all others 0.
+func (m kvMatrix) copyRows(from kvMatrix, first, last int) {
+	clear(m.bf16)
+	clear(m.f32)
+	if m.f32 != nil {
+		copy(m.f32[first*m.cols:last*m.cols], from.f32[first*m.cols:])
+		return
 	}
-	lo, hi := from*b.config.HeadDim, to*b.config.HeadDim
-	widenBF16(scratch.keys[lo:hi], keys.bf16[lo:hi])
-	widenBF16(scratch.vals[lo:hi], vals.bf16[lo:hi])
-	return kvRows{f32: scratch.keys}, kvRows{f32: scratch.vals}
+	for i := first; i < last; i++ {
+		at := i/2*m.cols*2 + i%2
+		for j := range m.cols {
+			m.bf16[at+2*j] = from.bf16[at+2*j]
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"unsafe"
 
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
@@ -25,7 +26,7 @@ type Backend struct {
 	kv      []*kvBlock // [blocks], nil until a sequence first uses it
 	scratch []*scratch // [threads]
 	normed  []float32  // [maxTokens, hidden]
-	packed  []float32  // [groups of maxTokens, widest input / 8, 6, 8]
+	packed  []byte     // a product's input in the order that its loops read
 
 	// The loops that the pool shares out. They live here because a token must not allocate any.
 	linear    product
@@ -37,26 +38,32 @@ type Backend struct {
 
 // scratch is one worker's memory.
 type scratch struct {
-	tile      tile      // that it is at
-	rows      []float32 // [tileRows, widest input] widened weight rows; for Go kernels
-	lanes     []float32 // running sums of a tile, see avx2Tokens; likewise for those in assembly
-	pairSums  []float32
-	tail      []float32 // up to 7 widened weights
-	sums      []float32 // [maxTokens, tileRows]
+	tile      tile // that it is at
 	attention *attentionScratch
+
+	// For matrix products; a path has what its loops need, see their newScratch.
+	sums   []float32 // of a tile
+	rows   []float32 // [rows of a tile, widest input] widened weight rows
+	lanes  []float32 // running sums, several for each of sums
+	tail   []float32 // widened weights that a kernel leaves over
+	packed []byte    // weights in another order
+
+	blockSums [24]float32 // the sums of a block of rows and a group of tokens
 }
 
-// newScratch is the memory for products of inputs up to so wide and so many tokens.
-func newScratch(k *kernels, widest, maxTokens int) *scratch {
-	s := &scratch{sums: make([]float32, maxTokens*k.tileRows)}
-	if k.packs {
-		s.lanes = make([]float32, min(tokenGroups(maxTokens), maxGroups)*k.tileRows/2*pairLanes)
-		s.pairSums = make([]float32, k.tileRows*tokenGroup)
-		s.tail = make([]float32, 7)
-	} else {
-		s.rows = make([]float32, k.tileRows*widest)
+// grow replaces the memory at p where it is shorter than n. Where it begins is a multiple of 64 bytes.
+func grow[T byte | float32](p *[]T, n int) {
+	if len(*p) < n {
+		size := int(unsafe.Sizeof(T(0)))
+		bytes := make([]byte, n*size+63)
+		at := -uintptr(unsafe.Pointer(&bytes[0])) & 63
+		*p = unsafe.Slice((*T)(unsafe.Pointer(&bytes[at])), n)
 	}
-	return s
+}
+
+// floats are the same bytes.
+func floats(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
 
 // weight is the Data of a model.Weight.
@@ -74,6 +81,9 @@ func New(o Options) (*Backend, error) {
 	threads := o.Threads
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
+		if n := cores(); n > 0 {
+			threads = min(threads, n)
+		}
 	}
 	return &Backend{kernels: k, pool: newPool(threads), float32: o.Float32}, nil
 }
@@ -87,6 +97,9 @@ func (b *Backend) Name() string {
 	return name
 }
 
+// MaxTokens is how many new tokens a step should have at most, see [model.Options].
+func (b *Backend) MaxTokens() int { return b.kernels.maxTokens }
+
 // Plan implements [model.Backend]. KV blocks are allocated when first used, so a long context costs nothing until it is filled.
 func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBlocks int) error {
 	b.config = c
@@ -94,11 +107,15 @@ func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBl
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
 	b.scratch = make([]*scratch, b.pool.threads)
 	for i := range b.scratch {
-		b.scratch[i] = newScratch(b.kernels, widest, maxTokens)
-		b.scratch[i].attention = newAttentionScratch(c)
+		b.scratch[i] = &scratch{attention: newAttentionScratch(b.kernels.vectors, c)}
 	}
-	if b.kernels.packs && maxTokens > 1 {
-		b.packed = make([]float32, tokenGroups(maxTokens)*tokenGroup*widest)
+	for _, l := range b.kernels.allLinear() {
+		for _, s := range b.scratch {
+			l.newScratch(s, widest, maxTokens)
+		}
+		if l.pack != nil {
+			grow(&b.packed, l.packedBytes(maxTokens, widest))
+		}
 	}
 	b.normed = make([]float32, maxTokens*c.HiddenSize)
 	return nil
@@ -152,7 +169,7 @@ func row(m []float32, i, cols int) []float32 { return m[i*cols : (i+1)*cols : (i
 // asInput rounds a matrix product's input to the type that the product reads.
 func (b *Backend) asInput(x []float32) {
 	if !b.float32 {
-		roundBF16(x)
+		b.kernels.roundBF16(x)
 	}
 }
 
@@ -173,33 +190,38 @@ func (b *Backend) Select(y, x model.Matrix, rows []int32) {
 
 // Norm implements [model.Backend].
 func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
-	b.norm(values(y), values(x), norm.Data.(*weight).norm)
+	b.norm(values(y), values(x), norm, false)
 }
 
 // norming is RMSNorm of every row in progress.
 type norming struct {
 	b            *Backend
 	y, x, weight []float32
+	input        bool // to a matrix product
 }
 
-// norm sets every row of y to the RMSNorm of x's, times weight [width].
-func (b *Backend) norm(y, x, weight []float32) {
-	b.norming = norming{b, y, x, weight}
-	b.pool.run(len(x)/len(weight), 4, &b.norming)
+// norm sets every row of y to the RMSNorm of x's, times the weight [width], and rounds it if it is the input to a matrix product.
+func (b *Backend) norm(y, x []float32, norm model.Weight, input bool) {
+	w := norm.Data.(*weight).norm
+	b.norming = norming{b, y, x, w, input}
+	b.pool.run(len(x)/len(w), 4, &b.norming)
 }
 
 // work implements [task].
 func (n *norming) work(_, from, to int) {
 	width := len(n.weight)
 	for t := from; t < to; t++ {
-		rmsNorm(row(n.y, t, width), row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
+		y := row(n.y, t, width)
+		n.b.kernels.rmsNorm(y, row(n.x, t, width), n.weight, n.b.config.RMSNormEps)
+		if n.input {
+			n.b.asInput(y)
+		}
 	}
 }
 
 // normInput is RMSNorm(x)·norm, rounded for a matrix product. The result is valid until the next call.
 func (b *Backend) normInput(x model.Matrix, norm model.Weight) []float32 {
 	y := b.normed[:x.Rows*x.Cols]
-	b.norm(y, values(x), norm.Data.(*weight).norm)
-	b.asInput(y)
+	b.norm(y, values(x), norm, true)
 	return y
 }

@@ -45,7 +45,7 @@ func upload(t testing.TB, b *Backend, rng *rand.Rand, shape ...int) (model.Weigh
 		n *= s
 	}
 	w := normals(rng, n)
-	roundBF16(w)
+	goRoundBF16(w)
 	var data []byte
 	for _, v := range w {
 		data = binary.LittleEndian.AppendUint16(data, toBF16(v))
@@ -77,7 +77,7 @@ func normed(x, w []float32, round bool) []float32 {
 		}
 	}
 	if round {
-		roundBF16(y)
+		goRoundBF16(y)
 	}
 	return y
 }
@@ -122,7 +122,7 @@ func testLinearVerbs(t *testing.T) {
 					b.LinearAdd(added, matrixOf(tokens, size.in, a), w)
 					require.NoError(t, b.Read(nil, y))
 					rounded := slices.Clone(values(h))
-					roundBF16(rounded)
+					goRoundBF16(rounded)
 					require.Equal(t, !f32, slices.Equal(rounded, values(h)), "a matrix product's input is bfloat16, unless nothing is rounded")
 					for token := range tokens {
 						for n := range size.out {
@@ -168,91 +168,6 @@ func TestArgmax(t *testing.T) {
 	next := []int32{9, 9, 9, 9, 9, 9}
 	require.NoError(t, b.Argmax(next, matrixOf(len(next), 4, rows)))
 	require.Equal(t, []int32{0, 2, 0, ^1, ^3, ^0}, next)
-}
-
-// attention of one query in float64, straight from the definition.
-func referenceAttention(q []float32, keys, vals [][]float32, window int) []float64 {
-	first := 0
-	if window > 0 {
-		first = max(0, len(keys)-window)
-	}
-	weights, total := make([]float64, len(keys)), 0.0
-	for p := first; p < len(keys); p++ {
-		var s float64
-		for d := range q {
-			s += float64(q[d]) * float64(keys[p][d])
-		}
-		weights[p] = math.Exp(s / math.Sqrt(float64(len(q))))
-		total += weights[p]
-	}
-	out := make([]float64, len(q))
-	for p, w := range weights {
-		for d := range out {
-			out[d] += w / total * float64(vals[p][d])
-		}
-	}
-	return out
-}
-
-// Attend against the definition: head widths, GQA, partial rotation, windows whose edges fall before, on and after a chunk's.
-func TestAttend(t *testing.T) { onEveryPath(t, testAttend) }
-
-func testAttend(t *testing.T) {
-	for _, c := range []model.Config{
-		{Heads: 2, KVHeads: 2, HeadDim: 96, RoPE: model.RoPEConfig{Dim: 96}},
-		{Heads: 4, KVHeads: 2, HeadDim: 128, RoPE: model.RoPEConfig{Dim: 96}},
-		{Heads: 3, KVHeads: 1, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}, SlidingWindow: 1},
-		{Heads: 3, KVHeads: 1, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}, SlidingWindow: 127},
-		{Heads: 3, KVHeads: 1, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}, SlidingWindow: 128},
-		{Heads: 3, KVHeads: 1, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}, SlidingWindow: 129},
-	} {
-		c.Layers, c.HiddenSize, c.IntermediateSize = 2, 4, 4
-		t.Run(fmt.Sprintf("heads=%d/%d,dim=%d/%d,window=%d", c.Heads, c.KVHeads, c.RoPE.Dim, c.HeadDim, c.SlidingWindow), func(t *testing.T) {
-			const tokens = 300
-			rng := rand.New(rand.NewSource(4))
-			b := newBackend(t, Options{Threads: 2, Float32: true}, &c, tokens, 8)
-			qkv := normals(rng, tokens*c.QKVRows())
-			half := c.RoPE.Dim / 2
-			step := &model.Step{
-				Seqs: []model.Span{{Len: tokens, Blocks: []int32{5, 0, 7}}},
-				Cos:  make([]float32, tokens*half), Sin: make([]float32, tokens*half),
-			}
-			for i := range step.Cos {
-				s, cs := math.Sincos(rng.Float64() * 6)
-				step.Cos[i], step.Sin[i] = float32(cs), float32(s)
-			}
-			a := poisoned(tokens, c.Heads*c.HeadDim)
-			b.Attend(a, matrixOf(tokens, c.QKVRows(), qkv), 1, step)
-			require.NoError(t, b.Read(nil, a))
-
-			head := func(token, h int) []float32 { return row(row(qkv, token, c.QKVRows()), h, c.HeadDim) }
-			rotated := func(token, h int) []float32 {
-				x := head(token, h)
-				y := slices.Clone(x)
-				for j := range half {
-					cs, s := float64(step.Cos[token*half+j]), float64(step.Sin[token*half+j])
-					y[j] = float32(float64(x[j])*cs - float64(x[j+half])*s)
-					y[j+half] = float32(float64(x[j+half])*cs + float64(x[j])*s)
-				}
-				return y
-			}
-			for _, token := range []int{0, 1, 126, 127, 128, 129, 200, 255, 256, 299} {
-				for h := range c.Heads {
-					g := h / (c.Heads / c.KVHeads)
-					var keys, vals [][]float32
-					for p := range token + 1 {
-						keys = append(keys, rotated(p, c.Heads+g))
-						vals = append(vals, head(p, c.Heads+c.KVHeads+g))
-					}
-					want := referenceAttention(rotated(token, h), keys, vals, c.SlidingWindow)
-					got := row(row(values(a), token, c.Heads*c.HeadDim), h, c.HeadDim)
-					for d := range want {
-						require.InDelta(t, want[d], float64(got[d]), 2e-5, "token %d, head %d, dimension %d", token, h, d)
-					}
-				}
-			}
-		})
-	}
 }
 
 // counting counts how often each item is done, and whether two goroutines are the same worker.

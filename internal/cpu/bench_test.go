@@ -20,10 +20,10 @@ func BenchmarkProduct(b *testing.B) {
 			data[i] = data[i]&0x80 | 0x3f // values between 0.5 and 2
 		}
 	}
-	for _, tokens := range []int{1, 2, 32, 64, 128, 512} {
+	for _, tokens := range []int{1, 2, 17, 64, 128, 512} {
 		b.Run(fmt.Sprintf("tokens=%d", tokens), func(b *testing.B) {
 			rows := rows
-			if tokens > 64 {
+			if tokens > 128 {
 				rows = 3072
 			}
 			c := &model.Config{HiddenSize: k, IntermediateSize: 1, Heads: 1, KVHeads: 1, HeadDim: 2}

@@ -17,7 +17,21 @@ import (
 // goTileRows is how many weight rows dotTile multiplies at once.
 const goTileRows = 6
 
-// goDots is kernels.dots.
+// goLinear are the loops of a matrix product that run everywhere.
+var goLinear = &linearKernels{
+	tileRows: func(int, int, int) int { return goTileRows },
+	multiply: func(p *product, t *tile, s *scratch) {
+		sums := s.sums[:p.in.tokens*goTileRows]
+		goDots(sums, t, &p.in, s)
+		p.finishSums(sums, goTileRows, t)
+	},
+	newScratch: func(s *scratch, widest, maxTokens int) {
+		grow(&s.sums, maxTokens*goTileRows)
+		grow(&s.rows, goTileRows*widest)
+	},
+}
+
+// goDots sets sums [tokens, goTileRows] to the products of a tile's rows with every row of x.
 func goDots(sums []float32, t *tile, x *input, s *scratch) {
 	rows := s.rows[:goTileRows*t.k]
 	group, halves := goTileRows, 1
@@ -58,71 +72,6 @@ func dotTile(w, x []float32) [goTileRows]float32 {
 	return [goTileRows]float32{s0, s1, s2, s3, s4, s5}
 }
 
-// dot returns the dot product of a and b: four sums of every fourth product, added pairwise; what is left over joins the first.
-func dot(a, b []float32) float32 {
-	var s0, s1, s2, s3 float32
-	b = b[:len(a)]
-	i := 0
-	for ; i+4 <= len(a); i += 4 {
-		a, b := a[i:i+4:i+4], b[i:i+4:i+4]
-		s0 += float32(a[0] * b[0])
-		s1 += float32(a[1] * b[1])
-		s2 += float32(a[2] * b[2])
-		s3 += float32(a[3] * b[3])
-	}
-	for ; i < len(a); i++ {
-		s0 += float32(a[i] * b[i])
-	}
-	return (s0 + s1) + (s2 + s3)
-}
-
-// goAttend is kernels.attend.
-func goAttend(sum, q []float32, keys, vals kvRows, from, to int, scale float32, scores []float32) (m, l float32) {
-	dim := len(q)
-	k, v := keys.f32[from*dim:to*dim], vals.f32[from*dim:to*dim]
-	scores = scores[:to-from]
-	m = float32(math.Inf(-1))
-	for p := range scores {
-		scores[p] = dot(q, row(k, p, dim)) * scale
-		m = max(m, scores[p])
-	}
-	clear(sum)
-	for p, s := range scores {
-		e := exp(s - m)
-		l += e
-		v := row(v, p, dim)
-		for d := range sum {
-			sum[d] += float32(e * v[d])
-		}
-	}
-	return m, l
-}
-
-// rmsNorm sets y = x / sqrt(mean(x²) + eps) · weight (spec 3, step 2a). The mean is taken in float64: it costs nothing here and
-// makes the one number that scales a whole row exact.
-func rmsNorm(y, x, weight []float32, eps float32) {
-	var sum float64
-	for _, v := range x {
-		sum += float64(v) * float64(v)
-	}
-	scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(eps)))
-	for i, v := range x {
-		y[i] = float32(v*scale) * weight[i]
-	}
-}
-
-// silu returns x·sigmoid(x).
-func silu(x float32) float32 { return x / (1 + exp(-x)) }
-
-// goGate is kernels.gate.
-func goGate(y, gate, up []float32) {
-	for i := range y {
-		y[i] = float32(silu(gate[i]) * up[i])
-	}
-}
-
-func exp(x float32) float32 { return float32(math.Exp(float64(x))) }
-
 // toBF16 rounds to the nearest bfloat16, ties to even. NaN stays NaN.
 func toBF16(x float32) uint16 {
 	bits := math.Float32bits(x)
@@ -133,21 +82,6 @@ func toBF16(x float32) uint16 {
 }
 
 func fromBF16(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
-
-// widenBF16 converts src to float32.
-func widenBF16(dst []float32, src []uint16) {
-	src = src[:len(dst)]
-	for i, v := range src {
-		dst[i] = fromBF16(v)
-	}
-}
-
-// roundBF16 rounds every element of x to bfloat16 in place.
-func roundBF16(x []float32) {
-	for i, v := range x {
-		x[i] = fromBF16(toBF16(v))
-	}
-}
 
 // elemSize returns the bytes of one element of a weight.
 func elemSize(t safetensors.DType) int {

@@ -33,7 +33,6 @@ func TestDotProducts(t *testing.T) {
 				size += math.Abs(p)
 			}
 			require.InDelta(t, want, float64(got[i]), size*1e-6, "dotTile, k %d, row %d", k, i)
-			require.InDelta(t, want, float64(dot(row(w, i, k), x)), size*1e-6, "dot, k %d, row %d", k, i)
 		}
 	}
 }
@@ -96,34 +95,4 @@ func TestWiden(t *testing.T) {
 		}
 	}
 	require.Equal(t, float32(5.9604645e-08), f16Table()[1], "the smallest subnormal float16")
-}
-
-func TestRMSNorm(t *testing.T) {
-	rng := rand.New(rand.NewSource(2))
-	x, weight, y := normals(rng, 192), normals(rng, 192), make([]float32, 192)
-	rmsNorm(y, x, weight, 1e-5)
-	var mean float64
-	for _, v := range x {
-		mean += float64(v) * float64(v) / 192
-	}
-	for i := range y {
-		want := float64(x[i]) / math.Sqrt(mean+1e-5) * float64(weight[i])
-		require.InDelta(t, want, float64(y[i]), 1e-6+1e-6*math.Abs(want))
-	}
-	clear(x)
-	rmsNorm(y, x, weight, 1e-5)
-	require.Equal(t, make([]float32, 192), abs(y), "zeros stay zeros")
-}
-
-func abs(x []float32) []float32 {
-	for i, v := range x {
-		x[i] = float32(math.Abs(float64(v)))
-	}
-	return x
-}
-
-func TestSiLU(t *testing.T) {
-	for _, x := range []float64{-100, -5, -1, 0, 0.5, 3, 90} {
-		require.InDelta(t, x/(1+math.Exp(-x)), float64(silu(float32(x))), 1e-6*math.Abs(x))
-	}
 }

@@ -8,142 +8,192 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// The functions of avx2_amd64.s. A weight row is read where it lies in memory, at any address, and never past its end.
+// laneKernels are kernels of a matrix product whose every result has as many running sums, its lanes, as a register has: the i-th takes the
+// products (or pairs of them) i, i+lanes, … in ascending order. At the end they are added pairwise.
+type laneKernels struct {
+	lanes int // running sums of a result
+	step  int // of k, multiplied at once
+	rows  int // rows multiplied at once where there are several tokens
 
-// dotRows8BF16 sets sums [8] to the products of the vector x [n] with eight rows of n bfloat16 that are stride bytes apart.
-// n is a multiple of 8. What lies ahead bytes from the rows is fetched into the cache.
-//
-//go:noescape
-func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-
-//go:noescape
-func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-
-//go:noescape
-func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-
-// dot2x6BF16 multiplies pairs of rows of n bfloat16 with six vectors and adds to lanes [pairs, 2, 6, 8], the running sums of rows and
-// vectors. The rows of a pair are stride bytes apart, a pair and the next one next bytes. x is [n/8, 6, 8]. n is a multiple of 8 and
-// neither n nor pairs is 0. What lies ahead bytes from the rows is fetched into the cache.
-//
-//go:noescape
-func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-
-//go:noescape
-func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-
-//go:noescape
-func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-
-// sumLanes adds up the lanes [n, 8] of n sums, in the order of dotRows8BF16. n is a multiple of 4 and not 0.
-//
-//go:noescape
-func sumLanes(sums, lanes *float32, n int)
+	// one sets sums [8] to the products of x [n] with eight rows of weights that are stride bytes apart. n is a multiple of step. What lies
+	// ahead bytes from the rows is fetched into the cache.
+	one func(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+	// several multiplies blocks of rows of n weights with six tokens and adds to lanes [blocks, rows, 6, lanes]. The rows of a block are
+	// stride bytes apart, a block and the next one next bytes. x is as packed, [n/step, 6, step]. n is a multiple of step and neither n nor
+	// blocks is 0. What lies ahead bytes from the rows is fetched into the cache.
+	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
+	// sum adds up the lanes [n, lanes] of n sums, as one does. n is a multiple of 4 and not 0.
+	sum func(sums, lanes *float32, n int)
+	// narrow, if there is one, packs n values, a multiple of step, as bfloat16: x is then these, two in the place of a float32.
+	narrow func(to *byte, x *float32, n int)
+}
 
 const (
-	avx2TileRows = 16
-	avx2KBlock   = 1024
+	laneBlock  = 1024 // of k
+	tokenGroup = 6    // what several multiplies at once
+	// The most rows of a tile, and the most groups whose running sums are kept while others are computed: 192 KB of them with 16 lanes.
+	laneMostRows = 64
+	maxGroups    = 8
 )
 
-// avx2Dots is kernels.dots.
-func avx2Dots(sums []float32, t *tile, x *input, s *scratch) {
-	whole := t.k &^ 7
-	if x.tokens == 1 {
-		avx2OneToken(sums, t, x.row(0), whole)
-	} else {
-		groups := tokenGroups(x.tokens)
-		for group := 0; group < groups; group += maxGroups {
-			avx2Tokens(sums, t, x, s, whole, group, min(group+maxGroups, groups))
+// linear are the loops around the kernels.
+func (l *laneKernels) linear() *linearKernels {
+	return &linearKernels{
+		tileRows: laneTileRows,
+		multiply: l.multiply,
+		newScratch: func(s *scratch, _, maxTokens int) {
+			grow(&s.sums, maxTokens*laneMostRows)
+			grow(&s.lanes, min(tokenGroups(maxTokens), maxGroups)*(laneMostRows+2*l.rows)*tokenGroup*l.lanes)
+			grow(&s.tail, l.step-1)
+		},
+		pack:        l.pack,
+		packedBytes: func(tokens, k int) int { return tokenGroups(tokens) * tokenGroup * k * l.elemSize() },
+		group:       tokenGroup,
+		packsOne:    l.narrow != nil,
+	}
+}
+
+// laneTileRows: few rows where weights are read only once or twice, many where tokens have to be read again for every tile. Threads must find
+// enough tiles.
+func laneTileRows(tokens, cols, threads int) int {
+	if tokens <= 2*tokenGroup {
+		return 16
+	}
+	return min(laneMostRows, max(16, cols/(4*threads)/16*16))
+}
+
+// elemSize is the bytes of a packed value.
+func (l *laneKernels) elemSize() int {
+	if l.narrow != nil {
+		return 2
+	}
+	return 4
+}
+
+// tokenGroups is how many groups so many tokens make.
+func tokenGroups(tokens int) int { return (tokens + tokenGroup - 1) / tokenGroup }
+
+// pack is linearKernels.pack: a step of each of six tokens, and on to the next step. (Rows of several thousand values would lie at the same
+// place in every way of the first cache.) What a step leaves over stays out.
+func (l *laneKernels) pack(in *input, group int) {
+	steps := in.k / l.step
+	size := l.step * l.elemSize()
+	if in.tokens == 1 {
+		if steps > 0 {
+			l.narrow(&in.packed[0], &in.x[0], steps*l.step)
+		}
+		return
+	}
+	packed := in.packed[group*steps*tokenGroup*size:]
+	for i := range tokenGroup {
+		token := group*tokenGroup + i
+		var x []float32
+		if token < in.tokens {
+			x = in.row(token)
+		}
+		for step := range steps {
+			to := packed[(step*tokenGroup+i)*size:][:size]
+			switch {
+			case x == nil:
+				clear(to) // no token: finite numbers at least
+			case l.narrow != nil:
+				l.narrow(&to[0], &x[step*l.step], l.step)
+			default:
+				copy(floats(to), row(x, step, l.step))
+			}
 		}
 	}
-	addTail(sums, avx2TileRows, whole, t, x, s)
 }
 
-// dotRows8 is the right one of the three; n may be 0. sums has room for 8.
-func dotRows8(dtype safetensors.DType, sums *float32, w *byte, stride, ahead int, x []float32, n int) {
-	switch dtype {
-	case safetensors.BF16:
-		dotRows8BF16(sums, w, stride, ahead, unsafe.SliceData(x), n)
-	case safetensors.F16:
-		dotRows8F16(sums, w, stride, ahead, unsafe.SliceData(x), n)
-	case safetensors.F32:
-		dotRows8F32(sums, w, stride, ahead, unsafe.SliceData(x), n)
-	}
-}
-
-// avx2OneToken sets sums [tileRows] to the products of a tile with x, up to k = whole.
-func avx2OneToken(sums []float32, t *tile, x []float32, whole int) {
-	stride := t.k * elemSize(t.dtype)
-	half := avx2TileRows
+// multiply is linearKernels.multiply.
+func (l *laneKernels) multiply(p *product, t *tile, s *scratch) {
+	rows, halves := p.group, 1 // rows of sums, a half
 	if t.second > 0 {
-		half /= 2
+		halves = 2
 	}
-	for i := 0; i < avx2TileRows; i += 8 {
-		first := i % half
-		n := t.n + first + i/half*t.second // the weight's row whose sum is sums[i]
-		if t.count-first >= 8 {
-			dotRows8(t.dtype, &sums[i], &t.row(n)[0], stride, 8*stride, x, whole)
+	sums := s.sums[:p.in.tokens*halves*rows] // [tokens, halves, rows]
+	x := &p.in
+	whole := t.k / l.step * l.step
+	for half := range halves {
+		n := t.n + half*t.second
+		if x.tokens == 1 {
+			l.oneToken(sums[half*rows:], t, n, x, s, whole)
 			continue
 		}
-		var same [8]float32
-		for j := range max(0, t.count-first) { // the end of the matrix: eight times one row
-			dotRows8(t.dtype, &same[0], &t.row(n + j)[0], 0, 0, x, whole)
-			sums[i+j] = same[0]
+		groups := tokenGroups(x.tokens)
+		for group := 0; group < groups; group += maxGroups {
+			l.tokens(sums[half*rows:], halves*rows, t, n, x, s, whole, group, min(group+maxGroups, groups))
+		}
+	}
+	addTail(sums, halves*rows, whole, t, x, s)
+	p.finishSums(sums, halves*rows, t)
+}
+
+// oneToken sets sums to the products of t.count rows from n on with the only token, up to k = whole.
+func (l *laneKernels) oneToken(sums []float32, t *tile, n int, x *input, s *scratch, whole int) {
+	one := l.one(t.dtype)
+	stride := t.k * elemSize(t.dtype)
+	values := unsafe.SliceData(x.x)
+	if l.narrow != nil {
+		values = unsafe.SliceData(floats(x.packed))
+	}
+	for i := 0; i < t.count; i += 8 {
+		if t.count-i >= 8 {
+			one(&sums[i], &t.row(n + i)[0], stride, 8*stride, values, whole)
+			continue
+		}
+		same := &s.blockSums
+		for j := i; j < t.count; j++ { // the end of the matrix: eight times one row
+			one(&same[0], &t.row(n + j)[0], 0, 0, values, whole)
+			sums[j] = same[0]
 		}
 	}
 }
 
-// avx2Tokens sets sums [tokens, tileRows] of the tokens in groups first … last-1 to their products with a tile, up to k = whole.
+// tokens sets sums, cols of them a token, of the tokens in groups first … last-1 to their products with t.count rows from n on, up to
+// k = whole.
 //
-// The loops are, from outside in: blocks of k, groups of tokens, pairs of rows, and k again in a kernel. So a group's values of a block
-// (24 KB) stay in the first cache while the pairs pass, and the tile's (32 KB) are in the second cache from the first group on.
-// The running sums wait in memory between two blocks; a sum's order is the one that a single token has.
-func avx2Tokens(sums []float32, t *tile, x *input, s *scratch, whole, first, last int) {
-	dot := dot2x6BF16
-	switch t.dtype {
-	case safetensors.F16:
-		dot = dot2x6F16
-	case safetensors.F32:
-		dot = dot2x6F32
-	}
+// The loops are, from outside in: blocks of k, groups of tokens, blocks of rows, and k again in a kernel. So a group's values of a block
+// of k (24 KB) stay in the first cache while the rows pass, and the tile's (up to 128 KB) are in the second cache from the first group on.
+// The running sums wait in memory between two blocks of k; a sum's order is the one that a single token has.
+func (l *laneKernels) tokens(sums []float32, cols int, t *tile, n int, x *input, s *scratch, whole, first, last int) {
+	several := l.several(t.dtype)
 	size := elemSize(t.dtype)
 	stride := t.k * size
-	// Pair i is the rows n+i·step and n+i·step+distance of the weight; their sums' places are i·step and i·step+place.
-	pairs, step, distance, place := t.count/2, 2, 1, 1
-	if t.second > 0 {
-		pairs, step, distance, place = t.count, 1, t.second, avx2TileRows/2
-	}
-	odd := t.second == 0 && t.count%2 == 1 // a last row alone: a pair of twice the same
-	allPairs := pairs
-	if odd {
-		allPairs++
-	}
-	lanes := s.lanes[:(last-first)*allPairs*pairLanes]
+	full, rest := t.count/l.rows, t.count%l.rows // rows of the rest are blocks of their own: the same row several times
+	blocks := full + rest
+	values := floats(x.packed)
+	step := tokenGroup * l.step * l.elemSize() / 4 // of values
+	blockLanes := l.rows * tokenGroup * l.lanes
+	lanes := s.lanes[:(last-first)*blocks*blockLanes]
 	clear(lanes)
-	for k := 0; k < whole; k += avx2KBlock {
-		n := min(avx2KBlock, whole-k)
-		ahead := allPairs * step * stride // the next tile, which the first group fetches
+	for k := 0; k < whole; k += laneBlock {
+		width := min(laneBlock, whole-k)
+		ahead := t.count * stride // the next tile, which the first group fetches
 		for group := first; group < last; group++ {
-			x := &x.packed[(group*(whole/8)+k/8)*tokenGroup*8]
-			lanes := lanes[(group-first)*allPairs*pairLanes:]
-			if pairs > 0 {
-				dot(&lanes[0], &t.row(t.n)[k*size], distance*stride, step*stride, pairs, ahead, x, n)
+			x := &values[(group*(whole/l.step)+k/l.step)*step]
+			lanes := lanes[(group-first)*blocks*blockLanes:]
+			if full > 0 {
+				several(&lanes[0], &t.row(n)[k*size], stride, l.rows*stride, full, ahead, x, width)
 			}
-			if odd {
-				dot(&lanes[pairs*pairLanes], &t.row(t.n + pairs*step)[k*size], 0, 0, 1, ahead, x, n)
+			if rest > 0 {
+				several(&lanes[full*blockLanes], &t.row(n + full*l.rows)[k*size], 0, stride, rest, ahead, x, width)
 			}
 			ahead = 0
 		}
 	}
-	pairs = allPairs
-	pairSums := s.pairSums[:pairs*2*tokenGroup]
+	blockSums := &s.blockSums
 	for group := first; group < last; group++ {
-		sumLanes(&pairSums[0], &lanes[(group-first)*pairs*pairLanes], len(pairSums))
-		for token := group * tokenGroup; token < min((group+1)*tokenGroup, x.tokens); token++ {
-			to := row(sums, token, avx2TileRows)
-			for pair := range pairs {
-				from := pairSums[pair*2*tokenGroup+token-group*tokenGroup:]
-				to[pair*step], to[pair*step+place] = from[0], from[tokenGroup]
+		for block := range blocks {
+			l.sum(&blockSums[0], &lanes[((group-first)*blocks+block)*blockLanes], l.rows*tokenGroup)
+			i, rows := block*l.rows, l.rows
+			if block >= full {
+				i, rows = full*l.rows+block-full, 1
+			}
+			for token := group * tokenGroup; token < min((group+1)*tokenGroup, x.tokens); token++ {
+				for r := range rows {
+					sums[token*cols+i+r] = blockSums[r*tokenGroup+token-group*tokenGroup]
+				}
 			}
 		}
 	}

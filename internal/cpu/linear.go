@@ -29,8 +29,30 @@ const (
 	gateUp     // SiLU of the matrix's upper half of rows, times the lower half
 )
 
+// linearKernels are the innermost loops of a matrix product.
+type linearKernels struct {
+	// tileRows is how many rows a tile has, an even number, in a product of so many tokens with a matrix of so many rows for each use.
+	tileRows func(tokens, cols, threads int) int
+	// multiply computes a tile of the product and puts it to use.
+	multiply func(p *product, t *tile, s *scratch)
+	// newScratch makes what multiply needs of a worker's memory, for inputs up to so wide and so many tokens.
+	newScratch func(s *scratch, widest, maxTokens int)
+
+	// Where several tokens are read in another order than they lie in memory: pack lays out a group of them, after which in.packed has all.
+	// It is packedBytes long.
+	pack        func(in *input, group int)
+	packedBytes func(tokens, k int) int
+	group       int  // tokens of a group
+	packsOne    bool // a single token is laid out too
+}
+
+// always are the same loops for all weights.
+func always(l *linearKernels) func(safetensors.DType, bool) *linearKernels {
+	return func(safetensors.DType, bool) *linearKernels { return l }
+}
+
 // tile is some rows of a weight [*, k] that are multiplied with all tokens before the next ones are looked at: count rows from n on,
-// and, where second is not 0, as many from n+second on. The sums of those have their place in the second half of tileRows.
+// and, where second is not 0, as many from n+second on.
 type tile struct {
 	bytes            []byte // of the whole weight
 	dtype            safetensors.DType
@@ -53,109 +75,105 @@ func (t *tile) row(i int) []byte {
 type input struct {
 	x         []float32 // [tokens, k]
 	tokens, k int
-	packed    []float32 // [groups of tokens, k/8, 6, 8], see pack; unused for one token
+	packed    []byte // see linearKernels.pack; at an address that is a multiple of 64
 }
 
 func (in *input) row(token int) []float32 { return row(in.x, token, in.k) }
 
 // product is a matrix product in progress. Workers take tiles.
 type product struct {
-	b     *Backend
-	in    input
-	w     tile      // of which n and count are not set
-	out   []float32 // [tokens, cols]
-	cols  int
-	use   use
-	group int // rows of out that a tile makes
+	b       *Backend
+	kernels *linearKernels
+	in      input
+	w       tile      // of which n and count are not set
+	out     []float32 // [tokens, cols]
+	cols    int
+	use     use
+	group   int // rows of out that a tile makes
 }
+
+// someWork, in bytes of weights times tokens, takes ten microseconds or more.
+const someWork = 256 << 10
 
 // product multiplies x [tokens, k] by w [*, k] and puts the sums to use in out [tokens, cols].
 func (b *Backend) product(out []float32, cols int, x []float32, w model.Weight, u use) {
 	k := w.Shape[1]
 	p := &b.linear
 	*p = product{
-		b: b, in: input{x: x, tokens: len(x) / k, k: k, packed: b.packed},
-		w:   tileOf(w),
-		out: out, cols: cols, use: u, group: b.kernels.tileRows,
+		b: b, kernels: b.kernels.linear(w.DType, b.float32),
+		in: input{x: x, tokens: len(x) / k, k: k, packed: b.packed},
+		w:  tileOf(w), out: out, cols: cols, use: u,
 	}
+	p.group = p.kernels.tileRows(p.in.tokens, cols, b.pool.threads)
 	if u == gateUp {
 		p.group /= 2
 		p.w.second = cols
 	}
-	if p.in.tokens > 1 && b.kernels.packs {
-		b.packing.in = &p.in
-		b.pool.run(tokenGroups(p.in.tokens), 1, &b.packing)
+	if p.kernels.pack != nil && (p.in.tokens > 1 || p.kernels.packsOne) {
+		b.packing = packing{&p.in, p.kernels}
+		b.pool.run((p.in.tokens+p.kernels.group-1)/p.kernels.group, 1, &b.packing)
 	}
+	// A worker takes some tiles at a time: enough work to be worth the asking, and little enough that none waits long for the last one.
 	tiles := (cols + p.group - 1) / p.group
-	b.pool.run(tiles, max(1, min(16, tiles/(4*b.pool.threads))), p)
+	tileWork := p.group * k * elemSize(w.DType) * p.in.tokens
+	b.pool.run(tiles, max(1, min(someWork/tileWork, tiles/(4*b.pool.threads))), p)
 }
 
 // work implements [task].
 func (p *product) work(worker, from, to int) {
 	s := p.b.scratch[worker]
-	rows := p.b.kernels.tileRows
-	sums := s.sums[:p.in.tokens*rows]
 	t := &s.tile
 	*t = p.w
 	for i := from; i < to; i++ {
 		t.n = i * p.group
 		t.count = min(p.group, p.cols-t.n)
-		p.b.kernels.dots(sums, t, &p.in, s)
-		for token := range p.in.tokens {
-			sums := row(sums, token, rows)
-			y := row(p.out, token, p.cols)[t.n : t.n+t.count]
-			switch p.use {
-			case store:
-				copy(y, sums)
-			case add:
-				for i := range y {
-					y[i] += sums[i]
-				}
-			case gateUp:
-				p.b.kernels.gate(y, sums[:t.count], sums[rows/2:rows/2+t.count])
-				p.b.asInput(y)
-			}
-		}
+		p.kernels.multiply(p, t, s)
 	}
 }
 
-// What a kernel in assembly multiplies at once, where there are several tokens.
-const (
-	tokenGroup = 6
-	pairLanes  = 2 * tokenGroup * 8 // running sums of a pair of rows and a group of tokens
-	maxGroups  = 32                 // bounds the groups whose running sums are kept while others are computed: 96 KB of a tile of 16 rows
-)
+// finish puts the sums of a token's outputs from n on to use.
+func (p *product) finish(token, n int, sums []float32) {
+	y := row(p.out, token, p.cols)[n : n+len(sums)]
+	if p.use != add {
+		copy(y, sums)
+		return
+	}
+	for i, v := range sums {
+		y[i] += v
+	}
+}
 
-// tokenGroups is how many groups so many tokens make.
-func tokenGroups(tokens int) int { return (tokens + tokenGroup - 1) / tokenGroup }
+// gate sets gate to SiLU(gate)·up, rounded for the next product.
+func (p *product) gate(gate, up []float32) {
+	p.b.kernels.gate(gate, gate, up)
+	p.b.asInput(gate)
+}
 
-// packing lays the rows of a product's input out in the order a kernel for six of them reads: eight values of each, and on to the next
-// eight. Rows of several thousand values would lie at the same place in every way of the first cache.
-type packing struct{ in *input }
+// packing is the laying out of a product's input in progress. An item is a group of tokens.
+type packing struct {
+	in      *input
+	kernels *linearKernels
+}
 
 // work implements [task].
 func (p *packing) work(_, from, to int) {
-	in := p.in
-	steps := in.k / 8
 	for group := from; group < to; group++ {
-		packed := row(in.packed, group, steps*tokenGroup*8)
-		for i := range tokenGroup {
-			token := group*tokenGroup + i
-			if token >= in.tokens {
-				for step := range steps {
-					clear(row(packed, step*tokenGroup+i, 8)) // no token: finite numbers at least
-				}
-				continue
-			}
-			x := in.row(token)
-			for step := range steps {
-				copy(row(packed, step*tokenGroup+i, 8), row(x, step, 8))
-			}
-		}
+		p.kernels.pack(p.in, group)
 	}
 }
 
-// addTail adds the products from k = from on to the sums [tokens, tileRows]: what is left over when kernels take several at a time.
+// finishSums puts the sums [tokens, rows] of a tile to use. Where it has a second half of rows, their sums are in the second half of rows.
+func (p *product) finishSums(sums []float32, rows int, t *tile) {
+	for token := range p.in.tokens {
+		sums := row(sums, token, rows)
+		if p.use == gateUp {
+			p.gate(sums[:t.count], sums[rows/2:rows/2+t.count])
+		}
+		p.finish(token, t.n, sums[:t.count])
+	}
+}
+
+// addTail adds the products from k = from on to the sums [tokens, rows]: what is left over when kernels take several at a time.
 func addTail(sums []float32, rows, from int, t *tile, x *input, s *scratch) {
 	if from == t.k {
 		return

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"errors"
+	"reflect"
 
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
@@ -35,13 +36,35 @@ func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, maxTo
 	return m, nil
 }
 
-// workspaceBytes is what Plan has allocated.
-func (b *Backend) workspaceBytes() int64 {
-	floats := len(b.packed) + len(b.normed)
-	for _, s := range b.scratch {
-		floats += len(s.rows) + len(s.lanes) + len(s.pairSums) + len(s.tail) + len(s.sums)
-		a := s.attention
-		floats += len(a.keys) + len(a.vals) + len(a.scores) + len(a.sum) + len(a.top) + len(a.total)
+// workspaceBytes is what Plan has allocated: the slices of the backend, and what is in them. By reflection, so that none is forgotten.
+func (b *Backend) workspaceBytes() (n int64) {
+	v := reflect.ValueOf(b).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice {
+			n += bytesIn(f)
+		}
 	}
-	return 4*int64(floats) + 8*int64(len(b.kv))
+	return n
+}
+
+// bytesIn is the memory of a slice, and of those in the structs that it points to.
+func bytesIn(v reflect.Value) (n int64) {
+	switch v.Kind() {
+	case reflect.Slice:
+		n = int64(v.Len()) * int64(v.Type().Elem().Size())
+		if v.Type().Elem().Kind() == reflect.Pointer {
+			for i := range v.Len() {
+				n += bytesIn(v.Index(i))
+			}
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			n = bytesIn(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			n += bytesIn(v.Field(i))
+		}
+	}
+	return n
 }

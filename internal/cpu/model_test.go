@@ -14,8 +14,8 @@ func TestModels(t *testing.T) {
 		chosen, err := choosePath()
 		require.NoError(t, err)
 		effort := backendtest.Full
-		if chosen == goKernels && len(nativeKernels()) > 0 {
-			effort = backendtest.Short // ten times slower, and the fallback
+		if chosen != append(nativeKernels(), goKernels)[0] {
+			effort = backendtest.Short // what another processor would choose
 		}
 		with := func(threads int) func(bool) model.Backend {
 			return func(float32 bool) model.Backend {

@@ -3,7 +3,10 @@ package cpu
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+
+	"phi3/internal/safetensors"
 )
 
 // kernels are the innermost loops as one kind of processor runs them fastest. Within one set of kernels the same inputs give the
@@ -11,19 +14,12 @@ import (
 type kernels struct {
 	name string
 
-	tileRows int  // rows of a tile, even
-	packs    bool // dots reads the packed form of several tokens
-	// dots sets sums [tokens, tileRows] to the products of a tile's rows with every row of x.
-	dots func(sums []float32, t *tile, x *input, s *scratch)
-	// attend attends with one query q [dim] to the keys and values from … to-1 of a chunk [chunk, dim]: it sets sum [dim] to
-	// Σ exp(score - m)·v and returns the largest score m and Σ exp(score - m). scores has room for chunk values.
-	attend func(sum, q []float32, keys, vals kvRows, from, to int, scale float32, scores []float32) (m, l float32)
-	// fetch, if there is one, starts the way of a chunk's first keys or values from memory into a cache.
-	fetch func(rows kvRows, dim int)
-	// widenKV: attend reads float32 only. Otherwise it takes keys and values as they are kept.
-	widenKV bool
-	// gate sets y = SiLU(gate)·up.
-	gate func(y, gate, up []float32)
+	// linear returns the loops of a matrix product with weights of a type. Inputs are rounded to bfloat16, unless float32 is set.
+	linear func(w safetensors.DType, float32 bool) *linearKernels
+	// maxTokens is how many new tokens one step should take at most: more share the reading of weights, which is worth the more, the
+	// faster the arithmetic is, but memory grows, and only between two layers can a step be interrupted.
+	maxTokens int
+	*vectors
 
 	// For [Backend.Probe]: read reads p, whose length is a multiple of 128; compute does as many floating-point operations as it
 	// returns, as fast as they go.
@@ -33,7 +29,8 @@ type kernels struct {
 
 // goKernels run everywhere.
 var goKernels = &kernels{
-	name: "go", tileRows: goTileRows, dots: goDots, attend: goAttend, widenKV: true, gate: goGate, read: goRead, compute: goCompute,
+	name: "go", linear: always(goLinear), maxTokens: 64,
+	vectors: goVectors, read: goRead, compute: goCompute,
 }
 
 // pathVariable names the environment variable that forces a path.
@@ -66,4 +63,17 @@ func Paths() (names []string, chosen string, err error) {
 		return names, "", err
 	}
 	return names, k.name, nil
+}
+
+// allLinear are the loops of every matrix product that can come up.
+func (k *kernels) allLinear() []*linearKernels {
+	var all []*linearKernels
+	for _, w := range []safetensors.DType{safetensors.BF16, safetensors.F16, safetensors.F32} {
+		for _, float32 := range []bool{false, true} {
+			if l := k.linear(w, float32); !slices.Contains(all, l) {
+				all = append(all, l)
+			}
+		}
+	}
+	return all
 }

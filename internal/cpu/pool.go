@@ -3,6 +3,7 @@ package cpu
 import (
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"phi3/internal/safetensors"
 )
@@ -16,19 +17,26 @@ type task interface {
 
 // pool is a fixed set of goroutines that share out loops. They live as long as the backend: a forward pass runs some hundred
 // loops a token. Running one allocates nothing.
+//
+// Waking a goroutine takes the operating system up to some tens of microseconds, as long as the smallest loops. So who waits looks out for
+// work, or for its end, for about as long before it goes to sleep: within a forward pass nobody does.
 type pool struct {
 	threads int
 
-	mu    sync.Mutex
-	work  sync.Cond // there are items, or the pool is stopped
-	done  sync.Cond // the last item is done
-	task  task
-	items int // of the task
-	grain int // most items in one call of work
-	next  int // first item that nobody has
-	busy  int // workers with items
-	fault any // what a worker has panicked with, see take
-	ended bool
+	mu       sync.Mutex
+	work     sync.Cond // there are items, or the pool is stopped
+	done     sync.Cond // the last item is done
+	task     task
+	items    int // of the task
+	grain    int // most items in one call of work
+	next     int // first item that nobody has
+	sleeping int // workers that wait for work
+	fault    any // what a worker has panicked with, see take
+	ended    bool
+
+	// These change with the lock held, and are looked at without.
+	busy atomic.Int32  // workers with items
+	runs atomic.Uint32 // how many loops there were to share, and one more at the end
 }
 
 // newPool starts threads-1 goroutines; the caller of run is the last one.
@@ -47,11 +55,18 @@ func (p *pool) run(items, grain int, t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.task, p.items, p.grain, p.next = t, items, grain, 0
-	if ranges := (items + grain - 1) / grain; ranges > 1 && p.threads > 1 {
-		p.work.Broadcast()
+	if items > grain && p.threads > 1 {
+		p.wake()
 	}
 	p.take(0)
-	for p.busy > 0 {
+	if p.busy.Load() > 0 {
+		p.mu.Unlock()
+		for i := 0; i < lookouts && p.busy.Load() > 0; i++ {
+			pause()
+		}
+		p.mu.Lock()
+	}
+	for p.busy.Load() > 0 {
 		p.done.Wait()
 	}
 	p.task = nil
@@ -61,17 +76,38 @@ func (p *pool) run(items, grain int, t task) {
 	}
 }
 
+// lookouts is how often a waiting thread looks before it sleeps, with about half a microsecond between.
+const lookouts = 100
+
+// wake calls all workers. The lock is held.
+func (p *pool) wake() {
+	p.runs.Add(1)
+	if p.sleeping > 0 {
+		p.work.Broadcast()
+	}
+}
+
 // serve is the life of a goroutine.
 func (p *pool) serve(worker int) {
 	debug.SetPanicOnFault(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for !p.ended {
+		seen := p.runs.Load()
 		p.take(worker)
-		if p.busy == 0 {
+		if p.busy.Load() == 0 {
 			p.done.Signal()
 		}
-		p.work.Wait()
+		p.mu.Unlock()
+		for i := 0; i < lookouts && p.runs.Load() == seen; i++ {
+			pause()
+		}
+		p.mu.Lock()
+		for p.runs.Load() == seen {
+			p.sleeping++
+			p.work.Wait()
+			p.sleeping--
+		}
 	}
 }
 
@@ -86,7 +122,7 @@ func (p *pool) take(worker int) {
 			return
 		}
 		p.mu.Lock()
-		p.busy--
+		p.busy.Add(-1)
 		p.next = p.items // nobody begins another range
 		if p.fault = recover(); !safetensors.IsFault(p.fault) {
 			panic(p.fault)
@@ -96,13 +132,13 @@ func (p *pool) take(worker int) {
 		t, from := p.task, p.next
 		p.next = min(from+p.grain, p.items)
 		to := p.next
-		p.busy++
+		p.busy.Add(1)
 		p.mu.Unlock()
 		working = true
 		t.work(worker, from, to)
 		working = false
 		p.mu.Lock()
-		p.busy--
+		p.busy.Add(-1)
 	}
 }
 
@@ -111,5 +147,5 @@ func (p *pool) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
-	p.work.Broadcast()
+	p.wake()
 }

@@ -24,7 +24,8 @@ type Session struct {
 	noCache bool
 	ids     []int32
 	out     model.Output
-	// onFeed, if set, is told after every step how many of the tokens that were not in the cache have been fed, and of how many.
+	// onFeed, if set, is told after every step how many of the tokens that were not in the cache have been fed, and of how many, if it is
+	// more than one.
 	onFeed func(fed, of int)
 	reused int                               // tokens that the last feed found in the cache
 	lens   func(layer int, logits []float32) // for the last token of the sequence alone
@@ -192,7 +193,7 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 			hidden = append(hidden, s.out.Hidden...)
 		}
 		from = to
-		if s.onFeed != nil {
+		if s.onFeed != nil && len(s.ids)-s.reused > 1 {
 			s.onFeed(from-s.reused, len(s.ids)-s.reused)
 		}
 	}
@@ -215,7 +216,9 @@ type Options struct {
 	OnLogits func(logits []float32) error
 	// OnToken, if set, sees every new token as soon as it is chosen. It may return ErrStop.
 	OnToken func(id int32) error
-	// OnPrefill, if set, is told during the first token's computation, after every step, how many tokens have been fed and of how many.
+	// OnPrefill, if set, is told after every step how many tokens have been fed and of how many, wherever a token's computation begins
+	// with more than one: the first token's with the prompt, and any other's where the text grows beyond what the short RoPE factors
+	// serve and all of it is computed anew (or always, without the cache).
 	OnPrefill func(fed, of int)
 }
 
@@ -282,7 +285,6 @@ func (s *Session) Generate(ctx context.Context, o Options) (Result, error) {
 		}
 		if elapsed := time.Since(start); len(r.IDs) == 0 {
 			r.Prefill, r.Cached = elapsed, s.reused
-			s.onFeed = nil
 		} else {
 			r.Steps = append(r.Steps, elapsed)
 		}

@@ -52,7 +52,7 @@ type revision struct {
 func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
 	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", p.hub.Endpoint, p.name, url.PathEscape(p.revision))
 	var body []byte
-	err := p.retry(ctx, tries, func() (bool, error) {
+	err := p.retry(ctx, p.hub.host(), tries, func() (bool, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, 2*p.hub.stall, &networkError{errSilent})
 		defer cancel()
 		answer, err := p.hub.get(ctx, address, http.Header{})

@@ -38,6 +38,7 @@ func (p *pull) file(ctx context.Context, commit string, f file) error {
 	if exists(old) {
 		err := p.verify(ctx, old, f)
 		if err == nil {
+			_ = os.Remove(blob + partEnding) // that another program has not gone on with, but begun anew
 			if old == path {
 				return nil
 			}
@@ -138,7 +139,7 @@ func (p *pull) download(ctx context.Context, commit string, f file, blob string)
 	}
 	for again := false; ; again = true {
 		if d.done < f.size {
-			if err := p.retry(ctx, attempts, func() (bool, error) { return d.receive(ctx) }); err != nil {
+			if err := p.retry(ctx, f.name, attempts, func() (bool, error) { return d.receive(ctx) }); err != nil {
 				return fmt.Errorf("download %s: %w", f.name, p.explain(err))
 			}
 		}
@@ -153,6 +154,9 @@ func (p *pull) download(ctx context.Context, commit string, f file, blob string)
 		if err := d.restart(); err != nil {
 			return err
 		}
+	}
+	if err := part.Truncate(f.size); err != nil { // an earlier part may have been longer
+		return err
 	}
 	if err := part.Sync(); err != nil { // or a power cut could leave the name without the bytes
 		return err
@@ -184,12 +188,11 @@ func (d *download) begin(ctx context.Context) error {
 	return err
 }
 
+// restart goes back to the first byte. What is there is written over and not cut off: on a network disk whose locks do not hold, another
+// program may be at work on the same file, with the same bytes, and must not be left with a hole.
 func (d *download) restart() error {
 	d.done, d.sum = 0, newSum(d.file)
 	d.progress(d.file, 0)
-	if err := d.part.Truncate(0); err != nil {
-		return err
-	}
 	_, err := d.part.Seek(0, io.SeekStart)
 	return err
 }
@@ -259,6 +262,7 @@ func (d *download) expected(a *answer) error {
 			return fmt.Errorf("%s sends %d bytes, not %d", a.Request.URL.Host, a.ContentLength, d.file.size)
 		}
 		if d.done > 0 {
+			d.note("%s: %s sends all of it and not the rest; beginning anew", d.file.name, a.Request.URL.Host)
 			return d.restart()
 		}
 		return nil

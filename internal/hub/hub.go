@@ -31,7 +31,7 @@ type Hub struct {
 }
 
 // New reads what Python's huggingface_hub reads: HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, HF_TOKEN, HF_TOKEN_PATH,
-// HF_HUB_DISABLE_IMPLICIT_TOKEN, HF_HUB_OFFLINE, and the older names HUGGINGFACE_HUB_CACHE, HUGGING_FACE_HUB_TOKEN and
+// HF_HUB_DISABLE_IMPLICIT_TOKEN, HF_HUB_DISABLE_SYMLINKS, HF_HUB_OFFLINE, and the older names HUGGINGFACE_HUB_CACHE, HUGGING_FACE_HUB_TOKEN and
 // TRANSFORMERS_OFFLINE. An empty variable counts as unset. The proxy variables count too, as everywhere in Go.
 func New(getenv func(string) string) (*Hub, error) {
 	first := func(names ...string) string {
@@ -76,6 +76,9 @@ func New(getenv func(string) string) (*Hub, error) {
 		pause:    pause,
 		freeDisk: freeDisk,
 		symlink:  os.Symlink,
+	}
+	if yes(getenv("HF_HUB_DISABLE_SYMLINKS")) {
+		h.symlink = func(string, string) error { return errors.ErrUnsupported }
 	}
 	if cache := first("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"); cache != "" {
 		h.Cache = expand(cache)

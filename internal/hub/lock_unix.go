@@ -38,7 +38,7 @@ var errLocked = errors.New("is locked by another process")
 
 // tryLock takes the lock if nobody has it, otherwise it fails with errLocked.
 func tryLock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o664)
 	if err != nil {
 		return nil, err
 	}

@@ -145,6 +145,11 @@ func (h *Hub) Size(name string) (bytes int64, err error) {
 		}
 		return nil
 	})
+	for _, shared := range r.sharedBlobs(h.Cache) {
+		if info, statErr := os.Stat(shared); statErr == nil {
+			bytes += info.Size()
+		}
+	}
 	return bytes, err
 }
 
@@ -180,5 +185,10 @@ func (h *Hub) Remove(name string) error {
 		}
 		defer unlock()
 	}
-	return errors.Join(os.RemoveAll(r.dir), os.RemoveAll(r.locks))
+	shared := r.sharedBlobs(h.Cache)
+	err = errors.Join(os.RemoveAll(r.dir), os.RemoveAll(r.locks))
+	for _, blob := range shared {
+		err = errors.Join(err, removeUnshared(h.Cache, blob))
+	}
+	return err
 }

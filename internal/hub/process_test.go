@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 func (x *fixture) environment(more ...string) []string {
 	env := append(os.Environ(), more...)
 	for key, value := range x.env {
-		env = append(env, key+"="+value)
+		env = append(env, key+"="+strings.TrimSuffix(value, "/")) // old versions of Python's library want no slash at the end
 	}
 	return env
 }
@@ -137,7 +137,7 @@ func pythonWithHub(t *testing.T) string {
 	return python
 }
 
-// One cache for this program and for Python's huggingface_hub (1.2.3 when this was written).
+// One cache for this program and for Python's huggingface_hub (0.23.4, 1.2.3 and 2.4.0 when this was written).
 func TestPython(t *testing.T) {
 	pythonWithHub(t)
 	const download = "from huggingface_hub import snapshot_download\nprint(snapshot_download(repo, allow_patterns=['*.json', 'model-*.safetensors']))\n"
@@ -178,13 +178,15 @@ for r in cache.repos:
 
 	t.Run("Python goes on with our part", func(t *testing.T) {
 		x := newFixture(t)
-		x.server.Fail(shard, append([]hubtest.Fault{hubtest.Cut(100_000)}, slices.Repeat([]hubtest.Fault{hubtest.Status(500)}, attempts)...)...)
+		x.server.Fail(shard, append([]hubtest.Fault{hubtest.Cut(100_000)}, slices.Repeat([]hubtest.Fault{hubtest.Status(500)}, attempts-1)...)...)
 		_, err := x.pull()
 		require.ErrorContains(t, err, "500")
 		require.NoError(t, os.RemoveAll(x.hub.repo(name).snapshot(x.commit)))
 		before := len(x.server.Requests())
 		x.python(download)
-		require.Contains(t, x.server.Requests()[before:], "GET cdn/"+shard+" bytes=100000-")
+		if x.python("import huggingface_hub; print(huggingface_hub.__version__ < '2')") == "True" {
+			require.Contains(t, x.server.Requests()[before:], "GET cdn/"+shard+" bytes=100000-")
+		}
 		_, err = x.pull()
 		require.NoError(t, err)
 		x.correct(shards(), x.commit, true)
@@ -194,13 +196,12 @@ for r in cache.repos:
 		x := newFixture(t)
 		x.server.Fail(shard, hubtest.Cut(100_000))
 		x.python("try:\n  " + strings.ReplaceAll(download, "\n", "\n  ") + "\nexcept Exception as e: print(e)")
-		part := x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard])) + partEnding
-		info, err := os.Stat(part)
+		part, statErr := os.Stat(x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard])) + partEnding)
+		before := len(x.server.Requests())
+		_, err := x.pull()
 		require.NoError(t, err)
-		_, err = x.pull()
-		require.NoError(t, err)
-		if info.Size() > 0 { // Python writes in pieces of 10 MB and loses the last
-			require.Contains(t, x.server.Requests(), fmt.Sprintf("GET cdn/%s bytes=%d-", shard, info.Size()))
+		if statErr == nil && part.Size() > 0 { // Python writes in pieces of 10 MB and loses the last; since version 2 it keeps none
+			require.Contains(t, x.server.Requests()[before:], fmt.Sprintf("GET cdn/%s bytes=%d-", shard, part.Size()))
 		}
 		x.correct(shards(), x.commit, true)
 	})
@@ -233,8 +234,8 @@ for r in cache.repos:
 		path := x.hub.repo(name).lockFile("abc")
 		unlock, err := lock(context.Background(), path, nil)
 		require.NoError(t, err)
-		require.Equal(t, "Timeout", x.python("from huggingface_hub.utils import WeakFileLock\ntry:\n  with WeakFileLock(r'"+path+"', timeout=0.1): print('locked')\nexcept Exception as e: print(type(e).__name__)"))
+		require.Equal(t, "Timeout", x.python("from filelock import FileLock, Timeout\ntry:\n  with FileLock(r'"+path+"', timeout=0.1): print('locked')\nexcept Timeout: print('Timeout')"))
 		unlock()
-		require.Equal(t, "locked", x.python("from huggingface_hub.utils import WeakFileLock\nwith WeakFileLock(r'"+path+"', timeout=5): print('locked')"))
+		require.Equal(t, "locked", x.python("from huggingface_hub.utils import WeakFileLock\nwith WeakFileLock(r'"+path+"'): print('locked')"))
 	})
 }

@@ -185,8 +185,8 @@ const (
 )
 
 // retry calls attempt until it succeeds, or fails for a reason that will not pass, or has failed tries times in a row. An attempt that
-// got somewhere starts the count anew.
-func (p *pull) retry(ctx context.Context, tries int, attempt func() (progress bool, err error)) error {
+// got somewhere starts the count anew. what is being got, for the notes.
+func (p *pull) retry(ctx context.Context, what string, tries int, attempt func() (progress bool, err error)) error {
 	for failed := 1; ; failed++ {
 		progress, err := attempt()
 		if err == nil {
@@ -219,7 +219,7 @@ func (p *pull) retry(ctx context.Context, tries int, attempt func() (progress bo
 			}
 			wait = status.wait
 		}
-		p.note("%v; trying again in %s", err, wait.Round(100*time.Millisecond))
+		p.note("%s: %v; trying again in %s", what, err, wait.Round(100*time.Millisecond))
 		if err := p.hub.pause(ctx, wait); err != nil {
 			return err
 		}

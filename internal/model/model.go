@@ -46,7 +46,7 @@ type Options struct {
 	Context int // longest sequence; 0: all of max_position_embeddings
 	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models' first code did (spec 3.4).
 	WideWindow bool
-	MaxTokens  int // most new tokens in one step, as far as the context holds them; 0: a default that suits prefill on a CPU
+	MaxTokens  int // most new tokens in one step, as far as the context holds them; 0: a default that suits a plain loop on a CPU
 	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how many.
 	Progress func(done, total int64)
 }

@@ -183,6 +183,11 @@ func (s *Server) serveHub(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if path, ok := strings.CutPrefix(r.URL.Path, "/api/models/"); ok {
+		if name, rest, ok := strings.Cut(path, "/tree/"); ok {
+			revision, _, _ := strings.Cut(rest, "/")
+			s.tree(w, r, name, revision)
+			return
+		}
 		name, revision, found := strings.Cut(path, "/revision/")
 		if !found {
 			revision = "main"
@@ -241,10 +246,13 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, name, revision str
 		LFS    *lfs   `json:"lfs,omitempty"`
 	}
 	answer := struct {
-		ID       string    `json:"id"`
-		SHA      string    `json:"sha"`
-		Tags     []string  `json:"tags"`
-		Siblings []sibling `json:"siblings"`
+		ID        string    `json:"id"`
+		SHA       string    `json:"sha"`
+		Tags      []string  `json:"tags"` // this and the following because Python's library insists
+		Private   bool      `json:"private"`
+		Downloads int       `json:"downloads"`
+		Likes     int       `json:"likes"`
+		Siblings  []sibling `json:"siblings"`
 	}{ID: name, SHA: commit, Tags: []string{}}
 	for file, content := range files {
 		f := sibling{Name: file}
@@ -260,6 +268,37 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, name, revision str
 		answer.Siblings = append(answer.Siblings, f)
 	}
 	sort.Slice(answer.Siblings, func(i, j int) bool { return answer.Siblings[i].Name < answer.Siblings[j].Name })
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// tree answers /api/models/…/tree/…, which Python's library asks for since version 2.
+func (s *Server) tree(w http.ResponseWriter, r *http.Request, name, revision string) {
+	_, files := s.find(w, r, name, revision)
+	if files == nil {
+		return
+	}
+	type lfs struct {
+		OID         string `json:"oid"`
+		Size        int    `json:"size"`
+		PointerSize int    `json:"pointerSize"`
+	}
+	type entry struct {
+		Type string `json:"type"`
+		OID  string `json:"oid"`
+		Size int    `json:"size"`
+		Path string `json:"path"`
+		LFS  *lfs   `json:"lfs,omitempty"`
+	}
+	answer := []entry{}
+	for file, content := range files {
+		e := entry{Type: "file", OID: Hash(file, content), Size: len(content), Path: file}
+		if IsLFS(file) {
+			e.OID, e.LFS = Hash("pointer", []byte(file)), &lfs{Hash(file, content), len(content), 130}
+		}
+		answer = append(answer, e)
+	}
+	sort.Slice(answer, func(i, j int) bool { return answer[i].Path < answer[j].Path })
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer)
 }

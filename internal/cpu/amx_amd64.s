@@ -1,0 +1,571 @@
+#include "textflag.h"
+#include "encoded_amd64.h"
+
+// Matrix products with AMX. A tile register holds 16 rows of 64 bytes. TDPBF16PS_T6_T4_T0 adds to T0, 16 weight rows by 16 tokens of
+// float32, the products of T4, 16 weight rows by 32 k of bfloat16, with T6, 16 pairs of k by 16 tokens by the two k of the pair.
+//
+// Every function configures the tiles and releases them: between two, Go may move a goroutine to another processor.
+
+// 16 rows by 32 or 64 tokens, of which a second group of 32 begins R10 bytes on.
+#define STEP32 \
+	LEAQ 1024(DX), R13 \
+	TILELOADD_SI_BX_T4 \
+	TILELOADD_DX_R8_T5 \
+	TDPBF16PS_T5_T4_T0 \
+	TILELOADD_R13_R8_T6 \
+	TDPBF16PS_T6_T4_T1
+
+#define STEP64 \
+	STEP32 \
+	LEAQ (DX)(R10*1), R13 \
+	TILELOADD_R13_R8_T7 \
+	TDPBF16PS_T7_T4_T2 \
+	LEAQ 1024(DX)(R10*1), R13 \
+	TILELOADD_R13_R8_T5 \
+	TDPBF16PS_T5_T4_T3
+
+#define SEVERAL(STEP) \
+	MOVQ config+0(FP), AX \
+	MOVQ sums+8(FP), DI \
+	MOVQ w+16(FP), SI \
+	MOVQ stride+24(FP), BX \
+	MOVQ next+32(FP), R9 \
+	MOVQ x+40(FP), DX \
+	MOVQ group+48(FP), R10 \
+	MOVQ steps+56(FP), CX \
+	MOVQ $64, R8 \
+	LEAQ 1024(DI), R11 \
+	LEAQ 2048(DI), R12 \
+	LEAQ 3072(DI), R13 \
+	LDTILECFG_AX \
+	CMPB fresh+64(FP), $0 \
+	JNE  zero \
+	TILELOADD_DI_R8_T0 \
+	TILELOADD_R11_R8_T1 \
+	TILELOADD_R12_R8_T2 \
+	TILELOADD_R13_R8_T3 \
+	JMP  step \
+zero: \
+	TILEZERO_T0 \
+	TILEZERO_T1 \
+	TILEZERO_T2 \
+	TILEZERO_T3 \
+step: \
+	STEP \
+	ADDQ R9, SI \
+	ADDQ $2048, DX \
+	DECQ CX \
+	JNZ  step \
+	LEAQ 3072(DI), R13 \
+	TILESTORED_T0_DI_R8 \
+	TILESTORED_T1_R11_R8 \
+	TILESTORED_T2_R12_R8 \
+	TILESTORED_T3_R13_R8 \
+	TILERELEASE \
+	RET
+
+// Tiles of 32 rows, T4 and T5, by 32 tokens, T6 and T7, whose sums are T0 … T3.
+#define FOUR \
+	TDPBF16PS_T6_T4_T0 \
+	TDPBF16PS_T7_T4_T1 \
+	TDPBF16PS_T6_T5_T2 \
+	TDPBF16PS_T7_T5_T3
+
+// Weights come from the second cache and should not push the tokens out of the first one (TILELOADDT1). Meanwhile other things are on
+// their way into the caches: the next block's sums (R9), the next group of tokens (R10), and two rows of the weights to be packed next (R11).
+#define STEP \
+	LEAQ       1024(SI), R13 \
+	LEAQ       1024(DX), R14 \
+	TILELOADDT1_SI_BX_T4 \
+	TILELOADD_DX_BX_T6 \
+	TDPBF16PS_T6_T4_T0 \
+	PREFETCHT0 0(R9) \
+	PREFETCHT0 64(R9) \
+	PREFETCHT1 0(R10) \
+	PREFETCHT1 64(R10) \
+	TILELOADD_R14_BX_T7 \
+	TDPBF16PS_T7_T4_T1 \
+	PREFETCHT0 128(R9) \
+	PREFETCHT0 192(R9) \
+	PREFETCHT1 128(R10) \
+	PREFETCHT1 192(R10) \
+	TILELOADDT1_R13_BX_T5 \
+	TDPBF16PS_T6_T5_T2 \
+	PREFETCHT1 (R11) \
+	PREFETCHT1 (R11)(R8*1) \
+	TDPBF16PS_T7_T5_T3 \
+	ADDQ       $2048, SI \
+	ADDQ       $2048, DX \
+	ADDQ       $256, R9 \
+	ADDQ       $256, R10 \
+	ADDQ       $64, R11
+
+// The same with weights in two parts: the second part by the same tokens.
+#define STEPSPLIT \
+	STEP \
+	LEAQ 1024(SI), R13 \
+	TILELOADDT1_SI_BX_T4 \
+	TDPBF16PS_T6_T4_T0 \
+	TDPBF16PS_T7_T4_T1 \
+	TILELOADDT1_R13_BX_T5 \
+	TDPBF16PS_T6_T5_T2 \
+	TDPBF16PS_T7_T5_T3 \
+	ADDQ $2048, SI
+
+// R13 and R14 are the places of the other sums.
+#define SUMS \
+	LEAQ 1024(DI), R13 \
+	LEAQ 2048(DI), R14 \
+	LEAQ 3072(DI), DX
+
+#define BLOCKS(STEP) \
+	MOVQ config+0(FP), AX \
+	MOVQ sums+8(FP), DI \
+	MOVQ w+16(FP), SI \
+	MOVQ blocks+40(FP), R12 \
+	MOVQ nextX+56(FP), R10 \
+	MOVQ nextW+64(FP), R11 \
+	MOVQ nextStride+72(FP), R8 \
+	MOVQ $64, BX \
+	LDTILECFG_AX \
+block: \
+	MOVQ steps+32(FP), CX \
+	SUMS \
+	LEAQ 4096(DI), R9 \
+	CMPB fresh+48(FP), $0 \
+	JNE  zero \
+	TILELOADD_DI_BX_T0 \
+	TILELOADD_R13_BX_T1 \
+	TILELOADD_R14_BX_T2 \
+	TILELOADD_DX_BX_T3 \
+	JMP  tokens \
+zero: \
+	TILEZERO_T0 \
+	TILEZERO_T1 \
+	TILEZERO_T2 \
+	TILEZERO_T3 \
+tokens: \
+	MOVQ x+24(FP), DX \
+	PCALIGN $32 \
+step: \
+	STEP \
+	DECQ CX \
+	JNZ  step \
+	SUMS \
+	TILESTORED_T0_DI_BX \
+	TILESTORED_T1_R13_BX \
+	TILESTORED_T2_R14_BX \
+	TILESTORED_T3_DX_BX \
+	ADDQ $4096, DI \
+	MOVQ steps+32(FP), CX \
+	SHLQ $6, CX \
+	SUBQ CX, R11 \
+	LEAQ (R11)(R8*2), R11 \
+	DECQ R12 \
+	JNZ  block \
+	TILERELEASE \
+	RET
+
+// Transposes the 16 by 16 of 32 bits in Z0 … Z15; Z16 … Z31 are written over.
+#define TRANSPOSE \
+	VPUNPCKLDQ Z1, Z0, Z16 \
+	VPUNPCKHDQ Z1, Z0, Z17 \
+	VPUNPCKLDQ Z3, Z2, Z18 \
+	VPUNPCKHDQ Z3, Z2, Z19 \
+	VPUNPCKLDQ Z5, Z4, Z20 \
+	VPUNPCKHDQ Z5, Z4, Z21 \
+	VPUNPCKLDQ Z7, Z6, Z22 \
+	VPUNPCKHDQ Z7, Z6, Z23 \
+	VPUNPCKLDQ Z9, Z8, Z24 \
+	VPUNPCKHDQ Z9, Z8, Z25 \
+	VPUNPCKLDQ Z11, Z10, Z26 \
+	VPUNPCKHDQ Z11, Z10, Z27 \
+	VPUNPCKLDQ Z13, Z12, Z28 \
+	VPUNPCKHDQ Z13, Z12, Z29 \
+	VPUNPCKLDQ Z15, Z14, Z30 \
+	VPUNPCKHDQ Z15, Z14, Z31 \
+	VPUNPCKLQDQ Z18, Z16, Z0 \
+	VPUNPCKHQDQ Z18, Z16, Z1 \
+	VPUNPCKLQDQ Z19, Z17, Z2 \
+	VPUNPCKHQDQ Z19, Z17, Z3 \
+	VPUNPCKLQDQ Z22, Z20, Z4 \
+	VPUNPCKHQDQ Z22, Z20, Z5 \
+	VPUNPCKLQDQ Z23, Z21, Z6 \
+	VPUNPCKHQDQ Z23, Z21, Z7 \
+	VPUNPCKLQDQ Z26, Z24, Z8 \
+	VPUNPCKHQDQ Z26, Z24, Z9 \
+	VPUNPCKLQDQ Z27, Z25, Z10 \
+	VPUNPCKHQDQ Z27, Z25, Z11 \
+	VPUNPCKLQDQ Z30, Z28, Z12 \
+	VPUNPCKHQDQ Z30, Z28, Z13 \
+	VPUNPCKLQDQ Z31, Z29, Z14 \
+	VPUNPCKHQDQ Z31, Z29, Z15 \
+	VSHUFI32X4 $0x88, Z4, Z0, Z16 \
+	VSHUFI32X4 $0xdd, Z4, Z0, Z20 \
+	VSHUFI32X4 $0x88, Z5, Z1, Z17 \
+	VSHUFI32X4 $0xdd, Z5, Z1, Z21 \
+	VSHUFI32X4 $0x88, Z6, Z2, Z18 \
+	VSHUFI32X4 $0xdd, Z6, Z2, Z22 \
+	VSHUFI32X4 $0x88, Z7, Z3, Z19 \
+	VSHUFI32X4 $0xdd, Z7, Z3, Z23 \
+	VSHUFI32X4 $0x88, Z12, Z8, Z24 \
+	VSHUFI32X4 $0xdd, Z12, Z8, Z28 \
+	VSHUFI32X4 $0x88, Z13, Z9, Z25 \
+	VSHUFI32X4 $0xdd, Z13, Z9, Z29 \
+	VSHUFI32X4 $0x88, Z14, Z10, Z26 \
+	VSHUFI32X4 $0xdd, Z14, Z10, Z30 \
+	VSHUFI32X4 $0x88, Z15, Z11, Z27 \
+	VSHUFI32X4 $0xdd, Z15, Z11, Z31 \
+	VSHUFI32X4 $0x88, Z24, Z16, Z0 \
+	VSHUFI32X4 $0xdd, Z24, Z16, Z8 \
+	VSHUFI32X4 $0x88, Z25, Z17, Z1 \
+	VSHUFI32X4 $0xdd, Z25, Z17, Z9 \
+	VSHUFI32X4 $0x88, Z26, Z18, Z2 \
+	VSHUFI32X4 $0xdd, Z26, Z18, Z10 \
+	VSHUFI32X4 $0x88, Z27, Z19, Z3 \
+	VSHUFI32X4 $0xdd, Z27, Z19, Z11 \
+	VSHUFI32X4 $0x88, Z28, Z20, Z4 \
+	VSHUFI32X4 $0xdd, Z28, Z20, Z12 \
+	VSHUFI32X4 $0x88, Z29, Z21, Z5 \
+	VSHUFI32X4 $0xdd, Z29, Z21, Z13 \
+	VSHUFI32X4 $0x88, Z30, Z22, Z6 \
+	VSHUFI32X4 $0xdd, Z30, Z22, Z14 \
+	VSHUFI32X4 $0x88, Z31, Z23, Z7 \
+	VSHUFI32X4 $0xdd, Z31, Z23, Z15
+
+#define LOADTILE \
+	VMOVUPS 0(SI), Z0 \
+	VMOVUPS 64(SI), Z1 \
+	VMOVUPS 128(SI), Z2 \
+	VMOVUPS 192(SI), Z3 \
+	VMOVUPS 256(SI), Z4 \
+	VMOVUPS 320(SI), Z5 \
+	VMOVUPS 384(SI), Z6 \
+	VMOVUPS 448(SI), Z7 \
+	VMOVUPS 512(SI), Z8 \
+	VMOVUPS 576(SI), Z9 \
+	VMOVUPS 640(SI), Z10 \
+	VMOVUPS 704(SI), Z11 \
+	VMOVUPS 768(SI), Z12 \
+	VMOVUPS 832(SI), Z13 \
+	VMOVUPS 896(SI), Z14 \
+	VMOVUPS 960(SI), Z15
+
+// One token's sums go out. SKIP leaves what is there out of account, ADD adds to it.
+#define STORE(z) \
+	VMOVUPS z, K1, (DI) \
+	ADDQ    BX, DI \
+	DECQ    CX \
+	JZ      done
+
+#define ADD(z) \
+	VMOVUPS.Z (DI), K1, Z16 \
+	VADDPS  z, Z16, z \
+	VMOVUPS z, K1, (DI) \
+	ADDQ    BX, DI \
+	DECQ    CX \
+	JZ      done
+
+#define TILEOUT(OUT) \
+	MOVQ to+0(FP), DI \
+	MOVQ stride+8(FP), BX \
+	MOVQ sums+16(FP), SI \
+	MOVQ rows+24(FP), CX \
+	MOVQ $1, AX \
+	SHLQ CX, AX \
+	DECQ AX \
+	KMOVW AX, K1 \
+	MOVQ tokens+32(FP), CX \
+	LOADTILE \
+	TRANSPOSE \
+	OUT(Z0) \
+	OUT(Z1) \
+	OUT(Z2) \
+	OUT(Z3) \
+	OUT(Z4) \
+	OUT(Z5) \
+	OUT(Z6) \
+	OUT(Z7) \
+	OUT(Z8) \
+	OUT(Z9) \
+	OUT(Z10) \
+	OUT(Z11) \
+	OUT(Z12) \
+	OUT(Z13) \
+	OUT(Z14) \
+	OUT(Z15) \
+done: \
+	VZEROUPPER \
+	RET
+
+// func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, width, steps int, fresh bool)
+TEXT ·amxRows(SB), NOSPLIT, $0-65
+	MOVQ config+0(FP), AX
+	MOVQ sums+8(FP), DI
+	MOVQ w+16(FP), SI
+	MOVQ stride+24(FP), BX
+	MOVQ next+32(FP), R9
+	MOVQ x+40(FP), DX
+	MOVQ width+48(FP), R8
+	MOVQ steps+56(FP), CX
+	MOVQ R8, R10
+	SHLQ $4, R10
+	LDTILECFG_AX
+	CMPB fresh+64(FP), $0
+	JNE  zero
+	TILELOADD_DI_R8_T0
+	JMP  step
+zero:
+	TILEZERO_T0
+step:
+	TILELOADD_SI_BX_T4
+	TILELOADD_DX_R8_T6
+	TDPBF16PS_T6_T4_T0
+	ADDQ R9, SI
+	ADDQ R10, DX
+	DECQ CX
+	JNZ  step
+	TILESTORED_T0_DI_R8
+	TILERELEASE
+	RET
+
+// func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+TEXT ·amxRows32(SB), NOSPLIT, $0-65
+	SEVERAL(STEP32)
+
+// func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+TEXT ·amxRows64(SB), NOSPLIT, $0-65
+	SEVERAL(STEP64)
+
+// func amxRowsSplit(config *byte, sums *float32, w *byte, second int, x *byte, width, steps int, fresh bool)
+TEXT ·amxRowsSplit(SB), NOSPLIT, $0-57
+	MOVQ config+0(FP), AX
+	MOVQ sums+8(FP), DI
+	MOVQ w+16(FP), SI
+	MOVQ second+24(FP), R12
+	MOVQ x+32(FP), DX
+	MOVQ width+40(FP), R8
+	MOVQ steps+48(FP), CX
+	MOVQ $64, BX
+	MOVQ R8, R10
+	SHLQ $4, R10
+	LEAQ (DI)(R10*1), R11
+	ADDQ SI, R12
+	LDTILECFG_AX
+	CMPB fresh+56(FP), $0
+	JNE  zero
+	TILELOADD_DI_R8_T0
+	TILELOADD_R11_R8_T1
+	JMP  step
+zero:
+	TILEZERO_T0
+	TILEZERO_T1
+step:
+	LEAQ 1024(SI), R9
+	LEAQ 1024(R12), R13
+	TILELOADD_SI_BX_T4
+	TILELOADD_DX_R8_T6
+	TDPBF16PS_T6_T4_T0
+	TILELOADD_R12_BX_T5
+	TDPBF16PS_T6_T5_T1
+	TILELOADD_R9_BX_T4
+	TDPBF16PS_T6_T4_T0
+	TILELOADD_R13_BX_T5
+	TDPBF16PS_T6_T5_T1
+	ADDQ $2048, SI
+	ADDQ $2048, R12
+	ADDQ R10, DX
+	DECQ CX
+	JNZ  step
+	TILESTORED_T0_DI_R8
+	TILESTORED_T1_R11_R8
+	TILERELEASE
+	RET
+
+// func amxBlocks(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
+TEXT ·amxBlocks(SB), NOSPLIT, $0-80
+	BLOCKS(STEP)
+
+// func amxBlocksSplit(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
+TEXT ·amxBlocksSplit(SB), NOSPLIT, $0-80
+	BLOCKS(STEPSPLIT)
+
+// func amxCompute(config *byte, n int)
+TEXT ·amxCompute(SB), NOSPLIT, $0-16
+	MOVQ config+0(FP), AX
+	MOVQ n+8(FP), CX
+	LDTILECFG_AX
+	TILEZERO_T0
+	TILEZERO_T1
+	TILEZERO_T2
+	TILEZERO_T3
+	TILEZERO_T4
+	TILEZERO_T5
+	TILEZERO_T6
+	TILEZERO_T7
+four:
+	FOUR
+	DECQ CX
+	JNZ  four
+	TILERELEASE
+	RET
+
+// ---- Into the order of tiles and out of it. These need no tiles, only AVX-512.
+
+// func packRowsBF16(to, w *byte, stride, rows, steps, next int)
+TEXT ·packRowsBF16(SB), NOSPLIT, $0-48
+	MOVQ to+0(FP), DI
+	MOVQ w+8(FP), SI
+	MOVQ stride+16(FP), BX
+	MOVQ rows+24(FP), R8
+	MOVQ next+40(FP), R9
+row:
+	MOVQ steps+32(FP), CX
+	MOVQ SI, R10
+	MOVQ DI, R11
+step:
+	VMOVDQU64 (R10), Z0
+	VMOVDQU64 Z0, (R11)
+	ADDQ $64, R10
+	ADDQ R9, R11
+	DECQ CX
+	JNZ  step
+	ADDQ BX, SI
+	ADDQ $64, DI
+	DECQ R8
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// Words 1, 3, 5, … 31 of one register, then of another.
+DATA odd<>+0(SB)/8, $0x0007000500030001
+DATA odd<>+8(SB)/8, $0x000f000d000b0009
+DATA odd<>+16(SB)/8, $0x0017001500130011
+DATA odd<>+24(SB)/8, $0x001f001d001b0019
+DATA odd<>+32(SB)/8, $0x0027002500230021
+DATA odd<>+40(SB)/8, $0x002f002d002b0029
+DATA odd<>+48(SB)/8, $0x0037003500330031
+DATA odd<>+56(SB)/8, $0x003f003d003b0039
+GLOBL odd<>(SB), RODATA|NOPTR, $64
+
+// func packRowsF16(to, w *byte, stride, rows, steps, next, second int)
+TEXT ·packRowsF16(SB), NOSPLIT, $0-56
+	MOVQ to+0(FP), DI
+	MOVQ w+8(FP), SI
+	MOVQ stride+16(FP), BX
+	MOVQ rows+24(FP), R8
+	MOVQ next+40(FP), R9
+	MOVQ second+48(FP), R12
+	VMOVDQU64 odd<>(SB), Z31
+	MOVL $0xffff0000, AX
+	VPBROADCASTD AX, Z30
+row:
+	MOVQ steps+32(FP), CX
+	MOVQ SI, R10
+	MOVQ DI, R11
+step:
+	VCVTPH2PS (R10), Z0
+	VCVTPH2PS 32(R10), Z1
+	VPANDD    Z30, Z0, Z2
+	VPANDD    Z30, Z1, Z3
+	VSUBPS    Z2, Z0, Z4
+	VSUBPS    Z3, Z1, Z5
+	VPERMT2W  Z1, Z31, Z0
+	VPERMT2W  Z5, Z31, Z4
+	VMOVDQU64 Z0, (R11)
+	VMOVDQU64 Z4, (R11)(R12*1)
+	ADDQ $64, R10
+	ADDQ R9, R11
+	DECQ CX
+	JNZ  step
+	ADDQ BX, SI
+	ADDQ $64, DI
+	DECQ R8
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func narrowBF16(to *byte, x *float32, n int)
+TEXT ·narrowBF16(SB), NOSPLIT, $0-24
+	MOVQ to+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), CX
+	VMOVDQU64 odd<>(SB), Z31
+step:
+	VMOVDQU64 (SI), Z0
+	VPERMT2W  64(SI), Z31, Z0
+	VMOVDQU64 Z0, (DI)
+	ADDQ $128, SI
+	ADDQ $64, DI
+	SUBQ $32, CX
+	JNZ  step
+	VZEROUPPER
+	RET
+
+// 32 values of the next token into z, as bfloat16. A token that does not exist is zeros.
+#define TOKEN(z) \
+	VPXORD    z, z, z \
+	DECQ      R9 \
+	JLT       3(PC) \
+	VMOVDQU64 (R10), z \
+	VPERMT2W  64(R10), Z31, z \
+	ADDQ      BX, R10
+
+// func packTokens(to *byte, x *float32, stride, tokens, steps, next int)
+TEXT ·packTokens(SB), NOSPLIT, $0-48
+	MOVQ to+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ stride+16(FP), BX
+	MOVQ steps+32(FP), CX
+	MOVQ next+40(FP), R8
+step:
+	MOVQ tokens+24(FP), R9
+	MOVQ SI, R10
+	VMOVDQU64 odd<>(SB), Z31
+	TOKEN(Z0)
+	TOKEN(Z1)
+	TOKEN(Z2)
+	TOKEN(Z3)
+	TOKEN(Z4)
+	TOKEN(Z5)
+	TOKEN(Z6)
+	TOKEN(Z7)
+	TOKEN(Z8)
+	TOKEN(Z9)
+	TOKEN(Z10)
+	TOKEN(Z11)
+	TOKEN(Z12)
+	TOKEN(Z13)
+	TOKEN(Z14)
+	TOKEN(Z15)
+	TRANSPOSE
+	VMOVDQU64 Z0, 0(DI)
+	VMOVDQU64 Z1, 64(DI)
+	VMOVDQU64 Z2, 128(DI)
+	VMOVDQU64 Z3, 192(DI)
+	VMOVDQU64 Z4, 256(DI)
+	VMOVDQU64 Z5, 320(DI)
+	VMOVDQU64 Z6, 384(DI)
+	VMOVDQU64 Z7, 448(DI)
+	VMOVDQU64 Z8, 512(DI)
+	VMOVDQU64 Z9, 576(DI)
+	VMOVDQU64 Z10, 640(DI)
+	VMOVDQU64 Z11, 704(DI)
+	VMOVDQU64 Z12, 768(DI)
+	VMOVDQU64 Z13, 832(DI)
+	VMOVDQU64 Z14, 896(DI)
+	VMOVDQU64 Z15, 960(DI)
+	ADDQ $128, SI
+	ADDQ R8, DI
+	DECQ CX
+	JNZ  step
+	VZEROUPPER
+	RET
+
+// func storeTile(to *float32, stride int, sums *float32, rows, tokens int)
+TEXT ·storeTile(SB), NOSPLIT, $0-40
+	TILEOUT(STORE)
+
+// func addTile(to *float32, stride int, sums *float32, rows, tokens int)
+TEXT ·addTile(SB), NOSPLIT, $0-40
+	TILEOUT(ADD)

@@ -1,0 +1,64 @@
+//go:build amd64 || arm64
+
+package cpu
+
+import "phi3/internal/safetensors"
+
+// Kernels with eight lanes: avx2_amd64.s and neon_arm64.s have them, in the same order of operations, which gives the same bits. A weight row is read where it lies in memory, at any address, and never past its end.
+
+// dotRows8BF16 sets sums [8] to the products of the vector x [n] with eight rows of n bfloat16 that are stride bytes apart.
+// n is a multiple of 8. What lies ahead bytes from the rows is fetched into the cache.
+//
+//go:noescape
+func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+
+//go:noescape
+func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+
+//go:noescape
+func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+
+// dot2x6BF16 multiplies pairs of rows of n bfloat16 with six vectors and adds to lanes [pairs, 2, 6, 8], the running sums of rows and
+// vectors. The rows of a pair are stride bytes apart, a pair and the next one next bytes. x is [n/8, 6, 8]. n is a multiple of 8 and
+// neither n nor pairs is 0. What lies ahead bytes from the rows is fetched into the cache.
+//
+//go:noescape
+func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+
+//go:noescape
+func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+
+//go:noescape
+func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
+
+// sumLanes adds up the lanes [n, 8] of n sums, in the order of dotRows8BF16. n is a multiple of 4 and not 0.
+//
+//go:noescape
+func sumLanes(sums, lanes *float32, n int)
+
+// lanes8 are the loops of a matrix product with them.
+var lanes8 = (&laneKernels{lanes: 8, step: 8, rows: 2, one: rows8, several: pairs6, sum: sumLanes}).linear()
+
+// rows8 is laneKernels.one.
+func rows8(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n int) {
+	switch w {
+	case safetensors.BF16:
+		return dotRows8BF16
+	case safetensors.F16:
+		return dotRows8F16
+	default:
+		return dotRows8F32
+	}
+}
+
+// pairs6 is laneKernels.several.
+func pairs6(w safetensors.DType) func(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int) {
+	switch w {
+	case safetensors.BF16:
+		return dot2x6BF16
+	case safetensors.F16:
+		return dot2x6F16
+	default:
+		return dot2x6F32
+	}
+}

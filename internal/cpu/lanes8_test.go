@@ -1,0 +1,43 @@
+//go:build amd64 || arm64
+
+package cpu
+
+import (
+	"hash/fnv"
+	"math"
+	"math/rand"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/model"
+	"phi3/internal/safetensors"
+)
+
+// AVX2 and NEON add in the same order: the bits of some products, of both processors, are these.
+func TestLanes8SameBits(t *testing.T) {
+	i := slices.IndexFunc(nativeKernels(), func(k *kernels) bool { return k.name == "avx2" || k.name == "neon" })
+	if i < 0 {
+		t.Skip("this processor or operating system has no AVX2")
+	}
+	t.Setenv(pathVariable, nativeKernels()[i].name)
+	const k, cols, tokens = 1056 + 3, 47, 13
+	for dtype, want := range map[safetensors.DType]uint64{
+		safetensors.BF16: 0x9e019b6aac06636b, safetensors.F16: 0x4c69ab65114562cb, safetensors.F32: 0xd0dcf2c9566455bb,
+	} {
+		rng := rand.New(rand.NewSource(1))
+		b := newBackend(t, Options{Threads: 2}, &model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
+		data, _ := stored(dtype, normals(rng, cols*k))
+		w, err := b.Upload(&safetensors.Tensor{Name: "w", DType: dtype, Shape: []int{cols, k}, Data: data})
+		require.NoError(t, err)
+		out := make([]float32, tokens*cols)
+		b.product(out, cols, normals(rng, tokens*k), w, store)
+		hash := fnv.New64a()
+		for _, v := range out {
+			bits := math.Float32bits(v)
+			_, _ = hash.Write([]byte{byte(bits), byte(bits >> 8), byte(bits >> 16), byte(bits >> 24)})
+		}
+		require.Equal(t, want, hash.Sum64(), dtype)
+	}
+}

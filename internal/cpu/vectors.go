@@ -1,0 +1,226 @@
+package cpu
+
+import (
+	"math"
+	"unsafe"
+)
+
+// vectors are the loops of attention and of everything else between matrix products, as one kind of processor runs them fastest. Any length
+// will do where nothing else is said. They keep a fixed order of operations for every element of a result: how many rows go into a call
+// does not change its bits.
+type vectors struct {
+	// attentionRows is how many query heads at most share one reading of their keys and values (or those of one token that share a kv head, if
+	// they are more).
+	attentionRows int
+	tiles         *tileLoops // for attention's products with a cache of bfloat16, instead of addProducts
+	// addProducts sets c += a·b for some rows of a and columns from … to-1 of b, both multiples of 32: row i of c is c[i·cStride:], row i of a,
+	// whose elements go with b's rows first … last-1, is a[i·aStride:]. first and last are even. What lies ahead bytes from b is fetched into the
+	// cache.
+	addProducts func(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, ahead int)
+	// softmax replaces columns from … to-1, multiples of 32, of some rows of x [*, chunk] by 2^(x - top), where top is the largest value of
+	// the row, and sets total to the sum of these powers. Columns before from and after to count as if they were -Inf.
+	softmax func(x []float32, rows, from, to int, top, total []float32)
+	// mergeStates joins the states (m, l) of a chunk to the running ones (top, total), all of one length: the largest score and the sum of powers
+	// under it. old and m become the factors by which the two sums of weighted values must be multiplied before they are added.
+	mergeStates func(top, total, m, l, old []float32)
+	// mergeRows sets every row of out to out·old + sum·add, where old and add have an element a row; cols is a multiple of 32.
+	mergeRows func(out, sum, old, add []float32, cols int)
+	// divideRows divides every row of x by one number of by; cols is a multiple of 32.
+	divideRows func(x, by []float32, cols int)
+
+	rmsNorm   func(y, x, weight []float32, eps float32) // of one row, see goRMSNorm
+	roundBF16 func(x []float32)                         // every element to the nearest bfloat16
+	rotate    func(x, cos, sin []float32)               // of one head, see goRotate
+	gate      func(y, gate, up []float32)               // y = SiLU(gate)·up
+}
+
+// tileLoops are products by AMX.
+type tileLoops struct {
+	// split makes two bfloat16 of each of x, whose number is a multiple of 32: the high one is x rounded, the low one the difference.
+	split func(high, low []uint16, x []float32)
+	// products sets c = (high + low)·b; otherwise it is like addProducts, but first and last are multiples of 32.
+	products func(c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last, from, to, ahead int)
+}
+
+// goVectors run everywhere.
+var goVectors = &vectors{
+	attentionRows: 48,
+	addProducts:   goAddProducts, softmax: goSoftmax, mergeStates: goMergeStates, mergeRows: goMergeRows,
+	divideRows: goDivideRows, rmsNorm: goRMSNorm, roundBF16: goRoundBF16, rotate: func(x, cos, sin []float32) { goRotate(x, cos, sin, 0) }, gate: goGate,
+}
+
+// kvMatrix are keys or values of some positions as the cache keeps them: one of the slices, in which rows stand in pairs. Element (i, j) of
+// a bfloat16 matrix [rows, cols] is at (i/2·cols + j)·2 + i%2, so that one load and two cheap operations make float32 vectors of both rows;
+// tiles of AMX read the same. A float32 matrix is in natural order.
+type kvMatrix struct {
+	bf16 []uint16
+	f32  []float32
+	cols int
+}
+
+// setColumn makes x the start of column j. For a bfloat16 matrix it has been rounded.
+func (m kvMatrix) setColumn(j int, x []float32) {
+	if m.f32 != nil {
+		for i, v := range x {
+			m.f32[i*m.cols+j] = v
+		}
+		return
+	}
+	for i := 0; i+1 < len(x); i += 2 {
+		pair := m.bf16[i*m.cols+2*j:][:2]
+		pair[0], pair[1] = upperHalf(x[i]), upperHalf(x[i+1])
+	}
+	if i := len(x) - 1; i%2 == 0 {
+		m.bf16[i*m.cols+2*j] = upperHalf(x[i])
+	}
+}
+
+// setRow makes x the start of row i. For a bfloat16 matrix it has been rounded. The answer is whether all of it is finite.
+func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
+	var exponents uint32 // with a bit above for those that are all ones
+	if m.f32 != nil {
+		for j, v := range x {
+			m.f32[i*m.cols+j] = v
+			exponents |= math.Float32bits(v)&0x7f800000 + 0x00800000
+		}
+	} else {
+		pair := m.bf16[i/2*m.cols*2+i%2:]
+		pair = pair[:max(0, 2*len(x)-1)]
+		for j, v := range x {
+			pair[2*j] = upperHalf(v)
+			exponents |= math.Float32bits(v)&0x7f800000 + 0x00800000
+		}
+	}
+	return exponents>>31 == 0
+}
+
+// pair is where row i and the next one, or the one before, lie in memory, and how many bytes are between two such pairs. In either type,
+// column j of a pair's first row is 4·j bytes from there.
+func (m kvMatrix) pair(i int) (start *byte, stride int) {
+	if m.f32 != nil {
+		return (*byte)(unsafe.Pointer(&m.f32[i&^1*m.cols])), 8 * m.cols
+	}
+	return (*byte)(unsafe.Pointer(&m.bf16[i&^1*m.cols])), 4 * m.cols
+}
+
+// upperHalf is a bfloat16 that was rounded before.
+func upperHalf(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
+
+// goAddProducts is vectors.addProducts.
+func goAddProducts(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, _ int) {
+	for r := range rows {
+		c, a := c[r*cStride:], a[r*aStride:]
+		c = c[from:to]
+		for i := first; i < last; i += 2 {
+			even, odd := a[i-first], a[i-first+1]
+			if b.f32 != nil {
+				b0, b1 := b.f32[i*b.cols:][from:to], b.f32[(i+1)*b.cols:][from:to]
+				b0, b1 = b0[:len(c)], b1[:len(c)]
+				for j := range c {
+					c[j] = c[j] + float32(even*b0[j]) + float32(odd*b1[j])
+				}
+				continue
+			}
+			pair := b.bf16[i*b.cols:][2*from : 2*to]
+			for j := range c {
+				p := pair[2*j : 2*j+2 : 2*j+2]
+				c[j] = c[j] + float32(even*fromBF16(p[0])) + float32(odd*fromBF16(p[1]))
+			}
+		}
+	}
+}
+
+// goSoftmax is vectors.softmax.
+func goSoftmax(x []float32, rows, from, to int, top, total []float32) {
+	for r := range rows {
+		x := x[r*chunk+from : r*chunk+to]
+		m := x[0]
+		for _, v := range x {
+			m = max(m, v)
+		}
+		var l float32
+		for i, v := range x {
+			x[i] = exp2(v - m)
+			l += x[i]
+		}
+		top[r], total[r] = m, l
+	}
+}
+
+// goMergeStates is vectors.mergeStates.
+func goMergeStates(top, total, m, l, old []float32) {
+	for i := range top {
+		newTop := max(top[i], m[i])
+		old[i], m[i] = exp2(top[i]-newTop), exp2(m[i]-newTop)
+		top[i], total[i] = newTop, float32(total[i]*old[i])+float32(l[i]*m[i])
+	}
+}
+
+// goMergeRows is vectors.mergeRows.
+func goMergeRows(out, sum, old, add []float32, cols int) {
+	for r := range old {
+		out, sum := row(out, r, cols), row(sum, r, cols)
+		for d, v := range sum {
+			out[d] = float32(out[d]*old[r]) + float32(v*add[r])
+		}
+	}
+}
+
+// goDivideRows is vectors.divideRows.
+func goDivideRows(x, by []float32, cols int) {
+	for r, b := range by {
+		x := row(x, r, cols)
+		for d := range x {
+			x[d] /= b
+		}
+	}
+}
+
+// goRMSNorm sets y = x / sqrt(mean(x²) + eps) · weight (spec 3, step 2a). The mean is taken in float64: it costs nothing here and
+// makes the one number that scales a whole row exact.
+func goRMSNorm(y, x, weight []float32, eps float32) {
+	var sum float64
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	scale := rmsScale(sum, len(x), eps)
+	for i, v := range x {
+		y[i] = float32(v*scale) * weight[i]
+	}
+}
+
+// rmsScale is the factor of RMSNorm for n values whose squares have the given sum.
+func rmsScale(sum float64, n int, eps float32) float32 {
+	return float32(1 / math.Sqrt(sum/float64(n)+float64(eps)))
+}
+
+// goRoundBF16 rounds every element of x to bfloat16 in place.
+func goRoundBF16(x []float32) {
+	for i, v := range x {
+		x[i] = fromBF16(toBF16(v))
+	}
+}
+
+// goRotate turns the pairs (x[j], x[j+half]) from j = first on of a head by the angles given (spec 3.2, "rotate_half"); later dimensions stay.
+func goRotate(x, cos, sin []float32, first int) {
+	half := len(cos)
+	for j := first; j < half; j++ {
+		lo, hi, c, s := x[j], x[j+half], cos[j], sin[j]
+		x[j] = float32(lo*c) - float32(hi*s)
+		x[j+half] = float32(hi*c) + float32(lo*s)
+	}
+}
+
+// silu returns x·sigmoid(x).
+func silu(x float32) float32 { return x / (1 + exp(-x)) }
+
+// goGate is vectors.gate.
+func goGate(y, gate, up []float32) {
+	for i := range y {
+		y[i] = float32(silu(gate[i]) * up[i])
+	}
+}
+
+func exp(x float32) float32 { return float32(math.Exp(float64(x))) }
+
+func exp2(x float32) float32 { return float32(math.Exp2(float64(x))) }
