@@ -185,7 +185,19 @@ func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
 // expected is the tensors that a configuration asks for, without bytes, in the type that it names. There are no weights here to hold its
 // numbers against, so those that no model has are an error.
 func expected(c *model.Config) ([]*safetensors.Tensor, error) {
-	const maxBytes = 1 << 42
+	const maxWidth, maxBytes = 1 << 17, 1 << 42
+	for _, size := range []struct {
+		what  string
+		value int
+	}{
+		{"hidden_size is", c.HiddenSize},
+		{"intermediate_size is", c.IntermediateSize},
+		{"the number of qkv_proj's rows is", c.QKVRows()},
+	} {
+		if size.value > maxWidth {
+			return nil, fmt.Errorf("%s %d, and there are no weights to confirm that", size.what, size.value)
+		}
+	}
 	dtype := safetensors.BF16
 	switch c.DType {
 	case "float16":
@@ -271,8 +283,8 @@ func (i *checkpointInfo) addTokens(c *model.Config, fsys fs.FS) error {
 // addMemory asks each backend for what it would take.
 func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*safetensors.Tensor) error {
 	float32 := f.model.dtype == "f32"
-	context, maxTokens, blocks := model.Options{Context: f.model.context}.Sizes(c)
-	onCPU, err := cpu.PlanMemory(c, tensors, cpu.Options{Float32: float32}, maxTokens, blocks)
+	context, maxTokens, blocks := model.Options{Context: f.model.context, MaxTokens: cudaMaxTokens}.Sizes(c)
+	onCPU, err := cpu.PlanMemory(c, tensors, cpu.Options{Float32: float32}, context)
 	if err != nil {
 		return err
 	}
@@ -280,7 +292,6 @@ func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*saf
 	i.Memory.add("cpu", onCPU, nil)
 
 	o := cuda.Options{Float32: float32}
-	_, maxTokens, blocks = model.Options{Context: f.model.context, MaxTokens: cudaMaxTokens}.Sizes(c)
 	i.Memory.add("cuda", cuda.PlanMemory(c, tensors, o, maxTokens, blocks), cuda.Supports(c, o))
 	return nil
 }

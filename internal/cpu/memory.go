@@ -8,15 +8,16 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// PlanMemory is what a model takes of the machine's memory for a context of kvBlocks blocks and steps of up to maxTokens new tokens. Of
+// PlanMemory is what a model takes of the machine's memory for a context of so many tokens, in steps as large as suit this processor. Of
 // the tensors it looks at type and shape only. Weights are pages of the checkpoint's files, which the system shares between processes
 // and may drop; keys and values are allocated as the context fills, so KV is the most they come to.
-func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, maxTokens, kvBlocks int) (_ model.Memory, err error) {
+func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, context int) (_ model.Memory, err error) {
 	b, err := New(o)
 	if err != nil {
 		return model.Memory{}, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
+	_, maxTokens, kvBlocks := model.Options{Context: context, MaxTokens: b.MaxTokens()}.Sizes(c)
 	if err := b.Plan(c, tensors, maxTokens, kvBlocks); err != nil {
 		return model.Memory{}, err
 	}

@@ -21,9 +21,8 @@ func testPlanMemory(t *testing.T) {
 			ckpt, err := model.Open(fsys)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, ckpt.Close()) }()
-			o := model.Options{Context: 1 << 16, MaxTokens: 512}
-			tokens, maxTokens, blocks := o.Sizes(ckpt.Config)
-			planned, err := PlanMemory(ckpt.Config, ckpt.Tensors, Options{Threads: 2, Float32: float32}, maxTokens, blocks)
+			const tokens = 1 << 16
+			planned, err := PlanMemory(ckpt.Config, ckpt.Tensors, Options{Threads: 2, Float32: float32}, tokens)
 			require.NoError(t, err)
 			require.Equal(t, ckpt.DataBytes(), planned.Weights)
 
@@ -32,7 +31,7 @@ func testPlanMemory(t *testing.T) {
 			require.NoError(t, err)
 			runtime.GC() // what was allocated and given up again does not count
 			runtime.ReadMemStats(&before)
-			m, err := model.Load(context.Background(), fsys, b, o)
+			m, err := model.Load(context.Background(), fsys, b, model.Options{Context: tokens, MaxTokens: b.MaxTokens()})
 			require.NoError(t, err)
 			runtime.GC()
 			runtime.ReadMemStats(&after)
@@ -45,7 +44,7 @@ func testPlanMemory(t *testing.T) {
 			}
 			c := ckpt.Config
 			c.HeadDim = kvDims(c) // heads of other widths than 64, 96, 128 are padded
-			require.Equal(t, c.KVBytesPerToken(elem)*int64(tokens), planned.KV)
+			require.Equal(t, c.KVBytesPerToken(elem)*tokens, planned.KV)
 			require.NoError(t, m.Close())
 		}
 	}
