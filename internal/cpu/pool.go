@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,8 @@ type task interface {
 // Waking a goroutine takes the operating system up to some tens of microseconds, as long as the smallest loops. So who waits looks out for
 // work, or for its end, for about as long before it goes to sleep: within a forward pass nobody does.
 type pool struct {
-	threads int
+	threads  int
+	lookouts int // how often who waits looks before it sleeps, with half a microsecond or so between; 0 where threads have to take turns
 
 	mu       sync.Mutex
 	work     sync.Cond // there are items, or the pool is stopped
@@ -42,6 +44,9 @@ type pool struct {
 // newPool starts threads-1 goroutines; the caller of run is the last one.
 func newPool(threads int) *pool {
 	p := &pool{threads: threads}
+	if threads <= runtime.GOMAXPROCS(0) {
+		p.lookouts = 100
+	}
 	p.work.L, p.done.L = &p.mu, &p.mu
 	for worker := 1; worker < threads; worker++ {
 		go p.serve(worker)
@@ -61,7 +66,7 @@ func (p *pool) run(items, grain int, t task) {
 	p.take(0)
 	if p.busy.Load() > 0 {
 		p.mu.Unlock()
-		for i := 0; i < lookouts && p.busy.Load() > 0; i++ {
+		for i := 0; i < p.lookouts && p.busy.Load() > 0; i++ {
 			pause()
 		}
 		p.mu.Lock()
@@ -75,9 +80,6 @@ func (p *pool) run(items, grain int, t task) {
 		panic(fault)
 	}
 }
-
-// lookouts is how often a waiting thread looks before it sleeps, with about half a microsecond between.
-const lookouts = 100
 
 // wake calls all workers. The lock is held.
 func (p *pool) wake() {
@@ -99,7 +101,7 @@ func (p *pool) serve(worker int) {
 			p.done.Signal()
 		}
 		p.mu.Unlock()
-		for i := 0; i < lookouts && p.runs.Load() == seen; i++ {
+		for i := 0; i < p.lookouts && p.runs.Load() == seen; i++ {
 			pause()
 		}
 		p.mu.Lock()
