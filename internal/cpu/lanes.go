@@ -24,7 +24,7 @@ type laneKernels struct {
 	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
 	// sum adds up the lanes [n, lanes] of n sums, as one does. n is a multiple of 4 and not 0.
 	sum func(sums, lanes *float32, n int)
-	// narrow, if there is one, packs n values, a multiple of step, as bfloat16: x is then these, two in the place of a float32.
+	// narrow, if set: x is bfloat16, two in the place of a float32; it makes them of x [n], which has been rounded.
 	narrow func(to *byte, x *float32, n int)
 }
 

@@ -4,7 +4,7 @@ package cpu
 
 import "phi3/internal/safetensors"
 
-// Kernels with eight lanes: avx2_amd64.s and neon_arm64.s have them, in the same order of operations, which gives the same bits. A weight row is read where it lies in memory, at any address, and never past its end.
+// The functions of avx2_amd64.s and of neon_arm64.s, which compute the same bits. A weight row is read where it lies in memory, at any address, and never past its end.
 
 // dotRows8BF16 sets sums [8] to the products of the vector x [n] with eight rows of n bfloat16 that are stride bytes apart.
 // n is a multiple of 8. What lies ahead bytes from the rows is fetched into the cache.
@@ -36,9 +36,6 @@ func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float
 //go:noescape
 func sumLanes(sums, lanes *float32, n int)
 
-// lanes8 are the loops of a matrix product with them.
-var lanes8 = (&laneKernels{lanes: 8, step: 8, rows: 2, one: rows8, several: pairs6, sum: sumLanes}).linear()
-
 // rows8 is laneKernels.one.
 func rows8(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n int) {
 	switch w {
@@ -51,8 +48,8 @@ func rows8(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, 
 	}
 }
 
-// pairs6 is laneKernels.several.
-func pairs6(w safetensors.DType) func(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int) {
+// several8 is laneKernels.several.
+func several8(w safetensors.DType) func(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int) {
 	switch w {
 	case safetensors.BF16:
 		return dot2x6BF16

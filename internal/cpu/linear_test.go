@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -69,12 +70,11 @@ func testProduct(t *testing.T, dtype safetensors.DType, f32 bool, k, cols, most 
 	}
 	x, before := normals(rng, most*k), normals(rng, most*cols)
 	b.asInput(x)
+	nans := bytes.Repeat([]byte{0xff}, len(b.packed)) // whatever the type
 	// all is every use of the products of some tokens.
 	all := func(first, tokens int) (stored, added, gated []float32) {
 		x := x[first*k : (first+tokens)*k]
-		for i := range b.packed {
-			b.packed[i] = 0xff // NaN, whatever the type: what is read must have been written
-		}
+		copy(b.packed, nans) // what is read must have been written
 		stored, gated = values(poisoned(tokens, cols)), values(poisoned(tokens, cols))
 		added = slices.Clone(before[first*cols : (first+tokens)*cols])
 		b.product(stored, cols, x, weight(cols), store)

@@ -1,9 +1,6 @@
 package cpu
 
-import (
-	"math"
-	"unsafe"
-)
+import "math"
 
 // vectors are the loops of attention and of everything else between matrix products, as one kind of processor runs them fastest. Any length
 // will do where nothing else is said. They keep a fixed order of operations for every element of a result: how many rows go into a call
@@ -92,15 +89,6 @@ func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
 		}
 	}
 	return exponents>>31 == 0
-}
-
-// pair is where row i and the next one, or the one before, lie in memory, and how many bytes are between two such pairs. In either type,
-// column j of a pair's first row is 4·j bytes from there.
-func (m kvMatrix) pair(i int) (start *byte, stride int) {
-	if m.f32 != nil {
-		return (*byte)(unsafe.Pointer(&m.f32[i&^1*m.cols])), 8 * m.cols
-	}
-	return (*byte)(unsafe.Pointer(&m.bf16[i&^1*m.cols])), 4 * m.cols
 }
 
 // upperHalf is a bfloat16 that was rounded before.

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package cpu
 
 import "unsafe"
@@ -87,6 +89,15 @@ func (s *assembly) addProducts(c []float32, cStride int, a []float32, aStride, r
 		}
 		ahead = 0
 	}
+}
+
+// pair is where row i and the next one, or the one before, lie in memory, and how many bytes are between two such pairs. In either type,
+// column j of a pair's first row is 4·j bytes from there.
+func (m kvMatrix) pair(i int) (start *byte, stride int) {
+	if m.f32 != nil {
+		return (*byte)(unsafe.Pointer(&m.f32[i&^1*m.cols])), 8 * m.cols
+	}
+	return (*byte)(unsafe.Pointer(&m.bf16[i&^1*m.cols])), 4 * m.cols
 }
 
 // rmsNorm is vectors.rmsNorm.
