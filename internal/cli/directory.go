@@ -24,15 +24,15 @@ type directory struct {
 
 // openDirectory opens a checkpoint's directory. dir itself may be a link.
 func openDirectory(dir string) (fs.FS, error) {
-	real, err := filepath.EvalSymlinks(dir)
+	resolved, err := filepath.EvalSymlinks(dir)
 	if err == nil {
-		real, err = filepath.Abs(real)
+		resolved, err = filepath.Abs(resolved)
 	}
 	if err != nil {
 		return nil, err
 	}
-	root, prefix, blobs := real, ".", ""
-	if snapshots, revision := filepath.Split(real); filepath.Base(snapshots) == "snapshots" {
+	root, prefix, blobs := resolved, ".", ""
+	if snapshots, revision := filepath.Split(resolved); filepath.Base(snapshots) == "snapshots" {
 		model := filepath.Dir(filepath.Clean(snapshots))
 		if info, err := os.Stat(filepath.Join(model, "blobs")); err == nil && info.IsDir() {
 			root, prefix = model, path.Join("snapshots", revision)
@@ -57,11 +57,11 @@ func (d directory) inShared(name string) (blob string, ok bool) {
 	if d.shared == nil {
 		return "", false
 	}
-	real, err := filepath.EvalSymlinks(filepath.Join(d.root.Name(), d.prefix, name))
+	resolved, err := filepath.EvalSymlinks(filepath.Join(d.root.Name(), d.prefix, name))
 	if err != nil {
 		return "", false
 	}
-	blob, err = filepath.Rel(d.shared.Name(), real)
+	blob, err = filepath.Rel(d.shared.Name(), resolved)
 	return blob, err == nil && filepath.IsLocal(blob)
 }
 

@@ -417,23 +417,23 @@ TEXT ·packRowsBF16(SB), NOSPLIT, $0-48
 	MOVQ to+0(FP), DI
 	MOVQ w+8(FP), SI
 	MOVQ stride+16(FP), BX
-	MOVQ rows+24(FP), R8
-	MOVQ next+40(FP), R9
-row:
 	MOVQ steps+32(FP), CX
+	MOVQ next+40(FP), R9
+step: // a whole tile before the next one: tiles lie at the same places in the first cache
+	MOVQ rows+24(FP), R8
 	MOVQ SI, R10
 	MOVQ DI, R11
-step:
+row:
 	VMOVDQU64 (R10), Z0
 	VMOVDQU64 Z0, (R11)
-	ADDQ $64, R10
-	ADDQ R9, R11
-	DECQ CX
-	JNZ  step
-	ADDQ BX, SI
-	ADDQ $64, DI
+	ADDQ BX, R10
+	ADDQ $64, R11
 	DECQ R8
 	JNZ  row
+	ADDQ $64, SI
+	ADDQ R9, DI
+	DECQ CX
+	JNZ  step
 	VZEROUPPER
 	RET
 
@@ -453,17 +453,18 @@ TEXT ·packRowsF16(SB), NOSPLIT, $0-56
 	MOVQ to+0(FP), DI
 	MOVQ w+8(FP), SI
 	MOVQ stride+16(FP), BX
-	MOVQ rows+24(FP), R8
+	MOVQ steps+32(FP), CX
 	MOVQ next+40(FP), R9
 	MOVQ second+48(FP), R12
 	VMOVDQU64 odd<>(SB), Z31
 	MOVL $0xffff0000, AX
 	VPBROADCASTD AX, Z30
-row:
-	MOVQ steps+32(FP), CX
+step:
+	MOVQ rows+24(FP), R8
 	MOVQ SI, R10
 	MOVQ DI, R11
-step:
+row:
+	PREFETCHT0 256(R10)
 	VCVTPH2PS (R10), Z0
 	VCVTPH2PS 32(R10), Z1
 	VPANDD    Z30, Z0, Z2
@@ -474,14 +475,14 @@ step:
 	VPERMT2W  Z5, Z31, Z4
 	VMOVDQU64 Z0, (R11)
 	VMOVDQU64 Z4, (R11)(R12*1)
-	ADDQ $64, R10
-	ADDQ R9, R11
-	DECQ CX
-	JNZ  step
-	ADDQ BX, SI
-	ADDQ $64, DI
+	ADDQ BX, R10
+	ADDQ $64, R11
 	DECQ R8
 	JNZ  row
+	ADDQ $64, SI
+	ADDQ R9, DI
+	DECQ CX
+	JNZ  step
 	VZEROUPPER
 	RET
 

@@ -162,7 +162,7 @@ func (b *Backend) rotateAndAppend(qkv []float32, layer int, step *model.Step, se
 
 // attentionScratch is one worker's memory for a tile. Its rows are the query heads of the first query, then those of the next one.
 type attentionScratch struct {
-	q          []float32 // [rows, dims], times log2(e)/√headDim
+	q          []float32 // [rows, dims]
 	scores     []float32 // [rows, chunk] of a chunk, and the powers of two that are its values' weights
 	sum        []float32 // [rows, dims] a chunk's weighted sum of values
 	out        []float32 // [rows, dims] of all chunks so far
@@ -202,18 +202,14 @@ type attentionTile struct {
 // within the sliding window (spec 3.1 and 3.4).
 //
 // Keys are taken in chunks counted from position 0. Each chunk has its own maximum m, sum l of powers and weighted sum of values; they join
-// the running ones as in flash attention (Dao et al., 2022, algorithm 1). Powers are of two: the queries carry the factor log2(e).
+// the running ones as in flash attention (Dao et al., 2022, algorithm 1). Powers are of two, so scores carry the factor log2(e).
 func (t *attentionTile) attend(a, qkv []float32, w *attentionScratch) {
 	b, s := t.b, t.s
 	c, k, dims, group := b.config, b.kernels, kvDims(b.config), b.group()
 	rows := (t.last - t.first) * group
-	scale := float32(math.Log2E / math.Sqrt(float64(c.HeadDim)))
 	for r := range rows {
 		q := row(row(qkv, s.Start+t.first+r/group, c.QKVRows()), t.head*group+r%group, c.HeadDim)
-		scaled := row(w.q, r, dims)
-		for d, v := range q {
-			scaled[d] = v * scale
-		}
+		copy(row(w.q, r, dims), q)
 	}
 	if t.tiles() {
 		k.tiles.split(w.highQ, w.lowQ, w.q[:rows*dims])
@@ -285,7 +281,8 @@ func (t *attentionTile) score(keys, next kvMatrix, n, from, to int, w *attention
 			x[p] = float32(math.Inf(-1))
 		}
 	}
-	k.softmax(scores, rows, start, end, w.m[r:], w.l[r:])
+	scale := float32(math.Log2E / math.Sqrt(float64(t.b.config.HeadDim)))
+	k.softmax(scores, rows, start, end, scale, w.m[r:], w.l[r:])
 	if t.tiles() {
 		k.tiles.split(w.high[r*chunk:], w.low[r*chunk:], scores)
 	}

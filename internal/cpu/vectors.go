@@ -14,9 +14,9 @@ type vectors struct {
 	// whose elements go with b's rows first … last-1, is a[i·aStride:]. first and last are even. What lies ahead bytes from b is fetched into the
 	// cache.
 	addProducts func(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, ahead int)
-	// softmax replaces columns from … to-1, multiples of 32, of some rows of x [*, chunk] by 2^(x - top), where top is the largest value of
-	// the row, and sets total to the sum of these powers. Columns before from and after to count as if they were -Inf.
-	softmax func(x []float32, rows, from, to int, top, total []float32)
+	// softmax replaces columns from … to-1, multiples of 32, of some rows of x [*, chunk] by 2^(x·scale - top), where top is the row's
+	// largest x·scale, and sets total to the sum of these powers. Columns before from and after to count as if they were -Inf. scale is positive.
+	softmax func(x []float32, rows, from, to int, scale float32, top, total []float32)
 	// mergeStates joins the states (m, l) of a chunk to the running ones (top, total), all of one length: the largest score and the sum of powers
 	// under it. old and m become the factors by which the two sums of weighted values must be multiplied before they are added.
 	mergeStates func(top, total, m, l, old []float32)
@@ -119,16 +119,17 @@ func goAddProducts(c []float32, cStride int, a []float32, aStride, rows int, b k
 }
 
 // goSoftmax is vectors.softmax.
-func goSoftmax(x []float32, rows, from, to int, top, total []float32) {
+func goSoftmax(x []float32, rows, from, to int, scale float32, top, total []float32) {
 	for r := range rows {
 		x := x[r*chunk+from : r*chunk+to]
 		m := x[0]
 		for _, v := range x {
 			m = max(m, v)
 		}
+		m *= scale
 		var l float32
 		for i, v := range x {
-			x[i] = exp2(v - m)
+			x[i] = exp2(float32(v*scale) - m)
 			l += x[i]
 		}
 		top[r], total[r] = m, l

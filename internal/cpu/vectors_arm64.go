@@ -15,7 +15,7 @@ func products1NEONBF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 func products1NEONF32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 
 //go:noescape
-func softmaxNEON(x *float32, stride, rows, cols int, top, total *float32)
+func softmaxNEON(x *float32, stride, rows, cols int, scale float32, top, total *float32)
 
 //go:noescape
 func mergeRowsNEON(out, sum, old, add *float32, rows, cols int)

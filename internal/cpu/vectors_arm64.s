@@ -248,13 +248,15 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VFMLA V2.S4, V0.S4, V3.S4  \
 	FMUL(1, 3, 0)
 
-// func softmaxNEON(x *float32, stride, rows, cols int, top, total *float32)
-TEXT ·softmaxNEON(SB), NOSPLIT, $0-48
+// func softmaxNEON(x *float32, stride, rows, cols int, scale float32, top, total *float32)
+TEXT ·softmaxNEON(SB), NOSPLIT, $0-56
 	MOVD x+0(FP), R0
 	MOVD stride+8(FP), R1
 	MOVD rows+16(FP), R2
-	MOVD top+32(FP), R4
-	MOVD total+40(FP), R5
+	MOVWU scale+32(FP), R9
+	VDUP R9, V25.S4
+	MOVD top+40(FP), R4
+	MOVD total+48(FP), R5
 	MOVD    $exp2<>(SB), R8
 	VLD1R.P 4(R8), [V16.S4]
 	VLD1R.P 4(R8), [V17.S4]
@@ -275,20 +277,24 @@ most:
 	SUBS $4, R7
 	BNE  most
 	FMAXNMV(4, 4)
+	FMULS F25, F4, F4
 	FMOVS F4, (R4)
 	VDUP V4.S[0], V4.S4
+	FNEG(4, 4)
 	MOVD R0, R6
 	MOVD cols+24(FP), R7
 	VEOR V5.B16, V5.B16, V5.B16
 	VEOR V6.B16, V6.B16, V6.B16
 power:
-	VLD1 (R6), [V0.S4]
-	FSUB(4, 0, 0)
+	VLD1 (R6), [V7.S4]
+	VMOV V4.B16, V0.B16
+	VFMLA V7.S4, V25.S4, V0.S4
 	EXP2
 	VST1.P [V0.S4], 16(R6)
 	FADD(0, 5, 5)
-	VLD1 (R6), [V0.S4]
-	FSUB(4, 0, 0)
+	VLD1 (R6), [V7.S4]
+	VMOV V4.B16, V0.B16
+	VFMLA V7.S4, V25.S4, V0.S4
 	EXP2
 	VST1.P [V0.S4], 16(R6)
 	FADD(0, 6, 6)

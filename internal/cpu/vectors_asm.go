@@ -15,7 +15,7 @@ type assembly struct {
 	many, manyF32, four, fourF32 func(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
 	one, oneF32                  func(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 
-	softmax     func(x *float32, stride, rows, cols int, top, total *float32)
+	softmax     func(x *float32, stride, rows, cols int, scale float32, top, total *float32)
 	mergeStates func(top, total, m, l, old *float32, n int)
 	mergeRows   func(out, sum, old, add *float32, rows, cols int)
 	divideRows  func(x, by *float32, rows, cols int)
@@ -32,8 +32,8 @@ type assembly struct {
 func (s *assembly) vectors() *vectors {
 	return &vectors{
 		attentionRows: 48, addProducts: s.addProducts,
-		softmax: func(x []float32, rows, from, to int, top, total []float32) {
-			s.softmax(&x[from], chunk*4, rows, to-from, &top[0], &total[0])
+		softmax: func(x []float32, rows, from, to int, scale float32, top, total []float32) {
+			s.softmax(&x[from], chunk*4, rows, to-from, scale, &top[0], &total[0])
 		},
 		mergeStates: func(top, total, m, l, old []float32) {
 			s.mergeStates(&top[0], &total[0], &m[0], &l[0], &old[0], len(top))

@@ -331,13 +331,14 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VPERMILPS    $0xb1, x, tx \
 	OP           tx, x, x
 
-// func softmaxAVX2(x *float32, stride, rows, cols int, top, total *float32)
-TEXT ·softmaxAVX2(SB), NOSPLIT, $0-48
+// func softmaxAVX2(x *float32, stride, rows, cols int, scale float32, top, total *float32)
+TEXT ·softmaxAVX2(SB), NOSPLIT, $0-56
 	MOVQ x+0(FP), SI
 	MOVQ stride+8(FP), BX
 	MOVQ rows+16(FP), R8
-	MOVQ top+32(FP), R9
-	MOVQ total+40(FP), R10
+	MOVQ top+40(FP), R9
+	MOVQ total+48(FP), R10
+	VBROADCASTSS scale+32(FP), Y15
 row:
 	MOVQ    SI, DI
 	MOVQ    cols+24(FP), CX
@@ -353,6 +354,7 @@ next:
 	JNZ    most
 	VMAXPS Y1, Y0, Y0
 	REDUCE(VMAXPS, Y0, X0, X1)
+	VMULSS X15, X0, X0
 	VMOVSS X0, (R9)
 	VBROADCASTSS X0, Y0
 	MOVQ   SI, DI
@@ -361,8 +363,8 @@ next:
 power:
 	VMOVUPS 0(DI), Y2
 	VMOVUPS 32(DI), Y3
-	VSUBPS  Y0, Y2, Y2
-	VSUBPS  Y0, Y3, Y3
+	VFMSUB213PS Y0, Y15, Y2
+	VFMSUB213PS Y0, Y15, Y3
 	EXP2(Y2, Y4, Y8, Y6)
 	EXP2(Y3, Y5, Y9, Y7)
 	VMOVUPS Y6, 0(DI)

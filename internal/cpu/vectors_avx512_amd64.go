@@ -21,7 +21,7 @@ func products1AVX512BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int
 func products1AVX512F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 
 //go:noescape
-func softmaxAVX512(x *float32, stride, rows, cols int, top, total *float32)
+func softmaxAVX512(x *float32, stride, rows, cols int, scale float32, top, total *float32)
 
 //go:noescape
 func mergeStatesAVX512(top, total, m, l, old *float32, n int)

@@ -356,14 +356,15 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VPERMILPS     $0xb1, x, tx    \
 	OP            tx, x, x
 
-// func softmaxAVX512(x *float32, stride, rows, cols int, top, total *float32)
-TEXT ·softmaxAVX512(SB), NOSPLIT, $0-48
+// func softmaxAVX512(x *float32, stride, rows, cols int, scale float32, top, total *float32)
+TEXT ·softmaxAVX512(SB), NOSPLIT, $0-56
 	MOVQ x+0(FP), SI
 	MOVQ stride+8(FP), BX
 	MOVQ rows+16(FP), R8
-	MOVQ top+32(FP), R9
-	MOVQ total+40(FP), R10
+	MOVQ top+40(FP), R9
+	MOVQ total+48(FP), R10
 	EXP2CONSTANTS
+	VBROADCASTSS scale+32(FP), Z22
 row:
 	MOVQ    SI, DI
 	MOVQ    cols+24(FP), CX
@@ -379,6 +380,7 @@ next:
 	JNZ    most
 	VMAXPS Z1, Z0, Z0
 	REDUCE(VMAXPS, Z0, Y0, X0, Y1, X1)
+	VMULSS scale+32(FP), X0, X0
 	VMOVSS  X0, (R9)
 	VBROADCASTSS X0, Z0
 	MOVQ   SI, DI
@@ -387,8 +389,8 @@ next:
 power:
 	VMOVUPS 0(DI), Z2
 	VMOVUPS 64(DI), Z3
-	VSUBPS  Z0, Z2, Z2
-	VSUBPS  Z0, Z3, Z3
+	VFMSUB213PS Z0, Z22, Z2
+	VFMSUB213PS Z0, Z22, Z3
 	EXP2(Z2, Z4, Z6)
 	EXP2(Z3, Z5, Z7)
 	VMOVUPS Z6, 0(DI)

@@ -99,7 +99,7 @@ func testSoftmaxPowers(t *testing.T, v *vectors) {
 			}
 		}
 		copy(x, in)
-		v.softmax(x, 1, 0, chunk, top, total)
+		v.softmax(x, 1, 0, chunk, 1, top, total)
 		require.Zero(t, top[0])
 		var sum float64
 		for i := range in {
@@ -124,7 +124,7 @@ func testSoftmaxPowers(t *testing.T, v *vectors) {
 		for i := range chunk {
 			clear(x)
 			x[i] = bad
-			v.softmax(x, 1, 0, chunk, top, total)
+			v.softmax(x, 1, 0, chunk, 1, top, total)
 			require.True(t, total[0] != total[0], "%g in column %d is noticed", bad, i)
 		}
 	}
@@ -145,17 +145,17 @@ func testSoftmaxRows(t *testing.T, v *vectors) {
 			}
 			got, all := append([]float32{}, x...), append([]float32{}, x...)
 			top, total, top2, total2 := make([]float32, rows), make([]float32, rows), make([]float32, rows), make([]float32, rows)
-			v.softmax(got, rows, of[0], of[1], top, total)
+			v.softmax(got, rows, of[0], of[1], 0.3, top, total)
 			for r := range rows {
-				v.softmax(all[r*chunk:], 1, 0, chunk, top2[r:], total2[r:])
+				v.softmax(all[r*chunk:], 1, 0, chunk, 0.3, top2[r:], total2[r:])
 				m, l := float32(math.Inf(-1)), 0.0
 				for _, s := range row(x, r, chunk) {
 					m = max(m, s)
 				}
 				for _, s := range row(x, r, chunk) {
-					l += math.Exp2(float64(s) - float64(m))
+					l += math.Exp2(float64(s)*float64(float32(0.3)) - float64(top[r]))
 				}
-				require.Equal(t, m, top[r])
+				require.Equal(t, m*0.3, top[r])
 				require.InEpsilon(t, l, float64(total[r]), 1e-6)
 			}
 			require.Equal(t, []any{top2, total2}, []any{top, total}, "columns of -Inf count nothing")

@@ -8,8 +8,9 @@ import (
 // Byte-level BPE writes each byte as one printable letter, so that a vocabulary of bytes can live in a JSON file: the printable
 // bytes of Latin-1 stand for themselves, the other 68 are U+0100 onwards in ascending order (space is "Ġ", newline "Ċ").
 var (
-	byteLetter [256]rune
-	letterByte = map[rune]byte{}
+	byteLetter   [256]rune
+	letterByte   = map[rune]byte{}
+	isByteLetter [0x100 + 68]bool
 )
 
 func init() {
@@ -23,6 +24,7 @@ func init() {
 		}
 		byteLetter[b] = r
 		letterByte[r] = byte(b)
+		isByteLetter[r] = true
 	}
 }
 
@@ -47,6 +49,16 @@ func letterBytes(piece string) (text string, ok bool) {
 		out = append(out, b)
 	}
 	return string(out), true
+}
+
+// spellsBytes tells whether letterBytes can read a piece, in less time.
+func spellsBytes(piece string) bool {
+	for _, r := range piece {
+		if r >= rune(len(isByteLetter)) || !isByteLetter[r] {
+			return false
+		}
+	}
+	return true
 }
 
 // ValidUTF8 replaces what is not UTF-8 by U+FFFD, one for each maximal part of a broken character, as Python's

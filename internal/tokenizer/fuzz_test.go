@@ -127,8 +127,8 @@ func loadAndUse(t *testing.T, files fstest.MapFS) {
 	tok.Decode(nil, true)
 	for id := range min(tok.VocabSize(), 700) {
 		tok.Piece(int32(id))
-		tok.Decode([]int32{int32(id)}, false)
-		tok.NewStream(nil, false).Push(int32(id))
+		stream := tok.NewStream(nil, false)
+		require.Equal(t, tok.Decode([]int32{int32(id)}, false), stream.Push(int32(id))+stream.Flush(), "%q", tok.Piece(int32(id)))
 	}
 	_, _ = tok.ApplyChatTemplate(conversation, true)
 }

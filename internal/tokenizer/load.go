@@ -44,6 +44,7 @@ const (
 	maxAddedBytes   = 1 << 20  // bytes of all added tokens as they are searched for; Phi-4's have 2 KB
 	maxAround       = 64       // ids that a post-processor may put around a text
 	maxSteps        = 16       // of normalizer, pre-tokenizer, post-processor and decoder; most have one, and each may read the whole text
+	maxDecoderText  = 64       // bytes of what the decoder replaces or strips; "▁" has 3
 	maxGrowth       = 64       // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
 )
 
@@ -184,6 +185,9 @@ func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
 		}
 		if t.decoder.falseByte(piece) {
 			return fmt.Errorf("model: token %q looks like a byte but is none", piece)
+		}
+		if t.decoder.byteLevel && !spellsBytes(piece) {
+			return fmt.Errorf("model: token %q has a character that stands for no byte", strictjson.Clip(piece))
 		}
 		t.pieces[id] = piece
 	}

@@ -149,6 +149,11 @@ func newDecoder(e entry) (decoderKind, error) {
 		if strip.Start < 0 || strip.Start > 1 || strip.Stop != 0 || strip.Content == "" {
 			return decoderKind{}, fmt.Errorf("the Strip step has start %d, stop %d: want start 0 or 1, stop 0 and a content", strip.Start, strip.Stop)
 		}
+		for _, text := range []string{*replace.Pattern.String, replace.Content, strip.Content} {
+			if len(text) > maxDecoderText { // the library compiles a regular expression for every token, and panics on one that is too large
+				return decoderKind{}, fmt.Errorf("a text of %d bytes, more than %d", len(text), maxDecoderText)
+			}
+		}
 		kind.mark, kind.space = *replace.Pattern.String, replace.Content
 		kind.strip, kind.stripMax = strip.Content, strip.Start
 	}
