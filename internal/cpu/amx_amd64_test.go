@@ -99,3 +99,14 @@ func TestAMXOrder(t *testing.T) {
 		require.Equal(t, want, y)
 	}
 }
+
+// A system that refuses the tiles gets the next path, and one that forces AMX there is told.
+func TestTilesRefused(t *testing.T) {
+	allowed := tilesAllowed
+	defer func() { tilesAllowed = allowed }()
+	tilesAllowed = func() bool { return false }
+	require.NotContains(t, nativeKernels(), amxKernels)
+	t.Setenv(pathVariable, amxKernels.name)
+	_, err := New(Options{})
+	require.ErrorContains(t, err, `$PHI3_CPU is "amx"; this processor can run: `)
+}
