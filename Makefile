@@ -1,6 +1,6 @@
 # phi3: every common job in one word. Nothing here needs more than Go, and gcc and g++ for what concerns the GPU, unless it says so.
 
-.PHONY: build test race lint fmt bench distances demo-model testdata kernels ptx check-kernels check-headers test-gpu bench-gpu clean
+.PHONY: build test race lint fmt bench docs distances demo-model testdata kernels ptx check-kernels check-headers test-gpu bench-gpu clean
 .DELETE_ON_ERROR:
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
@@ -47,6 +47,9 @@ bench: build ## speed of the built-in model, with and without the KV cache
 distances: ## how far our logits and Hugging Face's bfloat16 logits are from a float32 run, on every path of the CPU and on CUDA
 	@go test ./internal/cpu -count 1 -run 'TestModels/.*/bfloat16$$' -v | sed -n 's/^=== RUN *TestModels\/\([a-z0-9]*\)$$/\n\1\n/p; s/^ *|/|/p'
 	@printf '\ncuda\n\n'; $(CUDA) go test -tags cuda ./internal/cuda -count 1 -run 'TestModels/bfloat16' -v | sed -n 's/^ *|/|/p'
+
+docs: ## docs/commands, a page for every command, from the commands' own help
+	go test ./internal/cli -count 1 -run TestCommandPages -update
 
 demo-model: ## retrains the built-in checkpoint (Python with torch, transformers, tokenizers)
 	python3 internal/demo/train.py

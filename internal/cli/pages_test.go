@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write docs/commands anew (make docs)")
+
+// docs/commands has a page for every command, as its help has it now, and no page else.
+func TestCommandPages(t *testing.T) {
+	const folder = "../../docs/commands"
+	pages := map[string]string{}
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
+			return
+		}
+		cmd.DisableAutoGenTag = true
+		var page bytes.Buffer
+		require.NoError(t, doc.GenMarkdown(cmd, &page))
+		pages[strings.ReplaceAll(cmd.CommandPath(), " ", "_")+".md"] = page.String()
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot(&streams{}))
+	require.Greater(t, len(pages), 10)
+	if *update {
+		require.NoError(t, os.RemoveAll(folder))
+		require.NoError(t, os.MkdirAll(folder, 0o755))
+		for name, page := range pages {
+			require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(page), 0o644))
+		}
+	}
+	files, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	require.Len(t, files, len(pages))
+	for name, page := range pages {
+		written, err := os.ReadFile(filepath.Join(folder, name))
+		require.NoError(t, err)
+		require.Equal(t, page, string(written), "make docs writes docs/commands/%s anew", name)
+	}
+}
