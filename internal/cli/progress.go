@@ -37,11 +37,15 @@ type progress struct {
 }
 
 func startProgress(stderr io.Writer, kind barKind) *progress {
+	return startProgressAfter(barDelay, stderr, kind)
+}
+
+func startProgressAfter(delay time.Duration, stderr io.Writer, kind barKind) *progress {
 	begin := make(chan any)
 	return &progress{
 		kind:      kind,
 		start:     time.Now(),
-		delay:     time.AfterFunc(barDelay, func() { close(begin) }),
+		delay:     time.AfterFunc(delay, func() { close(begin) }),
 		container: mpb.New(mpb.WithOutput(stderr), mpb.WithRenderDelay(begin)), // draws nothing where stderr is no terminal
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -60,10 +61,18 @@ func TestProgress(t *testing.T) {
 	require.NotContains(t, after, "\x1b")
 	require.Greater(t, strings.Count(before, "loading"), 2, "the bar moves")
 
-	// A quick one shows nothing.
-	shown = onTerminal(t, "FAKE_GPU=", "generate", "--prompt", "Hello", "-n", "1")
-	require.NotContains(t, shown, "loading")
-	require.NotContains(t, shown, "\x1b")
+	// One that is quicker than the delay, which is as long as no machine takes here, shows nothing.
+	program, screen, err := newPseudoTerminal()
+	require.NoError(t, err)
+	defer func() { _ = screen.Close() }()
+	quick := startProgressAfter(time.Hour, program, byteBar)
+	quick.update(1, 2)
+	quick.update(2, 2)
+	quick.stop()
+	require.NoError(t, program.Close())
+	var quiet bytes.Buffer
+	_, _ = quiet.ReadFrom(screen) // the end is an error: the other side is closed
+	require.Empty(t, quiet.String())
 
 	// Neither does one whose stderr is a file or a pipe.
 	cmd := exec.Command("phi3", "generate", "--prompt", "Hello", "-n", "1")
