@@ -188,16 +188,16 @@ func layerName(layer int) string {
 func (f *insideFlags) draw(a *inspection) error {
 	convert := func(cs []candidate) (out []picture.Candidate) {
 		for _, c := range cs {
-			out = append(out, picture.Candidate{Token: picture.Token{ID: c.ID, Piece: c.Piece}, Probability: c.Probability})
+			out = append(out, picture.Candidate{Token: picture.Token{ID: c.ID, Piece: visible(c.Piece)}, Probability: c.Probability})
 		}
 		return out
 	}
 	data := picture.PathData{
-		Model: a.Model, Prompt: a.Prompt, Next: convert(a.Top),
-		Answer: picture.Token{ID: a.Argmax.ID, Piece: a.Argmax.Piece},
+		Model: a.Model, Prompt: visible(a.Prompt), Next: convert(a.Top),
+		Answer: picture.Token{ID: a.Argmax.ID, Piece: visible(a.Argmax.Piece)},
 	}
 	for _, in := range a.Input {
-		data.Tokens = append(data.Tokens, picture.Token{ID: in.ID, Piece: in.Piece})
+		data.Tokens = append(data.Tokens, picture.Token{ID: in.ID, Piece: visible(in.Piece)})
 	}
 	for _, l := range a.Layers {
 		name := layerName(l.Layer)

@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// PathData is the way of a prompt through a model, as [Path] draws it.
+// PathData is the way of a prompt through a model, as [Path] draws it. Control characters are the caller's to make visible.
 type PathData struct {
 	Model  string  // its name
 	Prompt string  // the text as it was given; "" if only its tokens are known
@@ -64,7 +64,7 @@ func Path(p *PathData) string {
 	if p.Prompt != "" {
 		y += 30
 		d.text(margin, y, "dim", "text")
-		d.text(margin+pageLabel, y, "mono", fit(visible(p.Prompt), 98))
+		d.text(margin+pageLabel, y, "mono", fit(p.Prompt, 98))
 	}
 	tokens, skipped := shownTokens(len(p.Tokens))
 	y = d.tokens(p.Tokens, tokens, skipped, y+18)
@@ -104,7 +104,7 @@ func (d *drawing) tokens(all []Token, shown []int, skipped int, y float64) float
 	}
 	for i, position := range shown {
 		t := all[position]
-		piece, id := fit(visible(t.Piece), 40), fmt.Sprint(t.ID)
+		piece, id := fit(t.Piece, 40), fmt.Sprint(t.ID)
 		width := letter*float64(max(columns(piece), len(id))) + 12
 		line(width)
 		d.add(`<rect class="box" x="%.1f" y="%.1f" width="%.1f" height="26" rx="4"/>`, x, y+2, width)
@@ -125,7 +125,7 @@ func (d *drawing) tokens(all []Token, shown []int, skipped int, y float64) float
 // layers draws for each layer a bar of its candidates' probabilities, the final answer's in colour.
 func (d *drawing) layers(layers []Layer, answer Token, y float64) float64 {
 	d.text(margin, y, "bold", "What the model would say if it ended after each layer")
-	d.text(pageWidth-margin, y, "dim end", "probability of "+fit(visible(answer.Piece), 24))
+	d.text(pageWidth-margin, y, "dim end", "probability of "+fit(answer.Piece, 24))
 	const height, gap, right = 20.0, 3.0, 62.0
 	left, width := margin+pageLabel, pageWidth-2*margin-pageLabel-right
 	y += 12
@@ -140,15 +140,15 @@ func (d *drawing) layers(layers []Layer, answer Token, y float64) float64 {
 				class, ink = "answer", "mono light"
 			}
 			d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" stroke="#ffffff"><title>%s %s</title></rect>`, class, x, y, w, height,
-				escape(visible(c.Piece)), percent(c.Probability))
-			if room := int((w - 8) / letter); room >= min(columns(visible(c.Piece)), 4) && room > 0 {
-				d.text(x+4, y+15, ink, fit(visible(c.Piece), room))
+				escape(c.Piece), percent(c.Probability))
+			if room := int((w - 8) / letter); room >= min(columns(c.Piece), 4) && room > 0 {
+				d.text(x+4, y+15, ink, fit(c.Piece, room))
 			}
 			x += w
 		}
 		if len(layer.Top) > 0 { // a bar too small for its own name says it in the free space beside the bars
-			if c := layer.Top[0]; int((width*c.Probability-8)/letter) < min(columns(visible(c.Piece)), 4) {
-				d.text(x+6, y+15, "mono", fit(visible(c.Piece)+" "+percent(c.Probability), int((left+width-x-8)/letter)))
+			if c := layer.Top[0]; int((width*c.Probability-8)/letter) < min(columns(c.Piece), 4) {
+				d.text(x+6, y+15, "mono", fit(c.Piece+" "+percent(c.Probability), int((left+width-x-8)/letter)))
 			}
 		}
 		d.text(pageWidth-margin, y+15, "dim end", percent(layer.Answer))
@@ -164,7 +164,7 @@ func (d *drawing) bars(next []Candidate, answer Token, y float64) float64 {
 	left, width := margin+label, pageWidth-2*margin-label-right
 	y += 12
 	for _, c := range next {
-		d.text(left-76, y+15, "mono end", fit(visible(c.Piece), 15))
+		d.text(left-76, y+15, "mono end", fit(c.Piece, 15))
 		d.text(left-10, y+15, "dim end", fmt.Sprint(c.ID))
 		class := "other"
 		if c.ID == answer.ID {
@@ -185,11 +185,11 @@ func (d *drawing) attention(a *Attention, all []Token, shown []int, y float64) f
 	const height, longest = 18.0, 12
 	deepest := 0
 	for _, position := range shown {
-		deepest = max(deepest, min(columns(visible(all[position].Piece)), longest))
+		deepest = max(deepest, min(columns(all[position].Piece), longest))
 	}
 	y += 22 + 0.8*letter*float64(deepest) // names stand at an angle
 	for i, position := range shown {
-		d.add(`<text class="mono" transform="translate(%.1f %.1f) rotate(-50)">%s</text>`, left+cell*(float64(i)+0.6), y-6, escape(fit(visible(all[position].Piece), longest)))
+		d.add(`<text class="mono" transform="translate(%.1f %.1f) rotate(-50)">%s</text>`, left+cell*(float64(i)+0.6), y-6, escape(fit(all[position].Piece, longest)))
 	}
 	for _, row := range a.Rows {
 		d.text(margin, y+13, "dim", row.Name)
@@ -197,7 +197,7 @@ func (d *drawing) attention(a *Attention, all []Token, shown []int, y float64) f
 			w := row.Weights[position]
 			// The root spreads out small weights, of which long prompts have many.
 			d.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="#0969da" fill-opacity="%.3f" stroke="#d0d7de" stroke-width="0.5"><title>%s %s</title></rect>`,
-				left+cell*float64(i), y, cell, height, math.Sqrt(w), escape(visible(all[position].Piece)), percent(w))
+				left+cell*float64(i), y, cell, height, math.Sqrt(w), escape(all[position].Piece), percent(w))
 		}
 		y += height
 	}
@@ -213,21 +213,4 @@ func percent(p float64) string {
 		return fmt.Sprintf("%.2g%%", p*100)
 	}
 	return fmt.Sprintf("%.0e%%", p*100)
-}
-
-// visible writes a text so that control characters can be seen.
-func visible(s string) string {
-	out := []rune(s)
-	for i, r := range out {
-		switch {
-		case r < 0x20:
-			out[i] = '␀' + r
-		case r == 0x7f:
-			out[i] = '␡'
-		}
-	}
-	if len(out) == 0 {
-		return "(none)"
-	}
-	return string(out)
 }
