@@ -10,20 +10,21 @@ import (
 // steps, blocks, rows and tokens are at least 1. Where fresh is not set, sums go on from what they are.
 
 // amxRows sets sums [16, width/4] to the products of 16 rows of bfloat16, stride bytes apart, with width/4 tokens. A row's next step is
-// next bytes on. x is [steps, 16, width/4, 2].
+// next bytes on. x is [steps, 16, width/4, 2]. Meanwhile it fetches what it will read, and at last 8 steps of 16 rows at then, as far apart, an
+// address that need not exist.
 //
 //go:noescape
-func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, width, steps int, fresh bool)
+func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, width, steps int, fresh bool, then uintptr)
 
 // amxRows32 sets sums [4, 16, 16], of which half are used, to the products of 16 rows likewise with 32 tokens, x [steps, 2, 16, 16, 2].
 //
 //go:noescape
-func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool, then uintptr)
 
 // amxRows64 sets them to the products with 32 tokens and those group bytes on.
 //
 //go:noescape
-func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool)
+func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool, then uintptr)
 
 // amxRowsSplit sets sums [2, 16, width/4] to the products of twice 16 rows, the second ones second bytes after the first, in two parts: w is
 // [steps, 2, 16, 32], and the sums take a step's first part, then its second one.
@@ -215,7 +216,11 @@ func amxFewTokens(p *product, t *tile, s *scratch) {
 		amxSumSplit(sums, t, n, count, &p.in, s, config, width)
 	} else {
 		for i := range 2 {
-			amxSumRows(sums[i*place:], t, n[i], count[i], &p.in, s, config, width)
+			then := t.next
+			if i == 0 && count[1] > 0 {
+				then = n[1]
+			}
+			amxSumRows(sums[i*place:], t, n[i], count[i], then, &p.in, s, config, width)
 		}
 	}
 	if t.second > 0 {
@@ -237,16 +242,16 @@ func amxFewTokens(p *product, t *tile, s *scratch) {
 const amxMostWidth = 2048
 
 // amxSumRows sets sums [16, width/4] to the products of up to 16 rows from n on with up to 16 tokens, or sums [4, 16, 16] to those with up to
-// 64.
-func amxSumRows(sums []float32, t *tile, n, count int, x *input, s *scratch, config *byte, width int) {
-	multiply := func(w *byte, stride, next, k, steps int) {
+// 64. The rows from then on are what will be read next.
+func amxSumRows(sums []float32, t *tile, n, count, then int, x *input, s *scratch, config *byte, width int) {
+	multiply := func(w *byte, stride, next, k, steps int, then uintptr) {
 		switch step := k / 32; {
 		case x.tokens <= 16:
-			amxRows(config, &sums[0], w, stride, next, &x.packed[step*16*width], width, steps, k == 0)
+			amxRows(config, &sums[0], w, stride, next, &x.packed[step*16*width], width, steps, k == 0, then)
 		case x.tokens <= 32:
-			amxRows32(config, &sums[0], w, stride, next, &x.packed[step*2048], 0, steps, k == 0)
+			amxRows32(config, &sums[0], w, stride, next, &x.packed[step*2048], 0, steps, k == 0, then)
 		default:
-			amxRows64(config, &sums[0], w, stride, next, &x.packed[step*2048], upTo32(t.k)*64, steps, k == 0)
+			amxRows64(config, &sums[0], w, stride, next, &x.packed[step*2048], upTo32(t.k)*64, steps, k == 0, then)
 		}
 	}
 	if count == 0 {
@@ -254,13 +259,14 @@ func amxSumRows(sums []float32, t *tile, n, count int, x *input, s *scratch, con
 	}
 	done := 0
 	if steps := t.k / 32; count == 16 && steps > 0 {
-		multiply(&t.row(n)[0], 2*t.k, 64, 0, steps)
+		w := &t.row(n)[0]
+		multiply(w, 2*t.k, 64, 0, steps, uintptr(unsafe.Pointer(w))+uintptr((then-n)*2*t.k))
 		done = steps * 32
 	}
 	for k := done; k < t.k; k += amxMostWidth { // what does not fill a tile
 		steps := (min(amxMostWidth, t.k-k) + 31) / 32
 		packRows(s.packed, t, n, count, k, steps*32, 1024)
-		multiply(&s.packed[0], 64, 1024, k, steps)
+		multiply(&s.packed[0], 64, 1024, k, steps, uintptr(unsafe.Pointer(&s.packed[0])))
 	}
 }
 
@@ -269,9 +275,15 @@ func amxSomeTokens(p *product, t *tile, s *scratch) {
 	sums := s.sums[:2048]
 	for i := 0; i < t.count; i += 16 {
 		n, count := t.n+i, min(16, t.count-i)
-		amxSumRows(sums, t, n, count, &p.in, s, &tileConfigs.full[0], 64)
-		if t.second > 0 {
-			amxSumRows(sums[1024:], t, n+t.second, count, &p.in, s, &tileConfigs.full[0], 64)
+		then := n + 16
+		if then >= t.n+t.count {
+			then = t.next
+		}
+		if t.second == 0 {
+			amxSumRows(sums, t, n, count, then, &p.in, s, &tileConfigs.full[0], 64)
+		} else {
+			amxSumRows(sums, t, n, count, n+t.second, &p.in, s, &tileConfigs.full[0], 64)
+			amxSumRows(sums[1024:], t, n+t.second, count, then, &p.in, s, &tileConfigs.full[0], 64)
 			p.gate(sums[:1024], sums[1024:])
 		}
 		for token := 0; token < p.in.tokens; token += 16 {

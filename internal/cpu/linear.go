@@ -58,6 +58,7 @@ type tile struct {
 	dtype            safetensors.DType
 	k                int
 	n, count, second int
+	next             int // where the worker's next tile begins; n if it has none yet
 }
 
 // tileOf is a tile of no rows yet.
@@ -113,7 +114,7 @@ func (b *Backend) product(out []float32, cols int, x []float32, w model.Weight, 
 		b.packing = packing{&p.in, p.kernels}
 		b.pool.run((p.in.tokens+p.kernels.group-1)/p.kernels.group, 1, &b.packing)
 	}
-	// A worker takes some tiles at a time: enough work to be worth the asking, and little enough that none waits long for the last one.
+	// A worker takes some tiles at a time, in the end still enough work to be worth the asking.
 	tiles := (cols + p.group - 1) / p.group
 	tileWork := p.group * k * elemSize(w.DType) * p.in.tokens
 	b.pool.run(tiles, max(1, min(someWork/tileWork, tiles/(4*b.pool.threads))), p)
@@ -127,6 +128,10 @@ func (p *product) work(worker, from, to int) {
 	for i := from; i < to; i++ {
 		t.n = i * p.group
 		t.count = min(p.group, p.cols-t.n)
+		t.next = t.n
+		if i+1 < to {
+			t.next += p.group
+		}
 		p.kernels.multiply(p, t, s)
 	}
 }

@@ -17,7 +17,8 @@ type task interface {
 }
 
 // pool is a fixed set of goroutines that share out loops. They live as long as the backend: a forward pass runs some hundred
-// loops a token. Running one allocates nothing.
+// loops a token. Running one allocates nothing. Who asks for items gets a part of those that are left: many neighbours at first, and few at last,
+// so that nobody waits long for another.
 //
 // Waking a goroutine takes the operating system up to some tens of microseconds, as long as the smallest loops. So who waits looks out for
 // work, or for its end, for about as long before it goes to sleep: within a forward pass nobody does.
@@ -30,7 +31,7 @@ type pool struct {
 	done     sync.Cond // the last item is done
 	task     task
 	items    int // of the task
-	grain    int // most items in one call of work
+	grain    int // as few items as a worker may get
 	next     int // first item that nobody has
 	sleeping int // workers that wait for work
 	fault    any // what a worker has panicked with, see take
@@ -132,7 +133,7 @@ func (p *pool) take(worker int) {
 	}()
 	for p.next < p.items {
 		t, from := p.task, p.next
-		p.next = min(from+p.grain, p.items)
+		p.next = min(from+max(p.grain, (p.items-from)/(2*p.threads)), p.items)
 		to := p.next
 		p.busy.Add(1)
 		p.mu.Unlock()
