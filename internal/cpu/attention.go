@@ -36,9 +36,9 @@ func (b *Backend) kvBlockElems() int {
 func (b *Backend) newKVBlock() *kvBlock {
 	n := b.kvBlockElems()
 	if b.float32 {
-		return &kvBlock{f32: make([]float32, n)}
+		return &kvBlock{f32: makeLarge[float32](n)}
 	}
-	return &kvBlock{bf16: make([]uint16, n)}
+	return &kvBlock{bf16: makeLarge[uint16](n)}
 }
 
 // mend makes everything finite again.

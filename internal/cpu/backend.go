@@ -51,13 +51,10 @@ type scratch struct {
 	blockSums [24]float32 // the sums of a block of rows and a group of tokens
 }
 
-// grow replaces the memory at p where it is shorter than n. Where it begins is a multiple of 64 bytes.
+// grow replaces the memory at p where it is shorter than n, see [makeLarge].
 func grow[T byte | float32](p *[]T, n int) {
 	if len(*p) < n {
-		size := int(unsafe.Sizeof(T(0)))
-		bytes := make([]byte, n*size+63)
-		at := -uintptr(unsafe.Pointer(&bytes[0])) & 63
-		*p = unsafe.Slice((*T)(unsafe.Pointer(&bytes[at])), n)
+		*p = makeLarge[T](n)
 	}
 }
 
@@ -117,7 +114,7 @@ func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBl
 			grow(&b.packed, l.packedBytes(maxTokens, widest))
 		}
 	}
-	b.normed = make([]float32, maxTokens*c.HiddenSize)
+	b.normed = makeLarge[float32](maxTokens * c.HiddenSize)
 	return nil
 }
 
@@ -133,7 +130,7 @@ func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 
 // NewMatrix implements [model.Backend].
 func (b *Backend) NewMatrix(rows, cols int) (model.Matrix, error) {
-	return model.Matrix{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}, nil
+	return model.Matrix{Rows: rows, Cols: cols, Data: makeLarge[float32](rows * cols)}, nil
 }
 
 // Read implements [model.Backend].
