@@ -60,10 +60,17 @@ func packRowsF16(to, w *byte, stride, rows, steps, next, second int)
 //go:noescape
 func narrowBF16(to *byte, x *float32, n int)
 
-// packTokens copies the upper halves of steps of up to 16 tokens, stride bytes apart, to tiles [16, 16, 2] that are next bytes apart.
+// packTokens copies the upper halves of steps of up to 16 tokens, stride bytes apart, to tiles [16 pairs of k, 16 tokens, 2] that are next bytes
+// apart, and their pairs pair bytes.
 //
 //go:noescape
-func packTokens(to *byte, x *float32, stride, tokens, steps, next int)
+func packTokens(to *byte, x *float32, stride, tokens, steps, next, pair int)
+
+// packPairs copies the upper halves of x [2·pairs, n], whose rows are stride bytes apart, to [pairs, n, 2 rows], toStride bytes apart, and
+// returns whether all are finite. n is a multiple of 16.
+//
+//go:noescape
+func packPairs(to *byte, toStride int, x *float32, stride, pairs, n int) (finite bool)
 
 // storeTile writes sums [16, 16] of up to 16 rows and tokens to the matrix at to, whose rows are stride bytes apart, one a token.
 //
@@ -173,14 +180,14 @@ func amxPack(in *input, group int) {
 		}
 		to := packed[half*1024:]
 		if whole > 0 {
-			packTokens(&to[0], &in.x[first*in.k], in.k*4, tokens, whole/32, next)
+			packTokens(&to[0], &in.x[first*in.k], in.k*4, tokens, whole/32, next, 64)
 		}
 		if whole < in.k {
 			clear(last[:])
 			for i := range tokens {
 				copy(last[i*32:], in.row(first + i)[whole:])
 			}
-			packTokens(&to[whole/32*next], &last[0], 32*4, tokens, 1, next)
+			packTokens(&to[whole/32*next], &last[0], 32*4, tokens, 1, next, 64)
 		}
 	}
 }

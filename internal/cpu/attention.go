@@ -75,12 +75,13 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 			}
 		}
 	}
-	b.appending = appending{b, values(qkv), layer, step}
-	b.pool.run(qkv.Rows, 16, &b.appending)
-	items := 0 // one for every sequence, kv head, and tile of its queries
-	for _, s := range step.Seqs {
-		items += b.tiles(s.Len) * b.config.KVHeads
+	parts, items := 0, 0 // for every sequence and kv head, groups of positions, and tiles of queries
+	for i := range step.Seqs {
+		parts += appendGroups(&step.Seqs[i]) * b.config.KVHeads
+		items += b.tiles(step.Seqs[i].Len) * b.config.KVHeads
 	}
+	b.appending = appending{b, values(qkv), layer, step}
+	b.pool.run(parts, 8, &b.appending)
 	b.attending = attending{b, values(a), values(qkv), layer, step}
 	b.pool.run(items, 1, &b.attending)
 }
@@ -93,10 +94,61 @@ type appending struct {
 	step  *model.Step
 }
 
-// work implements [task]. An item is a token.
+// appendGroup is how many neighbouring positions, from a multiple of it on, are put into the cache together: those whose keys share cache lines.
+const appendGroup = 16
+
+// appendGroups is the number of groups that a sequence's new tokens are in.
+func appendGroups(s *model.Span) int {
+	return (s.Position+s.Len-1)/appendGroup - s.Position/appendGroup + 1
+}
+
+// work implements [task]. An item is a kv head and a group of positions of a sequence.
 func (w *appending) work(_, from, to int) {
-	for i, s := range w.step.Seqs {
-		w.b.rotateAndAppend(w.qkv, w.layer, w.step, i, max(from, s.Start), min(to, s.Start+s.Len))
+	for item := from; item < to; item++ {
+		i, rest := 0, item
+		for rest >= appendGroups(&w.step.Seqs[i])*w.b.config.KVHeads {
+			rest -= appendGroups(&w.step.Seqs[i]) * w.b.config.KVHeads
+			i++
+		}
+		s := &w.step.Seqs[i]
+		groups := appendGroups(s)
+		first := (s.Position/appendGroup + rest%groups) * appendGroup
+		w.append(s, rest/groups, max(first, s.Position), min(first+appendGroup, s.Position+s.Len))
+	}
+}
+
+// append applies RoPE to a kv head and its query heads at positions first … last-1 of a sequence, and writes keys and values to the cache.
+func (w *appending) append(s *model.Span, head, first, last int) {
+	b, c := w.b, w.b.config
+	half, width, group := c.RoPE.Dim/2, c.QKVRows(), b.group()
+	key := (c.Heads + head) * c.HeadDim
+	value := key + c.KVHeads*c.HeadDim
+	for p := first; p < last; p++ {
+		t := s.Start + p - s.Position
+		r, cos, sin := row(w.qkv, t, width), row(w.step.Cos, t, half), row(w.step.Sin, t, half)
+		for h := head * group; h < (head+1)*group; h++ {
+			b.kernels.rotate(row(r, h, c.HeadDim), cos, sin)
+		}
+		b.kernels.rotate(r[key:key+c.HeadDim], cos, sin)
+		b.asInput(r[key : key+c.HeadDim])
+		b.asInput(r[value : value+c.HeadDim])
+	}
+	block := s.Blocks[first/chunk]
+	keys, vals := b.keysAndValues(block, w.layer, head)
+	x := w.qkv[(s.Start+first-s.Position)*width:]
+	finite := true
+	if tiles := b.kernels.tiles; tiles != nil && !b.float32 && last-first == appendGroup && c.HeadDim%32 == 0 {
+		tiles.setColumns(keys, first%chunk, x[key:], width, c.HeadDim)
+		finite = tiles.setRows(vals, first%chunk, x[value:], width, c.HeadDim)
+	} else {
+		for i := range last - first {
+			x := x[i*width:]
+			keys.setColumn((first+i)%chunk, x[key:key+c.HeadDim])
+			finite = vals.setRow((first+i)%chunk, x[value:value+c.HeadDim]) && finite
+		}
+	}
+	if !finite {
+		b.kv[block].damaged.Store(true)
 	}
 }
 
@@ -134,31 +186,6 @@ func (b *Backend) queryTile() int { return max(1, b.kernels.attentionRows/b.grou
 
 // tiles is the number of query tiles of a sequence with the given number of new tokens.
 func (b *Backend) tiles(queries int) int { return (queries + b.queryTile() - 1) / b.queryTile() }
-
-// rotateAndAppend applies RoPE to the query and key heads of rows from … to-1 and writes their keys and values to the cache.
-func (b *Backend) rotateAndAppend(qkv []float32, layer int, step *model.Step, seq, from, to int) {
-	c, s := b.config, &step.Seqs[seq]
-	half := c.RoPE.Dim / 2
-	for t := from; t < to; t++ {
-		cos, sin := row(step.Cos, t, half), row(step.Sin, t, half)
-		r := row(qkv, t, c.QKVRows())
-		for h := range c.Heads + c.KVHeads {
-			b.kernels.rotate(row(r, h, c.HeadDim), cos, sin)
-		}
-		b.asInput(r[c.Heads*c.HeadDim:])
-	}
-	for g := range c.KVHeads {
-		for t := from; t < to; t++ { // neighbours share cache lines
-			position := s.Position + t - s.Start
-			r := row(qkv, t, c.QKVRows())
-			keys, vals := b.keysAndValues(s.Blocks[position/chunk], layer, g)
-			keys.setColumn(position%chunk, row(r, c.Heads+g, c.HeadDim))
-			if !vals.setRow(position%chunk, row(r, c.Heads+c.KVHeads+g, c.HeadDim)) {
-				b.kv[s.Blocks[position/chunk]].damaged.Store(true)
-			}
-		}
-	}
-}
 
 // attentionScratch is one worker's memory for a tile. Its rows are the query heads of the first query, then those of the next one.
 type attentionScratch struct {

@@ -37,6 +37,10 @@ type tileLoops struct {
 	split func(high, low []uint16, x []float32)
 	// products sets c = (high + low)·b; otherwise it is like addProducts, but first and last are multiples of 32.
 	products func(c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last, from, to, ahead int)
+	// setColumns and setRows are kvMatrix's setColumn and setRow for sixteen columns or rows from a multiple of 16 on, of n elements, a multiple
+	// of 32; x has one every stride.
+	setColumns func(m kvMatrix, j int, x []float32, stride, n int)
+	setRows    func(m kvMatrix, i int, x []float32, stride, n int) (finite bool)
 }
 
 // goVectors run everywhere.

@@ -29,6 +29,14 @@ var amxVectors = func() *vectors {
 			splitBF16((*byte)(unsafe.Pointer(&high[0])), (*byte)(unsafe.Pointer(&low[0])), &x[0], len(x))
 		},
 		products: tileProducts,
+		setColumns: func(m kvMatrix, j int, x []float32, stride, n int) {
+			to := (*byte)(unsafe.Pointer(&m.bf16[2*j]))
+			packTokens(to, &x[0], stride*4, 16, n/32, 16*m.cols*4, m.cols*4)
+		},
+		setRows: func(m kvMatrix, i int, x []float32, stride, n int) bool {
+			to := (*byte)(unsafe.Pointer(&m.bf16[i*m.cols]))
+			return packPairs(to, m.cols*4, &x[0], stride*4, 8, n)
+		},
 	}
 	return &v
 }()
