@@ -77,6 +77,11 @@ func packPairs(to *byte, toStride int, x *float32, stride, pairs, n int) (finite
 //go:noescape
 func storeTile(to *float32, stride int, sums *float32, rows, tokens int)
 
+// streamTile does the same past the caches. rows is 16, and to and stride are multiples of 64.
+//
+//go:noescape
+func streamTile(to *float32, stride int, sums *float32, rows, tokens int)
+
 // addTile adds them to what is there.
 //
 //go:noescape
@@ -413,11 +418,14 @@ func packStored(to []byte, dtype safetensors.DType, w *byte, stride, rows, steps
 
 // finishTile puts sums [16, 16] of some rows and tokens to use.
 func (p *product) finishTile(n, rows, token, tokens int, sums *float32) {
-	to := &p.out[token*p.cols+n]
-	if p.use == add {
-		addTile(to, 4*p.cols, sums, rows, tokens)
-	} else {
-		storeTile(to, 4*p.cols, sums, rows, tokens)
+	to, stride := &p.out[token*p.cols+n], 4*p.cols
+	switch {
+	case p.use == add:
+		addTile(to, stride, sums, rows, tokens)
+	case p.in.tokens > 64 && rows == 16 && (int(uintptr(unsafe.Pointer(to)))|stride)%64 == 0: // megabytes, which are not read soon
+		streamTile(to, stride, sums, rows, tokens)
+	default:
+		storeTile(to, stride, sums, rows, tokens)
 	}
 }
 

@@ -301,6 +301,13 @@ step: \
 	DECQ    CX \
 	JZ      done
 
+// The same past the caches, which have no room for so much. Whoever reads it takes a lock first, and that waits for these stores.
+#define STREAM(z) \
+	VMOVNTPS z, (DI) \
+	ADDQ     BX, DI \
+	DECQ     CX \
+	JZ       done
+
 #define ADD(z) \
 	VMOVUPS.Z (DI), K1, Z16 \
 	VADDPS  z, Z16, z \
@@ -672,6 +679,10 @@ sixteen:
 // func storeTile(to *float32, stride int, sums *float32, rows, tokens int)
 TEXT ·storeTile(SB), NOSPLIT, $0-40
 	TILEOUT(STORE)
+
+// func streamTile(to *float32, stride int, sums *float32, rows, tokens int)
+TEXT ·streamTile(SB), NOSPLIT, $0-40
+	TILEOUT(STREAM)
 
 // func addTile(to *float32, stride int, sums *float32, rows, tokens int)
 TEXT ·addTile(SB), NOSPLIT, $0-40
