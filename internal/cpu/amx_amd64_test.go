@@ -30,7 +30,7 @@ func TestAMXUnderPreemption(t *testing.T) {
 	goRoundBF16(x)
 	multiply := func(b *Backend, w model.Weight, tokens int) []float32 {
 		y := make([]float32, tokens*cols)
-		b.product(y, cols, x[:tokens*k], w, store)
+		b.product(y, cols, input{x: x[:tokens*k]}, w, store)
 		return y
 	}
 	open := func() (*Backend, model.Weight) {
@@ -86,7 +86,7 @@ func TestAMXOrder(t *testing.T) {
 	for range 50 {
 		x, y, want := normals(rng, k), make([]float32, cols), make([]float32, cols)
 		goRoundBF16(x)
-		b.product(y, cols, x, w, store)
+		b.product(y, cols, input{x: x}, w, store)
 		for n := range want {
 			for step := 0; step < k; step += 32 {
 				var sums [2]float32 // of even and of odd k

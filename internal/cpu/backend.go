@@ -187,7 +187,15 @@ func (b *Backend) Select(y, x model.Matrix, rows []int32) {
 
 // Norm implements [model.Backend].
 func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
-	b.norm(values(y), values(x), norm, false)
+	b.norming = norming{b, values(y), values(x), norm.Data.(*weight).norm, false}
+	b.pool.run(x.Rows, 4, &b.norming)
+}
+
+// normInput is RMSNorm(x)·norm, rounded for a matrix product. The result is valid until the next call.
+func (b *Backend) normInput(x model.Matrix, norm model.Weight) input {
+	y := b.normed[:x.Rows*x.Cols]
+	b.norming = norming{b, y, values(x), norm.Data.(*weight).norm, true}
+	return input{x: y, norm: &b.norming}
 }
 
 // norming is RMSNorm of every row in progress.
@@ -195,13 +203,6 @@ type norming struct {
 	b            *Backend
 	y, x, weight []float32
 	input        bool // to a matrix product
-}
-
-// norm sets every row of y to the RMSNorm of x's, times the weight [width], and rounds it if it is the input to a matrix product.
-func (b *Backend) norm(y, x []float32, norm model.Weight, input bool) {
-	w := norm.Data.(*weight).norm
-	b.norming = norming{b, y, x, w, input}
-	b.pool.run(len(x)/len(w), 4, &b.norming)
 }
 
 // work implements [task].
@@ -214,11 +215,4 @@ func (n *norming) work(_, from, to int) {
 			n.b.asInput(y)
 		}
 	}
-}
-
-// normInput is RMSNorm(x)·norm, rounded for a matrix product. The result is valid until the next call.
-func (b *Backend) normInput(x model.Matrix, norm model.Weight) []float32 {
-	y := b.normed[:x.Rows*x.Cols]
-	b.norm(y, values(x), norm, true)
-	return y
 }

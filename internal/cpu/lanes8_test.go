@@ -32,7 +32,7 @@ func TestLanes8SameBits(t *testing.T) {
 		w, err := b.Upload(&safetensors.Tensor{Name: "w", DType: dtype, Shape: []int{cols, k}, Data: data})
 		require.NoError(t, err)
 		out := make([]float32, tokens*cols)
-		b.product(out, cols, normals(rng, tokens*k), w, store)
+		b.product(out, cols, input{x: normals(rng, tokens*k)}, w, store)
 		hash := fnv.New64a()
 		for _, v := range out {
 			bits := math.Float32bits(v)

@@ -12,7 +12,7 @@ func (b *Backend) NormLinear(y, x model.Matrix, norm, w model.Weight) {
 
 // LinearAdd implements [model.Backend].
 func (b *Backend) LinearAdd(x, a model.Matrix, w model.Weight) {
-	b.product(values(x), x.Cols, values(a), w, add)
+	b.product(values(x), x.Cols, input{x: values(a)}, w, add)
 }
 
 // NormGateUp implements [model.Backend].
@@ -76,7 +76,8 @@ func (t *tile) row(i int) []byte {
 type input struct {
 	x         []float32 // [tokens, k]
 	tokens, k int
-	packed    []byte // see linearKernels.pack; at an address that is a multiple of 64
+	packed    []byte   // see linearKernels.pack; at an address that is a multiple of 64
+	norm      *norming // what x has yet to be set by, or nil
 }
 
 func (in *input) row(token int) []float32 { return row(in.x, token, in.k) }
@@ -96,15 +97,12 @@ type product struct {
 // someWork, in bytes of weights times tokens, takes ten microseconds or more.
 const someWork = 256 << 10
 
-// product multiplies x [tokens, k] by w [*, k] and puts the sums to use in out [tokens, cols].
-func (b *Backend) product(out []float32, cols int, x []float32, w model.Weight, u use) {
+// product multiplies in.x [tokens, k] by w [*, k] and puts the sums to use in out [tokens, cols].
+func (b *Backend) product(out []float32, cols int, in input, w model.Weight, u use) {
 	k := w.Shape[1]
+	in.tokens, in.k, in.packed = len(in.x)/k, k, b.packed
 	p := &b.linear
-	*p = product{
-		b: b, kernels: b.kernels.linear(w.DType, b.float32),
-		in: input{x: x, tokens: len(x) / k, k: k, packed: b.packed},
-		w:  tileOf(w), out: out, cols: cols, use: u,
-	}
+	*p = product{b: b, kernels: b.kernels.linear(w.DType, b.float32), in: in, w: tileOf(w), out: out, cols: cols, use: u}
 	p.group = p.kernels.tileRows(p.in.tokens, cols, b.pool.threads)
 	if u == gateUp {
 		p.group /= 2
@@ -113,6 +111,8 @@ func (b *Backend) product(out []float32, cols int, x []float32, w model.Weight, 
 	if p.kernels.pack != nil && (p.in.tokens > 1 || p.kernels.packsOne) {
 		b.packing = packing{&p.in, p.kernels}
 		b.pool.run((p.in.tokens+p.kernels.group-1)/p.kernels.group, 1, &b.packing)
+	} else if in.norm != nil {
+		b.pool.run(p.in.tokens, 4, in.norm)
 	}
 	// A worker takes some tiles at a time, in the end still enough work to be worth the asking.
 	tiles := (cols + p.group - 1) / p.group
@@ -154,15 +154,19 @@ func (p *product) gate(gate, up []float32) {
 	p.b.asInput(gate)
 }
 
-// packing is the laying out of a product's input in progress. An item is a group of tokens.
+// packing is the laying out of a product's input in progress, and its norm just before that. An item is a group of tokens.
 type packing struct {
 	in      *input
 	kernels *linearKernels
 }
 
 // work implements [task].
-func (p *packing) work(_, from, to int) {
+func (p *packing) work(worker, from, to int) {
 	for group := from; group < to; group++ {
+		if p.in.norm != nil {
+			first := group * p.kernels.group
+			p.in.norm.work(worker, first, min(first+p.kernels.group, p.in.tokens))
+		}
 		p.kernels.pack(p.in, group)
 	}
 }

@@ -77,9 +77,9 @@ func testProduct(t *testing.T, dtype safetensors.DType, f32 bool, k, cols, most 
 		copy(b.packed, nans) // what is read must have been written
 		stored, gated = values(poisoned(tokens, cols)), values(poisoned(tokens, cols))
 		added = slices.Clone(before[first*cols : (first+tokens)*cols])
-		b.product(stored, cols, x, weight(cols), store)
-		b.product(added, cols, x, weight(cols), add)
-		b.product(gated, cols, x, weight(2*cols), gateUp)
+		b.product(stored, cols, input{x: x}, weight(cols), store)
+		b.product(added, cols, input{x: x}, weight(cols), add)
+		b.product(gated, cols, input{x: x}, weight(2*cols), gateUp)
 		return stored, added, gated
 	}
 	product := func(n, token int) (sum, size float64) {
