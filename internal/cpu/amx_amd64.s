@@ -301,7 +301,8 @@ step: \
 	DECQ    CX \
 	JZ      done
 
-// The same past the caches, which have no room for so much. Whoever reads it takes a lock first, and that waits for these stores.
+// The same past the caches, which have no room for so much. Before others read it, the worker takes its pool's lock, and a locked
+// instruction waits for these stores.
 #define STREAM(z) \
 	VMOVNTPS z, (DI) \
 	ADDQ     BX, DI \
