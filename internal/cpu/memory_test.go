@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -46,6 +47,26 @@ func testPlanMemory(t *testing.T) {
 			c.HeadDim = kvDims(c) // heads of other widths than 64, 96, 128 are padded
 			require.Equal(t, c.KVBytesPerToken(elem)*tokens, planned.KV)
 			require.NoError(t, m.Close())
+		}
+	}
+}
+
+func TestMakeLarge(t *testing.T) {
+	for _, n := range []int{0, 1, 1000, 3 << 20} {
+		x := makeLarge[float32](n)
+		require.Len(t, x, n)
+		require.Zero(t, uintptr(unsafe.Pointer(unsafe.SliceData(x)))%64)
+		for i := range x {
+			if x[i] != 0 {
+				t.Fatalf("element %d of %d is not 0", i, n)
+			}
+			x[i] = float32(i)
+		}
+		runtime.GC()
+		for i := range x {
+			if x[i] != float32(i) {
+				t.Fatalf("element %d of %d is %v after a collection", i, n, x[i])
+			}
 		}
 	}
 }
