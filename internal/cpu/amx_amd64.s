@@ -6,31 +6,24 @@
 //
 // Every function configures the tiles and releases them: between two, Go may move a goroutine to another processor.
 
-// Weights that come from memory are fetched into the first cache eight steps before their turn. What fetches lines of its own accord follows
-// an address at a time through a page; sixteen rows at once keep it less than busy enough.
+// Weights that come from memory are fetched into the first cache eight steps before their turn: what the processor fetches by itself, page by
+// page, does not keep up with sixteen rows at once.
 //
-// Fetches a line of each of 16 rows, BX bytes apart, of which the first is at R11. R12 is 3·BX.
+// A line of each of four rows, BX bytes apart, of which the first is at FROM. R12 is 3·BX, and R13 becomes the place of the next four.
+#define FETCH4(FROM) \
+	PREFETCHT0 (FROM) \
+	PREFETCHT0 (FROM)(BX*1) \
+	PREFETCHT0 (FROM)(BX*2) \
+	PREFETCHT0 (FROM)(R12*1) \
+	LEAQ       (FROM)(BX*4), R13
+
+// A line of each of sixteen rows from R11 on, which becomes the place of the next step's.
 #define FETCH \
-	PREFETCHT0 (R11) \
-	PREFETCHT0 (R11)(BX*1) \
-	PREFETCHT0 (R11)(BX*2) \
-	PREFETCHT0 (R11)(R12*1) \
-	LEAQ       (R11)(BX*4), R13 \
-	PREFETCHT0 (R13) \
-	PREFETCHT0 (R13)(BX*1) \
-	PREFETCHT0 (R13)(BX*2) \
-	PREFETCHT0 (R13)(R12*1) \
-	LEAQ       (R13)(BX*4), R13 \
-	PREFETCHT0 (R13) \
-	PREFETCHT0 (R13)(BX*1) \
-	PREFETCHT0 (R13)(BX*2) \
-	PREFETCHT0 (R13)(R12*1) \
-	LEAQ       (R13)(BX*4), R13 \
-	PREFETCHT0 (R13) \
-	PREFETCHT0 (R13)(BX*1) \
-	PREFETCHT0 (R13)(BX*2) \
-	PREFETCHT0 (R13)(R12*1) \
-	ADDQ       R9, R11
+	FETCH4(R11) \
+	FETCH4(R13) \
+	FETCH4(R13) \
+	FETCH4(R13) \
+	ADDQ R9, R11
 
 // R11 and R12 for the first step. The last eight fetch the beginning of the rows that follow, at R14.
 #define FETCHED \
