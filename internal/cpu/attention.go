@@ -77,8 +77,8 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 	}
 	parts, items := 0, 0 // for every sequence and kv head, groups of positions, and tiles of queries
 	for i := range step.Seqs {
-		parts += appendGroups(&step.Seqs[i]) * b.config.KVHeads
-		items += b.tiles(step.Seqs[i].Len) * b.config.KVHeads
+		parts += b.appendItems(&step.Seqs[i])
+		items += b.attendItems(&step.Seqs[i])
 	}
 	b.appending = appending{b, values(qkv), layer, step}
 	b.pool.run(parts, 8, &b.appending)
@@ -102,15 +102,25 @@ func appendGroups(s *model.Span) int {
 	return (s.Position+s.Len-1)/appendGroup - s.Position/appendGroup + 1
 }
 
+// appendItems and attendItems are the numbers of a sequence's items.
+func (b *Backend) appendItems(s *model.Span) int { return appendGroups(s) * b.config.KVHeads }
+
+func (b *Backend) attendItems(s *model.Span) int { return b.tiles(s.Len) * b.config.KVHeads }
+
+// spanOf finds the sequence that an item is of, where each has so many of them, and the item's number there.
+func spanOf(step *model.Step, item int, items func(*model.Span) int) (*model.Span, int) {
+	i := 0
+	for item >= items(&step.Seqs[i]) {
+		item -= items(&step.Seqs[i])
+		i++
+	}
+	return &step.Seqs[i], item
+}
+
 // work implements [task]. An item is a kv head and a group of positions of a sequence.
 func (w *appending) work(_, from, to int) {
 	for item := from; item < to; item++ {
-		i, rest := 0, item
-		for rest >= appendGroups(&w.step.Seqs[i])*w.b.config.KVHeads {
-			rest -= appendGroups(&w.step.Seqs[i]) * w.b.config.KVHeads
-			i++
-		}
-		s := &w.step.Seqs[i]
+		s, rest := spanOf(w.step, item, w.b.appendItems)
 		groups := appendGroups(s)
 		first := (s.Position/appendGroup + rest%groups) * appendGroup
 		w.append(s, rest/groups, max(first, s.Position), min(first+appendGroup, s.Position+s.Len))
@@ -165,12 +175,7 @@ type attending struct {
 func (w *attending) work(worker, from, to int) {
 	b := w.b
 	for item := from; item < to; item++ {
-		i, rest := 0, item
-		for rest >= b.tiles(w.step.Seqs[i].Len)*b.config.KVHeads {
-			rest -= b.tiles(w.step.Seqs[i].Len) * b.config.KVHeads
-			i++
-		}
-		s := &w.step.Seqs[i]
+		s, rest := spanOf(w.step, item, b.attendItems)
 		tiles := b.tiles(s.Len)
 		first := rest % tiles * b.queryTile()
 		t := attentionTile{b: b, s: s, layer: w.layer, head: rest / tiles, first: first, last: min(first+b.queryTile(), s.Len)}
