@@ -14,8 +14,10 @@ CUDA         := CGO_ENABLED=1 CGO_CPPFLAGS="-I$(CUDA_INCLUDE) -DPHI3_CUDA_H=$$(c
 # What the build tag cuda changes, and so what is tested with it and without it.
 CUDA_PACKAGES := ./cmd/phi3 ./internal/cli/... ./internal/cuda/...
 
-build: ## the program for CPUs and NVIDIA GPUs, at ./phi3
+build: ## the program for CPUs and NVIDIA GPUs, at ./phi3; with native code for GPUs where an nvcc is at hand
 	$(if $(HAVE_CC),,$(error gcc and g++ are missing; the program for CPUs alone needs neither: go build ./cmd/phi3))
+	@if command -v $(NVCC) >/dev/null; then $(MAKE) --no-print-directory kernels || \
+		echo 'build: $(NVCC) made no native code. The program carries PTX, which the driver compiles at the first start.'; fi
 	$(CUDA) go build -tags cuda -o phi3 ./cmd/phi3
 
 test: ## every test, the CUDA backend's on an emulated GPU; installs nothing
@@ -72,17 +74,16 @@ NVCC     ?= $(or $(shell command -v nvcc),$(CUDA_BIN)/nvcc)
 CONFORMANCE := internal/cuda/testdata/conformance.fatbin
 
 GPUS    := sm_80 sm_86 sm_89 sm_90a sm_100 sm_120
-FATBIN   = $(1) --options-file kernels/flags -arch compute_80 -code $$(echo $(2) compute_80 | tr ' ' ,) --threads 0 -fatbin -o $(3) kernels/phi3.cu
+FATBIN   = $(1) --options-file kernels/flags -arch compute_80 -code $$(echo $(2) | tr ' ' ,) --threads 0 -fatbin -o $(3) kernels/phi3.cu
 STRICT  := -warn-spills -warn-lmem-usage -Werror
 
 kernels: kernels/compiled/phi3.fatbin ## native code, which the next build embeds; by $NVCC, the nvcc on PATH, or one from PyPI
 
 kernels/compiled/phi3.fatbin: $(SOURCES) | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
 	rm -f $@ $@.sources
-	$(HASH) >$@.sources
 	codes=" $$($(NVCC) --list-gpu-code | tr '\n' ' ')"; \
 	gpus=$$(for gpu in $(GPUS); do case "$$codes" in *" $${gpu%a} "*) echo $$gpu;; esac; done); \
-	$(call FATBIN,$(NVCC),$$gpus,$@)
+	$(call FATBIN,$(NVCC),$$gpus,$@) && { $(HASH); echo $$gpus; } >$@.sources
 
 ptx: $(NVRTC) ## the committed PTX, which runs on every GPU where native code is missing
 	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx

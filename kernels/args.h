@@ -134,8 +134,9 @@ enum {
 	ATTENTION_PREFILL_THREADS = 256,
 	ATTENTION_PREFILL_ROWS = 128,
 };
-// Keys, values, 16 rows of queries; 16 rows of weights, 16 bytes apart from a power of two. 55.25 KB and 72.25 KB for 96 and 128.
-#define ATTENTION_DECODE_SHARED(head_dim) ((2 * KV_CHUNK + 16) * (head_dim) * 2 + 16 * (KV_CHUNK + 8) * 2)
+// Keys, values, 16 rows of queries; 16 rows of weights, 16 bytes apart from a power of two; 64 maxima and a flag. 55.5 KB and 72.5 KB
+// for 96 and 128, so that four blocks and three fit a multiprocessor of 228 KB, of which each block costs 1 KB more.
+#define ATTENTION_DECODE_SHARED(head_dim) ((2 * KV_CHUNK + 16) * (head_dim) * 2 + 16 * (KV_CHUNK + 8) * 2 + 65 * 4)
 // Queries, keys, values: 72 KB and 96 KB.
 #define ATTENTION_PREFILL_SHARED(head_dim) ((ATTENTION_PREFILL_ROWS + 2 * KV_CHUNK) * (head_dim) * 2)
 #define REFERENCE_ATTENTION_SHARED(head_dim) (((head_dim) + KV_CHUNK) * 4) // a query, and a chunk's weights

@@ -6,10 +6,18 @@ constexpr int DECODE_WARPS = ATTENTION_DECODE_THREADS / 32;
 constexpr int DECODE_KEYS = KV_CHUNK / DECODE_WARPS; // whose scores one warp computes
 constexpr int WEIGHTS_STRIDE = KV_CHUNK + 8;         // bfloat16; 16 bytes more than a power of two: no bank conflicts
 
-struct AttentionDecodeShared {
+// Dynamic shared memory. Nothing is static: the dynamic part is aligned to 1024 bytes, so a static part of any size takes 1 KB, and
+// four blocks would no longer fit a multiprocessor of 228 KB.
+template <int D> struct AttentionDecodeShared {
+	bf16_bits keys[KV_CHUNK * D];
+	bf16_bits values[KV_CHUNK * D];
+	bf16_bits queries[MMA_ROWS * D];
+	bf16_bits weights[MMA_ROWS * WEIGHTS_STRIDE];
 	float top[DECODE_WARPS][MMA_ROWS]; // greatest score of each row, over one warp's keys
 	int last;                          // whether this block is the last of its sequence and kv head
 };
+static_assert(sizeof(AttentionDecodeShared<96>) == ATTENTION_DECODE_SHARED(96), "what the host asks for");
+static_assert(sizeof(AttentionDecodeShared<128>) == ATTENTION_DECODE_SHARED(128), "what the host asks for");
 
 // One kv head of one sequence in a step, as all blocks that work on it see it.
 struct DecodeHead {
@@ -90,11 +98,8 @@ template <int D> __device__ inline void join_chunks(const AttentionArgs &args, c
 
 template <int D> __device__ inline void attention_decode(const AttentionArgs &args)
 {
-	bf16_bits *keys = (bf16_bits *)dynamic_shared(); // [KV_CHUNK, D]
-	bf16_bits *values = keys + KV_CHUNK * D;         // [KV_CHUNK, D]
-	bf16_bits *queries = values + KV_CHUNK * D;      // [MMA_ROWS, D]
-	bf16_bits *weights = queries + MMA_ROWS * D;     // [MMA_ROWS, WEIGHTS_STRIDE]
-	AttentionDecodeShared &sh = shared<AttentionDecodeShared>();
+	AttentionDecodeShared<D> &sh = *reinterpret_cast<AttentionDecodeShared<D> *>(dynamic_shared());
+	bf16_bits *keys = sh.keys, *values = sh.values, *queries = sh.queries, *weights = sh.weights;
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 	const int items = *args.works * args.kv_heads;

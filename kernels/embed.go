@@ -4,32 +4,62 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 )
 
-// compiled holds phi3.ptx, which is committed, and phi3.fatbin where `make kernels` was run. Either is fresh if the hash of the
-// sources it was made from is [sourcesHash]: the PTX has it in its first line, the fatbin in a file beside it.
+// compiled holds phi3.ptx, which is committed, and phi3.fatbin where `make kernels` was run. Either is fresh
+// if the hash of the sources it was made from is [sourcesHash]: the PTX has it in its first line, the fatbin in
+// a file beside it, which also lists the GPUs that the fatbin holds code for.
 //
 //go:embed compiled
 var compiled embed.FS
 
-// Image is the compiled kernels as cuModuleLoadData takes them: native code for several generations of GPUs if `make kernels` has
-// compiled it from these very sources, else PTX, which the driver compiles.
-func Image() []byte { return image(compiled, sourcesHash()) }
+// Code is the compiled kernels in one of their forms.
+type Code struct {
+	Image  []byte // as cuModuleLoadData takes it
+	Native string // the architecture of its machine code, such as sm_90a; "": PTX, which the driver compiles
+}
 
-func image(compiled fs.FS, hash string) []byte {
-	if made, err := fs.ReadFile(compiled, "compiled/phi3.fatbin.sources"); err == nil && strings.TrimSpace(string(made)) == hash {
-		if fatbin, err := fs.ReadFile(compiled, "compiled/phi3.fatbin"); err == nil {
-			return fatbin
+// For is the code that a GPU of this compute capability can run, best first: native code if `make kernels`
+// compiled it from these very sources, and PTX. A driver older than the compiler of the native code may refuse
+// it, so PTX always follows.
+func For(major, minor int) []Code { return codeFor(compiled, sourcesHash(), major, minor) }
+
+func codeFor(compiled fs.FS, hash string, major, minor int) []Code {
+	var codes []Code
+	made, err := fs.ReadFile(compiled, "compiled/phi3.fatbin.sources")
+	if words := strings.Fields(string(made)); err == nil && len(words) > 0 && words[0] == hash {
+		for _, arch := range slices.Backward(words[1:]) { // ascending: the driver takes the last that runs too
+			if !runs(arch, major, minor) {
+				continue
+			}
+			if fatbin, err := fs.ReadFile(compiled, "compiled/phi3.fatbin"); err == nil {
+				codes = append(codes, Code{fatbin, arch})
+			}
+			break
 		}
 	}
 	ptx, _ := fs.ReadFile(compiled, "compiled/phi3.ptx") // always there: a test sees to it
-	return ptx
+	return append(codes, Code{Image: ptx})
 }
 
-// sourcesHash is the SHA-256 of the sources and flags, one file after another in the order of their names. The Makefile computes
-// the same.
+// runs reports whether a GPU runs machine code for arch: code for sm_80 runs on compute capability 8.0 and
+// newer ones of the same major number, code for sm_90a on 9.0 alone.
+func runs(arch string, major, minor int) bool {
+	var number int
+	var suffix string
+	n, _ := fmt.Sscanf(arch, "sm_%d%s", &number, &suffix)
+	if n == 0 || number/10 != major {
+		return false
+	}
+	return number%10 == minor || suffix == "" && number%10 < minor
+}
+
+// sourcesHash is the SHA-256 of the sources and flags, one file after another in the order of their names. The
+// Makefile computes the same.
 func sourcesHash() string {
 	hash := sha256.New()
 	files, _ := Sources.ReadDir(".")

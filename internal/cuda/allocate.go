@@ -27,6 +27,9 @@ func (b *Backend) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens
 		if b.kernels.attention, err = b.device.loadAttentionKernels(b.kernels.module, shape, b.inputType()); err != nil {
 			return err
 		}
+		if err := b.kernels.countResident(b.device, c.HiddenSize); err != nil {
+			return err
+		}
 		free, _, err := b.device.memInfo()
 		if err != nil {
 			return err

@@ -83,7 +83,7 @@ func Open(o Options) (model.Backend, error) {
 		if b.stream, err = d.newStream(); err != nil {
 			return err
 		}
-		if b.kernels, err = d.loadKernels(); err != nil {
+		if b.kernels, err = d.loadKernels(o.Compiling); err != nil {
 			return err
 		}
 		b.readBack, err = d.allocHost(readBackBytes)
@@ -104,6 +104,9 @@ func (b *Backend) Name() string {
 	}
 	return name
 }
+
+// KernelCode says in which form the GPU got its kernels.
+func (b *Backend) KernelCode() KernelCode { return b.kernels.code }
 
 // NewMatrix implements [model.Backend].
 func (b *Backend) NewMatrix(rows, cols int) (model.Matrix, error) {

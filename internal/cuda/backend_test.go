@@ -398,6 +398,71 @@ func TestGraphs(t *testing.T) {
 	require.Equal(t, []int{4, 4}, []int{seen, captured})
 }
 
+// Every launch of a decode step is one wave: all its blocks run at once, on cards of any shape. And what can use
+// the whole device has as many blocks as that.
+func TestDecodeGridsAreOneWave(t *testing.T) {
+	for _, settings := range []string{
+		"sms=4", // an H100's multiprocessor
+		"sms=4;compute=8.0;shared=166912",
+		"sms=4;compute=8.9;shared=101376",
+		"sms=1;compute=12.0;shared=101376",
+	} {
+		t.Run(settings, func(t *testing.T) {
+			emulate(t, settings)
+			m, b := loadTest(t)
+			s := newStepper(t, m)
+			for range 6 {
+				s.mustFeed(t, 40)
+			}
+			full := 0
+			for _, tokens := range []int{1, decodeTokens} {
+				var launches queue
+				b.run = func() error { launches = slices.Clone(b.queue); return b.sendAndCopy(b.dst, b.src) }
+				s.mustFeed(t, tokens)
+				require.NotEmpty(t, launches)
+				for _, l := range launches {
+					if l.shared == 0 {
+						continue // the small kernels: a block a token
+					}
+					resident := 0
+					require.NoError(t, b.do(func() (err error) {
+						resident, err = b.device.residentBlocks(l.function, int(l.block), int(l.shared))
+						return err
+					}))
+					fits := resident * b.device.multiprocessors
+					require.LessOrEqual(t, int(l.grid[0]*l.grid[1]), fits, "%d tokens: blocks of %d bytes", tokens, l.shared)
+					if int(l.grid[0]) == fits {
+						full++
+					}
+				}
+			}
+			require.Positive(t, full, "launches that fill the device")
+		})
+	}
+}
+
+// Attention's decode leaves room for four blocks of heads of 96, and three of 128, on a multiprocessor of 228 KB.
+func TestAttentionDecodeResidency(t *testing.T) {
+	emulate(t, "")
+	d := open(t)
+	require.NoError(t, d.do(func() error {
+		m, _, err := d.loadCode(nil)
+		if err != nil {
+			return err
+		}
+		for headDim, want := range map[int]int{96: 4, 128: 3} {
+			k, err := d.loadAttentionKernels(m, attentionShape{heads: 2, kvHeads: 2, headDim: headDim, ropeHalf: headDim / 2}, typeBF16)
+			if err != nil {
+				return err
+			}
+			if k.decodeResident != want {
+				t.Errorf("head dimension %d: %d blocks, not %d", headDim, k.decodeResident, want)
+			}
+		}
+		return nil
+	}))
+}
+
 // A token's launches are the same in a long sequence as in a short one, which has fewer blocks of keys.
 func TestOneGraphAtAnyLength(t *testing.T) {
 	b := openTest(t, Options{})

@@ -157,6 +157,13 @@ func (m *bench) verb(b *testing.B, name string, bytes, flops float64, queue func
 			if err := m.device.copyToDevice(m.stage.device, m.stage.host.bytes[:m.stage.used], m.stream); err != nil {
 				return err
 			}
+			// A kernel may be loaded when it is first launched, which a capture does not allow.
+			if err := m.device.launchAll(m.stream, m.queue); err != nil {
+				return err
+			}
+			if err := m.device.sync(m.stream); err != nil {
+				return err
+			}
 			captured, err = m.device.capture(m.stream, m.queue)
 			return err
 		}))

@@ -1,11 +1,35 @@
 package cuda
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Options choose the device and how the backend computes.
 type Options struct {
 	Device  int  // as listed by [Devices]
 	Float32 bool // round nothing: matrix inputs and the KV cache stay float32
+	// Compiling, if set, is called once if the driver takes long to compile the kernels, while it does so.
+	Compiling func()
+}
+
+// KernelCode says in which form a GPU got its kernels.
+type KernelCode struct {
+	Native  string        // the architecture of the machine code, such as sm_90a; "": PTX, which the driver compiled
+	Took    time.Duration // to load, and to compile what the driver had not compiled before
+	Refused error         // why the driver did not take machine code for this GPU, if there was any
+}
+
+// String describes the code for people: "native code for sm_90a".
+func (k KernelCode) String() string {
+	switch {
+	case k.Native != "":
+		return "native code for " + k.Native
+	case k.Refused != nil:
+		return "PTX, compiled by the driver, which refused the native code"
+	default:
+		return "PTX, compiled by the driver"
+	}
 }
 
 // MinMajor is of the oldest compute capability that the kernels run on: the first whose tensor cores know bfloat16.

@@ -276,7 +276,7 @@ func TestModuleErrors(t *testing.T) {
 	on(t, d, func(t inside, _ cu.Stream) {
 		_, err := d.loadModule(nil)
 		require.EqualError(t, err, "no compiled kernels to load")
-		m, err := d.loadModule(kernels.Image())
+		m, _, err := d.loadCode(nil)
 		require.NoError(t, err)
 		_, err = d.function(m, "no_such_kernel")
 		require.ErrorContains(t, err, "kernel no_such_kernel: cuModuleGetFunction: named symbol not found")
@@ -291,6 +291,56 @@ func TestModuleErrors(t *testing.T) {
 		_, err := d.loadModule([]byte(image))
 		require.ErrorContains(t, err, "cuModuleLoadDataEx: a PTX JIT compilation failed")
 		require.ErrorContains(t, err, "(CUDA_ERROR_INVALID_PTX)\nptxas application ptx input, line 4")
+	})
+}
+
+// Native code comes first; where there is none, or the driver is older than it, PTX does the same work, and the
+// caller can say which it was, and tell the user to wait while the driver compiles.
+func TestKernelCode(t *testing.T) {
+	emulate(t, "")
+	ptx := kernels.Code{Image: []byte("// PTX")}
+	native := kernels.Code{Image: []byte("\x50\xed\x55\xba"), Native: "sm_90a"}
+	d := open(t)
+	for _, c := range []struct {
+		name, settings string
+		codes          []kernels.Code
+		want           string
+		compiling      int // times that the user is told
+	}{
+		{"native", "jit-ms=600", []kernels.Code{native, ptx}, "native code for sm_90a", 0},
+		{"PTX, compiled before", "", []kernels.Code{ptx}, "PTX, compiled by the driver", 0},
+		{"PTX, compiled now", "jit-ms=600", []kernels.Code{ptx}, "PTX, compiled by the driver", 1},
+		{"old driver", "refuse-native=1", []kernels.Code{native, ptx}, "PTX, compiled by the driver, which refused the native code", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			emulate(t, c.settings)
+			compiledFor = func(major, minor int) []kernels.Code {
+				require.Equal(t, []int{9, 0}, []int{major, minor})
+				return c.codes
+			}
+			t.Cleanup(func() { compiledFor = kernels.For })
+			told := 0
+			var code KernelCode
+			require.NoError(t, d.do(func() (err error) {
+				_, code, err = d.loadCode(func() { told++ })
+				return err
+			}))
+			require.Equal(t, c.want, code.String())
+			require.Equal(t, c.compiling, told)
+			require.Positive(t, code.Took)
+			if c.settings == "refuse-native=1" {
+				require.ErrorContains(t, code.Refused, "(CUDA_ERROR_NO_BINARY_FOR_GPU)")
+			}
+		})
+	}
+	t.Run("neither", func(t *testing.T) {
+		emulate(t, "refuse-native=1;jit-error=bad PTX")
+		compiledFor = func(int, int) []kernels.Code { return []kernels.Code{native, ptx} }
+		t.Cleanup(func() { compiledFor = kernels.For })
+		require.ErrorContains(t, d.do(func() error {
+			_, _, err := d.loadCode(nil)
+			return err
+		}), "bad PTX")
 	})
 }
 
@@ -334,7 +384,11 @@ func TestCloseReleasesEverything(t *testing.T) {
 	require.NoError(t, d.close())
 	before := runtime.NumGoroutine()
 	var free []int64
-	for range 50 {
+	rounds := 50
+	if onGPU {
+		rounds = 5 // a driver takes about half a second to make a context, and may compile PTX in each
+	}
+	for range rounds {
 		d, err := openDevice(0)
 		require.NoError(t, err)
 		on(t, d, func(t inside, _ cu.Stream) {
@@ -346,7 +400,7 @@ func TestCloseReleasesEverything(t *testing.T) {
 				_, err2 := d.allocHost(4096)
 				_, err3 := d.newStream()
 				_, err4 := d.newEvent()
-				_, err5 := d.loadModule(kernels.Image())
+				_, _, err5 := d.loadCode(nil)
 				require.NoError(t, errors.Join(err1, err2, err3, err4, err5))
 			}
 		})
@@ -395,7 +449,7 @@ type copyRows struct {
 
 func loadCopyRows(t inside, d *device) *copyRows {
 	t.Helper()
-	m, err := d.loadModule(kernels.Image())
+	m, _, err := d.loadCode(nil)
 	require.NoError(t, err)
 	f, err := d.function(m, "copy_rows")
 	require.NoError(t, err)

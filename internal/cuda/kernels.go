@@ -6,6 +6,7 @@ package cuda
 import "C"
 
 import (
+	"time"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -58,15 +59,46 @@ type kernelSet struct {
 	attention         *attentionKernels // once the model is known
 	embedF, copyRowsF function
 	module            cu.Module
+	code              KernelCode
 }
 
-// loadKernels loads the compiled kernels. On a GPU that they hold no native code for, the driver compiles them now.
-func (d *device) loadKernels() (*kernelSet, error) {
-	m, err := d.loadModule(kernels.Image())
+// compilingAfter is how long loading PTX takes before the user is told that the driver compiles it. From the
+// driver's cache it takes a few milliseconds, compiled anew some seconds.
+const compilingAfter = 400 * time.Millisecond
+
+var compiledFor = kernels.For // a variable so that tests can carry native code
+
+// loadCode loads the compiled kernels: native code for this GPU, or PTX where there is none or the driver is
+// too old for it. compiling, if set, is called while the driver compiles PTX, see [Options].
+func (d *device) loadCode(compiling func()) (m cu.Module, code KernelCode, err error) {
+	start := time.Now()
+	for _, c := range compiledFor(d.Major, d.Minor) {
+		if c.Native == "" && compiling != nil {
+			said := make(chan struct{})
+			timer := time.AfterFunc(compilingAfter, func() { compiling(); close(said) })
+			defer func() {
+				if !timer.Stop() {
+					<-said
+				}
+			}()
+		}
+		if m, err = d.loadModule(c.Image); err == nil {
+			return m, KernelCode{c.Native, time.Since(start), code.Refused}, nil
+		}
+		if c.Native != "" {
+			code.Refused = err
+		}
+	}
+	return cu.Module{}, KernelCode{}, err
+}
+
+// loadKernels loads the kernels that every model uses.
+func (d *device) loadKernels(compiling func()) (*kernelSet, error) {
+	m, code, err := d.loadCode(compiling)
 	if err != nil {
 		return nil, err
 	}
-	k := &kernelSet{module: m}
+	k := &kernelSet{module: m, code: code}
 	if k.embedF, err = d.function(m, "embed"); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ type attentionKernels struct {
 	cache                                        elementType // how the cache stores keys and values: typeBF16 or typeF32
 	kvAppendF, decodeF, prefillF, referenceF     function    // decode and prefill for bfloat16, the reference for float32
 	decodeShared, prefillShared, referenceShared int         // bytes of dynamic shared memory
+	decodeResident                               int         // blocks of decode that a multiprocessor runs at once
 }
 
 func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache elementType) (*attentionKernels, error) {
@@ -55,6 +56,12 @@ func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache e
 		}
 		if err := d.allowShared(*l.f, l.shared); err != nil {
 			return nil, fmt.Errorf("kernel %s: %w", l.name, err)
+		}
+	}
+	if cache != typeF32 {
+		var err error
+		if k.decodeResident, err = d.residentBlocks(k.decodeF, C.ATTENTION_DECODE_THREADS, k.decodeShared); err != nil {
+			return nil, err
 		}
 	}
 	return k, nil

@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
-	"phi3/kernels"
 )
 
 // attentionCase is a model's shape and the lengths of sequences to attend over.
@@ -65,7 +64,7 @@ func openAttention(b *linearBench, c *attentionCase, cache elementType) *attenti
 	b.t.Helper()
 	a := &attentionBench{linearBench: b}
 	b.do(func() error {
-		m, err := b.d.loadModule(kernels.Image())
+		m, _, err := b.d.loadCode(nil)
 		if err != nil {
 			return err
 		}

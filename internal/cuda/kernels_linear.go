@@ -23,6 +23,14 @@ type linearKernels struct {
 	rmsNormF, argmaxF, referenceLinearF, referenceGateUpF function
 
 	maxShared int // bytes of dynamic shared memory that a block can have
+	resident  linearResident
+}
+
+// linearResident is how many blocks of each decode product a multiprocessor runs at once, by the weight's type
+// and the number of tokens, which decides how much shared memory the products with a norm take.
+type linearResident struct {
+	normLinear, normGateUp    [2][decodeTokens + 1]int
+	linear, gateUp, linearAdd [2]int
 }
 
 func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
@@ -63,6 +71,30 @@ func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 		}
 	}
 	return k, nil
+}
+
+// countResident asks the device how many blocks of the decode products it runs at once. hidden is the k of the
+// products with a norm.
+func (k *linearKernels) countResident(d *device, hidden int) (err error) {
+	count := func(f function, shared int) int {
+		n, e := d.residentBlocks(f, C.LINEAR_DECODE_THREADS, shared)
+		if err == nil {
+			err = e
+		}
+		return n
+	}
+	r := &k.resident
+	for t := range 2 { // typeBF16, typeF16
+		for tokens := 1; tokens <= decodeTokens && k.normFits(tokens, hidden); tokens++ {
+			shared := normedDecodeShared(tokens, hidden)
+			r.normLinear[t][tokens] = count(k.normLinearDecodeF[t], shared)
+			r.normGateUp[t][tokens] = count(k.normGateUpDecodeF[t], shared)
+		}
+		r.linear[t] = count(k.linearDecodeF[t], C.LINEAR_DECODE_SHARED)
+		r.gateUp[t] = count(k.gateUpDecodeF[t], C.LINEAR_DECODE_SHARED)
+		r.linearAdd[t] = count(k.linearAddDecodeF[t], C.LINEAR_DECODE_SHARED)
+	}
+	return err
 }
 
 // product is the operands of a matrix product, as LinearArgs has them: y [tokens, rows], x [tokens, k], norm [k], w [rows, k], or

@@ -15,8 +15,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/cu"
-
-	"phi3/kernels"
 )
 
 // linearBench is a device with the kernels of this file, for one test.
@@ -34,7 +32,7 @@ func openLinear(t testing.TB) *linearBench {
 		if b.stream, err = b.d.newStream(); err != nil {
 			return err
 		}
-		m, err := b.d.loadModule(kernels.Image())
+		m, _, err := b.d.loadCode(nil)
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ func TestEmbedAndCopyRows(t *testing.T) {
 	b := openLinear(t)
 	var k *kernelSet
 	b.do(func() (err error) {
-		k, err = b.d.loadKernels()
+		k, err = b.d.loadKernels(nil)
 		return err
 	})
 	random := rand.New(rand.NewPCG(6, 6))

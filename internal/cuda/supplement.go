@@ -149,10 +149,31 @@ func (d *device) function(m cu.Module, name string) (function, error) {
 	return *(*function)(unsafe.Pointer(&f)), nil
 }
 
-// allowShared lets a kernel be launched with up to size bytes of dynamic shared memory. Without it 48 KB are the most.
+// allowShared lets a kernel be launched with up to size bytes of dynamic shared memory. Without it 48 KB are the
+// most. It also asks for all of a multiprocessor's memory as shared memory rather than L1 cache: left to itself
+// the driver may choose a split that one block fits, where two or more could run.
 func (d *device) allowShared(f function, size int) error {
-	return checkResult(fmt.Sprintf("%d bytes of shared memory: cuFuncSetAttribute", size),
-		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(size)))
+	const shared = 100 // percent
+	for _, a := range []struct {
+		attribute C.CUfunction_attribute
+		value     int
+	}{
+		{C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, size},
+		{C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, shared},
+	} {
+		op := fmt.Sprintf("%d bytes of shared memory: cuFuncSetAttribute", size)
+		if err := checkResult(op, C.cuFuncSetAttribute(f.c(), a.attribute, C.int(a.value))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// residentBlocks is how many blocks of a kernel a multiprocessor runs at once. A grid of more blocks than that
+// would run in waves, and the last wave leaves multiprocessors idle.
+func (d *device) residentBlocks(f function, threads, shared int) (int, error) {
+	n, err := (*(*cu.Function)(unsafe.Pointer(&f))).MaxActiveBlocksPerMultiProcessor(threads, int64(shared))
+	return n, check("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)
 }
 
 func (f function) c() C.CUfunction {

@@ -33,15 +33,16 @@ func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
 func (b *Backend) NormLinear(y, x model.Matrix, norm, w model.Weight) {
 	p := newProduct(float32Out(y), x, w, y.Cols)
 	p.norm, p.eps = norm.Data.(*weight).ptr, b.eps()
+	resident := &b.kernels.resident
 	switch {
 	case b.float32:
 		b.kernels.referenceLinear(&b.queue, b.normInput(p), false)
 	case x.Rows > decodeTokens:
 		b.kernels.linearPrefill(&b.queue, b.normInput(p))
 	case b.kernels.normFits(p.tokens, p.k):
-		b.kernels.normLinearDecode(&b.queue, p, b.blocks(decodeTiles(p.rows)))
+		b.kernels.normLinearDecode(&b.queue, p, b.grid(decodeTiles(p.rows), resident.normLinear[p.weight][p.tokens]))
 	default:
-		b.kernels.linearDecode(&b.queue, b.normInput(p), b.blocks(decodeTiles(p.rows)))
+		b.kernels.linearDecode(&b.queue, b.normInput(p), b.grid(decodeTiles(p.rows), resident.linear[p.weight]))
 	}
 }
 
@@ -49,15 +50,16 @@ func (b *Backend) NormLinear(y, x model.Matrix, norm, w model.Weight) {
 func (b *Backend) NormGateUp(h, x model.Matrix, norm, w model.Weight) {
 	p := newProduct(b.inputOut(h), x, w, h.Cols)
 	p.norm, p.eps = norm.Data.(*weight).ptr, b.eps()
+	resident := &b.kernels.resident
 	switch {
 	case b.float32:
 		b.kernels.referenceGateUp(&b.queue, b.normInput(p))
 	case x.Rows > decodeTokens:
 		b.kernels.gateUpPrefill(&b.queue, b.normInput(p))
 	case b.kernels.normFits(p.tokens, p.k):
-		b.kernels.normGateUpDecode(&b.queue, p, b.blocks(gateUpDecodeTiles(p.rows)))
+		b.kernels.normGateUpDecode(&b.queue, p, b.grid(gateUpDecodeTiles(p.rows), resident.normGateUp[p.weight][p.tokens]))
 	default:
-		b.kernels.gateUpDecode(&b.queue, b.normInput(p), b.blocks(gateUpDecodeTiles(p.rows)))
+		b.kernels.gateUpDecode(&b.queue, b.normInput(p), b.grid(gateUpDecodeTiles(p.rows), resident.gateUp[p.weight]))
 	}
 }
 
@@ -70,7 +72,7 @@ func (b *Backend) LinearAdd(x, a model.Matrix, w model.Weight) {
 	case x.Rows > decodeTokens:
 		b.kernels.linearAddPrefill(&b.queue, p)
 	default:
-		b.kernels.linearAddDecode(&b.queue, p, b.blocks(decodeTiles(p.rows)))
+		b.kernels.linearAddDecode(&b.queue, p, b.grid(decodeTiles(p.rows), b.kernels.resident.linearAdd[p.weight]))
 	}
 }
 
@@ -87,8 +89,11 @@ func (b *Backend) normInput(p product) product {
 	return p
 }
 
-// blocks is the grid of a decode product: two blocks fit a multiprocessor, and more than there are tiles would find nothing to do.
-func (b *Backend) blocks(tiles int) int { return min(tiles, 2*b.device.multiprocessors) }
+// grid is how many blocks share out tiles of work: as many as the device runs at once, where resident blocks
+// fit a multiprocessor, and no more than there are tiles. At least one: a launch that cannot run says why.
+func (b *Backend) grid(tiles, resident int) int {
+	return max(1, min(tiles, resident*b.device.multiprocessors))
+}
 
 // Attend implements [model.Backend].
 func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
@@ -104,16 +109,13 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 		k.kvAppend(&b.queue, &call, qkv.Rows)
 		k.reference(&b.queue, &call, qkv.Rows)
 	case qkv.Rows <= decodeTokens:
-		k.decode(&b.queue, &call, b.decodeBlocks(call.seqs))
+		// The most items of work that these sequences can ever have, so that one graph serves every token.
+		items := call.seqs * b.kvBlocks * b.config.KVHeads
+		k.decode(&b.queue, &call, b.grid(items, k.decodeResident))
 	default:
 		k.kvAppend(&b.queue, &call, qkv.Rows)
 		k.prefill(&b.queue, &call, b.staged.works)
 	}
-}
-
-// decodeBlocks is the grid of decode's attention: as many blocks as may ever find work, up to what the device runs at once.
-func (b *Backend) decodeBlocks(seqs int) int {
-	return min(seqs*b.kvBlocks*b.config.KVHeads, 3*b.device.multiprocessors)
 }
 
 // stageStep puts on the stage what attention has to know. Sizes depend on the shape of the step and not on how long its sequences are, so

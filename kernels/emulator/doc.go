@@ -27,6 +27,8 @@
 //	free=…                of it at first, bytes; else all
 //	fail-alloc=N          the Nth cuMemAlloc since the context was made finds no memory
 //	fault=KERNEL          this kernel commits an illegal access
+//	jit-ms=N              the driver takes so many milliseconds to compile PTX
+//	refuse-native=1       native code is of a compiler newer than the driver
 //	jit-error=…           modules do not compile, and this is the compiler's log, to the end of the settings
 //	order=…               of threads and blocks: forward, reverse, favour:WARP (it goes ahead whenever it can), random:SEED. Without
 //	                      it a fast build takes forward and a checked build all of them in turn, launch by launch

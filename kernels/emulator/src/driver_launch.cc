@@ -1,5 +1,6 @@
 // Modules, functions and launches.
 #include "driver.h"
+#include <unistd.h>
 
 namespace emulator {
 
@@ -126,6 +127,11 @@ API cuModuleLoadDataEx(void **module, const void *image, unsigned n, int *option
 		return status;
 	if (!image || !*(const char *)image)
 		return error(INVALID_IMAGE, "it is empty");
+	const bool ptx = !memcmp(image, "//", 2) || *(const char *)image == '.'; // a comment, or .version
+	if (!ptx && settings().refuse_native)
+		return error(NO_BINARY_FOR_GPU, "");
+	if (ptx)
+		usleep((unsigned)settings().jit_ms * 1000);
 	if (!settings().jit_error.empty()) {
 		write_log(settings().jit_error, n, options, values);
 		return error(INVALID_PTX, "");
@@ -187,6 +193,19 @@ API cuFuncGetAttribute(int *value, int attribute, void *function)
 	         : attribute == MAX_DYNAMIC_SHARED_SIZE_BYTES ? f->dynamic_max
 	         : attribute == BINARY_VERSION                ? settings().major * 10 + settings().minor
 	                                                      : 0;
+	return OK;
+}
+
+// By shared memory and threads; static shared memory and registers are not known here. A multiprocessor has 1 KB
+// more shared memory than a block can ask for, and keeps 1 KB of it for each block.
+API cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *function, int threads, size_t dynamic_shared)
+{
+	LOCK;
+	if (!find_function(function) || threads <= 0 || threads > 1024)
+		return error(INVALID_VALUE, "cuOccupancyMaxActiveBlocksPerMultiprocessor: no such function, or block");
+	const Settings &s = settings();
+	const int threads_max = s.major == 8 && s.minor ? 1536 : s.major == 12 ? 1536 : 2048;
+	*blocks = std::min((int)((s.shared + 1024) / (dynamic_shared + 1024)), std::min(threads_max / threads, 32));
 	return OK;
 }
 

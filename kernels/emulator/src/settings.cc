@@ -60,6 +60,10 @@ bool parse(Settings &s, const std::string &key, const std::string &value)
 		return s.memory = n, true;
 	if (key == "free")
 		return s.free = n, true;
+	if (key == "jit-ms")
+		return s.jit_ms = (int)n, true;
+	if (key == "refuse-native")
+		return s.refuse_native = n != 0, true;
 	if (key == "fail-alloc")
 		return s.fail_alloc = (long)n, true;
 	return false;

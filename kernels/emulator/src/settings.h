@@ -13,6 +13,8 @@ struct Settings {
 	size_t memory = (size_t)8 << 30;          // of each device
 	size_t free = SIZE_MAX;                   // of it at first; else all
 	long fail_alloc = 0;                      // this allocation since the context was made fails; 0: none
+	int jit_ms = 0;                           // how long the driver takes to compile PTX
+	bool refuse_native = false;               // native code is too new for the driver
 	std::string jit_error;                    // what the compiler complains of when a module is loaded
 	std::string fault;                        // the kernel that commits an illegal access
 	bool ordered = false;                     // whether order was given; else the build's own habit
