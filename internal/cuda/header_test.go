@@ -38,7 +38,7 @@ var (
 	constantLine = regexp.MustCompile(`^\t(CU\w+) = (\w+),$`)
 	typeLine     = regexp.MustCompile(`^typedef [^{]*?(\w+);`)
 	hostFnLine   = regexp.MustCompile(`^typedef .*\(\*(\w+)\)\(`)
-	openLine     = regexp.MustCompile(`^typedef (struct|enum)\b.*\{$`)
+	openLine     = regexp.MustCompile(`^typedef (struct|union|enum)\b.*\{$`)
 	closeLine    = regexp.MustCompile(`^\} (\w+);$`)
 	fieldLine    = regexp.MustCompile(`^\t[\w *]+?(\w+)(\[\d+\])?;$`)
 	symbol       = regexp.MustCompile(`\bcu\w+`)

@@ -13,17 +13,38 @@ package cuda
 
 typedef struct {
 	uintptr_t function; // a CUfunction, as a number: Go need not look for pointers in a queue of launches
-	uint32_t grid[3], block, shared, size;
+	uint32_t grid[3], block, shared, size, flags;
 	_Alignas(16) char args[256];
 } launch;
+
+// Bits of launch.flags.
+enum {
+	LAUNCH_OVERLAP = 1,     // programmatic dependent launch: may start before the launch before it ends
+	LAUNCH_COOPERATIVE = 2, // all blocks run at the same time, or the driver refuses
+};
+
+static CUresult launch_one(CUstream stream, const launch *l)
+{
+	void *params[] = {(void *)l->args}; // every kernel takes one struct; the driver copies it
+	CUfunction function = (CUfunction)l->function;
+	if (!l->flags)
+		return cuLaunchKernel(function, l->grid[0], l->grid[1], l->grid[2], l->block, 1, 1, l->shared, stream, params, NULL);
+	CUlaunchAttribute attributes[2];
+	unsigned int n = 0;
+	if (l->flags & LAUNCH_OVERLAP)
+		attributes[n++] = (CUlaunchAttribute){
+			.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, .value = {.programmaticStreamSerializationAllowed = 1}};
+	if (l->flags & LAUNCH_COOPERATIVE)
+		attributes[n++] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value = {.cooperative = 1}};
+	CUlaunchConfig config = {l->grid[0], l->grid[1], l->grid[2], l->block, 1, 1, l->shared, stream, attributes, n};
+	return cuLaunchKernelEx(&config, function, params, NULL);
+}
 
 // Puts the queue on the stream. On an error, *failed is the index of the launch that was refused.
 static CUresult launch_all(CUstream stream, const launch *queue, size_t n, size_t *failed)
 {
 	for (size_t i = 0; i < n; i++) {
-		const launch *l = &queue[i];
-		void *params[] = {(void *)l->args}; // every kernel takes one struct; the driver copies it
-		CUresult r = cuLaunchKernel((CUfunction)l->function, l->grid[0], l->grid[1], l->grid[2], l->block, 1, 1, l->shared, stream, params, NULL);
+		CUresult r = launch_one(stream, &queue[i]);
 		if (r != CUDA_SUCCESS) {
 			*failed = i;
 			return r;
@@ -105,8 +126,15 @@ type launch struct {
 	block    uint32 // threads
 	shared   uint32 // bytes of dynamic shared memory
 	size     uint32 // bytes of args that count; the rest are 0
+	flags    uint32 // launchOverlap, launchCooperative
+	_        [3]uint32
 	args     [256]byte
 }
+
+const (
+	launchOverlap     = C.LAUNCH_OVERLAP     // may start before the launch before it ends: the kernel waits for that itself
+	launchCooperative = C.LAUNCH_COOPERATIVE // all blocks run at the same time, or the driver refuses
+)
 
 // Go's layout of launch is C's: likewise.
 type (
@@ -176,6 +204,13 @@ func (d *device) residentBlocks(f function, threads, shared int) (int, error) {
 	return n, check("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)
 }
 
+// preferShared asks for a share of a multiprocessor's memory, in percent, as shared memory for the kernel; the rest is L1 cache.
+// -1 leaves the choice to the driver.
+func (d *device) preferShared(f function, percent int) error {
+	return checkResult(fmt.Sprintf("%d %% as shared memory: cuFuncSetAttribute", percent),
+		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, C.int(percent)))
+}
+
 func (f function) c() C.CUfunction {
 	return *(*C.CUfunction)(unsafe.Pointer(&f))
 }
@@ -193,6 +228,9 @@ func streamC(s cu.Stream) C.CUstream {
 // launchError names the launch of a queue that was refused.
 func launchError(op string, r C.CUresult, i C.size_t, queue []launch) error {
 	l := &queue[i]
+	if l.flags != 0 && op == "cuLaunchKernel" {
+		op = "cuLaunchKernelEx"
+	}
 	return checkResult(fmt.Sprintf("launch %d of %d (grid %v, %d threads, %d bytes of shared memory): %s",
 		i, len(queue), l.grid, l.block, l.shared, op), r)
 }

@@ -223,15 +223,34 @@ API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
 	return launch(function, {gx, gy, gz}, {bx, by, bz}, dynamic_shared, stream, params, extra);
 }
 
+struct CUlaunchAttribute {
+	int id;
+	alignas(8) union {
+		char pad[64];
+		int allowed;
+	} value;
+};
+
 struct CUlaunchConfig {
 	unsigned grid[3], block[3], dynamic_shared;
-	void *stream, *attributes;
+	void *stream;
+	const CUlaunchAttribute *attributes;
 	unsigned attribute_count;
 };
 
-// The attributes allow overlap with the kernel before, which nothing here can show.
+// Programmatic stream serialization allows a kernel to start before the one before it has ended. It need not: here it keeps the stream's
+// order. A cooperative launch is refused, because blocks run one after another.
 API cuLaunchKernelEx(const CUlaunchConfig *c, void *function, void **params, void **extra)
 {
+	enum { IGNORE = 0, PROGRAMMATIC_STREAM_SERIALIZATION = 6 }; // CUlaunchAttributeID
+	for (unsigned i = 0; i < c->attribute_count; i++) {
+		const CUlaunchAttribute &a = c->attributes[i];
+		if (a.id != IGNORE && (a.id != PROGRAMMATIC_STREAM_SERIALIZATION || (a.value.allowed != 0 && a.value.allowed != 1))) {
+			LOCK;
+			return error(INVALID_VALUE, "cuLaunchKernelEx: the emulator does not know attribute " + std::to_string(a.id) + " with value " +
+			                                std::to_string(a.value.allowed));
+		}
+	}
 	return launch(function, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, c->dynamic_shared, c->stream, params,
 	              extra);
 }

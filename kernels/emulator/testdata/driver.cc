@@ -128,6 +128,27 @@ int main(int argc, char **argv)
 	EXPECT(1, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, (48u << 10) + 1, stream, (void **)params, (void **)nullptr));
 	EXPECT(1, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, 0u, stream, (void **)nullptr, (void **)nullptr));
 
+	// Launches with attributes: programmatic stream serialization (6) is known, a cooperative launch (2) is not.
+	struct {
+		int id;
+		alignas(8) int value[16];
+	} attribute = {6, {1}};
+	struct {
+		unsigned grid[3], block[3], dynamic;
+		void *stream, *attributes;
+		unsigned count;
+	} config = {{1, 1, 1}, {1, 1, 1}, 0, stream, &attribute, 1};
+	EXPECT(0, call("cuStreamBeginCapture_v2", stream, 0));
+	EXPECT(0, call("cuLaunchKernelEx", (const void *)&config, function, (void **)params, (void **)nullptr));
+	EXPECT(0, call("cuStreamEndCapture", stream, &graph));
+	EXPECT(0, call("cuGraphDestroy", graph));
+	attribute.value[0] = 2;
+	EXPECT(1, call("cuLaunchKernelEx", (const void *)&config, function, (void **)params, (void **)nullptr));
+	attribute.id = 2, attribute.value[0] = 1;
+	EXPECT(1, call("cuLaunchKernelEx", (const void *)&config, function, (void **)params, (void **)nullptr));
+	config.count = 0, config.dynamic = (48 << 10) + 1;
+	EXPECT(1, call("cuLaunchKernelEx", (const void *)&config, function, (void **)params, (void **)nullptr));
+
 	// A fault is the answer to everything, until the context is gone.
 	setenv("PHI3_EMULATOR", "fault=atomics", 1);
 	EXPECT(0, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, 0u, stream, (void **)params, (void **)nullptr));
