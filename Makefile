@@ -72,18 +72,21 @@ CUDA_BIN := .cache/cuda-13.0.88/nvidia/cu13/bin
 NVCC     ?= $(or $(shell command -v nvcc),$(CUDA_BIN)/nvcc)
 
 CONFORMANCE := internal/cuda/testdata/conformance.fatbin
+EXPERIMENTS := internal/cuda/testdata/experiments.fatbin
 
 GPUS    := sm_80 sm_86 sm_89 sm_90a sm_100 sm_120
 FATBIN   = $(1) --options-file kernels/flags -arch compute_80 -code $$(echo $(2) | tr ' ' ,) --threads 0 -fatbin -o $(3) kernels/phi3.cu
 STRICT  := -warn-spills -warn-lmem-usage -Werror
 
+# Of $(GPUS), those that $(NVCC) knows: a shell command that sets gpus.
+KNOWN_GPUS = codes=" $$($(NVCC) --list-gpu-code | tr '\n' ' ')"; \
+	gpus=$$(for gpu in $(GPUS); do case "$$codes" in *" $${gpu%a} "*) echo $$gpu;; esac; done)
+
 kernels: kernels/compiled/phi3.fatbin ## native code, which the next build embeds; by $NVCC, the nvcc on PATH, or one from PyPI
 
 kernels/compiled/phi3.fatbin: $(SOURCES) | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
 	rm -f $@ $@.sources
-	codes=" $$($(NVCC) --list-gpu-code | tr '\n' ' ')"; \
-	gpus=$$(for gpu in $(GPUS); do case "$$codes" in *" $${gpu%a} "*) echo $$gpu;; esac; done); \
-	$(call FATBIN,$(NVCC),$$gpus,$@) && { $(HASH); echo $$gpus; } >$@.sources
+	$(KNOWN_GPUS); $(call FATBIN,$(NVCC),$$gpus,$@) && { $(HASH); echo $$gpus; } >$@.sources
 
 ptx: $(NVRTC) ## the committed PTX, which runs on every GPU where native code is missing
 	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
@@ -94,6 +97,7 @@ check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc $(CONFORMANCE) ## every kernel for ever
 	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
 	tail -n +2 kernels/compiled/phi3.ptx | cmp - .cache/phi3.ptx
 	set -e; for gpu in $(GPUS); do $(CUDA_BIN)/ptxas -arch $$gpu $(STRICT) -o /dev/null .cache/phi3.ptx; done
+	$(call EXPERIMENTS_FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",$(GPUS),.cache/experiments.fatbin)
 
 # NVIDIA's own headers: ours must agree with each, and the backend must build with them.
 HEADERS_11 := .cache/cuda-headers-11.8.89/nvidia/cuda_runtime/include
@@ -136,6 +140,14 @@ endif
 $(CONFORMANCE): internal/cuda/testdata/conformance.cu kernels/args.h kernels/gpu.h | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
 	$(NVCC) --options-file kernels/flags -Ikernels -gencode arch=compute_80,code=compute_80 -gencode arch=compute_90a,code=sm_90a -fatbin -o $@ $<
 
+# The experiments, which measure a GPU (docs/cuda.md): code of its own for every GPU, since some have instructions that others lack, and
+# PTX for GPUs to come.
+EXPERIMENTS_FATBIN = $(1) --options-file kernels/flags -Ikernels -gencode arch=compute_80,code=compute_80 \
+	$$(for gpu in $(2); do echo "-gencode arch=compute_$${gpu\#sm_},code=$$gpu"; done) --threads 0 -fatbin -o $(3) kernels/experiments/experiments.cu
+
+$(EXPERIMENTS): $(SOURCES) $(wildcard kernels/experiments/*) | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
+	$(KNOWN_GPUS); $(call EXPERIMENTS_FATBIN,$(NVCC),$$gpus,$@)
+
 CHECKPOINT ?= .cache/phi-3-mini
 bench-gpu: build ## a full-size Phi-3-mini on this machine's GPU, to docs/gpu-bench.md; $$CHECKPOINT, or random weights (7.6 GB)
 	mkdir -p .cache
@@ -144,4 +156,4 @@ bench-gpu: build ## a full-size Phi-3-mini on this machine's GPU, to docs/gpu-be
 	tools/bench-gpu.sh ./phi3 .cache/cuda.test $(CHECKPOINT)
 
 clean:
-	rm -rf phi3 .cache kernels/compiled/phi3.fatbin kernels/compiled/phi3.fatbin.sources $(CONFORMANCE)
+	rm -rf phi3 .cache kernels/compiled/phi3.fatbin kernels/compiled/phi3.fatbin.sources $(CONFORMANCE) $(EXPERIMENTS)

@@ -1,0 +1,281 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"fmt"
+	"math"
+	"math/rand"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// layerShape is that of a layer's matrix products.
+type layerShape struct {
+	hidden, qkv, inner int
+}
+
+var phi3Mini = layerShape{hidden: 3072, qkv: 9216, inner: 8192}
+
+// bytes of a layer's weights, bfloat16.
+func (s layerShape) bytes() int {
+	return 2 * (s.qkv*s.hidden + s.hidden*s.hidden + 2*s.inner*s.hidden + s.hidden*s.inner)
+}
+
+// layerWeights are the addresses of a layer's weights.
+type layerWeights struct {
+	qkv, o, gateUp, down devicePtr
+}
+
+func (s layerShape) weightsAt(p devicePtr) layerWeights {
+	var w layerWeights
+	for _, part := range []struct {
+		at    *devicePtr
+		elems int
+	}{{&w.qkv, s.qkv * s.hidden}, {&w.o, s.hidden * s.hidden}, {&w.gateUp, 2 * s.inner * s.hidden}, {&w.down, s.hidden * s.inner}} {
+		*part.at = p
+		p += devicePtr(2 * part.elems)
+	}
+	return w
+}
+
+// randomWeights are different weights for as many layers as fit 4 GB: too many for any cache. The addresses repeat after that.
+func (x *experiment) randomWeights(tb testing.TB, s layerShape, layers int) []layerWeights {
+	tb.Helper()
+	different := min(sized(16, 2), x.affordable(tb, 4<<30)/s.bytes())
+	if different < 2 {
+		tb.Fatalf("too little free memory: the weights of two layers take %d MB", 2*s.bytes()>>20)
+	}
+	pool := x.allocate(tb, different*s.bytes())
+	x.fillBF16(tb, pool, different*s.bytes()/2, 1, 0.035) // the standard deviation of trained weights, 0.02
+	weights := make([]layerWeights, layers)
+	for i := range weights {
+		weights[i] = s.weightsAt(pool + devicePtr(i%different*s.bytes()))
+	}
+	return weights
+}
+
+// chain is the products of all layers for one token.
+type chain struct {
+	*experiment
+	layerShape
+	weights []layerWeights
+	own     *kernelSet // phi3's
+
+	x, qkv, attended, h, norm devicePtr // [hidden] float32, [qkv] float32, [hidden] bf16, [inner] bf16, [hidden] float32
+	start                     []float32 // x before the first layer
+}
+
+func newChain(x *experiment) *chain {
+	c := &chain{experiment: x, layerShape: phi3Mini}
+	if !onGPU {
+		c.layerShape = layerShape{hidden: 192, qkv: 576, inner: 136}
+	}
+	x.measureCeilings(x)
+	c.weights = x.randomWeights(x, c.layerShape, sized(32, 3))
+	x.must(x, func() (err error) {
+		if c.own, err = x.loadKernels(nil); err != nil {
+			return err
+		}
+		return c.own.countResident(x.device, c.hidden)
+	})
+	rng := rand.New(rand.NewSource(1))
+	norm := make([]float32, c.hidden)
+	for i := range norm {
+		c.start = append(c.start, float32(rng.NormFloat64()))
+		norm[i] = float32(1 + 0.1*rng.NormFloat64())
+	}
+	c.norm, c.x = x.upload(x, norm), x.allocate(x, 4*c.hidden)
+	c.qkv, c.h = x.allocate(x, 4*c.layerShape.qkv), x.allocate(x, 2*c.inner)
+	c.attended = x.allocate(x, 2*c.hidden)
+	x.fillBF16(x, c.attended, c.hidden, 2, 1)
+	return c
+}
+
+func (c *chain) layers() int { return len(c.weights) }
+
+// products calls each with a layer's products in turn: qkv, o, gate and up, down.
+func (c *chain) products(qkv, o, gateUp, down func(p product)) {
+	const eps = 1e-5
+	for _, w := range c.weights {
+		p := product{weight: typeBF16, tokens: 1, norm: c.norm, eps: eps}
+		p.y, p.x, p.w, p.rows, p.k = c.qkv, c.x, w.qkv, c.layerShape.qkv, c.hidden
+		qkv(p)
+		p.y, p.x, p.w, p.rows, p.k = c.x, c.attended, w.o, c.hidden, c.hidden
+		o(p)
+		p.y, p.x, p.w, p.rows, p.k = c.h, c.x, w.gateUp, c.inner, c.hidden
+		gateUp(p)
+		p.y, p.x, p.w, p.rows, p.k = c.x, c.h, w.down, c.hidden, c.inner
+		down(p)
+	}
+}
+
+// ownKernels is the chain as the backend queues it.
+func (c *chain) ownKernels() queue {
+	var q queue
+	b := &Backend{device: c.device, kernels: c.own}
+	r := &c.own.resident
+	add := func(p product) { c.own.linearAddDecode(&q, p, b.grid(decodeTiles(p.rows), r.linearAdd[p.weight])) }
+	c.products(
+		func(p product) {
+			c.own.normLinearDecode(&q, p, b.grid(decodeTiles(p.rows), r.normLinear[p.weight][p.tokens]))
+		},
+		add,
+		func(p product) {
+			c.own.normGateUpDecode(&q, p, b.grid(gateUpDecodeTiles(p.rows), r.normGateUp[p.weight][p.tokens]))
+		},
+		add,
+	)
+	return q
+}
+
+// chainArgs is ChainArgs of kernels/experiments/chain.cu.
+type chainArgs struct {
+	y, x, norm, w   devicePtr
+	tokens, rows, k int32
+	eps             float32
+	next            devicePtr
+	nextBytes, _    int32
+}
+
+// chainVariant is one of that file's variants of the decode kernels.
+type chainVariant struct {
+	name, suffix string
+	perSM        int // blocks a multiprocessor
+	ring         int // bytes; 0: as phi3's own
+	prefetch     int // bytes of the next matrix
+	flags        uint32
+}
+
+var chainVariants = []chainVariant{
+	{"prefetch-8MB", "prefetch", 2, 0, 8 << 20, 0},
+	{"prefetch-12MB", "prefetch", 2, 0, 12 << 20, 0},
+	{"pdl", "pdl", 2, 0, 0, launchOverlap},
+	{"pdl-96KB", "pdl_96", 1, 96 << 10, 0, launchOverlap},
+}
+
+func (c *chain) variant(f *figure, v chainVariant) queue {
+	var q queue
+	var args []*chainArgs
+	product := func(kernel string, outputs, matrixRows int, norm bool) func(p product) {
+		return func(p product) {
+			shared := normedDecodeShared(0, 0)
+			if v.ring > 0 {
+				shared = v.ring + 8<<10 // the segments' sums
+			}
+			if norm {
+				shared += 2 * (p.k + 8)
+			}
+			blocks := min(ceilDiv(p.rows, outputs), v.perSM*c.multiprocessors)
+			a := &chainArgs{
+				y: p.y, x: p.x, norm: p.norm, w: p.w, tokens: 1, rows: int32(p.rows), k: int32(p.k), eps: p.eps,
+			}
+			if n := len(args); n > 0 { // p is what the product before it prefetches
+				before, warps := args[n-1], 8*int(q[n-1].grid[0])
+				before.next = p.w
+				before.nextBytes = int32(min(v.prefetch, 2*matrixRows*p.k) / warps &^ 15)
+			}
+			args = append(args, a)
+			add(&q, c.kernel(f, "chain_"+kernel+"_"+v.suffix, shared), blocks, 1, 256, shared, a)
+			q[len(q)-1].flags = v.flags
+		}
+	}
+	c.products(
+		product("norm_linear", 16, c.layerShape.qkv, true),
+		product("linear_add", 16, c.hidden, false),
+		product("norm_gate_up", 8, 2*c.inner, true),
+		product("linear_add", 16, c.hidden, false),
+	)
+	for i, a := range args {
+		copy(q[i].args[:], encode(a))
+	}
+	q[0].flags = 0
+	return q
+}
+
+// result runs the chain once from its start and returns the bits of x, qkv and h.
+func (c *chain) result(tb testing.TB, run func() error) []uint16 {
+	tb.Helper()
+	c.must(tb, func() error {
+		if err := c.copyToDevice(c.x, encode(c.start), c.stream); err != nil {
+			return err
+		}
+		for _, out := range []struct {
+			p     devicePtr
+			bytes int
+		}{{c.qkv, 4 * c.layerShape.qkv}, {c.h, 2 * c.inner}} {
+			if err := c.fill(out.p, 0xff, out.bytes, c.stream); err != nil {
+				return err
+			}
+		}
+		return run()
+	})
+	return slices.Concat(readBack[uint16](tb, c.experiment, c.x, 2*c.hidden), readBack[uint16](tb, c.experiment, c.qkv, 2*c.layerShape.qkv),
+		readBack[uint16](tb, c.experiment, c.h, c.inner))
+}
+
+// time times the chain as a graph.
+func (c *chain) time(f *figure, g graph) {
+	f.Helper()
+	s := c.seconds(f, c.enqueueGraph(g))
+	f.report(s*1e6, fmt.Sprintf("µs/%dlayers", c.layers()))
+	c.reportRead(f, float64(c.layers()*c.bytes()), s)
+}
+
+// askChain: see kernels/experiments/chain.cu.
+func askChain(x *experiment) {
+	c := newChain(x)
+	own := c.ownKernels()
+	want := c.result(x, x.enqueue(own))
+	require.NotEqual(x, encode(c.start), encode(want[:2*c.hidden]), "x after the chain")
+	for i, v := range want[2*(c.hidden+c.layerShape.qkv):] {
+		value := fromBF16(v)
+		require.False(x, math.IsNaN(float64(value)) || math.IsInf(float64(value), 0), "h[%d] = %v", i, value)
+	}
+
+	x.figure("graph", func(f *figure) { c.time(f, x.graph(f, own)) })
+	for _, v := range chainVariants {
+		x.figure(v.name, func(f *figure) {
+			g := x.graph(f, c.variant(f, v))
+			for range 3 { // as it will be timed: an order that is not kept need not show at once
+				different := 0
+				for i, bits := range c.result(f, x.enqueueGraph(g)) {
+					if bits != want[i] {
+						different++
+					}
+				}
+				require.Zero(f, different, "of %d halves of values that differ from those of phi3's own kernels", len(want))
+			}
+			c.time(f, g)
+		})
+	}
+}
+
+// askCarveOut asks whether the driver gives the decode kernels enough shared memory by itself: two blocks of 72 KB and more must fit a
+// multiprocessor at once. The same chain of phi3's own kernels with the driver's choice of shared memory against L1 cache, and with all of it
+// as shared memory. If 100 is faster than default, the program must ask for it.
+func askCarveOut(x *experiment) {
+	c := newChain(x)
+	own := c.ownKernels()
+	want := c.result(x, x.enqueue(own))
+	for _, share := range []struct {
+		name    string
+		percent int
+	}{{"default", -1}, {"100", 100}} {
+		x.figure(share.name, func(f *figure) {
+			x.must(f, func() error {
+				for _, k := range []function{c.own.normLinearDecodeF[typeBF16], c.own.normGateUpDecodeF[typeBF16], c.own.linearAddDecodeF[typeBF16]} {
+					if err := x.preferShared(k, share.percent); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			g := x.graph(f, own)
+			require.True(f, slices.Equal(want, c.result(f, x.enqueueGraph(g))), "the same bits as before")
+			c.time(f, g)
+		})
+	}
+}

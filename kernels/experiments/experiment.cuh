@@ -1,0 +1,109 @@
+// Instructions that only the experiments use, as in gpu.h one PTX instruction a function. What is for compute capability 9.0 and newer
+// exists only there.
+#pragma once
+#include "args.h"
+#include "gpu.h"
+
+#ifdef __CUDACC__
+namespace {
+using namespace gpu;
+
+// Loads 16 bytes past the L1 cache. The compiler keeps the order of such loads.
+__device__ inline uint4 load_16(const uint4 *p)
+{
+	uint4 v;
+	asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+	return v;
+}
+
+// A kernel that waits for what never comes would hang the GPU. After some seconds it ends with an error of the driver instead.
+struct Patience {
+	long long start = clock64();
+	__device__ void check() const
+	{
+		if (clock64() - start > 4'000'000'000)
+			__trap();
+	}
+};
+
+#if __CUDA_ARCH__ >= 900
+
+// Programmatic dependent launch: the next kernel of the stream may start once all blocks of this one have said so or ended, and
+// waits until this one has ended and its writes are visible.
+__device__ inline void launch_dependents() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ inline void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+// Asks for bytes of global memory to be brought to the L2 cache. Both are multiples of 16.
+__device__ inline void prefetch_l2(const void *p, unsigned bytes)
+{
+	asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(p), "r"(bytes) : "memory");
+}
+
+// An mbarrier in shared memory completes a phase when count arrivals and all announced bytes have come. A wait names the parity of
+// the phase that must be complete: 0 for the first; of a new barrier the phase of parity 1 counts as complete.
+__device__ inline void barrier_init(uint64_t *b, unsigned count)
+{
+	asm volatile("mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(shared_address(b)), "r"(count) : "memory");
+}
+
+// Makes new barriers visible to bulk copies; for other threads a __syncthreads is due as well.
+__device__ inline void barrier_init_fence()
+{
+	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+	asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ inline void barrier_arrive(uint64_t *b)
+{
+	asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(shared_address(b)) : "memory");
+}
+
+__device__ inline void barrier_arrive_expect(uint64_t *b, unsigned bytes)
+{
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+}
+
+__device__ inline bool barrier_complete(uint64_t *b, unsigned parity)
+{
+	unsigned complete;
+	asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p,[%1],%2; selp.u32 %0,1,0,p;}"
+	             : "=r"(complete)
+	             : "r"(shared_address(b)), "r"(parity)
+	             : "memory");
+	return complete;
+}
+
+__device__ inline void barrier_wait(uint64_t *b, unsigned parity)
+{
+	if (barrier_complete(b, parity))
+		return;
+	const Patience patience;
+	while (!barrier_complete(b, parity))
+		patience.check();
+}
+
+// Starts copying bytes, a multiple of 16, from global to shared memory. They count for the barrier.
+__device__ inline void bulk_copy(void *to, const void *from, unsigned bytes, uint64_t *b)
+{
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(shared_address(to)), "l"(from),
+	             "r"(bytes), "r"(shared_address(b))
+	             : "memory");
+}
+
+#endif // __CUDA_ARCH__ >= 900
+} // namespace
+
+#else // the emulator, which runs one kernel after another and has no L2 cache
+namespace {
+using namespace gpu;
+inline uint4 load_16(const uint4 *p) { return *p; }
+inline void launch_dependents() {}
+inline void wait_for_predecessor() {}
+inline void prefetch_l2(const void *, unsigned) {}
+} // namespace
+#endif
+
+// Whether kernels can be launched before their predecessors end.
+#if !defined(__CUDACC__) || __CUDA_ARCH__ >= 900
+#define HAVE_PDL
+#endif
