@@ -196,6 +196,25 @@ func TestVectorsTellArchitecturesApart(t *testing.T) {
 	}
 }
 
+// A kind whose sums are nearly all infinite, NaN or zero would show nothing.
+func TestKindsMakeSums(t *testing.T) {
+	for i, kind := range Kinds {
+		for _, k := range []int{K, 3072} {
+			in := kind.Draw(rand.New(rand.NewPCG(3, uint64(i))), 16, 8, k)
+			plain := 0
+			for _, sum := range Hopper.Multiply(in) {
+				if sum-sum == 0 && sum != 0 {
+					plain++
+				}
+			}
+			require.Greater(t, plain, len(in.C)/5, "%s, K = %d: finite sums", kind.Name, k)
+			if kind.Name == "infinities and NaN" {
+				require.Less(t, plain, len(in.C)*3/4, "%s, K = %d: finite sums", kind.Name, k)
+			}
+		}
+	}
+}
+
 // How often the last bits of a sum differ between the two generations, in one chain of instructions and, as phi3's kernels sum, in 8
 // chains that are added in order. The log is quoted in docs/exactness.md.
 func TestGenerationsDiffer(t *testing.T) {
