@@ -22,8 +22,8 @@ import (
 	"phi3/kernels/emulator"
 )
 
-// The emulator stands in for a GPU because its mma, ldmatrix and cp.async do what a GPU's do. These tests ask both, with the kernels of
-// testdata/conformance.cu: the emulator has them beside phi3's, and for a GPU `make test-gpu` compiles them.
+// The emulator can stand in for a GPU because its mma, ldmatrix and cp.async do what a GPU's do. These tests check both,
+// with the kernels of testdata/conformance.cu. TestMain adds them to the emulator; `make test-gpu` compiles them for a GPU.
 
 //go:embed testdata/conformance.cu
 var conformanceSource []byte
@@ -47,7 +47,7 @@ func openConformance(t *testing.T) *conformance {
 	if onGPU {
 		var err error
 		if image, err = os.ReadFile("testdata/conformance.fatbin"); errors.Is(err, fs.ErrNotExist) {
-			t.Skip("its kernels are not compiled, for want of an nvcc: make internal/cuda/testdata/conformance.fatbin")
+			t.Skip("the test's kernels are not compiled: run make internal/cuda/testdata/conformance.fatbin, which needs nvcc")
 		}
 		require.NoError(t, err)
 	}
@@ -141,8 +141,8 @@ func encode(data any) []byte {
 
 const sumRows = 64 // of the kernels sum_…
 
-// sums are all inputs that sums are compared on, by name: each kind of numbers with chains of instructions of several lengths, which go on
-// from c or begin with 0.
+// sums are the inputs of all comparisons, and their names: each kind of numbers, in chains of instructions of several
+// lengths that start from c or from 0.
 func sums(columns int, depths ...int) (names []string, inputs []tensorcore.Inputs) {
 	for i, kind := range tensorcore.Kinds {
 		for _, k := range depths {
@@ -160,7 +160,9 @@ func sums(columns int, depths ...int) (names []string, inputs []tensorcore.Input
 }
 
 // requireSums compares a kernel's sums with the right ones, bit by bit.
-func (c *conformance) requireSums(t *testing.T, instruction, kernel, kind string, in tensorcore.Inputs, want []float32) {
+func (c *conformance) requireSums(
+	t *testing.T, instruction, kernel, kind string, in tensorcore.Inputs, want []float32,
+) {
 	t.Helper()
 	columns := len(want) / sumRows
 	got := run[float32](c, kernel, 128, len(want), int32(in.K), in.A, in.B, in.C)
@@ -177,10 +179,11 @@ func (c *conformance) requireSums(t *testing.T, instruction, kernel, kind string
 		}
 	}
 	if differ > 0 {
-		t.Errorf("%s on %s (compute capability %d.%d) does not add as %s is known to add; %s: %d of %d sums differ, by up to %.3g. "+
-			"The first is row %d, column %d: %g (%08x), not %g (%08x)", instruction, c.Name, c.Major, c.Minor, tensorcore.For(c.Major), kind,
-			differ, len(want), farthest, first/columns, first%columns, got[first], math.Float32bits(got[first]), want[first],
-			math.Float32bits(want[first]))
+		t.Errorf("%s on %s (compute capability %d.%d) does not add as internal/tensorcore's %s; %s: "+
+			"%d of %d sums differ, by up to %.3g. The first is row %d, column %d: %g (%08x), not %g (%08x)",
+			instruction, c.Name, c.Major, c.Minor, tensorcore.For(c.Major), kind,
+			differ, len(want), farthest, first/columns, first%columns,
+			got[first], math.Float32bits(got[first]), want[first], math.Float32bits(want[first]))
 	}
 }
 
@@ -194,7 +197,9 @@ func TestConformanceMMA(t *testing.T) {
 			if len(want[arch]) == i {
 				want[arch] = append(want[arch], arch.Multiply(in))
 			}
-			t.Run(names[i], func(t *testing.T) { c.requireSums(t, "mma.sync m16n8k16", "sum_mma", names[i], in, want[arch][i]) })
+			t.Run(names[i], func(t *testing.T) {
+				c.requireSums(t, "mma.sync m16n8k16", "sum_mma", names[i], in, want[arch][i])
+			})
 		}
 	})
 }
@@ -225,8 +230,8 @@ func TestConformanceMMAOfIntegers(t *testing.T) {
 	})
 }
 
-// TestConformanceWGMMA: on Hopper wgmma gives the bits of mma.sync, in each form, so that a prefill with wgmma and a decode with mma.sync
-// could agree.
+// TestConformanceWGMMA: on Hopper each form of wgmma gives the bits of mma.sync. A prefill with wgmma and a decode with
+// mma.sync could then agree.
 func TestConformanceWGMMA(t *testing.T) {
 	if !onGPU {
 		t.Skip("the emulator has no wgmma")
@@ -243,10 +248,9 @@ func TestConformanceWGMMA(t *testing.T) {
 		for i, in := range inputs {
 			want := tensorcore.Hopper.Multiply(in)
 			for _, from := range []string{"registers", "shared"} {
+				form := fmt.Sprintf("wgmma m64n%dk16 with A from %s", shape.columns, from)
 				kernel := fmt.Sprintf("sum_wgmma_%d_%s", shape.columns, from)
-				t.Run(fmt.Sprintf("n = %d, A from %s, %s", shape.columns, from, names[i]), func(t *testing.T) {
-					c.requireSums(t, fmt.Sprintf("wgmma m64n%dk16, A from %s,", shape.columns, from), kernel, names[i], in, want)
-				})
+				t.Run(form+", "+names[i], func(t *testing.T) { c.requireSums(t, form, kernel, names[i], in, want) })
 			}
 		}
 	}
@@ -338,8 +342,8 @@ func TestConformanceConversions(t *testing.T) {
 	}
 }
 
-// TestConformanceExp2: exp2_approx is within 2 units in the last place of 2ˣ where that is a normal float32, and 0 where it is less. Its
-// bits differ between a GPU and the emulator; attention and SiLU need no more than this.
+// TestConformanceExp2: exp2_approx is within 2 units in the last place of 2ˣ where that is a normal float32, and 0 where
+// it is less. Attention and SiLU rely on that. Its bits may differ between a GPU and the emulator.
 func TestConformanceExp2(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	special := []struct{ x, want float32 }{
@@ -380,7 +384,8 @@ func TestConformanceExp2(t *testing.T) {
 	got := run[float32](c, "powers", 256, len(x), int32(len(x)), x)
 	require.True(t, got[0] != got[0] && got[1] != got[1], "of NaN")
 	for i, s := range special {
-		require.Equal(t, math.Float32bits(s.want), math.Float32bits(got[2+i]), "exp2_approx(%g) is %g, not %g", s.x, got[2+i], s.want)
+		require.Equal(t, math.Float32bits(s.want), math.Float32bits(got[2+i]),
+			"exp2_approx(%g) is %g, not %g", s.x, got[2+i], s.want)
 	}
 	most := 0.0
 	for i, x := range x[first:] {

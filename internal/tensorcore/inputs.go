@@ -35,7 +35,9 @@ type Kind struct {
 
 // Draw makes random inputs of a kind; k is a multiple of [K].
 func (kind Kind) Draw(r *rand.Rand, rows, columns, k int) Inputs {
-	in := Inputs{A: make([]uint16, rows*k), B: make([]uint16, columns*k), C: make([]float32, rows*columns), K: k}
+	in := Inputs{
+		A: make([]uint16, rows*k), B: make([]uint16, columns*k), C: make([]float32, rows*columns), K: k,
+	}
 	kind.fill(r, in)
 	return in
 }
@@ -75,7 +77,8 @@ func each(draw func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 	}
 }
 
-// hiding multiplies some large numbers by nearly nothing: the exponents of those products are large enough to hide parts of the others.
+// hiding multiplies some large numbers by nearly nothing: the exponents of those products are large enough to hide parts
+// of the others.
 func hiding(nothing func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 	return func(r *rand.Rand, in Inputs) {
 		each(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), -10) })(r, in)
@@ -133,7 +136,7 @@ func special(r *rand.Rand, in Inputs) {
 	}
 	for i := range in.C {
 		if r.IntN(8) == 0 {
-			in.C[i] = math.Float32frombits(uint32(draw())<<16 | 1*uint32(r.IntN(2)))
+			in.C[i] = math.Float32frombits(uint32(draw())<<16 | uint32(r.IntN(2)))
 		}
 	}
 }
@@ -144,7 +147,8 @@ func nearOverflow(r *rand.Rand, in Inputs) {
 	each(func(r *rand.Rand) float64 { return scale * r.NormFloat64() })(r, in)
 }
 
-// nearFour makes all products of a row nearly 4 in size and mostly of one sign, the largest sums of one step; the start is nearly 2.
+// nearFour makes all products of a row nearly 4 in size and mostly of one sign, which are the largest sums of one step;
+// the start is nearly 2.
 func nearFour(r *rand.Rand, in Inputs) {
 	fill := func(to []uint16) {
 		for i := range to {
