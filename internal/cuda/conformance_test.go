@@ -22,8 +22,9 @@ import (
 	"phi3/kernels/emulator"
 )
 
-// The emulator can stand in for a GPU because its mma, ldmatrix and cp.async do what a GPU's do. These tests check both,
-// with the kernels of testdata/conformance.cu. TestMain adds them to the emulator; `make test-gpu` compiles them for a GPU.
+// The emulator can stand in for a GPU because its mma, ldmatrix and cp.async do what a GPU's do. These tests
+// check both, with the kernels of testdata/conformance.cu. TestMain adds them to the emulator; `make
+// test-gpu` compiles them for a GPU.
 
 //go:embed testdata/conformance.cu
 var conformanceSource []byte
@@ -47,7 +48,7 @@ func openConformance(t *testing.T) *conformance {
 	if onGPU {
 		var err error
 		if image, err = os.ReadFile("testdata/conformance.fatbin"); errors.Is(err, fs.ErrNotExist) {
-			t.Skip("the test's kernels are not compiled: run make internal/cuda/testdata/conformance.fatbin, which needs nvcc")
+			t.Skip("the test's kernels are not compiled: run make internal/cuda/testdata/conformance.fatbin with nvcc")
 		}
 		require.NoError(t, err)
 	}
@@ -141,8 +142,8 @@ func encode(data any) []byte {
 
 const sumRows = 64 // of the kernels sum_…
 
-// sums are the inputs of all comparisons, and their names: each kind of numbers, in chains of instructions of several
-// lengths that start from c or from 0.
+// sums are the inputs of all comparisons, and their names: each kind of numbers, in chains of instructions of
+// several lengths that start from c or from 0.
 func sums(columns int, depths ...int) (names []string, inputs []tensorcore.Inputs) {
 	for i, kind := range tensorcore.Kinds {
 		for _, k := range depths {
@@ -230,8 +231,8 @@ func TestConformanceMMAOfIntegers(t *testing.T) {
 	})
 }
 
-// TestConformanceWGMMA: on Hopper each form of wgmma gives the bits of mma.sync. A prefill with wgmma and a decode with
-// mma.sync could then agree.
+// TestConformanceWGMMA: on Hopper each form of wgmma gives the bits of mma.sync. A prefill with wgmma and a
+// decode with mma.sync could then agree.
 func TestConformanceWGMMA(t *testing.T) {
 	if !onGPU {
 		t.Skip("the emulator has no wgmma")
@@ -250,7 +251,9 @@ func TestConformanceWGMMA(t *testing.T) {
 			for _, from := range []string{"registers", "shared"} {
 				form := fmt.Sprintf("wgmma m64n%dk16 with A from %s", shape.columns, from)
 				kernel := fmt.Sprintf("sum_wgmma_%d_%s", shape.columns, from)
-				t.Run(form+", "+names[i], func(t *testing.T) { c.requireSums(t, form, kernel, names[i], in, want) })
+				t.Run(form+", "+names[i], func(t *testing.T) {
+					c.requireSums(t, form, kernel, names[i], in, want)
+				})
 			}
 		}
 	}
@@ -342,8 +345,9 @@ func TestConformanceConversions(t *testing.T) {
 	}
 }
 
-// TestConformanceExp2: exp2_approx is within 2 units in the last place of 2ˣ where that is a normal float32, and 0 where
-// it is less. Attention and SiLU rely on that. Its bits may differ between a GPU and the emulator.
+// TestConformanceExp2: exp2_approx is within 2 units in the last place of 2ˣ where that is a normal float32,
+// and 0 where it is less. Attention and SiLU rely on that. Its bits may differ between a GPU and the
+// emulator.
 func TestConformanceExp2(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	special := []struct{ x, want float32 }{

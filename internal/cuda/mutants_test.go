@@ -329,8 +329,8 @@ func TestArithmeticMutants(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}
 			defer func() { <-room }()
-			library, err := emulator.BuildMutant(t.TempDir(), emulator.Fast, "emulator/src/mma.cc", m.old, m.mistake,
-				conformanceKernels)
+			library, err := emulator.BuildMutant(t.TempDir(), emulator.Fast, "emulator/src/mma.cc",
+				m.old, m.mistake, conformanceKernels)
 			require.NoError(t, err)
 			output, err := runOn(t, library, "^TestConformanceMMA$/^compute_(8.0|9.0)$")
 			require.Error(t, err, "not noticed")

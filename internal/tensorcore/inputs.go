@@ -49,7 +49,9 @@ var Kinds = []Kind{
 	{"the widest spread of exponents", each(normal(60))},
 	{"zeros of both signs", hiding(func(r *rand.Rand) float64 { return math.Copysign(0, r.NormFloat64()) })},
 	{"subnormal inputs", hiding(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), -130) })},
-	{"subnormal sums", each(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), -60-r.IntN(15)) })},
+	{"subnormal sums", each(func(r *rand.Rand) float64 {
+		return math.Ldexp(r.NormFloat64(), -60-r.IntN(15))
+	})},
 	{"sums that nearly cancel", cancelling},
 	{"infinities and NaN", special},
 	{"sums near the largest float", nearOverflow},
@@ -77,8 +79,8 @@ func each(draw func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 	}
 }
 
-// hiding multiplies some large numbers by nearly nothing: the exponents of those products are large enough to hide parts
-// of the others.
+// hiding multiplies some large numbers by nearly nothing: the exponents of those products are large enough to
+// hide parts of the others.
 func hiding(nothing func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 	return func(r *rand.Rand, in Inputs) {
 		each(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), -10) })(r, in)
@@ -147,8 +149,8 @@ func nearOverflow(r *rand.Rand, in Inputs) {
 	each(func(r *rand.Rand) float64 { return scale * r.NormFloat64() })(r, in)
 }
 
-// nearFour makes all products of a row nearly 4 in size and mostly of one sign, which are the largest sums of one step;
-// the start is nearly 2.
+// nearFour makes all products of a row nearly 4 in size and mostly of one sign, which are the largest sums of
+// one step; the start is nearly 2.
 func nearFour(r *rand.Rand, in Inputs) {
 	fill := func(to []uint16) {
 		for i := range to {

@@ -176,8 +176,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// A tensor core that keeps a bit more or less, or adds in other steps, agrees neither with the vectors nor with a draw of
-// usual numbers.
+// A tensor core that keeps a bit more or less, or adds in other steps, agrees neither with the vectors nor
+// with a draw of usual numbers.
 func TestVectorsTellArchitecturesApart(t *testing.T) {
 	for _, wrong := range []struct{ like, arch Arch }{
 		{Hopper, Arch{"24 bits", 24, 16}},
@@ -221,8 +221,8 @@ func TestKindsMakeSums(t *testing.T) {
 	}
 }
 
-// How often sums differ between the two generations: in one chain of instructions and, as phi3's kernels sum, in 8 chains
-// that are added in order. docs/exactness.md quotes the log.
+// How often sums differ between the two generations: in one chain of instructions and, as phi3's kernels sum,
+// in 8 chains that are added in order. docs/exactness.md quotes the log.
 func TestGenerationsDiffer(t *testing.T) {
 	for _, k := range []int{16, 1024, 3072, 8192} {
 		for _, chains := range []int{1, 8} {

@@ -53,7 +53,8 @@ func embedded() (sources, error) {
 // registering ends the name of the file that registers the kernels of an added one.
 const registering = ".register.cc"
 
-// add puts each file beside phi3's own, and next to it one that includes it and tells the driver the kernels' names.
+// add puts each file beside phi3's own, and next to it one that includes it and tells the driver the kernels'
+// names.
 func (s sources) add(extra []Extra) error {
 	for _, e := range extra {
 		if _, taken := s[e.Name]; taken || !filepath.IsLocal(e.Name) {
@@ -75,8 +76,8 @@ static const emulator::Register registered = {%s};
 	return nil
 }
 
-// Build compiles the library, unless that was done before, and returns its path. It has phi3's kernels and those of the
-// extra files. Where the compiler is missing the error is an [ErrUnavailable].
+// Build compiles the library, unless that was done before, and returns its path. It has phi3's kernels and
+// those of the extra files. Where the compiler is missing the error is an [ErrUnavailable].
 func Build(kind Kind, extra ...Extra) (path string, err error) {
 	b, err := newBuilder(extra)
 	if err != nil {
@@ -85,8 +86,8 @@ func Build(kind Kind, extra ...Extra) (path string, err error) {
 	return b.build(kind)
 }
 
-// BuildMutant compiles a library with a mistake in it, in a folder: in file, old is replaced by mistake. Tests check that
-// the mistake is noticed.
+// BuildMutant compiles a library with a mistake in it, in a folder: in file, old is replaced by mistake.
+// Tests check that the mistake is noticed.
 func BuildMutant(dir string, kind Kind, file, old, mistake string, extra ...Extra) (path string, err error) {
 	b, err := newBuilder(extra)
 	if err != nil {

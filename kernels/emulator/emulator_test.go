@@ -405,7 +405,8 @@ func TestDriver(t *testing.T) {
 	}
 }
 
-// A test adds a header, and kernels that include it and kernels/gpu.h. No added file may replace one of phi3's.
+// A test adds a header, and kernels that include it and kernels/gpu.h. No added file may replace one of
+// phi3's.
 func TestExtraKernels(t *testing.T) {
 	header, err := os.ReadFile("testdata/args.h")
 	if err != nil {

@@ -50,9 +50,9 @@ func sums(all []tensorcore.Inputs, arch tensorcore.Arch) (words []uint32) {
 	return words
 }
 
-// The cases of internal/tensorcore/testdata/mma_vectors.txt, which were worked out in rational numbers: 8 a tile, where case
-// i is the sum of row (3i + tile) % 16 and column i. The other sums of a tile have a row of one case and a column of
-// another; the table does not have those, and wanted is false for them.
+// The cases of internal/tensorcore/testdata/mma_vectors.txt, which were worked out in rational numbers: 8 a
+// tile, where case i is the sum of row (3i + tile) % 16 and column i. The other sums of a tile have a row of
+// one case and a column of another; the table does not have those, and wanted is false for them.
 func vectors(t *testing.T) (all []tensorcore.Inputs, want map[tensorcore.Arch][]uint32, wanted []bool) {
 	t.Helper()
 	text, err := os.ReadFile("../../internal/tensorcore/testdata/mma_vectors.txt")

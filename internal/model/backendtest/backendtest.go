@@ -61,8 +61,8 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 	t.Run("argmax", func(t *testing.T) { testArgmax(t, goldens["mini"], variants[0]) })
 }
 
-// RunOtherSums tests a backend once more that only adds in another order, such as an emulated GPU of another generation:
-// the distances of every checkpoint, and the bits of those named.
+// RunOtherSums tests a backend once more that only adds in another order, such as an emulated GPU of another
+// generation: the distances of every checkpoint, and the bits of those named.
 func RunOtherSums(t *testing.T, testdata string, v Variant, names ...string) {
 	goldens := Goldens(t, testdata)
 	for _, name := range names {
