@@ -42,7 +42,7 @@ func (kind Kind) Draw(r *rand.Rand, rows, columns, k int) Inputs {
 	return in
 }
 
-// Kinds are all kinds. Each shows a mistake that the others may miss.
+// Kinds are all kinds. A mistake may show in one of them only.
 var Kinds = []Kind{
 	{"usual numbers", each(normal(0))},
 	{"a wide spread of exponents", each(normal(20))},
