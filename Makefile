@@ -46,9 +46,9 @@ bench: build ## speed of the built-in model, with and without the KV cache
 	./phi3 bench
 	./phi3 bench --no-cache
 
-distances: ## how far our logits and Hugging Face's bfloat16 logits are from a float32 run, on every path of the CPU and on CUDA
+distances: ## how far our logits and Hugging Face's bfloat16 logits are from a float32 run, on every path of the CPU and on two emulated GPUs
 	@go test ./internal/cpu -count 1 -run 'TestModels/.*/bfloat16$$' -v | sed -n 's/^=== RUN *TestModels\/\([a-z0-9]*\)$$/\n\1\n/p; s/^ *|/|/p'
-	@printf '\ncuda\n\n'; $(CUDA) go test -tags cuda ./internal/cuda -count 1 -run 'TestModels/bfloat16' -v | sed -n 's/^ *|/|/p'
+	@$(CUDA) go test -tags cuda ./internal/cuda -count 1 -run 'TestModels(OnAmpere)?$$/^bfloat16$$' -v | sed -n 's/^=== RUN *TestModels$$/\ncuda, compute capability 9.0\n/p; s/^=== RUN *TestModelsOnAmpere$$/\ncuda, compute capability 8.0\n/p; s/^ *|/|/p'
 
 docs: ## docs/commands, a page for every command, from the commands' own help
 	go test ./internal/cli -count 1 -run TestCommandPages -update

@@ -4,24 +4,38 @@ package cuda
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
-	"math/rand"
+	"math/rand/v2"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/x448/float16"
 	"gorgonia.org/cu"
+
+	"phi3/internal/tensorcore"
+	"phi3/kernels/emulator"
 )
 
-// The emulator stands in for a GPU because its mma, ldmatrix and cp.async do what a GPU's do. Here a real one is asked, with the
-// kernels of testdata/conformance.cu, which `make test-gpu` compiles. On integers a tensor core has nothing to round, so plain loops
-// know every bit.
+// The emulator can stand in for a GPU because its mma, ldmatrix and cp.async do what a GPU's do. These tests
+// check both, with the kernels of testdata/conformance.cu. TestMain adds them to the emulator; `make
+// test-gpu` compiles them for a GPU.
 
-// conformance is the chip with those kernels loaded.
+//go:embed testdata/conformance.cu
+var conformanceSource []byte
+
+// conformanceKernels are those that run on every device.
+var conformanceKernels = emulator.Extra{
+	Name: "conformance.cu", Text: conformanceSource,
+	Kernels: []string{"sum_mma", "load_matrices", "copy_async", "convert", "powers"},
+}
+
+// conformance is a device with those kernels loaded.
 type conformance struct {
 	*device
 	t      *testing.T
@@ -30,14 +44,14 @@ type conformance struct {
 }
 
 func openConformance(t *testing.T) *conformance {
-	if !onGPU {
-		t.Skip("this test asks a real GPU: make test-gpu")
+	image := []byte("the emulator takes any image")
+	if onGPU {
+		var err error
+		if image, err = os.ReadFile("testdata/conformance.fatbin"); errors.Is(err, fs.ErrNotExist) {
+			t.Skip("the test's kernels are not compiled: run make internal/cuda/testdata/conformance.fatbin with nvcc")
+		}
+		require.NoError(t, err)
 	}
-	image, err := os.ReadFile("testdata/conformance.fatbin")
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("its kernels are not compiled, for want of an nvcc: make internal/cuda/testdata/conformance.fatbin")
-	}
-	require.NoError(t, err)
 	d := open(t)
 	c := &conformance{device: d, t: t}
 	require.NoError(t, d.do(func() (err error) {
@@ -50,6 +64,20 @@ func openConformance(t *testing.T) *conformance {
 	return c
 }
 
+// onEach runs a test on the GPU, or on emulated ones of each compute capability.
+func onEach(t *testing.T, test func(t *testing.T, c *conformance)) {
+	if onGPU {
+		test(t, openConformance(t))
+		return
+	}
+	for _, compute := range []string{"8.0", "8.6", "8.9", "9.0", "10.0", "12.0"} {
+		t.Run("compute "+compute, func(t *testing.T) {
+			emulate(t, "compute="+compute)
+			test(t, openConformance(t))
+		})
+	}
+}
+
 // run runs one block of a kernel whose arguments are an output, which it returns, inputs, and at last an int32.
 func run[Out any](c *conformance, kernel string, threads, outputs int, number int32, inputs ...any) []Out {
 	c.t.Helper()
@@ -60,12 +88,14 @@ func run[Out any](c *conformance, kernel string, threads, outputs int, number in
 			return err
 		}
 		var args bytes.Buffer
+		var taken []devicePtr
 		put := func(data any) (devicePtr, error) {
 			host := encode(data)
 			p, err := c.alloc(len(host))
 			if err != nil {
 				return 0, err
 			}
+			taken = append(taken, p)
 			args.Write(encode(uint64(p)))
 			return p, c.copyToDevice(p, host, c.stream)
 		}
@@ -91,6 +121,11 @@ func run[Out any](c *conformance, kernel string, threads, outputs int, number in
 		if err := c.sync(c.stream); err != nil {
 			return err
 		}
+		for _, p := range taken {
+			if err := c.free(p); err != nil {
+				return err
+			}
+		}
 		_, err = binary.Decode(back, binary.LittleEndian, out)
 		return err
 	}))
@@ -105,31 +140,123 @@ func encode(data any) []byte {
 	return b
 }
 
-// bits are x as a bfloat16, cut off.
-func bits(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
+const sumRows = 64 // of the kernels sum_…
 
+// sums are the inputs of all comparisons, and their names: each kind of numbers, in chains of instructions of
+// several lengths that start from c or from 0.
+func sums(columns int, depths ...int) (names []string, inputs []tensorcore.Inputs) {
+	for i, kind := range tensorcore.Kinds {
+		for _, k := range depths {
+			for _, start := range []string{"from c", "from 0"} {
+				in := kind.Draw(rand.New(rand.NewPCG(uint64(i), uint64(k))), sumRows, columns, k)
+				if start == "from 0" {
+					clear(in.C)
+				}
+				names = append(names, fmt.Sprintf("%s, K = %d, %s", kind.Name, k, start))
+				inputs = append(inputs, in)
+			}
+		}
+	}
+	return names, inputs
+}
+
+// requireSums compares a kernel's sums with the right ones, bit by bit.
+func (c *conformance) requireSums(
+	t *testing.T, instruction, kernel, kind string, in tensorcore.Inputs, want []float32,
+) {
+	t.Helper()
+	columns := len(want) / sumRows
+	got := run[float32](c, kernel, 128, len(want), int32(in.K), in.A, in.B, in.C)
+	differ, first, farthest := 0, 0, 0.0
+	for i := range want {
+		if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
+			if differ == 0 {
+				first = i
+			}
+			differ++
+			if difference := math.Abs(float64(want[i]) - float64(got[i])); difference > farthest { // not NaN
+				farthest = difference
+			}
+		}
+	}
+	if differ > 0 {
+		t.Errorf("%s on %s (compute capability %d.%d) does not add as internal/tensorcore's %s; %s: "+
+			"%d of %d sums differ, by up to %.3g. The first is row %d, column %d: %g (%08x), not %g (%08x)",
+			instruction, c.Name, c.Major, c.Minor, tensorcore.For(c.Major), kind,
+			differ, len(want), farthest, first/columns, first%columns,
+			got[first], math.Float32bits(got[first]), want[first], math.Float32bits(want[first]))
+	}
+}
+
+// TestConformanceMMA: mma.sync gives the bits that internal/tensorcore computes for the device's generation.
 func TestConformanceMMA(t *testing.T) {
-	c := openConformance(t)
-	const rows, columns, k = 64, 8, 96
-	rng := rand.New(rand.NewSource(1))
+	names, inputs := sums(8, 16, 3072, 8192)
+	want := map[tensorcore.Arch][][]float32{}
+	onEach(t, func(t *testing.T, c *conformance) {
+		arch := tensorcore.For(c.Major)
+		for i, in := range inputs {
+			if len(want[arch]) == i {
+				want[arch] = append(want[arch], arch.Multiply(in))
+			}
+			t.Run(names[i], func(t *testing.T) {
+				c.requireSums(t, "mma.sync m16n8k16", "sum_mma", names[i], in, want[arch][i])
+			})
+		}
+	})
+}
+
+// On integers a tensor core has nothing to round, so plain loops know every bit.
+func TestConformanceMMAOfIntegers(t *testing.T) {
+	const columns, k = 8, 96
+	rng := rand.New(rand.NewPCG(1, 1))
 	integers := func(n int) (values []float32, encoded []uint16) {
 		for range n {
-			v := float32(rng.Intn(257) - 128) // a bfloat16 exactly, and every sum stays below 2²⁴
-			values, encoded = append(values, v), append(encoded, bits(v))
+			v := float32(rng.IntN(257) - 128) // a bfloat16 exactly, and every sum stays below 2²⁴
+			values, encoded = append(values, v), append(encoded, uint16(math.Float32bits(v)>>16))
 		}
 		return values, encoded
 	}
-	a, aBits := integers(rows * k)
+	a, aBits := integers(sumRows * k)
 	b, bBits := integers(columns * k)
-	want := make([]float32, rows*columns)
-	for r := range rows {
+	want, zeros := make([]float32, sumRows*columns), make([]float32, sumRows*columns)
+	for r := range sumRows {
 		for col := range columns {
 			for i := range k {
 				want[r*columns+col] += a[r*k+i] * b[col*k+i]
 			}
 		}
 	}
-	require.Equal(t, want, run[float32](c, "sum_mma", 128, rows*columns, k, aBits, bBits))
+	onEach(t, func(t *testing.T, c *conformance) {
+		require.Equal(t, want, run[float32](c, "sum_mma", 128, len(want), k, aBits, bBits, zeros))
+	})
+}
+
+// TestConformanceWGMMA: on Hopper each form of wgmma gives the bits of mma.sync. A prefill with wgmma and a
+// decode with mma.sync could then agree.
+func TestConformanceWGMMA(t *testing.T) {
+	if !onGPU {
+		t.Skip("the emulator has no wgmma")
+	}
+	c := openConformance(t)
+	if c.Major != 9 || c.Minor != 0 {
+		t.Skipf("wgmma needs compute capability 9.0, this GPU has %d.%d", c.Major, c.Minor)
+	}
+	for _, shape := range []struct {
+		columns int
+		depths  []int
+	}{{8, []int{16, 3072, 8192}}, {192, []int{16, 1024}}} {
+		names, inputs := sums(shape.columns, shape.depths...)
+		for i, in := range inputs {
+			want := tensorcore.Hopper.Multiply(in)
+			for _, from := range []string{"registers", "shared"} {
+				form := fmt.Sprintf("wgmma m64n%dk16 with A from %s", shape.columns, from)
+				kernel := fmt.Sprintf("sum_wgmma_%d_%s", shape.columns, from)
+				t.Run(form+", "+names[i], func(t *testing.T) {
+					c.requireSums(t, form, kernel, names[i], in, want)
+				})
+			}
+		}
+	}
 }
 
 func TestConformanceLdmatrix(t *testing.T) {
@@ -187,7 +314,7 @@ func TestConformanceCopyAsync(t *testing.T) {
 
 func TestConformanceConversions(t *testing.T) {
 	c := openConformance(t)
-	rng := rand.New(rand.NewSource(1))
+	rng := rand.New(rand.NewPCG(1, 1))
 	x := []uint32{
 		0, 1 << 31, 1, 0x7fffff, 0x800000, // zeros and subnormals
 		0x3f808000, 0x3f818000, 0x3f808001, 0x3f807fff, // ties and their neighbours
@@ -218,34 +345,62 @@ func TestConformanceConversions(t *testing.T) {
 	}
 }
 
-// Whether mma.sync and wgmma give the same bits decides whether prefill could use wgmma and decode mma.sync. The answer is a fact about
-// a chip and no test of ours: it is logged.
-func TestConformanceWGMMASums(t *testing.T) {
+// TestConformanceExp2: exp2_approx is within 2 units in the last place of 2ˣ where that is a normal float32,
+// and 0 where it is less. Attention and SiLU rely on that. Its bits may differ between a GPU and the
+// emulator.
+func TestConformanceExp2(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	special := []struct{ x, want float32 }{
+		{0, 1},
+		{float32(math.Copysign(0, -1)), 1}, // what softmax takes of the greatest score is exactly 1
+		{math.SmallestNonzeroFloat32, 1},
+		{-0x1p-127, 1},
+		{inf, inf},
+		{-inf, 0},
+		{128, inf},
+		{1000, inf},
+		{math.MaxFloat32, inf},
+		{-126.5, 0},
+		{-130, 0},
+		{-149, 0},
+		{-1000, 0},
+		{-math.MaxFloat32, 0}, // less than any normal float32
+	}
+	x := []float32{nan, -nan}
+	for _, s := range special {
+		x = append(x, s.x)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	first := len(x)
+	for i := range 100_000 {
+		switch i % 4 {
+		case 0: // over the whole range
+			x = append(x, -126+254*rng.Float32())
+		case 1: // where most of attention's and SiLU's are
+			x = append(x, float32(10*rng.NormFloat64()))
+		case 2: // around 0
+			x = append(x, float32(math.Ldexp(rng.NormFloat64(), -rng.IntN(30))))
+		default: // around whole numbers
+			x = append(x, float32(rng.IntN(254)-126)*(1+float32(rng.IntN(5)-2)*0x1p-23))
+		}
+	}
 	c := openConformance(t)
-	if c.Major != 9 || c.Minor != 0 {
-		t.Skipf("wgmma needs compute capability 9.0, this GPU has %d.%d", c.Major, c.Minor)
+	got := run[float32](c, "powers", 256, len(x), int32(len(x)), x)
+	require.True(t, got[0] != got[0] && got[1] != got[1], "of NaN")
+	for i, s := range special {
+		require.Equal(t, math.Float32bits(s.want), math.Float32bits(got[2+i]),
+			"exp2_approx(%g) is %g, not %g", s.x, got[2+i], s.want)
 	}
-	const rows, columns = 64, 8
-	rng := rand.New(rand.NewSource(1))
-	for _, k := range []int{16, 3072, 8192} {
-		random := func(n int) []uint16 {
-			values := make([]uint16, n)
-			for i := range values {
-				values[i] = bits(float32(rng.NormFloat64()))
-			}
-			return values
+	most := 0.0
+	for i, x := range x[first:] {
+		got, exact := float64(got[first+i]), math.Exp2(float64(x))
+		if exact < 0x1p-126 {
+			require.Zero(t, got, "exp2_approx(%g)", x)
+			continue
 		}
-		a, b := random(rows*k), random(columns*k)
-		mma := run[float32](c, "sum_mma", 128, rows*columns, int32(k), a, b)
-		wgmma := run[float32](c, "sum_wgmma", 128, rows*columns, int32(k), a, b)
-		same, farthest := 0, 0.0
-		for i := range mma {
-			if mma[i] == wgmma[i] {
-				same++
-			}
-			farthest = max(farthest, math.Abs(float64(mma[i]-wgmma[i])))
-		}
-		require.Less(t, farthest, 1e-3*float64(k), "K = %d: these are not the same sums at all", k)
-		t.Logf("K = %d: mma.sync and wgmma give the same bits in %d of %d sums; greatest difference %.3g", k, same, len(mma), farthest)
+		units := math.Abs(got-exact) / math.Ldexp(1, math.Ilogb(exact)-23)
+		require.LessOrEqual(t, units, 2.0, "exp2_approx(%g) is %g, not %g", x, got, exact)
+		most = max(most, units)
 	}
+	t.Logf("greatest error: %.3f units in the last place", most)
 }

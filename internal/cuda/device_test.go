@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 		library := os.Getenv("PHI3_TEST_EMULATOR")
 		if library == "" {
 			var err error
-			if library, err = emulator.Build(emulator.Fast); errors.Is(err, emulator.ErrUnavailable) {
+			library, err = emulator.Build(emulator.Fast, conformanceKernels)
+			if errors.Is(err, emulator.ErrUnavailable) {
 				fmt.Println("skipped, for want of a GPU to test on:", err)
 				os.Exit(0)
 			} else if err != nil {

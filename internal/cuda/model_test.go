@@ -32,3 +32,10 @@ func TestModels(t *testing.T) {
 		{Name: "little shared memory", Open: openBackend(t, func(b *Backend) { b.kernels.maxShared = 0 })},
 	}, effort)
 }
+
+// The tests above run on an emulated Hopper, or on whatever GPU there is.
+func TestModelsOnAmpere(t *testing.T) {
+	emulate(t, "compute=8.0")
+	v := backendtest.Variant{Name: "default", Open: openBackend(t, func(*Backend) {})}
+	backendtest.RunOtherSums(t, "../../testdata", v, "mini", "f16")
+}

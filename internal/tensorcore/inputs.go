@@ -35,29 +35,26 @@ type Kind struct {
 
 // Draw makes random inputs of a kind; k is a multiple of [K].
 func (kind Kind) Draw(r *rand.Rand, rows, columns, k int) Inputs {
-	in := Inputs{A: make([]uint16, rows*k), B: make([]uint16, columns*k), C: make([]float32, rows*columns), K: k}
+	in := Inputs{
+		A: make([]uint16, rows*k), B: make([]uint16, columns*k), C: make([]float32, rows*columns), K: k,
+	}
 	kind.fill(r, in)
 	return in
 }
 
-// Kinds are all kinds. Each shows a mistake that the others may miss.
+// Kinds are all kinds. A mistake may show in one of them only.
 var Kinds = []Kind{
 	{"usual numbers", each(normal(0))},
 	{"a wide spread of exponents", each(normal(20))},
 	{"the widest spread of exponents", each(normal(60))},
-	{"zeros of both signs", each(func(r *rand.Rand) float64 { // a product of zero and a large number hides small ones
-		return []float64{0, math.Copysign(0, -1), r.NormFloat64(), math.Ldexp(r.NormFloat64(), 30)}[r.IntN(4)]
+	{"zeros of both signs", hiding(func(r *rand.Rand) float64 { return math.Copysign(0, r.NormFloat64()) })},
+	{"subnormal inputs", hiding(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), -130) })},
+	{"subnormal sums", each(func(r *rand.Rand) float64 {
+		return math.Ldexp(r.NormFloat64(), -60-r.IntN(15))
 	})},
-	{"subnormal inputs", each(func(r *rand.Rand) float64 {
-		if r.IntN(2) == 0 {
-			return math.Ldexp(r.NormFloat64(), -130)
-		}
-		return math.Ldexp(r.NormFloat64(), 100)
-	})},
-	{"subnormal sums", each(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), -60-r.IntN(15)) })},
 	{"sums that nearly cancel", cancelling},
 	{"infinities and NaN", special},
-	{"sums near the largest float", each(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), 62) })},
+	{"sums near the largest float", nearOverflow},
 	{"products near 4", nearFour},
 }
 
@@ -78,6 +75,30 @@ func each(draw func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 		fill(in.B)
 		for i := range in.C {
 			in.C[i] = float32(draw(r) * draw(r) * (1 + r.Float64()))
+		}
+	}
+}
+
+// hiding multiplies some large numbers by nearly nothing: the exponents of those products are large enough to
+// hide parts of the others.
+func hiding(nothing func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
+	return func(r *rand.Rand, in Inputs) {
+		each(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), -10) })(r, in)
+		for k := range in.K {
+			least, large := in.A, in.B
+			switch r.IntN(16) {
+			case 0:
+			case 1:
+				least, large = large, least
+			default:
+				continue
+			}
+			for at := k; at < len(least); at += in.K {
+				least[at] = bfloat16(nothing(r))
+			}
+			for at := k; at < len(large); at += in.K {
+				large[at] = bfloat16(math.Ldexp(r.NormFloat64(), 90+r.IntN(20)))
+			}
 		}
 	}
 }
@@ -117,12 +138,19 @@ func special(r *rand.Rand, in Inputs) {
 	}
 	for i := range in.C {
 		if r.IntN(8) == 0 {
-			in.C[i] = math.Float32frombits(uint32(draw())<<16 | 1*uint32(r.IntN(2)))
+			in.C[i] = math.Float32frombits(uint32(draw())<<16 | uint32(r.IntN(2)))
 		}
 	}
 }
 
-// nearFour makes all products of a row nearly 4 in size and mostly of one sign, the largest sums of one step; the start is nearly 2.
+// nearOverflow makes sums of which some are infinite.
+func nearOverflow(r *rand.Rand, in Inputs) {
+	scale := 1.5 * math.Exp2(63) / math.Sqrt(math.Sqrt(float64(in.K)))
+	each(func(r *rand.Rand) float64 { return scale * r.NormFloat64() })(r, in)
+}
+
+// nearFour makes all products of a row nearly 4 in size and mostly of one sign, which are the largest sums of
+// one step; the start is nearly 2.
 func nearFour(r *rand.Rand, in Inputs) {
 	fill := func(to []uint16) {
 		for i := range to {

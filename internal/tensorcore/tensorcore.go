@@ -117,7 +117,15 @@ func (a Arch) step(c float32, x, y []uint16) float32 {
 
 // specialSum is the result where infinities or NaN take part.
 func specialSum(c float32, x, y []uint16) (float32, bool) {
-	// In float64 no product of finite bfloat16 numbers overflows, and nor does their sum.
+	const all = 0x7f80 // the exponent's bits, all set in infinities and NaN
+	some := math.Float32bits(c)>>16&all == all
+	for i := range x {
+		some = some || x[i]&all == all || y[i]&all == all
+	}
+	if !some {
+		return 0, false
+	}
+	// In float64 no product of finite bfloat16 numbers overflows, nor does their sum.
 	sum := float64(c)
 	for i := range x {
 		sum += value(x[i]) * value(y[i])

@@ -50,10 +50,11 @@ func embedded() (sources, error) {
 	return all, nil
 }
 
-// What is appended to the name of a file of added kernels, for the file that registers them.
+// registering ends the name of the file that registers the kernels of an added one.
 const registering = ".register.cc"
 
-// add puts each file beside phi3's own, and next to it one that includes it and tells the driver its kernels' names.
+// add puts each file beside phi3's own, and next to it one that includes it and tells the driver the kernels'
+// names.
 func (s sources) add(extra []Extra) error {
 	for _, e := range extra {
 		if _, taken := s[e.Name]; taken || !filepath.IsLocal(e.Name) {
@@ -67,14 +68,16 @@ func (s sources) add(extra []Extra) error {
 		for _, kernel := range e.Kernels {
 			fmt.Fprintf(&list, "REGISTER_KERNEL(%s)", kernel)
 		}
-		s[e.Name+registering] = fmt.Appendf(nil, "#include %q\n#include \"emulator/src/register.h\"\nstatic const emulator::Register registered = {%s};\n",
-			e.Name, list.String())
+		s[e.Name+registering] = fmt.Appendf(nil, `#include %q
+#include "emulator/src/register.h"
+static const emulator::Register registered = {%s};
+`, e.Name, list.String())
 	}
 	return nil
 }
 
-// Build compiles the library, unless that was done before, and returns its path. It has phi3's kernels and those of extra files.
-// Where the compiler is missing the error is an [ErrUnavailable].
+// Build compiles the library, unless that was done before, and returns its path. It has phi3's kernels and
+// those of the extra files. Where the compiler is missing the error is an [ErrUnavailable].
 func Build(kind Kind, extra ...Extra) (path string, err error) {
 	b, err := newBuilder(extra)
 	if err != nil {
@@ -83,8 +86,8 @@ func Build(kind Kind, extra ...Extra) (path string, err error) {
 	return b.build(kind)
 }
 
-// BuildMutant compiles a library with a mistake in it, in a folder: in file, old is replaced by mistake. Tests see to it that the mistake
-// is noticed.
+// BuildMutant compiles a library with a mistake in it, in a folder: in file, old is replaced by mistake.
+// Tests check that the mistake is noticed.
 func BuildMutant(dir string, kind Kind, file, old, mistake string, extra ...Extra) (path string, err error) {
 	b, err := newBuilder(extra)
 	if err != nil {

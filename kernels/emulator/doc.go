@@ -12,10 +12,18 @@
 // Both report divergent barriers and warps, deadlocks and wrong masks. A report comes as the driver's error, in the words of
 // cuGetErrorString, and tells kernel, block, thread and source lines; the order that threads ran in is told last, to run it again.
 //
-// The library has phi3's kernels. A test adds others, of its own or of files that are no part of the program, as [Extra]: they are
-// compiled in the same way, and cuModuleGetFunction finds them by name in any module.
+// The library has phi3's kernels. A test adds others, its own or those of files that are not part of the
+// program, as [Extra]: they are compiled in the same way, and cuModuleGetFunction finds them by name in any
+// module.
 //
 // Work on a stream waits until something synchronises, and copies read pinned memory only then.
+//
+// # What it computes
+//
+// mma has the bits of NVIDIA's tensor cores, those of Ampere and Ada or those of Hopper and Blackwell, after
+// a published description (src/mma.cc). No chip has confirmed it yet; the conformance tests of internal/cuda
+// ask one. Conversions round as a GPU's do. exp2_approx is the C library's exp2f, whose bits may differ from
+// those of a GPU's ex2.approx.
 //
 // # Settings
 //
@@ -24,7 +32,7 @@
 //
 //	devices=1             how many there are
 //	sms=4                 multiprocessors
-//	compute=9.0           compute capability
+//	compute=9.0           compute capability; it decides how tensor cores add, as Ampere (8.x) or as Hopper
 //	shared=232448         most dynamic shared memory a kernel can be allowed, bytes
 //	memory=8589934592     of each device, bytes
 //	free=…                of it at first, bytes; else all

@@ -405,7 +405,8 @@ func TestDriver(t *testing.T) {
 	}
 }
 
-// Files that are added to phi3's own: a header, and kernels that include it and kernels/gpu.h. None may replace a file of phi3's.
+// A test adds a header, and kernels that include it and kernels/gpu.h. No added file may replace one of
+// phi3's.
 func TestExtraKernels(t *testing.T) {
 	header, err := os.ReadFile("testdata/args.h")
 	if err != nil {
@@ -417,13 +418,13 @@ func TestExtraKernels(t *testing.T) {
 			#include "gpu.h"
 			#include "more/args.h"
 			static unsigned times(unsigned n, unsigned v) { return n * v; }
-			extern "C" __global__ void twice(KERNEL_ARGS(TestArgs) args) { args.out[threadIdx.x] = times(2, args.in[threadIdx.x]); }
-			extern "C" __global__ void thrice(KERNEL_ARGS(TestArgs) args) { args.out[threadIdx.x] = times(3, args.in[threadIdx.x]); }`)},
+			extern "C" __global__ void twice(KERNEL_ARGS(TestArgs) args) { args.out[0] = times(2, args.in[0]); }
+			extern "C" __global__ void thrice(KERNEL_ARGS(TestArgs) args) { args.out[0] = times(3, args.in[0]); }`)},
 		{Name: "more/half.cu", Kernels: []string{"half"}, Text: []byte(`
 			#include "gpu.h"
 			#include "args.h"
 			static unsigned times(unsigned n, unsigned v) { return v / n; }
-			extern "C" __global__ void half(KERNEL_ARGS(TestArgs) args) { args.out[threadIdx.x] = times(2, args.in[threadIdx.x]); }`)},
+			extern "C" __global__ void half(KERNEL_ARGS(TestArgs) args) { args.out[0] = times(2, args.in[0]); }`)},
 	}
 	library, err := Build(Fast, extra...)
 	unavailable(t, err)
@@ -434,7 +435,8 @@ func TestExtraKernels(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want %d", kernel, got, err, want)
 		}
 	}
-	if _, err := l.run(t, launch{kernel: "fourfold", grid: 1, block: 1, outputs: 1}, []uint32{21}); err == nil {
+	missing := launch{kernel: "fourfold", grid: 1, block: 1, outputs: 1}
+	if _, err := l.run(t, missing, []uint32{21}); err == nil {
 		t.Error("found a kernel that is in no file")
 	}
 	for _, name := range []string{"gpu.h", "../gpu.h"} {

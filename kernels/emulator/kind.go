@@ -11,9 +11,9 @@ const (
 	Checked
 )
 
-// Extra is a file of kernels that are no part of phi3, such as a test's.
+// Extra is a file of kernels that are not part of phi3, such as a test's.
 type Extra struct {
-	Name    string // path as if the file lay in kernels/: where its own includes are looked up, beside kernels/ itself
+	Name    string // path below kernels/. Its includes are looked up in its own folder and in kernels/
 	Text    []byte
 	Kernels []string // names of its kernels; none if it is a header of others
 }

@@ -50,9 +50,9 @@ func sums(all []tensorcore.Inputs, arch tensorcore.Arch) (words []uint32) {
 	return words
 }
 
-// The cases of internal/tensorcore/testdata/mma_vectors.txt, which were worked out in rational numbers: 8 a tile, where case i is the sum
-// of row (3i + tile) % 16 and column i. The other sums of a tile have a row of one case and a column of another; the table does not have
-// those, and they are not wanted.
+// The cases of internal/tensorcore/testdata/mma_vectors.txt, which were worked out in rational numbers: 8 a
+// tile, where case i is the sum of row (3i + tile) % 16 and column i. The other sums of a tile have a row of
+// one case and a column of another; the table does not have those, and wanted is false for them.
 func vectors(t *testing.T) (all []tensorcore.Inputs, want map[tensorcore.Arch][]uint32, wanted []bool) {
 	t.Helper()
 	text, err := os.ReadFile("../../internal/tensorcore/testdata/mma_vectors.txt")
@@ -73,7 +73,8 @@ func vectors(t *testing.T) (all []tensorcore.Inputs, want map[tensorcore.Arch][]
 		tile, column := number/columns, number%columns
 		if column == 0 {
 			all = append(all, tensorcore.Inputs{
-				A: make([]uint16, rows*depth), B: make([]uint16, columns*depth), C: make([]float32, rows*columns), K: depth,
+				A: make([]uint16, rows*depth), B: make([]uint16, columns*depth),
+				C: make([]float32, rows*columns), K: depth,
 			})
 			want[tensorcore.Ampere] = append(want[tensorcore.Ampere], make([]uint32, rows*columns)...)
 			want[tensorcore.Hopper] = append(want[tensorcore.Hopper], make([]uint32, rows*columns)...)
@@ -86,7 +87,8 @@ func vectors(t *testing.T) (all []tensorcore.Inputs, want map[tensorcore.Arch][]
 			in.A[m*depth+k], in.B[column*depth+k] = uint16(row[1+k]), uint16(row[1+depth+k])
 		}
 		at += tile * rows * columns
-		wanted[at], want[tensorcore.Ampere][at], want[tensorcore.Hopper][at] = true, row[1+2*depth], row[2+2*depth]
+		wanted[at] = true
+		want[tensorcore.Ampere][at], want[tensorcore.Hopper][at] = row[1+2*depth], row[2+2*depth]
 	}
 	return all, want, wanted
 }
@@ -99,7 +101,9 @@ func TestMMAVectors(t *testing.T) {
 		"8.0": tensorcore.Ampere, "8.6": tensorcore.Ampere, "8.9": tensorcore.Ampere,
 		"9.0": tensorcore.Hopper, "10.0": tensorcore.Hopper, "12.0": tensorcore.Hopper,
 	} {
-		how := launch{kernel: "mma", grid: len(all), block: 32, outputs: len(wanted), settings: "compute=" + compute}
+		how := launch{
+			kernel: "mma", grid: len(all), block: 32, outputs: len(wanted), settings: "compute=" + compute,
+		}
 		got, err := l.run(t, how, tiles(all))
 		if err != nil {
 			t.Fatal(err)
@@ -170,7 +174,8 @@ func runMMA(t *testing.T, program string, arch tensorcore.Arch, all []tensorcore
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(program, map[tensorcore.Arch]string{tensorcore.Ampere: "ampere", tensorcore.Hopper: "hopper"}[arch])
+	generation := map[tensorcore.Arch]string{tensorcore.Ampere: "ampere", tensorcore.Hopper: "hopper"}
+	cmd := exec.Command(program, generation[arch])
 	cmd.Stdin, cmd.Stdout = &in, &out
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)

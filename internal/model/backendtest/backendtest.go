@@ -61,6 +61,16 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 	t.Run("argmax", func(t *testing.T) { testArgmax(t, goldens["mini"], variants[0]) })
 }
 
+// RunOtherSums tests a backend once more that only adds in another order, such as an emulated GPU of another
+// generation: the distances of every checkpoint, and the bits of those named.
+func RunOtherSums(t *testing.T, testdata string, v Variant, names ...string) {
+	goldens := Goldens(t, testdata)
+	for _, name := range names {
+		t.Run("bits/"+name, func(t *testing.T) { testBits(t, goldens[name], []Variant{v}, Short) })
+	}
+	t.Run("bfloat16", func(t *testing.T) { testBFloat16(t, goldens, v) })
+}
+
 // load opens a model that closes when the test ends.
 func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *model.Model {
 	t.Helper()
