@@ -109,7 +109,7 @@ var ErrNothingAsked = errors.New("nothing has been asked yet")
 // Ask adds a user's message and has the model answer. show gets the answer as it is made, in pieces of whole characters. The answer ends at the
 // model's stop ids; o says everything else.
 //
-// An answer that is interrupted stays as far as it came. If it had not begun, or did not fit the context ([*generate.TooLongError]), the
+// An answer that is interrupted stays as far as it came. If it had not begun, or did not fit the context ([*model.TooLongError]), the
 // conversation is as if nothing had been asked.
 func (c *Conversation) Ask(ctx context.Context, question string, o generate.Options, show func(piece string) error) (Answer, error) {
 	saved, ids := c.state, slices.Clone(c.session.IDs())

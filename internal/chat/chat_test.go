@@ -155,11 +155,11 @@ func TestEndOfContext(t *testing.T) {
 	a := ask(t, c, "What is the capital of France?")
 	require.Equal(t, generate.FinishStop, a.Finish)
 	was := c.Messages()
-	var tooLong *generate.TooLongError
+	var tooLong *model.TooLongError
 	_, err := c.Ask(context.Background(), strings.Repeat("capital ", 70), generate.Options{MaxNewTokens: 9}, nil)
 	require.ErrorAs(t, err, &tooLong)
 	require.Equal(t, 64, tooLong.Context)
-	require.Greater(t, tooLong.Prompt, 64)
+	require.Greater(t, tooLong.Tokens, 64)
 	require.Equal(t, was, c.Messages())
 
 	drawn := sampling.Defaults()

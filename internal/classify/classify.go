@@ -22,7 +22,7 @@ func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, erro
 	case len(ids) == 0:
 		return nil, errors.New("the text is empty")
 	case len(ids) > m.Context:
-		return nil, fmt.Errorf("the text has %d tokens, the context holds %d", len(ids), m.Context)
+		return nil, &model.TooLongError{Text: "text", Tokens: len(ids), Context: m.Context}
 	}
 	end := len(ids)
 	if c.Head == model.SequenceHead {

@@ -132,7 +132,7 @@ func (c *classifier) label(ctx context.Context, text string) (*labelled, error) 
 	}
 	rows, err := classify.Logits(ctx, c.model, ids)
 	if err != nil {
-		return nil, err
+		return nil, explain(err, c.model)
 	}
 	config := &c.model.Config
 	answer := &labelled{Text: text, IDs: ids, raw: config.ProblemType == "regression"}

@@ -12,8 +12,11 @@ import (
 	"phi3/internal/model"
 )
 
-// openCUDA is a variable so that tests can put another machine in place of this one.
-var openCUDA = cuda.Open
+// Variables so that tests can put another machine in place of this one.
+var (
+	openCUDA       = cuda.Open
+	cudaFreeMemory = cuda.FreeMemory
+)
 
 // A GPU takes many tokens a step without keeping Ctrl-C waiting: this many take it about a tenth of a second.
 const cudaMaxTokens = 2048
@@ -50,7 +53,7 @@ func (d device) open(threads int, float32 bool, stderr io.Writer) (b model.Backe
 		}
 		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v\n", err)
 	}
-	onCPU, err := cpu.New(cpu.Options{Threads: threads, Float32: float32})
+	onCPU, err := cpu.New(cpu.Options{Threads: threads, Float32: float32, Memory: readMemory().available})
 	if err != nil {
 		return nil, 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -11,13 +12,12 @@ import (
 
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
-	"phi3/internal/kvcache"
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
 )
 
-// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one that is slow to load or to think. For "no" fake, the
-// CUDA backend answers.
+// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one that is slow to
+// load or to think, or one of so many bytes of free memory. For "no" fake, the CUDA backend answers.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
 	switch {
@@ -82,11 +82,47 @@ func (g fakeGPU) Argmax(next []int32, logits model.Matrix) error {
 	return g.Backend.Argmax(next, logits)
 }
 
-func (g fakeGPU) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens, kvBlocks int) error {
-	if room := kvBlocks * kvcache.BlockTokens; maxTokens != min(2048, room) {
-		return fmt.Errorf("a GPU can take %d tokens in a step, not %d", min(2048, room), maxTokens)
+func (g fakeGPU) Plan(p *model.Plan) error {
+	if most := min(2048, p.Context); p.MaxTokens != most {
+		return fmt.Errorf("a GPU can take %d tokens in a step, not %d", most, p.MaxTokens)
 	}
-	return g.Backend.Plan(c, tensors, maxTokens, kvBlocks)
+	if free, ok := g.free(); ok {
+		if err := cuda.Fit(p, cuda.Options{}, free); err != nil {
+			return fmt.Errorf("Fake: %w", err)
+		}
+	}
+	return g.Backend.Plan(p)
+}
+
+// free is of a GPU whose kind is a number: that many bytes.
+func (g fakeGPU) free() (int64, bool) {
+	n, err := strconv.ParseInt(g.kind, 10, 64)
+	return n, err == nil
+}
+
+// fakeFreeMemory is that of the GPU.
+func fakeFreeMemory(index int) (int64, error) {
+	g := fakeGPU{kind: os.Getenv("FAKE_GPU")}
+	switch free, ok := g.free(); {
+	case ok:
+		return free, nil
+	case g.kind == "no":
+		return cuda.FreeMemory(index)
+	case g.kind == "":
+		return 0, fmt.Errorf("%w: no NVIDIA driver", cuda.ErrUnavailable)
+	}
+	return 60_000_000_000, nil
+}
+
+// fakeMemory is this machine's, or that of the machine that $FAKE_MEMORY describes: bytes available, or "unknown".
+func fakeMemory() machineMemory {
+	if os.Getenv("FAKE_MEMORY") == "unknown" {
+		return machineMemory{}
+	}
+	if n, err := strconv.ParseInt(os.Getenv("FAKE_MEMORY"), 10, 64); err == nil {
+		return machineMemory{total: 2 * n, available: n}
+	}
+	return memoryIn(os.DirFS("/"))
 }
 
 func TestParseDevice(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -100,7 +99,7 @@ func processor() finding {
 		f.Status, f.Found, f.Hint = statusBroken, err.Error(), "unset PHI3_CPU to run the best one"
 		return f
 	}
-	name := field("/proc/cpuinfo", "model name")
+	name := field(os.DirFS("/"), "proc/cpuinfo", "model name")
 	if name == "" {
 		name = runtime.GOARCH
 	}
@@ -115,24 +114,6 @@ func processor() finding {
 		f.Hint = "PHI3_CPU asks for this; without it, " + names[0] + " would run"
 	}
 	return f
-}
-
-// machineMemory is in bytes; 0 where the system does not tell.
-type machineMemory struct {
-	total, available int64
-	limit            int64 // of the container that this process runs in
-}
-
-func readMemory() machineMemory {
-	kB := func(key string) int64 {
-		n, _ := strconv.ParseInt(strings.TrimSuffix(field("/proc/meminfo", key), " kB"), 10, 64)
-		return n << 10
-	}
-	m := machineMemory{total: kB("MemTotal"), available: kB("MemAvailable")}
-	if text, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
-		m.limit, _ = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64) // "max": no limit
-	}
-	return m
 }
 
 // miniBytes is what the smallest of Microsoft's models, a Phi-3-mini, takes: weights of 7.64 GB, and in memory a KV cache of a thousand
@@ -227,18 +208,4 @@ func writable(dir string) error {
 		return fmt.Errorf("%s cannot be written to: %w", dir, err)
 	}
 	return errors.Join(file.Close(), os.Remove(file.Name()))
-}
-
-// field is the value of the first line "key : value" of a file, "" if there is none.
-func field(file, key string) string {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == key {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
 }

@@ -254,14 +254,15 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 		_, _ = io.WriteString(s.out, "\n")
 	}
 	if err != nil {
-		return err
+		return explain(err, t.model)
 	}
 	g.IDs, g.Finish, g.Stop, g.Cached = nonNil(result.IDs), string(result.Finish), a.stop, result.Cached
 	g.PrefillMS, g.DecodeMS = ms(result.Prefill), ms(total(result.Steps))
 
 	_, _ = fmt.Fprintf(s.details(), "prompt: %d tokens, %d of them cached\n", len(t.ids), result.Cached)
 	if result.Finish == generate.FinishContext {
-		_, _ = fmt.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)\n", t.model.Context, len(t.ids), len(result.IDs))
+		_, _ = fmt.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)%s\n",
+			t.model.Context, len(t.ids), len(result.IDs), contextLimit(t.model))
 	}
 	if f.timings || !s.quiet && !f.json && !f.jsonLines && atTerminal && isTerminal(s.err) {
 		_, _ = fmt.Fprintln(s.err, timings(t.loaded, len(t.ids), &result))

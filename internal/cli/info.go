@@ -127,6 +127,10 @@ type deviceUsage struct {
 	Workspace int64  `json:"workspace"`
 	Total     int64  `json:"total"`
 	Refused   string `json:"refused,omitempty"` // why the model cannot run there
+	Free      *int64 `json:"free,omitempty"`    // memory of this machine; absent: not known, or there is none
+	Fits      *int   `json:"fits,omitempty"`    // the context in tokens that a command takes there without --ctx-size; 0: none fits
+	unknown   string // why Free is not known
+	least     int    // context that the device takes at least
 }
 
 func (f *infoFlags) run(s *streams) error {
@@ -283,25 +287,55 @@ func (i *checkpointInfo) addTokens(c *model.Config, fsys fs.FS) error {
 // addMemory asks each backend for what it would take.
 func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*safetensors.Tensor) error {
 	float32 := f.model.dtype == "f32"
-	context, maxTokens, blocks := model.Options{Context: f.model.context, MaxTokens: cudaMaxTokens}.Sizes(c)
-	onCPU, err := cpu.PlanMemory(c, tensors, cpu.Options{Float32: float32}, context)
+	asked := model.Options{Context: f.model.context, MaxTokens: cudaMaxTokens}
+	unasked := model.Options{MaxTokens: cudaMaxTokens}
+
+	plan := model.NewPlan(c, tensors, asked)
+	need, err := cpu.PlanMemory(plan, cpu.Options{Float32: float32})
 	if err != nil {
 		return err
 	}
-	i.Memory = memoryInfo{Context: context, DType: f.model.dtype, KVPerToken: c.KVBytesPerToken(f.model.kvElemBytes())}
-	i.Memory.add("cpu", onCPU, nil)
+	onCPU := newDeviceUsage("cpu", need)
+	if free := readMemory().available; free > 0 {
+		fitted := model.NewPlan(c, tensors, unasked)
+		if _, err := cpu.PlanMemory(fitted, cpu.Options{Float32: float32, Memory: free}); err != nil {
+			return err
+		}
+		onCPU.fit(free, fitted)
+	} else {
+		onCPU.unknown = "the system does not tell how much memory is free"
+	}
 
 	o := cuda.Options{Float32: float32}
-	i.Memory.add("cuda", cuda.PlanMemory(c, tensors, o, maxTokens, blocks), cuda.Supports(c, o))
+	onCUDA := newDeviceUsage("cuda", cuda.PlanMemory(model.NewPlan(c, tensors, asked), o))
+	if refused := cuda.Supports(c, o); refused != nil {
+		onCUDA.Refused = refused.Error()
+	}
+	if free, err := cudaFreeMemory(o.Device); err != nil {
+		onCUDA.unknown = err.Error()
+	} else {
+		fitted := model.NewPlan(c, tensors, unasked)
+		_ = cuda.Fit(fitted, o, free) // its error is what fitted.Short says
+		onCUDA.fit(free, fitted)
+	}
+
+	i.Memory = memoryInfo{
+		Context: plan.Context, DType: f.model.dtype, KVPerToken: c.KVBytesPerToken(f.model.kvElemBytes()),
+		Devices: []deviceUsage{onCPU, onCUDA},
+	}
 	return nil
 }
 
-func (m *memoryInfo) add(device string, need model.Memory, refused error) {
-	usage := deviceUsage{Device: device, Weights: need.Weights, KV: need.KV, Workspace: need.Workspace, Total: need.Total()}
-	if refused != nil {
-		usage.Refused = refused.Error()
+func newDeviceUsage(device string, need model.Memory) deviceUsage {
+	return deviceUsage{Device: device, Weights: need.Weights, KV: need.KV, Workspace: need.Workspace, Total: need.Total()}
+}
+
+// fit says how much context fits in so many bytes, by a plan that was made to fit in them.
+func (d *deviceUsage) fit(free int64, fitted *model.Plan) {
+	d.Free, d.Fits, d.least = &free, new(int), fitted.Least
+	if !fitted.Short && d.Refused == "" {
+		*d.Fits = fitted.Context
 	}
-	m.Devices = append(m.Devices, usage)
 }
 
 // write prints the description for people.
@@ -324,22 +358,44 @@ func (i *checkpointInfo) write(w io.Writer) error {
 	alignRight(&b, append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3)
 	b.WriteString("\n")
 	alignRight(&b, i.facts())
-	fmt.Fprintf(&b, "\nmemory for a context of %d tokens (--ctx-size) in %s (--dtype):\n\n", i.Memory.Context, i.Memory.DType)
-	rows := [][]string{{"", "weights", "KV cache", "workspace", "total"}}
-	var remarks []string
-	for _, d := range i.Memory.Devices {
-		rows = append(rows, []string{d.Device, byteCount(d.Weights), byteCount(d.KV), byteCount(d.Workspace), byteCount(d.Total)})
-		if d.Refused != "" {
-			remarks = append(remarks, fmt.Sprintf("Not on %s: %s.", d.Device, d.Refused))
-		}
-	}
-	alignRight(&b, rows, 1, 2, 3, 4)
-	fmt.Fprintf(&b, "\nEvery token of context takes %s. On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n", byteCount(i.Memory.KVPerToken))
-	for _, remark := range remarks {
-		b.WriteString(remark + "\n")
-	}
+	b.WriteString("\n" + i.Memory.describe())
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// describe is two tables: what the context takes, and how much context fits in what this machine has free.
+func (m *memoryInfo) describe() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "memory for a context of %s tokens (--ctx-size) in %s (--dtype):\n\n", thousands(int64(m.Context)), m.DType)
+	takes := [][]string{{"", "weights", "KV cache", "workspace", "total"}}
+	fits := [][]string{{"", "free memory", "context"}}
+	var remarks []string
+	for _, d := range m.Devices {
+		takes = append(takes, []string{d.Device, byteCount(d.Weights), byteCount(d.KV), byteCount(d.Workspace), byteCount(d.Total)})
+		switch {
+		case d.Free == nil:
+			fits = append(fits, []string{d.Device, "–", d.unknown})
+		case *d.Fits > 0:
+			fits = append(fits, []string{d.Device, byteCount(*d.Free), thousands(int64(*d.Fits)) + " tokens"})
+		case d.Device == "cpu":
+			slow := fmt.Sprintf("none fits; it runs with %s tokens, slowly", thousands(int64(d.least)))
+			fits = append(fits, []string{d.Device, byteCount(*d.Free), slow})
+		default:
+			fits = append(fits, []string{d.Device, byteCount(*d.Free), "none fits"})
+		}
+		if d.Refused != "" {
+			remarks = append(remarks, fmt.Sprintf("Not on %s: %s.\n", d.Device, d.Refused))
+		}
+	}
+	alignRight(&b, takes, 1, 2, 3, 4)
+	fmt.Fprintf(&b, "\nEvery token of context takes %s. ", byteCount(m.KVPerToken))
+	b.WriteString("On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n")
+	b.WriteString("\nWithout --ctx-size, the context is as much as fits in the memory that is free here now:\n\n")
+	alignRight(&b, fits, 1)
+	if len(remarks) > 0 {
+		b.WriteString("\n" + strings.Join(remarks, ""))
+	}
+	return b.String()
 }
 
 // facts are what the tree does not show, one a row.

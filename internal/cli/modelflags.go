@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phi3/internal/cpu"
+	"phi3/internal/cuda"
 	"phi3/internal/demo"
 	"phi3/internal/hub"
 	"phi3/internal/model"
@@ -49,7 +51,7 @@ func (f *modelFlags) register(flags *pflag.FlagSet) {
 func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
 	f.registerModel(flags)
 	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
-	flags.IntVarP(&f.context, "ctx-size", "c", 0, "longest sequence in tokens (default: all the model was made for)")
+	flags.IntVarP(&f.context, "ctx-size", "c", 0, "longest sequence in tokens (default: what the model was made for, or as much of it as fits in memory)")
 }
 
 func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
@@ -139,15 +141,9 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 		return nil, "", 0, err
 	}
 	start := time.Now()
-	backend, maxTokens, err := device.open(f.threads, f.dtype == "f32", stderr)
+	m, err = f.loadOn(ctx, device, name, fsys, stderr)
 	if err != nil {
 		return nil, "", 0, err
-	}
-	bar := startProgress(stderr, byteBar)
-	m, err = model.Load(ctx, fsys, backend, model.Options{Context: f.context, MaxTokens: maxTokens, WideWindow: f.wide, Progress: bar.update})
-	bar.stop()
-	if err != nil {
-		return nil, "", 0, fmt.Errorf("load model %s: %w", name, err)
 	}
 	took = time.Since(start)
 
@@ -157,7 +153,7 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	}
 	_, _ = fmt.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n", name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
 	warnUnused(stderr, m.Unused)
-	f.onCPU, _ = backend.(*cpu.Backend)
+	writeContext(stderr, m)
 	if f.onCPU == nil && f.flags.Changed("threads") {
 		_, _ = fmt.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
 	}
@@ -166,6 +162,73 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 	}
 	f.warnContext(stderr, m.Config.MaxPositions)
 	return m, name, took, nil
+}
+
+// loadOn loads the model on the device; for auto, on the CPU where the GPU has too little memory.
+func (f *modelFlags) loadOn(ctx context.Context, d device, name string, fsys fs.FS, stderr io.Writer) (*model.Model, error) {
+	backend, maxTokens, err := d.open(f.threads, f.dtype == "f32", stderr)
+	if err != nil {
+		return nil, err
+	}
+	f.onCPU, _ = backend.(*cpu.Backend)
+	bar := startProgress(stderr, byteBar)
+	o := model.Options{Context: f.context, MaxTokens: maxTokens, WideWindow: f.wide, Progress: bar.update}
+	m, err := model.Load(ctx, fsys, backend, o)
+	bar.stop()
+	if err == nil {
+		return m, nil
+	}
+	var tooLittle *cuda.TooLittleError
+	asked := f.context > 0 && f.flags.Changed("ctx-size")
+	if errors.As(err, &tooLittle) && d.name == "auto" && !asked {
+		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v; %s\n", err, whatFits(tooLittle))
+		return f.loadOn(ctx, device{name: "cpu"}, name, fsys, stderr)
+	}
+	err = fmt.Errorf("load model %s: %w", name, err)
+	if tooLittle != nil {
+		err = fmt.Errorf("%w; %s, and --device cpu needs no GPU", err, whatFits(tooLittle))
+	}
+	return nil, err
+}
+
+// whatFits says how much of the model fits in a GPU that has too little memory.
+func whatFits(e *cuda.TooLittleError) string {
+	switch {
+	case e.Fits > 0:
+		return fmt.Sprintf("--ctx-size %d fits", e.Fits)
+	case e.Weights <= e.Free:
+		return "not even a short context fits"
+	}
+	return "the weights alone do not fit"
+}
+
+// writeContext says what context was chosen where it is not the model's own.
+func writeContext(w io.Writer, m *model.Model) {
+	if m.FitIn == 0 {
+		return
+	}
+	why := "as much as fits in " + byteCount(m.FitIn)
+	if m.Short {
+		why = fmt.Sprintf("the least, because the %s of free memory are too little for this model", byteCount(m.FitIn))
+	}
+	_, _ = fmt.Fprintf(w, "context: %s of %s tokens, %s (--ctx-size sets it)\n",
+		thousands(int64(m.Context)), thousands(int64(m.Config.MaxPositions)), why)
+}
+
+// contextLimit says, behind a sentence about the end of the context, that memory set that end; "" where it did not.
+func contextLimit(m *model.Model) string {
+	if m.FitIn == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; memory limits it, the model's own is %s (--ctx-size sets it)", thousands(int64(m.Config.MaxPositions)))
+}
+
+// explain adds to the error of a text that is too long that memory limits the context, where it does.
+func explain(err error, m *model.Model) error {
+	if limit := contextLimit(m); limit != "" && errors.As(err, new(*model.TooLongError)) {
+		return fmt.Errorf("%w%s", err, limit)
+	}
+	return err
 }
 
 func warnUnused(stderr io.Writer, unused []string) {

@@ -110,7 +110,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	var lens lens
 	view, err := session.Inspect(cmd.Context(), f.inside.look(f.hidden, &lens))
 	if err != nil {
-		return err
+		return explain(err, m)
 	}
 	logits := view.Logits
 	answer := inspection{Model: t.name, Prompt: t.text, Logits: logits, Vocab: m.Config.VocabSize, Context: m.Context}

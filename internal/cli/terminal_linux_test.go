@@ -33,7 +33,7 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	defer func() { _ = screen.Close() }()
 	cmd := exec.Command(path, args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "FAKE_GPU", "NO_COLOR", "TERM"} {
+	for _, name := range []string{"HOME", "PATH", "FAKE_GPU", "FAKE_MEMORY", "NO_COLOR", "TERM"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = program, program, program

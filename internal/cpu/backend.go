@@ -14,6 +14,8 @@ import (
 type Options struct {
 	Threads int  // 0: one for every core the process may use
 	Float32 bool // round nothing: matrix inputs and the KV cache stay float32
+	// Memory is the bytes that a model should fit in when nobody asks for a length of context; 0: not known, the context is the model's.
+	Memory int64
 }
 
 // Backend implements [model.Backend]. Matrices are float32 in memory; where a matrix product will read one, its values have
@@ -22,6 +24,7 @@ type Backend struct {
 	kernels *kernels
 	pool    *pool
 	float32 bool
+	free    int64 // Options.Memory
 	config  *model.Config
 	kv      []*kvBlock // [blocks], nil until a sequence first uses it
 	scratch []*scratch // [threads]
@@ -82,7 +85,7 @@ func New(o Options) (*Backend, error) {
 			threads = min(threads, n)
 		}
 	}
-	return &Backend{kernels: k, pool: newPool(threads), float32: o.Float32}, nil
+	return &Backend{kernels: k, pool: newPool(threads), float32: o.Float32, free: o.Memory}, nil
 }
 
 // Name implements [model.Backend].
@@ -97,10 +100,11 @@ func (b *Backend) Name() string {
 // MaxTokens is how many new tokens a step should have at most, see [model.Options].
 func (b *Backend) MaxTokens() int { return b.kernels.maxTokens }
 
-// Plan implements [model.Backend]. KV blocks are allocated when first used, so a long context costs nothing until it is filled.
-func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBlocks int) error {
+// Plan implements [model.Backend]. KV blocks are allocated when first used, so a long context costs nothing until it is filled. It never
+// refuses: weights beyond the memory come from the disk again for every token, which is slow and works.
+func (b *Backend) Plan(p *model.Plan) error {
+	c, maxTokens := p.Config, p.MaxTokens
 	b.config = c
-	b.kv = make([]*kvBlock, kvBlocks)
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
 	b.scratch = make([]*scratch, b.pool.threads)
 	for i := range b.scratch {
@@ -115,6 +119,10 @@ func (b *Backend) Plan(c *model.Config, _ []*safetensors.Tensor, maxTokens, kvBl
 		}
 	}
 	b.normed = makeLarge[float32](maxTokens * c.HiddenSize)
+	if b.free > 0 {
+		p.Fit(b.free, b.memory(p))
+	}
+	b.kv = make([]*kvBlock, p.Blocks())
 	return nil
 }
 

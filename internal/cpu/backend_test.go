@@ -32,7 +32,7 @@ func newBackend(t *testing.T, o Options, c *model.Config, maxTokens, blocks int)
 	t.Helper()
 	b, err := New(o)
 	require.NoError(t, err)
-	require.NoError(t, b.Plan(c, nil, maxTokens, blocks))
+	require.NoError(t, b.Plan(&model.Plan{Config: c, MaxTokens: maxTokens, Context: blocks * chunk}))
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b
 }

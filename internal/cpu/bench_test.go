@@ -32,7 +32,7 @@ func BenchmarkProduct(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer func() { _ = backend.Close() }()
-			if err := backend.Plan(c, nil, tokens, 0); err != nil {
+			if err := backend.Plan(&model.Plan{Config: c, MaxTokens: tokens}); err != nil {
 				b.Fatal(err)
 			}
 			w, err := backend.Upload(&safetensors.Tensor{Name: "w", DType: safetensors.BF16, Shape: []int{rows, k}, Data: data})
@@ -72,7 +72,7 @@ func BenchmarkAttend(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer func() { _ = backend.Close() }()
-			if err := backend.Plan(c, nil, tokens, len(blocks)); err != nil {
+			if err := backend.Plan(&model.Plan{Config: c, MaxTokens: tokens, Context: len(blocks) * chunk}); err != nil {
 				b.Fatal(err)
 			}
 			rng := rand.New(rand.NewSource(1))

@@ -32,7 +32,7 @@ func testWorkspaceIsInProportion(t *testing.T) {
 			tensors = append(tensors, &safetensors.Tensor{Name: spec.Name, Shape: spec.Shape, DType: safetensors.BF16})
 		}
 		const threads = 2
-		m, err := PlanMemory(c, tensors, Options{Threads: threads}, c.MaxPositions)
+		m, err := PlanMemory(model.NewPlan(c, tensors, model.Options{}), Options{Threads: threads})
 		require.NoError(t, err)
 		t.Logf("%-17s weights %12d, workspace %12d, %.1f times", name, m.Weights, m.Workspace, float64(m.Workspace)/float64(m.Weights))
 		require.Less(t, m.Workspace, int64(64<<20)+16*m.Weights, name)

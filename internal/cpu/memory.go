@@ -5,36 +5,44 @@ import (
 	"reflect"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
 )
 
-// PlanMemory is what a model takes of the machine's memory for a context of so many tokens, in steps as large as suit this processor. Of
-// the tensors it looks at type and shape only. Weights are pages of the checkpoint's files, which the system shares between processes
-// and may drop; keys and values are allocated as the context fills, so KV is the most they come to.
-func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, context int) (_ model.Memory, err error) {
+// PlanMemory is what the plan takes of the machine's memory, in steps as large as suit this processor, after its context is made to fit in
+// Options.Memory. Of the tensors it looks at type and shape only. Weights are pages of the checkpoint's files, which the system shares
+// between processes and may drop; keys and values are allocated as the context fills, so KV is the most they come to.
+func PlanMemory(p *model.Plan, o Options) (_ model.Memory, err error) {
 	b, err := New(o)
 	if err != nil {
 		return model.Memory{}, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	_, maxTokens, kvBlocks := model.Options{Context: context, MaxTokens: b.MaxTokens()}.Sizes(c)
-	if err := b.Plan(c, tensors, maxTokens, kvBlocks); err != nil {
+	p.MaxTokens = min(b.MaxTokens(), p.Context)
+	if err := b.Plan(p); err != nil {
 		return model.Memory{}, err
 	}
-	m := model.Memory{KV: int64(kvBlocks) * int64(b.kvBlockElems()) * 2, Workspace: b.workspaceBytes()}
-	if o.Float32 {
-		m.KV *= 2
-	}
-	for _, t := range tensors {
+	return b.memory(p)(p.Blocks()), nil
+}
+
+// memory tells what the plan takes with so many blocks of KV cache. Plan has allocated the workspace.
+func (b *Backend) memory(p *model.Plan) func(blocks int) model.Memory {
+	m := model.Memory{Workspace: b.workspaceBytes()}
+	for _, t := range p.Tensors {
 		m.Weights += int64(t.Elems()) * int64(t.DType.Bits()) / 8
 		if len(t.Shape) == 1 {
 			m.Workspace += 4 * int64(t.Elems()) // Upload widens norms
 		}
 	}
-	for _, a := range model.Activations(c, maxTokens) {
+	for _, a := range model.Activations(p.Config, p.MaxTokens) {
 		m.Workspace += 4 * int64(a.Rows) * int64(a.Cols)
 	}
-	return m, nil
+	block := 2 * int64(b.kvBlockElems())
+	if b.float32 {
+		block *= 2
+	}
+	return func(blocks int) model.Memory {
+		m.KV = int64(blocks) * block
+		return m
+	}
 }
 
 // workspaceBytes is what Plan has allocated: the slices of the backend, and what is in them. By reflection, so that none is forgotten.

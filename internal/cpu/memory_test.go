@@ -23,7 +23,8 @@ func testPlanMemory(t *testing.T) {
 			require.NoError(t, err)
 			defer func() { require.NoError(t, ckpt.Close()) }()
 			const tokens = 1 << 16
-			planned, err := PlanMemory(ckpt.Config, ckpt.Tensors, Options{Threads: 2, Float32: float32}, tokens)
+			plan := model.NewPlan(ckpt.Config, ckpt.Tensors, model.Options{Context: tokens})
+			planned, err := PlanMemory(plan, Options{Threads: 2, Float32: float32})
 			require.NoError(t, err)
 			require.Equal(t, ckpt.DataBytes(), planned.Weights)
 
@@ -67,6 +68,40 @@ func TestMakeLarge(t *testing.T) {
 			if x[i] != float32(i) {
 				t.Fatalf("element %d of %d is %v after a collection", i, n, x[i])
 			}
+		}
+	}
+}
+
+// The context is the most blocks that fit in the memory beside the margin, and memory that is too small even for the weights is no error.
+func TestContextThatFits(t *testing.T) {
+	ckpt, err := model.Open(os.DirFS("../../testdata/mini"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, ckpt.Close()) }()
+	config := *ckpt.Config
+	config.MaxPositions = 131_072
+	for _, float32 := range []bool{false, true} {
+		fitted := func(memory int64) *model.Plan {
+			p := model.NewPlan(&config, ckpt.Tensors, model.Options{})
+			_, err := PlanMemory(p, Options{Threads: 2, Float32: float32, Memory: memory})
+			require.NoError(t, err)
+			return p
+		}
+		whole, err := PlanMemory(model.NewPlan(&config, ckpt.Tensors, model.Options{}), Options{Threads: 2, Float32: float32})
+		require.NoError(t, err)
+		block := whole.KV / 1024
+		for _, blocks := range []int64{17, 300, 1000} {
+			need := whole.Total() - whole.KV + blocks*block + block/2
+			p := fitted(need * 16 / 15)
+			require.Equal(t, int(blocks*128), p.Context)
+			require.Equal(t, need*16/15, p.FitIn)
+			require.False(t, p.Short)
+		}
+		require.Equal(t, 131_072, fitted(0).Context, "not known")
+		require.Equal(t, 131_072, fitted(2*whole.Total()).Context)
+		for _, memory := range []int64{1, whole.Weights, whole.Total() - whole.KV + 15*block} {
+			p := fitted(memory)
+			require.Equal(t, 2048, p.Context)
+			require.True(t, p.Short)
 		}
 	}
 }

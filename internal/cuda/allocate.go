@@ -3,25 +3,21 @@
 package cuda
 
 import (
-	"fmt"
-	"math"
+	"errors"
 
-	"phi3/internal/kvcache"
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
 )
 
-// Plan implements [model.Backend]. It allocates the KV cache and the workspace; nothing is allocated when there is too little memory
-// for all of it and the weights.
-func (b *Backend) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens, kvBlocks int) error {
+// Plan implements [model.Backend]. It allocates the KV cache, of as much context as the plan wants and the free memory has room for, and
+// the workspace; nothing is allocated when there is too little memory for all of it and the weights.
+func (b *Backend) Plan(plan *model.Plan) error {
+	c := plan.Config
 	if err := Supports(c, Options{Float32: b.float32}); err != nil {
 		return err
 	}
-	b.config, b.kvBlocks = c, kvBlocks
+	b.config = c
 	b.blockElems = blockElems(c)
 	shape := shapeOf(c)
-	b.maxChunks = shape.maxChunks(kvBlocks * kvcache.BlockTokens)
-	p := planMemory(c, tensors, b.float32, maxTokens, kvBlocks)
 
 	return b.do(func() (err error) {
 		if b.kernels.attention, err = b.device.loadAttentionKernels(b.kernels.module, shape, b.inputType()); err != nil {
@@ -34,9 +30,12 @@ func (b *Backend) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens
 		if err != nil {
 			return err
 		}
-		if err := p.check(free); err != nil {
+		p, err := fit(plan, b.float32, free)
+		if err != nil {
 			return err
 		}
+		b.kvBlocks = plan.Blocks()
+		b.maxChunks = shape.maxChunks(p.context)
 		for _, a := range []struct {
 			to    *devicePtr
 			bytes int
@@ -53,19 +52,16 @@ func (b *Backend) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens
 	})
 }
 
-// check says in one sentence what is missing, if anything is.
-func (p *memoryPlan) check(free int64) error {
-	need := p.Total()
-	if need <= free {
-		return nil
+// FreeMemory is what a GPU of those that [Devices] lists has free for a model, in bytes. [Open] loads kernels before it looks, so that it
+// finds some MB less.
+func FreeMemory(index int) (free int64, err error) {
+	d, err := openDevice(index)
+	if err != nil {
+		return 0, err
 	}
-	advice := "a smaller --ctx-size needs less"
-	if p.Weights > free {
-		advice = "the weights alone do not fit, so use --device cpu"
-	}
-	return fmt.Errorf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) make %s, but %.2f GB are free; %s",
-		gigabytes(p.Weights), p.context, gigabytes(p.KV), gigabytes(p.Workspace), gigabytes(need), math.Floor(float64(free)/1e7)/100, advice)
+	err = d.do(func() (err error) {
+		free, _, err = d.memInfo()
+		return err
+	})
+	return free, errors.Join(err, d.close())
 }
-
-// gigabytes rounds what is needed up. What is free is rounded down: the numbers must show that it is not enough.
-func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", math.Ceil(float64(n)/1e7)/100) }

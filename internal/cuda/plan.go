@@ -2,6 +2,8 @@ package cuda
 
 import (
 	"fmt"
+	"math"
+	"sort"
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
@@ -19,11 +21,45 @@ const (
 // reserve is left to the driver, which loads kernels when they are first launched and keeps graphs in the device's memory.
 const reserve = 64 << 20
 
-// PlanMemory is what a model takes of a GPU's memory for a context of kvBlocks blocks and steps of up to maxTokens new tokens: what the
-// backend checks before it allocates. Of the tensors it looks at type and shape only. It needs no GPU.
-func PlanMemory(c *model.Config, tensors []*safetensors.Tensor, o Options, maxTokens, kvBlocks int) model.Memory {
-	return planMemory(c, tensors, o.Float32, maxTokens, kvBlocks).Memory
+// PlanMemory is what the plan takes of a GPU's memory: what the backend checks before it allocates. Of the tensors it looks at type and
+// shape only. It needs no GPU.
+func PlanMemory(p *model.Plan, o Options) model.Memory {
+	return planMemory(p, o.Float32, p.Blocks()).Memory
 }
+
+// Fit lowers the plan's context to what fits in free bytes of a GPU's memory, as the backend does. The error is a [TooLittleError].
+func Fit(p *model.Plan, o Options, free int64) error {
+	_, err := fit(p, o.Float32, free)
+	return err
+}
+
+func fit(p *model.Plan, float32 bool, free int64) (memoryPlan, error) {
+	need := func(blocks int) model.Memory { return planMemory(p, float32, blocks).Memory }
+	p.Fit(free, need)
+	blocks := p.Blocks()
+	plan := planMemory(p, float32, blocks)
+	if plan.Total() <= free {
+		return plan, nil
+	}
+	fits := blocks - sort.Search(blocks, func(fewer int) bool { return need(blocks-fewer).Total() <= free })
+	return plan, &TooLittleError{plan.Memory, plan.context, free, fits * kvcache.BlockTokens}
+}
+
+// TooLittleError says that a model does not fit in the free memory of a GPU.
+type TooLittleError struct {
+	model.Memory     // that it takes
+	Context      int // tokens of KV cache in it
+	Free         int64
+	Fits         int // the longest context that fits, in tokens; 0: none
+}
+
+func (e *TooLittleError) Error() string {
+	return fmt.Sprintf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) make %s, but %.2f GB are free",
+		gigabytes(e.Weights), e.Context, gigabytes(e.KV), gigabytes(e.Workspace), gigabytes(e.Total()), math.Floor(float64(e.Free)/1e7)/100)
+}
+
+// gigabytes rounds what is needed up. What is free is rounded down: the numbers must show that it is not enough.
+func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", math.Ceil(float64(n)/1e7)/100) }
 
 // Supports says in one sentence which shape of a model the kernels are not made for, if any. The reference kernels, of Float32, take all.
 func Supports(c *model.Config, o Options) error {
@@ -50,7 +86,9 @@ type memoryPlan struct {
 	kvBytes, partial, arrived, normed, stage int
 }
 
-func planMemory(c *model.Config, tensors []*safetensors.Tensor, float32 bool, maxTokens, kvBlocks int) memoryPlan {
+// planMemory is the plan's memory if its context were so many blocks.
+func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
+	c, maxTokens := plan.Config, min(plan.MaxTokens, kvBlocks*kvcache.BlockTokens)
 	input := 2 // bytes of what matrix products read, and of keys and values
 	if float32 {
 		input = 4
@@ -64,7 +102,7 @@ func planMemory(c *model.Config, tensors []*safetensors.Tensor, float32 bool, ma
 		normed:  maxTokens * c.HiddenSize * input,
 		stage:   stageBytes(c, maxTokens, kvBlocks),
 	}
-	for _, t := range tensors {
+	for _, t := range plan.Tensors {
 		p.Weights += taken(weightBytes(t, float32))
 	}
 	p.KV = taken(p.kvBytes)

@@ -165,7 +165,7 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 		return nil, errors.New("the sequence is empty; there is nothing to predict from")
 	}
 	if len(s.ids) > s.model.Context {
-		return nil, fmt.Errorf("the sequence has %d tokens, the context holds %d", len(s.ids), s.model.Context)
+		return nil, &model.TooLongError{Text: "sequence", Tokens: len(s.ids), Context: s.model.Context}
 	}
 	if s.noCache {
 		s.cache.Reset()
@@ -249,7 +249,7 @@ type Result struct {
 // Run extends prompt by up to MaxNewTokens tokens. On an error, a cancelled ctx among them, the result holds the tokens so far.
 func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result, error) {
 	if len(prompt) > m.Context {
-		return Result{}, &TooLongError{len(prompt), m.Context}
+		return Result{}, &model.TooLongError{Text: "prompt", Tokens: len(prompt), Context: m.Context}
 	}
 	s := NewSession(m, o.NoCache)
 	defer s.Close()
@@ -257,18 +257,11 @@ func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result
 	return s.Generate(ctx, o)
 }
 
-// TooLongError says that a prompt does not fit the context.
-type TooLongError struct{ Prompt, Context int } // tokens
-
-func (e *TooLongError) Error() string {
-	return fmt.Sprintf("the prompt has %d tokens, the context holds %d", e.Prompt, e.Context)
-}
-
 // Generate extends the sequence by up to MaxNewTokens tokens, which it appends. On an error, a cancelled ctx among them, the result
 // holds the tokens so far, and the session can go on.
 func (s *Session) Generate(ctx context.Context, o Options) (Result, error) {
 	if s.Len() > s.model.Context {
-		return Result{}, &TooLongError{s.Len(), s.model.Context}
+		return Result{}, &model.TooLongError{Text: "prompt", Tokens: s.Len(), Context: s.model.Context}
 	}
 	r := Result{Finish: FinishLength}
 	s.onFeed = o.OnPrefill

@@ -14,9 +14,9 @@ type Backend interface {
 	// Name describes the device for people, e.g. "CPU, 2 threads".
 	Name() string
 
-	// Plan is the first call: it reserves memory for a model of this configuration, for up to maxTokens new tokens a step and
-	// kvBlocks blocks of KV cache, or says what is missing. tensors are all that Upload will be called with, in that order.
-	Plan(c *Config, tensors []*safetensors.Tensor, maxTokens, kvBlocks int) error
+	// Plan is the first call: it reserves memory for what the plan says, with a shorter context if the plan allows that and memory is
+	// short, or says what is missing.
+	Plan(p *Plan) error
 	// Upload takes a weight over to the device in its own type. The tensor's bytes stay valid until Close.
 	Upload(t *safetensors.Tensor) (Weight, error)
 	// NewMatrix allocates an activation of [rows, cols].

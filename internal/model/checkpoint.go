@@ -43,13 +43,3 @@ func (c *Checkpoint) Files() []string { return c.files.Files() }
 
 // Close unmaps the files; the tensors' data are gone then.
 func (c *Checkpoint) Close() error { return c.files.Close() }
-
-// Memory is what a model takes on a device, in bytes.
-type Memory struct {
-	Weights   int64
-	KV        int64 // keys and values of as many tokens as the context holds
-	Workspace int64 // activations and what else the backend needs
-}
-
-// Total is the sum.
-func (m Memory) Total() int64 { return m.Weights + m.KV + m.Workspace }

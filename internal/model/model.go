@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"runtime/debug"
 
@@ -14,6 +15,10 @@ type Model struct {
 	Config  Config
 	Unused  []string // tensors of the checkpoint that the architecture has no place for
 	Context int      // longest sequence there is room for, in tokens
+	// FitIn is the bytes of free memory that Context was made to fit in, where it is less than the model was made for and nobody asked
+	// for it; else 0. Short is whether the free memory is too little even so.
+	FitIn int64
+	Short bool
 
 	backend     Backend
 	weights     Weights
@@ -43,7 +48,7 @@ const LogitRows = 16
 
 // Options are the sizes that memory depends on, and who watches the loading.
 type Options struct {
-	Context int // longest sequence; 0: all of max_position_embeddings
+	Context int // longest sequence; 0: max_position_embeddings, or as much of it as fits in memory
 	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models' first code did (spec 3.4).
 	WideWindow bool
 	MaxTokens  int // most new tokens in one step, as far as the context holds them; 0: a default that suits a plain loop on a CPU
@@ -54,18 +59,6 @@ type Options struct {
 // defaultMaxTokens is a compromise: weights are read once a step, so more tokens share the cost, but Ctrl-C waits for a layer to end,
 // and on a CPU a layer of 64 tokens takes about as long as one token of the whole model.
 const defaultMaxTokens = 64
-
-// Sizes fills in the defaults for a model: the longest sequence, the most new tokens of a step, and the blocks of KV cache, which is what
-// a backend plans its memory by.
-func (o Options) Sizes(c *Config) (context, maxTokens, kvBlocks int) {
-	if context = o.Context; context <= 0 {
-		context = c.MaxPositions
-	}
-	if maxTokens = o.MaxTokens; maxTokens <= 0 {
-		maxTokens = defaultMaxTokens
-	}
-	return context, min(maxTokens, context), kvcache.BlocksFor(context)
-}
 
 // Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on, also on error.
 // It stops between two tensors when ctx is done.
@@ -85,13 +78,13 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		config.SlidingWindow++
 	}
 	m.Config, m.Unused = *config, m.checkpoint.Unused
-	var blocks int
-	m.Context, m.maxTokens, blocks = o.Sizes(config)
 	table, tensors := keepOnHost(m.weights.table(config), m.checkpoint.Tensors)
-	if err := backend.Plan(config, tensors, m.maxTokens, blocks); err != nil {
+	plan := NewPlan(config, tensors, o)
+	if err := backend.Plan(plan); err != nil {
 		return nil, err
 	}
-	m.pool = kvcache.NewPool(blocks)
+	m.Context, m.FitIn, m.Short, m.maxTokens = plan.Context, plan.FitIn, plan.Short, plan.MaxTokens
+	m.pool = kvcache.NewPool(plan.Blocks())
 	if err := upload(ctx, backend, table, tensors, o.Progress); err != nil {
 		return nil, err
 	}
@@ -133,6 +126,16 @@ func (m *Model) Close() error {
 		err = errors.Join(err, m.checkpoint.Close())
 	}
 	return err
+}
+
+// TooLongError says that a text does not fit the context.
+type TooLongError struct {
+	Text            string // what the text is, such as "prompt"
+	Tokens, Context int
+}
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("the %s has %d tokens, the context holds %d", e.Text, e.Tokens, e.Context)
 }
 
 // Device describes the backend for people.

@@ -24,6 +24,7 @@ type recorder struct {
 
 	planned, uploaded []string // tensors
 	maxTokens         int
+	fit               func(*Plan)
 }
 
 func (r *recorder) call(name string) {
@@ -34,11 +35,14 @@ func (r *recorder) call(name string) {
 }
 
 func (r *recorder) Name() string { return "recorder" }
-func (r *recorder) Plan(_ *Config, tensors []*safetensors.Tensor, maxTokens, _ int) error {
-	for _, t := range tensors {
+func (r *recorder) Plan(p *Plan) error {
+	for _, t := range p.Tensors {
 		r.planned = append(r.planned, t.Name)
 	}
-	r.maxTokens = maxTokens
+	r.maxTokens = p.MaxTokens
+	if r.fit != nil {
+		r.fit(p)
+	}
 	return nil
 }
 

@@ -1,0 +1,71 @@
+package model
+
+import (
+	"sort"
+
+	"phi3/internal/kvcache"
+	"phi3/internal/safetensors"
+)
+
+// leastContext is the shortest context, in tokens, that is chosen for a model of a longer one: a page of prompt and an answer. A device
+// with memory for less is too small for the model.
+const leastContext = 2048
+
+// Plan is what a backend reserves memory for.
+type Plan struct {
+	Config    *Config
+	Tensors   []*safetensors.Tensor // all that Upload will be called with, in that order
+	MaxTokens int                   // most new tokens of a step
+	Context   int                   // longest sequence, in tokens
+	// A backend without memory for Context lowers it, with Fit, but not below Least. The two are equal where the user asked for a length.
+	Least int
+	// FitIn is the bytes of free memory that Context was lowered to fit in; 0: it was not lowered.
+	FitIn int64
+	// Short is whether the free memory is too little even for Context.
+	Short bool
+}
+
+// NewPlan is the plan for a model with the given options.
+func NewPlan(c *Config, tensors []*safetensors.Tensor, o Options) *Plan {
+	p := &Plan{Config: c, Tensors: tensors, MaxTokens: o.MaxTokens, Context: o.Context, Least: o.Context}
+	if p.Context <= 0 {
+		p.Context = c.MaxPositions
+		p.Least = min(p.Context, leastContext)
+	}
+	if p.MaxTokens <= 0 {
+		p.MaxTokens = defaultMaxTokens
+	}
+	p.MaxTokens = min(p.MaxTokens, p.Context)
+	return p
+}
+
+// Blocks is how many blocks of KV cache hold the context.
+func (p *Plan) Blocks() int { return kvcache.BlocksFor(p.Context) }
+
+// Fit lowers the context to the most blocks of KV cache for which need is no more than free bytes less a margin, but not below Least.
+// need must not fall as blocks grow.
+func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
+	most, least := p.Blocks(), kvcache.BlocksFor(p.Least)
+	room := free - margin(free)
+	given := sort.Search(most-least, func(n int) bool { return need(most-n).Total() <= room }) // blocks given up
+	if given > 0 {
+		p.Context = (most - given) * kvcache.BlockTokens
+		p.MaxTokens = min(p.MaxTokens, p.Context)
+		p.FitIn = free
+	}
+	p.Short = need(most-given).Total() > free
+}
+
+// margin is how much of the free memory a context that nobody asked for leaves to others: programs that run beside this one take more
+// while it runs, such as a browser, which draws with the same GPU. A sixteenth, at most 512 MiB, which is 1,365 tokens of a Phi-3-mini.
+func margin(free int64) int64 { return min(free/16, 512<<20) }
+
+// Memory is what a model takes on a device, in bytes.
+type Memory struct {
+	Weights   int64
+	KV        int64 // keys and values of as many tokens as the context holds
+	Workspace int64 // activations and what else the backend needs
+}
+
+// Total is the sum.
+func (m Memory) Total() int64 { return m.Weights + m.KV + m.Workspace }
