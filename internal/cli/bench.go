@@ -71,7 +71,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	case f.plot != "" && f.gen < 3:
 		return usagef("--plot needs --n-gen 3 or more: the first token is all prefill, and a line needs two others")
 	}
-	m, name, took, err := f.model.load(ctx, s.notes())
+	m, name, took, err := f.model.load(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	if !inIsFile || !outIsFile || !isTerminal(s.out) || !isTerminal(in) {
 		return usagef("chat is for a person at a terminal; for a pipe or a file there is phi3 generate --chat")
 	}
-	m, name, took, err := f.model.load(ctx, s.notes())
+	m, name, took, err := f.model.load(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -101,7 +101,7 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	if batch {
 		defer func() { _ = lines.Close() }()
 	}
-	m, _, _, err := f.model.load(ctx, s.err)
+	m, _, _, err := f.model.load(ctx, s)
 	if err != nil {
 		return err
 	}

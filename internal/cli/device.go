@@ -42,20 +42,36 @@ func parseDevice(s string) (device, error) {
 }
 
 // open makes the backend, and says on stderr when there is no GPU for auto. maxTokens suits it, in the sense of [model.Options].
-func (d device) open(threads int, float32 bool, stderr io.Writer) (b model.Backend, maxTokens int, err error) {
+func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, maxTokens int, err error) {
 	if d.name != "cpu" {
-		b, err = openCUDA(cuda.Options{Device: d.index, Float32: float32})
+		b, err = openCUDA(cuda.Options{Device: d.index, Float32: float32, Compiling: func() {
+			_, _ = fmt.Fprintln(s.notes(), "compiling the kernels for this GPU: the driver does this once and keeps the result")
+		}})
 		if err == nil {
+			writeKernelCode(s.details(), b)
 			return b, cudaMaxTokens, nil
 		}
 		if d.name == "cuda" || !errors.Is(err, cuda.ErrUnavailable) { // a GPU that is there and fails is no reason to be slow silently
 			return nil, 0, fmt.Errorf("--device %s: %w", d.flag, err)
 		}
-		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v\n", err)
+		_, _ = fmt.Fprintf(s.notes(), "running on the CPU: %v\n", err)
 	}
 	onCPU, err := cpu.New(cpu.Options{Threads: threads, Float32: float32, Memory: readMemory().available})
 	if err != nil {
 		return nil, 0, err
 	}
 	return onCPU, onCPU.MaxTokens(), nil
+}
+
+// writeKernelCode says in which form the GPU got its kernels.
+func writeKernelCode(w io.Writer, b model.Backend) {
+	gpu, ok := b.(interface{ KernelCode() cuda.KernelCode })
+	if !ok {
+		return
+	}
+	code := gpu.KernelCode()
+	_, _ = fmt.Fprintf(w, "kernels: %s, loaded in %.2f s\n", code, code.Took.Seconds())
+	if code.Refused != nil {
+		_, _ = fmt.Fprintf(w, "kernels: the driver refused the native code: %v\n", code.Refused)
+	}
 }

@@ -119,7 +119,8 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 }
 
 // load opens the model and says on stderr which one it is. The caller closes it.
-func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model, name string, took time.Duration, err error) {
+func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, name string, took time.Duration, err error) {
+	stderr := out.notes()
 	device, err := parseDevice(f.device)
 	if err != nil {
 		return nil, "", 0, err
@@ -141,7 +142,7 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 		return nil, "", 0, err
 	}
 	start := time.Now()
-	m, err = f.loadOn(ctx, device, name, fsys, stderr)
+	m, err = f.loadOn(ctx, device, name, fsys, out)
 	if err != nil {
 		return nil, "", 0, err
 	}
@@ -165,8 +166,9 @@ func (f *modelFlags) load(ctx context.Context, stderr io.Writer) (m *model.Model
 }
 
 // loadOn loads the model on the device; for auto, on the CPU where the GPU has too little memory.
-func (f *modelFlags) loadOn(ctx context.Context, d device, name string, fsys fs.FS, stderr io.Writer) (*model.Model, error) {
-	backend, maxTokens, err := d.open(f.threads, f.dtype == "f32", stderr)
+func (f *modelFlags) loadOn(ctx context.Context, d device, name string, fsys fs.FS, out *streams) (*model.Model, error) {
+	stderr := out.notes()
+	backend, maxTokens, err := d.open(f.threads, f.dtype == "f32", out)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +184,7 @@ func (f *modelFlags) loadOn(ctx context.Context, d device, name string, fsys fs.
 	asked := f.context > 0 && f.flags.Changed("ctx-size")
 	if errors.As(err, &tooLittle) && d.name == "auto" && !asked {
 		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v; %s\n", err, whatFits(tooLittle))
-		return f.loadOn(ctx, device{name: "cpu"}, name, fsys, stderr)
+		return f.loadOn(ctx, device{name: "cpu"}, name, fsys, out)
 	}
 	err = fmt.Errorf("load model %s: %w", name, err)
 	if tooLittle != nil {

@@ -26,7 +26,7 @@ func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) 
 	}
 	prompt = pf.validUTF8(prompt, s.err)
 	t := &task{}
-	if t.model, t.name, t.loaded, err = mf.load(ctx, s.notes()); err != nil {
+	if t.model, t.name, t.loaded, err = mf.load(ctx, s); err != nil {
 		return nil, err
 	}
 	defer func() {

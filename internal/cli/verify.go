@@ -80,7 +80,7 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 			if f.model.dtype = "bf16"; float32 {
 				f.model.dtype = "f32"
 			}
-			if m, answer.Model, _, err = f.model.load(ctx, s.notes()); err == nil {
+			if m, answer.Model, _, err = f.model.load(ctx, s); err == nil {
 				answer.Device = m.Device()
 			}
 			return m, err

@@ -62,7 +62,8 @@ func askAttention(x *experiment) {
 	b, c := x.backend(1)
 	blockBytes := 2 * blockElems(c)
 	blocks := x.affordable(x, sized(1568, 8)*blockBytes) / blockBytes
-	require.NoError(x, b.Plan(c, nil, decodeTokens, blocks))
+	tokens := blocks * kvcache.BlockTokens
+	require.NoError(x, b.Plan(&model.Plan{Config: c, MaxTokens: decodeTokens, Context: tokens, Least: tokens}))
 	qkv, err := b.NewMatrix(1, c.QKVRows())
 	require.NoError(x, err)
 	out, err := b.NewMatrix(1, c.Heads*c.HeadDim)
@@ -191,7 +192,8 @@ func askToken(x *experiment) {
 	b, c := x.backend(0)
 	const cached = 100
 	blocks := kvcache.BlocksFor(cached + 1)
-	require.NoError(x, b.Plan(c, nil, 1, blocks))
+	tokens := blocks * kvcache.BlockTokens
+	require.NoError(x, b.Plan(&model.Plan{Config: c, MaxTokens: 1, Context: tokens, Least: tokens}))
 	x.fillBF16(x, b.kv, blocks*blockElems(c), cacheSeed, 1)
 	shape := layerShape{hidden: c.HiddenSize, qkv: c.QKVRows(), inner: c.IntermediateSize}
 	weights := x.randomWeights(x, shape, c.Layers)
