@@ -246,8 +246,8 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.As(err, &tooLong):
-		t.note("That makes %d tokens, and the context holds %d: nothing was asked%s. /clear starts a new conversation.",
-			tooLong.Tokens, tooLong.Context, contextLimit(t.model))
+		t.note("That makes %d tokens, and the context holds %d: nothing was asked%s. "+
+			"/clear starts a new conversation.", tooLong.Tokens, tooLong.Context, contextLimit(t.model))
 	case errors.Is(err, context.Canceled) && len(a.IDs) == 0:
 		t.note("Stopped before the answer began; the conversation is as it was.")
 	case errors.Is(err, context.Canceled):
@@ -257,8 +257,8 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 	case err != nil:
 		return err
 	case a.Finish == generate.FinishContext:
-		t.note("Stopped: the context of %d tokens is full%s. /clear starts a new conversation, /save keeps this one.",
-			t.model.Context, contextLimit(t.model))
+		t.note("Stopped: the context of %d tokens is full%s. "+
+			"/clear starts a new conversation, /save keeps this one.", t.model.Context, contextLimit(t.model))
 	case a.Finish == generate.FinishLength:
 		t.note("Stopped after %d tokens (--max-new-tokens).", len(a.IDs))
 	}

@@ -16,8 +16,9 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one that is slow to
-// load or to think, or one of so many bytes of free memory. For "no" fake, the CUDA backend answers.
+// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one
+// that is slow to load or to think, or one of so many bytes of free memory. For "no" fake, the CUDA backend
+// answers.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
 	switch {
@@ -114,7 +115,8 @@ func fakeFreeMemory(index int) (int64, error) {
 	return 60_000_000_000, nil
 }
 
-// fakeMemory is this machine's, or that of the machine that $FAKE_MEMORY describes: bytes available, or "unknown".
+// fakeMemory is this machine's, or that of the machine that $FAKE_MEMORY describes: bytes available, or
+// "unknown".
 func fakeMemory() machineMemory {
 	if os.Getenv("FAKE_MEMORY") == "unknown" {
 		return machineMemory{}

@@ -31,8 +31,9 @@ func newInfo(s *streams) *cobra.Command {
 		Use:   "info",
 		Short: "Show what a checkpoint is: layers, shapes, tokens, memory",
 		Long: `Show what a checkpoint is: its layers as a tree with shapes and parameter counts,
-context and RoPE, special tokens, and the memory it takes for a given --ctx-size on
-the CPU and on a GPU, whether or not there is one.
+context and RoPE, special tokens, the memory it takes for a given --ctx-size on the
+CPU and on a GPU, whether or not there is one, and how much context fits in the memory
+that is free on this machine.
 
 Only the headers of the weights are read, so it takes no time. A directory without
 weights is described by its config.json.`,
@@ -127,10 +128,10 @@ type deviceUsage struct {
 	Workspace int64  `json:"workspace"`
 	Total     int64  `json:"total"`
 	Refused   string `json:"refused,omitempty"` // why the model cannot run there
-	Free      *int64 `json:"free,omitempty"`    // memory of this machine; absent: not known, or there is none
-	Fits      *int   `json:"fits,omitempty"`    // the context in tokens that a command takes there without --ctx-size; 0: none fits
+	Free      *int64 `json:"free,omitempty"`    // absent: not known, or there is no such device here
+	Fits      *int   `json:"fits,omitempty"`    // the context without --ctx-size, in tokens; 0: none fits
 	unknown   string // why Free is not known
-	least     int    // context that the device takes at least
+	short     string // what happens there, if Fits is 0
 }
 
 func (f *infoFlags) run(s *streams) error {
@@ -302,6 +303,7 @@ func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*saf
 			return err
 		}
 		onCPU.fit(free, fitted)
+		onCPU.short = fmt.Sprintf("%s tokens, slowly: the model does not fit", thousands(int64(fitted.Context)))
 	} else {
 		onCPU.unknown = "the system does not tell how much memory is free"
 	}
@@ -315,7 +317,11 @@ func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*saf
 		onCUDA.unknown = err.Error()
 	} else {
 		fitted := model.NewPlan(c, tensors, unasked)
-		_ = cuda.Fit(fitted, o, free) // its error is what fitted.Short says
+		var tooLittle *cuda.TooLittleError
+		if errors.As(cuda.Fit(fitted, o, free), &tooLittle) {
+			least := thousands(int64(fitted.Context))
+			onCUDA.short = fmt.Sprintf("not even %s tokens fit; %s", least, whatFits(tooLittle))
+		}
 		onCUDA.fit(free, fitted)
 	}
 
@@ -327,13 +333,18 @@ func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*saf
 }
 
 func newDeviceUsage(device string, need model.Memory) deviceUsage {
-	return deviceUsage{Device: device, Weights: need.Weights, KV: need.KV, Workspace: need.Workspace, Total: need.Total()}
+	return deviceUsage{
+		Device: device, Weights: need.Weights, KV: need.KV, Workspace: need.Workspace, Total: need.Total(),
+	}
 }
 
 // fit says how much context fits in so many bytes, by a plan that was made to fit in them.
 func (d *deviceUsage) fit(free int64, fitted *model.Plan) {
-	d.Free, d.Fits, d.least = &free, new(int), fitted.Least
-	if !fitted.Short && d.Refused == "" {
+	d.Free, d.Fits = &free, new(int)
+	switch {
+	case d.Refused != "":
+		d.short = "none"
+	case !fitted.Short:
 		*d.Fits = fitted.Context
 	}
 }
@@ -366,22 +377,24 @@ func (i *checkpointInfo) write(w io.Writer) error {
 // describe is two tables: what the context takes, and how much context fits in what this machine has free.
 func (m *memoryInfo) describe() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "memory for a context of %s tokens (--ctx-size) in %s (--dtype):\n\n", thousands(int64(m.Context)), m.DType)
+	fmt.Fprintf(&b, "memory for a context of %s tokens (--ctx-size) in %s (--dtype):\n\n",
+		thousands(int64(m.Context)), m.DType)
 	takes := [][]string{{"", "weights", "KV cache", "workspace", "total"}}
 	fits := [][]string{{"", "free memory", "context"}}
 	var remarks []string
 	for _, d := range m.Devices {
-		takes = append(takes, []string{d.Device, byteCount(d.Weights), byteCount(d.KV), byteCount(d.Workspace), byteCount(d.Total)})
+		row := []string{d.Device}
+		for _, bytes := range []int64{d.Weights, d.KV, d.Workspace, d.Total} {
+			row = append(row, byteCount(bytes))
+		}
+		takes = append(takes, row)
 		switch {
 		case d.Free == nil:
 			fits = append(fits, []string{d.Device, "–", d.unknown})
 		case *d.Fits > 0:
 			fits = append(fits, []string{d.Device, byteCount(*d.Free), thousands(int64(*d.Fits)) + " tokens"})
-		case d.Device == "cpu":
-			slow := fmt.Sprintf("none fits; it runs with %s tokens, slowly", thousands(int64(d.least)))
-			fits = append(fits, []string{d.Device, byteCount(*d.Free), slow})
 		default:
-			fits = append(fits, []string{d.Device, byteCount(*d.Free), "none fits"})
+			fits = append(fits, []string{d.Device, byteCount(*d.Free), d.short})
 		}
 		if d.Refused != "" {
 			remarks = append(remarks, fmt.Sprintf("Not on %s: %s.\n", d.Device, d.Refused))

@@ -28,7 +28,8 @@ func memoryIn(root fs.FS) machineMemory {
 	if m.available == 0 {
 		return m
 	}
-	// Limits are those of the process's control group (version 2) and of the groups around it. A container sees its own as the root.
+	// Limits are those of the process's control group (version 2) and of the groups around it. A container
+	// sees its own as the root.
 	group := "/"
 	if text, err := fs.ReadFile(root, "proc/self/cgroup"); err == nil {
 		for line := range strings.Lines(string(text)) {
@@ -46,7 +47,8 @@ func memoryIn(root fs.FS) machineMemory {
 	}
 }
 
-// limitTo applies the limit of a control group, if it has one. Pages of files count as its memory, but they can be read again.
+// limitTo applies the limit of a control group, if it has one. Pages of files count as its memory, but they
+// can be read again.
 func (m *machineMemory) limitTo(root fs.FS, dir string) {
 	limit, limited := number64(root, path.Join(dir, "memory.max")) // "max": no limit
 	current, known := number64(root, path.Join(dir, "memory.current"))

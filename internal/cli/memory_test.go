@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is available is what the machine has free, or less where a control group around this process limits it; of what a group holds,
-// pages of files can be taken back.
+// What is available is what the machine has free, or less where a control group around this process limits
+// it; of what a group holds, pages of files can be taken back.
 func TestMemoryOfMachines(t *testing.T) {
 	const meminfo = "MemTotal:       24000000 kB\nMemFree:        1 kB\nMemAvailable:   20000000 kB\n"
 	const total, available = 24_000_000 << 10, 20_000_000 << 10
@@ -16,10 +16,12 @@ func TestMemoryOfMachines(t *testing.T) {
 		files map[string]string
 		want  machineMemory
 	}{
-		"not Linux":   {nil, machineMemory{}},
-		"old Linux":   {map[string]string{"proc/meminfo": "MemTotal:  24000000 kB\n"}, machineMemory{total: total}},
-		"no groups":   {map[string]string{"proc/meminfo": meminfo}, machineMemory{total, available, 0}},
-		"not limited": {map[string]string{"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "max\n"}, machineMemory{total, available, 0}},
+		"not Linux": {nil, machineMemory{}},
+		"old Linux": {map[string]string{"proc/meminfo": "MemTotal:  24000000 kB\n"}, machineMemory{total: total}},
+		"no groups": {map[string]string{"proc/meminfo": meminfo}, machineMemory{total, available, 0}},
+		"not limited": {map[string]string{
+			"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "max\n",
+		}, machineMemory{total, available, 0}},
 		"container": {map[string]string{
 			"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n",
 			"sys/fs/cgroup/memory.max": "8000000000\n", "sys/fs/cgroup/memory.current": "3000000000\n",
@@ -29,10 +31,12 @@ func TestMemoryOfMachines(t *testing.T) {
 			"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "8000000000\n",
 		}, machineMemory{total, 8_000_000_000, 8_000_000_000}},
 		"full container": {map[string]string{
-			"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "8000000000\n", "sys/fs/cgroup/memory.current": "8000000001\n",
+			"proc/meminfo":             meminfo,
+			"sys/fs/cgroup/memory.max": "8000000000\n", "sys/fs/cgroup/memory.current": "8000000001\n",
 		}, machineMemory{total, 1, 8_000_000_000}},
 		"limit beyond what the machine has": {map[string]string{
-			"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "80000000000\n", "sys/fs/cgroup/memory.current": "1000\n",
+			"proc/meminfo":             meminfo,
+			"sys/fs/cgroup/memory.max": "80000000000\n", "sys/fs/cgroup/memory.current": "1000\n",
 		}, machineMemory{total, available, 80_000_000_000}},
 		"groups in groups": {map[string]string{
 			"proc/meminfo": meminfo, "proc/self/cgroup": "1:name=systemd:/other\n0::/batch/job/step\n",

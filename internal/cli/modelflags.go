@@ -51,7 +51,8 @@ func (f *modelFlags) register(flags *pflag.FlagSet) {
 func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
 	f.registerModel(flags)
 	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
-	flags.IntVarP(&f.context, "ctx-size", "c", 0, "longest sequence in tokens (default: what the model was made for, or as much of it as fits in memory)")
+	flags.IntVarP(&f.context, "ctx-size", "c", 0,
+		"longest sequence in tokens (default: what the model was made for, or as much of it as fits in memory)")
 }
 
 func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
@@ -61,7 +62,8 @@ func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 }
 
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
-	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), or auto, a GPU if there is one")
+	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), "+
+		"or auto: a GPU if there is one with room for the model, else the CPU")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
 	flags.BoolVar(&f.wide, "sliding-window-compat", false, "see one token more than sliding_window says, as transformers 4.41 did")
 }
@@ -166,7 +168,9 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 }
 
 // loadOn loads the model on the device; for auto, on the CPU where the GPU has too little memory.
-func (f *modelFlags) loadOn(ctx context.Context, d device, name string, fsys fs.FS, out *streams) (*model.Model, error) {
+func (f *modelFlags) loadOn(
+	ctx context.Context, d device, name string, fsys fs.FS, out *streams,
+) (*model.Model, error) {
 	stderr := out.notes()
 	backend, maxTokens, err := d.open(f.threads, f.dtype == "f32", out)
 	if err != nil {
@@ -199,7 +203,7 @@ func whatFits(e *cuda.TooLittleError) string {
 	case e.Fits > 0:
 		return fmt.Sprintf("--ctx-size %d fits", e.Fits)
 	case e.Weights <= e.Free:
-		return "not even a short context fits"
+		return "no context fits beside the weights"
 	}
 	return "the weights alone do not fit"
 }
@@ -217,12 +221,14 @@ func writeContext(w io.Writer, m *model.Model) {
 		thousands(int64(m.Context)), thousands(int64(m.Config.MaxPositions)), why)
 }
 
-// contextLimit says, behind a sentence about the end of the context, that memory set that end; "" where it did not.
+// contextLimit says, behind a sentence about the end of the context, that memory set that end; "" where it
+// did not.
 func contextLimit(m *model.Model) string {
 	if m.FitIn == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; memory limits it, the model's own is %s (--ctx-size sets it)", thousands(int64(m.Config.MaxPositions)))
+	own := thousands(int64(m.Config.MaxPositions))
+	return fmt.Sprintf("; memory limits it, the model's own is %s (--ctx-size sets it)", own)
 }
 
 // explain adds to the error of a text that is too long that memory limits the context, where it does.

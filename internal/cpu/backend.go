@@ -14,7 +14,8 @@ import (
 type Options struct {
 	Threads int  // 0: one for every core the process may use
 	Float32 bool // round nothing: matrix inputs and the KV cache stay float32
-	// Memory is the bytes that a model should fit in when nobody asks for a length of context; 0: not known, the context is the model's.
+	// Memory is the bytes that a model should fit in when nobody asks for a length of context; 0: not known,
+	// the context is the model's.
 	Memory int64
 }
 
@@ -100,8 +101,9 @@ func (b *Backend) Name() string {
 // MaxTokens is how many new tokens a step should have at most, see [model.Options].
 func (b *Backend) MaxTokens() int { return b.kernels.maxTokens }
 
-// Plan implements [model.Backend]. KV blocks are allocated when first used, so a long context costs nothing until it is filled. It never
-// refuses: weights beyond the memory come from the disk again for every token, which is slow and works.
+// Plan implements [model.Backend]. KV blocks are allocated when first used, so a long context costs nothing
+// until it is filled. It never refuses: weights beyond the memory come from the disk again for every token,
+// which is slow and works.
 func (b *Backend) Plan(p *model.Plan) error {
 	c, maxTokens := p.Config, p.MaxTokens
 	b.config = c

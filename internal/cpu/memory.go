@@ -7,9 +7,10 @@ import (
 	"phi3/internal/model"
 )
 
-// PlanMemory is what the plan takes of the machine's memory, in steps as large as suit this processor, after its context is made to fit in
-// Options.Memory. Of the tensors it looks at type and shape only. Weights are pages of the checkpoint's files, which the system shares
-// between processes and may drop; keys and values are allocated as the context fills, so KV is the most they come to.
+// PlanMemory is what the plan takes of the machine's memory, in steps as large as suit this processor, after
+// its context is made to fit in Options.Memory. Of the tensors it looks at type and shape only. Weights are
+// pages of the checkpoint's files, which the system shares between processes and may drop; keys and values
+// are allocated as the context fills, so KV is the most they come to.
 func PlanMemory(p *model.Plan, o Options) (_ model.Memory, err error) {
 	b, err := New(o)
 	if err != nil {

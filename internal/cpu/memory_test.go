@@ -72,7 +72,8 @@ func TestMakeLarge(t *testing.T) {
 	}
 }
 
-// The context is the most blocks that fit in the memory beside the margin, and memory that is too small even for the weights is no error.
+// The context is the most blocks that fit in the memory beside the margin, and memory that is too small even
+// for the weights is no error.
 func TestContextThatFits(t *testing.T) {
 	ckpt, err := model.Open(os.DirFS("../../testdata/mini"))
 	require.NoError(t, err)
@@ -86,7 +87,8 @@ func TestContextThatFits(t *testing.T) {
 			require.NoError(t, err)
 			return p
 		}
-		whole, err := PlanMemory(model.NewPlan(&config, ckpt.Tensors, model.Options{}), Options{Threads: 2, Float32: float32})
+		plan := model.NewPlan(&config, ckpt.Tensors, model.Options{})
+		whole, err := PlanMemory(plan, Options{Threads: 2, Float32: float32})
 		require.NoError(t, err)
 		block := whole.KV / 1024
 		for _, blocks := range []int64{17, 300, 1000} {

@@ -8,8 +8,9 @@ import (
 	"phi3/internal/model"
 )
 
-// Plan implements [model.Backend]. It allocates the KV cache, of as much context as the plan wants and the free memory has room for, and
-// the workspace; nothing is allocated when there is too little memory for all of it and the weights.
+// Plan implements [model.Backend]. It allocates the KV cache, of as much context as the plan wants and the
+// free memory has room for, and the workspace; nothing is allocated when there is too little memory for all
+// of it and the weights.
 func (b *Backend) Plan(plan *model.Plan) error {
 	c := plan.Config
 	if err := Supports(c, Options{Float32: b.float32}); err != nil {
@@ -52,8 +53,8 @@ func (b *Backend) Plan(plan *model.Plan) error {
 	})
 }
 
-// FreeMemory is what a GPU of those that [Devices] lists has free for a model, in bytes. [Open] loads kernels before it looks, so that it
-// finds some MB less.
+// FreeMemory is what a GPU of those that [Devices] lists has free for a model, in bytes. [Open] loads kernels
+// before it looks, so that it finds some MB less.
 func FreeMemory(index int) (free int64, err error) {
 	d, err := openDevice(index)
 	if err != nil {

@@ -81,8 +81,8 @@ func freeMemory(t testing.TB, d *device) int {
 	return int(free)
 }
 
-// gpuTolerance is how far a model on a real GPU may exceed what was planned for it. No driver has been measured: it is as much again as is
-// left to the driver. The test's log has the difference.
+// gpuTolerance is how far a model on a real GPU may exceed what was planned for it. No driver has been
+// measured: it is as much again as is left to the driver. The test's log has the difference.
 const gpuTolerance = reserve
 
 // What a model takes is what was planned for it, but for the driver's reserve and what pages cost; and one byte less is refused.

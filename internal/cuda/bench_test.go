@@ -54,7 +54,8 @@ func openBench(b *testing.B) *bench {
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, opened.Close()) })
 	m := &bench{Backend: opened.(*Backend), poolSize: poolSize, prompt: prompt}
-	require.NoError(b, m.Plan(&model.Plan{Config: config, MaxTokens: prompt, Context: benchContext + decodeTokens, Least: benchContext + decodeTokens}))
+	const most = benchContext + decodeTokens
+	require.NoError(b, m.Plan(&model.Plan{Config: config, MaxTokens: prompt, Context: most, Least: most}))
 	for i, cols := range []int{config.HiddenSize, config.QKVRows(), config.Heads * config.HeadDim, config.IntermediateSize, config.VocabSize} {
 		rows := prompt
 		if cols == config.VocabSize {

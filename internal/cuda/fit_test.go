@@ -31,11 +31,13 @@ func longMini(t *testing.T, positions int) string {
 	return dir
 }
 
-// loadContext loads a model on a GPU with so many bytes free, for a context of length or of what fits, shows it to use and closes it.
+// loadContext loads a model on a GPU with so many bytes free, for a context of length or of what fits, shows
+// it to use and closes it.
 func loadContext(t *testing.T, dir string, free int64, length int, use func(*model.Model)) error {
 	t.Helper()
 	emulate(t, fmt.Sprint("free=", free))
-	m, err := model.Load(context.Background(), os.DirFS(dir), openTest(t, Options{}), model.Options{Context: length, MaxTokens: 2048})
+	o := model.Options{Context: length, MaxTokens: 2048}
+	m, err := model.Load(context.Background(), os.DirFS(dir), openTest(t, Options{}), o)
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,8 @@ func needOf(t *testing.T, dir string, length int) int64 {
 	ckpt, err := model.Open(os.DirFS(dir))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, ckpt.Close()) }()
-	return PlanMemory(model.NewPlan(ckpt.Config, ckpt.Tensors, model.Options{Context: length, MaxTokens: 2048}), Options{}).Total()
+	p := model.NewPlan(ckpt.Config, ckpt.Tensors, model.Options{Context: length, MaxTokens: 2048})
+	return PlanMemory(p, Options{}).Total()
 }
 
 // leastFree is the fewest free bytes of which so many are left beside the margin.
@@ -67,8 +70,8 @@ func leastFree(need int64) int64 {
 	return free
 }
 
-// Without a length, the context is the most blocks that the plan's own check lets pass beside the margin: one byte less free, and it is a
-// block shorter.
+// Without a length, the context is the most blocks that the plan's own check lets pass beside the margin: one
+// byte less free, and it is a block shorter.
 func TestDefaultContextIsWhatFits(t *testing.T) {
 	emulate(t, "")
 	dir := longMini(t, 131_072)
@@ -100,7 +103,9 @@ func TestDefaultContextIsWhatFits(t *testing.T) {
 // A model of few positions takes all of them or is refused; one of many takes 2,048 where these alone fit.
 func TestLeastContext(t *testing.T) {
 	emulate(t, "")
-	for _, c := range []struct{ positions, least int }{{512, 512}, {2000, 2000}, {2048, 2048}, {2049, 2048}, {131_072, 2048}} {
+	for _, c := range []struct{ positions, least int }{
+		{512, 512}, {2000, 2000}, {2048, 2048}, {2049, 2048}, {131_072, 2048},
+	} {
 		dir := longMini(t, c.positions)
 		need := needOf(t, dir, c.least)
 		require.NoError(t, loadContext(t, dir, need, 0, func(m *model.Model) {

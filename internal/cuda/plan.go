@@ -21,13 +21,14 @@ const (
 // reserve is left to the driver, which loads kernels when they are first launched and keeps graphs in the device's memory.
 const reserve = 64 << 20
 
-// PlanMemory is what the plan takes of a GPU's memory: what the backend checks before it allocates. Of the tensors it looks at type and
-// shape only. It needs no GPU.
+// PlanMemory is what the plan takes of a GPU's memory: what the backend checks before it allocates. Of the
+// tensors it looks at type and shape only. It needs no GPU.
 func PlanMemory(p *model.Plan, o Options) model.Memory {
 	return planMemory(p, o.Float32, p.Blocks()).Memory
 }
 
-// Fit lowers the plan's context to what fits in free bytes of a GPU's memory, as the backend does. The error is a [TooLittleError].
+// Fit lowers the plan's context to what fits in free bytes of a GPU's memory, as the backend does. The error
+// is a [TooLittleError].
 func Fit(p *model.Plan, o Options, free int64) error {
 	_, err := fit(p, o.Float32, free)
 	return err
@@ -54,11 +55,13 @@ type TooLittleError struct {
 }
 
 func (e *TooLittleError) Error() string {
-	return fmt.Sprintf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) make %s, but %.2f GB are free",
-		gigabytes(e.Weights), e.Context, gigabytes(e.KV), gigabytes(e.Workspace), gigabytes(e.Total()), math.Floor(float64(e.Free)/1e7)/100)
+	return fmt.Sprintf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) "+
+		"make %s, but %.2f GB are free", gigabytes(e.Weights), e.Context, gigabytes(e.KV), gigabytes(e.Workspace),
+		gigabytes(e.Total()), math.Floor(float64(e.Free)/1e7)/100)
 }
 
-// gigabytes rounds what is needed up. What is free is rounded down: the numbers must show that it is not enough.
+// gigabytes rounds what is needed up. What is free is rounded down: the numbers must show that it is not
+// enough.
 func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", math.Ceil(float64(n)/1e7)/100) }
 
 // Supports says in one sentence which shape of a model the kernels are not made for, if any. The reference kernels, of Float32, take all.

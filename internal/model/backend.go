@@ -14,8 +14,8 @@ type Backend interface {
 	// Name describes the device for people, e.g. "CPU, 2 threads".
 	Name() string
 
-	// Plan is the first call: it reserves memory for what the plan says, with a shorter context if the plan allows that and memory is
-	// short, or says what is missing.
+	// Plan is the first call: it reserves memory for what the plan says, with a shorter context if the plan
+	// allows that and memory is short, or says what is missing.
 	Plan(p *Plan) error
 	// Upload takes a weight over to the device in its own type. The tensor's bytes stay valid until Close.
 	Upload(t *safetensors.Tensor) (Weight, error)

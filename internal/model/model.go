@@ -15,8 +15,8 @@ type Model struct {
 	Config  Config
 	Unused  []string // tensors of the checkpoint that the architecture has no place for
 	Context int      // longest sequence there is room for, in tokens
-	// FitIn is the bytes of free memory that Context was made to fit in, where it is less than the model was made for and nobody asked
-	// for it; else 0. Short is whether the free memory is too little even so.
+	// FitIn is the bytes of free memory that Context was made to fit in, where it is less than the model was
+	// made for and nobody asked for it; else 0. Short is whether the free memory is too little even so.
 	FitIn int64
 	Short bool
 

@@ -7,8 +7,8 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// leastContext is the shortest context, in tokens, that is chosen for a model of a longer one: a page of prompt and an answer. A device
-// with memory for less is too small for the model.
+// leastContext is the shortest context, in tokens, that is chosen for a model of a longer one: a page of
+// prompt and an answer. A device with memory for less is too small for the model.
 const leastContext = 2048
 
 // Plan is what a backend reserves memory for.
@@ -17,7 +17,8 @@ type Plan struct {
 	Tensors   []*safetensors.Tensor // all that Upload will be called with, in that order
 	MaxTokens int                   // most new tokens of a step
 	Context   int                   // longest sequence, in tokens
-	// A backend without memory for Context lowers it, with Fit, but not below Least. The two are equal where the user asked for a length.
+	// A backend without memory for Context lowers it, with Fit, but not below Least. The two are equal where
+	// the user asked for a length.
 	Least int
 	// FitIn is the bytes of free memory that Context was lowered to fit in; 0: it was not lowered.
 	FitIn int64
@@ -42,8 +43,8 @@ func NewPlan(c *Config, tensors []*safetensors.Tensor, o Options) *Plan {
 // Blocks is how many blocks of KV cache hold the context.
 func (p *Plan) Blocks() int { return kvcache.BlocksFor(p.Context) }
 
-// Fit lowers the context to the most blocks of KV cache for which need is no more than free bytes less a margin, but not below Least.
-// need must not fall as blocks grow.
+// Fit lowers the context to the most blocks of KV cache for which need is no more than free bytes less a
+// margin, but not below Least. need must not fall as blocks grow.
 func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
 	most, least := p.Blocks(), kvcache.BlocksFor(p.Least)
 	room := free - margin(free)
@@ -56,8 +57,9 @@ func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
 	p.Short = need(most-given).Total() > free
 }
 
-// margin is how much of the free memory a context that nobody asked for leaves to others: programs that run beside this one take more
-// while it runs, such as a browser, which draws with the same GPU. A sixteenth, at most 512 MiB, which is 1,365 tokens of a Phi-3-mini.
+// margin is how much of the free memory a context that nobody asked for leaves to others: programs that run
+// beside this one take more while it runs, such as a browser, which draws with the same GPU. A sixteenth, at
+// most 512 MiB, which is 1,365 tokens of a Phi-3-mini.
 func margin(free int64) int64 { return min(free/16, 512<<20) }
 
 // Memory is what a model takes on a device, in bytes.

@@ -14,7 +14,8 @@ import (
 func TestFitIsTheMostBlocks(t *testing.T) {
 	const gb = 1_000_000_000
 	need := func(blocks int) Memory { // a workspace that grows in steps
-		return Memory{Weights: 7 * gb, KV: int64(blocks) * 50_331_648, Workspace: 300_000_000 + int64(blocks/10)*2_000_000}
+		n := int64(blocks)
+		return Memory{Weights: 7 * gb, KV: n * 50_331_648, Workspace: 300_000_000 + n/10*2_000_000}
 	}
 	seen := map[int]bool{}
 	for _, positions := range []int{100, 128, 2048, 2049, 4096, 131_072} {
@@ -53,7 +54,8 @@ func TestFitKeepsWhatWasAskedFor(t *testing.T) {
 func TestLoadTakesTheContextThatFits(t *testing.T) {
 	config := strings.Replace(tinyConfig, "300", "10000", 1)
 	load := func(o Options) *Model {
-		b := &recorder{fit: func(p *Plan) { p.Fit(30, func(blocks int) Memory { return Memory{KV: int64(blocks)} }) }}
+		need := func(blocks int) Memory { return Memory{KV: int64(blocks)} }
+		b := &recorder{fit: func(p *Plan) { p.Fit(30, need) }}
 		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), b, o)
 		require.NoError(t, err)
 		return m

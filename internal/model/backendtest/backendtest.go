@@ -568,7 +568,8 @@ func testArgmax(t *testing.T, g *Golden, v Variant) {
 			}
 		}
 		b := v.Open(true) // the table is not rounded either
-		require.NoError(t, b.Plan(&model.Plan{Config: config, Tensors: []*safetensors.Tensor{table}, MaxTokens: 16, Context: 1}))
+		tensors := []*safetensors.Tensor{table}
+		require.NoError(t, b.Plan(&model.Plan{Config: config, Tensors: tensors, MaxTokens: 16, Context: 1, Least: 1}))
 		w, err := b.Upload(table)
 		require.NoError(t, err)
 		x, err := b.NewMatrix(len(rows), cols)
