@@ -52,14 +52,16 @@ func stepAt(c *model.Config, position int, blocks []int32) *model.Step {
 
 const cacheSeed = 3
 
-// askAttention asks what attention of one token costs at a short and at a long context, and how much of it is the join of chunks: the last
-// block of each head joins the chunks' results one after another. phi3's own kernel, one layer of Phi-3-mini a call, each call on a cache of
-// its own. Without the join the counter of arrived chunks starts far below zero, so that no block finds itself the last; nothing else
-// changes. The figures are microseconds and GB/s of keys and values. What the join takes at 100k is what joining in parallel can gain;
-// what is left at 100 is latency.
+// askAttention asks what attention of one token costs at a short and at a long context, and how much of it is
+// the join of chunks: the last block of each head joins the chunks' results one after another. phi3's own
+// kernel, one layer of Phi-3-mini a call, each call on a cache of its own. Without the join the counter of
+// arrived chunks starts far below zero, so that no block finds itself the last; nothing else changes. The
+// figures are microseconds and GB/s of keys and values. What the join takes at 100k is what joining in
+// parallel can gain; what is left at 100 is latency.
 func askAttention(x *experiment) {
 	x.measureCeilings(x)
 	b, c := x.backend(1)
+	const most = 512 // calls in a graph
 	blockBytes := 2 * blockElems(c)
 	blocks := x.affordable(x, sized(1568, 8)*blockBytes) / blockBytes
 	require.NoError(x, b.Plan(c, nil, decodeTokens, blocks))
@@ -74,7 +76,7 @@ func askAttention(x *experiment) {
 	}
 	x.write(x, ptr(qkv), encode(values))
 	require.NoError(x, b.device.do(func() (err error) {
-		b.stage, err = newStage(b.device, 256*stageBytes(c, 1, blocks)) // for all calls at once
+		b.stage, err = newStage(b.device, most*stageBytes(c, 1, blocks)) // for all calls at once
 		return err
 	}))
 
@@ -94,8 +96,7 @@ func askAttention(x *experiment) {
 					f.Skipf("too little free memory for %d cached tokens", context.cached)
 				}
 				x.fillBF16(f, b.kv, blocks*blockElems(c), cacheSeed, 1) // anew: each figure appends to it
-				// Calls enough that the caches of all are four times what an L2 cache of 64 MB holds.
-				calls := min(different, max(2, ceilDiv(sized(256<<20, 0), need*blockBytes)), 256)
+				calls := min(different, max(2, ceilDiv(x.muchMoreThanL2(f), need*blockBytes)), most)
 				b.begin()
 				for i := range calls {
 					own := make([]int32, need)
@@ -147,7 +148,8 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 	rounded := func(i int) float64 { return float64(fromBF16(toBF16(qkv[i]))) }
 	scores := make([]float64, cached+1)
 	element := func(p, j int) uint32 {
-		return uint32((block+p/kvcache.BlockTokens)*blockElems(c) + (kvHead*kvcache.BlockTokens+p%kvcache.BlockTokens)*d + j)
+		const tokens = kvcache.BlockTokens
+		return uint32((block+p/tokens)*blockElems(c) + (kvHead*tokens+p%tokens)*d + j)
 	}
 	top := math.Inf(-1)
 	for p := range scores {
@@ -161,6 +163,7 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 		scores[p] /= math.Sqrt(float64(d))
 		top = max(top, scores[p])
 	}
+	values := uint32(c.KVHeads * kvcache.BlockTokens * d) // elements from a block's keys to its values
 	total := 0.0
 	want := make([]float64, d)
 	for p, score := range scores {
@@ -169,7 +172,7 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 		for j := range d {
 			value := rounded((c.Heads+c.KVHeads+kvHead)*d + j)
 			if p < cached {
-				value = float64(fromBF16(randomBF16(element(p, j)+uint32(c.KVHeads*kvcache.BlockTokens*d), cacheSeed, 1)))
+				value = float64(fromBF16(randomBF16(element(p, j)+values, cacheSeed, 1)))
 			}
 			want[j] += weight * value
 		}
@@ -183,10 +186,11 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 	require.Less(tb, math.Sqrt(off/size), 0.02, "head %d, relative to the output in float64", head)
 }
 
-// askToken asks what the host costs: a whole token of Phi-3-mini at 100 cached tokens through the backend, from the first verb to the id in
-// the host's hands, by the host's clock, and its graph alone by the GPU's clock. The difference is spent with the GPU idle: making
-// and comparing the queue, the hand-over to the device's thread, the launch, the copy of the id. It is what keeping the loop on the
-// device can gain. The weights are random, and the layers share some.
+// askToken asks what the host costs: a whole token of Phi-3-mini at 100 cached tokens through the backend,
+// from the first verb to the id in the host's hands, by the host's clock, and its graph alone by the GPU's
+// clock. The difference is spent with the GPU idle: making and comparing the queue, the hand-over to the
+// device's thread, the launch, the copy of the id. It is what keeping the loop on the device can gain. The
+// weights are random, and the layers share some.
 func askToken(x *experiment) {
 	b, c := x.backend(0)
 	const cached = 100
@@ -204,7 +208,8 @@ func askToken(x *experiment) {
 	at := func(p devicePtr, t elementType) model.Weight { return model.Weight{Data: &weight{ptr: p, typ: t}} }
 	norm, head := at(x.upload(x, norms), typeF32), at(headWeights, typeBF16)
 	var m [5]model.Matrix
-	for i, cols := range []int{c.HiddenSize, c.QKVRows(), c.Heads * c.HeadDim, c.IntermediateSize, c.VocabSize} {
+	columns := []int{c.HiddenSize, c.QKVRows(), c.Heads * c.HeadDim, c.IntermediateSize, c.VocabSize}
+	for i, cols := range columns {
 		var err error
 		m[i], err = b.NewMatrix(1, cols)
 		require.NoError(x, err)
