@@ -205,8 +205,9 @@ func askToken(x *experiment) {
 	for i := range norms {
 		norms[i] = 1
 	}
-	at := func(p devicePtr, t elementType) model.Weight { return model.Weight{Data: &weight{ptr: p, typ: t}} }
-	norm, head := at(x.upload(x, norms), typeF32), at(headWeights, typeBF16)
+	at := func(p devicePtr) model.Weight { return model.Weight{Data: &weight{ptr: p, typ: typeBF16}} }
+	norm := model.Weight{Data: &weight{ptr: x.upload(x, norms), typ: typeF32}}
+	head := at(headWeights)
 	var m [5]model.Matrix
 	columns := []int{c.HiddenSize, c.QKVRows(), c.Heads * c.HeadDim, c.IntermediateSize, c.VocabSize}
 	for i, cols := range columns {
@@ -223,11 +224,11 @@ func askToken(x *experiment) {
 	token := func() error {
 		b.Embed(m[0], head, step.IDs)
 		for i, w := range weights {
-			b.NormLinear(m[1], m[0], norm, at(w.qkv, typeBF16))
+			b.NormLinear(m[1], m[0], norm, at(w.qkv))
 			b.Attend(m[2], m[1], i, step)
-			b.LinearAdd(m[0], m[2], at(w.o, typeBF16))
-			b.NormGateUp(m[3], m[0], norm, at(w.gateUp, typeBF16))
-			b.LinearAdd(m[0], m[3], at(w.down, typeBF16))
+			b.LinearAdd(m[0], m[2], at(w.o))
+			b.NormGateUp(m[3], m[0], norm, at(w.gateUp))
+			b.LinearAdd(m[0], m[3], at(w.down))
 		}
 		b.NormLinear(m[4], m[0], norm, head)
 		return b.Argmax(next, m[4])
