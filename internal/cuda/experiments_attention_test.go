@@ -19,11 +19,11 @@ import (
 	"phi3/internal/randomckpt"
 )
 
-// backend opens a backend beside the experiment, on the same context. On the emulator the model is small.
+// backend opens a backend beside the experiment, on the same context. Where sizes are, the model is small.
 func (x *experiment) backend(layers int) (*Backend, *model.Config) {
 	x.Helper()
 	text, _, err := randomckpt.Preset("phi-3-mini")
-	if !onGPU {
+	if sized(false, true) {
 		text, err = os.ReadFile("../../testdata/mini/config.json")
 	}
 	require.NoError(x, err)

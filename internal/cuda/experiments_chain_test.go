@@ -77,10 +77,7 @@ type chain struct {
 }
 
 func newChain(x *experiment) *chain {
-	c := &chain{experiment: x, layerShape: phi3Mini}
-	if !onGPU {
-		c.layerShape = layerShape{hidden: 192, qkv: 576, inner: 136}
-	}
+	c := &chain{experiment: x, layerShape: sized(phi3Mini, layerShape{hidden: 192, qkv: 576, inner: 136})}
 	x.measureCeilings(x)
 	c.weights = x.randomWeights(x, c.layerShape, sized(32, 3))
 	x.must(x, func() (err error) {

@@ -164,12 +164,12 @@ func experimentKernels(tb testing.TB) (extra []emulator.Extra) {
 	return extra
 }
 
-// sized is a number for a GPU, and the one for the emulator.
-func sized(gpu, emulated int) int {
-	if onGPU {
-		return gpu
+// sized is what a GPU gets, or the little that the emulator gets; -short gives that to a GPU too, as a first try.
+func sized[T any](full, little T) T {
+	if onGPU && !testing.Short() {
+		return full
 	}
-	return emulated
+	return little
 }
 
 // must runs work on the device, for a figure or for the question.

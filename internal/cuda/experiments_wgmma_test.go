@@ -35,7 +35,7 @@ const (
 
 // askWGMMA: see kernels/experiments/wgmma.cu.
 func askWGMMA(x *experiment) {
-	if !onGPU || x.Major != 9 || x.Minor != 0 {
+	if _, err := x.find("wgmma_96", 0); err != nil {
 		x.figure("layer", func(f *figure) { x.kernel(f, "wgmma_96", 0) }) // says why not
 		return
 	}
