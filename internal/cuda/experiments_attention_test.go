@@ -19,11 +19,11 @@ import (
 	"phi3/internal/randomckpt"
 )
 
-// backend opens a backend beside the experiment, on the same context. On the emulator the model is small.
+// backend opens a backend beside the experiment, on the same context. Where sizes are, the model is small.
 func (x *experiment) backend(layers int) (*Backend, *model.Config) {
 	x.Helper()
 	text, _, err := randomckpt.Preset("phi-3-mini")
-	if !onGPU {
+	if sized(false, true) {
 		text, err = os.ReadFile("../../testdata/mini/config.json")
 	}
 	require.NoError(x, err)
@@ -52,14 +52,16 @@ func stepAt(c *model.Config, position int, blocks []int32) *model.Step {
 
 const cacheSeed = 3
 
-// askAttention asks what attention of one token costs at a short and at a long context, and how much of it is the join of chunks: the last
-// block of each head joins the chunks' results one after another. phi3's own kernel, one layer of Phi-3-mini a call, each call on a cache of
-// its own. Without the join the counter of arrived chunks starts far below zero, so that no block finds itself the last; nothing else
-// changes. The figures are microseconds and GB/s of keys and values. What the join takes at 100k is what joining in parallel can gain;
-// what is left at 100 is latency.
+// askAttention asks what attention of one token costs at a short and at a long context, and how much of it is
+// the join of chunks: the last block of each head joins the chunks' results one after another. phi3's own
+// kernel, one layer of Phi-3-mini a call, each call on a cache of its own. Without the join the counter of
+// arrived chunks starts far below zero, so that no block finds itself the last; nothing else changes. The
+// figures are microseconds and GB/s of keys and values. What the join takes at 100k is what joining in
+// parallel can gain; what is left at 100 is latency.
 func askAttention(x *experiment) {
 	x.measureCeilings(x)
 	b, c := x.backend(1)
+	const most = 512 // calls in a graph
 	blockBytes := 2 * blockElems(c)
 	blocks := x.affordable(x, sized(1568, 8)*blockBytes) / blockBytes
 	tokens := blocks * kvcache.BlockTokens
@@ -75,7 +77,7 @@ func askAttention(x *experiment) {
 	}
 	x.write(x, ptr(qkv), encode(values))
 	require.NoError(x, b.device.do(func() (err error) {
-		b.stage, err = newStage(b.device, 256*stageBytes(c, 1, blocks)) // for all calls at once
+		b.stage, err = newStage(b.device, most*stageBytes(c, 1, blocks)) // for all calls at once
 		return err
 	}))
 
@@ -95,8 +97,7 @@ func askAttention(x *experiment) {
 					f.Skipf("too little free memory for %d cached tokens", context.cached)
 				}
 				x.fillBF16(f, b.kv, blocks*blockElems(c), cacheSeed, 1) // anew: each figure appends to it
-				// Calls enough that the caches of all are four times what an L2 cache of 64 MB holds.
-				calls := min(different, max(2, ceilDiv(sized(256<<20, 0), need*blockBytes)), 256)
+				calls := min(different, max(2, ceilDiv(x.muchMoreThanL2(f), need*blockBytes)), most)
 				b.begin()
 				for i := range calls {
 					own := make([]int32, need)
@@ -148,7 +149,8 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 	rounded := func(i int) float64 { return float64(fromBF16(toBF16(qkv[i]))) }
 	scores := make([]float64, cached+1)
 	element := func(p, j int) uint32 {
-		return uint32((block+p/kvcache.BlockTokens)*blockElems(c) + (kvHead*kvcache.BlockTokens+p%kvcache.BlockTokens)*d + j)
+		const tokens = kvcache.BlockTokens
+		return uint32((block+p/tokens)*blockElems(c) + (kvHead*tokens+p%tokens)*d + j)
 	}
 	top := math.Inf(-1)
 	for p := range scores {
@@ -162,6 +164,7 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 		scores[p] /= math.Sqrt(float64(d))
 		top = max(top, scores[p])
 	}
+	values := uint32(c.KVHeads * kvcache.BlockTokens * d) // elements from a block's keys to its values
 	total := 0.0
 	want := make([]float64, d)
 	for p, score := range scores {
@@ -170,7 +173,7 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 		for j := range d {
 			value := rounded((c.Heads+c.KVHeads+kvHead)*d + j)
 			if p < cached {
-				value = float64(fromBF16(randomBF16(element(p, j)+uint32(c.KVHeads*kvcache.BlockTokens*d), cacheSeed, 1)))
+				value = float64(fromBF16(randomBF16(element(p, j)+values, cacheSeed, 1)))
 			}
 			want[j] += weight * value
 		}
@@ -184,10 +187,11 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 	require.Less(tb, math.Sqrt(off/size), 0.02, "head %d, relative to the output in float64", head)
 }
 
-// askToken asks what the host costs: a whole token of Phi-3-mini at 100 cached tokens through the backend, from the first verb to the id in
-// the host's hands, by the host's clock, and its graph alone by the GPU's clock. The difference is spent with the GPU idle: making
-// and comparing the queue, the hand-over to the device's thread, the launch, the copy of the id. It is what keeping the loop on the
-// device can gain. The weights are random, and the layers share some.
+// askToken asks what the host costs: a whole token of Phi-3-mini at 100 cached tokens through the backend,
+// from the first verb to the id in the host's hands, by the host's clock, and its graph alone by the GPU's
+// clock. The difference is spent with the GPU idle: making and comparing the queue, the hand-over to the
+// device's thread, the launch, the copy of the id. It is what keeping the loop on the device can gain. The
+// weights are random, and the layers share some.
 func askToken(x *experiment) {
 	b, c := x.backend(0)
 	const cached = 100
@@ -203,10 +207,12 @@ func askToken(x *experiment) {
 	for i := range norms {
 		norms[i] = 1
 	}
-	at := func(p devicePtr, t elementType) model.Weight { return model.Weight{Data: &weight{ptr: p, typ: t}} }
-	norm, head := at(x.upload(x, norms), typeF32), at(headWeights, typeBF16)
+	at := func(p devicePtr) model.Weight { return model.Weight{Data: &weight{ptr: p, typ: typeBF16}} }
+	norm := model.Weight{Data: &weight{ptr: x.upload(x, norms), typ: typeF32}}
+	head := at(headWeights)
 	var m [5]model.Matrix
-	for i, cols := range []int{c.HiddenSize, c.QKVRows(), c.Heads * c.HeadDim, c.IntermediateSize, c.VocabSize} {
+	columns := []int{c.HiddenSize, c.QKVRows(), c.Heads * c.HeadDim, c.IntermediateSize, c.VocabSize}
+	for i, cols := range columns {
 		var err error
 		m[i], err = b.NewMatrix(1, cols)
 		require.NoError(x, err)
@@ -220,11 +226,11 @@ func askToken(x *experiment) {
 	token := func() error {
 		b.Embed(m[0], head, step.IDs)
 		for i, w := range weights {
-			b.NormLinear(m[1], m[0], norm, at(w.qkv, typeBF16))
+			b.NormLinear(m[1], m[0], norm, at(w.qkv))
 			b.Attend(m[2], m[1], i, step)
-			b.LinearAdd(m[0], m[2], at(w.o, typeBF16))
-			b.NormGateUp(m[3], m[0], norm, at(w.gateUp, typeBF16))
-			b.LinearAdd(m[0], m[3], at(w.down, typeBF16))
+			b.LinearAdd(m[0], m[2], at(w.o))
+			b.NormGateUp(m[3], m[0], norm, at(w.gateUp))
+			b.LinearAdd(m[0], m[3], at(w.down))
 		}
 		b.NormLinear(m[4], m[0], norm, head)
 		return b.Argmax(next, m[4])

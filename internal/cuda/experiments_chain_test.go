@@ -34,14 +34,20 @@ func (s layerShape) weightsAt(p devicePtr) layerWeights {
 	for _, part := range []struct {
 		at    *devicePtr
 		elems int
-	}{{&w.qkv, s.qkv * s.hidden}, {&w.o, s.hidden * s.hidden}, {&w.gateUp, 2 * s.inner * s.hidden}, {&w.down, s.hidden * s.inner}} {
+	}{
+		{&w.qkv, s.qkv * s.hidden},
+		{&w.o, s.hidden * s.hidden},
+		{&w.gateUp, 2 * s.inner * s.hidden},
+		{&w.down, s.hidden * s.inner},
+	} {
 		*part.at = p
 		p += devicePtr(2 * part.elems)
 	}
 	return w
 }
 
-// randomWeights are different weights for as many layers as fit 4 GB: too many for any cache. The addresses repeat after that.
+// randomWeights are different weights for as many layers as fit 4 GB: too many for any cache. The addresses
+// repeat after that.
 func (x *experiment) randomWeights(tb testing.TB, s layerShape, layers int) []layerWeights {
 	tb.Helper()
 	different := min(sized(16, 2), x.affordable(tb, 4<<30)/s.bytes())
@@ -64,15 +70,14 @@ type chain struct {
 	weights []layerWeights
 	own     *kernelSet // phi3's
 
-	x, qkv, attended, h, norm devicePtr // [hidden] float32, [qkv] float32, [hidden] bf16, [inner] bf16, [hidden] float32
-	start                     []float32 // x before the first layer
+	x, qkv      devicePtr // [hidden], [qkv] float32
+	attended, h devicePtr // [hidden], [inner] bfloat16
+	norm        devicePtr // [hidden] float32
+	start       []float32 // x before the first layer
 }
 
 func newChain(x *experiment) *chain {
-	c := &chain{experiment: x, layerShape: phi3Mini}
-	if !onGPU {
-		c.layerShape = layerShape{hidden: 192, qkv: 576, inner: 136}
-	}
+	c := &chain{experiment: x, layerShape: sized(phi3Mini, layerShape{hidden: 192, qkv: 576, inner: 136})}
 	x.measureCeilings(x)
 	c.weights = x.randomWeights(x, c.layerShape, sized(32, 3))
 	x.must(x, func() (err error) {
@@ -170,7 +175,8 @@ func (c *chain) variant(f *figure, v chainVariant) queue {
 			}
 			blocks := min(ceilDiv(p.rows, outputs), v.perSM*c.multiprocessors)
 			a := &chainArgs{
-				y: p.y, x: p.x, norm: p.norm, w: p.w, tokens: 1, rows: int32(p.rows), k: int32(p.k), eps: p.eps,
+				y: p.y, x: p.x, norm: p.norm, w: p.w,
+				tokens: 1, rows: int32(p.rows), k: int32(p.k), eps: p.eps,
 			}
 			if n := len(args); n > 0 { // p is what the product before it prefetches
 				before, warps := args[n-1], 8*int(q[n-1].grid[0])
@@ -212,8 +218,11 @@ func (c *chain) result(tb testing.TB, run func() error) []uint16 {
 		}
 		return run()
 	})
-	return slices.Concat(readBack[uint16](tb, c.experiment, c.x, 2*c.hidden), readBack[uint16](tb, c.experiment, c.qkv, 2*c.layerShape.qkv),
-		readBack[uint16](tb, c.experiment, c.h, c.inner))
+	return slices.Concat(
+		readBack[uint16](tb, c.experiment, c.x, 2*c.hidden),
+		readBack[uint16](tb, c.experiment, c.qkv, 2*c.layerShape.qkv),
+		readBack[uint16](tb, c.experiment, c.h, c.inner),
+	)
 }
 
 // time times the chain as a graph.
@@ -246,27 +255,31 @@ func askChain(x *experiment) {
 						different++
 					}
 				}
-				require.Zero(f, different, "of %d halves of values that differ from those of phi3's own kernels", len(want))
+				require.Zero(f, different, "of %d halves of values differ from those of phi3's own", len(want))
 			}
 			c.time(f, g)
 		})
 	}
 }
 
-// askCarveOut asks whether the driver gives the decode kernels enough shared memory by itself: two blocks of 72 KB and more must fit a
-// multiprocessor at once. The same chain of phi3's own kernels with the driver's choice of shared memory against L1 cache, and with all of it
-// as shared memory. If 100 is faster than default, the program must ask for it.
+// askCarveOut asks whether the driver gives the decode kernels enough shared memory by itself: two blocks of
+// 72 KB and more must fit a multiprocessor at once. The same chain of phi3's own kernels with the driver's
+// choice of shared memory against L1 cache, and with all of it as shared memory. If 100 is faster than
+// default, the program must ask for it.
 func askCarveOut(x *experiment) {
 	c := newChain(x)
 	own := c.ownKernels()
 	want := c.result(x, x.enqueue(own))
+	kernels := []function{
+		c.own.normLinearDecodeF[typeBF16], c.own.normGateUpDecodeF[typeBF16], c.own.linearAddDecodeF[typeBF16],
+	}
 	for _, share := range []struct {
 		name    string
 		percent int
 	}{{"default", -1}, {"100", 100}} {
 		x.figure(share.name, func(f *figure) {
 			x.must(f, func() error {
-				for _, k := range []function{c.own.normLinearDecodeF[typeBF16], c.own.normGateUpDecodeF[typeBF16], c.own.linearAddDecodeF[typeBF16]} {
+				for _, k := range kernels {
 					if err := x.preferShared(k, share.percent); err != nil {
 						return err
 					}

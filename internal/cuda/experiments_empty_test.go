@@ -57,7 +57,8 @@ func askEmpty(x *experiment) {
 					}
 					return inOrder()
 				})
-				require.Equal(f, []int32{launches, 0}, readBack[int32](f, x, counter, 2), "the counter after the chain, and launches that found it wrong")
+				require.Equal(f, []int32{launches, 0}, readBack[int32](f, x, counter, 2),
+					"the counter after the chain, and how many launches found it wrong")
 
 				f.report(x.seconds(f, chain("empty"))*1e6/launches, "µs/kernel")
 			})
@@ -99,15 +100,16 @@ func askBarrier(x *experiment) {
 			}
 			return checked()
 		})
-		require.Equal(f, []uint32{0}, readBack[uint32](f, x, args.wrong, 1), "blocks that were found in another round")
+		wrong := readBack[uint32](f, x, args.wrong, 1)
+		require.Equal(f, []uint32{0}, wrong, "blocks that were found in another round")
 
 		const rounds = 1000
 		f.report(x.seconds(f, barriers("grid_barriers", rounds))*1e6/rounds, "µs/barrier")
 	})
 }
 
-// An ordinary kernel does not wait for the launch before it. The emulator keeps the stream's order all the same, so that a backend's
-// launches can be tried with the flag; a GPU need not.
+// An ordinary kernel does not wait for the launch before it. The emulator keeps the stream's order all the
+// same, so that a backend's launches can be tried with the flag; a GPU need not.
 func TestLaunchFlags(t *testing.T) {
 	if onGPU {
 		t.Skip("for the emulator; on a GPU BenchmarkExperiment/empty checks the order")
@@ -141,7 +143,8 @@ func TestLaunchFlags(t *testing.T) {
 		}
 
 		queue[1].flags = launchCooperative
-		const want = "launch 1 of 3 (grid [2 1 1], 256 threads, 0 bytes of shared memory): cuLaunchKernelEx: invalid argument"
+		const want = "launch 1 of 3 (grid [2 1 1], 256 threads, 0 bytes of shared memory): " +
+			"cuLaunchKernelEx: invalid argument"
 		require.ErrorContains(t, d.launchAll(s, queue), want)
 		_, err := d.capture(s, queue)
 		require.ErrorContains(t, err, want)

@@ -53,7 +53,8 @@ func (x *experiment) readable(bytes int) (rows int) {
 	return max(1, bytes/(granule*8<<10)) * granule
 }
 
-// measureCeilings finds x.reads and x.copies in some milliseconds, for questions whose figures are held against them.
+// measureCeilings finds x.reads and x.copies in some milliseconds, for questions whose figures are held
+// against them.
 func (x *experiment) measureCeilings(tb testing.TB) {
 	tb.Helper()
 	rows := x.readable(x.affordable(tb, sized(1<<30, 0)))
@@ -82,24 +83,27 @@ func (x *experiment) measureCeilings(tb testing.TB) {
 // copying copies half of the bytes at p over the other half.
 func (x *experiment) copying(p devicePtr, half int) func() error {
 	return func() error {
-		return check("cuMemcpyDtoDAsync", cu.MemcpyDtoDAsync(cu.DevicePtr(p+devicePtr(half)), cu.DevicePtr(p), int64(half), x.stream))
+		err := cu.MemcpyDtoDAsync(cu.DevicePtr(p+devicePtr(half)), cu.DevicePtr(p), int64(half), x.stream)
+		return check("cuMemcpyDtoDAsync", err)
 	}
 }
 
-// askRead: see kernels/experiments/read.cu. copy counts the bytes read and the bytes written; best is the fastest read once more.
+// askRead: see kernels/experiments/read.cu. copy counts the bytes read and the bytes written; best is the
+// fastest read once more.
 func askRead(x *experiment) {
 	rows := x.readable(x.affordable(x, sized(2<<30, 0)))
 	args := readArgs{sum: x.allocate(x, 4), data: x.allocate(x, rows*8<<10), rows: int64(rows)}
 	bytes := float64(rows * 8 << 10)
 
+	const seed = 12345
+	words := uint64(rows) * 2048
+	fill := func() { x.fillWith(x, "fill_words", fillArgs{data: args.data, n: int64(words), seed: seed}) }
+	fill()
 	x.figure("copy", func(f *figure) {
 		x.copies = bytes / x.seconds(f, x.copying(args.data, rows*4<<10)) / 1e9
 		f.report(x.copies, "GB/s")
 	})
-
-	const seed = 12345
-	words := uint64(rows) * 2048
-	x.fillWith(x, "fill_words", fillArgs{data: args.data, n: int64(words), seed: seed})
+	fill() // again: half of it was copied over
 	want := uint32(words*(words-1)/2)*fillFactor + uint32(words)*seed
 
 	var best queue

@@ -26,10 +26,11 @@ import (
 //	make internal/cuda/testdata/experiments.fatbin
 //	PHI3_TEST_GPU=1 go test -tags cuda ./internal/cuda -run '^$' -bench '^BenchmarkExperiment$' -benchtime 20x -v
 //
-// A question is a sub-benchmark, -bench '^BenchmarkExperiment$/^read$', and a figure one of its own below that. Where a question has
-// kernels, the head of kernels/experiments/*.cu says what it asks and how to read the figures. GB/s and TFLOP/s are by the GPU's clock; %read
-// and %copy hold GB/s against the fastest read and against a copy, measured on the same memory just before. What computes something is
-// checked before it is timed. A figure that this GPU cannot give is skipped with the reason, which -v shows.
+// A question is a sub-benchmark, -bench '^BenchmarkExperiment$/^read$', and a figure one of its own below
+// that. Where a question has kernels, the head of kernels/experiments/*.cu says what it asks and how to read
+// the figures. GB/s and TFLOP/s are by the GPU's clock; %read and %copy hold GB/s against the fastest read
+// and against a copy, measured on the same memory just before. What computes something is checked before it
+// is timed. A figure that this GPU cannot give is skipped with the reason, which -v shows.
 //
 // TestExperiments runs on the emulator what the emulator can run, once and small.
 var questions = []struct {
@@ -48,7 +49,14 @@ var questions = []struct {
 
 func BenchmarkExperiment(b *testing.B) {
 	for _, q := range questions {
-		b.Run(q.name, func(b *testing.B) { q.ask(openExperiment(b)) })
+		if b.Run(q.name, func(b *testing.B) { q.ask(openExperiment(b)) }) {
+			continue
+		}
+		d, err := openDevice(0) // after a fault it does not open
+		if err == nil {
+			err = d.close()
+		}
+		stopIfLost(q.name, err)
 	}
 }
 
@@ -65,13 +73,26 @@ func TestExperiments(t *testing.T) {
 func TestExperimentMutants(t *testing.T) {
 	forTheEmulator(t)
 	for _, m := range []mutant{
-		{"words left out", "read.cu", "sum += words_sum(ring[slot * READ_THREADS]);", "", "^TestExperiments$/^read$", "the sum of all words"},
-		{"words that are still under way", "read.cu", "cp_async_wait<STAGES - 1>();", "", "^TestExperiments$/^read$", inFlight},
-		{"a launch that does not count", "empty.cu", "args.number + 1;", "args.number;", "^TestExperiments$/^empty$", "the counter after the chain"},
-		{"a segment left out", "chain.cu", "total[0] += part.x;", "total[0] = part.x;", "^TestExperiments$/^chain$", "differ from those of phi3's own"},
+		{
+			"words left out", "read.cu",
+			"sum += words_sum(ring[slot * READ_THREADS]);", "", "^TestExperiments$/^read$", "the sum of all words",
+		},
+		{
+			"words that are still in flight", "read.cu",
+			"cp_async_wait<STAGES - 1>();", "", "^TestExperiments$/^read$", inFlight,
+		},
+		{
+			"a launch that does not count", "empty.cu",
+			"args.number + 1;", "args.number;", "^TestExperiments$/^empty$", "the counter after the chain",
+		},
+		{
+			"a segment left out", "chain.cu",
+			"total[0] += part.x;", "total[0] = part.x;", "^TestExperiments$/^chain$", "differ from those of phi3's own",
+		},
 	} {
 		t.Run(m.name, func(t *testing.T) {
-			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked, "experiments/"+m.file, m.old, m.mistake, experimentKernels(t)...)
+			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked, "experiments/"+m.file, m.old, m.mistake,
+				experimentKernels(t)...)
 			require.NoError(t, err)
 			output, err := runOn(t, library, m.test)
 			require.Error(t, err, "not noticed")
@@ -100,7 +121,7 @@ func openExperiment(tb testing.TB) *experiment {
 		}
 		require.NoError(tb, err)
 	} else if !checked { // else TestExperimentMutants has built it
-		library, err := emulator.Build(emulator.Checked, experimentKernels(tb)...) // a small load: it costs seconds
+		library, err := emulator.Build(emulator.Checked, experimentKernels(tb)...) // sizes are small: seconds
 		require.NoError(tb, err)
 		useDriver(tb, library)
 	}
@@ -143,12 +164,12 @@ func experimentKernels(tb testing.TB) (extra []emulator.Extra) {
 	return extra
 }
 
-// sized is a number for a GPU, and the one for the emulator.
-func sized(gpu, emulated int) int {
-	if onGPU {
-		return gpu
+// sized is what a GPU gets, or the little that the emulator gets; -short gives that to a GPU too, as a first try.
+func sized[T any](full, little T) T {
+	if onGPU && !testing.Short() {
+		return full
 	}
-	return emulated
+	return little
 }
 
 // must runs work on the device, for a figure or for the question.
@@ -164,7 +185,8 @@ type figure struct {
 	report func(value float64, unit string) // as [testing.B.ReportMetric]
 }
 
-// figure runs body as a benchmark or test of that name. One that fails does not stop the next, unless the GPU's context is lost.
+// figure runs body as a benchmark or test of that name. One that fails does not stop the next, unless the
+// GPU's context is lost.
 func (x *experiment) figure(name string, body func(f *figure)) {
 	var passed bool
 	switch tb := x.TB.(type) {
@@ -183,8 +205,14 @@ func (x *experiment) figure(name string, body func(f *figure)) {
 	if passed {
 		return
 	}
-	if err := x.do(func() error { return check("cuCtxSynchronize", cu.Synchronize()) }); err != nil {
-		fmt.Printf("context lost: %s/%s was the last that could run in this process: %v\n", x.Name(), name, err)
+	stopIfLost(x.Name()+"/"+name, x.do(func() error { return check("cuCtxSynchronize", cu.Synchronize()) }))
+}
+
+// stopIfLost ends the process where the GPU answers no more, as after a fault: whatever follows would fail,
+// and say nothing of the GPU.
+func stopIfLost(last string, err error) {
+	if err != nil {
+		fmt.Printf("context lost: %s was the last that could run in this process: %v\n", last, err)
 		os.Exit(1)
 	}
 }
@@ -234,7 +262,7 @@ func (x *experiment) median(tb testing.TB, loop func() bool, enqueue func() erro
 		return errors.Join(x.free(from), x.free(to))
 	})
 	slices.Sort(took)
-	return max(took[len(took)/2], float64(time.Nanosecond)/float64(time.Second)) // the emulator's clock may stand still
+	return max(took[len(took)/2], time.Nanosecond.Seconds()) // the emulator's clock may stand still
 }
 
 // graph captures a queue. It is freed with the figure.
@@ -249,12 +277,12 @@ func (x *experiment) graph(tb testing.TB, q queue) graph {
 	return g
 }
 
-// kernel finds one of the experiments' kernels and allows it so many bytes of dynamic shared memory. The figure is skipped where this GPU
-// cannot run it.
+// kernel finds one of the experiments' kernels and allows it so many bytes of dynamic shared memory. The
+// figure is skipped where this GPU cannot run it.
 func (x *experiment) kernel(tb testing.TB, name string, shared int) function {
 	tb.Helper()
 	if shared > x.maxShared {
-		tb.Skipf("%s needs %d bytes of shared memory, a block of this GPU has %d at most", name, shared, x.maxShared)
+		tb.Skipf("%s needs %d bytes of shared memory; a block of this GPU has at most %d", name, shared, x.maxShared)
 	}
 	f, err := x.find(name, shared)
 	if err != nil && strings.Contains(err.Error(), "CUDA_ERROR_NOT_FOUND") {
@@ -298,6 +326,18 @@ func (x *experiment) affordable(tb testing.TB, wanted int) int {
 		return err
 	})
 	return wanted
+}
+
+// muchMoreThanL2 is so many bytes that what is read once through them is not in the L2 cache when its turn
+// comes again.
+func (x *experiment) muchMoreThanL2(tb testing.TB) (bytes int) {
+	tb.Helper()
+	x.must(tb, func() error {
+		l2, err := cu.Device(x.Index).Attribute(cu.L2CacheSize)
+		bytes = 4 * l2
+		return check("cuDeviceGetAttribute", err)
+	})
+	return bytes
 }
 
 // fillArgs is FillArgs of kernels/experiments/fill.cu.

@@ -19,7 +19,8 @@ type wgmmaArgs struct {
 	tokens, rows, k, groups int32
 }
 
-// A product of the wgmma experiment: its weights, and how often they lie in memory, so that no cache holds them all.
+// A product of the wgmma experiment: its weights, and how often they lie in memory, so that no cache holds
+// them all.
 type wgmmaProduct struct {
 	name    string
 	rows, k int
@@ -34,14 +35,19 @@ const (
 
 // askWGMMA: see kernels/experiments/wgmma.cu.
 func askWGMMA(x *experiment) {
-	if !onGPU || x.Major != 9 || x.Minor != 0 {
+	if _, err := x.find("wgmma_96", 0); err != nil {
 		x.figure("layer", func(f *figure) { x.kernel(f, "wgmma_96", 0) }) // says why not
 		return
 	}
 	const most = 2048 // tokens
 	var products []wgmmaProduct
-	for _, p := range []wgmmaProduct{{name: "qkv", rows: 9216, k: 3072}, {name: "o", rows: 3072, k: 3072}, {name: "gate_up", rows: 16384, k: 3072}, {name: "down", rows: 3072, k: 8192}} {
-		for range ceilDiv(256<<20, 2*p.rows*p.k) {
+	for _, p := range []wgmmaProduct{
+		{name: "qkv", rows: 9216, k: 3072},
+		{name: "o", rows: 3072, k: 3072},
+		{name: "gate_up", rows: 16384, k: 3072},
+		{name: "down", rows: 3072, k: 8192},
+	} {
+		for range ceilDiv(x.muchMoreThanL2(x), 2*p.rows*p.k) {
 			w := x.allocate(x, 2*p.rows*p.k)
 			x.fillAtoms(x, w, p.rows, p.k, wgmmaWeights, wgmmaWeightScale)
 			p.copies = append(p.copies, w)
@@ -59,13 +65,13 @@ func askWGMMA(x *experiment) {
 					k := x.kernel(f, fmt.Sprint("wgmma_", n, form.suffix), shared)
 					var flops, total float64
 					same, compared := 0, 0
-					loops := f.loop
 					for i, p := range products {
 						x.fillAtoms(f, in, tokens, p.k, wgmmaInputs, wgmmaInputScale)
 						var q queue
 						for _, w := range p.copies {
 							add(&q, k, x.multiprocessors, 1, 384, shared, &wgmmaArgs{
-								y: y, x: in, w: w, tokens: int32(tokens), rows: int32(p.rows), k: int32(p.k), groups: int32(tokens / 8),
+								y: y, x: in, w: w,
+								tokens: int32(tokens), rows: int32(p.rows), k: int32(p.k), groups: int32(tokens / 8),
 							})
 						}
 						x.must(f, func() error { return x.fill(y, 0xff, 4*tokens*p.rows, x.stream) })
@@ -74,12 +80,11 @@ func askWGMMA(x *experiment) {
 						same, compared = same+s, compared+c
 
 						rounds := 0
-						if i < len(products)-1 { // the benchmark's own loop comes last, the others are as long as a loop of 20
-							loops = func() bool { rounds++; return rounds <= 20 }
-						} else {
-							loops = f.loop
+						loop := func() bool { rounds++; return rounds <= 20 }
+						if i == len(products)-1 {
+							loop = f.loop // the benchmark has one loop
 						}
-						took := x.median(f, loops, x.enqueueGraph(x.graph(f, q))) / float64(len(p.copies))
+						took := x.median(f, loop, x.enqueueGraph(x.graph(f, q))) / float64(len(p.copies))
 						work := 2 * float64(tokens) * float64(p.rows) * float64(p.k)
 						f.report(work/took/1e12, p.name+"-TFLOP/s")
 						flops, total = flops+work, total+took
@@ -93,15 +98,19 @@ func askWGMMA(x *experiment) {
 	}
 }
 
-// fillAtoms sets a matrix [rows, k], as atoms of 8 rows and 64 columns, to the values of randomBF16 by row and column.
+// fillAtoms sets a matrix [rows, k], as atoms of 8 rows and 64 columns, to the values of randomBF16 by row
+// and column.
 func (x *experiment) fillAtoms(tb testing.TB, p devicePtr, rows, k int, seed uint32, scale float32) {
 	tb.Helper()
 	x.fillWith(tb, "fill_bf16", fillArgs{data: p, n: int64(rows * k), seed: seed, scale: scale, k: int32(k)})
 }
 
-// checkWGMMA compares some of a product's sums with float64, and counts how many have the very bits that Hopper's tensor cores give by
-// the published description. Whether wgmma follows it is a question, so other bits are no failure.
-func (x *experiment) checkWGMMA(f *figure, p wgmmaProduct, y devicePtr, tokens int, segments bool) (same, compared int) {
+// checkWGMMA compares some of a product's sums with float64, and counts how many have the very bits that
+// Hopper's tensor cores give by the published description. Whether wgmma follows it is a question, so other
+// bits are no failure.
+func (x *experiment) checkWGMMA(
+	f *figure, p wgmmaProduct, y devicePtr, tokens int, segments bool,
+) (same, compared int) {
 	f.Helper()
 	rng := rand.New(rand.NewSource(int64(p.rows + p.k + tokens)))
 	places := [][2]int{{0, 0}, {0, p.rows - 1}, {tokens - 1, 0}, {tokens - 1, p.rows - 1}}
