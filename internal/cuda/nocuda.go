@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"context"
 	"errors"
 
 	"phi3/internal/model"
@@ -17,5 +18,10 @@ func Open(Options) (model.Backend, error) {
 
 // Devices would list the GPUs.
 func Devices() ([]DeviceInfo, error) {
+	return nil, errBuild
+}
+
+// SelfTest would test a GPU.
+func SelfTest(context.Context, Options, func(KernelResult) error) (*SelfTestReport, error) {
 	return nil, errBuild
 }

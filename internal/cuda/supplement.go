@@ -155,6 +155,16 @@ func (d *device) allowShared(f function, size int) error {
 		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(size)))
 }
 
+// binaryVersion is the attribute that tells for which architecture a kernel's code is: 10·major + minor.
+const binaryVersion = C.CU_FUNC_ATTRIBUTE_BINARY_VERSION
+
+// attribute is a property of a loaded kernel.
+func (f function) attribute(which C.CUfunction_attribute) (int, error) {
+	var value C.int
+	err := checkResult("cuFuncGetAttribute", C.cuFuncGetAttribute(&value, which, f.c()))
+	return int(value), err
+}
+
 func (f function) c() C.CUfunction {
 	return *(*C.CUfunction)(unsafe.Pointer(&f))
 }

@@ -1,0 +1,174 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gorgonia.org/cu"
+
+	"phi3/internal/tensorcore"
+	"phi3/kernels"
+)
+
+// SelfTest runs every kernel of the program on a GPU, on random data in the shapes that the backend uses, and compares the results: with
+// the arithmetic of tensor cores as it is published, with float64, with the reference kernels, and decode with prefill. onResult, if
+// set, sees each verdict as it comes.
+//
+// An error means that the GPU cannot be opened, or that ctx or onResult has ended the self-test. All else that goes wrong stands in the
+// report.
+func SelfTest(ctx context.Context, o Options, onResult func(KernelResult) error) (*SelfTestReport, error) {
+	return selfTest(ctx, o, selfTestSettings{onResult: onResult})
+}
+
+// selfTestSettings are SelfTest's, and more for its own tests.
+type selfTestSettings struct {
+	onResult func(KernelResult) error
+	only     string           // a kernel: those that are checked apart from it are left out
+	sums     *tensorcore.Arch // how tensor cores are expected to add; nil: as those of this GPU's generation
+}
+
+// tester is a self-test in progress.
+type tester struct {
+	*workbench
+	k       *kernelSet
+	sums    tensorcore.Arch
+	tallies map[string]*tally
+	stop    func() bool // whether to end early
+}
+
+// kernelGroup is a few kernels that are best looked at together.
+type kernelGroup struct {
+	kernels []kernelCheck
+	run     func(*tester)
+}
+
+// kernelCheck says how one of them is judged.
+type kernelCheck struct {
+	name    string
+	best    Verdict // where nothing is found
+	against string
+}
+
+func selfTest(ctx context.Context, o Options, settings selfTestSettings) (_ *SelfTestReport, err error) {
+	start := time.Now()
+	d, err := openDevice(o.Device)
+	if err != nil {
+		return nil, err
+	}
+	t := &tester{workbench: newWorkbench(d), sums: tensorcore.For(d.Major), tallies: map[string]*tally{}}
+	t.stop = func() bool { return t.err != nil || ctx.Err() != nil }
+	if settings.sums != nil {
+		t.sums = *settings.sums
+	}
+	r := &SelfTestReport{
+		Card: d.Name, Driver: driverVersion(), CUDA: cudaVersion(cu.Version()), Compute: fmt.Sprintf("%d.%d", d.Major, d.Minor),
+		Sums: t.sums.String(), Code: "no code",
+	}
+	t.do(func() (err error) {
+		if t.k, err = d.loadKernels(); err == nil {
+			r.Code, err = t.k.codeUsed()
+		}
+		return err
+	})
+	loaded := t.err == nil
+	for _, c := range checks() {
+		if settings.only != "" && !slices.ContainsFunc(c.kernels, func(k kernelCheck) bool { return k.name == settings.only }) {
+			continue
+		}
+		for _, k := range c.kernels {
+			t.tallies[k.name] = &tally{KernelResult: KernelResult{Kernel: k.name, Against: k.against}, best: k.best}
+		}
+		if !t.stop() {
+			c.run(t)
+		}
+		for _, k := range c.kernels {
+			result := t.tallies[k.name].result()
+			if t.err != nil && result.Verdict != VerdictFail {
+				result = KernelResult{Kernel: k.name, Against: k.against, Verdict: VerdictNotRun}
+			}
+			if t.err != nil && k.name == t.at {
+				result.Verdict, result.Note = VerdictFail, t.err.Error()
+			}
+			r.Kernels = append(r.Kernels, result)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		for _, result := range r.Kernels[len(r.Kernels)-len(c.kernels):] {
+			if settings.onResult == nil {
+				continue
+			}
+			if err := settings.onResult(result); err != nil {
+				_ = d.close()
+				return nil, err
+			}
+		}
+	}
+	closed := d.close() // after a fault, it says the same again
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	switch {
+	case !loaded:
+		r.Error = t.err.Error()
+	case t.err != nil && t.at != "":
+		r.Error = fmt.Sprintf("%s: %v; a GPU's context is lost with such an error, so the kernels after it were not run", t.at, t.err)
+	case t.err != nil:
+		r.Error = t.err.Error()
+	case closed != nil:
+		r.Error = closed.Error()
+	}
+	r.Passed = r.Error == "" && !slices.ContainsFunc(r.Kernels, func(k KernelResult) bool { return !k.Passed() })
+	r.Seconds = time.Since(start).Seconds()
+	return r, nil
+}
+
+// of is a kernel's tally.
+func (t *tester) of(kernel string) *tally { return t.tallies[kernel] }
+
+// settle ends a case of a kernel: what was written where it must not be is the kernel's mistake.
+func (t *tester) settle(kernel, where string) {
+	if t.wrong != "" {
+		t.of(kernel).fail("%s: %s", where, t.wrong)
+		t.wrong = ""
+	}
+}
+
+// checks are all of them, the simplest kernels first: a faulty one makes others look wrong.
+func checks() []kernelGroup {
+	return slices.Concat(rowChecks(), linearChecks(), attentionChecks())
+}
+
+// codeUsed says which form of the kernels the driver took.
+func (k *kernelSet) codeUsed() (string, error) {
+	if strings.HasPrefix(string(kernels.Image()), "//") { // PTX is a text that begins with a comment, see kernels/embed.go
+		return "PTX, compiled by the driver", nil
+	}
+	// A fatbin holds native code and, for other GPUs, PTX. The driver does not tell which it took; it tells for which architecture
+	// the code is that now runs.
+	version, err := k.embedF.attribute(binaryVersion)
+	return fmt.Sprintf("fatbin, code for sm_%d", version), err
+}
+
+func cudaVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
+
+// driverVersion is the NVIDIA driver's own version, such as 550.54.15, which the driver's library does not tell but its kernel module.
+func driverVersion() string {
+	for _, file := range []string{"/sys/module/nvidia/version", "/proc/driver/nvidia/version"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if version := regexp.MustCompile(`\d+(\.\d+)+`).FindString(string(text)); version != "" {
+			return version
+		}
+	}
+	return "unknown"
+}
