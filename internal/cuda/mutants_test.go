@@ -278,7 +278,7 @@ func TestMutants(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}
 			defer func() { <-room }()
-			library, err := emulator.BuildMutant(t.TempDir(), m.file, m.old, m.mistake)
+			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked, m.file, m.old, m.mistake)
 			require.NoError(t, err)
 			output, err := runOn(t, library, m.test)
 			require.Error(t, err, "not noticed")

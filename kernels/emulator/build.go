@@ -50,45 +50,59 @@ func embedded() (sources, error) {
 	return all, nil
 }
 
-// Build compiles the library, unless that was done before, and gives its path. Where the compiler or the processor is not up to it
-// the error is an [ErrUnavailable].
-func Build(kind Kind) (path string, err error) {
-	all, err := embedded()
-	if err != nil {
-		return "", err
+// What is appended to the name of a file of added kernels, for the file that registers them.
+const registering = ".register.cc"
+
+// add puts each file beside phi3's own, and next to it one that includes it and tells the driver its kernels' names.
+func (s sources) add(extra []Extra) error {
+	for _, e := range extra {
+		if _, taken := s[e.Name]; taken || !filepath.IsLocal(e.Name) {
+			return fmt.Errorf("emulator: %s is not the name of a new file below kernels/", e.Name)
+		}
+		s[e.Name] = e.Text
+		if len(e.Kernels) == 0 {
+			continue
+		}
+		var list strings.Builder
+		for _, kernel := range e.Kernels {
+			fmt.Fprintf(&list, "REGISTER_KERNEL(%s)", kernel)
+		}
+		s[e.Name+registering] = fmt.Appendf(nil, "#include %q\n#include \"emulator/src/register.h\"\nstatic const emulator::Register registered = {%s};\n",
+			e.Name, list.String())
 	}
-	b, err := newBuilder()
-	if err != nil {
-		return "", err
-	}
-	return b.build(kind, all)
+	return nil
 }
 
-// BuildMutant compiles a checked library of kernels with a mistake in them, in a folder: in file, old is replaced by mistake. Tests see
-// to it that the mistake is noticed.
-func BuildMutant(dir, file, old, mistake string) (path string, err error) {
-	all, err := embedded()
+// Build compiles the library, unless that was done before, and returns its path. It has phi3's kernels and those of extra files.
+// Where the compiler is missing the error is an [ErrUnavailable].
+func Build(kind Kind, extra ...Extra) (path string, err error) {
+	b, err := newBuilder(extra)
 	if err != nil {
 		return "", err
 	}
-	if n := bytes.Count(all[file], []byte(old)); n != 1 {
+	return b.build(kind)
+}
+
+// BuildMutant compiles a library with a mistake in it, in a folder: in file, old is replaced by mistake. Tests see to it that the mistake
+// is noticed.
+func BuildMutant(dir string, kind Kind, file, old, mistake string, extra ...Extra) (path string, err error) {
+	b, err := newBuilder(extra)
+	if err != nil {
+		return "", err
+	}
+	if n := bytes.Count(b.sources[file], []byte(old)); n != 1 {
 		return "", fmt.Errorf("emulator: %q is there %d times in %s, not once", old, n, file)
 	}
-	all[file] = bytes.Replace(all[file], []byte(old), []byte(mistake), 1)
-	b, err := newBuilder()
-	if err != nil {
-		return "", err
-	}
-	b.out = dir
-	return b.build(Checked, all)
+	b.sources[file] = bytes.Replace(b.sources[file], []byte(old), []byte(mistake), 1)
+	b.mutated, b.out = file, dir
+	return b.build(kind)
 }
 
 // The library has a name that says everything it was made from, so it is there or not; there is no old one.
-func (b *builder) build(kind Kind, all sources) (path string, err error) {
-	b.sources = all
+func (b *builder) build(kind Kind) (path string, err error) {
 	b.prune()
 	var objects []object
-	for _, name := range slices.Sorted(maps.Keys(all)) {
+	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
 		if o := b.object(name, kind); o != nil {
 			objects = append(objects, *o)
 		}
@@ -115,14 +129,23 @@ func (b *builder) build(kind Kind, all sources) (path string, err error) {
 
 type builder struct {
 	cache    string // folder of the user's
-	out      string // folder for the kernels and the library: the cache too, but for mutants
+	out      string // folder for the library: the cache too, but for mutants
 	compiler string // its path
 	version  string
 	flags    []string
 	sources  sources
+	extra    []Extra
+	mutated  string // the source with a mistake; what is made from it lies in out
 }
 
-func newBuilder() (*builder, error) {
+func newBuilder(extra []Extra) (*builder, error) {
+	all, err := embedded()
+	if err != nil {
+		return nil, err
+	}
+	if err := all.add(extra); err != nil {
+		return nil, err
+	}
 	compiler, err := exec.LookPath("g++")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -137,12 +160,12 @@ func newBuilder() (*builder, error) {
 	}
 	// Strict arithmetic, or decode and prefill would differ: fusing is for the kernels to ask for.
 	flags := strings.Fields("-std=c++17 -g1 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC -fvisibility=hidden " +
-		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas")
+		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas -I.")
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		flags = append(flags, "-march=x86-64-v3")
 	}
 	cache = filepath.Join(cache, "phi3-emulator")
-	return &builder{cache, cache, compiler, string(version), flags, nil}, nil
+	return &builder{cache, cache, compiler, string(version), flags, all, extra, ""}, nil
 }
 
 // prune removes what nobody has used for a week.
@@ -166,7 +189,8 @@ func (b *builder) object(source string, kind Kind) *object {
 	if filepath.Ext(source) != ".cc" {
 		return nil
 	}
-	isKernels := filepath.Base(source) == "kernels.cc"
+	added := strings.HasSuffix(source, registering)
+	isKernels := filepath.Base(source) == "kernels.cc" || added
 	flags := append(slices.Clone(b.flags), "-O2")
 	if filepath.Base(source) == "check.cc" && kind != Checked {
 		return nil
@@ -175,18 +199,20 @@ func (b *builder) object(source string, kind Kind) *object {
 		// Calls at every load and store, to check.cc. Line numbers survive, and so do callers, which reports name.
 		flags = append(flags, "-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls")
 	}
-	key := sha256.New()
+	key, dir := sha256.New(), b.cache
 	key.Write(fmt.Appendln(nil, b.version, flags))
 	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
-		header := filepath.Ext(name) == ".h"
-		if name == source || header || isKernels && filepath.Ext(name) != ".cc" {
+		uses := filepath.Ext(name) == ".h" || isKernels && filepath.Ext(name) != ".cc"
+		if !added && slices.ContainsFunc(b.extra, func(e Extra) bool { return e.Name == name }) {
+			uses = false // phi3's own files know nothing of what is added
+		}
+		if name == source || uses {
 			key.Write(fmt.Appendln(nil, name, len(b.sources[name])))
 			key.Write(b.sources[name])
+			if name == b.mutated {
+				dir = b.out
+			}
 		}
-	}
-	dir := b.cache
-	if isKernels {
-		dir = b.out
 	}
 	return &object{source, flags, filepath.Join(dir, hex.EncodeToString(key.Sum(nil)[:8])+".o")}
 }

@@ -5,9 +5,11 @@ package emulator
 import "fmt"
 
 // Build says that the emulator does not run here: it switches stacks by hand, for x86-64, and stands in for a library of Linux.
-func Build(Kind) (path string, err error) {
+func Build(Kind, ...Extra) (path string, err error) {
 	return "", fmt.Errorf("%w: only for Linux on x86-64", ErrUnavailable)
 }
 
 // BuildMutant says what [Build] says.
-func BuildMutant(_, _, _, _ string) (path string, err error) { return Build(Checked) }
+func BuildMutant(string, Kind, string, string, string, ...Extra) (path string, err error) {
+	return Build(Checked)
+}

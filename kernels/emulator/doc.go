@@ -12,6 +12,9 @@
 // Both report divergent barriers and warps, deadlocks and wrong masks. A report comes as the driver's error, in the words of
 // cuGetErrorString, and tells kernel, block, thread and source lines; the order that threads ran in is told last, to run it again.
 //
+// The library has phi3's kernels. A test adds others, of its own or of files that are no part of the program, as [Extra]: they are
+// compiled in the same way, and cuModuleGetFunction finds them by name in any module.
+//
 // Work on a stream waits until something synchronises, and copies read pinned memory only then.
 //
 // # Settings

@@ -43,13 +43,11 @@ func unavailable(t *testing.T, err error) {
 // edits are old and new texts for basics.cu, in pairs.
 func newLab(t *testing.T, kind Kind, edits ...string) *lab {
 	t.Helper()
-	all, err := embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name := range all {
+	b, err := newBuilder(nil)
+	unavailable(t, err)
+	for name := range b.sources {
 		if filepath.Ext(name) == ".cu" {
-			delete(all, name)
+			delete(b.sources, name)
 		}
 	}
 	for name, to := range map[string]string{
@@ -65,14 +63,12 @@ func newLab(t *testing.T, kind Kind, edits ...string) *lab {
 			}
 			content = bytes.Replace(content, []byte(edits[i]), []byte(edits[i+1]), 1)
 		}
-		all[to] = content
+		b.sources[to] = content
 	}
-	b, err := newBuilder()
-	unavailable(t, err)
 	if len(edits) > 0 {
-		b.out = t.TempDir()
+		b.mutated, b.out = "basics.cu", t.TempDir()
 	}
-	library, err := b.build(kind, all)
+	library, err := b.build(kind)
 	unavailable(t, err)
 	return &lab{compile(t, "testdata/run.cc"), library}
 }
@@ -419,5 +415,44 @@ func TestDriver(t *testing.T) {
 	cmd.Env = append(os.Environ(), "PHI3_EMULATOR=devices=2;memory=1048576;fail-alloc=5")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// Files that are added to phi3's own: a header, and kernels that include it and kernels/gpu.h. None may replace a file of phi3's.
+func TestExtraKernels(t *testing.T) {
+	header, err := os.ReadFile("testdata/args.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	extra := []Extra{
+		{Name: "more/args.h", Text: header},
+		{Name: "more/twice.cu", Kernels: []string{"twice", "thrice"}, Text: []byte(`
+			#include "gpu.h"
+			#include "more/args.h"
+			static unsigned times(unsigned n, unsigned v) { return n * v; }
+			extern "C" __global__ void twice(KERNEL_ARGS(TestArgs) args) { args.out[threadIdx.x] = times(2, args.in[threadIdx.x]); }
+			extern "C" __global__ void thrice(KERNEL_ARGS(TestArgs) args) { args.out[threadIdx.x] = times(3, args.in[threadIdx.x]); }`)},
+		{Name: "more/half.cu", Kernels: []string{"half"}, Text: []byte(`
+			#include "gpu.h"
+			#include "args.h"
+			static unsigned times(unsigned n, unsigned v) { return v / n; }
+			extern "C" __global__ void half(KERNEL_ARGS(TestArgs) args) { args.out[threadIdx.x] = times(2, args.in[threadIdx.x]); }`)},
+	}
+	library, err := Build(Fast, extra...)
+	unavailable(t, err)
+	l := &lab{compile(t, "testdata/run.cc"), library}
+	for kernel, want := range map[string]uint32{"twice": 42, "thrice": 63, "half": 10} {
+		got, err := l.run(t, launch{kernel: kernel, grid: 1, block: 1, outputs: 1}, []uint32{21})
+		if err != nil || got[0] != want {
+			t.Errorf("%s: got %v, %v, want %d", kernel, got, err, want)
+		}
+	}
+	if _, err := l.run(t, launch{kernel: "fourfold", grid: 1, block: 1, outputs: 1}, []uint32{21}); err == nil {
+		t.Error("found a kernel that is in no file")
+	}
+	for _, name := range []string{"gpu.h", "../gpu.h"} {
+		if _, err := Build(Fast, Extra{Name: name}); err == nil {
+			t.Errorf("%s was accepted as a new file", name)
+		}
 	}
 }

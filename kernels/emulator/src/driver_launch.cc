@@ -113,6 +113,14 @@ void write_log(const std::string &log, unsigned n, const int *options, void **va
 }
 
 } // namespace
+
+// Filled before main by objects of other files, so it is made when the first of them asks.
+std::vector<Kernel> &kernels()
+{
+	static std::vector<Kernel> all;
+	return all;
+}
+
 } // namespace emulator
 
 using namespace emulator;
@@ -154,7 +162,7 @@ API cuModuleGetFunction(void **function, void *module, const char *name)
 	Module *m = modules.find(module);
 	if (!m)
 		return error(INVALID_HANDLE, "cuModuleGetFunction: no such module");
-	for (const Kernel &k : kernels)
+	for (const Kernel &k : kernels())
 		if (!strcmp(k.name, name)) {
 			*function = &m->functions.try_emplace(name, Function{&k, 48 << 10}).first->second;
 			return OK;

@@ -4,7 +4,7 @@
 //   tensor.cc    mma, ldmatrix, cp.async
 //   memory.cc    device memory
 //   check.cc     a checked build's eye on every load and store
-//   kernels.cc   the kernels themselves, and their names
+//   kernels.cc   the kernels themselves; register.h gives them their names
 //   settings.cc  $PHI3_EMULATOR: what the device is like, and the faults to provoke
 //   driver*.cc   libcuda.so's functions, see driver.h
 #pragma once
@@ -21,7 +21,7 @@ struct Kernel {
 	size_t args_size;
 	void (*call)(const void *args);
 };
-extern const std::vector<Kernel> kernels;
+std::vector<Kernel> &kernels(); // every kernel in the library, see register.h
 
 // CUresult, as far as it is needed.
 enum Status {
