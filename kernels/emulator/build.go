@@ -160,7 +160,7 @@ func newBuilder(extra []Extra) (*builder, error) {
 	}
 	// Strict arithmetic, or decode and prefill would differ: fusing is for the kernels to ask for.
 	flags := strings.Fields("-std=c++17 -g1 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC -fvisibility=hidden " +
-		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas -I.")
+		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas -Wno-psabi -I.")
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		flags = append(flags, "-march=x86-64-v3")
 	}

@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"phi3/internal/tensorcore"
 )
 
 // A lab runs the kernels of testdata/ on a library that was built from them.
@@ -126,10 +128,8 @@ func TestBasics(t *testing.T) {
 		}
 		return in
 	}
-	small := make([]uint32, 512) // whole floats, as mma wants them
-	for i := range small {
-		small[i] = math.Float32bits(float32(i*i%31) - 15)
-	}
+	r := rand.New(rand.NewPCG(3, 4))
+	mma := []tensorcore.Inputs{tensorcore.Kinds[0].Draw(r, 16, 8, 16), tensorcore.Kinds[1].Draw(r, 16, 8, 16)}
 	floats := []float32{0, 1, -1, 1.00390625, 1.01171875, 3.4e38, -127, 127.5, 1e-40, float32(math.Inf(1)), float32(math.NaN()), 0.3}
 	inFloats := make([]uint32, len(floats))
 	for i, f := range floats {
@@ -141,7 +141,9 @@ func TestBasics(t *testing.T) {
 		want func(in []uint32) []uint32
 	}{
 		{launch{kernel: "shuffles", grid: 1, block: 32, outputs: 296}, shifted(32, 100), wantShuffles},
-		{launch{kernel: "mma", grid: 1, block: 32, outputs: 128}, small, wantMMA},
+		{launch{kernel: "mma", grid: 2, block: 32, outputs: 256}, tiles(mma), func([]uint32) []uint32 {
+			return sums(mma, tensorcore.Hopper)
+		}},
 		{launch{kernel: "load_matrices", grid: 1, block: 32, dynamic: 512, outputs: 384}, random(128), wantMatrices},
 		{launch{kernel: "ring", grid: 1, block: 48, dynamic: 3 * 48 * 16, outputs: 48 * 4}, random(7 * 48 * 4), wantRing},
 		{launch{kernel: "last_block_merges", grid: 9, block: 64, outputs: 19, times: 2}, random(9 * 64), wantMerge},
@@ -215,21 +217,6 @@ func wantShuffles(in []uint32) []uint32 {
 		want[256+lane] = v(31)
 		if lane < 8 {
 			want[288+lane] = v(lane ^ 7)
-		}
-	}
-	return want
-}
-
-func wantMMA(in []uint32) []uint32 {
-	f := func(i int) float32 { return math.Float32frombits(in[i]) }
-	want := make([]uint32, 128)
-	for m := range 16 {
-		for n := range 8 {
-			sum := f(384 + m*8 + n)
-			for k := range 16 {
-				sum += f(m*16+k) * f(256+k*8+n)
-			}
-			want[m*8+n] = math.Float32bits(sum)
 		}
 	}
 	return want

@@ -91,7 +91,7 @@ int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void 
 		                                std::to_string(f->dynamic_max));
 	const char *from = (const char *)params[0];
 	std::vector<char> args(from, from + f->kernel->args_size);
-	Launch l = {f->kernel, nullptr, grid, block, dynamic_shared, {}};
+	Launch l = {f->kernel, nullptr, grid, block, dynamic_shared, {}, settings().major < 9 ? AMPERE : HOPPER};
 	return enqueue(s, [l, args = std::move(args)] { return run_kernel(l, args); });
 }
 

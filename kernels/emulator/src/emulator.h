@@ -2,6 +2,7 @@
 //
 //   threads.cc   one launch: fibers, their order, barriers, warp collectives, shared memory
 //   tensor.cc    mma, ldmatrix, cp.async
+//   mma.cc       the arithmetic of mma
 //   memory.cc    device memory
 //   check.cc     a checked build's eye on every load and store
 //   kernels.cc   the kernels themselves; register.h gives them their names
@@ -9,6 +10,7 @@
 //   driver*.cc   libcuda.so's functions, see driver.h
 #pragma once
 #include "device.h"
+#include "mma.h"
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -59,6 +61,7 @@ struct Launch {
 	dim3 grid, block;
 	unsigned dynamic_shared; // bytes
 	Order order;
+	TensorCore tensor_core;
 };
 
 // Runs all of a launch. Unless it is OK, report says in words what went wrong and where.

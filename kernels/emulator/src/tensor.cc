@@ -27,35 +27,10 @@ void check_shared(const char *what, const void *p, Site site)
 		     a - block->shared, block->shared_used);
 }
 
-typedef float Row __attribute__((vector_size(32)));
-
-// Products of bfloat16 are exact in float32. A GPU does not say in which order it sums the 16; here even and odd columns apart.
 void multiply(Warp &w, uint32_t lanes)
 {
 	whole_warp(w, lanes);
-	float a[16][16];
-	Row b[16], d[16];
-	for (int l = 0; l < 32; l++) {
-		const int g = l / 4, t = l % 4 * 2;
-		for (int i = 0; i < 4; i++) {
-			a[g + i % 2 * 8][t + i / 2 * 8] = __uint_as_float(w.a[i][l] << 16);
-			a[g + i % 2 * 8][t + i / 2 * 8 + 1] = __uint_as_float(w.a[i][l] & 0xffff0000);
-			d[g + i / 2 * 8][t + i % 2] = w.d[i][l];
-		}
-		for (int i = 0; i < 2; i++) {
-			b[t + i * 8][g] = __uint_as_float(w.b[i][l] << 16);
-			b[t + i * 8 + 1][g] = __uint_as_float(w.b[i][l] & 0xffff0000);
-		}
-	}
-	for (int m = 0; m < 16; m++) {
-		Row even = d[m], odd = {};
-		for (int k = 0; k < 16; k += 2)
-			even += a[m][k] * b[k], odd += a[m][k + 1] * b[k + 1];
-		d[m] = even + odd;
-	}
-	for (int l = 0; l < 32; l++)
-		for (int i = 0; i < 4; i++)
-			w.d[i][l] = d[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
+	mma(current_launch().tensor_core, w.d, w.a, w.b);
 }
 
 template <int MATRICES, bool TRANSPOSED> void load(Warp &w, uint32_t lanes)

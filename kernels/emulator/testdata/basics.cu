@@ -23,23 +23,24 @@ TEST_KERNEL(shuffles)
 	__syncwarp();
 }
 
-// in: a [16, 16], b [16, 8], d [16, 8] as whole floats; out: d + a·b. The layout is the one of the PTX manual.
+// A block a tile. in: tiles of a [16, 16] and the transpose of b [8, 16], bfloat16, and d [16, 8], float; out: d + a·b of each. The layout
+// is the one of the PTX manual.
 TEST_KERNEL(mma)
 {
-	const float *a = (const float *)args.in, *b = a + 256, *c = b + 128;
+	const uint32_t *a = args.in + blockIdx.x * (128 + 64 + 128), *b = a + 128; // pairs
+	const float *c = (const float *)(b + 64);
 	const int g = (int)threadIdx.x / 4, t = (int)threadIdx.x % 4;
 	uint32_t fa[4], fb[2];
 	float d[4];
 	for (int i = 0; i < 4; i++) {
-		const float *pair = a + (i == 1 || i == 3 ? g + 8 : g) * 16 + t * 2 + (i >= 2 ? 8 : 0);
-		fa[i] = pack_bf16(pair[0], pair[1]);
+		fa[i] = a[(i == 1 || i == 3 ? g + 8 : g) * 8 + t + (i >= 2 ? 4 : 0)];
 		d[i] = c[(i < 2 ? g : g + 8) * 8 + t * 2 + (i & 1)];
 	}
 	for (int i = 0; i < 2; i++)
-		fb[i] = pack_bf16(b[(t * 2 + i * 8) * 8 + g], b[(t * 2 + i * 8 + 1) * 8 + g]);
+		fb[i] = b[g * 8 + t + i * 4];
 	mma_bf16(d, fa, fb);
 	for (int i = 0; i < 4; i++)
-		((float *)args.out)[(i < 2 ? g : g + 8) * 8 + t * 2 + (i & 1)] = d[i];
+		((float *)args.out)[blockIdx.x * 128 + (i < 2 ? g : g + 8) * 8 + t * 2 + (i & 1)] = d[i];
 }
 
 // in: four matrices [8, 8] of 16 bits. out: each lane's registers of x4, x4_trans, x2, x2_trans.

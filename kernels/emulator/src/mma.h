@@ -1,0 +1,13 @@
+// The arithmetic of tensor cores, see mma.cc.
+#pragma once
+#include <cstdint>
+
+namespace emulator {
+
+// The generations, which add in different ways: AMPERE is compute capability 8.x, HOPPER 9.0 and newer.
+enum TensorCore { AMPERE, HOPPER };
+
+// d += a·b for one warp's registers [register][lane], placed as gpu.h says: mma.sync.m16n8k16 of bfloat16 with float32 sums.
+void mma(TensorCore, float (&d)[4][32], const uint32_t (&a)[4][32], const uint32_t (&b)[2][32]);
+
+} // namespace emulator
