@@ -53,7 +53,7 @@ type kernelGroup struct {
 type kernelCheck struct {
 	name    string
 	best    Verdict // where nothing is found
-	against string
+	against string  // what its results are compared with
 }
 
 func selfTest(ctx context.Context, o Options, settings selfTestSettings) (_ *SelfTestReport, err error) {
@@ -83,7 +83,7 @@ func selfTest(ctx context.Context, o Options, settings selfTestSettings) (_ *Sel
 			continue
 		}
 		for _, k := range c.kernels {
-			t.tallies[k.name] = &tally{KernelResult: KernelResult{Kernel: k.name, Against: k.against}, best: k.best}
+			t.tallies[k.name] = &tally{KernelResult: KernelResult{Kernel: k.name, Against: k.against}, best: k.best, bench: t.workbench}
 		}
 		if !t.stop() {
 			c.run(t)
@@ -91,7 +91,7 @@ func selfTest(ctx context.Context, o Options, settings selfTestSettings) (_ *Sel
 		for _, k := range c.kernels {
 			result := t.tallies[k.name].result()
 			if t.err != nil && result.Verdict != VerdictFail {
-				result = KernelResult{Kernel: k.name, Against: k.against, Verdict: VerdictNotRun}
+				result = KernelResult{Kernel: k.name, Against: k.against, Verdict: VerdictNotDone}
 			}
 			if t.err != nil && k.name == t.at {
 				result.Verdict, result.Note = VerdictFail, t.err.Error()
@@ -119,7 +119,7 @@ func selfTest(ctx context.Context, o Options, settings selfTestSettings) (_ *Sel
 	case !loaded:
 		r.Error = t.err.Error()
 	case t.err != nil && t.at != "":
-		r.Error = fmt.Sprintf("%s: %v; a GPU's context is lost with such an error, so the kernels after it were not run", t.at, t.err)
+		r.Error = fmt.Sprintf("%s: %v; the self-test ends there, because a GPU runs nothing more for a program after a fault", t.at, t.err)
 	case t.err != nil:
 		r.Error = t.err.Error()
 	case closed != nil:

@@ -185,6 +185,7 @@ type tally struct {
 	seen     map[string]bool
 	problem  string // the first that is wrong
 	differed bool
+	bench    *workbench
 }
 
 // ran notes a variant that the kernel ran with.
@@ -203,13 +204,14 @@ func (t *tally) ran(format string, args ...any) {
 	t.Variants += variant
 }
 
+// fail notes what is wrong. Results that could not be read, after an error of the driver, are not.
 func (t *tally) fail(format string, args ...any) {
-	if t.problem == "" {
+	if t.problem == "" && t.bench.err == nil {
 		t.problem = fmt.Sprintf(format, args...)
 	}
 }
 
-// bits is a float32's, but for NaN, of which there is one.
+// bits32 is a float32's, but for NaN, of which there is one.
 func bits32(x float32) uint32 {
 	if x != x {
 		return math.Float32bits(float32(math.NaN()))

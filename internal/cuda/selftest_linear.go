@@ -137,12 +137,12 @@ func (t *tester) tensorCores() {
 // roundedSum wants a sum that some tensor core or other could give: finite ones within 2⁻²⁰ of the largest magnitude in each of 16 terms,
 // where 2⁻²⁴ is usual; infinities and NaN where float64 has them.
 func (t *tally) roundedSum(where string, i int, got float32, x, w []uint16) {
-	var sum, largest float64 // the largest finite term
+	var sum, largest float64 // the largest finite term; zeros and subnormal numbers have the exponent of 2⁻¹²⁶ when terms are aligned
 	for j := range x {
-		p := float64(fromBF16(x[j])) * float64(fromBF16(w[j]))
-		sum += p
-		if !math.IsInf(p, 0) {
-			largest = max(largest, math.Abs(p))
+		a, b := float64(fromBF16(x[j])), float64(fromBF16(w[j]))
+		sum += a * b
+		if !math.IsInf(a*b, 0) && a == a && b == b {
+			largest = max(largest, max(math.Abs(a), 0x1p-126)*max(math.Abs(b), 0x1p-126))
 		}
 	}
 	const edge = math.MaxFloat32 / 32 // of larger terms, some orders of adding make infinities
@@ -214,8 +214,12 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 	tokens, rows, k := size.tokens, size.rows, size.k
 	c := &productCase{productSize: size, where: fmt.Sprint(size), suffix: "_" + typeNames[weight], weight: weight}
 	c.before = normals(random, tokens*rows, 1)
-	var w []float32
-	c.w, w = stored16(weight, repeated(random, 2*rows*k, 2/math.Sqrt(float64(k))))
+	// Of many weights only the first are drawn, and repeated: drawing all takes longer than a GPU's test. As many as are a prime number, so
+	// that rows differ.
+	const drawn = 65521
+	bits, values := stored16(weight, normals(random, min(2*rows*k, drawn), 2/math.Sqrt(float64(k))))
+	w := repeated(values, 2*rows*k)
+	c.w = repeated(bits, 2*rows*k)
 	norm := normals(random, k, 1.0/8)
 	for i := range norm {
 		norm[i]++
@@ -434,15 +438,13 @@ func (t *tester) judge(c *productCase, of *tally, where, operation string, y arr
 	return results
 }
 
-// repeated is n random numbers of which only the first few are drawn: on a GPU there are many, and drawing takes longer than the test.
-func repeated(random *rand.Rand, n int, deviation float64) []float32 {
-	const different = 65521 // a prime, so that no two rows of weights are the same
-	s := make([]float32, n)
-	drawn := normals(random, min(n, different), deviation)
+// repeated is n elements, from s again and again.
+func repeated[T any](s []T, n int) []T {
+	all := make([]T, n)
 	for at := 0; at < n; {
-		at += copy(s[at:], drawn)
+		at += copy(all[at:], s)
 	}
-	return s
+	return all
 }
 
 // lengths are the Euclidean norms of rows of k.

@@ -21,42 +21,73 @@ var selfTestMutants = []struct {
 	old, mistake string
 	kernel       string // whose group is run
 	fails        string // kernels, as a regular expression
+	may          string // likewise, of kernels with the mistake in whose results rounding to bfloat16 may hide it
 }{
-	{"embed leaves out the last column", "embed.cu", "i < args.cols;", "i < args.cols - 1;", "embed", "embed"},
-	{"copy_rows copies the next row", "copy_rows.cu", "args.rows[blockIdx.x]", "(args.rows[blockIdx.x] ^ 1)", "copy_rows", "copy_rows"},
-	{"the highest id wins a tie", "argmax.cu", "other_id < id", "other_id > id", "argmax", "argmax"},
-	{"RMSNorm without half of a warp", "rms_norm.cuh", "int distance = 16;", "int distance = 8;", "rms_norm", "rms_norm"},
-	{"the references without the last column", "reference_linear.cu", "c < args.k;", "c < args.k - 1;", "reference_linear", "reference_.*"},
 	{
-		"float16 weights without their low half", "linear.cuh", "mma_bf16(acc[n], low, x[n]);", ";", "linear_decode_bf16",
-		"[a-z_]+_f16",
+		name: "embed leaves out the last column", file: "embed.cu",
+		old: "i < args.cols;", mistake: "i < args.cols - 1;",
+		kernel: "embed", fails: "embed",
 	},
 	{
-		"decode adds segments in another order", "linear_decode.cu", "for (int s = 0; s < segments; s++) {",
-		"for (int s = segments - 1; s >= 0; s--) {", "linear_decode_bf16", "(norm_)?linear_(add_)?decode_(bf16|f16)", // bfloat16 hides it
+		name: "copy_rows copies the next row", file: "copy_rows.cu",
+		old: "args.rows[blockIdx.x]", mistake: "(args.rows[blockIdx.x] ^ 1)",
+		kernel: "copy_rows", fails: "copy_rows",
 	},
 	{
-		"prefill with swapped fragments", "linear_prefill.cu", "x[n][1] = r[1];\n\t\t\tx[n + 1][0] = r[2];",
-		"x[n][1] = r[2];\n\t\t\tx[n + 1][0] = r[1];", "linear_decode_bf16", "[a-z_]+_prefill_(bf16|f16)",
+		name: "the highest id wins a tie", file: "argmax.cu",
+		old: "other_id < id", mistake: "other_id > id",
+		kernel: "argmax", fails: "argmax",
 	},
 	{
-		"gates for ups", "linear.cuh", "silu(sum[i]) * sum[2 + i]", "silu(sum[2 + i]) * sum[i]", "linear_decode_bf16",
-		"(norm_)?gate_up_(decode|prefill)_(bf16|f16)",
+		name: "RMSNorm without half of a warp", file: "rms_norm.cuh",
+		old: "int distance = 16;", mistake: "int distance = 8;",
+		kernel: "rms_norm", fails: "rms_norm",
 	},
 	{
-		"KV append to the next position's block", "kv_append.cu", "position / KV_CHUNK", "(position + 1) / KV_CHUNK", "kv_append",
-		"kv_append|attention_.*|reference_attention",
+		name: "the references without the last column", file: "reference_linear.cu",
+		old: "c < args.k;", mistake: "c < args.k - 1;",
+		kernel: "reference_linear", fails: "reference_.*",
 	},
 	{
-		"decode: a query does not see itself", "attention_decode.cu", "key <= position", "key < position", "kv_append", "attention_decode_.*",
+		name: "float16 weights without their low half", file: "linear.cuh",
+		old: "mma_bf16(acc[n], low, x[n]);", mistake: ";",
+		kernel: "linear_decode_bf16", fails: "[a-z_]+_f16",
 	},
 	{
-		"prefill: maxima of another row", "attention_prefill.cu", "__shfl_xor_sync(~0u, chunk_top, 2)", "__shfl_xor_sync(~0u, chunk_top, 4)",
-		"kv_append", "attention_prefill_.*",
+		name: "decode adds segments in another order", file: "linear_decode.cu",
+		old: "for (int s = 0; s < segments; s++) {", mistake: "for (int s = segments - 1; s >= 0; s--) {",
+		kernel: "linear_decode_bf16", fails: "(norm_)?linear_(add_)?decode_(bf16|f16)",
+		may: "(norm_)?gate_up_decode_(bf16|f16)",
 	},
 	{
-		"references: a factor too small", "reference_attention.cu", "out[j] *= 1 / total;", "out[j] *= 0.9999f / total;", "kv_append",
-		"reference_attention",
+		name: "prefill with swapped fragments", file: "linear_prefill.cu",
+		old: "x[n][1] = r[1];\n\t\t\tx[n + 1][0] = r[2];", mistake: "x[n][1] = r[2];\n\t\t\tx[n + 1][0] = r[1];",
+		kernel: "linear_decode_bf16", fails: "[a-z_]+_prefill_(bf16|f16)",
+	},
+	{
+		name: "gates for ups", file: "linear.cuh",
+		old: "silu(sum[i]) * sum[2 + i]", mistake: "silu(sum[2 + i]) * sum[i]",
+		kernel: "linear_decode_bf16", fails: "(norm_)?gate_up_(decode|prefill)_(bf16|f16)",
+	},
+	{
+		name: "KV append to the next position's block", file: "kv_append.cu",
+		old: "position / KV_CHUNK", mistake: "(position + 1) / KV_CHUNK",
+		kernel: "kv_append", fails: "kv_append|attention_.*|reference_attention",
+	},
+	{
+		name: "decode: a query does not see itself", file: "attention_decode.cu",
+		old: "key <= position", mistake: "key < position",
+		kernel: "kv_append", fails: "attention_decode_.*",
+	},
+	{
+		name: "prefill: maxima of another row", file: "attention_prefill.cu",
+		old: "__shfl_xor_sync(~0u, chunk_top, 2)", mistake: "__shfl_xor_sync(~0u, chunk_top, 4)",
+		kernel: "kv_append", fails: "attention_prefill_.*",
+	},
+	{
+		name: "references: a factor too small", file: "reference_attention.cu",
+		old: "out[j] *= 1 / total;", mistake: "out[j] *= 0.9999f / total;",
+		kernel: "kv_append", fails: "reference_attention",
 	},
 }
 
@@ -77,7 +108,7 @@ func TestSelfTestOfMutant(t *testing.T) {
 // TestSelfTestFindsMutants plants mistakes in the kernels: the self-test must say which kernels are wrong.
 func TestSelfTestFindsMutants(t *testing.T) {
 	forTheEmulator(t)
-	verdict := regexp.MustCompile(`verdict (exact|ok|differs|FAIL|not run) of (\S+):.*`)
+	verdict := regexp.MustCompile(`verdict (exact|ok|differs|FAIL|not done) of (\S+):.*`)
 	room := make(chan struct{}, 2) // at once: each compiles for some seconds
 	for _, m := range selfTestMutants {
 		t.Run(m.name, func(t *testing.T) {
@@ -88,11 +119,13 @@ func TestSelfTestFindsMutants(t *testing.T) {
 			require.NoError(t, err)
 			output, err := runOn(t, library, "^TestSelfTestOfMutant$", "PHI3_TEST_SELFTEST="+m.kernel)
 			require.NoError(t, err, output)
-			fails := regexp.MustCompile("^(" + m.fails + ")$")
+			fails, may := regexp.MustCompile("^("+m.fails+")$"), regexp.MustCompile("^("+m.may+")$")
 			found := verdict.FindAllStringSubmatch(output, -1)
 			require.NotEmpty(t, found, output)
 			for _, f := range found {
-				require.Equal(t, fails.MatchString(f[2]), f[1] == string(VerdictFail), f[0])
+				if !may.MatchString(f[2]) {
+					require.Equal(t, fails.MatchString(f[2]), f[1] == string(VerdictFail), f[0])
+				}
 			}
 		})
 	}

@@ -10,11 +10,11 @@ type Verdict string
 
 // The verdicts. All but the last two are a pass.
 const (
-	VerdictExact   Verdict = "exact"   // every bit is the expected one
-	VerdictOK      Verdict = "ok"      // within rounding of the expected values, whose last bits nobody knows
-	VerdictDiffers Verdict = "differs" // within rounding, but not the bits of the published description of tensor cores
-	VerdictFail    Verdict = "FAIL"    // wrong
-	VerdictNotRun  Verdict = "not run" // the self-test ended before
+	VerdictExact   Verdict = "exact"    // every bit is the expected one
+	VerdictOK      Verdict = "ok"       // within rounding of the expected values, whose last bits nobody knows
+	VerdictDiffers Verdict = "differs"  // within rounding, but not the bits of the published description of tensor cores
+	VerdictFail    Verdict = "FAIL"     // wrong
+	VerdictNotDone Verdict = "not done" // the self-test ended before
 )
 
 // differsNote explains [VerdictDiffers] to a user.
@@ -37,7 +37,7 @@ type KernelResult struct {
 }
 
 // Passed tells whether the kernel's results are right.
-func (r *KernelResult) Passed() bool { return r.Verdict != VerdictFail && r.Verdict != VerdictNotRun }
+func (r *KernelResult) Passed() bool { return r.Verdict != VerdictFail && r.Verdict != VerdictNotDone }
 
 // SelfTestReport is the outcome of a self-test.
 type SelfTestReport struct {
@@ -72,7 +72,7 @@ func (r *SelfTestReport) Line() string {
 		r.Card, fmt.Sprintf("driver %s (CUDA %s)", r.Driver, r.CUDA), "compute capability " + r.Compute, r.Code, "sums as " + r.Sums,
 	}
 	var verdicts []string
-	for _, v := range []Verdict{VerdictExact, VerdictOK, VerdictDiffers, VerdictFail, VerdictNotRun} {
+	for _, v := range []Verdict{VerdictExact, VerdictOK, VerdictDiffers, VerdictFail, VerdictNotDone} {
 		if names := r.with(v); len(names) > 0 {
 			verdicts = append(verdicts, fmt.Sprintf("%d %s", len(names), v))
 			if v == VerdictDiffers || v == VerdictFail {
@@ -86,5 +86,5 @@ func (r *SelfTestReport) Line() string {
 	if r.Error != "" {
 		parts = append(parts, "ended early: "+r.Error)
 	}
-	return strings.Join(parts, "; ")
+	return strings.Join(strings.Fields(strings.Join(parts, "; ")), " ") // a compiler's log has several lines
 }
