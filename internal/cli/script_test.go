@@ -18,7 +18,7 @@ import (
 
 // The tests run on a machine without a GPU, whatever is in this one; $FAKE_GPU puts one in.
 func TestMain(m *testing.M) {
-	openCUDA, cudaDevices = fakeCUDA, fakeDevices
+	openCUDA, cudaDevices, selfTestCUDA = fakeCUDA, fakeDevices, fakeSelfTest
 	testscript.Main(m, map[string]func(){
 		"phi3": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})

@@ -17,12 +17,12 @@ import (
 	"phi3/kernels"
 )
 
-// SelfTest runs every kernel of the program on a GPU, on random data in the shapes that the backend uses, and compares the results: with
-// the arithmetic of tensor cores as it is published, with float64, with the reference kernels, and decode with prefill. onResult, if
-// set, sees each verdict as it comes.
+// SelfTest runs every kernel of the program on a GPU, on random data in the shapes that the backend uses, and
+// compares the results: with the arithmetic of tensor cores as it is published, with float64, with the
+// reference kernels, and decode with prefill. onResult, if set, sees each verdict as it comes.
 //
-// An error means that the GPU cannot be opened, or that ctx or onResult has ended the self-test. All else that goes wrong stands in the
-// report.
+// An error means that the GPU cannot be opened, or that ctx or onResult has ended the self-test. All else
+// that goes wrong stands in the report.
 func SelfTest(ctx context.Context, o Options, onResult func(KernelResult) error) (*SelfTestReport, error) {
 	return selfTest(ctx, o, selfTestSettings{onResult: onResult})
 }
@@ -56,7 +56,7 @@ type kernelCheck struct {
 	against string  // what its results are compared with
 }
 
-func selfTest(ctx context.Context, o Options, settings selfTestSettings) (_ *SelfTestReport, err error) {
+func selfTest(ctx context.Context, o Options, settings selfTestSettings) (*SelfTestReport, error) {
 	start := time.Now()
 	d, err := openDevice(o.Device)
 	if err != nil {
@@ -68,8 +68,12 @@ func selfTest(ctx context.Context, o Options, settings selfTestSettings) (_ *Sel
 		t.sums = *settings.sums
 	}
 	r := &SelfTestReport{
-		Card: d.Name, Driver: driverVersion(), CUDA: cudaVersion(cu.Version()), Compute: fmt.Sprintf("%d.%d", d.Major, d.Minor),
-		Sums: t.sums.String(), Code: "no code",
+		Card:    d.Name,
+		Driver:  driverVersion(),
+		CUDA:    cudaVersion(cu.Version()),
+		Compute: fmt.Sprintf("%d.%d", d.Major, d.Minor),
+		Sums:    t.sums.String(),
+		Code:    "no code",
 	}
 	t.do(func() (err error) {
 		if t.k, err = d.loadKernels(); err == nil {
@@ -77,57 +81,70 @@ func selfTest(ctx context.Context, o Options, settings selfTestSettings) (_ *Sel
 		}
 		return err
 	})
-	loaded := t.err == nil
-	for _, c := range checks() {
-		if settings.only != "" && !slices.ContainsFunc(c.kernels, func(k kernelCheck) bool { return k.name == settings.only }) {
-			continue
-		}
-		for _, k := range c.kernels {
-			t.tallies[k.name] = &tally{KernelResult: KernelResult{Kernel: k.name, Against: k.against}, best: k.best, bench: t.workbench}
-		}
-		if !t.stop() {
-			c.run(t)
-		}
-		for _, k := range c.kernels {
-			result := t.tallies[k.name].result()
-			if t.err != nil && result.Verdict != VerdictFail {
-				result = KernelResult{Kernel: k.name, Against: k.against, Verdict: VerdictNotDone}
-			}
-			if t.err != nil && k.name == t.at {
-				result.Verdict, result.Note = VerdictFail, t.err.Error()
-			}
-			r.Kernels = append(r.Kernels, result)
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		for _, result := range r.Kernels[len(r.Kernels)-len(c.kernels):] {
-			if settings.onResult == nil {
-				continue
-			}
-			if err := settings.onResult(result); err != nil {
-				_ = d.close()
-				return nil, err
-			}
-		}
+	if t.err == nil {
+		r.Kernels, err = t.judge(ctx, settings)
 	}
 	closed := d.close() // after a fault, it says the same again
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	if err != nil {
+		return nil, err
 	}
 	switch {
-	case !loaded:
-		r.Error = t.err.Error()
-	case t.err != nil && t.at != "":
-		r.Error = fmt.Sprintf("%s: %v; the self-test ends there, because a GPU runs nothing more for a program after a fault", t.at, t.err)
+	case t.at != "":
+		r.Error = fmt.Sprintf("%s: %v; the self-test ends there: after a fault a GPU runs nothing more",
+			t.at, t.err)
 	case t.err != nil:
 		r.Error = t.err.Error()
 	case closed != nil:
 		r.Error = closed.Error()
 	}
-	r.Passed = r.Error == "" && !slices.ContainsFunc(r.Kernels, func(k KernelResult) bool { return !k.Passed() })
+	failed := func(k KernelResult) bool { return !k.Passed() }
+	r.Passed = r.Error == "" && !slices.ContainsFunc(r.Kernels, failed)
 	r.Seconds = time.Since(start).Seconds()
 	return r, nil
+}
+
+// judge gives the verdicts on all kernels.
+func (t *tester) judge(ctx context.Context, settings selfTestSettings) (all []KernelResult, err error) {
+	for _, group := range kernelGroups() {
+		wanted := func(k kernelCheck) bool { return settings.only == "" || k.name == settings.only }
+		if !slices.ContainsFunc(group.kernels, wanted) {
+			continue
+		}
+		for _, k := range group.kernels {
+			result := KernelResult{Kernel: k.name, Against: k.against}
+			t.tallies[k.name] = &tally{KernelResult: result, best: k.best, bench: t.workbench}
+		}
+		if t.err == nil {
+			group.run(t)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		for _, k := range group.kernels {
+			result := t.verdict(k)
+			all = append(all, result)
+			if settings.onResult == nil {
+				continue
+			}
+			if err := settings.onResult(result); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return all, nil
+}
+
+// verdict is that of a kernel when its group has run, or was to run.
+func (t *tester) verdict(k kernelCheck) KernelResult {
+	result := t.of(k.name).result()
+	switch {
+	case t.err == nil || result.Verdict == VerdictFail:
+	case k.name == t.at:
+		result.Verdict, result.Note = VerdictFail, t.err.Error()
+	default:
+		result = KernelResult{Kernel: k.name, Against: k.against, Verdict: VerdictNotDone}
+	}
+	return result
 }
 
 // of is a kernel's tally.
@@ -141,25 +158,26 @@ func (t *tester) settle(kernel, where string) {
 	}
 }
 
-// checks are all of them, the simplest kernels first: a faulty one makes others look wrong.
-func checks() []kernelGroup {
+// kernelGroups are all of them, the simplest kernels first: a faulty one makes others look wrong.
+func kernelGroups() []kernelGroup {
 	return slices.Concat(rowChecks(), linearChecks(), attentionChecks())
 }
 
 // codeUsed says which form of the kernels the driver took.
 func (k *kernelSet) codeUsed() (string, error) {
-	if strings.HasPrefix(string(kernels.Image()), "//") { // PTX is a text that begins with a comment, see kernels/embed.go
+	if strings.HasPrefix(string(kernels.Image()), "//") { // PTX begins with a comment, see kernels/embed.go
 		return "PTX, compiled by the driver", nil
 	}
-	// A fatbin holds native code and, for other GPUs, PTX. The driver does not tell which it took; it tells for which architecture
-	// the code is that now runs.
+	// A fatbin holds native code and, for other GPUs, PTX. The driver does not tell which it took; it tells
+	// for which architecture the code is that now runs.
 	version, err := k.embedF.attribute(binaryVersion)
 	return fmt.Sprintf("fatbin, code for sm_%d", version), err
 }
 
 func cudaVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
-// driverVersion is the NVIDIA driver's own version, such as 550.54.15, which the driver's library does not tell but its kernel module.
+// driverVersion is the NVIDIA driver's own version, such as 550.54.15, which the driver's library does not
+// tell but its kernel module.
 func driverVersion() string {
 	for _, file := range []string{"/sys/module/nvidia/version", "/proc/driver/nvidia/version"} {
 		text, err := os.ReadFile(file)

@@ -26,14 +26,16 @@ func attentionChecks() []kernelGroup {
 	for _, dim := range []int{96, 128} {
 		group.kernels = append(group.kernels,
 			kernelCheck{fmt.Sprint("attention_prefill_", dim), VerdictOK, float64s + ", reference_attention"},
-			kernelCheck{fmt.Sprint("attention_decode_", dim), VerdictOK, float64s + ", reference_attention, prefill"})
+			kernelCheck{fmt.Sprint("attention_decode_", dim), VerdictOK, float64s + ", prefill, reference_attention"},
+		)
 	}
 	return []kernelGroup{group}
 }
 
-// tested are the shapes of the self-test: heads of both widths, all and in part rotated; groups of query heads that divide a tile of 16 rows
-// evenly and not; windows; lengths around the end of a chunk of 128 keys; several sequences; several chunks.
-var tested = []attentionCase{
+// selfTestShapes are of models: heads of both widths, all and in part rotated; groups of query
+// heads that divide a tile of 16 rows evenly and not; windows; lengths around the end of a chunk of 128 keys;
+// several sequences; several chunks.
+var selfTestShapes = []attentionCase{
 	{shape(2, 1, 96, 48, 0), []int{265}, 1, 1}, // Phi-3-mini: a key head for each query head
 	{shape(1, 3, 96, 36, 129), []int{262, 3}, 1, 2},
 	{shape(1, 7, 96, 48, 0), []int{135, 9}, 1, 3},    // 8 tokens are 56 rows, in four tiles
@@ -43,18 +45,19 @@ var tested = []attentionCase{
 }
 
 func (t *tester) attention() {
-	for i := range tested {
+	for i := range selfTestShapes {
 		if t.stop() {
 			return
 		}
-		t.attend(&tested[i])
+		t.attend(&selfTestShapes[i])
 	}
 }
 
-// attend lets the kernels attend over the same sequences: the reference; prefill in one step; and decode, which takes over at several
-// places, on several grids.
+// attend lets the kernels attend over the same sequences: the reference; prefill in one step; and decode,
+// which takes over at several places, on several grids.
 func (t *tester) attend(c *attentionCase) {
-	where := fmt.Sprintf("%d/%d heads of %d, %d rotated, window %d, %v tokens", c.heads, c.kvHeads, c.headDim, 2*c.ropeHalf, c.window, c.lens)
+	where := fmt.Sprintf("%d/%d heads of %d, %d rotated, window %d, %v tokens",
+		c.heads, c.kvHeads, c.headDim, 2*c.ropeHalf, c.window, c.lens)
 	variant := fmt.Sprintf("%d/%d heads window %d tokens %v", c.heads, c.kvHeads, c.window, c.lens)
 	plain := func(x float64) float64 { return x }
 	whole := [][]int{c.lens}
@@ -112,10 +115,13 @@ func (t *tester) attend(c *attentionCase) {
 	}
 }
 
-// rounded compares results whose inputs were rounded to bfloat16 with those of numbers that were not: of each sequence, from a token on.
-func (t *tester) rounded(kernel, where string, b *attentionBench, got [][]byte, want [][]float64, reference [][]byte, from []int) {
-	// Queries, keys, values, weights and results are rounded by 2⁻⁹ at most: for random numbers about 0.003 of a row's length. One key too
-	// many or too few, of a few hundred, makes 0.05 or more.
+// rounded compares results whose inputs were rounded to bfloat16 with those of numbers that were not: of each
+// sequence, from a token on.
+func (t *tester) rounded(
+	kernel, where string, b *attentionBench, got [][]byte, want [][]float64, reference [][]byte, from []int,
+) {
+	// Queries, keys, values, weights and results are rounded by 2⁻⁹ at most: for random numbers about 0.003
+	// of a row's length. One key too many or too few, of a few hundred, makes 0.05 or more.
 	const limit = 0.012
 	for i := range got {
 		first := from[i] * b.k.heads * b.k.headDim
@@ -132,17 +138,19 @@ func (t *tester) rounded(kernel, where string, b *attentionBench, got [][]byte, 
 }
 
 // rows compares a sequence's results from one on, a row for every query and head.
-func (t *tally) rows(source, where string, sequence, first int, got, want []float64, k *attentionKernels, limit float64) {
+func (t *tally) rows(
+	source, where string, sequence, first int, got, want []float64, k *attentionKernels, limit float64,
+) {
 	for row := first; row < len(want); row += k.headDim {
 		if off := distance(got[row:][:k.headDim], want[row:][:k.headDim]); !t.within(off, limit) {
-			t.fail("%s: sequence %d, query %d, head %d is %.2g of its length from %s, more than %g", where, sequence,
-				row/k.headDim/k.heads, row/k.headDim%k.heads, off, source, limit)
+			t.fail("%s: sequence %d, query %d, head %d is %.2g of its length from %s, more than %g",
+				where, sequence, row/k.headDim/k.heads, row/k.headDim%k.heads, off, source, limit)
 		}
 	}
 }
 
-// decodeSteps feeds most of each sequence in one step, the first, and the last tokens in steps of up to 8, which start at, end at and
-// straddle the end of a chunk. Some steps have tokens of two sequences.
+// decodeSteps feeds most of each sequence in one step, the first, and the last tokens in steps of up to 8,
+// which start at, end at and straddle the end of a chunk. Some steps have tokens of two sequences.
 func decodeSteps(lens []int, seed int) (steps [][]int) {
 	random := rand.New(rand.NewPCG(uint64(seed), 7))
 	left := slices.Clone(lens)
@@ -199,7 +207,8 @@ func (b *attentionBench) expectedCache() []byte {
 	return cache
 }
 
-// turned is element j of a head after RoPE, in float32 as the kernels compute it: each product is rounded, so the conversions matter.
+// turned is element j of a head after RoPE, in float32 as the kernels compute it: each product is rounded, so
+// the conversions matter.
 func turned(x []float32, j, half int, cos, sin []float32) float32 {
 	switch {
 	case j < half:
@@ -213,7 +222,7 @@ func turned(x []float32, j, half int, cos, sin []float32) float32 {
 // name is that of a kernel made for heads of one width.
 func (k *attentionKernels) name(kernel string) string { return fmt.Sprint(kernel, "_", k.headDim) }
 
-// ---- Running attention ---------------------------------------------------------------------------------------------------------------
+// ---- Running attention ----------------------------------------------------------------------
 
 // attentionCase is a model's shape and the lengths of sequences to attend over.
 type attentionCase struct {
@@ -249,7 +258,7 @@ func newAttentionBench(b *workbench, m cu.Module, c *attentionCase, cache elemen
 	})
 	random := rand.New(rand.NewPCG(c.seed, 1))
 	for _, n := range c.lens {
-		s := attentionSequence{qkv: normals(random, n*a.columns(), c.sharp), blocks: make([]int32, ceilDiv(n, 128))}
+		s := attentionSequence{normals(random, n*a.columns(), c.sharp), make([]int32, ceilDiv(n, 128))}
 		a.sequences = append(a.sequences, s)
 		a.blocks += len(s.blocks)
 	}
@@ -285,11 +294,12 @@ func (b *attentionBench) angles(position int) (cos, sin []float32) {
 	return cos, sin
 }
 
-// attend feeds the sequences to the cache, steps[i][s] tokens of sequence s in step i, and gives every sequence's result and the whole
-// cache. Steps of up to 8 tokens are decoded on so many blocks, unless that is 0.
+// attend feeds the sequences to the cache, steps[i][s] tokens of sequence s in step i, and gives every
+// sequence's result and the whole cache. Steps of up to 8 tokens are decoded on so many blocks, unless that
+// is 0.
 func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
 	k := b.k
-	layer := 2 * k.kvHeads * 128 * k.headDim // elements in a block; it has two layers, of which the second is used
+	layer := 2 * k.kvHeads * 128 * k.headDim // elements in a block, which has two layers: the second is used
 	kv := b.alloc(b.blocks * 2 * layer * b.elementBytes())
 	arrived := toDevice(b.workbench, make([]int32, len(b.sequences)*k.kvHeads))
 	outs = make([][]byte, len(b.sequences))
@@ -305,7 +315,8 @@ func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache
 				continue
 			}
 			who = append(who, s)
-			spans = append(spans, newSpan(model.Span{Start: tokens, Len: n, Position: positions[s]}, len(table)))
+			at := model.Span{Start: tokens, Len: n, Position: positions[s]}
+			spans = append(spans, newSpan(at, len(table)))
 			table = append(table, b.sequences[s].blocks...)
 			qkv = append(qkv, b.sequences[s].qkv[positions[s]*b.columns():][:n*b.columns()]...)
 			for range n {
@@ -325,16 +336,22 @@ func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache
 			work = k.prefillWork(work, spans)
 		}
 		arrays := map[string]array{
-			"out": b.alloc(tokens * k.heads * k.headDim * b.elementBytes()), "qkv": toDevice(b.workbench, qkv),
-			"cos": toDevice(b.workbench, cos), "sin": toDevice(b.workbench, sin), "spans": toDevice(b.workbench, spans),
-			"table": toDevice(b.workbench, table), "work": toDevice(b.workbench, work),
-			"works": toDevice(b.workbench, []int32{int32(len(work))}), "partial": b.alloc(k.partialBytes(tokens, maxChunks)),
+			"out":     b.alloc(tokens * k.heads * k.headDim * b.elementBytes()),
+			"qkv":     toDevice(b.workbench, qkv),
+			"cos":     toDevice(b.workbench, cos),
+			"sin":     toDevice(b.workbench, sin),
+			"spans":   toDevice(b.workbench, spans),
+			"table":   toDevice(b.workbench, table),
+			"work":    toDevice(b.workbench, work),
+			"works":   toDevice(b.workbench, []int32{int32(len(work))}),
+			"partial": b.alloc(k.partialBytes(tokens, maxChunks)),
 		}
 		at := func(name string) devicePtr { return arrays[name].devicePtr }
 		a := attention{
-			out: at("out"), qkv: at("qkv"), kv: kv.devicePtr + devicePtr(layer*b.elementBytes()), cos: at("cos"), sin: at("sin"),
-			spans: at("spans"), blockTable: at("table"), work: at("work"), works: at("works"), partial: at("partial"),
-			arrived: arrived.devicePtr, blockStride: 2 * layer, seqs: len(spans), maxChunks: maxChunks,
+			out: at("out"), qkv: at("qkv"), kv: kv.devicePtr + devicePtr(layer*b.elementBytes()),
+			cos: at("cos"), sin: at("sin"), spans: at("spans"), blockTable: at("table"),
+			work: at("work"), works: at("works"), partial: at("partial"), arrived: arrived.devicePtr,
+			blockStride: 2 * layer, seqs: len(spans), maxChunks: maxChunks,
 		}
 		switch {
 		case decode:
@@ -370,7 +387,8 @@ func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache
 	return outs, cache
 }
 
-// exact is the attention of a sequence in float64: spec 3, 3.1 (SDPA) and 3.2. round is applied where Hugging Face's bfloat16 rounds.
+// exact is the attention of a sequence in float64: spec 3, 3.1 (SDPA) and 3.2. round is applied where Hugging
+// Face's bfloat16 rounds.
 func (b *attentionBench) exact(s *attentionSequence, round func(float64) float64) []float64 {
 	k, dim, columns := b.k, b.k.headDim, b.columns()
 	n := len(s.qkv) / columns
@@ -383,7 +401,8 @@ func (b *attentionBench) exact(s *attentionSequence, round func(float64) float64
 		cos, sin := b.angles(t)
 		for h := range k.heads + k.kvHeads {
 			for j := range cos {
-				c, s, lo, hi := round(float64(cos[j])), round(float64(sin[j])), &row[h*dim+j], &row[h*dim+j+k.ropeHalf]
+				c, s := round(float64(cos[j])), round(float64(sin[j]))
+				lo, hi := &row[h*dim+j], &row[h*dim+j+k.ropeHalf]
 				*lo, *hi = round(round(*lo*c)-round(*hi*s)), round(round(*hi*c)+round(*lo*s))
 			}
 		}

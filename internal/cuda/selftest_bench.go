@@ -16,15 +16,15 @@ import (
 	"gorgonia.org/cu"
 )
 
-// workbench runs single kernels on arrays with poison around them. Once a call of the driver has failed, the rest do nothing, so that whoever
-// uses a workbench looks at err in the end.
+// workbench runs single kernels on arrays with poison around them. Once a call of the driver has failed, the
+// rest do nothing, so that whoever uses a workbench looks at err in the end.
 type workbench struct {
 	d      *device
 	stream cu.Stream
 	q      queue
 
 	err   error  // of the driver, the first
-	at    string // the kernel that was running then
+	at    string // the kernel that was running then, if one was
 	wrong string // what the kernels did that no result shows, such as writing beside an array
 }
 
@@ -46,14 +46,16 @@ func (b *workbench) do(f func() error) {
 
 // run launches what is in the queue, all of it one kernel's, and waits.
 func (b *workbench) run(kernel string) {
-	if b.err == nil {
+	ok := b.err == nil
+	b.do(func() error { return errors.Join(b.d.launchAll(b.stream, b.q), b.d.sync(b.stream)) })
+	if ok && b.err != nil {
 		b.at = kernel
 	}
-	b.do(func() error { return errors.Join(b.d.launchAll(b.stream, b.q), b.d.sync(b.stream)) })
 	b.q = b.q[:0]
 }
 
-// poison fills the bytes before and after every array, and every result before it is written: a NaN in all types.
+// poison fills the bytes before and after every array, and every result before it is written: a NaN in all
+// types.
 const poison = 0xff
 
 // guard is so many bytes before and after an array.
@@ -94,7 +96,9 @@ func toDevice[T any](b *workbench, s []T) array {
 func fromDevice[T any](b *workbench, a array) []T {
 	all := make([]byte, a.bytes+2*guard)
 	s := make([]T, a.bytes/int(unsafe.Sizeof(*new(T))))
-	b.do(func() error { return errors.Join(b.d.copyToHost(all, a.devicePtr-guard, b.stream), b.d.sync(b.stream)) })
+	b.do(func() error {
+		return errors.Join(b.d.copyToHost(all, a.devicePtr-guard, b.stream), b.d.sync(b.stream))
+	})
 	if b.err != nil {
 		return s
 	}
@@ -106,7 +110,7 @@ func fromDevice[T any](b *workbench, a array) []T {
 	return s
 }
 
-// ---- Data --------------------------------------------------------------------------------------------------------------------------
+// ---- Data ----------------------------------------------------------------------
 
 func normals(random *rand.Rand, n int, deviation float64) []float32 {
 	s := make([]float32, n)
@@ -176,7 +180,7 @@ func distance[T float32 | float64](x []T, want []float64) float64 {
 	return math.Sqrt(d / n)
 }
 
-// ---- Verdicts ----------------------------------------------------------------------------------------------------------------------
+// ---- Verdicts ----------------------------------------------------------------------
 
 // tally is what has been seen of one kernel so far.
 type tally struct {
@@ -235,22 +239,22 @@ func (t *tally) compare(n int, same func(i int) bool) (other, first int) {
 	return other, first
 }
 
-// same wants got to be want in every bit; anything else is wrong. what says what want is.
+// same wants got to be want: anything else is wrong. what says what want is.
 func same[T comparable](t *tally, what, where string, got, want []T) {
-	equal := func(i int) bool { return got[i] == want[i] }
-	switch g := any(got).(type) { // NaN is equal to NaN, and -0 is not 0
-	case []float32:
-		w := any(want).([]float32)
-		equal = func(i int) bool { return bits32(g[i]) == bits32(w[i]) }
+	equal := func(i int) bool { // NaN is equal to NaN
+		return got[i] == want[i] || got[i] != got[i] && want[i] != want[i]
 	}
 	if other, first := t.compare(len(want), equal); other > 0 {
-		t.fail("%s: %d of %d values are not %s; value %d is %v, not %v", where, other, len(want), what, first, got[first], want[first])
+		t.fail("%s: %d of %d values are not %s; value %d is %v, not %v", where, other, len(want), what, first,
+			got[first], want[first])
 	}
 }
 
-// described wants sums to have the bits of the description of tensor cores: if they have not, the kernel is not wrong for that.
+// described wants sums to have the bits of the description of tensor cores: if they have not, the kernel is
+// not wrong for that.
 func (t *tally) described(got, want []float32) {
-	if other, _ := t.compare(len(want), func(i int) bool { return bits32(got[i]) == bits32(want[i]) }); other > 0 {
+	equal := func(i int) bool { return bits32(got[i]) == bits32(want[i]) }
+	if other, _ := t.compare(len(want), equal); other > 0 {
 		t.differed = true
 	}
 }
@@ -259,7 +263,8 @@ func (t *tally) described(got, want []float32) {
 func (t *tally) near(source, where string, n int, got, want, tolerance func(i int) float64) {
 	for i := range n {
 		if !t.within(math.Abs(got(i)-want(i)), tolerance(i)) {
-			t.fail("%s: value %d is %g, and %s has %g ± %.2g", where, i, got(i), source, want(i), tolerance(i))
+			t.fail("%s: value %d is %g, and %s has %g ± %.2g",
+				where, i, got(i), source, want(i), tolerance(i))
 		}
 	}
 }
@@ -275,6 +280,10 @@ func (t *tally) within(off, limit float64) bool {
 	}
 	return share <= 1
 }
+
+// differsNote explains [VerdictDiffers] to a user.
+const differsNote = "not the bits of the published description of tensor cores; within rounding of the " +
+	"reference: results are right, but differ from those of other cards"
 
 // result is the verdict so far.
 func (t *tally) result() KernelResult {

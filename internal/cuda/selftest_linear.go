@@ -23,7 +23,8 @@ import (
 // The self-test of tensor cores and of the matrix products that use them.
 
 func linearChecks() []kernelGroup {
-	const sums, silu = "tensor cores as described, reference_linear", "the described sums through float64, reference_gate_up"
+	const sums = "tensor cores as described, reference_linear"
+	const silu = "the described sums through float64, reference_gate_up"
 	products := kernelGroup{run: (*tester).products}
 	for _, l := range []struct {
 		name, against string
@@ -49,7 +50,7 @@ func linearChecks() []kernelGroup {
 	return []kernelGroup{tensorCores, products}
 }
 
-// ---- Tensor cores ------------------------------------------------------------------------------------------------------------------
+// ---- Tensor cores ----------------------------------------------------------------------
 
 // kinds of numbers for one mma: those of its weights, and of its inputs.
 var kinds = []struct {
@@ -57,9 +58,13 @@ var kinds = []struct {
 	next func(random *rand.Rand) uint16 // a bfloat16
 }{
 	{"ordinary", func(random *rand.Rand) uint16 { return toBF16(float32(random.NormFloat64())) }},
-	{"wide exponents", func(random *rand.Rand) uint16 { return randomBF16(random, 87, 167) }}, // products of 2⁻⁸⁰ … 2⁸⁰
+	{"wide exponents", func(random *rand.Rand) uint16 { // products of 2⁻⁸⁰ … 2⁸⁰
+		return randomBF16(random, 87, 167)
+	}},
 	{"near exponents", func(random *rand.Rand) uint16 { return randomBF16(random, 121, 133) }},
-	{"opposites", func(random *rand.Rand) uint16 { return uint16(random.IntN(2)<<15 | 0x3f80 | random.IntN(2)) }}, // sums that cancel
+	{"opposites", func(random *rand.Rand) uint16 { // sums that cancel
+		return uint16(random.IntN(2)<<15 | 0x3f80 | random.IntN(2))
+	}},
 	{"zeros", func(random *rand.Rand) uint16 {
 		if random.IntN(2) == 0 {
 			return uint16(random.IntN(2) << 15)
@@ -90,18 +95,25 @@ func randomBF16(random *rand.Rand, least, most int) uint16 {
 	return uint16(random.IntN(2)<<15 | (least+random.IntN(most-least+1))<<7 | random.IntN(128))
 }
 
-// tensorCores sends numbers of every kind through one mma, and through two, of which the first makes the sum that the second adds to.
-// The products with so few columns are nothing but these: the other mmas of their step add zeros.
+// tensorCores sends numbers of every kind through one mma, and through two, of which the first makes the sum
+// that the second adds to. The products with so few columns are nothing but these: the other mmas of their
+// step add zeros.
 func (t *tester) tensorCores() {
 	const rows = 288
 	of := t.of(TensorCores)
 	for _, c := range []struct {
 		kernel    string
 		tokens, k int
-	}{{"linear_decode_bf16", 8, 16}, {"linear_decode_bf16", 8, 32}, {"linear_prefill_bf16", 36, 16}, {"linear_prefill_bf16", 36, 32}} {
+	}{
+		{"linear_decode_bf16", 8, 16},
+		{"linear_decode_bf16", 8, 32},
+		{"linear_prefill_bf16", 36, 16},
+		{"linear_prefill_bf16", 36, 32},
+	} {
 		random := rand.New(rand.NewPCG(2, uint64(c.k)))
 		x, w := make([]uint16, c.tokens*c.k), make([]uint16, rows*c.k)
-		// One kind for the 16 of an mma, and another for the next 16. Over all tokens and rows each meets each.
+		// One kind for the 16 of an mma, and another for the next 16. Over all tokens and rows each meets
+		// each.
 		for i := range x {
 			x[i] = kinds[(i/c.k+c.k/16+i%c.k/16*4)%len(kinds)].next(random)
 		}
@@ -109,7 +121,10 @@ func (t *tester) tensorCores() {
 			w[i] = kinds[(i/c.k/len(kinds)+i%c.k/16*2)%len(kinds)].next(random)
 		}
 		xDev, wDev, y := toDevice(t.workbench, x), toDevice(t.workbench, w), t.alloc(c.tokens*rows*4)
-		p := product{y: y.devicePtr, x: xDev.devicePtr, w: wDev.devicePtr, tokens: c.tokens, rows: rows, k: c.k, weight: typeBF16}
+		p := product{
+			y: y.devicePtr, x: xDev.devicePtr, w: wDev.devicePtr, weight: typeBF16,
+			tokens: c.tokens, rows: rows, k: c.k,
+		}
 		if c.tokens <= decodeTokens {
 			t.k.linearDecode(&t.q, p, rows/16)
 		} else {
@@ -134,10 +149,11 @@ func (t *tester) tensorCores() {
 	}
 }
 
-// roundedSum wants a sum that some tensor core or other could give: finite ones within 2⁻²⁰ of the largest magnitude in each of 16 terms,
-// where 2⁻²⁴ is usual; infinities and NaN where float64 has them.
+// roundedSum wants a sum that some tensor core or other could give: finite ones within 2⁻²⁰ of the largest
+// magnitude in each of 16 terms, where 2⁻²⁴ is usual; infinities and NaN where float64 has them.
 func (t *tally) roundedSum(where string, i int, got float32, x, w []uint16) {
-	var sum, largest float64 // the largest finite term; zeros and subnormal numbers have the exponent of 2⁻¹²⁶ when terms are aligned
+	// largest is of the finite terms. Where these are aligned, zeros and subnormal numbers count as 2⁻¹²⁶.
+	var sum, largest float64
 	for j := range x {
 		a, b := float64(fromBF16(x[j])), float64(fromBF16(w[j]))
 		sum += a * b
@@ -157,10 +173,11 @@ func (t *tally) roundedSum(where string, i int, got float32, x, w []uint16) {
 	}
 }
 
-// ---- Products ----------------------------------------------------------------------------------------------------------------------
+// ---- Products ----------------------------------------------------------------------
 
-// productSizes have every awkward number: fewer than, exactly and just over a tile, a step, a segment. The last three fill the GPU: every
-// block of decode goes through several tiles, and every segment through more steps than its ring has stages.
+// productSizes have every awkward number: fewer than, exactly and just over a tile, a step, a segment. The
+// last three fill the GPU: every block of decode goes through several tiles, and every segment through more
+// steps than its ring has stages.
 func (t *tester) productSizes() []productSize {
 	many := 4*C.LINEAR_DECODE_TILE*t.d.multiprocessors + 5
 	return []productSize{
@@ -198,7 +215,7 @@ type productCase struct {
 	inputs         []uint16  // [tokens, k] bfloat16
 	before         []float32 // [tokens, rows], that linear_add adds to
 	w              []uint16  // [2·rows, k], of weight
-	xNorm, wNorm   []float64 // of each token and weight row: a sum's rounding errors are in proportion to their product
+	xNorm, wNorm   []float64 // of each token and weight row: rounding errors grow with their product
 	referenceSum   []float32 // [tokens, rows]
 	referenceGated []float32 // [tokens, rows]
 	chosen         []int     // outputs that are computed on the host, too, and there:
@@ -212,10 +229,10 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 	const eps = 1e-5
 	random := rand.New(rand.NewPCG(seed, 6))
 	tokens, rows, k := size.tokens, size.rows, size.k
-	c := &productCase{productSize: size, where: fmt.Sprint(size), suffix: "_" + typeNames[weight], weight: weight}
+	c := &productCase{productSize: size, weight: weight, where: size.String(), suffix: "_" + typeNames[weight]}
 	c.before = normals(random, tokens*rows, 1)
-	// Of many weights only the first are drawn, and repeated: drawing all takes longer than a GPU's test. As many as are a prime number, so
-	// that rows differ.
+	// Of many weights only the first are drawn, and repeated: drawing all takes longer than a GPU's test. As
+	// many as are a prime number, so that rows differ.
 	const drawn = 65521
 	bits, values := stored16(weight, normals(random, min(2*rows*k, drawn), 2/math.Sqrt(float64(k))))
 	w := repeated(values, 2*rows*k)
@@ -224,7 +241,8 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 	for i := range norm {
 		norm[i]++
 	}
-	x, normDev, wDev := toDevice(t.workbench, normals(random, tokens*k, 1)), toDevice(t.workbench, norm), toDevice(t.workbench, c.w)
+	x := toDevice(t.workbench, normals(random, tokens*k, 1))
+	normDev, wDev := toDevice(t.workbench, norm), toDevice(t.workbench, c.w)
 	normed := t.alloc(tokens * k * 2)
 	t.k.rmsNorm(&t.q, normed.devicePtr, typeBF16, x.devicePtr, normDev.devicePtr, tokens, k, eps)
 	t.run("rms_norm")
@@ -232,7 +250,10 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 	wide := widened(c.inputs)
 	c.xNorm, c.wNorm = lengths(wide, k), lengths(w, k)
 
-	p := product{x: normed.devicePtr, norm: normDev.devicePtr, w: wDev.devicePtr, weight: weight, tokens: tokens, rows: rows, k: k, eps: eps}
+	p := product{
+		x: normed.devicePtr, norm: normDev.devicePtr, w: wDev.devicePtr, weight: weight,
+		tokens: tokens, rows: rows, k: k, eps: eps,
+	}
 	reference := p
 	wideDev, sums := toDevice(t.workbench, wide), t.alloc(tokens*rows*4)
 	reference.x, reference.y = wideDev.devicePtr, sums.devicePtr
@@ -265,7 +286,7 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 		prefill[operation](&t.q, p)
 		t.run(name)
 		t.of(name).ran("%s", c.where)
-		results[operation] = t.judge(c, t.of(name), c.where, operation, y, tokens)
+		results[operation] = t.judgeProduct(c, t.of(name), c.where, operation, y, tokens)
 		t.settle(name, c.where)
 		t.free(y)
 	}
@@ -302,7 +323,7 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 			decode.launch(&t.q, p, blocks)
 			t.run(name)
 			of, where := t.of(name), fmt.Sprintf("%d×%d×%d on %d blocks", p.tokens, rows, k, blocks)
-			got := t.judge(c, of, where, decode.operation, y, p.tokens)
+			got := t.judgeProduct(c, of, where, decode.operation, y, p.tokens)
 			if t.trusted(decode.operation + "_prefill" + c.suffix) {
 				same(of, "the bytes of prefill", where, got, results[decode.operation][:len(got)])
 			}
@@ -369,8 +390,11 @@ func productSum(a tensorcore.Arch, x, w []uint16, weight elementType) float32 {
 	return total
 }
 
-// judge compares the results of one operation for the first tokens with all that is known of them, and returns their bits.
-func (t *tester) judge(c *productCase, of *tally, where, operation string, y array, tokens int) (results bitsOf) {
+// judgeProduct compares the results of one operation for the first tokens with all that is known of them, and
+// returns their bits.
+func (t *tester) judgeProduct(
+	c *productCase, of *tally, where, operation string, y array, tokens int,
+) (results bitsOf) {
 	n := tokens * c.rows
 	var got []float32
 	if operation == "gate_up" {
@@ -389,7 +413,8 @@ func (t *tester) judge(c *productCase, of *tally, where, operation string, y arr
 		return results
 	}
 
-	// Sums in another order differ by some 1e-7 of their terms' magnitudes for every rounding. A forgotten term is about 1/k of these.
+	// Sums in another order differ by some 1e-7 of their terms' magnitudes for every rounding. A forgotten
+	// term is about 1/k of these.
 	rounding := func(i, row int) float64 { return 4e-6 * c.xNorm[i/c.rows] * c.wNorm[row] }
 	var wantBits, gotBits []float32 // of the chosen outputs
 	switch operation {
@@ -409,19 +434,22 @@ func (t *tester) judge(c *productCase, of *tally, where, operation string, y arr
 			tolerance := func(i int) float64 { return rounding(i, i%c.rows) }
 			if operation == "linear_add" {
 				want = func(i int) float64 { return float64(c.before[i]) + float64(c.referenceSum[i]) }
-				tolerance = func(i int) float64 { return rounding(i, i%c.rows) + 1e-7*math.Abs(float64(got[i])) + 1e-7 }
+				tolerance = func(i int) float64 {
+					return rounding(i, i%c.rows) + 1e-7*math.Abs(float64(got[i])) + 1e-7
+				}
 			}
 			of.near("reference_linear", where, n, at32(got), want, tolerance)
 		}
 	case "gate_up":
-		// SiLU(g)·u is rounded to bfloat16; before, ex2.approx, whose last bits nobody describes, and four more roundings may move it by 1e-6,
-		// and by 1e-7 for each unit of g, since the argument of a power is rounded, too.
+		// SiLU(g)·u is rounded to bfloat16; before, ex2.approx, whose last bits nobody describes, and four
+		// more roundings may move it by 1e-6, and by 1e-7 for each unit of g, since the argument of a power
+		// is rounded, too.
 		for j, i := range c.chosen {
 			if i < n {
 				g, u := float64(c.sum[j]), float64(c.up[j])
 				v, off := silu64(g)*u, 1e-6*(1+math.Abs(g))
-				want := fromBF16(toBF16(float32(v)))
-				if lower, upper := fromBF16(toBF16(float32(v*(1-off)))), fromBF16(toBF16(float32(v*(1+off)))); got[i] == lower || got[i] == upper {
+				want := nearestBF16(v)
+				if got[i] == nearestBF16(v*(1-off)) || got[i] == nearestBF16(v*(1+off)) {
 					want = got[i]
 				}
 				wantBits, gotBits = append(wantBits, want), append(gotBits, got[i])
@@ -437,6 +465,8 @@ func (t *tester) judge(c *productCase, of *tally, where, operation string, y arr
 	}
 	return results
 }
+
+func nearestBF16(x float64) float32 { return fromBF16(toBF16(float32(x))) }
 
 // repeated is n elements, from s again and again.
 func repeated[T any](s []T, n int) []T {

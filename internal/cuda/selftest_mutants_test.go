@@ -14,14 +14,15 @@ import (
 	"phi3/kernels/emulator"
 )
 
-// Mistakes in kernels, and the verdicts FAIL that each must end in: of the kernels with the mistake, and of no other.
+// Mistakes in kernels, and the verdicts FAIL that each must end in: of the kernels with the mistake, and of
+// no other.
 var selfTestMutants = []struct {
 	name         string
 	file         string
 	old, mistake string
 	kernel       string // whose group is run
 	fails        string // kernels, as a regular expression
-	may          string // likewise, of kernels with the mistake in whose results rounding to bfloat16 may hide it
+	may          string // likewise, of kernels in whose results rounding to bfloat16 may hide the mistake
 }{
 	{
 		name: "embed leaves out the last column", file: "embed.cu",
@@ -61,8 +62,9 @@ var selfTestMutants = []struct {
 	},
 	{
 		name: "prefill with swapped fragments", file: "linear_prefill.cu",
-		old: "x[n][1] = r[1];\n\t\t\tx[n + 1][0] = r[2];", mistake: "x[n][1] = r[2];\n\t\t\tx[n + 1][0] = r[1];",
-		kernel: "linear_decode_bf16", fails: "[a-z_]+_prefill_(bf16|f16)",
+		old:     "x[n][1] = r[1];\n\t\t\tx[n + 1][0] = r[2];",
+		mistake: "x[n][1] = r[2];\n\t\t\tx[n + 1][0] = r[1];",
+		kernel:  "linear_decode_bf16", fails: "[a-z_]+_prefill_(bf16|f16)",
 	},
 	{
 		name: "gates for ups", file: "linear.cuh",
@@ -91,7 +93,8 @@ var selfTestMutants = []struct {
 	},
 }
 
-// TestSelfTestOfMutant is for the processes of the test below: it prints the verdicts on one group of kernels.
+// TestSelfTestOfMutant is for the processes of the test below: it prints the verdicts on one group of
+// kernels.
 func TestSelfTestOfMutant(t *testing.T) {
 	kernel := os.Getenv("PHI3_TEST_SELFTEST")
 	if kernel == "" {

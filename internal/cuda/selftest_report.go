@@ -11,17 +11,14 @@ type Verdict string
 // The verdicts. All but the last two are a pass.
 const (
 	VerdictExact   Verdict = "exact"    // every bit is the expected one
-	VerdictOK      Verdict = "ok"       // within rounding of the expected values, whose last bits nobody knows
-	VerdictDiffers Verdict = "differs"  // within rounding, but not the bits of the published description of tensor cores
+	VerdictOK      Verdict = "ok"       // within rounding of values whose last bits nobody knows
+	VerdictDiffers Verdict = "differs"  // within rounding, but not the bits of tensor cores as described
 	VerdictFail    Verdict = "FAIL"     // wrong
 	VerdictNotDone Verdict = "not done" // the self-test ended before
 )
 
-// differsNote explains [VerdictDiffers] to a user.
-const differsNote = "not the bits of the published description of tensor cores; within rounding of the reference: " +
-	"results are right, but differ from those of other cards"
-
-// TensorCores is the name of the one result that is of an instruction and not of a kernel: mma.sync on numbers of every kind.
+// TensorCores is the name of the one result that is of an instruction and not of a kernel: mma.sync on
+// numbers of every kind.
 const TensorCores = "tensor cores"
 
 // KernelResult is the self-test's verdict on a kernel.
@@ -32,7 +29,7 @@ type KernelResult struct {
 	Against  string  `json:"against"`            // what its results were compared with
 	Values   int     `json:"values"`             // numbers compared bit for bit
 	Other    int     `json:"other"`              // of them, those with other bits than expected
-	Worst    float64 `json:"worst"`              // greatest error, as a share of what rounding explains: more than 1 is wrong
+	Worst    float64 `json:"worst"`              // greatest error / the most that rounding explains
 	Note     string  `json:"note,omitempty"`     // what is wrong, or differs
 }
 
@@ -45,7 +42,7 @@ type SelfTestReport struct {
 	Driver  string `json:"driver"`  // its version, "unknown" where the system does not tell
 	CUDA    string `json:"cuda"`    // the newest CUDA version that the driver supports
 	Compute string `json:"compute"` // compute capability
-	Sums    string `json:"sums"`    // the oldest architecture whose tensor cores are described as this card's are: sm_80 or sm_90
+	Sums    string `json:"sums"`    // whose tensor cores' arithmetic was expected: sm_80 or sm_90
 	Code    string `json:"code"`    // which form of the kernels the driver took
 
 	Kernels []KernelResult `json:"kernels"`
@@ -69,7 +66,11 @@ func (r *SelfTestReport) with(v Verdict) (names []string) {
 // Line is the report in one line, for a bug report.
 func (r *SelfTestReport) Line() string {
 	parts := []string{
-		r.Card, fmt.Sprintf("driver %s (CUDA %s)", r.Driver, r.CUDA), "compute capability " + r.Compute, r.Code, "sums as " + r.Sums,
+		r.Card,
+		fmt.Sprintf("driver %s (CUDA %s)", r.Driver, r.CUDA),
+		"compute capability " + r.Compute,
+		r.Code,
+		"sums as " + r.Sums,
 	}
 	var verdicts []string
 	for _, v := range []Verdict{VerdictExact, VerdictOK, VerdictDiffers, VerdictFail, VerdictNotDone} {

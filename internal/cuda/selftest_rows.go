@@ -8,8 +8,8 @@ import (
 	"math/rand/v2"
 )
 
-// The self-test of what works on rows: embed, copy_rows, rms_norm, argmax; and of the reference products, which the fast ones are
-// compared with.
+// The self-test of what works on rows: embed, copy_rows, rms_norm, argmax; and of the reference products,
+// which the fast ones are compared with.
 
 func rowChecks() []kernelGroup {
 	const float64s = "float64 on the host"
@@ -36,11 +36,14 @@ func (t *tester) embed() {
 		for typ, name := range typeNames {
 			table, values := typed(elementType(typ), normals(random, c.rows*c.cols, 1))
 			ids := rowsToPick(random, c.rows)
-			tableDev, idsDev, x := toDevice(t.workbench, table), toDevice(t.workbench, ids), t.alloc(len(ids)*c.cols*4)
-			t.k.embed(&t.q, x.devicePtr, tableDev.devicePtr, elementType(typ), idsDev.devicePtr, len(ids), c.cols)
+			tableDev, idsDev := toDevice(t.workbench, table), toDevice(t.workbench, ids)
+			x := t.alloc(len(ids) * c.cols * 4)
+			stored := elementType(typ)
+			t.k.embed(&t.q, x.devicePtr, tableDev.devicePtr, stored, idsDev.devicePtr, len(ids), c.cols)
 			t.run("embed")
 			t.of("embed").ran("%d×%d of bf16, f16, f32", c.rows, c.cols)
-			t.pickedRows("embed", fmt.Sprintf("%s %d×%d", name, c.rows, c.cols), fromDevice[float32](t.workbench, x), values, ids, c.cols)
+			where := fmt.Sprintf("%s %d×%d", name, c.rows, c.cols)
+			t.pickedRows("embed", where, fromDevice[float32](t.workbench, x), values, ids, c.cols)
 			t.free(tableDev, idsDev, x)
 		}
 	}
@@ -50,11 +53,13 @@ func (t *tester) copyRows() {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, c := range tableSizes {
 		values, ids := normals(random, c.rows*c.cols, 1), rowsToPick(random, c.rows)
-		from, idsDev, y := toDevice(t.workbench, values), toDevice(t.workbench, ids), t.alloc(len(ids)*c.cols*4)
+		from, idsDev := toDevice(t.workbench, values), toDevice(t.workbench, ids)
+		y := t.alloc(len(ids) * c.cols * 4)
 		t.k.copyRows(&t.q, y.devicePtr, from.devicePtr, idsDev.devicePtr, len(ids), c.cols)
 		t.run("copy_rows")
-		t.of("copy_rows").ran("%d×%d", c.rows, c.cols)
-		t.pickedRows("copy_rows", fmt.Sprintf("%d×%d", c.rows, c.cols), fromDevice[float32](t.workbench, y), values, ids, c.cols)
+		where := fmt.Sprintf("%d×%d", c.rows, c.cols)
+		t.of("copy_rows").ran("%s", where)
+		t.pickedRows("copy_rows", where, fromDevice[float32](t.workbench, y), values, ids, c.cols)
 		t.free(from, idsDev, y)
 	}
 }
@@ -81,7 +86,9 @@ func (t *tester) rmsNorm() {
 	const eps = 1e-5
 	random := rand.New(rand.NewPCG(1, 3))
 	of := t.of("rms_norm")
-	for _, c := range []struct{ tokens, cols int }{{1, 1}, {3, 7}, {2, 8}, {1, 1023}, {5, 1024}, {9, 3072}, {1, 5121}} {
+	for _, c := range []struct{ tokens, cols int }{
+		{1, 1}, {3, 7}, {2, 8}, {1, 1023}, {5, 1024}, {9, 3072}, {1, 5121},
+	} {
 		where := fmt.Sprintf("%d×%d", c.tokens, c.cols)
 		x, norm := normals(random, c.tokens*c.cols, 3), normals(random, c.cols, 1)
 		want := make([]float64, len(x))
@@ -95,17 +102,21 @@ func (t *tester) rmsNorm() {
 				want[token*c.cols+i] = float64(v) / math.Sqrt(squares/float64(c.cols)+eps) * float64(norm[i])
 			}
 		}
-		xDev, normDev, exact, narrow := toDevice(t.workbench, x), toDevice(t.workbench, norm), t.alloc(len(x)*4), t.alloc(len(x)*2)
-		t.k.rmsNorm(&t.q, exact.devicePtr, typeF32, xDev.devicePtr, normDev.devicePtr, c.tokens, c.cols, eps)
-		t.run("rms_norm")
-		t.k.rmsNorm(&t.q, narrow.devicePtr, typeBF16, xDev.devicePtr, normDev.devicePtr, c.tokens, c.cols, eps)
-		t.run("rms_norm")
+		xDev, normDev := toDevice(t.workbench, x), toDevice(t.workbench, norm)
+		exact, narrow := t.alloc(len(x)*4), t.alloc(len(x)*2)
+		for y, stored := range map[array]elementType{exact: typeF32, narrow: typeBF16} {
+			t.k.rmsNorm(&t.q, y.devicePtr, stored, xDev.devicePtr, normDev.devicePtr, c.tokens, c.cols, eps)
+			t.run("rms_norm")
+		}
 		of.ran("%s to f32 and bf16", where)
 		got := fromDevice[float32](t.workbench, exact)
-		// Some ten roundings to float32, of 6e-8 each, and those of the sum of squares, of which the root takes half.
-		of.near("float64", where, len(want), at32(got), at64(want), func(i int) float64 { return math.Abs(want[i]) * 5e-7 })
+		// Some ten roundings to float32, of 6e-8 each, and those of the sum of squares, of which the root
+		// takes half.
+		tolerance := func(i int) float64 { return math.Abs(want[i]) * 5e-7 }
+		of.near("float64", where, len(want), at32(got), at64(want), tolerance)
 		rounded, _ := stored16(typeBF16, got)
-		same(of, "the float32 results, rounded", where+" to bf16", fromDevice[uint16](t.workbench, narrow), rounded)
+		where += " to bf16"
+		same(of, "the float32 results, rounded", where, fromDevice[uint16](t.workbench, narrow), rounded)
 		t.settle("rms_norm", where)
 		t.free(xDev, normDev, exact, narrow)
 	}
@@ -156,8 +167,8 @@ func (t *tester) argmax() {
 	}
 }
 
-// referenceProducts compares them with float64. Rounding of a sum of k products in float32 is 6e-8 of the sum of their magnitudes at most
-// for each of k additions, and about √k of these in the mean.
+// referenceProducts compares them with float64. Rounding of a sum of k products in float32 is 6e-8 of the sum
+// of their magnitudes at most for each of k additions, and about √k of these in the mean.
 func (t *tester) referenceProducts() {
 	random := rand.New(rand.NewPCG(1, 5))
 	linear, gate := t.of("reference_linear"), t.of("reference_gate_up")
@@ -168,7 +179,10 @@ func (t *tester) referenceProducts() {
 			data, w := typed(elementType(typ), normals(random, 2*c.rows*c.k, 1))
 			xDev, wDev := toDevice(t.workbench, x), toDevice(t.workbench, data)
 			y, added, gated := t.alloc(len(before)*4), toDevice(t.workbench, before), t.alloc(len(before)*4)
-			p := product{x: xDev.devicePtr, w: wDev.devicePtr, weight: elementType(typ), tokens: c.tokens, rows: c.rows, k: c.k}
+			p := product{
+				x: xDev.devicePtr, w: wDev.devicePtr, weight: elementType(typ),
+				tokens: c.tokens, rows: c.rows, k: c.k,
+			}
 			p.y = y.devicePtr
 			t.k.referenceLinear(&t.q, p, false)
 			t.run("reference_linear")
@@ -181,8 +195,8 @@ func (t *tester) referenceProducts() {
 
 			sums, addedSums := fromDevice[float32](t.workbench, y), fromDevice[float32](t.workbench, added)
 			products, wantSum := fromDevice[float32](t.workbench, gated), make([]float32, len(before))
-			dot := make([]float64, len(before))
-			up, size, upSize := make([]float64, len(dot)), make([]float64, len(dot)), make([]float64, len(dot))
+			dot, size := make([]float64, len(before)), make([]float64, len(before))
+			up, upSize := make([]float64, len(before)), make([]float64, len(before))
 			for i := range dot {
 				row := x[i/c.rows*c.k:][:c.k]
 				dot[i], size[i] = dot64(row, w[i%c.rows*c.k:])
@@ -190,11 +204,13 @@ func (t *tester) referenceProducts() {
 				wantSum[i] = before[i] + sums[i]
 			}
 			linear.ran("%v of bf16, f16, f32, stored and added", c)
-			linear.near("float64", where, len(dot), at32(sums), at64(dot), func(i int) float64 { return size[i] * 1e-6 })
+			linear.near("float64", where, len(dot), at32(sums), at64(dot),
+				func(i int) float64 { return size[i] * 1e-6 })
 			same(linear, "the sums, added", where, addedSums, wantSum)
 			t.settle("reference_linear", where)
 			gate.ran("%v of bf16, f16, f32", c)
-			gate.near("float64", where, len(dot), at32(products), func(i int) float64 { return silu64(dot[i]) * up[i] },
+			gate.near("float64", where, len(dot), at32(products),
+				func(i int) float64 { return silu64(dot[i]) * up[i] },
 				func(i int) float64 { return 2e-6 * (size[i] + 1) * (upSize[i] + 1) })
 			t.settle("reference_gate_up", where)
 			t.free(xDev, wDev, y, added, gated)
