@@ -44,9 +44,7 @@ func parseDevice(s string) (device, error) {
 // open makes the backend, and says on stderr when there is no GPU for auto. maxTokens suits it, in the sense of [model.Options].
 func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, maxTokens int, err error) {
 	if d.name != "cpu" {
-		b, err = openCUDA(cuda.Options{Device: d.index, Float32: float32, Compiling: func() {
-			_, _ = fmt.Fprintln(s.notes(), "compiling the kernels for this GPU: the driver does this once and keeps the result")
-		}})
+		b, err = openCUDA(cuda.Options{Device: d.index, Float32: float32, Compiling: noteCompiling(s)})
 		if err == nil {
 			writeKernelCode(s.details(), b)
 			return b, cudaMaxTokens, nil
@@ -61,6 +59,13 @@ func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, ma
 		return nil, 0, err
 	}
 	return onCPU, onCPU.MaxTokens(), nil
+}
+
+// noteCompiling tells the user why the first start takes longer, see [cuda.Options].
+func noteCompiling(s *streams) func() {
+	return func() {
+		_, _ = fmt.Fprintln(s.notes(), "compiling the kernels for this GPU: the driver does this once and keeps the result")
+	}
 }
 
 // writeKernelCode says in which form the GPU got its kernels.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,6 +36,37 @@ func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	}
 	b, err := cpu.New(cpu.Options{Float32: o.Float32})
 	return fakeGPU{b, kind}, err
+}
+
+// fakeSelfTest answers for the kernels of that machine's GPU: two of them, of which a "wrong" one has one that is wrong and one that differs.
+func fakeSelfTest(ctx context.Context, o cuda.Options, onResult func(cuda.KernelResult) error) (*cuda.SelfTestReport, error) {
+	kind := os.Getenv("FAKE_GPU")
+	if kind == "no" {
+		return cuda.SelfTest(ctx, o, onResult)
+	}
+	if _, err := fakeCUDA(o); err != nil {
+		return nil, err
+	}
+	r := &cuda.SelfTestReport{
+		Card: "Fake", Driver: "550.54.15", CUDA: "12.4", Compute: "9.0", Sums: "sm_90", Code: "PTX", Seconds: 1.5, Passed: kind != "wrong",
+		Kernels: []cuda.KernelResult{
+			{Kernel: "embed", Verdict: cuda.VerdictExact, Variants: "5×7", Against: "the table's rows", Values: 70},
+			{Kernel: "linear_decode_bf16", Verdict: cuda.VerdictExact, Variants: "1×1×8", Against: "float64", Values: 9, Worst: 0.0191},
+		},
+	}
+	if kind == "wrong" {
+		r.Kernels[0].Verdict, r.Kernels[0].Note = cuda.VerdictFail, "5×7: 1 of 70 values are not\nthe rows asked for"
+		r.Kernels[1].Verdict, r.Kernels[1].Note = cuda.VerdictDiffers, "results are right, but differ"
+	}
+	for _, k := range r.Kernels {
+		if onResult == nil {
+			break
+		}
+		if err := onResult(k); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // fakeDevices lists the GPUs of that machine.

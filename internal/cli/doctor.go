@@ -26,7 +26,7 @@ func newDoctor(s *streams) *cobra.Command {
 		Short: "Show what this machine can do for phi3, and what is missing",
 		Long: `Look at the processor, the memory and the GPUs of this machine and at the cache of
 downloaded models, and say what phi3 can do with them, with a hint for each thing that
-is missing. It fails only if something is broken. Whether a GPU also computes right is for phi3 verify to say.`,
+is missing. It fails only if something is broken. Run "phi3 verify" to check a GPU's results.`,
 		Example: `  phi3 doctor`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -153,7 +153,10 @@ func gpus() []finding {
 	}
 	var list []finding
 	for _, d := range devices {
-		f := finding{About: fmt.Sprintf("GPU %d", d.Index), Status: statusOK}
+		f := finding{About: fmt.Sprintf("GPU %d", d.Index), Status: statusOK, Hint: "phi3 verify --device cuda checks its results"}
+		if d.Index > 0 {
+			f.Hint = fmt.Sprintf("phi3 verify --device cuda:%d checks its results", d.Index)
+		}
 		f.Found = fmt.Sprintf("%s, compute capability %d.%d, %s", d.Name, d.Major, d.Minor, byteCount(d.Memory))
 		if d.Major < cuda.MinMajor {
 			f.Status, f.Hint = statusMissing, fmt.Sprintf("too old: phi3 needs compute capability %d.0 or newer", cuda.MinMajor)

@@ -120,15 +120,21 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	return f.dir, fsys, err
 }
 
+// chosenDevice is where the flags want the model to run.
+func (f *modelFlags) chosenDevice() (device, error) {
+	d, err := parseDevice(f.device)
+	if err == nil && d.name == "cuda" && f.flags.Changed("threads") {
+		err = usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
+	}
+	return d, err
+}
+
 // load opens the model and says on stderr which one it is. The caller closes it.
 func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, name string, took time.Duration, err error) {
 	stderr := out.notes()
-	device, err := parseDevice(f.device)
+	device, err := f.chosenDevice()
 	if err != nil {
 		return nil, "", 0, err
-	}
-	if device.name == "cuda" && f.flags.Changed("threads") {
-		return nil, "", 0, usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
 	}
 	if err := f.check(); err != nil {
 		return nil, "", 0, err

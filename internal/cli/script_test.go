@@ -19,6 +19,7 @@ import (
 // The tests run on a machine without a GPU, whatever is in this one; $FAKE_GPU puts one in.
 func TestMain(m *testing.M) {
 	openCUDA, cudaDevices, cudaFreeMemory, readMemory = fakeCUDA, fakeDevices, fakeFreeMemory, fakeMemory
+	selfTestCUDA = fakeSelfTest
 	testscript.Main(m, map[string]func(){
 		"phi3": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})

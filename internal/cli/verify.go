@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,15 +25,29 @@ func newVerify(s *streams) *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Check a checkpoint against published numbers",
-		Long: `Run a checkpoint and compare what comes out with what has been published for it: token
-ids, logits of a float32 run, hidden states, greedy texts. The weights' release is
-recognised by its logits. Any checkpoint is also checked against itself. A check
-that fails makes the command fail.
+		Short: "Check a GPU, and a checkpoint against published numbers",
+		Long: `Run a checkpoint and compare the results with what has been published for it: token
+ids, logits of a float32 run, hidden states, greedy texts. The logits tell which release
+the weights are. Any checkpoint is also checked against itself. A check that fails makes
+the command fail.
 
 The model is loaded twice, to run in float32, which shows mistakes, and as usual in
-bfloat16, which rounds; --dtype asks for one of the two.`,
+bfloat16, which rounds; --dtype asks for one of the two.
+
+On a GPU, a self-test of the GPU comes first. It is sized to take less than
+10 seconds and needs no checkpoint. It runs every kernel on random data and compares the results with reference
+kernels, with float64 and with the published arithmetic of NVIDIA's tensor cores. The
+verdict on a kernel is one of these:
+
+  exact    every bit is the expected one
+  ok       within rounding of the expected values
+  differs  within rounding, but other bits than the published description of tensor cores:
+           the results are right, but differ from those of other cards
+  FAIL     wrong
+
+The last line of the output sums all of it up. Paste it into bug reports.`,
 		Example: `  phi3 verify
+  phi3 verify --device cuda
   phi3 verify --model ./Phi-3-mini-4k-instruct
   phi3 verify --model ./Phi-3-mini-4k-instruct --device cuda --dtype bf16 --json`,
 		Args: noArguments,
@@ -48,8 +63,9 @@ bfloat16, which rounds; --dtype asks for one of the two.`,
 
 // verification is the answer of --json.
 type verification struct {
-	Model  string `json:"model"`
-	Device string `json:"device"`
+	GPU    *gpuReport `json:"gpu,omitempty"`
+	Model  string     `json:"model"`
+	Device string     `json:"device"`
 	*verify.Report
 }
 
@@ -74,6 +90,9 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 	}
 	f.model.context = verify.Context
 	answer := verification{}
+	if answer.GPU, err = f.testGPU(ctx, s); err != nil {
+		return err
+	}
 	o := verify.Options{
 		Fixtures: fixtures, Checkpoint: fsys, DType: only,
 		Open: func(ctx context.Context, float32 bool) (m *model.Model, err error) {
@@ -89,43 +108,68 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 	if !f.json {
 		o.OnResult = verifyTable(s.out)
 	}
-	if answer.Report, err = verify.Run(ctx, o); err != nil {
+	answer.Report, err = verify.Run(ctx, o)
+	if err != nil && (answer.GPU == nil || ctx.Err() != nil) {
 		return err
 	}
+	if err == nil {
+		err = answer.failure()
+	}
+	if answer.GPU != nil {
+		err = both(answer.GPU.failure(), err)
+	}
+	return both(err, answer.finish(s.out, f.json))
+}
+
+// both are two failures, either of which may be none, in one line.
+func both(a, b error) error {
+	if a == nil || b == nil {
+		return errors.Join(a, b)
+	}
+	return fmt.Errorf("%w; %w", a, b)
+}
+
+// failure is nil if the checkpoint has passed.
+func (v *verification) failure() error {
 	failed := 0
-	for _, r := range answer.Results {
+	for _, r := range v.Results {
 		if !r.Passed {
 			failed++
 		}
 	}
-	switch {
-	case f.json:
-		err = writeJSON(s.out, answer)
-	case answer.Checkpoint == "":
-		_, err = fmt.Fprintf(s.out, "\nNothing is published for checkpoints like this one: it was checked against itself alone.\n")
+	if failed == 0 {
+		return nil
 	}
-	if err == nil && failed > 0 {
-		err = fmt.Errorf("%d of %d checks failed", failed, len(answer.Results))
+	return fmt.Errorf("%d of %d checks failed", failed, len(v.Results))
+}
+
+// finish prints what comes after the tables, or everything as JSON.
+func (v *verification) finish(w io.Writer, asJSON bool) error {
+	if v.GPU != nil && v.Report != nil {
+		v.Passed = v.Passed && v.GPU.Passed
 	}
+	if asJSON {
+		return writeJSON(w, v)
+	}
+	var b strings.Builder
+	if v.Report != nil && v.Checkpoint == "" {
+		b.WriteString("\nNothing is published for checkpoints like this one: it was checked against itself alone.\n")
+	}
+	if v.GPU != nil {
+		fmt.Fprintf(&b, "\nFor bug reports:\n%s\n", v.GPU.Line)
+	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 // verifyTable prints results as they come, a row each, and a line for each further distance. --json has what is cut off.
 func verifyTable(w io.Writer) func(verify.Result) error {
 	widths := verifyWidths(terminalWidth(w))
-	print := func(columns ...string) error {
-		var b strings.Builder
-		for i, width := range widths {
-			b.WriteString(fit(columns[i], width) + "  ")
-		}
-		_, err := fmt.Fprintln(w, strings.TrimRight(b.String()+columns[len(widths)], " "))
-		return err
-	}
 	first := true
 	return func(r verify.Result) error {
 		if first {
 			first = false
-			if err := print("verdict", "check", "type", "expected", "got", "distance"); err != nil {
+			if err := tableRow(w, widths, "verdict", "check", "type", "expected", "got", "distance"); err != nil {
 				return err
 			}
 		}
@@ -137,11 +181,11 @@ func verifyTable(w io.Writer) func(verify.Result) error {
 		if len(further) > 0 {
 			distance, further = further[0].String(), further[1:]
 		}
-		if err := print(verdict, fmt.Sprintf("%s (%s)", r.Check, r.Source), r.DType, r.Expected, r.Got, distance); err != nil {
+		if err := tableRow(w, widths, verdict, fmt.Sprintf("%s (%s)", r.Check, r.Source), r.DType, r.Expected, r.Got, distance); err != nil {
 			return err
 		}
 		for _, m := range further {
-			if err := print("", "", "", "", "", m.String()); err != nil {
+			if err := tableRow(w, widths, "", "", "", "", "", m.String()); err != nil {
 				return err
 			}
 		}

@@ -157,7 +157,7 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 		for j := range d {
 			key := rounded((c.Heads+kvHead)*d + j)
 			if p < cached {
-				key = float64(fromBF16(randomBF16(element(p, j), cacheSeed, 1)))
+				key = float64(fromBF16(filledBF16(element(p, j), cacheSeed, 1)))
 			}
 			scores[p] += rounded(head*d+j) * key
 		}
@@ -173,7 +173,7 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 		for j := range d {
 			value := rounded((c.Heads+c.KVHeads+kvHead)*d + j)
 			if p < cached {
-				value = float64(fromBF16(randomBF16(element(p, j)+values, cacheSeed, 1)))
+				value = float64(fromBF16(filledBF16(element(p, j)+values, cacheSeed, 1)))
 			}
 			want[j] += weight * value
 		}

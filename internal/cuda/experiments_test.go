@@ -364,14 +364,14 @@ func (x *experiment) fillWith(tb testing.TB, kernel string, args fillArgs) {
 	})
 }
 
-// fillBF16 sets n bfloat16 to the values of randomBF16.
+// fillBF16 sets n bfloat16 to the values of filledBF16.
 func (x *experiment) fillBF16(tb testing.TB, data devicePtr, n int, seed uint32, scale float32) {
 	tb.Helper()
 	x.fillWith(tb, "fill_bf16", fillArgs{data: data, n: int64(n), seed: seed, scale: scale})
 }
 
-// randomBF16 is element i of what fill_bf16 makes.
-func randomBF16(i, seed uint32, scale float32) uint16 {
+// filledBF16 is element i of what fill_bf16 makes.
+func filledBF16(i, seed uint32, scale float32) uint16 {
 	h := i + seed*fillFactor
 	h = (h ^ h>>16) * 0x85ebca6b
 	h = (h ^ h>>13) * 0xc2b2ae35

@@ -98,7 +98,7 @@ func askWGMMA(x *experiment) {
 	}
 }
 
-// fillAtoms sets a matrix [rows, k], as atoms of 8 rows and 64 columns, to the values of randomBF16 by row
+// fillAtoms sets a matrix [rows, k], as atoms of 8 rows and 64 columns, to the values of filledBF16 by row
 // and column.
 func (x *experiment) fillAtoms(tb testing.TB, p devicePtr, rows, k int, seed uint32, scale float32) {
 	tb.Helper()
@@ -126,8 +126,8 @@ func (x *experiment) checkWGMMA(
 		in, w := make([]uint16, p.k), make([]uint16, p.k)
 		var exact, size float64
 		for i := range p.k {
-			in[i] = randomBF16(uint32(token*p.k+i), wgmmaInputs, wgmmaInputScale)
-			w[i] = randomBF16(uint32(row*p.k+i), wgmmaWeights, wgmmaWeightScale)
+			in[i] = filledBF16(uint32(token*p.k+i), wgmmaInputs, wgmmaInputScale)
+			w[i] = filledBF16(uint32(row*p.k+i), wgmmaWeights, wgmmaWeightScale)
 			term := float64(fromBF16(in[i])) * float64(fromBF16(w[i]))
 			exact, size = exact+term, size+math.Abs(term)
 		}

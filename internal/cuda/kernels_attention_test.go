@@ -4,29 +4,16 @@ package cuda
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gorgonia.org/cu"
 
 	"phi3/internal/model"
 )
-
-// attentionCase is a model's shape and the lengths of sequences to attend over.
-type attentionCase struct {
-	attentionShape
-	lens  []int
-	sharp float64 // standard deviation of queries, keys and values: the greater, the fewer keys matter
-	seed  uint64  // of the random splits
-}
-
-func shape(kvHeads, group, headDim, ropeHalf, window int) attentionShape {
-	return attentionShape{kvHeads * group, kvHeads, headDim, ropeHalf, window}
-}
 
 // Heads of both widths, some rotated in part; groups that divide a tile of 16 rows evenly and not; windows less than, equal to and more
 // than a chunk; lengths just before, at and after the end of a chunk.
@@ -46,149 +33,28 @@ var attentionCases = []attentionCase{
 	{shape(6, 4, 128, 64, 0), []int{290}, 1, 10},
 }
 
-// attentionSequence is the projections of a sequence's tokens and where its part of the cache lies.
-type attentionSequence struct {
-	qkv    []float32 // [len, (heads+2·kvHeads)·headDim]
-	blocks []int32
+// attentionTest is a workbench for one test, which ends at the first error.
+type attentionTest struct {
+	*attentionBench
+	t testing.TB
 }
 
-// attentionBench runs attention over the sequences of one case.
-type attentionBench struct {
-	*linearBench
-	k         *attentionKernels
-	sequences []attentionSequence
-	blocks    int // of the cache
-}
-
-func openAttention(b *linearBench, c *attentionCase, cache elementType) *attentionBench {
+func openAttention(b *linearBench, c *attentionCase, cache elementType) *attentionTest {
 	b.t.Helper()
-	a := &attentionBench{linearBench: b}
-	b.do(func() error {
-		m, _, err := b.d.loadCode(nil)
-		if err != nil {
-			return err
-		}
-		a.k, err = b.d.loadAttentionKernels(m, c.attentionShape, cache)
+	var m cu.Module
+	b.do(func() (err error) {
+		m, _, err = b.d.loadCode(nil)
 		return err
 	})
-	random := rand.New(rand.NewPCG(c.seed, 1))
-	for _, n := range c.lens {
-		s := attentionSequence{qkv: make([]float32, n*a.columns()), blocks: make([]int32, ceilDiv(n, 128))}
-		for i := range s.qkv {
-			s.qkv[i] = float32(random.NormFloat64() * c.sharp)
-		}
-		a.sequences = append(a.sequences, s)
-		a.blocks += len(s.blocks)
-	}
-	a.blocks++ // which nobody may touch
-	for i, block := range random.Perm(a.blocks)[1:] {
-		for s := range a.sequences {
-			if i < len(a.sequences[s].blocks) {
-				a.sequences[s].blocks[i] = int32(block)
-				break
-			}
-			i -= len(a.sequences[s].blocks)
-		}
-	}
-	return a
+	defer b.check()
+	return &attentionTest{newAttentionBench(b.workbench, m, c, cache), b.t}
 }
 
-// columns is the width of qkv.
-func (b *attentionBench) columns() int { return (b.k.heads + 2*b.k.kvHeads) * b.k.headDim }
-
-func (b *attentionBench) elementBytes() int {
-	if b.k.cache == typeF32 {
-		return 4
-	}
-	return 2
-}
-
-// angles are the cosines and sines of a position.
-func (b *attentionBench) angles(position int) (cos, sin []float32) {
-	for j := range b.k.ropeHalf {
-		sine, cosine := math.Sincos(float64(position) / math.Pow(10000, float64(j)/float64(b.k.ropeHalf)))
-		cos, sin = append(cos, float32(cosine)), append(sin, float32(sine))
-	}
-	return cos, sin
-}
-
-// attend feeds the sequences to the cache, steps[i][s] tokens of sequence s in step i, and gives every sequence's result and the whole
-// cache. Steps of up to 8 tokens are decoded on so many blocks, unless that is 0.
-func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
+func (b *attentionTest) attend(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
 	b.t.Helper()
-	k := b.k
-	layer := 2 * k.kvHeads * 128 * k.headDim // elements in a block; it has two layers, of which the second is used
-	kv := b.alloc(b.blocks * 2 * layer * b.elementBytes())
-	arrived := upload(b.linearBench, make([]int32, len(b.sequences)*k.kvHeads))
-	outs = make([][]byte, len(b.sequences))
-	positions := make([]int, len(b.sequences))
-	for _, step := range steps {
-		var spans []span
-		var who []int // sequence of each span
-		var qkv, cos, sin []float32
-		var table []int32
-		tokens := 0
-		for s, n := range step {
-			if n == 0 {
-				continue
-			}
-			who = append(who, s)
-			spans = append(spans, newSpan(model.Span{Start: tokens, Len: n, Position: positions[s]}, len(table)))
-			table = append(table, b.sequences[s].blocks...)
-			qkv = append(qkv, b.sequences[s].qkv[positions[s]*b.columns():][:n*b.columns()]...)
-			for range n {
-				c, s1 := b.angles(positions[s])
-				cos, sin = append(cos, c...), append(sin, s1...)
-				positions[s]++
-			}
-			tokens += n
-		}
-		decode := k.cache == typeBF16 && tokens <= 8 && blocks > 0
-		var work []workItem
-		maxChunks := 0
-		if decode {
-			work = k.decodeWork(work, spans)
-			maxChunks = k.maxChunks(slices.Max(positions))
-		} else {
-			work = k.prefillWork(work, spans)
-		}
-		arrays := map[string]array{
-			"out": b.alloc(tokens * k.heads * k.headDim * b.elementBytes()), "qkv": upload(b.linearBench, qkv),
-			"cos": upload(b.linearBench, cos), "sin": upload(b.linearBench, sin), "spans": upload(b.linearBench, spans),
-			"table": upload(b.linearBench, table), "work": upload(b.linearBench, work),
-			"works": upload(b.linearBench, []int32{int32(len(work))}), "partial": b.alloc(k.partialBytes(tokens, maxChunks)),
-		}
-		at := func(name string) devicePtr { return arrays[name].devicePtr }
-		a := attention{
-			out: at("out"), qkv: at("qkv"), kv: kv.devicePtr + devicePtr(layer*b.elementBytes()), cos: at("cos"), sin: at("sin"),
-			spans: at("spans"), blockTable: at("table"), work: at("work"), works: at("works"), partial: at("partial"),
-			arrived: arrived.devicePtr, blockStride: 2 * layer, seqs: len(spans), maxChunks: maxChunks,
-		}
-		switch {
-		case decode:
-			k.decode(&b.q, &a, blocks)
-		case k.cache == typeBF16:
-			k.kvAppend(&b.q, &a, tokens)
-			k.prefill(&b.q, &a, len(work))
-		default:
-			k.kvAppend(&b.q, &a, tokens)
-			k.reference(&b.q, &a, tokens)
-		}
-		b.run()
-		out := download[byte](b.linearBench, arrays["out"])
-		for i, s := range who {
-			n := int(spans[i].len) * k.heads * k.headDim * b.elementBytes()
-			outs[s] = append(outs[s], out[:n]...)
-			out = out[n:]
-		}
-		require.Zero(b.t, slices.Max(download[int32](b.linearBench, arrived)), "chunks still counted as arrived after %v", step)
-		for name, x := range arrays {
-			download[byte](b.linearBench, x) // its surroundings, that is
-			b.free(arrays[name])
-		}
-	}
-	cache = download[byte](b.linearBench, kv)
-	b.free(kv, arrived)
+	outs, cache = b.attentionBench.attend(steps, blocks)
+	require.NoError(b.t, b.err, b.at)
+	require.Empty(b.t, b.wrong)
 	return outs, cache
 }
 
@@ -246,85 +112,11 @@ func eights(lens []int) (steps [][]int) {
 	return steps
 }
 
-// exact is the attention of a sequence in float64 or, with rounded, as Hugging Face computes it in bfloat16: spec 3, 3.1 (SDPA) and 3.2.
-func (b *attentionBench) exact(s *attentionSequence, rounded bool) []float64 {
-	k, dim, columns := b.k, b.k.headDim, b.columns()
-	round := func(x float64) float64 {
-		if rounded {
-			_, x = stored(typeBF16, x)
-		}
-		return x
-	}
-	n := len(s.qkv) / columns
-	x := make([]float64, len(s.qkv))
-	parallel(n, func(t int) {
-		row := x[t*columns:][:columns]
-		for i := range row {
-			row[i] = round(float64(s.qkv[t*columns+i]))
-		}
-		cos, sin := b.angles(t)
-		for h := range k.heads + k.kvHeads {
-			for j := range cos {
-				c, s, lo, hi := round(float64(cos[j])), round(float64(sin[j])), &row[h*dim+j], &row[h*dim+j+k.ropeHalf]
-				*lo, *hi = round(round(*lo*c)-round(*hi*s)), round(round(*hi*c)+round(*lo*s))
-			}
-		}
-	})
-	out := make([]float64, n*k.heads*dim)
-	parallel(n, func(t int) {
-		weights := make([]float64, t+1)
-		for h := range k.heads {
-			q, keys := x[t*columns+h*dim:][:dim], (k.heads+h*k.kvHeads/k.heads)*dim
-			oldest, top, total := 0, math.Inf(-1), 0.0
-			if k.window > 0 {
-				oldest = max(0, t-k.window+1)
-			}
-			for key := oldest; key <= t; key++ {
-				var dot float64
-				for j, v := range x[key*columns+keys:][:dim] {
-					dot += q[j] * v
-				}
-				weights[key] = dot / math.Sqrt(float64(dim))
-				top = max(top, weights[key])
-			}
-			o := out[(t*k.heads+h)*dim:][:dim]
-			for key := oldest; key <= t; key++ {
-				w := math.Exp(weights[key] - top)
-				total += w
-				w = round(w)
-				for j, v := range x[key*columns+keys+k.kvHeads*dim:][:dim] {
-					o[j] += w * v
-				}
-			}
-			for j := range o {
-				o[j] = round(o[j] / total)
-			}
-		}
-	})
-	return out
-}
+func plain(x float64) float64 { return x }
 
-// values are the numbers of a result.
-func (b *attentionBench) values(out []byte) []float64 {
-	values := make([]float64, len(out)/b.elementBytes())
-	for i := range values {
-		if b.k.cache == typeF32 {
-			values[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(out[4*i:])))
-		} else {
-			values[i] = bf16Value(binary.LittleEndian.Uint16(out[2*i:]))
-		}
-	}
-	return values
-}
-
-// distance is ‖x - want‖ / ‖want‖.
-func distance(x, want []float64) float64 {
-	var d, n float64
-	for i, w := range want {
-		d += (x[i] - w) * (x[i] - w)
-		n += w * w
-	}
-	return math.Sqrt(d / n)
+func toBF16Value(x float64) float64 {
+	_, value := stored(typeBF16, x)
+	return value
 }
 
 // requireLess is for numbers that may be NaN.
@@ -337,7 +129,7 @@ func requireLess(t testing.TB, got, limit float64, what string, args ...any) {
 
 // requireUntouched wants the cache to hold what it held at first everywhere but in the rows of the sequences' positions, and there
 // something else.
-func (b *attentionBench) requireUntouched(cache []byte) {
+func (b *attentionTest) requireUntouched(cache []byte) {
 	b.t.Helper()
 	row := b.k.headDim * b.elementBytes()
 	written := map[int]bool{} // by block · 128 + position
@@ -374,12 +166,12 @@ func TestAttention(t *testing.T) {
 	}
 }
 
-func testAttention(b *attentionBench, c *attentionCase) {
+func testAttention(b *attentionTest, c *attentionCase) {
 	whole, cache := b.attend([][]int{c.lens}, 0)
 	b.requireUntouched(cache)
 	for i := range b.sequences {
 		s := &b.sequences[i]
-		got, want, theirs := b.values(whole[i]), b.exact(s, false), b.exact(s, true)
+		got, want, theirs := b.values(whole[i]), b.exact(s, plain), b.exact(s, toBF16Value)
 		if len(want) >= 100*b.k.headDim && c.window != 1 { // else there is little to compute, and only the values' rounding counts
 			requireLess(b.t, distance(got, want), 0.9*distance(theirs, want), "sequence %d: distance to float64, Hugging Face's being 1/0.9 of the limit", i)
 		}
@@ -431,7 +223,7 @@ func TestReferenceAttention(t *testing.T) {
 		whole, cache := a.attend([][]int{c.lens}, 0)
 		a.requireUntouched(cache)
 		for i := range a.sequences {
-			want := a.exact(&a.sequences[i], false)
+			want := a.exact(&a.sequences[i], plain)
 			got := a.values(whole[i])
 			for row := 0; row < len(want); row += c.headDim {
 				requireLess(t, distance(got[row:][:c.headDim], want[row:][:c.headDim]), 1e-5, "%v: sequence %d, row %d", c, i, row/c.headDim)

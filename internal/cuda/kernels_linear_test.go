@@ -3,35 +3,24 @@
 package cuda
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
-	"sync"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
-	"gorgonia.org/cu"
 )
 
-// linearBench is a device with the kernels of this file, for one test.
+// linearBench is a device with the kernels of this file, for one test, which ends at the first error.
 type linearBench struct {
-	t      testing.TB
-	d      *device
-	stream cu.Stream
-	k      *linearKernels
-	q      queue
+	*workbench
+	t testing.TB
+	k *linearKernels
 }
 
 func openLinear(t testing.TB) *linearBench {
-	b := &linearBench{t: t, d: open(t)}
-	b.do(func() (err error) {
-		if b.stream, err = b.d.newStream(); err != nil {
-			return err
-		}
+	b := &linearBench{t: t, workbench: newWorkbench(open(t))}
+	b.do(func() error {
 		m, _, err := b.d.loadCode(nil)
 		if err != nil {
 			return err
@@ -39,73 +28,39 @@ func openLinear(t testing.TB) *linearBench {
 		b.k, err = b.d.loadLinearKernels(m)
 		return err
 	})
+	b.check()
 	return b
 }
 
-// do runs f on the device's goroutine, which must not end with a failed requirement.
-func (b *linearBench) do(f func() error) {
+// check ends the test if something is wrong.
+func (b *linearBench) check() {
 	b.t.Helper()
-	require.NoError(b.t, b.d.do(f))
-}
-
-// poison fills the bytes before and after every array, and every result before it is written: a NaN in all types.
-const poison = 0xff
-
-// guard is so many bytes before and after an array.
-const guard = 256
-
-// array is memory on the device that nothing may write around.
-type array struct {
-	devicePtr
-	bytes int
+	require.NoError(b.t, b.err, b.at)
+	require.Empty(b.t, b.wrong)
 }
 
 func (b *linearBench) alloc(size int) array {
 	b.t.Helper()
-	a := array{bytes: size}
-	b.do(func() error {
-		p, err := b.d.alloc(size + 2*guard)
-		a.devicePtr = p + guard
-		return errors.Join(err, b.d.fill(p, poison, size+2*guard, b.stream))
-	})
-	return a
-}
-
-func (b *linearBench) free(arrays ...array) {
-	b.t.Helper()
-	for _, a := range arrays {
-		b.do(func() error { return b.d.free(a.devicePtr - guard) })
-	}
-}
-
-func asBytes[T any](s []T) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(*new(T))))
+	defer b.check()
+	return b.workbench.alloc(size)
 }
 
 func upload[T any](b *linearBench, s []T) array {
 	b.t.Helper()
-	a := b.alloc(len(s) * int(unsafe.Sizeof(*new(T))))
-	b.do(func() error { return b.d.copyToDevice(a.devicePtr, asBytes(s), b.stream) })
-	return a
+	defer b.check()
+	return toDevice(b.workbench, s)
 }
 
-// run launches what is in the queue.
-func (b *linearBench) run() {
-	b.t.Helper()
-	b.do(func() error { return errors.Join(b.d.launchAll(b.stream, b.q), b.d.sync(b.stream)) })
-	b.q = b.q[:0]
-}
-
-// download reads an array and sees that nothing was written around it.
 func download[T any](b *linearBench, a array) []T {
 	b.t.Helper()
-	all := make([]byte, a.bytes+2*guard)
-	b.do(func() error { return errors.Join(b.d.copyToHost(all, a.devicePtr-guard, b.stream), b.d.sync(b.stream)) })
-	around := append(bytes.Clone(all[:guard]), all[guard+a.bytes:]...)
-	require.Equal(b.t, bytes.Repeat([]byte{poison}, 2*guard), around, "bytes around an array")
-	s := make([]T, a.bytes/int(unsafe.Sizeof(*new(T))))
-	copy(asBytes(s), all[guard:])
-	return s
+	defer b.check()
+	return fromDevice[T](b.workbench, a)
+}
+
+func (b *linearBench) run() {
+	b.t.Helper()
+	b.workbench.run("")
+	b.check()
 }
 
 // stored rounds x to what is stored in type e, and gives its value.
@@ -132,24 +87,6 @@ func stored(e elementType, x float64) (bits uint16, value float64) {
 	return bits, value
 }
 
-func bf16Value(bits uint16) float64 {
-	return float64(math.Float32frombits(uint32(bits) << 16))
-}
-
-// parallel runs f for 0 … n-1.
-func parallel(n int, f func(i int)) {
-	var wg sync.WaitGroup
-	workers := runtime.GOMAXPROCS(0)
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				f(i)
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // dots are the dot products of rows of x and rows of w in float64, and the sums of their terms' magnitudes.
 func dots(x, w []float64, tokens, rows, k int) (dot, size []float64) {
 	dot, size = make([]float64, tokens*rows), make([]float64, tokens*rows)
@@ -165,10 +102,6 @@ func dots(x, w []float64, tokens, rows, k int) (dot, size []float64) {
 		}
 	})
 	return dot, size
-}
-
-func silu64(x float64) float64 {
-	return x / (1 + math.Exp(-x))
 }
 
 // requireNear wants every got to be within tolerance(i) of want.
@@ -262,7 +195,7 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	b.run()
 	inputs := make([]float64, tokens*k)
 	for i, bits := range download[uint16](b, normed) {
-		inputs[i] = bf16Value(bits)
+		inputs[i] = float64(fromBF16(bits))
 	}
 
 	// Prefill against float64.
@@ -287,7 +220,7 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	for i, g := range dot {
 		gatedWant[i] = silu64(g) * up[i]
 	}
-	requireNear(b.t, "gate_up_prefill", gatedWant, func(i int) float64 { return bf16Value(gated[i]) }, func(i int) float64 {
+	requireNear(b.t, "gate_up_prefill", gatedWant, func(i int) float64 { return float64(fromBF16(gated[i])) }, func(i int) float64 {
 		return math.Abs(gatedWant[i])/256 + 1e-5*(size[i]+1)*(upSize[i]+1)
 	})
 

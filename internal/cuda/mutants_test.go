@@ -17,12 +17,12 @@ import (
 )
 
 // runOn runs tests of this package, in a process of their own, on another build of the emulator.
-func runOn(t *testing.T, library, tests string) (output string, err error) {
+func runOn(t *testing.T, library, tests string, env ...string) (output string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", tests, "-test.failfast")
-	cmd.Env = append(os.Environ(), "PHI3_TEST_EMULATOR="+library)
+	cmd.Env = append(append(os.Environ(), env...), "PHI3_TEST_EMULATOR="+library)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()

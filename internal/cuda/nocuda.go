@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"context"
 	"errors"
 
 	"phi3/internal/model"
@@ -23,4 +24,9 @@ func Devices() ([]DeviceInfo, error) {
 // FreeMemory would look at a GPU.
 func FreeMemory(int) (int64, error) {
 	return 0, errBuild
+}
+
+// SelfTest would test a GPU.
+func SelfTest(context.Context, Options, func(KernelResult) error) (*SelfTestReport, error) {
+	return nil, errBuild
 }

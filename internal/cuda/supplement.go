@@ -181,20 +181,12 @@ func (d *device) function(m cu.Module, name string) (function, error) {
 // most. It also asks for all of a multiprocessor's memory as shared memory rather than L1 cache: left to itself
 // the driver may choose a split that one block fits, where two or more could run.
 func (d *device) allowShared(f function, size int) error {
-	const shared = 100 // percent
-	for _, a := range []struct {
-		attribute C.CUfunction_attribute
-		value     int
-	}{
-		{C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, size},
-		{C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, shared},
-	} {
-		op := fmt.Sprintf("%d bytes of shared memory: cuFuncSetAttribute", size)
-		if err := checkResult(op, C.cuFuncSetAttribute(f.c(), a.attribute, C.int(a.value))); err != nil {
-			return err
-		}
+	err := checkResult(fmt.Sprintf("%d bytes of shared memory: cuFuncSetAttribute", size),
+		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(size)))
+	if err != nil {
+		return err
 	}
-	return nil
+	return d.preferShared(f, 100)
 }
 
 // residentBlocks is how many blocks of a kernel a multiprocessor runs at once. A grid of more blocks than that
@@ -204,8 +196,8 @@ func (d *device) residentBlocks(f function, threads, shared int) (int, error) {
 	return n, check("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)
 }
 
-// preferShared asks for a share of a multiprocessor's memory, in percent, as shared memory for the kernel; the rest is L1 cache.
-// -1 leaves the choice to the driver.
+// preferShared asks for a share of a multiprocessor's memory, in percent, as shared memory for the kernel; the
+// rest is L1 cache. -1 leaves the choice to the driver.
 func (d *device) preferShared(f function, percent int) error {
 	return checkResult(fmt.Sprintf("%d %% as shared memory: cuFuncSetAttribute", percent),
 		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, C.int(percent)))

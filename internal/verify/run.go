@@ -318,10 +318,7 @@ func (r *run) self(ctx context.Context, m *model.Model, dtype string) error {
 	if crossing := m.Config.Crossing(); crossing > 0 {
 		tokens = min(tokens, crossing) // the logits of the first tokens of a longer text would be others
 	}
-	prompt := make([]int32, tokens) // spread over the vocabulary
-	for i := range prompt {
-		prompt[i] = int32((450 + 7919*i) % m.Config.VocabSize)
-	}
+	prompt := spread(tokens, m.Config.VocabSize)
 	at, _, err := forward(ctx, m, prompt)
 	if err != nil {
 		return err
@@ -362,6 +359,15 @@ func (r *run) self(ctx context.Context, m *model.Model, dtype string) error {
 		return err
 	}
 	return r.add(selfResult(r.own["f32"], r.own["bf16"]))
+}
+
+// spread is so many ids, from all over the vocabulary.
+func spread(tokens, vocab int) []int32 {
+	ids := make([]int32, tokens)
+	for i := range ids {
+		ids[i] = int32((450 + 7919*i) % vocab)
+	}
+	return ids
 }
 
 // selfResult compares the two runs: every row of logits points the same way, and bfloat16's choice is one of float32's first two, or as

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"phi3/internal/cuda"
+	"phi3/internal/demo"
+	"phi3/internal/model"
+	"phi3/internal/verify"
+)
+
+// selfTestCUDA is a variable so that tests can put another machine in place of this one.
+var selfTestCUDA = cuda.SelfTest
+
+// gpuReport is what verify says of the GPU itself.
+type gpuReport struct {
+	*cuda.SelfTestReport
+	Logits string `json:"logits"` // verify.LogitsHash of the built-in model, or why there is none
+	Line   string `json:"line"`   // all of it, for a bug report
+}
+
+// testGPU runs the self-test of the GPU that the flags choose, and prints a table of it. There is no report
+// where the CPU is chosen.
+func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, error) {
+	d, err := f.model.chosenDevice()
+	if err != nil || d.name == "cpu" {
+		return nil, err
+	}
+	var onResult func(cuda.KernelResult) error
+	if !f.json {
+		onResult = selfTestTable(s.out)
+	}
+	r, err := selfTestCUDA(ctx, cuda.Options{Device: d.index, Compiling: noteCompiling(s)}, onResult)
+	switch {
+	case d.name == "auto" && errors.Is(err, cuda.ErrUnavailable):
+		return nil, nil // loading the model says so
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("--device %s: %w", d.flag, err)
+	}
+	g := &gpuReport{SelfTestReport: r, Logits: "none"}
+	if r.Error == "" {
+		if g.Logits, err = hashOnGPU(ctx, d); err != nil {
+			r.Passed = false
+			r.Error = err.Error()
+		}
+	}
+	g.Line = oneLine(fmt.Sprintf("%s; %s; logits %s", version(), r.Line(), g.Logits))
+	if f.json {
+		return g, nil
+	}
+	return g, explainSelfTest(s.out, r)
+}
+
+// hashOnGPU is the hash of the logits of the built-in model in bfloat16.
+func hashOnGPU(ctx context.Context, d device) (hash string, err error) {
+	backend, maxTokens, err := d.open(0, false, &streams{err: io.Discard})
+	if err != nil {
+		return "none", fmt.Errorf("run the built-in model: %w", err)
+	}
+	o := model.Options{Context: verify.Context, MaxTokens: maxTokens}
+	m, err := model.Load(ctx, demo.FS(), backend, o)
+	if err != nil {
+		return "none", fmt.Errorf("run the built-in model: %w", err)
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	if hash, err = verify.LogitsHash(ctx, m); err != nil {
+		return "none", fmt.Errorf("run the built-in model: %w", err)
+	}
+	return hash, nil
+}
+
+// The columns of the self-test's table but the last. --json has what is cut off.
+const (
+	kernelWidth   = 24
+	variantsWidth = 36
+	againstWidth  = 44
+)
+
+// selfTestTable prints verdicts as they come, a row each, and a line for what is wrong.
+func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
+	widths := []int{len(cuda.VerdictNotDone), kernelWidth, variantsWidth, againstWidth}
+	first := true
+	return func(r cuda.KernelResult) error {
+		if first {
+			first = false
+			err := tableRow(w, widths, "verdict", "kernel", "variants", "checked against", "worst")
+			if err != nil {
+				return err
+			}
+		}
+		worst := ""
+		if r.Verdict != cuda.VerdictNotDone {
+			worst = strconv.FormatFloat(r.Worst, 'g', 2, 64)
+		}
+		if err := tableRow(w, widths, string(r.Verdict), r.Kernel, r.Variants, r.Against, worst); err != nil {
+			return err
+		}
+		if r.Verdict != cuda.VerdictFail {
+			return nil
+		}
+		_, err := fmt.Fprintf(w, "%*s  → %s\n", widths[0], "", oneLine(r.Note))
+		return err
+	}
+}
+
+// explainSelfTest says under the table what its words mean, as far as they came up.
+func explainSelfTest(w io.Writer, r *cuda.SelfTestReport) error {
+	var b strings.Builder
+	b.WriteString("\nworst: the greatest error, as a share of what rounding explains; more than 1 is wrong\n")
+	for _, k := range r.Kernels {
+		if k.Verdict == cuda.VerdictDiffers {
+			fmt.Fprintf(&b, "%s: %s\n", k.Verdict, k.Note)
+			break
+		}
+	}
+	if r.Error != "" {
+		fmt.Fprintf(&b, "the self-test did not reach its end: %s\n", oneLine(r.Error))
+	}
+	b.WriteString("\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// failure is nil if the GPU has passed.
+func (g *gpuReport) failure() error {
+	switch failed := g.Failed(); {
+	case g.Passed:
+		return nil
+	case g.Error != "":
+		return fmt.Errorf("the GPU's self-test did not reach its end: %s", g.Error)
+	default:
+		return fmt.Errorf("%d of %d verdicts on the GPU are FAIL: %s",
+			len(failed), len(g.Kernels), strings.Join(failed, ", "))
+	}
+}
+
+// oneLine puts a text of several lines, such as a compiler's log, into one.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// tableRow prints columns of these widths, and a last one of any.
+func tableRow(w io.Writer, widths []int, columns ...string) error {
+	var b strings.Builder
+	for i, width := range widths {
+		b.WriteString(fit(columns[i], width) + "  ")
+	}
+	_, err := fmt.Fprintln(w, strings.TrimRight(b.String()+columns[len(widths)], " "))
+	return err
+}

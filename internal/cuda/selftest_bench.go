@@ -1,0 +1,301 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"github.com/x448/float16"
+	"gorgonia.org/cu"
+)
+
+// workbench runs single kernels on arrays with poison around them. Once a call of the driver has failed, the
+// rest do nothing, so that whoever uses a workbench looks at err in the end.
+type workbench struct {
+	d      *device
+	stream cu.Stream
+	q      queue
+
+	err   error  // of the driver, the first
+	at    string // the kernel that was running then, if one was
+	wrong string // what the kernels did that no result shows, such as writing beside an array
+}
+
+func newWorkbench(d *device) *workbench {
+	b := &workbench{d: d}
+	b.do(func() (err error) {
+		b.stream, err = d.newStream()
+		return err
+	})
+	return b
+}
+
+// do runs f on the device's thread.
+func (b *workbench) do(f func() error) {
+	if b.err == nil {
+		b.err = b.d.do(f)
+	}
+}
+
+// run launches what is in the queue, all of it one kernel's, and waits.
+func (b *workbench) run(kernel string) {
+	ok := b.err == nil
+	b.do(func() error { return errors.Join(b.d.launchAll(b.stream, b.q), b.d.sync(b.stream)) })
+	if ok && b.err != nil {
+		b.at = kernel
+	}
+	b.q = b.q[:0]
+}
+
+// poison fills the bytes before and after every array, and every result before it is written: a NaN in all
+// types.
+const poison = 0xff
+
+// guard is so many bytes before and after an array.
+const guard = 256
+
+// array is memory on the device that nothing may write around.
+type array struct {
+	devicePtr
+	bytes int
+}
+
+func (b *workbench) alloc(size int) array {
+	a := array{bytes: size}
+	b.do(func() error {
+		p, err := b.d.alloc(size + 2*guard)
+		if err != nil {
+			return err
+		}
+		a.devicePtr = p + guard
+		return b.d.fill(p, poison, size+2*guard, b.stream)
+	})
+	return a
+}
+
+func (b *workbench) free(arrays ...array) {
+	for _, a := range arrays {
+		b.do(func() error { return b.d.free(a.devicePtr - guard) })
+	}
+}
+
+func toDevice[T any](b *workbench, s []T) array {
+	a := b.alloc(len(bytesOf(s)))
+	b.do(func() error { return b.d.copyToDevice(a.devicePtr, bytesOf(s), b.stream) })
+	return a
+}
+
+// fromDevice reads an array and sees that nothing was written around it.
+func fromDevice[T any](b *workbench, a array) []T {
+	all := make([]byte, a.bytes+2*guard)
+	s := make([]T, a.bytes/int(unsafe.Sizeof(*new(T))))
+	b.do(func() error {
+		return errors.Join(b.d.copyToHost(all, a.devicePtr-guard, b.stream), b.d.sync(b.stream))
+	})
+	if b.err != nil {
+		return s
+	}
+	around := append(bytes.Clone(all[:guard]), all[guard+a.bytes:]...)
+	if !bytes.Equal(around, bytes.Repeat([]byte{poison}, 2*guard)) {
+		b.wrong = "bytes around an array were written"
+	}
+	copy(bytesOf(s), all[guard:])
+	return s
+}
+
+// ---- Data ----------------------------------------------------------------------
+
+func normals(random *rand.Rand, n int, deviation float64) []float32 {
+	s := make([]float32, n)
+	for i := range s {
+		s[i] = float32(random.NormFloat64() * deviation)
+	}
+	return s
+}
+
+// stored16 rounds to a 16-bit type: the bits, and the values that they stand for.
+func stored16(typ elementType, s []float32) (bits []uint16, values []float32) {
+	bits, values = make([]uint16, len(s)), make([]float32, len(s))
+	for i, v := range s {
+		if typ == typeBF16 {
+			bits[i] = toBF16(v)
+			values[i] = fromBF16(bits[i])
+		} else {
+			half := float16.Fromfloat32(v)
+			bits[i], values[i] = half.Bits(), half.Float32()
+		}
+	}
+	return bits, values
+}
+
+// typed is s as stored in a type, and the values that it stands for then.
+func typed(typ elementType, s []float32) (data []byte, values []float32) {
+	if typ == typeF32 {
+		return bytesOf(s), s
+	}
+	bits, values := stored16(typ, s)
+	return bytesOf(bits), values
+}
+
+func widened(bits []uint16) []float32 {
+	s := make([]float32, len(bits))
+	for i, v := range bits {
+		s[i] = fromBF16(v)
+	}
+	return s
+}
+
+// parallel runs f for 0 … n-1.
+func parallel(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	workers := runtime.GOMAXPROCS(0)
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func silu64(x float64) float64 {
+	return x / (1 + math.Exp(-x))
+}
+
+// distance is ‖x - want‖ / ‖want‖.
+func distance[T float32 | float64](x []T, want []float64) float64 {
+	var d, n float64
+	for i, w := range want {
+		d += (float64(x[i]) - w) * (float64(x[i]) - w)
+		n += w * w
+	}
+	return math.Sqrt(d / n)
+}
+
+// ---- Verdicts ----------------------------------------------------------------------
+
+// tally is what has been seen of one kernel so far.
+type tally struct {
+	KernelResult
+	best     Verdict // where nothing is found
+	seen     map[string]bool
+	problem  string // the first that is wrong
+	differed bool
+	bench    *workbench
+}
+
+// ran notes a variant that the kernel ran with.
+func (t *tally) ran(format string, args ...any) {
+	variant := fmt.Sprintf(format, args...)
+	if t.seen == nil {
+		t.seen = map[string]bool{}
+	}
+	if t.seen[variant] {
+		return
+	}
+	t.seen[variant] = true
+	if t.Variants != "" {
+		t.Variants += ", "
+	}
+	t.Variants += variant
+}
+
+// fail notes what is wrong. Results that could not be read, after an error of the driver, are not.
+func (t *tally) fail(format string, args ...any) {
+	if t.problem == "" && t.bench.err == nil {
+		t.problem = fmt.Sprintf(format, args...)
+	}
+}
+
+// bits32 is a float32's, but for NaN, of which there is one.
+func bits32(x float32) uint32 {
+	if x != x {
+		return math.Float32bits(float32(math.NaN()))
+	}
+	return math.Float32bits(x)
+}
+
+// compare counts the values that have other bits than wanted, and finds the first.
+func (t *tally) compare(n int, same func(i int) bool) (other, first int) {
+	first = -1
+	for i := range n {
+		if !same(i) {
+			other++
+			if first < 0 {
+				first = i
+			}
+		}
+	}
+	t.Values += n
+	t.Other += other
+	return other, first
+}
+
+// same wants got to be want: anything else is wrong. what says what want is.
+func same[T comparable](t *tally, what, where string, got, want []T) {
+	equal := func(i int) bool { // NaN is equal to NaN
+		return got[i] == want[i] || got[i] != got[i] && want[i] != want[i]
+	}
+	if other, first := t.compare(len(want), equal); other > 0 {
+		t.fail("%s: %d of %d values are not %s; value %d is %v, not %v", where, other, len(want), what, first,
+			got[first], want[first])
+	}
+}
+
+// described wants sums to have the bits of the description of tensor cores: if they have not, the kernel is
+// not wrong for that.
+func (t *tally) described(got, want []float32) {
+	equal := func(i int) bool { return bits32(got[i]) == bits32(want[i]) }
+	if other, _ := t.compare(len(want), equal); other > 0 {
+		t.differed = true
+	}
+}
+
+// near wants got to be within tolerance(i) of want(i). source says what want is.
+func (t *tally) near(source, where string, n int, got, want, tolerance func(i int) float64) {
+	for i := range n {
+		if !t.within(math.Abs(got(i)-want(i)), tolerance(i)) {
+			t.fail("%s: value %d is %g, and %s has %g ± %.2g",
+				where, i, got(i), source, want(i), tolerance(i))
+		}
+	}
+}
+
+// within takes an error, and the most that rounding explains, into account, and tells whether it is no more.
+func (t *tally) within(off, limit float64) bool {
+	share := off / limit
+	if off == 0 {
+		share = 0
+	}
+	if !(share <= t.Worst) { // NaN, too
+		t.Worst = share
+	}
+	return share <= 1
+}
+
+// differsNote explains [VerdictDiffers] to a user.
+const differsNote = "not the bits of the published description of tensor cores; within rounding of the " +
+	"reference: results are right, but differ from those of other cards"
+
+// result is the verdict so far.
+func (t *tally) result() KernelResult {
+	r := t.KernelResult
+	switch r.Verdict = t.best; {
+	case t.problem != "":
+		r.Verdict, r.Note = VerdictFail, t.problem
+	case t.differed:
+		r.Verdict, r.Note = VerdictDiffers, differsNote
+	}
+	if math.IsNaN(r.Worst) || math.IsInf(r.Worst, 0) { // which JSON does not have
+		r.Worst = math.MaxFloat64
+	}
+	return r
+}

@@ -1,0 +1,504 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+/*
+#include "args.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/x448/float16"
+
+	"phi3/internal/tensorcore"
+)
+
+// The self-test of tensor cores and of the matrix products that use them.
+
+func linearChecks() []kernelGroup {
+	const sums = "tensor cores as described, reference_linear"
+	const silu = "the described sums through float64, reference_gate_up"
+	products := kernelGroup{run: (*tester).products}
+	for _, l := range []struct {
+		name, against string
+		best          Verdict
+	}{
+		{"linear_prefill", sums, VerdictExact},
+		{"linear_add_prefill", sums, VerdictExact},
+		{"gate_up_prefill", silu, VerdictOK},
+		{"linear_decode", sums + ", prefill", VerdictExact},
+		{"norm_linear_decode", sums + ", prefill", VerdictExact},
+		{"linear_add_decode", sums + ", prefill", VerdictExact},
+		{"gate_up_decode", silu + ", prefill", VerdictOK},
+		{"norm_gate_up_decode", silu + ", prefill", VerdictOK},
+	} {
+		for _, suffix := range []string{"_bf16", "_f16"} {
+			products.kernels = append(products.kernels, kernelCheck{l.name + suffix, l.best, l.against})
+		}
+	}
+	tensorCores := kernelGroup{
+		kernels: []kernelCheck{{TensorCores, VerdictExact, "the published description, float64"}},
+		run:     (*tester).tensorCores,
+	}
+	return []kernelGroup{tensorCores, products}
+}
+
+// ---- Tensor cores ----------------------------------------------------------------------
+
+// kinds of numbers for one mma: those of its weights, and of its inputs.
+var kinds = []struct {
+	name string
+	next func(random *rand.Rand) uint16 // a bfloat16
+}{
+	{"ordinary", func(random *rand.Rand) uint16 { return toBF16(float32(random.NormFloat64())) }},
+	{"wide exponents", func(random *rand.Rand) uint16 { // products of 2⁻⁸⁰ … 2⁸⁰
+		return randomBF16(random, 87, 167)
+	}},
+	{"near exponents", func(random *rand.Rand) uint16 { return randomBF16(random, 121, 133) }},
+	{"opposites", func(random *rand.Rand) uint16 { // sums that cancel
+		return uint16(random.IntN(2)<<15 | 0x3f80 | random.IntN(2))
+	}},
+	{"zeros", func(random *rand.Rand) uint16 {
+		if random.IntN(2) == 0 {
+			return uint16(random.IntN(2) << 15)
+		}
+		return randomBF16(random, 100, 150)
+	}},
+	{"subnormal", func(random *rand.Rand) uint16 { return randomBF16(random, 0, 3) }},
+	{"large", func(random *rand.Rand) uint16 { return randomBF16(random, 180, 254) }}, // sums that overflow
+	{"infinite", func(random *rand.Rand) uint16 {
+		switch random.IntN(40) {
+		case 0:
+			return uint16(random.IntN(2)<<15 | 0x7f80)
+		case 1:
+			return 0
+		}
+		return randomBF16(random, 110, 140)
+	}},
+	{"NaN", func(random *rand.Rand) uint16 {
+		if random.IntN(40) == 0 {
+			return uint16(random.IntN(2)<<15 | 0x7f80 | 1 + random.IntN(127))
+		}
+		return randomBF16(random, 110, 140)
+	}},
+}
+
+// randomBF16 has any sign and significand, and one of some exponents as they are stored: 0 … 254.
+func randomBF16(random *rand.Rand, least, most int) uint16 {
+	return uint16(random.IntN(2)<<15 | (least+random.IntN(most-least+1))<<7 | random.IntN(128))
+}
+
+// tensorCores sends numbers of every kind through one mma, and through two, of which the first makes the sum
+// that the second adds to. The products with so few columns are nothing but these: the other mmas of their
+// step add zeros.
+func (t *tester) tensorCores() {
+	const rows = 288
+	of := t.of(TensorCores)
+	for _, c := range []struct {
+		kernel    string
+		tokens, k int
+	}{
+		{"linear_decode_bf16", 8, 16},
+		{"linear_decode_bf16", 8, 32},
+		{"linear_prefill_bf16", 36, 16},
+		{"linear_prefill_bf16", 36, 32},
+	} {
+		random := rand.New(rand.NewPCG(2, uint64(c.k)))
+		x, w := make([]uint16, c.tokens*c.k), make([]uint16, rows*c.k)
+		// One kind for the 16 of an mma, and another for the next 16. Over all tokens and rows each meets
+		// each.
+		for i := range x {
+			x[i] = kinds[(i/c.k+c.k/16+i%c.k/16*4)%len(kinds)].next(random)
+		}
+		for i := range w {
+			w[i] = kinds[(i/c.k/len(kinds)+i%c.k/16*2)%len(kinds)].next(random)
+		}
+		xDev, wDev, y := toDevice(t.workbench, x), toDevice(t.workbench, w), t.alloc(c.tokens*rows*4)
+		p := product{
+			y: y.devicePtr, x: xDev.devicePtr, w: wDev.devicePtr, weight: typeBF16,
+			tokens: c.tokens, rows: rows, k: c.k,
+		}
+		if c.tokens <= decodeTokens {
+			t.k.linearDecode(&t.q, p, rows/16)
+		} else {
+			t.k.linearPrefill(&t.q, p)
+		}
+		t.run(TensorCores)
+		got, want := fromDevice[float32](t.workbench, y), make([]float32, c.tokens*rows)
+		for i := range want {
+			want[i] = 0 + t.sums.Dot(x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])
+		}
+		where := fmt.Sprintf("%d mma in %s", c.k/16, c.kernel)
+		of.ran("%s", where)
+		of.described(got, want)
+		for i := range got {
+			of.roundedSum(where, i, got[i], x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])
+		}
+		t.settle(TensorCores, where)
+		t.free(xDev, wDev, y)
+	}
+	for _, k := range kinds {
+		of.ran("%s", k.name)
+	}
+}
+
+// roundedSum wants a sum that some tensor core or other could give: finite ones within 2⁻²⁰ of the largest
+// magnitude in each of 16 terms, where 2⁻²⁴ is usual; infinities and NaN where float64 has them.
+func (t *tally) roundedSum(where string, i int, got float32, x, w []uint16) {
+	// largest is of the finite terms. Where these are aligned, zeros and subnormal numbers count as 2⁻¹²⁶.
+	var sum, largest float64
+	for j := range x {
+		a, b := float64(fromBF16(x[j])), float64(fromBF16(w[j]))
+		sum += a * b
+		if !math.IsInf(a*b, 0) && a == a && b == b {
+			largest = max(largest, max(math.Abs(a), 0x1p-126)*max(math.Abs(b), 0x1p-126))
+		}
+	}
+	const edge = math.MaxFloat32 / 32 // of larger terms, some orders of adding make infinities
+	switch {
+	case largest > edge:
+	case math.IsNaN(sum) || math.IsInf(sum, 0):
+		if bits32(got) != bits32(float32(sum)) {
+			t.fail("%s: sum %d is %g, not %g", where, i, got, sum)
+		}
+	case !t.within(math.Abs(float64(got)-sum), largest*float64(len(x))*0x1p-20+0x1p-149):
+		t.fail("%s: sum %d is %g, and float64 has %g", where, i, got, sum)
+	}
+}
+
+// ---- Products ----------------------------------------------------------------------
+
+// productSizes have every awkward number: fewer than, exactly and just over a tile, a step, a segment. The
+// last three fill the GPU: every block of decode goes through several tiles, and every segment through more
+// steps than its ring has stages.
+func (t *tester) productSizes() []productSize {
+	many := 4*C.LINEAR_DECODE_TILE*t.d.multiprocessors + 5
+	return []productSize{
+		{1, 1, 8},
+		{2, 7, 64},
+		{7, 17, 72},
+		{8, 131, 520},
+		{9, 131, 136},
+		{33, 20, 1032},
+		{128, 7, 136},
+		{129, 150, 72},
+		{1, many, 3072},
+		{4, many, 3072},
+		{200, many, 520},
+	}
+}
+
+// products runs all of them, decode and prefill with the norm inside and outside, on the same numbers.
+func (t *tester) products() {
+	for i, size := range t.productSizes() {
+		for _, weight := range []elementType{typeBF16, typeF16} {
+			if t.stop() {
+				return
+			}
+			t.product(size, weight, uint64(i))
+		}
+	}
+}
+
+// productCase is one size and type of weights, with what is known of the results.
+type productCase struct {
+	productSize
+	where, suffix  string
+	weight         elementType
+	inputs         []uint16  // [tokens, k] bfloat16
+	before         []float32 // [tokens, rows], that linear_add adds to
+	w              []uint16  // [2·rows, k], of weight
+	xNorm, wNorm   []float64 // of each token and weight row: rounding errors grow with their product
+	referenceSum   []float32 // [tokens, rows]
+	referenceGated []float32 // [tokens, rows]
+	chosen         []int     // outputs that are computed on the host, too, and there:
+	sum, up        []float32 // with the output's row of w, and with the row that is its up if it is a gate
+}
+
+// bitsOf are the bits of results, bfloat16 or float32.
+type bitsOf []uint32
+
+func (t *tester) product(size productSize, weight elementType, seed uint64) {
+	const eps = 1e-5
+	random := rand.New(rand.NewPCG(seed, 6))
+	tokens, rows, k := size.tokens, size.rows, size.k
+	c := &productCase{productSize: size, weight: weight, where: size.String(), suffix: "_" + typeNames[weight]}
+	c.before = normals(random, tokens*rows, 1)
+	// Of many weights only the first are drawn, and repeated: drawing all takes longer than a GPU's test. As
+	// many as are a prime number, so that rows differ.
+	const drawn = 65521
+	bits, values := stored16(weight, normals(random, min(2*rows*k, drawn), 2/math.Sqrt(float64(k))))
+	w := repeated(values, 2*rows*k)
+	c.w = repeated(bits, 2*rows*k)
+	norm := normals(random, k, 1.0/8)
+	for i := range norm {
+		norm[i]++
+	}
+	x := toDevice(t.workbench, normals(random, tokens*k, 1))
+	normDev, wDev := toDevice(t.workbench, norm), toDevice(t.workbench, c.w)
+	normed := t.alloc(tokens * k * 2)
+	t.k.rmsNorm(&t.q, normed.devicePtr, typeBF16, x.devicePtr, normDev.devicePtr, tokens, k, eps)
+	t.run("rms_norm")
+	c.inputs = fromDevice[uint16](t.workbench, normed)
+	wide := widened(c.inputs)
+	c.xNorm, c.wNorm = lengths(wide, k), lengths(w, k)
+
+	p := product{
+		x: normed.devicePtr, norm: normDev.devicePtr, w: wDev.devicePtr, weight: weight,
+		tokens: tokens, rows: rows, k: k, eps: eps,
+	}
+	reference := p
+	wideDev, sums := toDevice(t.workbench, wide), t.alloc(tokens*rows*4)
+	reference.x, reference.y = wideDev.devicePtr, sums.devicePtr
+	t.k.referenceLinear(&t.q, reference, false)
+	t.run("reference_linear")
+	c.referenceSum = fromDevice[float32](t.workbench, sums)
+	t.k.referenceGateUp(&t.q, reference)
+	t.run("reference_gate_up")
+	c.referenceGated = fromDevice[float32](t.workbench, sums)
+	t.free(wideDev, sums)
+
+	prefill := map[string]func(*queue, product){
+		"linear": t.k.linearPrefill, "linear_add": t.k.linearAddPrefill, "gate_up": t.k.gateUpPrefill,
+	}
+	const most = 1000 // outputs to compute on the host
+	for range min(most, tokens*rows) {
+		c.chosen = append(c.chosen, random.IntN(tokens*rows))
+	}
+	if tokens*rows <= most {
+		for i := range c.chosen {
+			c.chosen[i] = i
+		}
+	}
+	t.describe(c)
+	results := map[string]bitsOf{} // of prefill
+	for _, operation := range []string{"linear", "linear_add", "gate_up"} {
+		name := operation + "_prefill" + c.suffix
+		y := t.output(c, operation, tokens)
+		p.y = y.devicePtr
+		prefill[operation](&t.q, p)
+		t.run(name)
+		t.of(name).ran("%s", c.where)
+		results[operation] = t.judgeProduct(c, t.of(name), c.where, operation, y, tokens)
+		t.settle(name, c.where)
+		t.free(y)
+	}
+
+	p.tokens = min(tokens, decodeTokens)
+	tiles := decodeTiles(rows)
+	for _, decode := range []struct {
+		name, operation string
+		launch          func(*queue, product, int)
+		norm            bool
+	}{
+		{"linear_decode", "linear", t.k.linearDecode, false},
+		{"norm_linear_decode", "linear", t.k.normLinearDecode, true},
+		{"linear_add_decode", "linear_add", t.k.linearAddDecode, false},
+		{"gate_up_decode", "gate_up", t.k.gateUpDecode, false},
+		{"norm_gate_up_decode", "gate_up", t.k.normGateUpDecode, true},
+	} {
+		if p.x = normed.devicePtr; decode.norm {
+			p.x = x.devicePtr
+		}
+		if decode.norm && !t.k.normFits(p.tokens, k) { // the backend runs the kernel without the norm then
+			continue
+		}
+		name := decode.name + c.suffix
+		// The backend's grid; one block, unless that takes long; and a number that does not divide the tiles.
+		grids := distinct(min(tiles, 2*t.d.multiprocessors), min(tiles, 7))
+		if rows < 1000 {
+			grids = distinct(append(grids, 1)...)
+		}
+		t.of(name).ran("%d×%d×%d on %s", p.tokens, rows, k, blocksText(grids))
+		for _, blocks := range grids {
+			y := t.output(c, decode.operation, p.tokens)
+			p.y = y.devicePtr
+			decode.launch(&t.q, p, blocks)
+			t.run(name)
+			of, where := t.of(name), fmt.Sprintf("%d×%d×%d on %d blocks", p.tokens, rows, k, blocks)
+			got := t.judgeProduct(c, of, where, decode.operation, y, p.tokens)
+			if t.trusted(decode.operation + "_prefill" + c.suffix) {
+				same(of, "the bytes of prefill", where, got, results[decode.operation][:len(got)])
+			}
+			t.settle(name, where)
+			t.free(y)
+		}
+	}
+	t.free(x, normDev, wDev, normed)
+}
+
+// trusted tells whether nothing was found wrong with a kernel, so that others can be compared with it.
+func (t *tester) trusted(kernel string) bool {
+	of := t.of(kernel)
+	return of == nil || of.problem == ""
+}
+
+// output is an array for a product's results.
+func (t *tester) output(c *productCase, operation string, tokens int) array {
+	switch operation {
+	case "gate_up":
+		return t.alloc(tokens * c.rows * 2)
+	case "linear_add":
+		return toDevice(t.workbench, c.before[:tokens*c.rows])
+	}
+	return t.alloc(tokens * c.rows * 4)
+}
+
+// describe computes the chosen outputs as tensor cores are described.
+func (t *tester) describe(c *productCase) {
+	c.sum, c.up = make([]float32, len(c.chosen)), make([]float32, len(c.chosen))
+	parallel(len(c.chosen), func(i int) {
+		token, row := c.chosen[i]/c.rows, c.chosen[i]%c.rows
+		x := c.inputs[token*c.k:][:c.k]
+		c.sum[i] = productSum(t.sums, x, c.w[row*c.k:][:c.k], c.weight)
+		c.up[i] = productSum(t.sums, x, c.w[(c.rows+row)*c.k:][:c.k], c.weight)
+	})
+}
+
+// productSum is one output of a product, bit for bit: kernels/linear.cuh.
+func productSum(a tensorcore.Arch, x, w []uint16, weight elementType) float32 {
+	const tile = tensorcore.K
+	steps := ceilDiv(len(x), C.K_STEP)
+	segment := C.K_STEP * ceilDiv(steps, C.K_SEGMENTS)
+	var total float32
+	for first := 0; first < len(x); first += segment {
+		var sum float32
+		for at := first; at < min(first+segment, len(x)); at += tile {
+			var xs, high, low [tile]uint16 // zeros from column k on
+			n := copy(xs[:], x[at:])
+			copy(high[:], w[at:])
+			if weight == typeF16 { // as two bfloat16 numbers, the greater first
+				for i := range n {
+					v := float16.Frombits(w[at+i]).Float32()
+					high[i] = toBF16(v)
+					low[i] = toBF16(v - fromBF16(high[i]))
+				}
+			}
+			if sum = a.DotAdd(sum, high[:], xs[:]); weight == typeF16 {
+				sum = a.DotAdd(sum, low[:], xs[:])
+			}
+		}
+		total += sum
+	}
+	return total
+}
+
+// judgeProduct compares the results of one operation for the first tokens with all that is known of them, and
+// returns their bits.
+func (t *tester) judgeProduct(
+	c *productCase, of *tally, where, operation string, y array, tokens int,
+) (results bitsOf) {
+	n := tokens * c.rows
+	var got []float32
+	if operation == "gate_up" {
+		narrow := fromDevice[uint16](t.workbench, y)
+		got = widened(narrow)
+		for _, v := range narrow {
+			results = append(results, uint32(v))
+		}
+	} else {
+		got = fromDevice[float32](t.workbench, y)
+		for _, v := range got {
+			results = append(results, math.Float32bits(v))
+		}
+	}
+	if t.err != nil {
+		return results
+	}
+
+	// Sums in another order differ by some 1e-7 of their terms' magnitudes for every rounding. A forgotten
+	// term is about 1/k of these.
+	rounding := func(i, row int) float64 { return 4e-6 * c.xNorm[i/c.rows] * c.wNorm[row] }
+	var wantBits, gotBits []float32 // of the chosen outputs
+	switch operation {
+	case "linear", "linear_add":
+		for j, i := range c.chosen {
+			if i < n {
+				want := c.sum[j]
+				if operation == "linear_add" {
+					want += c.before[i]
+				}
+				wantBits, gotBits = append(wantBits, want), append(gotBits, got[i])
+			}
+		}
+		of.described(gotBits, wantBits)
+		if t.trusted("reference_linear") {
+			want := func(i int) float64 { return float64(c.referenceSum[i]) }
+			tolerance := func(i int) float64 { return rounding(i, i%c.rows) }
+			if operation == "linear_add" {
+				want = func(i int) float64 { return float64(c.before[i]) + float64(c.referenceSum[i]) }
+				tolerance = func(i int) float64 {
+					return rounding(i, i%c.rows) + 1e-7*math.Abs(float64(got[i])) + 1e-7
+				}
+			}
+			of.near("reference_linear", where, n, at32(got), want, tolerance)
+		}
+	case "gate_up":
+		// SiLU(g)·u is rounded to bfloat16; before, ex2.approx, whose last bits nobody describes, and four
+		// more roundings may move it by 1e-6, and by 1e-7 for each unit of g, since the argument of a power
+		// is rounded, too.
+		for j, i := range c.chosen {
+			if i < n {
+				g, u := float64(c.sum[j]), float64(c.up[j])
+				v, off := silu64(g)*u, 1e-6*(1+math.Abs(g))
+				want := nearestBF16(v)
+				if got[i] == nearestBF16(v*(1-off)) || got[i] == nearestBF16(v*(1+off)) {
+					want = got[i]
+				}
+				wantBits, gotBits = append(wantBits, want), append(gotBits, got[i])
+			}
+		}
+		of.described(gotBits, wantBits)
+		if t.trusted("reference_gate_up") {
+			of.near("reference_gate_up", where, n, at32(got), at32(c.referenceGated), func(i int) float64 {
+				gate, up := c.xNorm[i/c.rows]*c.wNorm[i%c.rows], c.xNorm[i/c.rows]*c.wNorm[c.rows+i%c.rows]
+				return math.Abs(float64(c.referenceGated[i]))/256 + 4e-6*(gate+1)*(up+1)
+			})
+		}
+	}
+	return results
+}
+
+func nearestBF16(x float64) float32 { return fromBF16(toBF16(float32(x))) }
+
+// repeated is n elements, from s again and again.
+func repeated[T any](s []T, n int) []T {
+	all := make([]T, n)
+	for at := 0; at < n; {
+		at += copy(all[at:], s)
+	}
+	return all
+}
+
+// lengths are the Euclidean norms of rows of k.
+func lengths(s []float32, k int) []float64 {
+	norms := make([]float64, len(s)/k)
+	for i := range norms {
+		for _, v := range s[i*k:][:k] {
+			norms[i] += float64(v) * float64(v)
+		}
+		norms[i] = math.Sqrt(norms[i])
+	}
+	return norms
+}
+
+// blocksText is "1/7/264 blocks".
+func blocksText(grids []int) string {
+	words := make([]string, len(grids))
+	for i, n := range grids {
+		words[i] = strconv.Itoa(n)
+	}
+	return strings.Join(words, "/") + " blocks"
+}
+
+func distinct(numbers ...int) []int {
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}

@@ -1,0 +1,38 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+
+	"phi3/internal/model"
+)
+
+// LogitsHash tells apart what two machines compute: the first 16 hexadecimal digits of the SHA-256 of a
+// model's logits, float32 in little-endian order, for fixed ids. They are the logits of every token of a
+// prompt, which comes in one step, and of the tokens after it, which come one by one and by threes. The model
+// needs a context of [Context] tokens and steps of at least hashPrompt tokens.
+func LogitsHash(ctx context.Context, m *model.Model) (string, error) {
+	ids := spread(hashPrompt+12, m.Config.VocabSize)
+	cache := m.NewCache()
+	defer cache.Reset()
+	if _, err := cache.Prepare(len(ids)); err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	for _, n := range []int{hashPrompt, 1, 1, 1, 3, 3, 3} {
+		out := model.Output{AllLogits: true}
+		if err := m.Forward(ctx, []model.Sequence{{IDs: ids[:n], Cache: cache}}, &out); err != nil {
+			return "", err
+		}
+		ids = ids[n:]
+		if err := binary.Write(hash, binary.LittleEndian, out.Logits); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:8]), nil
+}
+
+// hashPrompt is more tokens than any backend takes for decoding.
+const hashPrompt = 40
