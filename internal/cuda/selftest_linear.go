@@ -210,9 +210,12 @@ func (t *tester) products() {
 // productCase is one size and type of weights, with what is known of the results.
 type productCase struct {
 	productSize
-	where, suffix  string
-	weight         elementType
-	inputs         []uint16  // [tokens, k] bfloat16
+	where, suffix string
+	weight        elementType
+
+	xDev, normDev, wDev, normedDev array // x [tokens, k] float32, norm [k], w, inputs
+
+	inputs         []uint16  // [tokens, k] bfloat16: RMSNorm(x)·norm
 	before         []float32 // [tokens, rows], that linear_add adds to
 	w              []uint16  // [2·rows, k], of weight
 	xNorm, wNorm   []float64 // of each token and weight row: rounding errors grow with their product
@@ -222,77 +225,110 @@ type productCase struct {
 	sum, up        []float32 // with the output's row of w, and with the row that is its up if it is a gate
 }
 
+const productEps = 1e-5
+
 // bitsOf are the bits of results, bfloat16 or float32.
 type bitsOf []uint32
 
+// product judges all products of one size and type of weights.
 func (t *tester) product(size productSize, weight elementType, seed uint64) {
-	const eps = 1e-5
+	c := t.newProductCase(size, weight, seed)
+	t.reference(c)
+	t.describe(c)
+	prefilled := t.prefill(c)
+	t.decode(c, prefilled)
+	t.free(c.xDev, c.normDev, c.wDev, c.normedDev)
+}
+
+// newProductCase draws the numbers and brings them to the GPU. x is normalised there.
+func (t *tester) newProductCase(size productSize, weight elementType, seed uint64) *productCase {
 	random := rand.New(rand.NewPCG(seed, 6))
 	tokens, rows, k := size.tokens, size.rows, size.k
-	c := &productCase{productSize: size, weight: weight, where: size.String(), suffix: "_" + typeNames[weight]}
+	c := &productCase{productSize: size, where: size.String(), weight: weight, suffix: "_" + typeNames[weight]}
 	c.before = normals(random, tokens*rows, 1)
 	// Of many weights only the first are drawn, and repeated: drawing all takes longer than a GPU's test. As
 	// many as are a prime number, so that rows differ.
 	const drawn = 65521
 	bits, values := stored16(weight, normals(random, min(2*rows*k, drawn), 2/math.Sqrt(float64(k))))
-	w := repeated(values, 2*rows*k)
 	c.w = repeated(bits, 2*rows*k)
+	c.wNorm = lengths(repeated(values, 2*rows*k), k)
 	norm := normals(random, k, 1.0/8)
 	for i := range norm {
 		norm[i]++
 	}
-	x := toDevice(t.workbench, normals(random, tokens*k, 1))
-	normDev, wDev := toDevice(t.workbench, norm), toDevice(t.workbench, c.w)
-	normed := t.alloc(tokens * k * 2)
-	t.k.rmsNorm(&t.q, normed.devicePtr, typeBF16, x.devicePtr, normDev.devicePtr, tokens, k, eps)
+	c.xDev = toDevice(t.workbench, normals(random, tokens*k, 1))
+	c.normDev, c.wDev = toDevice(t.workbench, norm), toDevice(t.workbench, c.w)
+	c.normedDev = t.alloc(tokens * k * 2)
+	normed := c.normedDev.devicePtr
+	t.k.rmsNorm(&t.q, normed, typeBF16, c.xDev.devicePtr, c.normDev.devicePtr, tokens, k, productEps)
 	t.run("rms_norm")
-	c.inputs = fromDevice[uint16](t.workbench, normed)
-	wide := widened(c.inputs)
-	c.xNorm, c.wNorm = lengths(wide, k), lengths(w, k)
+	c.inputs = fromDevice[uint16](t.workbench, c.normedDev)
+	c.xNorm = lengths(widened(c.inputs), k)
 
-	p := product{
-		x: normed.devicePtr, norm: normDev.devicePtr, w: wDev.devicePtr, weight: weight,
-		tokens: tokens, rows: rows, k: k, eps: eps,
-	}
-	reference := p
-	wideDev, sums := toDevice(t.workbench, wide), t.alloc(tokens*rows*4)
-	reference.x, reference.y = wideDev.devicePtr, sums.devicePtr
-	t.k.referenceLinear(&t.q, reference, false)
-	t.run("reference_linear")
-	c.referenceSum = fromDevice[float32](t.workbench, sums)
-	t.k.referenceGateUp(&t.q, reference)
-	t.run("reference_gate_up")
-	c.referenceGated = fromDevice[float32](t.workbench, sums)
-	t.free(wideDev, sums)
-
-	prefill := map[string]func(*queue, product){
-		"linear": t.k.linearPrefill, "linear_add": t.k.linearAddPrefill, "gate_up": t.k.gateUpPrefill,
-	}
-	const most = 1000 // outputs to compute on the host
-	for range min(most, tokens*rows) {
-		c.chosen = append(c.chosen, random.IntN(tokens*rows))
-	}
-	if tokens*rows <= most {
-		for i := range c.chosen {
-			c.chosen[i] = i
+	const most = 1000
+	for i := range min(most, tokens*rows) {
+		if tokens*rows > most {
+			i = random.IntN(tokens * rows)
 		}
+		c.chosen = append(c.chosen, i)
 	}
-	t.describe(c)
-	results := map[string]bitsOf{} // of prefill
-	for _, operation := range []string{"linear", "linear_add", "gate_up"} {
-		name := operation + "_prefill" + c.suffix
-		y := t.output(c, operation, tokens)
+	return c
+}
+
+// operands are those of a product of the first tokens, whose input is not normalised inside.
+func (c *productCase) operands(tokens int) product {
+	return product{
+		x: c.normedDev.devicePtr, norm: c.normDev.devicePtr, w: c.wDev.devicePtr, weight: c.weight,
+		tokens: tokens, rows: c.rows, k: c.k, eps: productEps,
+	}
+}
+
+// reference runs the reference kernels.
+func (t *tester) reference(c *productCase) {
+	inputs, y := toDevice(t.workbench, widened(c.inputs)), t.alloc(c.tokens*c.rows*4)
+	p := c.operands(c.tokens)
+	p.x, p.y = inputs.devicePtr, y.devicePtr
+	t.k.referenceLinear(&t.q, p, false)
+	t.run("reference_linear")
+	c.referenceSum = fromDevice[float32](t.workbench, y)
+	t.k.referenceGateUp(&t.q, p)
+	t.run("reference_gate_up")
+	c.referenceGated = fromDevice[float32](t.workbench, y)
+	t.free(inputs, y)
+}
+
+// prefill judges the products of many tokens, which take few, too. It returns the results of each operation.
+func (t *tester) prefill(c *productCase) map[string]bitsOf {
+	results := map[string]bitsOf{}
+	for _, prefill := range []struct {
+		operation string
+		launch    func(*queue, product)
+	}{
+		{"linear", t.k.linearPrefill},
+		{"linear_add", t.k.linearAddPrefill},
+		{"gate_up", t.k.gateUpPrefill},
+	} {
+		name := prefill.operation + "_prefill" + c.suffix
+		y, p := t.output(c, prefill.operation, c.tokens), c.operands(c.tokens)
 		p.y = y.devicePtr
-		prefill[operation](&t.q, p)
+		prefill.launch(&t.q, p)
 		t.run(name)
 		t.of(name).ran("%s", c.where)
-		results[operation] = t.judgeProduct(c, t.of(name), c.where, operation, y, tokens)
+		results[prefill.operation] = t.judgeProduct(c, t.of(name), c.where, prefill.operation, y, c.tokens)
 		t.settle(name, c.where)
 		t.free(y)
 	}
+	return results
+}
 
-	p.tokens = min(tokens, decodeTokens)
-	tiles := decodeTiles(rows)
+// decode judges the products of up to 8 tokens, on several grids.
+func (t *tester) decode(c *productCase, prefilled map[string]bitsOf) {
+	tokens, tiles := min(c.tokens, decodeTokens), decodeTiles(c.rows)
+	// One block, unless that takes long; a number that does not divide the tiles; and two a multiprocessor.
+	grids := distinct(min(tiles, 2*t.d.multiprocessors), min(tiles, 7))
+	if c.rows < 1000 {
+		grids = distinct(append(grids, 1)...)
+	}
 	for _, decode := range []struct {
 		name, operation string
 		launch          func(*queue, product, int)
@@ -304,34 +340,29 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 		{"gate_up_decode", "gate_up", t.k.gateUpDecode, false},
 		{"norm_gate_up_decode", "gate_up", t.k.normGateUpDecode, true},
 	} {
-		if p.x = normed.devicePtr; decode.norm {
-			p.x = x.devicePtr
-		}
-		if decode.norm && !t.k.normFits(p.tokens, k) { // the backend runs the kernel without the norm then
+		if decode.norm && !t.k.normFits(tokens, c.k) { // the backend runs the kernel without the norm then
 			continue
 		}
 		name := decode.name + c.suffix
-		// The backend's grid; one block, unless that takes long; and a number that does not divide the tiles.
-		grids := distinct(min(tiles, 2*t.d.multiprocessors), min(tiles, 7))
-		if rows < 1000 {
-			grids = distinct(append(grids, 1)...)
-		}
-		t.of(name).ran("%d×%d×%d on %s", p.tokens, rows, k, blocksText(grids))
+		of := t.of(name)
+		of.ran("%d×%d×%d on %s", tokens, c.rows, c.k, blocksText(grids))
 		for _, blocks := range grids {
-			y := t.output(c, decode.operation, p.tokens)
+			y, p := t.output(c, decode.operation, tokens), c.operands(tokens)
 			p.y = y.devicePtr
+			if decode.norm {
+				p.x = c.xDev.devicePtr
+			}
 			decode.launch(&t.q, p, blocks)
 			t.run(name)
-			of, where := t.of(name), fmt.Sprintf("%d×%d×%d on %d blocks", p.tokens, rows, k, blocks)
-			got := t.judgeProduct(c, of, where, decode.operation, y, p.tokens)
+			where := fmt.Sprintf("%d×%d×%d on %d blocks", tokens, c.rows, c.k, blocks)
+			got := t.judgeProduct(c, of, where, decode.operation, y, tokens)
 			if t.trusted(decode.operation + "_prefill" + c.suffix) {
-				same(of, "the bytes of prefill", where, got, results[decode.operation][:len(got)])
+				same(of, "the bytes of prefill", where, got, prefilled[decode.operation][:len(got)])
 			}
 			t.settle(name, where)
 			t.free(y)
 		}
 	}
-	t.free(x, normDev, wDev, normed)
 }
 
 // trusted tells whether nothing was found wrong with a kernel, so that others can be compared with it.
