@@ -52,100 +52,51 @@ func linearChecks() []kernelGroup {
 
 // ---- Tensor cores ----------------------------------------------------------------------
 
-// kinds of numbers for one mma: those of its weights, and of its inputs.
-var kinds = []struct {
-	name string
-	next func(random *rand.Rand) uint16 // a bfloat16
-}{
-	{"ordinary", func(random *rand.Rand) uint16 { return toBF16(float32(random.NormFloat64())) }},
-	{"wide exponents", func(random *rand.Rand) uint16 { // products of 2⁻⁸⁰ … 2⁸⁰
-		return randomBF16(random, 87, 167)
-	}},
-	{"near exponents", func(random *rand.Rand) uint16 { return randomBF16(random, 121, 133) }},
-	{"opposites", func(random *rand.Rand) uint16 { // sums that cancel
-		return uint16(random.IntN(2)<<15 | 0x3f80 | random.IntN(2))
-	}},
-	{"zeros", func(random *rand.Rand) uint16 {
-		if random.IntN(2) == 0 {
-			return uint16(random.IntN(2) << 15)
-		}
-		return randomBF16(random, 100, 150)
-	}},
-	{"subnormal", func(random *rand.Rand) uint16 { return randomBF16(random, 0, 3) }},
-	{"large", func(random *rand.Rand) uint16 { return randomBF16(random, 180, 254) }}, // sums that overflow
-	{"infinite", func(random *rand.Rand) uint16 {
-		switch random.IntN(40) {
-		case 0:
-			return uint16(random.IntN(2)<<15 | 0x7f80)
-		case 1:
-			return 0
-		}
-		return randomBF16(random, 110, 140)
-	}},
-	{"NaN", func(random *rand.Rand) uint16 {
-		if random.IntN(40) == 0 {
-			return uint16(random.IntN(2)<<15 | 0x7f80 | 1 + random.IntN(127))
-		}
-		return randomBF16(random, 110, 140)
-	}},
-}
-
-// randomBF16 has any sign and significand, and one of some exponents as they are stored: 0 … 254.
-func randomBF16(random *rand.Rand, least, most int) uint16 {
-	return uint16(random.IntN(2)<<15 | (least+random.IntN(most-least+1))<<7 | random.IntN(128))
-}
-
 // tensorCores sends numbers of every kind through one mma, and through two, of which the first makes the sum
 // that the second adds to. The products with so few columns are nothing but these: the other mmas of their
 // step add zeros.
 func (t *tester) tensorCores() {
-	const rows = 288
+	const rows = 64
 	of := t.of(TensorCores)
-	for _, c := range []struct {
-		kernel    string
-		tokens, k int
-	}{
-		{"linear_decode_bf16", 8, 16},
-		{"linear_decode_bf16", 8, 32},
-		{"linear_prefill_bf16", 36, 16},
-		{"linear_prefill_bf16", 36, 32},
-	} {
-		random := rand.New(rand.NewPCG(2, uint64(c.k)))
-		x, w := make([]uint16, c.tokens*c.k), make([]uint16, rows*c.k)
-		// One kind for the 16 of an mma, and another for the next 16. Over all tokens and rows each meets
-		// each.
-		for i := range x {
-			x[i] = kinds[(i/c.k+c.k/16+i%c.k/16*4)%len(kinds)].next(random)
+	for i, kind := range tensorcore.Kinds {
+		of.ran("%s", kind.Name)
+		for _, c := range []struct {
+			kernel    string
+			tokens, k int
+		}{
+			{"linear_decode_bf16", 8, 16},
+			{"linear_decode_bf16", 8, 32},
+			{"linear_prefill_bf16", 36, 16},
+			{"linear_prefill_bf16", 36, 32},
+		} {
+			in := kind.Draw(rand.New(rand.NewPCG(uint64(i), uint64(c.k))), rows, c.tokens, c.k)
+			w, x := in.A, in.B // a product's sums start at 0, so in.C is not used
+			xDev, wDev, y := toDevice(t.workbench, x), toDevice(t.workbench, w), t.alloc(c.tokens*rows*4)
+			p := product{
+				y: y.devicePtr, x: xDev.devicePtr, w: wDev.devicePtr, weight: typeBF16,
+				tokens: c.tokens, rows: rows, k: c.k,
+			}
+			if c.tokens <= decodeTokens {
+				t.k.linearDecode(&t.q, p, rows/16)
+			} else {
+				t.k.linearPrefill(&t.q, p)
+			}
+			t.run(TensorCores)
+			got, want := fromDevice[float32](t.workbench, y), make([]float32, c.tokens*rows)
+			for i := range want {
+				want[i] = 0 + t.sums.Dot(x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])
+			}
+			where := fmt.Sprintf("%s, %d mma in %s", kind.Name, c.k/16, c.kernel)
+			of.described(got, want)
+			for i := range got {
+				of.roundedSum(where, i, got[i], x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])
+			}
+			t.settle(TensorCores, where)
+			t.free(xDev, wDev, y)
 		}
-		for i := range w {
-			w[i] = kinds[(i/c.k/len(kinds)+i%c.k/16*2)%len(kinds)].next(random)
-		}
-		xDev, wDev, y := toDevice(t.workbench, x), toDevice(t.workbench, w), t.alloc(c.tokens*rows*4)
-		p := product{
-			y: y.devicePtr, x: xDev.devicePtr, w: wDev.devicePtr, weight: typeBF16,
-			tokens: c.tokens, rows: rows, k: c.k,
-		}
-		if c.tokens <= decodeTokens {
-			t.k.linearDecode(&t.q, p, rows/16)
-		} else {
-			t.k.linearPrefill(&t.q, p)
-		}
-		t.run(TensorCores)
-		got, want := fromDevice[float32](t.workbench, y), make([]float32, c.tokens*rows)
-		for i := range want {
-			want[i] = 0 + t.sums.Dot(x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])
-		}
-		where := fmt.Sprintf("%d mma in %s", c.k/16, c.kernel)
-		of.ran("%s", where)
-		of.described(got, want)
-		for i := range got {
-			of.roundedSum(where, i, got[i], x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])
-		}
-		t.settle(TensorCores, where)
-		t.free(xDev, wDev, y)
 	}
-	for _, k := range kinds {
-		of.ran("%s", k.name)
+	for _, form := range []string{"1 and 2 mma", "decode and prefill"} {
+		of.ran("%s", form)
 	}
 }
 
