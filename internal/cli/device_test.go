@@ -50,8 +50,8 @@ func fakeSelfTest(ctx context.Context, o cuda.Options, onResult func(cuda.Kernel
 	r := &cuda.SelfTestReport{
 		Card: "Fake", Driver: "550.54.15", CUDA: "12.4", Compute: "9.0", Sums: "sm_90", Code: "PTX", Seconds: 1.5, Passed: kind != "wrong",
 		Kernels: []cuda.KernelResult{
-			{Kernel: "embed", Verdict: cuda.VerdictExact, Variants: "5×7", Against: "the table's rows", Values: 70},
-			{Kernel: "linear_decode_bf16", Verdict: cuda.VerdictExact, Variants: "1×1×8", Against: "float64", Values: 9, Worst: 0.0191},
+			{Kernel: "embed", Verdict: cuda.VerdictExact, Variants: []string{"5×7", "33×64"}, Against: "the table's rows", Values: 70},
+			{Kernel: "linear_decode_bf16", Verdict: cuda.VerdictExact, Variants: []string{"1×1×8"}, Against: "float64", Values: 9, Worst: 0.0191},
 		},
 	}
 	if kind == "wrong" {

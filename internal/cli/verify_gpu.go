@@ -83,7 +83,7 @@ func hashOnGPU(ctx context.Context, d device) (hash string, err error) {
 // The columns of the self-test's table but the last. --json has what is cut off.
 const (
 	kernelWidth   = 24
-	variantsWidth = 36
+	variantsWidth = len("variants")
 	againstWidth  = 44
 )
 
@@ -103,7 +103,7 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 		if r.Verdict != cuda.VerdictNotDone {
 			worst = strconv.FormatFloat(r.Worst, 'g', 2, 64)
 		}
-		if err := tableRow(w, widths, string(r.Verdict), r.Kernel, r.Variants, r.Against, worst); err != nil {
+		if err := tableRow(w, widths, string(r.Verdict), r.Kernel, strconv.Itoa(len(r.Variants)), r.Against, worst); err != nil {
 			return err
 		}
 		if r.Verdict != cuda.VerdictFail {
@@ -117,7 +117,8 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 // explainSelfTest says under the table what its words mean, as far as they came up.
 func explainSelfTest(w io.Writer, r *cuda.SelfTestReport) error {
 	var b strings.Builder
-	b.WriteString("\nworst: the greatest error, as a share of what rounding explains; more than 1 is wrong\n")
+	b.WriteString("\nvariants: how many shapes and types the kernel ran with; --json lists them\n" +
+		"worst: the greatest error, as a share of what rounding explains; more than 1 is wrong\n")
 	for _, k := range r.Kernels {
 		if k.Verdict == cuda.VerdictDiffers {
 			fmt.Fprintf(&b, "%s: %s\n", k.Verdict, k.Note)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -186,26 +187,16 @@ func distance[T float32 | float64](x []T, want []float64) float64 {
 type tally struct {
 	KernelResult
 	best     Verdict // where nothing is found
-	seen     map[string]bool
-	problem  string // the first that is wrong
+	problem  string  // the first that is wrong
 	differed bool
 	bench    *workbench
 }
 
 // ran notes a variant that the kernel ran with.
 func (t *tally) ran(format string, args ...any) {
-	variant := fmt.Sprintf(format, args...)
-	if t.seen == nil {
-		t.seen = map[string]bool{}
+	if variant := fmt.Sprintf(format, args...); !slices.Contains(t.Variants, variant) {
+		t.Variants = append(t.Variants, variant)
 	}
-	if t.seen[variant] {
-		return
-	}
-	t.seen[variant] = true
-	if t.Variants != "" {
-		t.Variants += ", "
-	}
-	t.Variants += variant
 }
 
 // fail notes what is wrong. Results that could not be read, after an error of the driver, are not.

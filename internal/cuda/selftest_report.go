@@ -23,14 +23,14 @@ const TensorCores = "tensor cores"
 
 // KernelResult is the self-test's verdict on a kernel.
 type KernelResult struct {
-	Kernel   string  `json:"kernel"` // as the module names it, or [TensorCores]
-	Verdict  Verdict `json:"verdict"`
-	Variants string  `json:"variants,omitempty"` // the shapes and types that it ran with
-	Against  string  `json:"against"`            // what its results were compared with
-	Values   int     `json:"values"`             // numbers compared bit for bit
-	Other    int     `json:"other"`              // of them, those with other bits than expected
-	Worst    float64 `json:"worst"`              // greatest error / the most that rounding explains
-	Note     string  `json:"note,omitempty"`     // what is wrong, or differs
+	Kernel   string   `json:"kernel"` // as the module names it, or [TensorCores]
+	Verdict  Verdict  `json:"verdict"`
+	Variants []string `json:"variants"`       // the shapes and types that it ran with
+	Against  string   `json:"against"`        // what its results were compared with
+	Values   int      `json:"values"`         // numbers compared bit for bit
+	Other    int      `json:"other"`          // of them, those with other bits than expected
+	Worst    float64  `json:"worst"`          // greatest error / the most that rounding explains
+	Note     string   `json:"note,omitempty"` // what is wrong, or differs
 }
 
 // Passed tells whether the kernel's results are right.
