@@ -124,7 +124,8 @@ $(CUDA_BIN)/nvcc:
 
 # ---- On a GPU: a folder with all that a machine without Go needs to check and measure phi3. docs/cuda.md describes it.
 
-KIT := .cache/gpu-kit
+KIT     := .cache/gpu-kit
+KIT_VCS  = $(if $(shell git rev-parse -q --verify HEAD 2>/dev/null),-buildvcs=auto)# the summary names the commit
 
 gpu-kit: kernels $(CONFORMANCE) $(EXPERIMENTS) ## the kit as a folder and as one archive to carry, .cache/gpu-kit.tar.gz
 	$(MAKE) gpu-kit-folder
@@ -135,7 +136,7 @@ gpu-kit-folder: ## the kit's folder with the native code that is there, or with 
 	$(if $(HAVE_CC),,$(error gcc and g++ are missing))
 	rm -rf $(KIT)
 	mkdir -p $(KIT)/internal/cuda/testdata $(KIT)/internal/cli/testdata $(KIT)/internal/demo
-	$(CUDA) go build -tags cuda -ldflags='-s -w' -o $(KIT)/phi3 ./cmd/phi3
+	$(CUDA) go build $(KIT_VCS) -tags cuda -ldflags='-s -w' -o $(KIT)/phi3 ./cmd/phi3
 	CGO_ENABLED=0 go build -ldflags='-s -w' -o $(KIT)/random-checkpoint ./cmd/random-checkpoint
 	$(CUDA) go test -c -tags cuda -ldflags='-s -w' -o $(KIT)/cuda.test ./internal/cuda
 	$(CUDA) go test -c -tags cuda -ldflags='-s -w' -o $(KIT)/cli.test ./internal/cli

@@ -78,19 +78,19 @@ func TestProgramsNeedOldGlibc(t *testing.T) {
 func TestRefusedArchives(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
-		change     func(t *testing.T, dir string)
+		change     func(t *testing.T, kit string)
 	}{
-		{"too much unpacked", `holds \d+ bytes, and 4294967296 are allowed`, func(t *testing.T, dir string) {
-			require.NoError(t, os.WriteFile(dir+"/large", nil, 0o600))
-			require.NoError(t, os.Truncate(dir+"/large", 4<<30))
+		{"too much unpacked", `holds \d+ bytes, and 4294967296 are allowed`, func(t *testing.T, kit string) {
+			require.NoError(t, os.WriteFile(kit+"/large", nil, 0o600))
+			require.NoError(t, os.Truncate(kit+"/large", 4<<30))
 		}},
-		{"too large an archive", `would have \d+ bytes, and 60000000 are allowed`, func(t *testing.T, dir string) {
+		{"too large an archive", `would have \d+ bytes, and 60000000 are allowed`, func(t *testing.T, kit string) {
 			noise := make([]byte, 60_000_000)
 			_, _ = rand.New(rand.NewSource(1)).Read(noise) // never fails
-			require.NoError(t, os.WriteFile(dir+"/noise", noise, 0o600))
+			require.NoError(t, os.WriteFile(kit+"/noise", noise, 0o600))
 		}},
-		{"too new a glibc", `/new\.test needs glibc 2\.36, the kit must run with 2\.34`, func(t *testing.T, dir string) {
-			cmd := exec.Command("gcc", "-x", "c", "-", "-o", dir+"/new.test")
+		{"too new a glibc", `/new\.test needs glibc 2\.36, `, func(t *testing.T, kit string) {
+			cmd := exec.Command("gcc", "-x", "c", "-", "-o", kit+"/new.test")
 			cmd.Stdin = strings.NewReader("#include <stdlib.h>\nint main(void) { return arc4random() & 1; }\n")
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Skipf("there is no newer glibc here: %s", bytes.TrimSpace(out))

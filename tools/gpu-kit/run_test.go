@@ -201,6 +201,21 @@ func TestFaultingKernel(t *testing.T) {
 	require.Len(t, regexp.MustCompile(`(?m)^--- PASS: `).FindAll(text, -1), 7, "%s", text)
 }
 
+// What a sanitizer finds fails its step, even where every test passes.
+func TestSanitizerFindings(t *testing.T) {
+	k := newKit(t)
+	k.tool("compute-sanitizer", `echo "--- PASS: TestLinear (0.00s)"
+echo PASS
+echo "========= ERROR SUMMARY: 3 errors"
+exit 1`)
+	status, _ := k.run("10", k.out, "--short", "--only", "memcheck,racecheck")
+	require.Equal(t, 1, status)
+	finding := [2]string{"failed", "========= ERROR SUMMARY: 3 errors"}
+	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
+		"memcheck": finding, "racecheck": finding,
+	}))
+}
+
 // slow is a phi3 whose verify says that it has started, and never ends.
 const slow = `case "$1" in verify) echo "I am $$"; exec sleep 1000 ;; esac; exec "$0.real" "$@"`
 
@@ -230,8 +245,9 @@ func alive(process int) bool {
 }
 
 func TestInterruptedRun(t *testing.T) {
-	signals := map[string]syscall.Signal{"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM, "SIGHUP": syscall.SIGHUP}
-	for name, signal := range signals {
+	for name, signal := range map[string]syscall.Signal{
+		"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM, "SIGHUP": syscall.SIGHUP,
+	} {
 		t.Run(name, func(t *testing.T) {
 			k := newKit(t)
 			cmd, verify := k.started("10", k.out, "--short")
