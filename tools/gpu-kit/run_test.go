@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/kernels/emulator"
 )
 
 // experiments answers the experiments in the place of a GPU, which they need.
@@ -55,7 +57,7 @@ for size in "${@:2}"; do
 done`)
 	status, _ := k.run("10", k.out, "--short")
 	k.require(with([2]string{"passed", ""}, map[string][2]string{
-		"conformance": {"skipped", "its kernels are not compiled.*"},
+		"conformance": {"skipped", "the test's kernels are not compiled.*"},
 		"kernels":     {"passed", "8 passed"},
 		"models":      {"passed", "1 passed"},
 		"backend":     {"passed", `[1-9]\d* passed, [1-9]\d* skipped`},
@@ -377,4 +379,24 @@ func TestUsage(t *testing.T) {
 		require.Equal(t, c.want, said)
 	}
 	require.NoDirExists(t, filepath.Dir(k.out)+"/gpu-results")
+}
+
+// The conformance tests on an emulated GPU of the kind that has no wgmma, which the emulator does not have either.
+func TestConformanceStep(t *testing.T) {
+	k := newKit(t)
+	source, err := os.ReadFile("../../internal/cuda/testdata/conformance.cu")
+	require.NoError(t, err)
+	library, err := emulator.Build(emulator.Fast, emulator.Extra{
+		Name: "conformance.cu", Text: source,
+		Kernels: []string{"sum_mma", "load_matrices", "copy_async", "convert", "powers"},
+	})
+	require.NoError(t, err)
+	k.env = append(k.env, "PHI3_LIBCUDA="+library, "PHI3_EMULATOR=compute=8.0")
+	k.write(k.dir+"/internal/cuda/testdata/conformance.fatbin", "any")
+	status, _ := k.run("10", k.out, "--short", "--only", "conformance")
+	require.Zero(t, status)
+	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
+		"conformance": {"passed", "6 passed, 1 skipped"},
+	}))
+	require.Equal(t, "8.0", k.summary().head["compute capability"])
 }

@@ -22,7 +22,7 @@ function tests(    i, n, list) { # the innermost tests that failed, three of the
 }
 function because(    reason) {
 	if (crash != "") return (count ? tests() ": " : running != "" ? "in " running ": " : "") crash
-	reason = first(first(first(said, error), script), logged)
+	reason = first(first(first(script, said), error), logged)
 	if (count) return tests() (reason == "" ? "" : ": " reason)
 	if (finding != "") return finding (said == "" ? "" : "; " said)
 	return first(first(said, last), "no output, exit status " status)
@@ -33,11 +33,11 @@ function because(    reason) {
 /^--- FAIL: .*: no end within/ { crash = first(crash, strip(substr($0, index($0, "no end")))) }
 /^ *--- FAIL: / { sub(/:$/, "", $3); if (!($3 in seen)) { seen[$3] = 1; failed[++count] = $3 } }
 /^(panic: |fatal error: |SIG[A-Z]+: |unexpected fault)/ { crash = first(crash, strip($0)) }
-/^ *phi3: / && said == "" { said = strip($0); follows = 1; next }
+/^ *phi3: / { said = strip($0); follows = 1; next }
 /^ *---|^===|^ *\[|^ *$/ { follows = 0 }
 follows { said = said " " strip($0) } # the log of a compiler
 /^FAIL +[^ ]/ && !/^FAIL\t/ { finding = first(finding, strip($0)) } # a row of phi3 verify
-/^ +FAIL: / { script = first(script, strip($0)) }
+/^ +FAIL: / { script = first(script, first(said, strip($0))) } # of testscript: the last command's error is the reason
 /^ +[a-z_0-9]+_test\.go:[0-9]+: ./ { logged = first(logged, strip($0)) }
 
 # testify: the text behind "Error:" and the lines below it, up to the next label

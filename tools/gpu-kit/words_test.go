@@ -51,6 +51,11 @@ FAIL
 `},
 		{"a command in a test", "failed", "TestScript/run: phi3: no driver", `
 === RUN   TestScript/run
+        > ! exec phi3 x
+        [stderr]
+        phi3: expected
+        [exit status 1]
+        > exec phi3 y
         [stderr]
         phi3: no driver
         [exit status 1]
