@@ -13,7 +13,12 @@ head_table() {
 	awk -F'\t' '{ print "| " $1 " | " $2 " |" }' "$WORK/head"
 	cat "$out"/steps/{verify,generate}.txt 2>/dev/null | awk '
 		match($0, /native code for sm_[0-9a-z]+|PTX, compiled by the driver/) { code = substr($0, RSTART, RLENGTH) }
-		END { print "| code used | " (code == "" ? "unknown" : code) " |" }'
+		/; compute capability / { report = $0 }
+		END {
+			print "| code used | " (code == "" ? "unknown" : code) " |"
+			gsub(/[|]/, "\\|", report)
+			if (report != "") print "| phi3 verify, for a bug report | " report " |"
+		}'
 	echo "| command | $COMMAND |"
 	echo "| this run | $END |"
 }
