@@ -1,6 +1,6 @@
 # phi3: every common job in one word. Nothing here needs more than Go, and gcc and g++ for what concerns the GPU, unless it says so.
 
-.PHONY: build test race lint fmt bench docs distances demo-model testdata kernels ptx check-kernels check-headers test-gpu bench-gpu clean
+.PHONY: build test race lint fmt bench docs distances demo-model testdata kernels ptx check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu bench-gpu clean
 .DELETE_ON_ERROR:
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
@@ -12,7 +12,7 @@ CUDA_INCLUDE := $(CURDIR)/internal/cuda/include
 CUDA         := CGO_ENABLED=1 CGO_CPPFLAGS="-I$(CUDA_INCLUDE) -DPHI3_CUDA_H=$$(cksum <$(CUDA_INCLUDE)/cuda.h | cut -d' ' -f1)"
 
 # What the build tag cuda changes, and so what is tested with it and without it.
-CUDA_PACKAGES := ./cmd/phi3 ./internal/cli/... ./internal/cuda/...
+CUDA_PACKAGES := ./cmd/phi3 ./internal/cli/... ./internal/cuda/... ./tools/...
 
 build: ## the program for CPUs and NVIDIA GPUs, at ./phi3; with native code for GPUs where an nvcc is at hand
 	$(if $(HAVE_CC),,$(error gcc and g++ are missing; the program for CPUs alone needs neither: go build ./cmd/phi3))
@@ -122,19 +122,32 @@ $(HEADERS_12)/cuda.h:
 $(CUDA_BIN)/nvcc:
 	$(PIP) .cache/cuda-13.0.88 nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.88
 
-# ---- On a GPU
+# ---- On a GPU: a folder with all that a machine without Go needs to check and measure phi3. docs/cuda.md describes it.
 
-# Some tests provoke errors of the driver, and one a fault, in a process of its own: those are no findings.
-SANITIZER := compute-sanitizer --target-processes application-only --error-exitcode 1
+KIT     := .cache/gpu-kit
+KIT_VCS  = $(if $(shell git rev-parse -q --verify HEAD 2>/dev/null),-buildvcs=auto)# the summary names the commit
 
-test-gpu: $(if $(shell command -v $(NVCC)),$(CONFORMANCE)) ## the CUDA backend's tests on this machine's GPU; with compute-sanitizer if there is one
-	$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -timeout 1h -tags cuda $(CUDA_PACKAGES)
-ifneq ($(shell command -v compute-sanitizer),)
-	$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -timeout 2h -tags cuda -exec '$(SANITIZER) --tool memcheck --report-api-errors no' ./internal/cuda
-	$(CUDA) PHI3_TEST_GPU=1 go test -count 1 -timeout 2h -tags cuda -exec '$(SANITIZER) --tool racecheck' ./internal/cuda
-else
-	@echo 'compute-sanitizer, which comes with the CUDA toolkit, is missing: accesses and races were not checked'
-endif
+gpu-kit: kernels $(CONFORMANCE) $(EXPERIMENTS) ## the kit as a folder and as one archive to carry, .cache/gpu-kit.tar.gz
+	$(MAKE) gpu-kit-folder
+	grep -q '^native code for $(GPUS), ' $(KIT)/CODE || { echo '$(NVCC) does not know all of $(GPUS)' >&2; exit 1; }
+	tools/gpu-kit/pack.sh $(KIT) $(KIT).tar.gz
+
+gpu-kit-folder: ## the kit's folder with the native code that is there, or with none; needs neither nvcc nor a network
+	$(if $(HAVE_CC),,$(error gcc and g++ are missing))
+	rm -rf $(KIT)
+	mkdir -p $(KIT)/internal/cuda/testdata $(KIT)/internal/cli/testdata $(KIT)/internal/demo
+	$(CUDA) go build $(KIT_VCS) -tags cuda -ldflags='-s -w' -o $(KIT)/phi3 ./cmd/phi3
+	CGO_ENABLED=0 go build -ldflags='-s -w' -o $(KIT)/random-checkpoint ./cmd/random-checkpoint
+	$(CUDA) go test -c -tags cuda -ldflags='-s -w' -o $(KIT)/cuda.test ./internal/cuda
+	$(CUDA) go test -c -tags cuda -ldflags='-s -w' -o $(KIT)/cli.test ./internal/cli
+	cp tools/gpu-kit/run.sh tools/gpu-kit/steps.sh tools/gpu-kit/summary.sh tools/gpu-kit/words.awk tools/bench_transformers.py $(KIT)
+	cp -r testdata $(KIT)
+	cp -r internal/demo/checkpoint $(KIT)/internal/demo
+	cp -r internal/cli/testdata/cuda $(KIT)/internal/cli/testdata
+	$(if $(wildcard internal/cuda/testdata/*.fatbin),cp internal/cuda/testdata/*.fatbin $(KIT)/internal/cuda/testdata)
+	set -- $$(cat kernels/compiled/phi3.fatbin.sources 2>&1); hash=$$1; shift; \
+	[ "$$hash" = "$$($(HASH))" ] || set --; \
+	echo "$${1:+native code for $$*, }PTX for other GPUs" >$(KIT)/CODE
 
 # The kernels of conformance_test.go: PTX for every GPU, and code with wgmma for the one kind that has it.
 $(CONFORMANCE): internal/cuda/testdata/conformance.cu kernels/args.h kernels/gpu.h | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
@@ -148,12 +161,21 @@ EXPERIMENTS_FATBIN = $(1) --options-file kernels/flags -Ikernels -gencode arch=c
 $(EXPERIMENTS): $(SOURCES) $(wildcard kernels/experiments/*) | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
 	$(KNOWN_GPUS); $(call EXPERIMENTS_FATBIN,$(NVCC),$$gpus,$@)
 
-CHECKPOINT ?= .cache/phi-3-mini
-bench-gpu: build ## a full-size Phi-3-mini on this machine's GPU, to docs/gpu-bench.md; $$CHECKPOINT, or random weights (7.6 GB)
-	mkdir -p .cache
-	test -d $(CHECKPOINT) || go run ./cmd/random-checkpoint --preset phi-3-mini --out $(CHECKPOINT)
-	$(CUDA) go test -c -tags cuda -o .cache/cuda.test ./internal/cuda
-	tools/bench-gpu.sh ./phi3 .cache/cuda.test $(CHECKPOINT)
+# Both take the steps that tools/gpu-kit/run.sh --list shows, on this machine's GPU.
+MINUTES    ?= 60
+CHECKPOINT ?=
+TEST_STEPS  := doctor,verify,generate,no-cache,conformance,kernels,models,backend,commands,memcheck,racecheck
+BENCH_STEPS := doctor,bench-100,bench-512,bench-2048,bench-4000,first-token,kernel-times,experiments,transformers
+
+test-gpu: here-kit ## the kit's steps that test, for $$MINUTES at most
+	$(KIT)/run.sh $(MINUTES) .cache/gpu-test --only $(TEST_STEPS)
+
+bench-gpu: here-kit ## the kit's steps that measure; $$CHECKPOINT, or a Phi-3-mini with random weights (7.6 GB)
+	$(KIT)/run.sh $(MINUTES) .cache/gpu-bench --only $(BENCH_STEPS) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+
+# Native code only where an nvcc is at hand: nothing is downloaded.
+here-kit: $(if $(shell command -v $(NVCC)),kernels $(CONFORMANCE) $(EXPERIMENTS))
+	$(MAKE) gpu-kit-folder
 
 clean:
 	rm -rf phi3 .cache kernels/compiled/phi3.fatbin kernels/compiled/phi3.fatbin.sources $(CONFORMANCE) $(EXPERIMENTS)

@@ -1,8 +1,9 @@
-"""Measures Hugging Face transformers (bfloat16, SDPA) on a checkpoint, as `phi3 bench` measures phi3, and prints the same columns of CSV:
+"""Measures Hugging Face transformers (bfloat16, SDPA) on a checkpoint, as `phi3 bench` measures phi3:
 
-    python3 tools/bench_transformers.py CHECKPOINT PROMPT_TOKENS GENERATED_TOKENS
+    python3 tools/bench_transformers.py CHECKPOINT PROMPT_TOKENS:GENERATED_TOKENS...
 
-What phi3 alone knows is left empty. Needs torch with CUDA and transformers.
+Prints CSV with the columns of `phi3 bench`, a row for each pair of numbers, as soon as it is measured. What only phi3
+knows is left empty. Needs torch with CUDA and transformers.
 """
 
 import csv
@@ -21,20 +22,40 @@ COLUMNS = (
 ).split(",")
 
 
-def main(checkpoint, prompt_tokens, generated):
+def main(checkpoint, sizes):
     start = time.perf_counter()
-    model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, torch_dtype=torch.bfloat16, attn_implementation="sdpa").to("cuda").eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        checkpoint, torch_dtype=torch.bfloat16, attn_implementation="sdpa"
+    )
+    model = model.to("cuda").eval()
     torch.cuda.synchronize()
     load = time.perf_counter() - start
     model.generation_config.eos_token_id = None  # random weights may say it any time
 
+    writer = csv.DictWriter(sys.stdout, COLUMNS)
+    writer.writeheader()
+    for size in sizes:
+        prompt_tokens, generated = map(int, size.split(":"))
+        row = dict.fromkeys(COLUMNS, "") | measure(model, prompt_tokens, generated)
+        row |= {"model": "transformers", "device": torch.cuda.get_device_name(), "load_ms": 1e3 * load}
+        writer.writerow(row)
+        sys.stdout.flush()
+
+
+def measure(model, prompt_tokens, generated):
     torch.manual_seed(1)
     prompt = torch.randint(model.config.vocab_size, (1, prompt_tokens), device="cuda")
 
     def seconds(tokens):
         torch.cuda.synchronize()
         start = time.perf_counter()
-        out = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=tokens, do_sample=False, pad_token_id=0)
+        out = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
         torch.cuda.synchronize()
         assert out.shape[1] == prompt_tokens + tokens
         return time.perf_counter() - start
@@ -44,16 +65,11 @@ def main(checkpoint, prompt_tokens, generated):
     # As in phi3 bench, the first token comes out of the prefill and is not counted.
     decode = [seconds(generated + 1) - statistics.median(first) for _ in range(REPETITIONS)]
 
-    row = dict.fromkeys(COLUMNS, "")
+    row = {"n_prompt": prompt_tokens, "n_gen": generated, "repetitions": REPETITIONS}
     row |= spread("first_token_ms", [1e3 * s for s in first])
     row |= spread("prefill_tokens_per_s", [prompt_tokens / s for s in first])
     row |= spread("decode_tokens_per_s", [generated / s for s in decode])
-    row |= spread("decode_ms_per_token", [1e3 * s / generated for s in decode])
-    row |= {"model": "transformers", "device": torch.cuda.get_device_name(), "load_ms": 1e3 * load}
-    row |= {"n_prompt": prompt_tokens, "n_gen": generated, "repetitions": REPETITIONS}
-    writer = csv.DictWriter(sys.stdout, COLUMNS)
-    writer.writeheader()
-    writer.writerow(row)
+    return row | spread("decode_ms_per_token", [1e3 * s / generated for s in decode])
 
 
 def spread(name, values):
@@ -61,4 +77,4 @@ def spread(name, values):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2:])

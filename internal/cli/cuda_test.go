@@ -18,7 +18,13 @@ import (
 func cudaEnv(t *testing.T) []string {
 	t.Helper()
 	if onGPU() {
-		return []string{"FAKE_GPU=no"}
+		env := []string{"FAKE_GPU=no"}
+		for _, name := range []string{"PHI3_LIBCUDA", "PHI3_EMULATOR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"} {
+			if value, ok := os.LookupEnv(name); ok { // scripts begin with an empty environment
+				env = append(env, name+"="+value)
+			}
+		}
+		return env
 	}
 	library, err := emulator.Build(emulator.Fast)
 	require.NoError(t, err)

@@ -25,7 +25,8 @@ import (
 //
 // The figures are of the GPU's own clock. GB/s counts the weights and the KV cache that a verb has to read; %copy sets them against what
 // a device-to-device copy reads and writes in the same run; TFLOP/s counts two operations for each weight and token, or for each pair of
-// query and key and element of a head that attention multiplies. On the emulator everything is small and the figures mean nothing.
+// query and key and element of a head that attention multiplies. On the emulator and with
+// -short everything is small, and the figures mean nothing.
 
 // bench is a backend at its real size with weights of random bits of the usual magnitudes.
 type bench struct {
@@ -42,7 +43,7 @@ const benchContext = 2048 // positions in the cache when a token is decoded
 func openBench(b *testing.B) *bench {
 	text, _, err := randomckpt.Preset("phi-3-mini")
 	poolSize, prompt := 2<<30, 2048
-	if !onGPU {
+	if small() {
 		poolSize, prompt = 4<<20, 16
 		text, err = os.ReadFile("../../testdata/mini/config.json")
 	}
@@ -144,7 +145,7 @@ func (m *bench) seconds(b *testing.B, f func() error) float64 {
 // verb measures what queue appends when it is called with 0, 1, 2 …, as one graph of several such calls.
 func (m *bench) verb(b *testing.B, name string, bytes, flops float64, queue func(i int)) {
 	calls := 32
-	if !onGPU {
+	if small() {
 		calls = 2
 	}
 	b.Run(name, func(b *testing.B) {

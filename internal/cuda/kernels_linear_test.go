@@ -152,7 +152,7 @@ var linearCasesChecked = []linearCase{
 // before it, and on any grid, the bytes are the same.
 func TestLinear(t *testing.T) {
 	cases := linearCases
-	if checked {
+	if checked || onGPU && small() {
 		cases = linearCasesChecked
 	}
 	b := openLinear(t)

@@ -23,7 +23,7 @@ func openBackend(t testing.TB, change func(b *Backend)) func(float32 bool) model
 
 func TestModels(t *testing.T) {
 	effort := backendtest.Short
-	if onGPU {
+	if !small() {
 		effort = backendtest.Full
 	}
 	backendtest.Run(t, "../../testdata", []backendtest.Variant{

@@ -1,0 +1,403 @@
+//go:build cuda && linux
+
+package kit
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/kernels/emulator"
+)
+
+// experiments answers the experiments in the place of a GPU, which they need.
+const experiments = `
+case "$*" in
+*-test.list*Experiment*) echo BenchmarkExperiment ;;
+*bench*Experiment*read*LDG*)
+	[ "${EXPERIMENTS-}" != fail ] || { echo "--- FAIL: BenchmarkExperiment/read"; exit 1; }
+	echo "BenchmarkExperiment/read/LDG/16KB-2 20 1000 ns/op 100 %copy 10.5 GB/s"
+	echo "BenchmarkExperiment/read/bulk/96KB-2 20 1000 ns/op 100 %copy 20 GB/s"
+	echo "BenchmarkExperiment/read/cp.async/64KB-2 20 1000 ns/op 100 %copy 15 GB/s" ;;
+*bench*skip*) ;;
+*bench*Experiment*wgmma*)
+	echo "=== RUN   BenchmarkExperiment/wgmma"
+	echo "BenchmarkExperiment/wgmma/N_96-2 20 5000 ns/op 600 TFLOP/s 12 %read"
+	[ "${EXPERIMENTS-}" != fail ] || { echo "--- FAIL: BenchmarkExperiment/wgmma"; exit 1; } ;;
+*bench*Experiment*) echo "BenchmarkExperiment/some/figure-2 20 7000 ns/op 5 GB/s" ;;
+*) exec "$0.real" "$@" ;;
+esac
+`
+
+func TestWholeRun(t *testing.T) {
+	k := newKit(t)
+	k.replace("cuda.test", experiments)
+	k.tool("compute-sanitizer", `echo "sanitizer $*"
+while [[ $1 == --* ]]; do shift 2; done
+exec "$1" -test.v -test.run '^TestArgmax$'`)
+	k.tool("python3", `[ "$1" = -c ] && exit
+shift
+columns=model,device,load_ms,n_prompt,n_gen,first_token_ms,prefill_tokens_per_s,prefill_tokens_per_s_sd
+echo $columns,decode_tokens_per_s,decode_tokens_per_s_sd,decode_gb_per_s
+echo round >>"$TMPDIR/rounds"
+case $(wc -l <"$TMPDIR/rounds") in 1) speed=30 ;; 2) speed=99 ;; *) speed=40 ;; esac
+for size in "${@:2}"; do
+	echo "transformers,\"GPU, of a kind\",1234,${size%:*},${size#*:},5,1000,2,$speed,0.5,"
+done`)
+	status, _ := k.run("10", k.out, "--short")
+	k.require(with([2]string{"passed", ""}, map[string][2]string{
+		"conformance": {"skipped", "the test's kernels are not compiled.*"},
+		"kernels":     {"passed", "8 passed"},
+		"models":      {"passed", "1 passed"},
+		"backend":     {"passed", `[1-9]\d* passed, [1-9]\d* skipped`},
+		"commands":    {"passed", "2 passed"},
+		"memcheck":    {"passed", "1 passed"},
+		"racecheck":   {"passed", "1 passed"},
+		"experiments": {"passed", `[1-9]\d* passed`},
+	}))
+	require.Zero(t, status)
+
+	s := k.summary()
+	require.Equal(t, "emulator 0", s.head["card"])
+	require.Equal(t, "9.0", s.head["compute capability"])
+	require.Regexp(t, `^phi3 .*commit.* linux/`, s.head["program"])
+	require.Contains(t, s.head["code in the program"], "PTX")
+	require.Contains(t, s.head, "driver")
+	require.Regexp(t, `^(native code for sm_90a|PTX, compiled by the driver)$`, s.head["code used"])
+	require.Regexp(t, `^phi3 .*; compute capability 9\.0; .*logits \w+$`, s.head["phi3 verify, for a bug report"])
+	require.Equal(t, "run.sh 10 "+k.out+" --short", s.head["command"])
+	require.Equal(t, "complete", s.head["this run"])
+	require.Contains(t, s.text, "\n19 passed, 1 skipped\n")
+	k.requireFigures(s)
+
+	all, err := os.ReadFile(k.out + "/all.txt")
+	require.NoError(t, err)
+	sanitizer := "sanitizer --target-processes application-only --error-exitcode 1 --tool "
+	tests := "/cuda.test -test.v -test.short -test.run ^Test"
+	for _, part := range []string{
+		s.text, "\n==== figures.csv\n", "\n==== steps/doctor.txt\n", "\n==== steps/transformers.txt\n",
+		sanitizer + "memcheck --report-api-errors no " + k.dir + tests, sanitizer + "racecheck " + k.dir + tests,
+	} {
+		require.Contains(t, string(all), part)
+	}
+	work := regexp.MustCompile(`\S+/phi3-gpu-kit\.\d+\.\w+`).FindString(string(all))
+	require.NotEmpty(t, work)
+	require.NoDirExists(t, work, "temporary files")
+}
+
+// requireFigures checks the second table: all figures are there, each is a number, and the shares are those of the
+// step's own ceilings.
+func (k *kit) requireFigures(s summary) {
+	t := k.t
+	const copying = "copy (bytes read and written)"
+	copies := map[string]float64{}
+	seen := map[string]bool{}
+	number := func(f []string, column int) float64 {
+		value, err := strconv.ParseFloat(strings.Fields(f[column])[0], 64)
+		require.NoError(t, err, "%q", f)
+		require.Positive(t, value, "%q", f)
+		return value
+	}
+	for _, f := range s.figures {
+		value := number(f, 2)
+		seen[strings.Join([]string{f[0], f[1], f[3]}, "|")] = true
+		if f[3] != "GB/s" {
+			continue
+		}
+		if f[1] == copying { // it is measured before the read-only ceiling
+			copies[f[0]] = value
+		} else {
+			require.InEpsilon(t, 100*value/20, number(f, 5), 0.01, "%q: 20 GB/s is the most that is read", f)
+		}
+		require.InEpsilon(t, 100*value/copies[f[0]], number(f, 4), 0.01, "%q", f)
+	}
+	prompts := map[string]string{"bench-100": "5", "bench-512": "25", "bench-2048": "102", "bench-4000": "200"}
+	for step, prompt := range prompts {
+		require.Contains(t, seen, step+"|read-only ceiling|GB/s")
+		for _, unit := range []string{"tokens/s", "GB/s"} {
+			require.Contains(t, seen, step+"|decode after "+prompt+" tokens|"+unit)
+		}
+		for _, unit := range []string{"tokens/s", "TFLOP/s", "ms"} {
+			require.Contains(t, seen, step+"|prefill of "+prompt+" tokens|"+unit)
+		}
+	}
+	for _, figure := range []string{
+		"first-token|program start to first token|s",
+		"kernel-times|decode 1/NormLinear qkv|µs",
+		"kernel-times|decode 1/NormLinear qkv|GB/s",
+		"kernel-times|prefill 16/Attend|TFLOP/s",
+		"experiments|Experiment/wgmma/N 96|TFLOP/s",
+		"experiments|Experiment/some/figure|µs",
+		"transformers|phi3: decode after 5 tokens|tokens/s",
+		"transformers|transformers: decode after 25 tokens|tokens/s",
+	} {
+		require.Contains(t, seen, figure)
+	}
+	row := "| transformers | transformers: %s 5 tokens | %d (median of 3) | tokens/s | – | – |\n"
+	require.Contains(t, s.text, fmt.Sprintf(row, "decode after", 40))
+	require.Contains(t, s.text, fmt.Sprintf(row, "prefill of", 1000))
+}
+
+// Where the driver is broken, every step that asks it fails in the driver's words, and none stops the next.
+func TestBrokenDrivers(t *testing.T) {
+	none := `.*no NVIDIA driver \(/nonexistent: cannot open shared object file: No such file or directory\).*`
+	memory := `.*cuMemAlloc of \d+ bytes: out of memory \(CUDA_ERROR_OUT_OF_MEMORY\).*`
+	compile := `.*a PTX JIT compilation failed.*ptxas fatal: no such instruction.*`
+	for _, c := range []struct {
+		name, env, words string
+		passed           string // steps that do not need what it lacks
+	}{
+		{"no driver", "PHI3_LIBCUDA=/nonexistent", none, ""},
+		{"no compiler", "PHI3_EMULATOR=jit-error=ptxas fatal: no such instruction", compile, "doctor checkpoint"},
+		{"no memory", "PHI3_EMULATOR=fail-alloc=1", memory, "doctor checkpoint"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := newKit(t)
+			k.env = append(k.env, c.env, "EXPERIMENTS=fail")
+			k.replace("cuda.test", experiments)
+			k.write(k.dir+"/internal/cuda/testdata/conformance.fatbin", "any")
+			k.tool("compute-sanitizer", `while [[ $1 == --* ]]; do shift 2; done; exec "$@"`)
+			k.tool("python3", `[ "$1" = -c ] && exit; echo "RuntimeError: no GPU"; exit 1`)
+			k.tool("nvidia-smi", `echo "NVIDIA-SMI has failed"; exit 9`)
+			status, _ := k.run("10", k.out, "--short")
+			require.Equal(t, 1, status)
+			rows := with([2]string{"failed", c.words}, map[string][2]string{
+				"conformance": {"failed", `TestConformance.*: .+`}, // the emulator may not have these kernels
+			})
+			for _, name := range strings.Fields(c.passed) {
+				rows[name] = [2]string{"passed", ""}
+			}
+			k.require(rows)
+			s := k.summary()
+			require.Equal(t, "complete", s.head["this run"])
+			require.Equal(t, "NVIDIA-SMI has failed", s.head["driver"])
+			if c.name == "no driver" {
+				require.Regexp(t, `^\*\*none: `+none+`\*\*$`, s.head["card"])
+			}
+		})
+	}
+}
+
+// A kernel that faults fails the tests of its own process, and no others.
+func TestFaultingKernel(t *testing.T) {
+	k := newKit(t)
+	k.env = append(k.env, "PHI3_EMULATOR=fault=attention_decode_96")
+	status, _ := k.run("10", k.out, "--short", "--only", "verify,kernels")
+	require.Equal(t, 1, status)
+	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
+		"verify":  {"failed", `.*attention_decode_96.*illegal memory access.*`},
+		"kernels": {"failed", `TestAttention/\S+: .*illegal memory access.*`},
+	}))
+	text, err := os.ReadFile(k.out + "/steps/kernels.txt")
+	require.NoError(t, err)
+	require.Len(t, regexp.MustCompile(`(?m)^--- PASS: `).FindAll(text, -1), 7, "%s", text)
+}
+
+// What a sanitizer finds fails its step, even where every test passes.
+func TestSanitizerFindings(t *testing.T) {
+	k := newKit(t)
+	k.tool("compute-sanitizer", `echo "--- PASS: TestLinear (0.00s)"
+echo PASS
+echo "========= ERROR SUMMARY: 3 errors"
+exit 1`)
+	status, _ := k.run("10", k.out, "--short", "--only", "memcheck,racecheck")
+	require.Equal(t, 1, status)
+	finding := [2]string{"failed", "========= ERROR SUMMARY: 3 errors"}
+	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
+		"memcheck": finding, "racecheck": finding,
+	}))
+}
+
+// slow is a phi3 whose verify says that it has started, and never ends.
+const slow = `case "$1" in verify) echo "I am $$"; exec sleep 1000 ;; esac; exec "$0.real" "$@"`
+
+// started starts run.sh, and waits until its step verify runs, whose process it returns.
+func (k *kit) started(args ...string) (cmd *exec.Cmd, verify int) {
+	k.t.Helper()
+	k.replace("phi3", slow)
+	cmd = exec.Command("bash", append([]string{k.dir + "/run.sh"}, args...)...)
+	cmd.Env, cmd.SysProcAttr = k.env, &syscall.SysProcAttr{Setpgid: true}
+	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
+	require.NoError(k.t, cmd.Start())
+	for range 3000 {
+		text, _ := os.ReadFile(k.out + "/steps/verify.txt") // there soon
+		if _, err := fmt.Sscanf(string(text), "I am %d", &verify); err == nil {
+			return cmd, verify
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	k.t.Fatal("verify has not started within 30 s")
+	return nil, 0
+}
+
+// alive reports whether a process runs. A zombie does not.
+func alive(process int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process))
+	return err == nil && !bytes.Contains(text, []byte(") Z "))
+}
+
+func TestInterruptedRun(t *testing.T) {
+	for name, signal := range map[string]syscall.Signal{
+		"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM, "SIGHUP": syscall.SIGHUP,
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKit(t)
+			cmd, verify := k.started("10", k.out, "--short")
+			require.NoError(t, syscall.Kill(-cmd.Process.Pid, signal))
+			require.Error(t, cmd.Wait())
+			require.Equal(t, 128+int(signal), cmd.ProcessState.ExitCode())
+			require.False(t, alive(verify), "the step outlived run.sh")
+			k.require(with([2]string{"not run", "interrupted by " + name}, map[string][2]string{
+				"doctor": {"passed", ""},
+				"verify": {"stopped", "interrupted by " + name + `; last line: I am \d+`},
+			}))
+			require.Equal(t, "interrupted by "+name, k.summary().head["this run"])
+			all, err := os.ReadFile(k.out + "/all.txt")
+			require.NoError(t, err)
+			require.Contains(t, string(all), k.summary().text)
+		})
+	}
+}
+
+// Whatever ends run.sh, there is a summary of what came before.
+func TestKilledRun(t *testing.T) {
+	k := newKit(t)
+	cmd, verify := k.started("10", k.out, "--short")
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	require.NoError(t, syscall.Kill(verify, syscall.SIGKILL))
+	left := func() (folders []string) {
+		for _, dir := range []string{"/dev/shm", filepath.Dir(k.out)} {
+			pattern := fmt.Sprintf("%s/phi3-gpu-kit.%d.*", dir, cmd.Process.Pid)
+			found, _ := filepath.Glob(pattern) // a well-formed one
+			folders = append(folders, found...)
+		}
+		return folders
+	}
+	require.Len(t, left(), 1)
+	k.require(with([2]string{"not run", "run.sh ended before it"}, map[string][2]string{
+		"doctor": {"passed", ""}, "verify": {"running", ".*"},
+	}))
+	require.Equal(t, "not at its end", k.summary().head["this run"])
+	k.run("0", k.out)
+	require.Empty(t, left(), "the next run removes what this one left")
+}
+
+func TestTimeRunsOut(t *testing.T) {
+	k := newKit(t)
+	k.replace("phi3", slow)
+	status, _ := k.run("0.1", k.out, "--short", "--skip", "doctor")
+	k.require(with([2]string{"not run", "no time left"}, map[string][2]string{
+		"doctor": {"not run", "left out by --skip"},
+		"verify": {"stopped", `no time left; last line: I am \d+`},
+	}))
+	require.Zero(t, status, "nothing failed")
+}
+
+// A step that is over its own limit fails, and the next one has its turn.
+func TestStepWithoutEnd(t *testing.T) {
+	k := newKit(t)
+	k.replace("phi3", slow)
+	script, err := os.ReadFile(k.dir + "/run.sh")
+	require.NoError(t, err)
+	limited := strings.Replace(string(script), `"verify        90`, `"verify        1`, 1)
+	require.NotEqual(t, string(script), limited)
+	require.NoError(t, os.Remove(k.dir+"/run.sh")) // it is a link
+	k.write(k.dir+"/run.sh", limited)
+	status, _ := k.run("10", k.out, "--short", "--only", "verify,no-cache")
+	require.Equal(t, 1, status)
+	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
+		"verify":   {"failed", `no end within 1 s; last line: I am \d+`},
+		"no-cache": {"passed", ""},
+	}))
+}
+
+func TestGivenCheckpoint(t *testing.T) {
+	k := newKit(t)
+	k.tool("python3", `echo "ModuleNotFoundError: No module named 'torch'" >&2; exit 1`)
+	model := k.dir + "/internal/demo/checkpoint"
+	only := "bench-100,transformers,memcheck"
+	status, _ := k.run("10", k.out, "--short", "--checkpoint", model, "--only", only)
+	require.Zero(t, status)
+	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
+		"checkpoint":   {"skipped", "--checkpoint gives the model: " + model},
+		"bench-100":    {"passed", ""},
+		"memcheck":     {"skipped", "there is no compute-sanitizer, which comes with the CUDA toolkit"},
+		"transformers": {"skipped", "ModuleNotFoundError: No module named 'torch'"},
+	}))
+	require.FileExists(t, model+"/config.json")
+}
+
+// An answer of the GPU that differs from the CPU's is a failure of the step generate.
+func TestDifferentText(t *testing.T) {
+	k := newKit(t)
+	k.replace("phi3", `case "$*" in *f32*cuda*) echo " Paris." ;; *) exec "$0.real" "$@" ;; esac`)
+	status, _ := k.run("10", k.out, "--only", "generate")
+	require.Equal(t, 1, status)
+	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
+		"generate": {"failed", `f32: the GPU writes ' Paris\.', the CPU ' Berlin\..*'`},
+	}))
+}
+
+func TestUsage(t *testing.T) {
+	k := newKit(t)
+	status, said := k.run("--list")
+	require.Zero(t, status)
+	var listed []string
+	for line := range strings.Lines(said) {
+		name, rest, _ := strings.Cut(line, " ")
+		listed = append(listed, name)
+		require.Regexp(t, `^ *[1-9]\d* \S`, rest)
+	}
+	require.Equal(t, steps, listed)
+	known := "the steps are " + strings.Join(steps, " ") + "\n"
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "run.sh: MINUTES is '', not a number such as 10 or 0.5; --help says more\n"},
+		{[]string{"ten"}, "run.sh: MINUTES is 'ten', not a number such as 10 or 0.5; --help says more\n"},
+		{[]string{"1", "a", "b"}, "run.sh: unexpected argument b\n"},
+		{[]string{"1", "--olny", "verify"}, "run.sh: there is no option --olny; --help lists them\n"},
+		{[]string{"1", "--only"}, "run.sh: --only needs a value\n"},
+		{[]string{"1", "--only", "verify,bench"}, "run.sh: --only: there is no step bench; " + known},
+		{[]string{"1", "--skip", "x"}, "run.sh: --skip: there is no step x; " + known},
+		{[]string{"1", "--checkpoint", "/no"}, "run.sh: --checkpoint /no: there is no /no/config.json\n"},
+	} {
+		status, said := k.run(c.args...)
+		require.Equal(t, 2, status)
+		require.Equal(t, c.want, said)
+	}
+	require.NoDirExists(t, filepath.Dir(k.out)+"/gpu-results")
+}
+
+// The conformance tests on an emulated GPU of the kind that has no wgmma, which the emulator does not have either.
+func TestConformanceStep(t *testing.T) {
+	k := newKit(t)
+	source, err := os.ReadFile("../../internal/cuda/testdata/conformance.cu")
+	require.NoError(t, err)
+	library, err := emulator.Build(emulator.Fast, emulator.Extra{
+		Name: "conformance.cu", Text: source,
+		Kernels: []string{"sum_mma", "load_matrices", "copy_async", "convert", "powers"},
+	})
+	require.NoError(t, err)
+	k.env = append(k.env, "PHI3_LIBCUDA="+library, "PHI3_EMULATOR=compute=8.0")
+	k.write(k.dir+"/internal/cuda/testdata/conformance.fatbin", "any")
+	status, _ := k.run("10", k.out, "--short", "--only", "conformance")
+	require.Zero(t, status)
+	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
+		"conformance": {"passed", "6 passed, 1 skipped"},
+	}))
+	require.Equal(t, "8.0", k.summary().head["compute capability"])
+}

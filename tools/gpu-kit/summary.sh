@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Writes summary.md and all.txt into a folder of results: summary.sh OUTDIR. run.sh calls it after every step. The file
+# $RESULTS has a line for each step: name, state, seconds, words, separated by tabs.
+set -u
+export LC_ALL=C
+out=$1
+
+head_table() {
+	echo "# phi3 on a GPU: $(awk -F'\t' '$1 == "card" { print $2 }' "$WORK/head")"
+	echo
+	echo '| | |'
+	echo '|---|---|'
+	awk -F'\t' '{ print "| " $1 " | " $2 " |" }' "$WORK/head"
+	cat "$out"/steps/{verify,generate}.txt 2>/dev/null | awk '
+		match($0, /native code for sm_[0-9a-z]+|PTX, compiled by the driver/) { code = substr($0, RSTART, RLENGTH) }
+		/; compute capability / { report = $0 }
+		END {
+			print "| code used | " (code == "" ? "unknown" : code) " |"
+			gsub(/[|]/, "\\|", report)
+			if (report != "") print "| phi3 verify, for a bug report | " report " |"
+		}'
+	echo "| command | $COMMAND |"
+	echo "| this run | $END |"
+}
+
+steps_table() {
+	echo '| step | result | seconds | words |'
+	echo '|---|---|---|---|'
+	awk -F'\t' '{
+		mark = $2 == "failed" || $2 == "stopped" ? "**" : ""
+		print "| " $1 " | " mark $2 mark " | " $3 " | " $4 " |"
+		count[$2]++
+	}
+	END {
+		printf "\n"
+		states = split("passed,failed,stopped,skipped,not run,running", order, ",")
+		for (i = 1; i <= states; i++)
+			if (order[i] in count) printf "%s%d %s", n++ ? ", " : "", count[order[i]], order[i]
+		print ""
+	}' "$RESULTS"
+}
+
+# Figures that were measured several times show as their median.
+figures_table() {
+	echo '| step | figure | value | unit | of the copy | of the read-only ceiling |'
+	echo '|---|---|---|---|---|---|'
+	awk -F, '
+	function digits(x) { return x >= 1000 ? sprintf("%.0f", x) : sprintf("%.4g", x) }
+	function share(part, whole) { return part == "" || whole == "" ? "–" : sprintf("%.3g %%", 100 * part / whole) }
+	function median(list,    n, i, j, x, t) {
+		n = split(list, x, " ")
+		for (i = 2; i <= n; i++)
+			for (j = i; j > 1 && x[j] + 0 < x[j - 1] + 0; j--) { t = x[j]; x[j] = x[j - 1]; x[j - 1] = t }
+		return n % 2 ? x[(n + 1) / 2] : (x[n / 2] + x[n / 2 + 1]) / 2
+	}
+	NR == 1 { next }
+	{
+		key = $1 FS $2 FS $5
+		if (!(key in times)) order[++keys] = key
+		times[key]++
+		values[key] = values[key] " " $3
+		sd[key] = $4
+		if ($6 != "") rates[key] = rates[key] " " $6
+		copy[key] = $7
+		read[key] = $8
+	}
+	END {
+		for (i = 1; i <= keys; i++) {
+			key = order[i]
+			split(key, part, FS)
+			value = digits(median(values[key]))
+			if (times[key] > 1) value = value " (median of " times[key] ")"
+			else if (sd[key] != "") value = value " ± " digits(sd[key])
+			rate = key in rates ? median(rates[key]) : ""
+			shares = share(rate, copy[key]) " | " share(rate, read[key])
+			print "| " part[1] " | " part[2] " | " value " | " part[3] " | " shares " |"
+		}
+	}' "$FIGURES"
+}
+
+# Written beside and moved, so that there is always a whole one.
+{
+	head_table
+	printf '\n## Steps\n\n'
+	steps_table
+	printf '\n## Figures\n\nShares are of a copy (bytes read and written) and of the fastest read-only kernel,\n'
+	printf 'both measured at the beginning of the same step.\n\n'
+	figures_table
+} >"$out/.summary" && mv "$out/.summary" "$out/summary.md"
+
+{
+	cat "$out/summary.md"
+	for file in figures.csv $(awk -F'\t' '{ print "steps/" $1 ".txt" }' "$RESULTS"); do
+		if [ -f "$out/$file" ]; then printf '\n==== %s\n' "$file" && cat "$out/$file"; fi
+	done
+} >"$out/.all" && mv "$out/.all" "$out/all.txt"
+exit 0
