@@ -75,7 +75,7 @@ func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 
 // countResident asks the device how many blocks of the decode products it runs at once. hidden is the k of the
 // products with a norm.
-func (k *linearKernels) countResident(d *device, hidden int) (err error) {
+func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 	count := func(f function, shared int) int {
 		n, e := d.residentBlocks(f, C.LINEAR_DECODE_THREADS, shared)
 		if err == nil {
@@ -83,16 +83,16 @@ func (k *linearKernels) countResident(d *device, hidden int) (err error) {
 		}
 		return n
 	}
-	r := &k.resident
+	r := &l.resident
 	for t := range 2 { // typeBF16, typeF16
-		for tokens := 1; tokens <= decodeTokens && k.normFits(tokens, hidden); tokens++ {
+		for tokens := 1; tokens <= decodeTokens && l.normFits(tokens, hidden); tokens++ {
 			shared := normedDecodeShared(tokens, hidden)
-			r.normLinear[t][tokens] = count(k.normLinearDecodeF[t], shared)
-			r.normGateUp[t][tokens] = count(k.normGateUpDecodeF[t], shared)
+			r.normLinear[t][tokens] = count(l.normLinearDecodeF[t], shared)
+			r.normGateUp[t][tokens] = count(l.normGateUpDecodeF[t], shared)
 		}
-		r.linear[t] = count(k.linearDecodeF[t], C.LINEAR_DECODE_SHARED)
-		r.gateUp[t] = count(k.gateUpDecodeF[t], C.LINEAR_DECODE_SHARED)
-		r.linearAdd[t] = count(k.linearAddDecodeF[t], C.LINEAR_DECODE_SHARED)
+		r.linear[t] = count(l.linearDecodeF[t], C.LINEAR_DECODE_SHARED)
+		r.gateUp[t] = count(l.gateUpDecodeF[t], C.LINEAR_DECODE_SHARED)
+		r.linearAdd[t] = count(l.linearAddDecodeF[t], C.LINEAR_DECODE_SHARED)
 	}
 	return err
 }

@@ -192,7 +192,7 @@ func (d *device) allowShared(f function, size int) error {
 // residentBlocks is how many blocks of a kernel a multiprocessor runs at once. A grid of more blocks than that
 // would run in waves, and the last wave leaves multiprocessors idle.
 func (d *device) residentBlocks(f function, threads, shared int) (int, error) {
-	n, err := (*(*cu.Function)(unsafe.Pointer(&f))).MaxActiveBlocksPerMultiProcessor(threads, int64(shared))
+	n, err := (*cu.Function)(unsafe.Pointer(&f)).MaxActiveBlocksPerMultiProcessor(threads, int64(shared))
 	return n, check("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)
 }
 
