@@ -94,14 +94,47 @@ func newKit(t *testing.T) *kit {
 		}
 		return os.Link(path, to)
 	}))
-	library, err := emulator.Build(emulator.Fast)
+	library, err := emulator.Build(emulator.Fast, moduleKernels(t)...)
 	if errors.Is(err, emulator.ErrUnavailable) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
+	for _, module := range []string{"conformance", "experiments"} { // the emulator has the kernels and takes any file
+		k.write(k.dir+"/internal/cuda/testdata/"+module+".fatbin", "any")
+	}
 	require.NoError(t, os.MkdirAll(temp+"/bin", 0o755))
 	k.env = append(os.Environ(), "PATH="+temp+"/bin:"+os.Getenv("PATH"), "PHI3_LIBCUDA="+library, "TMPDIR="+temp)
 	return k
+}
+
+// moduleKernels are the kernels of the conformance module and of the experiments' module, as far as the emulator
+// can run them. An experiment whose kernels are not named here is skipped.
+func moduleKernels(t *testing.T) (extra []emulator.Extra) {
+	t.Helper()
+	for name, kernels := range map[string]string{
+		"conformance.cu": "sum_mma load_matrices copy_async convert powers",
+		"experiments/experiments.cu": `fill_bf16 fill_words empty empty_pdl in_order in_order_pdl read_ldg_16 read_ldg_64
+			read_cp_async_16 read_cp_async_64 chain_norm_linear_prefetch chain_linear_add_prefetch
+			chain_norm_gate_up_prefetch`,
+	} {
+		extra = append(extra, emulator.Extra{Name: name, Kernels: strings.Fields(kernels)})
+	}
+	files, err := filepath.Glob("../../kernels/experiments/*.cu*")
+	require.NoError(t, err)
+	for _, file := range files {
+		if name := "experiments/" + filepath.Base(file); name != extra[0].Name && name != extra[1].Name {
+			extra = append(extra, emulator.Extra{Name: name})
+		}
+	}
+	for i := range extra {
+		file := "../../kernels/" + extra[i].Name
+		if extra[i].Name == "conformance.cu" {
+			file = "../../internal/cuda/testdata/conformance.cu"
+		}
+		extra[i].Text, err = os.ReadFile(file)
+		require.NoError(t, err)
+	}
+	return extra
 }
 
 // replace puts a script in the place of a file of the kit, which it finds beside it with the ending .real.
