@@ -137,11 +137,11 @@ func moduleKernels(t *testing.T) (extra []emulator.Extra) {
 	return extra
 }
 
-// replace puts a script in the place of a file of the kit, which it finds beside it with the ending .real.
-func (k *kit) replace(name, script string) {
+// replaceProgram puts a script in the place of phi3, which it finds beside it as phi3.real.
+func (k *kit) replaceProgram(script string) {
 	k.t.Helper()
-	require.NoError(k.t, os.Rename(k.dir+"/"+name, k.dir+"/"+name+".real"))
-	k.write(k.dir+"/"+name, script)
+	require.NoError(k.t, os.Rename(k.dir+"/phi3", k.dir+"/phi3.real"))
+	k.write(k.dir+"/phi3", script)
 }
 
 // tool puts a script into the path.

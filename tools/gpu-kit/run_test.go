@@ -211,7 +211,7 @@ const slow = `case "$1" in verify) echo "I am $$"; exec sleep 1000 ;; esac; exec
 // started starts run.sh, and waits until its step verify runs, whose process it returns.
 func (k *kit) started(args ...string) (cmd *exec.Cmd, verify int) {
 	k.t.Helper()
-	k.replace("phi3", slow)
+	k.replaceProgram(slow)
 	cmd = exec.Command("bash", append([]string{k.dir + "/run.sh"}, args...)...)
 	cmd.Env, cmd.SysProcAttr = k.env, &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
@@ -285,7 +285,7 @@ func TestKilledRun(t *testing.T) {
 
 func TestTimeRunsOut(t *testing.T) {
 	k := newKit(t)
-	k.replace("phi3", slow)
+	k.replaceProgram(slow)
 	status, _ := k.run("0.1", k.out, "--short", "--skip", "doctor")
 	k.require(with([2]string{"not run", "no time left"}, map[string][2]string{
 		"doctor": {"not run", "left out by --skip"},
@@ -297,7 +297,7 @@ func TestTimeRunsOut(t *testing.T) {
 // A step that is over its own limit fails, and the next one has its turn.
 func TestStepWithoutEnd(t *testing.T) {
 	k := newKit(t)
-	k.replace("phi3", slow)
+	k.replaceProgram(slow)
 	script, err := os.ReadFile(k.dir + "/run.sh")
 	require.NoError(t, err)
 	limited := strings.Replace(string(script), `"verify        90`, `"verify        1`, 1)
@@ -331,7 +331,7 @@ func TestGivenCheckpoint(t *testing.T) {
 // An answer of the GPU that differs from the CPU's is a failure of the step generate.
 func TestDifferentText(t *testing.T) {
 	k := newKit(t)
-	k.replace("phi3", `case "$*" in *f32*cuda*) echo " Paris." ;; *) exec "$0.real" "$@" ;; esac`)
+	k.replaceProgram(`case "$*" in *f32*cuda*) echo " Paris." ;; *) exec "$0.real" "$@" ;; esac`)
 	status, _ := k.run("10", k.out, "--only", "generate")
 	require.Equal(t, 1, status)
 	k.require(with([2]string{"not run", "left out by --only"}, map[string][2]string{
