@@ -136,10 +136,10 @@ gpu-kit-folder: ## the kit's folder with the native code that is there, or with 
 	$(if $(HAVE_CC),,$(error gcc and g++ are missing))
 	rm -rf $(KIT)
 	mkdir -p $(KIT)/internal/cuda/testdata $(KIT)/internal/cli/testdata $(KIT)/internal/demo
-	$(CUDA) go build $(KIT_VCS) -tags cuda -ldflags='-s -w' -o $(KIT)/phi3 ./cmd/phi3
-	CGO_ENABLED=0 go build -ldflags='-s -w' -o $(KIT)/random-checkpoint ./cmd/random-checkpoint
-	$(CUDA) go test -c -tags cuda -ldflags='-s -w' -o $(KIT)/cuda.test ./internal/cuda
-	$(CUDA) go test -c -tags cuda -ldflags='-s -w' -o $(KIT)/cli.test ./internal/cli
+	$(CUDA) go build $(KIT_VCS) -trimpath -tags cuda -ldflags='-s -w' -o $(KIT)/phi3 ./cmd/phi3
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(KIT)/random-checkpoint ./cmd/random-checkpoint
+	$(CUDA) go test -c -trimpath -tags cuda -ldflags='-s -w' -o $(KIT)/cuda.test ./internal/cuda
+	$(CUDA) go test -c -trimpath -tags cuda -ldflags='-s -w' -o $(KIT)/cli.test ./internal/cli
 	cp tools/gpu-kit/run.sh tools/gpu-kit/steps.sh tools/gpu-kit/summary.sh tools/gpu-kit/words.awk tools/bench_transformers.py $(KIT)
 	cp -r testdata $(KIT)
 	cp -r internal/demo/checkpoint $(KIT)/internal/demo

@@ -50,7 +50,7 @@ func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, erro
 		g.Logits, err = hashOnGPU(ctx, d)
 		switch {
 		case errors.As(err, &tooLittle): // says nothing of the GPU's results
-			g.Logits = "none: too little memory"
+			g.Logits = "none, for want of memory"
 		case err != nil:
 			r.Passed, r.Error = false, err.Error()
 		}
@@ -100,7 +100,7 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 			}
 		}
 		worst := ""
-		if r.Verdict != cuda.VerdictNotDone {
+		if r.Values > 0 || r.Worst > 0 { // else no result came back
 			worst = strconv.FormatFloat(r.Worst, 'g', 2, 64)
 		}
 		if err := tableRow(w, widths, string(r.Verdict), r.Kernel, strconv.Itoa(len(r.Variants)), r.Against, worst); err != nil {

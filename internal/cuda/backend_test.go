@@ -121,8 +121,8 @@ func TestMemoryPlan(t *testing.T) {
 				emulate(t, fmt.Sprint("free=", need-1))
 				_, err = load()
 				require.EqualError(t, err, fmt.Sprintf("emulator 0: too little memory: the weights (%s), a KV cache of 384 tokens (%s) and the workspace (%s) "+
-					"make %s, but %.2f GB are free", gigabytes(plan.Weights), gigabytes(plan.KV), gigabytes(plan.Workspace),
-					gigabytes(plan.Total()), math.Floor(float64(need-1)/1e7)/100))
+					"make %s, but %s are free", needed(plan.Weights), needed(plan.KV), needed(plan.Workspace),
+					needed(plan.Total()), available(int64(need-1))))
 				emulate(t, fmt.Sprint("free=", plan.Weights-1))
 				_, err = load()
 				var tooLittle *TooLittleError

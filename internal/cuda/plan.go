@@ -56,13 +56,21 @@ type TooLittleError struct {
 
 func (e *TooLittleError) Error() string {
 	return fmt.Sprintf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) "+
-		"make %s, but %.2f GB are free", gigabytes(e.Weights), e.Context, gigabytes(e.KV), gigabytes(e.Workspace),
-		gigabytes(e.Total()), math.Floor(float64(e.Free)/1e7)/100)
+		"make %s, but %s are free", needed(e.Weights), e.Context, needed(e.KV), needed(e.Workspace),
+		needed(e.Total()), available(e.Free))
 }
 
-// gigabytes rounds what is needed up. What is free is rounded down: the numbers must show that it is not
-// enough.
-func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", math.Ceil(float64(n)/1e7)/100) }
+// needed writes bytes rounded up, and available rounded down: the numbers must show that it is not enough.
+func needed(n int64) string    { return amount(n, math.Ceil) }
+func available(n int64) string { return amount(n, math.Floor) }
+
+func amount(n int64, round func(float64) float64) string {
+	unit, name := 1e9, "GB"
+	if n < 1e9 {
+		unit, name = 1e6, "MB"
+	}
+	return fmt.Sprintf("%.2f %s", round(100*float64(n)/unit)/100, name)
+}
 
 // Supports says in one sentence which shape of a model the kernels are not made for, if any. The reference kernels, of Float32, take all.
 func Supports(c *model.Config, o Options) error {

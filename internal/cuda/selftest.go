@@ -72,6 +72,7 @@ func selfTest(ctx context.Context, o Options, settings selfTestSettings) (*SelfT
 		Compute: fmt.Sprintf("%d.%d", d.Major, d.Minor),
 		Sums:    t.sums.String(),
 		Code:    "no code",
+		Kernels: []KernelResult{},
 	}
 	t.do(func() (err error) {
 		if t.k, err = d.loadKernels(o.Compiling); err == nil {
@@ -109,7 +110,7 @@ func (t *tester) judge(ctx context.Context, settings selfTestSettings) (all []Ke
 			continue
 		}
 		for _, k := range group.kernels {
-			result := KernelResult{Kernel: k.name, Against: k.against}
+			result := KernelResult{Kernel: k.name, Against: k.against, Variants: []string{}}
 			t.tallies[k.name] = &tally{KernelResult: result, best: k.best, bench: t.workbench}
 		}
 		if t.err == nil {
@@ -140,7 +141,7 @@ func (t *tester) verdict(k kernelCheck) KernelResult {
 	case k.name == t.at:
 		result.Verdict, result.Note = VerdictFail, t.err.Error()
 	default:
-		result = KernelResult{Kernel: k.name, Against: k.against, Verdict: VerdictNotDone}
+		result = KernelResult{Kernel: k.name, Against: k.against, Variants: []string{}, Verdict: VerdictNotDone}
 	}
 	return result
 }

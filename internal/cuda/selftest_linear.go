@@ -81,7 +81,7 @@ func (t *tester) tensorCores() {
 			} else {
 				t.k.linearPrefill(&t.q, p)
 			}
-			t.run(TensorCores)
+			t.run(c.kernel)
 			got, want := fromDevice[float32](t.workbench, y), make([]float32, c.tokens*rows)
 			for i := range want {
 				want[i] = 0 + t.sums.Dot(x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])

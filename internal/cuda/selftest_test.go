@@ -124,10 +124,24 @@ func TestSelfTestEndsAtAFault(t *testing.T) {
 	verdicts := map[string]Verdict{}
 	for _, k := range r.Kernels {
 		verdicts[k.Kernel] = k.Verdict
+		require.Zero(t, k.Other, "%s: nothing is counted that did not come from the GPU", k.Kernel)
+		require.LessOrEqual(t, k.Worst, 1.0, k.Kernel)
+		require.NotNil(t, k.Variants, "a list in JSON")
 	}
 	require.Equal(t, VerdictExact, verdicts["embed"])
 	require.Equal(t, VerdictExact, verdicts[TensorCores])
 	require.Equal(t, VerdictNotDone, verdicts["kv_append"])
+}
+
+// A fault in the first kernel that the tensor cores are asked through is that kernel's.
+func TestSelfTestNamesTheFaultyKernel(t *testing.T) {
+	emulate(t, "fault=linear_decode_bf16")
+	r := selfTestOf(t, selfTestSettings{})
+	require.Equal(t, []string{"linear_decode_bf16"}, r.Failed())
+	for _, k := range r.Kernels {
+		require.Zero(t, k.Other, k.Kernel)
+		require.Equal(t, k.Kernel == TensorCores, k.Verdict == VerdictNotDone && k.Against == "the published description, float64")
+	}
 }
 
 // Too little memory is no kernel's fault.
@@ -146,7 +160,7 @@ func TestSelfTestWithoutKernels(t *testing.T) {
 	r, err := SelfTest(context.Background(), Options{}, nil)
 	require.NoError(t, err)
 	require.False(t, r.Passed)
-	require.Empty(t, r.Kernels)
+	require.Equal(t, []KernelResult{}, r.Kernels, "a list in JSON")
 	require.Contains(t, r.Error, "ptxas fatal: no such instruction")
 	require.NotContains(t, r.Line(), "\n")
 	require.Contains(t, r.Line(), "no code; sums as sm_90; ended early: ")

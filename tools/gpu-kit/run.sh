@@ -73,6 +73,7 @@ read_steps() {
 
 check_names() { # check_names OPTION A,B
 	local name
+	[[ -z $2 || $2 == *[!,]* ]] || bad_usage "$1 '$2' names no step"
 	for name in ${2//,/ }; do
 		[ "${limit[$name]-}" ] || bad_usage "$1: there is no step $name; the steps are ${names[*]}"
 	done
@@ -97,8 +98,8 @@ arguments() {
 		esac
 		shift
 	done
-	[[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] ||
-		bad_usage "MINUTES is '$minutes', not a number such as 10 or 0.5; --help says more"
+	[[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ && $minutes =~ [1-9] ]] ||
+		bad_usage "MINUTES is '$minutes', not a number above 0 such as 10 or 0.5; --help says more"
 	[ -z "$model" ] || [ -f "$model/config.json" ] ||
 		bad_usage "--checkpoint $model: there is no $model/config.json"
 	check_names --only "$only"
@@ -162,6 +163,7 @@ run_step() { # run_step NAME
 	start=$SECONDS current=$name
 	OUTPUT=$file timeout -k 5 $seconds bash "$KIT/steps.sh" "$name" >"$file" 2>&1 </dev/null &
 	child=$!
+	echo $child >"$work/step"
 	wait $child
 	status=$?
 	child='' current='' took[$name]=$((SECONDS - start))
@@ -204,12 +206,17 @@ interrupted() { # interrupted NAME NUMBER
 	exit $((128 + $2))
 }
 
-# Removes what a run left that was killed, which may be 7.6 GB of memory.
+# Ends and removes what a run left that was killed: a step that goes on measures on the same GPU as this run, and its
+# checkpoint may be 7.6 GB of memory.
 remove_stale() {
-	local folder process
+	local folder process step
 	for folder in {/dev/shm,"${TMPDIR:-/tmp}"}/phi3-gpu-kit.*.*; do
 		process=${folder%.*} process=${process##*.}
-		if [ -O "$folder" ] && ! kill -0 "$process" 2>/dev/null; then rm -rf "$folder"; fi
+		if [ -O "$folder" ] && ! kill -0 "$process" 2>/dev/null; then
+			step=$(cat "$folder/step" 2>/dev/null)
+			if [ "$step" ] && grep -qs steps.sh "/proc/$step/cmdline"; then kill -TERM "$step"; fi
+			rm -rf "$folder"
+		fi
 	done
 }
 

@@ -38,14 +38,14 @@ for size in "${@:2}"; do
 done`)
 	status, _ := k.run("10", k.out, "--short")
 	k.require(with([2]string{"passed", ""}, map[string][2]string{
-		"conformance": {"passed", "6 passed, 1 skipped"},
+		"conformance": {"passed", `6 passed, 1 skipped \(the first: .*wgmma.*\)`},
 		"kernels":     {"passed", "8 passed"},
 		"models":      {"passed", "1 passed"},
-		"backend":     {"passed", `[1-9]\d* passed, [1-9]\d* skipped`},
+		"backend":     {"passed", `[1-9]\d* passed, [1-9]\d* skipped \(the first: .+\)`},
 		"commands":    {"passed", "2 passed"},
 		"memcheck":    {"passed", "1 passed"},
 		"racecheck":   {"passed", "1 passed"},
-		"experiments": {"passed", `[1-9]\d* passed, [1-9]\d* skipped`},
+		"experiments": {"passed", `[1-9]\d* passed, [1-9]\d* skipped \(the first: .+ is not compiled for .+\)`},
 	}))
 	require.Zero(t, status)
 
@@ -87,7 +87,9 @@ func (k *kit) requireFigures(s summary) {
 	number := func(f []string, column int) float64 {
 		value, err := strconv.ParseFloat(strings.Fields(f[column])[0], 64)
 		require.NoError(t, err, "%q", f)
-		require.Positive(t, value, "%q", f)
+		if f[3] != "µs/host" { // a difference
+			require.Positive(t, value, "%q", f)
+		}
 		return value
 	}
 	for _, f := range s.figures {
@@ -265,7 +267,6 @@ func TestKilledRun(t *testing.T) {
 	cmd, verify := k.started("10", k.out, "--short")
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
-	require.NoError(t, syscall.Kill(verify, syscall.SIGKILL))
 	left := func() (folders []string) {
 		for _, dir := range []string{"/dev/shm", filepath.Dir(k.out)} {
 			pattern := fmt.Sprintf("%s/phi3-gpu-kit.%d.*", dir, cmd.Process.Pid)
@@ -275,12 +276,14 @@ func TestKilledRun(t *testing.T) {
 		return folders
 	}
 	require.Len(t, left(), 1)
+	require.True(t, alive(verify), "the step goes on by itself")
 	k.require(with([2]string{"not run", "run.sh ended before it"}, map[string][2]string{
 		"doctor": {"passed", ""}, "verify": {"running", ".*"},
 	}))
 	require.Equal(t, "not at its end", k.summary().head["this run"])
-	k.run("0", k.out)
+	k.run("10", k.out, "--only", "doctor")
 	require.Empty(t, left(), "the next run removes what this one left")
+	require.Eventually(t, func() bool { return !alive(verify) }, 10*time.Second, 10*time.Millisecond, "and ends its step")
 }
 
 func TestTimeRunsOut(t *testing.T) {
@@ -355,8 +358,10 @@ func TestUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "run.sh: MINUTES is '', not a number such as 10 or 0.5; --help says more\n"},
-		{[]string{"ten"}, "run.sh: MINUTES is 'ten', not a number such as 10 or 0.5; --help says more\n"},
+		{nil, "run.sh: MINUTES is '', not a number above 0 such as 10 or 0.5; --help says more\n"},
+		{[]string{"ten"}, "run.sh: MINUTES is 'ten', not a number above 0 such as 10 or 0.5; --help says more\n"},
+		{[]string{"0"}, "run.sh: MINUTES is '0', not a number above 0 such as 10 or 0.5; --help says more\n"},
+		{[]string{"1", "--only", ","}, "run.sh: --only ',' names no step\n"},
 		{[]string{"1", "a", "b"}, "run.sh: unexpected argument b\n"},
 		{[]string{"1", "--olny", "verify"}, "run.sh: there is no option --olny; --help lists them\n"},
 		{[]string{"1", "--only"}, "run.sh: --only needs a value\n"},

@@ -167,7 +167,7 @@ tally() {
 			if (failed) exit 1
 			if (!passed && !skipped) { print "no test ran"; exit 1 }
 			if (!passed) { print why; exit 77 }
-			printf "%d passed%s\n", passed, skipped ? ", " skipped " skipped" : ""
+			printf "%d passed%s\n", passed, skipped ? ", " skipped " skipped (the first: " why ")" : ""
 		}' "$OUTPUT"
 	exit
 }
@@ -249,9 +249,10 @@ columns() {
 			rate = get("decode_gb_per_s")
 			decode = who "decode after " get("n_prompt") " tokens"
 			prefill = who "prefill of " get("n_prompt") " tokens"
-			print decode "," get("decode_tokens_per_s") ",tokens/s," rate "," get("decode_tokens_per_s_sd")
+			several = get("repetitions") + 0 == 1 ? 0 : 1 # one measurement has no deviation
+			print decode "," get("decode_tokens_per_s") ",tokens/s," rate "," (several ? get("decode_tokens_per_s_sd") : "")
 			if (rate != "") print decode "," rate ",GB/s," rate ","
-			print prefill "," get("prefill_tokens_per_s") ",tokens/s,," get("prefill_tokens_per_s_sd")
+			print prefill "," get("prefill_tokens_per_s") ",tokens/s,," (several ? get("prefill_tokens_per_s_sd") : "")
 			flops = get("prefill_gflop_per_s")
 			if (flops != "") print prefill "," flops / 1000 ",TFLOP/s,,"
 			print prefill "," get("first_token_ms") ",ms,,"

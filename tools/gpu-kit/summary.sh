@@ -19,6 +19,13 @@ head_table() {
 			gsub(/[|]/, "\\|", report)
 			if (report != "") print "| phi3 verify, for a bug report | " report " |"
 		}'
+	local model='Phi-3-mini with random weights' sizes=full
+	if [ "$SHORT" ]; then
+		model="a model of the built-in one's sizes, with random weights"
+		sizes='--short: a selection of the tests, a 20th of each prompt'
+	fi
+	echo "| measured model | ${MODEL:-$model} |"
+	echo "| sizes | $sizes |"
 	echo "| command | $COMMAND |"
 	echo "| this run | $END |"
 }
