@@ -12,6 +12,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -142,22 +143,30 @@ func encode(data any) []byte {
 
 const sumRows = 64 // of the kernels sum_…
 
-// sums are the inputs of all comparisons, and their names: each kind of numbers, in chains of instructions of
-// several lengths that start from c or from 0.
-func sums(columns int, depths ...int) (names []string, inputs []tensorcore.Inputs) {
+// sum is one comparison of sums.
+type sum struct {
+	name  string
+	input func() tensorcore.Inputs // drawn when first asked for: a test may end before
+}
+
+// sums are all comparisons: each kind of numbers, in chains of instructions of several lengths that start from c
+// or from 0.
+func sums(columns int, depths ...int) (all []sum) {
 	for i, kind := range tensorcore.Kinds {
 		for _, k := range depths {
-			for _, start := range []string{"from c", "from 0"} {
-				in := kind.Draw(rand.New(rand.NewPCG(uint64(i), uint64(k))), sumRows, columns, k)
-				if start == "from 0" {
-					clear(in.C)
-				}
-				names = append(names, fmt.Sprintf("%s, K = %d, %s", kind.Name, k, start))
-				inputs = append(inputs, in)
+			fromC := sync.OnceValue(func() tensorcore.Inputs {
+				return kind.Draw(rand.New(rand.NewPCG(uint64(i), uint64(k))), sumRows, columns, k)
+			})
+			from0 := func() tensorcore.Inputs {
+				in := fromC()
+				in.C = make([]float32, len(in.C))
+				return in
 			}
+			name := fmt.Sprintf("%s, K = %d", kind.Name, k)
+			all = append(all, sum{name + ", from c", fromC}, sum{name + ", from 0", from0})
 		}
 	}
-	return names, inputs
+	return all
 }
 
 // requireSums compares a kernel's sums with the right ones, bit by bit.
@@ -190,16 +199,20 @@ func (c *conformance) requireSums(
 
 // TestConformanceMMA: mma.sync gives the bits that internal/tensorcore computes for the device's generation.
 func TestConformanceMMA(t *testing.T) {
-	names, inputs := sums(8, 16, 3072, 8192)
+	all := sums(8, 16, 3072, 8192)
 	want := map[tensorcore.Arch][][]float32{}
 	onEach(t, func(t *testing.T, c *conformance) {
 		arch := tensorcore.For(c.Major)
-		for i, in := range inputs {
-			if len(want[arch]) == i {
-				want[arch] = append(want[arch], arch.Multiply(in))
-			}
-			t.Run(names[i], func(t *testing.T) {
-				c.requireSums(t, "mma.sync m16n8k16", "sum_mma", names[i], in, want[arch][i])
+		for i, s := range all {
+			t.Run(s.name, func(t *testing.T) {
+				in := s.input()
+				if want[arch] == nil {
+					want[arch] = make([][]float32, len(all))
+				}
+				if want[arch][i] == nil {
+					want[arch][i] = arch.Multiply(in)
+				}
+				c.requireSums(t, "mma.sync m16n8k16", "sum_mma", s.name, in, want[arch][i])
 			})
 		}
 	})
@@ -245,14 +258,14 @@ func TestConformanceWGMMA(t *testing.T) {
 		columns int
 		depths  []int
 	}{{8, []int{16, 3072, 8192}}, {192, []int{16, 1024}}} {
-		names, inputs := sums(shape.columns, shape.depths...)
-		for i, in := range inputs {
+		for _, s := range sums(shape.columns, shape.depths...) {
+			in := s.input()
 			want := tensorcore.Hopper.Multiply(in)
 			for _, from := range []string{"registers", "shared"} {
 				form := fmt.Sprintf("wgmma m64n%dk16 with A from %s", shape.columns, from)
 				kernel := fmt.Sprintf("sum_wgmma_%d_%s", shape.columns, from)
-				t.Run(form+", "+names[i], func(t *testing.T) {
-					c.requireSums(t, form, kernel, names[i], in, want)
+				t.Run(form+", "+s.name, func(t *testing.T) {
+					c.requireSums(t, form, kernel, s.name, in, want)
 				})
 			}
 		}
