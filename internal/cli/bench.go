@@ -61,6 +61,7 @@ makes the command fail.`,
 }
 
 func (f *benchFlags) run(ctx context.Context, s *streams) error {
+	defer f.model.close()
 	switch {
 	case f.prompt < 1 || f.gen < 1 || f.reps < 1:
 		return usagef("--n-prompt, --n-gen and --repetitions must be 1 or more")

@@ -54,6 +54,7 @@ a backslash goes on in the next one. /help lists the commands.`,
 }
 
 func (f *chatFlags) run(ctx context.Context, s *streams) error {
+	defer f.model.close()
 	if f.maxNew < 0 {
 		return usagef("--max-new-tokens is %d", f.maxNew)
 	}

@@ -78,6 +78,7 @@ type classifier struct {
 }
 
 func (f *classifyFlags) run(ctx context.Context, s *streams) error {
+	defer f.model.close()
 	if f.model.dir == "" {
 		return usagef("classify needs --model: the built-in demonstration has no labels")
 	}

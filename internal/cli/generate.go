@@ -131,6 +131,7 @@ type generatedToken struct {
 }
 
 func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
+	defer f.model.close()
 	if err := f.check(cmd); err != nil {
 		return err
 	}

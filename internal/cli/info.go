@@ -135,6 +135,7 @@ type deviceUsage struct {
 }
 
 func (f *infoFlags) run(s *streams) error {
+	defer f.model.close()
 	if err := f.model.check(); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"phi3/internal/checkpoint"
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
 	"phi3/internal/demo"
@@ -29,9 +30,10 @@ type modelFlags struct {
 	dtype    string
 	threads  int
 	context  int
-	wide     bool          // sliding window, by one
-	labels   bool          // the command is for classification heads
-	snapshot *hub.Snapshot // of the model, once it is found in the cache: weights and tokenizer are of one revision, whatever happens meanwhile
+	wide     bool                  // sliding window, by one
+	labels   bool                  // the command is for classification heads
+	snapshot *hub.Snapshot         // of the model, once it is found in the cache: weights and tokenizer are of one revision, whatever happens meanwhile
+	opened   *checkpoint.Directory // once it is open
 	flags    *pflag.FlagSet
 	onCPU    *cpu.Backend // that the model was loaded on; nil on a GPU
 }
@@ -89,15 +91,17 @@ func (f *modelFlags) checkName() error {
 	return nil
 }
 
-// checkpoint is where the flags say the model is.
+// checkpoint is where the flags say the model is. It is open until close.
 func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
+	if f.opened != nil {
+		return f.dir, f.opened, nil
+	}
 	h, snapshot, err := f.fromHub()
 	switch {
 	case err != nil:
 		return "", nil, err
 	case snapshot != nil:
-		fsys, err = openDirectory(snapshot.Dir)
-		return f.dir, fsys, err
+		return f.open(snapshot.Dir)
 	case f.dir == "":
 		return demo.Name, demo.FS(), nil
 	case h != nil:
@@ -116,8 +120,21 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	if !info.IsDir() {
 		return "", nil, fmt.Errorf("%s is a file; --model takes the directory of a checkpoint", f.dir)
 	}
-	fsys, err = openDirectory(f.dir)
-	return f.dir, fsys, err
+	return f.open(f.dir)
+}
+
+func (f *modelFlags) open(dir string) (name string, fsys fs.FS, err error) {
+	if f.opened, err = checkpoint.Open(dir); err != nil {
+		return "", nil, err
+	}
+	return f.dir, f.opened, nil
+}
+
+// close releases the checkpoint's directory. A model that has been loaded from it stays.
+func (f *modelFlags) close() {
+	if f.opened != nil {
+		_ = f.opened.Close()
+	}
 }
 
 // chosenDevice is where the flags want the model to run.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"phi3/internal/checkpoint"
 	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/strictjson"
@@ -99,9 +100,10 @@ func kind(c hub.Cached) (what, why string) {
 		return "", "unfinished download: phi3 pull " + c.Name + " goes on"
 	}
 	var config *model.Config
-	checkpoint, err := openDirectory(c.Dir)
+	dir, err := checkpoint.Open(c.Dir)
 	if err == nil {
-		config, err = model.ReadConfig(checkpoint)
+		defer func() { _ = dir.Close() }()
+		config, err = model.ReadConfig(dir)
 	}
 	switch {
 	case err == nil:

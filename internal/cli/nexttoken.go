@@ -84,6 +84,7 @@ type candidate struct {
 }
 
 func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
+	defer f.model.close()
 	if f.top < 1 {
 		return usagef("--top is %d, not 1 or more", f.top)
 	}

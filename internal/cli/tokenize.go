@@ -56,6 +56,7 @@ type tokenized struct {
 }
 
 func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
+	defer f.model.close()
 	switch {
 	case f.decode && f.prompt.chat:
 		return usagef("--decode and --chat exclude each other: a chat template is for text")

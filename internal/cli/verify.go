@@ -70,6 +70,7 @@ type verification struct {
 }
 
 func (f *verifyFlags) run(ctx context.Context, s *streams) error {
+	defer f.model.close()
 	only := f.model.dtype
 	if only == "" {
 		f.model.dtype = "f32"

@@ -81,7 +81,7 @@ func TestConfigRejections(t *testing.T) {
 		return `{"architectures": ["Phi3ForSequenceClassification"], ` + more + "}"
 	}
 	for _, c := range []struct{ config, reason string }{
-		{`{`, "config.json: unexpected end of JSON"},
+		{`{`, "config.json: is not valid JSON: it ends unfinished, at line 1, column 2"},
 		{`[]`, "config.json"},
 		{`{}`, "neither architectures nor model_type"},
 		{`{"architectures": ["LlamaForCausalLM"]}`, "the architecture is LlamaForCausalLM, which is no Phi-3"},

@@ -57,6 +57,6 @@ func TestConfigAllocatesLittle(t *testing.T) {
 		require.EqualError(t, err, name+": has 4194305 bytes, over the limit of 4194304")
 		fsys[name] = &fstest.MapFile{Mode: fs.ModeNamedPipe}
 		_, err = ReadConfig(fsys)
-		require.EqualError(t, err, name+": is not a regular file")
+		require.EqualError(t, err, name+": is not a regular file but a named pipe")
 	}
 }

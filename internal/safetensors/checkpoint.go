@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"phi3/internal/regular"
 	"phi3/internal/strictjson"
 )
 
@@ -40,12 +41,12 @@ func Open(fsys fs.FS) (*Checkpoint, error) {
 	if _, err := fs.Stat(fsys, singleName); err == nil {
 		return openSingle(fsys)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", singleName, reason(err))
+		return nil, fmt.Errorf("%s: %w", singleName, regular.Reason(err))
 	}
 	if _, err := fs.Stat(fsys, indexName); err == nil {
 		return openShards(fsys)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w", indexName, reason(err))
+		return nil, fmt.Errorf("%s: %w", indexName, regular.Reason(err))
 	}
 	return nil, explainMissing(fsys)
 }
@@ -104,24 +105,24 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 		return nil, fmt.Errorf("%s: %w", indexName, err)
 	}
 	c := &Checkpoint{tensors: map[string]*Tensor{}}
+	var opened shards
 	for _, name := range slices.Sorted(maps.Keys(tensorsIn)) {
-		f, err := ReadFile(fsys, name)
+		f, err := opened.open(fsys, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = missing{fmt.Errorf("%s: names the shard %s, which is missing", indexName, name)}
 		}
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
-		c.files = append(c.files, f)
-		found := make(map[string]*Tensor, len(f.Tensors))
-		for i := range f.Tensors {
-			found[f.Tensors[i].Name] = &f.Tensors[i]
+		if !slices.Contains(c.files, f.File) {
+			c.files = append(c.files, f.File)
 		}
 		for _, tensor := range tensorsIn[name] {
-			if found[tensor] == nil {
+			t := f.tensors[tensor]
+			if t == nil {
 				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name, strictjson.Clip(tensor), indexName), c.Close())
 			}
-			c.tensors[tensor] = found[tensor]
+			c.tensors[tensor] = t
 		}
 	}
 	return c, nil
@@ -162,8 +163,11 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(tensorsIn) == 0 {
+	switch n := len(tensorsIn); {
+	case n == 0:
 		return nil, errors.New("has no weight_map, or an empty one")
+	case n > MaxShards:
+		return nil, fmt.Errorf("names %d shards, over the limit of %d", n, MaxShards)
 	}
 	return tensorsIn, nil
 }
@@ -183,7 +187,7 @@ func checkShardName(name string) error {
 func explainMissing(fsys fs.FS) error {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
-		return fmt.Errorf("cannot look for %s: %w", singleName, reason(err))
+		return fmt.Errorf("cannot look for %s: %w", singleName, regular.Reason(err))
 	}
 	for _, e := range entries {
 		if name := e.Name(); name == singleName || name == indexName {

@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ const (
 	hasY = `{"y":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"spare":{"dtype":"U8","shape":[1],"data_offsets":[8,9]}}`
 )
 
+const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2755488\n"
+
 // sharded is a checkpoint of two shards with the given weight map.
 func sharded(weightMap string) fstest.MapFS {
 	return fstest.MapFS{
@@ -24,6 +27,15 @@ func sharded(weightMap string) fstest.MapFS {
 		"2.safetensors": {Data: fileOf(hasY, 9)},
 		indexName:       {Data: []byte(`{"metadata":{"total_size":12.0},"weight_map":` + weightMap + `}`)},
 	}
+}
+
+// repeated is form for every number # below n, and the next one ~, with commas between.
+func repeated(n int, form string) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = strings.NewReplacer("#", fmt.Sprint(i), "~", fmt.Sprint(i+1)).Replace(form)
+	}
+	return strings.Join(list, ",")
 }
 
 // onDisk copies a file system into a directory, so that the files are mapped.
@@ -91,12 +103,19 @@ func TestRejectCheckpoint(t *testing.T) {
 		"empty map":               {sharded(`{}`), []string{indexName, "has no weight_map, or an empty one"}},
 		"no map":                  {index(`{"metadata":{}}`), []string{indexName, "has no weight_map, or an empty one"}},
 		"map is an array":         {sharded(`[]`), []string{indexName, "weight_map: is an array, not an object"}},
-		"index is empty":          {index(``), []string{indexName, "not valid JSON"}},
+		"index is empty":          {index(``), []string{indexName, "is empty"}},
 		"index is cut off":        {index(`{"weight_map":{"x":`), []string{indexName, "not valid JSON"}},
 		"index is not UTF-8":      {index("{\"\xff\":1}"), []string{indexName, "not valid UTF-8"}},
-		"index depth bomb":        {index(`{"a":` + strings.Repeat("[", deep)), []string{indexName, "depth"}},
-		"index is a directory":    {fstest.MapFS{indexName + "/x": {}}, []string{indexName, "is not a regular file"}},
-		"model is a directory":    {fstest.MapFS{singleName + "/x": {}}, []string{singleName, "is not a regular file"}},
+		"index depth bomb":        {index(`{"a":` + strings.Repeat("[", deep)), []string{indexName, "is nested too deep: line 1, column 10005"}},
+		"index is a page":         {index("<!DOCTYPE html>"), []string{indexName, "is a web page (HTML), not the file itself"}},
+		"index is a pointer":      {index(pointer), []string{indexName + ": is a Git LFS pointer, not the file itself: run git lfs pull, or phi3 pull ORG/NAME"}},
+		"shard is a pointer": {
+			fstest.MapFS{"1.safetensors": {Data: []byte(pointer)}, indexName: sharded(`{"x":"1.safetensors"}`)[indexName]},
+			[]string{"1.safetensors: is a Git LFS pointer, not the file itself"},
+		},
+		"too many shards":      {sharded(`{` + repeated(MaxShards+1, `"#":"#.safetensors"`) + `}`), []string{indexName, "names 1025 shards, over the limit of 1024"}},
+		"index is a directory": {fstest.MapFS{indexName + "/x": {}}, []string{indexName, "is not a regular file"}},
+		"model is a directory": {fstest.MapFS{singleName + "/x": {}}, []string{singleName, "is not a regular file"}},
 
 		"nothing":             {fstest.MapFS{"readme.md": {}}, []string{singleName, indexName, "not a Hugging Face checkpoint directory?"}},
 		"only pickles":        {fstest.MapFS{"pytorch_model.bin": {}}, []string{indexName, "only pytorch_model.bin"}},
@@ -127,4 +146,24 @@ func TestBrokenLink(t *testing.T) {
 	require.NoError(t, os.Symlink("absent", filepath.Join(dir, singleName)))
 	_, err := Open(os.DirFS(dir))
 	require.ErrorContains(t, err, "model.safetensors is a link to a file that does not exist")
+}
+
+// Many names of one file are one file: its header is read once, and its memory is mapped once.
+func TestLinkedShards(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "0.safetensors"), fileOf(`{`+repeated(MaxShards, `"#":{"dtype":"U8","shape":[1],"data_offsets":[#,~]}`)+`}`, MaxShards), 0o600))
+	for i := 1; i < MaxShards; i++ {
+		link, target := os.Symlink, "0.safetensors"
+		if i%2 == 0 {
+			link, target = os.Link, filepath.Join(dir, target)
+		}
+		require.NoError(t, link(target, filepath.Join(dir, fmt.Sprint(i)+".safetensors")))
+	}
+	index := `{"weight_map":{` + repeated(MaxShards, `"#":"#.safetensors"`) + `}}`
+	require.NoError(t, os.WriteFile(filepath.Join(dir, indexName), []byte(index), 0o600))
+	c, err := Open(os.DirFS(dir))
+	require.NoError(t, err)
+	require.Equal(t, []string{"0.safetensors"}, c.Files())
+	require.EqualValues(t, MaxShards, c.DataBytes())
+	require.NoError(t, c.Close())
 }

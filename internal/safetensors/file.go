@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"phi3/internal/regular"
 	"phi3/internal/strictjson"
 )
 
@@ -54,7 +55,17 @@ type File struct {
 // ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every rule of the format.
 // The caller must Close it, and be ready for a mapped file to shrink while it is open: see [Checkpoint.CatchFault].
 func ReadFile(fsys fs.FS, name string) (*File, error) {
-	data, unmap, err := load(fsys, name)
+	opened, _, err := regular.OpenFS(fsys, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	defer func() { _ = opened.Close() }() // the mapping outlives it; nothing was written
+	return readFile(opened, name)
+}
+
+// readFile is ReadFile of a file that is open. Its caller closes it.
+func readFile(opened fs.File, name string) (*File, error) {
+	data, unmap, err := load(opened)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -111,6 +122,9 @@ type extent struct {
 
 // parse checks a whole file's bytes and cuts them into tensors. It reads nothing behind the header.
 func parse(file string, data []byte) (*File, error) {
+	if err := regular.Placeholder(data); err != nil {
+		return nil, err
+	}
 	if len(data) < lengthBytes {
 		return nil, fmt.Errorf("has %d bytes, too few to hold a safetensors header: is the download complete?", len(data))
 	}

@@ -111,8 +111,8 @@ func TestReject(t *testing.T) {
 		"trailing comma":         {fileOf(`{"x":{},}`, 0), []string{"not valid JSON"}},
 		"not UTF-8":              {fileOf("{\"x\xff\":{}}", 0), []string{"not valid UTF-8"}},
 		"UTF-8 surrogate half":   {fileOf("{\"x\xed\xa0\x80\":{}}", 0), []string{"not valid UTF-8"}},
-		"depth bomb":             {fileOf(`{"x":`+strings.Repeat("[", deep)+strings.Repeat("]", deep)+`}`, 0), []string{"depth"}},
-		"depth bomb of objects":  {fileOf(`{"x":`+strings.Repeat(`{"a":`, deep)+"1"+strings.Repeat("}", deep)+`}`, 0), []string{"depth"}},
+		"depth bomb":             {fileOf(`{"x":`+strings.Repeat("[", deep)+strings.Repeat("]", deep)+`}`, 0), []string{"is nested too deep"}},
+		"depth bomb of objects":  {fileOf(`{"x":`+strings.Repeat(`{"a":`, deep)+"1"+strings.Repeat("}", deep)+`}`, 0), []string{"is nested too deep"}},
 		"metadata null":          {fileOf(`{"__metadata__":null}`, 0), []string{"__metadata__", "is null, not an object"}},
 		"metadata with a number": {fileOf(`{"__metadata__":{"a":1}}`, 0), []string{"__metadata__", `"a" is the number 1, not a string`}},
 		"metadata nested":        {fileOf(`{"__metadata__":{"a":{}}}`, 0), []string{"__metadata__", `"a" is an object, not a string`}},
@@ -256,7 +256,7 @@ func TestNotAFile(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
 	_, err := ReadFile(os.DirFS(dir), "d")
-	require.EqualError(t, err, "d: is not a regular file")
+	require.EqualError(t, err, "d: is not a regular file but a directory")
 	_, err = ReadFile(os.DirFS(dir), "absent")
 	require.EqualError(t, err, "absent: no such file or directory")
 }

@@ -1,12 +1,9 @@
 package safetensors
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"phi3/internal/strictjson"
 )
@@ -15,13 +12,10 @@ import (
 // that is wrong, and its memory is to stay in proportion.
 type jsonReader struct{ *strictjson.Scanner }
 
-// newJSONReader checks that text is one well-formed JSON value in UTF-8, nested at most 10,000 deep (encoding/json's limit).
+// newJSONReader checks that text is one well-formed JSON value: see [strictjson.Check].
 func newJSONReader(text []byte) (jsonReader, error) {
-	if !utf8.Valid(text) {
-		return jsonReader{}, errors.New("is not valid UTF-8")
-	}
-	if err := json.Unmarshal(text, new(json.RawMessage)); err != nil {
-		return jsonReader{}, fmt.Errorf("is not valid JSON: %w", err)
+	if err := strictjson.Check(text); err != nil {
+		return jsonReader{}, err
 	}
 	return jsonReader{strictjson.NewScanner(text)}, nil
 }

@@ -3,7 +3,6 @@
 package safetensors
 
 import (
-	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -19,15 +18,6 @@ func allocated(f func()) int {
 	f()
 	runtime.ReadMemStats(&after)
 	return int(after.TotalAlloc - before.TotalAlloc)
-}
-
-// repeated is form for every number below n, with commas between.
-func repeated(n int, form string) string {
-	list := make([]string, n)
-	for i := range list {
-		list[i] = strings.ReplaceAll(form, "#", fmt.Sprint(i))
-	}
-	return strings.Join(list, ",")
 }
 
 // Whatever a header or an index says, reading it takes a small multiple of its own size, and no more. (All that is ever allocated is

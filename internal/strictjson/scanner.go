@@ -3,6 +3,7 @@ package strictjson
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -50,8 +51,10 @@ func (s *Scanner) Str() (string, error) {
 		return s.text[start : s.at-1], nil
 	}
 	var out string
-	err := json.Unmarshal([]byte(s.text[start-1:s.at]), &out)
-	return out, err
+	if json.Unmarshal([]byte(s.text[start-1:s.at]), &out) != nil {
+		return "", errors.New("want a string")
+	}
+	return out, nil
 }
 
 // Int32 reads a whole number that fits an int32.
@@ -62,7 +65,11 @@ func (s *Scanner) Int32() (int32, error) {
 		s.at++
 	}
 	n, err := strconv.ParseInt(s.text[start:s.at], 10, 32)
-	return int32(n), err
+	if err != nil {
+		s.at = start
+		return 0, fmt.Errorf("want a whole number of up to 32 bits, not %s", Clip(s.Raw()))
+	}
+	return int32(n), nil
 }
 
 // Raw is the text of the next value, which is passed over.

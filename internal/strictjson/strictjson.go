@@ -19,8 +19,11 @@ import (
 // Unmarshal reads one JSON value into the variable that into points to, as [json.Unmarshal] does, and refuses: text that is not UTF-8,
 // an object that has a key twice, and a key that differs from a field's name in the case of its letters only. Unknown keys are
 // ignored, with all that is in them; so is what types with an UnmarshalJSON of their own read, json.RawMessage among them.
-// Errors are for people: they name the key, and no Go types.
+// Errors are for people: they name the key, or the line and column, and no Go types.
 func Unmarshal(text []byte, into any) error {
+	if err := foreign(text); err != nil {
+		return err
+	}
 	if !utf8.Valid(text) {
 		return errors.New("is not valid UTF-8")
 	}
@@ -29,7 +32,7 @@ func Unmarshal(text []byte, into any) error {
 		if errors.As(err, &wrong) {
 			return inWords(wrong)
 		}
-		return err
+		return syntax(text, err)
 	}
 	c := checker{Scanner{text: string(text)}, map[reflect.Type][]string{}}
 	return c.value(reflect.TypeOf(into))

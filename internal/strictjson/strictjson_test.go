@@ -63,8 +63,8 @@ func TestUnmarshalRefuses(t *testing.T) {
 		`{"any":[{"a":1,"a":2}]}`:                `any: has the key "a" twice`,
 		"{\"name\":\"\xff\"}":                    "is not valid UTF-8",
 		"{\"\xed\xa0\x80\":1}":                   "is not valid UTF-8", // a surrogate
-		``:                                       "unexpected end of JSON input",
-		`{}{}`:                                   "invalid character '{' after top-level value",
+		``:                                       "is empty: is the download complete?",
+		`{}{}`:                                   `is not valid JSON: line 1, column 3 has '{' after the end of the JSON`,
 		`{"list":"a"}`:                           "list is a string, not an array",
 		`{"list":[1e99]}`:                        "list is the number 1e99, not one that 32 bits hold",
 		`{"count":1.5}`:                          "count is the number 1.5, not a whole number of up to 64 bits",
@@ -74,12 +74,53 @@ func TestUnmarshalRefuses(t *testing.T) {
 		`{"on":1}`:                               "on is a number, not true or false",
 		`{"parts":true}`:                         "parts is true or false, not an array",
 		`[]`:                                     "the value is an array, not an object",
-		strings.Repeat("[", 20000):               "exceeded max depth",
-		`{"named":` + strings.Repeat(`[`, 20000): "exceeded max depth",
+		strings.Repeat("[", 20000):               "is nested too deep: line 1, column 10001 is more than 10,000 levels down",
+		`{"named":` + strings.Repeat(`[`, 20000): "is nested too deep",
 	} {
 		err := Unmarshal([]byte(text), &file{})
 		require.ErrorContains(t, err, want, "%.80s", text)
-		require.NotContains(t, err.Error(), "Go ", "%.80s", text)
+		require.NotRegexp(t, "Go |json|invalid character|unexpected", err.Error(), "%.80s", text)
+	}
+}
+
+// A syntax error tells its line and column, counted in characters, in words that are not Go's.
+func TestSyntax(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\n \"a\": 1,\n}":        `line 3, column 1 has '}' where a key in double quotes belongs; is there a comma too many before it?`,
+		"{\r\n\"é\": 1 \"b\"}":    `line 2, column 8 has '"' where a comma or } belongs`,
+		`{"a":[1,2,]}`:            `line 1, column 11 has ']' where a value belongs; is there a comma too many before it?`,
+		`{"a":[1 2]}`:             `line 1, column 9 has '2' where a comma or ] belongs`,
+		`{a:1}`:                   `line 1, column 2 has 'a' where a key in double quotes belongs`,
+		`{"a" 1}`:                 `line 1, column 6 has '1' where a colon belongs`,
+		"{\"a\":\"x\ny\"}":        `line 1, column 8 has '\n' in a string, where only an escape such as \n may stand for it`,
+		`{"a":"\x"}`:              `line 1, column 8 has 'x' after a \ in a string`,
+		`{"a":"\u00zz"}`:          `line 1, column 11 has 'z' in an escape \u…`,
+		`{"a":nul}`:               `line 1, column 9 has '}' in one of the words true, false and null`,
+		`{"a":NaN}`:               `line 1, column 6 has 'N' where a value belongs`,
+		`{"a":1.}`:                `line 1, column 8 has '}' after a number's decimal point`,
+		`{"a":1e}`:                `line 1, column 8 has '}' in the exponent of a number`,
+		`{"a":-}`:                 `line 1, column 7 has '}' in a number`,
+		"{\"a\":\n1":              `is not valid JSON: it ends unfinished, at line 2, column 2: is the download complete?`,
+		" \n":                     `is empty: is the download complete?`,
+		"\xef\xbb\xbf{}":          `begins with a byte order mark (BOM), which JSON must not have`,
+		"\xff\xfe{\x00}\x00":      `is UTF-16 with a byte order mark, not UTF-8`,
+		"\xfe\xff\x00{\x00}":      `is UTF-16 with a byte order mark, not UTF-8`,
+		"<!DOCTYPE html>\n<html>": `is a web page (HTML), not the file itself`,
+		"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n": `is a Git LFS pointer, not the file itself: run git lfs pull, or phi3 pull ORG/NAME`,
+	} {
+		for _, err := range []error{Unmarshal([]byte(text), &file{}), Check([]byte(text))} {
+			require.ErrorContains(t, err, want, "%q", text)
+			require.NotRegexp(t, "Go |invalid character|unexpected", err.Error(), "%q", text)
+		}
+	}
+	require.NoError(t, Check([]byte(` {"a":[1,"x",{}]} `)))
+	require.EqualError(t, Check([]byte("\"\xff\"")), "is not valid UTF-8")
+	s := NewScanner([]byte(`[1e9,9999999999, "x"]`))
+	s.Take('[')
+	for _, want := range []string{"1e9", "9999999999", `"x"`} {
+		_, err := s.Int32()
+		require.EqualError(t, err, "want a whole number of up to 32 bits, not "+want)
+		s.Take(',')
 	}
 }
 

@@ -449,7 +449,7 @@ func TestLoadRefuses(t *testing.T) {
 			require.ErrorContains(t, err, file+": "+want)
 		}
 		_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Mode: fs.ModeNamedPipe}})
-		require.EqualError(t, err, file+": is not a regular file")
+		require.EqualError(t, err, file+": is not a regular file but a named pipe")
 		_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(`{`)}})
 		require.ErrorContains(t, err, file)
 	}

@@ -1,10 +1,11 @@
-package cli
+package checkpoint
 
 import (
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -40,8 +41,9 @@ func TestDirectory(t *testing.T) {
 	link("plain", "linked")
 
 	for _, name := range []string{"plain", "linked"} {
-		fsys, err := openDirectory(filepath.Join(dir, name))
+		fsys, err := Open(filepath.Join(dir, name))
 		require.NoError(t, err)
+		defer func() { require.NoError(t, fsys.Close()) }()
 		for _, inside := range []string{"config.json", "inside", "deeper", "sub/config.json"} {
 			text, err := fs.ReadFile(fsys, inside)
 			require.NoError(t, err, inside)
@@ -52,10 +54,10 @@ func TestDirectory(t *testing.T) {
 		}
 		for _, outside := range []string{"up", "absolute", "absolute-inside", "twice", "parent/secret"} {
 			_, err = fs.ReadFile(fsys, outside)
-			require.ErrorIs(t, err, errLeadsOut, outside)
+			require.ErrorIs(t, err, ErrLeadsOut, outside)
 			require.ErrorContains(t, err, outside)
 			_, err = fs.Stat(fsys, outside)
-			require.ErrorIs(t, err, errLeadsOut, outside)
+			require.ErrorIs(t, err, ErrLeadsOut, outside)
 		}
 		for _, invalid := range []string{"../secret", "/etc/passwd", "a/../../secret", ""} {
 			_, err = fs.ReadFile(fsys, invalid)
@@ -73,7 +75,7 @@ func TestDirectory(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, entries, 11)
 	}
-	fsys, err := openDirectory(filepath.Join(dir, "plain/sub"))
+	fsys, err := Open(filepath.Join(dir, "plain/sub"))
 	require.NoError(t, err)
 	require.NoError(t, fstest.TestFS(fsys, "config.json"))
 
@@ -82,26 +84,31 @@ func TestDirectory(t *testing.T) {
 	link("../../blobs/123", "models--a--b/snapshots/main/config.json")
 	link("../../../secret", "models--a--b/snapshots/main/up")
 	link("../../../plain/config.json", "models--a--b/snapshots/main/other")
-	fsys, err = openDirectory(filepath.Join(dir, "models--a--b/snapshots/main"))
+	fsys, err = Open(filepath.Join(dir, "models--a--b/snapshots/main"))
 	require.NoError(t, err)
 	text, err := fs.ReadFile(fsys, "config.json")
 	require.NoError(t, err)
 	require.Equal(t, "{}", string(text))
 	for _, outside := range []string{"up", "other"} {
 		_, err = fs.ReadFile(fsys, outside)
-		require.ErrorIs(t, err, errLeadsOut, outside)
+		require.ErrorIs(t, err, ErrLeadsOut, outside)
 	}
 	// The same with blobs that models share.
 	write("cache/blobs/.huggingface-shared-blobs", "1\n")
-	write("cache/blobs/ab/abc", "[]")
+	shared := "ab/" + strings.Repeat("ab", 32)
+	write("cache/blobs/"+shared, "[]")
+	write("cache/blobs/other", "secret")
 	write("cache/models--a--b/blobs/123", "{}")
 	write("cache/models--c--d/config.json", "secret")
-	link("../../blobs/ab/abc", "cache/models--a--b/blobs/456")
+	link("../../blobs/"+shared, "cache/models--a--b/blobs/456")
+	link("../../blobs/"+shared, "cache/models--a--b/blobs/789")
+	link("../../blobs/other", "cache/models--a--b/blobs/other")
+	link("../../blobs/other", "cache/models--a--b/snapshots/main/unshared")
 	link("../../blobs/123", "cache/models--a--b/snapshots/main/config.json")
 	link("../../blobs/456", "cache/models--a--b/snapshots/main/shared")
 	link("../../../models--c--d/config.json", "cache/models--a--b/snapshots/main/other")
 	link("../../../../secret", "cache/models--a--b/snapshots/main/up")
-	fsys, err = openDirectory(filepath.Join(dir, "cache/models--a--b/snapshots/main"))
+	fsys, err = Open(filepath.Join(dir, "cache/models--a--b/snapshots/main"))
 	require.NoError(t, err)
 	for name, want := range map[string]string{"config.json": "{}", "shared": "[]"} {
 		text, err := fs.ReadFile(fsys, name)
@@ -111,20 +118,29 @@ func TestDirectory(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 2, info.Size())
 	}
-	for _, outside := range []string{"up", "other"} {
+	for _, outside := range []string{"up", "other", "unshared"} {
 		_, err = fs.ReadFile(fsys, outside)
-		require.ErrorIs(t, err, errLeadsOut, outside)
+		require.ErrorIs(t, err, ErrLeadsOut, outside)
 		_, err = fs.Stat(fsys, outside)
-		require.ErrorIs(t, err, errLeadsOut, outside)
+		require.ErrorIs(t, err, ErrLeadsOut, outside)
 	}
-	// A folder that is only called so.
+	// The folder of shared blobs is a folder, not a link.
+	require.NoError(t, os.Rename(filepath.Join(dir, "cache/blobs"), filepath.Join(dir, "elsewhere")))
+	link("../elsewhere", "cache/blobs")
+	fsys, err = Open(filepath.Join(dir, "cache/models--a--b/snapshots/main"))
+	require.NoError(t, err)
+	_, err = fs.ReadFile(fsys, "shared")
+	require.ErrorIs(t, err, ErrLeadsOut)
+
+	// Folders that are only called so: what lies beside them is not the checkpoint's.
 	write("snapshots/main/x", "")
+	write("blobs/123", "")
 	link("../../secret", "snapshots/main/config.json")
-	fsys, err = openDirectory(filepath.Join(dir, "snapshots/main"))
+	fsys, err = Open(filepath.Join(dir, "snapshots/main"))
 	require.NoError(t, err)
 	_, err = fs.ReadFile(fsys, "config.json")
-	require.ErrorIs(t, err, errLeadsOut)
+	require.ErrorIs(t, err, ErrLeadsOut)
 
-	_, err = openDirectory(filepath.Join(dir, "absent"))
+	_, err = Open(filepath.Join(dir, "absent"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }

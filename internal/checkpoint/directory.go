@@ -1,0 +1,193 @@
+// Package checkpoint opens the directory of a checkpoint, from which no name and no link leads out.
+//
+// In Hugging Face's cache, a model's files are relative links:
+//
+//	models--org--name/snapshots/<commit>/config.json  ->  ../../blobs/<hash>
+//
+// There the root is the model's folder, models--org--name. huggingface_hub 2 may share blobs between models, and then those are links
+// again, ../../blobs/<2 digits>/<64 digits>, into one folder beside the models. That folder's blobs may be read too, and nothing else of it.
+package checkpoint
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"phi3/internal/regular"
+)
+
+// Directory is a directory as a file system that nothing leads out of. Otherwise a checkpoint from a stranger could have the program map,
+// and show in its errors, any file of the person who runs it. It opens regular files and directories, and waits for neither.
+type Directory struct {
+	root   *os.Root
+	prefix string   // the checkpoint below root
+	shared *os.Root // blobs that the models of a cache share; nil if there are none
+}
+
+// ModelPrefix begins the name of a model's folder in a cache.
+const ModelPrefix = "models--"
+
+// Open opens a checkpoint's directory. dir itself may be a link. The caller must Close it.
+func Open(dir string) (*Directory, error) {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		resolved, err = filepath.Abs(resolved)
+	}
+	if err != nil {
+		return nil, err
+	}
+	snapshots, revision := filepath.Split(resolved)
+	snapshots = filepath.Clean(snapshots)
+	if folder := filepath.Dir(snapshots); filepath.Base(snapshots) == "snapshots" && strings.HasPrefix(filepath.Base(folder), ModelPrefix) {
+		d, err := OpenModel(folder)
+		if err != nil {
+			return nil, err
+		}
+		d.prefix = path.Join("snapshots", revision)
+		return d, nil
+	}
+	root, err := openRoot(resolved)
+	if err != nil {
+		return nil, err
+	}
+	return &Directory{root: root, prefix: "."}, nil
+}
+
+// OpenModel opens a model's folder in a cache, with the blobs beside it that models share. folder itself may be a link. The caller must
+// Close it.
+func OpenModel(folder string) (*Directory, error) {
+	root, err := openRoot(folder)
+	if err != nil {
+		return nil, err
+	}
+	d := &Directory{root: root, prefix: "."}
+	cache, err := openRoot(filepath.Dir(folder))
+	if err != nil {
+		return d, nil //nolint:nilerr // a folder may be readable, and the one above it not
+	}
+	defer func() { _ = cache.Close() }()
+	d.shared = OpenShared(cache)
+	return d, nil
+}
+
+// openRoot looks first: to open a named pipe would wait for ever.
+func openRoot(dir string) (*os.Root, error) {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		if err == nil {
+			err = &fs.PathError{Op: "open", Path: dir, Err: errors.New("is not a directory")}
+		}
+		return nil, err
+	}
+	return os.OpenRoot(dir)
+}
+
+// OpenShared opens the folder of blobs that the models of a cache share, if it has one that this program understands; otherwise it is nil.
+// The caller closes it.
+func OpenShared(cache *os.Root) *os.Root {
+	text, err := regular.ReadIn(cache, "blobs/.huggingface-shared-blobs", 16)
+	if err != nil || string(text) != "1\n" {
+		return nil
+	}
+	if info, err := cache.Lstat("blobs"); err != nil || !info.IsDir() {
+		return nil
+	}
+	shared, err := cache.OpenRoot("blobs")
+	if err != nil {
+		return nil
+	}
+	return shared
+}
+
+// Sub is the directory dir below d, without a root of its own: it lives as long as d.
+func (d *Directory) Sub(dir string) *Directory {
+	return &Directory{root: d.root, prefix: path.Join(d.prefix, dir), shared: d.shared}
+}
+
+// Close releases the directory. Files that are open stay open.
+func (d *Directory) Close() error {
+	err := d.root.Close()
+	if d.shared != nil {
+		err = errors.Join(err, d.shared.Close())
+	}
+	return err
+}
+
+var sharedName = regexp.MustCompile(`^[0-9a-f]{2}/[0-9a-f]{64}$`)
+
+// SharedBlob follows the links of a name to a shared blob, and tells its name in the folder of those, such as ab/ab01…; ok is false if it
+// leads elsewhere. The blob need not be there.
+func (d *Directory) SharedBlob(name string) (blob string, ok bool) {
+	if d.shared == nil {
+		return "", false
+	}
+	name = path.Join(d.prefix, name)
+	for range 8 { // one or two are usual
+		target, err := d.root.Readlink(name)
+		if err != nil || filepath.IsAbs(target) {
+			return "", false
+		}
+		name = path.Join(path.Dir(name), filepath.ToSlash(target))
+		if blob, ok := strings.CutPrefix(name, "../blobs/"); ok && sharedName.MatchString(blob) {
+			return blob, true
+		}
+		if !filepath.IsLocal(name) {
+			return "", false
+		}
+	}
+	return "", false
+}
+
+// Open implements [fs.FS].
+func (d *Directory) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	info, err := d.Stat(name)
+	if err != nil {
+		return nil, within("open", name, err)
+	}
+	var f *os.File
+	switch blob, ok := d.SharedBlob(name); {
+	case info.IsDir():
+		f, err = d.root.OpenFile(path.Join(d.prefix, name), os.O_RDONLY|regular.NoWait, 0)
+	case ok:
+		f, err = regular.OpenIn(d.shared, blob)
+	default:
+		f, err = regular.OpenIn(d.root, path.Join(d.prefix, name))
+	}
+	if err != nil {
+		return nil, within("open", name, err)
+	}
+	return f, nil
+}
+
+// Stat implements [fs.StatFS].
+func (d *Directory) Stat(name string) (fs.FileInfo, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrInvalid}
+	}
+	info, err := d.root.Stat(path.Join(d.prefix, name))
+	if blob, ok := d.SharedBlob(name); err != nil && ok {
+		info, err = d.shared.Stat(blob)
+	}
+	if err != nil {
+		return nil, within("stat", name, err)
+	}
+	return info, nil
+}
+
+// ErrLeadsOut is the reason behind the error for a link out of the directory.
+var ErrLeadsOut = errors.New("is a link that leads out of the checkpoint's directory: put a copy in its place, or give the directory that it leads to")
+
+// within names the file as the checkpoint does.
+func within(op, name string, err error) error {
+	err = regular.Reason(err)
+	if errors.Is(err, regular.ErrLeadsOut) {
+		err = ErrLeadsOut
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}

@@ -1,0 +1,160 @@
+// Package regular opens files that strangers may have made. It opens regular files only, and never waits: a named pipe without a writer
+// would block for ever, and a device may have no end. Every file of a checkpoint, of a cache of models and every token is opened here.
+package regular
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// Open opens the file at path for reading. Links are followed. Errors keep their identity ([fs.ErrNotExist]) but not their path: callers
+// put the name in front.
+func Open(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	return open(info, err, func(flag int) (*os.File, error) { return os.OpenFile(path, flag, 0) })
+}
+
+// OpenIn opens a file below root for reading, and no file outside of it.
+func OpenIn(root *os.Root, name string) (*os.File, error) {
+	info, err := root.Stat(name)
+	return open(info, err, func(flag int) (*os.File, error) { return root.OpenFile(name, flag, 0) })
+}
+
+// open looks before it opens, because to open a device can have effects, and again afterwards, because the file may be another by then.
+func open(info fs.FileInfo, err error, openFile func(flag int) (*os.File, error)) (*os.File, error) {
+	if err == nil {
+		err = Check(info.Mode())
+	}
+	if err != nil {
+		return nil, Reason(err)
+	}
+	f, err := openFile(os.O_RDONLY | NoWait)
+	if err != nil {
+		return nil, Reason(err)
+	}
+	if info, err = f.Stat(); err == nil {
+		err = Check(info.Mode())
+	}
+	if err != nil {
+		return nil, errors.Join(Reason(err), f.Close())
+	}
+	return f, nil
+}
+
+// OpenFS opens a file of fsys and tells its size in bytes. What fsys opens without waiting is opened without waiting.
+func OpenFS(fsys fs.FS, name string) (f fs.File, size int64, err error) {
+	info, err := fs.Stat(fsys, name)
+	if err == nil {
+		err = Check(info.Mode())
+	}
+	if err != nil {
+		return nil, 0, Reason(err)
+	}
+	if f, err = fsys.Open(name); err != nil {
+		return nil, 0, Reason(err)
+	}
+	if info, err = f.Stat(); err == nil {
+		err = Check(info.Mode())
+	}
+	if err != nil {
+		return nil, 0, errors.Join(Reason(err), f.Close())
+	}
+	return f, info.Size(), nil
+}
+
+// Check refuses everything but a regular file, and says what it is instead.
+func Check(mode fs.FileMode) error {
+	var is string
+	switch {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		is = "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		is = "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		is = "a socket"
+	case mode&fs.ModeDevice != 0:
+		is = "a device"
+	case mode&fs.ModeSymlink != 0:
+		is = "a link"
+	default:
+		return errors.New("is not a regular file")
+	}
+	return fmt.Errorf("is not a regular file but %s", is)
+}
+
+// Read reads the whole file at path, of at most limit bytes.
+func Read(path string, limit int64) ([]byte, error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return readAll(f, limit)
+}
+
+// ReadIn reads a whole file below root, of at most limit bytes.
+func ReadIn(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := OpenIn(root, name)
+	if err != nil {
+		return nil, err
+	}
+	return readAll(f, limit)
+}
+
+// ReadFS reads a whole file of fsys, of at most limit bytes.
+func ReadFS(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	f, _, err := OpenFS(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	return readAll(f, limit)
+}
+
+// readAll reads and closes a file. A file over the limit is refused before it is read.
+func readAll(f fs.File, limit int64) (text []byte, err error) {
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, Reason(err)
+	case info.Size() > limit:
+		return nil, tooLarge(info.Size(), limit)
+	}
+	var b bytes.Buffer
+	b.Grow(int(info.Size()) + bytes.MinRead)
+	if _, err = b.ReadFrom(io.LimitReader(f, limit+1)); err != nil { // it may have grown
+		return nil, Reason(err)
+	}
+	if n := int64(b.Len()); n > limit {
+		return nil, tooLarge(n, limit)
+	}
+	return b.Bytes(), nil
+}
+
+func tooLarge(size, limit int64) error {
+	return fmt.Errorf("has %d bytes, over the limit of %d", size, limit)
+}
+
+// ErrLeadsOut is the reason behind errors about a name below an [os.Root] that leads out of it.
+var ErrLeadsOut = errors.New("is a link that leads out of its directory")
+
+// Reason strips the operation and the path from a file system's error, and puts [ErrLeadsOut] in the place of os.Root's, which has no name.
+func Reason(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	var linkErr *os.LinkError
+	if errors.As(err, &linkErr) {
+		err = linkErr.Err
+	}
+	if err != nil && err.Error() == "path escapes from parent" {
+		return ErrLeadsOut
+	}
+	return err
+}

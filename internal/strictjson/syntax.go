@@ -1,0 +1,104 @@
+package strictjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"phi3/internal/regular"
+)
+
+// Check tells whether text is one well-formed JSON value in UTF-8, nested at most 10,000 deep. The error says in which line and column it
+// ends to be that, or what the text is instead.
+func Check(text []byte) error {
+	if err := foreign(text); err != nil {
+		return err
+	}
+	if !utf8.Valid(text) {
+		return errors.New("is not valid UTF-8")
+	}
+	return syntax(text, json.Unmarshal(text, new(skipped)))
+}
+
+// skipped is any JSON value, passed over.
+type skipped struct{}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (*skipped) UnmarshalJSON([]byte) error { return nil }
+
+// foreign recognises texts that are no JSON by their first bytes. Hugging Face's reader refuses a byte order mark too.
+func foreign(text []byte) error {
+	const save = "save the file as UTF-8 without one"
+	switch {
+	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
+		return errors.New("begins with a byte order mark (BOM), which JSON must not have: " + save)
+	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
+		return errors.New("is UTF-16 with a byte order mark, not UTF-8: " + save)
+	}
+	return regular.Placeholder(text)
+}
+
+// wording is what encoding/json says of a character, and what this package says: which place in the text it cannot have.
+var wording = []struct{ theirs, ours string }{
+	{"looking for beginning of object key string", "where a key in double quotes belongs"},
+	{"looking for beginning of value", "where a value belongs"},
+	{"after object key:value pair", "where a comma or } belongs"},
+	{"after object key", "where a colon belongs"},
+	{"after array element", "where a comma or ] belongs"},
+	{"after top-level value", "after the end of the JSON"},
+	{"in string literal", "in a string, where only an escape such as \\n may stand for it"},
+	{"in string escape code", "after a \\ in a string, which is no escape of JSON's"},
+	{`in \u hexadecimal character escape`, "in an escape \\u…, which has four hexadecimal digits"},
+	{"in literal", "in one of the words true, false and null"},
+	{"after decimal point in numeric literal", "after a number's decimal point"},
+	{"in numeric literal", "in a number"},
+	{"in exponent of numeric literal", "in the exponent of a number"},
+}
+
+// syntax puts an error of encoding/json about the syntax of text into words, with its place. Other errors stay as they are.
+func syntax(text []byte, err error) error {
+	var s *json.SyntaxError
+	if !errors.As(err, &s) {
+		return err
+	}
+	at := min(max(0, int(s.Offset)-1), len(text))
+	said := s.Error()
+	if strings.HasPrefix(said, "unexpected end") {
+		if len(bytes.TrimSpace(text)) == 0 {
+			return errors.New("is empty: is the download complete?")
+		}
+		return fmt.Errorf("is not valid JSON: it ends unfinished, at %s: is the download complete?", place(text, len(text)))
+	}
+	if strings.Contains(said, "max depth") {
+		return fmt.Errorf("is nested too deep: %s is more than 10,000 levels down", place(text, at))
+	}
+	where := "which does not belong there"
+	for _, w := range wording {
+		if strings.Contains(said, w.theirs) {
+			where = w.ours
+			break
+		}
+	}
+	r, size := utf8.DecodeRune(text[at:])
+	if size == 0 {
+		return fmt.Errorf("is not valid JSON at %s", place(text, at))
+	}
+	hint := ""
+	if r == '}' || r == ']' {
+		if before := bytes.TrimRight(text[:at], " \t\r\n"); bytes.HasSuffix(before, []byte(",")) {
+			hint = "; is there a comma too many before it?"
+		}
+	}
+	return fmt.Errorf("is not valid JSON: %s has %q %s%s", place(text, at), r, where, hint)
+}
+
+// place is "line 3, column 14", both counted from 1, columns in characters.
+func place(text []byte, at int) string {
+	before := text[:at]
+	line := bytes.Count(before, []byte("\n")) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	return fmt.Sprintf("line %d, column %d", line, column)
+}
