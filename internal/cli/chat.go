@@ -95,6 +95,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	// From here on, Ctrl-C stops an answer and not the program; only SIGTERM does that.
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
+	s.takesInterrupts.Store(true)
 	defer signal.Stop(interrupts)
 	talking, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGTERM)
 	defer stop()

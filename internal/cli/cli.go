@@ -10,13 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"os/signal"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"golang.org/x/term"
 )
 
@@ -26,18 +27,18 @@ const (
 	exitFailure     = 1
 	exitUsage       = 2
 	exitInterrupted = 130 // 128 + SIGINT, as shells count
+	exitPipe        = 141 // 128 + SIGPIPE; where that signal is not ignored, it ends the process itself
 )
-
-// usageError is a mistake in the command line, as opposed to a failure of what it asked for.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // streams are the three files of the process, and how much the user wants to hear on stderr.
 type streams struct {
 	in             io.Reader
 	out, err       io.Writer
 	quiet, verbose bool
+
+	interrupted     sync.Once   // the line about it is written once
+	takesInterrupts atomic.Bool // the command stops at Ctrl-C what it is doing, and goes on: see interruptible
+	written         error       // the first error of writing to out by cobra, which does not look
 }
 
 // notes is for what a user may want to know and did not ask for: which model, warnings, progress.
@@ -56,6 +57,15 @@ func (s *streams) details() io.Writer {
 	return io.Discard
 }
 
+// Write implements [io.Writer] for cobra: it keeps the first error, so that help on a full disk is no success.
+func (s *streams) Write(p []byte) (int, error) {
+	n, err := s.out.Write(p)
+	if s.written == nil {
+		s.written = err
+	}
+	return n, err
+}
+
 // isTerminal tells whether a person sees what is written there.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
@@ -64,14 +74,9 @@ func isTerminal(w any) bool {
 
 // Main runs the program and returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	go func() {
-		<-ctx.Done()
-		stop() // a second Ctrl-C is not caught: it ends the process at once
-	}()
-
 	s := &streams{in: stdin, out: stdout, err: stderr}
+	ctx, ended := s.interruptible()
+	defer ended()
 	root := newRoot(s)
 	root.SetArgs(args)
 	started := false // from here on, errors are failures and not mistakes in the command line
@@ -83,13 +88,23 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return nil
 	}
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = s.written
+	}
 	var usage usageError
+	var file *fs.PathError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		_, _ = fmt.Fprintln(stderr, "phi3: interrupted")
+		s.sayInterrupted()
 		return exitInterrupted
+	case errors.As(err, &file) && file.Op == "write" && file.Path == os.Stdout.Name():
+		if errors.Is(err, syscall.EPIPE) { // who reads has enough, as in phi3 … | head -1
+			return exitPipe
+		}
+		_, _ = fmt.Fprintf(stderr, "phi3: write the output: %v\n", file.Err)
+		return exitFailure
 	case !started || errors.As(err, &usage):
 		_, _ = fmt.Fprintf(stderr, "phi3: %s\nSee '%s --help'.\n", printable(err), cmd.CommandPath())
 		return exitUsage
@@ -110,63 +125,6 @@ func printable(err error) string {
 	return harmless(text)
 }
 
-// noArguments refuses words that belong to no flag, most often a prompt without --prompt.
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	for _, name := range []string{"prompt", "text"} {
-		if cmd.Flags().Lookup(name) != nil {
-			return usagef("unexpected argument %q; the %[2]s goes after --%[2]s, in quotes", args[0], name)
-		}
-	}
-	return usagef("unexpected argument %q", args[0])
-}
-
-// suggestFlag adds to the error for an unknown flag the one that was probably meant.
-func suggestFlag(cmd *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
-		return err
-	}
-	name := strings.ReplaceAll(unknown.GetSpecifiedName(), "_", "-")
-	best, distance := "", 3 // further away it is another word
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		d := editDistance(name, f.Name)
-		if strings.HasPrefix(f.Name, name) {
-			d = min(d, 1)
-		}
-		if d < distance && d < len(name) && !f.Hidden {
-			best, distance = f.Name, d
-		}
-	})
-	if best == "" {
-		return err
-	}
-	return fmt.Errorf("%w; did you mean --%s?", err, best)
-}
-
-// editDistance is the number of letters to insert, delete or change that turns a into b (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1) // distances from the letters of a so far to every beginning of b
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
-}
-
 func newRoot(s *streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "phi3",
@@ -177,7 +135,7 @@ Without --model it answers with a tiny demonstration model that it carries insid
 so every command can be tried at once.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -185,10 +143,11 @@ so every command can be tried at once.`,
 	root.Version = version()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(s.in)
-	root.SetOut(s.out)
+	root.SetOut(s)
 	root.SetErr(s.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(suggestFlag)
+	root.SetFlagErrorFunc(flagMistake)
+	root.SetHelpCommand(newHelp())
 	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors, and when the context is full")
 	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "say more on stderr")
 	root.AddCommand(
@@ -203,6 +162,7 @@ so every command can be tried at once.`,
 		newDoctor(s),
 		newPull(s),
 		newModels(s),
+		newVersion(s),
 	)
 	for _, cmd := range root.Commands() {
 		if cmd.Flags().Lookup("model") != nil {

@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// usageError is a mistake in the command line, as opposed to a failure of what it asked for.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// noArguments refuses words that belong to no flag, most often a prompt without --prompt.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	for _, name := range []string{"prompt", "text"} {
+		if cmd.Flags().Lookup(name) != nil {
+			return usagef("unexpected argument %q; the %[2]s goes after --%[2]s, in quotes", args[0], name)
+		}
+	}
+	return usagef("unexpected argument %q", args[0])
+}
+
+// flagMistake says in words what is wrong with a flag: what was given, and what is wanted.
+func flagMistake(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var value *pflag.InvalidValueError
+	var missing *pflag.ValueRequiredError
+	var syntax *pflag.InvalidSyntaxError
+	switch words := cmd.Flags().Args(); {
+	case !cmd.HasParent() && len(words) > 0: // the flags of a command that does not exist
+		return unknownCommand(cmd, words)
+	case errors.As(err, &unknown):
+		return suggestFlag(cmd, unknown)
+	case errors.As(err, &value):
+		return fmt.Errorf("--%s is %q, not %s", value.GetFlag().Name, value.GetValue(), wanted(value.GetFlag().Value.Type()))
+	case errors.As(err, &missing):
+		return fmt.Errorf("--%s needs a value after it", missing.GetFlag().Name)
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%q is not a flag", syntax.GetSpecifiedFlag())
+	}
+	return err
+}
+
+// wanted describes the values of a flag's type, as pflag names types.
+func wanted(kind string) string {
+	switch kind {
+	case "int":
+		return "a whole number"
+	case "uint64":
+		return "a whole number from 0 to 18446744073709551615"
+	case "float32", "float64":
+		return "a number"
+	case "bool":
+		return "true or false"
+	}
+	return "a value that it takes"
+}
+
+// suggestFlag adds to the error for an unknown flag the one that was probably meant.
+func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
+	if unknown.GetSpecifiedShortnames() != "" {
+		return unknown
+	}
+	name := strings.ReplaceAll(unknown.GetSpecifiedName(), "_", "-")
+	best, distance := "", 3 // further away it is another word
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		d := editDistance(name, f.Name)
+		if strings.HasPrefix(f.Name, name) {
+			d = min(d, 1)
+		}
+		if d < distance && d < len(name) && !f.Hidden {
+			best, distance = f.Name, d
+		}
+	})
+	if best == "" {
+		return unknown
+	}
+	return fmt.Errorf("%w; did you mean --%s?", unknown, best)
+}
+
+// otherNames are commands of other programs, and what does the same here.
+var otherNames = map[string]string{
+	"ask":         "phi3 generate --chat answers one question, and phi3 chat talks",
+	"benchmark":   "phi3 bench measures the speed",
+	"complete":    "phi3 generate continues a prompt",
+	"decode":      "phi3 tokenize --decode turns ids into text",
+	"delete":      "phi3 models rm removes models",
+	"download":    "phi3 pull downloads a model",
+	"encode":      "phi3 tokenize turns text into ids",
+	"infer":       "phi3 generate continues a prompt",
+	"install":     "phi3 pull downloads a model",
+	"list":        "phi3 models lists the models in the cache",
+	"ls":          "phi3 models lists the models in the cache",
+	"predict":     "phi3 next-token shows the most probable next tokens, and phi3 classify labels texts",
+	"ps":          "phi3 models lists the models in the cache; no model runs in the background",
+	"remove":      "phi3 models rm removes models",
+	"rm":          "phi3 models rm removes models",
+	"run":         "phi3 generate continues a prompt, and phi3 chat talks",
+	"search":      "huggingface.co lists the models, and phi3 pull downloads one",
+	"serve":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
+	"server":      "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
+	"show":        "phi3 info describes a model",
+	"start":       "phi3 chat talks, and phi3 generate answers one prompt",
+	"test":        "phi3 verify checks a GPU and a model",
+	"train":       "phi3 runs models and does not train them",
+	"finetune":    "phi3 runs models and does not train them",
+	"quantize":    "phi3 runs the weights as they are: bfloat16, float16 or float32",
+	"convert":     "phi3 runs Hugging Face checkpoints as they are",
+	"update":      "phi3 pull downloads a model's newest files",
+	"upgrade":     "phi3 pull downloads a model's newest files",
+	"completions": "phi3 completion writes a shell's completion script",
+}
+
+// unknownCommand refuses a word that is no command, and says which command was probably meant.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	said := fmt.Sprintf("there is no command %q", args[0])
+	word := strings.ToLower(args[0])
+	if other, ok := otherNames[word]; ok {
+		return usagef("%s: %s", said, other)
+	}
+	best, distance := "", 3 // further away it is another word
+	for _, c := range cmd.Root().Commands() {
+		if d := editDistance(word, c.Name()); d < distance && d < len(word) && !c.Hidden {
+			best, distance = c.Name(), d
+		}
+	}
+	if best != "" {
+		return usagef("%s; did you mean phi3 %s?", said, best)
+	}
+	if strings.ContainsAny(args[0], " \n") {
+		return usagef("%s: phi3 generate --prompt takes a prompt", said)
+	}
+	return usagef("%s; phi3 --help lists them", said)
+}
+
+// newHelp is the command help: what --help of another command prints.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show the help of a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(cmd, args)
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			about, _, err := cmd.Root().Find(args)
+			var names []cobra.Completion
+			for _, c := range about.Commands() {
+				if err == nil && c.IsAvailableCommand() && strings.HasPrefix(c.Name(), begun) {
+					names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+}
+
+// newVersion is for people who try the word before the flag.
+func newVersion(s *streams) *cobra.Command {
+	return &cobra.Command{
+		Use:    "version",
+		Short:  "Print the version, as --version does",
+		Hidden: true,
+		Args:   noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(s.out, version())
+			return err
+		},
+	}
+}
+
+// editDistance is the number of letters to insert, delete or change that turns a into b (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1) // distances from the letters of a so far to every beginning of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
