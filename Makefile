@@ -1,6 +1,6 @@
 # phi3: every common job in one word. Nothing here needs more than Go, and gcc and g++ for what concerns the GPU, unless it says so.
 
-.PHONY: build test race lint fmt bench docs distances demo-model testdata kernels ptx check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu bench-gpu clean
+.PHONY: build test test-kit race lint fmt bench docs distances demo-model testdata kernels ptx check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu bench-gpu clean
 .DELETE_ON_ERROR:
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
@@ -20,15 +20,23 @@ build: ## the program for CPUs and NVIDIA GPUs, at ./phi3; with native code for 
 		echo 'build: $(NVCC) made no native code. The program carries PTX, which the driver compiles at the first start.'; fi
 	$(CUDA) go build -tags cuda -o phi3 ./cmd/phi3
 
-test: ## every test, the CUDA backend's on an emulated GPU; installs nothing
+# A line for each package as it ends, the slowest first. go test by itself prints in the order of names, and so nothing for minutes.
+# The tag cuda changes no test of internal/cli but those named so.
+CUDA_TESTS := '-tags cuda ./internal/cuda' '-tags cuda ./internal/cli -run ^TestCUDA'
+EACH_ENDS   = xargs -L 1 -P $$(getconf _NPROCESSORS_ONLN) go test -timeout 30m
+
+test: ## every test but the GPU kit's, the CUDA backend's on an emulated GPU; a line for each package as it ends
 	go vet ./...
-	go test -timeout 30m ./...
 ifneq ($(HAVE_CC),)
 	$(CUDA) go vet -tags cuda $(CUDA_PACKAGES)
-	$(CUDA) go test -timeout 30m -tags cuda $(CUDA_PACKAGES)
+	@{ printf '%s\n' $(CUDA_TESTS); go list ./...; } | $(CUDA) $(EACH_ENDS)
 else
-	@echo 'gcc and g++ are missing: the tests of the CUDA backend were left out'
+	@echo 'gcc and g++ are missing: the tests of the CUDA backend are left out'
+	@go list ./... | $(EACH_ENDS)
 endif
+
+test-kit: ## the tests of the GPU kit: whole runs of it on an emulated GPU
+	$(CUDA) go test -timeout 30m -tags cuda ./tools/gpu-kit
 
 lint: ## formatting and static checks, with the pinned tools
 	@unformatted=$$(go run $(GOFUMPT) -l .); test -z "$$unformatted" || { echo "gofumpt would change:"; echo "$$unformatted"; exit 1; }
