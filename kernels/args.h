@@ -122,11 +122,14 @@ typedef struct {
 	int32_t seqs, heads, kv_heads, head_dim, rope_half, type;
 } KVAppendArgs;
 
-// attention_decode_96, _128 (up to DECODE_TOKENS tokens): RoPE, append of the new keys and values, and softmax(q·kᵀ/√head_dim)·v over the
+// The kernels of attention are made for heads of 64, 80, 96, 128 and 256 dimensions, which end their names. Those of any width add in the
+// same order: elements of a head in ascending order, keys in chunks.
+// attention_decode_* (up to DECODE_TOKENS tokens): RoPE, append of the new keys and values, and softmax(q·kᵀ/√head_dim)·v over the
 // keys each query may see. Any grid; the blocks, of ATTENTION_DECODE_THREADS, share the work: every (work item, kv head). An item is one
 // chunk of keys of one sequence; chunks are attended to apart and the last to finish merges them in ascending order.
-// attention_prefill_96, _128: the same without the append, which kv_append has done before. A grid of (work items, kv_heads),
-// ATTENTION_PREFILL_THREADS threads a block; an item is up to ATTENTION_PREFILL_ROWS / (heads / kv_heads) queries.
+// attention_prefill_*: the same without the append, which kv_append has done before. A grid of (work items,
+// kv_heads·ATTENTION_PREFILL_SPLITS), ATTENTION_PREFILL_THREADS threads a block; an item is up to ATTENTION_PREFILL_ROWS / (heads / kv_heads)
+// queries.
 // reference_attention: float32 throughout, cache included; one warp for every (token, head), a grid of (tokens, heads).
 // Dynamic shared memory: ATTENTION_DECODE_SHARED, ATTENTION_PREFILL_SHARED, REFERENCE_ATTENTION_SHARED of head_dim.
 enum {
@@ -134,11 +137,18 @@ enum {
 	ATTENTION_PREFILL_THREADS = 256,
 	ATTENTION_PREFILL_ROWS = 128,
 };
-// Keys, values, 16 rows of queries; 16 rows of weights, 16 bytes apart from a power of two; 64 maxima and a flag. 55.5 KB and 72.5 KB
-// for 96 and 128, so that four blocks and three fit a multiprocessor of 228 KB, of which each block costs 1 KB more.
-#define ATTENTION_DECODE_SHARED(head_dim) ((2 * KV_CHUNK + 16) * (head_dim) * 2 + 16 * (KV_CHUNK + 8) * 2 + 65 * 4)
-// Queries, keys, values: 72 KB and 96 KB.
-#define ATTENTION_PREFILL_SHARED(head_dim) ((ATTENTION_PREFILL_ROWS + 2 * KV_CHUNK) * (head_dim) * 2)
+// The least that a GPU lets a block have is 99 KB: so the widest heads have one tile for keys and values in turn, and in prefill take
+// them in parts of 64 columns.
+#define ATTENTION_DECODE_TILES(head_dim) ((head_dim) > 128 ? 1 : 2)
+#define ATTENTION_PREFILL_PART(head_dim) ((head_dim) > 128 ? 64 : (head_dim))
+#define ATTENTION_PREFILL_SPLITS(head_dim) ((head_dim) > 128 ? 2 : 1) // blocks that share the columns of a result
+// Keys, values, 16 rows of queries; 16 rows of weights, 16 bytes apart from a power of two; 64 maxima and a flag. 38.5, 47, 55.5, 72.5 and
+// 76.5 KB for heads of 64, 80, 96, 128 and 256, so that 5, 4, 4, 3 and 2 blocks fit a multiprocessor of 228 KB, of which each block costs
+// 1 KB more.
+#define ATTENTION_DECODE_SHARED(head_dim) \
+	((ATTENTION_DECODE_TILES(head_dim) * KV_CHUNK + 16) * (head_dim) * 2 + 16 * (KV_CHUNK + 8) * 2 + 65 * 4)
+// Queries, and two tiles of keys or values: 48, 60, 72, 96 and 96 KB.
+#define ATTENTION_PREFILL_SHARED(head_dim) ((ATTENTION_PREFILL_ROWS * (head_dim) + 2 * KV_CHUNK * ATTENTION_PREFILL_PART(head_dim)) * 2)
 #define REFERENCE_ATTENTION_SHARED(head_dim) (((head_dim) + KV_CHUNK) * 4) // a query, and a chunk's weights
 typedef struct {
 	DEVICE(void) out;                  // [tokens, heads·head_dim] bfloat16; float32 for the reference

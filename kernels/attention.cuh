@@ -79,8 +79,8 @@ constexpr uint32_t TWO_ONES = 0x3f803f80; // bfloat16 1, 1
 // The permutation is the same eight rows on.
 template <int D> __device__ inline bf16_bits *tile_at(bf16_bits *tile, int row, int unit)
 {
-	static_assert(D == 96 || D == 128, "the permutation below fits rows of 12 and of 16 units");
-	return tile + row * D + (unit ^ (D == 96 ? row / 2 % 4 : row % 8)) * 8;
+	static_assert(D == 80 || D == 96 || D % 64 == 0, "the permutations below fit rows of 10, 12 and of a multiple of 8 units");
+	return tile + row * D + (unit ^ (D == 80 ? row / 4 % 2 : D == 96 ? row / 2 % 4 : row % 8)) * 8;
 }
 
 // The rows of A for one kv head: (query, head of the group) pairs, row r being head r % group of query r / group.
@@ -112,21 +112,24 @@ __device__ inline void rotate_queries(bf16_bits *tile, const AttentionArgs &args
 	}
 }
 
-// Starts copying rows from … to-1 of a chunk to a tile, by THREADS threads. Rows from `to` to `end`-1 are left alone, and all others
-// filled with zeros: the cache may hold anything there, and 0·NaN is not 0.
+// Starts copying D elements of each of the rows from … to-1 of a chunk to a tile, by THREADS threads. Rows are stride elements apart.
+// Rows from `to` to `end`-1 are left alone, and all others filled with zeros: the cache may hold anything there, and 0·NaN is not 0.
 template <int D, int THREADS>
-__device__ inline void load_tile(bf16_bits *tile, const bf16_bits *rows, int from, int to, int end)
+__device__ inline void load_tile(bf16_bits *tile, const bf16_bits *rows, int stride, int from, int to, int end)
 {
-	const int first = threadIdx.x / 16, unit = threadIdx.x % 16; // 16 threads a row, even if it has 12 units: see tile_at
-	if (unit >= D / 8)
+	constexpr int UNITS = D / 8, ROW_THREADS = UNITS > 8 ? 16 : 8; // 16 threads a row, even if it has 10 or 12 units: see tile_at
+	const int first = threadIdx.x / ROW_THREADS, unit = threadIdx.x % ROW_THREADS;
+	if (unit >= UNITS)
 		return;
 	tile = tile_at<D>(tile, first, unit);
-	rows += first * D + unit * 8;
+	rows += first * stride + unit * 8;
 #pragma unroll
-	for (int i = 0; i < KV_CHUNK; i += THREADS / 16) {
+	for (int i = 0; i < KV_CHUNK; i += THREADS / ROW_THREADS) {
 		const int row = first + i;
-		if (row < to || row >= end)
-			cp_async_16(tile + i * D, rows + i * D, from <= row && row < to);
+#pragma unroll
+		for (int u = 0; u < UNITS; u += ROW_THREADS)
+			if (row < to || row >= end)
+				cp_async_16(tile + i * D + u * 8, rows + i * stride + u * 8, from <= row && row < to);
 	}
 }
 

@@ -9,15 +9,12 @@ constexpr int WEIGHTS_STRIDE = KV_CHUNK + 8;         // bfloat16; 16 bytes more 
 // Dynamic shared memory. Nothing is static: the dynamic part is aligned to 1024 bytes, so a static part of any size takes 1 KB, and
 // four blocks would no longer fit a multiprocessor of 228 KB.
 template <int D> struct AttentionDecodeShared {
-	bf16_bits keys[KV_CHUNK * D];
-	bf16_bits values[KV_CHUNK * D];
+	bf16_bits tiles[ATTENTION_DECODE_TILES(D)][KV_CHUNK * D]; // keys, then values: in a tile of their own, or in the keys' place
 	bf16_bits queries[MMA_ROWS * D];
 	bf16_bits weights[MMA_ROWS * WEIGHTS_STRIDE];
 	float top[DECODE_WARPS][MMA_ROWS]; // greatest score of each row, over one warp's keys
 	int last;                          // whether this block is the last of its sequence and kv head
 };
-static_assert(sizeof(AttentionDecodeShared<96>) == ATTENTION_DECODE_SHARED(96), "what the host asks for");
-static_assert(sizeof(AttentionDecodeShared<128>) == ATTENTION_DECODE_SHARED(128), "what the host asks for");
 
 // One kv head of one sequence in a step, as all blocks that work on it see it.
 struct DecodeHead {
@@ -51,7 +48,8 @@ template <int D> __device__ inline float *partial(const AttentionArgs &args, con
 	return args.partial + (head * args.max_chunks + chunk - h.first_chunk) * (D + 2);
 }
 
-// Brings a chunk's keys and values to shared memory: old ones from the cache, and the step's own from qkv, which also go to the cache.
+// Brings a chunk's keys, values or both to shared memory, those that are not null: old ones from the cache, each in a group of copies of
+// its own, and the step's own from qkv, which also go to the cache.
 template <int D>
 __device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h, int chunk, bf16_bits *keys, bf16_bits *values)
 {
@@ -60,20 +58,24 @@ __device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h
 	bf16_bits *cached_values = cached_keys + values_after(args.kv_heads, D);
 	const int first_new = min(max(h.rows.position - base, 0), (int)KV_CHUNK), end = min(h.end - base, (int)KV_CHUNK);
 
-	load_tile<D, ATTENTION_DECODE_THREADS>(keys, cached_keys, h.oldest - base, first_new, end);
-	cp_async_commit();
-	load_tile<D, ATTENTION_DECODE_THREADS>(values, cached_values, h.oldest - base, first_new, end);
-	cp_async_commit();
+	if (keys) {
+		load_tile<D, ATTENTION_DECODE_THREADS>(keys, cached_keys, D, h.oldest - base, first_new, end);
+		cp_async_commit();
+	}
+	if (values) {
+		load_tile<D, ATTENTION_DECODE_THREADS>(values, cached_values, D, h.oldest - base, first_new, end);
+		cp_async_commit();
+	}
 
 	for (int i = threadIdx.x; i < (end - first_new) * D; i += ATTENTION_DECODE_THREADS) {
 		const int row = first_new + i / D, j = i % D;
 		const int64_t token = h.rows.token + base + row - h.rows.position;
 		const float *key = args.qkv + (token * (args.heads + 2 * args.kv_heads) + args.heads + h.rows.kv_head) * D;
 		const float *cos = args.cos + token * args.rope_half, *sin = args.sin + token * args.rope_half;
-		const bf16_bits k = float_to_bf16(rotated(key, j, args.rope_half, cos, sin));
-		const bf16_bits v = float_to_bf16(key[args.kv_heads * D + j]);
-		tile_at<D>(keys, row, j / 8)[j % 8] = cached_keys[row * D + j] = k;
-		tile_at<D>(values, row, j / 8)[j % 8] = cached_values[row * D + j] = v;
+		if (keys)
+			tile_at<D>(keys, row, j / 8)[j % 8] = cached_keys[row * D + j] = float_to_bf16(rotated(key, j, args.rope_half, cos, sin));
+		if (values)
+			tile_at<D>(values, row, j / 8)[j % 8] = cached_values[row * D + j] = float_to_bf16(key[args.kv_heads * D + j]);
 	}
 }
 
@@ -99,7 +101,9 @@ template <int D> __device__ inline void join_chunks(const AttentionArgs &args, c
 template <int D> __device__ inline void attention_decode(const AttentionArgs &args)
 {
 	AttentionDecodeShared<D> &sh = *reinterpret_cast<AttentionDecodeShared<D> *>(dynamic_shared());
-	bf16_bits *keys = sh.keys, *values = sh.values, *queries = sh.queries, *weights = sh.weights;
+	static_assert(sizeof(sh) == ATTENTION_DECODE_SHARED(D), "what the host asks for");
+	constexpr bool ONE_TILE = ATTENTION_DECODE_TILES(D) == 1;
+	bf16_bits *keys = sh.tiles[0], *values = sh.tiles[ONE_TILE ? 0 : 1], *queries = sh.queries, *weights = sh.weights;
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 	const int items = *args.works * args.kv_heads;
@@ -108,10 +112,13 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 		const DecodeHead h = decode_head(args, work.seq, item % args.kv_heads);
 		const int chunk = work.first;
 
-		load_chunk<D>(args, h, chunk, keys, values);
+		if (!ONE_TILE)
+			load_chunk<D>(args, h, chunk, keys, values);
 		for (int first_row = 0; first_row < h.rows.count; first_row += MMA_ROWS) {
+			if (ONE_TILE)
+				load_chunk<D>(args, h, chunk, keys, nullptr);
 			rotate_queries<D, MMA_ROWS, ATTENTION_DECODE_THREADS>(queries, args, h.rows, first_row);
-			cp_async_wait<1>();
+			cp_async_wait<ONE_TILE ? 0 : 1>();
 			__syncthreads(); // keys and queries are there
 
 			// Scores of this warp's keys. s[n] holds, of keys 8n … 8n+7, keys 2·(lane%4) and the next, for rows lane/4 and lane/4+8.
@@ -147,7 +154,9 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 				if (lane % 4 == 0)
 					sh.top[warp][row] = top;
 			}
-			__syncthreads(); // every warp's maxima are there
+			__syncthreads(); // every warp's maxima are there; nobody needs the keys
+			if (ONE_TILE)
+				load_chunk<D>(args, h, chunk, nullptr, values);
 
 			float top[2];
 #pragma unroll
@@ -165,8 +174,10 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 			cp_async_wait<0>();
 			__syncthreads(); // all weights and values are there
 
-			// The weighted sum of values: this warp's quarter of the columns. And the sum of weights, the same in every warp and column.
-			constexpr int UNITS = D / 8 / DECODE_WARPS;
+			// The weighted sum of values: this warp's quarter of the columns, or less. And the sum of weights, the same in every warp and
+			// column.
+			constexpr int UNITS = (D / 8 + DECODE_WARPS - 1) / DECODE_WARPS;
+			const int units = min(UNITS, D / 8 - warp * UNITS);
 			float o[UNITS][4] = {}, total[4] = {};
 #pragma unroll
 			for (int key = 0; key < KV_CHUNK; key += 32) {
@@ -179,6 +190,8 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 				mma_second(total, p[1], ones);
 #pragma unroll
 				for (int n = 0; n < UNITS; n++) {
+					if (D / 8 % DECODE_WARPS != 0 && n >= units)
+						continue;
 					uint32_t b[4];
 					load_values<D>(b, values + key * D, warp * UNITS + n);
 					mma_first(o[n], p[0], b);
@@ -193,7 +206,8 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 				float *to = partial<D>(args, h, row, chunk);
 #pragma unroll
 				for (int n = 0; n < UNITS; n++)
-					*(float2 *)&to[(warp * UNITS + n) * 8 + lane % 4 * 2] = make_float2(o[n][half * 2], o[n][half * 2 + 1]);
+					if (D / 8 % DECODE_WARPS == 0 || n < units)
+						*(float2 *)&to[(warp * UNITS + n) * 8 + lane % 4 * 2] = make_float2(o[n][half * 2], o[n][half * 2 + 1]);
 				if (warp == 0 && lane % 4 == 0)
 					*(float2 *)&to[D] = make_float2(top[half], total[half * 2]);
 			}
@@ -216,14 +230,16 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 
 } // namespace
 
-// The second of the launch bounds is how many blocks' shared memory a multiprocessor has at most.
+// The second of the launch bounds is how many blocks' shared memory a multiprocessor of 228 KB has at most.
+#define ATTENTION_DECODE(D, BLOCKS)                                                                                               \
+	extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, BLOCKS) attention_decode_##D(                      \
+		KERNEL_ARGS(AttentionArgs) args)                                                                                  \
+	{                                                                                                                         \
+		attention_decode<D>(args);                                                                                        \
+	}
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, 4) attention_decode_96(KERNEL_ARGS(AttentionArgs) args)
-{
-	attention_decode<96>(args);
-}
-
-extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, 3) attention_decode_128(KERNEL_ARGS(AttentionArgs) args)
-{
-	attention_decode<128>(args);
-}
+ATTENTION_DECODE(64, 5)
+ATTENTION_DECODE(80, 4)
+ATTENTION_DECODE(96, 4)
+ATTENTION_DECODE(128, 3)
+ATTENTION_DECODE(256, 2)

@@ -2,31 +2,38 @@
 
 namespace {
 
-// A warp has 16 of the block's rows and goes through all the chunks that any of the rows sees. While the tensor cores are busy with a
-// chunk's keys, its values are on their way; while they are busy with the values, the next chunk's keys.
+// A warp has 16 of the block's rows and goes through all the chunks that any of the rows sees. A chunk's keys, and then its values, come
+// in parts of PART columns. While the tensor cores are busy with a part, the next one is on its way. All but the widest heads have one
+// part of keys and one of values. For the widest, COLS of the result are all that registers hold: two blocks share the result's columns,
+// and both compute all scores.
 template <int D> __device__ inline void attention_prefill(const AttentionArgs &args)
 {
-	bf16_bits *queries = (bf16_bits *)dynamic_shared();     // [ATTENTION_PREFILL_ROWS, D]
-	bf16_bits *keys = queries + ATTENTION_PREFILL_ROWS * D; // [KV_CHUNK, D]
-	bf16_bits *values = keys + KV_CHUNK * D;                // [KV_CHUNK, D]
+	constexpr int COLS = D / ATTENTION_PREFILL_SPLITS(D), PART = ATTENTION_PREFILL_PART(D), KEY_PARTS = D / PART, VALUE_PARTS = COLS / PART;
+	static_assert((KEY_PARTS + VALUE_PARTS) % 2 == 0, "a chunk's first part goes to the first tile");
+	bf16_bits *queries = (bf16_bits *)dynamic_shared();      // [ATTENTION_PREFILL_ROWS, D]
+	bf16_bits *tiles = queries + ATTENTION_PREFILL_ROWS * D; // [2][KV_CHUNK, PART], which the parts use in turn
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 	const Work work = args.work[blockIdx.x];
 	const Span span = args.spans[work.seq];
 	const int group = args.heads / args.kv_heads, tokens = min(ATTENTION_PREFILL_ROWS / group, span.len - work.first);
-	const Rows rows = {span.start + work.first, span.position + work.first, (int)blockIdx.y, group, tokens * group};
+	const int kv_head = blockIdx.y / ATTENTION_PREFILL_SPLITS(D), first_col = blockIdx.y % ATTENTION_PREFILL_SPLITS(D) * COLS;
+	const Rows rows = {span.start + work.first, span.position + work.first, kv_head, group, tokens * group};
 	const int end = rows.position + tokens; // no query sees a key from here on
 	const int oldest = oldest_visible(rows.position, args.window);
 	const int first_chunk = oldest / KV_CHUNK, last_chunk = (end - 1) / KV_CHUNK;
 
-	// Starts copying a chunk's keys, or the values which lie `after` elements behind.
-	auto load = [&](bf16_bits *tile, int chunk, int64_t after) {
-		const int64_t from = keys_of_chunk(args.block_table + span.table, chunk, args.block_stride, rows.kv_head, D) + after;
+	// Starts copying a part of a chunk: first come the keys' KEY_PARTS, then the values' VALUE_PARTS.
+	auto load = [&](int chunk, int part) {
+		const int64_t after =
+			part < KEY_PARTS ? part * PART : values_after(args.kv_heads, D) + first_col + (part - KEY_PARTS) * PART;
+		const int64_t from = keys_of_chunk(args.block_table + span.table, chunk, args.block_stride, kv_head, D) + after;
 		const int base = chunk * KV_CHUNK;
-		load_tile<D, ATTENTION_PREFILL_THREADS>(tile, (const bf16_bits *)args.kv + from, oldest - base, end - base, end - base);
+		load_tile<PART, ATTENTION_PREFILL_THREADS>(tiles + part % 2 * KV_CHUNK * PART, (const bf16_bits *)args.kv + from, D, oldest - base,
+		                                           end - base, end - base);
 		cp_async_commit();
 	};
-	load(keys, first_chunk, 0);
+	load(first_chunk, 0);
 	rotate_queries<D, ATTENTION_PREFILL_ROWS, ATTENTION_PREFILL_THREADS>(queries, args, rows, 0);
 
 	const int warp_row = warp * MMA_ROWS;
@@ -34,31 +41,37 @@ template <int D> __device__ inline void attention_prefill(const AttentionArgs &a
 	const int first = position_of(rows, warp_row), last = position_of(rows, warp_row + MMA_ROWS - 1);
 	const int position[2] = {position_of(rows, warp_row + lane / 4), position_of(rows, warp_row + lane / 4 + 8)};
 
-	float top[2] = {-INFINITY, -INFINITY}, total[2] = {}, o[D / 8][4] = {};
+	float top[2] = {-INFINITY, -INFINITY}, total[2] = {}, o[COLS / 8][4] = {};
 	for (int chunk = first_chunk; chunk <= last_chunk; chunk++) {
 		const int base = chunk * KV_CHUNK; // position of the chunk's first key
 		const bool seen = warp_row < rows.count && sees_chunk(first, last, base, args.window);
 
-		cp_async_wait<0>();
-		__syncthreads(); // this chunk's keys are there, and the queries; nobody needs the last chunk's values
-		load(values, chunk, values_after(args.kv_heads, D));
+		// s[n] holds, of keys 8n … 8n+7, keys 2·(lane%4) and the next, for rows lane/4 and lane/4+8.
+		float s[KV_CHUNK / 8][4] = {};
 		uint32_t p[KV_CHUNK / 16][4]; // A fragments of the weights
 		Factors factors[2];
-		if (seen) {
-			// s[n] holds, of keys 8n … 8n+7, keys 2·(lane%4) and the next, for rows lane/4 and lane/4+8.
-			float s[KV_CHUNK / 8][4] = {};
+#pragma unroll 1
+		for (int part = 0; part < KEY_PARTS; part++) {
+			cp_async_wait<0>();
+			__syncthreads(); // this part of the keys is there, and the queries; nobody needs the part before it
+			load(chunk, part + 1);
+			if (!seen)
+				continue;
+			bf16_bits *keys = tiles + part % 2 * KV_CHUNK * PART;
 #pragma unroll
-			for (int k = 0; k < D / 16; k++) {
+			for (int k = 0; k < PART / 16; k++) {
 				uint32_t q[4];
-				load_queries<D>(q, queries + warp_row * D, k);
+				load_queries<D>(q, queries + warp_row * D + part * PART, k);
 #pragma unroll
 				for (int n = 0; n < KV_CHUNK / 8; n += 2) {
 					uint32_t b[4];
-					load_keys<D>(b, keys + n * 8 * D, k);
+					load_keys<PART>(b, keys + n * 8 * PART, k);
 					mma_first(s[n], q, b);
 					mma_second(s[n + 1], q, b);
 				}
 			}
+			if (part < KEY_PARTS - 1)
+				continue;
 			const bool all = base + KV_CHUNK - 1 <= first && oldest_visible(last, args.window) <= base; // no key is hidden from any row
 #pragma unroll
 			for (int half = 0; half < 2; half++) {
@@ -84,42 +97,50 @@ template <int D> __device__ inline void attention_prefill(const AttentionArgs &a
 			}
 		}
 
-		cp_async_wait<0>();
-		__syncthreads(); // this chunk's values are there; nobody needs its keys
-		if (chunk < last_chunk)
-			load(keys, chunk + 1, 0);
-		if (seen) {
-			float chunk_total[4] = {};
-			const uint32_t ones[2] = {TWO_ONES, TWO_ONES};
 #pragma unroll
-			for (int k = 0; k < KV_CHUNK / 16; k++)
-				mma_bf16(chunk_total, p[k], ones);
+		for (int part = 0; part < VALUE_PARTS; part++) {
+			cp_async_wait<0>();
+			__syncthreads(); // this part of the values is there; nobody needs the part before it
+			if (part < VALUE_PARTS - 1)
+				load(chunk, KEY_PARTS + part + 1);
+			else if (chunk < last_chunk)
+				load(chunk + 1, 0);
+			if (part == 0 && seen) {
+				float chunk_total[4] = {};
+				const uint32_t ones[2] = {TWO_ONES, TWO_ONES};
 #pragma unroll
-			for (int half = 0; half < 2; half++)
-				total[half] = join_sums(total[half], chunk_total[half * 2], factors[half]);
-		}
-		// Four tiles of columns at a time: enough independent sums to keep the tensor cores busy. They are branches of their own because
-		// the compiler, left to itself, works on all columns at once and runs out of registers.
+				for (int k = 0; k < KV_CHUNK / 16; k++)
+					mma_bf16(chunk_total, p[k], ones);
 #pragma unroll
-		for (int n = 0; n < D / 8; n += 4) {
-			__syncwarp();
-			if (!seen)
-				continue;
-			float sum[4][4] = {};
+				for (int half = 0; half < 2; half++)
+					total[half] = join_sums(total[half], chunk_total[half * 2], factors[half]);
+			}
+			bf16_bits *values = tiles + (KEY_PARTS + part) % 2 * KV_CHUNK * PART;
+			// Four tiles of columns at a time: enough independent sums to keep the tensor cores busy. They are branches of their own
+			// because the compiler, left to itself, works on all columns at once and runs out of registers.
 #pragma unroll
-			for (int k = 0; k < KV_CHUNK / 16; k += 2)
+			for (int n = 0; n < PART / 8; n += 4) {
+				__syncwarp();
+				if (!seen)
+					continue;
+				float sum[4][4] = {};
 #pragma unroll
-				for (int i = 0; i < 4; i++) {
-					uint32_t b[4];
-					load_values<D>(b, values + k * 16 * D, n + i);
-					mma_first(sum[i], p[k], b);
-					mma_second(sum[i], p[k + 1], b);
-				}
+				for (int k = 0; k < KV_CHUNK / 16; k += 2)
 #pragma unroll
-			for (int i = 0; i < 4; i++)
+					for (int i = 0; i < 4 && n + i < PART / 8; i++) {
+						uint32_t b[4];
+						load_values<PART>(b, values + k * 16 * PART, n + i);
+						mma_first(sum[i], p[k], b);
+						mma_second(sum[i], p[k + 1], b);
+					}
 #pragma unroll
-				for (int e = 0; e < 4; e++)
-					o[n + i][e] = join_sums(o[n + i][e], sum[i][e], factors[e / 2]);
+				for (int i = 0; i < 4 && n + i < PART / 8; i++)
+#pragma unroll
+					for (int e = 0; e < 4; e++) {
+						float &to = o[part * (PART / 8) + n + i][e];
+						to = join_sums(to, sum[i][e], factors[e / 2]);
+					}
+			}
 		}
 	}
 
@@ -129,22 +150,25 @@ template <int D> __device__ inline void attention_prefill(const AttentionArgs &a
 		if (row >= rows.count)
 			continue;
 		const int64_t head = (int64_t)token_of(rows, row) * args.heads + head_of(rows, row);
-		bf16_bits *out = (bf16_bits *)args.out + head * D + lane % 4 * 2;
+		bf16_bits *out = (bf16_bits *)args.out + head * D + first_col + lane % 4 * 2;
 		const float inverse = 1 / total[half];
 #pragma unroll
-		for (int n = 0; n < D / 8; n++)
+		for (int n = 0; n < COLS / 8; n++)
 			*(uint32_t *)&out[n * 8] = pack_bf16(o[n][half * 2] * inverse, o[n][half * 2 + 1] * inverse);
 	}
 }
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_PREFILL_THREADS, 1) attention_prefill_96(KERNEL_ARGS(AttentionArgs) args)
-{
-	attention_prefill<96>(args);
-}
+#define ATTENTION_PREFILL(D)                                                                                                      \
+	extern "C" __global__ void __launch_bounds__(ATTENTION_PREFILL_THREADS, 1) attention_prefill_##D(                         \
+		KERNEL_ARGS(AttentionArgs) args)                                                                                  \
+	{                                                                                                                         \
+		attention_prefill<D>(args);                                                                                       \
+	}
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_PREFILL_THREADS, 1) attention_prefill_128(KERNEL_ARGS(AttentionArgs) args)
-{
-	attention_prefill<128>(args);
-}
+ATTENTION_PREFILL(64)
+ATTENTION_PREFILL(80)
+ATTENTION_PREFILL(96)
+ATTENTION_PREFILL(128)
+ATTENTION_PREFILL(256)

@@ -16,8 +16,14 @@
 #define PHI3_KERNELS(KERNEL)           \
 	KERNEL(argmax)                     \
 	KERNEL(attention_decode_128)       \
+	KERNEL(attention_decode_256)       \
+	KERNEL(attention_decode_64)        \
+	KERNEL(attention_decode_80)        \
 	KERNEL(attention_decode_96)        \
 	KERNEL(attention_prefill_128)      \
+	KERNEL(attention_prefill_256)      \
+	KERNEL(attention_prefill_64)       \
+	KERNEL(attention_prefill_80)       \
 	KERNEL(attention_prefill_96)       \
 	KERNEL(copy_rows)                  \
 	KERNEL(embed)                      \

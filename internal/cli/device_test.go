@@ -18,7 +18,7 @@ import (
 )
 
 // fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one
-// that is slow to load or to think, or one of so many bytes of free memory. For "no" fake, the CUDA backend
+// that is slow to load or to think, "limited" to the models that CUDA supports, or one of so many bytes of free memory. For "no" fake, the CUDA backend
 // answers.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
@@ -118,6 +118,9 @@ func (g fakeGPU) Argmax(next []int32, logits model.Matrix) error {
 func (g fakeGPU) Plan(p *model.Plan) error {
 	if most := min(2048, p.Context); p.MaxTokens != most {
 		return fmt.Errorf("a GPU can take %d tokens in a step, not %d", most, p.MaxTokens)
+	}
+	if err := cuda.Supports(p.Config, cuda.Options{}); err != nil && g.kind == "limited" {
+		return err
 	}
 	if free, ok := g.free(); ok {
 		if err := cuda.Fit(p, cuda.Options{}, free); err != nil {

@@ -312,7 +312,7 @@ func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*saf
 	o := cuda.Options{Float32: float32}
 	onCUDA := newDeviceUsage("cuda", cuda.PlanMemory(model.NewPlan(c, tensors, asked), o))
 	if refused := cuda.Supports(c, o); refused != nil {
-		onCUDA.Refused = refused.Error()
+		onCUDA.Refused = refused.Error() + inFloat32
 	}
 	if free, err := cudaFreeMemory(o.Device); err != nil {
 		onCUDA.unknown = err.Error()

@@ -65,7 +65,7 @@ func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
 	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), "+
-		"or auto: a GPU if there is one with room for the model, else the CPU")
+		"or auto: a GPU if there is one that can run the model and has room for it, else the CPU")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
 	flags.BoolVar(&f.wide, "sliding-window-compat", false, "see one token more than sliding_window says, as transformers 4.41 did")
 }
@@ -190,7 +190,7 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 	return m, name, took, nil
 }
 
-// loadOn loads the model on the device; for auto, on the CPU where the GPU has too little memory.
+// loadOn loads the model on the device; for auto, on the CPU where the GPU cannot run it or has too little memory.
 func (f *modelFlags) loadOn(
 	ctx context.Context, d device, name string, fsys fs.FS, out *streams,
 ) (*model.Model, error) {
@@ -209,16 +209,26 @@ func (f *modelFlags) loadOn(
 	}
 	var tooLittle *cuda.TooLittleError
 	asked := f.context > 0 && f.flags.Changed("ctx-size")
-	if errors.As(err, &tooLittle) && d.name == "auto" && !asked {
-		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v; %s\n", err, whatFits(tooLittle))
+	unsupported := errors.As(err, new(*cuda.UnsupportedError))
+	hint := ""
+	switch {
+	case errors.As(err, &tooLittle):
+		hint = "; " + whatFits(tooLittle)
+	case unsupported:
+		hint = inFloat32
+	}
+	if d.name == "auto" && (unsupported || tooLittle != nil && !asked) {
+		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v%s\n", err, hint)
 		return f.loadOn(ctx, device{name: "cpu"}, name, fsys, out)
 	}
-	err = fmt.Errorf("load model %s: %w", name, err)
-	if tooLittle != nil {
-		err = fmt.Errorf("%w; %s, and --device cpu needs no GPU", err, whatFits(tooLittle))
+	if hint != "" {
+		hint += ", and --device cpu needs no GPU"
 	}
-	return nil, err
+	return nil, fmt.Errorf("load model %s: %w%s", name, err, hint)
 }
+
+// inFloat32 ends the sentence of a [cuda.UnsupportedError].
+const inFloat32 = "; --dtype f32 runs it on the GPU, more slowly"
 
 // whatFits says how much of the model fits in a GPU that has too little memory.
 func whatFits(e *cuda.TooLittleError) string {

@@ -163,7 +163,7 @@ func TestUnsupportedShapes(t *testing.T) {
 		change func(c *model.Config)
 		want   string
 	}{
-		"head dimension": {func(c *model.Config) { c.HeadDim = 64 }, "a head dimension of 96 or 128, and this model's is 64"},
+		"head dimension": {func(c *model.Config) { c.HeadDim = 72 }, "a head dimension of 64, 80, 96, 128 or 256, and this model's is 72"},
 		"hidden": {
 			func(c *model.Config) { c.HiddenSize = 196 },
 			"a hidden_size and intermediate_size divisible by 8, and this model's are 196 and " + fmt.Sprint(good.IntermediateSize),
@@ -173,7 +173,7 @@ func TestUnsupportedShapes(t *testing.T) {
 			"a hidden_size and intermediate_size divisible by 8, and this model's are 192 and 100",
 		},
 		"group": {
-			func(c *model.Config) { c.Heads, c.KVHeads = 258, 2 }, "up to 128 query heads for a key head, and this model has 129",
+			func(c *model.Config) { c.Heads, c.KVHeads = 258, 2 }, "up to 128 query heads for each key head, and this model's are 129",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,7 +185,8 @@ func TestUnsupportedShapes(t *testing.T) {
 				if float32 {
 					require.NoError(t, err)
 				} else {
-					require.EqualError(t, err, "the CUDA kernels are made for "+c.want+": use --device cpu, or --dtype f32, which is slower")
+					require.EqualError(t, err, "the CUDA kernels are made for "+c.want)
+					require.ErrorAs(t, err, new(*UnsupportedError))
 				}
 				require.NoError(t, b.Close())
 			}
@@ -446,26 +447,32 @@ func TestDecodeGridsAreOneWave(t *testing.T) {
 	}
 }
 
-// Attention's decode leaves room for four blocks of heads of 96, and three of 128, on a multiprocessor of 228 KB.
+// Attention's decode leaves room for as many blocks on a multiprocessor of 228 KB as its launch bounds say. On one of 100 KB every kernel
+// can be launched.
 func TestAttentionDecodeResidency(t *testing.T) {
-	emulate(t, "")
-	d := open(t)
-	require.NoError(t, d.do(func() error {
-		m, _, err := d.loadCode(nil)
-		if err != nil {
-			return err
-		}
-		for headDim, want := range map[int]int{96: 4, 128: 3} {
-			k, err := d.loadAttentionKernels(m, attentionShape{heads: 2, kvHeads: 2, headDim: headDim, ropeHalf: headDim / 2}, typeBF16)
+	for settings, want := range map[string]map[int]int{
+		"":                                {64: 5, 80: 4, 96: 4, 128: 3, 256: 2},
+		"compute=8.6;shared=101376;sms=1": {64: 2, 80: 2, 96: 1, 128: 1, 256: 1},
+	} {
+		emulate(t, settings)
+		d := open(t)
+		require.NoError(t, d.do(func() error {
+			m, _, err := d.loadCode(nil)
 			if err != nil {
 				return err
 			}
-			if k.decodeResident != want {
-				t.Errorf("head dimension %d: %d blocks, not %d", headDim, k.decodeResident, want)
+			for _, headDim := range headDims {
+				k, err := d.loadAttentionKernels(m, shape(2, 1, headDim, headDim/2, 0), typeBF16)
+				if err != nil {
+					return err
+				}
+				if k.decodeResident != want[headDim] {
+					t.Errorf("%s: head dimension %d: %d blocks, not %d", settings, headDim, k.decodeResident, want[headDim])
+				}
 			}
-		}
-		return nil
-	}))
+			return nil
+		}))
+	}
 }
 
 // A token's launches are the same in a long sequence as in a short one, which has fewer blocks of keys.

@@ -91,7 +91,8 @@ func TestExperimentMutants(t *testing.T) {
 		},
 	} {
 		t.Run(m.name, func(t *testing.T) {
-			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked, "experiments/"+m.file, m.old, m.mistake,
+			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked,
+				emulator.Mutant{File: "experiments/" + m.file, Old: m.old, Mistake: m.mistake, Heads: []int{96, 128}},
 				experimentKernels(t)...)
 			require.NoError(t, err)
 			output, err := runOn(t, library, m.test)

@@ -7,6 +7,7 @@ package cuda
 
 static int attention_decode_shared(int head_dim) { return ATTENTION_DECODE_SHARED(head_dim); }
 static int attention_prefill_shared(int head_dim) { return ATTENTION_PREFILL_SHARED(head_dim); }
+static int attention_prefill_splits(int head_dim) { return ATTENTION_PREFILL_SPLITS(head_dim); }
 static int reference_attention_shared(int head_dim) { return REFERENCE_ATTENTION_SHARED(head_dim); }
 */
 import "C"
@@ -25,6 +26,7 @@ type attentionKernels struct {
 	cache                                        elementType // how the cache stores keys and values: typeBF16 or typeF32
 	kvAppendF, decodeF, prefillF, referenceF     function    // decode and prefill for bfloat16, the reference for float32
 	decodeShared, prefillShared, referenceShared int         // bytes of dynamic shared memory
+	prefillSplits                                int         // blocks of prefill that share a result's columns
 	decodeResident                               int         // blocks of decode that a multiprocessor runs at once
 }
 
@@ -34,6 +36,7 @@ func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache e
 		cache:           cache,
 		decodeShared:    int(C.attention_decode_shared(C.int(shape.headDim))),
 		prefillShared:   int(C.attention_prefill_shared(C.int(shape.headDim))),
+		prefillSplits:   int(C.attention_prefill_splits(C.int(shape.headDim))),
 		referenceShared: int(C.reference_attention_shared(C.int(shape.headDim))),
 	}
 	type kernel struct {
@@ -44,7 +47,7 @@ func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache e
 	list := []kernel{{"kv_append", 0, &k.kvAppendF}}
 	if cache == typeF32 {
 		list = append(list, kernel{"reference_attention", k.referenceShared, &k.referenceF})
-	} else { // a head dimension of 96 or 128, see Plan
+	} else { // one of headDims, see Plan
 		list = append(list,
 			kernel{fmt.Sprint("attention_decode_", shape.headDim), k.decodeShared, &k.decodeF},
 			kernel{fmt.Sprint("attention_prefill_", shape.headDim), k.prefillShared, &k.prefillF})
@@ -109,7 +112,7 @@ func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
 
 func (k *attentionKernels) prefill(q *queue, a *attention, works int) {
 	args := k.args(a)
-	add(q, k.prefillF, works, k.kvHeads, C.ATTENTION_PREFILL_THREADS, k.prefillShared, &args)
+	add(q, k.prefillF, works, k.kvHeads*k.prefillSplits, C.ATTENTION_PREFILL_THREADS, k.prefillShared, &args)
 }
 
 func (k *attentionKernels) reference(q *queue, a *attention, tokens int) {

@@ -28,6 +28,10 @@ var attentionCases = []attentionCase{
 	{shape(1, 4, 128, 48, 1), []int{140, 126}, 1, 8},
 	{shape(1, 7, 96, 48, 0), []int{135, 9}, 1, 9}, // 8 tokens make 56 rows, in four tiles
 	{shape(1, 128, 96, 48, 0), []int{9}, 1, 11},   // a query is a whole block of prefill
+	{shape(2, 3, 64, 32, 0), []int{258, 7}, 1, 12},
+	{shape(1, 2, 80, 40, 129), []int{262, 12}, 1, 13}, // ten units a row: the decode warps have three, three, three and one
+	{shape(1, 3, 256, 128, 0), []int{261, 5}, 1, 14},  // keys and values in parts; 24 rows of decode, in two tiles
+	{shape(1, 1, 256, 96, 7), []int{258}, 1, 15},
 	// Of float32's rounding errors one in 100,000 is still seen in bfloat16. These are half a million numbers, each of two or three chunks,
 	// to see whether these join in the same way in decode and in prefill.
 	{shape(6, 4, 128, 64, 0), []int{290}, 1, 10},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -84,9 +85,22 @@ const (
 	testLinear9      = "^TestLinear$/bf16_tokens=9_"
 	testLinear3      = "^TestLinear$/bf16_tokens=3_"
 	testLinear130    = "^TestLinear$/bf16_tokens=130_"
-	testAttention258 = "^TestAttention$/./window_7,"
-	testAttention262 = "^TestAttention$/./window_129,"
+	testAttention258 = "^TestAttention$/./heads_of_96,.*window_7,"
+	testAttention262 = "^TestAttention$/./heads_of_128,.*window_129,"
+	testAttention80  = "^TestAttention$/./heads_of_80,"
+	testAttention256 = "^TestAttention$/./heads_of_256,.*window_7,"
+	testAttentionTwo = "^TestAttention$/./heads_of_256,.*window_0," // two tiles of rows in decode
 )
+
+// headsIn are the widths of heads that a test is about, as its name says.
+func headsIn(test string) []int {
+	widths := []int{}
+	if found := regexp.MustCompile(`heads_of_(\d+)`).FindStringSubmatch(test); found != nil {
+		width, _ := strconv.Atoi(found[1])
+		widths = append(widths, width)
+	}
+	return widths
+}
 
 var mutants = []mutant{
 	{
@@ -225,7 +239,7 @@ var mutants = []mutant{
 	},
 	{
 		"attention, decode: maxima read before the barrier", "attention_decode.cu",
-		"__syncthreads(); // every warp's maxima are there", "", testAttention258, raceOrUnwritten,
+		"__syncthreads(); // every warp's maxima are there", "// every warp's maxima are there", testAttention258, raceOrUnwritten,
 	},
 	{
 		"attention, decode: values used before they are waited for", "attention_decode.cu",
@@ -249,11 +263,11 @@ var mutants = []mutant{
 	},
 	{
 		"attention, prefill: keys read before the barrier", "attention_prefill.cu",
-		"__syncthreads(); // this chunk's keys are there", "// this chunk's keys are there", testAttention258, raceOrUnwritten,
+		"__syncthreads(); // this part of the keys", "// this part of the keys", testAttention258, raceOrUnwritten,
 	},
 	{
 		"attention, prefill: values read before the barrier", "attention_prefill.cu",
-		"__syncthreads(); // this chunk's values are there", "// this chunk's values are there", testAttention258, raceOrUnwritten,
+		"__syncthreads(); // this part of the values", "// this part of the values", testAttention258, raceOrUnwritten,
 	},
 	{
 		"attention, prefill: rows that do not exist are stored", "attention_prefill.cu",
@@ -262,6 +276,37 @@ var mutants = []mutant{
 	{
 		"attention, prefill: top of another row", "attention_prefill.cu",
 		"__shfl_xor_sync(~0u, chunk_top, 2)", "__shfl_xor_sync(~0u, chunk_top, 4)", testAttention258, wrongResult,
+	},
+	{
+		"attention: rows of 80 permuted beyond their end", "attention.cuh",
+		"D == 80 ? row / 4 % 2", "D == 80 ? row % 8", testAttention80, race + "|" + wrongResult,
+	},
+	{
+		"attention, decode: ten units for three a warp", "attention_decode.cu",
+		"DECODE_WARPS == 0 || n < units", "DECODE_WARPS == 0 || n <= units", testAttention80, race + "|" + wrongResult,
+	},
+	{
+		"attention, decode: values where keys are still read", "attention_decode.cu",
+		"__syncthreads(); // every warp's maxima are there; nobody needs the keys\n\t\t\tif (ONE_TILE)\n" +
+			"\t\t\t\tload_chunk<D>(args, h, chunk, nullptr, values);",
+		"if (ONE_TILE)\n\t\t\t\tload_chunk<D>(args, h, chunk, nullptr, values);\n\t\t\t__syncthreads();", testAttention256, race,
+	},
+	{
+		"attention, decode: values in the keys' place are not waited for", "attention_decode.cu",
+		"cp_async_wait<0>();\n\t\t\t__syncthreads(); // all weights", "__syncthreads(); // all weights", testAttention256, inFlight,
+	},
+	{
+		"attention, decode: keys are not brought again for the next rows", "attention_decode.cu",
+		"if (ONE_TILE)\n\t\t\t\tload_chunk<D>(args, h, chunk, keys, nullptr);",
+		"if (ONE_TILE && first_row == 0)\n\t\t\t\tload_chunk<D>(args, h, chunk, keys, nullptr);", testAttentionTwo, wrongResult,
+	},
+	{
+		"attention, prefill: both halves of the columns are the first", "attention_prefill.cu",
+		"args.kv_heads, D) + first_col +", "args.kv_heads, D) +", testAttention256, wrongResult,
+	},
+	{
+		"attention, prefill: the keys' parts share a tile", "attention_prefill.cu",
+		"tiles + part % 2 * KV_CHUNK * PART, (const", "tiles + part / 4 * KV_CHUNK * PART, (const", testAttention256, race,
 	},
 	{
 		"KV append: the next position's block", "kv_append.cu",
@@ -279,7 +324,8 @@ func TestMutants(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}
 			defer func() { <-room }()
-			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked, m.file, m.old, m.mistake)
+			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked,
+				emulator.Mutant{File: m.file, Old: m.old, Mistake: m.mistake, Heads: headsIn(m.test)})
 			require.NoError(t, err)
 			output, err := runOn(t, library, m.test)
 			require.Error(t, err, "not noticed")
@@ -329,8 +375,8 @@ func TestArithmeticMutants(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}
 			defer func() { <-room }()
-			library, err := emulator.BuildMutant(t.TempDir(), emulator.Fast, "emulator/src/mma.cc",
-				m.old, m.mistake, conformanceKernels)
+			library, err := emulator.BuildMutant(t.TempDir(), emulator.Fast,
+				emulator.Mutant{File: "emulator/src/mma.cc", Old: m.old, Mistake: m.mistake}, conformanceKernels)
 			require.NoError(t, err)
 			output, err := runOn(t, library, "^TestConformanceMMA$/^compute_(8.0|9.0)$")
 			require.Error(t, err, "not noticed")

@@ -3,7 +3,9 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
+	"strings"
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
@@ -17,6 +19,9 @@ const (
 	spanBytes    = 16
 	workBytes    = 8
 )
+
+// headDims are the widths of heads that attention's kernels are made for.
+var headDims = []int{64, 80, 96, 128, 256}
 
 // reserve is left to the driver, which loads kernels when they are first launched and keeps graphs in the device's memory.
 const reserve = 64 << 20
@@ -72,22 +77,38 @@ func amount(n int64, round func(float64) float64) string {
 	return fmt.Sprintf("%.2f %s", round(100*float64(n)/unit)/100, name)
 }
 
-// Supports says in one sentence which shape of a model the kernels are not made for, if any. The reference kernels, of Float32, take all.
+// Supports says which shape of a model the kernels are not made for, if any, as an [UnsupportedError]. The
+// reference kernels, of Float32, take all.
 func Supports(c *model.Config, o Options) error {
-	var why string
 	switch {
 	case o.Float32:
-		return nil
-	case c.HeadDim != 96 && c.HeadDim != 128:
-		why = fmt.Sprintf("a head dimension of 96 or 128, and this model's is %d", c.HeadDim)
+	case !slices.Contains(headDims, c.HeadDim):
+		last := len(headDims) - 1
+		dims := strings.ReplaceAll(strings.Trim(fmt.Sprint(headDims[:last]), "[]"), " ", ", ")
+		return &UnsupportedError{
+			fmt.Sprintf("a head dimension of %s or %d", dims, headDims[last]), fmt.Sprint("is ", c.HeadDim),
+		}
 	case c.HiddenSize%8 != 0 || c.IntermediateSize%8 != 0:
-		why = fmt.Sprintf("a hidden_size and intermediate_size divisible by 8, and this model's are %d and %d", c.HiddenSize, c.IntermediateSize)
+		return &UnsupportedError{
+			"a hidden_size and intermediate_size divisible by 8",
+			fmt.Sprintf("are %d and %d", c.HiddenSize, c.IntermediateSize),
+		}
 	case c.Heads/c.KVHeads > prefillRows:
-		why = fmt.Sprintf("up to %d query heads for a key head, and this model has %d", prefillRows, c.Heads/c.KVHeads)
-	default:
-		return nil
+		return &UnsupportedError{
+			fmt.Sprintf("up to %d query heads for each key head", prefillRows), fmt.Sprint("are ", c.Heads/c.KVHeads),
+		}
 	}
-	return fmt.Errorf("the CUDA kernels are made for %s: use --device cpu, or --dtype f32, which is slower", why)
+	return nil
+}
+
+// UnsupportedError says that the fast kernels cannot run a model. Those of Float32 and the CPU can.
+type UnsupportedError struct {
+	Supported string // what the kernels are made for: "a head dimension of 96 or 128"
+	Model     string // what this model has instead, with a verb: "is 72"
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("the CUDA kernels are made for %s, and this model's %s", e.Supported, e.Model)
 }
 
 // memoryPlan is what a model needs on the device, in bytes, with what rounding up costs; and the allocations that Plan makes, exactly.

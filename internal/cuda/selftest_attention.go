@@ -23,7 +23,7 @@ func attentionChecks() []kernelGroup {
 		{"kv_append", VerdictExact, "float32 on the host, rounded"},
 		{"reference_attention", VerdictOK, float64s},
 	}}
-	for _, dim := range []int{96, 128} {
+	for _, dim := range headDims {
 		group.kernels = append(group.kernels,
 			kernelCheck{fmt.Sprint("attention_prefill_", dim), VerdictOK, float64s + ", reference_attention"},
 			kernelCheck{fmt.Sprint("attention_decode_", dim), VerdictOK, float64s + ", reference, prefill"},
@@ -32,7 +32,7 @@ func attentionChecks() []kernelGroup {
 	return []kernelGroup{group}
 }
 
-// selfTestShapes are of models: heads of both widths, all and in part rotated; groups of query
+// selfTestShapes are of models: heads of each width, all and in part rotated; groups of query
 // heads that divide a tile of 16 rows evenly and not; windows; lengths around the end of a chunk of 128 keys;
 // several sequences; several chunks.
 var selfTestShapes = []attentionCase{
@@ -42,6 +42,9 @@ var selfTestShapes = []attentionCase{
 	{shape(2, 4, 128, 64, 0), []int{140, 129}, 1, 4}, // Phi-3-medium: four query heads for a key head
 	{shape(1, 3, 128, 48, 200), []int{391}, 1, 5},
 	{shape(1, 2, 128, 64, 1), []int{130, 1}, 1, 6},
+	{shape(2, 3, 64, 32, 0), []int{152, 3}, 1, 7},
+	{shape(1, 2, 80, 40, 129), []int{156}, 1, 8},
+	{shape(1, 3, 256, 96, 0), []int{154, 9}, 1, 9}, // 24 rows, in two tiles
 }
 
 func (t *tester) attention() {
@@ -76,7 +79,7 @@ func (t *tester) attend(c *attentionCase) {
 	var want [][]float64
 	for i := range exact.sequences {
 		want = append(want, exact.exact(&exact.sequences[i], plain))
-		// Float32 throughout: products of 96 or 128 elements, and powers of two to 2 units in the last place.
+		// Float32 throughout: products of up to 256 elements, and powers of two to 2 units in the last place.
 		of.rows("float64", where, i, 0, exact.values(reference[i]), want[i], exact.k, 1e-5)
 	}
 

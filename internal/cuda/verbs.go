@@ -128,9 +128,11 @@ func (b *Backend) stageStep(step *model.Step) {
 		s.table = append(s.table, seq.Blocks[:kvcache.BlocksFor(seq.Position+seq.Len)]...)
 	}
 	tokens := len(step.IDs)
-	if tokens <= decodeTokens {
+	switch {
+	case b.float32: // the reference takes no work items
+	case tokens <= decodeTokens:
 		s.work = k.decodeWork(s.work, s.spans)
-	} else {
+	default:
 		s.work = k.prefillWork(s.work, s.spans)
 	}
 	b.staged = stagedStep{step: step, works: len(s.work), attention: attention{

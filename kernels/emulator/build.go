@@ -14,7 +14,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -86,19 +88,36 @@ func Build(kind Kind, extra ...Extra) (path string, err error) {
 	return b.build(kind)
 }
 
-// BuildMutant compiles a library with a mistake in it, in a folder: in file, old is replaced by mistake.
-// Tests check that the mistake is noticed.
-func BuildMutant(dir string, kind Kind, file, old, mistake string, extra ...Extra) (path string, err error) {
+// BuildMutant compiles a library with a mistake in it, in a folder. Tests check that the mistake is noticed.
+func BuildMutant(dir string, kind Kind, m Mutant, extra ...Extra) (path string, err error) {
 	b, err := newBuilder(extra)
 	if err != nil {
 		return "", err
 	}
-	if n := bytes.Count(b.sources[file], []byte(old)); n != 1 {
-		return "", fmt.Errorf("emulator: %q is there %d times in %s, not once", old, n, file)
+	if n := bytes.Count(b.sources[m.File], []byte(m.Old)); n != 1 {
+		return "", fmt.Errorf("emulator: %q is there %d times in %s, not once", m.Old, n, m.File)
 	}
-	b.sources[file] = bytes.Replace(b.sources[file], []byte(old), []byte(mistake), 1)
-	b.mutated, b.out = file, dir
+	b.sources[m.File] = bytes.Replace(b.sources[m.File], []byte(m.Old), []byte(m.Mistake), 1)
+	if m.Heads != nil {
+		b.sources.keepHeads(m.Heads)
+	}
+	b.mutated, b.out = m.File, dir
 	return b.build(kind)
+}
+
+var attentionKernel = regexp.MustCompile(`(?m)^\s*(?:ATTENTION_(?:DECODE|PREFILL)\(|KERNEL\(attention_(?:decode|prefill)_)(\d+)\b.*\n`)
+
+// keepHeads removes the attention kernels for heads of all other widths.
+func (s sources) keepHeads(widths []int) {
+	for _, file := range []string{"attention_decode.cu", "attention_prefill.cu", "phi3.cu"} {
+		s[file] = attentionKernel.ReplaceAllFunc(s[file], func(line []byte) []byte {
+			width, _ := strconv.Atoi(string(attentionKernel.FindSubmatch(line)[1]))
+			if slices.Contains(widths, width) {
+				return line
+			}
+			return nil
+		})
+	}
 }
 
 // The library has a name that says everything it was made from, so it is there or not; there is no old one.

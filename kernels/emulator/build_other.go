@@ -10,6 +10,6 @@ func Build(Kind, ...Extra) (path string, err error) {
 }
 
 // BuildMutant says what [Build] says.
-func BuildMutant(string, Kind, string, string, string, ...Extra) (path string, err error) {
+func BuildMutant(string, Kind, Mutant, ...Extra) (path string, err error) {
 	return Build(Checked)
 }

@@ -18,5 +18,12 @@ type Extra struct {
 	Kernels []string // names of its kernels; none if it is a header of others
 }
 
+// Mutant is a mistake in a file.
+type Mutant struct {
+	File         string // path below kernels/
+	Old, Mistake string // what is replaced, which must be there once, and by what
+	Heads        []int  // widths of heads whose attention kernels are kept, so that less is compiled; nil: all
+}
+
 // ErrUnavailable says that the emulator cannot be built on this machine. Tests skip then.
 var ErrUnavailable = errors.New("the emulator of the GPU cannot be built")

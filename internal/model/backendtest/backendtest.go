@@ -71,6 +71,16 @@ func RunOtherSums(t *testing.T, testdata string, v Variant, names ...string) {
 	t.Run("bfloat16", func(t *testing.T) { testBFloat16(t, goldens, v) })
 }
 
+// RunBits tests a checkpoint that no golden exists for, such as one with random weights: bits, and that the logits are near those of
+// the path that rounds nothing.
+func RunBits(t *testing.T, dir string, v Variant) {
+	g := &Golden{Dir: dir}
+	testBits(t, g, []Variant{v}, Short)
+	m, exact := load(t, g, v, false, 0), load(t, g, v, true, 0)
+	ids := randomIDs(m, kvcache.BlockTokens+9)
+	require.Less(t, Distance(everyLogits(t, m, ids)[1:], everyLogits(t, exact, ids)[1:]), 0.02)
+}
+
 // load opens a model that closes when the test ends.
 func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *model.Model {
 	t.Helper()
