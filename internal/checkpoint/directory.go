@@ -141,6 +141,15 @@ func (d *Directory) SharedBlob(name string) (blob string, ok bool) {
 	return "", false
 }
 
+// SharedSize is the size of a shared blob in bytes, 0 if it is not there.
+func (d *Directory) SharedSize(blob string) int64 {
+	info, err := d.shared.Stat(blob)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
 // Open implements [fs.FS].
 func (d *Directory) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {

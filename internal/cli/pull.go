@@ -7,10 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"phi3/internal/checkpoint"
 	"phi3/internal/hub"
 	"phi3/internal/model"
 )
@@ -87,9 +87,14 @@ func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Write
 
 // checkpointSize counts the files of a directory and their bytes, links followed.
 func checkpointSize(dir string) (files int, bytes int64) {
-	entries, _ := os.ReadDir(dir)
+	d, err := checkpoint.Open(dir)
+	if err != nil {
+		return 0, 0
+	}
+	defer func() { _ = d.Close() }()
+	entries, _ := fs.ReadDir(d, ".")
 	for _, e := range entries {
-		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && info.Mode().IsRegular() {
+		if info, err := d.Stat(e.Name()); err == nil && info.Mode().IsRegular() {
 			files++
 			bytes += info.Size()
 		}

@@ -1,8 +1,8 @@
 package hub
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,15 +10,18 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 // Bounds of what a hub may say. They are far above every real model.
 const (
 	maxInfoBytes  = 32 << 20 // the answer that lists a repository's files
+	maxListed     = 100_000  // files of a repository, which the hub recommends to stay below
 	maxSmallBytes = 1 << 28  // a file that is not weights
 	maxShardBytes = 1 << 40
-	maxShards     = 4096
 )
 
 const (
@@ -26,6 +29,7 @@ const (
 	vocabName   = "tokenizer.json"
 	weightsName = "model.safetensors"
 	indexName   = "model.safetensors.index.json"
+	adapterName = "adapter_model.safetensors" // LoRA's
 )
 
 // besideWeights are the files that are downloaded if a repository has them: what phi3 reads, and what transformers wants to build the same
@@ -42,10 +46,11 @@ type file struct {
 	hash string // 64 hex digits, SHA-256 of the content; or 40, SHA-1 as git computes it for a blob
 }
 
-// revision is what the hub says of one: the commit that it is at present, and its files by name.
+// revision is what the hub says of one: the commit that it is at present, and its files.
 type revision struct {
 	commit string
-	files  map[string]file
+	files  map[string]file // by name, those that phi3 may ask for; a mirror may not tell hash ("") and size (-1)
+	others []string        // endings of other files' names that look like weights
 }
 
 // lookUp asks the hub what a revision of a model is.
@@ -63,6 +68,9 @@ func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
 		if answer.StatusCode != http.StatusOK {
 			return false, p.hub.statusError(answer)
 		}
+		if answer.isPage() {
+			return false, fmt.Errorf("%s %w", answer.Request.URL.Host, errPage)
+		}
 		body, err = io.ReadAll(io.LimitReader(answer.Body, maxInfoBytes+1))
 		if err != nil {
 			return false, &networkError{err}
@@ -77,7 +85,7 @@ func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
 	}
 	r, err := parseRevision(body)
 	if err != nil {
-		return nil, fmt.Errorf("%s on %s: %w", p.hub.host(), p.name, err)
+		return nil, fmt.Errorf("%s, asked for %s, %w", p.hub.host(), p.name, err)
 	}
 	if commitHash.MatchString(p.revision) && r.commit != p.revision {
 		return nil, fmt.Errorf("%s was asked for commit %s of %s and answers with %s", p.hub.host(), p.revision, p.name, r.commit)
@@ -85,51 +93,167 @@ func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
 	return r, nil
 }
 
-// parseRevision reads the answer of /api/models/…?blobs=true. Files with names that phi3 never asks for are passed over, the
-// others must have a size and a hash.
+// listed is a file in the hub's list.
+type listed struct {
+	Name   string `json:"rfilename"`
+	Size   *int64 `json:"size"`
+	BlobID string `json:"blobId"` // git's; of an LFS file, that of the pointer
+	LFS    *struct {
+		SHA256 string `json:"sha256"`
+		Size   *int64 `json:"size"`
+	} `json:"lfs"`
+}
+
+// parseRevision reads the answer of /api/models/…?blobs=true, file by file, so that a long list of nothing takes no more memory than it
+// has bytes.
 func parseRevision(text []byte) (*revision, error) {
-	var raw struct {
-		SHA      string `json:"sha"`
-		Siblings []struct {
-			Name   string `json:"rfilename"`
-			Size   *int64 `json:"size"`
-			BlobID string `json:"blobId"` // git's; of an LFS file, that of the pointer
-			LFS    *struct {
-				SHA256 string `json:"sha256"`
-				Size   *int64 `json:"size"`
-			} `json:"lfs"`
-		} `json:"siblings"`
+	if err := strictjson.Check(text); err != nil {
+		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("<")) {
+			return nil, errPage
+		}
+		return nil, fmt.Errorf("sends an answer that is not the hub's: it %w", err)
 	}
-	if err := json.Unmarshal(text, &raw); err != nil {
-		return nil, fmt.Errorf("the answer is not what the hub sends: %w", err)
+	r := &revision{files: map[string]file{}}
+	s := strictjson.NewScanner(text)
+	if !s.Take('{') {
+		return nil, errors.New("sends an answer that is not the hub's: it is not an object")
 	}
-	if !commitHash.MatchString(raw.SHA) {
-		return nil, fmt.Errorf("the answer names no commit, but %q", clip(raw.SHA))
+	for !s.Take('}') {
+		key, err := s.Str()
+		if err != nil {
+			return nil, err
+		}
+		s.Take(':')
+		switch {
+		case key == "sha":
+			if err := strictjson.Unmarshal([]byte(s.Raw()), &r.commit); err != nil {
+				return nil, fmt.Errorf("sends an answer that is not the hub's: sha: %w", err)
+			}
+		case key == "siblings" && s.Take('['):
+			if err := r.list(s); err != nil {
+				return nil, err
+			}
+		default:
+			s.Skip()
+		}
+		s.Take(',')
 	}
-	r := &revision{commit: raw.SHA, files: map[string]file{}}
-	for _, s := range raw.Siblings {
-		limit := int64(maxSmallBytes)
-		if isWeights(s.Name) {
-			limit = maxShardBytes
-		} else if s.Name != indexName && !slices.Contains(besideWeights, s.Name) {
-			r.files[s.Name] = file{} // known to be there, for messages alone
-			continue
-		}
-		f := file{name: s.Name, hash: s.BlobID}
-		size, pattern := s.Size, commitHash
-		if s.LFS != nil {
-			f.hash, size, pattern = s.LFS.SHA256, s.LFS.Size, sha256Hex
-		}
-		if !pattern.MatchString(f.hash) {
-			return nil, fmt.Errorf("%s has no hash to check it with, but %q", s.Name, clip(f.hash))
-		}
-		if size == nil || *size < 0 || *size > limit {
-			return nil, fmt.Errorf("%s has no size in 0 … %d", s.Name, limit)
-		}
-		f.size = *size
-		r.files[s.Name] = f
+	if !commitHash.MatchString(r.commit) {
+		return nil, fmt.Errorf("sends an answer that names no commit, but %q", clip(r.commit))
 	}
 	return r, nil
+}
+
+// list reads the rest of the list of files.
+func (r *revision) list(s *strictjson.Scanner) error {
+	for n := 1; !s.Take(']'); n++ {
+		if n > maxListed {
+			return fmt.Errorf("lists more than %d files", maxListed)
+		}
+		var f listed
+		if err := strictjson.Unmarshal([]byte(s.Raw()), &f); err != nil {
+			return fmt.Errorf("lists a file in words that are not the hub's: %w", err)
+		}
+		if err := r.add(f); err != nil {
+			return err
+		}
+		s.Take(',')
+	}
+	return nil
+}
+
+// add takes over a file that phi3 may ask for. It must have a hash and a size, or neither: see [pull.ask].
+func (r *revision) add(l listed) error {
+	limit, wanted := sizeLimit(l.Name)
+	if !wanted {
+		r.note(l.Name)
+		return nil
+	}
+	f := file{name: l.Name, hash: l.BlobID}
+	size, pattern := l.Size, commitHash
+	if l.LFS != nil {
+		f.hash, size, pattern = l.LFS.SHA256, l.LFS.Size, sha256Hex
+	}
+	if l.LFS == nil && l.BlobID == "" {
+		f.size = -1
+		r.files[l.Name] = f
+		return nil
+	}
+	if !pattern.MatchString(f.hash) {
+		return fmt.Errorf("lists %s with no hash to check it with, but %q", l.Name, clip(f.hash))
+	}
+	if size == nil || *size < 0 || *size > limit {
+		return fmt.Errorf("lists %s with no size in 0 … %d", l.Name, limit)
+	}
+	f.size = *size
+	r.files[l.Name] = f
+	return nil
+}
+
+// sizeLimit is the largest size of a file that phi3 reads, and whether it reads one of that name.
+func sizeLimit(name string) (bytes int64, wanted bool) {
+	if isWeights(name) && name != adapterName {
+		return maxShardBytes, true
+	}
+	return maxSmallBytes, name == indexName || slices.Contains(besideWeights, name)
+}
+
+// note remembers what a repository has that phi3 does not read, for messages.
+func (r *revision) note(name string) {
+	for _, ending := range []string{".gguf", ".bin", ".pth", ".pt", ".onnx", adapterName} {
+		if strings.HasSuffix(name, ending) && !slices.Contains(r.others, ending) {
+			r.others = append(r.others, ending)
+		}
+	}
+}
+
+// ask asks for the hash and the size of a file that a list does not tell them of: mirrors may not know ?blobs=true. They are in the
+// headers, as huggingface_hub reads them.
+func (p *pull) ask(ctx context.Context, commit string, f file) (file, error) {
+	if f.hash != "" {
+		return f, nil
+	}
+	var a *answer
+	err := p.retry(ctx, f.name, attempts, func() (bool, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, p.hub.stall, &networkError{errSilent})
+		defer cancel()
+		var err error
+		if a, err = p.hub.send(ctx, http.MethodHead, p.address(commit, f.name), http.Header{"Accept-Encoding": {"identity"}}); err != nil {
+			return false, err
+		}
+		_ = a.Body.Close()
+		if a.StatusCode >= http.StatusBadRequest {
+			return false, p.hub.statusError(a)
+		}
+		return false, nil
+	})
+	if err != nil {
+		return f, fmt.Errorf("ask for the hash of %s: %w", f.name, p.explain(err))
+	}
+	size := a.size
+	if size == "" && a.StatusCode == http.StatusOK && a.ContentLength >= 0 {
+		size = strconv.FormatInt(a.ContentLength, 10)
+	}
+	f.hash = a.etag
+	f.size, err = strconv.ParseInt(size, 10, 64)
+	limit, _ := sizeLimit(f.name)
+	switch {
+	case a.isPage() && !sha256Hex.MatchString(f.hash) && !commitHash.MatchString(f.hash):
+		return f, fmt.Errorf("%s %w", a.Request.URL.Host, errPage)
+	case a.commit != "" && a.commit != commit:
+		return f, fmt.Errorf("%s has commit %s of %s, not %s", p.hub.host(), printable(a.commit), f.name, commit)
+	case !commitHash.MatchString(f.hash) && !sha256Hex.MatchString(f.hash):
+		return f, fmt.Errorf("%s does not tell the hash of %s: it does not answer ?blobs=true, and its ETag is %q; set HF_ENDPOINT to another mirror",
+			p.hub.host(), f.name, printable(f.hash))
+	case err != nil || f.size < 0 || f.size > limit:
+		return f, fmt.Errorf("%s does not tell the size of %s, in 0 … %d bytes, but %q", p.hub.host(), f.name, limit, printable(size))
+	}
+	return f, nil
+}
+
+// address is where the hub has a file.
+func (p *pull) address(commit, name string) string {
+	return fmt.Sprintf("%s/%s/resolve/%s/%s", p.hub.Endpoint, p.name, commit, url.PathEscape(name))
 }
 
 var (
@@ -168,14 +292,7 @@ func (r *revision) small() (files []file, missing []string, err error) {
 
 // withoutWeights says what a repository has instead of safetensors.
 func (r *revision) withoutWeights() error {
-	var others []string
-	for name := range r.files {
-		for _, ending := range []string{".gguf", ".bin", ".pth", ".pt", ".onnx", "adapter_model.safetensors"} {
-			if strings.HasSuffix(name, ending) && !slices.Contains(others, ending) {
-				others = append(others, ending)
-			}
-		}
-	}
+	others := r.others
 	if len(others) == 0 {
 		return fmt.Errorf("has neither %s nor %s", weightsName, indexName)
 	}
@@ -187,9 +304,6 @@ func (r *revision) withoutWeights() error {
 func (r *revision) weights(shards []string) ([]file, error) {
 	if f, ok := r.files[weightsName]; ok {
 		return []file{f}, nil
-	}
-	if len(shards) > maxShards {
-		return nil, fmt.Errorf("%s names %d shards, more than %d", indexName, len(shards), maxShards)
 	}
 	var files []file
 	for _, name := range shards {

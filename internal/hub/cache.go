@@ -3,12 +3,15 @@ package hub
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
+	"phi3/internal/checkpoint"
+	"phi3/internal/regular"
 	"phi3/internal/safetensors"
 )
 
@@ -34,6 +37,10 @@ func (h *Hub) Find(name, revision string) (*Snapshot, error) {
 		return nil, err
 	}
 	r := h.repo(name)
+	if err := r.open(); err != nil {
+		return nil, fmt.Errorf("%s is %w", revision, err)
+	}
+	defer r.close()
 	commit := revision
 	if !commitHash.MatchString(revision) {
 		var err error
@@ -41,24 +48,25 @@ func (h *Hub) Find(name, revision string) (*Snapshot, error) {
 			return nil, err
 		}
 	}
-	if info, err := os.Stat(r.snapshot(commit)); err != nil || !info.IsDir() {
+	if info, err := r.files.Stat(snapshotDir(commit)); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("%s of %s is %w %s", revision, name, ErrNotCached, h.Cache)
 	}
-	s := &Snapshot{Name: name, Commit: commit, Dir: r.snapshot(commit)}
+	s := &Snapshot{Name: name, Commit: commit, Dir: r.path(snapshotDir(commit))}
 	return s, s.look(r)
 }
 
 // look finds out what is missing.
-func (s *Snapshot) look(r repo) error {
+func (s *Snapshot) look(r *repo) error {
+	has := func(name string) bool { return r.exists(path.Join(snapshotDir(s.Commit), name)) }
 	need := []string{configName, vocabName}
 	// With generation_config.json come the ids that end an answer, with tokenizer_config.json the chat template and the first token.
 	for _, name := range []string{"generation_config.json", "tokenizer_config.json"} {
-		if !exists(filepath.Join(s.Dir, name)) && !exists(r.noExist(s.Commit, name)) {
+		if !has(name) && !r.exists(absentFile(s.Commit, name)) {
 			s.Unknown = append(s.Unknown, name)
 		}
 	}
-	if exists(filepath.Join(s.Dir, indexName)) && !exists(filepath.Join(s.Dir, weightsName)) {
-		shards, err := safetensors.Shards(os.DirFS(s.Dir))
+	if has(indexName) && !has(weightsName) {
+		shards, err := safetensors.Shards(r.files.Sub(snapshotDir(s.Commit)))
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.Dir, err)
 		}
@@ -67,150 +75,235 @@ func (s *Snapshot) look(r repo) error {
 		need = append(need, weightsName)
 	}
 	for _, name := range need {
-		if !exists(filepath.Join(s.Dir, name)) {
+		if !has(name) {
 			s.Missing = append(s.Missing, name)
 		}
 	}
 	return nil
 }
 
-// exists follows links: a link to a blob that is gone is no file.
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// repo is a model's directory in the cache.
+// repo is a model's folder in the cache. Who has written into the cache is not known, and so nothing is read or written but through
+// files and the roots: no link leads out of the folder, except to the blobs that the models of a cache share.
 type repo struct {
-	dir   string // …/models--org--name
-	locks string // …/.locks/models--org--name
+	dir    string // …/models--org--name
+	folder string // models--org--name
+
+	files *checkpoint.Directory // to read; nil before open and create
+	root  *os.Root              // to write; nil before create
+	cache *os.Root              // the cache, for the locks; nil before create
 }
 
-const repoPrefix = "models--"
-
-func (h *Hub) repo(name string) repo {
-	folder := repoPrefix + strings.ReplaceAll(name, "/", "--")
-	return repo{dir: filepath.Join(h.Cache, folder), locks: filepath.Join(h.Cache, ".locks", folder)}
-}
-
-func (r repo) snapshot(commit string) string { return filepath.Join(r.dir, "snapshots", commit) }
-func (r repo) blob(hash string) string       { return filepath.Join(r.dir, "blobs", hash) }
-func (r repo) lockFile(hash string) string   { return filepath.Join(r.locks, hash+".lock") }
-func (r repo) ref(revision string) string {
-	return filepath.Join(r.dir, "refs", filepath.FromSlash(revision))
-}
-
-func (r repo) noExist(commit, name string) string {
-	return filepath.Join(r.dir, ".no_exist", commit, name)
-}
+// The names of what is in a model's folder.
+func snapshotDir(commit string) string      { return "snapshots/" + commit }
+func blobFile(hash string) string           { return "blobs/" + hash }
+func refFile(revision string) string        { return "refs/" + revision }
+func absentFile(commit, name string) string { return ".no_exist/" + commit + "/" + name }
 
 // partEnding is what the beginning of a blob is called.
 const partEnding = ".incomplete"
 
-func (r repo) readRef(revision string) (commit string, err error) {
-	text, err := readStart(r.ref(revision), 64)
+// lockDir is where a model's locks are, below the cache.
+func (r *repo) lockDir() string { return ".locks/" + r.folder }
+
+// lockFile is the lock of a blob, below the cache.
+func (r *repo) lockFile(hash string) string { return r.lockDir() + "/" + hash + ".lock" }
+
+// path is a name's path, for people.
+func (r *repo) path(name string) string { return filepath.Join(r.dir, filepath.FromSlash(name)) }
+
+func (h *Hub) repo(name string) *repo {
+	folder := checkpoint.ModelPrefix + strings.ReplaceAll(name, "/", "--")
+	return &repo{dir: filepath.Join(h.Cache, folder), folder: folder}
+}
+
+// open opens the folder to read. It may be a link that its owner has made, to another disk.
+func (r *repo) open() (err error) {
+	r.files, err = checkpoint.OpenModel(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is %w %s", revision, ErrNotCached, r.dir)
-	}
-	if err != nil {
-		return "", err
-	}
-	if commit = strings.TrimSpace(string(text)); !commitHash.MatchString(commit) {
-		return "", fmt.Errorf("%s should hold a commit, and holds %q", r.ref(revision), commit)
-	}
-	return commit, nil
-}
-
-// readStart reads at most n bytes of a file.
-func readStart(path string, n int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return io.ReadAll(io.LimitReader(f, n))
-}
-
-// writeRef makes revision mean commit.
-func (r repo) writeRef(revision, commit string) error {
-	if revision == commit {
-		return nil
-	}
-	if old, err := r.readRef(revision); err == nil && old == commit {
-		return nil // a cache that others own and that is up to date needs no writing
-	}
-	path := r.ref(revision)
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return err
-	}
-	temporary, err := os.CreateTemp(r.dir, "ref-")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.WriteString(commit)
-	err = errors.Join(err, temporary.Chmod(0o644), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(temporary.Name())
+		return fmt.Errorf("%w %s", ErrNotCached, r.dir)
 	}
 	return err
 }
 
+// create opens the folder to write, and makes it if it is not there.
+func (r *repo) create() error {
+	cache := filepath.Dir(r.dir)
+	err := os.MkdirAll(cache, 0o777)
+	if err == nil {
+		r.cache, err = os.OpenRoot(cache)
+	}
+	if err != nil {
+		return fmt.Errorf("the cache for downloaded models: %w", err)
+	}
+	if info, err := r.cache.Lstat(r.folder); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s is not a directory, and phi3 downloads nothing through links: remove it, or let HF_HUB_CACHE name another cache", r.dir)
+	}
+	if err := r.cache.MkdirAll(r.folder, 0o777); err != nil {
+		return r.failed("", err)
+	}
+	if r.root, err = r.cache.OpenRoot(r.folder); err != nil {
+		return r.failed("", err)
+	}
+	return r.open()
+}
+
+func (r *repo) close() {
+	if r.files != nil {
+		_ = r.files.Close()
+	}
+	for _, root := range []*os.Root{r.root, r.cache} {
+		if root != nil {
+			_ = root.Close()
+		}
+	}
+}
+
+// failed says where in the cache something failed.
+func (r *repo) failed(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", r.path(name), regular.Reason(err))
+}
+
+// exists follows links: a link to a blob that is gone is no file, nor is one that leads out.
+func (r *repo) exists(name string) bool {
+	_, err := r.files.Stat(name)
+	return err == nil
+}
+
+func (r *repo) readRef(revision string) (commit string, err error) {
+	const limit = 1024 // a commit has 40
+	text, err := regular.ReadFS(r.files, refFile(revision), limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is %w %s", revision, ErrNotCached, r.dir)
+	}
+	if err != nil {
+		return "", r.failed(refFile(revision), err)
+	}
+	if commit = strings.TrimSpace(string(text)); !commitHash.MatchString(commit) {
+		return "", fmt.Errorf("%s should hold a commit, and holds %q", r.path(refFile(revision)), clip(commit))
+	}
+	return commit, nil
+}
+
+// writeRef makes revision mean commit. A link in the place of the ref is replaced, not followed.
+func (r *repo) writeRef(revision, commit string) error {
+	if revision == commit {
+		return nil
+	}
+	name := refFile(revision)
+	if old, err := r.readRef(revision); err == nil && old == commit {
+		if info, err := r.root.Lstat(name); err == nil && info.Mode().IsRegular() {
+			return nil // a cache that others own and that is up to date needs no writing
+		}
+	}
+	if err := r.root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return r.failed(path.Dir(name), err)
+	}
+	temporary := fmt.Sprintf("ref-%d-%x", os.Getpid(), rand.Uint64())
+	err := r.writeNew(temporary, []byte(commit))
+	if err == nil {
+		err = r.failed(name, r.root.Rename(temporary, name))
+	}
+	if err != nil {
+		_ = r.root.Remove(temporary)
+	}
+	return err
+}
+
+// writeNew makes a file that is not there yet.
+func (r *repo) writeNew(name string, text []byte) error {
+	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return r.failed(name, err)
+	}
+	_, err = f.Write(text)
+	return r.failed(name, errors.Join(err, f.Close()))
+}
+
 // markAbsent remembers that the repository has no such files.
-func (r repo) markAbsent(commit string, names []string) error {
+func (r *repo) markAbsent(commit string, names []string) error {
 	for _, name := range names {
-		path := r.noExist(commit, name)
-		if exists(path) {
+		name = absentFile(commit, name)
+		if r.exists(name) {
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-			return err
+		if err := r.root.MkdirAll(path.Dir(name), 0o777); err != nil {
+			return r.failed(path.Dir(name), err)
 		}
-		if err := os.WriteFile(path, nil, 0o666); err != nil {
+		if err := r.writeNew(name, nil); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-// link makes the snapshot's file lead to the blob. Where a file system has no symbolic links it becomes the file: moved there if nothing
-// else can be using the blob yet, otherwise copied, as huggingface_hub does.
-func (h *Hub) link(blob, path string, fresh bool) error {
-	target, err := filepath.Rel(filepath.Dir(path), blob)
-	if err != nil {
-		return err
-	}
-	temporary := path + fmt.Sprintf(".%d.link", os.Getpid())
-	_ = os.Remove(temporary)
-	if h.symlink(target, temporary) == nil {
-		if err := os.Rename(temporary, path); err != nil {
-			_ = os.Remove(temporary)
-			return err
+// openPart opens the beginning of a blob, or makes one of no bytes. It is a file that has this one name. A link, which would have another
+// file be written, is taken away first; of hard links too.
+func (r *repo) openPart(name string) (*os.File, error) {
+	info, err := r.root.Lstat(name)
+	if err == nil && (!info.Mode().IsRegular() || linkCount(info) > 1) {
+		if err = r.root.Remove(name); err != nil {
+			return nil, r.failed(name, err)
 		}
-		return nil
+		err = fs.ErrNotExist
 	}
-	if fresh {
-		return os.Rename(blob, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err := r.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+		return f, r.failed(name, err)
 	}
-	if err := copyFile(blob, temporary); err != nil {
-		_ = os.Remove(temporary)
-		return err
+	if err != nil {
+		return nil, r.failed(name, err)
 	}
-	return os.Rename(temporary, path)
+	f, err := r.root.OpenFile(name, os.O_RDWR|regular.NoWait, 0)
+	if err != nil {
+		return nil, r.failed(name, err)
+	}
+	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
+		return nil, errors.Join(fmt.Errorf("%s has become another file just now", r.path(name)), f.Close())
+	}
+	return f, nil
 }
 
-func copyFile(from, to string) error {
-	source, err := os.Open(from)
+// link makes the snapshot's file lead to the blob. Where a file system has no symbolic links it becomes the file: moved there if nothing
+// else can be using the blob yet, otherwise copied, as huggingface_hub does.
+func (h *Hub) link(r *repo, blob, name string, fresh bool) error {
+	target, err := filepath.Rel(filepath.FromSlash(path.Dir(name)), filepath.FromSlash(blob))
 	if err != nil {
 		return err
+	}
+	temporary := fmt.Sprintf("%s.%d.link", name, os.Getpid())
+	_ = r.root.Remove(temporary)
+	from := temporary
+	if h.symlink(r.root, target, temporary) != nil {
+		if fresh {
+			from = blob
+		} else if err := r.copy(blob, temporary); err != nil {
+			_ = r.root.Remove(temporary)
+			return err
+		}
+	}
+	if err := r.root.Rename(from, name); err != nil {
+		if from == temporary {
+			_ = r.root.Remove(temporary)
+		}
+		return r.failed(name, err)
+	}
+	return nil
+}
+
+// copy makes a new file of what another holds.
+func (r *repo) copy(from, to string) error {
+	source, err := r.files.Open(from)
+	if err != nil {
+		return r.failed(from, err)
 	}
 	defer func() { _ = source.Close() }()
-	target, err := os.Create(to)
+	target, err := r.root.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return err
+		return r.failed(to, err)
 	}
-	_, err = io.Copy(target, source)
-	return errors.Join(err, target.Close())
+	_, err = target.ReadFrom(source)
+	return r.failed(to, errors.Join(err, target.Close()))
 }

@@ -9,14 +9,14 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
-	"path/filepath"
+	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	"phi3/internal/regular"
 )
 
 // attempts is how often in a row a download may fail without having brought a byte.
@@ -25,54 +25,54 @@ const attempts = 5
 // file makes one file of the snapshot be there and be right: already there, downloaded before for another revision, or downloaded now.
 // Whichever process comes first to a blob has its lock; the others wait and find it done.
 func (p *pull) file(ctx context.Context, commit string, f file) error {
-	blob, path := p.repo.blob(f.hash), filepath.Join(p.repo.snapshot(commit), f.name)
-	unlock, err := lock(ctx, p.repo.lockFile(f.hash), func() { p.note("%s: waiting for another program that is downloading it", f.name) })
+	r := p.repo
+	blob, name := blobFile(f.hash), path.Join(snapshotDir(commit), f.name)
+	unlock, err := lock(ctx, r.cache, r.lockFile(f.hash), func() { p.note("%s: waiting for another program that is downloading it", f.name) })
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	old := blob
-	if !exists(blob) { // a file system without links has the file itself in the snapshot
-		old = path
+	if !r.exists(blob) { // a file system without links has the file itself in the snapshot
+		old = name
 	}
-	if exists(old) {
+	if r.exists(old) {
 		err := p.verify(ctx, old, f)
 		if err == nil {
-			_ = os.Remove(blob + partEnding) // that another program has not gone on with, but begun anew
-			if old == path {
+			_ = r.root.Remove(blob + partEnding) // that another program has not gone on with, but begun anew
+			if old == name {
 				return nil
 			}
-			return p.hub.link(blob, path, false)
+			return p.hub.link(r, blob, name, false)
 		}
 		if !errors.Is(err, errDamaged) {
 			return err
 		}
 		p.note("%s: the copy in the cache is damaged (%v); downloading it again", f.name, err)
-		if err := os.Remove(old); err != nil {
-			return err
+		if err := r.root.Remove(old); err != nil {
+			return r.failed(old, err)
 		}
 	}
 	if err := p.download(ctx, commit, f, blob); err != nil {
 		return err
 	}
-	return p.hub.link(blob, path, true)
+	return p.hub.link(r, blob, name, true)
 }
 
 var errDamaged = errors.New("is not what its hash says")
 
-// verify reads a file and compares size and hash.
-func (p *pull) verify(ctx context.Context, path string, f file) error {
-	in, err := os.Open(path)
+// verify reads a file of the cache and compares size and hash.
+func (p *pull) verify(ctx context.Context, name string, f file) error {
+	in, size, err := regular.OpenFS(p.repo.files, name)
+	if errors.Is(err, regular.ErrNotRegular) {
+		return fmt.Errorf("%w: it %w", errDamaged, err)
+	}
 	if err != nil {
-		return err
+		return p.repo.failed(name, err)
 	}
 	defer func() { _ = in.Close() }()
-	info, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() != f.size {
-		return fmt.Errorf("%w: it has %d bytes, not %d", errDamaged, info.Size(), f.size)
+	if size != f.size {
+		return fmt.Errorf("%w: it has %d bytes, not %d", errDamaged, size, f.size)
 	}
 	sum := newSum(f)
 	if err := readInto(ctx, sum, in, func(done int64) { p.progress(f, done) }); err != nil {
@@ -125,15 +125,15 @@ func (s *sum) check() error {
 // download brings a file into <blob>.incomplete, going on where an earlier try ended, this program's or huggingface_hub's; checks it; and
 // gives it its name.
 func (p *pull) download(ctx context.Context, commit string, f file, blob string) (err error) {
-	part, err := os.OpenFile(blob+partEnding, os.O_RDWR|os.O_CREATE, 0o666)
+	r := p.repo
+	part, err := r.openPart(blob + partEnding)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, part.Close()) }() // what has come stays, for the next try
 
 	d := &download{pull: p, file: f, part: part, sum: newSum(f)}
-	d.url = fmt.Sprintf("%s/%s/resolve/%s/%s", p.hub.Endpoint, p.name, commit, url.PathEscape(f.name))
-	d.commit = commit
+	d.url, d.commit = p.address(commit, f.name), commit
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (p *pull) download(ctx context.Context, commit string, f file, blob string)
 			break
 		}
 		if again {
-			return errors.Join(fmt.Errorf("%s as %s sends it %w", f.name, p.hub.host(), err), os.Remove(part.Name()))
+			return errors.Join(fmt.Errorf("%s as %s sends it %w", f.name, p.hub.host(), err), r.root.Remove(blob+partEnding))
 		}
 		p.note("%s: what came %v; downloading it again", f.name, err)
 		if err := d.restart(); err != nil {
@@ -161,7 +161,7 @@ func (p *pull) download(ctx context.Context, commit string, f file, blob string)
 	if err := part.Sync(); err != nil { // or a power cut could leave the name without the bytes
 		return err
 	}
-	return os.Rename(part.Name(), blob)
+	return r.failed(blob, r.root.Rename(blob+partEnding, blob))
 }
 
 // download is one file on its way.
@@ -258,6 +258,9 @@ func (d *download) expected(a *answer) error {
 	}
 	switch a.StatusCode {
 	case http.StatusOK: // all of it, asked for or not
+		if a.isPage() && a.ContentLength != d.file.size {
+			return fmt.Errorf("%s %w", a.Request.URL.Host, errPage)
+		}
 		if a.ContentLength >= 0 && a.ContentLength != d.file.size {
 			return fmt.Errorf("%s sends %d bytes, not %d", a.Request.URL.Host, a.ContentLength, d.file.size)
 		}
@@ -297,11 +300,12 @@ func contentRange(text string) (from, total int64, ok bool) {
 
 // left is how much of a file is still to come, bytes.
 func (p *pull) left(commit string, f file) int64 {
-	if exists(p.repo.blob(f.hash)) || exists(filepath.Join(p.repo.snapshot(commit), f.name)) {
+	blob := blobFile(f.hash)
+	if p.repo.exists(blob) || p.repo.exists(path.Join(snapshotDir(commit), f.name)) {
 		return 0
 	}
-	info, err := os.Stat(p.repo.blob(f.hash) + partEnding)
-	if errors.Is(err, fs.ErrNotExist) || err != nil || info.Size() > f.size {
+	info, err := p.repo.root.Lstat(blob + partEnding)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > f.size {
 		return f.size
 	}
 	return f.size - info.Size()

@@ -54,7 +54,8 @@ func FuzzCheck(f *testing.F) {
 		}
 		r := h.repo(name)
 		require.Equal(t, h.Cache, filepath.Dir(r.dir))
-		require.True(t, strings.HasPrefix(r.ref(revision), filepath.Join(r.dir, "refs")+string(os.PathSeparator)), "%q", r.ref(revision))
+		ref := r.path(refFile(revision))
+		require.True(t, strings.HasPrefix(ref, filepath.Join(r.dir, "refs")+string(os.PathSeparator)), "%q", ref)
 	})
 }
 

@@ -12,27 +12,31 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"phi3/internal/regular"
 )
 
 // Hub is a hub and the cache of what came from it.
 type Hub struct {
-	Endpoint string // such as https://huggingface.co, without a slash at the end
+	Endpoint string // such as https://huggingface.co, without a slash at the end, and without a password
 	Cache    string // the directory that holds models--org--name
 	Offline  bool   // never use the network
 
-	token     string // "" for none
-	tokenFrom string // where it was found, for messages
+	login     *url.Userinfo // of HF_ENDPOINT, for a mirror that wants a name and a password; it goes instead of the token
+	token     string        // "" for none
+	tokenFrom string        // where it was found, for messages
+	tokenErr  error         // why the token could not be read; it counts when the network is used
 
 	client   *http.Client
 	stall    time.Duration                              // a connection that brings nothing for so long is given up
 	pause    func(context.Context, time.Duration) error // waits between attempts
 	freeDisk func(dir string) (bytes int64, ok bool)
-	symlink  func(target, link string) error
+	symlink  func(root *os.Root, target, link string) error
 }
 
 // New reads what Python's huggingface_hub reads: HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, HF_TOKEN, HF_TOKEN_PATH,
 // HF_HUB_DISABLE_IMPLICIT_TOKEN, HF_HUB_DISABLE_SYMLINKS, HF_HUB_OFFLINE, and the older names HUGGINGFACE_HUB_CACHE, HUGGING_FACE_HUB_TOKEN and
-// TRANSFORMERS_OFFLINE. An empty variable counts as unset. The proxy variables count too, as everywhere in Go.
+// TRANSFORMERS_OFFLINE. An empty variable counts as unset. The proxy variables count too: see [proxies].
 func New(getenv func(string) string) (*Hub, error) {
 	first := func(names ...string) string {
 		for _, name := range names {
@@ -71,14 +75,14 @@ func New(getenv func(string) string) (*Hub, error) {
 		Endpoint: "https://huggingface.co",
 		Cache:    filepath.Join(home, "hub"),
 		Offline:  yes(first("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")),
-		client:   newClient(),
+		client:   newClient(proxies(getenv)),
 		stall:    30 * time.Second,
 		pause:    pause,
 		freeDisk: freeDisk,
-		symlink:  os.Symlink,
+		symlink:  (*os.Root).Symlink,
 	}
 	if yes(getenv("HF_HUB_DISABLE_SYMLINKS")) {
-		h.symlink = func(string, string) error { return errors.ErrUnsupported }
+		h.symlink = func(*os.Root, string, string) error { return errors.ErrUnsupported }
 	}
 	if cache := first("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"); cache != "" {
 		h.Cache = expand(cache)
@@ -87,22 +91,41 @@ func New(getenv func(string) string) (*Hub, error) {
 		return nil, fmt.Errorf("the cache for downloaded models: %w", err)
 	}
 	if endpoint := getenv("HF_ENDPOINT"); endpoint != "" {
-		u, err := url.Parse(endpoint)
-		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
-			return nil, fmt.Errorf("HF_ENDPOINT is %q, not an address such as https://huggingface.co", clip(endpoint))
+		if err := h.setEndpoint(endpoint); err != nil {
+			return nil, err
 		}
-		h.Endpoint = strings.TrimRight(endpoint, "/")
 	}
-	return h, h.findToken(getenv, expand, home)
+	h.findToken(getenv, expand, home)
+	return h, nil
+}
+
+// setEndpoint takes the name and the password out of the address: the address is shown, and they are for the hub alone.
+func (h *Hub) setEndpoint(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
+		shown := fmt.Sprintf("%q", clip(endpoint))
+		if strings.Contains(endpoint, "@") { // what is before it may be a password
+			shown = fmt.Sprintf("%q (what comes before the @ is not shown)", clip(endpoint[strings.LastIndex(endpoint, "@"):]))
+		}
+		return fmt.Errorf("HF_ENDPOINT is %s, not an address such as https://huggingface.co", shown)
+	}
+	h.login, u.User = u.User, nil
+	h.Endpoint = strings.TrimRight(u.String(), "/")
+	return nil
 }
 
 // Free is the space for downloads on the disk of the cache, which need not exist yet, and whether that is known.
 func (h *Hub) Free() (bytes int64, known bool) {
 	dir := h.Cache
-	for !exists(dir) && dir != filepath.Dir(dir) {
+	for !isDirectory(dir) && dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
 	}
 	return h.freeDisk(dir)
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // yes tells whether a variable says so, as huggingface_hub understands it.
@@ -114,17 +137,25 @@ func yes(value string) bool {
 	return false
 }
 
-func (h *Hub) findToken(getenv, expand func(string) string, home string) error {
+// maxToken bounds the file of a token, which has 37 bytes.
+const maxToken = 4096
+
+// findToken looks where huggingface_hub looks. Without a token, public models can be read all the same.
+func (h *Hub) findToken(getenv, expand func(string) string, home string) {
 	if yes(getenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
-		return nil
+		return
 	}
-	clean := func(token string) string {
-		return strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(token))
+	set := func(token, from string) (found bool) {
+		token = strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(token))
+		h.token, h.tokenFrom = token, from
+		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			h.token, h.tokenErr = "", fmt.Errorf("the Hugging Face token in %s holds characters that no token has", from)
+		}
+		return token != ""
 	}
 	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
-		if token := clean(getenv(name)); token != "" {
-			h.token, h.tokenFrom = token, name
-			return nil
+		if set(getenv(name), name) {
+			return
 		}
 	}
 	path := getenv("HF_TOKEN_PATH")
@@ -132,21 +163,24 @@ func (h *Hub) findToken(getenv, expand func(string) string, home string) error {
 		path = filepath.Join(home, "token")
 	}
 	path = expand(path)
-	token, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if path == os.DevNull { // a way to say that there is none
+		return
 	}
-	if err != nil {
-		return fmt.Errorf("read the Hugging Face token: %w", err)
+	token, err := regular.Read(path, maxToken)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		h.tokenErr = fmt.Errorf("the Hugging Face token in %s %w", path, err)
+	default:
+		set(string(token), path)
 	}
-	h.token, h.tokenFrom = clean(string(token)), path
-	return nil
 }
 
 // newClient is an HTTP client that leaves redirects to the caller and opens a connection for each file: over HTTP/2 all files would
 // share one, and its window would be the limit.
-func newClient() *http.Client {
+func newClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = proxy
 	transport.ForceAttemptHTTP2 = false
 	transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	transport.ResponseHeaderTimeout = 30 * time.Second
@@ -198,6 +232,10 @@ func check(name, revision string) error {
 	if !IsName(name) {
 		return fmt.Errorf("%q is not the name of a model; those look like microsoft/Phi-3-mini-4k-instruct", clip(name))
 	}
+	return checkRevision(revision)
+}
+
+func checkRevision(revision string) error {
 	for _, part := range strings.Split(revision, "/") {
 		if !revisionPart.MatchString(part) || strings.Contains(part, "..") || len(revision) > 200 {
 			return fmt.Errorf("%q is not a revision; those are branches such as main, tags, and commits", clip(revision))

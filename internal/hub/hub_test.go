@@ -105,6 +105,9 @@ func (x *fixture) pull() (*Snapshot, error) {
 	return x.hub.Pull(context.Background(), name, "main", x.options())
 }
 
+// blob is the path of a blob in the cache.
+func (x *fixture) blob(hash string) string { return x.hub.repo(name).path(blobFile(hash)) }
+
 // downloads counts the requests for content.
 func (x *fixture) downloads() (n int) {
 	for _, r := range x.server.Requests() {
@@ -247,7 +250,12 @@ func TestMisbehaviour(t *testing.T) {
 		"wrong bytes once":                  {file: shard, faults: []hubtest.Fault{hubtest.Wrong()}, notes: []string{"is not what its hash says"}},
 		"wrong bytes for ever":              {file: shard, faults: slices.Repeat([]hubtest.Fault{hubtest.Wrong()}, 2), err: "is not what its hash says: its hash is"},
 		"wrong bytes in a small file":       {file: "config.json", faults: slices.Repeat([]hubtest.Fault{hubtest.Wrong()}, 2), err: "is not what its hash says: its hash is"},
-		"a page instead of the file":        {file: shard, faults: []hubtest.Fault{hubtest.Body("<html>please log in</html>")}, err: "sends 26 bytes, not 900000"},
+		"a page instead of the file":        {file: shard, faults: []hubtest.Fault{hubtest.Body("<html>please log in</html>")}, err: "answers with a web page: is there a login or a proxy in between?"},
+		"another file instead of the file":  {file: shard, faults: []hubtest.Fault{hubtest.Body("\x00please log in")}, err: "sends 14 bytes, not 900000"},
+		"no list but an unfinished one":     {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha":`)}, err: "sends an answer that is not the hub's: it is not valid JSON: it ends unfinished, at line 1, column 8"},
+		"a list that is none":               {file: "api", faults: []hubtest.Fault{hubtest.Body(`[]`)}, err: "sends an answer that is not the hub's: it is not an object"},
+		"a file that is a number":           {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"siblings": [{"rfilename": 1}]}`)}, err: "lists a file in words that are not the hub's: rfilename is a number, not a string"},
+		"a list of nothing":                 {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"siblings": [` + strings.Repeat("{},", 200_000) + `{}]}`)}, err: "lists more than 100000 files"},
 		"more than it said":                 {file: shard, faults: []hubtest.Fault{tooMuch}, err: "sends more than the 900000 bytes"},
 		"overloaded":                        {file: shard, faults: []hubtest.Fault{unavailable, hubtest.Status(500), hubtest.Status(502), hubtest.Status(504)}},
 		"overloaded for ever":               {file: shard, faults: slices.Repeat([]hubtest.Fault{unavailable}, attempts), err: "503 Service Unavailable"},
@@ -267,12 +275,12 @@ func TestMisbehaviour(t *testing.T) {
 		"the list is overloaded":            {file: "api", faults: []hubtest.Fault{unavailable, unavailable}},
 		"the list is overloaded for ever":   {file: "api", faults: slices.Repeat([]hubtest.Fault{unavailable}, 3), err: "answers 503"},
 		"the list is silent":                {file: "api", faults: []hubtest.Fault{hubtest.Hang(0)}, notes: []string{"brings nothing any more"}},
-		"the list is no JSON":               {file: "api", faults: []hubtest.Fault{hubtest.Body("<html>")}, err: "not what the hub sends"},
+		"the list is no JSON":               {file: "api", faults: []hubtest.Fault{hubtest.Body("<html>")}, err: "answers with a web page: is there a login or a proxy in between?"},
 		"the list names no commit":          {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "../../etc"}`)}, err: `names no commit, but "../../etc"`},
 		"the list leads out of the cache":   {file: "api", faults: []hubtest.Fault{hostileHash}, err: "no hash to check it with"},
 		"the list is of another commit":     {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("c", 40) + `"}`)}, revision: strings.Repeat("d", 40), err: "answers with cccc"},
-		"the list has no sizes":             {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) + `", "siblings": [{"rfilename": "config.json", "blobId": "` + strings.Repeat("a", 40) + `"}]}`)}, err: "config.json has no size"},
-		"the list has a size beyond reason": {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) + `", "siblings": [{"rfilename": "config.json", "size": 9000000000000, "blobId": "` + strings.Repeat("a", 40) + `"}]}`)}, err: "config.json has no size in 0"},
+		"the list has no sizes":             {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) + `", "siblings": [{"rfilename": "config.json", "blobId": "` + strings.Repeat("a", 40) + `"}]}`)}, err: "config.json with no size"},
+		"the list has a size beyond reason": {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) + `", "siblings": [{"rfilename": "config.json", "size": 9000000000000, "blobId": "` + strings.Repeat("a", 40) + `"}]}`)}, err: "config.json with no size in 0"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -366,6 +374,96 @@ func TestSlow(t *testing.T) {
 	_, err := x.pull()
 	require.NoError(t, err)
 	require.Empty(t, x.notes)
+}
+
+// Captive portals, and repositories that nobody can have.
+func TestRefusedInTheirOwnWords(t *testing.T) {
+	for want, fault := range map[string]hubtest.Fault{
+		"127.0.0.1:PORT answers with a web page: is there a login or a proxy in between?":                hubtest.Body("  <HTML>sign in"),
+		"127.0.0.1:PORT answers 403 Forbidden, with a web page: is there a login or a proxy in between?": hubtest.Status(403, "Content-Type: text/html; charset=utf-8"),
+		name + " is disabled by Hugging Face: nobody can download the repository (403 Forbidden: Access to this resource is disabled.)": hubtest.Status(403,
+			"X-Error-Code: DisabledRepo", "X-Error-Message: Access to this resource is disabled."),
+		"your request for access to " + name + " waits for review by its authors; http://127.0.0.1:PORT/" + name +
+			" shows how it stands (403 Forbidden: Your request to access model is awaiting a review from the repo authors.)": hubtest.Status(403,
+			"X-Error-Code: GatedRepo", "X-Error-Message: Your request to access model is awaiting a review from the repo authors."),
+		"your request for access to " + name + " was rejected by its authors (403 Forbidden: Your request has been rejected by the repo's authors.)": hubtest.Status(403,
+			"X-Error-Code: GatedRepo", "X-Error-Message: Your request has been rejected by the repo's authors."),
+	} {
+		x := newFixture(t)
+		x.server.Fail("api", fault)
+		_, err := x.pull()
+		require.EqualError(t, err, strings.ReplaceAll(want, "127.0.0.1:PORT", x.hub.host()))
+	}
+}
+
+// A name and a password in HF_ENDPOINT go to the hub and are never shown; nor are a proxy's.
+func TestPasswords(t *testing.T) {
+	x := newFixture(t)
+	x.env["HF_TOKEN"] = "hf_secret"
+	login := func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
+		user, password, ok := r.BasicAuth()
+		require.True(t, ok && user == "me" && password == "p@ss", "instead of the token, as from Python's library")
+		return false
+	}
+	var tries []hubtest.Fault
+	for _, status := range []int{401, 403, 404, 500} {
+		tries = append(tries, hubtest.Status(status))
+	}
+	x.server.Do(func() { x.server.Token, x.server.Login = "", "me:p@ss" })
+	x.server.Fail("api", append(tries, login)...)
+	x.env["HF_ENDPOINT"] = strings.Replace(x.server.URL, "http://", "http://me:p%40ss@", 1)
+	x.open()
+	require.Equal(t, x.server.URL, x.hub.Endpoint)
+	for range 4 {
+		_, err := x.pull()
+		if err != nil {
+			require.NotContains(t, err.Error()+strings.Join(x.notes, ""), "p@ss")
+			require.NotContains(t, err.Error()+strings.Join(x.notes, ""), "p%40ss")
+		}
+	}
+	x.correct(shards(), x.commit, true)
+	require.False(t, x.server.Leaked)
+
+	for _, env := range []map[string]string{
+		{"HF_ENDPOINT": "ftp://me:secret@x"},
+		{"HF_ENDPOINT": "http://me:secret@x?y"},
+		{"HF_ENDPOINT": "http://me:sec%ret@x"},
+		{"HF_ENDPOINT": "me:secret@huggingface.co"},
+		{"HF_ENDPOINT": "http://me:secret@hub.invalid"},
+		{"HF_ENDPOINT": "http://hub.invalid", "ALL_PROXY": "socks4://me:secret@x"},
+		{"HF_ENDPOINT": "http://hub.invalid", "http_proxy": "http://me:sec%ret@x"},
+		{"HF_ENDPOINT": "http://hub.invalid", "HTTP_PROXY": "http://me:secret@127.0.0.1:1"},
+		{"HF_ENDPOINT": "http://hub.invalid", "ALL_PROXY": "socks5://me:secret@127.0.0.1:1"},
+	} {
+		env["HF_HOME"] = t.TempDir()
+		x.env, x.notes = env, nil
+		h, err := New(func(name string) string { return env[name] })
+		if err == nil {
+			h.pause = func(context.Context, time.Duration) error { return nil }
+			_, err = h.Pull(context.Background(), name, "main", x.options())
+		}
+		require.Error(t, err)
+		require.NotRegexp(t, "sec(%|%25)?ret", err.Error()+strings.Join(x.notes, ""))
+	}
+}
+
+// A mirror that lists files without hashes tells them with each file.
+func TestMirrorWithoutHashes(t *testing.T) {
+	x := newFixture(t)
+	x.server.Do(func() { x.server.Plain = true })
+	s, err := x.pull()
+	require.NoError(t, err)
+	require.True(t, s.Complete())
+	x.correct(shards(), x.commit, true)
+	for file, want := range map[string]string{
+		"etag: strange": `does not tell the hash of config.json: it does not answer ?blobs=true, and its ETag is "strange"`,
+		"":              `does not tell the hash of config.json: it does not answer ?blobs=true, and its ETag is ""`,
+	} {
+		x := newFixture(t)
+		x.server.Do(func() { x.server.Plain, x.server.ETag = true, strings.TrimPrefix(file, "etag: ")+" " })
+		_, err := x.pull()
+		require.ErrorContains(t, err, want)
+	}
 }
 
 // What a person is told, and can do, when the hub refuses.
@@ -493,7 +591,7 @@ func TestInterruptedPullGoesOn(t *testing.T) {
 	require.EqualValues(t, 500_000, first, "what was there is told at once")
 
 	// A part that is longer than the file, or holds other bytes, is of no use.
-	blob := x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard]))
+	blob := x.blob(hubtest.Hash(shard, shards()[shard]))
 	for _, part := range [][]byte{make([]byte, 900_001), make([]byte, 900_000), make([]byte, 17)} {
 		require.NoError(t, os.Remove(blob))
 		require.NoError(t, os.WriteFile(blob+partEnding, part, 0o666))
@@ -513,7 +611,7 @@ func TestPullRepairs(t *testing.T) {
 		func(blob string) error { return os.WriteFile(blob, make([]byte, 900_000), 0o666) },
 		os.Remove,
 	} {
-		require.NoError(t, damage(x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard]))))
+		require.NoError(t, damage(x.blob(hubtest.Hash(shard, shards()[shard]))))
 		_, err = x.pull()
 		require.NoError(t, err)
 		x.correct(shards(), x.commit, true)
@@ -524,20 +622,18 @@ func TestPullRepairs(t *testing.T) {
 
 // A disk that fills up in spite of the check, as when others write to it too.
 func TestDiskFull(t *testing.T) {
-	if _, err := os.Stat("/dev/full"); err != nil {
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
 		t.Skip("this system has no /dev/full")
 	}
+	defer func() { _ = full.Close() }()
 	x := newFixture(t)
-	part := x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard])) + partEnding
-	require.NoError(t, os.MkdirAll(filepath.Dir(part), 0o777))
-	require.NoError(t, os.Symlink("/dev/full", part))
-	_, err := x.pull()
+	f := file{name: shard, size: 900_000, hash: hubtest.Hash(shard, shards()[shard])}
+	p := &pull{hub: x.hub, name: name, options: x.options()}
+	d := &download{pull: p, file: f, part: full, sum: newSum(f), commit: x.commit, url: x.server.URL + "/" + name + "/resolve/" + x.commit + "/" + shard}
+	err = p.retry(context.Background(), shard, attempts, func() (bool, error) { return d.receive(context.Background()) })
 	require.ErrorContains(t, err, "no space left on device")
 	require.Empty(t, x.notes, "it would be full the next time too")
-	require.NoError(t, os.Remove(part))
-	_, err = x.pull()
-	require.NoError(t, err)
-	x.correct(shards(), x.commit, true)
 }
 
 // A model that has a new name on the hub is found under the old one, and cached under it, as by huggingface_hub.
@@ -582,7 +678,7 @@ func TestDiskSpace(t *testing.T) {
 	require.ErrorContains(t, err, "1.5 MB are still to be downloaded and the disk of "+x.hub.Cache+" has 1.4 MB free")
 	require.NotContains(t, strings.Join(x.server.Requests(), "\n"), "cdn/")
 	// A part that is there already counts.
-	require.NoError(t, os.WriteFile(x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard]))+partEnding, shards()[shard][:200_000], 0o666))
+	require.NoError(t, os.WriteFile(x.blob(hubtest.Hash(shard, shards()[shard]))+partEnding, shards()[shard][:200_000], 0o666))
 	_, err = x.pull()
 	require.NoError(t, err)
 	x.correct(shards(), x.commit, true)
@@ -590,14 +686,14 @@ func TestDiskSpace(t *testing.T) {
 
 func TestWithoutLinks(t *testing.T) {
 	x := newFixture(t)
-	x.hub.symlink = func(string, string) error { return errors.ErrUnsupported }
+	x.hub.symlink = func(*os.Root, string, string) error { return errors.ErrUnsupported }
 	for range 2 {
 		_, err := x.pull()
 		require.NoError(t, err)
 		x.correct(shards(), x.commit, false)
 		require.Equal(t, len(needed)-1, x.downloads())
 	}
-	blobs, err := os.ReadDir(x.hub.repo(name).blob(""))
+	blobs, err := os.ReadDir(x.blob(""))
 	require.NoError(t, err)
 	require.Empty(t, blobs, "each file is there once")
 
@@ -605,7 +701,7 @@ func TestWithoutLinks(t *testing.T) {
 	x = newFixture(t)
 	_, err = x.pull()
 	require.NoError(t, err)
-	x.hub.symlink = func(string, string) error { return errors.ErrUnsupported }
+	x.hub.symlink = func(*os.Root, string, string) error { return errors.ErrUnsupported }
 	files := shards()
 	files["config.json"] = []byte("{}")
 	newer := x.server.Add(name, files)
@@ -741,13 +837,16 @@ func TestModelsAndRemove(t *testing.T) {
 	require.Less(t, size, models[1].Bytes+models[2].Bytes, "revisions share files")
 
 	r := x.hub.repo(name)
-	unlock, err := tryLock(r.lockFile(hubtest.Hash(shard, shards()[shard])))
+	root, err := os.OpenRoot(x.hub.Cache)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, root.Close()) }()
+	unlock, err := tryLock(root, r.lockFile(hubtest.Hash(shard, shards()[shard])))
 	require.NoError(t, err)
 	require.ErrorContains(t, x.hub.Remove(name), "is being downloaded by another program")
 	unlock()
 	require.NoError(t, x.hub.Remove(name))
 	require.NoDirExists(t, r.dir)
-	require.NoDirExists(t, r.locks)
+	require.NoDirExists(t, filepath.Join(x.hub.Cache, r.lockDir()))
 	require.ErrorIs(t, x.hub.Remove(name), ErrNotCached)
 	require.ErrorContains(t, x.hub.Remove("../.."), "is not the name of a model")
 }
@@ -758,7 +857,7 @@ func TestSharedBlobs(t *testing.T) {
 	_, err := x.pull()
 	require.NoError(t, err)
 	cache, other := x.hub.Cache, "acme/Other"
-	blob := x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard]))
+	blob := x.blob(hubtest.Hash(shard, shards()[shard]))
 	xet := strings.Repeat("ab", 32)
 	shared := filepath.Join(cache, "blobs", "ab", xet)
 	require.NoError(t, os.MkdirAll(filepath.Dir(shared), 0o777))
@@ -767,7 +866,7 @@ func TestSharedBlobs(t *testing.T) {
 	target, err := filepath.Rel(filepath.Dir(blob), shared)
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(target, blob))
-	elsewhere := x.hub.repo(other).blob(filepath.Base(blob))
+	elsewhere := filepath.Join(cache, "models--acme--Other", "blobs", filepath.Base(blob))
 	require.NoError(t, os.MkdirAll(filepath.Dir(elsewhere), 0o777))
 	require.NoError(t, os.Symlink(target, elsewhere))
 	refs := "models--acme--Tiny-Phi-3/blobs/" + filepath.Base(blob) + "\nmodels--acme--Other/blobs/" + filepath.Base(blob) + "\n../../x\n"
@@ -788,7 +887,10 @@ func TestSharedBlobs(t *testing.T) {
 
 	require.NoError(t, x.hub.Remove(name))
 	require.FileExists(t, shared, "another model has it")
-	unlock, err := tryLock(shared + ".lock")
+	root, err := os.OpenRoot(cache)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, root.Close()) }()
+	unlock, err := tryLock(root, "blobs/ab/"+xet+".lock")
 	require.NoError(t, err)
 	unlock()
 	require.NoError(t, x.hub.Remove(other))

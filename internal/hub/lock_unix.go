@@ -7,20 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"phi3/internal/regular"
 )
 
-// lock takes the lock of a blob, as Python's filelock does: flock on a file of its own, which stays. waiting is called once if another
-// process has it. ctx ends the wait.
-func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return nil, err
+// lock takes the lock of a blob, as Python's filelock does: flock on a file of its own below root, which stays. waiting is called once if
+// another process has it. ctx ends the wait.
+func lock(ctx context.Context, root *os.Root, name string, waiting func()) (unlock func(), err error) {
+	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(root.Name(), path.Dir(name)), regular.Reason(err))
 	}
 	for waited := false; ; {
-		unlock, err := tryLock(path)
+		unlock, err := tryLock(root, name)
 		if !errors.Is(err, errLocked) {
 			return unlock, err
 		}
@@ -36,14 +39,22 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 
 var errLocked = errors.New("is locked by another process")
 
-// tryLock takes the lock if nobody has it, otherwise it fails with errLocked.
-func tryLock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o664)
+// tryLock takes the lock if nobody has it, otherwise it fails with errLocked. A lock is a file, never a link to one.
+func tryLock(root *os.Root, name string) (unlock func(), err error) {
+	failed := func(err error) error {
+		return fmt.Errorf("%s: %w", filepath.Join(root.Name(), name), regular.Reason(err))
+	}
+	if info, err := root.Lstat(name); err == nil {
+		if err := regular.Check(info.Mode()); err != nil {
+			return nil, failed(err)
+		}
+	}
+	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|regular.NoWait, 0o664)
 	if err != nil {
-		return nil, err
+		return nil, failed(err)
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == nil && !stillThere(f, path) { // some versions of filelock remove the file when they are done
+	if err == nil && !stillThere(f, root, name) { // some versions of filelock remove the file when they are done
 		err = unix.EWOULDBLOCK
 	}
 	switch {
@@ -54,15 +65,14 @@ func tryLock(path string) (unlock func(), err error) {
 	default:
 		err = fmt.Errorf("cannot be locked: %w; HF_HUB_CACHE can name a directory on a local disk", err)
 	}
-	_ = f.Close()
-	return nil, fmt.Errorf("%s %w", path, err)
+	return nil, errors.Join(failed(err), f.Close())
 }
 
-func stillThere(f *os.File, path string) bool {
+func stillThere(f *os.File, root *os.Root, name string) bool {
 	ours, err := f.Stat()
 	if err != nil {
 		return false
 	}
-	there, err := os.Stat(path)
+	there, err := root.Lstat(name)
 	return err == nil && os.SameFile(ours, there)
 }

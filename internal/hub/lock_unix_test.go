@@ -4,6 +4,7 @@ package hub
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -11,27 +12,37 @@ import (
 )
 
 func TestLock(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "deep", "x.lock")
-	unlock, err := lock(t.Context(), path, nil)
+	root, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
-	_, err = tryLock(path)
+	defer func() { require.NoError(t, root.Close()) }()
+	const name = "deep/x.lock"
+	unlock, err := lock(t.Context(), root, name, nil)
+	require.NoError(t, err)
+	_, err = tryLock(root, name)
 	require.ErrorIs(t, err, errLocked)
 
 	// Whoever had opened the file before its holder removed it has the lock of nothing.
-	old, err := os.Open(path)
+	old, err := root.Open(name)
 	require.NoError(t, err)
 	defer func() { _ = old.Close() }()
-	require.True(t, stillThere(old, path))
-	require.NoError(t, os.Remove(path))
-	require.False(t, stillThere(old, path))
+	require.True(t, stillThere(old, root, name))
+	require.NoError(t, root.Remove(name))
+	require.False(t, stillThere(old, root, name))
 	unlock()
-	unlock, err = tryLock(path)
+	unlock, err = tryLock(root, name)
 	require.NoError(t, err)
-	require.False(t, stillThere(old, path))
+	require.False(t, stillThere(old, root, name))
 	unlock()
 
-	require.NoError(t, os.Symlink("elsewhere", path+"2"))
-	_, err = tryLock(path + "2")
-	require.ErrorContains(t, err, "x.lock2")
-	require.NoFileExists(t, filepath.Join(filepath.Dir(path), "elsewhere"))
+	// A lock is a file, and not what is at the end of a link.
+	require.NoError(t, root.Symlink("elsewhere", name+"2"))
+	_, err = tryLock(root, name+"2")
+	require.ErrorContains(t, err, "x.lock2: is not a regular file but a link")
+	require.NoFileExists(t, filepath.Join(root.Name(), "deep", "elsewhere"))
+	require.NoError(t, root.Symlink(t.TempDir(), "outside"))
+	_, err = lock(t.Context(), root, "outside/y.lock", nil)
+	require.ErrorContains(t, err, "outside: leads out of its directory through a link")
+	require.NoError(t, exec.Command("mkfifo", filepath.Join(root.Name(), "pipe.lock")).Run())
+	_, err = tryLock(root, "pipe.lock")
+	require.ErrorContains(t, err, "is not a regular file but a named pipe")
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"phi3/internal/checkpoint"
 )
 
 // Cached is a revision of a model in the cache, or what an unfinished download has left of one.
@@ -36,31 +38,32 @@ func (h *Hub) Models() ([]Cached, error) {
 	}
 	var all []Cached
 	for _, e := range entries {
-		folder, ok := strings.CutPrefix(e.Name(), repoPrefix)
+		folder, ok := strings.CutPrefix(e.Name(), checkpoint.ModelPrefix)
 		name := strings.Replace(folder, "--", "/", 1)
 		if !ok || !IsName(name) {
 			continue
 		}
-		if info, err := os.Stat(filepath.Join(h.Cache, e.Name())); err != nil || !info.IsDir() { // or a link to one, on another disk
+		r := h.repo(name)
+		if r.open() != nil {
 			continue
 		}
-		all = append(all, h.revisions(name)...)
+		all = append(all, r.revisions(name)...)
+		r.close()
 	}
 	return all, nil
 }
 
 // revisions lists what the cache holds of one model. What cannot be read counts as not there.
-func (h *Hub) revisions(name string) []Cached {
-	r := h.repo(name)
+func (r *repo) revisions(name string) []Cached {
 	refs := r.refs()
 	var list []Cached
-	snapshots, _ := os.ReadDir(filepath.Join(r.dir, "snapshots"))
+	snapshots, _ := fs.ReadDir(r.files, "snapshots")
 	for _, e := range snapshots {
 		if !e.IsDir() || !commitHash.MatchString(e.Name()) {
 			continue
 		}
-		c := Cached{Name: name, Commit: e.Name(), Refs: refs[e.Name()], Dir: r.snapshot(e.Name())}
-		c.measure(c.Dir)
+		c := Cached{Name: name, Commit: e.Name(), Refs: refs[e.Name()], Dir: r.path(snapshotDir(e.Name()))}
+		c.measure(r.files.Sub(snapshotDir(c.Commit)))
 		s := &Snapshot{Commit: c.Commit, Dir: c.Dir}
 		if err := s.look(r); err != nil {
 			c.Damage = err.Error()
@@ -70,7 +73,7 @@ func (h *Hub) revisions(name string) []Cached {
 	}
 	if len(list) == 0 {
 		c := Cached{Name: name, Dir: r.dir}
-		c.measure(filepath.Join(r.dir, "blobs"))
+		c.measure(r.files.Sub("blobs"))
 		list = append(list, c)
 	}
 	slices.SortFunc(list, func(a, b Cached) int {
@@ -87,18 +90,17 @@ func (h *Hub) revisions(name string) []Cached {
 }
 
 // refs lists the names of every commit that has some.
-func (r repo) refs() map[string][]string {
+func (r *repo) refs() map[string][]string {
 	names := map[string][]string{}
-	root := filepath.Join(r.dir, "refs")
-	_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+	root := path.Clean(refFile(""))
+	_ = fs.WalkDir(r.files, root, func(file string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return nil //nolint:nilerr // what cannot be read is not listed
 		}
-		relative, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
+		name := strings.TrimPrefix(file, root+"/")
+		if checkRevision(name) != nil {
+			return nil //nolint:nilerr // no program that shares the cache has made it
 		}
-		name := filepath.ToSlash(relative)
 		if commit, err := r.readRef(name); err == nil {
 			names[commit] = append(names[commit], name)
 		}
@@ -108,18 +110,18 @@ func (r repo) refs() map[string][]string {
 }
 
 // measure adds up the files below a directory, links followed.
-func (c *Cached) measure(dir string) {
-	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+func (c *Cached) measure(dir *checkpoint.Directory) {
+	_ = fs.WalkDir(dir, ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return nil //nolint:nilerr // what cannot be read is not counted
 		}
-		info, err := os.Stat(path)
+		info, err := dir.Stat(name)
 		if err != nil || !info.Mode().IsRegular() {
-			return nil //nolint:nilerr // a link to a blob that is gone
+			return nil //nolint:nilerr // a link to a blob that is gone, or out of the folder
 		}
 		c.Bytes += info.Size()
 		c.Files++
-		used, ok := lastRead(path)
+		used, ok := lastRead(info)
 		if !ok {
 			used = info.ModTime()
 		}
@@ -132,11 +134,15 @@ func (c *Cached) measure(dir string) {
 
 // Size returns what a model takes on the disk, all revisions and unfinished downloads together, in bytes.
 func (h *Hub) Size(name string) (bytes int64, err error) {
-	r, err := h.cached(name)
-	if err != nil {
+	if err := check(name, DefaultRevision); err != nil {
 		return 0, err
 	}
-	err = filepath.WalkDir(r.dir, func(_ string, e fs.DirEntry, err error) error {
+	r := h.repo(name)
+	if err := r.open(); err != nil {
+		return 0, fmt.Errorf("%s is %w", name, err)
+	}
+	defer r.close()
+	err = fs.WalkDir(r.files, ".", func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return nil //nolint:nilerr // what cannot be read is not counted
 		}
@@ -145,38 +151,37 @@ func (h *Hub) Size(name string) (bytes int64, err error) {
 		}
 		return nil
 	})
-	for _, shared := range r.sharedBlobs(h.Cache) {
-		if info, statErr := os.Stat(shared); statErr == nil {
-			bytes += info.Size()
-		}
+	for _, blob := range r.sharedBlobs() {
+		bytes += r.files.SharedSize(blob)
 	}
 	return bytes, err
 }
 
-// cached is the directory of a model that must be there.
-func (h *Hub) cached(name string) (repo, error) {
+// Remove deletes a model, with all its revisions and unfinished downloads, from the cache. It refuses while a program is downloading it.
+// Of a model's folder that is a link, the link is deleted and nothing else.
+func (h *Hub) Remove(name string) error {
 	if err := check(name, DefaultRevision); err != nil {
-		return repo{}, err
+		return err
 	}
 	r := h.repo(name)
-	if !exists(r.dir) {
-		return repo{}, fmt.Errorf("%s is %w %s", name, ErrNotCached, h.Cache)
-	}
-	return r, nil
-}
-
-// Remove deletes a model, with all its revisions and unfinished downloads, from the cache. It refuses while a program is downloading it.
-func (h *Hub) Remove(name string) error {
-	r, err := h.cached(name)
-	if err != nil {
-		return err
-	}
-	locks, err := os.ReadDir(r.locks)
+	cache, err := os.OpenRoot(h.Cache)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return fmt.Errorf("the cache for downloaded models: %w", err)
+	}
+	var info fs.FileInfo
+	if err == nil {
+		defer func() { _ = cache.Close() }()
+		info, err = cache.Lstat(r.folder)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is %w %s", name, ErrNotCached, h.Cache)
+	}
+	locks, err := fs.ReadDir(cache.FS(), r.lockDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the cache for downloaded models: %w", err)
 	}
 	for _, e := range locks {
-		unlock, err := tryLock(filepath.Join(r.locks, e.Name()))
+		unlock, err := tryLock(cache, path.Join(r.lockDir(), e.Name()))
 		if errors.Is(err, errLocked) {
 			return fmt.Errorf("%s is being downloaded by another program", name)
 		}
@@ -185,10 +190,17 @@ func (h *Hub) Remove(name string) error {
 		}
 		defer unlock()
 	}
-	shared := r.sharedBlobs(h.Cache)
-	err = errors.Join(os.RemoveAll(r.dir), os.RemoveAll(r.locks))
-	for _, blob := range shared {
-		err = errors.Join(err, removeUnshared(h.Cache, blob))
+	var blobs []string
+	if info.IsDir() && r.open() == nil {
+		defer r.close()
+		blobs = r.sharedBlobs()
+	}
+	err = errors.Join(cache.RemoveAll(r.folder), cache.RemoveAll(r.lockDir()))
+	if shared := checkpoint.OpenShared(cache); shared != nil {
+		defer func() { _ = shared.Close() }()
+		for _, blob := range blobs {
+			err = errors.Join(err, removeUnshared(cache, shared, blob))
+		}
 	}
 	return err
 }

@@ -102,13 +102,15 @@ func TestKilledProcess(t *testing.T) {
 
 // A proxy that the environment names is used: the hub's own name leads nowhere here.
 func TestProxy(t *testing.T) {
-	x := newFixture(t)
-	cmd := exec.Command(os.Args[0])
-	x.env["HF_ENDPOINT"] = "http://hub.invalid"
-	cmd.Env = x.environment("HUB_TEST_PULL=1", "HTTP_PROXY="+x.server.URL, "NO_PROXY=")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	x.correct(shards(), x.commit, true)
+	for _, variable := range []string{"HTTP_PROXY", "ALL_PROXY", "all_proxy"} {
+		x := newFixture(t)
+		x.env["HF_ENDPOINT"] = "http://hub.invalid"
+		x.env[variable] = x.server.URL
+		x.open()
+		_, err := x.pull()
+		require.NoError(t, err)
+		x.correct(shards(), x.commit, true)
+	}
 }
 
 // python runs a script with huggingface_hub against the fixture's hub and cache, and returns what it prints.
@@ -181,7 +183,7 @@ for r in cache.repos:
 		x.server.Fail(shard, append([]hubtest.Fault{hubtest.Cut(100_000)}, slices.Repeat([]hubtest.Fault{hubtest.Status(500)}, attempts-1)...)...)
 		_, err := x.pull()
 		require.ErrorContains(t, err, "500")
-		require.NoError(t, os.RemoveAll(x.hub.repo(name).snapshot(x.commit)))
+		require.NoError(t, os.RemoveAll(x.hub.repo(name).path(snapshotDir(x.commit))))
 		before := len(x.server.Requests())
 		x.python(download)
 		if x.python("import huggingface_hub; print(huggingface_hub.__version__ < '2')") == "True" {
@@ -196,7 +198,7 @@ for r in cache.repos:
 		x := newFixture(t)
 		x.server.Fail(shard, hubtest.Cut(100_000))
 		x.python("try:\n  " + strings.ReplaceAll(download, "\n", "\n  ") + "\nexcept Exception as e: print(e)")
-		part, statErr := os.Stat(x.hub.repo(name).blob(hubtest.Hash(shard, shards()[shard])) + partEnding)
+		part, statErr := os.Stat(x.blob(hubtest.Hash(shard, shards()[shard])) + partEnding)
 		before := len(x.server.Requests())
 		_, err := x.pull()
 		require.NoError(t, err)
@@ -208,7 +210,7 @@ for r in cache.repos:
 
 	t.Run("Python has the lock", func(t *testing.T) {
 		x := newFixture(t)
-		path := x.hub.repo(name).lockFile(hubtest.Hash(shard, shards()[shard]))
+		path := filepath.Join(x.hub.Cache, x.hub.repo(name).lockFile(hubtest.Hash(shard, shards()[shard])))
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
 		cmd := exec.Command(pythonWithHub(t), "-c", "from huggingface_hub.utils import WeakFileLock\nimport sys\nwith WeakFileLock(sys.argv[1]):\n  print('locked', flush=True)\n  sys.stdin.read()\n", path)
 		in, err := cmd.StdinPipe()
@@ -231,8 +233,13 @@ for r in cache.repos:
 
 	t.Run("Python waits for our lock", func(t *testing.T) {
 		x := newFixture(t)
-		path := x.hub.repo(name).lockFile("abc")
-		unlock, err := lock(context.Background(), path, nil)
+		require.NoError(t, os.MkdirAll(x.hub.Cache, 0o777))
+		root, err := os.OpenRoot(x.hub.Cache)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, root.Close()) }()
+		file := x.hub.repo(name).lockFile("abc")
+		path := filepath.Join(x.hub.Cache, file)
+		unlock, err := lock(context.Background(), root, file, nil)
 		require.NoError(t, err)
 		require.Equal(t, "Timeout", x.python("from filelock import FileLock, Timeout\ntry:\n  with FileLock(r'"+path+"', timeout=0.1): print('locked')\nexcept Timeout: print('Timeout')"))
 		unlock()

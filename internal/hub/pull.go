@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,7 +26,7 @@ const parallel = 8
 type pull struct {
 	hub            *Hub
 	name, revision string
-	repo           repo
+	repo           *repo
 	options        Options
 }
 
@@ -94,15 +94,22 @@ func (p *pull) files(ctx context.Context, r *revision) error {
 	if err != nil {
 		return fmt.Errorf("%s %w", p.name, err)
 	}
-	for _, dir := range []string{p.repo.snapshot(r.commit), p.repo.blob(""), p.repo.locks} {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return fmt.Errorf("the cache for downloaded models: %w", err)
+	if err := p.repo.create(); err != nil {
+		return err
+	}
+	defer p.repo.close()
+	for _, dir := range []string{snapshotDir(r.commit), "blobs"} {
+		if err := p.repo.root.MkdirAll(dir, 0o777); err != nil {
+			return p.repo.failed(dir, err)
 		}
+	}
+	if slices.Contains(r.others, adapterName) {
+		p.note("%s also has a LoRA adapter, which phi3 does not apply", p.name)
 	}
 	if err := p.all(ctx, r.commit, small); err != nil {
 		return err
 	}
-	checkpoint := os.DirFS(p.repo.snapshot(r.commit))
+	checkpoint := p.repo.files.Sub(snapshotDir(r.commit))
 	if p.options.Check != nil {
 		if err := p.options.Check(checkpoint); err != nil {
 			return err
@@ -129,6 +136,12 @@ func (p *pull) files(ctx context.Context, r *revision) error {
 
 // all downloads files side by side. The first error ends the others.
 func (p *pull) all(ctx context.Context, commit string, files []file) error {
+	for i := range files {
+		var err error
+		if files[i], err = p.ask(ctx, commit, files[i]); err != nil {
+			return err
+		}
+	}
 	if err := p.fits(commit, files); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -29,12 +30,16 @@ type statusError struct {
 	host      string        // that answered
 	hub       bool          // it is the hub and not a CDN
 	withToken bool          // a token was sent
+	page      bool          // the answer is a web page, and has no word of the hub's
 }
 
 func (e *statusError) Error() string {
 	text := fmt.Sprintf("%d %s", e.status, http.StatusText(e.status))
 	if e.message != "" {
 		text += ": " + e.message
+	}
+	if e.page {
+		text += ", with a web page: is there a login or a proxy in between?"
 	}
 	return text
 }
@@ -60,26 +65,48 @@ type answer struct {
 	hub    bool   // the hub itself gave the answer
 }
 
+// isPage tells whether the answer is a web page: the hub sends data, and who sends pages is a login of the network or a proxy.
+func (a *answer) isPage() bool {
+	kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	return kind == "text/html" || kind == "application/xhtml+xml"
+}
+
+var errPage = errors.New("answers with a web page: is there a login or a proxy in between?")
+
 const maxRedirects = 10
 
 // get sends a GET. It follows redirects itself, for two reasons: the token goes to the hub and to nobody else, where Go would send it on
 // to every subdomain; and the hub's headers on the file are in the answer that redirects to the CDN.
 func (h *Hub) get(ctx context.Context, address string, header http.Header) (*answer, error) {
+	return h.send(ctx, http.MethodGet, address, header)
+}
+
+// send sends a GET or a HEAD. A HEAD does not follow a redirect away from the hub: what it asks for is what the hub says of a file, and
+// an address that the hub has signed may be for a GET alone.
+func (h *Hub) send(ctx context.Context, method, address string, header http.Header) (*answer, error) {
 	home, err := url.Parse(h.Endpoint)
 	if err != nil {
 		return nil, err
 	}
+	if h.tokenErr != nil {
+		return nil, h.tokenErr
+	}
+	isHome := func(u *url.URL) bool { return u.Scheme == home.Scheme && u.Host == home.Host }
 	a := &answer{}
 	for range maxRedirects {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+		request, err := http.NewRequestWithContext(ctx, method, address, http.NoBody)
 		if err != nil {
 			return nil, err
 		}
 		request.Header = header.Clone()
 		request.Header.Set("User-Agent", "phi3")
-		atHome := request.URL.Scheme == home.Scheme && request.URL.Host == home.Host
-		a.hub = atHome
-		if atHome && h.token != "" {
+		a.hub = isHome(request.URL)
+		switch {
+		case !a.hub:
+		case h.login != nil: // as Python's libraries do, whatever the token
+			password, _ := h.login.Password()
+			request.SetBasicAuth(h.login.Username(), password)
+		case h.token != "":
 			request.Header.Set("Authorization", "Bearer "+h.token)
 		}
 		response, err := h.client.Do(request)
@@ -87,7 +114,7 @@ func (h *Hub) get(ctx context.Context, address string, header http.Header) (*ans
 			return nil, classify(ctx, err)
 		}
 		a.Response = response
-		if atHome {
+		if a.hub {
 			a.note(response.Header)
 		}
 		switch response.StatusCode {
@@ -98,10 +125,13 @@ func (h *Hub) get(ctx context.Context, address string, header http.Header) (*ans
 		_ = response.Body.Close()
 		next, err := response.Location()
 		if err != nil {
-			return nil, fmt.Errorf("%s redirects to nowhere: %w", request.URL.Host, err)
+			return nil, fmt.Errorf("%s redirects to nowhere, with %q", request.URL.Host, printable(response.Header.Get("Location")))
 		}
 		if next.Scheme != "https" && (next.Scheme != "http" || request.URL.Scheme == "https") {
 			return nil, fmt.Errorf("%s redirects to an address without encryption: %s", request.URL.Host, clip(next.Redacted()))
+		}
+		if method == http.MethodHead && !isHome(next) {
+			return a, nil
 		}
 		address = next.String()
 	}
@@ -125,6 +155,10 @@ func (a *answer) note(header http.Header) {
 // classify tells what may pass from what will not. A certificate that does not hold today will not hold in a second.
 func classify(ctx context.Context, err error) error {
 	var certificate *tls.CertificateVerificationError
+	var proxy *proxyError
+	if errors.As(err, &proxy) {
+		return proxy
+	}
 	if errors.As(err, &certificate) {
 		return err
 	}
@@ -146,7 +180,8 @@ func (h *Hub) statusError(a *answer) *statusError {
 		wait:      waitAsked(a.Header, time.Now()),
 		host:      a.Request.URL.Host,
 		hub:       a.hub,
-		withToken: a.hub && h.token != "",
+		withToken: a.hub && h.token != "" && h.login == nil,
+		page:      a.isPage() && a.StatusCode < http.StatusInternalServerError && a.Header.Get("X-Error-Code") == "",
 	}
 }
 
@@ -251,6 +286,14 @@ func (p *pull) explain(err error) error {
 		login = "the token in " + h.tokenFrom + " belongs to an account that may not read it"
 	}
 	switch {
+	case status.page:
+		return fmt.Errorf("%s answers %w", h.host(), err)
+	case status.code == "DisabledRepo", strings.HasPrefix(status.message, "Access to this resource is disabled"):
+		return fmt.Errorf("%s is disabled by Hugging Face: nobody can download the repository (%w)", p.name, err)
+	case strings.Contains(status.message, "awaiting a review"):
+		return fmt.Errorf("your request for access to %s waits for review by its authors; %s shows how it stands (%w)", p.name, page, err)
+	case strings.Contains(status.message, "has been rejected"):
+		return fmt.Errorf("your request for access to %s was rejected by its authors (%w)", p.name, err)
 	case status.code == "GatedRepo" && status.withToken, status.status == http.StatusForbidden && status.withToken:
 		return fmt.Errorf("%s is gated: accept its terms at %s, with the account whose token is in %s (%w)", p.name, page, h.tokenFrom, err)
 	case status.code == "GatedRepo", status.status == http.StatusForbidden:

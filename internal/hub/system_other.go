@@ -5,16 +5,22 @@ package hub
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"time"
 )
 
 var errLocked = errors.New("is locked by another process")
 
 // On other systems two processes that download the same file are not kept apart. What they write is checked all the same.
-func lock(context.Context, string, func()) (unlock func(), err error) { return func() {}, nil }
+func lock(context.Context, *os.Root, string, func()) (unlock func(), err error) {
+	return func() {}, nil
+}
 
-func tryLock(string) (unlock func(), err error) { return func() {}, nil }
+func tryLock(*os.Root, string) (unlock func(), err error) { return func() {}, nil }
 
 func freeDisk(string) (bytes int64, ok bool) { return 0, false }
 
-func lastRead(string) (t time.Time, ok bool) { return time.Time{}, false }
+func lastRead(fs.FileInfo) (t time.Time, ok bool) { return time.Time{}, false }
+
+func linkCount(fs.FileInfo) int { return 1 }

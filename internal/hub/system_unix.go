@@ -3,6 +3,8 @@
 package hub
 
 import (
+	"io/fs"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,10 +20,18 @@ func freeDisk(dir string) (bytes int64, ok bool) {
 }
 
 // lastRead is when a file was last read, to the precision that the file system keeps.
-func lastRead(path string) (t time.Time, ok bool) {
-	var s unix.Stat_t
-	if err := unix.Stat(path, &s); err != nil {
+func lastRead(info fs.FileInfo) (t time.Time, ok bool) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
 		return time.Time{}, false
 	}
-	return time.Unix(s.Atim.Unix()), true
+	return accessTime(s), true
+}
+
+// linkCount is how many names a file has.
+func linkCount(info fs.FileInfo) int {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(s.Nlink) //nolint:unconvert // the types differ from system to system
+	}
+	return 1
 }

@@ -66,6 +66,9 @@ func OpenFS(fsys fs.FS, name string) (f fs.File, size int64, err error) {
 	return f, info.Size(), nil
 }
 
+// ErrNotRegular is the reason behind the errors of [Check].
+var ErrNotRegular = errors.New("is not a regular file")
+
 // Check refuses everything but a regular file, and says what it is instead.
 func Check(mode fs.FileMode) error {
 	var is string
@@ -83,9 +86,9 @@ func Check(mode fs.FileMode) error {
 	case mode&fs.ModeSymlink != 0:
 		is = "a link"
 	default:
-		return errors.New("is not a regular file")
+		return ErrNotRegular
 	}
-	return fmt.Errorf("is not a regular file but %s", is)
+	return fmt.Errorf("%w but %s", ErrNotRegular, is)
 }
 
 // Read reads the whole file at path, of at most limit bytes.
@@ -141,20 +144,22 @@ func tooLarge(size, limit int64) error {
 }
 
 // ErrLeadsOut is the reason behind errors about a name below an [os.Root] that leads out of it.
-var ErrLeadsOut = errors.New("is a link that leads out of its directory")
+var ErrLeadsOut = errors.New("leads out of its directory through a link")
 
 // Reason strips the operation and the path from a file system's error, and puts [ErrLeadsOut] in the place of os.Root's, which has no name.
 func Reason(err error) error {
 	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err
-	}
 	var linkErr *os.LinkError
-	if errors.As(err, &linkErr) {
-		err = linkErr.Err
+	for {
+		switch {
+		case errors.As(err, &pathErr):
+			err = pathErr.Err
+		case errors.As(err, &linkErr):
+			err = linkErr.Err
+		case err != nil && err.Error() == "path escapes from parent":
+			return ErrLeadsOut
+		default:
+			return err
+		}
 	}
-	if err != nil && err.Error() == "path escapes from parent" {
-		return ErrLeadsOut
-	}
-	return err
 }

@@ -24,6 +24,9 @@ type Server struct {
 	Gated   map[string]bool
 	Renamed map[string]string // old names and the new ones
 	Leaked  bool              // the CDN was sent a token
+	Login   string            // "name:password" that every request must have, as of a mirror
+	Plain   bool              // ?blobs=true is ignored, as by some mirrors
+	ETag    string            // of every small file, instead of its hash
 
 	mu       sync.Mutex
 	hub, cdn *httptest.Server
@@ -148,6 +151,11 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request, name, revision str
 	defer s.mu.Unlock()
 	repo := s.repos[name]
 	sent := r.Header.Get("Authorization")
+	if user, password, ok := r.BasicAuth(); s.Login != "" && ok && user+":"+password == s.Login {
+		sent = ""
+	} else if s.Login != "" {
+		sent = "none"
+	}
 	switch {
 	case sent != "" && sent != "Bearer "+s.Token:
 		refuse(w, http.StatusUnauthorized, "", "Invalid credentials in Authorization header")
@@ -245,6 +253,8 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, name, revision str
 		BlobID string `json:"blobId,omitempty"`
 		LFS    *lfs   `json:"lfs,omitempty"`
 	}
+	var plain bool
+	s.Do(func() { plain = s.Plain })
 	answer := struct {
 		ID        string    `json:"id"`
 		SHA       string    `json:"sha"`
@@ -256,7 +266,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, name, revision str
 	}{ID: name, SHA: commit, Tags: []string{}}
 	for file, content := range files {
 		f := sibling{Name: file}
-		if r.URL.Query().Has("blobs") {
+		if r.URL.Query().Has("blobs") && !plain {
 			size := len(content)
 			f.Size, f.BlobID = &size, Hash("pointer", []byte(file))
 			if IsLFS(file) {
@@ -312,6 +322,11 @@ func (s *Server) small(w http.ResponseWriter, r *http.Request, name, commit, fil
 	content := files[file]
 	w.Header().Set("X-Repo-Commit", commit)
 	w.Header().Set("ETag", `W/"`+Hash(file, content)+`"`)
+	s.Do(func() {
+		if s.ETag != "" {
+			w.Header().Set("ETag", `"`+strings.TrimSpace(s.ETag)+`"`)
+		}
+	})
 	if s.fault(file, w, r, content) {
 		return
 	}

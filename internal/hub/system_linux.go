@@ -1,0 +1,8 @@
+package hub
+
+import (
+	"syscall"
+	"time"
+)
+
+func accessTime(s *syscall.Stat_t) time.Time { return time.Unix(s.Atim.Unix()) }
