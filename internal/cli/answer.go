@@ -2,7 +2,6 @@ package cli
 
 import (
 	"strings"
-	"unicode"
 
 	"phi3/internal/generate"
 	"phi3/internal/tokenizer"
@@ -49,18 +48,4 @@ func (a *answer) end() error {
 func (a *answer) show(text string) error {
 	a.text.WriteString(text)
 	return a.write(text)
-}
-
-// harmless is a model's text as it may go to a terminal, which would obey the control characters in it: they are shown as what they are. Line
-// ends and tabs stay.
-func harmless(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t' || !unicode.IsControl(r):
-			return r
-		case r < 0x20:
-			return '␀' + r
-		}
-		return '�' // DEL, and those of Unicode's second block, which some terminals obey too
-	}, text)
 }

@@ -16,6 +16,7 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/generate"
 	"phi3/internal/model"
+	"phi3/internal/show"
 )
 
 type benchFlags struct {
@@ -104,7 +105,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	err = f.write(s.out, c)
 	if f.plot != "" && f.output == "md" && isTerminal(s.out) {
 		for _, panel := range c.panels() {
-			_, _ = fmt.Fprintf(s.out, "\n%s", panel.Text())
+			_, _ = io.WriteString(s.out, "\n"+panel.Text())
 		}
 	}
 	return err
@@ -259,10 +260,10 @@ func (r *speeds) markdown(w io.Writer) error {
 		{"decode", r.DecodeMS.String(), "ms/token"},
 		{"decode reads " + byteCount(r.BytesPerToken) + " a token", r.Bandwidth.String(), "GB/s"},
 	} {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", row[0], row[1], row[2])
+		show.Fprintf(&b, "| %s | %s | %s |\n", row[0], row[1], row[2])
 	}
 	if r.LimitBandwidth > 0 {
-		fmt.Fprintf(&b, "\nThe machine reads %s GB/s and computes %s GFLOP/s at most: decode is at %.0f %%, prefill at %.0f %%.\n",
+		show.Fprintf(&b, "\nThe machine reads %s GB/s and computes %s GFLOP/s at most: decode is at %.0f %%, prefill at %.0f %%.\n",
 			digits(r.LimitBandwidth), digits(r.LimitFlops), 100*r.Bandwidth.Mean/r.LimitBandwidth, 100*r.PrefillFlops.Mean/r.LimitFlops)
 	}
 	_, err := io.WriteString(w, b.String())

@@ -14,6 +14,7 @@ import (
 
 	"phi3/internal/generate"
 	"phi3/internal/model"
+	"phi3/internal/show"
 )
 
 // generation is one run that was watched.
@@ -172,14 +173,14 @@ func (c *comparison) markdown(w io.Writer) error {
 		if r.CachedMS.Mean == 0 {
 			cached, uncached = "–", "–" // the first token: all prefill
 		}
-		fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %.2f× |\n", r.Generated, r.CachedRate, r.UncachedRate, cached, uncached, r.SpeedUp.Mean)
+		show.Fprintf(&b, "| %d | %s | %s | %s | %s | %.2f× |\n", r.Generated, r.CachedRate, r.UncachedRate, cached, uncached, r.SpeedUp.Mean)
 	}
 	last := c.Lengths[len(c.Lengths)-1]
 	if first := c.Lengths[min(1, len(c.Lengths)-1)]; first.UncachedMS.Mean > 0 && last.Generated > first.Generated {
-		fmt.Fprintf(&b, "\nms/token from token %d to token %d: ×%.2f with the cache, ×%.2f without\n", first.Generated, last.Generated,
+		show.Fprintf(&b, "\nms/token from token %d to token %d: ×%.2f with the cache, ×%.2f without\n", first.Generated, last.Generated,
 			last.CachedMS.Mean/first.CachedMS.Mean, last.UncachedMS.Mean/first.UncachedMS.Mean)
 	}
-	fmt.Fprintf(&b, "\nidentical tokens: %s (%d)\nidentical logits: %s (all bytes of every step)\n", yesNo(c.IdenticalTokens), c.Gen, yesNo(c.IdenticalLogits))
+	show.Fprintf(&b, "\nidentical tokens: %s (%d)\nidentical logits: %s (all bytes of every step)\n", yesNo(c.IdenticalTokens), c.Gen, yesNo(c.IdenticalLogits))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

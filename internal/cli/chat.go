@@ -19,6 +19,7 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 	"phi3/internal/tokenizer"
 )
@@ -62,7 +63,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	in, inIsFile := s.in.(*os.File)
-	out, outIsFile := s.out.(*os.File)
+	out, outIsFile := bare(s.out).(*os.File)
 	if !inIsFile || !outIsFile || !isTerminal(s.out) || !isTerminal(in) {
 		return usagef("chat is for a person at a terminal; for a pipe or a file there is phi3 generate --chat")
 	}
@@ -218,7 +219,7 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 			bar.update(int64(fed), int64(of))
 		case !anew:
 			anew = true
-			_, _ = fmt.Fprintf(t.notes(), "\n%s\n", crossingNote(t.model))
+			_, _ = show.Fprintf(t.notes(), "\n%s\n", crossingNote(t.model))
 		}
 	}
 	a, err := ask(answering, o, func(piece string) error {
@@ -230,7 +231,7 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 		if piece != "" {
 			column = len(piece) - 1 - strings.LastIndex(piece, "\n")
 		}
-		_, err := io.WriteString(t.out, harmless(piece))
+		_, err := io.WriteString(t.out, piece)
 		return err
 	})
 	bar.stop()
@@ -239,7 +240,7 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 	}
 	if len(a.IDs) > 0 {
 		t.last = &a
-		_, _ = fmt.Fprintf(t.details(), "prompt: %d tokens, %d of them cached; seed %d\n", a.Prompt, a.Cached, t.seed)
+		_, _ = show.Fprintf(t.details(), "prompt: %d tokens, %d of them cached; seed %d\n", a.Prompt, a.Cached, t.seed)
 		t.seed++
 	}
 
@@ -298,7 +299,7 @@ func (t *talk) command(ctx context.Context, command string) error {
 			if t.System() == "" {
 				t.note("There is no system message.")
 			} else {
-				_, _ = fmt.Fprintln(t.out, harmless(t.System()))
+				_, _ = io.WriteString(t.out, t.System()+"\n")
 			}
 		case "-":
 			t.SetSystem("")
@@ -335,7 +336,7 @@ func (t *talk) command(ctx context.Context, command string) error {
 }
 
 func (t *talk) stats() {
-	p := func(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format+"\n", args...) }
+	p := func(format string, args ...any) { _, _ = show.Fprintf(t.out, format+"\n", args...) }
 	p("model: %s on %s", t.name, t.model.Device())
 	p("messages: %d; tokens: %d of %d", len(t.Messages()), t.Tokens(), t.model.Context)
 	if t.config.DoSample {
@@ -350,7 +351,7 @@ func (t *talk) stats() {
 
 // note tells the person something that is not the model's answer.
 func (t *talk) note(format string, args ...any) {
-	_, _ = fmt.Fprintln(t.out, t.styled("2", "("+fmt.Sprintf(format, args...)+")"))
+	_, _ = io.WriteString(t.out.Unwrap(), t.styled("2", "("+show.Sprintf(format, args...)+")")+"\n")
 }
 
 // styled writes text bold (1) or dim (2), where that is wanted.

@@ -15,6 +15,7 @@ import (
 
 	"phi3/internal/classify"
 	"phi3/internal/model"
+	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
 
@@ -171,7 +172,7 @@ const maxLine = 16 << 20
 
 // labelLines answers line by line, as soon as each is there. The first that is wrong ends it.
 func (c *classifier) labelLines(ctx context.Context, name string, r io.Reader, w io.Writer) error {
-	out := json.NewEncoder(w)
+	out := json.NewEncoder(show.NewJSONWriter(w))
 	out.SetEscapeHTML(false)
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
@@ -229,7 +230,7 @@ func parseLine(line []byte) (string, error) {
 // write prints the tables for people.
 func (a *labelled) write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	p := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format, args...) } // the error comes out of Flush
+	p := func(format string, args ...any) { _, _ = show.Fprintf(t, format, args...) } // the error comes out of Flush
 	if a.Tokens != nil {
 		p("position\tid\tpiece\tlabel\tprobability\n")
 		for i, token := range a.Tokens {

@@ -6,19 +6,20 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"phi3/internal/show"
 )
 
 // Exit codes.
@@ -30,15 +31,28 @@ const (
 	exitPipe        = 141 // 128 + SIGPIPE; where that signal is not ignored, it ends the process itself
 )
 
-// streams are the three files of the process, and how much the user wants to hear on stderr.
+// streams are the three files of the process, and how much the user wants to hear on stderr. Whatever goes to out and err passes
+// a [show.Writer], so no string of a stranger can control the terminal; values belong into [show.Fprintf], so that none can forge a line.
 type streams struct {
 	in             io.Reader
-	out, err       io.Writer
+	out, err       *show.Writer
 	quiet, verbose bool
 
 	interrupted     sync.Once   // the line about it is written once
 	takesInterrupts atomic.Bool // the command stops at Ctrl-C what it is doing, and goes on: see interruptible
 	written         error       // the first error of writing to out by cobra, which does not look
+}
+
+func newStreams(stdin io.Reader, stdout, stderr io.Writer) *streams {
+	return &streams{in: stdin, out: show.NewWriter(stdout), err: show.NewWriter(stderr)}
+}
+
+// text is stdout for a model's text and for paths: unchanged in a pipe or a file, and without control characters on a terminal.
+func (s *streams) text() io.Writer {
+	if isTerminal(s.out) {
+		return s.out
+	}
+	return s.out.Unwrap()
 }
 
 // notes is for what a user may want to know and did not ask for: which model, warnings, progress.
@@ -68,13 +82,21 @@ func (s *streams) Write(p []byte) (int, error) {
 
 // isTerminal tells whether a person sees what is written there.
 func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
+	f, ok := bare(w).(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// bare is what stands behind a [show.Writer], for the program's own control sequences: bars and colours.
+func bare(w any) any {
+	if escaping, ok := w.(*show.Writer); ok {
+		return escaping.Unwrap()
+	}
+	return w
 }
 
 // Main runs the program and returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	s := &streams{in: stdin, out: stdout, err: stderr}
+	s := newStreams(stdin, stdout, stderr)
 	ctx, ended := s.interruptible()
 	defer ended()
 	root := newRoot(s)
@@ -88,8 +110,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return nil
 	}
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		err = s.written
+	if flushErr := s.out.Flush(); err == nil {
+		err = cmp.Or(s.written, flushErr)
 	}
 	var usage usageError
 	var file *fs.PathError
@@ -103,27 +125,19 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		if errors.Is(err, syscall.EPIPE) { // who reads has enough, as in phi3 … | head -1
 			return exitPipe
 		}
-		_, _ = fmt.Fprintf(stderr, "phi3: write the output: %v\n", file.Err)
+		_, _ = show.Fprintf(s.err, "phi3: write the output: %v\n", file.Err)
 		return exitFailure
 	case !started || errors.As(err, &usage):
-		_, _ = fmt.Fprintf(stderr, "phi3: %s\nSee '%s --help'.\n", printable(err), cmd.CommandPath())
+		_, _ = show.Fprintf(s.err, "phi3: %s\nSee '%s --help'.\n", brief(err), cmd.CommandPath())
 		return exitUsage
 	default:
-		_, _ = fmt.Fprintf(stderr, "phi3: %s\n", printable(err))
+		_, _ = show.Fprintf(s.err, "phi3: %s\n", brief(err))
 		return exitFailure
 	}
 }
 
-// printable is an error's text. It may quote a stranger's file, which could be long, or have control characters that the terminal
-// would obey.
-func printable(err error) string {
-	const limit = 2000 // bytes
-	text := err.Error()
-	if len(text) > limit {
-		text = strings.ToValidUTF8(text[:limit], "") + "…"
-	}
-	return harmless(text)
-}
+// brief is an error's text, at most 2,000 bytes of it: it may quote a stranger's file.
+func brief(err error) string { return show.Clip(err.Error(), 2000) }
 
 func newRoot(s *streams) *cobra.Command {
 	root := &cobra.Command{

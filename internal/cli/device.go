@@ -10,6 +10,7 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
 	"phi3/internal/model"
+	"phi3/internal/show"
 )
 
 // Variables so that tests can put another machine in place of this one.
@@ -52,7 +53,7 @@ func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, ma
 		if d.name == "cuda" || !errors.Is(err, cuda.ErrUnavailable) { // a GPU that is there and fails is no reason to be slow silently
 			return nil, 0, fmt.Errorf("--device %s: %w", d.flag, err)
 		}
-		_, _ = fmt.Fprintf(s.notes(), "running on the CPU: %v\n", err)
+		_, _ = show.Fprintf(s.notes(), "running on the CPU: %v\n", err)
 	}
 	onCPU, err := cpu.New(cpu.Options{Threads: threads, Float32: float32, Memory: readMemory().available})
 	if err != nil {
@@ -64,7 +65,7 @@ func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, ma
 // noteCompiling tells the user why the first start takes longer, see [cuda.Options].
 func noteCompiling(s *streams) func() {
 	return func() {
-		_, _ = fmt.Fprintln(s.notes(), "compiling the kernels for this GPU: the driver does this once and keeps the result")
+		_, _ = show.Fprintln(s.notes(), "compiling the kernels for this GPU: the driver does this once and keeps the result")
 	}
 }
 
@@ -75,8 +76,8 @@ func writeKernelCode(w io.Writer, b model.Backend) {
 		return
 	}
 	code := gpu.KernelCode()
-	_, _ = fmt.Fprintf(w, "kernels: %s, loaded in %.2f s\n", code, code.Took.Seconds())
+	_, _ = show.Fprintf(w, "kernels: %s, loaded in %.2f s\n", code, code.Took.Seconds())
 	if code.Refused != nil {
-		_, _ = fmt.Fprintf(w, "kernels: the driver refused the native code: %v\n", code.Refused)
+		_, _ = show.Fprintf(w, "kernels: the driver refused the native code: %v\n", code.Refused)
 	}
 }

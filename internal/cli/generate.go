@@ -13,6 +13,7 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
+	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
 
@@ -150,7 +151,7 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	}
 	seed := f.sampling.firstSeed()
 	if !config.DoSample && f.sampling.flags.Changed("seed") {
-		_, _ = fmt.Fprintln(s.notes(), "note: --seed changes nothing: without sampling the text is always the same (--do-sample turns it on)")
+		_, _ = show.Fprintln(s.notes(), "note: --seed changes nothing: without sampling the text is always the same (--do-sample turns it on)")
 	}
 
 	session := generate.NewSession(t.model, f.noCache)
@@ -177,7 +178,7 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 	}
 	if config.DoSample {
 		g.Sampling = &sampledWith{seed, config}
-		_, _ = fmt.Fprintf(s.details(), "seed: %d\n", seed)
+		_, _ = show.Fprintf(s.details(), "seed: %d\n", seed)
 	}
 	bar := startProgress(s.notes(), tokenBar)
 	defer bar.stop()
@@ -190,9 +191,9 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 		case !f.noCache && !anew:
 			anew = true
 			if atTerminal {
-				_, _ = fmt.Fprintln(s.notes()) // the cursor is in the middle of the text
+				_, _ = io.WriteString(s.notes(), "\n") // the cursor is in the middle of the text
 			}
-			_, _ = fmt.Fprintln(s.notes(), crossingNote(t.model))
+			_, _ = show.Fprintln(s.notes(), crossingNote(t.model))
 		}
 	}
 
@@ -202,10 +203,7 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 		if f.json || f.jsonLines {
 			return nil
 		}
-		if atTerminal {
-			text = harmless(text)
-		}
-		_, err := io.WriteString(s.out, text)
+		_, err := io.WriteString(s.text(), text)
 		return err
 	})
 	var seen sampling.LogProbs
@@ -236,7 +234,7 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 	}
 
 	if f.sequences > 1 && !f.json && !f.jsonLines {
-		if _, err := fmt.Fprintf(s.out, "--- %d of %d\n", index+1, f.sequences); err != nil {
+		if _, err := show.Fprintf(s.out, "--- %d of %d\n", index+1, f.sequences); err != nil {
 			return err
 		}
 	}
@@ -260,13 +258,13 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 	g.IDs, g.Finish, g.Stop, g.Cached = nonNil(result.IDs), string(result.Finish), a.stop, result.Cached
 	g.PrefillMS, g.DecodeMS = ms(result.Prefill), ms(total(result.Steps))
 
-	_, _ = fmt.Fprintf(s.details(), "prompt: %d tokens, %d of them cached\n", len(t.ids), result.Cached)
+	_, _ = show.Fprintf(s.details(), "prompt: %d tokens, %d of them cached\n", len(t.ids), result.Cached)
 	if result.Finish == generate.FinishContext {
-		_, _ = fmt.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)%s\n",
+		_, _ = show.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)%s\n",
 			t.model.Context, len(t.ids), len(result.IDs), contextLimit(t.model))
 	}
 	if f.timings || !s.quiet && !f.json && !f.jsonLines && atTerminal && isTerminal(s.err) {
-		_, _ = fmt.Fprintln(s.err, timings(t.loaded, len(t.ids), &result))
+		_, _ = show.Fprintln(s.err, timings(t.loaded, len(t.ids), &result))
 	}
 	switch {
 	case f.json:
@@ -290,13 +288,13 @@ func (f *generateFlags) logProb(t *tokenizer.Tokenizer, l sampling.LogProbs, id 
 // writeLogProbs prints the table for people: one row a token, with its alternatives.
 func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprint(t, "id\tpiece\tlogprob\tmost probable\n") // the error comes out of Flush
+	_, _ = io.WriteString(t, "id\tpiece\tlogprob\tmost probable\n") // the error comes out of Flush
 	for _, p := range tokens {
 		var top []string
 		for _, q := range p.Top {
 			top = append(top, fmt.Sprintf("%s %.4f", visible(q.Piece), q.LogProb))
 		}
-		_, _ = fmt.Fprintf(t, "%d\t%s\t%.4f\t%s\n", p.ID, visible(p.Piece), p.LogProb, strings.Join(top, "  "))
+		_, _ = show.Fprintf(t, "%d\t%s\t%.4f\t%s\n", p.ID, visible(p.Piece), p.LogProb, strings.Join(top, "  "))
 	}
 	return t.Flush()
 }
@@ -326,7 +324,7 @@ func crossingNote(m *model.Model) string {
 
 // writeJSON writes one indented object, with < and > as they are: special tokens are full of them.
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(show.NewJSONWriter(w))
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
@@ -334,7 +332,7 @@ func writeJSON(w io.Writer, v any) error {
 
 // writeLine writes one object on a line of its own.
 func writeLine(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(show.NewJSONWriter(w))
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }

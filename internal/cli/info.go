@@ -17,6 +17,7 @@ import (
 	"phi3/internal/demo"
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
+	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
 
@@ -353,18 +354,18 @@ func (d *deviceUsage) fit(free int64, fitted *model.Plan) {
 // write prints the description for people.
 func (i *checkpointInfo) write(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s, %s parameters", i.Model, i.Architecture, thousands(i.Parameters))
+	show.Fprintf(&b, "%s: %s, %s parameters", i.Model, i.Architecture, thousands(i.Parameters))
 	size := fmt.Sprintf("%s of %s", byteCount(i.WeightBytes), strings.Join(i.DTypes, " and "))
 	switch n := len(i.Files); {
 	case i.Missing != "":
-		fmt.Fprintf(&b, "\nno weights here (%s); they would be %s", i.Missing, size)
+		show.Fprintf(&b, "\nno weights here (%s); they would be %s", i.Missing, size)
 	case n == 1:
-		fmt.Fprintf(&b, ", %s in 1 file", size)
+		show.Fprintf(&b, ", %s in 1 file", size)
 	default:
-		fmt.Fprintf(&b, ", %s in %d files", size, n)
+		show.Fprintf(&b, ", %s in %d files", size, n)
 	}
 	if i.note != "" {
-		fmt.Fprintf(&b, "\n(%s)", i.note)
+		show.Fprintf(&b, "\n(%s)", i.note)
 	}
 	b.WriteString("\n\n")
 	alignRight(&b, append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3)
@@ -378,7 +379,7 @@ func (i *checkpointInfo) write(w io.Writer) error {
 // describe is two tables: what the context takes, and how much context fits in what this machine has free.
 func (m *memoryInfo) describe() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "memory for a context of %s tokens (--ctx-size) in %s (--dtype):\n\n",
+	show.Fprintf(&b, "memory for a context of %s tokens (--ctx-size) in %s (--dtype):\n\n",
 		thousands(int64(m.Context)), m.DType)
 	takes := [][]string{{"", "weights", "KV cache", "workspace", "total"}}
 	fits := [][]string{{"", "free memory", "context"}}
@@ -402,7 +403,7 @@ func (m *memoryInfo) describe() string {
 		}
 	}
 	alignRight(&b, takes, 1, 2, 3, 4)
-	fmt.Fprintf(&b, "\nEvery token of context takes %s. ", byteCount(m.KVPerToken))
+	show.Fprintf(&b, "\nEvery token of context takes %s. ", byteCount(m.KVPerToken))
 	b.WriteString("On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n")
 	b.WriteString("\nWithout --ctx-size, the context is as much as fits in the memory that is free here now:\n\n")
 	alignRight(&b, fits, 1)

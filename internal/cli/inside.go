@@ -14,6 +14,7 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/model"
 	"phi3/internal/picture"
+	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
 
@@ -126,7 +127,7 @@ func (f *insideFlags) view(t *tokenizer.Tokenizer, l *lens, answer int32, attent
 
 // writeInside prints the tables of --layers and --attention for people.
 func (v *insideView) writeInside(w io.Writer, input []token, answer candidate) {
-	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) } // the error comes out of Flush
+	p := func(format string, args ...any) { _, _ = show.Fprintf(w, format, args...) } // the error comes out of Flush
 	if v.Attention != nil {
 		v.Attention.write(p, input)
 	}

@@ -2,11 +2,12 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"phi3/internal/show"
 )
 
 // grace is how long a command may take to end by itself after Ctrl-C or SIGTERM. Within it a step of the model ends, files are closed and
@@ -51,7 +52,7 @@ func (s *streams) interruptible() (ctx context.Context, ended func()) {
 func (s *streams) sayInterrupted() {
 	said := make(chan struct{})
 	go s.interrupted.Do(func() {
-		_, _ = fmt.Fprintln(s.err, "phi3: interrupted")
+		_, _ = show.Fprintln(s.err, "phi3: interrupted")
 		close(said)
 	})
 	select {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"phi3/internal/show"
 )
 
 // usageError is a mistake in the command line, as opposed to a failure of what it asked for.
@@ -177,7 +179,7 @@ func newVersion(s *streams) *cobra.Command {
 		Hidden: true,
 		Args:   noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(s.out, version())
+			_, err := show.Fprintln(s.out, version())
 			return err
 		},
 	}

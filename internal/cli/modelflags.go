@@ -18,6 +18,7 @@ import (
 	"phi3/internal/demo"
 	"phi3/internal/hub"
 	"phi3/internal/model"
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 	"phi3/internal/tokenizer"
 )
@@ -177,14 +178,14 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 	if f.dir == "" {
 		note = " (" + demo.Description + ")"
 	}
-	_, _ = fmt.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n", name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
+	_, _ = show.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n", name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
 	warnUnused(stderr, m.Unused)
 	writeContext(stderr, m)
 	if f.onCPU == nil && f.flags.Changed("threads") {
-		_, _ = fmt.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
+		_, _ = show.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
 	}
 	if f.wide && m.Config.SlidingWindow == 0 {
-		_, _ = fmt.Fprintln(stderr, "warning: this model has no sliding window; --sliding-window-compat changes nothing")
+		_, _ = show.Fprintln(stderr, "warning: this model has no sliding window; --sliding-window-compat changes nothing")
 	}
 	f.warnContext(stderr, m.Config.MaxPositions)
 	return m, name, took, nil
@@ -218,7 +219,7 @@ func (f *modelFlags) loadOn(
 		hint = inFloat32
 	}
 	if d.name == "auto" && (unsupported || tooLittle != nil && !asked) {
-		_, _ = fmt.Fprintf(stderr, "running on the CPU: %v%s\n", err, hint)
+		_, _ = show.Fprintf(stderr, "running on the CPU: %v%s\n", err, hint)
 		return f.loadOn(ctx, device{name: "cpu"}, name, fsys, out)
 	}
 	if hint != "" {
@@ -250,7 +251,7 @@ func writeContext(w io.Writer, m *model.Model) {
 	if m.Short {
 		why = fmt.Sprintf("the least, because the %s of free memory are too little for this model", byteCount(m.FitIn))
 	}
-	_, _ = fmt.Fprintf(w, "context: %s of %s tokens, %s (--ctx-size sets it)\n",
+	_, _ = show.Fprintf(w, "context: %s of %s tokens, %s (--ctx-size sets it)\n",
 		thousands(int64(m.Context)), thousands(int64(m.Config.MaxPositions)), why)
 }
 
@@ -278,13 +279,13 @@ func warnUnused(stderr io.Writer, unused []string) {
 		for _, name := range unused[:min(n, 3)] {
 			shown = append(shown, visible(strictjson.Clip(name)))
 		}
-		_, _ = fmt.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
+		_, _ = show.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
 	}
 }
 
 func (f *modelFlags) warnContext(stderr io.Writer, madeFor int) {
 	if f.context > madeFor {
-		_, _ = fmt.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, madeFor)
+		_, _ = show.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, madeFor)
 	}
 }
 

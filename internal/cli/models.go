@@ -17,6 +17,7 @@ import (
 	"phi3/internal/checkpoint"
 	"phi3/internal/hub"
 	"phi3/internal/model"
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 )
 
@@ -43,7 +44,7 @@ run it or why not.`,
 			case asJSON:
 				return writeJSON(s.out, cacheContents{h.Cache, list})
 			case len(list) == 0:
-				_, _ = fmt.Fprintf(s.notes(), "no models in %s; phi3 pull microsoft/Phi-3-mini-4k-instruct downloads one\n", h.Cache)
+				_, _ = show.Fprintf(s.notes(), "no models in %s; phi3 pull microsoft/Phi-3-mini-4k-instruct downloads one\n", h.Cache)
 				return nil
 			}
 			return writeModels(s.out, list)
@@ -109,7 +110,7 @@ func kind(c hub.Cached) (what, why string) {
 	case err == nil:
 		what = fmt.Sprintf("%d layers", config.Layers)
 		if config.DType != "" {
-			what += ", " + harmless(strictjson.Clip(config.DType))
+			what += ", " + strictjson.Clip(config.DType)
 		}
 		if config.Head != model.LMHead {
 			what += ", for phi3 classify"
@@ -125,7 +126,7 @@ func kind(c hub.Cached) (what, why string) {
 
 func writeModels(w io.Writer, list []cachedModel) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "model\trevision\tsize\tlast read\truns")
+	_, _ = io.WriteString(t, "model\trevision\tsize\tlast read\truns\n")
 	for _, m := range list {
 		revision := "–"
 		if m.Commit != "" {
@@ -138,7 +139,7 @@ func writeModels(w io.Writer, list []cachedModel) error {
 		if !m.Runs {
 			runs = "no: " + m.Why
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), m.LastUsed.Local().Format(time.DateOnly), visible(runs))
+		_, _ = show.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), m.LastUsed.Local().Format(time.DateOnly), visible(runs))
 	}
 	return t.Flush()
 }
@@ -185,7 +186,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, name string, yes b
 		if piped(s.in) {
 			return usagef("without --yes, rm asks first, and there is nobody to ask")
 		}
-		_, _ = fmt.Fprintf(s.err, "remove %s (%s) from %s? [y/N] ", name, byteCount(bytes), h.Cache)
+		_, _ = show.Fprintf(s.err, "remove %s (%s) from %s? [y/N] ", name, byteCount(bytes), h.Cache)
 		if yes, err = confirmed(ctx, s.in); err != nil || !yes {
 			return err
 		}
@@ -193,7 +194,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, name string, yes b
 	if err := h.Remove(name); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(s.notes(), "removed %s, %s\n", name, byteCount(bytes))
+	_, _ = show.Fprintf(s.notes(), "removed %s, %s\n", name, byteCount(bytes))
 	return nil
 }
 

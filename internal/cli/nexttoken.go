@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/generate"
+	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
 
@@ -210,7 +211,7 @@ func rank(t *tokenizer.Tokenizer, logits []float32) []candidate {
 // write prints the tables for people.
 func (a *inspection) write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	p := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format, args...) } // the error comes out of Flush
+	p := func(format string, args ...any) { _, _ = show.Fprintf(t, format, args...) } // the error comes out of Flush
 	p("input: %d tokens\n\n", len(a.Input))
 	p("position\tid\tpiece\n")
 	for i, in := range a.Input {
@@ -240,20 +241,12 @@ func (a *inspection) write(w io.Writer) error {
 	return t.Flush()
 }
 
-// visible writes a piece so that control characters can be seen and a row stays a row.
+// visible writes a piece so that every character can be seen and a row stays a row.
 func visible(piece string) string {
 	if piece == "" {
 		return "(none)" // an id beyond the tokenizer's vocabulary
 	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r < 0x20:
-			return '␀' + r
-		case r == 0x7f:
-			return '␡'
-		}
-		return r
-	}, piece)
+	return show.Line(piece)
 }
 
 // percent keeps three digits of small probabilities.

@@ -33,3 +33,19 @@ func TestErrorsArePrintable(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), good, 0o600))
 	}
 }
+
+// Values reach stdout and stderr through package show, which no command may go around.
+func TestOutputGoesThroughShow(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for n, line := range strings.Split(string(source), "\n") {
+			require.NotRegexp(t, `\bfmt\.(Fp|P)rint`, line, "%s:%d: use show.Fprintf or io.WriteString", file, n+1)
+		}
+	}
+}

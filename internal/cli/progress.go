@@ -46,7 +46,7 @@ func startProgressAfter(delay time.Duration, stderr io.Writer, kind barKind) *pr
 		kind:      kind,
 		start:     time.Now(),
 		delay:     time.AfterFunc(delay, func() { close(begin) }),
-		container: mpb.New(mpb.WithOutput(stderr), mpb.WithRenderDelay(begin)), // draws nothing where stderr is no terminal
+		container: mpb.New(mpb.WithOutput(bare(stderr).(io.Writer)), mpb.WithRenderDelay(begin)), // draws nothing where stderr is no terminal
 	}
 }
 

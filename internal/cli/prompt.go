@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
 
@@ -80,7 +81,7 @@ func (f *promptFlags) validUTF8(prompt string, stderr io.Writer) string {
 		value *string
 	}{{"prompt", &prompt}, {"system message", &f.system}} {
 		if valid := tokenizer.ValidUTF8(*text.value); valid != *text.value {
-			_, _ = fmt.Fprintf(stderr, "warning: the %s is not valid UTF-8; what is not a character is read as U+FFFD\n", text.what)
+			_, _ = show.Fprintf(stderr, "warning: the %s is not valid UTF-8; what is not a character is read as U+FFFD\n", text.what)
 			*text.value = valid
 		}
 	}

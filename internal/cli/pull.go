@@ -13,6 +13,7 @@ import (
 	"phi3/internal/checkpoint"
 	"phi3/internal/hub"
 	"phi3/internal/model"
+	"phi3/internal/show"
 )
 
 func newPull(s *streams) *cobra.Command {
@@ -51,7 +52,7 @@ log in with huggingface_hub's "hf auth login".`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(s.out, snapshot.Dir)
+			_, err = io.WriteString(s.text(), snapshot.Dir+"\n")
 			return err
 		},
 		ValidArgsFunction: completeModels,
@@ -75,13 +76,13 @@ func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Write
 	})
 	bars.stop()
 	if errors.Is(err, context.Canceled) {
-		_, _ = fmt.Fprintln(notes, "what has been downloaded is kept: the next pull goes on from there")
+		_, _ = show.Fprintln(notes, "what has been downloaded is kept: the next pull goes on from there")
 	}
 	if err != nil {
 		return nil, err
 	}
 	files, bytes := checkpointSize(snapshot.Dir)
-	_, _ = fmt.Fprintf(notes, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files, byteCount(bytes))
+	_, _ = show.Fprintf(notes, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files, byteCount(bytes))
 	return snapshot, nil
 }
 
@@ -138,7 +139,7 @@ func (f *modelFlags) download(ctx context.Context, notes io.Writer) error {
 		return err
 	}
 	if !h.Offline {
-		_, _ = fmt.Fprintf(notes, "%s is not in the cache yet, or not all of it: downloading from %s\n", f.dir, h.Endpoint)
+		_, _ = show.Fprintf(notes, "%s is not in the cache yet, or not all of it: downloading from %s\n", f.dir, h.Endpoint)
 	}
 	if f.snapshot, err = pull(ctx, h, f.dir, f.hubRevision(), notes); err != nil {
 		return fmt.Errorf("there is no directory %s, and as a model of the hub: %w", f.dir, err)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"phi3/internal/show"
 )
 
 // barBytes is the size from which on a file has a bar of its own; smaller ones are there at once.
@@ -33,7 +35,7 @@ type fileBar struct {
 func newPullBars(stderr io.Writer) *pullBars {
 	b := &pullBars{stderr: stderr, bars: map[string]*fileBar{}}
 	if isTerminal(stderr) {
-		b.container = mpb.New(mpb.WithOutput(stderr))
+		b.container = mpb.New(mpb.WithOutput(bare(stderr).(io.Writer)))
 	}
 	return b
 }
@@ -52,7 +54,7 @@ func (b *pullBars) update(name string, done, size int64) {
 		bar.from.Store(done)
 		bar.Bar = b.container.AddBar(
 			-1, // it ends when it is told to
-			mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
+			mpb.PrependDecorators(decor.Name(show.Line(name), decor.WCSyncSpaceR)),
 			mpb.AppendDecorators(
 				decor.Any(func(s decor.Statistics) string { return byteCount(s.Current) + " / " + byteCount(s.Total) }, decor.WCSyncSpace),
 				decor.Any(func(s decor.Statistics) string { return bar.pace(s.Current, s.Total, time.Since(bar.since)) }, decor.WCSyncSpace),
@@ -85,7 +87,7 @@ func (b *pullBars) note(text string) {
 	if b.container != nil {
 		to = b.container
 	}
-	_, _ = fmt.Fprintln(to, text)
+	_, _ = show.Fprintln(to, text)
 }
 
 // stop takes the bars away.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
 
@@ -95,7 +96,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	}
 	var b strings.Builder
 	alignRight(&b, rows, 0, 1)
-	fmt.Fprintf(&b, "\n%d tokens, %d characters, %d bytes\n", len(ids), utf8.RuneCountInString(text), len(text))
+	show.Fprintf(&b, "\n%d tokens, %d characters, %d bytes\n", len(ids), utf8.RuneCountInString(text), len(text))
 	_, err = io.WriteString(s.out, b.String())
 	return err
 }
@@ -121,7 +122,7 @@ func (f *tokenizeFlags) writeText(s *streams, t *tokenizer.Tokenizer, input stri
 		}
 	}
 	if n := len(unknown); n > 0 {
-		_, _ = fmt.Fprintf(s.notes(), "warning: without a token, and so without text: %s%s\n", strings.Join(unknown[:min(n, 5)], ", "), ellipsis(n > 5))
+		_, _ = show.Fprintf(s.notes(), "warning: without a token, and so without text: %s%s\n", strings.Join(unknown[:min(n, 5)], ", "), ellipsis(n > 5))
 	}
 	text := t.Decode(ids, false)
 	if f.json {
@@ -129,7 +130,7 @@ func (f *tokenizeFlags) writeText(s *streams, t *tokenizer.Tokenizer, input stri
 		answer.Text = &text
 		return writeJSON(s.out, answer)
 	}
-	_, err = io.WriteString(s.out, text+"\n")
+	_, err = io.WriteString(s.text(), text+"\n")
 	return err
 }
 

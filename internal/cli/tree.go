@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"phi3/internal/show"
 )
 
 // module is a node of the checkpoint's tree: a tensor, or what tensors belong to, as their names say.
@@ -65,7 +66,7 @@ func (m *module) form() string {
 	}
 	var b strings.Builder
 	for _, c := range m.children {
-		fmt.Fprintf(&b, "(%s %d %s)", c.name, c.repeats, c.form())
+		b.WriteString(fmt.Sprint("(", c.name, " ", c.repeats, " ", c.form(), ")"))
 	}
 	return b.String()
 }
@@ -133,10 +134,15 @@ func thousands(n int64) string {
 
 // alignRight writes rows of cells as columns, the numbered ones flush right, without blanks at the ends of lines.
 func alignRight(b *strings.Builder, rows [][]string, right ...int) {
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = show.Line(cell)
+		}
+	}
 	width := map[int]int{}
 	for _, row := range rows {
 		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
+			width[i] = max(width[i], show.Width(cell))
 		}
 	}
 	flushRight := map[int]bool{}
@@ -149,7 +155,7 @@ func alignRight(b *strings.Builder, rows [][]string, right ...int) {
 			if i > 0 {
 				line.WriteString("  ")
 			}
-			blanks := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			blanks := strings.Repeat(" ", width[i]-show.Width(cell))
 			if flushRight[i] {
 				line.WriteString(blanks + cell)
 			} else {

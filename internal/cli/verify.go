@@ -7,12 +7,12 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"phi3/internal/model"
+	"phi3/internal/show"
 	"phi3/internal/verify"
 )
 
@@ -157,7 +157,7 @@ func (v *verification) finish(w io.Writer, asJSON bool) error {
 		b.WriteString("\nNothing is published for checkpoints like this one: it was checked against itself alone.\n")
 	}
 	if v.GPU != nil {
-		fmt.Fprintf(&b, "\nFor bug reports:\n%s\n", v.GPU.Line)
+		show.Fprintf(&b, "\nFor bug reports:\n%s\n", v.GPU.Line)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -207,7 +207,7 @@ func verifyWidths(terminal int) []int {
 
 // terminalWidth is the number of columns of the terminal that w is, 0 if it is none.
 func terminalWidth(w io.Writer) int {
-	f, ok := w.(*os.File)
+	f, ok := bare(w).(*os.File)
 	if !ok {
 		return 0
 	}
@@ -216,13 +216,4 @@ func terminalWidth(w io.Writer) int {
 		return 0
 	}
 	return width
-}
-
-// fit makes a text as wide as a column, in one line.
-func fit(text string, width int) string {
-	text = strings.ReplaceAll(text, "\n", "↵")
-	if n := utf8.RuneCountInString(text); n <= width {
-		return text + strings.Repeat(" ", width-n)
-	}
-	return string([]rune(text)[:width-1]) + "…"
 }

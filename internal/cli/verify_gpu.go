@@ -11,6 +11,7 @@ import (
 	"phi3/internal/cuda"
 	"phi3/internal/demo"
 	"phi3/internal/model"
+	"phi3/internal/show"
 	"phi3/internal/verify"
 )
 
@@ -64,7 +65,7 @@ func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, erro
 
 // hashOnGPU is the hash of the logits of the built-in model in bfloat16.
 func hashOnGPU(ctx context.Context, d device) (hash string, err error) {
-	backend, maxTokens, err := d.open(0, false, &streams{err: io.Discard})
+	backend, maxTokens, err := d.open(0, false, newStreams(nil, io.Discard, io.Discard))
 	if err != nil {
 		return "none", fmt.Errorf("run the built-in model: %w", err)
 	}
@@ -109,7 +110,7 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 		if r.Verdict != cuda.VerdictFail {
 			return nil
 		}
-		_, err := fmt.Fprintf(w, "%*s  → %s\n", widths[0], "", oneLine(r.Note))
+		_, err := show.Fprintf(w, "%*s  → %s\n", widths[0], "", oneLine(r.Note))
 		return err
 	}
 }
@@ -121,12 +122,12 @@ func explainSelfTest(w io.Writer, r *cuda.SelfTestReport) error {
 		"worst: the greatest error, as a share of what rounding explains; more than 1 is wrong\n")
 	for _, k := range r.Kernels {
 		if k.Verdict == cuda.VerdictDiffers {
-			fmt.Fprintf(&b, "%s: %s\n", k.Verdict, k.Note)
+			show.Fprintf(&b, "%s: %s\n", k.Verdict, k.Note)
 			break
 		}
 	}
 	if r.Error != "" {
-		fmt.Fprintf(&b, "the self-test did not reach its end: %s\n", oneLine(r.Error))
+		show.Fprintf(&b, "the self-test did not reach its end: %s\n", oneLine(r.Error))
 	}
 	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
@@ -153,8 +154,8 @@ func oneLine(text string) string { return strings.Join(strings.Fields(text), " "
 func tableRow(w io.Writer, widths []int, columns ...string) error {
 	var b strings.Builder
 	for i, width := range widths {
-		b.WriteString(fit(columns[i], width) + "  ")
+		b.WriteString(show.Fit(show.Line(columns[i]), width) + "  ")
 	}
-	_, err := fmt.Fprintln(w, strings.TrimRight(b.String()+columns[len(widths)], " "))
+	_, err := show.Fprintln(w, strings.TrimRight(b.String()+columns[len(widths)], " "))
 	return err
 }

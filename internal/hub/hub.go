@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"phi3/internal/regular"
+	"phi3/internal/show"
 )
 
 // Hub is a hub and the cache of what came from it.
@@ -246,9 +247,5 @@ func checkRevision(revision string) error {
 
 // clip keeps a hostile megabyte out of a message.
 func clip(s string) string {
-	const limit = 200
-	if len(s) <= limit {
-		return s
-	}
-	return s[:limit] + "…"
+	return show.Clip(s, 200)
 }

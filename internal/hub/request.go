@@ -13,7 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"phi3/internal/show"
 )
 
 // networkError is a failure on the way, which may pass: no connection, a connection cut or silent, a server that is overloaded.
@@ -187,12 +188,7 @@ func (h *Hub) statusError(a *answer) *statusError {
 
 // printable makes a server's words fit for a terminal.
 func printable(s string) string {
-	return clip(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s))
+	return clip(show.Line(s))
 }
 
 var rateLimitReset = regexp.MustCompile(`;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})\b`)

@@ -14,6 +14,8 @@ import (
 	"reflect"
 	"strings"
 	"unicode/utf8"
+
+	"phi3/internal/show"
 )
 
 // Unmarshal reads one JSON value into the variable that into points to, as [json.Unmarshal] does, and refuses: text that is not UTF-8,
@@ -161,9 +163,5 @@ func elem(t reflect.Type) reflect.Type {
 
 // Clip keeps a hostile megabyte out of an error message.
 func Clip(s string) string {
-	const limit = 80
-	if len(s) <= limit {
-		return s
-	}
-	return s[:limit] + "…"
+	return show.Clip(s, 80)
 }
