@@ -262,6 +262,13 @@ func TestLoadAcceptsOtherSpellings(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, m.Unused)
 
+	b := &recorder{}
+	m, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, withPrefix("model.")), b, Options{}) // one too many, as transformers 5.24 reads it
+	require.NoError(t, err)
+	require.Empty(t, m.Unused)
+	require.Contains(t, b.uploaded, "model.model.embed_tokens.weight")
+	require.Contains(t, b.uploaded, "model.lm_head.weight")
+
 	extra := func(m map[string]*safetensors.Source) {
 		for _, name := range []string{"model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.0.self_attn.q_norm.weight"} {
 			m[name] = &safetensors.Source{Name: name, DType: safetensors.F32, Shape: []int{2}}
@@ -270,6 +277,35 @@ func TestLoadAcceptsOtherSpellings(t *testing.T) {
 	m, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, extra), &recorder{}, Options{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"model.layers.0.self_attn.q_norm.weight"}, m.Unused, "rotary_emb.inv_freq is ignored silently")
+}
+
+// withPrefix puts a prefix in front of every tensor's name.
+func withPrefix(prefix string) func(map[string]*safetensors.Source) {
+	return func(m map[string]*safetensors.Source) {
+		for name, s := range m {
+			s.Name = prefix + name
+		}
+	}
+}
+
+// A model that was saved within another has names that begin otherwise; the error says which.
+func TestForeignPrefix(t *testing.T) {
+	const missing = "tensor model.embed_tokens.weight is missing from the checkpoint; there is "
+	const notPhi = ": was the model saved inside another one? Phi-3's names do not begin with "
+	for prefix, want := range map[string]string{
+		"base_model.model.": missing + "base_model.model.model.embed_tokens.weight: was the adapter merged before it was saved?",
+		"module.":           missing + "module.model.embed_tokens.weight" + notPhi + "module.",
+		"model.model.":      missing + "model.model.model.embed_tokens.weight" + notPhi + "model.model.",
+		"x":                 "tensor model.embed_tokens.weight is missing from the checkpoint",
+	} {
+		_, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, withPrefix(prefix)), &recorder{}, Options{})
+		require.EqualError(t, err, want)
+	}
+	norm := "model.layers.1.mlp.down_proj"
+	_, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, func(m map[string]*safetensors.Source) {
+		m[norm+".weight"].Name = norm + ".base_layer.weight"
+	}), &recorder{}, Options{})
+	require.EqualError(t, err, "tensor "+norm+".weight is missing from the checkpoint; there is "+norm+".base_layer.weight: was the adapter merged before it was saved?")
 }
 
 // A classification head's bias stays on the host, under both names that it has had, and is added to every row of logits.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"phi3/internal/safetensors"
+	"phi3/internal/strictjson"
 )
 
 // Weights are the parameters of the model, named as in the checkpoint. Matrices are [out, in], so y = x·Wᵀ.
@@ -85,16 +86,47 @@ func (c *Config) Tensors() []TensorSpec {
 	return specs
 }
 
-// find looks a tensor up by its name, or by another that it has had: without the "model." prefix in a base checkpoint, "classifier"
-// for a TokenHead's "score" up to transformers 4.47.
+// find looks a tensor up by its name, or by another that it may have: one "model." too few, as in a base checkpoint, or one too many, as
+// transformers 5 reads both (core_model_loading.py, rename_source_key); "classifier" for a TokenHead's "score" up to transformers 4.47.
 func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool) {
-	if t, ok := ckpt.Tensor(name); ok {
-		return t, true
-	}
+	const prefix = "model."
+	names := []string{name, prefix + name, strings.TrimPrefix(name, prefix)}
 	if part, ok := strings.CutPrefix(name, "score."); ok {
-		return ckpt.Tensor("classifier." + part)
+		names = append(names, "classifier."+part)
 	}
-	return ckpt.Tensor(strings.TrimPrefix(name, "model."))
+	for _, name := range names {
+		if t, ok := ckpt.Tensor(name); ok {
+			return t, true
+		}
+	}
+	return nil, false
+}
+
+// missing is the error for a tensor that is not there. It names the one that is probably meant: programs that wrap a model, as for
+// training, save it with names of their own.
+func missing(ckpt *safetensors.Checkpoint, name string) error {
+	err := fmt.Errorf("tensor %s is missing from the checkpoint", name)
+	const unmerged = "was the adapter merged before it was saved?"
+	if wrapped := strings.TrimSuffix(name, ".weight") + ".base_layer.weight"; wrapped != name {
+		if _, ok := find(ckpt, wrapped); ok {
+			return fmt.Errorf("%w; there is %s: %s", err, wrapped, unmerged)
+		}
+	}
+	for _, other := range ckpt.Names() {
+		prefix, ok := strings.CutSuffix(other, name)
+		if !ok {
+			prefix, ok = strings.CutSuffix(other, strings.TrimPrefix(name, "model."))
+		}
+		if !ok || !strings.HasSuffix(prefix, ".") || strings.Contains(prefix, "layers.") {
+			continue
+		}
+		if strings.HasPrefix(prefix, "base_model.") {
+			return fmt.Errorf("%w; there is %s: %s", err, strictjson.Clip(other), unmerged)
+		}
+		return fmt.Errorf("%w; there is %s: was the model saved inside another one? Phi-3's names do not begin with %s",
+			err, strictjson.Clip(other), strictjson.Clip(prefix))
+	}
+	return err
 }
 
 // match finds the tensor for every row of the table and checks it. It also returns the names of the tensors that the model has no
@@ -104,7 +136,7 @@ func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetens
 	for _, row := range table {
 		t, ok := find(ckpt, row.name)
 		if !ok {
-			return nil, nil, fmt.Errorf("tensor %s is missing from the checkpoint", row.name)
+			return nil, nil, missing(ckpt, row.name)
 		}
 		if !slices.Equal(t.Shape, row.shape) {
 			return nil, nil, fmt.Errorf("%s: tensor %s has shape %v, config.json asks for %v", t.File, t.Name, t.Shape, row.shape)
