@@ -159,7 +159,6 @@ so every command can be tried at once.`,
 	root.SetIn(s.in)
 	root.SetOut(s)
 	root.SetErr(s.err)
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(flagMistake)
 	root.SetHelpCommand(newHelp())
 	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors, and when the context is full")
@@ -178,10 +177,8 @@ so every command can be tried at once.`,
 		newModels(s),
 		newVersion(s),
 	)
-	for _, cmd := range root.Commands() {
-		if cmd.Flags().Lookup("model") != nil {
-			_ = cmd.RegisterFlagCompletionFunc("model", completeModels)
-		}
-	}
+	root.SetHelpFunc(showHelp)
+	addCompletion(root)
+	completeFlags(root)
 	return root
 }

@@ -45,8 +45,8 @@ the same formulas as Hugging Face's generate.
 The text appears on stdout as it is made. It ends at the model's end-of-text token,
 before a --stop text, or after --max-new-tokens.`,
 		Example: `  phi3 generate --prompt "The capital of Germany is"
-  phi3 generate --chat --prompt "Write an email apologizing to Sarah." --temperature 0.8 --seed 1
-  phi3 generate --model ./Phi-3-mini-4k-instruct --file prompt.txt -n 500 --stop "User:"
+  phi3 generate --chat --prompt "Write an email to Sarah." --temperature 0.8
+  phi3 generate -m ./Phi-3-mini-4k-instruct -f prompt.txt -n 500 --stop "User:"
   echo "The capital of France is" | phi3 generate --json --logprobs 5`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, s) },

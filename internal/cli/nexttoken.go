@@ -37,8 +37,10 @@ argmax of the logits), and the most probable candidates.
 would say if it ended there. --attention shows which tokens the last one looks at.
 --svg draws the whole path as a picture.`,
 		Example: `  phi3 next-token --prompt "The capital of Germany is"
-  phi3 next-token --prompt "The capital of Germany is" --top 5 --token Paris --hidden-states
-  phi3 next-token --prompt "The capital of Germany is" --layers --attention 3 --svg path.svg`,
+  phi3 next-token -p "The capital of Germany is" --top 5 --token Paris
+  phi3 next-token -p "The capital of Germany is" --hidden-states --json
+  phi3 next-token -p "The capital of Germany is" --layers --attention 3
+  phi3 next-token -p "The capital of Germany is" --layers --svg path.svg`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, s) },
 	}

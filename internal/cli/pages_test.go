@@ -1,15 +1,14 @@
 package cli
 
 import (
-	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 	"github.com/stretchr/testify/require"
 )
 
@@ -24,13 +23,18 @@ func TestCommandPages(t *testing.T) {
 		if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
 			return
 		}
-		cmd.DisableAutoGenTag = true
-		var page bytes.Buffer
-		require.NoError(t, doc.GenMarkdown(cmd, &page))
-		pages[strings.ReplaceAll(cmd.CommandPath(), " ", "_")+".md"] = page.String()
+		file := func(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "_") + ".md" }
+		page := "## " + cmd.CommandPath() + "\n\n```\n" + helpText(cmd) + "```\n\n### See also\n\n"
+		if cmd.HasParent() {
+			page += fmt.Sprintf("* [%s](%s): %s\n", cmd.Parent().CommandPath(), file(cmd.Parent()), cmd.Parent().Short)
+		}
 		for _, sub := range cmd.Commands() {
 			visit(sub)
+			if _, ok := pages[file(sub)]; ok {
+				page += fmt.Sprintf("* [%s](%s): %s\n", sub.CommandPath(), file(sub), sub.Short)
+			}
 		}
+		pages[file(cmd)] = page
 	}
 	visit(newRoot(&streams{}))
 	require.Greater(t, len(pages), 10)

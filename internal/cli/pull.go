@@ -33,7 +33,7 @@ A download that was cut off or interrupted goes on where it ended.
 For a private model, or one whose terms must be accepted, put a token into HF_TOKEN, or
 log in with huggingface_hub's "hf auth login".`,
 		Example: `  phi3 pull microsoft/Phi-3-mini-4k-instruct
-  phi3 generate --model microsoft/Phi-3-mini-4k-instruct --chat --prompt "Why is the sky blue?"`,
+  phi3 chat --model microsoft/Phi-3-mini-4k-instruct`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("pull takes the name of one model, such as microsoft/Phi-3-mini-4k-instruct")

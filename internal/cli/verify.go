@@ -41,15 +41,15 @@ verdict on a kernel is one of these:
 
   exact    every bit is the expected one
   ok       within rounding of the expected values
-  differs  within rounding, but other bits than the published description of tensor cores:
-           the results are right, but differ from those of other cards
+  differs  within rounding, but other bits than the published description of
+           tensor cores: the results are right, but differ from other cards'
   FAIL     wrong
 
 The last line of the output sums all of it up. Paste it into bug reports.`,
 		Example: `  phi3 verify
   phi3 verify --device cuda
   phi3 verify --model ./Phi-3-mini-4k-instruct
-  phi3 verify --model ./Phi-3-mini-4k-instruct --device cuda --dtype bf16 --json`,
+  phi3 verify -m ./Phi-3-mini-4k-instruct --device cuda --dtype bf16 --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
