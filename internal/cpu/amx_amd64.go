@@ -109,7 +109,7 @@ var amxKernels = &kernels{
 }
 
 var amxLinear = &linearKernels{
-	tileRows: amxTileRows, group: 32, pack: amxPack, packsOne: true, multiply: amxMultiply,
+	tileRows: amxTileRows, group: 32, pack: amxPack, multiply: amxMultiply,
 	newScratch: func(s *scratch, _, maxTokens int) {
 		grow(&s.packed, amxMostRows*amxBlockSteps*64*2)
 		grow(&s.sums, upTo32(min(maxTokens, amxBlockTokens))*amxMostRows)

@@ -3,65 +3,9 @@ package cpu
 import (
 	"math"
 	"slices"
-	"sync/atomic"
-	"unsafe"
 
-	"phi3/internal/kvcache"
 	"phi3/internal/model"
 )
-
-// chunk is the number of keys whose scores are computed, exponentiated and summed together, counted from position 0 of the
-// sequence. Chunks are merged in order, so how a sequence was fed to the cache leaves no trace in the result.
-const chunk = kvcache.BlockTokens
-
-// kvBlock is the memory of one block: keys and values of chunk positions, for all layers. For each layer there are the keys of all kv heads
-// and then the values of all of them, as [kvMatrix]: a head's keys are [dims, chunk], values are [chunk, dims], where dims is the head's
-// width rounded up to a multiple of 32. What was never written is 0.
-type kvBlock struct {
-	bf16 []uint16
-	f32  []float32 // instead of bf16, when nothing is rounded
-
-	// damaged: there is, or was, a value that is not finite. See attentionTile.weigh.
-	damaged atomic.Bool
-}
-
-// kvDims is the width of a head in the cache.
-func kvDims(c *model.Config) int { return (c.HeadDim + 31) &^ 31 }
-
-// kvBlockElems is how many numbers a block holds.
-func (b *Backend) kvBlockElems() int {
-	return b.config.Layers * 2 * b.config.KVHeads * chunk * kvDims(b.config)
-}
-
-func (b *Backend) newKVBlock() *kvBlock {
-	n := b.kvBlockElems()
-	if b.float32 {
-		return &kvBlock{f32: makeLarge[float32](n)}
-	}
-	return &kvBlock{bf16: makeLarge[uint16](n)}
-}
-
-// mend makes everything finite again.
-func (k *kvBlock) mend() {
-	if k.damaged.Load() {
-		clear(k.bf16)
-		clear(k.f32)
-		k.damaged.Store(false)
-	}
-}
-
-// keysAndValues are those of one kv head.
-func (b *Backend) keysAndValues(block int32, layer, head int) (keys, vals kvMatrix) {
-	c, dims := b.config, kvDims(b.config)
-	k := b.kv[block]
-	size := dims * chunk
-	at := (layer*2*c.KVHeads + head) * size
-	values := at + c.KVHeads*size
-	if k.f32 != nil {
-		return kvMatrix{f32: k.f32[at : at+size], cols: chunk}, kvMatrix{f32: k.f32[values : values+size], cols: dims}
-	}
-	return kvMatrix{bf16: k.bf16[at : at+size], cols: chunk}, kvMatrix{bf16: k.bf16[values : values+size], cols: dims}
-}
 
 // Attend implements [model.Backend].
 func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
@@ -75,15 +19,15 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 			}
 		}
 	}
-	parts, items := 0, 0 // for every sequence and kv head, groups of positions, and tiles of queries
+	parts, tiles := 0, 0 // for every sequence and kv head, groups of positions, and tiles of queries
 	for i := range step.Seqs {
 		parts += b.appendItems(&step.Seqs[i])
-		items += b.attendItems(&step.Seqs[i])
+		tiles += b.attendItems(&step.Seqs[i])
 	}
 	b.appending = appending{b, values(qkv), layer, step}
 	b.pool.run(parts, 8, &b.appending)
-	b.attending = attending{b, values(a), values(qkv), layer, step}
-	b.pool.run(items, 1, &b.attending)
+	b.attending = attending{b: b, a: values(a), qkv: values(qkv), layer: layer, step: step, tiles: tiles}
+	b.attending.run()
 }
 
 // appending is RoPE, and keys and values on their way into the cache.
@@ -162,27 +106,6 @@ func (w *appending) append(s *model.Span, head, first, last int) {
 	}
 }
 
-// attending is attention in progress.
-type attending struct {
-	b      *Backend
-	a, qkv []float32
-	layer  int
-	step   *model.Step
-}
-
-// work implements [task]. An item is a kv head and a tile of queries of a sequence; a head's tiles follow each other, so that its keys and
-// values stay in a cache.
-func (w *attending) work(worker, from, to int) {
-	b := w.b
-	for item := from; item < to; item++ {
-		s, rest := spanOf(w.step, item, b.attendItems)
-		tiles := b.tiles(s.Len)
-		first := rest % tiles * b.queryTile()
-		t := attentionTile{b: b, s: s, layer: w.layer, head: rest / tiles, first: first, last: min(first+b.queryTile(), s.Len)}
-		t.attend(w.a, w.qkv, b.scratch[worker].attention)
-	}
-}
-
 // group is how many query heads share a kv head.
 func (b *Backend) group() int { return b.config.Heads / b.config.KVHeads }
 
@@ -194,13 +117,10 @@ func (b *Backend) tiles(queries int) int { return (queries + b.queryTile() - 1) 
 
 // attentionScratch is one worker's memory for a tile. Its rows are the query heads of the first query, then those of the next one.
 type attentionScratch struct {
-	q          []float32 // [rows, dims]
-	scores     []float32 // [rows, chunk] of a chunk, and the powers of two that are its values' weights
-	sum        []float32 // [rows, dims] a chunk's weighted sum of values
-	out        []float32 // [rows, dims] of all chunks so far
-	top, total []float32 // [rows, or some more] largest score so far, and sum of powers under it
-	m, l       []float32 // the same of a chunk
-	old        []float32 // what becomes of the sums so far, see vectors.mergeStates
+	q          []float32    // [rows, dims]
+	scores     []float32    // [rows, chunk] of a chunk, and the powers of two that are its values' weights
+	chunk, all weightedSums // of a chunk, and of all chunks so far
+	old        []float32    // what becomes of the sums so far, see vectors.mergeStates
 
 	highQ, lowQ, high, low []uint16 // for tiles: q and scores in two parts
 	own                    kvMatrix // [chunk, dims] values, see attentionTile.weigh; made when first needed
@@ -209,17 +129,42 @@ type attentionScratch struct {
 func newAttentionScratch(v *vectors, c *model.Config) *attentionScratch {
 	group := c.Heads / c.KVHeads
 	rows := max(1, v.attentionRows/group) * group
-	states := (rows + 15) &^ 15
 	floats := func(n int) []float32 { return make([]float32, n) }
+	n := sumsLen(rows, kvDims(c))
 	w := &attentionScratch{
-		q: floats(rows * kvDims(c)), scores: floats(rows * chunk), sum: floats(rows * kvDims(c)), out: floats(rows * kvDims(c)),
-		top: floats(states), total: floats(states), m: floats(states), l: floats(states), old: floats(states),
+		q: floats(rows * kvDims(c)), scores: floats(rows * chunk), old: floats(upTo16(rows)),
+		chunk: newWeightedSums(floats(n), rows, kvDims(c)), all: newWeightedSums(floats(n), rows, kvDims(c)),
 	}
 	if v.tiles != nil {
 		w.highQ, w.lowQ = make([]uint16, len(w.q)), make([]uint16, len(w.q))
 		w.high, w.low = make([]uint16, len(w.scores)), make([]uint16, len(w.scores))
 	}
 	return w
+}
+
+// weightedSums are sums of values times their weights, for some rows.
+type weightedSums struct {
+	top, total []float32 // [rows, or some more] the largest score, and the sum of the powers under it
+	values     []float32 // [rows, dims]
+}
+
+// newWeightedSums lays them out in memory, which is sumsLen long.
+func newWeightedSums(memory []float32, rows, dims int) weightedSums {
+	states := upTo16(rows)
+	return weightedSums{memory[:states], memory[states : 2*states], memory[2*states : sumsLen(rows, dims)]}
+}
+
+func sumsLen(rows, dims int) int { return 2*upTo16(rows) + rows*dims }
+
+// upTo16 is the lowest multiple of 16 that is not less than n.
+func upTo16(n int) int { return (n + 15) &^ 15 }
+
+// clear makes them the sums of no keys.
+func (s *weightedSums) clear() {
+	for r := range s.top {
+		s.top[r], s.total[r] = -math.MaxFloat32, 0
+	}
+	clear(s.values)
 }
 
 // attentionTile is some queries of a sequence, first … last-1 of its new tokens, and a kv head.
@@ -233,51 +178,84 @@ type attentionTile struct {
 // attend sets the tile's heads in a to softmax(q·kᵀ/√headDim)·v over the keys that each query may see: those up to its own position and
 // within the sliding window (spec 3.1 and 3.4).
 //
-// Keys are taken in chunks counted from position 0. Each chunk has its own maximum m, sum l of powers and weighted sum of values; they join
+// Keys are taken in chunks counted from position 0. Each chunk has its own maximum, sum of powers and weighted sum of values; they join
 // the running ones as in flash attention (Dao et al., 2022, algorithm 1). Powers are of two, so scores carry the factor log2(e).
 func (t *attentionTile) attend(a, qkv []float32, w *attentionScratch) {
-	b, s := t.b, t.s
-	c, k, dims, group := b.config, b.kernels, kvDims(b.config), b.group()
-	rows := (t.last - t.first) * group
-	for r := range rows {
-		q := row(row(qkv, s.Start+t.first+r/group, c.QKVRows()), t.head*group+r%group, c.HeadDim)
+	t.load(qkv, w)
+	w.all.clear()
+	oldest, newest := t.chunks()
+	for n := oldest; n <= newest; n++ {
+		t.sum(n, &w.chunk, w)
+		t.merge(n, &w.all, &w.chunk, w)
+	}
+	t.finish(a, &w.all)
+}
+
+// rows is the number of query heads, first to last query.
+func (t *attentionTile) rows() int { return (t.last - t.first) * t.b.group() }
+
+// chunks are the numbers of the first and the last chunk that some query sees some of.
+func (t *attentionTile) chunks() (oldest, newest int) {
+	return t.b.oldestVisible(t.s.Position+t.first) / chunk, (t.s.Position + t.last - 1) / chunk
+}
+
+// load copies the queries.
+func (t *attentionTile) load(qkv []float32, w *attentionScratch) {
+	b, c, dims, group := t.b, t.b.config, kvDims(t.b.config), t.b.group()
+	for r := range t.rows() {
+		q := row(row(qkv, t.s.Start+t.first+r/group, c.QKVRows()), t.head*group+r%group, c.HeadDim)
 		copy(row(w.q, r, dims), q)
 	}
 	if t.tiles() {
-		k.tiles.split(w.highQ, w.lowQ, w.q[:rows*dims])
+		b.kernels.tiles.split(w.highQ, w.lowQ, w.q[:t.rows()*dims])
 	}
-	clear(w.out[:rows*dims])
-	for i := range w.top {
-		w.top[i], w.total[i] = -math.MaxFloat32, 0
-	}
+}
 
-	newest := s.Position + t.last - 1
-	for n := b.oldestVisible(s.Position+t.first) / chunk; n <= newest/chunk; n++ {
-		keys, vals := b.keysAndValues(s.Blocks[n], t.layer, t.head)
-		next := vals
-		if n < newest/chunk {
-			next, _ = b.keysAndValues(s.Blocks[n+1], t.layer, t.head)
-		}
-		from, to := t.first, t.last // the queries that see some of the chunk
-		for _, end := t.visible(from, n); end <= 0; _, end = t.visible(from, n) {
-			from++
-		}
-		for start, _ := t.visible(to-1, n); start >= chunk; start, _ = t.visible(to-1, n) {
-			to--
-		}
-		r0, r1 := (from-t.first)*group, (to-t.first)*group
-		for r := range w.m { // chunk of no keys
-			w.m[r], w.l[r] = -math.MaxFloat32, 0
-		}
-		t.score(keys, vals, n, from, to, w)
-		t.weigh(vals, next, n, from, to, w)
-		k.mergeStates(w.top, w.total, w.m, w.l, w.old)
-		k.mergeRows(w.out[r0*dims:r1*dims], w.sum[r0*dims:r1*dims], w.old[r0:r1], w.m[r0:r1], dims)
+// seeing are the queries from … to-1 that see some of chunk n; the tile has such.
+func (t *attentionTile) seeing(n int) (from, to int) {
+	from, to = t.first, t.last
+	for _, end := t.visible(from, n); end <= 0; _, end = t.visible(from, n) {
+		from++
 	}
-	k.divideRows(w.out[:rows*dims], w.total[:rows], dims)
-	b.asInput(w.out[:rows*dims])
+	for start, _ := t.visible(to-1, n); start >= chunk; start, _ = t.visible(to-1, n) {
+		to--
+	}
+	return from, to
+}
+
+// sum sets the tile's sums over chunk n, of the queries that see some of it.
+func (t *attentionTile) sum(n int, sums *weightedSums, w *attentionScratch) {
+	keys, vals := t.b.keysAndValues(t.s.Blocks[n], t.layer, t.head)
+	next := vals
+	if _, newest := t.chunks(); n < newest {
+		next, _ = t.b.keysAndValues(t.s.Blocks[n+1], t.layer, t.head)
+	}
+	from, to := t.seeing(n)
+	for r := range sums.top { // those that see nothing of it
+		sums.top[r], sums.total[r] = -math.MaxFloat32, 0
+	}
+	t.score(keys, vals, n, from, to, sums, w)
+	t.weigh(vals, next, n, from, to, sums, w)
+}
+
+// merge adds the sums over chunk n, which are used up, to those over all chunks before it.
+func (t *attentionTile) merge(n int, all, sums *weightedSums, w *attentionScratch) {
+	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
+	from, to := t.seeing(n)
+	r0, r1 := (from-t.first)*group, (to-t.first)*group
+	old := w.old[:len(all.top)]
+	k.mergeStates(all.top, all.total, sums.top, sums.total, old)
+	k.mergeRows(all.values[r0*dims:r1*dims], sums.values[r0*dims:r1*dims], old[r0:r1], sums.top[r0:r1], dims)
+}
+
+// finish writes the tile's heads from the sums over all chunks.
+func (t *attentionTile) finish(a []float32, all *weightedSums) {
+	b, c, dims, group, rows := t.b, t.b.config, kvDims(t.b.config), t.b.group(), t.rows()
+	out := all.values[:rows*dims]
+	b.kernels.divideRows(out, all.total[:rows], dims)
+	b.asInput(out)
 	for r := range rows {
-		copy(row(row(a, s.Start+t.first+r/group, c.Heads*c.HeadDim), t.head*group+r%group, c.HeadDim), row(w.out, r, dims))
+		copy(row(row(a, t.s.Start+t.first+r/group, c.Heads*c.HeadDim), t.head*group+r%group, c.HeadDim), row(out, r, dims))
 	}
 }
 
@@ -290,9 +268,9 @@ func (t *attentionTile) visible(query, n int) (start, end int) {
 // tiles says whether products are AMX's.
 func (t *attentionTile) tiles() bool { return t.b.kernels.tiles != nil && !t.b.float32 }
 
-// score sets the weights of chunk n's keys for queries from … to-1, each of which sees some, and their states m and l. It fetches next into
+// score sets the weights of chunk n's keys for queries from … to-1, each of which sees some, and their states. It fetches next into
 // the cache.
-func (t *attentionTile) score(keys, next kvMatrix, n, from, to int, w *attentionScratch) {
+func (t *attentionTile) score(keys, next kvMatrix, n, from, to int, sums *weightedSums, w *attentionScratch) {
 	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
 	r, rows := (from-t.first)*group, (to-from)*group
 	start, end := t.columns(n, from, to)
@@ -314,7 +292,7 @@ func (t *attentionTile) score(keys, next kvMatrix, n, from, to int, w *attention
 		}
 	}
 	scale := float32(math.Log2E / math.Sqrt(float64(t.b.config.HeadDim)))
-	k.softmax(scores, rows, start, end, scale, w.m[r:], w.l[r:])
+	k.softmax(scores, rows, start, end, scale, sums.top[r:], sums.total[r:])
 	if t.tiles() {
 		k.tiles.split(w.high[r*chunk:], w.low[r*chunk:], scores)
 	}
@@ -327,13 +305,13 @@ func (t *attentionTile) columns(n, from, to int) (start, end int) {
 	return start &^ 31, (end + 31) &^ 31
 }
 
-// weigh sets the rows of w.sum of queries from … to-1 to the sums of chunk n's values, times their weights.
+// weigh sets the rows of sums of queries from … to-1 to the sums of chunk n's values, times their weights.
 //
 // Values that a query must not see have a weight of 0, which is not enough where they are NaN or infinite: later ones of the sequence, or what
 // was in the block before. In such a block, each query gets values of its own, with zeros where it sees none.
-func (t *attentionTile) weigh(vals, next kvMatrix, n, from, to int, w *attentionScratch) {
+func (t *attentionTile) weigh(vals, next kvMatrix, n, from, to int, sums *weightedSums, w *attentionScratch) {
 	if !t.b.kv[t.s.Blocks[n]].damaged.Load() {
-		t.weighAll(vals, next, n, from, to, w)
+		t.weighAll(vals, next, n, from, to, sums, w)
 		return
 	}
 	if w.own.cols == 0 {
@@ -342,16 +320,16 @@ func (t *attentionTile) weigh(vals, next kvMatrix, n, from, to int, w *attention
 	for query := from; query < to; query++ {
 		first, last := t.visible(query, n)
 		w.own.copyRows(vals, first, last)
-		t.weighAll(w.own, next, n, query, query+1, w)
+		t.weighAll(w.own, next, n, query, query+1, sums, w)
 	}
 }
 
 // weighAll is weigh where weights of 0 are enough.
-func (t *attentionTile) weighAll(vals, next kvMatrix, n, from, to int, w *attentionScratch) {
+func (t *attentionTile) weighAll(vals, next kvMatrix, n, from, to int, sums *weightedSums, w *attentionScratch) {
 	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
 	r, rows := (from-t.first)*group, (to-from)*group
 	start, end := t.columns(n, from, to)
-	sum, at := w.sum[r*dims:(r+rows)*dims], r*chunk+start
+	sum, at := sums.values[r*dims:(r+rows)*dims], r*chunk+start
 	if t.tiles() {
 		k.tiles.products(sum, dims, w.high[at:], w.low[at:], chunk, rows, vals, start, end, 0, dims, vals.distance(next))
 		return
@@ -366,28 +344,4 @@ func (b *Backend) oldestVisible(position int) int {
 		return max(0, position-w+1)
 	}
 	return 0
-}
-
-// distance is how many bytes before next m begins.
-func (m kvMatrix) distance(next kvMatrix) int {
-	if m.f32 != nil {
-		return int(uintptr(unsafe.Pointer(&next.f32[0])) - uintptr(unsafe.Pointer(&m.f32[0])))
-	}
-	return int(uintptr(unsafe.Pointer(&next.bf16[0])) - uintptr(unsafe.Pointer(&m.bf16[0])))
-}
-
-// copyRows copies rows first … last-1 of another matrix of the same shape and makes all others 0.
-func (m kvMatrix) copyRows(from kvMatrix, first, last int) {
-	clear(m.bf16)
-	clear(m.f32)
-	if m.f32 != nil {
-		copy(m.f32[first*m.cols:last*m.cols], from.f32[first*m.cols:])
-		return
-	}
-	for i := first; i < last; i++ {
-		at := i/2*m.cols*2 + i%2
-		for j := range m.cols {
-			m.bf16[at+2*j] = from.bf16[at+2*j]
-		}
-	}
 }

@@ -207,3 +207,59 @@ func testAttendIsCausalWithNaN(t *testing.T) {
 		}
 	}
 }
+
+// Threads share chunks out where kv heads are few, in windows of some chunks. The bits are those of one thread, which takes whole tiles: for
+// sequences of different lengths, one of which is within one chunk, with a sliding window, and with a value that is not finite.
+func TestAttendSharesChunks(t *testing.T) { onEveryPath(t, testAttendSharesChunks) }
+
+func testAttendSharesChunks(t *testing.T) {
+	for _, c := range []model.Config{
+		{Heads: 5, KVHeads: 5, HeadDim: 8, RoPE: model.RoPEConfig{Dim: 8}},
+		{Heads: 6, KVHeads: 1, HeadDim: 96, RoPE: model.RoPEConfig{Dim: 96}},
+		{Heads: 6, KVHeads: 2, HeadDim: 32, RoPE: model.RoPEConfig{Dim: 32}, SlidingWindow: 300},
+	} {
+		lengths := []int{1500, 100, 700} // 12 blocks, 1 and 6
+		c.Layers, c.HiddenSize, c.IntermediateSize = 1, 4, 4
+		attend := func(threads, tokens int) []float32 {
+			b := newBackend(t, Options{Threads: threads}, &c, len(lengths)*tokens, 19)
+			rng, half := rand.New(rand.NewSource(9)), c.RoPE.Dim/2
+			for i := range b.kv {
+				b.kv[i] = b.newKVBlock()
+				for j := range b.kv[i].bf16 {
+					b.kv[i].bf16[j] = toBF16(float32(rng.NormFloat64()))
+				}
+			}
+			qkv := normals(rng, len(lengths)*tokens*c.QKVRows())
+			qkv[len(qkv)-1] = float32(math.Inf(1))
+			step := &model.Step{Cos: normals(rng, len(lengths)*tokens*half), Sin: normals(rng, len(lengths)*tokens*half)}
+			block := int32(0)
+			for i, n := range lengths {
+				s := model.Span{Start: i * tokens, Len: tokens, Position: n - tokens}
+				for range (n + chunk - 1) / chunk {
+					s.Blocks = append(s.Blocks, block)
+					block++
+				}
+				step.Seqs = append(step.Seqs, s)
+			}
+			m := poisoned(len(lengths)*tokens, c.Heads*c.HeadDim)
+			b.Attend(m, matrixOf(len(lengths)*tokens, c.QKVRows(), qkv), 0, step)
+			require.Equal(t, threads > 1, len(b.chunkSums) > 0, "chunks are shared out")
+			return values(m)
+		}
+		for _, tokens := range []int{1, 2} {
+			want := bitsOf(attend(1, tokens))
+			for _, threads := range []int{4, 7} {
+				require.Equal(t, want, bitsOf(attend(threads, tokens)), "%d kv heads, %d threads, %d tokens", c.KVHeads, threads, tokens)
+			}
+		}
+	}
+}
+
+// bitsOf are values whose NaN are equal to themselves.
+func bitsOf(x []float32) []uint32 {
+	bits := make([]uint32, len(x))
+	for i, v := range x {
+		bits[i] = math.Float32bits(v)
+	}
+	return bits
+}

@@ -3,7 +3,8 @@
 // Kernels for AVX2 with FMA and F16C. Go's assembler writes the destination last: VFMADD231PS a, b, c is c += a·b.
 //
 // Everything is summed in lanes: an element of the result has 8 running sums, the i-th of which takes the products k = i, i+8, …
-// in ascending order, each with one fused multiply-add. At the end the lanes are added as ((0+1)+(2+3)) + ((4+5)+(6+7)).
+// in ascending order, each with one fused multiply-add. At the end the lanes are added as ((0+1)+(2+3)) + ((4+5)+(6+7)). Where back is not
+// 0, one more step reads weights again, see laneKernels.
 
 // Eight weights at mem, as float32 in y. A bfloat16 is the upper half of a float32: one shuffle by Y15 puts each in its place, out of
 // two copies of the eight. (VPMOVZXWD and a shift do the same in three times the operations.)
@@ -63,6 +64,7 @@ GLOBL upper<>(SB), RODATA|NOPTR, $32
 	MOVQ   ahead+24(FP), R10        \
 	MOVQ   x+32(FP), DX             \
 	MOVQ   n+40(FP), CX             \
+	MOVQ   back+48(FP), AX          \
 	LEAQ   (BX)(BX*2), R8           \
 	LEAQ   (SI)(BX*4), R9           \
 	ADDQ   SI, R10                  \
@@ -93,7 +95,7 @@ line:                               \
 	JGE    line                     \
 rest:                               \
 	ADDQ   $32, CX                  \
-	JZ     sum                      \
+	JZ     last                     \
 step:                               \
 	ROWS8(WIDEN, 0, 0)              \
 	ADDQ   $size, SI                \
@@ -101,6 +103,14 @@ step:                               \
 	ADDQ   $32, DX                  \
 	SUBQ   $8, CX                   \
 	JNZ    step                     \
+last:                               \
+	TESTQ  AX, AX                   \
+	JZ     sum                      \
+	SUBQ   AX, SI                   \
+	SUBQ   AX, R9                   \
+	XORQ   AX, AX                   \
+	MOVQ   $8, CX                   \
+	JMP    step                     \
 sum:                                \
 	VHADDPS    Y1, Y0, Y0           \
 	VHADDPS    Y3, Y2, Y2           \
@@ -139,6 +149,7 @@ pair:                               \
 	MOVQ    R12, SI                 \
 	MOVQ    x+48(FP), DX            \
 	MOVQ    n+56(FP), CX            \
+	MOVQ    back+64(FP), AX         \
 	VMOVUPS 0(DI), Y0               \
 	VMOVUPS 32(DI), Y1              \
 	VMOVUPS 64(DI), Y2              \
@@ -164,6 +175,13 @@ step:                               \
 	ADDQ    $192, DX                \
 	SUBQ    $8, CX                  \
 	JNZ     step                    \
+	TESTQ   AX, AX                  \
+	JZ      store                   \
+	SUBQ    AX, SI                  \
+	XORQ    AX, AX                  \
+	MOVQ    $8, CX                  \
+	JMP     step                    \
+store:                              \
 	VMOVUPS Y0, 0(DI)               \
 	VMOVUPS Y1, 32(DI)              \
 	VMOVUPS Y2, 64(DI)              \
@@ -183,28 +201,28 @@ step:                               \
 	VZEROUPPER                      \
 	RET
 
-// func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dotRows8BF16(SB), NOSPLIT, $0-48
+// func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·dotRows8BF16(SB), NOSPLIT, $0-56
 	DOTROWS8(BF16, 16)
 
-// func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dotRows8F16(SB), NOSPLIT, $0-48
+// func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·dotRows8F16(SB), NOSPLIT, $0-56
 	DOTROWS8(F16, 16)
 
-// func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dotRows8F32(SB), NOSPLIT, $0-48
+// func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·dotRows8F32(SB), NOSPLIT, $0-56
 	DOTROWS8(F32, 32)
 
-// func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-TEXT ·dot2x6BF16(SB), NOSPLIT, $0-64
+// func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
+TEXT ·dot2x6BF16(SB), NOSPLIT, $0-72
 	DOT2X6(BF16, 16)
 
-// func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-TEXT ·dot2x6F16(SB), NOSPLIT, $0-64
+// func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
+TEXT ·dot2x6F16(SB), NOSPLIT, $0-72
 	DOT2X6(F16, 16)
 
-// func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-TEXT ·dot2x6F32(SB), NOSPLIT, $0-64
+// func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
+TEXT ·dot2x6F32(SB), NOSPLIT, $0-72
 	DOT2X6(F32, 32)
 
 // func sumLanes(sums, lanes *float32, n int)

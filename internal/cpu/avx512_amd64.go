@@ -5,28 +5,28 @@ import "phi3/internal/safetensors"
 // The functions of avx512_amd64.s are laneKernels, see there for one, several and sum. Those named pairs read bfloat16 by bfloat16.
 
 //go:noescape
-func zRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+func zRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
 
 //go:noescape
-func zRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+func zRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
 
 //go:noescape
-func zRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+func zRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
 
 //go:noescape
-func z4x6BF16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
+func z4x6BF16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
 
 //go:noescape
-func z4x6F16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
+func z4x6F16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
 
 //go:noescape
-func z4x6F32(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
+func z4x6F32(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
 
 //go:noescape
-func pairsRows8(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+func pairsRows8(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
 
 //go:noescape
-func pairs4x6(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
+func pairs4x6(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
 
 //go:noescape
 func sumLanes16(sums, lanes *float32, n int)
@@ -66,7 +66,7 @@ var avx512bf16Kernels = &kernels{
 var avx512Linear = (&laneKernels{lanes: 16, step: 16, rows: 4, one: avx512One, several: avx512Several, sum: sumLanes16}).linear()
 
 // avx512One is laneKernels.one.
-func avx512One(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n int) {
+func avx512One(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
 	switch w {
 	case safetensors.BF16:
 		return zRows8BF16
@@ -78,7 +78,7 @@ func avx512One(w safetensors.DType) func(sums *float32, w *byte, stride, ahead i
 }
 
 // avx512Several is laneKernels.several.
-func avx512Several(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int) {
+func avx512Several(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int) {
 	switch w {
 	case safetensors.BF16:
 		return z4x6BF16
@@ -91,10 +91,10 @@ func avx512Several(w safetensors.DType) func(lanes *float32, w *byte, stride, ne
 
 var avx512bf16Linear = (&laneKernels{
 	lanes: 16, step: 32, rows: 4, narrow: narrowBF16, sum: sumLanes16,
-	one: func(safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n int) {
+	one: func(safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
 		return pairsRows8
 	},
-	several: func(safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int) {
+	several: func(safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int) {
 		return pairs4x6
 	},
 }).linear()

@@ -6,7 +6,7 @@
 //
 // Everything is summed in lanes: an element of the result has 16 running sums, the i-th of which takes the products k = i, i+16, … in
 // ascending order, each with one fused multiply-add; or the pairs of products k = 2i, 2i+1; 2i+32, 2i+33; … At the end the lanes i and i+8
-// are added, and then these eight as ((0+1)+(2+3)) + ((4+5)+(6+7)).
+// are added, and then these eight as ((0+1)+(2+3)) + ((4+5)+(6+7)). Where back is not 0, one more step reads weights again, see laneKernels.
 
 // 16 weights at mem, as float32 in z.
 #define BF16(mem, z) \
@@ -40,6 +40,7 @@
 	MOVQ   ahead+24(FP), R10 \
 	MOVQ   x+32(FP), DX      \
 	MOVQ   n+40(FP), CX      \
+	MOVQ   back+48(FP), AX   \
 	LEAQ   (BX)(BX*2), R8    \
 	LEAQ   (SI)(BX*4), R9    \
 	ADDQ   SI, R10           \
@@ -117,8 +118,19 @@ line:                          \
 	JGE  line                  \
 rest:                          \
 	ADDQ $32, CX               \
-	JZ   sum                   \
+	JZ   last                  \
+step:                          \
 	ROWS8(WIDEN, 0, 0)         \
+	ADDQ $size, SI             \
+	ADDQ $size, R9             \
+	ADDQ $64, DX               \
+last:                          \
+	TESTQ AX, AX               \
+	JZ    sum                  \
+	SUBQ  AX, SI               \
+	SUBQ  AX, R9               \
+	XORQ  AX, AX               \
+	JMP   step                 \
 sum:                           \
 	END8
 
@@ -206,6 +218,7 @@ block:                                 \
 	LEAQ (R12)(R14*1), R9              \
 	MOVQ x+48(FP), DX                  \
 	MOVQ n+56(FP), CX                  \
+	MOVQ back+64(FP), AX               \
 	LOAD24                             \
 	PCALIGN $64                        \
 step:                                  \
@@ -225,6 +238,13 @@ step:                                  \
 	ADDQ $384, DX                      \
 	SUBQ $16, CX                       \
 	JNZ  step                          \
+	TESTQ AX, AX                       \
+	JZ   store                         \
+	SUBQ AX, SI                        \
+	XORQ AX, AX                        \
+	MOVQ $16, CX                       \
+	JMP  step                          \
+store:                                 \
 	STORE24                            \
 	ADDQ $1536, DI                     \
 	ADDQ R13, R12                      \
@@ -233,35 +253,35 @@ step:                                  \
 	VZEROUPPER                         \
 	RET
 
-// func zRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·zRows8BF16(SB), NOSPLIT, $0-48
+// func zRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·zRows8BF16(SB), NOSPLIT, $0-56
 	ZROWS8(BF16, PREFETCH8, 32)
 
-// func zRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·zRows8F16(SB), NOSPLIT, $0-48
+// func zRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·zRows8F16(SB), NOSPLIT, $0-56
 	ZROWS8(F16, PREFETCH8, 32)
 
-// func zRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·zRows8F32(SB), NOSPLIT, $0-48
+// func zRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·zRows8F32(SB), NOSPLIT, $0-56
 	ZROWS8(F32, PREFETCH16, 64)
 
-// func z4x6BF16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
-TEXT ·z4x6BF16(SB), NOSPLIT, $0-64
+// func z4x6BF16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+TEXT ·z4x6BF16(SB), NOSPLIT, $0-72
 	Z4X6(BF16, 32)
 
-// func z4x6F16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
-TEXT ·z4x6F16(SB), NOSPLIT, $0-64
+// func z4x6F16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+TEXT ·z4x6F16(SB), NOSPLIT, $0-72
 	Z4X6(F16, 32)
 
-// func z4x6F32(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
-TEXT ·z4x6F32(SB), NOSPLIT, $0-64
+// func z4x6F32(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+TEXT ·z4x6F32(SB), NOSPLIT, $0-72
 	Z4X6(F32, 64)
 
-// func pairsRows8(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·pairsRows8(SB), NOSPLIT, $0-48
+// func pairsRows8(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·pairsRows8(SB), NOSPLIT, $0-56
 	BEGIN8
 	SUBQ $32, CX
-	JLT  sum
+	JLT  last
 line:
 	PREFETCH8(0)
 	VMOVDQU64 (DX), Z12
@@ -288,17 +308,25 @@ line:
 	ADDQ $64, DX
 	SUBQ $32, CX
 	JGE  line
+last:
+	TESTQ AX, AX
+	JZ   sum
+	SUBQ AX, SI
+	SUBQ AX, R9
+	XORQ AX, AX
+	JMP  line
 sum:
 	END8
 
-// func pairs4x6(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
-TEXT ·pairs4x6(SB), NOSPLIT, $0-64
+// func pairs4x6(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+TEXT ·pairs4x6(SB), NOSPLIT, $0-72
 	BEGIN24
 block:
 	MOVQ R12, SI
 	LEAQ (R12)(R14*1), R9
 	MOVQ x+48(FP), DX
 	MOVQ n+56(FP), CX
+	MOVQ back+64(FP), AX
 	LOAD24
 	PCALIGN $64
 step:
@@ -342,6 +370,13 @@ step:
 	ADDQ $384, DX
 	SUBQ $32, CX
 	JNZ  step
+	TESTQ AX, AX
+	JZ   store
+	SUBQ AX, SI
+	XORQ AX, AX
+	MOVQ $32, CX
+	JMP  step
+store:
 	STORE24
 	ADDQ $1536, DI
 	ADDQ R13, R12

@@ -32,6 +32,8 @@ type Backend struct {
 	normed  []float32  // [maxTokens, hidden]
 	packed  []byte     // a product's input in the order that its loops read
 
+	chunkSums []float32 // of attention, see attending.sums
+
 	// The loops that the pool shares out. They live here because a token must not allocate any.
 	linear    product
 	packing   packing

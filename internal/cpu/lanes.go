@@ -3,6 +3,7 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"phi3/internal/safetensors"
@@ -10,18 +11,22 @@ import (
 
 // laneKernels are kernels of a matrix product whose every result has as many running sums, its lanes, as a register has: the i-th takes the
 // products (or pairs of them) i, i+lanes, … in ascending order. At the end they are added pairwise.
+//
+// Where k is not a multiple of step, the last step is the row's last step weights. The input has zeros for those of them that the step before
+// has taken, so a kernel never reads past a row.
 type laneKernels struct {
 	lanes int // running sums of a result
 	step  int // of k, multiplied at once
 	rows  int // rows multiplied at once where there are several tokens
 
-	// one sets sums [8] to the products of x [n] with eight rows of weights that are stride bytes apart. n is a multiple of step. What lies
-	// ahead bytes from the rows is fetched into the cache.
-	one func(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n int)
+	// one sets sums [8] to the products of x with eight rows of n weights that are stride bytes apart. n is a multiple of step. Where back is
+	// not 0, one more step follows, whose weights begin back bytes before the end of the n ones. What lies ahead bytes from the rows is fetched
+	// into the cache.
+	one func(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
 	// several multiplies blocks of rows of n weights with six tokens and adds to lanes [blocks, rows, 6, lanes]. The rows of a block are
-	// stride bytes apart, a block and the next one next bytes. x is as packed, [n/step, 6, step]. n is a multiple of step and neither n nor
-	// blocks is 0. What lies ahead bytes from the rows is fetched into the cache.
-	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n int)
+	// stride bytes apart, a block and the next one next bytes. x is as packed, [steps, 6, step]. n is a multiple of step and neither n nor
+	// blocks is 0; back is that of one. What lies ahead bytes from the rows is fetched into the cache.
+	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
 	// sum adds up the lanes [n, lanes] of n sums, as one does. n is a multiple of 4 and not 0.
 	sum func(sums, lanes *float32, n int)
 	// narrow, if set: x is bfloat16, two in the place of a float32; it makes them of x [n], which has been rounded.
@@ -44,12 +49,11 @@ func (l *laneKernels) linear() *linearKernels {
 		newScratch: func(s *scratch, _, maxTokens int) {
 			grow(&s.sums, maxTokens*laneMostRows)
 			grow(&s.lanes, min(tokenGroups(maxTokens), maxGroups)*(laneMostRows+2*l.rows)*tokenGroup*l.lanes)
-			grow(&s.tail, l.step-1)
+			grow(&s.tail, l.step-1) // see addShort
 		},
 		pack:        l.pack,
-		packedBytes: func(tokens, k int) int { return tokenGroups(tokens) * tokenGroup * k * l.elemSize() },
+		packedBytes: func(tokens, k int) int { return tokenGroups(tokens) * tokenGroup * l.steps(k) * l.step * l.elemSize() },
 		group:       tokenGroup,
-		packsOne:    l.narrow != nil,
 	}
 }
 
@@ -73,15 +77,53 @@ func (l *laneKernels) elemSize() int {
 // tokenGroups is how many groups so many tokens make.
 func tokenGroups(tokens int) int { return (tokens + tokenGroup - 1) / tokenGroup }
 
+// steps is how many steps a row of k weights takes; none if it is shorter than one.
+func (l *laneKernels) steps(k int) int {
+	if k < l.step {
+		return 0
+	}
+	return (k + l.step - 1) / l.step
+}
+
+// back is how many bytes before the end of the whole steps of a row of k weights its last step begins, 0 if nothing is left over.
+func (l *laneKernels) back(k, size int) int {
+	if k < l.step || k%l.step == 0 {
+		return 0
+	}
+	return (l.step - k%l.step) * size
+}
+
+// lay writes steps first … last-1 of a token's values.
+func (l *laneKernels) lay(to []byte, x []float32, first, last int) {
+	whole, size := min(last, len(x)/l.step), l.elemSize()
+	switch values := x[first*l.step : whole*l.step]; {
+	case l.narrow == nil:
+		copy(floats(to), values)
+	case len(values) > 0:
+		l.narrow(&to[0], &values[0], len(values))
+	}
+	if whole == last {
+		return
+	}
+	rest := x[whole*l.step:]
+	to = to[(whole-first)*l.step*size:][:l.step*size]
+	clear(to)
+	to = to[(l.step-len(rest))*size:]
+	if l.narrow == nil {
+		copy(floats(to), rest)
+		return
+	}
+	for i, v := range rest {
+		binary.LittleEndian.PutUint16(to[2*i:], upperHalf(v))
+	}
+}
+
 // pack is linearKernels.pack: a step of each of six tokens, and on to the next step. (Rows of several thousand values would lie at the same
-// place in every way of the first cache.) What a step leaves over stays out.
+// place in every way of the first cache.) A single token's steps follow each other.
 func (l *laneKernels) pack(in *input, group int) {
-	steps := in.k / l.step
-	size := l.step * l.elemSize()
+	steps, size := l.steps(in.k), l.step*l.elemSize()
 	if in.tokens == 1 {
-		if steps > 0 {
-			l.narrow(&in.packed[0], &in.x[0], steps*l.step)
-		}
+		l.lay(in.packed, in.x, 0, steps)
 		return
 	}
 	packed := in.packed[group*steps*tokenGroup*size:]
@@ -93,14 +135,11 @@ func (l *laneKernels) pack(in *input, group int) {
 		}
 		for step := range steps {
 			to := packed[(step*tokenGroup+i)*size:][:size]
-			switch {
-			case x == nil:
+			if x == nil {
 				clear(to) // no token: finite numbers at least
-			case l.narrow != nil:
-				l.narrow(&to[0], &x[step*l.step], l.step)
-			default:
-				copy(floats(to), row(x, step, l.step))
+				continue
 			}
+			l.lay(to, x, step, step+1)
 		}
 	}
 }
@@ -125,33 +164,32 @@ func (l *laneKernels) multiply(p *product, t *tile, s *scratch) {
 			l.tokens(sums[half*rows:], halves*rows, t, n, x, s, whole, group, min(group+maxGroups, groups))
 		}
 	}
-	addTail(sums, halves*rows, whole, t, x, s)
+	if whole == 0 {
+		addShort(sums, halves*rows, t, x, s)
+	}
 	p.finishSums(sums, halves*rows, t)
 }
 
-// oneToken sets sums to the products of t.count rows from n on with the only token, up to k = whole.
+// oneToken sets sums to the products of t.count rows from n on with the only token. whole of k make whole steps.
 func (l *laneKernels) oneToken(sums []float32, t *tile, n int, x *input, s *scratch, whole int) {
 	one := l.one(t.dtype)
-	stride := t.k * elemSize(t.dtype)
-	values := unsafe.SliceData(x.x)
-	if l.narrow != nil {
-		values = unsafe.SliceData(floats(x.packed))
-	}
+	stride, back := t.k*elemSize(t.dtype), l.back(t.k, elemSize(t.dtype))
+	values := unsafe.SliceData(floats(x.packed))
 	for i := 0; i < t.count; i += 8 {
 		if t.count-i >= 8 {
-			one(&sums[i], &t.row(n + i)[0], stride, 8*stride, values, whole)
+			one(&sums[i], &t.row(n + i)[0], stride, 8*stride, values, whole, back)
 			continue
 		}
 		same := &s.blockSums
 		for j := i; j < t.count; j++ { // the end of the matrix: eight times one row
-			one(&same[0], &t.row(n + j)[0], 0, 0, values, whole)
+			one(&same[0], &t.row(n + j)[0], 0, 0, values, whole, back)
 			sums[j] = same[0]
 		}
 	}
 }
 
-// tokens sets sums, cols of them a token, of the tokens in groups first … last-1 to their products with t.count rows from n on, up to
-// k = whole.
+// tokens sets sums, cols of them a token, of the tokens in groups first … last-1 to their products with t.count rows from n on. whole of k make
+// whole steps.
 //
 // The loops are, from outside in: blocks of k, groups of tokens, blocks of rows, and k again in a kernel. So a group's values of a block
 // of k (24 KB) stay in the first cache while the rows pass, and the tile's (up to 128 KB) are in the second cache from the first group on.
@@ -168,16 +206,19 @@ func (l *laneKernels) tokens(sums []float32, cols int, t *tile, n int, x *input,
 	lanes := s.lanes[:(last-first)*blocks*blockLanes]
 	clear(lanes)
 	for k := 0; k < whole; k += laneBlock {
-		width := min(laneBlock, whole-k)
+		width, back := min(laneBlock, whole-k), 0
+		if k+width == whole {
+			back = l.back(t.k, size)
+		}
 		ahead := t.count * stride // the next tile, which the first group fetches
 		for group := first; group < last; group++ {
-			x := &values[(group*(whole/l.step)+k/l.step)*step]
+			x := &values[(group*l.steps(t.k)+k/l.step)*step]
 			lanes := lanes[(group-first)*blocks*blockLanes:]
 			if full > 0 {
-				several(&lanes[0], &t.row(n)[k*size], stride, l.rows*stride, full, ahead, x, width)
+				several(&lanes[0], &t.row(n)[k*size], stride, l.rows*stride, full, ahead, x, width, back)
 			}
 			if rest > 0 {
-				several(&lanes[full*blockLanes], &t.row(n + full*l.rows)[k*size], 0, stride, rest, ahead, x, width)
+				several(&lanes[full*blockLanes], &t.row(n + full*l.rows)[k*size], 0, stride, rest, ahead, x, width, back)
 			}
 			ahead = 0
 		}

@@ -38,12 +38,11 @@ type linearKernels struct {
 	// newScratch makes what multiply needs of a worker's memory, for inputs up to so wide and so many tokens.
 	newScratch func(s *scratch, widest, maxTokens int)
 
-	// Where several tokens are read in another order than they lie in memory: pack lays out a group of them, after which in.packed has all.
+	// Where tokens are read in another order than they lie in memory: pack lays out a group of them, after which in.packed has all.
 	// It is packedBytes long.
 	pack        func(in *input, group int)
 	packedBytes func(tokens, k int) int
-	group       int  // tokens of a group
-	packsOne    bool // a single token is laid out too
+	group       int // tokens of a group
 }
 
 // always are the same loops for all weights.
@@ -108,7 +107,7 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, u u
 		p.group /= 2
 		p.w.second = cols
 	}
-	if p.kernels.pack != nil && (p.in.tokens > 1 || p.kernels.packsOne) {
+	if p.kernels.pack != nil {
 		b.packing = packing{&p.in, p.kernels}
 		b.pool.run((p.in.tokens+p.kernels.group-1)/p.kernels.group, 1, &b.packing)
 	} else if in.norm != nil {
@@ -182,22 +181,19 @@ func (p *product) finishSums(sums []float32, rows int, t *tile) {
 	}
 }
 
-// addTail adds the products from k = from on to the sums [tokens, rows]: what is left over when kernels take several at a time.
-func addTail(sums []float32, rows, from int, t *tile, x *input, s *scratch) {
-	if from == t.k {
-		return
-	}
+// addShort adds to the sums [tokens, rows] the products of rows that are shorter than a kernel's step.
+func addShort(sums []float32, rows int, t *tile, x *input, s *scratch) {
 	halves := 1
 	if t.second > 0 {
 		halves = 2
 	}
-	tail := s.tail[:t.k-from]
+	tail := s.tail[:t.k]
 	for half := range halves {
 		for i := range t.count {
-			widen(tail, t.row(t.n + half*t.second + i)[from*elemSize(t.dtype):], t.dtype)
+			widen(tail, t.row(t.n+half*t.second+i), t.dtype)
 			for token := range x.tokens {
 				sum := &sums[token*rows+half*rows/2+i]
-				for j, v := range x.row(token)[from:] {
+				for j, v := range x.row(token) {
 					*sum += float32(tail[j] * v)
 				}
 			}

@@ -41,7 +41,7 @@ func TestProducts(t *testing.T) { onEveryPath(t, testProducts) }
 func testProducts(t *testing.T) {
 	for _, dtype := range []safetensors.DType{safetensors.BF16, safetensors.F16, safetensors.F32} {
 		for _, float32 := range []bool{false, true} {
-			for _, k := range []int{1, 7, 8, 9, 16, 31, 32, 33, 40, 96, 1024, 1056, 2056 + 3, 4200} {
+			for _, k := range []int{1, 7, 8, 9, 16, 31, 32, 33, 40, 96, 1000, 1024, 1030, 1056, 2056 + 3, 4200} {
 				for _, cols := range []int{1, 3, 9, 16, 18, 47, 300} {
 					if k > 100 && cols > 20 && (k != 1056 || testing.Short()) {
 						continue

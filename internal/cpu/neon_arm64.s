@@ -39,6 +39,7 @@
 	MOVD stride+16(FP), R11  \
 	MOVD x+32(FP), R9        \
 	MOVD n+40(FP), R10       \
+	MOVD back+48(FP), R12    \
 	ADD  R11, R1, R2         \
 	ADD  R11, R2, R3         \
 	ADD  R11, R3, R4         \
@@ -63,7 +64,7 @@
 	ZERO(V22)                \
 	ZERO(V23)                \
 	ZERO(V30)                \
-	CBZ  R10, sum            \
+	CBZ  R10, last           \
 step:                            \
 	VLD1.P 32(R9), [V0.S4, V1.S4] \
 	ROW(WIDEN, R1, V8, V9)   \
@@ -76,6 +77,19 @@ step:                            \
 	ROW(WIDEN, R8, V22, V23) \
 	SUBS $8, R10             \
 	BNE  step                \
+last:                            \
+	CBZ  R12, sum            \
+	SUB  R12, R1             \
+	SUB  R12, R2             \
+	SUB  R12, R3             \
+	SUB  R12, R4             \
+	SUB  R12, R5             \
+	SUB  R12, R6             \
+	SUB  R12, R7             \
+	SUB  R12, R8             \
+	MOVD $0, R12             \
+	MOVD $8, R10             \
+	B    step                \
 sum:                             \
 	FADDP(9, 8, 8)           \
 	FADDP(11, 10, 9)         \
@@ -116,6 +130,7 @@ pair:                                    \
 	ADD  R4, R3, R2                  \
 	MOVD x+48(FP), R9                \
 	MOVD n+56(FP), R10               \
+	MOVD back+64(FP), R8             \
 	MOVD R0, R7                      \
 	VLD1.P 64(R7), [V0.S4, V1.S4, V2.S4, V3.S4]     \
 	VLD1.P 64(R7), [V4.S4, V5.S4, V6.S4, V7.S4]     \
@@ -134,6 +149,13 @@ step:                                    \
 	TOKEN(V10, V11, V22, V23)        \
 	SUBS $8, R10                     \
 	BNE  step                        \
+	CBZ  R8, store                   \
+	SUB  R8, R1                      \
+	SUB  R8, R2                      \
+	MOVD $0, R8                      \
+	MOVD $8, R10                     \
+	B    step                        \
+store:                                   \
 	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R0)     \
 	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R0)     \
 	VST1.P [V8.S4, V9.S4, V10.S4, V11.S4], 64(R0)   \
@@ -145,28 +167,28 @@ step:                                    \
 	BNE  pair                        \
 	RET
 
-// func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dotRows8BF16(SB), NOSPLIT, $0-48
+// func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·dotRows8BF16(SB), NOSPLIT, $0-56
 	DOTROWS8(BF16)
 
-// func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dotRows8F16(SB), NOSPLIT, $0-48
+// func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·dotRows8F16(SB), NOSPLIT, $0-56
 	DOTROWS8(F16)
 
-// func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n int)
-TEXT ·dotRows8F32(SB), NOSPLIT, $0-48
+// func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+TEXT ·dotRows8F32(SB), NOSPLIT, $0-56
 	DOTROWS8(F32)
 
-// func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-TEXT ·dot2x6BF16(SB), NOSPLIT, $0-64
+// func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
+TEXT ·dot2x6BF16(SB), NOSPLIT, $0-72
 	DOT2X6(BF16)
 
-// func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-TEXT ·dot2x6F16(SB), NOSPLIT, $0-64
+// func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
+TEXT ·dot2x6F16(SB), NOSPLIT, $0-72
 	DOT2X6(F16)
 
-// func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n int)
-TEXT ·dot2x6F32(SB), NOSPLIT, $0-64
+// func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
+TEXT ·dot2x6F32(SB), NOSPLIT, $0-72
 	DOT2X6(F32)
 
 // func sumLanes(sums, lanes *float32, n int)

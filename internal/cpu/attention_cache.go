@@ -1,0 +1,86 @@
+package cpu
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"phi3/internal/kvcache"
+	"phi3/internal/model"
+)
+
+// chunk is the number of keys whose scores are computed, exponentiated and summed together, counted from position 0 of the
+// sequence. Chunks are merged in order, so how a sequence was fed to the cache leaves no trace in the result.
+const chunk = kvcache.BlockTokens
+
+// kvBlock is the memory of one block: keys and values of chunk positions, for all layers. For each layer there are the keys of all kv heads
+// and then the values of all of them, as [kvMatrix]: a head's keys are [dims, chunk], values are [chunk, dims], where dims is the head's
+// width rounded up to a multiple of 32. What was never written is 0.
+type kvBlock struct {
+	bf16 []uint16
+	f32  []float32 // instead of bf16, when nothing is rounded
+
+	// damaged: there is, or was, a value that is not finite. See attentionTile.weigh.
+	damaged atomic.Bool
+}
+
+// kvDims is the width of a head in the cache.
+func kvDims(c *model.Config) int { return (c.HeadDim + 31) &^ 31 }
+
+// kvBlockElems is how many numbers a block holds.
+func (b *Backend) kvBlockElems() int {
+	return b.config.Layers * 2 * b.config.KVHeads * chunk * kvDims(b.config)
+}
+
+func (b *Backend) newKVBlock() *kvBlock {
+	n := b.kvBlockElems()
+	if b.float32 {
+		return &kvBlock{f32: makeLarge[float32](n)}
+	}
+	return &kvBlock{bf16: makeLarge[uint16](n)}
+}
+
+// mend makes everything finite again.
+func (k *kvBlock) mend() {
+	if k.damaged.Load() {
+		clear(k.bf16)
+		clear(k.f32)
+		k.damaged.Store(false)
+	}
+}
+
+// keysAndValues are those of one kv head.
+func (b *Backend) keysAndValues(block int32, layer, head int) (keys, vals kvMatrix) {
+	c, dims := b.config, kvDims(b.config)
+	k := b.kv[block]
+	size := dims * chunk
+	at := (layer*2*c.KVHeads + head) * size
+	values := at + c.KVHeads*size
+	if k.f32 != nil {
+		return kvMatrix{f32: k.f32[at : at+size], cols: chunk}, kvMatrix{f32: k.f32[values : values+size], cols: dims}
+	}
+	return kvMatrix{bf16: k.bf16[at : at+size], cols: chunk}, kvMatrix{bf16: k.bf16[values : values+size], cols: dims}
+}
+
+// distance is how many bytes before next m begins.
+func (m kvMatrix) distance(next kvMatrix) int {
+	if m.f32 != nil {
+		return int(uintptr(unsafe.Pointer(&next.f32[0])) - uintptr(unsafe.Pointer(&m.f32[0])))
+	}
+	return int(uintptr(unsafe.Pointer(&next.bf16[0])) - uintptr(unsafe.Pointer(&m.bf16[0])))
+}
+
+// copyRows copies rows first … last-1 of another matrix of the same shape and makes all others 0.
+func (m kvMatrix) copyRows(from kvMatrix, first, last int) {
+	clear(m.bf16)
+	clear(m.f32)
+	if m.f32 != nil {
+		copy(m.f32[first*m.cols:last*m.cols], from.f32[first*m.cols:])
+		return
+	}
+	for i := first; i < last; i++ {
+		at := i/2*m.cols*2 + i%2
+		for j := range m.cols {
+			m.bf16[at+2*j] = from.bf16[at+2*j]
+		}
+	}
+}
