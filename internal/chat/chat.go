@@ -145,7 +145,7 @@ func (c *Conversation) respond(ctx context.Context, o generate.Options, show fun
 }
 
 func (c *Conversation) generate(ctx context.Context, o generate.Options, show func(string) error) (a Answer, err error) {
-	if err := c.encode(); err != nil {
+	if err := c.encode(ctx); err != nil {
 		return a, err
 	}
 	a.Prompt = c.session.Len()
@@ -173,15 +173,16 @@ func (c *Conversation) generate(ctx context.Context, o generate.Options, show fu
 }
 
 // encode brings the session's tokens up to the last of the turns, and to the place where the model speaks.
-func (c *Conversation) encode() error {
+func (c *Conversation) encode(ctx context.Context) error {
 	text, err := c.tokenizer.ApplyChatTemplate(c.Messages(), true)
 	if err != nil {
 		return err
 	}
 	known := c.prompt + c.answer
+	o := tokenizer.EncodeOptions{NoBOS: true, Max: 2 * c.model.Context} // up to there the error says how many they are
 	c.prompt = text
 	if rest, ok := strings.CutPrefix(text, known); ok && c.session.Len() > 0 {
-		ids, err := c.tokenizer.Encode(rest, tokenizer.EncodeOptions{NoBOS: true})
+		ids, err := c.tokenizer.Encode(ctx, rest, o)
 		if err != nil {
 			return err
 		}
@@ -190,7 +191,7 @@ func (c *Conversation) encode() error {
 			return nil
 		}
 	}
-	ids, err := c.tokenizer.Encode(text, tokenizer.EncodeOptions{NoBOS: true})
+	ids, err := c.tokenizer.Encode(ctx, text, o)
 	if err != nil {
 		return err
 	}

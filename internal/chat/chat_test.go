@@ -73,7 +73,7 @@ func TestOnlyTheNewTurnIsComputed(t *testing.T) {
 		// The same from nothing.
 		text, err := c.tokenizer.ApplyChatTemplate(append([]tokenizer.Message{{Role: "system", Content: "Be brief."}}, messages(append(slices.Clone(said), question)...)...), true)
 		require.NoError(t, err)
-		ids, err := c.tokenizer.Encode(text, tokenizer.EncodeOptions{NoBOS: true})
+		ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
 		require.Equal(t, ids, c.session.IDs()[:a.Prompt])
 		fresh, err := generate.Run(context.Background(), c.model, ids, generate.Options{MaxNewTokens: 100, Stop: c.model.Config.EOS})
@@ -211,7 +211,7 @@ func TestOtherTemplates(t *testing.T) {
 				require.NoError(t, err)
 				text, err := c.tokenizer.ApplyChatTemplate(c.Messages()[:len(c.Messages())-1], true)
 				require.NoError(t, err)
-				ids, err := c.tokenizer.Encode(text, tokenizer.EncodeOptions{NoBOS: true})
+				ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
 				require.Equal(t, ids, c.session.IDs()[:a.Prompt])
 				fresh, err := generate.Run(context.Background(), c.model, ids, generate.Options{MaxNewTokens: 12, Stop: c.model.Config.EOS})

@@ -245,9 +245,13 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 	}
 
 	var tooLong *model.TooLongError
+	var tooMany *tokenizer.TooManyError
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.As(err, &tooMany):
+		t.note("That makes more than %d tokens, and the context holds %d: nothing was asked%s. "+
+			"/clear starts a new conversation.", tooMany.Max, t.model.Context, contextLimit(t.model))
 	case errors.As(err, &tooLong):
 		t.note("That makes %d tokens, and the context holds %d: nothing was asked%s. "+
 			"/clear starts a new conversation.", tooLong.Tokens, tooLong.Context, contextLimit(t.model))

@@ -128,9 +128,9 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 
 // label runs one text.
 func (c *classifier) label(ctx context.Context, text string) (*labelled, error) {
-	ids, err := c.tokenizer.Encode(text, tokenizer.EncodeOptions{})
+	ids, err := c.tokenizer.Encode(ctx, text, tokenizer.EncodeOptions{Max: 2 * c.model.Context})
 	if err != nil {
-		return nil, fmt.Errorf("encode the text: %w", err)
+		return nil, tooLong(fmt.Errorf("encode the text: %w", err), "text", c.model)
 	}
 	rows, err := classify.Logits(ctx, c.model, ids)
 	if err != nil {

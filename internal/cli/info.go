@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -279,7 +280,7 @@ func (i *checkpointInfo) addTokens(c *model.Config, fsys fs.FS) error {
 	if t == nil {
 		return nil
 	}
-	added, err := t.Encode("", tokenizer.EncodeOptions{})
+	added, err := t.Encode(context.Background(), "", tokenizer.EncodeOptions{})
 	if err != nil {
 		return err
 	}

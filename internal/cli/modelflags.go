@@ -273,6 +273,14 @@ func explain(err error, m *model.Model) error {
 	return err
 }
 
+// tooLong says in the words of a text that is too long for the context that its encoding was ended for that reason.
+func tooLong(err error, text string, m *model.Model) error {
+	if many := new(*tokenizer.TooManyError); errors.As(err, many) {
+		err = &model.TooLongError{Text: text, Tokens: (*many).Max, More: true, Context: m.Context}
+	}
+	return explain(err, m)
+}
+
 func warnUnused(stderr io.Writer, unused []string) {
 	if n := len(unused); n > 0 {
 		var shown []string

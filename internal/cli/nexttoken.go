@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -103,7 +104,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if err := f.inside.check(&m.Config); err != nil {
 		return err
 	}
-	named, err := namedTokens(tok, f.tokens)
+	named, err := namedTokens(cmd.Context(), tok, f.tokens)
 	if err != nil {
 		return err
 	}
@@ -149,13 +150,13 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 }
 
 // namedTokens finds the id of each text: a text that encodes to one token, or else a piece of the vocabulary as it is.
-func namedTokens(t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
+func namedTokens(ctx context.Context, t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
 	var named []int32
 	for _, text := range texts {
 		if text == "" {
 			return nil, usagef("--token is empty")
 		}
-		ids, err := t.Encode(text, tokenizer.EncodeOptions{NoBOS: true})
+		ids, err := t.Encode(ctx, text, tokenizer.EncodeOptions{NoBOS: true})
 		if err != nil {
 			return nil, fmt.Errorf("encode --token %q: %w", text, err)
 		}

@@ -121,13 +121,14 @@ func withoutLastNewline(data []byte) string {
 	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 }
 
-// encode turns the prompt into the text and ids that the model sees, at least one.
-func (f *promptFlags) encode(t *tokenizer.Tokenizer, prompt string) (text string, ids []int32, err error) {
+// encode turns the prompt into the text and ids that the model sees, at least one and no more than limit.
+func (f *promptFlags) encode(ctx context.Context, t *tokenizer.Tokenizer, prompt string, limit int) (text string, ids []int32, err error) {
 	text, o, err := f.render(t, prompt)
 	if err != nil {
 		return "", nil, err
 	}
-	ids, err = t.Encode(text, o)
+	o.Max = limit
+	ids, err = t.Encode(ctx, text, o)
 	if err != nil {
 		return "", nil, fmt.Errorf("encode the prompt: %w", err)
 	}

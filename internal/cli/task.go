@@ -37,8 +37,8 @@ func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) 
 	if t.tokenizer, err = mf.tokenizer(); err != nil {
 		return nil, err
 	}
-	if t.text, t.ids, err = pf.encode(t.tokenizer, prompt); err != nil {
-		return nil, err
+	if t.text, t.ids, err = pf.encode(ctx, t.tokenizer, prompt, 2*t.model.Context); err != nil {
+		return nil, tooLong(err, "prompt", t.model)
 	}
 	return t, nil
 }

@@ -83,7 +83,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	o.SpecialAsText = f.noSpecial
-	ids, err := t.Encode(text, o)
+	ids, err := t.Encode(ctx, text, o)
 	if err != nil {
 		return fmt.Errorf("encode the text: %w", err)
 	}

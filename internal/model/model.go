@@ -132,9 +132,13 @@ func (m *Model) Close() error {
 type TooLongError struct {
 	Text            string // what the text is, such as "prompt"
 	Tokens, Context int
+	More            bool // than Tokens; the rest was not looked at
 }
 
 func (e *TooLongError) Error() string {
+	if e.More {
+		return fmt.Sprintf("the %s has more than %d tokens, the context holds %d", e.Text, e.Tokens, e.Context)
+	}
 	return fmt.Sprintf("the %s has %d tokens, the context holds %d", e.Text, e.Tokens, e.Context)
 }
 

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -16,100 +17,166 @@ type addedToken struct {
 	normalized     bool // searched for in the normalized text, not in the raw one
 }
 
-// segment is a stretch of text: an added token, or (token == nil) text between two of them.
-type segment struct {
-	text  string
-	token *addedToken
-}
-
-// addedSet finds added tokens in a text, leftmost first and the longest of those: a trie over bytes.
+// addedSet finds added tokens in a text, leftmost first and the longest of those, in time that does not depend on the tokens.
+//
+// It reads a block of the text backwards with an automaton of the tokens spelled backwards: at each byte the state then names the
+// longest token that begins there, which a search forwards would have to try out from every byte.
 type addedSet struct {
-	next  map[uint64]int32      // node<<8 | byte -> node
-	ends  map[int32]*addedToken // node -> the token that ends there
-	first [256]bool             // bytes a token can begin with
+	patterns []string // backwards
+	tokens   []*addedToken
+	lengths  []int32 // of the patterns, in bytes
+	match    *matcher
+	last     [256]bool // bytes a token can end with
 }
 
-func newAddedSet() *addedSet {
-	return &addedSet{next: make(map[uint64]int32), ends: make(map[int32]*addedToken)}
-}
+// searchBlock is how many bytes of the text are read backwards at a time, at least.
+const searchBlock = 1 << 16
 
 // add makes pattern, which is not empty, stand for the token. The first token of two with one pattern wins.
 func (a *addedSet) add(pattern string, token *addedToken) {
-	a.first[pattern[0]] = true
-	node := int32(0)
-	for i := 0; i < len(pattern); i++ {
-		key := uint64(node)<<8 | uint64(pattern[i])
-		child, ok := a.next[key]
-		if !ok {
-			child = int32(len(a.next) + 1)
-			a.next[key] = child
+	backwards := []byte(pattern)
+	slices.Reverse(backwards)
+	a.patterns, a.tokens = append(a.patterns, string(backwards)), append(a.tokens, token)
+	a.lengths = append(a.lengths, int32(len(pattern)))
+	a.last[backwards[0]] = true
+}
+
+// build ends the adding.
+func (a *addedSet) build() {
+	a.match = newMatcher(a.patterns)
+	a.patterns = nil
+}
+
+func (a *addedSet) empty() bool { return len(a.tokens) == 0 }
+
+// hit is a place where tokens begin, and the longest of them.
+type hit struct{ at, length, token int32 }
+
+// search walks over the tokens of a text.
+type search struct {
+	set  *addedSet
+	text string
+	done int   // bytes of the text that have been read
+	end  int   // where the tokens end that are looked for
+	hits []hit // in the block read last, the first at the end
+	// The white space that rstrip last looked at, so that no token looks at it again.
+	spaceFrom, spaceTo int
+}
+
+// block reads the next block backwards. Its tokens may end behind it.
+func (s *search) block() {
+	m := s.set.match
+	from, to := s.done, min(s.done+max(searchBlock, m.longest), s.end)
+	state := int32(0)
+	for i := min(to+m.longest-1, s.end) - 1; i >= from; i-- {
+		c := s.text[i]
+		if state == 0 && !s.set.last[c] {
+			continue
 		}
-		node = child
+		state = m.step(state, c)
+		if p := m.nodes[state].pattern; p >= 0 && i < to {
+			s.hits = append(s.hits, hit{at: int32(i), length: s.set.lengths[p], token: p})
+		}
 	}
-	if a.ends[node] == nil {
-		a.ends[node] = token
+	s.done = to
+}
+
+// next is the first hit at or behind a place.
+func (s *search) next(at int) (hit, bool) {
+	for {
+		for n := len(s.hits); n > 0; n-- {
+			h := s.hits[n-1]
+			s.hits = s.hits[:n-1]
+			if int(h.at) >= at {
+				return h, true
+			}
+		}
+		if s.done == s.end {
+			return hit{}, false
+		}
+		s.block()
 	}
 }
 
-// longest returns the longest token that begins s, and its length in bytes; nil if there is none.
-func (a *addedSet) longest(s string) (token *addedToken, length int) {
-	node := int32(0)
-	for i := 0; i < len(s); i++ {
-		child, ok := a.next[uint64(node)<<8|uint64(s[i])]
-		if !ok {
-			break
-		}
-		node = child
-		if t := a.ends[node]; t != nil {
-			token, length = t, i+1
-		}
-	}
-	return token, length
+// stretch is a stretch of a text, in bytes.
+type stretch struct{ from, to int }
+
+// segment is a stretch of text: an added token, or (token == nil) text between two of them.
+type segment struct {
+	text  string
+	at    int // in the whole text
+	token *addedToken
 }
 
-// split cuts text at its added tokens. White space that a token swallows belongs to no segment, and no segment is empty.
-// With specialAsText, special tokens count as ordinary text.
-func (a *addedSet) split(text string, specialAsText bool) []segment {
-	var out []segment
+// split cuts text at its added tokens and hands the parts over in order, none of them empty. Special tokens count as ordinary text in
+// the stretches that are literal, which come in order, and no token reaches over an end of one. tick is told how many bytes have
+// been dealt with, and may end it.
+func (a *addedSet) split(text string, literal []stretch, tick func(n int) error, yield func(segment) error) error {
+	s := search{set: a, text: text}
 	done := 0 // text before it is dealt with
-	for i := 0; i < len(text); {
-		if !a.first[text[i]] {
-			i++
+	for s.done < len(text) && len(a.tokens) > 0 {
+		inside := len(literal) > 0 && literal[0].from == s.done
+		switch {
+		case inside:
+			s.end, literal = literal[0].to, literal[1:]
+		case len(literal) > 0:
+			s.end = literal[0].from
+		default:
+			s.end = len(text)
+		}
+		var err error
+		if done, err = s.stretch(done, inside, tick, yield); err != nil {
+			return err
+		}
+	}
+	if done < len(text) {
+		return yield(segment{text: text[done:], at: done})
+	}
+	return nil
+}
+
+// stretch deals with the tokens up to s.end. done, before and after, is the end of what has been handed over.
+func (s *search) stretch(done int, literal bool, tick func(n int) error, yield func(segment) error) (int, error) {
+	for i := s.done; ; {
+		read := s.done
+		h, ok := s.next(i)
+		if err := tick(s.done - read + 1); err != nil || !ok {
+			return done, err
+		}
+		token, start, stop := s.set.tokens[h.token], int(h.at), int(h.at+h.length)
+		i = stop // a match that is then refused is still consumed, as by Hugging Face
+		if token.special && literal {
 			continue
 		}
-		token, length := a.longest(text[i:])
-		if token == nil {
-			i++
-			continue
-		}
-		start, stop := i, i+length
-		i = stop // as an Aho-Corasick search would: a match that is then refused is still consumed
-		if specialAsText && token.special {
-			continue
-		}
-		if token.singleWord && (endsWithWord(text[:start]) || startsWithWord(text[stop:])) {
+		if token.singleWord && (endsWithWord(s.text[:start]) || startsWithWord(s.text[stop:])) {
 			continue
 		}
 		if token.lstrip {
 			// max: the white space may already have gone to the token before.
-			start = max(len(trimSpaceRight(text[:start], done)), done)
+			start = max(len(trimSpaceRight(s.text[:start], done)), done)
 		}
 		if token.rstrip {
-			stop += leadingSpace(text[stop:])
+			stop = s.spaceEnd(stop)
 		}
 		if done < start {
-			out = append(out, segment{text: text[done:start]})
+			if err := yield(segment{text: s.text[done:start], at: done}); err != nil {
+				return done, err
+			}
 		}
-		out = append(out, segment{token: token})
-		// The search goes on inside swallowed white space, as Hugging Face's does; only a token that itself begins with white
-		// space could match there, and then it starts before done.
+		if err := yield(segment{at: start, token: token}); err != nil {
+			return done, err
+		}
+		// The search goes on inside swallowed white space, as Hugging Face's does: a token that begins with white space can lie there.
 		done = stop
-		i = max(i, done)
 	}
-	if done < len(text) {
-		out = append(out, segment{text: text[done:]})
+}
+
+// spaceEnd is where the white space that begins at a place ends.
+func (s *search) spaceEnd(at int) int {
+	if at < s.spaceFrom || at >= s.spaceTo {
+		s.spaceFrom, s.spaceTo = at, at+leadingSpace(s.text[at:])
 	}
-	return out
+	return s.spaceTo
 }
 
 // trimSpaceRight drops white space from the end of s, looking no further back than floor.

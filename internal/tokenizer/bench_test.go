@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"context"
 	"math/rand"
 	"path/filepath"
 	"strings"
@@ -64,7 +65,7 @@ func BenchmarkEncode(b *testing.B) {
 				if cold {
 					tok.mergers = sync.Pool{New: tok.mergers.New}
 				}
-				_, err := tok.Encode(text, EncodeOptions{})
+				_, err := tok.Encode(context.Background(), text, EncodeOptions{})
 				require.NoError(b, err)
 			}
 		}

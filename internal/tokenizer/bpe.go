@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"context"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,6 +20,7 @@ type bpe struct {
 	merges map[uint64]merge // left id << 32 | right id
 	byteID [256]int32       // byte-level: the id of each byte; SentencePiece: the id of <0x00> ... <0xFF>
 
+	longest      int  // the bytes of text that the longest piece stands for
 	byteLevel    bool // symbols are bytes; otherwise characters, with bytes for those outside the vocabulary
 	ignoreMerges bool // byte-level: a word that is a token as a whole is not merged at all
 
@@ -97,6 +99,7 @@ const (
 // merger is the scratch space of one Encode call: the word cache, and the linked list and heap of the word in hand.
 type merger struct {
 	*bpe
+	ctx   context.Context // of the call: merging a word of megabytes ends with it, unfinished
 	cache map[string][]int32
 
 	id         []int32 // symbol -> token id, -1 once merged into its left neighbour
@@ -104,7 +107,9 @@ type merger struct {
 	heap       []uint64
 }
 
-func newMerger(b *bpe) *merger { return &merger{bpe: b, cache: make(map[string][]int32)} }
+func newMerger(b *bpe) *merger {
+	return &merger{bpe: b, ctx: context.Background(), cache: make(map[string][]int32)}
+}
 
 // appendWord appends the token ids of one word to ids.
 func (m *merger) appendWord(ids []int32, word string) []int32 {
@@ -124,7 +129,7 @@ func (m *merger) appendWord(ids []int32, word string) []int32 {
 	return ids
 }
 
-// appendMerged is BPE proper, in O(n log n) for a word of n symbols.
+// appendMerged is BPE proper, in O(n log n) for a word of n symbols. When the context ends before it does, the ids are none to be used.
 func (m *merger) appendMerged(ids []int32, word string) []int32 {
 	if m.ignoreMerges {
 		if id, ok := m.vocab[byteLetters(word)]; ok {
@@ -135,6 +140,9 @@ func (m *merger) appendMerged(ids []int32, word string) []int32 {
 	n := int32(len(m.id))
 	m.heap = m.heap[:0]
 	for i := int32(0); i < n-1; i++ {
+		if i%tickBytes == 0 && m.ctx.Err() != nil {
+			return ids
+		}
 		if mg, ok := m.merges[pairKey(m.id[i], m.id[i+1])]; ok {
 			m.heap = append(m.heap, heapEntry(mg.rank, i))
 		}
@@ -142,7 +150,10 @@ func (m *merger) appendMerged(ids []int32, word string) []int32 {
 	for i := len(m.heap)/2 - 1; i >= 0; i-- {
 		m.siftDown(i)
 	}
-	for len(m.heap) > 0 {
+	for steps := 1; len(m.heap) > 0; steps++ {
+		if steps%tickBytes == 0 && m.ctx.Err() != nil {
+			break
+		}
 		rank, at := int32(m.heap[0]>>32), int32(uint32(m.heap[0]))
 		last := len(m.heap) - 1
 		m.heap[0] = m.heap[last]

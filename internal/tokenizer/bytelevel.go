@@ -65,8 +65,14 @@ func spellsBytes(piece string) bool {
 // bytes.decode(errors="replace") and Rust's from_utf8_lossy do (Unicode 15, section 3.9, "Substitution of Maximal Subparts").
 // strings.ToValidUTF8 would write one for a whole run of broken bytes.
 func ValidUTF8(s string) string {
+	valid, _ := validUTF8(s, func(int) error { return nil })
+	return valid
+}
+
+// validUTF8 is ValidUTF8 that tick can end; it is told how many bytes have been dealt with.
+func validUTF8(s string, tick func(n int) error) (string, error) {
 	if utf8.ValidString(s) {
-		return s
+		return s, nil
 	}
 	var out strings.Builder
 	out.Grow(len(s) + 16)
@@ -79,8 +85,11 @@ func ValidUTF8(s string) string {
 			out.WriteString(s[i : i+size])
 		}
 		i += size
+		if err := tick(size); err != nil {
+			return "", err
+		}
 	}
-	return out.String()
+	return out.String(), nil
 }
 
 // brokenPrefix returns the length of the maximal subpart at the start of s, which is no valid character: the

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"context"
 	"fmt"
 	"strings"
 )
@@ -13,78 +14,236 @@ type EncodeOptions struct {
 	// SpecialAsText reads special tokens in the text as ordinary characters (Hugging Face: split_special_tokens=True), so that a
 	// stranger's text cannot end a turn with "<|end|>". Added tokens that are not special, such as </s>, still count.
 	SpecialAsText bool
+	// Max ends encoding with a TooManyError as soon as it is certain that there are more tokens. 0: no bound.
+	Max int
 }
 
-// maxText bounds the text so that symbol positions fit in 32 bits: 1 GiB.
-const maxText = 1 << 30
+// Part is a stretch of a text that is encoded as a whole.
+type Part struct {
+	Text string
+	// Literal: no special token may lie in this part or touch it, as with EncodeOptions.SpecialAsText for the part alone.
+	Literal bool
+}
+
+// TooManyError says that a text has more than Max tokens. How many it has is not known: the rest was not looked at.
+type TooManyError struct{ Max int }
+
+func (e *TooManyError) Error() string { return fmt.Sprintf("the text has more than %d tokens", e.Max) }
+
+// Bounds on a text. Symbols of a word take 30 bytes of memory each while it is merged.
+const (
+	maxText   = 1 << 30  // bytes of a text: positions fit in 32 bits
+	maxWord   = 16 << 20 // bytes of a word, normalized: a stretch that merges may reach across
+	maxWhole  = 64 << 20 // bytes that normalizing a text in one piece may make of it, or 4 times the text
+	maxBehind = 16       // bytes that a pattern of words may look at behind a word's end
+
+	textChunk = 64 << 10 // bytes that are normalized at a time
+	tickBytes = 64 << 10 // bytes between two looks at the context
+)
 
 // Encode turns text into token ids, exactly as Hugging Face tokenizers does (spec 5.1, 5.2).
 //
 // Bytes that are not UTF-8 become U+FFFD first, one for each maximal part of a broken character, as Python's
-// errors="replace" gives them. The only error is a text above 1 GiB. Time is linear in the text for any real one, and
-// n log n in the worst case; it may be called from several goroutines.
-func (t *Tokenizer) Encode(text string, opt EncodeOptions) ([]int32, error) {
-	if len(text) > maxText {
-		return nil, fmt.Errorf("text of %d bytes is too long to tokenize: at most %d", len(text), maxText)
+// errors="replace" gives them. Errors are ctx's, a *TooManyError, and one for a text that takes too much memory: above 1 GiB, or with a word
+// above 16 MiB. Time is linear in the text for any real one, and n log n in the worst case; memory is 4 bytes a token, the
+// text, and 30 bytes for each of its longest word's. Encode may be called from several goroutines.
+func (t *Tokenizer) Encode(ctx context.Context, text string, opt EncodeOptions) ([]int32, error) {
+	return t.EncodeParts(ctx, []Part{{Text: text}}, opt)
+}
+
+// EncodeParts encodes the text that the parts make together. Otherwise it is like Encode.
+func (t *Tokenizer) EncodeParts(ctx context.Context, parts []Part, opt EncodeOptions) ([]int32, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	text = ValidUTF8(text)
 	m := t.mergers.Get().(*merger)
 	defer t.mergers.Put(m)
-
-	ids := make([]int32, 0, len(text)/4+8)
+	m.ctx = ctx
+	e := &encoder{Tokenizer: t, merger: m, max: opt.Max}
+	text, literal, err := e.join(parts, opt.SpecialAsText || t.specialAsText)
+	if err != nil {
+		return nil, err
+	}
+	e.ids = make([]int32, 0, e.expected(len(text)))
 	if !opt.NoBOS {
-		ids = append(ids, t.before...)
+		e.ids = append(e.ids, t.before...)
 	}
-	for _, seg := range t.addedRaw.split(text, opt.SpecialAsText) {
-		if seg.token != nil {
-			ids = append(ids, seg.token.id)
-			continue
+	// Each segment is normalized by itself, so each one after a special token gets its own leading "▁".
+	ahead := literal
+	err = t.addedRaw.split(text, literal, e.tick, func(s segment) error {
+		for len(ahead) > 0 && ahead[0].to <= s.at {
+			ahead = ahead[1:]
 		}
-		// Each segment is normalized by itself, so each one after a special token gets its own leading "▁".
-		for _, seg := range t.addedNormalized.split(t.normalize(seg.text), opt.SpecialAsText) {
-			if seg.token != nil {
-				ids = append(ids, seg.token.id)
-				continue
-			}
-			ids = t.appendSegment(ids, m, seg.text)
-		}
+		return e.segment(s, len(ahead) > 0 && ahead[0].from < s.at+len(s.text))
+	})
+	if err == nil && !opt.NoBOS {
+		e.ids = append(e.ids, t.after...)
+		err = e.count(0)
 	}
-	if !opt.NoBOS {
-		ids = append(ids, t.after...)
+	if err != nil {
+		return nil, err
 	}
-	return ids, nil
+	return e.ids, nil
 }
 
-// appendSegment encodes normalized text without added tokens, word by word.
-func (t *Tokenizer) appendSegment(ids []int32, m *merger, text string) []int32 {
-	first := t.split // byte-level: words by pattern
+// encoder is one call of Encode.
+type encoder struct {
+	*Tokenizer
+	*merger
+	ids     []int32
+	max     int // 0: no bound
+	passed  int // bytes since the last look at the context
+	changer *changer
+	pending []byte // normalized text whose last word may go on
+}
+
+// expected is a capacity for the ids of a text of n bytes.
+func (e *encoder) expected(n int) int {
+	n = n/4 + 8
+	if e.max > 0 {
+		n = min(n, e.max+8)
+	}
+	return n
+}
+
+// tick counts n bytes of work and asks the context now and then.
+func (e *encoder) tick(n int) error {
+	if e.passed += n; e.passed < tickBytes {
+		return nil
+	}
+	e.passed = 0
+	return e.ctx.Err()
+}
+
+// count tells whether the ids so far, and the text of n bytes that is known to follow, are too many.
+func (e *encoder) count(n int) error {
+	if e.max > 0 && len(e.ids)+n/e.longest > e.max {
+		return &TooManyError{Max: e.max}
+	}
+	return nil
+}
+
+// join makes one text of parts, valid UTF-8, and says which stretches of it are literal.
+func (e *encoder) join(parts []Part, all bool) (string, []stretch, error) {
+	total := 0
+	for _, p := range parts {
+		if total += len(p.Text); total > maxText {
+			return "", nil, fmt.Errorf("the text has more than %d bytes, too many to tokenize", maxText)
+		}
+	}
+	var literal []stretch
+	var text strings.Builder
+	for i, p := range parts {
+		valid, err := validUTF8(p.Text, e.tick)
+		if err != nil {
+			return "", nil, err
+		}
+		from := text.Len()
+		if p.Literal && !all && len(valid) > 0 {
+			literal = append(literal, stretch{from, from + len(valid)})
+		}
+		if len(parts) == 1 {
+			text = strings.Builder{}
+			if all && len(valid) > 0 {
+				literal = []stretch{{0, len(valid)}}
+			}
+			return valid, literal, nil
+		}
+		if i == 0 {
+			text.Grow(total)
+		}
+		text.WriteString(valid)
+	}
+	if all && text.Len() > 0 {
+		literal = []stretch{{0, text.Len()}}
+	}
+	return text.String(), literal, nil
+}
+
+// segment encodes an added token, or the text between two.
+func (e *encoder) segment(s segment, literal bool) error {
+	if s.token != nil {
+		e.ids = append(e.ids, s.token.id)
+		return e.count(0)
+	}
+	if e.addedNormalized.empty() && (e.split == nil || len(e.normalizers)+len(e.prefixes) == 0) {
+		return e.stream(s)
+	}
+	// In one piece: added tokens, or words by a pattern, are searched for in what normalizing has made of it.
+	if g := e.growth; g > 4 && len(s.text) > maxWhole/g {
+		return fmt.Errorf("the tokenizer's normalizer can make a text %d times as long, which for %d bytes is more than %d", g, len(s.text), maxWhole)
+	}
+	text := change(e.normalizers, s.text, s.at == 0)
+	var all []stretch
+	if literal {
+		all = []stretch{{0, len(text)}}
+	}
+	return e.addedNormalized.split(text, all, e.tick, func(part segment) error {
+		if part.token != nil {
+			e.ids = append(e.ids, part.token.id)
+			return e.count(0)
+		}
+		_, err := e.words(change(e.prefixes, part.text, s.at+part.at == 0), true)
+		return err
+	})
+}
+
+// stream encodes a segment without normalized added tokens, piece by piece where it has to be changed first.
+func (e *encoder) stream(s segment) error {
+	if len(e.normalizers)+len(e.prefixes) == 0 {
+		_, err := e.words(s.text, true)
+		return err
+	}
+	if e.changer == nil {
+		e.changer = newChanger(e.changes())
+	}
+	e.changer.begin(s.at == 0)
+	e.pending = e.pending[:0]
+	for rest := s.text; ; {
+		// A word that goes on is looked at again with each piece, so pieces grow with it.
+		n := min(len(rest), max(textChunk, len(e.pending)/e.growth))
+		end := n == len(rest)
+		e.pending = e.changer.push(e.pending, rest[:n], end)
+		if err := e.tick(n); err != nil {
+			return err
+		}
+		left, err := e.words(string(e.pending), end)
+		if err != nil || end {
+			return err
+		}
+		e.pending = e.pending[:copy(e.pending, left)]
+		rest = rest[n:]
+	}
+}
+
+// words encodes normalized text without added tokens, word by word. Unless this is the end of a segment, the last word may go on and is left.
+func (e *encoder) words(text string, end bool) (left string, err error) {
+	first := e.split // words by pattern
 	if first == nil {
-		first = t.bpe.splitSafely // SentencePiece: one word, cut where that changes nothing
+		first = e.splitSafely // words that can be cut off and change nothing
+	}
+	if e.wordMark != "" {
+		first = func(s string) int { return splitBefore(s[:e.splitSafely(s)], e.wordMark) }
 	}
 	for len(text) > 0 {
-		n := first(text)
-		ids = m.appendWord(ids, text[:n])
+		if err := e.count(len(text)); err != nil {
+			return "", err
+		}
+		window := text[:min(len(text), maxWord+maxBehind)]
+		n := first(window)
+		if len(window) < len(text) || n > maxWord {
+			if n >= maxWord || run(window[n:], isUpper) >= len(window)-n-maxBehind { // of a run of capitals the pattern may give some back
+				return "", fmt.Errorf("the text has a word of more than %d bytes, too long to tokenize", maxWord)
+			}
+		}
+		if !end && n > len(text)-maxBehind {
+			return text, nil // all of it, or all but a part of a character
+		}
+		e.ids = e.appendWord(e.ids, text[:n])
 		text = text[n:]
-	}
-	return ids
-}
-
-// normalizer is one step of text normalization: Prepend puts prefix before a non-empty text, Replace changes old to new.
-type normalizer struct {
-	prepend  string
-	old, new string
-}
-
-// normalize runs the checkpoint's normalizer: for Phi-3 " " becomes "▁", and a "▁" comes first.
-func (t *Tokenizer) normalize(text string) string {
-	for _, step := range t.normalizers {
-		switch {
-		case text == "":
-		case step.prepend != "":
-			text = step.prepend + text
-		default:
-			text = strings.ReplaceAll(text, step.old, step.new)
+		if err := e.tick(n); err != nil {
+			return "", err
 		}
 	}
-	return text
+	return "", e.count(0)
 }

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,7 +30,7 @@ func FuzzEncode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		text := string(raw)
 		for _, tok := range toks {
-			ids, err := tok.Encode(text, EncodeOptions{NoBOS: true})
+			ids, err := tok.Encode(context.Background(), text, EncodeOptions{NoBOS: true})
 			require.NoError(t, err)
 			added := false
 			for _, id := range ids {
@@ -121,7 +122,7 @@ func loadAndUse(t *testing.T, files fstest.MapFS) {
 		require.NotEmpty(t, err.Error())
 		return
 	}
-	ids, err := tok.Encode("The  capital\nof 日本 \xff <|end|> is", EncodeOptions{})
+	ids, err := tok.Encode(context.Background(), "The  capital\nof 日本 \xff <|end|> is", EncodeOptions{})
 	require.NoError(t, err)
 	tok.Decode(ids, false)
 	tok.Decode(nil, true)
@@ -161,7 +162,7 @@ func FuzzConfigFiles(f *testing.F) {
 			require.NotEmpty(t, err.Error())
 			return
 		}
-		ids, err := tok.Encode("The capital", EncodeOptions{})
+		ids, err := tok.Encode(context.Background(), "The capital", EncodeOptions{})
 		require.NoError(t, err)
 		for _, id := range ids {
 			require.NotEmpty(t, tok.Piece(id))

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"context"
 	"encoding/json"
 	"io/fs"
 	"os"
@@ -72,11 +73,11 @@ func readGolden(t testing.TB, path string) []golden {
 func checkGolden(t *testing.T, tok *Tokenizer, g golden) {
 	t.Helper()
 	if g.Text != nil {
-		ids, err := tok.Encode(*g.Text, EncodeOptions{NoBOS: !g.AddSpecialTokens})
+		ids, err := tok.Encode(context.Background(), *g.Text, EncodeOptions{NoBOS: !g.AddSpecialTokens})
 		require.NoError(t, err)
 		require.Equal(t, g.IDs, ids, "ids of %.200q (%s)", *g.Text, g.Tokenizer)
 		if g.SpecialAsText != nil {
-			ids, err := tok.Encode(*g.Text, EncodeOptions{NoBOS: !g.AddSpecialTokens, SpecialAsText: true})
+			ids, err := tok.Encode(context.Background(), *g.Text, EncodeOptions{NoBOS: !g.AddSpecialTokens, SpecialAsText: true})
 			require.NoError(t, err)
 			require.Equal(t, g.SpecialAsText, ids, "ids of %.200q as plain text (%s)", *g.Text, g.Tokenizer)
 		}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
+	"unicode/utf8"
 
 	hf "github.com/sugarme/tokenizer"
 
@@ -14,8 +16,13 @@ import (
 // Tokenizer is one checkpoint's tokenizer. It is read-only after Load and safe for concurrent use.
 type Tokenizer struct {
 	bpe         *bpe
-	normalizers []normalizer
-	split       splitter // nil for the SentencePiece kind, which has no pre-tokenizer
+	normalizers []step
+	prefixes    []step   // what the pre-tokenizer changes, after normalized added tokens are found
+	growth      int      // times that both can lengthen a long text
+	split       splitter // nil for the SentencePiece kind, whose words end where no merge reaches across
+	wordMark    string   // SentencePiece kind: words are cut before each of these; "" if they are not
+
+	specialAsText bool // tokenizer_config.json wants EncodeOptions.SpecialAsText always (split_special_tokens)
 
 	addedRaw        *addedSet // tokens searched for in the raw text: all of the Phi family's
 	addedNormalized *addedSet // tokens searched for after normalization
@@ -39,6 +46,7 @@ type Tokenizer struct {
 const (
 	maxFileSize     = 64 << 20 // bytes of any one file
 	maxIDs          = 1 << 20  // ids
+	maxPiece        = 1 << 12  // bytes of a piece of the vocabulary; Phi-4's longest has 256
 	maxAdded        = 1 << 16  // added tokens; Phi-4 has 96
 	maxAddedContent = 1 << 10  // bytes of one added token
 	maxAddedBytes   = 1 << 20  // bytes of all added tokens as they are searched for; Phi-4's have 2 KB
@@ -89,13 +97,14 @@ func parse(raw []byte) (*Tokenizer, error) {
 	if t.normalizers, err = newNormalizers(file.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer: %w", err)
 	}
-	if g := growth(t.normalizers); g > maxGrowth {
-		return nil, fmt.Errorf("normalizer: it can make a text %d times as long, more than %d", g, maxGrowth)
-	}
-	if t.split, err = newSplitter(file.PreTokenizer); err != nil {
+	byteLevel, err := t.readPreTokenizer(file.PreTokenizer, false)
+	if err != nil {
 		return nil, fmt.Errorf("pre_tokenizer: %w", err)
 	}
-	byteLevel := t.split != nil
+	var short int
+	if t.growth, short = growth(t.changes()); short > maxGrowth {
+		return nil, fmt.Errorf("normalizer: it can make a text %d times as long, more than %d", short, maxGrowth)
+	}
 	if byteLevel != t.decoder.byteLevel {
 		return nil, errors.New("pre_tokenizer and decoder do not belong together: one is ByteLevel, the other is not")
 	}
@@ -115,6 +124,9 @@ func parse(raw []byte) (*Tokenizer, error) {
 	t.mergers.New = func() any { return newMerger(t.bpe) }
 	return t, nil
 }
+
+// changes are all steps that a segment goes through.
+func (t *Tokenizer) changes() []step { return slices.Concat(t.normalizers, t.prefixes) }
 
 // newBPE reads the model. What the Phi family does not use (dropout, sub-word prefixes, unknown tokens) is refused.
 func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
@@ -142,6 +154,15 @@ func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
 			return nil, fmt.Errorf("the vocabulary lacks %q, the token of byte %d", piece, c)
 		}
 		b.byteID[c], isByte[id] = id, true
+	}
+	for piece := range b.vocab {
+		n := len(piece)
+		if byteLevel {
+			n = utf8.RuneCountInString(piece)
+		}
+		if b.longest = max(b.longest, n); len(piece) > maxPiece {
+			return nil, fmt.Errorf("the token %q has %d bytes, more than %d", strictjson.Clip(piece), len(piece), maxPiece)
+		}
 	}
 	b.merges = make(map[uint64]merge, len(model.Merges))
 	var joined []byte
@@ -191,7 +212,7 @@ func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
 		}
 		t.pieces[id] = piece
 	}
-	t.addedRaw, t.addedNormalized, t.addedID = newAddedSet(), newAddedSet(), make(map[string]int32)
+	t.addedRaw, t.addedNormalized, t.addedID = &addedSet{}, &addedSet{}, make(map[string]int32)
 	// Of two tokens with one spelling the first wins, and special tokens come first, as in Hugging Face's trie.
 	for _, special := range []bool{true, false} {
 		for i, a := range added {
@@ -203,6 +224,8 @@ func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
 			}
 		}
 	}
+	t.addedRaw.build()
+	t.addedNormalized.build()
 	return nil
 }
 
@@ -239,7 +262,7 @@ func (t *Tokenizer) addToken(a hf.TokenConfig) error {
 	}
 	set, pattern := t.addedRaw, a.Content
 	if a.Normalized {
-		set, pattern = t.addedNormalized, t.normalize(a.Content)
+		set, pattern = t.addedNormalized, change(t.normalizers, a.Content, true)
 	}
 	if t.addedBytes += len(pattern); t.addedBytes > maxAddedBytes {
 		return fmt.Errorf("all added tokens together have more than %d bytes", maxAddedBytes)
@@ -248,106 +271,6 @@ func (t *Tokenizer) addToken(a hf.TokenConfig) error {
 		set.add(pattern, token)
 	}
 	return nil
-}
-
-// normalizerJSON is the "normalizer" entry or one of its steps.
-type normalizerJSON struct {
-	Type        string      `json:"type"`
-	Normalizers entry       `json:"normalizers"`
-	Prepend     string      `json:"prepend"`
-	Pattern     patternJSON `json:"pattern"`
-	Content     string      `json:"content"`
-}
-
-// newNormalizers reads null, Prepend, Replace, or a Sequence of these.
-func newNormalizers(e entry) ([]normalizer, error) {
-	if e.absent() {
-		return nil, nil
-	}
-	var top normalizerJSON
-	if err := e.read(&top); err != nil {
-		return nil, err
-	}
-	steps := []normalizerJSON{top}
-	if top.Type == "Sequence" {
-		var err error
-		if steps, err = readList[normalizerJSON](top.Normalizers, maxSteps); err != nil {
-			return nil, fmt.Errorf("normalizers: %w", err)
-		}
-	}
-	var normalizers []normalizer
-	for _, step := range steps {
-		switch {
-		case step.Type == "Prepend" && step.Prepend != "":
-			normalizers = append(normalizers, normalizer{prepend: step.Prepend})
-		case step.Type == "Replace" && step.Pattern.String != nil && *step.Pattern.String != "":
-			normalizers = append(normalizers, normalizer{old: *step.Pattern.String, new: step.Content})
-		default:
-			return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or one Sequence of them", strictjson.Clip(step.Type))
-		}
-	}
-	return normalizers, nil
-}
-
-// growth is the factor by which normalizing can lengthen a text, rounded up at each step and no larger than matters.
-func growth(steps []normalizer) int {
-	g := 1
-	for _, step := range steps {
-		switch {
-		case step.prepend != "":
-			g *= len(step.prepend) // of a one-letter text, and each segment may be one
-		default:
-			g *= max(1, (len(step.new)+len(step.old)-1)/len(step.old))
-		}
-		g = min(g, 1<<20)
-	}
-	return g
-}
-
-// preTokenizerJSON is the "pre_tokenizer" entry or one of its steps.
-type preTokenizerJSON struct {
-	Type           string      `json:"type"`
-	PreTokenizers  entry       `json:"pretokenizers"`
-	Pattern        patternJSON `json:"pattern"`
-	Behavior       string      `json:"behavior"`
-	Invert         bool        `json:"invert"`
-	AddPrefixSpace bool        `json:"add_prefix_space"`
-	UseRegex       *bool       `json:"use_regex"` // absent means true
-}
-
-// newSplitter reads null (SentencePiece kind) or Sequence[Split, ByteLevel] (byte-level kind) and returns nil or the splitter.
-func newSplitter(e entry) (splitter, error) {
-	if e.absent() {
-		return nil, nil
-	}
-	var top preTokenizerJSON
-	if err := e.read(&top); err != nil {
-		return nil, err
-	}
-	steps, err := readList[preTokenizerJSON](top.PreTokenizers, maxSteps)
-	if err != nil {
-		return nil, fmt.Errorf("pretokenizers: %w", err)
-	}
-	if top.Type != "Sequence" || len(steps) != 2 {
-		return nil, fmt.Errorf("type %q: want null or Sequence[Split, ByteLevel]", strictjson.Clip(top.Type))
-	}
-	split, level := steps[0], steps[1]
-	switch {
-	case split.Type != "Split" || level.Type != "ByteLevel":
-		return nil, fmt.Errorf("steps %q and %q: want Split and ByteLevel", split.Type, level.Type)
-	case level.AddPrefixSpace || level.UseRegex == nil || *level.UseRegex:
-		return nil, errors.New("the ByteLevel step wants add_prefix_space false and use_regex false after a Split")
-	case split.Pattern.Regex == nil:
-		return nil, errors.New("the Split step wants a Regex pattern")
-	// Both patterns match every character, so keeping the matches (Removed, inverted) and isolating them is the same.
-	case split.Behavior != map[bool]string{true: "Removed", false: "Isolated"}[split.Invert]:
-		return nil, fmt.Errorf("the Split behavior %q (invert %t) is not supported", split.Behavior, split.Invert)
-	}
-	f := splitterFor(*split.Pattern.Regex)
-	if f == nil {
-		return nil, fmt.Errorf("unknown Split pattern %q: known are those of cl100k (phi-4) and o200k (Phi-4-mini)", *split.Pattern.Regex)
-	}
-	return f, nil
 }
 
 // postJSON is the "post_processor" entry.

@@ -16,6 +16,9 @@ const (
 	patternO200K = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?` +
 		`|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?` +
 		`|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+` // Phi-4-mini
+
+		// What ByteLevel alone cuts by, GPT-2's:
+		// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 )
 
 // splitter returns the length in bytes of the first word of s (never 0 for a non-empty s).
@@ -30,6 +33,46 @@ func splitterFor(pattern string) splitter {
 		return splitO200K
 	}
 	return nil
+}
+
+// splitGPT2 matches the alternatives of GPT-2's pattern in order.
+func splitGPT2(s string) int {
+	for _, c := range [...]string{"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"} {
+		if strings.HasPrefix(s, c) {
+			return len(c)
+		}
+	}
+	lead := 0
+	if s[0] == ' ' {
+		lead = 1
+	}
+	c, _ := charAt(s[lead:])
+	switch {
+	case len(s) == lead, c.is(isSpace):
+		end, before := spaces(s)
+		if end < len(s) && before > 0 { // \s+(?!\S) leaves the last one to the word that follows
+			return before
+		}
+		return end
+	case c.is(isLetter):
+		return lead + run(s[lead:], isLetter)
+	case c.is(isNumber):
+		return lead + run(s[lead:], isNumber)
+	}
+	return lead + runNot(s[lead:], isSpace|isLetter|isNumber)
+}
+
+// spaces is where the white space at the beginning of s ends, and where its last character begins.
+func spaces(s string) (end, before int) {
+	for end < len(s) {
+		c, size := charAt(s[end:])
+		if !c.is(isSpace) {
+			break
+		}
+		before = end
+		end += size
+	}
+	return end, before
 }
 
 // splitCL100K matches the seven alternatives of patternCL100K in order.

@@ -1,16 +1,14 @@
 package tokenizer
 
-import (
-	"strings"
-)
-
 // Stopper finds the first of several stop texts in a text that comes in pieces, wherever the pieces are cut. What it lets through is
-// certain to lie before a stop text; it holds back only what may be the beginning of one.
+// certain to lie before a stop text; it holds back only what may be the beginning of one. Time is linear in the text.
 //
 // First is the stop text that ends first; of several that end together, the longest.
 type Stopper struct {
 	stops []string // none empty
-	held  string   // a beginning of one of stops, and not all of it
+	match *matcher
+	state int32  // of match, after held
+	held  string // a beginning of one of stops, and not all of it
 }
 
 // NewStopper looks for the given texts, of which there may be none. Empty ones never occur.
@@ -21,6 +19,7 @@ func NewStopper(stops []string) *Stopper {
 			s.stops = append(s.stops, stop)
 		}
 	}
+	s.match = newMatcher(s.stops)
 	return s
 }
 
@@ -31,32 +30,22 @@ func (s *Stopper) Push(piece string) (text, found string) {
 		return piece, ""
 	}
 	all := s.held + piece
-	for end := len(s.held) + 1; end <= len(all); end++ {
-		for _, stop := range s.stops {
-			if len(stop) > len(found) && strings.HasSuffix(all[:end], stop) {
-				found = stop
-			}
-		}
-		if found != "" {
-			s.held = ""
-			return all[:end-len(found)], found
+	for i := len(s.held); i < len(all); i++ {
+		s.state = s.match.step(s.state, all[i])
+		if p := s.match.nodes[s.state].pattern; p >= 0 {
+			found = s.stops[p]
+			s.held, s.state = "", 0
+			return all[:i+1-len(found)], found
 		}
 	}
-	hold := 0 // the longest end of all that begins a stop text
-	for _, stop := range s.stops {
-		for n := min(len(stop)-1, len(all)); n > hold; n-- {
-			if strings.HasSuffix(all, stop[:n]) {
-				hold = n
-			}
-		}
-	}
-	s.held = all[len(all)-hold:]
-	return all[:len(all)-hold], ""
+	certain := len(all) - int(s.match.nodes[s.state].depth)
+	s.held = all[certain:]
+	return all[:certain], ""
 }
 
 // Flush ends the text and returns what was held back.
 func (s *Stopper) Flush() string {
 	held := s.held
-	s.held = ""
+	s.held, s.state = "", 0
 	return held
 }

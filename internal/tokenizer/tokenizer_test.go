@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io/fs"
 	"math/rand"
@@ -46,6 +47,15 @@ func naive(b *bpe, word string) []int32 {
 	}
 }
 
+// words encodes normalized text.
+func words(t testing.TB, tok *Tokenizer, text string) []int32 {
+	e := &encoder{Tokenizer: tok, merger: newMerger(tok.bpe), ids: []int32{}}
+	left, err := e.words(text, true)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	return e.ids
+}
+
 // Cutting, heap and cache must not show: any text gives what merging it as one word gives.
 func TestSegmentsEqualNaiveBPE(t *testing.T) {
 	check := func(t *testing.T, tok *Tokenizer, rounds int) {
@@ -54,7 +64,7 @@ func TestSegmentsEqualNaiveBPE(t *testing.T) {
 		for piece := range tok.bpe.vocab {
 			pieces = append(pieces, piece)
 		}
-		cuts, m := 0, newMerger(tok.bpe)
+		cuts := 0
 		for range rounds {
 			var text strings.Builder
 			for range 1 + r.Intn(60) {
@@ -72,7 +82,7 @@ func TestSegmentsEqualNaiveBPE(t *testing.T) {
 				}
 			}
 			word := text.String()
-			require.Equal(t, naive(tok.bpe, word), tok.appendSegment([]int32{}, m, word), "%q", word)
+			require.Equal(t, naive(tok.bpe, word), words(t, tok, word), "%q", word)
 			if tok.bpe.splitSafely(word) < len(word) {
 				cuts++
 			}
@@ -102,11 +112,11 @@ func TestSegmentsWithMergesAcrossWords(t *testing.T) {
 	}
 	b.neverCut = true
 	for _, text := range []string{"the▁time▁the▁the", "a\n\n\nb", "e▁▁te▁t"} {
-		require.Equal(t, naive(b, text), tok.appendSegment([]int32{}, newMerger(b), text), "%q", text)
+		require.Equal(t, naive(b, text), words(t, tok, text), "%q", text)
 	}
 	b.neverCut = false
 	for _, text := range []string{"the▁time▁the▁the", "e▁▁te▁t"} {
-		require.Equal(t, naive(b, text), tok.appendSegment([]int32{}, newMerger(b), text), "%q", text)
+		require.Equal(t, naive(b, text), words(t, tok, text), "%q", text)
 	}
 }
 
@@ -130,7 +140,7 @@ func TestPathologicalTexts(t *testing.T) {
 		for _, kind := range fixtures {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				tok := fixture(t, kind)
-				ids, err := tok.Encode(text, EncodeOptions{NoBOS: true})
+				ids, err := tok.Encode(context.Background(), text, EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
 				require.True(t, ValidUTF8(text) == tok.Decode(ids, false), "the round trip changed the text")
 			})
@@ -141,13 +151,13 @@ func TestPathologicalTexts(t *testing.T) {
 func TestEncodeIsSafeForConcurrentUse(t *testing.T) {
 	tok := fixture(t, "spm")
 	text := prose(20_000)
-	want, err := tok.Encode(text, EncodeOptions{})
+	want, err := tok.Encode(context.Background(), text, EncodeOptions{})
 	require.NoError(t, err)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for range 5 {
-				got, err := tok.Encode(text, EncodeOptions{})
+				got, err := tok.Encode(context.Background(), text, EncodeOptions{})
 				if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Error("a concurrent Encode gave something else")
 				}
@@ -190,9 +200,9 @@ func TestInvalidUTF8(t *testing.T) {
 		require.Equal(t, want, ValidUTF8(in), "%q", in)
 		for _, kind := range fixtures {
 			tok := fixture(t, kind)
-			broken, err := tok.Encode(in, EncodeOptions{})
+			broken, err := tok.Encode(context.Background(), in, EncodeOptions{})
 			require.NoError(t, err)
-			whole, err := tok.Encode(want, EncodeOptions{})
+			whole, err := tok.Encode(context.Background(), want, EncodeOptions{})
 			require.NoError(t, err)
 			require.Equal(t, whole, broken, "%q", in)
 		}
@@ -227,7 +237,7 @@ func TestPieces(t *testing.T) {
 	id, ok = tok.ID("Ġis")
 	require.True(t, ok)
 	require.Equal(t, " is", tok.Piece(id))
-	half, err := tok.Encode("\U00010600", EncodeOptions{}) // four bytes that are no piece together
+	half, err := tok.Encode(context.Background(), "\U00010600", EncodeOptions{}) // four bytes that are no piece together
 	require.NoError(t, err)
 	require.Equal(t, "<0xF0>", tok.Piece(half[0]))
 }
@@ -253,10 +263,10 @@ func TestBOS(t *testing.T) {
 		}
 		tok, err := Load(files)
 		require.NoError(t, err, config)
-		got, err := tok.Encode("<unk>", EncodeOptions{})
+		got, err := tok.Encode(context.Background(), "<unk>", EncodeOptions{})
 		require.NoError(t, err)
 		require.Equal(t, want, got, config)
-		got, err = tok.Encode("<unk>", EncodeOptions{NoBOS: true})
+		got, err = tok.Encode(context.Background(), "<unk>", EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
 		require.Equal(t, []int32{0}, got, config)
 	}
@@ -284,7 +294,7 @@ func TestBOS(t *testing.T) {
 func TestStream(t *testing.T) {
 	tok := fixture(t, "spm")
 	ids := func(text string) []int32 {
-		got, err := tok.Encode(text, EncodeOptions{NoBOS: true})
+		got, err := tok.Encode(context.Background(), text, EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
 		return got
 	}
@@ -389,7 +399,7 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: spm, old: `"merges":[`, new: `"merges":[7,`, want: "merge 0"},
 		{raw: spm, old: `"type":"Prepend"`, new: `"type":"NFKC"`, want: `normalizer: type "NFKC"`},
 		{raw: spm, old: `"content":"▁"`, new: `"content":"` + strings.Repeat("x", 65) + `"`, want: "normalizer: it can"},
-		{raw: spm, old: `"pre_tokenizer":null`, new: `"pre_tokenizer":{"type":"Metaspace"}`, want: `pre_tokenizer: type "Metaspace"`},
+		{raw: spm, old: `"pre_tokenizer":null`, new: `"pre_tokenizer":{"type":"Whitespace"}`, want: `pre_tokenizer: type "Whitespace"`},
 		{raw: spm, old: `"type":"TemplateProcessing"`, new: `"type":"BertProcessing"`, want: `post_processor: type "BertProcessing"`},
 		{raw: spm, old: `"ids":[1]`, new: `"ids":[100000]`, want: "id 100000"},
 		{raw: spm, old: `{"Sequence":{"id":"A"`, new: `{"Sequence":{"id":"B"`, want: "Sequence A"},
@@ -459,7 +469,7 @@ func TestLoadRefuses(t *testing.T) {
 func TestLoadIsSilent(t *testing.T) {
 	if os.Getenv("TOKENIZER_CHILD") != "" {
 		tok := fixture(t, "spm")
-		_, err := tok.Encode("x", EncodeOptions{})
+		_, err := tok.Encode(context.Background(), "x", EncodeOptions{})
 		require.NoError(t, err)
 		tok.Decode([]int32{5}, true)
 		_, err = withTemplate("{{ messages }}").ApplyChatTemplate(nil, true)

@@ -157,7 +157,7 @@ func (r *run) recognise(ctx context.Context, m *model.Model, dtype string) error
 	}
 	for _, c := range r.release.Checks {
 		if c.Kind == Tokens {
-			if err := r.add(r.tokens(&c)); err != nil {
+			if err := r.add(r.tokens(ctx, &c)); err != nil {
 				return err
 			}
 		}
@@ -166,7 +166,7 @@ func (r *run) recognise(ctx context.Context, m *model.Model, dtype string) error
 }
 
 // tokens compares the ids of a text.
-func (r *run) tokens(c *Check) Result {
+func (r *run) tokens(ctx context.Context, c *Check) Result {
 	result := Result{Check: c.Name + ": ids", Source: c.Source, Expected: ids(c.IDs)}
 	if r.tokenizer == nil {
 		var err error
@@ -184,7 +184,7 @@ func (r *run) tokens(c *Check) Result {
 		}
 		o.NoBOS = true
 	}
-	got, err := r.tokenizer.Encode(text, o)
+	got, err := r.tokenizer.Encode(ctx, text, o)
 	if err != nil {
 		result.Got = err.Error()
 		return result

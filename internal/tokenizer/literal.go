@@ -1,0 +1,82 @@
+package tokenizer
+
+import (
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// ErrRewritten says that a chat template does more with a message than to write it, so that it cannot be told what of its text is whose.
+var ErrRewritten = errors.New("the chat template changes messages or looks into them, so the words of a message cannot be told from its own")
+
+// LiteralParts renders messages and tells their contents, which are literal, from the text of the template, which is not. The parts
+// together are render(messages).
+//
+// It marks each content by words that nobody can know before, and renders twice: once with the contents and once with others. What is
+// not between marks must be the same both times, and so comes from the template alone.
+func LiteralParts(messages []Message, render func([]Message) (string, error)) ([]Part, error) {
+	plain, err := render(messages)
+	if err != nil {
+		return nil, err
+	}
+	open, shut, other := rand.Text(), rand.Text(), rand.Text()
+	marked, neutral := slices.Clone(messages), slices.Clone(messages)
+	for i, m := range messages {
+		if strings.TrimSpace(m.Content) == "" {
+			continue // there is nothing that could be a token, and templates ask whether a content is empty
+		}
+		// White space around stays outside, since templates trim it.
+		content := strings.TrimLeftFunc(m.Content, unicode.IsSpace)
+		before := m.Content[:len(m.Content)-len(content)]
+		content = strings.TrimRightFunc(content, unicode.IsSpace)
+		after := m.Content[len(before)+len(content):]
+		marked[i].Content = before + open + content + shut + after
+		neutral[i].Content = before + open + other + shut + after
+	}
+	first, err := render(marked)
+	if err != nil {
+		return nil, err
+	}
+	second, err := render(neutral)
+	if err != nil {
+		return nil, ErrRewritten
+	}
+	parts, ok := cutMarked(first, open, shut)
+	others, same := cutMarked(second, open, shut)
+	if !ok || !same || len(parts) != len(others) {
+		return nil, ErrRewritten
+	}
+	whole := ""
+	for i, p := range parts {
+		whole += p.Text
+		if want := others[i]; p.Literal != want.Literal || p.Literal && want.Text != other || !p.Literal && want.Text != p.Text {
+			return nil, ErrRewritten
+		}
+	}
+	if whole != plain {
+		return nil, ErrRewritten
+	}
+	return parts, nil
+}
+
+// cutMarked cuts text at its marks; false if they do not come in pairs.
+func cutMarked(text, open, shut string) (parts []Part, ok bool) {
+	for {
+		before, rest, marked := strings.Cut(text, open)
+		if strings.Contains(before, shut) {
+			return nil, false
+		}
+		parts = append(parts, Part{Text: before})
+		if !marked {
+			return parts, true
+		}
+		content, after, closed := strings.Cut(rest, shut)
+		if !closed || strings.Contains(content, open) {
+			return nil, false
+		}
+		parts = append(parts, Part{Text: content, Literal: true})
+		text = after
+	}
+}

@@ -1,0 +1,170 @@
+package tokenizer
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"phi3/internal/strictjson"
+)
+
+// A step changes a text before it is cut into tokens: a normalizer's, or what a pre-tokenizer changes. Prepend puts prefix before
+// a text that is not empty, Replace changes old to new. For Phi-3 a "▁" comes first, and " " becomes "▁".
+type step struct {
+	prefix   string // Prepend
+	unless   bool   // not where the text begins with prefix already
+	first    bool   // only before the segment that begins the whole text
+	old, new string // Replace
+}
+
+// normalizerJSON is the "normalizer" entry or one of its steps.
+type normalizerJSON struct {
+	Type        string      `json:"type"`
+	Normalizers entry       `json:"normalizers"`
+	Prepend     string      `json:"prepend"`
+	Pattern     patternJSON `json:"pattern"`
+	Content     string      `json:"content"`
+}
+
+// newNormalizers reads null, Prepend, Replace, or a Sequence of these.
+func newNormalizers(e entry) ([]step, error) {
+	if e.absent() {
+		return nil, nil
+	}
+	var top normalizerJSON
+	if err := e.read(&top); err != nil {
+		return nil, err
+	}
+	list := []normalizerJSON{top}
+	if top.Type == "Sequence" {
+		var err error
+		if list, err = readList[normalizerJSON](top.Normalizers, maxSteps); err != nil {
+			return nil, fmt.Errorf("normalizers: %w", err)
+		}
+	}
+	var steps []step
+	for _, n := range list {
+		switch {
+		case n.Type == "Prepend" && n.Prepend != "":
+			steps = append(steps, step{prefix: n.Prepend})
+		case n.Type == "Replace" && n.Pattern.String != nil && *n.Pattern.String != "":
+			steps = append(steps, step{old: *n.Pattern.String, new: n.Content})
+		default:
+			return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or one Sequence of them", strictjson.Clip(n.Type))
+		}
+	}
+	return steps, nil
+}
+
+// growth is the factor by which steps can lengthen a text, rounded up at each and no larger than matters: of a long text, and of one letter,
+// whose prefixes count.
+func growth(steps []step) (long, short int) {
+	long, short = 1, 1
+	for _, s := range steps {
+		if s.prefix != "" {
+			short = min(short+len(s.prefix), 1<<20)
+			continue
+		}
+		g := max(1, (len(s.new)+len(s.old)-1)/len(s.old))
+		long, short = min(long*g, 1<<20), min(short*g, 1<<20)
+	}
+	return long, short
+}
+
+// changer puts one segment through steps, piece by piece.
+type changer struct {
+	steps []stepState
+	first bool // the segment begins the whole text
+}
+
+type stepState struct {
+	*step
+	begun bool   // Prepend: the prefix is dealt with
+	held  []byte // what may be the beginning of old or of prefix
+	out   []byte
+}
+
+func newChanger(steps []step) *changer {
+	c := &changer{}
+	for i := range steps {
+		c.steps = append(c.steps, stepState{step: &steps[i]})
+	}
+	return c
+}
+
+// begin starts another segment.
+func (c *changer) begin(first bool) {
+	c.first = first
+	for i := range c.steps {
+		c.steps[i].begun, c.steps[i].held = false, c.steps[i].held[:0]
+	}
+}
+
+// push appends to out what the next piece of the segment becomes; end says that it is the last.
+func (c *changer) push(out []byte, piece string, end bool) []byte {
+	if len(c.steps) == 1 {
+		return c.steps[0].push(out, []byte(piece), end, c.first)
+	}
+	now := []byte(piece)
+	for i := range c.steps {
+		s := &c.steps[i]
+		s.out = s.push(s.out[:0], now, end, c.first)
+		now = s.out
+	}
+	return append(out, now...)
+}
+
+func (s *stepState) push(out, piece []byte, end, first bool) []byte {
+	if s.prefix != "" {
+		return s.prepend(out, piece, end, first)
+	}
+	if len(s.held) > 0 {
+		s.held = append(s.held, piece...)
+		piece = s.held
+	}
+	old, done := []byte(s.old), 0
+	for {
+		at := bytes.Index(piece[done:], old)
+		if at < 0 {
+			break
+		}
+		out = append(append(out, piece[done:done+at]...), s.new...)
+		done += at + len(old)
+	}
+	keep := 0
+	if !end { // no more than may begin an old that the next piece ends
+		keep = min(len(old)-1, len(piece)-done)
+	}
+	out = append(out, piece[done:len(piece)-keep]...)
+	s.held = append(s.held[:0], piece[len(piece)-keep:]...)
+	return out
+}
+
+func (s *stepState) prepend(out, piece []byte, end, first bool) []byte {
+	if !s.begun {
+		s.held = append(s.held, piece...)
+		piece = s.held
+		if len(piece) == 0 || s.unless && !end && len(piece) < len(s.prefix) {
+			return out
+		}
+		s.begun = true
+		if (first || !s.first) && !(s.unless && bytes.HasPrefix(piece, []byte(s.prefix))) {
+			out = append(out, s.prefix...)
+		}
+	}
+	return append(out, piece...)
+}
+
+// change puts a whole segment through steps.
+func change(steps []step, text string, first bool) string {
+	for _, s := range steps {
+		switch {
+		case text == "":
+		case s.prefix == "":
+			text = strings.ReplaceAll(text, s.old, s.new)
+		case (first || !s.first) && !(s.unless && strings.HasPrefix(text, s.prefix)):
+			text = s.prefix + text
+		}
+	}
+	return text
+}
