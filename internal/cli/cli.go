@@ -145,8 +145,8 @@ func newRoot(s *streams) *cobra.Command {
 		Short: "Run Microsoft's Phi-3 language models",
 		Long: `phi3 runs Microsoft's Phi-3 language models from Hugging Face directories.
 
-Without --model it answers with a tiny demonstration model that it carries inside,
-so every command can be tried at once.`,
+Without --model, or PHI3_MODEL in the environment, it answers with a tiny demonstration
+model that it carries inside, so every command can be tried at once.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          unknownCommand,

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -18,6 +19,7 @@ import (
 	"phi3/internal/demo"
 	"phi3/internal/hub"
 	"phi3/internal/model"
+	"phi3/internal/regular"
 	"phi3/internal/show"
 	"phi3/internal/strictjson"
 	"phi3/internal/tokenizer"
@@ -58,9 +60,13 @@ func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
 		"longest sequence in tokens (default: what the model was made for, or as much of it as fits in memory)")
 }
 
+// modelVariable names the environment variable that has the place of --model where that is not given.
+const modelVariable = "PHI3_MODEL"
+
 func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 	f.flags = flags
-	flags.StringVarP(&f.dir, "model", "m", "", "`directory` of a Hugging Face checkpoint, or org/name on the hub (default: the built-in demonstration)")
+	flags.StringVarP(&f.dir, "model", "m", "", "`directory` of a Hugging Face checkpoint, or org/name on the hub (default: $PHI3_MODEL, else the built-in demonstration)")
+	f.dir = os.Getenv(modelVariable)
 	flags.StringVar(&f.revision, "revision", "", "branch, tag or commit of a model on the hub (default: main)")
 }
 
@@ -106,14 +112,14 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	case f.dir == "":
 		return demo.Name, demo.FS(), nil
 	case h != nil:
-		return "", nil, fmt.Errorf("there is no directory %s, and no model of that name in the cache; phi3 pull %[1]s downloads it", f.dir)
+		return "", nil, fmt.Errorf("there is no directory %s%s, and no model of that name in the cache; phi3 pull %[1]s downloads it", f.dir, f.origin())
 	}
 	info, err := os.Stat(f.dir)
-	if err != nil {
-		if os.IsNotExist(err) {
-			return "", nil, fmt.Errorf("there is no directory %s", f.dir)
-		}
-		return "", nil, err
+	switch {
+	case isAbsent(err):
+		return "", nil, fmt.Errorf("there is no directory %s%s%s", f.dir, f.origin(), meant(f.dir))
+	case err != nil:
+		return "", nil, fmt.Errorf("%s%s: %w", f.dir, f.origin(), regular.Reason(err))
 	}
 	if !info.IsDir() && strings.HasSuffix(strings.ToLower(f.dir), ".gguf") {
 		return "", nil, fmt.Errorf("%s is a GGUF file, which llama.cpp reads; this program reads the Hugging Face directory that such a file is made from", f.dir)
@@ -122,6 +128,17 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 		return "", nil, fmt.Errorf("%s is a file; --model takes the directory of a checkpoint", f.dir)
 	}
 	return f.open(f.dir)
+}
+
+// isAbsent tells whether a path leads to nothing; below a file there is nothing either.
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
+
+// origin says, behind the model's name, where it comes from if not from --model.
+func (f *modelFlags) origin() string {
+	if f.dir == "" || f.flags.Changed("model") {
+		return ""
+	}
+	return " (from " + modelVariable + ")"
 }
 
 func (f *modelFlags) open(dir string) (name string, fsys fs.FS, err error) {
@@ -179,6 +196,10 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 		note = " (" + demo.Description + ")"
 	}
 	_, _ = show.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n", name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
+	if f.dir == "" {
+		offerCached(stderr)
+	}
+	warnAdapter(stderr, fsys)
 	warnUnused(stderr, m.Unused)
 	writeContext(stderr, m)
 	if f.onCPU == nil && f.flags.Changed("threads") {
@@ -279,6 +300,13 @@ func tooLong(err error, text string, m *model.Model) error {
 		err = &model.TooLongError{Text: text, Tokens: (*many).Max, More: true, Context: m.Context}
 	}
 	return explain(err, m)
+}
+
+// warnAdapter says that a LoRA adapter beside the weights has no effect. Transformers would apply it.
+func warnAdapter(stderr io.Writer, fsys fs.FS) {
+	if _, err := fs.Stat(fsys, "adapter_config.json"); err == nil {
+		_, _ = show.Fprintln(stderr, "warning: beside the weights is a LoRA adapter (adapter_config.json), which phi3 does not apply: merge it into the weights")
+	}
 }
 
 func warnUnused(stderr io.Writer, unused []string) {

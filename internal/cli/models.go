@@ -22,15 +22,25 @@ import (
 )
 
 func newModels(s *streams) *cobra.Command {
+	cmd := newModelsList(s, "models")
+	cmd.Short = "List the models in the cache, or remove them"
+	cmd.Long = `List the models in the cache of Hugging Face downloads, which phi3 shares with Python's
+huggingface_hub: each revision with its size, when it was last read, and whether phi3 can
+run it or why not.`
+	cmd.Example = `  phi3 models
+  phi3 models rm microsoft/Phi-3-mini-4k-instruct`
+	list := newModelsList(s, "list")
+	list.Aliases = []string{"ls"}
+	list.Short = "The same as phi3 models"
+	cmd.AddCommand(list, newModelsRemove(s))
+	return cmd
+}
+
+// newModelsList is the command, by either name.
+func newModelsList(s *streams, name string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "models",
-		Short: "List the models in the cache, or remove them",
-		Long: `List the models in the cache of Hugging Face downloads, which phi3 shares with Python's
-huggingface_hub: each revision with its size, when it was last read, and whether phi3 can
-run it or why not.`,
-		Example: `  phi3 models
-  phi3 models rm microsoft/Phi-3-mini-4k-instruct`,
+		Use:  name,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			h, err := hub.New(os.Getenv)
@@ -51,7 +61,6 @@ run it or why not.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything as one JSON object")
-	cmd.AddCommand(newModelsRemove(s))
 	return cmd
 }
 
@@ -73,6 +82,8 @@ type cachedModel struct {
 	Runs     bool      `json:"runs"`          // phi3 can run it
 	Kind     string    `json:"kind"`          // what it is
 	Why      string    `json:"why,omitempty"` // it does not run
+
+	labels bool // it runs in phi3 classify
 }
 
 func listModels(h *hub.Hub) ([]cachedModel, error) {
@@ -88,17 +99,17 @@ func listModels(h *hub.Hub) ([]cachedModel, error) {
 		if m.Refs == nil {
 			m.Refs = []string{}
 		}
-		m.Kind, m.Why = kind(c)
+		m.Kind, m.labels, m.Why = kind(c)
 		m.Runs = m.Why == ""
 		list = append(list, m)
 	}
 	return list, nil
 }
 
-// kind says what a cached model is and why phi3 does not run it, "" if it does.
-func kind(c hub.Cached) (what, why string) {
+// kind says what a cached model is, whether it labels texts, and why phi3 does not run it, "" if it does.
+func kind(c hub.Cached) (what string, labels bool, why string) {
 	if c.Commit == "" {
-		return "", "unfinished download: phi3 pull " + c.Name + " goes on"
+		return "", false, "unfinished download: phi3 pull " + c.Name + " goes on"
 	}
 	var config *model.Config
 	dir, err := checkpoint.Open(c.Dir)
@@ -112,16 +123,16 @@ func kind(c hub.Cached) (what, why string) {
 		if config.DType != "" {
 			what += ", " + strictjson.Clip(config.DType)
 		}
-		if config.Head != model.LMHead {
+		if labels = config.Head != model.LMHead; labels {
 			what += ", for phi3 classify"
 		}
 	case !slices.Contains(c.Missing, "config.json"):
-		return "", err.Error()
+		return "", false, err.Error()
 	}
 	if len(c.Missing) > 0 {
-		return what, "incomplete: " + c.Missing[0] + ellipsis(len(c.Missing) > 1) + " is missing"
+		return what, labels, "incomplete: " + c.Missing[0] + ellipsis(len(c.Missing) > 1) + " is missing"
 	}
-	return what, c.Damage
+	return what, labels, c.Damage
 }
 
 func writeModels(w io.Writer, list []cachedModel) error {
@@ -177,7 +188,14 @@ to download them again too.`,
 	return cmd
 }
 
-func removeModel(ctx context.Context, s *streams, h *hub.Hub, name string, yes bool) error {
+func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, yes bool) error {
+	name, revision, err := hubName(h, argument)
+	if err != nil {
+		return err
+	}
+	if revision != "" {
+		return usagef("rm removes all revisions of a model: say phi3 models rm %s", name)
+	}
 	bytes, err := h.Size(name)
 	if err != nil {
 		return err

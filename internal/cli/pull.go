@@ -26,6 +26,8 @@ and print the directory where it is. The cache is the one of Python's huggingfac
 found by the same environment variables (HF_HOME, HF_HUB_CACHE): what either program has
 downloaded, the other uses.
 
+The address of the model's page does as well as its name, with the revision that it shows.
+
 Only the files that phi3 needs are downloaded: configuration, tokenizer, safetensors. Each
 is checked by its hash, those that are there already too, and a damaged one is replaced.
 A download that was cut off or interrupted goes on where it ended.
@@ -38,9 +40,6 @@ log in with huggingface_hub's "hf auth login".`,
 			if len(args) != 1 {
 				return usagef("pull takes the name of one model, such as microsoft/Phi-3-mini-4k-instruct")
 			}
-			if !hub.IsName(args[0]) {
-				return usagef("%q is not the name of a model; those look like microsoft/Phi-3-mini-4k-instruct", args[0])
-			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,7 +47,17 @@ log in with huggingface_hub's "hf auth login".`,
 			if err != nil {
 				return err
 			}
-			snapshot, err := pull(cmd.Context(), h, args[0], revision, s.notes())
+			name, inAddress, err := hubName(h, args[0])
+			if err != nil {
+				return err
+			}
+			if inAddress != "" {
+				if cmd.Flags().Changed("revision") && inAddress != revision {
+					return usagef("--revision is %q, and the address names %q", revision, inAddress)
+				}
+				revision = inAddress
+			}
+			snapshot, err := pull(cmd.Context(), h, name, revision, s.notes())
 			if err != nil {
 				return err
 			}
@@ -109,9 +118,9 @@ func (f *modelFlags) fromHub() (h *hub.Hub, snapshot *hub.Snapshot, err error) {
 	if f.snapshot != nil {
 		return nil, f.snapshot, nil
 	}
-	if _, err := os.Stat(f.dir); f.dir == "" || !os.IsNotExist(err) || !hub.IsName(f.dir) {
+	if _, err := os.Stat(f.dir); f.dir == "" || !isAbsent(err) || !hub.IsName(f.dir) {
 		if f.revision != "" {
-			return nil, nil, usagef("--revision is for a model of the hub; --model is %q", f.dir)
+			return nil, nil, usagef("--revision is for a model of the hub; --model is %q%s", f.dir, f.origin())
 		}
 		return nil, nil, nil
 	}
@@ -142,7 +151,7 @@ func (f *modelFlags) download(ctx context.Context, notes io.Writer) error {
 		_, _ = show.Fprintf(notes, "%s is not in the cache yet, or not all of it: downloading from %s\n", f.dir, h.Endpoint)
 	}
 	if f.snapshot, err = pull(ctx, h, f.dir, f.hubRevision(), notes); err != nil {
-		return fmt.Errorf("there is no directory %s, and as a model of the hub: %w", f.dir, err)
+		return fmt.Errorf("there is no directory %s%s, and as a model of the hub: %w", f.dir, f.origin(), err)
 	}
 	return nil
 }

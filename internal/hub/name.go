@@ -1,0 +1,59 @@
+package hub
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// ParseAddress reads what people copy from the hub's pages, and from commands of other programs, in the place of a model's name:
+//
+//	https://huggingface.co/org/name, hf.co/org/name, hf://org/name, and the same on the host of HF_ENDPOINT
+//	https://huggingface.co/org/name/tree/revision
+//	org/name@revision
+//
+// revision is "" where none is named. ok is false for anything else, a plain org/name among it.
+func (h *Hub) ParseAddress(text string) (name, revision string, ok bool) {
+	rest, hosted := h.afterHost(text)
+	if !hosted {
+		if name, revision, ok = strings.Cut(text, "@"); ok && check(name, revision) == nil {
+			return name, revision, true
+		}
+		return "", "", false
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	rest, _, _ = strings.Cut(rest, "#")
+	parts := strings.Split(strings.Trim(rest, "/"), "/")
+	if len(parts) < 2 || slices.Contains([]string{"datasets", "spaces", "docs", "papers", "collections"}, parts[0]) {
+		return "", "", false
+	}
+	last, at, _ := strings.Cut(strings.TrimSuffix(parts[1], ".git"), "@")
+	name, revision = parts[0]+"/"+last, at
+	if len(parts) > 3 && slices.Contains([]string{"tree", "blob", "resolve", "raw", "commit"}, parts[2]) {
+		var err error
+		if revision, err = url.PathUnescape(parts[3]); err != nil {
+			return "", "", false
+		}
+	}
+	if !IsName(name) || revision != "" && checkRevision(revision) != nil {
+		return "", "", false
+	}
+	return name, revision, true
+}
+
+// afterHost is what follows the hub's host in an address, and whether the text begins with one.
+func (h *Hub) afterHost(text string) (rest string, ok bool) {
+	scheme, after, hasScheme := strings.Cut(text, "://")
+	if hasScheme && strings.EqualFold(scheme, "hf") {
+		return strings.TrimPrefix(after, "models/"), true
+	}
+	if hasScheme && !strings.EqualFold(scheme, "https") && !strings.EqualFold(scheme, "http") {
+		return "", false
+	}
+	if hasScheme {
+		text = after
+	}
+	host, rest, _ := strings.Cut(text, "/")
+	host = strings.TrimPrefix(strings.ToLower(host), "www.")
+	return rest, host == "huggingface.co" || host == "hf.co" || host == strings.ToLower(h.host())
+}
