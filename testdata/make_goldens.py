@@ -50,7 +50,7 @@ def ramp(n, first, last, wobble):
 
 
 # "config" holds what differs from BASE; "prompts" the lengths of the random prompts; "shards" > 1 adds an index.
-# "transformers" names a version other than USUAL.
+# "transformers" names a version other than USUAL. "value_scale" multiplies the rows of V and divides o_proj.
 BASE = dict(
     architectures=["Phi3ForCausalLM"], model_type="phi3", hidden_act="silu", attention_bias=False,
     attention_dropout=0.0, embd_pdrop=0.0, resid_pdrop=0.0, initializer_range=0.02, use_cache=True, bos_token_id=1,
@@ -91,6 +91,10 @@ CHECKPOINTS = {
     "f32": dict(seed=8, shards=1, prompts=[1, 5, 40], new_tokens=16, config=dict(
         vocab_size=131, hidden_size=64, intermediate_size=72, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1, head_dim=96, torch_dtype=None, dtype="float32")),
+    # float32 values so small that float16 cannot hold them: V's rows are about 1e-7, and o_proj makes up for that.
+    "smallv": dict(seed=14, shards=1, prompts=[1, 5, 40], new_tokens=16, value_scale=1e-6, config=dict(
+        vocab_size=131, hidden_size=64, intermediate_size=72, num_hidden_layers=2,
+        num_attention_heads=1, num_key_value_heads=1, head_dim=96, torch_dtype="float32")),
     # The older reading of the same window: a query sees one key more, k >= q - W.
     "window-compat": dict(seed=13, shards=1, prompts=[7, 8, 9, 40], new_tokens=24, transformers="4.41.2", config=dict(
         vocab_size=331, hidden_size=96, intermediate_size=136, num_hidden_layers=3,
@@ -184,6 +188,11 @@ def make_checkpoint(folder, spec):
         name: torch.from_numpy(random_weight(rng, name, shape, cfg).astype(np.float32)).to(dtype)
         for name, shape in shapes(cfg).items()
     }
+    for name, w in weights.items():  # the product of the two stays what it was
+        if "qkv_proj" in name:
+            w[-cfg["num_key_value_heads"] * head_dim(cfg):] *= spec.get("value_scale", 1)
+        if "o_proj" in name:
+            w /= spec.get("value_scale", 1)
 
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors*"):
