@@ -1,28 +1,80 @@
 package cpu
 
-import "golang.org/x/sys/cpu"
+import (
+	"encoding/binary"
 
-// nativeKernels are the ones in assembly that this processor and operating system can run, the best first. (That the system saves the
-// wide registers is part of what the flags say, but for AMX's, whose use is asked for.)
-func nativeKernels() []*kernels {
-	var found []*kernels
+	"golang.org/x/sys/cpu"
+)
+
+// processor is what the choice of a path depends on: who made it, and which of the paths' instructions the processor has and the operating
+// system supports. Nothing is timed, so the choice, and with it every bit, is the same on each start.
+type processor struct {
+	vendor        string // as CPUID has it: "GenuineIntel", "AuthenticAMD"
+	family, model int    // as Linux shows them in /proc/cpuinfo
+
+	avx2, avx512, bf16, amx bool // each with what it needs of those before it
+}
+
+// cpuid asks the processor.
+func cpuid(leaf uint32) (eax, ebx, ecx, edx uint32)
+
+// thisProcessor is the one that the program runs on. (That the system saves the wide registers is part of what the flags say, but for AMX's,
+// whose use is asked for.)
+func thisProcessor() processor {
+	var p processor
+	_, ebx, ecx, edx := cpuid(0)
+	vendor := binary.LittleEndian.AppendUint32(nil, ebx)
+	p.vendor = string(binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(vendor, edx), ecx))
+	version, _, _, _ := cpuid(1)
+	p.family, p.model = familyAndModel(version)
+
 	x := &cpu.X86
-	avx2 := x.HasAVX2 && x.HasFMA && x.HasF16C
-	avx512 := avx2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL
-	bf16 := avx512 && x.HasAVX512BF16
-	if bf16 && x.HasAMXTile && x.HasAMXBF16 && tilesAllowed() {
+	p.avx2 = x.HasAVX2 && x.HasFMA && x.HasF16C
+	p.avx512 = p.avx2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL
+	p.bf16 = p.avx512 && x.HasAVX512BF16
+	p.amx = p.bf16 && x.HasAMXTile && x.HasAMXBF16 && tilesAllowed()
+	return p
+}
+
+// familyAndModel reads CPUID's version.
+func familyAndModel(version uint32) (family, model int) {
+	family, model = int(version>>8&15), int(version>>4&15)
+	if family == 6 || family == 15 {
+		model += int(version >> 16 & 15 << 4)
+	}
+	if family == 15 {
+		family += int(version >> 20 & 255)
+	}
+	return family, model
+}
+
+// halfRateBF16 tells whether VDPBF16PS does fewer operations a second than multiply-adds of float32: half of them on Intel's processors
+// since Sapphire Rapids, which have AMX for such products, whether or not a hypervisor shows it. The one before, Cooper Lake
+// (a later stepping of model 85), had no AMX. docs/cpu.md has what was measured.
+func (p processor) halfRateBF16() bool {
+	const cooperLake = 85
+	return p.vendor == "GenuineIntel" && !(p.family == 6 && p.model == cooperLake)
+}
+
+// paths are the kernels in assembly that a processor can run, the best first.
+func (p processor) paths() []*kernels {
+	var found []*kernels
+	if p.amx {
 		found = append(found, amxKernels)
 	}
 	switch {
-	case bf16 && x.HasAMXTile: // Sapphire Rapids computes half as much with VDPBF16PS as with multiply-adds of float32
+	case p.bf16 && p.halfRateBF16():
 		found = append(found, avx512Kernels, avx512bf16Kernels)
-	case bf16:
+	case p.bf16:
 		found = append(found, avx512bf16Kernels, avx512Kernels)
-	case avx512:
+	case p.avx512:
 		found = append(found, avx512Kernels)
 	}
-	if avx2 {
+	if p.avx2 {
 		found = append(found, avx2Kernels)
 	}
 	return found
 }
+
+// nativeKernels are those of this processor.
+func nativeKernels() []*kernels { return thisProcessor().paths() }
