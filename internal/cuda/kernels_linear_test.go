@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -272,9 +273,10 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	b.free(xDev, normDev, wDev, normed, linear, linearAdd, gateUp)
 }
 
-// TestLinearSpecials: weights that a format can store but random ones seldom are.
+// TestLinearSpecials: weights that a format can store but random ones seldom are. Subnormal ones count as what they are, in decode, in
+// prefill and in the reference.
 func TestLinearSpecials(t *testing.T) {
-	const rows, k = 16, 64
+	const rows, k, prefill = 16, 64, decodeTokens + 1
 	b := openLinear(t)
 	for weight, values := range map[elementType][]float64{
 		typeBF16: {0, 1, -1, 0x1p-126, 0x1p-133, -0x1.fep127},
@@ -282,21 +284,32 @@ func TestLinearSpecials(t *testing.T) {
 		typeF16: {0, 1, -1, 0x1p-24, -0x3ffp-24, 65504, 1 + 0x1p-10, 1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x7p-10, -2047},
 	} {
 		bits, want := make([]uint16, rows*k), make([]float32, rows)
-		x := make([]uint16, k)
+		x, wide := make([]uint16, prefill*k), make([]float32, prefill*k)
 		for i := range x {
-			x[i] = 0x3f80 // 1
+			x[i], wide[i] = 0x3f80, 1
 		}
 		for r := range rows { // one weight in a row: nothing else is rounded
 			value := values[r%len(values)]
 			bits[r*k+r], _ = stored(weight, value)
 			want[r] = float32(value)
 		}
-		xDev, w, y := upload(b, x), upload(b, bits), b.alloc(rows*4)
-		p := product{y: y.devicePtr, x: xDev.devicePtr, w: w.devicePtr, weight: weight, tokens: 1, rows: rows, k: k}
-		b.k.linearDecode(&b.q, p, 1)
-		b.run()
-		require.Equal(t, want, download[float32](b, y), "type %d", weight)
-		b.free(xDev, w, y)
+		xDev, wideDev, w := upload(b, x), upload(b, wide), upload(b, bits)
+		for name, run := range map[string]func(p product){
+			"decode":    func(p product) { b.k.linearDecode(&b.q, p, 1) },
+			"prefill":   func(p product) { b.k.linearPrefill(&b.q, p) },
+			"reference": func(p product) { p.x = wideDev.devicePtr; b.k.referenceLinear(&b.q, p, false) },
+		} {
+			tokens := 1
+			if name == "prefill" {
+				tokens = prefill
+			}
+			y := b.alloc(tokens * rows * 4)
+			run(product{y: y.devicePtr, x: xDev.devicePtr, w: w.devicePtr, weight: weight, tokens: tokens, rows: rows, k: k})
+			b.run()
+			require.Equal(t, slices.Repeat(want, tokens), download[float32](b, y), "%s, type %d", name, weight)
+			b.free(y)
+		}
+		b.free(xDev, wideDev, w)
 	}
 }
 

@@ -25,26 +25,15 @@ type weight struct {
 
 // deviceType is how a tensor is stored on the device. Norms, which are small, become float32. Matrices keep their type but for float32,
 // which would take twice the memory and the time: they are rounded to float16, eight times as exact as the bfloat16 that inputs are
-// rounded to, or to bfloat16 if a weight is too large for that. With --dtype f32 they stay.
+// rounded to, or to bfloat16 where weights are too large or too small for that. With --dtype f32 they stay.
 func (b *Backend) deviceType(t *safetensors.Tensor) elementType {
 	switch {
 	case len(t.Shape) == 1 || t.DType == safetensors.F32 && b.float32:
 		return typeF32
-	case t.DType == safetensors.F16 || t.DType == safetensors.F32 && fitsF16(t.Data):
+	case t.DType == safetensors.F16 || t.DType == safetensors.F32 && suitsF16(t.Data, t.Shape[0], t.Shape[1]):
 		return typeF16
 	}
 	return typeBF16
-}
-
-// fitsF16 tells whether no element of a float32 tensor is beyond float16's largest. NaN is not.
-func fitsF16(data []byte) bool {
-	const largest = 0x477fe000 // 65504, as bits, which are in the order of the absolute values
-	for ; len(data) >= 4; data = data[4:] {
-		if binary.LittleEndian.Uint32(data)&0x7fffffff > largest {
-			return false
-		}
-	}
-	return true
 }
 
 // Upload implements [model.Backend]. It may return before the copy has ended.
@@ -152,14 +141,27 @@ func (u *uploader) finish() error {
 	return d.free(u.stream)
 }
 
-// fill converts src to dst on several cores: one alone reads memory more slowly than the bus takes it. Where a page of src cannot be
-// read, it panics as [safetensors.Checkpoint.CatchFault] awaits it.
+// fill converts src to dst on several cores: one alone reads memory more slowly than the bus takes it.
 func fill(dst, src []byte, c conversion) {
 	const piece = 1 << 20 // elements
+	elems := len(src) / c.from
+	inParallel(ceilDiv(elems, piece), func(i int) {
+		at, end := i*piece, min((i+1)*piece, elems)
+		to, from := dst[at*c.to:end*c.to], src[at*c.from:end*c.from]
+		if c.run == nil {
+			copy(to, from)
+		} else {
+			c.run(to, from)
+		}
+	})
+}
+
+// inParallel does n pieces of work that read a checkpoint's memory. Where a page cannot be read, it panics as
+// [safetensors.Checkpoint.CatchFault] awaits it.
+func inParallel(n int, work func(piece int)) {
 	var wg sync.WaitGroup
 	var fault atomic.Value
-	for at := 0; at < len(src)/c.from; at += piece {
-		n := min(piece, len(src)/c.from-at)
+	for i := range n {
 		wg.Go(func() {
 			defer func(before bool) {
 				debug.SetPanicOnFault(before)
@@ -169,12 +171,7 @@ func fill(dst, src []byte, c conversion) {
 					fault.CompareAndSwap(nil, p)
 				}
 			}(debug.SetPanicOnFault(true))
-			to, from := dst[at*c.to:(at+n)*c.to], src[at*c.from:(at+n)*c.from]
-			if c.run == nil {
-				copy(to, from)
-			} else {
-				c.run(to, from)
-			}
+			work(i)
 		})
 	}
 	wg.Wait()
