@@ -145,7 +145,7 @@ type benchAbout struct {
 }
 
 func (a *benchAbout) headline() string {
-	return fmt.Sprintf("%s (%s) on %s, loaded in %s; prompt %d, generated %d, %d repetitions\n\n",
+	return show.Sprintf("%s (%s) on %s, loaded in %s; prompt %d, generated %d, %d repetitions\n\n",
 		a.Model, byteCount(a.WeightBytes), a.Device, duration(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
 }
 
@@ -279,7 +279,7 @@ func (r *speeds) table() [][]string {
 			"prefill_gflop_per_s", "prefill_gflop_per_s_sd", "limit_gflop_per_s", "limit_gb_per_s",
 		},
 		{
-			r.Model, r.Device, fmt.Sprint(r.WeightBytes), number(r.LoadMS), fmt.Sprint(r.Prompt), fmt.Sprint(r.Gen), fmt.Sprint(r.Repetitions),
+			show.Line(r.Model), r.Device, fmt.Sprint(r.WeightBytes), number(r.LoadMS), fmt.Sprint(r.Prompt), fmt.Sprint(r.Gen), fmt.Sprint(r.Repetitions),
 			number(r.FirstToken.Mean), number(r.FirstToken.SD), number(r.PrefillRate.Mean), number(r.PrefillRate.SD),
 			number(r.DecodeRate.Mean), number(r.DecodeRate.SD), number(r.DecodeMS.Mean), number(r.DecodeMS.SD),
 			fmt.Sprint(r.BytesPerToken), number(r.Bandwidth.Mean), number(r.Bandwidth.SD),

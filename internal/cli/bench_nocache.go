@@ -199,7 +199,7 @@ func (c *comparison) table() [][]string {
 		"speed_up", "speed_up_sd", "identical_tokens", "identical_logits",
 	}}
 	for _, r := range c.Lengths {
-		row := []string{c.Model, c.Device, fmt.Sprint(c.Prompt), fmt.Sprint(c.Repetitions), fmt.Sprint(r.Generated)}
+		row := []string{show.Line(c.Model), c.Device, fmt.Sprint(c.Prompt), fmt.Sprint(c.Repetitions), fmt.Sprint(r.Generated)}
 		for _, s := range []spread{r.CachedRate, r.UncachedRate, r.CachedMS, r.UncachedMS, r.SpeedUp} {
 			row = append(row, number(s.Mean), number(s.SD))
 		}

@@ -400,7 +400,7 @@ func (m *memoryInfo) describe() string {
 			fits = append(fits, []string{d.Device, byteCount(*d.Free), d.short})
 		}
 		if d.Refused != "" {
-			remarks = append(remarks, fmt.Sprintf("Not on %s: %s.\n", d.Device, d.Refused))
+			remarks = append(remarks, show.Sprintf("Not on %s: %s.\n", d.Device, d.Refused))
 		}
 	}
 	alignRight(&b, takes, 1, 2, 3, 4)
