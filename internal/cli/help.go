@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"phi3/internal/show"
 )
 
 // helpWidth is the most columns of a line of help.
@@ -74,14 +76,14 @@ func helpText(cmd *cobra.Command) string {
 		}
 	}
 	for _, g := range groupsOf(cmd) {
-		fmt.Fprintf(&b, "\n%s:\n", g.title)
+		show.Fprintf(&b, "\n%s:\n", g.title)
 		for _, f := range g.flags {
 			left, about := describeFlag(f)
 			entry(&b, left, 30, about)
 		}
 	}
 	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(&b, "\n'%s COMMAND --help' says more about a command.\n", cmd.CommandPath())
+		show.Fprintf(&b, "\n'%s COMMAND --help' says more about a command.\n", cmd.CommandPath())
 	}
 	return b.String()
 }
