@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -36,7 +37,9 @@ a Phi3ForSequenceClassification or a Phi3ForTokenClassification. The labels and
 probabilities are those of the Hugging Face pipelines.
 
 With --jsonl every line of the file is a JSON string or an object with a "text",
-and every line of the answer is the JSON object for it.`,
+and every line of the answer is the JSON object for it.
+
+` + inputHelp("text"),
 		Example: `  phi3 classify --model ./phi3-sentiment --text "What a lovely day."
   phi3 classify --model ./phi3-sentiment --jsonl reviews.jsonl > labels.jsonl
   echo "Angela lives in Berlin" | phi3 classify --model ./phi3-names --json`,
@@ -83,25 +86,27 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	if f.model.dir == "" {
 		return usagef("classify needs --model: the built-in demonstration has no labels")
 	}
-	batch := f.jsonl != ""
+	batch := f.input.flags.Changed("jsonl")
 	var text string
-	var lines io.ReadCloser
+	var lines io.Reader
 	var err error
 	switch {
+	case batch && f.jsonl == "":
+		return usagef("--jsonl is empty")
 	case batch && (f.input.flags.Changed("text") || f.input.flags.Changed("file")):
 		return usagef("--jsonl gives the texts, and so does another flag")
 	case f.jsonl == "-":
-		lines = untilDone(ctx, s.in)
+		lines = untilDone(ctx, func() (io.Reader, error) { return s.in, nil })
 	case batch:
-		lines, err = os.Open(f.jsonl)
+		_, err = os.Stat(f.jsonl) // before the model is loaded
+		lines = untilDone(ctx, func() (io.Reader, error) { return os.Open(f.jsonl) })
 	default:
-		text, err = f.input.read(ctx, s.in)
+		if text, err = f.input.read(ctx, s); err == nil && text == "" {
+			err = errors.New("the text is empty")
+		}
 	}
 	if err != nil {
 		return err
-	}
-	if batch {
-		defer func() { _ = lines.Close() }()
 	}
 	m, _, _, err := f.model.load(ctx, s)
 	if err != nil {
@@ -114,7 +119,7 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	}
 	c := &classifier{m, tok}
 	if batch {
-		return c.labelLines(ctx, f.jsonl, lines, s.out)
+		return c.labelLines(ctx, s, f.jsonl, lines)
 	}
 	answer, err := c.label(ctx, text)
 	switch {
@@ -171,18 +176,26 @@ func rankLabels(labels []string, scores []float64) []score {
 const maxLine = 16 << 20
 
 // labelLines answers line by line, as soon as each is there. The first that is wrong ends it.
-func (c *classifier) labelLines(ctx context.Context, name string, r io.Reader, w io.Writer) error {
-	out := json.NewEncoder(show.NewJSONWriter(w))
-	out.SetEscapeHTML(false)
-	lines := bufio.NewScanner(r)
+func (c *classifier) labelLines(ctx context.Context, s *streams, name string, r io.Reader) error {
+	texts, err := textReader(bufio.NewReader(r))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	lines := bufio.NewScanner(texts)
 	lines.Buffer(nil, maxLine)
+	broken := false
 	n := 0
 	for lines.Scan() {
 		n++
-		if len(lines.Bytes()) == 0 {
+		line := tokenizer.ValidUTF8(lines.Text())
+		if line != lines.Text() && !broken {
+			broken = true
+			_, _ = show.Fprintf(s.err, "warning: %s, line %d: is not valid UTF-8; what is not a character is read as U+FFFD, here and below\n", name, n)
+		}
+		if strings.TrimSpace(line) == "" {
 			continue
 		}
-		text, err := parseLine(lines.Bytes())
+		text, err := parseLine([]byte(line))
 		if err != nil {
 			return fmt.Errorf("%s, line %d: %w", name, n, err)
 		}
@@ -190,25 +203,28 @@ func (c *classifier) labelLines(ctx context.Context, name string, r io.Reader, w
 		if err != nil {
 			return fmt.Errorf("%s, line %d: %w", name, n, err)
 		}
-		if err := out.Encode(answer); err != nil {
+		if err := writeLine(s.out, answer); err != nil {
 			return err
 		}
 	}
 	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return fmt.Errorf("%s, line %d: is longer than %s", name, n+1, byteCount(maxLine))
+		return fmt.Errorf("%s, line %d: is longer than %s, and no more is read", name, n+1, byteCount(maxLine))
 	} else if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// untilDone reads r until ctx is done: whoever is typing may change their mind. A read of r itself cannot be stopped and is left to end
-// with the process.
-func untilDone(ctx context.Context, r io.Reader) io.ReadCloser {
+// untilDone opens a file and reads it until ctx is done: whoever is typing may change their mind, and the other end of a named pipe may never
+// come. What waits there is left to end with the process.
+func untilDone(ctx context.Context, open func() (io.Reader, error)) io.Reader {
 	reader, writer := io.Pipe()
 	context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })
 	go func() {
-		_, err := io.Copy(writer, r)
+		r, err := open()
+		if err == nil {
+			_, err = io.Copy(writer, r)
+		}
 		_ = writer.CloseWithError(err)
 	}()
 	return reader

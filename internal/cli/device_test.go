@@ -18,7 +18,7 @@ import (
 )
 
 // fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one
-// that is slow to load or to think, "limited" to the models that CUDA supports, or one of so many bytes of free memory. For "no" fake, the CUDA backend
+// that is slow to load or to think or never answers, "limited" to the models that CUDA supports, or one of so many bytes of free memory. For "no" fake, the CUDA backend
 // answers.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
@@ -109,6 +109,9 @@ func (g fakeGPU) Embed(x model.Matrix, table model.Weight, ids []int32) {
 }
 
 func (g fakeGPU) Argmax(next []int32, logits model.Matrix) error {
+	if g.kind == "stuck" {
+		time.Sleep(time.Hour)
+	}
 	if g.kind == "thoughtful" {
 		time.Sleep(50 * time.Millisecond) // a token
 	}

@@ -2,12 +2,11 @@ package cli
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
-
-	"phi3/internal/show"
 )
 
 // grace is how long a command may take to end by itself after Ctrl-C or SIGTERM. Within it a step of the model ends, files are closed and
@@ -52,7 +51,7 @@ func (s *streams) interruptible() (ctx context.Context, ended func()) {
 func (s *streams) sayInterrupted() {
 	said := make(chan struct{})
 	go s.interrupted.Do(func() {
-		_, _ = show.Fprintln(s.err, "phi3: interrupted")
+		_, _ = io.WriteString(s.err.Unwrap(), "phi3: interrupted\n")
 		close(said)
 	})
 	select {

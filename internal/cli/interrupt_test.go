@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -33,6 +34,10 @@ func TestInterrupt(t *testing.T) {
 		_, err := stdin.Write(make([]byte, 1<<20)) // more than a pipe holds: someone is reading
 		require.NoError(t, err)
 	}
+	dir := t.TempDir()
+	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600)) // nobody will ever open its other end
+	require.NoError(t, os.WriteFile(large, []byte(strings.Repeat("word ", 1<<18)), 0o600))
 	labels := filepath.Join(t.TempDir(), "tokens")
 	require.NoError(t, copyCheckpoint(labels, "tokens"))
 	labelling := func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader) { // the next line is awaited
@@ -52,12 +57,23 @@ func TestInterrupt(t *testing.T) {
 		{"comparing", "bench --no-cache -r 1000000", modelLine},
 		{"reading the prompt", "generate --prompt -", readingPrompt},
 		{"reading the prompt of next-token", "next-token", readingPrompt},
+		{"a device that does not answer", "generate --prompt Hello --device cuda", modelLine},
+		{"opening a pipe", "generate -v --file " + pipe, modelLine},
+		{"opening a pipe for next-token", "next-token -v --file " + pipe, modelLine},
+		{"opening a pipe for tokenize", "tokenize -v --file " + pipe, modelLine},
+		{"opening a pipe for classify", "classify -v --model " + labels + " --file " + pipe, modelLine},
+		{"opening a pipe of texts", "classify --device cpu --model " + labels + " --jsonl " + pipe, modelLine},
+		{"writing to a pipe that nobody reads", "tokenize --file " + large, firstByte},
 		{"reading texts", "classify --jsonl - --model " + labels, labelling},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			// The slow GPU is heard of when it is opened, and loading takes seconds from there.
-			said := interrupt(t, test.command, []string{"FAKE_GPU=slow"}, test.ready)
+			gpu := "FAKE_GPU=slow"
+			if test.name == "a device that does not answer" {
+				gpu = "FAKE_GPU=stuck"
+			}
+			said := interrupt(t, test.command, []string{gpu}, test.ready)
 			if test.name == "loading" {
 				require.NotContains(t, said, "model:", "loading was not stopped")
 			}
@@ -80,10 +96,11 @@ func interrupt(t *testing.T, command string, env []string, ready func(t *testing
 	defer func() { _ = cmd.Process.Kill() }()
 
 	ready(t, stdin, stdout, stderr)
+	pressed := time.Now()
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-	go func() { _, _ = io.Copy(io.Discard, stdout) }()
 	said, err := io.ReadAll(stderr)
 	require.NoError(t, err)
+	require.Less(t, time.Since(pressed), 5*time.Second, "one second, on a machine with nothing else to do")
 	_ = cmd.Wait()
 	require.Equal(t, 130, cmd.ProcessState.ExitCode(), "stderr: %s", said)
 	require.True(t, strings.HasSuffix(string(said), "phi3: interrupted\n"), "stderr: %s", said)

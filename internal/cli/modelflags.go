@@ -82,8 +82,8 @@ func (f *modelFlags) check() error {
 	switch {
 	case f.dtype != "bf16" && f.dtype != "f32":
 		return usagef("--dtype is %q, not bf16 or f32", f.dtype)
-	case f.threads < 0 || f.threads > maxThreads:
-		return usagef("--threads is %d, not in 0 … %d", f.threads, maxThreads)
+	case f.flags.Changed("threads") && (f.threads < 1 || f.threads > maxThreads):
+		return usagef("--threads is %d, not in 1 … %d", f.threads, maxThreads)
 	case f.context < 0 || f.context > maxContext:
 		return usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
 	}

@@ -36,7 +36,9 @@ argmax of the logits), and the most probable candidates.
 
 --layers looks inside: for the embeddings and after each decoder layer, what the model
 would say if it ended there. --attention shows which tokens the last one looks at.
---svg draws the whole path as a picture.`,
+--svg draws the whole path as a picture.
+
+` + inputHelp("prompt"),
 		Example: `  phi3 next-token --prompt "The capital of Germany is"
   phi3 next-token -p "The capital of Germany is" --top 5 --token Paris
   phi3 next-token -p "The capital of Germany is" --hidden-states --json

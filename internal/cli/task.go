@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"phi3/internal/model"
@@ -20,11 +21,13 @@ type task struct {
 
 // openTask reads the prompt, which may fail quickly, before it loads the model, which may take long. The caller closes the task.
 func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) (_ *task, err error) {
-	prompt, err := pf.read(ctx, s.in)
+	prompt, err := pf.read(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	prompt = pf.validUTF8(prompt, s.err)
+	if prompt == "" {
+		return nil, errors.New("the prompt is empty")
+	}
 	t := &task{}
 	if t.model, t.name, t.loaded, err = mf.load(ctx, s); err != nil {
 		return nil, err

@@ -33,7 +33,9 @@ that ids stand for. The directory needs the tokenizer's files only.
 
 Special tokens written in the text, such as <|end|>, count as such unless
 --no-special takes them literally. A token that the checkpoint puts before a text,
-a BOS, is shown; with --chat, the chat template comes first.`,
+a BOS, is shown; with --chat, the chat template comes first.
+
+` + inputHelp("prompt"),
 		Example: `  phi3 tokenize --prompt "The capital of Germany is"
   phi3 tokenize --chat --prompt Hello --json
   echo 303 288 285 1704 268 | phi3 tokenize --decode`,
@@ -67,7 +69,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.checkName(); err != nil {
 		return err
 	}
-	input, err := f.prompt.read(ctx, s.in)
+	input, err := f.prompt.read(ctx, s)
 	if err != nil {
 		return err
 	}
