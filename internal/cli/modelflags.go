@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -121,17 +122,20 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	case err != nil:
 		return "", nil, fmt.Errorf("%s%s: %w", f.dir, f.origin(), regular.Reason(err))
 	}
-	if !info.IsDir() && strings.HasSuffix(strings.ToLower(f.dir), ".gguf") {
-		return "", nil, fmt.Errorf("%s is a GGUF file, which llama.cpp reads; this program reads the Hugging Face directory that such a file is made from", f.dir)
-	}
 	if !info.IsDir() {
-		return "", nil, fmt.Errorf("%s is a file; --model takes the directory of a checkpoint", f.dir)
+		return "", nil, notADirectory(f.dir)
+	}
+	if isModelFolder(f.dir) {
+		return "", nil, fmt.Errorf("%s is the folder of a model in a cache, which may have several revisions; --model takes one of its snapshots%s",
+			f.dir, meant(filepath.Base(f.dir)))
 	}
 	return f.open(f.dir)
 }
 
 // isAbsent tells whether a path leads to nothing; below a file there is nothing either.
-func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
+func isAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
 
 // origin says, behind the model's name, where it comes from if not from --model.
 func (f *modelFlags) origin() string {

@@ -5,8 +5,10 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
+	"phi3/internal/checkpoint"
 	"phi3/internal/demo"
 	"phi3/internal/hub"
 	"phi3/internal/show"
@@ -123,6 +125,27 @@ func publishedModel(name string) string {
 		}
 	}
 	return ""
+}
+
+// notADirectory is the refusal of a file in the place of a checkpoint's directory.
+func notADirectory(file string) error {
+	base := filepath.Base(file)
+	if !strings.HasSuffix(strings.ToLower(base), ".gguf") {
+		return fmt.Errorf("%s is a file; --model takes the directory of a checkpoint, such as %s", file, filepath.Dir(file))
+	}
+	from := "such as phi3 pull microsoft/Phi-3-mini-4k-instruct"
+	for _, model := range published {
+		if strings.HasPrefix(strings.ToLower(base), strings.ToLower(path.Base(model))) {
+			from = "by phi3 pull " + model
+		}
+	}
+	return fmt.Errorf("%s is a GGUF file, which llama.cpp reads; phi3 reads the Hugging Face checkpoint that it was made from: download that, %s", file, from)
+}
+
+// isModelFolder tells whether a directory is a model's folder in a cache, above its snapshots.
+func isModelFolder(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, "snapshots"))
+	return err == nil && info.IsDir() && strings.HasPrefix(filepath.Base(dir), checkpoint.ModelPrefix)
 }
 
 // hubName reads the name of a model on the hub from an argument: org/name, or the address of its page, with or without a revision.

@@ -181,6 +181,9 @@ func (h *Hub) Remove(name string) error {
 		return fmt.Errorf("the cache for downloaded models: %w", err)
 	}
 	for _, e := range locks {
+		if !e.Type().IsRegular() {
+			continue // nobody's lock
+		}
 		unlock, err := tryLock(cache, path.Join(r.lockDir(), e.Name()))
 		if errors.Is(err, errLocked) {
 			return fmt.Errorf("%s is being downloaded by another program", name)

@@ -4,18 +4,29 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"phi3/internal/checkpoint"
 )
 
 // ParseAddress reads what people copy from the hub's pages, and from commands of other programs, in the place of a model's name:
 //
 //	https://huggingface.co/org/name, hf.co/org/name, hf://org/name, and the same on the host of HF_ENDPOINT
 //	https://huggingface.co/org/name/tree/revision
-//	org/name@revision
+//	org/name@revision, org/name/, models--org--name
 //
 // revision is "" where none is named. ok is false for anything else, a plain org/name among it.
 func (h *Hub) ParseAddress(text string) (name, revision string, ok bool) {
+	given := text
+	text = strings.TrimSpace(text)
 	rest, hosted := h.afterHost(text)
 	if !hosted {
+		plain := strings.TrimRight(text, "/")
+		if folder, ok := strings.CutPrefix(plain, checkpoint.ModelPrefix); ok {
+			plain = strings.Replace(folder, "--", "/", 1)
+		}
+		if IsName(plain) && plain != given {
+			return plain, "", true
+		}
 		if name, revision, ok = strings.Cut(text, "@"); ok && check(name, revision) == nil {
 			return name, revision, true
 		}

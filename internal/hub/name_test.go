@@ -23,6 +23,10 @@ func TestParseAddress(t *testing.T) {
 		"hf://microsoft/phi-4@v1":                                             {"microsoft/phi-4", "v1"},
 		"microsoft/phi-4@main":                                                {"microsoft/phi-4", "main"},
 		"microsoft/phi-4":                                                     {},
+		"microsoft/phi-4/":                                                    {"microsoft/phi-4", ""},
+		" microsoft/phi-4":                                                    {"microsoft/phi-4", ""},
+		"models--microsoft--phi-4":                                            {"microsoft/phi-4", ""},
+		"models--microsoft--phi--4":                                           {},
 		"phi-4@main":                                                          {},
 		"https://huggingface.co/microsoft":                                    {},
 		"https://huggingface.co/datasets/a/b":                                 {},
@@ -30,8 +34,8 @@ func TestParseAddress(t *testing.T) {
 		"ftp://huggingface.co/microsoft/phi-4":                                {},
 		"https://huggingface.co/microsoft/phi-4/tree/%zz":                     {},
 		"https://huggingface.co/microsoft/phi-4/tree/..%2f..%2fx":             {},
-		"hf.co/../etc": {},
-		"":             {},
+		"hf.co/../etc":                                                        {},
+		"":                                                                    {},
 	} {
 		name, revision, ok := h.ParseAddress(text)
 		require.Equal(t, want, [2]string{name, revision}, text)

@@ -126,7 +126,7 @@ func (h *Hub) send(ctx context.Context, method, address string, header http.Head
 		_ = response.Body.Close()
 		next, err := response.Location()
 		if err != nil {
-			return nil, fmt.Errorf("%s redirects to nowhere, with %q", request.URL.Host, printable(response.Header.Get("Location")))
+			return nil, fmt.Errorf("%s redirects to nowhere", request.URL.Host)
 		}
 		if next.Scheme != "https" && (next.Scheme != "http" || request.URL.Scheme == "https") {
 			return nil, fmt.Errorf("%s redirects to an address without encryption: %s", request.URL.Host, clip(next.Redacted()))

@@ -113,6 +113,7 @@ func TestRejectCheckpoint(t *testing.T) {
 			fstest.MapFS{"1.safetensors": {Data: []byte(pointer)}, indexName: sharded(`{"x":"1.safetensors"}`)[indexName]},
 			[]string{"1.safetensors: is a Git LFS pointer, not the file itself"},
 		},
+		"too many keys":        {index(`{` + repeated(maxKeys+1, `"#":0`) + `}`), []string{indexName, "has more than 262144 keys"}},
 		"too many shards":      {sharded(`{` + repeated(MaxShards+1, `"#":"#.safetensors"`) + `}`), []string{indexName, "names 1025 shards, over the limit of 1024"}},
 		"index is a directory": {fstest.MapFS{indexName + "/x": {}}, []string{indexName, "is not a regular file"}},
 		"model is a directory": {fstest.MapFS{singleName + "/x": {}}, []string{singleName, "is not a regular file"}},
