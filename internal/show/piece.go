@@ -1,0 +1,50 @@
+package show
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// Piece returns a tokenizer's piece as one line of at most so many columns, in which every character can be seen, white space too: a
+// space is ␣, a newline ↵. What is missing is "…". A piece may have megabytes: only what is shown of it is looked at.
+func Piece(s string, columns int) string {
+	if s == "" {
+		return "(none)" // an id beyond the tokenizer's vocabulary
+	}
+	s = Clip(s, 16*columns) // a column of more bytes has a dozen marks on one letter
+	line := strings.Map(func(r rune) rune {
+		switch r {
+		case ' ':
+			return '␣'
+		case '\u00a0':
+			return '⍽'
+		}
+		return r
+	}, Line(s))
+	if strings.IndexFunc(line, blank) >= 0 {
+		line = spellOut(line, blank)
+	}
+	switch first := []rune(line)[0]; {
+	case unicode.Is(unicode.M, first):
+		line = "◌" + line // a mark needs a letter to stand on
+	case Width(line) == 0:
+		line = spellOut(line, func(rune) bool { return true })
+	}
+	return Cut(line, columns)
+}
+
+func blank(r rune) bool { return r != ' ' && unicode.IsSpace(r) }
+
+// spellOut writes characters by their numbers.
+func spellOut(s string, which func(rune) bool) string {
+	var b strings.Builder
+	for _, r := range s {
+		if which(r) {
+			fmt.Fprintf(&b, "<U+%04X>", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
