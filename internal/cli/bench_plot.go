@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 
 	"phi3/internal/picture"
 )
@@ -38,11 +37,8 @@ func runningTotal(ms []float64) []float64 {
 // draw writes the picture of --plot.
 func (c *comparison) draw(file string) error {
 	svg, err := picture.Panels(c.panels())
-	if err == nil {
-		err = os.WriteFile(file, svg, 0o644)
-	}
 	if err != nil {
-		return fmt.Errorf("write the picture: %w", err)
+		return fmt.Errorf("draw the picture: %w", err)
 	}
-	return nil
+	return writePicture(file, svg)
 }

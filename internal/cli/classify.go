@@ -250,7 +250,7 @@ func (a *labelled) write(w io.Writer) error {
 	if a.Tokens != nil {
 		p("position\tid\tpiece\tlabel\tprobability\n")
 		for i, token := range a.Tokens {
-			p("%d\t%d\t%s\t%s\t%s\n", i, token.ID, visible(token.Piece), visible(token.Label), percent(token.Score))
+			p("%d\t%d\t%s\t%s\t%s\n", i, token.ID, shownPiece(token.Piece), visible(token.Label), percent(token.Score))
 		}
 		return t.Flush()
 	}

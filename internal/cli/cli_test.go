@@ -17,7 +17,8 @@ func TestRank(t *testing.T) {
 	tok, err := tokenizer.Load(demo.FS())
 	require.NoError(t, err)
 	logits := []float32{1, 3, 2, 3, -200}
-	ranked := rank(tok, logits)
+	ranking := rank(tok, logits)
+	ranked := ranking.first(100)
 	var ids []int32
 	var total, cumulative float64
 	for _, l := range logits {
@@ -31,7 +32,12 @@ func TestRank(t *testing.T) {
 		require.Equal(t, logits[c.ID], c.Logit)
 		require.InDelta(t, p, c.Probability, 1e-12)
 		require.InDelta(t, cumulative, c.Cumulative, 1e-12)
+		alone := ranking.of(c.ID)
+		require.InDelta(t, c.Cumulative, alone.Cumulative, 1e-12)
+		alone.Cumulative = c.Cumulative
+		require.Equal(t, c, alone)
 	}
+	require.Equal(t, ranked[:2], ranking.first(2))
 	require.Equal(t, []int32{1, 3, 2, 0, 4}, ids, "equal logits in the order of their ids")
 }
 

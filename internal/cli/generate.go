@@ -294,9 +294,9 @@ func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
 	for _, p := range tokens {
 		var top []string
 		for _, q := range p.Top {
-			top = append(top, fmt.Sprintf("%s %.4f", visible(q.Piece), q.LogProb))
+			top = append(top, fmt.Sprintf("%s %.4f", shownPiece(q.Piece), q.LogProb))
 		}
-		_, _ = show.Fprintf(t, "%d\t%s\t%.4f\t%s\n", p.ID, visible(p.Piece), p.LogProb, strings.Join(top, "  "))
+		_, _ = show.Fprintf(t, "%d\t%s\t%.4f\t%s\n", p.ID, shownPiece(p.Piece), p.LogProb, strings.Join(top, "  "))
 	}
 	return t.Flush()
 }

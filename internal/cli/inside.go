@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,20 +21,31 @@ import (
 // insideFlags ask next-token to look inside the model.
 type insideFlags struct {
 	layers    bool
+	every     int    // of the layers shown; 0: as many as are easy to read
 	attention string // LAYER[:HEAD], both from 1
 	svg       string // file
 
+	flags       *pflag.FlagSet
 	layer, head int // parsed; layer 0: no attention asked for, head 0: all
 }
 
 func (f *insideFlags) register(flags *pflag.FlagSet) {
+	f.flags = flags
 	flags.BoolVar(&f.layers, "layers", false, "show what the model would say if it ended after each layer")
+	flags.IntVar(&f.every, "every", 0, "with --layers or --svg: show every `n`th layer and the last (default: all of up to 24, of more every 2nd, 3rd, …)")
 	flags.StringVar(&f.attention, "attention", "", "show which tokens the last one looks at in this `layer[:head]`, both counted from 1")
 	flags.StringVar(&f.svg, "svg", "", "draw the path from text to next token into this `file`")
 }
 
 func (f *insideFlags) parse() error {
-	if f.attention == "" {
+	switch {
+	case f.flags.Changed("svg") && f.svg == "":
+		return usagef("--svg is empty, not the name of a file")
+	case f.flags.Changed("every") && f.every < 1:
+		return usagef("--every is %d, not 1 or more", f.every)
+	case f.flags.Changed("every") && !f.lens():
+		return usagef("--every is for --layers and --svg")
+	case !f.flags.Changed("attention"):
 		return nil
 	}
 	layer, head, named := strings.Cut(f.attention, ":")
@@ -59,21 +70,16 @@ func (f *insideFlags) check(c *model.Config) error {
 }
 
 // look asks for what the flags need, and for nothing that costs where they need nothing.
-func (f *insideFlags) look(hidden bool, l *lens) generate.Look {
+func (f *insideFlags) look(hidden bool) generate.Look {
 	look := generate.Look{Hidden: hidden}
-	if f.layers || f.svg != "" {
-		look.EachLens = l.see
-	}
 	if f.layer > 0 {
 		look.Attention = []int{f.layer}
 	}
 	return look
 }
 
-// lens holds the logits [vocab] after every layer.
-type lens struct{ logits [][]float32 }
-
-func (l *lens) see(_ int, logits []float32) { l.logits = append(l.logits, slices.Clone(logits)) }
+// lens tells whether the flags ask for what the model would say after each layer.
+func (f *insideFlags) lens() bool { return f.layers || f.svg != "" }
 
 // insideView is what was seen, for --json.
 type insideView struct {
@@ -102,73 +108,124 @@ type headView struct {
 // lensTop is how many candidates a layer's line and bar have.
 const lensTop = 3
 
-func (f *insideFlags) view(t *tokenizer.Tokenizer, l *lens, answer int32, attention [][][]float64) (v insideView) {
-	for i, logits := range l.logits {
-		ranked := rank(t, logits)
-		layer := layerView{Layer: i, Top: ranked[:min(lensTop, len(ranked))]}
-		layer.Answer = ranked[slices.IndexFunc(ranked, func(c candidate) bool { return c.ID == answer })]
-		layer.Answer.token = describe(t, answer)
-		for j := range layer.Top {
-			layer.Top[j].token = describe(t, layer.Top[j].ID)
+// lookThroughLens asks for every layer's logits when the answer is known, so that a few numbers of each are kept and not a vocabulary.
+func lookThroughLens(ctx context.Context, session *generate.Session, t *tokenizer.Tokenizer, answer int32) (layers []layerView, err error) {
+	_, failed := session.Inspect(ctx, generate.Look{EachLens: func(layer int, logits []float32) {
+		r := rank(t, logits)
+		if math.IsNaN(r.total) || math.IsInf(r.total, 0) {
+			err = fmt.Errorf("after layer %d the logits are not all numbers", layer)
+			return
 		}
-		v.Layers = append(v.Layers, layer)
+		layers = append(layers, layerView{Layer: layer, Top: r.first(lensTop), Answer: r.of(answer)})
+	}})
+	if failed != nil {
+		err = failed
 	}
+	return layers, err
+}
+
+// easyLayers is how many layers a table or a picture has without --every.
+const easyLayers = 24
+
+// thinned are the layers to show: the embeddings, every nth layer and the last.
+func (f *insideFlags) thinned(layers []layerView) (shown []layerView) {
+	last := len(layers) - 1
+	every := f.every
+	if every == 0 {
+		every = max(1, (last+easyLayers-1)/easyLayers)
+	}
+	for i, l := range layers {
+		if i%every == 0 || i == last {
+			shown = append(shown, l)
+		}
+	}
+	return shown
+}
+
+// attended is what --attention shows of a layer's weights [heads][tokens].
+func (f *insideFlags) attended(attention [][][]float64) *attentionView {
 	if f.layer == 0 {
-		return v
+		return nil
 	}
-	v.Attention = &attentionView{Layer: f.layer}
+	v := &attentionView{Layer: f.layer}
 	for i, weights := range attention[0] {
 		if f.head == 0 || f.head == i+1 {
-			v.Attention.Heads = append(v.Attention.Heads, headView{i + 1, weights})
+			v.Heads = append(v.Heads, headView{i + 1, weights})
 		}
 	}
 	return v
 }
 
-// writeInside prints the tables of --layers and --attention for people.
-func (v *insideView) writeInside(w io.Writer, input []token, answer candidate) {
-	p := func(format string, args ...any) { _, _ = show.Fprintf(w, format, args...) } // the error comes out of Flush
+// writeInside adds the tables of --layers and --attention for people.
+func (v *insideView) writeInside(b *strings.Builder, input []token, answer candidate) {
 	if v.Attention != nil {
-		v.Attention.write(p, input)
+		v.Attention.write(b, input)
 	}
 	if len(v.Layers) == 0 {
 		return
 	}
-	p("\nif the model ended after each layer\n\nlayer\tit would say\t\t\t\t\t\t%s\trank\n", visible(answer.Piece))
+	b.WriteString("\nif the model ended after each layer\n\n")
+	rows := [][]string{{"layer", "it would say", "", "", "", "", "", shownPiece(answer.Piece), "rank"}}
+	if last := v.Layers[len(v.Layers)-1].Layer; last+1 > len(v.Layers) {
+		fmt.Fprintf(b, "(%d of %d layers; --every 1 shows all)\n\n", len(v.Layers)-1, last)
+	}
 	for _, l := range v.Layers {
-		p("%s", layerName(l.Layer))
+		row := []string{layerName(l.Layer)}
 		for i := range lensTop {
 			if i < len(l.Top) {
-				p("\t%s\t%s", visible(l.Top[i].Piece), percent(l.Top[i].Probability))
+				row = append(row, show.Piece(l.Top[i].Piece, lensColumns), percent(l.Top[i].Probability))
 			} else {
-				p("\t\t")
+				row = append(row, "", "")
 			}
 		}
-		p("\t%s\t%d\n", percent(l.Answer.Probability), l.Answer.Rank)
+		rows = append(rows, append(row, percent(l.Answer.Probability), fmt.Sprint(l.Answer.Rank)))
 	}
+	alignRight(b, rows)
 }
 
+const (
+	lensColumns   = 16 // of a piece in the table of layers, which has three in a row
+	attentionRows = 40 // of the table of attention: the tokens that are looked at most
+)
+
 // write prints the mean of the heads, or the one head, token by token, and for several heads what each looks at most.
-func (a *attentionView) write(p func(string, ...any), input []token) {
+func (a *attentionView) write(b *strings.Builder, input []token) {
 	mean := make([]float64, len(input))
 	for _, h := range a.Heads {
 		for i, w := range h.Weights {
 			mean[i] += w / float64(len(a.Heads))
 		}
 	}
-	p("\n%s: what %s, the last token, looks at\n\nposition\tid\tpiece\tweight\n", a.title(), visible(input[len(input)-1].Piece))
-	top := slices.Max(mean)
-	for i, in := range input {
-		p("%d\t%d\t%s\t%s\t%s\n", i, in.ID, visible(in.Piece), percent(mean[i]), strings.Repeat("█", int(math.Round(30*mean[i]/top))))
+	show.Fprintf(b, "\n%s: what %s, the last token, looks at\n\n", a.title(), shownPiece(input[len(input)-1].Piece))
+	positions := make([]int, len(input))
+	for i := range positions {
+		positions[i] = i
 	}
+	if len(input) > longPrompt {
+		slices.SortStableFunc(positions, func(a, b int) int { return cmp.Compare(mean[b], mean[a]) })
+		positions = positions[:attentionRows]
+		slices.Sort(positions)
+	}
+	rows, top, left := [][]string{{"position", "id", "piece", "weight"}}, slices.Max(mean), 1.0
+	for _, i := range positions {
+		bar := strings.Repeat("█", int(math.Round(30*mean[i]/top)))
+		rows = append(rows, []string{fmt.Sprint(i), fmt.Sprint(input[i].ID), show.Piece(input[i].Piece, lensColumns), percent(mean[i]), bar})
+		left -= mean[i]
+	}
+	if n := len(input) - len(positions); n > 0 {
+		rows = append(rows, []string{"others", "", thousands(int64(n)), percent(max(0, left))})
+	}
+	alignRight(b, rows)
 	if len(a.Heads) == 1 {
 		return
 	}
-	p("\nhead\tlooks most at\tweight\n")
+	rows = [][]string{{"head", "looks most at", "weight"}}
 	for _, h := range a.Heads {
 		most := slices.Index(h.Weights, slices.Max(h.Weights))
-		p("%d\t%d %s\t%s\n", h.Head, most, visible(input[most].Piece), percent(h.Weights[most]))
+		rows = append(rows, []string{fmt.Sprint(h.Head), fmt.Sprintf("%d %s", most, show.Piece(input[most].Piece, lensColumns)), percent(h.Weights[most])})
 	}
+	b.WriteString("\n")
+	alignRight(b, rows)
 }
 
 func (a *attentionView) title() string {
@@ -213,8 +270,5 @@ func (f *insideFlags) draw(a *inspection) error {
 			data.Attention.Rows = append(data.Attention.Rows, picture.AttentionRow{Name: fmt.Sprintf("head %d", h.Head), Weights: h.Weights})
 		}
 	}
-	if err := os.WriteFile(f.svg, []byte(picture.Path(&data)), 0o644); err != nil {
-		return fmt.Errorf("write the picture: %w", err)
-	}
-	return nil
+	return writePicture(f.svg, []byte(picture.Path(&data)))
 }

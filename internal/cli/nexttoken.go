@@ -1,13 +1,14 @@
 package cli
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -74,21 +75,6 @@ type inspection struct {
 	Context int       `json:"context"`
 }
 
-type token struct {
-	ID    int32  `json:"id"`
-	Piece string `json:"piece"` // as in the vocabulary
-	Text  string `json:"text"`  // as it reads
-}
-
-// candidate is one possible next token.
-type candidate struct {
-	Rank int `json:"rank"` // 1 is the most probable
-	token
-	Logit       float32 `json:"logit"`
-	Probability float64 `json:"probability"`
-	Cumulative  float64 `json:"cumulative"` // of this and all ranks before it
-}
-
 func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	defer f.model.close()
 	if f.top < 1 {
@@ -114,42 +100,52 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	session := generate.NewSession(m, false)
 	defer session.Close()
 	session.Append(ids...)
-	var lens lens
-	view, err := session.Inspect(cmd.Context(), f.inside.look(f.hidden, &lens))
+	if n := len(ids) * m.Config.HiddenSize; f.hidden && n > maxHidden {
+		return fmt.Errorf("the hidden states of %s tokens are %s; --hidden-states keeps up to %s: shorten the prompt",
+			thousands(int64(len(ids))), byteCount(4*int64(n)), byteCount(4*maxHidden))
+	}
+	view, err := session.Inspect(cmd.Context(), f.inside.look(f.hidden))
 	if err != nil {
 		return explain(err, m)
 	}
-	logits := view.Logits
-	answer := inspection{Model: t.name, Prompt: t.text, Logits: logits, Vocab: m.Config.VocabSize, Context: m.Context}
+	answer := inspection{Model: t.name, Prompt: t.text, Vocab: m.Config.VocabSize, Context: m.Context}
+	answer.Logits = slices.Clone(view.Logits)
 	for _, id := range ids {
 		answer.Input = append(answer.Input, describe(tok, id))
 	}
-	ranked := rank(tok, logits)
-	for _, id := range named {
-		answer.Tokens = append(answer.Tokens, ranked[slices.IndexFunc(ranked, func(c candidate) bool { return c.ID == id })])
-	}
-	answer.Top = ranked[:min(f.top, len(ranked))]
-	for _, shown := range [][]candidate{answer.Top, answer.Tokens} {
-		for i := range shown {
-			shown[i].token = describe(tok, shown[i].ID)
-		}
-	}
+	ranking := rank(tok, answer.Logits)
+	answer.Top = ranking.first(f.top)
 	answer.Argmax = answer.Top[0]
-	answer.insideView = f.inside.view(tok, &lens, answer.Argmax.ID, view.Attention)
-	if f.inside.svg != "" {
-		if err := f.inside.draw(&answer); err != nil {
-			return err
-		}
+	for _, id := range named {
+		answer.Tokens = append(answer.Tokens, ranking.of(id))
 	}
 	if f.hidden {
 		answer.Hidden = slices.Collect(slices.Chunk(view.Hidden, m.Config.HiddenSize))
 		answer.Shape = []int{1, len(ids), m.Config.HiddenSize}
 	}
-	if f.json {
-		return writeJSON(s.out, answer)
+	answer.Attention = f.inside.attended(view.Attention)
+	if f.inside.lens() {
+		if answer.Layers, err = lookThroughLens(cmd.Context(), session, tok, answer.Argmax.ID); err != nil {
+			return explain(err, m)
+		}
 	}
+	if f.inside.svg != "" {
+		if err := f.inside.draw(&answer); err != nil {
+			return err
+		}
+	}
+	if f.json {
+		if f.inside.every > 0 {
+			answer.Layers = f.inside.thinned(answer.Layers)
+		}
+		return answer.writeJSON(s.out)
+	}
+	answer.Layers = f.inside.thinned(answer.Layers)
 	return answer.write(s.out)
 }
+
+// maxHidden is how many numbers of hidden states are kept: 1 GB of them.
+const maxHidden = 1 << 28
 
 // namedTokens finds the id of each text: a text that encodes to one token, or else a piece of the vocabulary as it is.
 func namedTokens(ctx context.Context, t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
@@ -170,7 +166,7 @@ func namedTokens(ctx context.Context, t *tokenizer.Tokenizer, texts []string) ([
 		if !ok {
 			var pieces []string
 			for _, id := range ids {
-				pieces = append(pieces, t.Piece(id))
+				pieces = append(pieces, shownPiece(t.Piece(id)))
 			}
 			return nil, usagef("--token %q is %d tokens (%s); name one of them", text, len(ids), strings.Join(pieces, " "))
 		}
@@ -179,87 +175,85 @@ func namedTokens(ctx context.Context, t *tokenizer.Tokenizer, texts []string) ([
 	return named, nil
 }
 
-func describe(t *tokenizer.Tokenizer, id int32) token {
-	return token{ID: id, Piece: t.Piece(id), Text: t.Decode([]int32{id}, false)}
+// writeJSON writes the hidden states, which may be a gigabyte of text, a row at a time.
+func (a *inspection) writeJSON(w io.Writer) error {
+	hidden := a.Hidden
+	a.Hidden = nil
+	if hidden == nil {
+		return writeJSON(w, a)
+	}
+	var rest bytes.Buffer
+	if err := writeJSON(&rest, a); err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	_, _ = out.WriteString("{\n  \"hidden_states\": [") // the error comes out of Flush
+	for i, row := range hidden {
+		if i > 0 {
+			_, _ = out.WriteString(",")
+		}
+		line, err := json.Marshal(row)
+		if err != nil {
+			return fmt.Errorf("the hidden state of token %d: %w", i, err)
+		}
+		_, _ = fmt.Fprintf(out, "\n    %s", line)
+	}
+	_, _ = fmt.Fprintf(out, "\n  ],%s", bytes.TrimPrefix(rest.Bytes(), []byte("{")))
+	return out.Flush()
 }
 
-// rank sorts all tokens by falling probability, equal ones by id. Probabilities are a softmax in float64.
-func rank(t *tokenizer.Tokenizer, logits []float32) []candidate {
-	order := make([]int32, len(logits))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortStableFunc(order, func(a, b int32) int {
-		switch {
-		case logits[a] > logits[b]:
-			return -1
-		case logits[a] < logits[b]:
-			return 1
+// A table of a long prompt has its ends only.
+const (
+	longPrompt = 100 // tokens
+	promptEnd  = 40  // tokens of a longer one at each end
+)
+
+// eachShown calls show for the positions of n that a table has, and skip for what is left out between them.
+func eachShown(n int, show func(position int), skip func(tokens int)) {
+	for i := 0; i < n; i++ {
+		if n > longPrompt && i == promptEnd {
+			skip(n - 2*promptEnd)
+			i = n - promptEnd
 		}
-		return 0
-	})
-	top := float64(logits[order[0]])
-	var total float64
-	for _, l := range logits {
-		total += math.Exp(float64(l) - top)
+		show(i)
 	}
-	ranked := make([]candidate, len(logits))
-	var cumulative float64
-	for i, id := range order {
-		p := math.Exp(float64(logits[id])-top) / total
-		cumulative += p
-		ranked[i] = candidate{Rank: i + 1, token: token{ID: id, Piece: t.Piece(id)}, Logit: logits[id], Probability: p, Cumulative: min(cumulative, 1)}
-	}
-	return ranked
 }
 
 // write prints the tables for people.
 func (a *inspection) write(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	p := func(format string, args ...any) { _, _ = show.Fprintf(t, format, args...) } // the error comes out of Flush
-	p("input: %d tokens\n\n", len(a.Input))
-	p("position\tid\tpiece\n")
-	for i, in := range a.Input {
-		p("%d\t%d\t%s\n", i, in.ID, visible(in.Piece))
-	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "input: %s tokens\n\n", thousands(int64(len(a.Input))))
+	rows := [][]string{{"position", "id", "piece"}}
+	eachShown(len(a.Input), func(i int) {
+		rows = append(rows, []string{fmt.Sprint(i), fmt.Sprint(a.Input[i].ID), shownPiece(a.Input[i].Piece)})
+	}, func(n int) { rows = append(rows, []string{"…", fmt.Sprintf("%s more", thousands(int64(n)))}) })
+	alignRight(&b, rows)
 	if a.Hidden != nil {
-		p("\nlast hidden state [1, %d, %d]\n", a.Shape[1], a.Shape[2])
-		for _, row := range a.Hidden {
-			p("%s\n", ends(row))
-		}
+		show.Fprintf(&b, "\nlast hidden state [1, %d, %d]\n", a.Shape[1], a.Shape[2])
+		eachShown(len(a.Hidden), func(i int) { b.WriteString(ends(a.Hidden[i]) + "\n") }, func(n int) {
+			fmt.Fprintf(&b, "… %s more\n", thousands(int64(n)))
+		})
 	}
-	a.writeInside(t, a.Input, a.Argmax)
-	p("\nnext token: %d %s\n\n", a.Argmax.ID, visible(a.Argmax.Piece))
-	p("rank\tid\tpiece\tlogit\tprobability\tcumulative\n")
+	a.writeInside(&b, a.Input, a.Argmax)
+	show.Fprintf(&b, "\nnext token: %d %s\n\n", a.Argmax.ID, shownPiece(a.Argmax.Piece))
+	rows = [][]string{{"rank", "id", "piece", "logit", "probability", "cumulative"}}
 	row := func(c candidate) {
-		p("%d\t%d\t%s\t%.4f\t%s\t%s\n", c.Rank, c.ID, visible(c.Piece), c.Logit, percent(c.Probability), percent(c.Cumulative))
+		rows = append(rows, []string{
+			fmt.Sprint(c.Rank), fmt.Sprint(c.ID), shownPiece(c.Piece), fmt.Sprintf("%.4f", c.Logit), percent(c.Probability), percent(c.Cumulative),
+		})
 	}
 	for _, c := range a.Top {
 		row(c)
 	}
 	if len(a.Tokens) > 0 {
-		p("\nnamed tokens\n")
+		rows = append(rows, []string{""}, []string{"named tokens"})
 		for _, c := range a.Tokens {
 			row(c)
 		}
 	}
-	return t.Flush()
-}
-
-// visible writes a piece so that every character can be seen and a row stays a row.
-func visible(piece string) string {
-	if piece == "" {
-		return "(none)" // an id beyond the tokenizer's vocabulary
-	}
-	return show.Line(piece)
-}
-
-// percent keeps three digits of small probabilities.
-func percent(p float64) string {
-	if p >= 0.0001 {
-		return fmt.Sprintf("%.2f%%", p*100)
-	}
-	return fmt.Sprintf("%.1e%%", p*100)
+	alignRight(&b, rows)
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // ends shows the first and the last three values of a row, as PyTorch prints a long tensor.

@@ -94,7 +94,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	}
 	rows := [][]string{{"position", "id", "piece"}}
 	for i, id := range ids {
-		rows = append(rows, []string{strconv.Itoa(i), strconv.Itoa(int(id)), visible(t.Piece(id))})
+		rows = append(rows, []string{strconv.Itoa(i), strconv.Itoa(int(id)), shownPiece(t.Piece(id))})
 	}
 	var b strings.Builder
 	alignRight(&b, rows, 0, 1)

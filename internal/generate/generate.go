@@ -97,9 +97,11 @@ type View struct {
 	Attention [][][]float64 // of each layer in Look.Attention: [heads][tokens], what the last position looks at
 }
 
-// Inspect recomputes the whole sequence and shows more of it than the logits.
+// Inspect shows more of the sequence than the logits. What concerns every token, it computes anew; EachLens needs the last one only.
 func (s *Session) Inspect(ctx context.Context, look Look) (View, error) {
-	s.cache.Reset()
+	if look.Hidden || len(look.Attention) > 0 {
+		s.cache.Reset()
+	}
 	s.out.AllHidden, s.out.Greedy = look.Hidden, false
 	s.lens = look.EachLens
 	watch := newAttentionWatch(s.model, look.Attention)
