@@ -82,7 +82,9 @@ type checkpointInfo struct {
 	Tokenizer     *tokenizerInfo `json:"tokenizer"` // null: its files are not there
 	Memory        memoryInfo     `json:"memory"`
 
-	note string // that belongs beside the model's name
+	note        string // that belongs beside the model's name
+	notes       []string
+	headDiffers bool
 }
 
 type tensorInfo struct {
@@ -150,6 +152,7 @@ func (f *infoFlags) run(s *streams) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	warnUnused(s.notes(), i.Unused)
+	writeNotes(s.notes(), i.notes)
 	f.model.warnContext(s.notes(), i.MaxPositions)
 	if f.json {
 		return writeJSON(s.out, i)
@@ -242,6 +245,7 @@ func (i *checkpointInfo) addTensors(c *model.Config, tensors []*safetensors.Tens
 func (i *checkpointInfo) addConfig(c *model.Config) {
 	i.Hidden, i.Intermediate, i.Layers, i.Vocab = c.HiddenSize, c.IntermediateSize, c.Layers, c.VocabSize
 	i.Heads, i.KVHeads, i.HeadDim, i.Tied = c.Heads, c.KVHeads, c.HeadDim, c.TiedEmbeddings
+	i.notes, i.headDiffers = c.Notes, c.HeadDiffers
 	i.Eps, i.MaxPositions = c.RMSNormEps, c.MaxPositions
 	i.Architecture, i.Labels, i.ProblemType = c.Head.String(), c.Labels, c.ProblemType
 	if c.SlidingWindow > 0 {
@@ -437,7 +441,10 @@ func (i *checkpointInfo) facts() [][]string {
 		{"RMSNorm epsilon", strconv.FormatFloat(float64(i.Eps), 'g', -1, 32)},
 		{"vocabulary", fmt.Sprintf("%d rows", i.Vocab)},
 	}
-	if i.Tied {
+	switch {
+	case i.headDiffers:
+		rows = append(rows, []string{"LM head", "lm_head.weight (config.json says tied, but it differs from the embedding table)"})
+	case i.Tied:
 		rows = append(rows, []string{"LM head", "the embedding table (tied)"})
 	}
 	if i.Labels != nil {

@@ -205,6 +205,7 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 	}
 	warnAdapter(stderr, fsys)
 	warnUnused(stderr, m.Unused)
+	writeNotes(stderr, m.Config.Notes)
 	writeContext(stderr, m)
 	if f.onCPU == nil && f.flags.Changed("threads") {
 		_, _ = show.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
@@ -310,6 +311,13 @@ func tooLong(err error, text string, m *model.Model) error {
 func warnAdapter(stderr io.Writer, fsys fs.FS) {
 	if _, err := fs.Stat(fsys, "adapter_config.json"); err == nil {
 		_, _ = show.Fprintln(stderr, "warning: beside the weights is a LoRA adapter (adapter_config.json), which phi3 does not apply: merge it into the weights")
+	}
+}
+
+// writeNotes says how the checkpoint was read where that is not plain.
+func writeNotes(stderr io.Writer, notes []string) {
+	for _, n := range notes {
+		_, _ = show.Fprintf(stderr, "note: %s\n", n)
 	}
 }
 

@@ -2,12 +2,13 @@ package model
 
 import (
 	"io/fs"
+	"runtime/debug"
 
 	"phi3/internal/safetensors"
 )
 
 // Checkpoint is the files of a model, open and checked against its configuration, before anything of it goes to a device. Of the weights'
-// bytes none has been read: opening takes the time of the headers, however large the files are.
+// bytes none has been read, so opening takes the time of the headers, however large the files are; see tie for the exception.
 type Checkpoint struct {
 	Config  *Config
 	Tensors []*safetensors.Tensor // those of [Config.Tensors], in that order
@@ -18,7 +19,7 @@ type Checkpoint struct {
 
 // Open opens the checkpoint in fsys. An error names the file and what in it is wrong; it wraps [safetensors.ErrMissing] where the
 // configuration is in order and the weights are not there. The caller must Close the checkpoint.
-func Open(fsys fs.FS) (*Checkpoint, error) {
+func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 	config, err := ReadConfig(fsys)
 	if err != nil {
 		return nil, err
@@ -27,9 +28,15 @@ func Open(fsys fs.FS) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			_ = files.Close()
+		}
+	}()
+	defer files.CatchFault(debug.SetPanicOnFault(true), &err)
 	c := &Checkpoint{Config: config, files: files}
-	if c.Tensors, c.Unused, err = match(new(Weights).table(config), files); err != nil {
-		_ = files.Close()
+	c.Tensors, c.Unused, err = match(tie(config, new(Weights).table(config), files), files)
+	if err != nil {
 		return nil, err
 	}
 	return c, nil

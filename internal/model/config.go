@@ -24,6 +24,7 @@ type Config struct {
 	RMSNormEps       float32 //
 	SlidingWindow    int     // a query sees this many positions, itself included; 0: all of them
 	TiedEmbeddings   bool    // the LM head is the embedding table
+	HeadDiffers      bool    // config.json says that it is, but the file has another one, see tie
 	MaxPositions     int     // the longest sequence the model was made for
 	RoPE             RoPEConfig
 
@@ -34,6 +35,8 @@ type Config struct {
 	BOS int32   // -1: none
 	EOS []int32 // generation ends on any of these
 	Pad int32   // -1: none
+
+	Notes []string // what a user should know about how the checkpoint was read, a sentence each
 
 	DType string // what config.json says the weights are stored in, e.g. "bfloat16"; "" if it does not say
 }
@@ -47,6 +50,9 @@ type RoPEConfig struct {
 	OriginalMax     int       // the longest sequence that uses ShortFactor
 	AttentionFactor float64   // multiplies cos and sin
 }
+
+// note adds to the notes.
+func (c *Config) note(sentence string) { c.Notes = append(c.Notes, sentence) }
 
 // QKVRows is the number of output rows of qkv_proj: all query heads, then all key heads, then all value heads.
 func (c *Config) QKVRows() int { return (c.Heads + 2*c.KVHeads) * c.HeadDim }
@@ -154,7 +160,7 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 
 // ParseConfig reads the text of a config.json. The error names the file and the key.
 func ParseConfig(text []byte) (*Config, error) {
-	head, err := identify(text) // first: another family's keys may have other types
+	head, note, err := identify(text) // first: another family's keys may have other types
 	if err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
@@ -165,6 +171,9 @@ func ParseConfig(text []byte) (*Config, error) {
 	c, err := raw.config(head)
 	if err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
+	}
+	if note != "" {
+		c.note(note)
 	}
 	return c, nil
 }

@@ -84,7 +84,12 @@ func TestConfigRejections(t *testing.T) {
 		{`{`, "config.json: is not valid JSON: it ends unfinished, at line 1, column 2"},
 		{`[]`, "config.json"},
 		{`{}`, "neither architectures nor model_type"},
-		{`{"architectures": ["LlamaForCausalLM"]}`, "the architecture is LlamaForCausalLM, which is no Phi-3"},
+		{`{"architectures": ["LlamaForCausalLM"]}`, "the architecture is LlamaForCausalLM. Phi models are also published in the shape of Llama and Mistral, "},
+		{`{"architectures": ["MistralForCausalLM"], "model_type": "mistral"}`, "phi3 cannot run it yet: use the model's Phi3ForCausalLM checkpoint"},
+		{`{"architectures": ["MyModel"], "model_type": "llama"}`, "Phi models are also published in the shape"},
+		{`{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}`, "the architecture is Qwen2ForCausalLM, which is not a Phi-3; this program runs"},
+		{`{"architectures": ["PeftModelForCausalLM"]}`, "the architecture is PeftModelForCausalLM, which is not a Phi-3"},
+		{`{"architectures": ["PeftModelForQuestionAnswering"], "model_type": "phi3"}`, "PeftModelForQuestionAnswering, whose head is none of Phi-3's"},
 		{`{"architectures": ["PhiMoEForCausalLM"], "attention_bias": true, "hidden_size": "x"}`, "PhiMoEForCausalLM is a Phi mixture of experts"},
 		{with(`"model_type": "phi4_multimodal"`), "phi4_multimodal is Phi-4-multimodal"},
 		{with(`"model_type": "phi"`), `model_type is "phi", not "phi3"`},
@@ -349,5 +354,23 @@ func TestConfigMutants(t *testing.T) {
 		}
 		require.Greater(t, n, 1000)
 		require.Greater(t, read, 100, "keys that do not matter")
+	}
+}
+
+// Programs that wrap a model save the wrapper's name. Transformers goes by model_type.
+func TestWrappedArchitectures(t *testing.T) {
+	for name, want := range map[string]Head{
+		"PeftModelForCausalLM": LMHead, "PeftModel": LMHead, "FSDPPhi3ForCausalLM": LMHead,
+		"PeftModelForSequenceClassification": SequenceHead, "PeftModelForTokenClassification": TokenHead,
+	} {
+		c, err := ParseConfig([]byte(`{"architectures": ["` + name + `"], "model_type": "phi3"}`))
+		require.NoError(t, err, name)
+		require.Equal(t, want, c.Head, name)
+		require.Equal(t, []string{"the architecture is " + name + "; model_type is phi3, so it is read as " + want.String()}, c.Notes)
+	}
+	for _, same := range []string{`"architectures": ["Phi3ForCausalLM"], "model_type": "phi3"`, `"model_type": "phi3"`, `"architectures": ["Phi3ForCausalLM"]`} {
+		c, err := ParseConfig([]byte("{" + same + "}"))
+		require.NoError(t, err)
+		require.Empty(t, c.Notes)
 	}
 }

@@ -27,12 +27,15 @@ var relatives = []struct{ prefix, name, why string }{
 }
 
 const (
-	runs     = "this program runs Phi3ForCausalLM and Phi-3's classification heads"
-	original = "this program reads BF16, F16 and F32 weights: take the checkpoint that it was made from"
+	runs       = "this program runs Phi3ForCausalLM and Phi-3's classification heads"
+	original   = "this program reads BF16, F16 and F32 weights: take the checkpoint that it was made from"
+	llamaShape = "Phi models are also published in the shape of Llama and Mistral, with q_proj, k_proj and v_proj apart, and this checkpoint has that " +
+		"shape. phi3 cannot run it yet: use the model's Phi3ForCausalLM checkpoint"
 )
 
-// identify says which head a config.json describes, and refuses by name what is not of this family, or not as it was published.
-func identify(text []byte) (Head, error) {
+// identify says which head a config.json describes, and refuses by name what is not of this family, or not as it was published. The note,
+// if there is one, is for the user.
+func identify(text []byte) (head Head, note string, err error) {
 	var c struct {
 		Architectures      []string        `json:"architectures"`
 		ModelType          string          `json:"model_type"`
@@ -40,32 +43,61 @@ func identify(text []byte) (Head, error) {
 		Quantization       json.RawMessage `json:"quantization"` // as MLX has it
 	}
 	if err := strictjson.Unmarshal(text, &c); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	if c.ModelType == "" && len(c.Architectures) == 0 {
-		return 0, fmt.Errorf("neither architectures nor model_type is given; %s", runs)
+		return 0, "", fmt.Errorf("neither architectures nor model_type is given; %s", runs)
 	}
 	for _, name := range append(slices.Clone(c.Architectures), c.ModelType) {
 		plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
 		for _, r := range relatives {
 			if strings.HasPrefix(plain, r.prefix) {
-				return 0, fmt.Errorf("%s is %s: %s; %s", name, r.name, r.why, runs)
+				return 0, "", fmt.Errorf("%s is %s: %s; %s", strictjson.Clip(name), r.name, r.why, runs)
 			}
 		}
 	}
-	head := slices.IndexFunc(architectures[:], func(a string) bool { return slices.Contains(c.Architectures, a) })
-	if head < 0 && len(c.Architectures) > 0 {
-		return 0, fmt.Errorf("the architecture is %s, which is no Phi-3; %s", strings.Join(c.Architectures, ", "), runs)
-	}
-	if c.ModelType != "" && c.ModelType != "phi3" {
-		return 0, fmt.Errorf("model_type is %q, not \"phi3\"; %s", c.ModelType, runs)
+	if head, note, err = headOf(c.Architectures, c.ModelType); err != nil {
+		return 0, "", err
 	}
 	for _, q := range []json.RawMessage{c.QuantizationConfig, c.Quantization} {
 		if len(q) > 0 && string(q) != "null" {
-			return 0, quantized(q)
+			return 0, "", quantized(q)
 		}
 	}
-	return Head(max(head, 0)), nil
+	return head, note, nil
+}
+
+// headOf tells the head by the architecture's name. Transformers builds what model_type says, so where that is phi3, other names count too:
+// programs that wrap a model, as for training, save the wrapper's (PeftModelForCausalLM, FSDPPhi3ForCausalLM).
+func headOf(names []string, modelType string) (head Head, note string, err error) {
+	all := strictjson.Clip(strings.Join(names, ", "))
+	if i := slices.IndexFunc(architectures[:], func(a string) bool { return slices.Contains(names, a) }); i >= 0 || len(names) == 0 {
+		if modelType != "" && modelType != "phi3" {
+			return 0, "", fmt.Errorf("model_type is %q, not \"phi3\"; %s", strictjson.Clip(modelType), runs)
+		}
+		return Head(max(i, 0)), "", nil
+	}
+	if inLlamaShape(names, modelType) {
+		return 0, "", fmt.Errorf("the architecture is %s. %s", all, llamaShape)
+	}
+	if modelType != "phi3" {
+		return 0, "", fmt.Errorf("the architecture is %s, which is not a Phi-3; %s", all, runs)
+	}
+	for i, known := range architectures {
+		if _, task, _ := strings.Cut(known, "For"); strings.HasSuffix(names[0], "For"+task) {
+			head = Head(i)
+			return head, fmt.Sprintf("the architecture is %s; model_type is phi3, so it is read as %s", all, head), nil
+		}
+	}
+	if strings.Contains(names[0], "For") {
+		return 0, "", fmt.Errorf("the architecture is %s, whose head is none of Phi-3's; %s", all, runs)
+	}
+	return LMHead, fmt.Sprintf("the architecture is %s; model_type is phi3, so it is read as %s", all, LMHead), nil
+}
+
+// inLlamaShape tells whether the architecture is one whose mathematics is Phi-3's.
+func inLlamaShape(names []string, modelType string) bool {
+	return modelType == "llama" || modelType == "mistral" || slices.Contains(names, "LlamaForCausalLM") || slices.Contains(names, "MistralForCausalLM")
 }
 
 // quantized is the refusal of quantized weights, with the method's name where there is one.

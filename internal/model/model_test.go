@@ -74,7 +74,7 @@ func (r *recorder) Select(_, _ Matrix, rows []int32)    { r.call("Select") }
 const tinyConfig = `{"architectures": ["Phi3ForCausalLM"], "vocab_size": 5, "hidden_size": 4, "intermediate_size": 3,
 	"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 300}`
 
-// tinyCheckpoint is a checkpoint of zeros in one file, after change has had its way with the tensors.
+// tinyCheckpoint is a checkpoint in one file, of zeros where change does not say what is written.
 func tinyCheckpoint(t *testing.T, config string, change func(map[string]*safetensors.Source)) fs.FS {
 	t.Helper()
 	c, err := ReadConfig(fileSystem("config.json", config))
@@ -92,9 +92,11 @@ func tinyCheckpoint(t *testing.T, config string, change func(map[string]*safeten
 		for _, d := range s.Shape {
 			n *= d
 		}
-		s.WriteTo = func(w io.Writer) error {
-			_, err := w.Write(make([]byte, n))
-			return err
+		if s.WriteTo == nil {
+			s.WriteTo = func(w io.Writer) error {
+				_, err := w.Write(make([]byte, n))
+				return err
+			}
 		}
 		sources = append(sources, *s)
 	}
@@ -355,23 +357,54 @@ func TestWideWindow(t *testing.T) {
 	}
 }
 
-func TestTiedEmbeddingsWinOverAHead(t *testing.T) {
+// Where config.json says that the LM head is the embedding table, as transformers 5.15: one of the two tensors is enough, two equal ones are
+// one, and two different ones are two, with a note.
+func TestTiedEmbeddings(t *testing.T) {
 	tied := strings.Replace(tinyConfig, "{", `{"tie_word_embeddings": true, `, 1)
-	for _, withHead := range []bool{false, true} {
+	head := func(dtype safetensors.DType, last byte) func(map[string]*safetensors.Source) {
+		return func(m map[string]*safetensors.Source) {
+			m[headName] = &safetensors.Source{Name: headName, DType: dtype, Shape: []int{5, 4}, WriteTo: func(w io.Writer) error {
+				_, err := w.Write(append(make([]byte, 20*dtype.Bits()/8-1), last))
+				return err
+			}}
+		}
+	}
+	onlyHead := func(m map[string]*safetensors.Source) {
+		head(safetensors.BF16, 1)(m)
+		delete(m, embedName)
+	}
+	for name, c := range map[string]struct {
+		change      func(map[string]*safetensors.Source)
+		embed, head string
+	}{
+		"no head":                {nil, embedName, embedName},
+		"the same":               {head(safetensors.BF16, 0), embedName, embedName},
+		"the same, other type":   {head(safetensors.F32, 0), embedName, embedName},
+		"differ":                 {head(safetensors.BF16, 1), embedName, headName},
+		"differ, and in type":    {head(safetensors.F32, 1), embedName, headName},
+		"only the head is there": {onlyHead, headName, headName},
+	} {
 		b := &recorder{}
-		m, err := Load(context.Background(), tinyCheckpoint(t, tied, func(m map[string]*safetensors.Source) {
-			if withHead {
-				m["lm_head.weight"] = &safetensors.Source{Name: "lm_head.weight", DType: safetensors.BF16, Shape: []int{5, 4}}
-			}
-		}), b, Options{})
-		require.NoError(t, err)
-		require.Empty(t, m.Unused)
+		m, err := Load(context.Background(), tinyCheckpoint(t, tied, c.change), b, Options{})
+		require.NoError(t, err, name)
+		require.Empty(t, m.Unused, name)
 		cache := m.NewCache()
 		_, err = cache.Prepare(1)
 		require.NoError(t, err)
 		require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, &Output{}))
-		require.Equal(t, "NormLinear model.embed_tokens.weight", b.calls[len(b.calls)-1])
+		require.Equal(t, c.embed, m.weights.EmbedTokens.Data, name)
+		require.Equal(t, "NormLinear "+c.head, b.calls[len(b.calls)-1], name)
+		differ := c.embed != c.head
+		require.Equal(t, differ, m.Config.HeadDiffers, name)
+		require.Equal(t, !differ, m.Config.TiedEmbeddings, name)
+		require.Equal(t, differ, len(m.Config.Notes) == 1, name)
 	}
+	_, err := Load(context.Background(), tinyCheckpoint(t, tied, func(m map[string]*safetensors.Source) {
+		m[headName] = &safetensors.Source{Name: headName, DType: safetensors.BF16, Shape: []int{4, 4}}
+	}), &recorder{}, Options{})
+	require.ErrorContains(t, err, "tensor lm_head.weight has shape [4 4], config.json asks for [5 4]")
+	_, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, func(m map[string]*safetensors.Source) { delete(m, headName) }), &recorder{}, Options{})
+	require.ErrorContains(t, err, "tensor lm_head.weight is missing from the checkpoint; if the LM head is the embedding table, tie_word_embeddings in config.json must be true")
 }
 
 func TestDecodeBytes(t *testing.T) {

@@ -43,7 +43,7 @@ type tensorRow struct {
 // Hugging Face saves a Phi-3, so that shards written from it are cut where the published ones are.
 func (w *Weights) table(c *Config) []tensorRow {
 	w.Layers = make([]LayerWeights, c.Layers)
-	rows := []tensorRow{{name: "model.embed_tokens.weight", shape: []int{c.VocabSize, c.HiddenSize}, field: &w.EmbedTokens}}
+	rows := []tensorRow{{name: embedName, shape: []int{c.VocabSize, c.HiddenSize}, field: &w.EmbedTokens}}
 	for i := range w.Layers {
 		l, prefix := &w.Layers[i], fmt.Sprintf("model.layers.%d.", i)
 		rows = append(
@@ -57,7 +57,7 @@ func (w *Weights) table(c *Config) []tensorRow {
 		)
 	}
 	rows = append(rows, tensorRow{name: "model.norm.weight", shape: []int{c.HiddenSize}, field: &w.Norm})
-	head := tensorRow{name: "lm_head.weight", shape: []int{c.HeadRows(), c.HiddenSize}, field: &w.Head}
+	head := tensorRow{name: headName, shape: []int{c.HeadRows(), c.HiddenSize}, field: &w.Head}
 	if c.Head != LMHead {
 		head.name = "score.weight"
 	}
@@ -107,6 +107,14 @@ func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool)
 func missing(ckpt *safetensors.Checkpoint, name string) error {
 	err := fmt.Errorf("tensor %s is missing from the checkpoint", name)
 	const unmerged = "was the adapter merged before it was saved?"
+	if name == headName {
+		return fmt.Errorf("%w; if the LM head is the embedding table, tie_word_embeddings in config.json must be true", err)
+	}
+	if part, ok := strings.CutSuffix(name, "qkv_proj.weight"); ok {
+		if _, ok := find(ckpt, part+"q_proj.weight"); ok {
+			return fmt.Errorf("%w; there is %sq_proj.weight: %s", err, part, llamaShape)
+		}
+	}
 	if wrapped := strings.TrimSuffix(name, ".weight") + ".base_layer.weight"; wrapped != name {
 		if _, ok := find(ckpt, wrapped); ok {
 			return fmt.Errorf("%w; there is %s: %s", err, wrapped, unmerged)
@@ -132,7 +140,7 @@ func missing(ckpt *safetensors.Checkpoint, name string) error {
 // match finds the tensor for every row of the table and checks it. It also returns the names of the tensors that the model has no
 // use for. An error names the tensor and its file.
 func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetensors.Tensor, unused []string, err error) {
-	known := map[string]bool{"lm_head.weight": true} // present and ignored where embeddings are tied
+	known := map[string]bool{headName: true} // where embeddings are tied, it is the same
 	for _, row := range table {
 		t, ok := find(ckpt, row.name)
 		if !ok {
@@ -141,9 +149,7 @@ func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetens
 		if !slices.Equal(t.Shape, row.shape) {
 			return nil, nil, fmt.Errorf("%s: tensor %s has shape %v, config.json asks for %v", t.File, t.Name, t.Shape, row.shape)
 		}
-		switch t.DType {
-		case safetensors.BF16, safetensors.F16, safetensors.F32:
-		default:
+		if !readable(t) {
 			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported", t.File, t.Name, t.DType)
 		}
 		tensors = append(tensors, t)
@@ -155,6 +161,11 @@ func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetens
 		}
 	}
 	return tensors, unused, nil
+}
+
+// readable tells whether a tensor is of a type that weights may have.
+func readable(t *safetensors.Tensor) bool {
+	return t.DType == safetensors.BF16 || t.DType == safetensors.F16 || t.DType == safetensors.F32
 }
 
 // keepOnHost takes out of the table, and out of the tensors for its rows, what the backend does not get, and widens it.

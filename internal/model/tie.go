@@ -1,0 +1,58 @@
+package model
+
+import (
+	"bytes"
+	"slices"
+
+	"phi3/internal/safetensors"
+)
+
+const (
+	embedName = "model.embed_tokens.weight"
+	headName  = "lm_head.weight"
+)
+
+// tie decides which tensors the embedding table and the LM head are where config.json says that they are one, as transformers 5 does
+// (tie_weights): one of the two is enough, and two different ones are both used, with a note. It may have to read both tensors, up to the
+// first difference.
+func tie(c *Config, table []tensorRow, ckpt *safetensors.Checkpoint) []tensorRow {
+	if !c.TiedEmbeddings {
+		return table
+	}
+	embed, hasEmbed := find(ckpt, embedName)
+	head, hasHead := find(ckpt, headName)
+	switch {
+	case !hasHead:
+	case !hasEmbed: // the head is the table
+		i := slices.IndexFunc(table, func(r tensorRow) bool { return r.name == embedName })
+		table[i].name = headName
+	case !sameValues(embed, head):
+		c.TiedEmbeddings, c.HeadDiffers = false, true
+		c.note("config.json says that the LM head is the embedding table (tie_word_embeddings), but the file's " + headName +
+			" differs from it: phi3 uses " + headName + ", as transformers 5 does; set tie_word_embeddings to false to say so")
+		return new(Weights).table(c)
+	}
+	return table
+}
+
+// sameValues tells whether two tensors hold the same numbers.
+func sameValues(a, b *safetensors.Tensor) bool {
+	if !slices.Equal(a.Shape, b.Shape) || !readable(a) || !readable(b) {
+		return false
+	}
+	if a.DType == b.DType {
+		return bytes.Equal(a.Data, b.Data)
+	}
+	const piece = 1 << 12
+	part := func(t *safetensors.Tensor, from, n int) []float32 {
+		size := t.DType.Bits() / 8
+		return (&safetensors.Tensor{DType: t.DType, Shape: []int{n}, Data: t.Data[from*size : (from+n)*size]}).Float32s()
+	}
+	for from := 0; from < a.Elems(); from += piece {
+		n := min(piece, a.Elems()-from)
+		if !slices.Equal(part(a, from, n), part(b, from, n)) {
+			return false
+		}
+	}
+	return true
+}
