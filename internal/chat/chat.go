@@ -160,7 +160,7 @@ func (c *Conversation) generate(ctx context.Context, o generate.Options, show fu
 		return show(piece)
 	}
 	o.Stop = c.model.Config.EOS
-	o.OnToken = func(id int32) error { return say(stream.Push(id)) }
+	o.OnToken = func(id int32, _ bool) error { return say(stream.Push(id)) }
 	a.Result, err = c.session.Generate(ctx, o)
 	if endErr := say(stream.Flush()); err == nil {
 		err = endErr

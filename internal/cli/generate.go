@@ -57,7 +57,7 @@ before a --stop text, or after --max-new-tokens.
 	f.prompt.register(flags)
 	f.model.register(flags)
 	f.sampling.register(flags)
-	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 256, "most tokens to generate")
+	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0, "most tokens to generate (default: 256; with --chat, what the context holds)")
 	flags.StringArrayVar(&f.stops, "stop", nil, "end before this `text` (repeatable)")
 	flags.IntVar(&f.sequences, "num-return-sequences", 1, "how many texts to draw; the prompt is read once. Text i, from 0, has the seed --seed + i")
 	flags.IntVar(&f.logProbs, "logprobs", -1, "also show each token's log probability in the model's own distribution, and those of the `n` most probable ones")
@@ -127,7 +127,8 @@ type tokenLogProb struct {
 type generatedToken struct {
 	Index int   `json:"index"` // of the text
 	ID    int32 `json:"id"`
-	// Text is what has become certain with this token: "" while a character or what may be a stop text is not complete.
+	// Text is what has become certain with this token: "" while a character or what may be a stop text is not complete. With the last
+	// token everything is certain.
 	Text    string         `json:"text"`
 	LogProb *float64       `json:"logprob,omitempty"`
 	Top     []tokenLogProb `json:"top,omitempty"`
@@ -156,6 +157,11 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 		_, _ = show.Fprintln(s.notes(), "note: --seed changes nothing: without sampling the text is always the same (--do-sample turns it on)")
 	}
 
+	if !cmd.Flags().Changed("max-new-tokens") {
+		if f.maxNew = 256; f.prompt.chat {
+			f.maxNew = t.model.Context
+		}
+	}
 	session := generate.NewSession(t.model, f.noCache)
 	defer session.Close()
 	session.Append(t.ids...)
@@ -201,7 +207,7 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 
 	var piece string // of the token at hand
 	a := newAnswer(t.tokenizer, t.ids, f.stops, func(text string) error {
-		piece = text
+		piece += text
 		if f.json || f.jsonLines {
 			return nil
 		}
@@ -215,18 +221,21 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 			return nil
 		}
 	}
-	o.OnToken = func(id int32) error {
-		started = true
+	o.OnToken = func(id int32, last bool) error {
+		started, piece = true, ""
 		bar.stop() // before the first word
 		err := a.push(id)
+		if last && err == nil {
+			err = a.end()
+		}
 		if f.logProbs >= 0 {
 			g.LogProbs = append(g.LogProbs, f.logProb(t.tokenizer, seen, id))
 		}
 		if f.jsonLines {
 			line := generatedToken{Index: index, ID: id, Text: piece}
 			if f.logProbs >= 0 {
-				last := &g.LogProbs[len(g.LogProbs)-1]
-				line.LogProb, line.Top = &last.LogProb, last.Top
+				p := &g.LogProbs[len(g.LogProbs)-1]
+				line.LogProb, line.Top = &p.LogProb, p.Top
 			}
 			if lineErr := writeLine(s.out, map[string]any{"token": line}); lineErr != nil {
 				return lineErr
@@ -261,7 +270,12 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 	g.PrefillMS, g.DecodeMS = ms(result.Prefill), ms(total(result.Steps))
 
 	_, _ = show.Fprintf(s.details(), "prompt: %d tokens, %d of them cached\n", len(t.ids), result.Cached)
-	if result.Finish == generate.FinishContext {
+	switch result.Finish {
+	case generate.FinishLength:
+		if f.maxNew > 0 {
+			_, _ = show.Fprintf(s.notes(), "stopped at --max-new-tokens %d; the text may be incomplete\n", f.maxNew)
+		}
+	case generate.FinishContext:
 		_, _ = show.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)%s\n",
 			t.model.Context, len(t.ids), len(result.IDs), contextLimit(t.model))
 	}

@@ -80,7 +80,7 @@ func TestProgress(t *testing.T) {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Run())
-	require.Regexp(t, `^opened a slow GPU\nmodel: phi3-demo.*\n$`, stderr.String())
+	require.Regexp(t, `^opened a slow GPU\nmodel: phi3-demo.*\nstopped at --max-new-tokens 1; .*\n$`, stderr.String())
 }
 
 // A long prompt shows a bar too, which is gone before the first word.
@@ -90,7 +90,7 @@ func TestPromptProgress(t *testing.T) {
 	args := []string{"generate", "--file", file, "-c", "3000", "-n", "1"}
 	shown := onTerminal(t, "FAKE_GPU=thoughtful", args...)
 	require.Regexp(t, `reading the prompt +\[=*>?-*\] 2048 / 2101 tokens +[0-9]+/s +[0-9]+s left`, shown)
-	require.Regexp(t, "\x1b\\[[0-9]*A\x1b\\[J$", shown)
+	require.Regexp(t, "\x1b\\[[0-9]*A\x1b\\[Jstopped at --max-new-tokens 1; .*\r?\n$", shown)
 	shown = onTerminal(t, "FAKE_GPU=thoughtful", append(args, "-q")...)
 	require.Empty(t, shown)
 }

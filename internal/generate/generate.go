@@ -216,8 +216,8 @@ type Options struct {
 	// OnLogits, if set, sees the logits [vocab] that every new token was chosen from. Without it and without a sampler, logits never
 	// leave the device.
 	OnLogits func(logits []float32) error
-	// OnToken, if set, sees every new token as soon as it is chosen. It may return ErrStop.
-	OnToken func(id int32) error
+	// OnToken, if set, sees every new token as soon as it is chosen, and whether no other will follow. It may return ErrStop.
+	OnToken func(id int32, last bool) error
 	// OnPrefill, if set, is told after every step how many tokens have been fed and of how many, wherever a token's computation begins
 	// with more than one: the first token's with the prompt, and any other's where the text grows beyond what the short RoPE factors
 	// serve and all of it is computed anew (or always, without the cache).
@@ -290,10 +290,11 @@ func (s *Session) Generate(ctx context.Context, o Options) (Result, error) {
 		}
 		s.Append(id)
 		r.IDs = append(r.IDs, id)
+		stopped := slices.Contains(o.Stop, id)
 		if o.OnToken != nil {
-			err = o.OnToken(id)
+			err = o.OnToken(id, stopped || len(r.IDs) == o.MaxNewTokens || s.Len() > s.model.Context)
 		}
-		if errors.Is(err, ErrStop) || err == nil && slices.Contains(o.Stop, id) {
+		if errors.Is(err, ErrStop) || err == nil && stopped {
 			r.Finish = FinishStop
 			break
 		}

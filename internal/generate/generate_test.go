@@ -87,7 +87,7 @@ func TestRunHandsOverTokensAsTheyCome(t *testing.T) {
 	m := open(t, mini, 0)
 	var seen []int32
 	ctx, cancel := context.WithCancel(context.Background())
-	r, err := Run(ctx, m, prompt, Options{MaxNewTokens: 10, OnToken: func(id int32) error {
+	r, err := Run(ctx, m, prompt, Options{MaxNewTokens: 10, OnToken: func(id int32, _ bool) error {
 		seen = append(seen, id)
 		if len(seen) == 3 {
 			cancel() // as Ctrl-C does
@@ -99,7 +99,7 @@ func TestRunHandsOverTokensAsTheyCome(t *testing.T) {
 	require.Equal(t, r.IDs, seen)
 
 	full := errors.New("the disk is full")
-	r, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 10, OnToken: func(int32) error { return full }})
+	r, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 10, OnToken: func(int32, bool) error { return full }})
 	require.ErrorIs(t, err, full)
 	require.Len(t, r.IDs, 1)
 	r, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 10, OnLogits: func([]float32) error { return full }})
@@ -248,7 +248,7 @@ func TestSessionGoesBack(t *testing.T) {
 // OnToken ends the text with the token that it saw.
 func TestErrStop(t *testing.T) {
 	n := 0
-	r, err := Run(context.Background(), open(t, mini, 0), prompt, Options{MaxNewTokens: 10, OnToken: func(int32) error {
+	r, err := Run(context.Background(), open(t, mini, 0), prompt, Options{MaxNewTokens: 10, OnToken: func(int32, bool) error {
 		if n++; n == 2 {
 			return fmt.Errorf("wrapped: %w", ErrStop)
 		}
@@ -388,7 +388,7 @@ func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 		require.NoError(t, err)
 		_, err = Run(&fuse{context.Background(), 3}, m, prompt, Options{MaxNewTokens: 3})
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 3, OnToken: func(int32) error { return failed }})
+		_, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 3, OnToken: func(int32, bool) error { return failed }})
 		require.ErrorIs(t, err, failed)
 		_, err = Run(context.Background(), m, []int32{5, 331}, Options{MaxNewTokens: 3})
 		require.EqualError(t, err, "token id 331 is not in the model's vocabulary of 331")
