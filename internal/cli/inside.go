@@ -167,7 +167,7 @@ func (v *insideView) writeInside(b *strings.Builder, input []token, answer candi
 	b.WriteString("\nif the model ended after each layer\n\n")
 	rows := [][]string{{"layer", "it would say", "", "", "", "", "", shownPiece(answer.Piece), "rank"}}
 	if last := v.Layers[len(v.Layers)-1].Layer; last+1 > len(v.Layers) {
-		fmt.Fprintf(b, "(%d of %d layers; --every 1 shows all)\n\n", len(v.Layers)-1, last)
+		show.Fprintf(b, "(%d of %d layers; --every 1 shows all)\n\n", len(v.Layers)-1, last)
 	}
 	for _, l := range v.Layers {
 		row := []string{layerName(l.Layer)}
