@@ -196,9 +196,9 @@ func (a *inspection) writeJSON(w io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("the hidden state of token %d: %w", i, err)
 		}
-		_, _ = fmt.Fprintf(out, "\n    %s", line)
+		_, _ = show.Fprintf(out, "\n    %s", line)
 	}
-	_, _ = fmt.Fprintf(out, "\n  ],%s", bytes.TrimPrefix(rest.Bytes(), []byte("{")))
+	_, _ = show.Fprintf(out, "\n  ],%s", bytes.TrimPrefix(rest.Bytes(), []byte("{")))
 	return out.Flush()
 }
 
@@ -222,7 +222,7 @@ func eachShown(n int, show func(position int), skip func(tokens int)) {
 // write prints the tables for people.
 func (a *inspection) write(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "input: %s tokens\n\n", thousands(int64(len(a.Input))))
+	show.Fprintf(&b, "input: %s tokens\n\n", thousands(int64(len(a.Input))))
 	rows := [][]string{{"position", "id", "piece"}}
 	eachShown(len(a.Input), func(i int) {
 		rows = append(rows, []string{fmt.Sprint(i), fmt.Sprint(a.Input[i].ID), shownPiece(a.Input[i].Piece)})
@@ -231,7 +231,7 @@ func (a *inspection) write(w io.Writer) error {
 	if a.Hidden != nil {
 		show.Fprintf(&b, "\nlast hidden state [1, %d, %d]\n", a.Shape[1], a.Shape[2])
 		eachShown(len(a.Hidden), func(i int) { b.WriteString(ends(a.Hidden[i]) + "\n") }, func(n int) {
-			fmt.Fprintf(&b, "… %s more\n", thousands(int64(n)))
+			show.Fprintf(&b, "… %s more\n", thousands(int64(n)))
 		})
 	}
 	a.writeInside(&b, a.Input, a.Argmax)
