@@ -45,6 +45,7 @@ type Config struct {
 type RoPEConfig struct {
 	Theta           float64   // base of the geometric series of wavelengths
 	Dim             int       // leading dimensions of a head that rotate, even, ≤ HeadDim
+	OddDim          int       // the number that the config asks for and the frequencies depend on, where it is odd; Dim is one more. Else 0
 	ShortFactor     []float32 // [Dim/2] divisors of the frequencies up to OriginalMax tokens; nil: plain RoPE
 	LongFactor      []float32 // [Dim/2] divisors beyond OriginalMax tokens; nil: plain RoPE
 	OriginalMax     int       // the longest sequence that uses ShortFactor
@@ -100,18 +101,8 @@ type rawConfig struct {
 	Labels        map[string]any  `json:"id2label"`
 	NumLabels     *int            `json:"num_labels"`
 	ProblemType   string          `json:"problem_type"`
-}
 
-type rawRope struct {
-	Type            string    `json:"type"`
-	RopeType        string    `json:"rope_type"`
-	Theta           *float64  `json:"rope_theta"`
-	Partial         *float64  `json:"partial_rotary_factor"`
-	Short           []float32 `json:"short_factor"`
-	Long            []float32 `json:"long_factor"`
-	OriginalMax     *int      `json:"original_max_position_embeddings"`
-	Factor          *float64  `json:"factor"`
-	AttentionFactor *float64  `json:"attention_factor"`
+	nulls, ropeNulls map[string]bool // the keys whose value is null, of all and of the RoPE object
 }
 
 // MaxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
@@ -168,6 +159,7 @@ func ParseConfig(text []byte) (*Config, error) {
 	if err := strictjson.Unmarshal(text, &raw); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
+	raw.findNulls(text)
 	c, err := raw.config(head)
 	if err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
@@ -180,8 +172,13 @@ func ParseConfig(text []byte) (*Config, error) {
 
 // config fills in the defaults of transformers' Phi3Config and checks every value.
 func (r *rawConfig) config(head Head) (*Config, error) {
-	if err := r.checkFeatures(); err != nil {
-		return nil, err
+	if act := or(r.HiddenAct, "silu"); act != "silu" && act != "swish" {
+		return nil, fmt.Errorf("hidden_act is %q; Phi-3 uses \"silu\"", act)
+	}
+	for _, key := range requiredKeys {
+		if r.nulls[key] {
+			return nil, fmt.Errorf("%s is null, not a value; leave the key out for the usual one", key)
+		}
 	}
 	c := &Config{
 		VocabSize:        or(r.VocabSize, 32064),
@@ -203,6 +200,7 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 		c.DType = r.DType
 	}
 	c.KVHeads = or(r.KVHeads, c.Heads)
+	r.noteBiases(c)
 
 	// No published model comes near these bounds. They keep every product of two sizes within 64 bits, and a hostile file
 	// from asking for absurd amounts of memory.
@@ -247,11 +245,11 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 			return nil, fmt.Errorf("%s (%d) is more than %d times hidden_size (%d)", s.what, s.width, maxWidening, c.HiddenSize)
 		}
 	}
-	if c.SlidingWindow < 0 {
-		return nil, fmt.Errorf("sliding_window is %d", c.SlidingWindow)
+	if r.SlidingWindow != nil && c.SlidingWindow < 1 {
+		return nil, fmt.Errorf("sliding_window is %d, so no token would see any; null means that each sees all before it", c.SlidingWindow)
 	}
-	if eps := float64(c.RMSNormEps); !(eps > 0 && eps < 1) {
-		return nil, fmt.Errorf("rms_norm_eps is %g, not between 0 and 1", eps)
+	if eps := float64(c.RMSNormEps); !(eps >= 0) || math.IsInf(eps, 0) {
+		return nil, fmt.Errorf("rms_norm_eps is %g, not a number from 0 up", or(r.Eps, 0))
 	}
 	if err := r.rope(c); err != nil {
 		return nil, err
@@ -262,95 +260,38 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 	return c, r.tokenIDs(c)
 }
 
-// checkFeatures refuses what config.json could switch on and no model of the family has.
-func (r *rawConfig) checkFeatures() error {
+// requiredKeys are those that may be left out, but not null, in transformers.
+var requiredKeys = []string{
+	"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings",
+	"original_max_position_embeddings", "rms_norm_eps", "hidden_act",
+}
+
+// noteBiases says that biases are ignored, as transformers ignores them: no Phi-3 has any.
+func (r *rawConfig) noteBiases(c *Config) {
 	for _, bias := range []struct {
 		key string
 		set bool
 	}{{"attention_bias", r.AttentionBias}, {"mlp_bias", r.MLPBias}, {"lm_head_bias", r.LMHeadBias}} {
 		if bias.set {
-			return fmt.Errorf("%s is true; no Phi-3 model has biases, and this program has no place for them", bias.key)
+			c.note("config.json says " + bias.key + "; a Phi-3 has no biases, and phi3 ignores this, as transformers does")
 		}
 	}
-	if act := or(r.HiddenAct, "silu"); act != "silu" {
-		return fmt.Errorf("hidden_act is %q; Phi-3 uses \"silu\"", act)
-	}
-	return nil
 }
 
-// rope merges the old and new spellings of the RoPE settings into c.RoPE. Where a key is given twice, the one object's wins, as in
-// transformers 5, but for original_max_position_embeddings.
-func (r *rawConfig) rope(c *Config) error {
-	scaling, key := r.RopeScaling, "rope_scaling"
-	if scaling == nil && r.RopeParams != nil {
-		scaling, key = r.RopeParams, "rope_parameters"
-	}
-	if scaling == nil {
-		scaling = &rawRope{}
-	}
-	theta := or(scaling.Theta, or(r.Theta, 10000))
-	if !(theta >= 1) || math.IsInf(theta, 0) {
-		return fmt.Errorf("rope_theta is %g, not a number from 1 up", theta)
-	}
-	partial := or(scaling.Partial, or(r.Partial, 1))
-	if !(partial > 0 && partial <= 1) {
-		return fmt.Errorf("partial_rotary_factor is %g, not in (0, 1]", partial)
-	}
-	rope := RoPEConfig{
-		Theta:           theta,
-		Dim:             int(float64(c.HeadDim) * partial),
-		OriginalMax:     or(r.OriginalMax, or(scaling.OriginalMax, 4096)),
-		AttentionFactor: 1,
-	}
-	if rope.Dim < 2 || rope.Dim%2 != 0 {
-		return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, not an even number", partial, c.HeadDim, rope.Dim)
-	}
-
-	kind := scaling.RopeType
-	if kind == "" {
-		kind = scaling.Type
-	}
-	switch kind {
-	case "", "default":
-	case "longrope", "su", "yarn": // three names that Phi-3's configs have used for the same thing
-		if rope.OriginalMax < 1 || rope.OriginalMax > 1<<24 {
-			return fmt.Errorf("original_max_position_embeddings is %d, not in 1 … %d", rope.OriginalMax, 1<<24)
+// findNulls sets nulls and ropeNulls from a config.json that has been read without error.
+func (r *rawConfig) findNulls(text []byte) {
+	nulls := func(text []byte) (object map[string]json.RawMessage, keys map[string]bool) {
+		keys = map[string]bool{}
+		_ = json.Unmarshal(text, &object)
+		for key, value := range object {
+			keys[key] = string(value) == "null"
 		}
-		rope.ShortFactor, rope.LongFactor = scaling.Short, scaling.Long
-		for _, f := range []struct {
-			name   string
-			values []float32
-		}{{"short_factor", rope.ShortFactor}, {"long_factor", rope.LongFactor}} {
-			if len(f.values) != rope.Dim/2 {
-				return fmt.Errorf("%s.%s has %d numbers, not %d (half of the %d rotated dimensions)", key, f.name, len(f.values), rope.Dim/2, rope.Dim)
-			}
-			for i, v := range f.values {
-				if !(v > 0) || math.IsInf(float64(v), 0) {
-					return fmt.Errorf("%s.%s[%d] is %g, not a positive number", key, f.name, i, v)
-				}
-			}
-		}
-		rope.AttentionFactor = attentionFactor(scaling, c.MaxPositions, rope.OriginalMax)
-		if a := rope.AttentionFactor; !(a > 0) || math.IsInf(a, 0) {
-			return fmt.Errorf("%s gives an attention factor of %g, not a positive number", key, a)
-		}
-	default:
-		return fmt.Errorf("%s has the type %q; Phi-3 uses \"longrope\" (also called \"su\") or none", key, kind)
+		return object, keys
 	}
-	c.RoPE = rope
-	return nil
-}
-
-// attentionFactor is A of spec 3.2, the factor on cos and sin that makes up for the stretched positions.
-func attentionFactor(r *rawRope, maxPositions, originalMax int) float64 {
-	if r.AttentionFactor != nil {
-		return *r.AttentionFactor
-	}
-	factor := or(r.Factor, float64(maxPositions)/float64(originalMax))
-	if factor <= 1 {
-		return 1
-	}
-	return math.Sqrt(1 + math.Log(factor)/math.Log(float64(originalMax)))
+	object, keys := nulls(text)
+	r.nulls = keys
+	_, key := r.ropeObject()
+	_, r.ropeNulls = nulls(object[key])
 }
 
 // tokenIDs reads the special ids that are present. eos_token_id may be a number or a list.

@@ -54,7 +54,7 @@ func TestConfigSpellings(t *testing.T) {
 		"old":            size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {` + scaling + `}`,
 		"su":             size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"rope_type":      size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}`,
-		"one object":     size + `, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 16, ` + scaling + `}`,
+		"one object":     size + `, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 16, ` + scaling + `}`,
 		"yarn":           size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "yarn", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"rope_type wins": size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "type": "linear", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"old beside new": size + `, "rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "partial_rotary_factor": 1, ` + scaling + `}`,
@@ -97,9 +97,6 @@ func TestConfigRejections(t *testing.T) {
 		{with(`"quantization_config": {}`), "the weights are quantized;"},
 		{with(`"quantization": {"bits": 4}`), "the weights are quantized;"},
 		{with(`"hidden_act": "gelu"`), `hidden_act is "gelu"`},
-		{with(`"attention_bias": true`), "attention_bias"},
-		{with(`"mlp_bias": true`), "mlp_bias"},
-		{with(`"lm_head_bias": true`), "lm_head_bias"},
 		{with(`"vocab_size": 0`), "vocab_size is 0"},
 		{with(`"num_hidden_layers": -1`), "num_hidden_layers is -1"},
 		{with(`"hidden_size": 99999999999`), "hidden_size is 99999999999"},
@@ -115,8 +112,10 @@ func TestConfigRejections(t *testing.T) {
 		{with(`"rope_scaling": {"Type": "su"}`), `rope_scaling: the key "Type" should be "type"`},
 		{"{" + minimal + ", \"x\": \"\xff\"}", "config.json: is not valid UTF-8"},
 		{with(`"head_dim": 1024, "num_attention_heads": 16777216`), "make 51539607552 rows of qkv_proj"},
-		{with(`"sliding_window": -2`), "sliding_window is -2"},
-		{with(`"rms_norm_eps": 0`), "rms_norm_eps is 0"},
+		{with(`"sliding_window": -2`), "sliding_window is -2, so no token would see any"},
+		{with(`"rms_norm_eps": -0.5`), "rms_norm_eps is -0.5, not a number from 0 up"},
+		{with(`"rms_norm_eps": 1e99`), "rms_norm_eps is 1e+99"},
+		{with(`"vocab_size": null`), "vocab_size is null, not a value"},
 		{with(`"rope_theta": 0`), "rope_theta is 0"},
 		{with(`"partial_rotary_factor": 0`), "partial_rotary_factor is 0"},
 		{with(`"partial_rotary_factor": 0.01`), "partial_rotary_factor 0.01 of a head dimension of 96 rotates 0"},
@@ -372,5 +371,21 @@ func TestWrappedArchitectures(t *testing.T) {
 		c, err := ParseConfig([]byte("{" + same + "}"))
 		require.NoError(t, err)
 		require.Empty(t, c.Notes)
+	}
+}
+
+// What is set and has no effect is said.
+func TestConfigNotes(t *testing.T) {
+	const longRope = `"hidden_size": 8, "num_attention_heads": 2, "rope_parameters": {"type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4], `
+	for text, note := range map[string]string{
+		`"attention_bias": true`:                             "config.json says attention_bias; a Phi-3 has no biases, and phi3 ignores this, as transformers does",
+		`"mlp_bias": true`:                                   "config.json says mlp_bias; ",
+		`"lm_head_bias": true`:                               "config.json says lm_head_bias; ",
+		longRope + `"original_max_position_embeddings": 16}`: "original_max_position_embeddings is 16 in rope_parameters, where it does not count, and 4096 beside it, which counts",
+	} {
+		c, err := ParseConfig([]byte("{" + minimal + ", " + text + "}"))
+		require.NoError(t, err, text)
+		require.Len(t, c.Notes, 1, text)
+		require.Contains(t, c.Notes[0], note)
 	}
 }

@@ -1,6 +1,9 @@
 package model
 
-import "math"
+import (
+	"cmp"
+	"math"
+)
 
 // ropeTable holds the cosines and sines of one set of RoPE factors, position after position, grown as sequences get longer.
 //
@@ -16,7 +19,7 @@ type ropeTable struct {
 func newRopeTable(c *RoPEConfig, factors []float32) *ropeTable {
 	t := &ropeTable{inv: make([]float32, c.Dim/2), scale: float32(c.AttentionFactor)}
 	for j := range t.inv {
-		exponent := float32(2*j) / float32(c.Dim)
+		exponent := float32(2*j) / float32(cmp.Or(c.OddDim, c.Dim))
 		wavelength := float32(math.Pow(c.Theta, float64(exponent)))
 		if factors != nil {
 			wavelength *= factors[j]
