@@ -244,6 +244,7 @@ func TestLoadChecksTheTable(t *testing.T) {
 		{"missing head", "lm_head.weight is missing", func(m map[string]*safetensors.Source) { delete(m, "lm_head.weight") }},
 		{"shape", "model.safetensors: tensor " + norm + " has shape [5], config.json asks for [4]", func(m map[string]*safetensors.Source) { m[norm].Shape = []int{5} }},
 		{"rank", "has shape [1 4], config.json asks for [4]", func(m map[string]*safetensors.Source) { m[norm].Shape = []int{1, 4} }},
+		{"float64", norm + " is stored as F64; BF16, F16 and F32 are supported: save the checkpoint again in one of these", func(m map[string]*safetensors.Source) { m[norm].DType = "F64" }},
 		{"type", norm + " is stored as I8", func(m map[string]*safetensors.Source) { m[norm].DType = "I8" }},
 	} {
 		b := &recorder{}

@@ -150,7 +150,7 @@ func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetens
 			return nil, nil, fmt.Errorf("%s: tensor %s has shape %v, config.json asks for %v", t.File, t.Name, t.Shape, row.shape)
 		}
 		if !readable(t) {
-			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported", t.File, t.Name, t.DType)
+			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported: save the checkpoint again in one of these", t.File, t.Name, t.DType)
 		}
 		tensors = append(tensors, t)
 		known[t.Name] = true
