@@ -80,10 +80,17 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	config, err := f.sampling.config(checkpoint, m.Config.EOS)
+	config, err := f.sampling.config(s, checkpoint, m.Config.EOS)
 	if err != nil {
 		return err
 	}
+	if len(config.stops) > 0 {
+		_, _ = show.Fprintln(s.notes(), "note: a chat does not look for the stop_strings of generation_config.json")
+	}
+	if f.maxNew == 0 {
+		f.maxNew = config.maxNew
+	}
+	config.MaxNewTokens = f.maxNew
 	conversation, err := chat.New(m, t)
 	if err != nil {
 		return err
@@ -102,7 +109,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	defer stop()
 	person := &talk{
 		Conversation: conversation, streams: s, model: m, name: name, loaded: took, editor: newLineEditor(in, out), interrupts: interrupts,
-		maxNew: f.maxNew, config: config, seed: f.sampling.firstSeed(), style: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		maxNew: f.maxNew, config: config.Config, seed: f.sampling.firstSeed(), style: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
 	err = person.loop(talking)
 	if talking.Err() != nil {

@@ -148,7 +148,7 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	if err != nil {
 		return err
 	}
-	config, err := f.sampling.config(checkpoint, t.model.Config.EOS)
+	config, err := f.sampling.config(s, checkpoint, t.model.Config.EOS)
 	if err != nil {
 		return err
 	}
@@ -157,17 +157,23 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 		_, _ = show.Fprintln(s.notes(), "note: --seed changes nothing: without sampling the text is always the same (--do-sample turns it on)")
 	}
 
-	if !cmd.Flags().Changed("max-new-tokens") {
-		if f.maxNew = 256; f.prompt.chat {
-			f.maxNew = t.model.Context
-		}
+	switch {
+	case cmd.Flags().Changed("max-new-tokens"):
+	case config.maxNew > 0:
+		f.maxNew = config.maxNew
+	case f.prompt.chat:
+		f.maxNew = t.model.Context
+	default:
+		f.maxNew = 256
 	}
+	config.MaxNewTokens = f.maxNew
+	f.stops = append(f.stops, config.stops...)
 	session := generate.NewSession(t.model, f.noCache)
 	defer session.Close()
 	session.Append(t.ids...)
 	for i := range f.sequences {
 		session.Truncate(len(t.ids))
-		if err := f.text(cmd, s, t, session, i, config, seed+uint64(i)); err != nil {
+		if err := f.text(cmd, s, t, session, i, config.Config, seed+uint64(i)); err != nil {
 			return err
 		}
 	}

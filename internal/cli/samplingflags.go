@@ -2,16 +2,14 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"strings"
 
 	"github.com/spf13/pflag"
 
-	"phi3/internal/model"
 	"phi3/internal/sampling"
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 )
 
 // samplingFlags say how tokens are chosen. Greedy is the default; a flag that only means something to a draw asks for sampling.
@@ -80,23 +78,17 @@ func (f *samplingFlags) check() error {
 	return nil
 }
 
-// config is what the flags say and, where they leave a draw open, what the checkpoint's generation_config.json says. eos are the model's.
-func (f *samplingFlags) config(checkpoint fs.FS, eos []int32) (sampling.Config, error) {
-	c := sampling.Defaults()
-	if f.sampling() {
-		data, err := strictjson.ReadFile(checkpoint, "generation_config.json", model.MaxConfigBytes)
-		if err == nil {
-			if err = strictjson.Unmarshal(data, &c); err == nil {
-				err = c.Check()
-			}
-		} else if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		if err != nil {
-			return c, fmt.Errorf("generation_config.json: %w", err)
-		}
-		c.DoSample = true
+// config is what the checkpoint's generation_config.json says, as far as the flags leave it open. eos are the model's. It notes what the file
+// asks for in vain.
+func (f *samplingFlags) config(s *streams, checkpoint fs.FS, eos []int32) (*generationConfig, error) {
+	c, err := readGenerationConfig(checkpoint, f.sampling())
+	if err != nil {
+		return nil, err
 	}
+	if len(c.undone) > 0 {
+		_, _ = show.Fprintf(s.notes(), "note: generation_config.json asks for what phi3 does not do: %s\n", strings.Join(c.undone, ", "))
+	}
+	c.DoSample = f.sampling()
 	for name, take := range map[string]func(){
 		"temperature": func() {
 			if c.DoSample {

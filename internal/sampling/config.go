@@ -1,9 +1,30 @@
 package sampling
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
+
+// IDs are token ids that JSON may give as one number.
+type IDs []int32
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (ids *IDs) UnmarshalJSON(text []byte) error {
+	var one *int32
+	if json.Unmarshal(text, &one) == nil {
+		if one != nil {
+			*ids = IDs{*one}
+		}
+		return nil
+	}
+	if json.Unmarshal(text, (*[]int32)(ids)) != nil {
+		return errors.New("what should be a token id, or a list of them, is something else")
+	}
+	return nil
+}
 
 // Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid. The JSON names are those of a
 // generation_config.json, which can be decoded into a Config; DoSample is not among them: whether to sample is for the user to say.
@@ -12,6 +33,15 @@ type Config struct {
 	NoRepeatNGram     int     `json:"no_repeat_ngram_size"` // no n ids in a row occur twice; 0: off
 	MinNewTokens      int     `json:"min_new_tokens"`       // none of EOS before so many new tokens; 0: off
 	EOS               []int32 `json:"-"`
+
+	// These have no flags: a checkpoint asks for them. Ids beyond the vocabulary mean nothing.
+	BadWords      [][]int32 `json:"bad_words_ids,omitempty"`         // lists of ids that never occur in a row; one of EOS alone does
+	MinLength     int       `json:"min_length,omitempty"`            // like MinNewTokens, counting the prompt too; 0: off
+	ForcedBOS     *int32    `json:"forced_bos_token_id,omitempty"`   // the only choice after a prompt of one token
+	ForcedEOS     IDs       `json:"forced_eos_token_id,omitempty"`   // the only choices for the last of MaxNewTokens
+	Suppress      []int32   `json:"suppress_tokens,omitempty"`       // never chosen
+	SuppressFirst []int32   `json:"begin_suppress_tokens,omitempty"` // not chosen as the first new token
+	MaxNewTokens  int       `json:"-"`                               // for ForcedEOS
 
 	DoSample    bool    `json:"-"`           // draw from what the fields below leave; otherwise take the most probable token
 	Temperature float32 `json:"temperature"` // ≥ 1e-20; scores are divided by it; 1: off
@@ -50,6 +80,10 @@ func (c *Config) Check() error {
 		return &RangeError{"no_repeat_ngram_size", c.NoRepeatNGram, "0 or more"}
 	case c.MinNewTokens < 0:
 		return &RangeError{"min_new_tokens", c.MinNewTokens, "0 or more"}
+	case slices.ContainsFunc(c.BadWords, func(word []int32) bool { return len(word) == 0 || slices.Min(word) < 0 }):
+		return &RangeError{"bad_words_ids", c.BadWords, "lists of token ids"}
+	case c.MinLength < 0:
+		return &RangeError{"min_length", c.MinLength, "0 or more"}
 	case !positive(c.Temperature) || c.Temperature < leastTemperature:
 		return &RangeError{"temperature", c.Temperature, "above 0 (1e-20 or more)"}
 	case c.TopK < 0:
@@ -66,5 +100,6 @@ func (c *Config) Check() error {
 
 // Neutral reports whether a sampler would do nothing but take the most probable token, which a device can do without one.
 func (c *Config) Neutral() bool {
-	return !c.DoSample && c.RepetitionPenalty == 1 && c.NoRepeatNGram == 0 && c.MinNewTokens == 0
+	return !c.DoSample && c.RepetitionPenalty == 1 && c.NoRepeatNGram == 0 && c.MinNewTokens == 0 && c.MinLength == 0 &&
+		len(c.BadWords)+len(c.ForcedEOS)+len(c.Suppress)+len(c.SuppressFirst) == 0 && c.ForcedBOS == nil
 }

@@ -4,9 +4,10 @@
 // [Greedy] is the most probable token. A [Sampler] does what a [Config] says, in the order and with the formulas of Hugging Face's
 // generate (spec 4.3); the names in Config are those of its GenerationConfig and of generation_config.json:
 //
-//	logits  ── repetition penalty ── no repeated n-gram ── min new tokens ──┬── argmax
-//	                                                                        │ DoSample
-//	                                                                        └── temperature ── top-k ── top-p ── min-p ── typical-p ── draw
+//	logits ── repetition penalty ── no repeated n-gram ── bad words ── min length, min new tokens
+//	       ── forced first or last token ── suppressed tokens ──┬── argmax
+//	                                                            │ DoSample
+//	                                                            └── temperature ── top-k ── top-p ── min-p ── typical-p ── draw
 //
 // Each step sees what the one before it left. Steps at their neutral value are skipped, as there.
 //

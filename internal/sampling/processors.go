@@ -48,3 +48,27 @@ func forbidRepeats(scores []float32, ids []int32, n int) {
 		}
 	}
 }
+
+// forbidWords rules out what would complete one of the words: NoBadWordsLogitsProcessor. A word that is one of eos is none.
+func forbidWords(scores []float32, ids []int32, words [][]int32, eos []int32) {
+	for _, word := range words {
+		before, last := word[:len(word)-1], word[len(word)-1:]
+		switch {
+		case len(before) == 0 && slices.Contains(eos, last[0]), len(word) > len(ids) && len(before) > 0:
+		case slices.Equal(ids[len(ids)-len(before):], before):
+			forbid(scores, last)
+		}
+	}
+}
+
+// force leaves ids as the only choices, all alike: ForcedBOSTokenLogitsProcessor and ForcedEOSTokenLogitsProcessor.
+func force(scores []float32, ids []int32) {
+	for i := range scores {
+		scores[i] = ruledOut
+	}
+	for _, id := range ids {
+		if id >= 0 && int(id) < len(scores) {
+			scores[id] = 0
+		}
+	}
+}

@@ -50,7 +50,7 @@ func New(c Config, seed uint64) *Sampler {
 }
 
 // ErrNothingLeft says that the processors have ruled out every token.
-var ErrNothingLeft = errors.New("no token is left to choose: no_repeat_ngram_size and min_new_tokens rule out the whole vocabulary")
+var ErrNothingLeft = errors.New("no token is left to choose: the settings of generation, such as no_repeat_ngram_size, rule out the whole vocabulary")
 
 // Sample returns the token that follows ids, the prompt's and the text's so far, whose logits [vocab] are given. It changes neither.
 // Logits must be finite.
@@ -58,15 +58,7 @@ func (s *Sampler) Sample(logits []float32, ids []int32) (int32, error) {
 	c := &s.config
 	u := float64(s.random.Uint64()>>11) * 0x1p-53
 	s.scores = append(s.scores[:0], logits...)
-	if c.RepetitionPenalty != 1 {
-		s.penalize(ids)
-	}
-	if c.NoRepeatNGram > 0 {
-		forbidRepeats(s.scores, ids, c.NoRepeatNGram)
-	}
-	if s.chosen < c.MinNewTokens {
-		forbid(s.scores, c.EOS)
-	}
+	s.process(ids)
 	s.chosen++
 
 	if !c.DoSample {
@@ -80,6 +72,35 @@ func (s *Sampler) Sample(logits []float32, ids []int32) (int32, error) {
 		return 0, ErrNothingLeft
 	}
 	return s.draw(u), nil
+}
+
+// process changes the scores as [Config] says, in the order of the library's _get_logits_processor.
+func (s *Sampler) process(ids []int32) {
+	c := &s.config
+	if c.RepetitionPenalty != 1 {
+		s.penalize(ids)
+	}
+	if c.NoRepeatNGram > 0 {
+		forbidRepeats(s.scores, ids, c.NoRepeatNGram)
+	}
+	forbidWords(s.scores, ids, c.BadWords, c.EOS)
+	if len(ids) < c.MinLength || s.chosen < c.MinNewTokens {
+		forbid(s.scores, c.EOS)
+	}
+	if c.ForcedBOS != nil && len(ids) == 1 {
+		force(s.scores, []int32{*c.ForcedBOS})
+	}
+	if len(c.ForcedEOS) > 0 && s.chosen == c.MaxNewTokens-1 {
+		force(s.scores, c.ForcedEOS)
+	}
+	forbid(s.scores, c.Suppress)
+	first := 0
+	if prompt := len(ids) - s.chosen; prompt == 1 && c.ForcedBOS != nil {
+		first = 1 // the forced one does not count
+	}
+	if s.chosen == first {
+		forbid(s.scores, c.SuppressFirst)
+	}
 }
 
 // draw chooses among the kept by their weights.

@@ -68,11 +68,14 @@ func TestGolden(t *testing.T) {
 			config := Defaults()
 			require.NoError(t, json.Unmarshal(c.Config, &config))
 			config.EOS = g.EOS
-			var sampled struct {
-				DoSample bool `json:"do_sample"`
+			var more struct {
+				DoSample  bool `json:"do_sample"`
+				MaxLength int  `json:"max_length"`
 			}
-			require.NoError(t, json.Unmarshal(c.Config, &sampled))
-			config.DoSample = sampled.DoSample
+			require.NoError(t, json.Unmarshal(c.Config, &more))
+			config.DoSample, config.MaxNewTokens = more.DoSample, more.MaxLength-c.Prompt
+			require.NoError(t, config.Check())
+			require.Equal(t, string(c.Config) == "{}", config.Neutral())
 
 			s := New(config, 0)
 			s.chosen = len(c.IDs) - c.Prompt

@@ -65,6 +65,25 @@ CONFIGS = [
     dict(min_new_tokens=4),
     dict(min_new_tokens=5),
     dict(repetition_penalty=1.1, no_repeat_ngram_size=2, min_new_tokens=9),
+    # The ids end in 2, 5, 4, 2, 5, 9, 2, 5; 12 of the 16 are the prompt's.
+    dict(suppress_tokens=[4, 0, 4, -1]),
+    dict(begin_suppress_tokens=[1, 2]),
+    dict(bad_words_ids=[[2], [5, 2], [2, 5, 4], [4, 5], [9, 2, 5, 1], [3], [7, 7]]),
+    dict(bad_words_ids=[[0] * 16 + [6], [10]], suppress_tokens=[9]),
+    dict(min_length=16),
+    dict(min_length=17),
+    dict(max_length=17, forced_eos_token_id=7),
+    dict(max_length=17, forced_eos_token_id=[1, 7], suppress_tokens=[7]),
+    dict(max_length=18, forced_eos_token_id=7),
+    dict(repetition_penalty=1.2, bad_words_ids=[[5, 8]], min_length=30, suppress_tokens=[1], begin_suppress_tokens=[0]),
+]
+# For the first token after a prompt of one, and of two.
+FIRST = [
+    dict(forced_bos_token_id=6),
+    dict(forced_bos_token_id=6, begin_suppress_tokens=[6]),
+    dict(begin_suppress_tokens=[1, 2]),
+    dict(bad_words_ids=[[2, 5, 4], [5, 4]]),
+    dict(min_length=2),
 ]
 SAMPLED = [
     dict(top_k=0, temperature=0.7),
@@ -89,6 +108,7 @@ SAMPLED = [
     dict(temperature=0.8, top_k=40, top_p=0.95),
     dict(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05),
     dict(temperature=1.5, top_k=100, top_p=0.9, min_p=0.01, typical_p=0.8),
+    dict(top_k=3, suppress_tokens=[0, 2], bad_words_ids=[[5, 4]]),
     dict(temperature=0.6, top_k=0, top_p=0.8, min_p=0.1, typical_p=0.9, repetition_penalty=1.2, no_repeat_ngram_size=2, min_new_tokens=10),
 ]
 
@@ -98,18 +118,24 @@ def main():
         vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
         bos_token_id=1, eos_token_id=3, pad_token_id=0))
     cases = []
+
+    def add(config, row, ids, prompt):
+        generation = GenerationConfig(eos_token_id=EOS, pad_token_id=0, **config)
+        model._prepare_special_tokens(generation, device="cpu")
+        processors = model._get_logits_processor(generation, input_ids_seq_length=prompt, encoder_input_ids=None, device="cpu")
+        scores = processors(torch.tensor([ids]), torch.tensor(ROWS[row])[None])[0].numpy()
+        kept = np.flatnonzero(scores > -np.inf)
+        cases.append(dict(config=config, logits=row, ids=ids, prompt=prompt, kept=kept.tolist(), scores=short(scores[kept])))
+
     for row, logits in enumerate(ROWS):
         ids = random.integers(0, len(logits), 8).tolist() + [2, 5, 4, 2, 5, 9, 2, 5]
-        prompt = len(ids) - 4
         for config in CONFIGS + [dict(do_sample=True, **c) for c in SAMPLED]:
             if len(logits) > 1000 and not ("top_k" in config and (config["top_k"] or config.get("top_p") == 0.1)):
                 continue  # most of a large vocabulary would be kept
-            generation = GenerationConfig(eos_token_id=EOS, pad_token_id=0, **config)
-            model._prepare_special_tokens(generation, device="cpu")
-            processors = model._get_logits_processor(generation, input_ids_seq_length=prompt, encoder_input_ids=None, device="cpu")
-            scores = processors(torch.tensor([ids]), torch.tensor(logits)[None])[0].numpy()
-            kept = np.flatnonzero(scores > -np.inf)
-            cases.append(dict(config=config, logits=row, ids=ids, prompt=prompt, kept=kept.tolist(), scores=short(scores[kept])))
+            add(config, row, ids, len(ids) - 4)
+    for config in FIRST:
+        for ids in [5], [2, 5], [5, 2, 5]:
+            add(config, 0, ids, min(2, len(ids)))
     rows = [dict(size=len(r)) if len(r) > 1000 else short(r) for r in ROWS]
     golden = dict(versions=f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}", eos=EOS, logits=rows, cases=cases)
     path = Path(__file__).resolve().parent / "golden.json"
