@@ -92,7 +92,7 @@ func TestExperimentMutants(t *testing.T) {
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked,
-				emulator.Mutant{File: "experiments/" + m.file, Old: m.old, Mistake: m.mistake, Heads: []int{96, 128}},
+				emulator.Mutant{File: "experiments/" + m.file, Old: m.old, Mistake: m.mistake},
 				experimentKernels(t)...)
 			require.NoError(t, err)
 			output, err := runOn(t, library, m.test)

@@ -12,15 +12,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// linearBench is a device with the kernels of this file, for one test, which ends at the first error.
+// linearBench is a device for one test, which ends at the first error, with the kernels of this file if the test is about them.
 type linearBench struct {
 	*workbench
 	t testing.TB
 	k *linearKernels
 }
 
+func newLinearBench(t testing.TB) *linearBench {
+	return &linearBench{t: t, workbench: newWorkbench(open(t))}
+}
+
 func openLinear(t testing.TB) *linearBench {
-	b := &linearBench{t: t, workbench: newWorkbench(open(t))}
+	b := newLinearBench(t)
 	b.do(func() error {
 		m, _, err := b.d.loadCode(nil)
 		if err != nil {

@@ -99,24 +99,31 @@ func BuildMutant(dir string, kind Kind, m Mutant, extra ...Extra) (path string, 
 	}
 	b.sources[m.File] = bytes.Replace(b.sources[m.File], []byte(m.Old), []byte(m.Mistake), 1)
 	if m.Heads != nil {
-		b.sources.keepHeads(m.Heads)
+		b.sources.keep(m.Heads)
 	}
 	b.mutated, b.out = m.File, dir
 	return b.build(kind)
 }
 
-var attentionKernel = regexp.MustCompile(`(?m)^\s*(?:ATTENTION_(?:DECODE|PREFILL)\(|KERNEL\(attention_(?:decode|prefill)_)(\d+)\b.*\n`)
+// Lines that define or name attention's kernels, and those that do the matrix products'.
+var (
+	attentionLine = regexp.MustCompile(`(?m)^\s*(?:ATTENTION_(?:DECODE|PREFILL)\(|KERNEL\(attention_(?:decode|prefill)_)(\d+)\b.*\n`)
+	productLine   = regexp.MustCompile(`(?m)^(?:#include "linear_|\s*KERNEL\((?:norm_)?(?:linear|gate_up)_).*\n`)
+)
 
-// keepHeads removes the attention kernels for heads of all other widths.
-func (s sources) keepHeads(widths []int) {
+// keep removes kernels as Mutant.Heads says.
+func (s sources) keep(widths []int) {
 	for _, file := range []string{"attention_decode.cu", "attention_prefill.cu", "phi3.cu"} {
-		s[file] = attentionKernel.ReplaceAllFunc(s[file], func(line []byte) []byte {
-			width, _ := strconv.Atoi(string(attentionKernel.FindSubmatch(line)[1]))
+		s[file] = attentionLine.ReplaceAllFunc(s[file], func(line []byte) []byte {
+			width, _ := strconv.Atoi(string(attentionLine.FindSubmatch(line)[1]))
 			if slices.Contains(widths, width) {
 				return line
 			}
 			return nil
 		})
+	}
+	if len(widths) > 0 {
+		s["phi3.cu"] = productLine.ReplaceAll(s["phi3.cu"], nil)
 	}
 }
 

@@ -22,7 +22,9 @@ type Extra struct {
 type Mutant struct {
 	File         string // path below kernels/
 	Old, Mistake string // what is replaced, which must be there once, and by what
-	Heads        []int  // widths of heads whose attention kernels are kept, so that less is compiled; nil: all
+	// Heads lets less be compiled: attention for heads of these widths and no matrix products, or, if there are
+	// none, everything but attention. nil: all.
+	Heads []int
 }
 
 // ErrUnavailable says that the emulator cannot be built on this machine. Tests skip then.
