@@ -47,7 +47,7 @@ func (e Effort) of(full, short int) int {
 
 // Run tests a backend against the goldens in testdata, in its first variant, and compares the other variants with that one.
 func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
-	goldens := goldensFor(t, testdata, variants[0])
+	goldens := Goldens(t, testdata)
 	if slow {
 		goldens = map[string]*Golden{"mini": goldens["mini"], "partial": goldens["partial"]}
 		effort = Short
@@ -64,7 +64,7 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 // RunOtherSums tests a backend once more that only adds in another order, such as an emulated GPU of another
 // generation: the distances of every checkpoint, and the bits of those named.
 func RunOtherSums(t *testing.T, testdata string, v Variant, names ...string) {
-	goldens := goldensFor(t, testdata, v)
+	goldens := Goldens(t, testdata)
 	for _, name := range names {
 		t.Run("bits/"+name, func(t *testing.T) { testBits(t, goldens[name], []Variant{v}, Short) })
 	}
@@ -79,17 +79,6 @@ func RunBits(t *testing.T, dir string, v Variant) {
 	m, exact := load(t, g, v, false, 0), load(t, g, v, true, 0)
 	ids := randomIDs(m, kvcache.BlockTokens+9)
 	require.Less(t, Distance(everyLogits(t, m, ids)[1:], everyLogits(t, exact, ids)[1:]), 0.02)
-}
-
-// goldensFor leaves out what the device cannot pass yet: CUDA turns the small float32 values of smallv into float16.
-func goldensFor(t *testing.T, testdata string, v Variant) map[string]*Golden {
-	goldens := Goldens(t, testdata)
-	b := v.Open(false)
-	defer func() { require.NoError(t, b.Close()) }()
-	if strings.Contains(b.Name(), "(CUDA") {
-		delete(goldens, "smallv")
-	}
-	return goldens
 }
 
 // load opens a model that closes when the test ends.
