@@ -4,6 +4,8 @@ import (
 	"slices"
 	"unicode"
 	"unicode/utf8"
+
+	hf "github.com/sugarme/tokenizer"
 )
 
 // addedToken is a token found in the text itself, before any BPE: <|user|>, <|end|>, </s>.
@@ -15,6 +17,14 @@ type addedToken struct {
 	lstrip, rstrip bool // swallow all white space before, after
 	singleWord     bool // matches only where no word character touches it
 	normalized     bool // searched for in the normalized text, not in the raw one
+}
+
+// config is the token as a configuration would give it.
+func (a *addedToken) config() hf.TokenConfig {
+	return hf.TokenConfig{
+		Id: int64(a.id), Content: a.content, Special: a.special,
+		Lstrip: a.lstrip, Rstrip: a.rstrip, SingleWord: a.singleWord, Normalized: a.normalized,
+	}
 }
 
 // addedSet finds added tokens in a text, leftmost first and the longest of those, in time that does not depend on the tokens.

@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -204,13 +203,10 @@ func TestChatTemplatesOfRealCheckpoints(t *testing.T) {
 			continue
 		}
 		t.Run(shape.name, func(t *testing.T) {
-			raw, err := os.ReadFile(filepath.Join(data, shape.folder, "tokenizer_config.json"))
-			require.NoError(t, err)
-			var config configJSON
-			require.NoError(t, json.Unmarshal(raw, &config))
 			fsys := os.DirFS(filepath.Join(data, shape.folder))
-			tok := &Tokenizer{specialNames: map[string]string{}}
-			require.NoError(t, tok.readJSON(fsys, "tokenizer_config.json", nil))
+			config, err := readConfig(fsys)
+			require.NoError(t, err)
+			tok := &Tokenizer{specialNames: config.contents()}
 			require.NoError(t, tok.readChatTemplate(fsys, config.ChatTemplate))
 			for n := range len(conversation) + 1 {
 				for _, prompt := range []bool{true, false} {

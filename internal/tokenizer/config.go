@@ -5,38 +5,388 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
+
+	hf "github.com/sugarme/tokenizer"
 
 	"phi3/internal/strictjson"
 )
 
-// configJSON is tokenizer_config.json, as far as it matters here.
+// configJSON is tokenizer_config.json, as far as it matters here; the named special tokens are read beside it.
 type configJSON struct {
 	Class        string `json:"tokenizer_class"`
-	AddBOS       *bool  `json:"add_bos_token"`
-	AddEOS       *bool  `json:"add_eos_token"`
-	ChatTemplate entry  `json:"chat_template"` // a string, or a list of {name, template}
+	AddBOS       entry  `json:"add_bos_token"` // a boolean; null is false, and absent what the class has
+	AddEOS       entry  `json:"add_eos_token"`
+	AddPrefix    *bool  `json:"add_prefix_space"`
+	Legacy       *bool  `json:"legacy"`
+	SplitSpecial bool   `json:"split_special_tokens"`
+	ChatTemplate entry  `json:"chat_template"`             // a string, or a list of {name, template}
+	Added        entry  `json:"added_tokens_decoder"`      // id -> token
+	Additional   entry  `json:"additional_special_tokens"` // a list of names or tokens
+	Extra        entry  `json:"extra_special_tokens"`      // the same, or name -> token
 }
 
-// specialKeys are the named special tokens that a chat template may use.
-var specialKeys = []string{"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}
+// specialKeys are the named special tokens, in transformers' order.
+var specialKeys = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
 
-// readConfig reads the files around tokenizer.json: the names of special tokens, the BOS/EOS rule, the chat template.
-func (t *Tokenizer) readConfig(fsys fs.FS) error {
-	var config configJSON
-	// tokenizer_config.json wins over the older special_tokens_map.json.
-	if err := t.readJSON(fsys, "special_tokens_map.json", nil); err != nil {
+// specialMap holds the named tokens of a file. A token that is there and null is nil.
+type specialMap map[string]*namedToken
+
+// tokenJSON is a token with its flags. In tokenizer.json all of them stand.
+type tokenJSON struct {
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word"`
+	Lstrip     bool   `json:"lstrip"`
+	Rstrip     bool   `json:"rstrip"`
+	Normalized *bool  `json:"normalized"` // absent: for tokens that are not special
+	Special    bool   `json:"special"`
+}
+
+func (t *tokenJSON) config(id int64) hf.TokenConfig {
+	return hf.TokenConfig{
+		Id: id, Content: t.Content, Special: t.Special, Lstrip: t.Lstrip, Rstrip: t.Rstrip, SingleWord: t.SingleWord,
+		Normalized: t.Normalized == nil && !t.Special || t.Normalized != nil && *t.Normalized,
+	}
+}
+
+// namedToken is a token as a configuration gives it: its content, or an object with its flags.
+type namedToken struct {
+	hf.TokenConfig
+	object bool
+}
+
+// UnmarshalJSON reads either.
+func (n *namedToken) UnmarshalJSON(raw []byte) error {
+	if json.Unmarshal(raw, &n.Content) != nil {
+		n.object = true
+		var token tokenJSON
+		if err := strictjson.Unmarshal(raw, &token); err != nil {
+			return err
+		}
+		n.TokenConfig = token.config(0)
+	}
+	if len(n.Content) > maxAddedContent {
+		return fmt.Errorf("has %d bytes, more than %d", len(n.Content), maxAddedContent)
+	}
+	return nil
+}
+
+// configuration is what the files around the tokenizer's own say, as transformers 4.57 reads them: where tokenizer_config.json has
+// added_tokens_decoder, that and its own names count; else special_tokens_map.json goes before it, and added_tokens.json has
+// the tokens. (transformers 5 reads the same.)
+type configuration struct {
+	configJSON
+	names  specialMap
+	others []namedToken // special tokens without a name
+	added  []hf.TokenConfig
+	legacy bool // without added_tokens_decoder
+
+	addsBOS bool // the tokenizer is made of vocab.json, and add_bos_token is true
+}
+
+const (
+	configFile  = "tokenizer_config.json"
+	specialFile = "special_tokens_map.json"
+	addedFile   = "added_tokens.json"
+)
+
+// readConfig reads the files around the tokenizer's own. Each may be missing.
+func readConfig(fsys fs.FS) (*configuration, error) {
+	c := &configuration{names: specialMap{}}
+	if err := c.read(fsys, configFile, &c.configJSON); err != nil {
+		return nil, err
+	}
+	if c.legacy = c.Added == nil; c.legacy {
+		var special configJSON
+		if err := c.read(fsys, specialFile, &special); err != nil {
+			return nil, err
+		}
+		if err := c.readAdded(fsys); err != nil {
+			return nil, err
+		}
+	} else if err := c.readDecoder(); err != nil {
+		return nil, fmt.Errorf("%s: added_tokens_decoder: %w", configFile, err)
+	}
+	if c.Class == "" {
+		return c, c.readClass(fsys)
+	}
+	return c, nil
+}
+
+// read reads a file's settings, and the named tokens that it has.
+func (c *configuration) read(fsys fs.FS, name string, into *configJSON) error {
+	raw, err := readFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	if err := t.readJSON(fsys, "tokenizer_config.json", &config); err != nil {
+	if err := strictjson.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	var all map[string]json.RawMessage
+	if err := strictjson.Unmarshal(raw, &all); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, key := range specialKeys {
+		value, ok := all[key]
+		if !ok {
+			continue
+		}
+		c.names[key] = nil
+		if string(value) == "null" {
+			continue
+		}
+		token := &namedToken{}
+		if err := token.UnmarshalJSON(value); err != nil {
+			return fmt.Errorf("%s: %s: %w", name, key, err)
+		}
+		c.names[key] = token
+	}
+	for key, e := range map[string]entry{"additional_special_tokens": into.Additional, "extra_special_tokens": into.Extra} {
+		tokens, err := readTokens(e)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", name, key, err)
+		}
+		c.others = append(c.others, tokens...)
+	}
+	return nil
+}
+
+// readTokens reads a list of tokens, or an object whose values are tokens.
+func readTokens(e entry) ([]namedToken, error) {
+	if e.absent() {
+		return nil, nil
+	}
+	s := strictjson.NewScanner(e)
+	if !s.Take('{') {
+		return readList[namedToken](e, maxAdded)
+	}
+	var tokens []namedToken
+	for !s.Take('}') {
+		key, err := s.Str()
+		if err != nil {
+			return nil, err
+		}
+		s.Take(':')
+		var token namedToken
+		if err := token.UnmarshalJSON([]byte(s.Raw())); err != nil {
+			return nil, fmt.Errorf("%q: %w", strictjson.Clip(key), err)
+		}
+		if tokens = append(tokens, token); len(tokens) > maxAdded {
+			return nil, fmt.Errorf("has more than %d entries", maxAdded)
+		}
+		s.Take(',')
+	}
+	return tokens, nil
+}
+
+// readDecoder reads added_tokens_decoder: id -> token.
+func (c *configuration) readDecoder() error {
+	if c.Added.absent() {
+		return nil
+	}
+	s := strictjson.NewScanner(c.Added)
+	if !s.Take('{') {
+		return errors.New("is not an object")
+	}
+	for !s.Take('}') {
+		key, err := s.Str()
+		if err != nil {
+			return err
+		}
+		var id int64
+		if json.Unmarshal([]byte(key), &id) != nil || id < 0 || id >= maxIDs {
+			return fmt.Errorf("%q is no id, a whole number in 0..%d", strictjson.Clip(key), maxIDs-1)
+		}
+		s.Take(':')
+		var token tokenJSON
+		if err := strictjson.Unmarshal([]byte(s.Raw()), &token); err != nil {
+			return fmt.Errorf("id %d: %w", id, err)
+		}
+		if c.added = append(c.added, token.config(id)); len(c.added) > maxAdded {
+			return fmt.Errorf("has more than %d entries", maxAdded)
+		}
+		s.Take(',')
+	}
+	return nil
+}
+
+// readAdded reads added_tokens.json: token -> id, without flags.
+func (c *configuration) readAdded(fsys fs.FS) error {
+	raw, err := readFile(fsys, addedFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(config.Class, "LlamaTokenizer") {
-		// The class has these defaults (spec 5.1).
-		for key, content := range map[string]string{"bos_token": "<s>", "eos_token": "</s>"} {
-			if _, ok := t.specialNames[key]; !ok {
-				t.specialNames[key] = content
+	var ids vocabulary
+	if err := strictjson.Unmarshal(raw, &ids); err != nil {
+		return fmt.Errorf("%s: %w", addedFile, err)
+	}
+	if len(ids) > maxAdded {
+		return fmt.Errorf("%s: has more than %d entries", addedFile, maxAdded)
+	}
+	for content, id := range ids {
+		if id < 0 || id >= maxIDs {
+			return fmt.Errorf("%s: token %q has id %d, outside 0..%d", addedFile, strictjson.Clip(content), id, maxIDs-1)
+		}
+		special := c.named(content)
+		c.added = append(c.added, hf.TokenConfig{Id: int64(id), Content: content, Special: special, Normalized: !special})
+	}
+	return nil
+}
+
+// readClass finds the class that transformers takes where tokenizer_config.json names none: config.json's, or Llama's for a Phi-3.
+func (c *configuration) readClass(fsys fs.FS) error {
+	raw, err := readFile(fsys, "config.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var model struct {
+		Class string `json:"tokenizer_class"`
+		Type  string `json:"model_type"`
+	}
+	if err := strictjson.Unmarshal(raw, &model); err != nil {
+		return fmt.Errorf("config.json: %w", err)
+	}
+	if c.Class = model.Class; c.Class == "" && model.Type == "phi3" {
+		c.Class = "LlamaTokenizer"
+	}
+	return nil
+}
+
+func (c *configuration) isLlama() bool { return strings.HasPrefix(c.Class, "LlamaTokenizer") }
+func (c *configuration) isGPT2() bool  { return strings.HasPrefix(c.Class, "GPT2Tokenizer") }
+
+// prefixSpace tells whether a ByteLevel that stands alone puts a space before a text.
+func (c *configuration) prefixSpace() bool { return c.AddPrefix != nil && *c.AddPrefix }
+
+// name is the special token of a name, with the class's own where no file has the name; nil for none.
+func (c *configuration) name(key string) *namedToken {
+	if token, ok := c.names[key]; ok {
+		return token
+	}
+	content := ""
+	switch {
+	case c.isLlama():
+		content = map[string]string{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}[key]
+	case c.isGPT2() && (key == "bos_token" || key == "eos_token" || key == "unk_token"):
+		content = "<|endoftext|>"
+	}
+	if content == "" {
+		return nil
+	}
+	return &namedToken{TokenConfig: hf.TokenConfig{Content: content}}
+}
+
+// named tells whether a token is one of the special ones.
+func (c *configuration) named(content string) bool {
+	for _, key := range specialKeys {
+		if token := c.name(key); token != nil && token.Content == content {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.others, func(o namedToken) bool { return o.Content == content })
+}
+
+// contents are the named special tokens, as a chat template gets them.
+func (c *configuration) contents() map[string]string {
+	contents := map[string]string{}
+	for _, key := range specialKeys {
+		if token := c.name(key); token != nil {
+			contents[key] = token.Content
+		}
+	}
+	return contents
+}
+
+// addConfigured adds the tokens that the configuration has, or changes their flags, and notes the names.
+//
+// As transformers does, a token that tokenizer.json lacks gets the next free id, whatever the configuration says.
+func (t *Tokenizer) addConfigured(c *configuration) error {
+	add := func(a hf.TokenConfig, special bool) error {
+		return t.addToken(&addedToken{
+			id: t.nextID(a.Content), content: a.Content, special: special,
+			lstrip: a.Lstrip, rstrip: a.Rstrip, singleWord: a.SingleWord, normalized: a.Normalized,
+		})
+	}
+	// Names stand for the tokens that the files describe, and these become special.
+	described := make(map[string]hf.TokenConfig, len(c.added))
+	if c.legacy {
+		for _, a := range t.added {
+			described[a.content] = a.config()
+		}
+	} else {
+		for _, a := range c.added {
+			described[a.Content] = a
+		}
+	}
+	specials := make(map[string]bool, len(c.others))
+	for _, o := range c.others {
+		specials[o.Content] = true
+	}
+	t.specialNames = c.contents()
+	for _, content := range t.specialNames {
+		specials[content] = true
+	}
+	tokens := c.added
+	if c.legacy { // tokenizer.json goes before added_tokens.json
+		known := make(map[int64]bool, len(t.added))
+		var all []hf.TokenConfig
+		for _, a := range t.added {
+			known[int64(a.id)] = true
+			all = append(all, a.config())
+		}
+		for _, a := range c.added {
+			if !known[a.Id] {
+				all = append(all, a)
 			}
+		}
+		tokens = all
+	}
+	slices.SortStableFunc(tokens, func(a, b hf.TokenConfig) int { return int(a.Id - b.Id) })
+	for _, a := range tokens {
+		if err := add(a, a.Special || specials[a.Content]); err != nil {
+			return fmt.Errorf("%s: %w", c.addedSource(), err)
+		}
+	}
+	addNamed := func(token *namedToken, given bool) error {
+		config, ok := described[token.Content]
+		switch {
+		case given && ok:
+		case token.object:
+			config = token.TokenConfig
+		case t.addedBy[token.Content] != nil:
+			return nil
+		default:
+			config = hf.TokenConfig{Content: token.Content}
+		}
+		if err := add(config, true); err != nil {
+			return fmt.Errorf("%s: %w", configFile, err)
+		}
+		return nil
+	}
+	for _, key := range specialKeys {
+		_, given := c.names[key]
+		if token := c.name(key); token != nil && token.Content != "" {
+			if err := addNamed(token, given); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range c.others {
+		if c.others[i].Content == "" {
+			continue
+		}
+		if err := addNamed(&c.others[i], false); err != nil {
+			return err
 		}
 	}
 	if id, ok := t.ID(t.specialNames["bos_token"]); ok {
@@ -45,74 +395,60 @@ func (t *Tokenizer) readConfig(fsys fs.FS) error {
 	if id, ok := t.ID(t.specialNames["eos_token"]); ok {
 		t.eos = id
 	}
-	if err := t.applyClass(config); err != nil {
-		return fmt.Errorf("tokenizer_config.json: %w", err)
+	return nil
+}
+
+func (c *configuration) addedSource() string {
+	if c.legacy {
+		return addedFile
 	}
-	return t.readChatTemplate(fsys, config.ChatTemplate)
+	return configFile + ": added_tokens_decoder"
 }
 
 // applyClass replaces the post-processor where Hugging Face does: the Llama class rebuilds it from add_bos_token (by default true)
 // and add_eos_token (by default false) and ignores the one in tokenizer.json. Other classes ignore these two settings.
-func (t *Tokenizer) applyClass(config configJSON) error {
-	if !strings.HasPrefix(config.Class, "LlamaTokenizer") {
+func (t *Tokenizer) applyClass(c *configuration) error {
+	if c.addsBOS && t.bos >= 0 {
+		t.before = []int32{t.bos}
+	}
+	if !c.isLlama() {
 		return nil
 	}
 	t.before, t.after = nil, nil
-	if config.AddBOS == nil || *config.AddBOS {
+	addBOS, err := c.AddBOS.boolean(true)
+	if err != nil {
+		return fmt.Errorf("add_bos_token %w", err)
+	}
+	addEOS, err := c.AddEOS.boolean(false)
+	if err != nil {
+		return fmt.Errorf("add_eos_token %w", err)
+	}
+	if addBOS {
 		if t.bos < 0 {
-			return fmt.Errorf("a BOS is to be added, but bos_token %q is no token", t.specialNames["bos_token"])
+			return errors.New("a BOS is to be added, but there is no bos_token")
 		}
 		t.before = []int32{t.bos}
 	}
-	if config.AddEOS != nil && *config.AddEOS {
+	if addEOS {
 		if t.eos < 0 {
-			return fmt.Errorf("an EOS is to be added, but eos_token %q is no token", t.specialNames["eos_token"])
+			return errors.New("an EOS is to be added, but there is no eos_token")
 		}
 		t.after = []int32{t.eos}
 	}
 	return nil
 }
 
-// readJSON reads the special-token names of a file, and the rest into config unless that is nil. A missing file is no error.
-func (t *Tokenizer) readJSON(fsys fs.FS, name string, config *configJSON) error {
-	raw, err := readFile(fsys, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// boolean reads true, false or null, which is false; absent is what the entry is when it is not there.
+func (e entry) boolean(absent bool) (bool, error) {
+	switch string(e) {
+	case "":
+		return absent, nil
+	case "true":
+		return true, nil
+	case "false", "null":
+		return false, nil
 	}
-	if err != nil {
-		return err
-	}
-	if config != nil {
-		if err := strictjson.Unmarshal(raw, config); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	var all map[string]json.RawMessage
-	if err := strictjson.Unmarshal(raw, &all); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	for _, key := range specialKeys {
-		value, ok := all[key]
-		if !ok || string(value) == "null" {
-			continue
-		}
-		// A token is a string, or an object with its flags.
-		var content string
-		if json.Unmarshal(value, &content) != nil {
-			var token struct {
-				Content string `json:"content"`
-			}
-			if err := strictjson.Unmarshal(value, &token); err != nil {
-				return fmt.Errorf("%s: %s: %w", name, key, err)
-			}
-			content = token.Content
-		}
-		if len(content) > maxAddedContent {
-			return fmt.Errorf("%s: %s has %d bytes, more than %d", name, key, len(content), maxAddedContent)
-		}
-		t.specialNames[key] = content
-	}
-	return nil
+	return false, fmt.Errorf("is %s, not true or false", strictjson.Clip(string(e)))
 }
 
 // readChatTemplate finds the chat template: chat_template.jinja, which newer checkpoints have, wins over the entry of

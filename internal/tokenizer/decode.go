@@ -64,8 +64,10 @@ func (t *Tokenizer) ID(piece string) (int32, bool) {
 	if id, ok := t.bpe.vocab[piece]; ok {
 		return id, true
 	}
-	id, ok := t.addedID[piece]
-	return id, ok
+	if a := t.addedBy[piece]; a != nil {
+		return a.id, true
+	}
+	return 0, false
 }
 
 // IsSpecial reports whether Decode with skipSpecial leaves the id out.

@@ -35,7 +35,7 @@ func FuzzEncode(f *testing.F) {
 			added := false
 			for _, id := range ids {
 				require.NotEmpty(t, tok.Piece(id))
-				_, isAdded := tok.addedID[tok.Piece(id)]
+				isAdded := tok.addedBy[tok.Piece(id)] != nil
 				added = added || isAdded
 			}
 			stream := tok.NewStream(nil, false)

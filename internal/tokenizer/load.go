@@ -24,11 +24,13 @@ type Tokenizer struct {
 
 	specialAsText bool // tokenizer_config.json wants EncodeOptions.SpecialAsText always (split_special_tokens)
 
-	addedRaw        *addedSet // tokens searched for in the raw text: all of the Phi family's
-	addedNormalized *addedSet // tokens searched for after normalization
-	addedBytes      int       // in both sets
-	addedID         map[string]int32
-	before, after   []int32 // BOS and EOS as Encode adds them; usually empty or one id
+	addedRaw        *addedSet              // tokens searched for in the raw text: all of the Phi family's
+	addedNormalized *addedSet              // tokens searched for after normalization
+	addedBytes      int                    // of their contents
+	added           []*addedToken          // in the order in which they came
+	addedBy         map[string]*addedToken // by content
+	addedTop        int32                  // the highest of their ids; -1: there are none
+	before, after   []int32                // BOS and EOS as Encode adds them; usually empty or one id
 
 	pieces  []string // id -> piece, "" where an id has no token; for the decoder
 	special []bool   // id -> left out of text by skipSpecial
@@ -56,22 +58,49 @@ const (
 	maxGrowth       = 64       // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
 )
 
-// Load reads the tokenizer of a checkpoint directory: tokenizer.json (required), and where present tokenizer_config.json,
-// special_tokens_map.json and chat_template.jinja. Files are untrusted: whatever they hold, the result is a tokenizer that
-// does what Hugging Face's would, or an error that names file and reason.
+// Load reads the tokenizer of a checkpoint directory: tokenizer.json, or else tokenizer.model or vocab.json with merges.txt, and where
+// present tokenizer_config.json, special_tokens_map.json, added_tokens.json, chat_template.jinja, and what config.json says of the
+// tokenizer. Files are untrusted: whatever they hold, the result is a tokenizer that does what transformers 4.57 would, or an
+// error that names file and reason.
 func Load(fsys fs.FS) (*Tokenizer, error) {
+	config, err := readConfig(fsys)
+	if err != nil {
+		return nil, err
+	}
+	file, source, err := readTokenizer(fsys, config)
+	if err != nil {
+		return nil, err
+	}
+	t, err := parse(file, config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
+	}
+	if err := t.addConfigured(config); err != nil {
+		return nil, err
+	}
+	if err := t.buildAdded(); err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
+	}
+	if err := t.applyClass(config); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	return t, t.readChatTemplate(fsys, config.ChatTemplate)
+}
+
+// readTokenizer reads tokenizer.json, or makes the same of the files that it is made from.
+func readTokenizer(fsys fs.FS, config *configuration) (file *tokenizerJSON, source string, err error) {
 	raw, err := readFile(fsys, "tokenizer.json")
+	if errors.Is(err, fs.ErrNotExist) || err == nil && config.fromModel(fsys) {
+		return convert(fsys, config, err)
+	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	t, err := parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	file = &tokenizerJSON{}
+	if err := strictjson.Unmarshal(raw, file); err != nil {
+		return nil, "", fmt.Errorf("tokenizer.json: %w", err)
 	}
-	if err := t.readConfig(fsys); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return file, "tokenizer.json", nil
 }
 
 // readFile reads a file of bounded size. The error names it.
@@ -83,13 +112,9 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	return raw, nil
 }
 
-// parse builds a tokenizer from tokenizer.json alone.
-func parse(raw []byte) (*Tokenizer, error) {
-	var file tokenizerJSON
-	if err := strictjson.Unmarshal(raw, &file); err != nil {
-		return nil, err
-	}
-	t := &Tokenizer{bos: -1, eos: -1, specialNames: map[string]string{}}
+// parse builds a tokenizer from tokenizer.json alone; of the configuration it takes what changes how that is read.
+func parse(file *tokenizerJSON, config *configuration) (*Tokenizer, error) {
+	t := &Tokenizer{bos: -1, eos: -1, specialNames: map[string]string{}, specialAsText: config.SplitSpecial}
 	var err error
 	if t.decoder, err = newDecoder(file.Decoder); err != nil {
 		return nil, fmt.Errorf("decoder: %w", err)
@@ -97,7 +122,7 @@ func parse(raw []byte) (*Tokenizer, error) {
 	if t.normalizers, err = newNormalizers(file.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer: %w", err)
 	}
-	byteLevel, err := t.readPreTokenizer(file.PreTokenizer, false)
+	byteLevel, err := t.readPreTokenizer(file.PreTokenizer, config.prefixSpace())
 	if err != nil {
 		return nil, fmt.Errorf("pre_tokenizer: %w", err)
 	}
@@ -115,8 +140,17 @@ func parse(raw []byte) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("added_tokens: %w", err)
 	}
-	if err := t.newVocabulary(added); err != nil {
+	if err := t.newVocabulary(); err != nil {
 		return nil, err
+	}
+	for i, a := range added {
+		token, err := t.fileToken(&a)
+		if err == nil {
+			err = t.addToken(token)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("added_tokens, entry %d: %w", i, err)
+		}
 	}
 	if t.before, t.after, err = t.newTemplate(file.PostProcessor); err != nil {
 		return nil, fmt.Errorf("post_processor: %w", err)
@@ -181,96 +215,6 @@ func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
 		}
 	}
 	return b, nil
-}
-
-// newVocabulary fills the tables from id to piece and the added-token sets.
-func (t *Tokenizer) newVocabulary(added []hf.TokenConfig) error {
-	top := int32(-1)
-	for piece, id := range t.bpe.vocab {
-		if id < 0 || id >= maxIDs {
-			return fmt.Errorf("model: token %q has id %d, outside 0..%d", piece, id, maxIDs-1)
-		}
-		top = max(top, id)
-	}
-	for _, a := range added {
-		if a.Id < 0 || a.Id >= maxIDs {
-			return fmt.Errorf("added_tokens: token %q has id %d, outside 0..%d", a.Content, a.Id, maxIDs-1)
-		}
-		top = max(top, int32(a.Id))
-	}
-	t.pieces = make([]string, top+1)
-	t.special = make([]bool, top+1)
-	for piece, id := range t.bpe.vocab {
-		if other := t.pieces[id]; other != "" {
-			return fmt.Errorf("model: tokens %q and %q share id %d", other, piece, id)
-		}
-		if t.decoder.falseByte(piece) {
-			return fmt.Errorf("model: token %q looks like a byte but is none", piece)
-		}
-		if t.decoder.byteLevel && !spellsBytes(piece) {
-			return fmt.Errorf("model: token %q has a character that stands for no byte", strictjson.Clip(piece))
-		}
-		t.pieces[id] = piece
-	}
-	t.addedRaw, t.addedNormalized, t.addedID = &addedSet{}, &addedSet{}, make(map[string]int32)
-	// Of two tokens with one spelling the first wins, and special tokens come first, as in Hugging Face's trie.
-	for _, special := range []bool{true, false} {
-		for i, a := range added {
-			if a.Special != special {
-				continue
-			}
-			if err := t.addToken(a); err != nil {
-				return fmt.Errorf("added_tokens, entry %d: %w", i, err)
-			}
-		}
-	}
-	t.addedRaw.build()
-	t.addedNormalized.build()
-	return nil
-}
-
-// addToken enters one added token into the tables.
-func (t *Tokenizer) addToken(a hf.TokenConfig) error {
-	if a.Content == "" || len(a.Content) > maxAddedContent {
-		return fmt.Errorf("content has %d bytes, want 1..%d", len(a.Content), maxAddedContent)
-	}
-	if t.decoder.falseByte(a.Content) {
-		return fmt.Errorf("token %q looks like a byte but is none", a.Content)
-	}
-	id := int32(a.Id)
-	if inModel, ok := t.bpe.vocab[a.Content]; ok && inModel != id {
-		return fmt.Errorf("token %q has id %d here and %d in the vocabulary", a.Content, id, inModel)
-	}
-	piece := a.Content
-	if t.decoder.byteLevel {
-		// The decoder reads letters as bytes. A token with any other character stands for its own text, so spell that.
-		if _, ok := letterBytes(piece); !ok {
-			piece = byteLetters(piece)
-		}
-	}
-	if other := t.pieces[id]; other != "" && other != piece {
-		return fmt.Errorf("tokens %q and %q share id %d", other, a.Content, id)
-	}
-	t.pieces[id] = piece
-	t.special[id] = a.Special
-	if _, ok := t.addedID[a.Content]; !ok {
-		t.addedID[a.Content] = id
-	}
-	token := &addedToken{
-		id: id, content: a.Content, special: a.Special,
-		lstrip: a.Lstrip, rstrip: a.Rstrip, singleWord: a.SingleWord, normalized: a.Normalized,
-	}
-	set, pattern := t.addedRaw, a.Content
-	if a.Normalized {
-		set, pattern = t.addedNormalized, change(t.normalizers, a.Content, true)
-	}
-	if t.addedBytes += len(pattern); t.addedBytes > maxAddedBytes {
-		return fmt.Errorf("all added tokens together have more than %d bytes", maxAddedBytes)
-	}
-	if pattern != "" {
-		set.add(pattern, token)
-	}
-	return nil
 }
 
 // postJSON is the "post_processor" entry.

@@ -133,6 +133,9 @@ func newDecoder(e entry) (decoderKind, error) {
 		if err != nil {
 			return decoderKind{}, fmt.Errorf("decoders: %w", err)
 		}
+		if len(steps) == 3 { // what transformers writes where no space comes before a text
+			steps = append(steps, decoderJSON{Type: "Strip", Content: " "})
+		}
 		if top.Type != "Sequence" || len(steps) != 4 {
 			return decoderKind{}, fmt.Errorf("type %q: want ByteLevel or Sequence[Replace, ByteFallback, Fuse, Strip]", strictjson.Clip(top.Type))
 		}

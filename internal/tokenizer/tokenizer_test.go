@@ -279,16 +279,16 @@ func TestBOS(t *testing.T) {
 	require.NoError(t, err)
 	id, ok := tok.BOS()
 	require.True(t, ok)
-	require.EqualValues(t, bos, id, "tokenizer_config.json wins over special_tokens_map.json")
+	require.EqualValues(t, 0, id, "special_tokens_map.json wins over a tokenizer_config.json without added_tokens_decoder")
 	id, ok = tok.EOS()
 	require.True(t, ok)
 	require.EqualValues(t, end, id)
 
 	_, err = Load(fstest.MapFS{
 		"tokenizer.json":        {Data: raw},
-		"tokenizer_config.json": {Data: []byte(`{"tokenizer_class": "LlamaTokenizer", "bos_token": "<nowhere>"}`)},
+		"tokenizer_config.json": {Data: []byte(`{"tokenizer_class": "LlamaTokenizer", "bos_token": null}`)},
 	})
-	require.ErrorContains(t, err, `"<nowhere>"`)
+	require.ErrorContains(t, err, `tokenizer_config.json: a BOS is to be added, but there is no bos_token`)
 }
 
 func TestStream(t *testing.T) {
@@ -452,7 +452,7 @@ func TestLoadRefuses(t *testing.T) {
 		for config, want := range map[string]string{
 			`{"bos_token": {"content": "<s>", "Content": "<unk>"}}`: `bos_token: the key "Content" should be "content"`,
 			`{"bos_token": "<s>", "bos_token": "<unk>"}`:            `has the key "bos_token" twice`,
-			`{"bos_token": "` + strings.Repeat("x", 1025) + `"}`:    "bos_token has 1025 bytes, more than 1024",
+			`{"bos_token": "` + strings.Repeat("x", 1025) + `"}`:    "bos_token: has 1025 bytes, more than 1024",
 			"{\"bos_token\": \"\xff\"}":                             "is not valid UTF-8",
 		} {
 			_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(config)}})

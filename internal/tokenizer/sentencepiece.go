@@ -1,0 +1,179 @@
+package tokenizer
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"unicode/utf8"
+)
+
+// piece is an entry of a SentencePiece vocabulary.
+type piece struct {
+	text  string
+	score float32
+	kind  uint64
+}
+
+// Kinds of pieces, and of models, in sentencepiece_model.proto.
+const (
+	normalPiece  = 1
+	controlPiece = 3
+	userPiece    = 4
+
+	unigramModel = 1
+	bpeModel     = 2
+)
+
+// Bounds on a tokenizer.model, beside those of tokenizer.json. Phi-3's has 500 KB and 61,249 merges.
+const (
+	maxModelPiece  = 256     // bytes of a piece: SentencePiece makes them of 16 characters
+	maxModelMerges = 1 << 22 // ways to put a piece together of two others
+)
+
+var errNoModel = errors.New("is not a SentencePiece model: its fields do not end where they should")
+
+// readSentencePiece reads the pieces of a ModelProto, and that it is of the BPE kind.
+func readSentencePiece(raw []byte) ([]piece, error) {
+	var pieces []piece
+	model := uint64(unigramModel) // what a file that says nothing means
+	err := eachField(raw, func(number, _ uint64, field []byte) error {
+		switch number {
+		case 1:
+			p := piece{kind: normalPiece}
+			err := eachField(field, func(number, value uint64, field []byte) error {
+				switch number {
+				case 1:
+					p.text = string(field)
+				case 2:
+					p.score = math.Float32frombits(uint32(value))
+				case 3:
+					p.kind = value
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if len(p.text) > maxModelPiece {
+				return fmt.Errorf("piece %d has %d bytes, more than %d", len(pieces), len(p.text), maxModelPiece)
+			}
+			if !utf8.ValidString(p.text) {
+				return fmt.Errorf("piece %d is not valid UTF-8", len(pieces))
+			}
+			if len(pieces) == maxIDs {
+				return fmt.Errorf("has more than %d pieces", maxIDs)
+			}
+			pieces = append(pieces, p)
+		case 2:
+			return eachField(field, func(number, value uint64, _ []byte) error {
+				if number == 3 {
+					model = value
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(pieces) == 0:
+		return nil, errNoModel
+	case model != bpeModel:
+		return nil, fmt.Errorf("is a SentencePiece model of kind %d; only kind %d (BPE) is supported", model, bpeModel)
+	}
+	return pieces, nil
+}
+
+// eachField hands over the fields of a protobuf message: the value of a number, or the bytes of a field that has a length.
+func eachField(raw []byte, do func(number, value uint64, field []byte) error) error {
+	for len(raw) > 0 {
+		key, n := binary.Uvarint(raw)
+		if n <= 0 {
+			return errNoModel
+		}
+		raw = raw[n:]
+		var value uint64
+		var field []byte
+		switch key & 7 {
+		case 0:
+			if value, n = binary.Uvarint(raw); n <= 0 {
+				return errNoModel
+			}
+		case 1:
+			if n = 8; len(raw) >= n {
+				value = binary.LittleEndian.Uint64(raw)
+			}
+		case 2:
+			length, m := binary.Uvarint(raw)
+			if m <= 0 || length > uint64(len(raw)-m) {
+				return errNoModel
+			}
+			n = m + int(length)
+			field = raw[m:n]
+		case 5:
+			if n = 4; len(raw) >= n {
+				value = uint64(binary.LittleEndian.Uint32(raw))
+			}
+		default:
+			return errNoModel
+		}
+		if n > len(raw) {
+			return errNoModel
+		}
+		if err := do(key>>3, value, field); err != nil {
+			return err
+		}
+		raw = raw[n:]
+	}
+	return nil
+}
+
+// mergesOf finds the merges of a vocabulary that has scores instead: each way to put a piece together of two others, in the order of
+// the piece's score, as transformers does.
+func mergesOf(pieces []piece, vocab vocabulary) (mergeList, error) {
+	type way struct {
+		left, right         string
+		score               float32
+		leftRunes, rightLen int
+	}
+	var ways []way
+	for id, p := range pieces {
+		if id < 3 {
+			p.score = 0 // transformers gives the first three none
+		}
+		first, runes := len(ways), utf8.RuneCountInString(p.text)
+		at := 0
+		for cut := range p.text {
+			if cut == 0 {
+				continue
+			}
+			at++
+			left, right := p.text[:cut], p.text[cut:]
+			if _, ok := vocab[left]; !ok {
+				continue
+			}
+			if _, ok := vocab[right]; !ok {
+				continue
+			}
+			if len(ways) == maxModelMerges {
+				return nil, fmt.Errorf("its pieces can be put together of others in more than %d ways", maxModelMerges)
+			}
+			ways = append(ways, way{left, right, p.score, at, runes - at})
+		}
+		slices.SortStableFunc(ways[first:], func(a, b way) int {
+			return cmp.Or(cmp.Compare(vocab[a.left], vocab[b.left]), cmp.Compare(vocab[a.right], vocab[b.right]))
+		})
+	}
+	slices.SortStableFunc(ways, func(a, b way) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.leftRunes, a.leftRunes), cmp.Compare(b.rightLen, a.rightLen))
+	})
+	merges := make(mergeList, len(ways))
+	for i, w := range ways {
+		merges[i] = [2]string{w.left, w.right}
+	}
+	return merges, nil
+}
