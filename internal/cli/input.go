@@ -45,9 +45,9 @@ func (f *inputFlags) register(flags *pflag.FlagSet, name, shorthand string) {
 func inputHelp(name string) string {
 	return fmt.Sprintf(`The %[1]s is what --%[1]s, --file and a pipe give, in this order, with an empty line
 between them. One newline at the end of a file or a pipe is dropped. A pipe beside one
-of the flags is not waited for if it says nothing for %[2]d seconds; in a loop that reads
-its own stdin, "< /dev/null" keeps it apart. Texts are UTF-8, or UTF-16 with a byte
-order mark.`, name, int(pipeWait.Seconds()))
+of the flags is not waited for if it says nothing for %[2]d seconds, and a file that a
+loop has begun to read is left to the loop; in a loop over a pipe, add "< /dev/null".
+Texts are UTF-8, or UTF-16 with a byte order mark.`, name, int(pipeWait.Seconds()))
 }
 
 // read returns the text as the user gave it, in valid UTF-8, and warns where that took a change.
@@ -79,9 +79,11 @@ func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {
 			return "", err
 		}
 	}
-	if named := f.text == "-" || f.file == "-"; named || piped(s.in) {
+	named := f.text == "-" || f.file == "-"
+	optional := (byFlag || byFile) && !named
+	if named || piped(s.in) && !(optional && partlyRead(s.in)) {
 		stdin := func() (io.ReadCloser, error) { return io.NopCloser(s.in), nil }
-		if err := read("stdin", stdin, (byFlag || byFile) && !named); err != nil {
+		if err := read("stdin", stdin, optional); err != nil {
 			return "", err
 		}
 	}
@@ -199,6 +201,16 @@ func piped(stdin io.Reader) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice == 0
+}
+
+// partlyRead tells whether stdin is a file of which somebody has read the beginning: the lines of a shell's while loop, which are not for us.
+func partlyRead(stdin io.Reader) bool {
+	f, ok := stdin.(*os.File)
+	if !ok {
+		return false
+	}
+	at, err := f.Seek(0, io.SeekCurrent) // a pipe has no offset: an error
+	return err == nil && at > 0
 }
 
 // withoutLastNewline drops the newline that editors and echo put at the end.
