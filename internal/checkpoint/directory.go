@@ -67,7 +67,7 @@ func OpenModel(folder string) (*Directory, error) {
 	d := &Directory{root: root, prefix: "."}
 	cache, err := openRoot(filepath.Dir(folder))
 	if err != nil {
-		return d, nil //nolint:nilerr // a folder may be readable, and the one above it not
+		return d, nil // a folder may be readable, and the one above it not
 	}
 	defer func() { _ = cache.Close() }()
 	d.shared = OpenShared(cache)

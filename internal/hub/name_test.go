@@ -24,7 +24,7 @@ func TestParseAddress(t *testing.T) {
 		"microsoft/phi-4@main":                                                {"microsoft/phi-4", "main"},
 		"microsoft/phi-4":                                                     {},
 		"microsoft/phi-4/":                                                    {"microsoft/phi-4", ""},
-		" microsoft/phi-4":                                                    {"microsoft/phi-4", ""},
+		"microsoft/phi-4\n":                                                   {"microsoft/phi-4", ""},
 		"models--microsoft--phi-4":                                            {"microsoft/phi-4", ""},
 		"models--microsoft--phi--4":                                           {},
 		"phi-4@main":                                                          {},

@@ -62,7 +62,7 @@ func plant(t *testing.T, target string, path ...string) {
 func TestPlantedLinks(t *testing.T) {
 	hash := hubtest.Hash(shard, shards()[shard])
 	small := hubtest.Hash("config.json", shards()["config.json"])
-	commit := hubtestCommit(t)
+	commit := hubtestCommit()
 	for place, want := range map[string]string{ // "": the link is replaced, and the pull is right
 		"models--acme--Tiny-Phi-3":                                      "downloads nothing through links",
 		"models--acme--Tiny-Phi-3/blobs":                                "leads out of its directory through a link",
@@ -106,7 +106,8 @@ func TestPlantedLinks(t *testing.T) {
 	}
 }
 
-func hubtestCommit(t *testing.T) string {
+// hubtestCommit is the commit of every fixture.
+func hubtestCommit() string {
 	server := hubtest.New()
 	defer server.Close()
 	return server.Add(name, shards())
@@ -157,16 +158,16 @@ func TestPlantedSharedBlobs(t *testing.T) {
 func TestPlantedPipes(t *testing.T) {
 	hash := hubtest.Hash(shard, shards()[shard])
 	for place, want := range map[string]string{
-		"models--acme--Tiny-Phi-3/refs/main":                                            "",
-		"models--acme--Tiny-Phi-3/blobs/" + hash:                                        "",
-		"models--acme--Tiny-Phi-3/blobs/" + hash + partEnding:                           "",
-		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit(t) + "/tokenizer.json":    "",
-		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit(t) + "/" + indexName:      "",
-		".locks/models--acme--Tiny-Phi-3/" + hash + ".lock":                             "is not a regular file but a named pipe",
-		"models--acme--Tiny-Phi-3/blobs":                                                "blobs",
-		"models--acme--Tiny-Phi-3":                                                      "is not a directory",
-		"blobs/.huggingface-shared-blobs":                                               "",
-		"models--acme--Tiny-Phi-3/.no_exist/" + hubtestCommit(t) + "/added_tokens.json": "",
+		"models--acme--Tiny-Phi-3/refs/main":                                           "",
+		"models--acme--Tiny-Phi-3/blobs/" + hash:                                       "",
+		"models--acme--Tiny-Phi-3/blobs/" + hash + partEnding:                          "",
+		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit() + "/tokenizer.json":    "",
+		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit() + "/" + indexName:      "",
+		".locks/models--acme--Tiny-Phi-3/" + hash + ".lock":                            "is not a regular file but a named pipe",
+		"models--acme--Tiny-Phi-3/blobs":                                               "blobs",
+		"models--acme--Tiny-Phi-3":                                                     "is not a directory",
+		"blobs/.huggingface-shared-blobs":                                              "",
+		"models--acme--Tiny-Phi-3/.no_exist/" + hubtestCommit() + "/added_tokens.json": "",
 	} {
 		t.Run(place, func(t *testing.T) {
 			x := newFixture(t)

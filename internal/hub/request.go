@@ -182,7 +182,7 @@ func (h *Hub) statusError(a *answer) *statusError {
 		host:      a.Request.URL.Host,
 		hub:       a.hub,
 		withToken: a.hub && h.token != "" && h.login == nil,
-		page:      a.isPage() && a.StatusCode < http.StatusInternalServerError && a.Header.Get("X-Error-Code") == "",
+		page:      a.isPage() && (a.StatusCode < 500 || a.StatusCode == http.StatusNetworkAuthenticationRequired) && a.Header.Get("X-Error-Code") == "",
 	}
 }
 
@@ -282,6 +282,8 @@ func (p *pull) explain(err error) error {
 		login = "the token in " + h.tokenFrom + " belongs to an account that may not read it"
 	}
 	switch {
+	case h.login != nil && status.status == http.StatusUnauthorized && status.code == "":
+		return fmt.Errorf("%s does not accept the name and the password in HF_ENDPOINT (%w)", h.host(), err)
 	case status.page:
 		return fmt.Errorf("%s answers %w", h.host(), err)
 	case status.code == "DisabledRepo", strings.HasPrefix(status.message, "Access to this resource is disabled"):

@@ -37,7 +37,7 @@ func (r *repo) sharedBlobs() (blobs []string) {
 // missing or cannot be read is no reason to delete; nor is a blob whose folder is a link.
 func removeUnshared(cache, shared *os.Root, blob string) error {
 	if info, err := shared.Lstat(path.Dir(blob)); err != nil || !info.IsDir() {
-		return nil //nolint:nilerr // it is not there, or elsewhere
+		return nil // it is not there, or elsewhere
 	}
 	unlock, err := tryLock(shared, blob+".lock")
 	if errors.Is(err, errLocked) {

@@ -31,7 +31,7 @@ func lastRead(info fs.FileInfo) (t time.Time, ok bool) {
 // linkCount is how many names a file has.
 func linkCount(info fs.FileInfo) int {
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int(s.Nlink) //nolint:unconvert // the types differ from system to system
+		return int(s.Nlink)
 	}
 	return 1
 }

@@ -130,6 +130,12 @@ func parse(file string, data []byte) (*File, error) {
 	}
 	n := binary.LittleEndian.Uint64(data)
 	if n > maxHeaderBytes {
+		switch {
+		case bytes.HasPrefix(data, []byte("PK\x03\x04")):
+			return nil, errors.New("is a zip archive, as PyTorch saves models, and not a safetensors file: save the model with safe_serialization=True")
+		case bytes.HasPrefix(data, []byte("GGUF")):
+			return nil, errors.New("is a GGUF file, which llama.cpp reads, and not a safetensors file")
+		}
 		return nil, fmt.Errorf("header length %d is over the format's limit of %d: not a safetensors file?", n, maxHeaderBytes)
 	}
 	if n > uint64(len(data)-lengthBytes) {

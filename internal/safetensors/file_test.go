@@ -98,6 +98,9 @@ func TestReject(t *testing.T) {
 		"shorter than 8 bytes":  {make([]byte, 7), []string{"has 7 bytes, too few"}},
 		"header over the limit": {withLength(100_000_001), []string{"header length 100000001 is over", "100000000"}},
 		"header length 2^64-1":  {withLength(math.MaxUint64), []string{"header length 18446744073709551615 is over"}},
+		"a pickle":              {[]byte("PK\x03\x04\x00\x00\x08\x08\x00\x00"), []string{"is a zip archive, as PyTorch saves models"}},
+		"a GGUF":                {[]byte("GGUF\x03\x00\x00\x00\x10\x00"), []string{"is a GGUF file"}},
+		"a page":                {[]byte("\n<!DOCTYPE html>"), []string{"is a web page (HTML)"}},
 		"header past the end":   {withLength(3), []string{"header of 3 bytes does not fit in a file of 10"}},
 		"header of no bytes":    {fileOf("", 0), []string{"does not start with '{'"}},
 		"header starts with space": {

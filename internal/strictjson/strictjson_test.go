@@ -105,6 +105,9 @@ func TestSyntax(t *testing.T) {
 		"\xef\xbb\xbf{}":          `begins with a byte order mark (BOM), which JSON must not have`,
 		"\xff\xfe{\x00}\x00":      `is UTF-16 with a byte order mark, not UTF-8`,
 		"\xfe\xff\x00{\x00}":      `is UTF-16 with a byte order mark, not UTF-8`,
+		"{\x00\"\x00}\x00":        `looks like UTF-16, not UTF-8`,
+		"\x00{\x00}":              `looks like UTF-16, not UTF-8`,
+		"\x1f\x8b\x08\x00":        `is compressed (gzip)`,
 		"<!DOCTYPE html>\n<html>": `is a web page (HTML), not the file itself`,
 		"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n": `is a Git LFS pointer, not the file itself: run git lfs pull, or phi3 pull ORG/NAME`,
 	} {

@@ -37,6 +37,10 @@ func foreign(text []byte) error {
 		return errors.New("begins with a byte order mark (BOM), which JSON must not have: " + save)
 	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
 		return errors.New("is UTF-16 with a byte order mark, not UTF-8: " + save)
+	case len(text) > 1 && (text[0] == 0) != (text[1] == 0):
+		return errors.New("looks like UTF-16, not UTF-8: save the file as UTF-8")
+	case bytes.HasPrefix(text, []byte("\x1f\x8b")):
+		return errors.New("is compressed (gzip), not the file itself: unpack it with gunzip")
 	}
 	return regular.Placeholder(text)
 }
