@@ -68,6 +68,8 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		return usagef("--n-prompt, --n-gen and --repetitions must be 1 or more")
 	case f.output != "md" && f.output != "csv" && f.output != "json":
 		return usagef("--output is %q, not md, csv or json", f.output)
+	case f.plot == "" && f.model.flags.Changed("plot"):
+		return usagef("--plot is empty, not the name of a file")
 	case f.plot != "" && !f.noCache:
 		return usagef("--plot draws a comparison; it needs --no-cache")
 	case f.plot != "" && f.gen < 3:
@@ -104,7 +106,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	}
 	err = f.write(s.out, c)
 	if f.plot != "" && f.output == "md" && isTerminal(s.out) {
-		for _, panel := range c.panels() {
+		for _, panel := range c.chart().Panels {
 			_, _ = io.WriteString(s.out, "\n"+panel.Text())
 		}
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"math"
+	"strconv"
 
 	"phi3/internal/sampling"
 	"phi3/internal/show"
@@ -87,10 +88,13 @@ func visible(piece string) string {
 	return show.Line(piece)
 }
 
-// percent keeps three digits of small probabilities.
+// percent keeps two digits of small probabilities: 0.0061%, 6.1e-05%.
 func percent(p float64) string {
 	if p >= 0.0001 {
 		return fmt.Sprintf("%.2f%%", p*100)
+	}
+	if p >= 0.000001 {
+		return strconv.FormatFloat(p*100, 'f', 1-int(math.Floor(math.Log10(p*100))), 64) + "%"
 	}
 	return fmt.Sprintf("%.1e%%", p*100)
 }

@@ -142,6 +142,11 @@ func (f *insideFlags) thinned(layers []layerView) (shown []layerView) {
 	return shown
 }
 
+// layersShown says that some are left out.
+func layersShown(shown []layerView) string {
+	return fmt.Sprintf("%d of %d layers; --every 1 shows all", len(shown)-1, shown[len(shown)-1].Layer)
+}
+
 // attended is what --attention shows of a layer's weights [heads][tokens].
 func (f *insideFlags) attended(attention [][][]float64) *attentionView {
 	if f.layer == 0 {
@@ -167,7 +172,7 @@ func (v *insideView) writeInside(b *strings.Builder, input []token, answer candi
 	b.WriteString("\nif the model ended after each layer\n\n")
 	rows := [][]string{{"layer", "it would say", "", "", "", "", "", shownPiece(answer.Piece), "rank"}}
 	if last := v.Layers[len(v.Layers)-1].Layer; last+1 > len(v.Layers) {
-		show.Fprintf(b, "(%d of %d layers; --every 1 shows all)\n\n", len(v.Layers)-1, last)
+		show.Fprintf(b, "(%s)\n\n", layersShown(v.Layers))
 	}
 	for _, l := range v.Layers {
 		row := []string{layerName(l.Layer)}
@@ -246,18 +251,22 @@ func layerName(layer int) string {
 func (f *insideFlags) draw(a *inspection) error {
 	convert := func(cs []candidate) (out []picture.Candidate) {
 		for _, c := range cs {
-			out = append(out, picture.Candidate{Token: picture.Token{ID: c.ID, Piece: visible(c.Piece)}, Probability: c.Probability})
+			out = append(out, picture.Candidate{Token: picture.Token{ID: c.ID, Piece: c.Piece}, Probability: c.Probability})
 		}
 		return out
 	}
 	data := picture.PathData{
-		Model: a.Model, Prompt: visible(a.Prompt), Next: convert(a.Top),
-		Answer: picture.Token{ID: a.Argmax.ID, Piece: visible(a.Argmax.Piece)},
+		Model: shortName(a.Model), Prompt: a.Prompt, Next: convert(a.Top),
+		Answer: picture.Token{ID: a.Argmax.ID, Piece: a.Argmax.Piece},
 	}
 	for _, in := range a.Input {
-		data.Tokens = append(data.Tokens, picture.Token{ID: in.ID, Piece: visible(in.Piece)})
+		data.Tokens = append(data.Tokens, picture.Token{ID: in.ID, Piece: in.Piece})
 	}
-	for _, l := range a.Layers {
+	shown := f.thinned(a.Layers)
+	if len(shown) < len(a.Layers) {
+		data.Left = layersShown(shown)
+	}
+	for _, l := range shown {
 		name := layerName(l.Layer)
 		if l.Layer > 0 {
 			name = "layer " + name

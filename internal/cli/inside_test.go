@@ -49,7 +49,7 @@ func TestLongPiece(t *testing.T) {
 	require.Contains(t, run("next-token", "--top", "2560", "--json"), long)
 	picture, err := os.ReadFile(svg)
 	require.NoError(t, err)
-	require.Less(t, len(picture), 1<<20)
+	require.Less(t, len(picture), 1<<17)
 	require.NoError(t, xml.Unmarshal(picture, new(struct{})))
 }
 

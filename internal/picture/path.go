@@ -3,15 +3,19 @@ package picture
 import (
 	"fmt"
 	"math"
+	"strconv"
+
+	"phi3/internal/show"
 )
 
-// PathData is the way of a prompt through a model, as [Path] draws it. Control characters are the caller's to make visible.
+// PathData is the way of a prompt through a model, as [Path] draws it. Texts are as they are, of any length and with any characters.
 type PathData struct {
 	Model  string  // its name
 	Prompt string  // the text as it was given; "" if only its tokens are known
 	Tokens []Token // the prompt's, in order
-	// Layers are what the model would say after the embeddings, layer 1, 2, …; empty: not drawn.
+	// Layers are what the model would say after the embeddings, layer 1, 2, …, or some of them; empty: not drawn.
 	Layers    []Layer
+	Left      string      // which layers are left out, if any are
 	Answer    Token       // the most probable token after the last layer
 	Next      []Candidate // the most probable tokens, falling
 	Attention *Attention  // nil: not drawn
@@ -49,107 +53,122 @@ type AttentionRow struct {
 }
 
 const (
-	pageWidth  = 960.0
-	margin     = 32.0
-	pageLabel  = 100.0 // room for a row's name
-	tokenLimit = 48    // tokens drawn; of a longer prompt the first few and the last ones
+	pageWidth = 960.0
+	margin    = 32.0
+	pageLabel = 100.0 // room for a row's name
+	pageRight = 68.0  // room for a row's number
+
+	// What is drawn of more.
+	tokenLimit = 48 // tokens: the first few and the last ones
+	firstShown = 8  // of these
+	rowLimit   = 64 // heads, candidates
+	tipLimit   = 40 // columns of a piece under the mouse
 )
 
 // Path draws the way of a prompt through a model: text, tokens, ids, what each layer would say, and the final distribution as bars.
-// With attention, also what the last position looks at.
+// With attention, also what the last position looks at. Its size does not grow with the prompt, the pieces or the number of candidates.
 func Path(p *PathData) string {
 	d := &drawing{}
 	y := margin + 12
-	d.text(margin, y, "bold", fit(p.Model, 60))
+	d.text(margin, y, "bold", fit(show.Line(p.Model), pageWidth-2*margin, boldColumn))
 	if p.Prompt != "" {
-		y += 30
-		d.text(margin, y, "dim", "text")
-		d.text(margin+pageLabel, y, "mono", fit(p.Prompt, 98))
+		d.text(margin, y+30, "dim", "text")
+		room := pageWidth - 2*margin - pageLabel
+		for _, line := range ends(p.Prompt, int(room/monoColumn)) {
+			y += 22
+			d.text(margin+pageLabel, y+8, "mono", line)
+		}
+		y += 8
 	}
-	tokens, skipped := shownTokens(len(p.Tokens))
-	y = d.tokens(p.Tokens, tokens, skipped, y+18)
+	shown := shownTokens(len(p.Tokens))
+	y = d.tokens(p.Tokens, shown, y+18)
 	if p.Attention != nil {
-		y = d.attention(p.Attention, p.Tokens, tokens, y+34)
+		y = d.attention(p.Attention, p.Tokens, shown, y+34)
 	}
 	if len(p.Layers) > 0 {
-		y = d.layers(p.Layers, p.Answer, y+34)
+		y = d.layers(p, y+34)
 	}
 	y = d.bars(p.Next, p.Answer, y+34)
-	return d.svg(pageWidth, y+margin, fmt.Sprintf("%s: the path of %q to %q", p.Model, fit(p.Prompt, 60), p.Answer.Piece))
+	title := fmt.Sprintf("%s: the path of “%s” to “%s”", show.Line(show.Clip(p.Model, 100)), ends(p.Prompt, 60)[0], show.Piece(p.Answer.Piece, tipLimit))
+	return d.svg(pageWidth, y+margin, title)
 }
 
-// shownTokens lists the positions that are drawn: all, or the first eight and the last ones. skipped is how many are left out after
-// the eighth.
-func shownTokens(n int) (positions []int, skipped int) {
-	if n > tokenLimit {
-		skipped = n - tokenLimit
-	}
+// shownTokens lists the positions that are drawn: all, or the first eight and the last ones, with -1 for those between.
+func shownTokens(n int) (positions []int) {
 	for i := range n {
-		if skipped == 0 || i < 8 || i >= 8+skipped {
+		switch {
+		case n <= tokenLimit || i < firstShown || i >= n-tokenLimit+firstShown:
 			positions = append(positions, i)
+		case i == firstShown:
+			positions = append(positions, -1)
 		}
 	}
-	return positions, skipped
+	return positions
 }
 
+func notShown(n int) string { return fmt.Sprintf("… %d more …", n-tokenLimit) }
+
 // tokens draws the prompt's tokens and ids as boxes, in as many lines as they need, and returns the lower edge.
-func (d *drawing) tokens(all []Token, shown []int, skipped int, y float64) float64 {
+func (d *drawing) tokens(all []Token, shown []int, y float64) float64 {
 	d.text(margin, y+19, "dim", "tokens")
 	d.text(margin, y+40, "dim", "ids")
 	x := margin + pageLabel
-	line := func(width float64) {
+	for _, position := range shown {
+		piece, id := notShown(len(all)), ""
+		if position >= 0 {
+			piece, id = show.Piece(all[position].Piece, tipLimit), fmt.Sprint(all[position].ID)
+		}
+		width := max(mono(piece), dimColumn*float64(len(id))) + 12
 		if x+width > pageWidth-margin {
 			x, y = margin+pageLabel, y+54
 		}
-	}
-	for i, position := range shown {
-		t := all[position]
-		piece, id := fit(t.Piece, 40), fmt.Sprint(t.ID)
-		width := letter*float64(max(columns(piece), len(id))) + 12
-		line(width)
-		d.add(`<rect class="box" x="%.1f" y="%.1f" width="%.1f" height="26" rx="4"/>`, x, y+2, width)
-		d.text(x+width/2, y+19, "mono middle", piece)
-		d.text(x+width/2, y+40, "dim middle", id)
-		x += width + 5
-		if i == 7 && skipped > 0 {
-			note := fmt.Sprintf("… %d more …", skipped)
-			width := letter * float64(columns(note))
-			line(width)
-			d.text(x, y+19, "dim", note)
-			x += width + 5
+		if position < 0 {
+			d.text(x+width/2, y+19, "dim middle", piece)
+		} else {
+			d.rect("box", x, y+2, width, 26, "")
+			d.text(x+width/2, y+19, "mono middle", piece)
+			d.text(x+width/2, y+40, "dim middle", id)
 		}
+		x += width + 5
 	}
 	return y + 44
 }
 
 // layers draws for each layer a bar of its candidates' probabilities, the final answer's in colour.
-func (d *drawing) layers(layers []Layer, answer Token, y float64) float64 {
+func (d *drawing) layers(p *PathData, y float64) float64 {
+	const height, gap = 20.0, 3.0
+	left, width := margin+pageLabel, pageWidth-2*margin-pageLabel-pageRight
 	d.text(margin, y, "bold", "What the model would say if it ended after each layer")
-	d.text(pageWidth-margin, y, "dim end", "probability of "+fit(answer.Piece, 24))
-	const height, gap, right = 20.0, 3.0, 62.0
-	left, width := margin+pageLabel, pageWidth-2*margin-pageLabel-right
+	d.text(pageWidth-margin, y, "dim end", "probability of "+show.Piece(p.Answer.Piece, 24))
+	if p.Left != "" {
+		y += 18
+		d.text(margin, y, "dim", p.Left)
+	}
 	y += 12
-	for _, layer := range layers {
+	for _, layer := range p.Layers {
 		d.text(margin, y+15, "dim", layer.Name)
-		d.add(`<rect class="rest" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, left, y, width, height)
+		d.rect("rest", left, y, width, height, "")
 		x := left
-		for _, c := range layer.Top {
-			w := width * c.Probability
-			class, ink := "other", "mono"
-			if c.ID == answer.ID {
-				class, ink = "answer", "mono light"
+		for i, c := range layer.Top {
+			piece, w := show.Piece(c.Piece, tipLimit), width*c.Probability
+			class, ink := "other bar", "mono"
+			if c.ID == p.Answer.ID {
+				class, ink = "answer bar", "mono light"
 			}
-			d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" stroke="#ffffff"><title>%s %s</title></rect>`, class, x, y, w, height,
-				escape(c.Piece), percent(c.Probability))
-			if room := int((w - 8) / letter); room >= min(columns(c.Piece), 4) && room > 0 {
-				d.text(x+4, y+15, ink, fit(c.Piece, room))
+			d.rect(class, x, y, w, height, piece+" "+percent(c.Probability))
+			if room := w - 8; room >= min(mono(piece), 4*monoColumn) {
+				d.text(x+4, y+15, ink, fit(piece, room, monoColumn))
+			} else if i == 0 { // a bar too small for its own name says it in the free space beside the bars
+				name := piece + " " + percent(c.Probability)
+				beside := left
+				for _, c := range layer.Top {
+					beside += width * c.Probability
+				}
+				if room := left + width - beside - 10; room >= 4*monoColumn {
+					d.text(beside+6, y+15, "mono", fit(name, room, monoColumn))
+				}
 			}
 			x += w
-		}
-		if len(layer.Top) > 0 { // a bar too small for its own name says it in the free space beside the bars
-			if c := layer.Top[0]; int((width*c.Probability-8)/letter) < min(columns(c.Piece), 4) {
-				d.text(x+6, y+15, "mono", fit(c.Piece+" "+percent(c.Probability), int((left+width-x-8)/letter)))
-			}
 		}
 		d.text(pageWidth-margin, y+15, "dim end", percent(layer.Answer))
 		y += height + gap
@@ -160,17 +179,22 @@ func (d *drawing) layers(layers []Layer, answer Token, y float64) float64 {
 // bars draws the final distribution.
 func (d *drawing) bars(next []Candidate, answer Token, y float64) float64 {
 	d.text(margin, y, "bold", "The next token")
-	const height, gap, label, right = 20.0, 5.0, 190.0, 62.0
-	left, width := margin+label, pageWidth-2*margin-label-right
+	const height, gap, names, ids = 20.0, 5.0, 150.0, 76.0
+	left, width := margin+names+ids, pageWidth-2*margin-names-ids-pageRight
 	y += 12
-	for _, c := range next {
-		d.text(left-76, y+15, "mono end", fit(c.Piece, 15))
+	for i, c := range next {
+		if i == rowLimit {
+			d.text(left, y+15, "dim", fmt.Sprintf("… %d more", len(next)-rowLimit))
+			return y + height
+		}
+		piece := show.Piece(c.Piece, tipLimit)
+		d.text(left-ids, y+15, "mono end", fit(piece, names, monoColumn))
 		d.text(left-10, y+15, "dim end", fmt.Sprint(c.ID))
 		class := "other"
 		if c.ID == answer.ID {
 			class = "answer"
 		}
-		d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, class, left, y, max(1, width*c.Probability), height)
+		d.rect(class, left, y, max(1, width*c.Probability), height, piece+" "+percent(c.Probability))
 		d.text(left+max(1, width*c.Probability)+6, y+15, "dim", percent(c.Probability))
 		y += height + gap
 	}
@@ -179,38 +203,58 @@ func (d *drawing) bars(next []Candidate, answer Token, y float64) float64 {
 
 // attention draws a row of cells for each head, darker where more weight lies, under the tokens' names.
 func (d *drawing) attention(a *Attention, all []Token, shown []int, y float64) float64 {
-	d.text(margin, y, "bold", a.Title)
+	d.text(margin, y, "bold", fit(a.Title, pageWidth-2*margin, boldColumn))
+	const height, longest, angle = 18.0, 12, 60.0 // letters of two columns, 15 pixels apart, do not touch
 	left := margin + pageLabel
-	cell := min(34, (pageWidth-margin-left-60)/float64(len(shown)))
-	const height, longest = 18.0, 12
-	deepest := 0
-	for _, position := range shown {
-		deepest = max(deepest, min(columns(all[position].Piece), longest))
-	}
-	y += 22 + 0.8*letter*float64(deepest) // names stand at an angle
+	sin, cos := math.Sincos(angle * math.Pi / 180)
+	cell := min(34, (pageWidth-margin-left-longest*smallColumn*cos)/float64(len(shown)))
+	names, deepest := make([]string, len(shown)), 0.0
 	for i, position := range shown {
-		d.add(`<text class="mono" transform="translate(%.1f %.1f) rotate(-50)">%s</text>`, left+cell*(float64(i)+0.6), y-6, escape(fit(all[position].Piece, longest)))
+		names[i] = fmt.Sprintf("%d more", len(all)-tokenLimit)
+		if position >= 0 {
+			names[i] = show.Piece(all[position].Piece, longest)
+		}
+		names[i] = show.Cut(names[i], longest)
+		deepest = max(deepest, smallColumn*float64(show.Width(names[i]))*sin)
 	}
-	for _, row := range a.Rows {
+	y += 22 + deepest
+	for i, name := range names {
+		d.add(`<text class="mono small" transform="translate(%.1f %.1f) rotate(%.0f)">%s</text>`, left+cell*(float64(i)+0.6), y-6, -angle, escape(name))
+	}
+	for r, row := range a.Rows {
+		if r == rowLimit {
+			d.text(left, y+15, "dim", fmt.Sprintf("… %d more", len(a.Rows)-rowLimit))
+			return y + height
+		}
 		d.text(margin, y+13, "dim", row.Name)
 		for i, position := range shown {
-			w := row.Weights[position]
+			w, piece := 0.0, names[i]
+			if position >= 0 {
+				w, piece = row.Weights[position], show.Piece(all[position].Piece, tipLimit)
+			} else {
+				for _, between := range row.Weights[firstShown : len(all)-tokenLimit+firstShown] {
+					w += between
+				}
+			}
 			// The root spreads out small weights, of which long prompts have many.
-			d.add(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="#0969da" fill-opacity="%.3f" stroke="#d0d7de" stroke-width="0.5"><title>%s %s</title></rect>`,
-				left+cell*float64(i), y, cell, height, math.Sqrt(w), escape(all[position].Piece), percent(w))
+			d.add(`<rect class="cell" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.3f"><title>%s %s</title></rect>`,
+				left+cell*float64(i), y, cell, height, math.Sqrt(max(0, min(1, w))), escape(piece), percent(w))
 		}
 		y += height
 	}
 	return y
 }
 
-// percent keeps the digits that tell probabilities apart: 99.87%, 41%, 0.053%, 5e-06%.
+// percent keeps the digits that tell probabilities apart: 99.87%, 41%, 0.053%, 0.0061%, 5e-06%.
 func percent(p float64) string {
+	v := 100 * p
 	switch {
 	case p >= 0.99:
-		return fmt.Sprintf("%.2f%%", p*100)
-	case p >= 0.0001:
-		return fmt.Sprintf("%.2g%%", p*100)
+		return fmt.Sprintf("%.2f%%", v)
+	case v >= 0.0001:
+		return strconv.FormatFloat(v, 'f', max(0, 1-int(math.Floor(math.Log10(v)))), 64) + "%"
+	case p == 0:
+		return "0%"
 	}
-	return fmt.Sprintf("%.0e%%", p*100)
+	return fmt.Sprintf("%.0e%%", v)
 }

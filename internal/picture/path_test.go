@@ -1,13 +1,9 @@
 package picture
 
 import (
-	"encoding/xml"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -15,31 +11,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden pictures anew; look at them before they are committed")
-
-// elements reads a picture as XML and returns its elements' attributes by name, and all text.
-func elements(t *testing.T, svg string) (found map[string][]map[string]string, text string) {
-	t.Helper()
-	found = map[string][]map[string]string{}
-	decoder := xml.NewDecoder(strings.NewReader(svg))
-	var words strings.Builder
-	for {
-		token, err := decoder.Token()
-		if errors.Is(err, io.EOF) {
-			return found, words.String()
-		}
-		require.NoError(t, err)
-		switch e := token.(type) {
-		case xml.StartElement:
-			attributes := map[string]string{}
-			for _, a := range e.Attr {
-				attributes[a.Name.Local] = a.Value
-			}
-			found[e.Name.Local] = append(found[e.Name.Local], attributes)
-		case xml.CharData:
-			words.Write(e)
-		}
-	}
-}
 
 var berlin = PathData{
 	Model: "phi3-demo", Prompt: "The capital of Germany is",
@@ -63,73 +34,106 @@ func TestPath(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(want), svg)
 
-	found, _ := elements(t, svg)
+	found := elements(t, svg)
+	checkLayout(t, found)
 	var bars []float64
-	for _, rect := range found["rect"] {
-		if rect["class"] == "answer" {
-			width, err := strconv.ParseFloat(rect["width"], 64)
-			require.NoError(t, err)
-			bars = append(bars, width)
+	for _, e := range found {
+		if e.name == "rect" && strings.HasPrefix(e.attributes["class"], "answer") {
+			bars = append(bars, e.number(t, "width"))
 		}
 	}
 	require.Len(t, bars, 2, "the answer's bar after layer 1 and in the final distribution")
-	require.InDelta(t, 0.75*(pageWidth-2*margin-pageLabel-62), bars[0], 0.1)
-	require.InDelta(t, 0.75*(pageWidth-2*margin-190-62), bars[1], 0.1)
+	require.InDelta(t, 0.75*(pageWidth-2*margin-pageLabel-pageRight), bars[0], 0.1)
+	require.InDelta(t, 0.75*(pageWidth-2*margin-226-pageRight), bars[1], 0.1)
 }
 
-// Nothing lies outside the page, no text breaks the XML, and long prompts keep their ends.
+var hostile = []string{
+	"<|end|>", "&amp;\"'", "\x00\x1b[2J", "\xff\xfe", "", strings.Repeat("x", 500), "日本語", "👩‍👩‍👧", "▁", "\ufffe", " ", "\n\n", "\u202eabc",
+	"مرحبا بالعالم", "\u0301", "]]>", "--><script>", strings.Repeat("\u0301", 1000), strings.Repeat("日", 300), "</text>",
+}
+
+// Nothing lies outside the page or on another text, nothing breaks the XML, and long prompts keep their ends.
 func TestPathHoldsAnything(t *testing.T) {
-	hostile := []string{"<|end|>", "&amp;\"'", "\x00\x1b[2J", "\xff\xfe", "", strings.Repeat("x", 500), "日本語", "👩‍👩‍👧", "▁", "\ufffe"}
 	for _, n := range []int{1, 9, 48, 49, 4096} {
-		p := PathData{Model: hostile[0], Prompt: strings.Join(hostile, " "), Attention: &Attention{Title: "attention"}}
-		weights := make([]float64, n)
-		for i := range n {
-			p.Tokens = append(p.Tokens, Token{int32(i), hostile[i%len(hostile)]})
-			weights[i] = 1 / float64(n)
-		}
-		p.Tokens[n-1].Piece = "the-last-one"
-		for h := range 32 {
-			p.Attention.Rows = append(p.Attention.Rows, AttentionRow{fmt.Sprint(h), weights})
-		}
-		for i := range 33 {
-			p.Layers = append(p.Layers, Layer{Name: fmt.Sprint("layer ", i), Answer: 1e-9, Top: []Candidate{
-				{Token{int32(i), hostile[i%len(hostile)]}, 1e-6}, {Token{5, "b"}, 0.9}, {Token{6, hostile[5]}, 0.09},
-			}})
-		}
-		p.Next = p.Layers[3].Top
-		found, text := elements(t, Path(&p))
-		require.Contains(t, text, "the-last-one")
-		page := found["svg"][0]
-		width, _ := strconv.ParseFloat(page["width"], 64)
-		height, _ := strconv.ParseFloat(page["height"], 64)
-		number := func(s string) float64 {
-			v, err := strconv.ParseFloat(s, 64)
-			require.NoError(t, err)
-			return v
-		}
-		for _, rect := range found["rect"][1:] {
-			require.LessOrEqual(t, number(rect["x"])+number(rect["width"]), width)
-			require.LessOrEqual(t, number(rect["y"])+number(rect["height"]), height)
-		}
-		for _, text := range found["text"] {
-			if text["transform"] == "" {
-				require.LessOrEqual(t, number(text["y"]), height)
-				require.GreaterOrEqual(t, number(text["x"]), margin)
-				require.LessOrEqual(t, number(text["x"]), width)
+		for _, probability := range []float64{1e-9, 0.3, 1} {
+			p := PathData{Model: strings.Repeat(hostile[0], 100), Prompt: strings.Repeat(strings.Join(hostile, " "), n), Left: "16 of 32 layers"}
+			p.Attention = &Attention{Title: "attention"}
+			weights := make([]float64, n)
+			for i := range n {
+				p.Tokens = append(p.Tokens, Token{int32(200000 - i), hostile[i%len(hostile)]})
+				weights[i] = 1 / float64(n)
 			}
-		}
-		if n > tokenLimit {
-			require.Contains(t, text, strings.ReplaceAll(fmt.Sprintf("… %d more …", n-tokenLimit), " ", "\u00a0"))
+			p.Tokens[n-1].Piece = "the-last-one"
+			for h := range 100 {
+				p.Attention.Rows = append(p.Attention.Rows, AttentionRow{fmt.Sprint("head ", h+1), weights})
+			}
+			for i := range 25 {
+				p.Layers = append(p.Layers, Layer{Name: fmt.Sprint("layer ", 9900+i), Answer: 1e-9, Top: []Candidate{
+					{Token{int32(i), hostile[i%len(hostile)]}, 0.7 * probability}, {Token{5, hostile[6]}, 0.2 * probability}, {Token{6, hostile[5]}, 0.1 * probability},
+				}})
+			}
+			for i := range 2560 {
+				p.Next = append(p.Next, Candidate{Token{int32(200000 + i), hostile[i%len(hostile)]}, probability})
+			}
+			p.Answer = p.Next[5].Token
+			svg := Path(&p)
+			require.Less(t, len(svg), 3<<20/2)
+			found := elements(t, svg)
+			checkLayout(t, found)
+			require.Contains(t, said(found), "the-last-one")
+			require.Contains(t, said(found), "… 36 more")
+			if n > tokenLimit {
+				require.Contains(t, said(found), fmt.Sprintf("… %d more …", n-tokenLimit))
+			}
+			for _, c := range svg {
+				require.True(t, c == '\n' || c >= ' ' && (c < 0x7f || c >= 0xa0) && c != 0xfffe, "%q", c)
+			}
 		}
 	}
 }
 
-func TestFit(t *testing.T) {
+// What is between the tokens that are shown is one cell, with their weight.
+func TestAttentionOfLongPrompt(t *testing.T) {
+	const n = 100
+	p := PathData{Model: "m", Answer: Token{1, "x"}, Attention: &Attention{Title: "attention"}}
+	weights := make([]float64, n)
+	for i := range n {
+		p.Tokens = append(p.Tokens, Token{int32(i), "a"})
+	}
+	weights[0], weights[8], weights[59], weights[60] = 0.25, 0.09, 0.16, 0.5
+	p.Attention.Rows = []AttentionRow{{"head 1", weights}}
+	var opacity []string
+	for _, e := range elements(t, Path(&p)) {
+		if e.attributes["class"] == "cell" {
+			opacity = append(opacity, e.attributes["fill-opacity"])
+		}
+	}
+	require.Len(t, opacity, tokenLimit+1)
+	require.Equal(t, "0.500", opacity[0])
+	require.Equal(t, "0.500", opacity[firstShown], "positions 8 to 59")
+	require.Equal(t, "0.707", opacity[firstShown+1])
+}
+
+func TestEnds(t *testing.T) {
 	for _, x := range []struct {
 		in   string
-		room int
-		want string
-	}{{"Berlin", 6, "Berlin"}, {"Berlin", 5, "Berl…"}, {"日本語", 5, "日本…"}, {"日本語", 6, "日本語"}, {"e\u0301", 1, "e\u0301"}, {"ab", 1, "…"}} {
-		require.Equal(t, x.want, fit(x.in, x.room), x.in)
+		want []string
+	}{
+		{"a b", []string{"a b"}},
+		{" a  b ", []string{"␣a␣␣b␣"}},
+		{"a\nb", []string{"a↵b"}},
+		{"0123456789", []string{"0123456789"}},
+		{"0123456789a", []string{"012345678…", "…23456789a"}},
+		{"日本語日本語", []string{"日本語日…", "…語日本語"}},
+		{strings.Repeat("x", 1<<20) + "the end", []string{"xxxxxxxxx…", "…xxthe end"}},
+		{strings.Repeat("日", 1<<20), []string{"日日日日…", "…日日日日"}},
+	} {
+		require.Equal(t, x.want, ends(x.in, 10), "%.20q", x.in)
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for p, want := range map[float64]string{1: "100.00%", 0.9987: "99.87%", 0.41: "41%", 0.054: "5.4%", 0.000533: "0.053%", 0.000061: "0.0061%", 5e-8: "5e-06%", 0: "0%"} {
+		require.Equal(t, want, percent(p))
 	}
 }

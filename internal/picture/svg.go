@@ -4,7 +4,8 @@ import (
 	"encoding/xml"
 	"fmt"
 	"strings"
-	"unicode"
+
+	"phi3/internal/show"
 )
 
 // drawing collects the elements of an SVG. Lengths are in pixels, y grows downwards.
@@ -20,22 +21,50 @@ func (d *drawing) text(x, y float64, class, s string) {
 	d.add(`<text x="%.1f" y="%.1f" class="%s">%s</text>`, x, y, class, escape(s))
 }
 
+// rect draws a rectangle with a text that appears when the mouse is over it; "" is none.
+func (d *drawing) rect(class string, x, y, width, height float64, tip string) {
+	if tip == "" {
+		d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, class, x, y, width, height)
+		return
+	}
+	d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"><title>%s</title></rect>`, class, x, y, width, height, escape(tip))
+}
+
 // svg is the finished picture.
 func (d *drawing) svg(width, height float64, title string) string {
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" font-family="DejaVu Sans, Verdana, sans-serif" font-size="14">
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f">
   <title>%s</title>
   <style>%s</style>
-  <rect width="%.0f" height="%.0f" fill="#ffffff"/>
+  <rect class="page" width="%.0f" height="%.0f"/>
 %s</svg>
 `, width, height, width, height, escape(title), style, width, height, d.String())
 }
 
-// style holds the classes that pictures share: mono for what a tokenizer made, dim for what explains, end and middle for alignment.
+// style holds the classes that pictures share: mono for what a tokenizer made, dim for what explains, end and middle for alignment. Where
+// the reader wants dark pages, and the program that shows the picture knows it, they are dark.
 const style = `
-    text { fill: #1f2328 } .mono { font-family: DejaVu Sans Mono, Menlo, Consolas, monospace; font-size: 13px } .dim { fill: #57606a; font-size: 12px }
-    .bold { font-weight: bold } .end { text-anchor: end } .middle { text-anchor: middle } .light { fill: #ffffff }
-    .box { fill: #f6f8fa; stroke: #d0d7de } .answer { fill: #0969da } .other { fill: #d0d7de } .rest { fill: #f6f8fa } .line { stroke: #d0d7de; fill: none }
+    text { fill: #1f2328; font-family: DejaVu Sans, Verdana, sans-serif; font-size: 12px }
+    .mono { font-family: DejaVu Sans Mono, Menlo, Consolas, monospace; font-size: 13px } .small { font-size: 11px } .bold { font-weight: bold; font-size: 14px }
+    .dim { fill: #57606a } .end { text-anchor: end } .middle { text-anchor: middle } .light { fill: #ffffff }
+    .page { fill: #ffffff } .box { fill: #f6f8fa; stroke: #d0d7de } .rest { fill: #f6f8fa } .cell { fill: #0969da; stroke: #d0d7de; stroke-width: 0.5 }
+    .answer { fill: #0969da } .other { fill: #d0d7de } .bar { stroke: #ffffff }
+    .grid { stroke: #d8dee4 } .axis { stroke: #57606a } .line { fill: none; stroke-width: 2; stroke-linejoin: round }
+    .line0 { stroke: #bc4c00 } .line1 { stroke: #0969da } .line2 { stroke: #1a7f37 }
+    @media (prefers-color-scheme: dark) {
+      text { fill: #e6edf3 } .dim { fill: #9198a1 }
+      .page { fill: #0d1117 } .box { fill: #151b23; stroke: #3d444d } .rest { fill: #151b23 } .cell { fill: #4493f8; stroke: #3d444d }
+      .answer { fill: #1f6feb } .other { fill: #3d444d } .bar { stroke: #0d1117 } .grid { stroke: #2d333b } .axis { stroke: #9198a1 }
+      .line0 { stroke: #db6d28 } .line1 { stroke: #4493f8 } .line2 { stroke: #3fb950 }
+    }
   `
+
+// The widest that a column of text may become in the fonts of style, in pixels.
+const (
+	monoColumn  = 7.9 // of class mono
+	smallColumn = 6.7 // of class small
+	dimColumn   = 7.5
+	boldColumn  = 9.8
+)
 
 // escape makes a text fit for XML: markup escaped, what XML cannot hold replaced, every space kept.
 func escape(s string) string {
@@ -44,39 +73,39 @@ func escape(s string) string {
 	return strings.ReplaceAll(b.String(), " ", "\u00a0")
 }
 
-// columns is the width of a text in characters of a monospaced font: letters of East Asian scripts and emoji take two, marks that
-// stand on another letter none.
-func columns(s string) int {
-	n := 0
-	for _, r := range s {
-		switch {
-		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
-		case wide(r):
-			n += 2
-		default:
-			n++
+// fit shortens a text so that it takes at most so many pixels.
+func fit(s string, pixels, column float64) string {
+	return show.Cut(s, max(1, int(pixels/column)))
+}
+
+// mono is the width of a text in class mono, in pixels.
+func mono(s string) float64 { return monoColumn * float64(show.Width(s)) }
+
+// ends is a text in one line or two of so many columns, the second with its end where it is longer. Spaces are visible where one could
+// miss them.
+func ends(text string, columns int) []string {
+	if most := 16 * columns; len(text) > 2*most {
+		text = show.Clip(text, most) + strings.ToValidUTF8(text[len(text)-most:], "")
+	}
+	var b strings.Builder
+	runes := []rune(show.Line(text))
+	for i, r := range runes {
+		if r == ' ' && (i == 0 || i == len(runes)-1 || runes[i-1] == ' ' || runes[i+1] == ' ') {
+			r = '␣'
 		}
-	}
-	return n
-}
-
-func wide(r rune) bool {
-	return unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana) || 0xff00 <= r && r <= 0xff60 || 0x1f300 <= r && r <= 0x1faff
-}
-
-// fit shortens a text to so many columns, with "…" in place of what is missing.
-func fit(s string, room int) string {
-	if columns(s) <= room {
-		return s
-	}
-	n := 0
-	for i, r := range s {
-		if n += columns(string(r)); n > room-1 {
-			return s[:i] + "…"
+		if r == '␉' {
+			r = '⇥' // as in [show.Piece]
 		}
+		b.WriteRune(r)
 	}
-	return s
+	line := b.String()
+	if show.Width(line) <= columns {
+		return []string{line}
+	}
+	last := []rune(line)
+	last = last[max(0, len(last)-columns+1):] // a rune has at most two columns
+	for show.Width(string(last)) > columns-1 {
+		last = last[1:]
+	}
+	return []string{show.Cut(line, columns), "…" + string(last)}
 }
-
-// letter is the width in pixels of a column in class mono.
-const letter = 7.9

@@ -6,11 +6,17 @@ import (
 	"unicode"
 )
 
+// byteNames show the white space that SentencePiece vocabularies spell as bytes as that of other vocabularies.
+var byteNames = map[string]string{"<0x09>": "⇥", "<0x0A>": "↵", "<0x0D>": "␍", "<0x20>": "␣"}
+
 // Piece returns a tokenizer's piece as one line of at most so many columns, in which every character can be seen, white space too: a
-// space is ␣, a newline ↵. What is missing is "…". A piece may have megabytes: only what is shown of it is looked at.
+// space is ␣, a newline ↵, a tab ⇥. What is missing is "…". A piece may have megabytes: only what is shown of it is looked at.
 func Piece(s string, columns int) string {
 	if s == "" {
 		return "(none)" // an id beyond the tokenizer's vocabulary
+	}
+	if name := byteNames[s]; name != "" {
+		return name
 	}
 	s = Clip(s, 16*columns) // a column of more bytes has a dozen marks on one letter
 	line := strings.Map(func(r rune) rune {
@@ -19,6 +25,8 @@ func Piece(s string, columns int) string {
 			return '␣'
 		case '\u00a0':
 			return '⍽'
+		case '␉':
+			return '⇥' // fonts have it more often
 		}
 		return r
 	}, Line(s))

@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWritePicture(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "a.svg"), filepath.Join(dir, "link.svg")
+	content := func(name string) string {
+		data, err := os.ReadFile(name)
+		require.NoError(t, err)
+		return string(data)
+	}
+	require.NoError(t, writePicture(file, []byte("one")))
+	require.Equal(t, "one", content(file))
+	require.NoError(t, os.Chmod(file, 0o600))
+	require.NoError(t, os.Symlink("a.svg", link))
+	require.NoError(t, writePicture(link, []byte("two")), "a link leads to the file that is replaced")
+	require.Equal(t, "two", content(file))
+	info, err := os.Lstat(link)
+	require.NoError(t, err)
+	require.NotZero(t, info.Mode()&os.ModeSymlink)
+	info, err = os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	require.ErrorContains(t, writePicture(dir, nil), "is a directory, not a file")
+	require.ErrorContains(t, writePicture("/dev/null", nil), "/dev/null is not a regular file")
+	require.ErrorContains(t, writePicture(filepath.Join(dir, "nowhere", "a.svg"), nil), "write the picture")
+	require.ErrorContains(t, writePicture(filepath.Join(file, "a.svg"), nil), "write the picture")
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, files, 2, "nothing else is left")
+}
+
+func TestShortName(t *testing.T) {
+	dir := t.TempDir()
+	snapshot := filepath.Join(dir, "models--org--phi-3--x", "snapshots", "0123")
+	require.NoError(t, os.MkdirAll(snapshot, 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "Phi-3"), 0o755))
+	t.Chdir(dir)
+	for name, want := range map[string]string{
+		"phi3-demo": "phi3-demo", "microsoft/Phi-3-mini-4k-instruct": "microsoft/Phi-3-mini-4k-instruct",
+		"Phi-3": "Phi-3", "./Phi-3/": "Phi-3", filepath.Join(dir, "Phi-3"): "Phi-3", snapshot: "org/phi-3--x",
+	} {
+		require.Equal(t, want, shortName(name))
+	}
+	t.Chdir("Phi-3")
+	require.Equal(t, "Phi-3", shortName("."))
+}
