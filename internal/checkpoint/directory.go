@@ -4,8 +4,9 @@
 //
 //	models--org--name/snapshots/<commit>/config.json  ->  ../../blobs/<hash>
 //
-// There the root is the model's folder, models--org--name. huggingface_hub 2 may share blobs between models, and then those are links
-// again, ../../blobs/<2 digits>/<64 digits>, into one folder beside the models. That folder's blobs may be read too, and nothing else of it.
+// There the root is the model's folder, models--org--name. huggingface_hub 2 may share blobs between models,
+// and then those are links again, ../../blobs/<2 digits>/<64 digits>, into one folder beside the models. That
+// folder's blobs may be read too, and nothing else of it.
 package checkpoint
 
 import (
@@ -20,8 +21,9 @@ import (
 	"phi3/internal/regular"
 )
 
-// Directory is a directory as a file system that nothing leads out of. Otherwise a checkpoint from a stranger could have the program map,
-// and show in its errors, any file of the person who runs it. It opens regular files and directories, and waits for neither.
+// Directory is a directory as a file system that nothing leads out of. Otherwise a checkpoint from a stranger
+// could have the program map, and show in its errors, any file of the person who runs it. It opens regular
+// files and directories, and waits for neither.
 type Directory struct {
 	root   *os.Root
 	prefix string   // the checkpoint below root
@@ -42,7 +44,8 @@ func Open(dir string) (*Directory, error) {
 	}
 	snapshots, revision := filepath.Split(resolved)
 	snapshots = filepath.Clean(snapshots)
-	if folder := filepath.Dir(snapshots); filepath.Base(snapshots) == "snapshots" && strings.HasPrefix(filepath.Base(folder), ModelPrefix) {
+	folder := filepath.Dir(snapshots)
+	if filepath.Base(snapshots) == "snapshots" && strings.HasPrefix(filepath.Base(folder), ModelPrefix) {
 		d, err := OpenModel(folder)
 		if err != nil {
 			return nil, err
@@ -57,8 +60,8 @@ func Open(dir string) (*Directory, error) {
 	return &Directory{root: root, prefix: "."}, nil
 }
 
-// OpenModel opens a model's folder in a cache, with the blobs beside it that models share. folder itself may be a link. The caller must
-// Close it.
+// OpenModel opens a model's folder in a cache, with the blobs beside it that models share. folder itself may
+// be a link. The caller must Close it.
 func OpenModel(folder string) (*Directory, error) {
 	root, err := openRoot(folder)
 	if err != nil {
@@ -85,8 +88,8 @@ func openRoot(dir string) (*os.Root, error) {
 	return os.OpenRoot(dir)
 }
 
-// OpenShared opens the folder of blobs that the models of a cache share, if it has one that this program understands; otherwise it is nil.
-// The caller closes it.
+// OpenShared opens the folder of blobs that the models of a cache share, if it has one that this program
+// understands; otherwise it is nil. The caller closes it.
 func OpenShared(cache *os.Root) *os.Root {
 	text, err := regular.ReadIn(cache, "blobs/.huggingface-shared-blobs", 16)
 	if err != nil || string(text) != "1\n" {
@@ -118,8 +121,8 @@ func (d *Directory) Close() error {
 
 var sharedName = regexp.MustCompile(`^[0-9a-f]{2}/[0-9a-f]{64}$`)
 
-// SharedBlob follows the links of a name to a shared blob, and tells its name in the folder of those, such as ab/ab01…; ok is false if it
-// leads elsewhere. The blob need not be there.
+// SharedBlob follows the links of a name to a shared blob, and tells its name in the folder of those, such as
+// ab/ab01…; ok is false if it leads elsewhere. The blob need not be there.
 func (d *Directory) SharedBlob(name string) (blob string, ok bool) {
 	if d.shared == nil {
 		return "", false
@@ -190,7 +193,8 @@ func (d *Directory) Stat(name string) (fs.FileInfo, error) {
 }
 
 // ErrLeadsOut is the reason behind the error for a link out of the directory.
-var ErrLeadsOut = errors.New("is a link that leads out of the checkpoint's directory: put a copy in its place, or give the directory that it leads to")
+var ErrLeadsOut = errors.New("is a link that leads out of the checkpoint's directory: put a copy in its " +
+	"place, or give the directory that it leads to")
 
 // within names the file as the checkpoint does.
 func within(op, name string, err error) error {

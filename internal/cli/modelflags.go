@@ -113,7 +113,8 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 	case f.dir == "":
 		return demo.Name, demo.FS(), nil
 	case h != nil:
-		return "", nil, fmt.Errorf("there is no directory %s%s, and no model of that name in the cache; phi3 pull %[1]s downloads it", f.dir, f.origin())
+		return "", nil, fmt.Errorf("there is no directory %s%s, and no model of that name in the cache; "+
+			"phi3 pull %[1]s downloads it", f.dir, f.origin())
 	}
 	info, err := os.Stat(f.dir)
 	switch {
@@ -126,7 +127,8 @@ func (f *modelFlags) checkpoint() (name string, fsys fs.FS, err error) {
 		return "", nil, notADirectory(f.dir)
 	}
 	if isModelFolder(f.dir) {
-		return "", nil, fmt.Errorf("%s is the folder of a model in a cache, which may have several revisions; --model takes one of its snapshots%s",
+		return "", nil, fmt.Errorf("%s is the folder of a model in a cache, which may have several "+
+			"revisions; --model takes one of its snapshots%s",
 			f.dir, meant(filepath.Base(f.dir)))
 	}
 	return f.open(f.dir)
@@ -199,7 +201,8 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 	if f.dir == "" {
 		note = " (" + demo.Description + ")"
 	}
-	_, _ = show.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n", name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
+	_, _ = show.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n",
+		name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
 	if f.dir == "" {
 		offerCached(stderr)
 	}
@@ -327,13 +330,15 @@ func warnUnused(stderr io.Writer, unused []string) {
 		for _, name := range unused[:min(n, 3)] {
 			shown = append(shown, visible(strictjson.Clip(name)))
 		}
-		_, _ = show.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
+		_, _ = show.Fprintf(stderr, "warning: %d tensors of the checkpoint are not part of a Phi-3 model "+
+			"and are ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))
 	}
 }
 
 func (f *modelFlags) warnContext(stderr io.Writer, madeFor int) {
 	if f.context > madeFor {
-		_, _ = show.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was made for\n", f.context, madeFor)
+		_, _ = show.Fprintf(stderr, "warning: --ctx-size %d is more than the %d tokens this model was "+
+			"made for\n", f.context, madeFor)
 	}
 }
 
@@ -346,7 +351,8 @@ func (f *modelFlags) checkHead(name string, fsys fs.FS) error {
 	case f.labels && c.Head == model.LMHead:
 		return fmt.Errorf("%s is a %s: it continues texts and has no labels; use phi3 generate", name, c.Head)
 	case !f.labels && c.Head != model.LMHead:
-		return fmt.Errorf("%s is a %s: it labels texts and cannot continue them; use phi3 classify", name, c.Head)
+		return fmt.Errorf("%s is a %s: it labels texts and cannot continue them; use phi3 classify",
+			name, c.Head)
 	}
 	return nil
 }

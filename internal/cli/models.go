@@ -54,7 +54,8 @@ func newModelsList(s *streams, name string) *cobra.Command {
 			case asJSON:
 				return writeJSON(s.out, cacheContents{h.Cache, list})
 			case len(list) == 0:
-				_, _ = show.Fprintf(s.notes(), "no models in %s; phi3 pull microsoft/Phi-3-mini-4k-instruct downloads one\n", h.Cache)
+				_, _ = show.Fprintf(s.notes(), "no models in %s; phi3 pull "+
+					"microsoft/Phi-3-mini-4k-instruct downloads one\n", h.Cache)
 				return nil
 			}
 			return writeModels(s.out, list)
@@ -236,7 +237,8 @@ func confirmed(ctx context.Context, stdin io.Reader) (yes bool, err error) {
 	return answer == "y" || answer == "yes", nil
 }
 
-// completeModels offers a shell the names of the models in the cache. Where none fits, the shell offers files.
+// completeModels offers a shell the names of the models in the cache. Where none fits, the shell offers
+// files.
 func completeModels(_ *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	h, err := hub.New(os.Getenv)
 	if err != nil {

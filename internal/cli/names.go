@@ -14,8 +14,8 @@ import (
 	"phi3/internal/show"
 )
 
-// published are Microsoft's models that phi3 runs. Of several with the same beginning, the one that is meant where only that is given
-// comes first.
+// published are Microsoft's models that phi3 runs. Of several with the same beginning, the one that is meant
+// where only that is given comes first.
 var published = []string{
 	"microsoft/Phi-3-mini-4k-instruct", "microsoft/Phi-3-mini-128k-instruct",
 	"microsoft/Phi-3-medium-4k-instruct", "microsoft/Phi-3-medium-128k-instruct",
@@ -25,8 +25,9 @@ var published = []string{
 	"microsoft/Phi-4-reasoning", "microsoft/Phi-4-reasoning-plus",
 }
 
-// meant guesses what a model's name that is none means: the address of the hub's page, a name with a revision, a name of Ollama's, a name
-// without its organization, a path that a shell should have expanded. It is the second half of a sentence, "" where nothing comes to mind.
+// meant guesses what a model's name that is none means: the address of the hub's page, a name with a
+// revision, a name of Ollama's, a name without its organization, a path that a shell should have expanded. It
+// is the second half of a sentence, "" where nothing comes to mind.
 func meant(name string) string {
 	h, err := hub.New(os.Getenv)
 	if err != nil {
@@ -58,7 +59,8 @@ func meant(name string) string {
 	return fmt.Sprintf("; on the hub there is %s: say --model %[1]s", model)
 }
 
-// offerCached names the model in the cache, where there is one and the demonstration runs: who has pulled it may expect it to answer.
+// offerCached names the model in the cache, where there is one and the demonstration runs: who has pulled it
+// may expect it to answer.
 func offerCached(stderr io.Writer) {
 	h, err := hub.New(os.Getenv)
 	if err != nil {
@@ -76,7 +78,8 @@ func offerCached(stderr io.Writer) {
 		}
 	}
 	if found != "" {
-		_, _ = show.Fprintf(stderr, "%s runs; --model %s, or %s=%[2]s in the environment, runs the model in the cache\n", demo.Name, found, modelVariable)
+		_, _ = show.Fprintf(stderr, "%s runs; --model %s, or %s=%[2]s in the environment, runs the model "+
+			"in the cache\n", demo.Name, found, modelVariable)
 	}
 }
 
@@ -87,7 +90,8 @@ func revisionFlag(revision string) string {
 	return " --revision " + revision
 }
 
-// cachedModelNamed is the one model in the cache that has this name, whatever its organization; "" if none or several have.
+// cachedModelNamed is the one model in the cache that has this name, whatever its organization; "" if none or
+// several have.
 func cachedModelNamed(h *hub.Hub, name string) (found string) {
 	models, _ := h.Models()
 	for _, m := range models {
@@ -102,7 +106,8 @@ func cachedModelNamed(h *hub.Hub, name string) (found string) {
 	return found
 }
 
-// publishedModel is Microsoft's model that a name without an organization, or one of Ollama's such as phi3:14b, is for.
+// publishedModel is Microsoft's model that a name without an organization, or one of Ollama's such as
+// phi3:14b, is for.
 func publishedModel(name string) string {
 	plain := strings.NewReplacer("-", "", "_", "", ".", "", " ", "", ":", "")
 	family, tag, _ := strings.Cut(strings.ToLower(name), ":")
@@ -131,7 +136,8 @@ func publishedModel(name string) string {
 func notADirectory(file string) error {
 	base := filepath.Base(file)
 	if !strings.HasSuffix(strings.ToLower(base), ".gguf") {
-		return fmt.Errorf("%s is a file; --model takes the directory of a checkpoint, such as %s", file, filepath.Dir(file))
+		return fmt.Errorf("%s is a file; --model takes the directory of a checkpoint, such as %s",
+			file, filepath.Dir(file))
 	}
 	from := "such as phi3 pull microsoft/Phi-3-mini-4k-instruct"
 	for _, model := range published {
@@ -139,7 +145,8 @@ func notADirectory(file string) error {
 			from = "by phi3 pull " + model
 		}
 	}
-	return fmt.Errorf("%s is a GGUF file, which llama.cpp reads; phi3 reads the Hugging Face checkpoint that it was made from: download that, %s", file, from)
+	return fmt.Errorf("%s is a GGUF file, which llama.cpp reads; phi3 reads the Hugging Face checkpoint "+
+		"that it was made from: download that, %s", file, from)
 }
 
 // isModelFolder tells whether a directory is a model's folder in a cache, above its snapshots.
@@ -148,7 +155,8 @@ func isModelFolder(dir string) bool {
 	return err == nil && info.IsDir() && strings.HasPrefix(filepath.Base(dir), checkpoint.ModelPrefix)
 }
 
-// hubName reads the name of a model on the hub from an argument: org/name, or the address of its page, with or without a revision.
+// hubName reads the name of a model on the hub from an argument: org/name, or the address of its page, with
+// or without a revision.
 func hubName(h *hub.Hub, argument string) (name, revision string, err error) {
 	if hub.IsName(argument) {
 		return argument, "", nil

@@ -32,8 +32,8 @@ const (
 	adapterName = "adapter_model.safetensors" // LoRA's
 )
 
-// besideWeights are the files that are downloaded if a repository has them: what phi3 reads, and what transformers wants to build the same
-// tokenizer from the same cache.
+// besideWeights are the files that are downloaded if a repository has them: what phi3 reads, and what
+// transformers wants to build the same tokenizer from the same cache.
 var besideWeights = []string{
 	configName, "generation_config.json", vocabName, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 	"chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt",
@@ -81,14 +81,16 @@ func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
 		return nil, p.explain(err)
 	}
 	if len(body) > maxInfoBytes {
-		return nil, fmt.Errorf("%s lists the files of %s in more than %d bytes", p.hub.host(), p.name, maxInfoBytes)
+		return nil, fmt.Errorf("%s lists the files of %s in more than %d bytes",
+			p.hub.host(), p.name, maxInfoBytes)
 	}
 	r, err := parseRevision(body)
 	if err != nil {
 		return nil, fmt.Errorf("%s, asked for %s, %w", p.hub.host(), p.name, err)
 	}
 	if commitHash.MatchString(p.revision) && r.commit != p.revision {
-		return nil, fmt.Errorf("%s was asked for commit %s of %s and answers with %s", p.hub.host(), p.revision, p.name, r.commit)
+		return nil, fmt.Errorf("%s was asked for commit %s of %s and answers with %s",
+			p.hub.host(), p.revision, p.name, r.commit)
 	}
 	return r, nil
 }
@@ -104,8 +106,8 @@ type listed struct {
 	} `json:"lfs"`
 }
 
-// parseRevision reads the answer of /api/models/…?blobs=true, file by file, so that a long list of nothing takes no more memory than it
-// has bytes.
+// parseRevision reads the answer of /api/models/…?blobs=true, file by file, so that a long list of nothing
+// takes no more memory than it has bytes.
 func parseRevision(text []byte) (*revision, error) {
 	if err := strictjson.Check(text); err != nil {
 		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("<")) {
@@ -207,8 +209,8 @@ func (r *revision) note(name string) {
 	}
 }
 
-// ask asks for the hash and the size of a file that a list does not tell them of: mirrors may not know ?blobs=true. They are in the
-// headers, as huggingface_hub reads them.
+// ask asks for the hash and the size of a file that a list does not tell them of: mirrors may not know
+// ?blobs=true. They are in the headers, as huggingface_hub reads them.
 func (p *pull) ask(ctx context.Context, commit string, f file) (file, error) {
 	if f.hash != "" {
 		return f, nil
@@ -218,7 +220,8 @@ func (p *pull) ask(ctx context.Context, commit string, f file) (file, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, p.hub.stall, &networkError{errSilent})
 		defer cancel()
 		var err error
-		if a, err = p.hub.send(ctx, http.MethodHead, p.address(commit, f.name), http.Header{"Accept-Encoding": {"identity"}}); err != nil {
+		header := http.Header{"Accept-Encoding": {"identity"}}
+		if a, err = p.hub.send(ctx, http.MethodHead, p.address(commit, f.name), header); err != nil {
 			return false, err
 		}
 		_ = a.Body.Close()
@@ -241,12 +244,15 @@ func (p *pull) ask(ctx context.Context, commit string, f file) (file, error) {
 	case a.isPage() && !sha256Hex.MatchString(f.hash) && !commitHash.MatchString(f.hash):
 		return f, fmt.Errorf("%s %w", a.Request.URL.Host, errPage)
 	case a.commit != "" && a.commit != commit:
-		return f, fmt.Errorf("%s has commit %s of %s, not %s", p.hub.host(), printable(a.commit), f.name, commit)
+		return f, fmt.Errorf("%s has commit %s of %s, not %s",
+			p.hub.host(), printable(a.commit), f.name, commit)
 	case !commitHash.MatchString(f.hash) && !sha256Hex.MatchString(f.hash):
-		return f, fmt.Errorf("%s does not tell the hash of %s: it does not answer ?blobs=true, and its ETag is %q; set HF_ENDPOINT to another mirror",
+		return f, fmt.Errorf("%s does not tell the hash of %s: it does not answer ?blobs=true, and its "+
+			"ETag is %q; set HF_ENDPOINT to another mirror",
 			p.hub.host(), f.name, printable(f.hash))
 	case err != nil || f.size < 0 || f.size > limit:
-		return f, fmt.Errorf("%s does not tell the size of %s, in 0 … %d bytes, but %q", p.hub.host(), f.name, limit, printable(size))
+		return f, fmt.Errorf("%s does not tell the size of %s, in 0 … %d bytes, but %q",
+			p.hub.host(), f.name, limit, printable(size))
 	}
 	return f, nil
 }
@@ -261,12 +267,14 @@ var (
 	weightsFile = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,200}\.safetensors$`)
 )
 
-// isWeights tells whether a file is weights that phi3 reads and that lie at the top of a repository. The name is then safe as a path.
+// isWeights tells whether a file is weights that phi3 reads and that lie at the top of a repository. The name
+// is then safe as a path.
 func isWeights(name string) bool {
 	return weightsFile.MatchString(name) && !strings.Contains(name, "..")
 }
 
-// small lists what comes first: everything but weights. It fails if the repository cannot be run in any case, before anything is downloaded.
+// small lists what comes first: everything but weights. It fails if the repository cannot be run in any case,
+// before anything is downloaded.
 func (r *revision) small() (files []file, missing []string, err error) {
 	for _, name := range besideWeights {
 		if f, ok := r.files[name]; ok {
@@ -297,7 +305,8 @@ func (r *revision) withoutWeights() error {
 		return fmt.Errorf("has neither %s nor %s", weightsName, indexName)
 	}
 	slices.Sort(others)
-	return fmt.Errorf("has weights as %s only; phi3 reads safetensors (%s, or %s and its shards)", strings.Join(others, ", "), weightsName, indexName)
+	return fmt.Errorf("has weights as %s only; phi3 reads safetensors (%s, or %s and its shards)",
+		strings.Join(others, ", "), weightsName, indexName)
 }
 
 // weights lists the files of the weights; shards are what the index names.
@@ -309,7 +318,8 @@ func (r *revision) weights(shards []string) ([]file, error) {
 	for _, name := range shards {
 		f, ok := r.files[name]
 		if !ok || !isWeights(name) {
-			return nil, fmt.Errorf("%s names the shard %q, which the repository does not have", indexName, clip(name))
+			return nil, fmt.Errorf("%s names the shard %q, which the repository does not have",
+				indexName, clip(name))
 		}
 		files = append(files, f)
 	}

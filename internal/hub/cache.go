@@ -59,7 +59,8 @@ func (h *Hub) Find(name, revision string) (*Snapshot, error) {
 func (s *Snapshot) look(r *repo) error {
 	has := func(name string) bool { return r.exists(path.Join(snapshotDir(s.Commit), name)) }
 	need := []string{configName, vocabName}
-	// With generation_config.json come the ids that end an answer, with tokenizer_config.json the chat template and the first token.
+	// With generation_config.json come the ids that end an answer, with tokenizer_config.json the chat
+	// template and the first token.
 	for _, name := range []string{"generation_config.json", "tokenizer_config.json"} {
 		if !has(name) && !r.exists(absentFile(s.Commit, name)) {
 			s.Unknown = append(s.Unknown, name)
@@ -82,8 +83,9 @@ func (s *Snapshot) look(r *repo) error {
 	return nil
 }
 
-// repo is a model's folder in the cache. Who has written into the cache is not known, and so nothing is read or written but through
-// files and the roots: no link leads out of the folder, except to the blobs that the models of a cache share.
+// repo is a model's folder in the cache. Who has written into the cache is not known, and so nothing is read
+// or written but through files and the roots: no link leads out of the folder, except to the blobs that the
+// models of a cache share.
 type repo struct {
 	dir    string // …/models--org--name
 	folder string // models--org--name
@@ -136,7 +138,8 @@ func (r *repo) create() error {
 		return fmt.Errorf("the cache for downloaded models: %w", err)
 	}
 	if info, err := r.cache.Lstat(r.folder); err == nil && !info.IsDir() {
-		return fmt.Errorf("%s is not a directory, and phi3 downloads nothing through links: remove it, or let HF_HUB_CACHE name another cache", r.dir)
+		return fmt.Errorf("%s is not a directory, and phi3 downloads nothing through links: remove it, or "+
+			"let HF_HUB_CACHE name another cache", r.dir)
 	}
 	if err := r.cache.MkdirAll(r.folder, 0o777); err != nil {
 		return r.failed("", err)
@@ -182,7 +185,8 @@ func (r *repo) readRef(revision string) (commit string, err error) {
 		return "", r.failed(refFile(revision), err)
 	}
 	if commit = strings.TrimSpace(string(text)); !commitHash.MatchString(commit) {
-		return "", fmt.Errorf("%s should hold a commit, and holds %q", r.path(refFile(revision)), clip(commit))
+		return "", fmt.Errorf("%s should hold a commit, and holds %q",
+			r.path(refFile(revision)), clip(commit))
 	}
 	return commit, nil
 }
@@ -239,8 +243,8 @@ func (r *repo) markAbsent(commit string, names []string) error {
 	return nil
 }
 
-// openPart opens the beginning of a blob, or makes one of no bytes. It is a file that has this one name. A link, which would have another
-// file be written, is taken away first; of hard links too.
+// openPart opens the beginning of a blob, or makes one of no bytes. It is a file that has this one name. A
+// link, which would have another file be written, is taken away first; of hard links too.
 func (r *repo) openPart(name string) (*os.File, error) {
 	info, err := r.root.Lstat(name)
 	if err == nil && (!info.Mode().IsRegular() || linkCount(info) > 1) {
@@ -266,8 +270,8 @@ func (r *repo) openPart(name string) (*os.File, error) {
 	return f, nil
 }
 
-// link makes the snapshot's file lead to the blob. Where a file system has no symbolic links it becomes the file: moved there if nothing
-// else can be using the blob yet, otherwise copied, as huggingface_hub does.
+// link makes the snapshot's file lead to the blob. Where a file system has no symbolic links it becomes the
+// file: moved there if nothing else can be using the blob yet, otherwise copied, as huggingface_hub does.
 func (h *Hub) link(r *repo, blob, name string, fresh bool) error {
 	target, err := filepath.Rel(filepath.FromSlash(path.Dir(name)), filepath.FromSlash(blob))
 	if err != nil {

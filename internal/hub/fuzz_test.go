@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,8 +48,13 @@ func FuzzRevision(f *testing.F) {
 func FuzzCheck(f *testing.F) {
 	f.Add("microsoft/Phi-3-mini-4k-instruct", "refs/pr/1")
 	f.Add("../..", "../..")
-	h := &Hub{Cache: filepath.FromSlash("/cache")}
+	f.Add("https://huggingface.co/a/b/tree/refs%2Fpr%2F1", "main")
+	f.Add("models--a--b@x", "a")
+	h := &Hub{Cache: filepath.FromSlash("/cache"), Endpoint: "https://huggingface.co"}
 	f.Fuzz(func(t *testing.T, name, revision string) {
+		if parsed, at, ok := h.ParseAddress(name); ok {
+			require.NoError(t, check(parsed, cmp.Or(at, DefaultRevision)), "what an address names goes the same way")
+		}
 		if check(name, revision) != nil {
 			return
 		}

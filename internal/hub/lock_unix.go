@@ -16,8 +16,8 @@ import (
 	"phi3/internal/regular"
 )
 
-// lock takes the lock of a blob, as Python's filelock does: flock on a file of its own below root, which stays. waiting is called once if
-// another process has it. ctx ends the wait.
+// lock takes the lock of a blob, as Python's filelock does: flock on a file of its own below root, which
+// stays. waiting is called once if another process has it. ctx ends the wait.
 func lock(ctx context.Context, root *os.Root, name string, waiting func()) (unlock func(), err error) {
 	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(root.Name(), path.Dir(name)), regular.Reason(err))
@@ -39,7 +39,8 @@ func lock(ctx context.Context, root *os.Root, name string, waiting func()) (unlo
 
 var errLocked = errors.New("is locked by another process")
 
-// tryLock takes the lock if nobody has it, otherwise it fails with errLocked. A lock is a file, never a link to one.
+// tryLock takes the lock if nobody has it, otherwise it fails with errLocked. A lock is a file, never a link
+// to one.
 func tryLock(root *os.Root, name string) (unlock func(), err error) {
 	failed := func(err error) error {
 		return fmt.Errorf("%s: %w", filepath.Join(root.Name(), name), regular.Reason(err))

@@ -157,8 +157,8 @@ func (h *Hub) Size(name string) (bytes int64, err error) {
 	return bytes, err
 }
 
-// Remove deletes a model, with all its revisions and unfinished downloads, from the cache. It refuses while a program is downloading it.
-// Of a model's folder that is a link, the link is deleted and nothing else.
+// Remove deletes a model, with all its revisions and unfinished downloads, from the cache. It refuses while a
+// program is downloading it. Of a model's folder that is a link, the link is deleted and nothing else.
 func (h *Hub) Remove(name string) error {
 	if err := check(name, DefaultRevision); err != nil {
 		return err

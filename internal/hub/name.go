@@ -8,7 +8,8 @@ import (
 	"phi3/internal/checkpoint"
 )
 
-// ParseAddress reads what people copy from the hub's pages, and from commands of other programs, in the place of a model's name:
+// ParseAddress reads what people copy from the hub's pages, and from commands of other programs, in the place
+// of a model's name:
 //
 //	https://huggingface.co/org/name, hf.co/org/name, hf://org/name, and the same on the host of HF_ENDPOINT
 //	https://huggingface.co/org/name/tree/revision

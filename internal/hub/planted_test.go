@@ -16,11 +16,14 @@ import (
 	"phi3/internal/hub/hubtest"
 )
 
-// outside is a folder with files of a person's own, which may be neither read, written nor deleted by what a cache has planted in it.
+// outside is a folder with files of a person's own, which may be neither read, written nor deleted by what a
+// cache has planted in it.
 type outside struct {
 	*testing.T
 	dir string
 }
+
+const leadsOut = "leads out of its directory through a link"
 
 const precious = "precious, and nobody's business"
 
@@ -58,20 +61,21 @@ func plant(t *testing.T, target string, path ...string) {
 	require.NoError(t, os.Symlink(target, link))
 }
 
-// A cache from a stranger, or one that strangers can write, has links planted where files are written. What they lead to stays as it is.
+// A cache from a stranger, or one that strangers can write, has links planted where files are written. What
+// they lead to stays as it is.
 func TestPlantedLinks(t *testing.T) {
 	hash := hubtest.Hash(shard, shards()[shard])
 	small := hubtest.Hash("config.json", shards()["config.json"])
 	commit := hubtestCommit()
 	for place, want := range map[string]string{ // "": the link is replaced, and the pull is right
 		"models--acme--Tiny-Phi-3":                                      "downloads nothing through links",
-		"models--acme--Tiny-Phi-3/blobs":                                "leads out of its directory through a link",
-		"models--acme--Tiny-Phi-3/snapshots":                            "leads out of its directory through a link",
-		"models--acme--Tiny-Phi-3/snapshots/" + commit:                  "leads out of its directory through a link",
-		"models--acme--Tiny-Phi-3/refs":                                 "leads out of its directory through a link",
-		"models--acme--Tiny-Phi-3/.no_exist":                            "leads out of its directory through a link",
-		".locks":                                                        "leads out of its directory through a link",
-		".locks/models--acme--Tiny-Phi-3":                               "leads out of its directory through a link",
+		"models--acme--Tiny-Phi-3/blobs":                                leadsOut,
+		"models--acme--Tiny-Phi-3/snapshots":                            leadsOut,
+		"models--acme--Tiny-Phi-3/snapshots/" + commit:                  leadsOut,
+		"models--acme--Tiny-Phi-3/refs":                                 leadsOut,
+		"models--acme--Tiny-Phi-3/.no_exist":                            leadsOut,
+		".locks":                                                        leadsOut,
+		".locks/models--acme--Tiny-Phi-3":                               leadsOut,
 		".locks/models--acme--Tiny-Phi-3/" + hash + ".lock":             "is not a regular file but a link",
 		"models--acme--Tiny-Phi-3/refs/main":                            "",
 		"models--acme--Tiny-Phi-3/blobs/" + hash:                        "",
@@ -189,7 +193,8 @@ func TestPlantedPipes(t *testing.T) {
 	}
 }
 
-// A token is a short file. Reading it must neither wait nor end in all memory, and only who uses the network needs it.
+// A token is a short file. Reading it must neither wait nor end in all memory, and only who uses the network
+// needs it.
 func TestTokenFile(t *testing.T) {
 	x := newFixture(t)
 	_, err := x.pull()

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// proxies reads the environment as huggingface_hub does, through Python's requests or httpx: HTTPS_PROXY or HTTP_PROXY for addresses of
-// that kind, ALL_PROXY for both, and NO_PROXY for the hosts that are reached without one. A name in small letters counts before the one
-// in capitals. What is on this machine (localhost, 127.0.0.1) is reached without a proxy, as by every Go program.
-// Go's own http.ProxyFromEnvironment does not know ALL_PROXY.
+// proxies reads the environment as huggingface_hub does, through Python's requests or httpx: HTTPS_PROXY or
+// HTTP_PROXY for addresses of that kind, ALL_PROXY for both, and NO_PROXY for the hosts that are reached
+// without one. A name in small letters counts before the one in capitals. What is on this machine (localhost,
+// 127.0.0.1) is reached without a proxy, as by every Go program. Go's own http.ProxyFromEnvironment does not
+// know ALL_PROXY.
 func proxies(getenv func(string) string) func(*http.Request) (*url.URL, error) {
 	either := func(name string) (value, from string) {
 		for _, name := range []string{strings.ToLower(name), name} {
@@ -42,13 +43,15 @@ func parseProxy(proxy, from string) (*url.URL, error) {
 	}
 	u, err := url.Parse(proxy)
 	if err != nil || u.Hostname() == "" {
-		return nil, &proxyError{fmt.Errorf("%s is not the address of a proxy; those look like http://proxy.example:3128 or socks5://localhost:1080", from)}
+		return nil, &proxyError{fmt.Errorf("%s is not the address of a proxy; those look like "+
+			"http://proxy.example:3128 or socks5://localhost:1080", from)}
 	}
 	switch u.Scheme {
 	case "http", "https", "socks5", "socks5h":
 		return u, nil
 	}
-	return nil, &proxyError{fmt.Errorf("%s names a proxy of the kind %q, which phi3 does not support; http, https, socks5 and socks5h are", from, clip(u.Scheme))}
+	return nil, &proxyError{fmt.Errorf("%s names a proxy of the kind %q, which phi3 does not support; "+
+		"http, https, socks5 and socks5h are", from, clip(u.Scheme))}
 }
 
 // proxyError is a proxy variable that no later attempt will make right.

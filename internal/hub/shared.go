@@ -12,15 +12,16 @@ import (
 	"phi3/internal/regular"
 )
 
-// Since version 2, Python's huggingface_hub may keep a blob once for several models. The model's blob is then a relative link to
+// Since version 2, Python's huggingface_hub may keep a blob once for several models. The model's blob is then
+// a relative link to
 //
 //	<cache>/blobs/<first two digits>/<64 digits>       the file, named by another hash than ours (Xet's)
 //	<cache>/blobs/<first two digits>/<64 digits>.refs  the links to it, a line each: models--org--name/blobs/<hash>
 //	<cache>/blobs/<first two digits>/<64 digits>.lock  locked by whoever adds or removes a link
 //	<cache>/blobs/.huggingface-shared-blobs            says which layout this is: version 1
 //
-// This package reads such blobs through their links ([checkpoint.Directory]) and makes none. It only has to know them to give their
-// space back.
+// This package reads such blobs through their links ([checkpoint.Directory]) and makes none. It only has to
+// know them to give their space back.
 
 // sharedBlobs lists the shared blobs that a model's blobs lead to, by their names below <cache>/blobs.
 func (r *repo) sharedBlobs() (blobs []string) {
@@ -33,8 +34,9 @@ func (r *repo) sharedBlobs() (blobs []string) {
 	return blobs
 }
 
-// removeUnshared deletes a shared blob that no link leads to any more, as far as its list of links is there to tell. A list that is
-// missing or cannot be read is no reason to delete; nor is a blob whose folder is a link.
+// removeUnshared deletes a shared blob that no link leads to any more, as far as its list of links is there
+// to tell. A list that is missing or cannot be read is no reason to delete; nor is a blob whose folder is a
+// link.
 func removeUnshared(cache, shared *os.Root, blob string) error {
 	if info, err := shared.Lstat(path.Dir(blob)); err != nil || !info.IsDir() {
 		return nil // it is not there, or elsewhere
@@ -52,7 +54,8 @@ func removeUnshared(cache, shared *os.Root, blob string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("%s stays, because it may be shared: %s %w", filepath.Join(shared.Name(), blob), blob+".refs", err)
+		return fmt.Errorf("%s stays, because it may be shared: %s %w",
+			filepath.Join(shared.Name(), blob), blob+".refs", err)
 	}
 	for line := range strings.Lines(string(text)) {
 		link := strings.TrimRight(line, "\r\n")
@@ -60,7 +63,8 @@ func removeUnshared(cache, shared *os.Root, blob string) error {
 			continue
 		}
 		target, err := cache.Readlink(link)
-		if err == nil && path.Join(path.Dir(filepath.ToSlash(link)), filepath.ToSlash(target)) == path.Join("blobs", blob) {
+		leads := path.Join(path.Dir(filepath.ToSlash(link)), filepath.ToSlash(target))
+		if err == nil && leads == path.Join("blobs", blob) {
 			return nil
 		}
 	}

@@ -1,5 +1,6 @@
-// Package regular opens files that strangers may have made. It opens regular files only, and never waits: a named pipe without a writer
-// would block for ever, and a device may have no end. Every file of a checkpoint, of a cache of models and every token is opened here.
+// Package regular opens files that strangers may have made. It opens regular files only, and never waits: a
+// named pipe without a writer would block for ever, and a device may have no end. Every file of a checkpoint,
+// of a cache of models and every token is opened here.
 package regular
 
 import (
@@ -11,8 +12,8 @@ import (
 	"os"
 )
 
-// Open opens the file at path for reading. Links are followed. Errors keep their identity ([fs.ErrNotExist]) but not their path: callers
-// put the name in front.
+// Open opens the file at path for reading. Links are followed. Errors keep their identity ([fs.ErrNotExist])
+// but not their path: callers put the name in front.
 func Open(path string) (*os.File, error) {
 	info, err := os.Stat(path)
 	return open(info, err, func(flag int) (*os.File, error) { return os.OpenFile(path, flag, 0) })
@@ -24,7 +25,8 @@ func OpenIn(root *os.Root, name string) (*os.File, error) {
 	return open(info, err, func(flag int) (*os.File, error) { return root.OpenFile(name, flag, 0) })
 }
 
-// open looks before it opens, because to open a device can have effects, and again afterwards, because the file may be another by then.
+// open looks before it opens, because to open a device can have effects, and again afterwards, because the
+// file may be another by then.
 func open(info fs.FileInfo, err error, openFile func(flag int) (*os.File, error)) (*os.File, error) {
 	if err == nil {
 		err = Check(info.Mode())
@@ -45,7 +47,8 @@ func open(info fs.FileInfo, err error, openFile func(flag int) (*os.File, error)
 	return f, nil
 }
 
-// OpenFS opens a file of fsys and tells its size in bytes. What fsys opens without waiting is opened without waiting.
+// OpenFS opens a file of fsys and tells its size in bytes. What fsys opens without waiting is opened without
+// waiting.
 func OpenFS(fsys fs.FS, name string) (f fs.File, size int64, err error) {
 	info, err := fs.Stat(fsys, name)
 	if err == nil {
@@ -146,7 +149,8 @@ func tooLarge(size, limit int64) error {
 // ErrLeadsOut is the reason behind errors about a name below an [os.Root] that leads out of it.
 var ErrLeadsOut = errors.New("leads out of its directory through a link")
 
-// Reason strips the operation and the path from a file system's error, and puts [ErrLeadsOut] in the place of os.Root's, which has no name.
+// Reason strips the operation and the path from a file system's error, and puts [ErrLeadsOut] in the place of
+// os.Root's, which has no name.
 func Reason(err error) error {
 	var pathErr *fs.PathError
 	var linkErr *os.LinkError

@@ -126,20 +126,24 @@ func parse(file string, data []byte) (*File, error) {
 		return nil, err
 	}
 	if len(data) < lengthBytes {
-		return nil, fmt.Errorf("has %d bytes, too few to hold a safetensors header: is the download complete?", len(data))
+		return nil, fmt.Errorf("has %d bytes, too few to hold a safetensors header: is the download "+
+			"complete?", len(data))
 	}
 	n := binary.LittleEndian.Uint64(data)
 	if n > maxHeaderBytes {
 		switch {
 		case bytes.HasPrefix(data, []byte("PK\x03\x04")):
-			return nil, errors.New("is a zip archive, as PyTorch saves models, and not a safetensors file: save the model with safe_serialization=True")
+			return nil, errors.New("is a zip archive, as PyTorch saves models, and not a safetensors " +
+				"file: save the model with safe_serialization=True")
 		case bytes.HasPrefix(data, []byte("GGUF")):
 			return nil, errors.New("is a GGUF file, which llama.cpp reads, and not a safetensors file")
 		}
-		return nil, fmt.Errorf("header length %d is over the format's limit of %d: not a safetensors file?", n, maxHeaderBytes)
+		return nil, fmt.Errorf("header length %d is over the format's limit of %d: not a safetensors file?",
+			n, maxHeaderBytes)
 	}
 	if n > uint64(len(data)-lengthBytes) {
-		return nil, fmt.Errorf("header of %d bytes does not fit in a file of %d: is the download complete?", n, len(data))
+		return nil, fmt.Errorf("header of %d bytes does not fit in a file of %d: is the download complete?",
+			n, len(data))
 	}
 	header, data := data[lengthBytes:lengthBytes+n], data[lengthBytes+n:]
 
@@ -173,9 +177,11 @@ func (x *extent) check(previousEnd, available uint64) error {
 	case x.end < x.begin:
 		return fmt.Errorf("data_offsets [%d, %d] end before they begin", x.begin, x.end)
 	case x.begin > previousEnd:
-		return fmt.Errorf("data_offsets [%d, %d] leave a hole: the bytes before end at %d", x.begin, x.end, previousEnd)
+		return fmt.Errorf("data_offsets [%d, %d] leave a hole: the bytes before end at %d",
+			x.begin, x.end, previousEnd)
 	case x.begin < previousEnd:
-		return fmt.Errorf("data_offsets [%d, %d] overlap the tensor before, which ends at %d", x.begin, x.end, previousEnd)
+		return fmt.Errorf("data_offsets [%d, %d] overlap the tensor before, which ends at %d",
+			x.begin, x.end, previousEnd)
 	}
 	size, err := sizeInBytes(x.DType, x.Shape)
 	if err != nil {
@@ -186,7 +192,8 @@ func (x *extent) check(previousEnd, available uint64) error {
 			x.DType, x.Shape, size, x.begin, x.end, x.end-x.begin)
 	}
 	if x.end > available {
-		return fmt.Errorf("ends at byte %d of the data, but the file has %d: is the download complete?", x.end, available)
+		return fmt.Errorf("ends at byte %d of the data, but the file has %d: is the download complete?",
+			x.end, available)
 	}
 	return nil
 }

@@ -10,7 +10,8 @@ import (
 	"phi3/internal/regular"
 )
 
-// load returns a file's bytes and what to call when they are no longer needed. Operating-system files are mapped, others read.
+// load returns a file's bytes and what to call when they are no longer needed. Operating-system files are
+// mapped, others read.
 func load(f fs.File) (data []byte, unmap func() error, err error) {
 	osFile, ok := f.(*os.File)
 	if !ok {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Scanner walks over JSON whose syntax is known to be valid: within UnmarshalJSON, encoding/json has checked it. On anything else it
-// gives nonsense or an error.
+// Scanner walks over JSON whose syntax is known to be valid: within UnmarshalJSON, encoding/json has checked
+// it. On anything else it gives nonsense or an error.
 type Scanner struct {
 	text string
 	at   int

@@ -11,8 +11,8 @@ import (
 	"phi3/internal/regular"
 )
 
-// Check tells whether text is one well-formed JSON value in UTF-8, nested at most 10,000 deep. The error says in which line and column it
-// ends to be that, or what the text is instead.
+// Check tells whether text is one well-formed JSON value in UTF-8, nested at most 10,000 deep. The error says
+// in which line and column it ends to be that, or what the text is instead.
 func Check(text []byte) error {
 	if err := foreign(text); err != nil {
 		return err
@@ -29,7 +29,8 @@ type skipped struct{}
 // UnmarshalJSON implements [json.Unmarshaler].
 func (*skipped) UnmarshalJSON([]byte) error { return nil }
 
-// foreign recognises texts that are no JSON by their first bytes. Hugging Face's reader refuses a byte order mark too.
+// foreign recognises texts that are no JSON by their first bytes. Hugging Face's reader refuses a byte order
+// mark too.
 func foreign(text []byte) error {
 	const save = "save the file as UTF-8 without one"
 	switch {
@@ -45,7 +46,8 @@ func foreign(text []byte) error {
 	return regular.Placeholder(text)
 }
 
-// wording is what encoding/json says of a character, and what this package says: which place in the text it cannot have.
+// wording is what encoding/json says of a character, and what this package says: which place in the text it
+// cannot have.
 var wording = []struct{ theirs, ours string }{
 	{"looking for beginning of object key string", "where a key in double quotes belongs"},
 	{"looking for beginning of value", "where a value belongs"},
@@ -62,7 +64,8 @@ var wording = []struct{ theirs, ours string }{
 	{"in exponent of numeric literal", "in the exponent of a number"},
 }
 
-// syntax puts an error of encoding/json about the syntax of text into words, with its place. Other errors stay as they are.
+// syntax puts an error of encoding/json about the syntax of text into words, with its place. Other errors
+// stay as they are.
 func syntax(text []byte, err error) error {
 	var s *json.SyntaxError
 	if !errors.As(err, &s) {
@@ -74,7 +77,8 @@ func syntax(text []byte, err error) error {
 		if len(bytes.TrimSpace(text)) == 0 {
 			return errors.New("is empty: is the download complete?")
 		}
-		return fmt.Errorf("is not valid JSON: it ends unfinished, at %s: is the download complete?", place(text, len(text)))
+		return fmt.Errorf("is not valid JSON: it ends unfinished, at %s: is the download complete?",
+			place(text, len(text)))
 	}
 	if strings.Contains(said, "max depth") {
 		return fmt.Errorf("is nested too deep: %s is more than 10,000 levels down", place(text, at))
