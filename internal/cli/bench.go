@@ -148,7 +148,7 @@ type benchAbout struct {
 
 func (a *benchAbout) headline() string {
 	return show.Sprintf("%s (%s) on %s, loaded in %s; prompt %d, generated %d, %d repetitions\n\n",
-		a.Model, byteCount(a.WeightBytes), a.Device, duration(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
+		shortName(a.Model), byteCount(a.WeightBytes), a.Device, duration(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
 }
 
 // spread is a mean and a sample standard deviation.

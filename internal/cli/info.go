@@ -359,11 +359,11 @@ func (d *deviceUsage) fit(free int64, fitted *model.Plan) {
 // write prints the description for people.
 func (i *checkpointInfo) write(w io.Writer) error {
 	var b strings.Builder
-	show.Fprintf(&b, "%s: %s, %s parameters", i.Model, i.Architecture, thousands(i.Parameters))
+	show.Fprintf(&b, "%s: %s, %s parameters", shortName(i.Model), i.Architecture, thousands(i.Parameters))
 	size := fmt.Sprintf("%s of %s", byteCount(i.WeightBytes), strings.Join(i.DTypes, " and "))
 	switch n := len(i.Files); {
 	case i.Missing != "":
-		show.Fprintf(&b, "\nno weights here (%s); they would be %s", i.Missing, size)
+		show.Fprintf(&b, "\nno weights here (%s); they would be %s", show.Clip(i.Missing, 300), size)
 	case n == 1:
 		show.Fprintf(&b, ", %s in 1 file", size)
 	default:
@@ -428,19 +428,23 @@ func (i *checkpointInfo) facts() [][]string {
 	}
 	window := "none: every token sees all before it"
 	if i.SlidingWindow != nil {
-		window = fmt.Sprintf("%d tokens", *i.SlidingWindow)
+		window = thousands(int64(*i.SlidingWindow)) + " tokens"
 		if *i.SlidingWindow >= i.MaxPositions {
 			window += ", more than the context"
 		}
 	}
-	rows := [][]string{
-		{"context", fmt.Sprintf("%d tokens", i.MaxPositions)},
+	var rows [][]string
+	if shortName(i.Model) != i.Model {
+		rows = append(rows, []string{"directory", i.Model})
+	}
+	rows = append(rows, [][]string{
+		{"context", thousands(int64(i.MaxPositions)) + " tokens"},
 		{"attention", attention},
 		{"sliding window", window},
 		{"RoPE", i.RoPE.describe(i.HeadDim)},
 		{"RMSNorm epsilon", strconv.FormatFloat(float64(i.Eps), 'g', -1, 32)},
-		{"vocabulary", fmt.Sprintf("%d rows", i.Vocab)},
-	}
+		{"vocabulary", thousands(int64(i.Vocab)) + " rows"},
+	}...)
 	switch {
 	case i.headDiffers:
 		rows = append(rows, []string{"LM head", "lm_head.weight (config.json says tied, but it differs from the embedding table)"})
@@ -456,7 +460,7 @@ func (i *checkpointInfo) facts() [][]string {
 		for _, t := range tokens {
 			word := strconv.Itoa(int(t.ID))
 			if t.Piece != "" {
-				word += " " + visible(t.Piece)
+				word += " " + shownPiece(t.Piece)
 			}
 			words = append(words, word)
 		}
@@ -477,7 +481,7 @@ func (i *checkpointInfo) facts() [][]string {
 	if i.Tokenizer == nil {
 		return append(rows, []string{"tokenizer", "tokenizer.json is not here"})
 	}
-	rows = append(rows, []string{"tokenizer", fmt.Sprintf("%d tokens", i.Tokenizer.Tokens)})
+	rows = append(rows, []string{"tokenizer", thousands(int64(i.Tokenizer.Tokens)) + " tokens"})
 	row("added to a text", i.Tokenizer.Adds...)
 	template := "none"
 	if i.Tokenizer.ChatTemplate {
@@ -489,7 +493,8 @@ func (i *checkpointInfo) facts() [][]string {
 func (r *ropeInfo) describe(headDim int) string {
 	text := fmt.Sprintf("plain, θ = %g", r.Theta)
 	if r.Kind == "longrope" {
-		text = fmt.Sprintf("long, θ = %g: short factors up to %d tokens, long ones beyond; cos and sin × %.6g", r.Theta, r.OriginalMax, r.AttentionFactor)
+		text = fmt.Sprintf("long, θ = %g: short factors up to %s tokens, long ones beyond; cos and sin × %.6g",
+			r.Theta, thousands(int64(r.OriginalMax)), r.AttentionFactor)
 	}
 	if r.Dim < headDim {
 		text += fmt.Sprintf("; %d of %d dimensions rotate", r.Dim, headDim)

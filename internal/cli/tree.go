@@ -95,7 +95,7 @@ func (m *module) rows(rows [][]string, before, below string, types bool) [][]str
 		parameters, bytes = parameters/int64(m.repeats), bytes/int64(m.repeats)
 	case len(m.children) == 1 && m.children[0].repeats > 0: // all layers are of one form: the list and its one item share a row
 		only := m.children[0]
-		name = fmt.Sprintf("%s: %d, each of", m.name, only.repeats)
+		name = fmt.Sprintf("%s: %s, each of", m.name, thousands(int64(only.repeats)))
 		m = only
 	}
 	if m.tensor != nil {
