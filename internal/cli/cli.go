@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"phi3/internal/gomaxprocs"
 	"phi3/internal/show"
 )
 
@@ -106,6 +108,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		started = true
 		if s.quiet && s.verbose {
 			return usagef("--quiet and --verbose contradict each other")
+		}
+		if n := gomaxprocs.Bound(); n > 0 {
+			_, _ = show.Fprintf(s.notes(), "note: GOMAXPROCS is %d; this machine has %d processors\n", n, runtime.NumCPU())
 		}
 		return nil
 	}

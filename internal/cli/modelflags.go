@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -189,6 +190,10 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 	}
 	if err := f.checkHead(name, fsys); err != nil { // before anything is opened that takes time
 		return nil, "", 0, err
+	}
+	if cores := runtime.NumCPU(); f.threads > cores {
+		_, _ = show.Fprintf(stderr, "note: --threads is %d; this machine has %d processors, and %[2]d threads run\n", f.threads, cores)
+		f.threads = cores
 	}
 	start := time.Now()
 	m, err = f.loadOn(ctx, device, name, fsys, out)

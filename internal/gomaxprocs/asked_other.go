@@ -1,0 +1,5 @@
+//go:build !linux || !cgo
+
+package gomaxprocs
+
+func asked() int { return 0 }
