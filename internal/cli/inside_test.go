@@ -86,3 +86,28 @@ func TestThinned(t *testing.T) {
 		require.Equal(t, c.layers, shown[len(shown)-1].Layer)
 	}
 }
+
+func TestHiddenStates(t *testing.T) {
+	run := func(args ...string) (code int, out, stderr string) {
+		var o, e bytes.Buffer
+		code = Main(append([]string{"next-token", "-p", "The capital of Germany is", "--hidden-states"}, args...), strings.NewReader(""), &o, &e)
+		return code, o.String(), e.String()
+	}
+	code, out, _ := run("--json")
+	require.Zero(t, code)
+	var a inspection
+	require.NoError(t, json.Unmarshal([]byte(out), &a), "written row by row, it is one object")
+	require.Len(t, a.Hidden, 5)
+	require.Len(t, a.Hidden[4], 192)
+	require.Equal(t, []int{1, 5, 192}, a.Shape)
+	require.Equal(t, "▁Berlin", a.Argmax.Piece)
+
+	defer func(n int) { maxHidden = n }(maxHidden)
+	maxHidden = 4 * 192
+	code, _, stderr := run()
+	require.Equal(t, exitFailure, code)
+	require.Contains(t, stderr, "the hidden states of 5 tokens are 3.84 kB; --hidden-states keeps up to 3.07 kB: shorten the prompt")
+	maxHidden = 5 * 192
+	code, _, _ = run()
+	require.Zero(t, code)
+}

@@ -102,7 +102,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	session.Append(ids...)
 	if n := len(ids) * m.Config.HiddenSize; f.hidden && n > maxHidden {
 		return fmt.Errorf("the hidden states of %s tokens are %s; --hidden-states keeps up to %s: shorten the prompt",
-			thousands(int64(len(ids))), byteCount(4*int64(n)), byteCount(4*maxHidden))
+			thousands(int64(len(ids))), byteCount(4*int64(n)), byteCount(4*int64(maxHidden)))
 	}
 	view, err := session.Inspect(cmd.Context(), f.inside.look(f.hidden))
 	if err != nil {
@@ -144,8 +144,8 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	return answer.write(s.out)
 }
 
-// maxHidden is how many numbers of hidden states are kept: 1 GB of them.
-const maxHidden = 1 << 28
+// maxHidden is how many numbers of hidden states are kept: 1 GB of them, but in tests.
+var maxHidden = 1 << 28
 
 // namedTokens finds the id of each text: a text that encodes to one token, or else a piece of the vocabulary as it is.
 func namedTokens(ctx context.Context, t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
