@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -245,26 +244,29 @@ func parseLine(line []byte) (string, error) {
 
 // write prints the tables for people.
 func (a *labelled) write(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	p := func(format string, args ...any) { _, _ = show.Fprintf(t, format, args...) } // the error comes out of Flush
-	if a.Tokens != nil {
-		p("position\tid\tpiece\tlabel\tprobability\n")
-		for i, token := range a.Tokens {
-			p("%d\t%d\t%s\t%s\t%s\n", i, token.ID, shownPiece(token.Piece), visible(token.Label), percent(token.Score))
-		}
-		return t.Flush()
+	var rows [][]string
+	switch {
+	case a.Tokens != nil:
+		rows = append(rows, []string{"position", "id", "piece", "label", "probability"})
+	case a.raw:
+		rows = append(rows, []string{"label", "value"})
+	default:
+		rows = append(rows, []string{"label", "probability"})
 	}
-	if a.raw {
-		p("label\tvalue\n")
-	} else {
-		p("label\tprobability\n")
+	for i, token := range a.Tokens {
+		rows = append(rows, []string{
+			fmt.Sprint(i), fmt.Sprint(token.ID), shownPiece(token.Piece), visible(token.Label), percent(token.Score),
+		})
 	}
 	for _, s := range a.Scores {
 		value := percent(s.Score)
 		if a.raw {
 			value = fmt.Sprintf("%.4f", s.Score)
 		}
-		p("%s\t%s\n", visible(s.Label), value)
+		rows = append(rows, []string{visible(s.Label), value})
 	}
-	return t.Flush()
+	var b strings.Builder
+	alignRight(&b, rows)
+	_, err := io.WriteString(w, b.String())
+	return err
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -309,16 +308,18 @@ func (f *generateFlags) logProb(t *tokenizer.Tokenizer, l sampling.LogProbs, id 
 
 // writeLogProbs prints the table for people: one row a token, with its alternatives.
 func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = io.WriteString(t, "id\tpiece\tlogprob\tmost probable\n") // the error comes out of Flush
+	rows := [][]string{{"id", "piece", "logprob", "most probable"}}
 	for _, p := range tokens {
 		var top []string
 		for _, q := range p.Top {
 			top = append(top, fmt.Sprintf("%s %.4f", shownPiece(q.Piece), q.LogProb))
 		}
-		_, _ = show.Fprintf(t, "%d\t%s\t%.4f\t%s\n", p.ID, shownPiece(p.Piece), p.LogProb, strings.Join(top, "  "))
+		rows = append(rows, []string{fmt.Sprint(p.ID), shownPiece(p.Piece), fmt.Sprintf("%.4f", p.LogProb), strings.Join(top, "  ")})
 	}
-	return t.Flush()
+	var b strings.Builder
+	alignRight(&b, rows)
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // timings is one line about what took how long.

@@ -66,7 +66,7 @@ func (m *module) form() string {
 	}
 	var b strings.Builder
 	for _, c := range m.children {
-		b.WriteString(fmt.Sprint("(", c.name, " ", c.repeats, " ", c.form(), ")"))
+		b.WriteString("(" + c.name + " " + strconv.Itoa(c.repeats) + " " + c.form() + ")")
 	}
 	return b.String()
 }
