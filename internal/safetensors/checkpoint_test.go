@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -33,7 +34,7 @@ func sharded(weightMap string) fstest.MapFS {
 func repeated(n int, form string) string {
 	list := make([]string, n)
 	for i := range list {
-		list[i] = strings.NewReplacer("#", fmt.Sprint(i), "~", fmt.Sprint(i+1)).Replace(form)
+		list[i] = strings.ReplaceAll(strings.ReplaceAll(form, "#", strconv.Itoa(i)), "~", strconv.Itoa(i+1))
 	}
 	return strings.Join(list, ",")
 }
