@@ -37,8 +37,8 @@ func (h *Hub) Find(name, revision string) (*Snapshot, error) {
 		return nil, err
 	}
 	r := h.repo(name)
-	if err := r.open(); err != nil {
-		return nil, fmt.Errorf("%s is %w", revision, err)
+	if err := r.open(revision); err != nil {
+		return nil, err
 	}
 	defer r.close()
 	commit := revision
@@ -119,12 +119,13 @@ func (h *Hub) repo(name string) *repo {
 }
 
 // open opens the folder to read. It may be a link that its owner has made, to another disk.
-func (r *repo) open() (err error) {
+// wanted is what of the model is looked for, for the error.
+func (r *repo) open(wanted string) (err error) {
 	r.files, err = checkpoint.OpenModel(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w %s", ErrNotCached, r.dir)
+		return fmt.Errorf("%s is %w %s", wanted, ErrNotCached, r.dir)
 	}
-	return err
+	return r.failed("", err)
 }
 
 // create opens the folder to write, and makes it if it is not there.
@@ -147,7 +148,7 @@ func (r *repo) create() error {
 	if r.root, err = r.cache.OpenRoot(r.folder); err != nil {
 		return r.failed("", err)
 	}
-	return r.open()
+	return r.open(r.folder)
 }
 
 func (r *repo) close() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"phi3/internal/checkpoint"
+	"phi3/internal/regular"
 )
 
 // Cached is a revision of a model in the cache, or what an unfinished download has left of one.
@@ -44,7 +45,7 @@ func (h *Hub) Models() ([]Cached, error) {
 			continue
 		}
 		r := h.repo(name)
-		if r.open() != nil {
+		if r.open(name) != nil {
 			continue
 		}
 		all = append(all, r.revisions(name)...)
@@ -138,8 +139,8 @@ func (h *Hub) Size(name string) (bytes int64, err error) {
 		return 0, err
 	}
 	r := h.repo(name)
-	if err := r.open(); err != nil {
-		return 0, fmt.Errorf("%s is %w", name, err)
+	if err := r.open(name); err != nil {
+		return 0, err
 	}
 	defer r.close()
 	err = fs.WalkDir(r.files, ".", func(_ string, e fs.DirEntry, err error) error {
@@ -164,41 +165,32 @@ func (h *Hub) Remove(name string) error {
 		return err
 	}
 	r := h.repo(name)
+	if !isDirectory(h.Cache) {
+		return fmt.Errorf("%s is %w %s", name, ErrNotCached, h.Cache)
+	}
 	cache, err := os.OpenRoot(h.Cache)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return fmt.Errorf("the cache for downloaded models: %w", err)
 	}
-	var info fs.FileInfo
-	if err == nil {
-		defer func() { _ = cache.Close() }()
-		info, err = cache.Lstat(r.folder)
-	}
+	defer func() { _ = cache.Close() }()
+	info, err := cache.Lstat(r.folder)
 	if err != nil {
 		return fmt.Errorf("%s is %w %s", name, ErrNotCached, h.Cache)
 	}
-	locks, err := fs.ReadDir(cache.FS(), r.lockDir())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the cache for downloaded models: %w", err)
+	unlock, err := r.lockAll(cache)
+	if err != nil {
+		return fmt.Errorf("%s %w", name, err)
 	}
-	for _, e := range locks {
-		if !e.Type().IsRegular() {
-			continue // nobody's lock
-		}
-		unlock, err := tryLock(cache, path.Join(r.lockDir(), e.Name()))
-		if errors.Is(err, errLocked) {
-			return fmt.Errorf("%s is being downloaded by another program", name)
-		}
-		if err != nil {
-			return err
-		}
-		defer unlock()
-	}
+	defer unlock()
 	var blobs []string
-	if info.IsDir() && r.open() == nil {
+	if info.IsDir() && r.open(name) == nil {
 		defer r.close()
 		blobs = r.sharedBlobs()
 	}
-	err = errors.Join(cache.RemoveAll(r.folder), cache.RemoveAll(r.lockDir()))
+	err = r.failed("", cache.RemoveAll(r.folder))
+	if isDir(cache, ".locks") {
+		err = errors.Join(err, regular.Reason(cache.RemoveAll(r.lockDir())))
+	}
 	if shared := checkpoint.OpenShared(cache); shared != nil {
 		defer func() { _ = shared.Close() }()
 		for _, blob := range blobs {
@@ -206,4 +198,48 @@ func (h *Hub) Remove(name string) error {
 		}
 	}
 	return err
+}
+
+// lockAll takes the locks of all of a model's blobs, if no program has one of them. A folder of locks that is a link has none: no program
+// locks through it.
+func (r *repo) lockAll(cache *os.Root) (unlock func(), err error) {
+	var held []func()
+	unlock = func() {
+		for _, release := range held {
+			release()
+		}
+	}
+	if !isDir(cache, ".locks") || !isDir(cache, r.lockDir()) {
+		return unlock, nil
+	}
+	dir, err := cache.OpenFile(r.lockDir(), os.O_RDONLY|regular.NoWait, 0)
+	if err != nil {
+		return nil, fmt.Errorf("has locks that cannot be read: %w", regular.Reason(err))
+	}
+	defer func() { _ = dir.Close() }()
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, fmt.Errorf("has locks that cannot be read: %w", regular.Reason(err))
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue // nobody's lock
+		}
+		release, err := tryLock(cache, path.Join(r.lockDir(), e.Name()))
+		if err != nil {
+			unlock()
+			if errors.Is(err, errLocked) {
+				err = errors.New("is being downloaded by another program")
+			}
+			return nil, err
+		}
+		held = append(held, release)
+	}
+	return unlock, nil
+}
+
+// isDir tells whether a name is a directory itself and not a link to one.
+func isDir(root *os.Root, name string) bool {
+	info, err := root.Lstat(name)
+	return err == nil && info.IsDir()
 }

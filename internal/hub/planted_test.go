@@ -4,6 +4,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -104,7 +105,10 @@ func TestPlantedLinks(t *testing.T) {
 			_, err = x.hub.Models()
 			require.NoError(t, err)
 			_, _ = x.hub.Size(name)
-			_ = x.hub.Remove(name)
+			if err := x.hub.Remove(name); !errors.Is(err, ErrNotCached) {
+				require.NoError(t, err, "only the cache's own is removed, and that can be")
+			}
+			require.NoDirExists(t, filepath.Join(x.hub.Cache, "models--acme--Tiny-Phi-3"))
 			o.untouched()
 		})
 	}
@@ -169,6 +173,8 @@ func TestPlantedPipes(t *testing.T) {
 		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit() + "/" + indexName:      "",
 		".locks/models--acme--Tiny-Phi-3/" + hash + ".lock":                            "is not a regular file but a named pipe",
 		"models--acme--Tiny-Phi-3/blobs":                                               "blobs",
+		".locks/models--acme--Tiny-Phi-3":                                              "models--acme--Tiny-Phi-3",
+		".locks":                                                                       ".locks",
 		"models--acme--Tiny-Phi-3":                                                     "is not a directory",
 		"blobs/.huggingface-shared-blobs":                                              "",
 		"models--acme--Tiny-Phi-3/.no_exist/" + hubtestCommit() + "/added_tokens.json": "",
@@ -188,7 +194,10 @@ func TestPlantedPipes(t *testing.T) {
 			} else {
 				require.ErrorContains(t, err, want)
 			}
-			_ = x.hub.Remove(name)
+			if err := x.hub.Remove(name); !errors.Is(err, ErrNotCached) {
+				require.NoError(t, err)
+			}
+			require.NoDirExists(t, filepath.Join(x.hub.Cache, "models--acme--Tiny-Phi-3"))
 		})
 	}
 }
