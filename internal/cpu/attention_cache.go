@@ -8,13 +8,15 @@ import (
 	"phi3/internal/model"
 )
 
-// chunk is the number of keys whose scores are computed, exponentiated and summed together, counted from position 0 of the
-// sequence. Chunks are merged in order, so how a sequence was fed to the cache leaves no trace in the result.
+// chunk is the number of keys whose scores are computed, exponentiated and summed together, counted from
+// position 0 of the sequence. Chunks are merged in order, so how a sequence was fed to the cache leaves no
+// trace in the result.
 const chunk = kvcache.BlockTokens
 
-// kvBlock is the memory of one block: keys and values of chunk positions, for all layers. For each layer there are the keys of all kv heads
-// and then the values of all of them, as [kvMatrix]: a head's keys are [dims, chunk], values are [chunk, dims], where dims is the head's
-// width rounded up to a multiple of 32. What was never written is 0.
+// kvBlock is the memory of one block: keys and values of chunk positions, for all layers. For each layer
+// there are the keys of all kv heads and then the values of all of them, as [kvMatrix]: a head's keys are
+// [dims, chunk], values are [chunk, dims], where dims is the head's width rounded up to a multiple of 32.
+// What was never written is 0.
 type kvBlock struct {
 	bf16 []uint16
 	f32  []float32 // instead of bf16, when nothing is rounded

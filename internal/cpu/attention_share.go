@@ -2,9 +2,9 @@ package cpu
 
 import "phi3/internal/model"
 
-// attending is attention in progress. Its loops are over tiles: a kv head and some queries of a sequence. Where there are too few of them
-// for the threads, as in a decode step with few kv heads, they are over the chunks of each tile, whose sums join afterwards in their order:
-// the bits are the same.
+// attending is attention in progress. Its loops are over tiles: a kv head and some queries of a sequence.
+// Where there are too few of them for the threads, as in a decode step with few kv heads, they are over the
+// chunks of each tile, whose sums join afterwards in their order: the bits are the same.
 type attending struct {
 	b      *Backend
 	a, qkv []float32
@@ -57,7 +57,8 @@ func (w *attending) run() {
 	}
 }
 
-// work implements [task]. A kv head's tiles and a tile's chunks follow each other, so that keys and values stay in a cache.
+// work implements [task]. A kv head's tiles and a tile's chunks follow each other, so that keys and values
+// stay in a cache.
 func (w *attending) work(worker, from, to int) {
 	scratch := w.b.scratch[worker].attention
 	for item := from; item < to; item++ {
@@ -100,7 +101,8 @@ func (w *attending) sumChunk(i, n int, scratch *attentionScratch) {
 	t.sum(n, &sums, scratch)
 }
 
-// mergeTile joins the sums of tile number i over the window's chunks with those before them, and writes its heads after the last ones.
+// mergeTile joins the sums of tile number i over the window's chunks with those before them, and writes its
+// heads after the last ones.
 func (w *attending) mergeTile(i int, scratch *attentionScratch) {
 	t := w.tile(i)
 	oldest, newest := t.chunks()

@@ -14,11 +14,13 @@ import (
 	"phi3/internal/model"
 )
 
-// What config.json may say, in more than a hundred spellings, against the logits of transformers 5.15.0 and 4.57.6 (testdata/make_configs.py):
-// phi3 does as the newer one, or as the older one where only that runs, or refuses in words.
+// What config.json may say, in more than a hundred spellings, against the logits of transformers 5.15.0 and
+// 4.57.6 (testdata/make_configs.py): phi3 does as the newer one, or as the older one where only that runs, or
+// refuses in words.
 func TestConfigSpellings(t *testing.T) {
 	const newer, older = "5.15.0", "4.57.6"
-	// Spellings that are refused, and what with. Transformers refuses them too, or computes what nobody means.
+	// Spellings that are refused, and what with. Transformers refuses them too, or computes what nobody
+	// means.
 	refused := map[string]string{
 		"window 0":                         "sliding_window is 0",
 		"window -1":                        "sliding_window is -1",
@@ -50,7 +52,8 @@ func TestConfigSpellings(t *testing.T) {
 		"context as text":                            "max_position_embeddings is a string",
 		"context in scientific notation":             "max_position_embeddings",
 	}
-	// Both versions fail on these, by accident rather than by intent; what they mean is plain, and read as another spelling.
+	// Both versions fail on these, by accident rather than by intent; what they mean is plain, and read as
+	// another spelling.
 	readAs := map[string]string{
 		"head_dim null":                "base",
 		"model_type absent":            "base",

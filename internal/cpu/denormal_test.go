@@ -11,8 +11,9 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// Weights too small to be normal numbers of their type: VDPBF16PS and AMX take those of bfloat16 for 0, every other path multiplies them.
-// Those of float16 and float32 count on all paths. One token and several agree. docs/cpu.md says so.
+// Weights too small to be normal numbers of their type: VDPBF16PS and AMX take those of bfloat16 for 0, every
+// other path multiplies them. Those of float16 and float32 count on all paths. One token and several agree.
+// docs/cpu.md says so.
 func TestDenormalWeights(t *testing.T) { onEveryPath(t, testDenormalWeights) }
 
 func testDenormalWeights(t *testing.T) {

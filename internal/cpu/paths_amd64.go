@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// processor is what the choice of a path depends on: who made it, and which of the paths' instructions the processor has and the operating
-// system supports. Nothing is timed, so the choice, and with it every bit, is the same on each start.
+// processor is what the choice of a path depends on: who made it, and which of the paths' instructions the
+// processor has and the operating system supports. Nothing is timed, so the choice, and with it every bit, is
+// the same on each start.
 type processor struct {
 	vendor        string // as CPUID has it: "GenuineIntel", "AuthenticAMD"
 	family, model int    // as Linux shows them in /proc/cpuinfo
@@ -18,8 +19,8 @@ type processor struct {
 // cpuid asks the processor.
 func cpuid(leaf uint32) (eax, ebx, ecx, edx uint32)
 
-// thisProcessor is the one that the program runs on. (That the system saves the wide registers is part of what the flags say, but for AMX's,
-// whose use is asked for.)
+// thisProcessor is the one that the program runs on. (That the system saves the wide registers is part of
+// what the flags say, but for AMX's, whose use is asked for.)
 func thisProcessor() processor {
 	var p processor
 	_, ebx, ecx, edx := cpuid(0)
@@ -48,9 +49,10 @@ func familyAndModel(version uint32) (family, model int) {
 	return family, model
 }
 
-// halfRateBF16 tells whether VDPBF16PS does fewer operations a second than multiply-adds of float32: half of them on Intel's processors
-// since Sapphire Rapids, which have AMX for such products, whether or not a hypervisor shows it. The one before, Cooper Lake
-// (a later stepping of model 85), had no AMX. docs/cpu.md has what was measured.
+// halfRateBF16 tells whether VDPBF16PS does fewer operations a second than multiply-adds of float32: half of
+// them on Intel's processors since Sapphire Rapids, which have AMX for such products, whether or not a
+// hypervisor shows it. The one before, Cooper Lake (a later stepping of model 85), had no AMX. docs/cpu.md
+// has what was measured.
 func (p processor) halfRateBF16() bool {
 	const cooperLake = 85
 	return p.vendor == "GenuineIntel" && !(p.family == 6 && p.model == cooperLake)

@@ -19,8 +19,9 @@ type rawRope struct {
 	AttentionFactor *float64  `json:"attention_factor"`
 }
 
-// rope merges the old and new spellings of the RoPE settings into c.RoPE. Where a key is given twice, the one object's wins, as in
-// transformers 5, but for original_max_position_embeddings, which counts at the top level only (standardize_rope_params).
+// rope merges the old and new spellings of the RoPE settings into c.RoPE. Where a key is given twice, the one
+// object's wins, as in transformers 5, but for original_max_position_embeddings, which counts at the top
+// level only (standardize_rope_params).
 func (r *rawConfig) rope(c *Config) error {
 	scaling, key := r.ropeObject()
 	if scaling == nil {
@@ -64,12 +65,12 @@ func (r *rawConfig) rope(c *Config) error {
 	case "", "default":
 	case "longrope", "su", "yarn": // three names that Phi-3's configs have used for the same thing
 		if rope.OddDim > 0 {
-			return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, an odd number, for which %s has no factors",
-				partial, c.HeadDim, rope.OddDim, key)
+			return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, an odd number, "+
+				"for which %s has no factors", partial, c.HeadDim, rope.OddDim, key)
 		}
 		if inside := or(scaling.OriginalMax, rope.OriginalMax); inside != rope.OriginalMax {
-			c.note(fmt.Sprintf("original_max_position_embeddings is %d in %s, where it does not count, and %d beside it, which counts, as in transformers 5 "+
-				"(without that key it is 4096)", inside, key, rope.OriginalMax))
+			c.note(fmt.Sprintf("original_max_position_embeddings is %d in %s, where it does not count, and %d beside it, "+
+				"which counts, as in transformers 5 (without that key it is 4096)", inside, key, rope.OriginalMax))
 		}
 		if rope.OriginalMax < 1 || rope.OriginalMax > 1<<24 {
 			return fmt.Errorf("original_max_position_embeddings is %d, not in 1 … %d", rope.OriginalMax, 1<<24)
@@ -80,7 +81,8 @@ func (r *rawConfig) rope(c *Config) error {
 			values []float32
 		}{{"short_factor", rope.ShortFactor}, {"long_factor", rope.LongFactor}} {
 			if len(f.values) != rope.Dim/2 {
-				return fmt.Errorf("%s.%s has %d numbers, not %d (half of the %d rotated dimensions)", key, f.name, len(f.values), rope.Dim/2, rope.Dim)
+				return fmt.Errorf("%s.%s has %d numbers, not %d (half of the %d rotated dimensions)",
+					key, f.name, len(f.values), rope.Dim/2, rope.Dim)
 			}
 			for i, v := range f.values {
 				if !(v > 0) || math.IsInf(float64(v), 0) {

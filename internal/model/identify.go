@@ -10,8 +10,9 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// relatives are models with Phi in their name that are something else than Phi3ForCausalLM (spec section 1), by the beginning of
-// their architecture or model_type in small letters and without _ and -. The first match counts.
+// relatives are models with Phi in their name that are something else than Phi3ForCausalLM (spec section 1),
+// by the beginning of their architecture or model_type in small letters and without _ and -. The first match
+// counts.
 var relatives = []struct{ prefix, name, why string }{
 	{"phi3small", "Phi-3-small", "it has block-sparse attention, LayerNorm, biases and another activation"},
 	{"phi3v", "Phi-3-vision", "it also reads images, with an encoder of its own"},
@@ -29,12 +30,12 @@ var relatives = []struct{ prefix, name, why string }{
 const (
 	runs       = "this program runs Phi3ForCausalLM and Phi-3's classification heads"
 	original   = "this program reads BF16, F16 and F32 weights: take the checkpoint that it was made from"
-	llamaShape = "Phi models are also published in the shape of Llama and Mistral, with q_proj, k_proj and v_proj apart, and this checkpoint has that " +
-		"shape. phi3 cannot run it yet: use the model's Phi3ForCausalLM checkpoint"
+	llamaShape = "Phi models are also published in the shape of Llama and Mistral, with q_proj, k_proj and v_proj " +
+		"apart, and this checkpoint has that shape. phi3 cannot run it yet: use the model's Phi3ForCausalLM checkpoint"
 )
 
-// identify says which head a config.json describes, and refuses by name what is not of this family, or not as it was published. The note,
-// if there is one, is for the user.
+// identify says which head a config.json describes, and refuses by name what is not of this family, or not as
+// it was published. The note, if there is one, is for the user.
 func identify(text []byte) (head Head, note string, err error) {
 	var c struct {
 		Architectures      []string        `json:"architectures"`
@@ -67,11 +68,13 @@ func identify(text []byte) (head Head, note string, err error) {
 	return head, note, nil
 }
 
-// headOf tells the head by the architecture's name. Transformers builds what model_type says, so where that is phi3, other names count too:
-// programs that wrap a model, as for training, save the wrapper's (PeftModelForCausalLM, FSDPPhi3ForCausalLM).
+// headOf tells the head by the architecture's name. Transformers builds what model_type says, so where that
+// is phi3, other names count too: programs that wrap a model, as for training, save the wrapper's
+// (PeftModelForCausalLM, FSDPPhi3ForCausalLM).
 func headOf(names []string, modelType string) (head Head, note string, err error) {
 	all := strictjson.Clip(strings.Join(names, ", "))
-	if i := slices.IndexFunc(architectures[:], func(a string) bool { return slices.Contains(names, a) }); i >= 0 || len(names) == 0 {
+	i := slices.IndexFunc(architectures[:], func(a string) bool { return slices.Contains(names, a) })
+	if i >= 0 || len(names) == 0 {
 		if modelType != "" && modelType != "phi3" {
 			return 0, "", fmt.Errorf("model_type is %q, not \"phi3\"; %s", strictjson.Clip(modelType), runs)
 		}
@@ -83,21 +86,21 @@ func headOf(names []string, modelType string) (head Head, note string, err error
 	if modelType != "phi3" {
 		return 0, "", fmt.Errorf("the architecture is %s, which is not a Phi-3; %s", all, runs)
 	}
-	for i, known := range architectures {
-		if _, task, _ := strings.Cut(known, "For"); strings.HasSuffix(names[0], "For"+task) {
-			head = Head(i)
-			return head, fmt.Sprintf("the architecture is %s; model_type is phi3, so it is read as %s", all, head), nil
-		}
-	}
 	if strings.Contains(names[0], "For") {
+		head = Head(slices.IndexFunc(architectures[:], func(a string) bool {
+			return strings.HasSuffix(names[0], strings.TrimPrefix(a, "Phi3"))
+		}))
+	}
+	if head < 0 {
 		return 0, "", fmt.Errorf("the architecture is %s, whose head is none of Phi-3's; %s", all, runs)
 	}
-	return LMHead, fmt.Sprintf("the architecture is %s; model_type is phi3, so it is read as %s", all, LMHead), nil
+	return head, fmt.Sprintf("the architecture is %s; model_type is phi3, so it is read as %s", all, head), nil
 }
 
 // inLlamaShape tells whether the architecture is one whose mathematics is Phi-3's.
 func inLlamaShape(names []string, modelType string) bool {
-	return modelType == "llama" || modelType == "mistral" || slices.Contains(names, "LlamaForCausalLM") || slices.Contains(names, "MistralForCausalLM")
+	return modelType == "llama" || modelType == "mistral" ||
+		slices.Contains(names, "LlamaForCausalLM") || slices.Contains(names, "MistralForCausalLM")
 }
 
 // quantized is the refusal of quantized weights, with the method's name where there is one.

@@ -12,9 +12,9 @@ const (
 	headName  = "lm_head.weight"
 )
 
-// tie decides which tensors the embedding table and the LM head are where config.json says that they are one, as transformers 5 does
-// (tie_weights): one of the two is enough, and two different ones are both used, with a note. It may have to read both tensors, up to the
-// first difference.
+// tie decides which tensors the embedding table and the LM head are where config.json says that they are one,
+// as transformers 5 does (tie_weights): one of the two is enough, and two different ones are both used, with
+// a note. It may have to read both tensors, up to the first difference.
 func tie(c *Config, table []tensorRow, ckpt *safetensors.Checkpoint) []tensorRow {
 	if !c.TiedEmbeddings {
 		return table
@@ -28,8 +28,9 @@ func tie(c *Config, table []tensorRow, ckpt *safetensors.Checkpoint) []tensorRow
 		table[i].name = headName
 	case !sameValues(embed, head):
 		c.TiedEmbeddings, c.HeadDiffers = false, true
-		c.note("config.json says that the LM head is the embedding table (tie_word_embeddings), but the file's " + headName +
-			" differs from it: phi3 uses " + headName + ", as transformers 5 does; set tie_word_embeddings to false to say so")
+		c.note("config.json says that the LM head is the embedding table (tie_word_embeddings), but the file's " +
+			headName + " differs from it: phi3 uses " + headName + ", as transformers 5 does; " +
+			"set tie_word_embeddings to false to say so")
 		return new(Weights).table(c)
 	}
 	return table
