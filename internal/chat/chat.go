@@ -71,6 +71,34 @@ func (c *Conversation) SetSystem(text string) {
 // Clear forgets all turns. The system message stays.
 func (c *Conversation) Clear() { c.restart(nil) }
 
+// Questions is how many questions were asked and answered.
+func (c *Conversation) Questions() int { return len(c.turns) / 2 }
+
+// Forget drops the n oldest questions, from 1 to Questions(), and their answers. What is left is encoded and computed again with the next
+// question, as if nothing else had been said.
+func (c *Conversation) Forget(n int) { c.restart(slices.Clone(c.turns[2*n:])) }
+
+// Frees is how many tokens the conversation becomes shorter by if the n oldest questions are forgotten.
+func (c *Conversation) Frees(ctx context.Context, n int) (int, error) {
+	all, err := c.count(ctx, c.Messages())
+	if err != nil {
+		return 0, err
+	}
+	first := len(c.Messages()) - len(c.turns) // the system message stays
+	left, err := c.count(ctx, slices.Delete(c.Messages(), first, first+2*n))
+	return all - left, err
+}
+
+// count is the number of tokens of messages.
+func (c *Conversation) count(ctx context.Context, messages []tokenizer.Message) (int, error) {
+	text, err := c.tokenizer.ApplyChatTemplate(messages, true)
+	if err != nil {
+		return 0, err
+	}
+	ids, err := c.tokenizer.Encode(ctx, text, tokenizer.EncodeOptions{NoBOS: true})
+	return len(ids), err
+}
+
 // Load replaces all messages: the system's first, if there is one, and then user and assistant by turns, up to an answer.
 func (c *Conversation) Load(messages []tokenizer.Message) error {
 	system := ""

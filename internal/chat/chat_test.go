@@ -247,3 +247,45 @@ func TestLoad(t *testing.T) {
 	require.NoError(t, c.Load(nil))
 	require.Empty(t, c.Messages())
 }
+
+// After Forget, a conversation is one in which the forgotten questions were never asked: the same ids, and so the same answer.
+func TestForget(t *testing.T) {
+	questions := []string{"What is the capital of France?", "What is the capital of Germany?", "Hello"}
+	c := open(t, demo.FS(), 0)
+	c.SetSystem("Be brief.")
+	for _, question := range questions {
+		ask(t, c, question)
+	}
+	require.Equal(t, 3, c.Questions())
+	all := c.Messages()
+	count := func(m []tokenizer.Message) int {
+		text, err := c.tokenizer.ApplyChatTemplate(m, true)
+		require.NoError(t, err)
+		ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
+		require.NoError(t, err)
+		return len(ids)
+	}
+	for n := 1; n <= 3; n++ {
+		frees, err := c.Frees(context.Background(), n)
+		require.NoError(t, err)
+		require.Equal(t, count(all)-count(append([]tokenizer.Message{all[0]}, all[1+2*n:]...)), frees)
+	}
+	require.Equal(t, all, c.Messages(), "counting changes nothing")
+
+	c.Forget(2)
+	left := append([]tokenizer.Message{all[0]}, all[5:]...)
+	require.Equal(t, left, c.Messages())
+	require.Zero(t, c.Tokens())
+	got := ask(t, c, "What is the capital of Italy?")
+	require.Zero(t, got.Cached)
+
+	fresh := open(t, demo.FS(), 0)
+	require.NoError(t, fresh.Load(left))
+	want := ask(t, fresh, "What is the capital of Italy?")
+	require.Equal(t, fresh.session.IDs(), c.session.IDs())
+	require.Equal(t, want.IDs, got.IDs)
+	require.Equal(t, want.Prompt, got.Prompt)
+
+	c.Forget(2)
+	require.Equal(t, all[:1], c.Messages())
+}

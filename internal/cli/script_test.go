@@ -34,6 +34,7 @@ func TestScript(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
 			startHub(env)
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
 		},
 		Cmds: commands,

@@ -9,11 +9,10 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func init() { commands["terminal"] = terminal }
@@ -23,6 +22,8 @@ func init() { commands["terminal"] = terminal }
 //	see REGEXP    wait until that has been shown, after what the last one saw
 //	type KEYS     a Go string without its quotes: \r is Enter, \x03 Ctrl-C, \x04 Ctrl-D
 //	signal NAME   TERM
+//	env NAME=VALUE
+//	resize N      the terminal has N columns; it begins with 100
 //
 // The command must end by itself, with exit code 0, or that of a line "exits N". What was shown is in the file screen.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
@@ -33,8 +34,13 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	defer func() { _ = screen.Close() }()
 	cmd := exec.Command(path, args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "FAKE_GPU", "FAKE_MEMORY", "NO_COLOR", "TERM"} {
+	for _, name := range []string{"HOME", "PATH", "FAKE_GPU", "FAKE_MEMORY", "NO_COLOR", "TERM", "XDG_STATE_HOME"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	for _, line := range strings.Split(ts.ReadFile(args[0]), "\n") { // set only where a script says so: empty means something
+		if setting, ok := strings.CutPrefix(line, "env "); ok {
+			cmd.Env = append(cmd.Env, os.Expand(setting, ts.Getenv))
+		}
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = program, program, program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
@@ -63,6 +69,11 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Check(err)
 		case "signal":
 			ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+		case "resize":
+			columns, err := strconv.ParseUint(rest, 10, 16)
+			ts.Check(err)
+			ts.Check(unix.IoctlSetWinsize(int(screen.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}))
+		case "env":
 		case "exits":
 			want, err = strconv.Atoi(rest)
 			ts.Check(err)
@@ -70,7 +81,9 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s: %q", args[0], line)
 		}
 	}
+	late := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
 	_ = cmd.Wait()
+	late.Stop()
 	shown.wait(nil)
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("exit code %d, not %d; all that was shown:\n%s", got, want, shown.all())
@@ -123,52 +136,4 @@ func (w *watched) wait(r *regexp.Regexp) bool {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return false
-}
-
-func TestKeys(t *testing.T) {
-	read := func(chunks ...string) (string, *keyReader) {
-		k := &keyReader{in: &chunkReader{chunks}, pastes: map[string]string{}}
-		data, err := io.ReadAll(k)
-		require.NoError(t, err)
-		return string(data), k
-	}
-	got, k := read("abc\r")
-	require.Equal(t, "abc\r", got)
-	require.False(t, k.interrupted)
-	got, k = read("ab\x03")
-	require.Equal(t, "ab\x05\x15\r", got)
-	require.True(t, k.interrupted)
-
-	// A short paste is typed; marks may be cut anywhere.
-	whole := "x\x1b[200~pasted\x1b[201~y"
-	for cut := range whole {
-		got, _ = read(whole[:cut], whole[cut:])
-		require.Equal(t, "xpastedy", got)
-	}
-	// Other escape sequences pass, such as the arrow keys.
-	got, _ = read("\x1b", "[A\x1b[2", "D\x1b[20", "0x")
-	require.Equal(t, "\x1b[A\x1b[2D\x1b[200x", got)
-	// A long one, or one with ends of lines, tabs or control characters, gets a label.
-	long := strings.Repeat("é", 5000)
-	got, k = read("see \x1b[200~one\r\n\ttwo\rthree\n\x1b[201~ and \x1b[200~" + long + "\x1b[201~ and \x1b[200~\x03\x1b[A\xff\x1b[201~\r")
-	require.Equal(t, "see [paste 1: 3 lines, 15 characters] and [paste 2: 1 lines, 5000 characters] and [paste 3: 1 lines, 5 characters]\r", got)
-	require.Equal(t, "see one\n\ttwo\nthree\n and "+long+" and \x03\x1b[A\uFFFD", k.withPastes(strings.TrimSuffix(got, "\r")))
-	require.False(t, k.interrupted, "a Ctrl-C that was pasted is text")
-	// A label that was edited is no label any more; one that is recalled still is; what is pasted may look like one.
-	require.Equal(t, "[paste 1: 3 lines, 15 character]", k.withPastes("[paste 1: 3 lines, 15 character]"))
-	k.insert("[paste 1: 3 lines, 15 characters]\n")
-	require.Equal(t, "[paste 1: 3 lines, 15 characters]\n", k.withPastes("[paste 4: 1 lines, 34 characters]"))
-}
-
-type chunkReader struct{ chunks []string }
-
-func (c *chunkReader) Read(p []byte) (int, error) {
-	if len(c.chunks) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, c.chunks[0])
-	if c.chunks[0] = c.chunks[0][n:]; c.chunks[0] == "" {
-		c.chunks = c.chunks[1:]
-	}
-	return n, nil
 }

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+
+	"phi3/internal/show"
+)
+
+var errLeave = errors.New("leave")
+
+const chatHelp = `/clear         start a new conversation; the system message stays
+/forget [N]    drop the oldest question and its answer, or the N oldest
+/system TEXT   set the system message, and keep the conversation; without TEXT show it,
+               with - remove it
+/regen         answer the last question again
+/save FILE     write the conversation as JSON; /save! replaces a file
+/load FILE     go on with one that was saved
+/stats         tokens, times, seed
+/exit          leave, as Ctrl-D does
+//…            a message that begins with a slash
+Ctrl-C stops an answer. Several lines: paste them, write them between lines of """,
+or end a line with a backslash. Up and down recall what was typed.
+`
+
+// chatCommands are the names of the commands, for suggestions.
+var chatCommands = []string{"help", "clear", "forget", "system", "regen", "save", "load", "stats", "exit"}
+
+// command does what comes after a slash.
+func (t *talk) command(ctx context.Context, command string) error {
+	name, argument, _ := strings.Cut(strings.TrimSpace(command), " ")
+	argument = strings.TrimSpace(argument)
+	switch name {
+	case "help", "?":
+		_, _ = io.WriteString(t.out, chatHelp)
+	case "exit", "quit", "bye":
+		return errLeave
+	case "clear":
+		t.Clear()
+		t.note("A new conversation.")
+	case "system":
+		switch argument {
+		case "":
+			if t.System() == "" {
+				t.note("There is no system message.")
+			} else {
+				_, _ = io.WriteString(t.out, t.System()+"\n")
+			}
+		case "-":
+			t.SetSystem("")
+			t.note("No system message from here on.")
+		default:
+			t.SetSystem(argument)
+			t.note("The system message is set.")
+		}
+	case "regen":
+		if !t.config.DoSample && t.last != nil {
+			t.note("Greedy: the same question gets the same answer. Start with --temperature for others.")
+		}
+		return t.respond(ctx, t.Again)
+	case "forget":
+		t.forget(ctx, argument)
+	case "save", "save!", "load":
+		t.file(name, argument)
+	case "stats":
+		t.stats()
+	default:
+		t.note("There is no command /%s%s; /help lists them.", show.Clip(name, 80), nearCommand(name))
+	}
+	return nil
+}
+
+// nearCommand is the command whose name is nearest to a word that is none, as a question.
+func nearCommand(word string) string {
+	best, distance := "", 3 // further away it is another word
+	for _, name := range chatCommands {
+		if d := editDistance(word, name); d < distance && d < len(name) {
+			best, distance = name, d
+		}
+	}
+	if best == "" || len(word) > 20 {
+		return ""
+	}
+	return "; did you mean /" + best + "?"
+}
+
+// file saves or loads the conversation.
+func (t *talk) file(command, file string) {
+	if file == "" {
+		t.note("/%s needs the name of a file.", command)
+		return
+	}
+	file = withHome(file)
+	err, done := error(nil), "Saved"
+	if command == "load" {
+		err, done = t.load(file), "Loaded"
+	} else {
+		err = t.save(file, command == "save!")
+	}
+	if err != nil {
+		t.note("/%s: %v.", command, err)
+		return
+	}
+	t.note("%s: %d messages.", done, len(t.Messages()))
+}
+
+// forget drops the oldest questions, one if the argument is empty.
+func (t *talk) forget(ctx context.Context, argument string) {
+	n, err := 1, error(nil)
+	if argument != "" {
+		n, err = strconv.Atoi(argument)
+	}
+	switch all := t.Questions(); {
+	case err != nil || n < 1:
+		t.note("/forget %s: how many of the oldest questions? A number from 1 on, or nothing for one.", show.Clip(argument, 80))
+	case all == 0:
+		t.note("There is nothing to forget.")
+	case n > all:
+		t.note("There are %d questions; /forget %[1]d drops them all.", all)
+	default:
+		freed, err := t.Frees(ctx, n)
+		if err != nil {
+			t.note("/forget: %v.", err)
+			return
+		}
+		t.Forget(n)
+		t.note("Forgotten: %d of %d questions with their answers, %d tokens. The rest is read again with the next question.", n, all, freed)
+	}
+}
+
+func (t *talk) stats() {
+	p := func(format string, args ...any) { _, _ = show.Fprintf(t.out, format+"\n", args...) }
+	p("model: %s on %s", t.name, t.model.Device())
+	p("messages: %d; tokens: %d of %d", len(t.Messages()), t.Tokens(), t.model.Context)
+	if t.config.DoSample {
+		p("sampling, next seed %d", t.seed)
+	} else {
+		p("greedy")
+	}
+	if t.last != nil {
+		p("last answer: %s", timings(t.loaded, t.last.Prompt, &t.last.Result))
+	}
+}

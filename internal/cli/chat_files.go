@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"phi3/internal/regular"
+	"phi3/internal/show"
+	"phi3/internal/strictjson"
+	"phi3/internal/tokenizer"
+)
+
+// savedChat is the file of /save.
+type savedChat struct {
+	Model    string         `json:"model,omitempty"`
+	Messages []savedMessage `json:"messages"`
+}
+
+type savedMessage struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// save writes the file whole or not at all. It takes the place of a regular file if it may, and of nothing else.
+func (t *talk) save(file string, replace bool) (err error) {
+	if err := free(file, replace); err != nil {
+		return err
+	}
+	saved := savedChat{Model: t.name, Messages: []savedMessage{}}
+	for _, m := range t.Messages() {
+		m.Content = strings.TrimPrefix(m.Content, " ") // SentencePiece's word mark at the start of an answer
+		saved.Messages = append(saved.Messages, savedMessage(m))
+	}
+	dir := filepath.Dir(file)
+	f, err := os.CreateTemp(dir, ".phi3-chat-*")
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no directory %s", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, regular.Reason(err))
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // after a rename it is not there
+	err = errors.Join(writeJSON(f, saved), f.Close())
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", file, regular.Reason(err))
+	case replace:
+		err = os.Rename(f.Name(), file)
+	default:
+		err = os.Link(f.Name(), file) // unlike a rename it takes no file's place, one of this very moment included
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			if err = free(file, false); err == nil { // a file system without links
+				err = os.Rename(f.Name(), file)
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, regular.Reason(err))
+	}
+	return nil
+}
+
+// free tells whether a file may be written: there is none, or a regular one that may be replaced.
+func free(file string, replace bool) error {
+	info, err := os.Lstat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", file, regular.Reason(err))
+	}
+	if err := regular.Check(info.Mode()); err != nil {
+		return fmt.Errorf("%s %w, and stays as it is", file, err)
+	}
+	if !replace {
+		return fmt.Errorf("%s exists; /save! %[1]s replaces it", file)
+	}
+	return nil
+}
+
+// Bounds of a file of /load, far beyond any context.
+const (
+	maxSavedChat     = 16 << 20 // bytes
+	maxSavedMessages = 100_000
+)
+
+// load reads a file of save's, or a bare list of messages.
+func (t *talk) load(file string) error {
+	data, err := regular.Read(file, maxSavedChat)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	messages, err := savedMessages(bytes.TrimPrefix(data, []byte("\ufeff"))) // Windows puts that mark before UTF-8
+	if err == nil {
+		err = t.Load(messages)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is not a saved conversation: %w", file, err)
+	}
+	return nil
+}
+
+// savedMessages reads message by message, so that a wrong one ends it before many take memory.
+func savedMessages(data []byte) (messages []tokenizer.Message, err error) {
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, errors.New("it is UTF-16; save it as UTF-8")
+	}
+	if err := strictjson.Unmarshal(data, new(json.RawMessage)); err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data)) // of valid JSON: its errors cannot come
+	opening, _ := decoder.Token()
+	if opening == json.Delim('{') {
+		found := false
+		for decoder.More() && !found {
+			name, _ := decoder.Token()
+			if found = name == "messages"; !found {
+				_ = decoder.Decode(new(json.RawMessage))
+			}
+		}
+		if opening = nil; found {
+			opening, _ = decoder.Token()
+		}
+	}
+	if opening != json.Delim('[') {
+		return nil, errors.New("it has no list of messages")
+	}
+	for decoder.More() {
+		n := len(messages) + 1
+		if n > maxSavedMessages {
+			return nil, fmt.Errorf("it has more than %d messages", maxSavedMessages)
+		}
+		var raw json.RawMessage
+		var m struct {
+			Role    *string `json:"role"`
+			Content *string `json:"content"`
+		}
+		_ = decoder.Decode(&raw)
+		switch err := strictjson.Unmarshal(raw, &m); {
+		case err != nil:
+			return nil, fmt.Errorf("message %d: %w", n, err)
+		case m.Role == nil || m.Content == nil:
+			return nil, fmt.Errorf("message %d needs a role and a content", n)
+		case *m.Role != "system" && *m.Role != "user" && *m.Role != "assistant":
+			return nil, fmt.Errorf("message %d has the role %q, not system, user or assistant", n, show.Clip(*m.Role, 80))
+		}
+		messages = append(messages, tokenizer.Message{Role: *m.Role, Content: *m.Content})
+	}
+	return messages, nil
+}
+
+// withHome replaces the ~ of a path, as a shell would.
+func withHome(path string) string {
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		if home, err := os.UserHomeDir(); err == nil {
+			return filepath.Join(home, rest)
+		}
+	}
+	return path
+}
+
+// historyFile is where chat keeps what was typed: $PHI3_HISTORY, which may be empty for none, or a file of the XDG state directory.
+func historyFile() string {
+	if file, set := os.LookupEnv("PHI3_HISTORY"); set {
+		return file
+	}
+	state := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(state) { // as the XDG specification has it
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return ""
+		}
+		state = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(state, "phi3", "history")
+}
