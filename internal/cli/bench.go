@@ -81,7 +81,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	}
 	defer func() { _ = m.Close() }()
 	if most := uint64(f.prompt) + uint64(f.gen); most > uint64(m.Context) { // the sum of two ints may be no int
-		return usagef("--n-prompt %d and --n-gen %d make %d tokens, the context holds %d%s",
+		return fmt.Errorf("--n-prompt %d and --n-gen %d make %d tokens, the context holds %d%s",
 			f.prompt, f.gen, most, m.Context, contextLimit(m))
 	}
 	about := benchAbout{

@@ -85,13 +85,11 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	if f.model.dir == "" {
 		return usagef("classify needs --model: the built-in demonstration has no labels")
 	}
-	batch := f.input.flags.Changed("jsonl")
+	batch := f.jsonl != ""
 	var text string
 	var lines io.Reader
 	var err error
 	switch {
-	case batch && f.jsonl == "":
-		return usagef("--jsonl is empty")
 	case batch && (f.input.flags.Changed("text") || f.input.flags.Changed("file")):
 		return usagef("--jsonl gives the texts, and so does another flag")
 	case f.jsonl == "-":

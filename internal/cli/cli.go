@@ -104,10 +104,13 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot(s)
 	root.SetArgs(args)
 	started := false // from here on, errors are failures and not mistakes in the command line
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		started = true
 		if s.quiet && s.verbose {
 			return usagef("--quiet and --verbose contradict each other")
+		}
+		if err := noEmptyFlag(cmd); err != nil {
+			return err
 		}
 		if n := gomaxprocs.Bound(); n > 0 {
 			_, _ = show.Fprintf(s.notes(), "note: GOMAXPROCS is %d; this machine has %d processors\n", n, runtime.NumCPU())

@@ -138,7 +138,7 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	if err := f.check(cmd); err != nil {
 		return err
 	}
-	t, err := openTask(cmd.Context(), s, &f.model, &f.prompt)
+	t, err := openTask(cmd.Context(), s, &f.model, &f.prompt, nil)
 	if err != nil {
 		return err
 	}

@@ -54,10 +54,6 @@ Texts are UTF-8, or UTF-16 with a byte order mark.`, name, int(pipeWait.Seconds(
 func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {
 	byFlag, byFile := f.flags.Changed(f.name), f.flags.Changed("file")
 	switch {
-	case byFlag && f.text == "":
-		return "", usagef("--%s is empty", f.name)
-	case byFile && f.file == "":
-		return "", usagef("--file is empty")
 	case byFlag && byFile && f.text == "-" && f.file == "-":
 		return "", usagef("--%s and --file both are stdin", f.name)
 	case !byFlag && !byFile && !piped(s.in):

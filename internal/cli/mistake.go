@@ -50,6 +50,16 @@ func flagMistake(cmd *cobra.Command, err error) error {
 	return err
 }
 
+// noEmptyFlag refuses flags with an empty text, such as of an unset shell variable: something else would be done than was meant.
+func noEmptyFlag(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" {
+			err = usagef("--%s is empty", f.Name)
+		}
+	})
+	return err
+}
+
 // wanted describes the values of a flag's type, as pflag names types.
 func wanted(kind string) string {
 	switch kind {

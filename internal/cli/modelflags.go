@@ -7,8 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -171,24 +171,37 @@ func (f *modelFlags) chosenDevice() (device, error) {
 	return d, err
 }
 
+// prepare finds what is wrong with the flags and with the kind of the model, and downloads the model if it is not here, before anything
+// is opened that takes time.
+func (f *modelFlags) prepare(ctx context.Context, out *streams) error {
+	if _, err := f.chosenDevice(); err != nil {
+		return err
+	}
+	if err := f.check(); err != nil {
+		return err
+	}
+	if err := f.download(ctx, out.notes()); err != nil {
+		return err
+	}
+	name, fsys, err := f.checkpoint()
+	if err != nil {
+		return err
+	}
+	return f.checkHead(name, fsys)
+}
+
 // load opens the model and says on stderr which one it is. The caller closes it.
 func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, name string, took time.Duration, err error) {
 	stderr := out.notes()
+	if err := f.prepare(ctx, out); err != nil {
+		return nil, "", 0, err
+	}
 	device, err := f.chosenDevice()
 	if err != nil {
 		return nil, "", 0, err
 	}
-	if err := f.check(); err != nil {
-		return nil, "", 0, err
-	}
-	if err := f.download(ctx, stderr); err != nil {
-		return nil, "", 0, err
-	}
 	name, fsys, err := f.checkpoint()
 	if err != nil {
-		return nil, "", 0, err
-	}
-	if err := f.checkHead(name, fsys); err != nil { // before anything is opened that takes time
 		return nil, "", 0, err
 	}
 	if cores := runtime.NumCPU(); f.threads > cores {
@@ -299,12 +312,16 @@ func contextLimit(m *model.Model) string {
 	return fmt.Sprintf("; memory limits it, the model's own is %s (--ctx-size sets it)", own)
 }
 
-// explain adds to the error of a text that is too long that memory limits the context, where it does.
+// explain adds to the error of a text that is too long what set the end of the context.
 func explain(err error, m *model.Model) error {
-	if limit := contextLimit(m); limit != "" && errors.As(err, new(*model.TooLongError)) {
-		return fmt.Errorf("%w%s", err, limit)
+	if !errors.As(err, new(*model.TooLongError)) {
+		return err
 	}
-	return err
+	limit := contextLimit(m)
+	if own := m.Config.MaxPositions; limit == "" && m.Context < own {
+		limit = fmt.Sprintf("; --ctx-size set it, the model's own is %s", thousands(int64(own)))
+	}
+	return fmt.Errorf("%w%s", err, limit)
 }
 
 // tooLong says in the words of a text that is too long for the context that its encoding was ended for that reason.
@@ -356,8 +373,7 @@ func (f *modelFlags) checkHead(name string, fsys fs.FS) error {
 	case f.labels && c.Head == model.LMHead:
 		return fmt.Errorf("%s is a %s: it continues texts and has no labels; use phi3 generate", name, c.Head)
 	case !f.labels && c.Head != model.LMHead:
-		return fmt.Errorf("%s is a %s: it labels texts and cannot continue them; use phi3 classify",
-			name, c.Head)
+		return fmt.Errorf("%s is a %s: it labels texts and cannot continue them; use phi3 classify", name, c.Head)
 	}
 	return nil
 }

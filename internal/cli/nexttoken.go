@@ -83,17 +83,21 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if err := f.inside.parse(); err != nil {
 		return err
 	}
-	t, err := openTask(cmd.Context(), s, &f.model, &f.prompt)
+	var named []int32
+	name := func(t *tokenizer.Tokenizer) (err error) {
+		named, err = namedTokens(cmd.Context(), t, f.tokens)
+		return err
+	}
+	if len(f.tokens) == 0 {
+		name = nil
+	}
+	t, err := openTask(cmd.Context(), s, &f.model, &f.prompt, name)
 	if err != nil {
 		return err
 	}
 	defer t.close()
 	m, tok, ids := t.model, t.tokenizer, t.ids
 	if err := f.inside.check(&m.Config); err != nil {
-		return err
-	}
-	named, err := namedTokens(cmd.Context(), tok, f.tokens)
-	if err != nil {
 		return err
 	}
 

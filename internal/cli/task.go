@@ -19,14 +19,27 @@ type task struct {
 	ids       []int32 // the same as token ids, at least one
 }
 
-// openTask reads the prompt, which may fail quickly, before it loads the model, which may take long. The caller closes the task.
-func openTask(ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags) (_ *task, err error) {
+// openTask reads the prompt, which may fail quickly, before it loads the model, which may take long. early, if set, looks at the command's
+// own texts before that too. The caller closes the task.
+func openTask(
+	ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags, early func(*tokenizer.Tokenizer) error,
+) (_ *task, err error) {
 	prompt, err := pf.read(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	if prompt == "" {
 		return nil, errors.New("the prompt is empty")
+	}
+	if early != nil {
+		if err := mf.prepare(ctx, s); err != nil {
+			return nil, err
+		}
+		if t, err := mf.tokenizer(); err == nil { // otherwise the weights may be to blame, which come first
+			if err := early(t); err != nil {
+				return nil, err
+			}
+		}
 	}
 	t := &task{}
 	if t.model, t.name, t.loaded, err = mf.load(ctx, s); err != nil {
