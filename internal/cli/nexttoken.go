@@ -246,16 +246,16 @@ func (a *inspection) write(w io.Writer) error {
 			fmt.Sprint(c.Rank), fmt.Sprint(c.ID), shownPiece(c.Piece), fmt.Sprintf("%.4f", c.Logit), percent(c.Probability), percent(c.Cumulative),
 		})
 	}
-	for _, c := range a.Top {
+	for _, c := range slices.Concat(a.Top, a.Tokens) {
 		row(c)
 	}
+	var table strings.Builder
+	alignRight(&table, rows)
+	lines := slices.Collect(strings.Lines(table.String()))
+	b.WriteString(strings.Join(lines[:1+len(a.Top)], ""))
 	if len(a.Tokens) > 0 {
-		rows = append(rows, []string{""}, []string{"named tokens"})
-		for _, c := range a.Tokens {
-			row(c)
-		}
+		b.WriteString("\nnamed tokens\n" + strings.Join(lines[1+len(a.Top):], ""))
 	}
-	alignRight(&b, rows)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
