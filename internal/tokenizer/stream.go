@@ -7,16 +7,18 @@ import (
 
 // Stream turns generated ids into text one at a time. What it has returned never changes and never ends in half a character.
 //
-// For ids that form whole characters the concatenation of all pieces is what decoding prompt and answer together gives beyond
-// the decoded prompt (spec 4.1, item 5): the first generated token keeps its leading space, which decoding the answer alone would
-// strip. Bytes that turn out to form no character become U+FFFD where they stand, one for each maximal part in the byte-level kind
-// and one for each byte in the SentencePiece kind; Decode can only differ by replacing the whole run of byte tokens around them.
+// The concatenation of all pieces is what decoding prompt and answer together gives beyond the decoded prompt (spec 4.1, item 5): the first
+// generated token keeps its leading space, which decoding the answer alone would strip. Bytes that form no character become
+// U+FFFD: in the byte-level kind one for each maximal part, and in the SentencePiece kind one for each byte of a run of byte
+// tokens, from the first one that is broken to the run's end. Decode replaces the whole run there, so the two differ where a run
+// begins with whole characters, which a stream has returned by then; Hugging Face's stream ends with an error.
 //
 // A token's bytes do not depend on its neighbours, so Push costs the length of its token, however long the text already is.
 type Stream struct {
 	t           *Tokenizer
 	skipSpecial bool
 	pending     []byte // the beginning of a character that is not complete; at most 3 bytes between calls
+	broken      int    // SentencePiece: bytes of the run that will be U+FFFD when it ends
 	strip       int    // how many leading strip characters may still go: only before the first text
 }
 
@@ -46,6 +48,10 @@ func (s *Stream) Push(id int32) string {
 		return s.complete(false)
 	}
 	if c, ok := byteToken(piece); ok {
+		if s.broken > 0 {
+			s.broken++
+			return ""
+		}
 		s.pending = append(s.pending, c)
 		return s.stripped(s.complete(false))
 	}
@@ -65,16 +71,19 @@ func (s *Stream) complete(end bool) string {
 			break
 		}
 		r, size := utf8.DecodeRune(s.pending)
-		if r == utf8.RuneError && size == 1 {
-			// Byte-level: one U+FFFD for a maximal part. SentencePiece: one for each byte.
-			if s.t.decoder.byteLevel {
-				size = brokenPrefix(string(s.pending))
-			}
-			out.WriteRune(utf8.RuneError)
-		} else {
+		if r != utf8.RuneError || size != 1 {
 			out.Write(s.pending[:size])
+		} else if !s.t.decoder.byteLevel {
+			s.broken, size = len(s.pending), len(s.pending)
+		} else {
+			size = brokenPrefix(string(s.pending))
+			out.WriteRune(utf8.RuneError)
 		}
 		s.pending = s.pending[:copy(s.pending, s.pending[size:])]
+	}
+	if end {
+		out.WriteString(strings.Repeat(string(utf8.RuneError), s.broken))
+		s.broken = 0
 	}
 	return out.String()
 }

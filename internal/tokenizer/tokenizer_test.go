@@ -325,6 +325,13 @@ func TestStream(t *testing.T) {
 	require.Equal(t, "", push(s, 3+0xF0, 3+0x9F))
 	require.Equal(t, "��", s.Flush())
 	require.Equal(t, "", s.Flush())
+	// The first broken byte breaks what is left of the run, as Hugging Face's decoders have it, and is said when the run ends.
+	s = tok.NewStream(ids("x"), true)
+	require.Equal(t, "", push(s, 3+0xD4, 3+0x10, 3+'a'))
+	require.Equal(t, "��� is", push(s, ids("is")...))
+	require.Equal(t, "\n", push(s, 3+'\n', 3+0xD4))
+	require.Equal(t, "", push(s, 3+'\n'))
+	require.Equal(t, "��", s.Flush())
 	// A character that the prompt began is completed.
 	require.Equal(t, "🙂", push(tok.NewStream([]int32{3 + 0xF0, 3 + 0x9F}, true), 3+0x99, 3+0x82))
 	// Ids without token say nothing.
@@ -340,11 +347,12 @@ func TestStreamEqualsDecode(t *testing.T) {
 			ids := make([]int32, r.Intn(20))
 			for i := range ids {
 				ids[i] = int32(r.Intn(tok.VocabSize() + 3))
-				if kind == "spm" && ids[i] >= 3+0x80 && ids[i] < 3+0x100 {
-					ids[i] -= 0x80
-				}
 			}
 			cut, skip := r.Intn(len(ids)+1), r.Intn(2) == 0
+			// Where a run of byte tokens begins with whole characters and then breaks, a stream has returned these. (See Stream.)
+			if kind == "spm" && wholeThenBroken(tok, ids, skip) {
+				continue
+			}
 			full, prompt := tok.Decode(ids, skip), tok.Decode(ids[:cut], skip)
 			if strings.HasSuffix(prompt, "�") {
 				cut, prompt = 0, ""
@@ -359,6 +367,28 @@ func TestStreamEqualsDecode(t *testing.T) {
 			require.Equal(t, full, prompt+got+s.Flush(), "%s: %v, prompt of %d", kind, ids, cut)
 		}
 	}
+}
+
+// wholeThenBroken tells whether a run of byte tokens has a whole character and then a broken one.
+func wholeThenBroken(tok *Tokenizer, ids []int32, skip bool) bool {
+	var run []byte
+	for i := 0; i <= len(ids); i++ {
+		if i < len(ids) {
+			piece := tok.rawPiece(ids[i])
+			if c, ok := byteToken(piece); ok {
+				run = append(run, c)
+				continue
+			}
+			if piece == "" || skip && tok.special[ids[i]] {
+				continue
+			}
+		}
+		if r, _ := utf8.DecodeRune(run); len(run) > 0 && r != utf8.RuneError && !utf8.Valid(run) {
+			return true
+		}
+		run = nil
+	}
+	return false
 }
 
 // manyTokens is the text of so many added tokens of 1024 bytes, each with a comma behind it.
