@@ -38,7 +38,7 @@ probabilities are those of the Hugging Face pipelines.
 With --jsonl every line of the file is a JSON string or an object with a "text",
 and every line of the answer is the JSON object for it.
 
-` + inputHelp("text"),
+` + inputHelp("text", newlineDropped),
 		Example: `  phi3 classify --model ./phi3-sentiment --text "What a lovely day."
   phi3 classify --model ./phi3-sentiment --jsonl reviews.jsonl > labels.jsonl
   echo "Angela lives in Berlin" | phi3 classify --model ./phi3-names --json`,

@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"context"
 	"crypto/sha256"
 	"math"
+	"os"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/demo"
+	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
 
@@ -162,4 +166,32 @@ func TestVerifyWidths(t *testing.T) {
 		require.GreaterOrEqual(t, total, min(terminal, 151)-1)
 	}
 	require.Equal(t, []int{7, 10, 4, 10, 10}, verifyWidths(20))
+}
+
+// --token means a word as it stands in a text, where that is one token.
+func TestNamedTokens(t *testing.T) {
+	raw, err := os.ReadFile("../tokenizer/testdata/cl100k.json")
+	require.NoError(t, err)
+	tok, err := tokenizer.Load(fstest.MapFS{"tokenizer.json": {Data: raw}})
+	require.NoError(t, err)
+	var said strings.Builder
+	s := &streams{err: show.NewWriter(&said)}
+	ids, err := namedTokens(context.Background(), s, tok, []string{"capital", " world"})
+	require.NoError(t, err)
+	require.Equal(t, " capital", tok.Piece(ids[0]))
+	require.Equal(t, " world", tok.Piece(ids[1]))
+	require.Equal(t, "note: --token \"capital\" is 2 tokens; with a blank before it, it is one, and that is shown\n", said.String())
+	_, err = namedTokens(context.Background(), s, tok, []string{"capital world"})
+	require.ErrorContains(t, err, "name one of them")
+}
+
+// A token beyond the model's embeddings is refused with its name, before the model runs.
+func TestPromptBeyondVocabulary(t *testing.T) {
+	tok, err := tokenizer.Load(demo.FS())
+	require.NoError(t, err)
+	_, ids, err := new(promptFlags).encode(context.Background(), tok, "The capital", 10, 304)
+	require.NoError(t, err)
+	require.Equal(t, []int32{303, 288}, ids)
+	_, _, err = new(promptFlags).encode(context.Background(), tok, "The capital", 10, 303)
+	require.ErrorContains(t, err, `the prompt has the token "▁The" with id 303, and the model has embeddings for ids below 303: the tokenizer's files`)
 }

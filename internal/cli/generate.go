@@ -44,7 +44,7 @@ the same formulas as Hugging Face's generate.
 The text appears on stdout as it is made. It ends at the model's end-of-text token,
 before a --stop text, or after --max-new-tokens.
 
-` + inputHelp("prompt"),
+` + inputHelp("prompt", newlineDropped),
 		Example: `  phi3 generate --prompt "The capital of Germany is"
   phi3 generate --chat --prompt "Write an email to Sarah." --temperature 0.8
   phi3 generate -m ./Phi-3-mini-4k-instruct -f prompt.txt -n 500 --stop "User:"

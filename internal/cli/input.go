@@ -41,14 +41,17 @@ func (f *inputFlags) register(flags *pflag.FlagSet, name, shorthand string) {
 	flags.StringVarP(&f.file, "file", "f", "", "`file` to read the "+name+" from, after --"+name+" if both are given; - is stdin")
 }
 
-// inputHelp is the paragraph about these flags in a command's help.
-func inputHelp(name string) string {
+// inputHelp is the paragraph about these flags in a command's help. ending says what happens to a newline at the end of a file or a pipe.
+func inputHelp(name, ending string) string {
 	return fmt.Sprintf(`The %[1]s is what --%[1]s, --file and a pipe give, in this order, with an empty line
-between them. One newline at the end of a file or a pipe is dropped. A pipe beside one
+between them. %[3]s A pipe beside one
 of the flags is not waited for if it says nothing for %[2]d seconds, and a file that a
 loop has begun to read is left to the loop; in a loop over a pipe, add "< /dev/null".
-Texts are UTF-8, or UTF-16 with a byte order mark.`, name, int(pipeWait.Seconds()))
+Texts are UTF-8, or UTF-16 with a byte order mark.`, name, int(pipeWait.Seconds()), ending)
 }
+
+// newlineDropped is what most commands do.
+const newlineDropped = "One newline at the end of a file or a pipe is dropped."
 
 // read returns the text as the user gave it, in valid UTF-8, and warns where that took a change.
 func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {

@@ -67,3 +67,10 @@ func jsonKeys(t reflect.Type, seen map[reflect.Type]bool) (keys []string) {
 	}
 	return keys
 }
+
+// tokenized is what writeTokens writes.
+type tokenized struct {
+	IDs    []int32  `json:"ids"`
+	Pieces []string `json:"pieces"`
+	Text   *string  `json:"text,omitempty"`
+}

@@ -39,7 +39,7 @@ argmax of the logits), and the most probable candidates.
 would say if it ended there. --attention shows which tokens the last one looks at.
 --svg draws the whole path as a picture.
 
-` + inputHelp("prompt"),
+` + inputHelp("prompt", newlineDropped),
 		Example: `  phi3 next-token --prompt "The capital of Germany is"
   phi3 next-token -p "The capital of Germany is" --top 5 --token Paris
   phi3 next-token -p "The capital of Germany is" --hidden-states --json
@@ -85,7 +85,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	}
 	var named []int32
 	name := func(t *tokenizer.Tokenizer) (err error) {
-		named, err = namedTokens(cmd.Context(), t, f.tokens)
+		named, err = namedTokens(cmd.Context(), s, t, f.tokens)
 		return err
 	}
 	if len(f.tokens) == 0 {
@@ -152,7 +152,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 var maxHidden = 1 << 28
 
 // namedTokens finds the id of each text: a text that encodes to one token, or else a piece of the vocabulary as it is.
-func namedTokens(ctx context.Context, t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
+func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
 	var named []int32
 	for _, text := range texts {
 		if text == "" {
@@ -167,6 +167,16 @@ func namedTokens(ctx context.Context, t *tokenizer.Tokenizer, texts []string) ([
 			continue
 		}
 		id, ok := t.ID(text)
+		if !ok { // where words carry the blank before them, a word in the middle of a text is another token than one at its beginning
+			spaced, err := t.Encode(ctx, " "+text, tokenizer.EncodeOptions{NoBOS: true})
+			if err != nil {
+				return nil, fmt.Errorf("encode --token %q: %w", text, err)
+			}
+			if ok = len(spaced) == 1; ok {
+				id = spaced[0]
+				_, _ = show.Fprintf(s.notes(), "note: --token %q is %d tokens; with a blank before it, it is one, and that is shown\n", text, len(ids))
+			}
+		}
 		if !ok {
 			var pieces []string
 			for _, id := range ids {

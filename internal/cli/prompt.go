@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -32,8 +33,9 @@ func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
 	return f.inputFlags.read(ctx, s)
 }
 
-// encode turns the prompt into the text and ids that the model sees, at least one and no more than limit.
-func (f *promptFlags) encode(ctx context.Context, t *tokenizer.Tokenizer, prompt string, limit int) (text string, ids []int32, err error) {
+// encode turns the prompt into the text and ids that the model sees, at least one and no more than limit. vocabulary is how
+// many ids the model knows.
+func (f *promptFlags) encode(ctx context.Context, t *tokenizer.Tokenizer, prompt string, limit, vocabulary int) (text string, ids []int32, err error) {
 	text, o, err := f.render(t, prompt)
 	if err != nil {
 		return "", nil, err
@@ -45,6 +47,10 @@ func (f *promptFlags) encode(ctx context.Context, t *tokenizer.Tokenizer, prompt
 	}
 	if len(ids) == 0 {
 		return "", nil, errors.New("the prompt is empty")
+	}
+	if id := slices.Max(ids); int(id) >= vocabulary {
+		return "", nil, fmt.Errorf("the prompt has the token %q with id %d, and the model has embeddings for ids below %d: "+
+			"the tokenizer's files belong to another model, or a token was added and the model not resized", t.Piece(id), id, vocabulary)
 	}
 	return text, ids, nil
 }

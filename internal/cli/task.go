@@ -53,7 +53,7 @@ func openTask(
 	if t.tokenizer, err = mf.tokenizer(); err != nil {
 		return nil, err
 	}
-	if t.text, t.ids, err = pf.encode(ctx, t.tokenizer, prompt, 2*t.model.Context); err != nil {
+	if t.text, t.ids, err = pf.encode(ctx, t.tokenizer, prompt, 2*t.model.Context, t.model.Config.VocabSize); err != nil {
 		return nil, tooLong(err, "prompt", t.model)
 	}
 	return t, nil

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -35,7 +38,7 @@ Special tokens written in the text, such as <|end|>, count as such unless
 --no-special takes them literally. A token that the checkpoint puts before a text,
 a BOS, is shown; with --chat, the chat template comes first.
 
-` + inputHelp("prompt"),
+` + inputHelp("prompt", "Every byte of a file or a pipe counts, a newline at its end too."),
 		Example: `  phi3 tokenize --prompt "The capital of Germany is"
   phi3 tokenize --chat --prompt Hello --json
   echo 303 288 285 1704 268 | phi3 tokenize --decode`,
@@ -51,13 +54,6 @@ a BOS, is shown; with --chat, the chat template comes first.
 	return cmd
 }
 
-// tokenized is the answer of --json.
-type tokenized struct {
-	IDs    []int32  `json:"ids"`
-	Pieces []string `json:"pieces"` // as in the vocabulary; "" for an id without a token
-	Text   *string  `json:"text,omitempty"`
-}
-
 func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	defer f.model.close()
 	switch {
@@ -69,6 +65,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if err := f.model.checkName(); err != nil {
 		return err
 	}
+	f.prompt.whole = true
 	input, err := f.prompt.read(ctx, s)
 	if err != nil {
 		return err
@@ -78,7 +75,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	if f.decode {
-		return f.writeText(s, t, input)
+		return f.writeText(ctx, s, t, input)
 	}
 	text, o, err := f.prompt.render(t, input)
 	if err != nil {
@@ -90,36 +87,82 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 		return fmt.Errorf("encode the text: %w", err)
 	}
 	if f.json {
-		return writeJSON(s.out, newTokenized(t, ids))
+		return writeTokens(ctx, s.out, t, ids, nil)
 	}
-	rows := [][]string{{"position", "id", "piece"}}
-	for i, id := range ids {
-		rows = append(rows, []string{strconv.Itoa(i), strconv.Itoa(int(id)), shownPiece(t.Piece(id))})
-	}
-	var b strings.Builder
-	alignRight(&b, rows, 0, 1)
-	show.Fprintf(&b, "\n%d tokens, %d characters, %d bytes\n", len(ids), utf8.RuneCountInString(text), len(text))
-	_, err = io.WriteString(s.out, b.String())
-	return err
+	return writeTable(ctx, s.out, t, ids, text)
 }
 
-func newTokenized(t *tokenizer.Tokenizer, ids []int32) *tokenized {
-	answer := &tokenized{IDs: nonNil(ids), Pieces: []string{}}
-	for _, id := range ids {
-		answer.Pieces = append(answer.Pieces, t.Piece(id))
+// writeTable writes a row for each token, and how many there are. Rows go out as they are made: a long text has millions.
+func writeTable(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []int32, text string) error {
+	out := bufio.NewWriter(w)
+	position := max(len("position"), len(strconv.Itoa(len(ids)-1)))
+	id := max(len("id"), len(strconv.Itoa(int(slices.Max(append([]int32{0}, ids...))))))
+	row := func(cells ...string) {
+		line := fmt.Sprintf("%*s  %*s  %s", position, cells[0], id, cells[1], cells[2])
+		_, _ = out.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
-	return answer
+	row("position", "id", "piece")
+	for i, id := range ids {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		row(strconv.Itoa(i), strconv.Itoa(int(id)), show.Line(shownPiece(t.Piece(id))))
+	}
+	_, _ = show.Fprintf(out, "\n%d tokens, %d characters, %d bytes\n", len(ids), utf8.RuneCountInString(text), len(text))
+	return out.Flush()
+}
+
+// writeTokens writes the ids, their pieces as in the vocabulary ("" for an id without a token) and a text, if there is one, as writeJSON
+// would, but as it goes: a long text has millions.
+func writeTokens(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []int32, text *string) error {
+	out := bufio.NewWriter(show.NewJSONWriter(w))
+	quoted := func(text string) string {
+		var b strings.Builder
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(text)
+		return strings.TrimSuffix(b.String(), "\n")
+	}
+	list := func(key string, value func(id int32) string) error {
+		_, _ = fmt.Fprintf(out, "  %q: [", key)
+		for i, id := range ids {
+			if i%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if i > 0 {
+				_ = out.WriteByte(',')
+			}
+			_, _ = out.WriteString("\n    " + value(id))
+		}
+		if len(ids) > 0 {
+			_, _ = out.WriteString("\n  ")
+		}
+		return out.WriteByte(']')
+	}
+	_, _ = out.WriteString("{\n")
+	if err := list("ids", func(id int32) string { return strconv.Itoa(int(id)) }); err != nil {
+		return err
+	}
+	_, _ = out.WriteString(",\n")
+	if err := list("pieces", func(id int32) string { return quoted(t.Piece(id)) }); err != nil {
+		return err
+	}
+	if text != nil {
+		_, _ = out.WriteString(",\n  \"text\": " + quoted(*text))
+	}
+	_, _ = out.WriteString("\n}\n")
+	return out.Flush()
 }
 
 // writeText decodes the ids in input. Special tokens are part of the text.
-func (f *tokenizeFlags) writeText(s *streams, t *tokenizer.Tokenizer, input string) error {
+func (f *tokenizeFlags) writeText(ctx context.Context, s *streams, t *tokenizer.Tokenizer, input string) error {
 	ids, err := parseIDs(input)
 	if err != nil {
 		return err
 	}
 	var unknown []string
 	for _, id := range ids {
-		if t.Piece(id) == "" {
+		if len(unknown) < 6 && t.Piece(id) == "" {
 			unknown = append(unknown, strconv.Itoa(int(id)))
 		}
 	}
@@ -128,9 +171,7 @@ func (f *tokenizeFlags) writeText(s *streams, t *tokenizer.Tokenizer, input stri
 	}
 	text := t.Decode(ids, false)
 	if f.json {
-		answer := newTokenized(t, ids)
-		answer.Text = &text
-		return writeJSON(s.out, answer)
+		return writeTokens(ctx, s.out, t, ids, &text)
 	}
 	_, err = io.WriteString(s.text(), text+"\n")
 	return err
@@ -139,7 +180,7 @@ func (f *tokenizeFlags) writeText(s *streams, t *tokenizer.Tokenizer, input stri
 // parseIDs reads numbers between blanks and commas, also a list in brackets.
 func parseIDs(input string) ([]int32, error) {
 	var ids []int32
-	for _, word := range strings.FieldsFunc(input, func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) }) {
+	for word := range strings.FieldsFuncSeq(input, func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) }) {
 		id, err := strconv.ParseInt(word, 10, 32)
 		if err != nil || id < 0 {
 			return nil, fmt.Errorf("%.40q is no token id", word)

@@ -6,22 +6,70 @@ import (
 	"unicode/utf8"
 )
 
+// decodeChunk is how many ids the library decodes at a time: it takes 100 bytes of memory for each.
+const decodeChunk = 1 << 14
+
 // Decode turns ids back into text. Ids without a token give nothing; with skipSpecial, special tokens give nothing either.
 // Bytes that form no character become U+FFFD: in the SentencePiece kind one for each byte of a run of byte tokens that is not
 // wholly valid, in the byte-level kind one for each maximal part of a broken character (both as Hugging Face does).
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
-	pieces := make([]string, 0, len(ids))
+	var out strings.Builder
+	decoder := t.decoder.Decoder
+	pieces := make([]string, 0, min(len(ids), decodeChunk))
+	flush := func() {
+		if len(pieces) > 0 { // the library's Strip decoder panics on nothing
+			out.WriteString(decoder.Decode(pieces))
+			pieces, decoder = pieces[:0], t.decoder.rest
+		}
+	}
+	var run []byte // of byte tokens, where it is longer than a chunk
 	for _, id := range ids {
 		piece := t.rawPiece(id)
 		if piece == "" || skipSpecial && t.special[id] {
 			continue
 		}
+		c, isByte := byteToken(piece)
+		if t.decoder.byteLevel { // a piece that may go on with a character
+			first, _ := utf8.DecodeRuneInString(piece)
+			c, isByte = 0, !utf8.RuneStart(letterByte[first])
+		}
+		switch {
+		case run != nil && isByte:
+			run = append(run, c)
+			continue
+		case run != nil:
+			out.WriteString(wholeOrBroken(run))
+			run = nil
+		case len(pieces) >= decodeChunk && !isByte, len(pieces) >= 2*decodeChunk && t.decoder.byteLevel:
+			flush()
+		case len(pieces) >= 2*decodeChunk: // a run that does not end: what is before it, and then the run
+			at := len(pieces)
+			for at > 0 && looksLikeByte(pieces[at-1]) {
+				at--
+			}
+			for _, p := range pieces[at:] {
+				b, _ := byteToken(p)
+				run = append(run, b)
+			}
+			run = append(run, c)
+			pieces = pieces[:at]
+			flush()
+			decoder, pieces = t.decoder.rest, pieces[:0]
+			continue
+		}
 		pieces = append(pieces, piece)
 	}
-	if len(pieces) == 0 {
-		return "" // the library's Strip decoder panics on nothing
+	out.WriteString(wholeOrBroken(run))
+	flush()
+	return ValidUTF8(out.String())
+}
+
+// wholeOrBroken is the text of a run of byte tokens.
+func wholeOrBroken(run []byte) string {
+	if utf8.Valid(run) {
+		return string(run)
 	}
-	return ValidUTF8(t.decoder.Decode(pieces))
+	return strings.Repeat(string(utf8.RuneError), len(run))
 }
 
 // rawPiece is the piece as the vocabulary spells it, "" for an id without token.

@@ -113,7 +113,8 @@ type patternJSON struct {
 // decoderKind says how pieces become text.
 type decoderKind struct {
 	hf.Decoder
-	byteLevel bool // pieces spell bytes with the 256 letters of byte-level BPE
+	rest      hf.Decoder // the same for what does not begin the text: without Strip
+	byteLevel bool       // pieces spell bytes with the 256 letters of byte-level BPE
 	// The four below describe the SentencePiece chain Replace, ByteFallback, Fuse, Strip.
 	mark, space string // Replace: "▁" by " "
 	strip       string // Strip: at most stripMax (0 or 1) leading copies of this character go
@@ -160,20 +161,28 @@ func newDecoder(e entry) (decoderKind, error) {
 		kind.mark, kind.space = *replace.Pattern.String, replace.Content
 		kind.strip, kind.stripMax = strip.Content, strip.Start
 	}
-	// The library is handed an entry of our own making, never the file's: it asserts types without a check.
-	checked := map[string]interface{}{"type": "ByteLevel"} // its add_prefix_space and trim_offsets do not touch decoding
-	if !kind.byteLevel {
-		checked = map[string]interface{}{"type": "Sequence", "decoders": []interface{}{
-			map[string]interface{}{"type": "Replace", "pattern": map[string]interface{}{"String": kind.mark}, "content": kind.space},
-			map[string]interface{}{"type": "ByteFallback"},
-			map[string]interface{}{"type": "Fuse"},
-			map[string]interface{}{"type": "Strip", "content": kind.strip, "start": float64(kind.stripMax), "stop": float64(0)},
-		}}
-	}
-	decoder, err := pretrained.CreateDecoder(checked)
-	if err != nil {
+	var err error
+	if kind.Decoder, err = kind.create(true); err != nil {
 		return decoderKind{}, err
 	}
-	kind.Decoder = decoder
-	return kind, nil
+	kind.rest, err = kind.create(false)
+	return kind, err
+}
+
+// create builds the library's decoder, from an entry of our own making and never the file's: it asserts types without a check.
+func (d *decoderKind) create(strip bool) (hf.Decoder, error) {
+	if d.byteLevel {
+		return pretrained.CreateDecoder(map[string]interface{}{"type": "ByteLevel"}) // add_prefix_space and trim_offsets do not touch decoding
+	}
+	steps := []interface{}{
+		map[string]interface{}{"type": "Replace", "pattern": map[string]interface{}{"String": d.mark}, "content": d.space},
+		map[string]interface{}{"type": "ByteFallback"},
+		map[string]interface{}{"type": "Fuse"},
+	}
+	if strip {
+		steps = append(steps, map[string]interface{}{
+			"type": "Strip", "content": d.strip, "start": float64(d.stripMax), "stop": float64(0),
+		})
+	}
+	return pretrained.CreateDecoder(map[string]interface{}{"type": "Sequence", "decoders": steps})
 }

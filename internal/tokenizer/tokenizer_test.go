@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -367,6 +368,26 @@ func TestStreamEqualsDecode(t *testing.T) {
 			require.Equal(t, full, prompt+got+s.Flush(), "%s: %v, prompt of %d", kind, ids, cut)
 		}
 	}
+}
+
+// Long lists are decoded in chunks, which must not show: not at a chunk's end, not in a run of bytes over several.
+func TestDecodeInChunks(t *testing.T) {
+	tok := fixture(t, "spm")
+	is, _ := tok.ID("▁is")
+	for _, n := range []int{decodeChunk - 1, decodeChunk, decodeChunk + 1, 2*decodeChunk + 3, 5 * decodeChunk} {
+		words := slices.Repeat([]int32{is}, n)
+		require.Equal(t, strings.Repeat(" is", n)[1:], tok.Decode(words, false))
+		newlines := slices.Repeat([]int32{3 + '\n'}, n)
+		require.Equal(t, strings.Repeat("\n", n)+" is", tok.Decode(append(newlines, is), false))
+		require.Equal(t, "is"+strings.Repeat("\n", n)+" is", tok.Decode(slices.Concat(words[:1], newlines, words[:1]), false))
+		require.True(t, strings.Repeat("�", n+1)+" is" == tok.Decode(append(newlines, 3+0xD4, is), false))
+		require.True(t, strings.Repeat("�", n+1) == tok.Decode(append(newlines, 3+0xD4), false))
+	}
+	level := fixture(t, "cl100k")
+	text := strings.Repeat("中文 字x é", decodeChunk)
+	ids, err := level.Encode(context.Background(), text, EncodeOptions{})
+	require.NoError(t, err)
+	require.True(t, text == level.Decode(ids, false))
 }
 
 // wholeThenBroken tells whether a run of byte tokens has a whole character and then a broken one.
