@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// withAdded is the spm fixture with one more added token, and its normalizer's " " made to become content.
+// withAdded is the spm fixture with one more added token, and its normalizer's " " made to become content. No added token is searched for
+// in the normalized text, so that this goes piece by piece.
 func withAdded(t testing.TB, content, token string) *Tokenizer {
 	t.Helper()
 	raw, err := os.ReadFile("testdata/spm.json")
@@ -21,6 +22,7 @@ func withAdded(t testing.TB, content, token string) *Tokenizer {
 	old := `"pattern":{"String":" "},"content":"▁"`
 	require.Contains(t, string(raw), old)
 	text := strings.Replace(string(raw), old, fmt.Sprintf(`"pattern":{"String":" "},"content":%q`, content), 1)
+	text = strings.ReplaceAll(text, `"normalized":true`, `"normalized":false`)
 	config := fmt.Sprintf(`{"added_tokens_decoder": {"700": {"content": %q, "normalized": false, "rstrip": true}}}`, token)
 	tok, err := Load(fstest.MapFS{"tokenizer.json": {Data: []byte(text)}, "tokenizer_config.json": {Data: []byte(config)}})
 	require.NoError(t, err)
@@ -111,6 +113,13 @@ func TestEncodeStopsAtMax(t *testing.T) {
 		})
 		require.Less(t, got, 64<<20)
 	}
+	// With such a token normalizing is in one piece, and bounded by itself.
+	raw, err := os.ReadFile("testdata/spm.json")
+	require.NoError(t, err)
+	whole, err := Load(fstest.MapFS{"tokenizer.json": {Data: []byte(strings.Replace(string(raw), `"content":"▁"`, `"content":"xxxxxxxxxxxxxxxx"`, 1))}})
+	require.NoError(t, err)
+	_, err = whole.Encode(context.Background(), strings.Repeat(" ", 16<<20), EncodeOptions{Max: 4096})
+	require.EqualError(t, err, "the tokenizer's normalizer can make a text 16 times as long, which for 16777216 bytes is more than 67108864")
 	// The bound is exact, where a text is nearly that long.
 	for _, kind := range fixtures {
 		tok := fixture(t, kind)
