@@ -1,10 +1,12 @@
-// Package chat is a conversation with a model: messages on one side, and on the other one sequence of tokens that grows with them, whose
-// keys and values stay in the KV cache. Asking again computes the new turn alone.
+// Package chat is a conversation with a model: messages on one side, and on the other one sequence of
+// tokens that grows with them, whose keys and values stay in the KV cache. Asking again computes the new
+// turn alone.
 //
-// The sequence is what the model saw and said, token by token. It is not encoded anew from the messages, because the tokens of a text
-// that a model wrote need not be those that a tokenizer makes of it. What a question adds is found by rendering the chat template with it:
-// the part after the text that the sequence stands for already. A template that renders old turns otherwise than new ones leaves no such
-// part; then everything is encoded, and computed from the first token that differs.
+// The sequence is what the model saw and said, token by token. It is not encoded anew from the messages,
+// because the tokens of a text that a model wrote need not be those that a tokenizer makes of it. What a
+// question adds is found by rendering the chat template with it: the part after the text that the sequence
+// stands for already. A template that renders old turns otherwise than new ones leaves no such part; then
+// everything is encoded, and computed from the first token that differs.
 package chat
 
 import (
@@ -47,7 +49,8 @@ func New(m *model.Model, t *tokenizer.Tokenizer) (*Conversation, error) {
 // Close gives the KV cache's blocks back.
 func (c *Conversation) Close() { c.session.Close() }
 
-// Tokens is how many tokens of the context the conversation takes so far; 0 when it will be encoded with the next question.
+// Tokens is how many tokens of the context the conversation takes so far; 0 when it will be encoded with
+// the next question.
 func (c *Conversation) Tokens() int { return c.session.Len() }
 
 // System is the system message, "" if there is none.
@@ -62,7 +65,8 @@ func (c *Conversation) Messages() []tokenizer.Message {
 	return append(messages, c.turns...)
 }
 
-// SetSystem changes the system message; "" takes it away. The turns stay, and are computed again with the next question.
+// SetSystem changes the system message; "" takes it away. The turns stay, and are computed again with the
+// next question.
 func (c *Conversation) SetSystem(text string) {
 	c.system = text
 	c.restart(c.turns)
@@ -74,8 +78,8 @@ func (c *Conversation) Clear() { c.restart(nil) }
 // Questions is how many questions were asked and answered.
 func (c *Conversation) Questions() int { return len(c.turns) / 2 }
 
-// Forget drops the n oldest questions, from 1 to Questions(), and their answers. What is left is encoded and computed again with the next
-// question, as if nothing else had been said.
+// Forget drops the n oldest questions, from 1 to Questions(), and their answers. What is left is encoded
+// and computed again with the next question, as if nothing else had been said.
 func (c *Conversation) Forget(n int) { c.restart(slices.Clone(c.turns[2*n:])) }
 
 // Frees is how many tokens the conversation becomes shorter by if the n oldest questions are forgotten.
@@ -99,7 +103,8 @@ func (c *Conversation) count(ctx context.Context, messages []tokenizer.Message) 
 	return len(ids), err
 }
 
-// Load replaces all messages: the system's first, if there is one, and then user and assistant by turns, up to an answer.
+// Load replaces all messages: the system's first, if there is one, and then user and assistant by turns, up
+// to an answer.
 func (c *Conversation) Load(messages []tokenizer.Message) error {
 	system := ""
 	if len(messages) > 0 && messages[0].Role == "system" {
@@ -134,18 +139,19 @@ type Answer struct {
 // ErrNothingAsked says that there is no question to answer again.
 var ErrNothingAsked = errors.New("nothing has been asked yet")
 
-// Ask adds a user's message and has the model answer. show gets the answer as it is made, in pieces of whole characters. The answer ends at the
-// model's stop ids; o says everything else.
+// Ask adds a user's message and has the model answer. show gets the answer as it is made, in pieces of
+// whole characters. The answer ends at the model's stop ids; o says everything else.
 //
-// An answer that is interrupted stays as far as it came. If it had not begun, or did not fit the context ([*model.TooLongError]), the
-// conversation is as if nothing had been asked.
+// An answer that is interrupted stays as far as it came. If it had not begun, or did not fit the context
+// ([*model.TooLongError]), the conversation is as if nothing had been asked.
 func (c *Conversation) Ask(ctx context.Context, question string, o generate.Options, show func(piece string) error) (Answer, error) {
 	saved, ids := c.state, slices.Clone(c.session.IDs())
 	c.turns = append(slices.Clip(c.turns), tokenizer.Message{Role: "user", Content: question})
 	return c.respond(ctx, o, show, saved, ids)
 }
 
-// Again has the model answer the last question once more, in place of the answer it gave. Otherwise it is like Ask.
+// Again has the model answer the last question once more, in place of the answer it gave. Otherwise it is
+// like Ask.
 func (c *Conversation) Again(ctx context.Context, o generate.Options, show func(piece string) error) (Answer, error) {
 	if len(c.turns) == 0 {
 		return Answer{}, ErrNothingAsked
@@ -227,7 +233,8 @@ func (c *Conversation) encode(ctx context.Context) error {
 	return nil
 }
 
-// become makes ids the session's tokens. Those at the beginning that are its tokens already stay in the cache.
+// become makes ids the session's tokens. Those at the beginning that are its tokens already stay in the
+// cache.
 func (c *Conversation) become(ids []int32) {
 	old, same := c.session.IDs(), 0
 	for same < min(len(old), len(ids)) && old[same] == ids[same] {

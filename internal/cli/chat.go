@@ -113,8 +113,10 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		_, _ = show.Fprintf(s.notes(), "note: what is typed is not kept for the next run: %v\n", err)
 	}
 	person := &talk{
-		Conversation: conversation, streams: s, model: m, name: name, loaded: took, editor: lineedit.New(in, out, history), interrupts: interrupts,
-		maxNew: f.maxNew, config: config.Config, seed: f.sampling.firstSeed(), style: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		Conversation: conversation, streams: s, model: m, name: name, loaded: took,
+		editor: lineedit.New(in, out, history), interrupts: interrupts,
+		maxNew: f.maxNew, config: config.Config, seed: f.sampling.firstSeed(),
+		style: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
 	err = person.loop(talking)
 	if talking.Err() != nil {
@@ -169,8 +171,8 @@ func (t *talk) loop(ctx context.Context) error {
 			if isCommand {
 				question = command // "//" is a slash
 			}
-			err = t.respond(ctx, func(ctx context.Context, o generate.Options, show func(string) error) (chat.Answer, error) {
-				return t.Ask(ctx, question, o, show)
+			err = t.respond(ctx, func(ctx context.Context, o generate.Options, say func(string) error) (chat.Answer, error) {
+				return t.Ask(ctx, question, o, say)
 			})
 		}
 		if errors.Is(err, errLeave) {

@@ -16,7 +16,10 @@ import (
 )
 
 // respond lets the model speak, until it ends or Ctrl-C is pressed.
-func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o generate.Options, show func(string) error) (chat.Answer, error)) error {
+func (t *talk) respond(
+	ctx context.Context,
+	ask func(ctx context.Context, o generate.Options, say func(string) error) (chat.Answer, error),
+) error {
 	answering, stop := context.WithCancel(ctx)
 	defer stop()
 	select {
@@ -80,10 +83,12 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 		return ctx.Err()
 	case errors.As(err, &tooMany):
 		t.note("That makes more than %d tokens, and the context holds %d: nothing was asked%s. %s"+
-			"/clear starts a new conversation.", tooMany.Max, t.model.Context, contextLimit(t.model), t.offer(ctx, t.Questions(), tooMany.Max-t.model.Context))
+			"/clear starts a new conversation.", tooMany.Max, t.model.Context, contextLimit(t.model),
+			t.offer(ctx, t.Questions(), tooMany.Max-t.model.Context))
 	case errors.As(err, &tooLong):
 		t.note("That makes %d tokens, and the context holds %d: nothing was asked%s. %s"+
-			"/clear starts a new conversation.", tooLong.Tokens, tooLong.Context, contextLimit(t.model), t.offer(ctx, t.Questions(), tooLong.Tokens+1-tooLong.Context))
+			"/clear starts a new conversation.", tooLong.Tokens, tooLong.Context, contextLimit(t.model),
+			t.offer(ctx, t.Questions(), tooLong.Tokens+1-tooLong.Context))
 	case errors.Is(err, context.Canceled) && len(a.IDs) == 0:
 		t.note("Stopped before the answer began; the conversation is as it was.")
 	case errors.Is(err, context.Canceled):
@@ -101,8 +106,8 @@ func (t *talk) respond(ctx context.Context, ask func(ctx context.Context, o gene
 	return nil
 }
 
-// offer tells how many of the oldest questions to forget, of at most so many, for so many tokens of room, and how much room each gives. It
-// is "" where that would not help.
+// offer tells how many of the oldest questions to forget, of at most so many, for so many tokens of room,
+// and how much room each gives. It is "" where that would not help.
 func (t *talk) offer(ctx context.Context, most, tokens int) string {
 	freed := 0
 	var each []string
@@ -118,7 +123,8 @@ func (t *talk) offer(ctx context.Context, most, tokens int) string {
 		if n == 0 {
 			return show.Sprintf("/forget drops the oldest question and its answer, which frees %d tokens. ", freed)
 		}
-		return show.Sprintf("/forget %d drops the %[1]d oldest questions and their answers, which frees %d tokens (%s). ", n+1, freed, strings.Join(each, " + "))
+		return show.Sprintf("/forget %d drops the %[1]d oldest questions and their answers, which frees %d tokens (%s). ",
+			n+1, freed, strings.Join(each, " + "))
 	}
 	return ""
 }

@@ -94,9 +94,11 @@ func (t *talk) file(command, file string) {
 		return
 	}
 	file = withHome(file)
-	err, done := error(nil), "Saved"
+	done := "Saved"
+	var err error
 	if command == "load" {
-		err, done = t.load(file), "Loaded"
+		done = "Loaded"
+		err = t.load(file)
 	} else {
 		err = t.save(file, command == "save!")
 	}

@@ -27,7 +27,8 @@ type savedMessage struct {
 	Content string `json:"content"`
 }
 
-// save writes the file whole or not at all. It takes the place of a regular file if it may, and of nothing else.
+// save writes the file whole or not at all. It takes the place of a regular file if it may, and of nothing
+// else.
 func (t *talk) save(file string, replace bool) (err error) {
 	if err := free(file, replace); err != nil {
 		return err
@@ -165,7 +166,8 @@ func withHome(path string) string {
 	return path
 }
 
-// historyFile is where chat keeps what was typed: $PHI3_HISTORY, which may be empty for none, or a file of the XDG state directory.
+// historyFile is where chat keeps what was typed: $PHI3_HISTORY, which may be empty for none, or a file of
+// the XDG state directory.
 func historyFile() string {
 	if file, set := os.LookupEnv("PHI3_HISTORY"); set {
 		return file

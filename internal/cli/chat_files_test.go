@@ -39,7 +39,8 @@ func TestSavedMessages(t *testing.T) {
 	}
 }
 
-// A file of many small values takes a bounded multiple of its bytes: all that is allocated is counted, garbage included.
+// A file of many small values takes a bounded multiple of its bytes: all that is allocated is counted,
+// garbage included.
 func TestSavedMessagesMemory(t *testing.T) {
 	for _, text := range []string{
 		"[" + strings.Repeat("{},", 1<<20) + "{}]",

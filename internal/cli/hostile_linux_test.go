@@ -19,14 +19,16 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// hostile has all that a terminal would obey, and a line that looks like one of phi3's own: it sets the clipboard, clears the screen,
-// changes colours with a C1 control, turns the writing direction and begins new lines.
+// hostile has all that a terminal would obey, and a line that looks like one of phi3's own: it sets the
+// clipboard, clears the screen, changes colours with a C1 control, turns the writing direction and begins
+// new lines.
 const hostile = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\u009b31m\u0085\x7f\u202e\u2066\u2028\r\nphi3: forged\n\x00\x08|"
 
 // hostileName is a file's name, which has no NUL or slash.
 var hostileName = strings.ReplaceAll(hostile, "\x00", "")
 
-// obeyed is what must not come out: bytes that are not UTF-8, control characters, what changes directions, and the forged line.
+// obeyed is what must not come out: bytes that are not UTF-8, control characters, what changes directions,
+// and the forged line.
 var obeyed = regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f\x{80}-\x{9f}\x{2028}-\x{202e}\x{2066}-\x{2069}]|(?m)^phi3: forged`)
 
 func requireHarmless(t *testing.T, where, text string) {
@@ -36,8 +38,8 @@ func requireHarmless(t *testing.T, where, text string) {
 	}
 }
 
-// tryHostile runs a command with a pipe and with a terminal for stdout and stderr, and looks at what comes out. Into a pipe a model's text
-// (modelText) goes as it is, and nothing else does.
+// tryHostile runs a command with a pipe and with a terminal for stdout and stderr, and looks at what comes
+// out. Into a pipe a model's text (modelText) goes as it is, and nothing else does.
 func tryHostile(t *testing.T, modelText bool, args ...string) (code int) {
 	t.Helper()
 	var stdout, stderr strings.Builder
@@ -80,14 +82,15 @@ func tryHostile(t *testing.T, modelText bool, args ...string) (code int) {
 	return code
 }
 
-// hostileModel is the built-in model in a directory of a hostile name, with hostile special tokens, names of tensors, and texts around them.
+// hostileModel is the built-in model in a directory of a hostile name, with hostile special tokens, names
+// of tensors, and texts around them.
 func hostileModel(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), hostileName)
 	require.NoError(t, os.CopyFS(dir, demo.FS()))
-	replaceIn(t, filepath.Join(dir, "tokenizer.json"), `"<|placeholder1|>"`, hostile)
-	replaceIn(t, filepath.Join(dir, "tokenizer_config.json"), `"<|placeholder1|>"`, hostile)
-	replaceIn(t, filepath.Join(dir, "config.json"), `"phi3-demo"`, hostile)
+	replaceIn(t, filepath.Join(dir, "tokenizer.json"), `"<|placeholder1|>"`)
+	replaceIn(t, filepath.Join(dir, "tokenizer_config.json"), `"<|placeholder1|>"`)
+	replaceIn(t, filepath.Join(dir, "config.json"), `"phi3-demo"`)
 	file, err := os.Create(filepath.Join(dir, "more.safetensors"))
 	require.NoError(t, err)
 	zero := func(w io.Writer) error { _, err := w.Write(make([]byte, 4)); return err }
@@ -104,17 +107,19 @@ func hostileModel(t *testing.T) string {
 	return dir
 }
 
-func replaceIn(t *testing.T, file, old, text string) {
+// replaceIn puts the hostile text in the place of a JSON string.
+func replaceIn(t *testing.T, file, old string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Contains(t, string(data), old)
-	quoted, err := json.Marshal(text)
+	quoted, err := json.Marshal(hostile)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(data), old, string(quoted))), 0o600))
 }
 
-// Whatever strings a checkpoint has, and whatever a user pastes as an argument, no command lets the terminal obey them.
+// Whatever strings a checkpoint has, and whatever a user pastes as an argument, no command lets the
+// terminal obey them.
 func TestHostileStrings(t *testing.T) {
 	dir := hostileModel(t)
 	labels := filepath.Join(t.TempDir(), "labels")
@@ -123,7 +128,7 @@ func TestHostileStrings(t *testing.T) {
 	require.NoError(t, err)
 	label := regexp.MustCompile(`"0": *("[^"]*")`).FindSubmatch(config)
 	require.NotNil(t, label)
-	replaceIn(t, filepath.Join(labels, "config.json"), string(label[1]), hostile)
+	replaceIn(t, filepath.Join(labels, "config.json"), string(label[1]))
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("HF_HOME", t.TempDir())
 	svg := filepath.Join(t.TempDir(), "a.svg")

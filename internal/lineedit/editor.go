@@ -1,8 +1,9 @@
 // Package lineedit reads lines that a person types at a terminal, and lets them be edited and recalled.
 //
-// It counts in characters as readers see them, so that 日本語 and emoji of several code points can be edited; pastes of any number of lines
-// are one character with a label. It needs no answers from the terminal. (reeflective/readline waits for ever for the cursor's position
-// where nothing answers, and is slow with long lines; peterh/liner and x/term cut emoji into pieces.)
+// It counts in characters as readers see them, so that 日本語 and emoji of several code points can be edited;
+// pastes of any number of lines are one character with a label. It needs no answers from the terminal.
+// (reeflective/readline waits for ever for the cursor's position where nothing answers, and is slow with
+// long lines; peterh/liner and x/term cut emoji into pieces.)
 package lineedit
 
 import (
@@ -51,7 +52,8 @@ type Editor struct {
 // New returns an editor for a terminal.
 func New(in, out *os.File, h *History) *Editor { return &Editor{History: h, in: in, out: out} }
 
-// Read returns what was typed after the prompt, pastes in full. It returns when ctx is done, too; the terminal is to be left alone then.
+// Read returns what was typed after the prompt, pastes in full. It returns when ctx is done, too; the
+// terminal is to be left alone then.
 func (e *Editor) Read(ctx context.Context, prompt Prompt) (string, error) {
 	before, err := term.MakeRaw(int(e.in.Fd()))
 	if err != nil {
@@ -168,10 +170,12 @@ func (s *session) recall(n int) {
 	s.line.insert(text)
 }
 
-// paste puts a paste into the line: as it is, if it is short and has nothing but visible characters, otherwise as one character with a label.
+// paste puts a paste into the line: as it is, if it is short and has nothing but visible characters,
+// otherwise as one character with a label.
 func (s *session) paste(text string) {
 	const short = 200
-	if len(text) <= short && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) && r != joiner }) < 0 {
+	unseen := func(r rune) bool { return !unicode.IsPrint(r) && r != joiner }
+	if len(text) <= short && !strings.ContainsFunc(text, unseen) {
 		s.line.insert(text)
 		return
 	}

@@ -20,15 +20,15 @@ const (
 	maxHistoryFile = 4 << 20  // bytes
 )
 
-// History is what the up key brings back, the oldest first. With a file, the next run has it too: one JSON string a line, readable by
-// the user alone.
+// History is what the up key brings back, the oldest first. With a file, the next run has it too: one JSON
+// string a line, readable by the user alone.
 type History struct {
 	entries []string
 	file    string // "": none
 }
 
-// OpenHistory reads the history in a file, which need not exist; "" is none. The error says why there is no file to go on with; the
-// history works without.
+// OpenHistory reads the history in a file, which need not exist; "" is none. The error says why there is no
+// file to go on with; the history works without.
 func OpenHistory(file string) (*History, error) {
 	h := &History{}
 	if file == "" {

@@ -35,7 +35,8 @@ var sequences = map[string]key{
 	"\r": "newline", "\n": "newline",
 }
 
-// sequence is a whole one after ESC: CSI, SS3, or a character that was typed with Alt. unfinished is the beginning of one.
+// sequence is a whole one after ESC: CSI, SS3, or a character that was typed with Alt. unfinished is the
+// beginning of one.
 var (
 	sequence   = regexp.MustCompile(`^(?:\[[0-?]*[ -/]*[@-~]|O[ -~]|[^\[O])`)
 	unfinished = regexp.MustCompile(`^(?:|O|\[[0-?]*[ -/]*)$`)

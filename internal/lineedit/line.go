@@ -8,8 +8,8 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// line is what has been typed so far, as characters in the sense of a reader: a letter with its accents, an emoji of several code
-// points. The cursor stands before cells[at].
+// line is what has been typed so far, as characters in the sense of a reader: a letter with its accents, an
+// emoji of several code points. The cursor stands before cells[at].
 type line struct {
 	cells []cell
 	at    int    // 0 to len(cells)
@@ -30,7 +30,8 @@ func (l *line) text() string {
 	return b.String()
 }
 
-// insert puts text before the cursor. It joins the character there if it belongs to it: an accent, or the rest of an emoji.
+// insert puts text before the cursor. It joins the character there if it belongs to it: an accent, or the
+// rest of an emoji.
 func (l *line) insert(text string) {
 	from := l.at
 	if from > 0 && l.cells[from-1].label == "" {
@@ -64,7 +65,8 @@ func (l *line) erase(from, to int) {
 }
 
 func (c cell) isWord() bool {
-	return c.label != "" || strings.IndexFunc(c.text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_' }) >= 0
+	inWord := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_' }
+	return c.label != "" || strings.ContainsFunc(c.text, inWord)
 }
 
 func (c cell) isBlank() bool { return c.label == "" && strings.TrimSpace(c.text) == "" }

@@ -8,8 +8,9 @@ import (
 	"phi3/internal/show"
 )
 
-// screen draws a line on a terminal. It never asks the terminal where the cursor is, and never trusts the widths of characters for more
-// than the ends of rows: to move the cursor within a row it writes the row once more, up to there.
+// screen draws a line on a terminal. It never asks the terminal where the cursor is, and never trusts the
+// widths of characters for more than the ends of rows: to move the cursor within a row it writes the row
+// once more, up to there.
 type screen struct {
 	out      io.Writer
 	row      int  // of the cursor, from the first row that was drawn
@@ -48,8 +49,8 @@ func (s *screen) draw(prompt Prompt, l *line, columns, rows int) {
 	_, _ = io.WriteString(s.out, b.String())
 }
 
-// layout cuts a line into rows, the first of which has the given columns taken. It also returns the row of the cursor, and that row up to
-// the cursor.
+// layout cuts a line into rows, the first of which has the given columns taken. It also returns the row of
+// the cursor, and that row up to the cursor.
 func layout(l *line, taken, columns int) (rows []string, cursor int, before string) {
 	rows = []string{""}
 	for i := 0; i <= len(l.cells); i++ {

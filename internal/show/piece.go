@@ -6,11 +6,13 @@ import (
 	"unicode"
 )
 
-// byteNames show the white space that SentencePiece vocabularies spell as bytes as that of other vocabularies.
+// byteNames show the white space that SentencePiece vocabularies spell as bytes as that of other
+// vocabularies.
 var byteNames = map[string]string{"<0x09>": "⇥", "<0x0A>": "↵", "<0x0D>": "␍", "<0x20>": "␣"}
 
-// Piece returns a tokenizer's piece as one line of at most so many columns, in which every character can be seen, white space too: a
-// space is ␣, a newline ↵, a tab ⇥. What is missing is "…". A piece may have megabytes: only what is shown of it is looked at.
+// Piece returns a tokenizer's piece as one line of at most so many columns, in which every character can be
+// seen, white space too: a space is ␣, a newline ↵, a tab ⇥. What is missing is "…". A piece may have
+// megabytes: only what is shown of it is looked at.
 func Piece(s string, columns int) string {
 	if s == "" {
 		return "(none)" // an id beyond the tokenizer's vocabulary

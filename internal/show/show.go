@@ -1,5 +1,5 @@
-// Package show makes text safe to show. A terminal obeys control characters, and strangers write tensor names, file names, tokens and
-// error messages. This package is the only place that decides what may pass:
+// Package show makes text safe to show. A terminal obeys control characters, and strangers write tensor
+// names, file names, tokens and error messages. This package is the only place that decides what may pass:
 //
 //   - [Line] is for a name, a value or a message: one line, in which every character can be seen.
 //   - [Text] is for a model's answer: lines, tabs and the marks of foreign scripts stay.
@@ -19,16 +19,17 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// Line returns s as one line. Newlines become ↵, other control characters become their pictures (␛ for ESC), and characters that are
-// invisible or change the order of others are spelled, such as <U+202E>. Bytes that are not UTF-8 become U+FFFD.
+// Line returns s as one line. Newlines become ↵, other control characters become their pictures (␛ for
+// ESC), and characters that are invisible or change the order of others are spelled, such as <U+202E>.
+// Bytes that are not UTF-8 become U+FFFD.
 func Line(s string) string { return replace(s, spelledInLine, picture) }
 
-// Text returns s as text of several lines. Newlines and tabs stay, and so do invisible characters that scripts and emoji need. The rest
-// is as in [Line].
+// Text returns s as text of several lines. Newlines and tabs stay, and so do invisible characters that
+// scripts and emoji need. The rest is as in [Line].
 func Text(s string) string { return replace(s, spelledInText, picture) }
 
-// JSON returns JSON text with the same value, in which the characters that Line spells are escaped as \u0080. JSON itself escapes only
-// those below U+0020.
+// JSON returns JSON text with the same value, in which the characters that Line spells are escaped as
+// \u0080. JSON itself escapes only those below U+0020.
 func JSON(s string) string {
 	return replace(s, func(r rune) bool { return r >= 0x7f && spelledInLine(r) }, escaped)
 }
@@ -52,8 +53,9 @@ func clean(s string, hidden func(rune) bool) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, hidden) < 0
 }
 
-// spelledInText are the characters that a terminal obeys, and those that change the order of what stands around them: embeddings,
-// overrides and isolates of writing direction. Line and paragraph separators end lines in some programs.
+// spelledInText are the characters that a terminal obeys, and those that change the order of what stands
+// around them: embeddings, overrides and isolates of writing direction. Line and paragraph separators end
+// lines in some programs.
 func spelledInText(r rune) bool {
 	switch {
 	case r == '\n' || r == '\t':
@@ -64,7 +66,8 @@ func spelledInText(r rune) bool {
 	return 0x2028 <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069
 }
 
-// spelledInLine adds newlines, tabs and all other characters that cannot be seen, but for the two joiners that words and emoji are made with.
+// spelledInLine adds newlines, tabs and all other characters that cannot be seen, but for the two joiners
+// that words and emoji are made with.
 func spelledInLine(r rune) bool {
 	const nonJoiner, joiner = 0x200c, 0x200d
 	switch {
@@ -98,7 +101,8 @@ func escaped(r rune) string {
 	return fmt.Sprintf(`\u%04x`, r)
 }
 
-// Clip returns at most limit bytes of s, whole characters, and "…" where some are missing. It keeps a stranger's megabyte out of a message.
+// Clip returns at most limit bytes of s, whole characters, and "…" where some are missing. It keeps a
+// stranger's megabyte out of a message.
 func Clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s
@@ -109,11 +113,12 @@ func Clip(s string, limit int) string {
 	return s[:limit] + "…"
 }
 
-// Width is the number of columns that s takes on a terminal: letters of East Asian scripts and emoji take two, and a mark on another
-// letter takes none.
+// Width is the number of columns that s takes on a terminal: letters of East Asian scripts and emoji take
+// two, and a mark on another letter takes none.
 func Width(s string) int { return uniseg.StringWidth(s) }
 
-// Fit makes s exactly so many columns wide: with blanks, or cut, with "…" for what is missing. columns is 1 or more.
+// Fit makes s exactly so many columns wide: with blanks, or cut, with "…" for what is missing. columns is 1
+// or more.
 func Fit(s string, columns int) string {
 	if n := Width(s); n <= columns {
 		return s + strings.Repeat(" ", columns-n)
@@ -141,7 +146,8 @@ func Cut(s string, columns int) string {
 	return b.String() + "…"
 }
 
-// Fprintf is [fmt.Fprintf] for values that may come from a stranger: strings, errors and what has a String method are each one line.
+// Fprintf is [fmt.Fprintf] for values that may come from a stranger: strings, errors and what has a String
+// method are each one line.
 func Fprintf(w io.Writer, format string, args ...any) (int, error) {
 	return io.WriteString(w, Sprintf(format, args...))
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// Wrapper breaks the lines of a text that comes in pieces between words, where a terminal would break them within words. A word is held
-// back until it is whole. Blocks of code (between lines that begin with ```), indented lines and rows of tables stay as they are.
+// Wrapper breaks the lines of a text that comes in pieces between words, where a terminal would break them
+// within words. A word is held back until it is whole. Blocks of code (between lines that begin with ```),
+// indented lines and rows of tables stay as they are.
 type Wrapper struct {
 	to    io.Writer
 	width func() int // columns of the terminal, asked for every word; below 10: no wrapping
@@ -71,7 +72,8 @@ func (w *Wrapper) word(out *strings.Builder, word string) {
 			out.WriteString("\n")
 			w.column = 0
 		}
-		if blanks := word[len(body):]; width <= columns && w.column+width+len(blanks) >= columns { // blanks at the end of a line would begin the next one
+		// Blanks at the end of a line would begin the next one.
+		if blanks := word[len(body):]; width <= columns && w.column+width+len(blanks) >= columns {
 			word = body + blanks[:min(len(blanks), max(0, columns-w.column-width))]
 		}
 	}
@@ -91,6 +93,10 @@ func (w *Wrapper) word(out *strings.Builder, word string) {
 
 // wraps tells whether the line at hand is one of running text.
 func (w *Wrapper) wraps() bool {
-	return !w.code && !strings.HasPrefix(w.line, "    ") && !strings.HasPrefix(w.line, "\t") && !strings.HasPrefix(w.line, "|") &&
-		!strings.HasPrefix(w.line, "```")
+	for _, kept := range []string{"    ", "\t", "|", "```"} {
+		if strings.HasPrefix(w.line, kept) {
+			return false
+		}
+	}
+	return !w.code
 }

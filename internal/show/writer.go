@@ -2,10 +2,12 @@ package show
 
 import (
 	"io"
+	"slices"
 	"unicode/utf8"
 )
 
-// Writer writes text to another writer and lets no control character through; see [Text]. A character may come in several writes.
+// Writer writes text to another writer and lets no control character through; see [Text]. A character may
+// come in several writes.
 type Writer struct {
 	to     io.Writer
 	spell  func(string) string
@@ -18,11 +20,12 @@ func NewWriter(to io.Writer) *Writer { return &Writer{to: to, spell: Text} }
 // NewJSONWriter returns a Writer for JSON text, whose value it keeps.
 func NewJSONWriter(to io.Writer) *Writer { return &Writer{to: to, spell: JSON} }
 
-// Unwrap returns the writer behind w, for what must not be changed: a model's text in a pipe, and the program's own control sequences.
+// Unwrap returns the writer behind w, for what must not be changed: a model's text in a pipe, and the
+// program's own control sequences.
 func (w *Writer) Unwrap() io.Writer { return w.to }
 
 func (w *Writer) Write(p []byte) (int, error) {
-	text := append(w.broken, p...)
+	text := slices.Concat(w.broken, p)
 	w.broken = nil
 	if n := incomplete(text); n > 0 {
 		w.broken = append(w.broken, text[len(text)-n:]...)
