@@ -124,7 +124,7 @@ func writeTokens(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids [
 		return strings.TrimSuffix(b.String(), "\n")
 	}
 	list := func(key string, value func(id int32) string) error {
-		_, _ = fmt.Fprintf(out, "  %q: [", key)
+		_, _ = show.Fprintf(out, "  %q: [", key)
 		for i, id := range ids {
 			if i%1024 == 0 && ctx.Err() != nil {
 				return ctx.Err()
