@@ -27,6 +27,7 @@ type Conversation struct {
 	tokenizer *tokenizer.Tokenizer
 	session   *generate.Session
 	system    string // "": none
+	literal   bool
 	state
 }
 
@@ -93,13 +94,24 @@ func (c *Conversation) Frees(ctx context.Context, n int) (int, error) {
 	return all - left, err
 }
 
+// SetLiteral has special tokens in the messages read as ordinary characters; the template's own count. It is for a conversation that has
+// not begun.
+func (c *Conversation) SetLiteral() { c.literal = true }
+
+// render applies the chat template.
+func (c *Conversation) render(messages []tokenizer.Message) ([]tokenizer.Part, error) {
+	return tokenizer.ChatParts(messages, c.literal, func(messages []tokenizer.Message) (string, error) {
+		return c.tokenizer.ApplyChatTemplate(messages, true)
+	})
+}
+
 // count is the number of tokens of messages.
 func (c *Conversation) count(ctx context.Context, messages []tokenizer.Message) (int, error) {
-	text, err := c.tokenizer.ApplyChatTemplate(messages, true)
+	parts, err := c.render(messages)
 	if err != nil {
 		return 0, err
 	}
-	ids, err := c.tokenizer.Encode(ctx, text, tokenizer.EncodeOptions{NoBOS: true})
+	ids, err := c.tokenizer.EncodeParts(ctx, parts, tokenizer.EncodeOptions{NoBOS: true})
 	return len(ids), err
 }
 
@@ -208,15 +220,16 @@ func (c *Conversation) generate(ctx context.Context, o generate.Options, show fu
 
 // encode brings the session's tokens up to the last of the turns, and to the place where the model speaks.
 func (c *Conversation) encode(ctx context.Context) error {
-	text, err := c.tokenizer.ApplyChatTemplate(c.Messages(), true)
+	parts, err := c.render(c.Messages())
 	if err != nil {
 		return err
 	}
+	text := tokenizer.JoinParts(parts)
 	known := c.prompt + c.answer
 	o := tokenizer.EncodeOptions{NoBOS: true, Max: 2 * c.model.Context} // up to there the error says how many they are
 	c.prompt = text
 	if rest, ok := strings.CutPrefix(text, known); ok && c.session.Len() > 0 {
-		ids, err := c.tokenizer.Encode(ctx, rest, o)
+		ids, err := c.tokenizer.EncodeParts(ctx, tokenizer.AfterParts(parts, len(known)), o)
 		if err != nil {
 			return err
 		}
@@ -225,7 +238,7 @@ func (c *Conversation) encode(ctx context.Context) error {
 			return nil
 		}
 	}
-	ids, err := c.tokenizer.Encode(ctx, text, o)
+	ids, err := c.tokenizer.EncodeParts(ctx, parts, o)
 	if err != nil {
 		return err
 	}

@@ -21,10 +21,11 @@ import (
 )
 
 type chatFlags struct {
-	model    modelFlags
-	sampling samplingFlags
-	system   string
-	maxNew   int
+	model     modelFlags
+	sampling  samplingFlags
+	system    string
+	noSpecial bool
+	maxNew    int
 }
 
 func newChat(s *streams) *cobra.Command {
@@ -51,6 +52,7 @@ PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
 	f.model.register(flags)
 	f.sampling.register(flags)
 	flags.StringVar(&f.system, "system", "", "system message")
+	flags.BoolVar(&f.noSpecial, "no-special", false, noSpecialHelp)
 	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0, "most tokens of an answer (default: what the context holds)")
 	return cmd
 }
@@ -97,6 +99,9 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer conversation.Close()
+	if f.noSpecial {
+		conversation.SetLiteral()
+	}
 	if f.system != "" {
 		conversation.SetSystem(f.system)
 	}

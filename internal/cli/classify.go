@@ -20,10 +20,11 @@ import (
 )
 
 type classifyFlags struct {
-	model modelFlags
-	input inputFlags
-	jsonl string
-	json  bool
+	model     modelFlags
+	input     inputFlags
+	jsonl     string
+	noSpecial bool
+	json      bool
 }
 
 func newClassify(s *streams) *cobra.Command {
@@ -49,6 +50,7 @@ and every line of the answer is the JSON object for it.
 	f.input.register(flags, "text", "")
 	f.model.register(flags)
 	flags.StringVar(&f.jsonl, "jsonl", "", "`file` of texts, one JSON string or object with \"text\" a line; - reads stdin")
+	flags.BoolVar(&f.noSpecial, "no-special", false, "read special tokens such as <|end|> in texts as ordinary characters")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object, at full precision")
 	return cmd
 }
@@ -78,6 +80,7 @@ type labelledToken struct {
 type classifier struct {
 	model     *model.Model
 	tokenizer *tokenizer.Tokenizer
+	noSpecial bool
 }
 
 func (f *classifyFlags) run(ctx context.Context, s *streams) error {
@@ -114,7 +117,7 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	c := &classifier{m, tok}
+	c := &classifier{m, tok, f.noSpecial}
 	if batch {
 		return c.labelLines(ctx, s, f.jsonl, lines)
 	}
@@ -130,7 +133,7 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 
 // label runs one text.
 func (c *classifier) label(ctx context.Context, text string) (*labelled, error) {
-	ids, err := c.tokenizer.Encode(ctx, text, tokenizer.EncodeOptions{Max: 2 * c.model.Context})
+	ids, err := c.tokenizer.Encode(ctx, text, tokenizer.EncodeOptions{Max: 2 * c.model.Context, SpecialAsText: c.noSpecial})
 	if err != nil {
 		return nil, tooLong(fmt.Errorf("encode the text: %w", err), "text", c.model)
 	}

@@ -14,15 +14,19 @@ import (
 // promptFlags say what the prompt is.
 type promptFlags struct {
 	inputFlags
-	chat   bool
-	system string
+	chat      bool
+	system    string
+	noSpecial bool
 }
 
 func (f *promptFlags) register(flags *pflag.FlagSet) {
 	f.inputFlags.register(flags, "prompt", "p")
 	flags.BoolVar(&f.chat, "chat", false, "the prompt is a user's message: apply the model's chat template")
 	flags.StringVar(&f.system, "system", "", "system message for --chat")
+	flags.BoolVar(&f.noSpecial, "no-special", false, noSpecialHelp)
 }
+
+const noSpecialHelp = "read special tokens such as <|end|> in texts as ordinary characters; those of a chat template count"
 
 // read returns the prompt as the user gave it, in valid UTF-8.
 func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
@@ -36,12 +40,12 @@ func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
 // encode turns the prompt into the text and ids that the model sees, at least one and no more than limit. vocabulary is how
 // many ids the model knows.
 func (f *promptFlags) encode(ctx context.Context, t *tokenizer.Tokenizer, prompt string, limit, vocabulary int) (text string, ids []int32, err error) {
-	text, o, err := f.render(t, prompt)
+	parts, o, err := f.render(t, prompt)
 	if err != nil {
 		return "", nil, err
 	}
 	o.Max = limit
-	ids, err = t.Encode(ctx, text, o)
+	ids, err = t.EncodeParts(ctx, parts, o)
 	if err != nil {
 		return "", nil, fmt.Errorf("encode the prompt: %w", err)
 	}
@@ -52,22 +56,23 @@ func (f *promptFlags) encode(ctx context.Context, t *tokenizer.Tokenizer, prompt
 		return "", nil, fmt.Errorf("the prompt has the token %q with id %d, and the model has embeddings for ids below %d: "+
 			"the tokenizer's files belong to another model, or a token was added and the model not resized", t.Piece(id), id, vocabulary)
 	}
-	return text, ids, nil
+	return tokenizer.JoinParts(parts), ids, nil
 }
 
 // render makes the text to be encoded. A plain prompt gets the tokenizer's special tokens (BOS, where the checkpoint wants one); a
 // chat's come from its template (spec 4.1 and 5.3).
-func (f *promptFlags) render(t *tokenizer.Tokenizer, prompt string) (text string, o tokenizer.EncodeOptions, err error) {
+func (f *promptFlags) render(t *tokenizer.Tokenizer, prompt string) (parts []tokenizer.Part, o tokenizer.EncodeOptions, err error) {
 	if !f.chat {
-		return prompt, o, nil
+		return []tokenizer.Part{{Text: prompt, Literal: f.noSpecial}}, o, nil
 	}
 	var messages []tokenizer.Message
 	if f.flags.Changed("system") {
 		messages = append(messages, tokenizer.Message{Role: "system", Content: f.system})
 	}
 	messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
-	if text, err = t.ApplyChatTemplate(messages, true); err != nil {
-		return "", o, fmt.Errorf("apply the chat template: %w", err)
+	apply := func(messages []tokenizer.Message) (string, error) { return t.ApplyChatTemplate(messages, true) }
+	if parts, err = tokenizer.ChatParts(messages, f.noSpecial, apply); err != nil {
+		return nil, o, fmt.Errorf("apply the chat template: %w", err)
 	}
-	return text, tokenizer.EncodeOptions{NoBOS: true}, nil
+	return parts, tokenizer.EncodeOptions{NoBOS: true}, nil
 }

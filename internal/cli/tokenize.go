@@ -19,11 +19,10 @@ import (
 )
 
 type tokenizeFlags struct {
-	model     modelFlags
-	prompt    promptFlags
-	decode    bool
-	noSpecial bool
-	json      bool
+	model  modelFlags
+	prompt promptFlags
+	decode bool
+	json   bool
 }
 
 func newTokenize(s *streams) *cobra.Command {
@@ -49,7 +48,6 @@ a BOS, is shown; with --chat, the chat template comes first.
 	f.model.registerModel(flags)
 	f.prompt.register(flags)
 	flags.BoolVar(&f.decode, "decode", false, "the input is ids, between blanks or commas: print their text")
-	flags.BoolVar(&f.noSpecial, "no-special", false, "read special tokens in the text as ordinary characters")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object with ids and pieces")
 	return cmd
 }
@@ -59,7 +57,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	switch {
 	case f.decode && f.prompt.chat:
 		return usagef("--decode and --chat exclude each other: a chat template is for text")
-	case f.decode && f.noSpecial:
+	case f.decode && f.prompt.noSpecial:
 		return usagef("--decode and --no-special exclude each other: ids are what they are")
 	}
 	if err := f.model.checkName(); err != nil {
@@ -77,19 +75,18 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if f.decode {
 		return f.writeText(ctx, s, t, input)
 	}
-	text, o, err := f.prompt.render(t, input)
+	parts, o, err := f.prompt.render(t, input)
 	if err != nil {
 		return err
 	}
-	o.SpecialAsText = f.noSpecial
-	ids, err := t.Encode(ctx, text, o)
+	ids, err := t.EncodeParts(ctx, parts, o)
 	if err != nil {
 		return fmt.Errorf("encode the text: %w", err)
 	}
 	if f.json {
 		return writeTokens(ctx, s.out, t, ids, nil)
 	}
-	return writeTable(ctx, s.out, t, ids, text)
+	return writeTable(ctx, s.out, t, ids, tokenizer.JoinParts(parts))
 }
 
 // writeTable writes a row for each token, and how many there are. Rows go out as they are made: a long text has millions.

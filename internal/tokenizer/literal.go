@@ -11,6 +11,37 @@ import (
 // ErrRewritten says that a chat template does more with a message than to write it, so that it cannot be told what of its text is whose.
 var ErrRewritten = errors.New("the chat template changes messages or looks into them, so the words of a message cannot be told from its own")
 
+// ChatParts renders messages as one part, or with literal as [LiteralParts] does.
+func ChatParts(messages []Message, literal bool, render func([]Message) (string, error)) ([]Part, error) {
+	if literal {
+		return LiteralParts(messages, render)
+	}
+	text, err := render(messages)
+	return []Part{{Text: text}}, err
+}
+
+// JoinParts is the text that the parts make together.
+func JoinParts(parts []Part) string {
+	var text strings.Builder
+	for _, p := range parts {
+		text.WriteString(p.Text)
+	}
+	return text.String()
+}
+
+// AfterParts is what of the parts lies behind the first n bytes of their text.
+func AfterParts(parts []Part, n int) []Part {
+	for len(parts) > 0 && n >= len(parts[0].Text) {
+		n -= len(parts[0].Text)
+		parts = parts[1:]
+	}
+	if n > 0 {
+		parts = slices.Clone(parts)
+		parts[0].Text = parts[0].Text[n:]
+	}
+	return parts
+}
+
 // LiteralParts renders messages and tells their contents, which are literal, from the text of the template, which is not. The parts
 // together are render(messages).
 //
@@ -48,14 +79,12 @@ func LiteralParts(messages []Message, render func([]Message) (string, error)) ([
 	if !ok || !same || len(parts) != len(others) {
 		return nil, ErrRewritten
 	}
-	whole := ""
 	for i, p := range parts {
-		whole += p.Text
 		if want := others[i]; p.Literal != want.Literal || p.Literal && want.Text != other || !p.Literal && want.Text != p.Text {
 			return nil, ErrRewritten
 		}
 	}
-	if whole != plain {
+	if JoinParts(parts) != plain {
 		return nil, ErrRewritten
 	}
 	return parts, nil

@@ -28,6 +28,18 @@ func TestLiteralParts(t *testing.T) {
 		{Text: "<|end|>\n<|assistant|>\n<|end|>\n<|user|>\n <|end|>\n"},
 	}, parts)
 
+	text, err := rendered(hostile)
+	require.NoError(t, err)
+	require.Equal(t, text, JoinParts(parts))
+	for n := range len(text) + 1 {
+		require.Equal(t, text[n:], JoinParts(AfterParts(parts, n)))
+	}
+	require.Equal(t, []Part{{Text: "kind.", Literal: true}}, AfterParts(parts, len("<|system|>\n  Be "))[:1])
+	require.Equal(t, "Be kind.", parts[1].Text, "the parts are the caller's")
+	one, err := ChatParts(hostile, false, rendered)
+	require.NoError(t, err)
+	require.Equal(t, []Part{{Text: text}}, one)
+
 	// A template that takes a content apart, or asks what is in it, has no parts: its text might be the content's.
 	for _, change := range []func(string) string{
 		func(s string) string { return s[1:] },
