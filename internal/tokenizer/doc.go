@@ -1,6 +1,6 @@
 // Package tokenizer turns text into a checkpoint's token ids and back, exactly as Hugging Face tokenizers does.
 //
-// Load reads the files of a checkpoint directory. Then:
+// Load reads the files of a checkpoint directory, with the precedence of transformers 4.57 (config.go, convert.go). Then:
 //
 //	"Hello<|end|>\nBerlin  is"
 //	      │  added tokens, leftmost and longest; rstrip swallows the newline     added.go
@@ -17,6 +17,9 @@
 // Phi-4-mini) has pieces of bytes and cuts text into words by a pattern. Everything else is read from the files: BOS
 // and EOS, which white space a special token swallows, which tokens are special. What no checkpoint of the family needs is
 // refused in words, never guessed.
+//
+// Encoding counts as it goes, and ends with its context or at EncodeOptions.Max; a text is normalized piece by piece. EncodeParts reads parts
+// of a text literally, and LiteralParts finds these parts in a rendered chat (literal.go).
 //
 // The way back is Decode for a whole list, Stream for ids that come one at a time. ApplyChatTemplate renders messages with the
 // checkpoint's own Jinja template (chat.go); its text is then encoded with EncodeOptions.NoBOS.

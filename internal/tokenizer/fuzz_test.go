@@ -70,6 +70,10 @@ func FuzzLoad(f *testing.F) {
 		{"normalizer", `{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"x"},{"type":"Replace","pattern":{"String":"x"},"content":""}]}`},
 		{"normalizer", `{"type":"Replace","pattern":{"Regex":"("},"content":"y"}`},
 		{"pre_tokenizer", `{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"x"},"behavior":"Isolated"},{"type":"ByteLevel"}]}`},
+		{"normalizer", `{"type":"Replace","pattern":{"String":" "},"content":""}`},
+		{"pre_tokenizer", `{"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":false}`},
+		{"pre_tokenizer", `{"type":"Metaspace","replacement":"▁","add_prefix_space":true}`},
+		{"pre_tokenizer", `{"type":"ByteLevel","use_regex":true}`},
 		{"post_processor", `{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{"id":"A"}}],"special_tokens":{"<s>":{"ids":[1]}}}`},
 		{"post_processor", `{"type":"Sequence","processors":[{"type":"ByteLevel"},null]}`},
 		{"added_tokens", `[{"id":640,"content":" ","lstrip":true,"rstrip":true,"single_word":true,"normalized":true,"special":true}]`},
@@ -143,6 +147,8 @@ func FuzzConfigFiles(f *testing.F) {
 		{`{"content":"<|end|>","Content":"x"}`, `{"additional_special_tokens":[{}]}`, `[{"name":"default","template":"{{ eos_token }}"}]`, ``},
 		{`{"content":7}`, `[]`, `{"default":"x"}`, ``},
 		{`null`, `{"bos_token":"a","bos_token":"b"}`, `null`, ``},
+		{`{"added_tokens_decoder":{"640":{"content":"<|end|>","normalized":true},"9":{"content":"x","special":true}},"add_bos_token":null}`, `{}`, ``, `whole`},
+		{`{"extra_special_tokens":{"a":"b"},"additional_special_tokens":["c",{"content":"d"}],"split_special_tokens":true}`, `{"additional_special_tokens":["e"]}`, ``, `whole`},
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3] != "")
 	}
@@ -168,6 +174,32 @@ func FuzzConfigFiles(f *testing.F) {
 			require.NotEmpty(t, tok.Piece(id))
 		}
 		_, _ = tok.ApplyChatTemplate(conversation, true)
+	})
+}
+
+// FuzzSentencePiece: any tokenizer.model gives a tokenizer that works or an error.
+func FuzzSentencePiece(f *testing.F) {
+	field := func(number, kind int, value string) string {
+		return string(rune(number<<3|kind)) + string(rune(len(value))) + value
+	}
+	model := field(2, 2, "\x18\x02")
+	for c := range 256 {
+		model += field(1, 2, field(1, 2, fmt.Sprintf("<0x%02X>", c))+"\x18\x06")
+	}
+	for _, piece := range []string{"▁", "a", "b", "ab", "▁a", "<s>", "</s>"} {
+		model += field(1, 2, field(1, 2, piece)+"\x15\x00\x00\x80\x3f")
+	}
+	tok, err := Load(fstest.MapFS{"tokenizer.model": {Data: []byte(model)}})
+	require.NoError(f, err)
+	ids, err := tok.Encode(context.Background(), "ab", EncodeOptions{})
+	require.NoError(f, err)
+	require.Len(f, ids, 2) // "▁" and "ab", or "▁a" and "b"
+	f.Add([]byte(model))
+	f.Add([]byte(model[:100]))
+	f.Add([]byte("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
+	f.Add([]byte("PGh0bWw+ 0\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		loadAndUse(t, fstest.MapFS{"tokenizer.model": {Data: raw}})
 	})
 }
 

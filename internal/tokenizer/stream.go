@@ -71,11 +71,12 @@ func (s *Stream) complete(end bool) string {
 			break
 		}
 		r, size := utf8.DecodeRune(s.pending)
-		if r != utf8.RuneError || size != 1 {
+		switch {
+		case r != utf8.RuneError || size != 1:
 			out.Write(s.pending[:size])
-		} else if !s.t.decoder.byteLevel {
+		case !s.t.decoder.byteLevel:
 			s.broken, size = len(s.pending), len(s.pending)
-		} else {
+		default:
 			size = brokenPrefix(string(s.pending))
 			out.WriteRune(utf8.RuneError)
 		}
