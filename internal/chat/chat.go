@@ -40,8 +40,8 @@ type state struct {
 }
 
 // New starts an empty conversation. Its error says that the checkpoint has no chat template that works.
-func New(m *model.Model, t *tokenizer.Tokenizer) (*Conversation, error) {
-	if _, err := t.ApplyChatTemplate([]tokenizer.Message{{Role: "user", Content: "Hello"}}, true); err != nil {
+func New(ctx context.Context, m *model.Model, t *tokenizer.Tokenizer) (*Conversation, error) {
+	if _, err := t.ApplyChatTemplate(ctx, []tokenizer.Message{{Role: "user", Content: "Hello"}}, true); err != nil {
 		return nil, err
 	}
 	return &Conversation{model: m, tokenizer: t, session: generate.NewSession(m, false)}, nil
@@ -99,15 +99,15 @@ func (c *Conversation) Frees(ctx context.Context, n int) (int, error) {
 func (c *Conversation) SetLiteral() { c.literal = true }
 
 // render applies the chat template.
-func (c *Conversation) render(messages []tokenizer.Message) ([]tokenizer.Part, error) {
+func (c *Conversation) render(ctx context.Context, messages []tokenizer.Message) ([]tokenizer.Part, error) {
 	return tokenizer.ChatParts(messages, c.literal, func(messages []tokenizer.Message) (string, error) {
-		return c.tokenizer.ApplyChatTemplate(messages, true)
+		return c.tokenizer.ApplyChatTemplate(ctx, messages, true)
 	})
 }
 
 // count is the number of tokens of messages.
 func (c *Conversation) count(ctx context.Context, messages []tokenizer.Message) (int, error) {
-	parts, err := c.render(messages)
+	parts, err := c.render(ctx, messages)
 	if err != nil {
 		return 0, err
 	}
@@ -220,7 +220,7 @@ func (c *Conversation) generate(ctx context.Context, o generate.Options, show fu
 
 // encode brings the session's tokens up to the last of the turns, and to the place where the model speaks.
 func (c *Conversation) encode(ctx context.Context) error {
-	parts, err := c.render(c.Messages())
+	parts, err := c.render(ctx, c.Messages())
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func open(t *testing.T, fsys fs.FS, room int) *Conversation {
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	tok, err := tokenizer.Load(fsys)
 	require.NoError(t, err)
-	c, err := New(m, tok)
+	c, err := New(t.Context(), m, tok)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
@@ -71,7 +71,7 @@ func TestOnlyTheNewTurnIsComputed(t *testing.T) {
 		before = c.Tokens()
 
 		// The same from nothing.
-		text, err := c.tokenizer.ApplyChatTemplate(append([]tokenizer.Message{{Role: "system", Content: "Be brief."}}, messages(append(slices.Clone(said), question)...)...), true)
+		text, err := c.tokenizer.ApplyChatTemplate(t.Context(), append([]tokenizer.Message{{Role: "system", Content: "Be brief."}}, messages(append(slices.Clone(said), question)...)...), true)
 		require.NoError(t, err)
 		ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
@@ -230,7 +230,7 @@ func TestOtherTemplates(t *testing.T) {
 			for _, question := range []string{"What is the capital of France?", "Hello", "What is the capital of Germany?"} {
 				a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 12}, func(string) error { return nil })
 				require.NoError(t, err)
-				text, err := c.tokenizer.ApplyChatTemplate(c.Messages()[:len(c.Messages())-1], true)
+				text, err := c.tokenizer.ApplyChatTemplate(t.Context(), c.Messages()[:len(c.Messages())-1], true)
 				require.NoError(t, err)
 				ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
@@ -244,7 +244,7 @@ func TestOtherTemplates(t *testing.T) {
 	b := open(t, demo.FS(), 0)
 	none, err := tokenizer.Load(withTemplate(t, ""))
 	require.NoError(t, err)
-	_, err = New(b.model, none)
+	_, err = New(t.Context(), b.model, none)
 	require.ErrorIs(t, err, tokenizer.ErrNoChatTemplate)
 }
 
@@ -280,7 +280,7 @@ func TestForget(t *testing.T) {
 	require.Equal(t, 3, c.Questions())
 	all := c.Messages()
 	count := func(m []tokenizer.Message) int {
-		text, err := c.tokenizer.ApplyChatTemplate(m, true)
+		text, err := c.tokenizer.ApplyChatTemplate(t.Context(), m, true)
 		require.NoError(t, err)
 		ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)

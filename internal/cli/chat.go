@@ -18,6 +18,7 @@ import (
 	"phi3/internal/model"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
+	"phi3/internal/tokenizer"
 )
 
 type chatFlags struct {
@@ -25,6 +26,7 @@ type chatFlags struct {
 	sampling  samplingFlags
 	system    string
 	noSpecial bool
+	template  templateFlags
 	maxNew    int
 }
 
@@ -53,6 +55,7 @@ PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
 	f.sampling.register(flags)
 	flags.StringVar(&f.system, "system", "", "system message")
 	flags.BoolVar(&f.noSpecial, "no-special", false, noSpecialHelp)
+	f.template.register(flags)
 	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0, "most tokens of an answer (default: what the context holds)")
 	return cmd
 }
@@ -61,6 +64,9 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	defer f.model.close()
 	if f.maxNew < 0 {
 		return usagef("--max-new-tokens is %d", f.maxNew)
+	}
+	if err := f.template.check(true); err != nil {
+		return err
 	}
 	if err := f.sampling.check(); err != nil {
 		return err
@@ -94,7 +100,10 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		f.maxNew = config.maxNew
 	}
 	config.MaxNewTokens = f.maxNew
-	conversation, err := chat.New(m, t)
+	if err := f.template.apply(t); err != nil {
+		return err
+	}
+	conversation, err := chat.New(ctx, m, t)
 	if err != nil {
 		return err
 	}
@@ -104,6 +113,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	}
 	if f.system != "" {
 		conversation.SetSystem(f.system)
+		noteSystemDropped(ctx, s.notes(), t, f.system)
 	}
 
 	// From here on, Ctrl-C stops an answer and not the program; only SIGTERM does that.
@@ -118,7 +128,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		_, _ = show.Fprintf(s.notes(), "note: what is typed is not kept for the next run: %v\n", err)
 	}
 	person := &talk{
-		Conversation: conversation, streams: s, model: m, name: name, loaded: took,
+		Conversation: conversation, streams: s, model: m, tokenizer: t, name: name, loaded: took,
 		editor: lineedit.New(in, out, history), interrupts: interrupts,
 		maxNew: f.maxNew, config: config.Config, seed: f.sampling.firstSeed(),
 		style: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
@@ -135,6 +145,7 @@ type talk struct {
 	*chat.Conversation
 	*streams
 	model      *model.Model
+	tokenizer  *tokenizer.Tokenizer
 	name       string // of the model
 	loaded     time.Duration
 	editor     *lineedit.Editor

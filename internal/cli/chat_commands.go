@@ -55,6 +55,9 @@ func (t *talk) command(ctx context.Context, command string) error {
 		default:
 			t.SetSystem(argument)
 			t.note("The system message is set.")
+			if systemDropped(ctx, t.tokenizer, argument) {
+				t.note("Note: %s.", systemDroppedNote)
+			}
 		}
 	case "regen":
 		if !t.config.DoSample && t.last != nil {

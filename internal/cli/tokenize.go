@@ -75,7 +75,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if f.decode {
 		return f.writeText(ctx, s, t, input)
 	}
-	parts, o, err := f.prompt.render(t, input)
+	parts, o, err := f.prompt.render(ctx, t, input)
 	if err != nil {
 		return err
 	}

@@ -139,6 +139,7 @@ func swapcase(s string) string {
 }
 
 func isLowerRune(c rune) bool { return unicode.IsLower(c) || unicode.Is(unicode.Other_Lowercase, c) }
+
 func isUpperRune(c rune) bool { return unicode.IsUpper(c) || unicode.Is(unicode.Other_Uppercase, c) }
 
 func isLower(s string) bool {

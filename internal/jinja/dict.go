@@ -21,6 +21,19 @@ func NewDict() *Dict { return &Dict{index: map[any]int{}} }
 // Set sets the value of a key that is a string, a whole number or a bool.
 func (d *Dict) Set(key, value Value) { d.put(simpleKey(key), key, value) }
 
+// Update sets what other has.
+func (d *Dict) Update(other *Dict) {
+	for _, e := range other.entries {
+		d.Set(e.key, e.value)
+	}
+}
+
+// Has tells whether a key is there whose value is not None.
+func (d *Dict) Has(key string) bool {
+	v, ok := d.text(key)
+	return ok && v != nil
+}
+
 func (d *Dict) put(hashed any, key, value Value) {
 	if i, ok := d.index[hashed]; ok {
 		d.entries[i].value = value

@@ -243,6 +243,9 @@ func (a *args) given(r *run, s *scope) (*given, error) {
 			return nil, fmt.Errorf("** wants a dict, not %s", typeName(v))
 		}
 		for _, e := range d.entries {
+			if err := r.step(itemBytes * len(g.named)); err != nil { // has looks at all of them
+				return nil, err
+			}
 			key, ok := asText(e.key)
 			if !ok || g.has(key) {
 				return nil, fmt.Errorf("** gives an argument that is not a new name")

@@ -116,26 +116,35 @@ func listFilter(r *run, v Value, a *given) (Value, error) {
 	return &List{items}, err
 }
 
-func itemsFilter(_ *run, v Value, a *given) (Value, error) {
+func itemsFilter(r *run, v Value, a *given) (Value, error) {
 	if _, err := a.bind(""); err != nil {
 		return nil, err
 	}
 	switch v := v.(type) {
 	case *Undefined:
-		return generator(func() (Value, bool, error) { return nil, false, nil }), nil
+		return r.generator(func() (Value, bool, error) { return nil, false, nil }), nil
 	case *Dict:
 		it, err := iterate(&view{v, "items"})
 		if err != nil {
 			return nil, err
 		}
-		return generator(it.next), nil
+		return r.generator(it.next), nil
 	}
-	return generator(func() (Value, bool, error) {
+	return r.generator(func() (Value, bool, error) {
 		return nil, false, fmt.Errorf("items of %s: it is not a dict", typeName(v))
 	}), nil
 }
 
-func generator(next func() (Value, bool, error)) *iterator { return &iterator{next, "generator"} }
+// generator is an iterator whose next may ask other generators.
+func (r *run) generator(next func() (Value, bool, error)) *iterator {
+	return &iterator{func() (Value, bool, error) {
+		if err := r.deeper(); err != nil {
+			return nil, false, err
+		}
+		defer r.leave()
+		return next()
+	}, "generator"}
+}
 
 func firstFilter(_ *run, v Value, a *given) (Value, error) {
 	if _, err := a.bind(""); err != nil {
@@ -292,7 +301,7 @@ func mapFilter(r *run, v Value, a *given) (Value, error) {
 // lazily is a generator over the items of v that f keeps, as f changes them. Nothing is looked at before the first item is asked for.
 func (r *run) lazily(v Value, prepare func() error, f func(item Value) (Value, bool, error)) *iterator {
 	var it *iterator
-	return generator(func() (Value, bool, error) {
+	return r.generator(func() (Value, bool, error) {
 		if !truth(v) {
 			return nil, false, nil
 		}

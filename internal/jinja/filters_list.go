@@ -135,7 +135,7 @@ func uniqueFilter(r *run, v Value, a *given) (Value, error) {
 	attr.foldCase = !truth(or(p[0], false))
 	seen := NewDict()
 	var it *iterator
-	return generator(func() (Value, bool, error) {
+	return r.generator(func() (Value, bool, error) {
 		if it == nil {
 			if it, err = iterate(v); err != nil {
 				return nil, false, err
@@ -247,7 +247,7 @@ func batchFilter(r *run, v Value, a *given) (Value, error) {
 	fill := or(p[1], nil)
 	var it *iterator
 	items, done := []Value{}, false
-	return generator(func() (Value, bool, error) {
+	return r.generator(func() (Value, bool, error) {
 		if it == nil {
 			if it, err = iterate(v); err != nil {
 				return nil, false, err
@@ -299,7 +299,7 @@ func sliceFilter(r *run, v Value, a *given) (Value, error) {
 	}
 	var items []Value
 	i, offset := -1, 0
-	return generator(func() (Value, bool, error) {
+	return r.generator(func() (Value, bool, error) {
 		n, err := wantInt(p[0])
 		if err != nil {
 			return nil, false, err

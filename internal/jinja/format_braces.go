@@ -92,13 +92,14 @@ func (f *braces) text(format string, depth int) (string, error) {
 
 // fieldEnd is where the } of the { at the beginning of s is, or -1.
 func fieldEnd(s string) int {
-	depth, bracket := 0, false
+	depth, bracket, colon := 0, false, false
 	for i := range len(s) {
+		colon = colon || s[i] == ':'
 		switch c := s[i]; {
 		case bracket:
 			bracket = c != ']'
 		case c == '[':
-			bracket = depth == 1 && !strings.Contains(s[:i], ":")
+			bracket = depth == 1 && !colon
 		case c == '{':
 			depth++
 		case c == '}':

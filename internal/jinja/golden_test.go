@@ -35,8 +35,14 @@ func TestTemplateGoldens(t *testing.T) {
 		require.NoError(t, err)
 		variables := NewDict()
 		for _, v := range []entry{
-			{"messages", messages}, {"tools", nil}, {"documents", nil}, {"add_generation_prompt", c.AGP},
-			{"bos_token", "<s>"}, {"eos_token", "<|endoftext|>"}, {"unk_token", "<unk>"}, {"pad_token", "<|endoftext|>"},
+			{"messages", messages},
+			{"tools", nil},
+			{"documents", nil},
+			{"add_generation_prompt", c.AGP},
+			{"bos_token", "<s>"},
+			{"eos_token", "<|endoftext|>"},
+			{"unk_token", "<unk>"},
+			{"pad_token", "<|endoftext|>"},
 		} {
 			variables.Set(v.key, v.value)
 		}

@@ -36,8 +36,8 @@ func (e *Raised) Error() string { return e.Message }
 
 // Parse reads a template. The error is an [*Error].
 func Parse(source string) (*Template, error) {
-	if len(source) > maxSource {
-		return nil, &Error{1, fmt.Sprintf("the template has %d bytes, more than %d", len(source), maxSource)}
+	if len(source) > MaxSource {
+		return nil, &Error{1, fmt.Sprintf("the template has %d bytes, more than %d", len(source), MaxSource)}
 	}
 	tokens, err := lex(strings.ToValidUTF8(source, "\uFFFD"))
 	if err != nil {

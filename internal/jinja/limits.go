@@ -5,10 +5,12 @@ import (
 	"fmt"
 )
 
+// MaxSource is how many bytes a template may have: 1 MiB. Real ones have 1 to 20 KB.
+const MaxSource = 1 << 20
+
 // A template is a stranger's program. These bounds keep it from taking the machine's time or memory. All of them count for the whole
 // rendering, so that no two of them multiply: a loop in a loop, or a filter in a macro, spends from the same account.
 const (
-	maxSource  = 1 << 20   // bytes of a template. Real ones have 1 to 20 KB
 	maxNesting = 200       // of blocks and brackets, and of operators in a row, in the source
 	maxCalls   = 150       // of macros and recursive loops within each other. Python ends at about 190
 	maxDepth   = 200       // of values within values
@@ -16,7 +18,7 @@ const (
 	maxRange   = 100_000   // numbers that range() gives, as in jinja2's sandbox
 	maxValue   = 16 << 20  // bytes of one value, besides twice the input
 	maxMade    = 256 << 20 // bytes of all values made, besides 64 times the input
-	maxWork    = 1 << 30   // bytes looked at, where a step of the program counts workOfStep; besides 1024 times the input
+	maxWork    = 1 << 28   // bytes looked at, where a step of the program counts workOfStep; besides 1024 times the input
 	workOfStep = 64
 	itemBytes  = 32 // what an item of a list counts besides its contents
 )

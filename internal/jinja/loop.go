@@ -208,7 +208,7 @@ func (st *forStmt) orElse(r *run, s *scope, ran bool) (signal, error) {
 
 // filtered is it without the items that the loop's condition refuses.
 func (st *forStmt) filtered(r *run, s *scope, it *iterator) *iterator {
-	return &iterator{func() (Value, bool, error) {
+	return r.generator(func() (Value, bool, error) {
 		for {
 			v, ok, err := it.next()
 			if err != nil || !ok {
@@ -229,7 +229,7 @@ func (st *forStmt) filtered(r *run, s *scope, it *iterator) *iterator {
 				return v, true, nil
 			}
 		}
-	}, "generator"}
+	})
 }
 
 // call is loop(items).

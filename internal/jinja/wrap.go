@@ -4,6 +4,7 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // wordwrapFilter is jinja2's wordwrap: Python's textwrap of every line.
@@ -36,7 +37,11 @@ func wordwrapFilter(r *run, v Value, a *given) (Value, error) {
 		if width <= 0 {
 			return nil, errors.New("wordwrap wants a width of 1 or more")
 		}
-		for j, part := range wrapLine(line, width, truth(or(p[1], true)), truth(or(p[3], true))) {
+		parts, err := r.wrapLine(line, width, truth(or(p[1], true)), truth(or(p[3], true)))
+		if err != nil {
+			return nil, err
+		}
+		for j, part := range parts {
 			if j > 0 {
 				part = between + part
 			}
@@ -68,7 +73,7 @@ func chunks(line string, hyphens bool) []string {
 		line = line[n:]
 		for hyphens {
 			at := hyphenated.FindStringIndex(word)
-			if at == nil || at[1] == len(word) || !isAlpha([]rune(word[at[1]:])[0]) {
+			if at == nil || at[1] == len(word) || !isAlpha(firstRune(word[at[1]:])) {
 				break
 			}
 			out, word = append(out, word[:at[1]]), word[at[1]:]
@@ -79,10 +84,16 @@ func chunks(line string, hyphens bool) []string {
 }
 
 // wrapLine is Python's textwrap.wrap without expand_tabs and replace_whitespace.
-func wrapLine(line string, width int, breakWords, hyphens bool) []string {
+func (r *run) wrapLine(line string, width int, breakWords, hyphens bool) ([]string, error) {
 	var lines []string
 	rest := chunks(line, hyphens)
 	for len(rest) > 0 {
+		if err := r.reserve(itemBytes); err != nil {
+			return nil, err
+		}
+		if err := r.step(3 * len(rest[0])); err != nil {
+			return nil, err
+		}
 		if strings.TrimFunc(rest[0], isSpace) == "" && len(lines) > 0 {
 			rest = rest[1:]
 		}
@@ -112,5 +123,10 @@ func wrapLine(line string, width int, breakWords, hyphens bool) []string {
 			lines = append(lines, strings.Join(current, ""))
 		}
 	}
-	return lines
+	return lines, nil
+}
+
+func firstRune(s string) rune {
+	c, _ := utf8.DecodeRuneInString(s)
+	return c
 }

@@ -450,37 +450,3 @@ func (e entry) boolean(absent bool) (bool, error) {
 	}
 	return false, fmt.Errorf("is %s, not true or false", strictjson.Clip(string(e)))
 }
-
-// readChatTemplate finds the chat template: chat_template.jinja, which newer checkpoints have, wins over the entry of
-// tokenizer_config.json. Of a list of named templates, "default" is the one.
-func (t *Tokenizer) readChatTemplate(fsys fs.FS, e entry) error {
-	raw, err := readFile(fsys, "chat_template.jinja")
-	if err == nil {
-		t.chatTemplate, t.chatTemplateFile = string(raw), "chat_template.jinja"
-		return nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if e.absent() {
-		return nil
-	}
-	t.chatTemplateFile = "tokenizer_config.json"
-	if json.Unmarshal(e, &t.chatTemplate) == nil {
-		return nil
-	}
-	named, err := readList[struct {
-		Name     string `json:"name"`
-		Template string `json:"template"`
-	}](e, maxSteps)
-	if err != nil {
-		return fmt.Errorf("tokenizer_config.json: chat_template is neither a string nor a list of named templates: %w", err)
-	}
-	for _, n := range named {
-		if n.Name == "default" {
-			t.chatTemplate = n.Template
-			return nil
-		}
-	}
-	return errors.New(`tokenizer_config.json: chat_template is a list without one named "default"`)
-}

@@ -10,6 +10,7 @@ import (
 
 	hf "github.com/sugarme/tokenizer"
 
+	"phi3/internal/jinja"
 	"phi3/internal/strictjson"
 )
 
@@ -36,10 +37,10 @@ type Tokenizer struct {
 	special []bool   // id -> left out of text by skipSpecial
 	decoder decoderKind
 
-	bos, eos         int32             // -1: none named
-	specialNames     map[string]string // bos_token, eos_token, ... for the chat template
-	chatTemplate     string
-	chatTemplateFile string // where it came from, for errors; "" if there is none
+	bos, eos          int32                   // -1: none named
+	specialNames      map[string]string       // bos_token, eos_token, ... for the chat template
+	chatTemplates     map[string]chatTemplate // by name
+	templateVariables *jinja.Dict             // besides; nil: none
 
 	mergers sync.Pool // of *merger: each Encode call has its own, with a warm word cache
 }

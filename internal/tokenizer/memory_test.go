@@ -80,3 +80,12 @@ func allocated(f func()) int {
 	runtime.ReadMemStats(&after)
 	return int(after.TotalAlloc - before.TotalAlloc)
 }
+
+// many writes form with each number below n.
+func many(n int, form string) string {
+	var out strings.Builder
+	for i := range n {
+		fmt.Fprintf(&out, form, i)
+	}
+	return out.String()
+}

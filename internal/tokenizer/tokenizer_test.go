@@ -523,7 +523,7 @@ func TestLoadIsSilent(t *testing.T) {
 		_, err := tok.Encode(context.Background(), "x", EncodeOptions{})
 		require.NoError(t, err)
 		tok.Decode([]int32{5}, true)
-		_, err = withTemplate("{{ messages }}").ApplyChatTemplate(nil, true)
+		_, err = withTemplate("{{ messages }}").ApplyChatTemplate(context.Background(), nil, true)
 		require.NoError(t, err)
 		return
 	}

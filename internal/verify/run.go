@@ -178,7 +178,7 @@ func (r *run) tokens(ctx context.Context, c *Check) Result {
 	text, o := c.Text, tokenizer.EncodeOptions{}
 	if c.Messages != nil {
 		var err error
-		if text, err = r.tokenizer.ApplyChatTemplate(c.Messages, true); err != nil {
+		if text, err = r.tokenizer.ApplyChatTemplate(ctx, c.Messages, true); err != nil {
 			result.Got = err.Error()
 			return result
 		}

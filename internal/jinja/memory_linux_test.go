@@ -1,6 +1,6 @@
 //go:build !race
 
-package tokenizer
+package jinja
 
 import (
 	"testing"

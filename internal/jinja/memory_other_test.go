@@ -1,6 +1,6 @@
 //go:build !linux || race
 
-package tokenizer
+package jinja
 
 import "testing"
 

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"phi3/internal/regular"
+	"phi3/internal/show"
+	"phi3/internal/tokenizer"
+)
+
+// templateFlags change the chat template, or what it is given.
+type templateFlags struct {
+	file      string
+	source    string   // of file
+	variables []string // NAME=JSON
+	flags     *pflag.FlagSet
+}
+
+func (f *templateFlags) register(flags *pflag.FlagSet) {
+	f.flags = flags
+	flags.StringVar(&f.file, "chat-template", "", "`FILE` with a chat template (Jinja) in place of the model's own")
+	flags.StringArrayVar(&f.variables, "template-var", nil, "give the chat template a variable: `NAME=JSON`, such as enable_thinking=false (repeatable)")
+}
+
+// check finds what is wrong with the flags and the file, before a model is loaded. chat is whether a template is used at all.
+func (f *templateFlags) check(chat bool) error {
+	for _, name := range []string{"chat-template", "template-var"} {
+		if f.flags.Changed(name) && !chat {
+			return usagef("--%s needs --chat", name)
+		}
+	}
+	if f.flags.Changed("chat-template") {
+		source, err := regular.Read(f.file, tokenizer.MaxChatTemplate)
+		if err != nil {
+			return fmt.Errorf("read the chat template from %s: %w", f.file, err)
+		}
+		f.source = string(source)
+	}
+	return f.apply(&tokenizer.Tokenizer{})
+}
+
+// apply gives the tokenizer the template and the variables.
+func (f *templateFlags) apply(t *tokenizer.Tokenizer) error {
+	if f.flags.Changed("chat-template") {
+		if err := t.SetChatTemplate(f.file, f.source); err != nil {
+			return err
+		}
+	}
+	for _, v := range f.variables {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok || name == "" {
+			return usagef("--template-var is %q, not NAME=JSON", v)
+		}
+		if err := t.SetTemplateVariable(name, value); err != nil {
+			return usagef("--template-var %s: %v; a text has quotes: '%s=\"…\"'", name, err, name)
+		}
+	}
+	return nil
+}
+
+// noteSystemDropped says that the chat template leaves the system message out, where it does: its text is the same with another one.
+func noteSystemDropped(ctx context.Context, notes io.Writer, t *tokenizer.Tokenizer, system string) {
+	if systemDropped(ctx, t, system) {
+		_, _ = show.Fprintf(notes, "note: %s\n", systemDroppedNote)
+	}
+}
+
+const systemDroppedNote = "this model's chat template leaves the system message out, so the model does not see it"
+
+func systemDropped(ctx context.Context, t *tokenizer.Tokenizer, system string) bool {
+	render := func(system string) (string, error) {
+		return t.ApplyChatTemplate(ctx, []tokenizer.Message{{Role: "system", Content: system}, {Role: "user", Content: "Hello"}}, true)
+	}
+	with, err := render(system)
+	if err != nil || strings.TrimSpace(system) == "" {
+		return false
+	}
+	other, err := render(system + " And this.")
+	return err == nil && with == other
+}
