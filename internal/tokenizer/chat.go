@@ -104,6 +104,13 @@ func (t *Tokenizer) ApplyChatTemplate(ctx context.Context, msgs []Message, addGe
 			variables.Set(key, content)
 		}
 	}
+	if len(t.additionalSpecial) > 0 {
+		list := &jinja.List{}
+		for _, content := range t.additionalSpecial {
+			list.Items = append(list.Items, content)
+		}
+		variables.Set("additional_special_tokens", list)
+	}
 	variables.Set("tools", nil)
 	variables.Set("documents", nil)
 	variables.Set("add_generation_prompt", addGenerationPrompt)

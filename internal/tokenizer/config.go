@@ -145,9 +145,10 @@ func (c *configuration) read(fsys fs.FS, name string, into *configJSON) error {
 		}
 		c.names[key] = token
 	}
-	for key, e := range map[string]entry{"additional_special_tokens": into.Additional, "extra_special_tokens": into.Extra} {
+	for i, e := range []entry{into.Additional, into.Extra} { // in a fixed order: templates see it
 		tokens, err := readTokens(e)
 		if err != nil {
+			key := []string{"additional_special_tokens", "extra_special_tokens"}[i]
 			return fmt.Errorf("%s: %s: %w", name, key, err)
 		}
 		c.others = append(c.others, tokens...)
@@ -333,6 +334,9 @@ func (t *Tokenizer) addConfigured(c *configuration) error {
 		specials[o.Content] = true
 	}
 	t.specialNames = c.contents()
+	for _, o := range c.others {
+		t.additionalSpecial = append(t.additionalSpecial, o.Content)
+	}
 	for _, content := range t.specialNames {
 		specials[content] = true
 	}

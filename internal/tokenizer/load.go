@@ -39,6 +39,7 @@ type Tokenizer struct {
 
 	bos, eos          int32                   // -1: none named
 	specialNames      map[string]string       // bos_token, eos_token, ... for the chat template
+	additionalSpecial []string                // special tokens without a name, for the chat template
 	chatTemplates     map[string]chatTemplate // by name
 	templateVariables *jinja.Dict             // besides; nil: none
 
