@@ -290,8 +290,8 @@ func (r *revision) small() (files []file, missing []string, err error) {
 		return nil, nil, r.withoutWeights()
 	case slices.Contains(missing, configName):
 		return nil, nil, errors.New("has no config.json")
-	case slices.Contains(missing, vocabName):
-		return nil, nil, errors.New("has no tokenizer.json")
+	case slices.Contains(missing, vocabName) && slices.Contains(missing, "tokenizer.model") && slices.Contains(missing, "vocab.json"):
+		return nil, nil, errors.New("has no tokenizer.json, and no tokenizer.model or vocab.json to make one of")
 	case !whole: // where there is one file as well, that is the one which is read
 		files = append(files, index)
 	}
