@@ -256,8 +256,8 @@ func (a *args) given(r *run, s *scope) (*given, error) {
 	return g, nil
 }
 
-func (g *given) has(name string) bool {
-	for _, n := range g.named {
+func (a *given) has(name string) bool {
+	for _, n := range a.named {
 		if n.name == name {
 			return true
 		}

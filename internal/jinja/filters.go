@@ -196,8 +196,7 @@ func reverseFilter(r *run, v Value, a *given) (Value, error) {
 	if _, ok := asText(v); ok {
 		return r.slice(v, nil, nil, -1)
 	}
-	switch v.(type) {
-	case *iterator:
+	if _, ok := v.(*iterator); ok {
 		items, err := r.collect(v)
 		for i, j := 0, len(items)-1; i < j; i, j = i+1, j-1 {
 			items[i], items[j] = items[j], items[i]
@@ -335,7 +334,7 @@ func selectFilter(byAttr, keep bool) filterFunc {
 	return func(r *run, v Value, a *given) (Value, error) {
 		attr := newPath(nil)
 		args := a.pos
-		test := func(v Value) (bool, error) { return truth(v), nil }
+		var test func(v Value) (bool, error) // nil: truth
 		prepare := func() error {
 			if byAttr {
 				if len(args) == 0 {
@@ -359,7 +358,10 @@ func selectFilter(byAttr, keep bool) filterFunc {
 			if err != nil {
 				return nil, false, err
 			}
-			ok, err := test(of)
+			ok := truth(of)
+			if test != nil {
+				ok, err = test(of)
+			}
 			return item, ok == keep, err
 		}), nil
 	}

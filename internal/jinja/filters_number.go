@@ -56,11 +56,7 @@ func intFilter(_ *run, v Value, a *given) (Value, error) {
 			if math.IsInf(f, 0) {
 				return nil, errTooLarge
 			}
-			n, err := truncated(f)
-			if err != nil {
-				return instead, nil
-			}
-			return n, nil
+			return truncatedOr(f, instead), nil
 		}
 		if n, ok := toBig(v); ok {
 			return normal(n), nil
@@ -77,11 +73,14 @@ func intFilter(_ *run, v Value, a *given) (Value, error) {
 	if !ok {
 		return instead, nil
 	}
-	n, err := truncated(f)
-	if err != nil {
-		return instead, nil
+	return truncatedOr(f, instead), nil
+}
+
+func truncatedOr(f float64, instead Value) Value {
+	if n, err := truncated(f); err == nil {
+		return n
 	}
-	return n, nil
+	return instead
 }
 
 var (

@@ -214,7 +214,7 @@ func truncateFilter(r *run, v Value, a *given) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	cut := sliceText(s, count, &Range{0, n - runeCount(end), 1})
+	cut := sliceText(s, &Range{0, n - runeCount(end), 1})
 	if space := strings.LastIndex(cut, " "); space >= 0 && !truth(or(p[1], false)) {
 		cut = cut[:space]
 	}

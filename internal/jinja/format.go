@@ -182,7 +182,8 @@ func (p *percent) one() (err error) {
 }
 
 func (p *percent) value(s spec, v Value) error {
-	text, err := "", error(nil)
+	var text string
+	var err error
 	switch s.verb {
 	case 's', 'r', 'a':
 		if s.fill, s.sign = "", 0; s.verb == 's' {
@@ -196,7 +197,7 @@ func (p *percent) value(s spec, v Value) error {
 			}
 		}
 		if n := runeCount(text); s.precision >= 0 && s.precision < n {
-			text = sliceText(text, n, &Range{0, s.precision, 1})
+			text = sliceText(text, &Range{0, s.precision, 1})
 		}
 	case 'c':
 		s.fill, s.sign = "", 0

@@ -128,7 +128,7 @@ func (f *braces) field(field string, depth int) (string, error) {
 	conversion := byte(0)
 	if strings.HasPrefix(rest, "!") {
 		if len(rest) < 2 || len(rest) > 2 && rest[2] != ':' {
-			return "", errors.New("a format has a wrong conversion behind its !")
+			return "", errors.New("a format has a wrong conversion after its exclamation mark")
 		}
 		conversion, rest = rest[1], rest[2:]
 	}
@@ -254,7 +254,7 @@ func (r *run) format(v Value, text string) (string, error) {
 			return "", wrong
 		}
 		if n := runeCount(str); s.precision >= 0 && s.precision < n {
-			str = sliceText(str, n, &Range{0, s.precision, 1})
+			str = sliceText(str, &Range{0, s.precision, 1})
 		}
 		if s.align == 0 {
 			s.align = '<'

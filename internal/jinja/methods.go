@@ -182,7 +182,7 @@ func (r *run) part(s string, start, end Value) (part string, from int, ok bool, 
 	if low > high {
 		return "", low, false, nil
 	}
-	return sliceText(s, n, &Range{low, high, 1}), low, true, nil
+	return sliceText(s, &Range{low, high, 1}), low, true, nil
 }
 
 func edgeMethod(f func(s, edge string) bool) method {

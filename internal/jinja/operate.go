@@ -246,7 +246,7 @@ func (r *run) slice(v, start, stop, step Value) (Value, error) {
 		if err := r.reserve(len(s)); err != nil {
 			return nil, err
 		}
-		return like(safe, sliceText(s, n, indices)), nil
+		return like(safe, sliceText(s, indices)), nil
 	}
 	if whole, ok := v.(*Range); ok {
 		return &Range{whole.start + first*whole.step, whole.start + last*whole.step, by * whole.step}, nil
@@ -285,8 +285,8 @@ func sliceIndex(v Value, missing int) (int, error) {
 	return min(max(i, -1<<40), 1<<40), nil
 }
 
-// sliceText is the characters of s, n in all, at indices.
-func sliceText(s string, n int, indices *Range) string {
+// sliceText is the characters of s at indices.
+func sliceText(s string, indices *Range) string {
 	if indices.step == 1 {
 		if indices.length() == 0 {
 			return ""

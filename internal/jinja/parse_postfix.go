@@ -94,7 +94,7 @@ func (p *parser) arguments(a *args) (err error) {
 				return nil
 			}
 		}
-		wrong := false
+		var wrong bool
 		switch t := p.current(); {
 		case t.is("*"):
 			wrong = a.star != nil || a.kws != nil

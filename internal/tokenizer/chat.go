@@ -29,7 +29,7 @@ var ErrNoChatTemplate = errors.New("this checkpoint has no chat template (chat_t
 // RefusedError is a template's refusal of a conversation, in the template's own words: its raise_exception.
 type RefusedError struct{ message string }
 
-// The message is one line: what a stranger wrote must not look like a line of phi3's.
+// Error is one line: what a stranger wrote must not look like a line of phi3's.
 func (e *RefusedError) Error() string {
 	return "the chat template refuses this conversation: " + oneLine(e.message)
 }
