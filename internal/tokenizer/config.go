@@ -74,7 +74,7 @@ func (n *namedToken) UnmarshalJSON(raw []byte) error {
 
 // configuration is what the files around the tokenizer's own say, as transformers 4.57 reads them: where tokenizer_config.json has
 // added_tokens_decoder, that and its own names count; else special_tokens_map.json goes before it, and added_tokens.json has
-// the tokens. (transformers 5 reads the same.)
+// the tokens.
 type configuration struct {
 	configJSON
 	names  specialMap
