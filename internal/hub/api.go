@@ -36,7 +36,7 @@ const (
 // transformers wants to build the same tokenizer from the same cache.
 var besideWeights = []string{
 	configName, "generation_config.json", vocabName, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-	"chat_template.jinja", "tokenizer.model", "vocab.json", "merges.txt",
+	"chat_template.jinja", "chat_template.json", "tokenizer.model", "vocab.json", "merges.txt",
 }
 
 // file is a file of a revision, as the hub describes it.

@@ -271,12 +271,12 @@ func TestInterrupted(t *testing.T) {
 
 func TestBadOptions(t *testing.T) {
 	for want, change := range map[string]func(*Options){
-		`type "I8"`:                   func(o *Options) { o.DType = "I8" },
-		"cannot hold 0 bytes":         func(o *Options) { o.ShardBytes = 0 },
-		"config.json: unexpected end": func(o *Options) { o.Config = nil },
-		"config.json: neither":        func(o *Options) { o.Config = []byte("null") },
-		`model_type is "llama"`:       func(o *Options) { o.Config = []byte(`{"model_type": "llama"}`) },
-		"vocab_size is 0":             func(o *Options) { o.Config = []byte(`{"model_type": "phi3", "vocab_size": 0}`) },
+		`type "I8"`:             func(o *Options) { o.DType = "I8" },
+		"cannot hold 0 bytes":   func(o *Options) { o.ShardBytes = 0 },
+		"config.json: is empty": func(o *Options) { o.Config = nil },
+		"config.json: neither":  func(o *Options) { o.Config = []byte("null") },
+		`model_type is "llama"`: func(o *Options) { o.Config = []byte(`{"model_type": "llama"}`) },
+		"vocab_size is 0":       func(o *Options) { o.Config = []byte(`{"model_type": "phi3", "vocab_size": 0}`) },
 	} {
 		o := tinyOptions(t.TempDir())
 		change(&o)

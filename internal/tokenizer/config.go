@@ -54,6 +54,7 @@ func (t *tokenJSON) config(id int64) hf.TokenConfig {
 type namedToken struct {
 	hf.TokenConfig
 	object bool
+	name   string // image_token and the like: a key of extra_special_tokens
 }
 
 // UnmarshalJSON reads either.
@@ -176,6 +177,7 @@ func readTokens(e entry) ([]namedToken, error) {
 		if err := token.UnmarshalJSON([]byte(s.Raw())); err != nil {
 			return nil, fmt.Errorf("%q: %w", strictjson.Clip(key), err)
 		}
+		token.name = key
 		if tokens = append(tokens, token); len(tokens) > maxAdded {
 			return nil, fmt.Errorf("has more than %d entries", maxAdded)
 		}

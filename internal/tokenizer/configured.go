@@ -47,11 +47,15 @@ func (t *Tokenizer) addConfigured(c *configuration) error {
 		specials[o.Content] = true
 	}
 	t.specialNames = c.contents()
-	for _, o := range c.others {
-		t.additionalSpecial = append(t.additionalSpecial, o.Content)
-	}
 	for _, content := range t.specialNames {
 		specials[content] = true
+	}
+	for _, o := range c.others { // after the loop above: a template's name for a token takes nothing from the named ones
+		if o.name == "" {
+			t.additionalSpecial = append(t.additionalSpecial, o.Content)
+		} else if _, taken := t.specialNames[o.name]; !taken {
+			t.specialNames[o.name] = o.Content
+		}
 	}
 	tokens := c.added
 	if c.legacy { // tokenizer.json goes before added_tokens.json
