@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -189,4 +190,13 @@ func TestChanger(t *testing.T) {
 			}
 		}
 	}
+}
+
+// allocated is how many bytes f allocates, all of them together, whether or not they are garbage soon.
+func allocated(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
 }

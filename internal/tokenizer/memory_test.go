@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -70,15 +69,6 @@ func manyIDs(n int) string {
 		fmt.Fprintf(&out, `"t%06d":%d,`, i, 1000+i)
 	}
 	return out.String()
-}
-
-// allocated is how many bytes f allocates, all of them together, whether or not they are garbage soon.
-func allocated(f func()) int {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return int(after.TotalAlloc - before.TotalAlloc)
 }
 
 // many writes form with each number below n.
