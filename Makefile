@@ -43,9 +43,10 @@ lint: ## formatting and static checks, with the pinned tools
 	go run $(GOLANGCI_LINT) run
 	$(if $(HAVE_CC),$(CUDA) go run $(GOLANGCI_LINT) run --build-tags cuda $(CUDA_PACKAGES))
 
-race: ## every test again under the race detector, but the planted mistakes: they are in no Go
+race: ## the tests again under the race detector, but the planted mistakes and the GPU kit's: those are in no Go
 	CGO_ENABLED=1 go test -race -timeout 40m ./...
-	$(CUDA) go test -race -short -timeout 40m -tags cuda $(CUDA_PACKAGES)
+	$(CUDA) go test -race -short -timeout 40m -tags cuda ./internal/cuda/...
+	$(CUDA) go test -race -short -timeout 40m -tags cuda ./internal/cli -run '^TestCUDA'
 
 fmt:
 	go run $(GOFUMPT) -w .
