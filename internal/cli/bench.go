@@ -30,6 +30,9 @@ type benchFlags struct {
 	output  string
 }
 
+// maxRepetitions bounds what is measured and kept: more tells nothing new.
+const maxRepetitions = 10_000
+
 func newBench(s *streams) *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
@@ -66,6 +69,8 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	switch {
 	case f.prompt < 1 || f.gen < 1 || f.reps < 1:
 		return usagef("--n-prompt, --n-gen and --repetitions must be 1 or more")
+	case f.reps > maxRepetitions:
+		return usagef("--repetitions is %d, not in 1 … %d", f.reps, maxRepetitions)
 	case f.output != "md" && f.output != "csv" && f.output != "json":
 		return usagef("--output is %q, not md, csv or json", f.output)
 	case f.plot == "" && f.model.flags.Changed("plot"):

@@ -63,7 +63,7 @@ PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
 func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	defer f.model.close()
 	if f.maxNew < 0 {
-		return usagef("--max-new-tokens is %d", f.maxNew)
+		return usagef("--max-new-tokens is %d, not 0 or more", f.maxNew)
 	}
 	if err := f.template.check(true); err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"phi3/internal/gomaxprocs"
+	"phi3/internal/early"
 	"phi3/internal/show"
 )
 
@@ -99,6 +99,10 @@ func bare(w any) any {
 // Main runs the program and returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := newStreams(stdin, stdout, stderr)
+	if stdout == os.Stdout && early.StdoutClosed() { // every answer would be lost
+		_, _ = show.Fprintln(s.err, "phi3: stdout is closed; > /dev/null throws an answer away")
+		return exitFailure
+	}
 	ctx, ended := s.interruptible()
 	defer ended()
 	root := newRoot(s)
@@ -112,7 +116,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		if err := noEmptyFlag(cmd); err != nil {
 			return err
 		}
-		if n := gomaxprocs.Bound(); n > 0 {
+		if n := early.BoundGOMAXPROCS(); n > 0 {
 			_, _ = show.Fprintf(s.notes(), "note: GOMAXPROCS is %d; this machine has %d processors\n", n, runtime.NumCPU())
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -74,11 +75,14 @@ func (f *generateFlags) check(cmd *cobra.Command) error {
 	changed := cmd.Flags().Changed
 	switch {
 	case f.maxNew < 0:
-		return usagef("--max-new-tokens is %d", f.maxNew)
+		return usagef("--max-new-tokens is %d, not 0 or more", f.maxNew)
 	case f.sequences < 1:
 		return usagef("--num-return-sequences is %d, not 1 or more", f.sequences)
 	case f.sequences > 1 && !f.sampling.sampling():
 		return usagef("--num-return-sequences %d would give the same text every time without sampling; add --do-sample", f.sequences)
+	case uint64(f.sequences-1) > math.MaxUint64-f.sampling.seed:
+		return usagef("--seed is %d, and with --num-return-sequences %d not above %d: text i has the seed --seed + i",
+			f.sampling.seed, f.sequences, uint64(math.MaxUint64)-uint64(f.sequences-1))
 	case f.logProbs < 0 && changed("logprobs"):
 		return usagef("--logprobs is %d, not 0 or more", f.logProbs)
 	case f.json && f.jsonLines:

@@ -99,16 +99,20 @@ func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 
 // otherNames are commands of other programs, and what does the same here.
 var otherNames = map[string]string{
+	"api":         "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
 	"ask":         "phi3 generate --chat answers one question, and phi3 chat talks",
 	"benchmark":   "phi3 bench measures the speed",
 	"complete":    "phi3 generate continues a prompt",
 	"decode":      "phi3 tokenize --decode turns ids into text",
 	"delete":      "phi3 models rm removes models",
 	"download":    "phi3 pull downloads a model",
+	"embed":       "phi3 next-token --hidden-states shows the last hidden states of a text",
 	"encode":      "phi3 tokenize turns text into ids",
+	"gen":         "phi3 generate continues a prompt",
 	"infer":       "phi3 generate continues a prompt",
 	"install":     "phi3 pull downloads a model",
 	"list":        "phi3 models lists the models in the cache",
+	"login":       "phi3 pull reads a token of huggingface.co from HF_TOKEN, or from the file that hf auth login writes",
 	"ls":          "phi3 models lists the models in the cache",
 	"predict":     "phi3 next-token shows the most probable next tokens, and phi3 classify labels texts",
 	"ps":          "phi3 models lists the models in the cache; no model runs in the background",

@@ -206,8 +206,14 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 			return usagef("without --yes, rm asks first, and there is nobody to ask")
 		}
 		_, _ = show.Fprintf(s.err, "remove %s (%s) from %s? [y/N] ", name, byteCount(bytes), h.Cache)
-		if yes, err = confirmed(ctx, s.in); err != nil || !yes {
+		switch yes, err = confirmed(ctx, s.in); {
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("%s is not removed: there was no answer (--yes does not ask)", name)
+		case err != nil:
 			return err
+		case !yes:
+			_, _ = show.Fprintf(s.notes(), "%s is not removed\n", name)
+			return nil
 		}
 	}
 	if err := h.Remove(name); err != nil {
@@ -217,7 +223,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 	return nil
 }
 
-// confirmed reads a line and tells whether it means yes. The end of the input means no.
+// confirmed reads a line and tells whether it means yes. An empty input is [io.EOF].
 func confirmed(ctx context.Context, stdin io.Reader) (yes bool, err error) {
 	line, failed := "", make(chan error, 1)
 	go func() {
@@ -229,7 +235,10 @@ func confirmed(ctx context.Context, stdin io.Reader) (yes bool, err error) {
 	case <-ctx.Done():
 		return false, ctx.Err()
 	case err := <-failed:
-		if err != nil && !errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF) && line == "":
+			return false, err
+		case err != nil && !errors.Is(err, io.EOF):
 			return false, fmt.Errorf("read the answer: %w", err)
 		}
 	}

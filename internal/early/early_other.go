@@ -1,5 +1,7 @@
 //go:build !linux || !cgo
 
-package gomaxprocs
+package early
 
 func asked() int { return 0 }
+
+func stdoutClosed() bool { return false }
