@@ -18,6 +18,12 @@ import (
 	"phi3/internal/tokenizer"
 )
 
+// Bounds on what tokenize keeps: what a normalizer or a long piece makes of a text multiplies with the text. Variables for tests.
+var (
+	maxTokens  = 16 << 20 // of a text, or ids to decode
+	maxDecoded = maxInput // bytes of the pieces that ids stand for
+)
+
 type tokenizeFlags struct {
 	model  modelFlags
 	prompt promptFlags
@@ -79,7 +85,11 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
+	o.Max = maxTokens
 	ids, err := t.EncodeParts(ctx, parts, o)
+	if many := new(tokenizer.TooManyError); errors.As(err, &many) {
+		return fmt.Errorf("the text has more than %s tokens; tokenize shows at most %[1]s: cut it into parts", thousands(int64(many.Max)))
+	}
 	if err != nil {
 		return fmt.Errorf("encode the text: %w", err)
 	}
@@ -158,8 +168,13 @@ func (f *tokenizeFlags) writeText(ctx context.Context, s *streams, t *tokenizer.
 		return err
 	}
 	var unknown []string
+	total := 0
 	for _, id := range ids {
-		if len(unknown) < 6 && t.Piece(id) == "" {
+		piece := t.Piece(id)
+		if total += len(piece); total > maxDecoded {
+			return fmt.Errorf("the pieces of the ids have more than %s; tokenize decodes at most %[1]s: cut them into parts", byteCount(int64(maxDecoded)))
+		}
+		if len(unknown) < 6 && piece == "" {
 			unknown = append(unknown, strconv.Itoa(int(id)))
 		}
 	}
@@ -181,6 +196,9 @@ func parseIDs(input string) ([]int32, error) {
 		id, err := strconv.ParseInt(word, 10, 32)
 		if err != nil || id < 0 {
 			return nil, fmt.Errorf("%.40q is no token id", word)
+		}
+		if len(ids) == maxTokens {
+			return nil, fmt.Errorf("there are more than %s ids; tokenize decodes at most %[1]s: cut them into parts", thousands(int64(maxTokens)))
 		}
 		ids = append(ids, int32(id))
 	}
