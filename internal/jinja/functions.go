@@ -3,6 +3,7 @@ package jinja
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -184,49 +185,73 @@ func strftimeFunction(r *run, a *given) (Value, error) {
 	return strftime(r.options.Now(), format)
 }
 
-// strftime is C's, in its own locale, with glibc's "-" that drops a leading zero.
+// withE and withO are the directives that glibc knows behind %E and %O, which ask for other calendars and digits.
+// Its own locale has none: they change nothing.
+const (
+	withE = "%CPRTXYZcnprstuxyz"
+	withO = "%BCGHIMPRSTUVWZbdeghjklmnprstuwyz"
+)
+
+// strftime is C's, in its own locale, with glibc's flags. What is no directive stays as it is.
 func strftime(t time.Time, format string) (string, error) {
 	out := make([]byte, 0, 2*len(format))
-	for i := 0; i < len(format); i++ {
-		if format[i] != '%' || i+1 == len(format) {
-			out = append(out, format[i])
+	for format != "" {
+		if format[0] != '%' {
+			out, format = append(out, format[0]), format[1:]
 			continue
 		}
-		i++
-		flag := byte(0)
-		if c := format[i]; (c == '-' || c == '_' || c == '0' || c == '^' || c == '#') && i+1 < len(format) {
-			flag, i = c, i+1
+		i := 1
+		var pad, letters byte
+		for ; i < len(format) && strings.IndexByte("-_0^#", format[i]) >= 0; i++ {
+			if c := format[i]; c == '^' || c == '#' {
+				letters = c
+			} else {
+				pad = c
+			}
 		}
-		piece, ok := timePart(t, format[i], flag)
-		if !ok {
-			return "", fmt.Errorf("strftime_now does not know %%%c", format[i])
+		known := withE + withO + "ADFafx"
+		switch {
+		case i == len(format):
+		case format[i] >= '1' && format[i] <= '9':
+			return "", errors.New("strftime_now knows no widths")
+		case format[i] == 'E':
+			i, known = i+1, withE
+		case format[i] == 'O':
+			i, known = i+1, withO
 		}
-		out = append(out, piece...)
+		if i == len(format) || strings.IndexByte(known, format[i]) < 0 || format[i] == 'f' && i > 1 {
+			i = min(i+1, len(format))
+			for _, c := range []byte(format[:i]) {
+				if letters == '^' && c >= 'a' && c <= 'z' {
+					c -= 'a' - 'A'
+				}
+				out = append(out, c)
+			}
+		} else {
+			out = append(out, timePart(t, format[i], pad, letters)...)
+			i++
+		}
+		format = format[i:]
 	}
 	return string(out), nil
 }
 
-// timePart is what %c stands for.
-func timePart(t time.Time, c, flag byte) (string, bool) {
-	number := func(n, width int, pad byte) (string, bool) {
+// timePart is what %c stands for, one of the directives of strftime. flag is "-", "_" or "0" for the padding of a
+// number, letters is "^" or "#" for capitals; 0 stands for none.
+func timePart(t time.Time, c, flag, letters byte) string {
+	number := func(n, width int, pad byte) string {
 		switch flag {
 		case '-':
-			return fmt.Sprint(n), true
+			return fmt.Sprint(n)
 		case '_':
 			pad = ' '
 		case '0':
 			pad = '0'
 		}
 		if pad == ' ' {
-			return fmt.Sprintf("%*d", width, n), true
+			return fmt.Sprintf("%*d", width, n)
 		}
-		return fmt.Sprintf("%0*d", width, n), true
-	}
-	word := func(s string) (string, bool) {
-		if flag == '^' {
-			s = upper(s)
-		}
-		return s, true
+		return fmt.Sprintf("%0*d", width, n)
 	}
 	hour12 := (t.Hour()+11)%12 + 1
 	isoYear, isoWeek := t.ISOWeek()
@@ -263,9 +288,9 @@ func timePart(t time.Time, c, flag byte) (string, bool) {
 	case 'S':
 		return number(t.Second(), 2, '0')
 	case 'f':
-		return fmt.Sprintf("%06d", t.Nanosecond()/1000), true
+		return fmt.Sprintf("%06d", t.Nanosecond()/1000)
 	case 's':
-		return fmt.Sprint(t.Unix()), true
+		return fmt.Sprint(t.Unix())
 	case 'u':
 		return number((weekday+6)%7+1, 1, '0')
 	case 'w':
@@ -277,21 +302,25 @@ func timePart(t time.Time, c, flag byte) (string, bool) {
 	case 'V':
 		return number(isoWeek, 2, '0')
 	case 'n':
-		return "\n", true
+		return "\n"
 	case 't':
-		return "\t", true
+		return "\t"
 	case '%':
-		return "%", true
+		return "%"
 	case 'z', 'Z': // of a datetime without a zone
-		return "", true
+		return ""
 	}
 	layout := map[byte]string{
-		'B': "January", 'b': "Jan", 'h': "Jan", 'A': "Monday", 'a': "Mon", 'p': "PM", 'P': "pm",
+		'B': "January", 'b': "Jan", 'h': "Jan", 'A': "Monday", 'a': "Mon", 'p': "PM", 'P': "PM",
 		'c': "Mon Jan _2 15:04:05 2006", 'x': "01/02/06", 'X': "15:04:05", 'D': "01/02/06", 'F': "2006-01-02",
 		'T': "15:04:05", 'R': "15:04", 'r': "03:04:05 PM",
 	}[c]
-	if layout == "" {
-		return "", false
+	s := t.Format(layout)
+	switch {
+	case c == 'P' || c == 'p' && letters == '#':
+		return strings.ToLower(s)
+	case letters == '^', letters == '#' && strings.IndexByte("ABabh", c) >= 0:
+		return strings.ToUpper(s)
 	}
-	return word(t.Format(layout))
+	return s
 }
