@@ -265,7 +265,12 @@ func (a *given) has(name string) bool {
 	return false
 }
 
-func (e *callExpr) eval(r *run, s *scope) (Value, error) { return e.call(r, s, nil) }
+func (e *callExpr) eval(r *run, s *scope) (Value, error) {
+	if r.folding {
+		return nil, errNotConstant
+	}
+	return e.call(r, s, nil)
+}
 
 // call evaluates a call; caller is the body of {% call %}, if it is one.
 func (e *callExpr) call(r *run, s *scope, caller *macro) (Value, error) {
@@ -302,6 +307,9 @@ func (e *callExpr) call(r *run, s *scope, caller *macro) (Value, error) {
 }
 
 func (e *filterExpr) eval(r *run, s *scope) (Value, error) {
+	if _, usesContext := contextFilters[e.name]; usesContext && r.folding {
+		return nil, errNotConstant
+	}
 	var v Value
 	var err error
 	if e.x == nil {

@@ -34,6 +34,9 @@ func init() {
 	}
 }
 
+// contextFilters are those that jinja2 gives its context. It does not compute them before it runs a template.
+var contextFilters = map[string]struct{}{"map": {}, "select": {}, "reject": {}, "selectattr": {}, "rejectattr": {}}
+
 func refusedFilter(name string) filterFunc {
 	return func(*run, Value, *given) (Value, error) {
 		return nil, fmt.Errorf("the filter %s is not supported: a chat template makes plain text", name)

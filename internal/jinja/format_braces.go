@@ -175,7 +175,7 @@ func (f *braces) lookup(path string) (Value, error) {
 	var v Value
 	n, err := strconv.Atoi(first)
 	switch {
-	case first == "":
+	case path == "":
 		if f.manual {
 			return nil, errors.New("a format has both {} and {0}")
 		}

@@ -51,6 +51,9 @@ func dictFunction(r *run, a *given) (Value, error) {
 	if len(a.pos) > 1 {
 		return nil, errors.New("dict wants one value and named ones")
 	}
+	if err := undefinedIn(a.pos...); err != nil {
+		return nil, err
+	}
 	d := NewDict()
 	if len(a.pos) == 1 {
 		if from, ok := a.pos[0].(*Dict); ok {
