@@ -268,6 +268,11 @@ func (c *configuration) readClass(fsys fs.FS) error {
 func (c *configuration) isLlama() bool { return strings.HasPrefix(c.Class, "LlamaTokenizer") }
 func (c *configuration) isGPT2() bool  { return strings.HasPrefix(c.Class, "GPT2Tokenizer") }
 
+// likeGPT2: a class whose vocab.json and merges.txt are read as GPT-2's are.
+func (c *configuration) likeGPT2() bool {
+	return c.isGPT2() || strings.HasPrefix(c.Class, "CodeGenTokenizer")
+}
+
 // prefixSpace tells whether a ByteLevel that stands alone puts a space before a text.
 func (c *configuration) prefixSpace() bool { return c.AddPrefix != nil && *c.AddPrefix }
 
@@ -280,7 +285,7 @@ func (c *configuration) name(key string) *namedToken {
 	switch {
 	case c.isLlama():
 		content = map[string]string{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}[key]
-	case c.isGPT2() && (key == "bos_token" || key == "eos_token" || key == "unk_token"):
+	case c.likeGPT2() && (key == "bos_token" || key == "eos_token" || key == "unk_token"):
 		content = "<|endoftext|>"
 	}
 	if content == "" {

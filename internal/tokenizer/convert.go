@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"phi3/internal/strictjson"
 )
 
 // Without tokenizer.json, transformers makes one of what an older checkpoint has: tokenizer.model, of SentencePiece, or vocab.json
@@ -24,10 +26,16 @@ func (c *configuration) fromModel(fsys fs.FS) bool {
 }
 
 // convert makes a tokenizer.json of the other files. missing is the error that there is none.
+//
+// transformers has a converter of its own for many classes, each with other words and other tokens around a text. Those of Llama and GPT-2
+// are here; the files of another class would give wrong ids.
 func convert(fsys fs.FS, config *configuration, missing error) (file *tokenizerJSON, source string, err error) {
-	if !config.isGPT2() {
+	if !config.likeGPT2() {
 		raw, err := readFile(fsys, modelFile)
 		if err == nil {
+			if !config.isLlama() && config.Class != "" {
+				return nil, "", config.noConverter(modelFile)
+			}
 			if file, err = convertSentencePiece(raw, config); err != nil {
 				return nil, "", fmt.Errorf("%s: %w", modelFile, err)
 			}
@@ -38,12 +46,20 @@ func convert(fsys fs.FS, config *configuration, missing error) (file *tokenizerJ
 		}
 	}
 	if !config.isLlama() {
+		if _, err := fs.Stat(fsys, "vocab.json"); err == nil && !config.likeGPT2() && config.Class != "" {
+			return nil, "", config.noConverter("vocab.json")
+		}
 		file, err := convertGPT2(fsys, config)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return file, "vocab.json", err
 		}
 	}
 	return nil, "", missing
+}
+
+func (c *configuration) noConverter(name string) error {
+	return fmt.Errorf("%s: the tokenizer's class is %q, and without tokenizer.json only those of Llama, GPT2 and CodeGen can be read: "+
+		"load it in transformers and save it, which writes tokenizer.json", name, strictjson.Clip(c.Class))
 }
 
 // convertSentencePiece is transformers' LlamaConverter.
