@@ -83,7 +83,17 @@ func isCased(c rune) bool {
 	return unicode.In(c, unicode.Lu, unicode.Ll, unicode.Lt, unicode.Other_Lowercase, unicode.Other_Uppercase)
 }
 
-func casefold(s string) string { return mapRunes(s, specialFold, unicode.ToLower) }
+func casefold(s string) string {
+	return mapRunes(s, specialFold, func(c rune) rune {
+		switch {
+		case c >= 0x13a0 && c <= 0x13f5: // Cherokee folds to its capitals
+			return c
+		case c >= 0x13f8 && c <= 0x13fd, c >= 0xab70 && c <= 0xabbf:
+			return unicode.ToUpper(c)
+		}
+		return unicode.ToLower(c)
+	})
+}
 
 func titleRune(c rune) string {
 	if t, ok := specialTitle[c]; ok {
@@ -179,15 +189,24 @@ func isDigit(c rune) bool {
 	switch {
 	case isDecimal(c), c == '²' || c == '³' || c == '¹', c == 0x2070, c >= 0x2074 && c <= 0x2079, c >= 0x2080 && c <= 0x2089,
 		c >= 0x2460 && c <= 0x2468, c >= 0x2474 && c <= 0x247c, c >= 0x2488 && c <= 0x2490, c == 0x24ea,
-		c >= 0x24f5 && c <= 0x24fd, c == 0x24ff, c >= 0x2776 && c <= 0x277e, c >= 0x2780 && c <= 0x2788, c >= 0x278a && c <= 0x2792:
+		c >= 0x24f5 && c <= 0x24fd, c == 0x24ff, c >= 0x2776 && c <= 0x277e, c >= 0x2780 && c <= 0x2788,
+		c >= 0x278a && c <= 0x2792, c >= 0x1369 && c <= 0x1371, c == 0x19da, c >= 0x10a40 && c <= 0x10a43,
+		c >= 0x10e60 && c <= 0x10e68, c >= 0x11052 && c <= 0x1105a, c >= 0x1f100 && c <= 0x1f10a:
 		return true
 	}
 	return false
 }
 
+// hanNumbers are the characters that write numbers in Chinese, from Unicode's Unihan.
+const hanNumbers = "" +
+	"\u3405\u3483\u382a\u3b4d一七万三九二五亖亿什仟仨伍佰億兆兩八六十千卄卅卌叁参參叄四壱壹幺" +
+	"廾廿弌弍弎弐拾捌柒漆玖百肆萬貮貳贰阡陆陌陸零\uf96b\uf973\uf978\uf9b2\uf9d1\uf9d3\uf9fd" +
+	"\U00020001\U00020064\U000200e2\U00020121\U0002092a\U00020983\U0002098c\U0002099c" +
+	"\U00020aea\U00020afd\U00020b19\U00022390\U00022998\U00023b1b\U0002626d\U0002f890"
+
 // isNumeric is Python's str.isnumeric of a character: also ½, Ⅷ, and numbers written in Chinese.
 func isNumeric(c rune) bool {
-	return unicode.IsNumber(c) || strings.ContainsRune("一二三四五六七八九十百千万億兆亿〇零壹貳參肆伍陸柒捌玖拾佰仟萬贰叁陆两", c)
+	return unicode.IsNumber(c) || c >= 0x3400 && strings.ContainsRune(hanNumbers, c)
 }
 
 func isAlnum(c rune) bool { return isAlpha(c) || isNumeric(c) }

@@ -343,13 +343,25 @@ func (l *lexer) text(rest string) error {
 }
 
 func isNameRune(r rune) bool {
-	return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.In(r, unicode.Mn, unicode.Mc, unicode.Pc, unicode.Nl)
+	return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.In(r, unicode.Mn, unicode.Mc, unicode.Pc,
+		unicode.Nl, unicode.Other_ID_Start, unicode.Other_ID_Continue)
 }
+
+// Letters and marks that Unicode's XID_Continue and XID_Start leave out: those whose compatible forms begin otherwise.
+const (
+	notInName = "\u037a\u2e2f\u309b\u309c\ufc5e\ufc5f\ufc60\ufc61\ufc62\ufc63\ufdfa\ufdfb" +
+		"\ufe70\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e"
+	notAtStart = "\u0e33\u0eb3\uff9e\uff9f"
+)
 
 // isIdentifier is Python's str.isidentifier.
 func isIdentifier(s string) bool {
 	for i, r := range s {
-		if !isNameRune(r) || i == 0 && r != '_' && !unicode.IsLetter(r) && !unicode.Is(unicode.Nl, r) {
+		if !isNameRune(r) || strings.ContainsRune(notInName, r) {
+			return false
+		}
+		letter := r == '_' || unicode.IsLetter(r) || unicode.In(r, unicode.Nl, unicode.Other_ID_Start)
+		if i == 0 && (!letter || strings.ContainsRune(notAtStart, r)) {
 			return false
 		}
 	}
