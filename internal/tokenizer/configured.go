@@ -74,6 +74,9 @@ func (t *Tokenizer) addConfigured(c *configuration) error {
 	}
 	slices.SortStableFunc(tokens, func(a, b hf.TokenConfig) int { return int(a.Id - b.Id) })
 	for _, a := range tokens {
+		if a.Content == "" { // tokenizers ignores it
+			continue
+		}
 		if err := add(a, a.Special || specials[a.Content]); err != nil {
 			return fmt.Errorf("%s: %w", c.addedSource(), err)
 		}
@@ -145,18 +148,28 @@ func (t *Tokenizer) applyClass(c *configuration) error {
 		return fmt.Errorf("add_eos_token %w", err)
 	}
 	if addBOS {
-		if t.bos < 0 {
+		id, ok := t.around(c, "bos_token", t.bos)
+		if !ok {
 			return errors.New("a BOS is to be added, but there is no bos_token")
 		}
-		t.before = []int32{t.bos}
+		t.before = []int32{id}
 	}
 	if addEOS {
-		if t.eos < 0 {
+		id, ok := t.around(c, "eos_token", t.eos)
+		if !ok {
 			return errors.New("an EOS is to be added, but there is no eos_token")
 		}
-		t.after = []int32{t.eos}
+		t.after = []int32{id}
 	}
 	return nil
+}
+
+// around is the id that the Llama class puts around a text for a named token. An empty name stands for the unknown token.
+func (t *Tokenizer) around(c *configuration, key string, id int32) (int32, bool) {
+	if token := c.name(key); id < 0 && token != nil && token.Content == "" && t.specialNames["unk_token"] != "" {
+		return t.ID(t.specialNames["unk_token"])
+	}
+	return id, id >= 0
 }
 
 // boolean reads true, false or null, which is false; absent is what the entry is when it is not there.

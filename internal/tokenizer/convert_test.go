@@ -1,7 +1,9 @@
 package tokenizer
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"testing"
 	"testing/fstest"
 
@@ -34,5 +36,25 @@ func TestClassWithoutConverter(t *testing.T) {
 		model["tokenizer.model"] = &fstest.MapFile{}
 		_, err := Load(model)
 		require.ErrorContains(t, err, fmt.Sprintf("tokenizer.model: the tokenizer's class is %q", class))
+	}
+}
+
+// The Llama class puts the unknown token where a BOS or an EOS has an empty name, as transformers 4.57 does.
+func TestEmptyBOS(t *testing.T) {
+	spm, err := os.ReadFile("testdata/spm.json")
+	require.NoError(t, err)
+	load := func(config string) (*Tokenizer, error) {
+		return Load(fstest.MapFS{"tokenizer.json": {Data: spm}, "tokenizer_config.json": {Data: []byte(config)}})
+	}
+	tok, err := load(`{"tokenizer_class": "LlamaTokenizer", "add_bos_token": true, "add_eos_token": true, "bos_token": "", "eos_token": ""}`)
+	require.NoError(t, err)
+	ids, err := tok.Encode(context.Background(), " The  capital\n日 x", EncodeOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []int32{0, 329, 287, 332, 329, 292, 383, 260, 233, 154, 168, 325, 310, 0}, ids)
+	for _, config := range []string{
+		`{"tokenizer_class": "LlamaTokenizer", "bos_token": null}`, `{"tokenizer_class": "LlamaTokenizer", "bos_token": "", "unk_token": null}`,
+	} {
+		_, err = load(config)
+		require.ErrorContains(t, err, "a BOS is to be added, but there is no bos_token")
 	}
 }

@@ -14,6 +14,13 @@ const decodeChunk = 1 << 14
 // wholly valid, in the byte-level kind one for each maximal part of a broken character (both as Hugging Face does).
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	var out strings.Builder
+	if t.decoder.plain {
+		s := t.NewStream(nil, skipSpecial)
+		for _, id := range ids {
+			out.WriteString(s.Push(id))
+		}
+		return out.String()
+	}
 	decoder := t.decoder.Decoder
 	pieces := make([]string, 0, min(len(ids), decodeChunk))
 	flush := func() {

@@ -19,6 +19,7 @@ type Stream struct {
 	skipSpecial bool
 	pending     []byte // the beginning of a character that is not complete; at most 3 bytes between calls
 	broken      int    // SentencePiece: bytes of the run that will be U+FFFD when it ends
+	begun       bool   // plain: there was a piece
 	strip       int    // how many leading strip characters may still go: only before the first text
 }
 
@@ -39,6 +40,17 @@ func (s *Stream) Push(id int32) string {
 		return ""
 	}
 	d := &s.t.decoder
+	if d.plain {
+		text := d.written(piece)
+		switch {
+		case s.begun:
+			text = d.join + text
+		case d.firstDrops:
+			text = strings.ReplaceAll(piece, d.mark, "")
+		}
+		s.begun = true
+		return s.stripped(text)
+	}
 	if d.byteLevel {
 		text, ok := letterBytes(piece)
 		if !ok {
@@ -56,7 +68,7 @@ func (s *Stream) Push(id int32) string {
 		return s.stripped(s.complete(false))
 	}
 	// A written character ends any run of byte tokens, complete or not.
-	text := s.complete(true) + strings.ReplaceAll(piece, d.mark, d.space)
+	text := s.complete(true) + d.written(piece)
 	return s.stripped(text)
 }
 
@@ -102,6 +114,14 @@ func (s *Stream) stripped(text string) string {
 	return text
 }
 
+// written is a piece of text with its marks replaced.
+func (d *decoderKind) written(piece string) string {
+	if d.mark == "" {
+		return piece
+	}
+	return strings.ReplaceAll(piece, d.mark, d.space)
+}
+
 // byteToken reads the byte of a piece such as <0x0A>.
 func byteToken(piece string) (byte, bool) {
 	if !looksLikeByte(piece) {
@@ -118,6 +138,9 @@ func looksLikeByte(piece string) bool {
 // falseByte reports a piece that the decoder would take for a byte and that is none: <0xZZ>, on which the library panics (see
 // sugarme.go), or one that starts or ends to look like a byte when the Replace step has changed it.
 func (d *decoderKind) falseByte(piece string) bool {
+	if d.plain {
+		return false
+	}
 	if !d.byteLevel && d.mark != "" {
 		if replaced := strings.ReplaceAll(piece, d.mark, d.space); replaced != piece && (looksLikeByte(piece) || looksLikeByte(replaced)) {
 			return true

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	hf "github.com/sugarme/tokenizer"
 	"github.com/sugarme/tokenizer/pretrained"
@@ -102,6 +103,11 @@ type decoderJSON struct {
 	Content  string      `json:"content"`
 	Start    int         `json:"start"`
 	Stop     int         `json:"stop"`
+
+	// Of Metaspace:
+	Replacement    string `json:"replacement"`
+	PrependScheme  string `json:"prepend_scheme"`
+	AddPrefixSpace *bool  `json:"add_prefix_space"`
 }
 
 // patternJSON is a Hugging Face pattern: a literal string or a regular expression.
@@ -113,53 +119,49 @@ type patternJSON struct {
 // decoderKind says how pieces become text.
 type decoderKind struct {
 	hf.Decoder
-	rest      hf.Decoder // the same for what does not begin the text: without Strip
-	byteLevel bool       // pieces spell bytes with the 256 letters of byte-level BPE
+	rest hf.Decoder // the same for what does not begin the text: without Strip
+	// plain: pieces are text without bytes, which the library has no part in.
+	plain      bool
+	join       string // plain: comes between two pieces
+	firstDrops bool   // plain, Metaspace: the first piece of a text loses each mark
+
+	byteLevel bool // pieces spell bytes with the 256 letters of byte-level BPE
 	// The four below describe the SentencePiece chain Replace, ByteFallback, Fuse, Strip.
 	mark, space string // Replace: "▁" by " "
 	strip       string // Strip: at most stripMax (0 or 1) leading copies of this character go
 	stripMax    int
 }
 
-// newDecoder checks the "decoder" entry and builds the library's decoder from it. Two shapes exist in the Phi-3 family:
-// ByteLevel, and Sequence[Replace, ByteFallback, Fuse, Strip]. Anything else is refused in words.
+// newDecoder checks the "decoder" entry and builds the library's decoder from it: null, ByteLevel, Metaspace, or some of Replace,
+// ByteFallback, Fuse, Strip in this order. Anything else is refused in words.
 func newDecoder(e entry) (decoderKind, error) {
 	var top decoderJSON
+	if e.absent() {
+		return decoderKind{plain: true, join: " "}, nil
+	}
 	if err := e.read(&top); err != nil {
 		return decoderKind{}, err
 	}
 	kind := decoderKind{byteLevel: top.Type == "ByteLevel"}
 	if !kind.byteLevel {
-		steps, err := readList[decoderJSON](top.Decoders, maxSteps)
-		if err != nil {
-			return decoderKind{}, fmt.Errorf("decoders: %w", err)
-		}
-		if len(steps) == 3 { // what transformers writes where no space comes before a text
-			steps = append(steps, decoderJSON{Type: "Strip", Content: " "})
-		}
-		if top.Type != "Sequence" || len(steps) != 4 {
-			return decoderKind{}, fmt.Errorf("type %q: want ByteLevel or Sequence[Replace, ByteFallback, Fuse, Strip]", strictjson.Clip(top.Type))
-		}
-		for i, want := range []string{"Replace", "ByteFallback", "Fuse", "Strip"} {
-			if steps[i].Type != want {
-				return decoderKind{}, fmt.Errorf("step %d is %q, want %s", i, steps[i].Type, want)
+		steps := []decoderJSON{top}
+		if top.Type == "Sequence" {
+			var err error
+			if steps, err = readList[decoderJSON](top.Decoders, maxSteps); err != nil {
+				return decoderKind{}, fmt.Errorf("decoders: %w", err)
 			}
 		}
-		replace, strip := steps[0], steps[3]
-		if replace.Pattern.String == nil || *replace.Pattern.String == "" || replace.Content == "" {
-			return decoderKind{}, fmt.Errorf("the Replace step wants a non-empty String pattern and content")
+		if len(steps) == 1 && steps[0].Type == "Metaspace" {
+			var m Tokenizer // for the same checks as of a pre-tokenizer
+			err := m.readMetaspace(&preTokenizerJSON{
+				Replacement: steps[0].Replacement, PrependScheme: steps[0].PrependScheme, AddPrefixSpace: steps[0].AddPrefixSpace,
+			})
+			kind := decoderKind{plain: true, mark: steps[0].Replacement, space: " ", firstDrops: steps[0].PrependScheme != "never"}
+			return kind, err
 		}
-		// With more than one character to strip the library indexes past the end of a short text (defect 8).
-		if strip.Start < 0 || strip.Start > 1 || strip.Stop != 0 || strip.Content == "" {
-			return decoderKind{}, fmt.Errorf("the Strip step has start %d, stop %d: want start 0 or 1, stop 0 and a content", strip.Start, strip.Stop)
+		if err := kind.readChain(steps); err != nil || kind.plain {
+			return kind, err
 		}
-		for _, text := range []string{*replace.Pattern.String, replace.Content, strip.Content} {
-			if len(text) > maxDecoderText { // the library compiles a regular expression for every token, and panics on one that is too large
-				return decoderKind{}, fmt.Errorf("a text of %d bytes, more than %d", len(text), maxDecoderText)
-			}
-		}
-		kind.mark, kind.space = *replace.Pattern.String, replace.Content
-		kind.strip, kind.stripMax = strip.Content, strip.Start
 	}
 	var err error
 	if kind.Decoder, err = kind.create(true); err != nil {
@@ -169,17 +171,52 @@ func newDecoder(e entry) (decoderKind, error) {
 	return kind, err
 }
 
+// readChain reads steps, each of which may be missing. Fuse matters only to the Strip behind it.
+func (d *decoderKind) readChain(steps []decoderJSON) error {
+	const want = "want null, ByteLevel, Metaspace, or some of Replace, ByteFallback, Fuse, Strip in this order"
+	d.plain = true
+	names, next := []string{"Replace", "ByteFallback", "Fuse", "Strip"}, 0
+	for i, step := range steps {
+		at := slices.Index(names, step.Type)
+		if at < next || step.Type == "Strip" && (i == 0 || steps[i-1].Type != "Fuse") {
+			return fmt.Errorf("type %q as step %d: %s", strictjson.Clip(step.Type), i, want)
+		}
+		next = at + 1
+		switch step.Type {
+		case "Replace":
+			if step.Pattern.String == nil || *step.Pattern.String == "" || step.Content == "" {
+				return errors.New("the Replace step wants a non-empty String pattern and content")
+			}
+			d.mark, d.space = *step.Pattern.String, step.Content
+		case "ByteFallback":
+			d.plain = false
+		case "Strip":
+			// With more than one character to strip the library indexes past the end of a short text (defect 8).
+			if step.Start < 0 || step.Start > 1 || step.Stop != 0 || step.Content == "" {
+				return fmt.Errorf("the Strip step has start %d, stop %d: want start 0 or 1, stop 0 and a content", step.Start, step.Stop)
+			}
+			d.strip, d.stripMax = step.Content, step.Start
+		}
+	}
+	for _, text := range []string{d.mark, d.space, d.strip} {
+		if len(text) > maxDecoderText { // the library compiles a regular expression for every token, and panics on one that is too large
+			return fmt.Errorf("a text of %d bytes, more than %d", len(text), maxDecoderText)
+		}
+	}
+	return nil
+}
+
 // create builds the library's decoder, from an entry of our own making and never the file's: it asserts types without a check.
 func (d *decoderKind) create(strip bool) (hf.Decoder, error) {
 	if d.byteLevel {
 		return pretrained.CreateDecoder(map[string]interface{}{"type": "ByteLevel"}) // add_prefix_space and trim_offsets do not touch decoding
 	}
-	steps := []interface{}{
-		map[string]interface{}{"type": "Replace", "pattern": map[string]interface{}{"String": d.mark}, "content": d.space},
-		map[string]interface{}{"type": "ByteFallback"},
-		map[string]interface{}{"type": "Fuse"},
+	var steps []interface{}
+	if d.mark != "" {
+		steps = append(steps, map[string]interface{}{"type": "Replace", "pattern": map[string]interface{}{"String": d.mark}, "content": d.space})
 	}
-	if strip {
+	steps = append(steps, map[string]interface{}{"type": "ByteFallback"}, map[string]interface{}{"type": "Fuse"})
+	if strip && d.strip != "" {
 		steps = append(steps, map[string]interface{}{
 			"type": "Strip", "content": d.strip, "start": float64(d.stripMax), "stop": float64(0),
 		})

@@ -64,6 +64,19 @@ CASES = {
     "bytelevel alone, true": ({"tokenizer_config.json": Fast}, dict(base="cl100k", pre_tokenizer=dict(type="ByteLevel", add_prefix_space=True, trim_offsets=True, use_regex=True))),
     "bytelevel alone, prefix": ({"tokenizer_config.json": dict(Fast, add_prefix_space=True)}, dict(base="cl100k", pre_tokenizer=dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=True))),
     "bytelevel without regex": ({"tokenizer_config.json": Fast}, dict(base="cl100k", pre_tokenizer=dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=False))),
+    "decoder null": ({}, dict(decoder=None)),
+    "decoder metaspace": ({}, dict(decoder=dict(type="Metaspace", replacement="▁"))),
+    "decoder metaspace always": ({}, dict(meta("always"), decoder=dict(type="Metaspace", replacement="▁", prepend_scheme="always", split=False))),
+    "decoder metaspace first": ({}, dict(meta("first"), decoder=dict(type="Metaspace", replacement="▁", prepend_scheme="first"))),
+    "decoder metaspace never": ({}, dict(meta("never"), decoder=dict(type="Metaspace", replacement="▁", prepend_scheme="never"))),
+    "decoder metaspace, old": ({}, dict(decoder=dict(type="Metaspace", replacement="▁", str_rep="▁", add_prefix_space=True))),
+    "decoder metaspace in a sequence": ({}, dict(decoder=dict(type="Sequence", decoders=[dict(type="Metaspace", replacement="▁", prepend_scheme="first")]))),
+    "decoder fuse": ({}, dict(decoder=dict(type="Fuse"))),
+    "decoder byte fallback": ({}, dict(decoder=dict(type="ByteFallback"))),
+    "decoder byte fallback, fuse": ({}, dict(decoder=dict(type="Sequence", decoders=[dict(type="ByteFallback"), dict(type="Fuse")]))),
+    "decoder replace, fuse, strip": ({}, dict(decoder=dict(type="Sequence", decoders=[spm["decoder"]["decoders"][i] for i in (0, 2, 3)]))),
+    "decoder empty sequence": ({}, dict(decoder=dict(type="Sequence", decoders=[]))),
+    "empty content": ({"tokenizer_config.json": dict(Fast, added_tokens_decoder={"700": token(""), "701": token("<NEW>")})}, {}),
     "gpt2": ({"tokenizer_config.json": dict(tokenizer_class="GPT2Tokenizer", added_tokens_decoder={"700": token("<NEW>", rstrip=True, lstrip=True)})}, dict(base="cl100k")),
 }
 DATA = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else None
@@ -78,6 +91,7 @@ REAL = {  # files of real tokenizers, and changes of tokenizer_config.json
     "json": (P3, ["tokenizer.json", "tokenizer.model", "tokenizer_config.json"], {}),
     "vocab and merges": (P4, ["vocab.json", "merges.txt", "tokenizer_config.json"], {}),
     "vocab and merges, bos": (P4, ["vocab.json", "merges.txt", "tokenizer_config.json"], dict(add_bos_token=True)),
+    "vocab and merges, codegen": (P4, ["vocab.json", "merges.txt", "tokenizer_config.json"], dict(tokenizer_class="CodeGenTokenizer")),
 }
 REALTEXTS = TEXTS + ["<|user|>\nHello<|end|>\n<|assistant|>\n", "x<|endoftext|> y", "<|im_start|>user<|im_sep|>Hi <|im_end|> a", "def f(x):\n\treturn   x\t\n", "    indented\n\n\nHELLO WorldLy"]
 
