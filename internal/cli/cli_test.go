@@ -183,6 +183,9 @@ func TestNamedTokens(t *testing.T) {
 	require.Equal(t, "note: --token \"capital\" is 2 tokens; with a blank before it, it is one, and that is shown\n", said.String())
 	_, err = namedTokens(context.Background(), s, tok, []string{"capital world"})
 	require.ErrorContains(t, err, "name one of them")
+	said.Reset()
+	_, _ = namedTokens(context.Background(), s, tok, []string{"\xff"})
+	require.Equal(t, "warning: --token is not valid UTF-8; what is not a character is read as U+FFFD\n", said.String())
 }
 
 // A token beyond the model's embeddings is refused with its name, before the model runs.

@@ -158,6 +158,10 @@ func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts 
 		if text == "" {
 			return nil, usagef("--token is empty")
 		}
+		if valid := tokenizer.ValidUTF8(text); valid != text {
+			_, _ = show.Fprintf(s.err, "warning: --token is not valid UTF-8; what is not a character is read as U+FFFD\n")
+			text = valid
+		}
 		ids, err := t.Encode(ctx, text, tokenizer.EncodeOptions{NoBOS: true})
 		if err != nil {
 			return nil, fmt.Errorf("encode --token %q: %w", text, err)
