@@ -113,6 +113,8 @@ func title(s string) string {
 			b.WriteString(titleRune(c))
 		case c == 'Σ' && finalSigma(low, i):
 			b.WriteRune('ς')
+		case c < utf8.RuneSelf:
+			b.WriteRune(unicode.ToLower(c))
 		default:
 			b.WriteString(lower(string(c)))
 		}

@@ -17,6 +17,9 @@ func striptagsFilter(r *run, v Value, a *given) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.step(letterWork * len(s)); err != nil {
+		return nil, err
+	}
 	for _, tag := range [][2]string{{"<!--", "-->"}, {"<", ">"}} {
 		var b strings.Builder
 		for {

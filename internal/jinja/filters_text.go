@@ -91,6 +91,9 @@ func caseFilter(f func(string) string) filterFunc {
 		if err != nil {
 			return nil, err
 		}
+		if err := r.step(letterWork * len(s)); err != nil {
+			return nil, err
+		}
 		out := f(s)
 		return like(markup, out), r.reserve(len(out))
 	}
@@ -240,5 +243,5 @@ func wordcountFilter(r *run, v Value, a *given) (Value, error) {
 		}
 		inside = word
 	}
-	return words, r.step(len(s))
+	return words, r.step(letterWork * len(s))
 }

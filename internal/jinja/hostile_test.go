@@ -134,6 +134,16 @@ func TestRenderIsInterrupted(t *testing.T) {
 	}
 }
 
+// What a filter or a method costs for each letter counts, so that a template that repeats it is refused within about a second.
+func TestLettersCount(t *testing.T) {
+	for _, f := range []string{
+		"|title", "|upper", "|capitalize", "|wordcount", "|striptags", "|wordwrap", "|reverse", ".title()", ".swapcase()", ".casefold()",
+	} {
+		_, err := render(t, "{% for i in range(40) %}{% set x = ('ab ' * 300000)"+f+" %}{% endfor %}", NewDict())
+		require.EqualError(t, err, "line 1: it does more work than a chat template may", f)
+	}
+}
+
 // A caller may allow less output.
 func TestOutputLimit(t *testing.T) {
 	parsed, err := Parse("{% for i in range(100) %}0123456789{% endfor %}")

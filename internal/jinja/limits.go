@@ -20,6 +20,7 @@ const (
 	maxMade    = 256 << 20 // bytes of all values made, besides 64 times the input
 	maxWork    = 1 << 28   // bytes looked at, where a step of the program counts workOfStep; besides 1024 times the input
 	workOfStep = 64
+	letterWork = 16 // what a byte counts where a filter looks at each letter, or at words
 	itemBytes  = 32 // what an item of a list counts besides its contents
 )
 

@@ -73,6 +73,9 @@ func textMethod(f func(string) string) method {
 			return nil, err
 		}
 		s, _ := asText(self)
+		if err := r.step(letterWork * len(s)); err != nil {
+			return nil, err
+		}
 		out := f(s)
 		return sameKind(self, out), r.reserve(len(out))
 	}

@@ -243,6 +243,11 @@ func (r *run) slice(v, start, stop, step Value) (Value, error) {
 	indices := &Range{first, last, by}
 	if s, isText := asText(v); isText {
 		_, safe := v.(Markup)
+		if by != 1 { // every character is decoded
+			if err := r.step(letterWork * len(s)); err != nil {
+				return nil, err
+			}
+		}
 		if err := r.reserve(len(s)); err != nil {
 			return nil, err
 		}

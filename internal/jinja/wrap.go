@@ -27,6 +27,9 @@ func wordwrapFilter(r *run, v Value, a *given) (Value, error) {
 			return nil, err
 		}
 	}
+	if err := r.step(4 * letterWork * len(s)); err != nil {
+		return nil, err
+	}
 	w := &writer{r: r}
 	for i, line := range splitLines(s, false) {
 		if i > 0 {
