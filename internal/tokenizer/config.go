@@ -20,6 +20,7 @@ type configJSON struct {
 	AddEOS       entry  `json:"add_eos_token"`
 	AddPrefix    *bool  `json:"add_prefix_space"`
 	Legacy       *bool  `json:"legacy"`
+	FromSlow     bool   `json:"from_slow"`
 	SplitSpecial bool   `json:"split_special_tokens"`
 	ChatTemplate entry  `json:"chat_template"`             // a string, or a list of {name, template}
 	Added        entry  `json:"added_tokens_decoder"`      // id -> token

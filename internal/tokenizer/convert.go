@@ -15,13 +15,16 @@ import (
 
 const modelFile = "tokenizer.model"
 
-// fromModel tells whether transformers would not read tokenizer.json, but make a new one: the Llama class does with add_prefix_space, if
-// there is something to make it of.
+// fromModel tells whether transformers would not read tokenizer.json, but make a new one: the Llama class does with add_prefix_space or
+// from_slow, if there is something to make it of.
 func (c *configuration) fromModel(fsys fs.FS) bool {
-	if !c.isLlama() || c.AddPrefix == nil {
+	if !c.isLlama() || c.AddPrefix == nil && !c.FromSlow {
 		return false
 	}
 	_, err := fs.Stat(fsys, modelFile)
+	if err == nil && c.AddPrefix == nil { // from_slow: transformers 4.57 then passes on an add_prefix_space of None, which is false
+		c.AddPrefix = new(bool)
+	}
 	return err == nil
 }
 
