@@ -80,6 +80,11 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	case f.plot != "" && f.gen < 3:
 		return usagef("--plot needs --n-gen 3 or more: the first token is all prefill, and a line needs two others")
 	}
+	if f.plot != "" {
+		if _, err := checkPicture(f.plot); err != nil {
+			return err
+		}
+	}
 	m, name, took, err := f.model.load(ctx, s)
 	if err != nil {
 		return err

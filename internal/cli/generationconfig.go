@@ -44,6 +44,7 @@ func readGenerationConfig(checkpoint fs.FS, draw bool) (*generationConfig, error
 	var file struct {
 		MaxNewTokens int             `json:"max_new_tokens"`
 		StopStrings  json.RawMessage `json:"stop_strings"`
+		DoSample     *bool           `json:"do_sample"` // the flags decide, but another type is a mistake
 	}
 	var values map[string]json.RawMessage
 	for _, into := range []any{&g.Config, &file, &values} {

@@ -151,7 +151,11 @@ func writeModels(w io.Writer, list []cachedModel) error {
 		if !m.Runs {
 			runs = "no: " + m.Why
 		}
-		_, _ = show.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), m.LastUsed.Local().Format(time.DateOnly), visible(runs))
+		used := "–" // no file of it could be looked at
+		if !m.LastUsed.IsZero() {
+			used = m.LastUsed.Local().Format(time.DateOnly)
+		}
+		_, _ = show.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), used, visible(runs))
 	}
 	return t.Flush()
 }

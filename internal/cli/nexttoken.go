@@ -83,6 +83,11 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if err := f.inside.parse(); err != nil {
 		return err
 	}
+	if f.inside.svg != "" {
+		if _, err := checkPicture(f.inside.svg); err != nil {
+			return err
+		}
+	}
 	var named []int32
 	name := func(t *tokenizer.Tokenizer) (err error) {
 		named, err = namedTokens(cmd.Context(), s, t, f.tokens)

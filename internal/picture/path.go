@@ -139,7 +139,7 @@ func (d *drawing) layers(p *PathData, y float64) float64 {
 	const height, gap = 20.0, 3.0
 	left, width := margin+pageLabel, pageWidth-2*margin-pageLabel-pageRight
 	d.text(margin, y, "bold", "What the model would say if it ended after each layer")
-	d.text(pageWidth-margin, y, "dim end", "probability of "+show.Piece(p.Answer.Piece, 24))
+	d.text(pageWidth-margin, y, "dim end", "probability of “"+show.Piece(p.Answer.Piece, 24)+"”")
 	if p.Left != "" {
 		y += 18
 		d.text(margin, y, "dim", p.Left)
