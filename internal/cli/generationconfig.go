@@ -20,6 +20,7 @@ type generationConfig struct {
 	maxNew int      // max_new_tokens; 0: not given
 	stops  []string // stop_strings
 	undone []string // keys that ask for what phi3 does not do
+	draws  bool     // do_sample
 }
 
 // undoneKeys are those that change texts in transformers 4.57 and are not done here, with the value that asks for nothing, besides null.
@@ -27,8 +28,8 @@ type generationConfig struct {
 var (
 	undoneKeys = map[string]string{
 		"constraints": "[]", "dola_layers": "[]", "encoder_no_repeat_ngram_size": "0", "encoder_repetition_penalty": "1",
-		"exponential_decay_length_penalty": "[]", "force_words_ids": "[]", "forced_decoder_ids": "[]", "guidance_scale": "1", "max_time": "0",
-		"num_beam_groups": "1", "num_beams": "1", "penalty_alpha": "0", "sequence_bias": "[]", "token_healing": "false",
+		"exponential_decay_length_penalty": "[]", "force_words_ids": "[]", "forced_decoder_ids": "[]", "guidance_scale": "1", "max_length": "20", "max_time": "0",
+		"num_beam_groups": "1", "num_beams": "1", "num_return_sequences": "1", "penalty_alpha": "0", "sequence_bias": "[]", "token_healing": "false",
 		"watermarking_config": "{}",
 	}
 	undoneDraws = map[string]string{"epsilon_cutoff": "0", "eta_cutoff": "0", "top_h": "0"}
@@ -56,6 +57,9 @@ func readGenerationConfig(checkpoint fs.FS, draw bool) (*generationConfig, error
 		d := sampling.Defaults()
 		g.Temperature, g.TopK, g.TopP, g.MinP, g.TypicalP = d.Temperature, d.TopK, d.TopP, d.MinP, d.TypicalP
 	}
+	if value := string(values["min_new_tokens"]); value != "" && value != "null" {
+		g.MinLength = 0 // as in transformers, which takes min_new_tokens where both are given
+	}
 	if err == nil {
 		err = g.Check()
 	}
@@ -68,8 +72,11 @@ func readGenerationConfig(checkpoint fs.FS, draw bool) (*generationConfig, error
 	if err != nil {
 		return nil, fmt.Errorf("generation_config.json: %w", err)
 	}
-	g.maxNew = file.MaxNewTokens
+	g.maxNew, g.draws = file.MaxNewTokens, file.DoSample != nil && *file.DoSample
 	undone := maps.Clone(undoneKeys)
+	if g.maxNew > 0 {
+		delete(undone, "max_length") // transformers takes max_new_tokens then
+	}
 	if draw {
 		maps.Copy(undone, undoneDraws)
 	}

@@ -88,6 +88,9 @@ func (f *samplingFlags) config(s *streams, checkpoint fs.FS, eos []int32) (*gene
 	if len(c.undone) > 0 {
 		_, _ = show.Fprintf(s.notes(), "note: generation_config.json asks for what phi3 does not do: %s\n", strings.Join(c.undone, ", "))
 	}
+	if c.draws && !f.sampling() && !f.flags.Changed("do-sample") {
+		_, _ = show.Fprintf(s.notes(), "note: generation_config.json asks for drawn texts (do_sample): --do-sample draws, without it each token is the most probable one\n")
+	}
 	c.DoSample = f.sampling()
 	for name, take := range map[string]func(){
 		"temperature": func() {
@@ -101,7 +104,7 @@ func (f *samplingFlags) config(s *streams, checkpoint fs.FS, eos []int32) (*gene
 		"typical-p":          func() { c.TypicalP = f.given.TypicalP },
 		"repetition-penalty": func() { c.RepetitionPenalty = f.given.RepetitionPenalty },
 		"no-repeat-ngram":    func() { c.NoRepeatNGram = f.given.NoRepeatNGram },
-		"min-new-tokens":     func() { c.MinNewTokens = f.given.MinNewTokens },
+		"min-new-tokens":     func() { c.MinNewTokens, c.MinLength = f.given.MinNewTokens, 0 },
 	} {
 		if f.flags.Changed(name) {
 			take()
