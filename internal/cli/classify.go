@@ -177,6 +177,9 @@ const maxLine = 16 << 20
 
 // labelLines answers line by line, as soon as each is there. The first that is wrong ends it.
 func (c *classifier) labelLines(ctx context.Context, s *streams, name string, r io.Reader) error {
+	if name == "-" {
+		name = "stdin"
+	}
 	texts, err := textReader(bufio.NewReader(r))
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -237,7 +240,12 @@ func parseLine(line []byte) (string, error) {
 		return *text, nil
 	}
 	var object struct{ Text *string }
-	if err := json.Unmarshal(line, &object); err != nil || object.Text == nil {
+	var wrong *json.UnmarshalTypeError
+	err := json.Unmarshal(line, &object)
+	if errors.As(err, &wrong) && wrong.Field != "" {
+		return "", fmt.Errorf(`"text" is a JSON %s, not a string`, wrong.Value)
+	}
+	if err != nil || object.Text == nil {
 		return "", errors.New(`is neither a JSON string nor an object with a "text"`)
 	}
 	return *object.Text, nil
