@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -35,13 +37,33 @@ func (f *templateFlags) check(chat bool) error {
 		}
 	}
 	if f.flags.Changed("chat-template") {
-		source, err := regular.Read(f.file, tokenizer.MaxChatTemplate)
-		if err != nil {
-			return fmt.Errorf("read the chat template from %s: %w", f.file, err)
+		var err error
+		if f.source, err = readTemplate(f.file); err != nil {
+			return fmt.Errorf("read the chat template from %s: %w", f.file, regular.Reason(err))
 		}
-		f.source = string(source)
 	}
 	return f.apply(&tokenizer.Tokenizer{})
+}
+
+// readTemplate reads a file, or a named pipe, such as a shell's <(…).
+func readTemplate(name string) (string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = file.Close() }()
+	text, err := textReader(bufio.NewReader(file))
+	if err != nil {
+		return "", err
+	}
+	source, err := io.ReadAll(io.LimitReader(text, tokenizer.MaxChatTemplate+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(source) > tokenizer.MaxChatTemplate:
+		return "", fmt.Errorf("it is longer than %s, and no more is read", byteCount(tokenizer.MaxChatTemplate))
+	}
+	return string(source), regular.Placeholder(source)
 }
 
 // apply gives the tokenizer the template and the variables.
