@@ -11,8 +11,8 @@ import (
 )
 
 // compiled holds phi3.ptx, which is committed, and phi3.fatbin where `make kernels` was run. Either is fresh
-// if the hash of the sources it was made from is [sourcesHash]: the PTX has it in its first line, the fatbin in
-// a file beside it, which also lists the GPUs that the fatbin holds code for.
+// if the hash of the sources it was made from is [sourcesHash]: the PTX has it in its first line, the fatbin
+// in a file beside it, which also lists the GPUs that the fatbin holds code for.
 //
 //go:embed compiled
 var compiled embed.FS
@@ -24,15 +24,16 @@ type Code struct {
 }
 
 // For is the code that a GPU of this compute capability can run, best first: native code if `make kernels`
-// compiled it from these very sources, and PTX. A driver older than the compiler of the native code may refuse
-// it, so PTX always follows.
+// compiled it from these very sources, and PTX. A driver older than the compiler of the native code may
+// refuse it, so PTX always follows.
 func For(major, minor int) []Code { return codeFor(compiled, sourcesHash(), major, minor) }
 
 func codeFor(compiled fs.FS, hash string, major, minor int) []Code {
 	var codes []Code
 	made, err := fs.ReadFile(compiled, "compiled/phi3.fatbin.sources")
 	if words := strings.Fields(string(made)); err == nil && len(words) > 0 && words[0] == hash {
-		for _, arch := range slices.Backward(words[1:]) { // ascending: the driver takes the last that runs too
+		// ascending: the driver takes the last that runs too
+		for _, arch := range slices.Backward(words[1:]) {
 			if !runs(arch, major, minor) {
 				continue
 			}
@@ -58,8 +59,8 @@ func runs(arch string, major, minor int) bool {
 	return number%10 == minor || suffix == "" && number%10 < minor
 }
 
-// sourcesHash is the SHA-256 of the sources and flags, one file after another in the order of their names. The
-// Makefile computes the same.
+// sourcesHash is the SHA-256 of the sources and flags, one file after another in the order of their names.
+// The Makefile computes the same.
 func sourcesHash() string {
 	hash := sha256.New()
 	files, _ := Sources.ReadDir(".")

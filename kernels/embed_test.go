@@ -8,18 +8,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A kernel that was changed and not compiled again must not pass: whoever has a driver and no toolkit would run the old one.
+// A kernel that was changed and not compiled again must not pass: whoever has a driver and no toolkit would
+// run the old one.
 func TestCommittedPTXIsFresh(t *testing.T) {
 	ptx, err := compiled.ReadFile("compiled/phi3.ptx")
 	require.NoError(t, err)
 	first, _, _ := strings.Cut(string(ptx), "\n")
-	require.Equal(t, "// sources "+sourcesHash(), first, "the kernels have changed since kernels/compiled/phi3.ptx was made: run make ptx")
+	require.Equal(t, "// sources "+sourcesHash(), first,
+		"the kernels have changed since kernels/compiled/phi3.ptx was made: run make ptx")
 }
 
 func TestCodeFor(t *testing.T) {
 	const ptx = "PTX"
 	with := func(sources string) fstest.MapFS {
-		files := fstest.MapFS{"compiled/phi3.ptx": {Data: []byte(ptx)}, "compiled/phi3.fatbin": {Data: []byte("fatbin")}}
+		files := fstest.MapFS{
+			"compiled/phi3.ptx":    {Data: []byte(ptx)},
+			"compiled/phi3.fatbin": {Data: []byte("fatbin")},
+		}
 		if sources != "" {
 			files["compiled/phi3.fatbin.sources"] = &fstest.MapFile{Data: []byte(sources)}
 		}

@@ -1,4 +1,5 @@
-// Command random-checkpoint writes a Phi-3 checkpoint of any size with random weights, for measuring without the real ones:
+// Command random-checkpoint writes a Phi-3 checkpoint of any size with random weights, for measuring without
+// the real ones:
 //
 //	go run ./cmd/random-checkpoint --preset phi-3-mini --out DIR
 //	go run ./cmd/random-checkpoint --config path/to/config.json --tokenizer path/to --out DIR
@@ -33,7 +34,8 @@ func main() {
 	}
 	start := time.Now()
 	o.Progress = func(file string, size int64) {
-		fmt.Fprintf(os.Stderr, "%s  %.2f GB  after %.1f s\n", file, float64(size)/1e9, time.Since(start).Seconds())
+		fmt.Fprintf(os.Stderr, "%s  %.2f GB  after %.1f s\n", file, float64(size)/1e9,
+			time.Since(start).Seconds())
 	}
 	if err := randomckpt.Write(ctx, o); err != nil {
 		if ctx.Err() != nil {
@@ -53,12 +55,14 @@ func options(args []string, help io.Writer) (o randomckpt.Options, err error) {
 	flags := flag.NewFlagSet("random-checkpoint", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // our caller reports errors
 	config := flags.String("config", "", "take the model's sizes from this config.json")
-	preset := flags.String("preset", "", "or from a published model: phi-3-mini, phi-3-medium, phi-4, phi-4-mini")
+	preset := flags.String("preset", "",
+		"or from a published model: phi-3-mini, phi-3-medium, phi-4, phi-4-mini")
 	dtype := flags.String("dtype", "bf16", "type of the weights: bf16, f16, f32")
 	flags.StringVar(&o.Dir, "out", "", "write the checkpoint into this directory")
 	flags.StringVar(&o.TokenizerDir, "tokenizer", "", "copy the tokenizer from this directory")
 	flags.Uint64Var(&o.Seed, "seed", 1, "equal seeds give equal bytes")
-	flags.Int64Var(&o.ShardBytes, "shard-bytes", 5_000_000_000, "start a new file after so many bytes of tensors")
+	flags.Int64Var(&o.ShardBytes, "shard-bytes", 5_000_000_000,
+		"start a new file after so many bytes of tensors")
 	flags.BoolVar(&o.Force, "force", false, "replace the checkpoint in a directory that is not empty")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -13,7 +13,8 @@ import (
 )
 
 func TestOptions(t *testing.T) {
-	o, err := options(strings.Fields("--preset phi-4 --out d --dtype f16 --seed 9 --shard-bytes 77 --tokenizer t --force"), nil)
+	o, err := options(strings.Fields("--preset phi-4 --out d --dtype f16 --seed 9 --shard-bytes 77 "+
+		"--tokenizer t --force"), nil)
 	require.NoError(t, err)
 	require.Contains(t, string(o.Config), `"vocab_size": 100352`)
 	require.Contains(t, string(o.GenerationConfig), "100265")

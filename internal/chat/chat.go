@@ -41,7 +41,8 @@ type state struct {
 
 // New starts an empty conversation. Its error says that the checkpoint has no chat template that works.
 func New(ctx context.Context, m *model.Model, t *tokenizer.Tokenizer) (*Conversation, error) {
-	if _, err := t.ApplyChatTemplate(ctx, []tokenizer.Message{{Role: "user", Content: "Hello"}}, true); err != nil {
+	if _, err := t.ApplyChatTemplate(ctx, []tokenizer.Message{{Role: "user", Content: "Hello"}},
+		true); err != nil {
 		return nil, err
 	}
 	return &Conversation{model: m, tokenizer: t, session: generate.NewSession(m, false)}, nil
@@ -94,8 +95,8 @@ func (c *Conversation) Frees(ctx context.Context, n int) (int, error) {
 	return all - left, err
 }
 
-// SetLiteral has special tokens in the messages read as ordinary characters; the template's own count. It is for a conversation that has
-// not begun.
+// SetLiteral has special tokens in the messages read as ordinary characters; the template's own count. It is
+// for a conversation that has not begun.
 func (c *Conversation) SetLiteral() { c.literal = true }
 
 // render applies the chat template.
@@ -156,7 +157,9 @@ var ErrNothingAsked = errors.New("nothing has been asked yet")
 //
 // An answer that is interrupted stays as far as it came. If it had not begun, or did not fit the context
 // ([*model.TooLongError]), the conversation is as if nothing had been asked.
-func (c *Conversation) Ask(ctx context.Context, question string, o generate.Options, show func(piece string) error) (Answer, error) {
+func (c *Conversation) Ask(
+	ctx context.Context, question string, o generate.Options, show func(piece string) error,
+) (Answer, error) {
 	saved, ids := c.state, slices.Clone(c.session.IDs())
 	c.turns = append(slices.Clip(c.turns), tokenizer.Message{Role: "user", Content: question})
 	return c.respond(ctx, o, show, saved, ids)
@@ -164,7 +167,9 @@ func (c *Conversation) Ask(ctx context.Context, question string, o generate.Opti
 
 // Again has the model answer the last question once more, in place of the answer it gave. Otherwise it is
 // like Ask.
-func (c *Conversation) Again(ctx context.Context, o generate.Options, show func(piece string) error) (Answer, error) {
+func (c *Conversation) Again(
+	ctx context.Context, o generate.Options, show func(piece string) error,
+) (Answer, error) {
 	if len(c.turns) == 0 {
 		return Answer{}, ErrNothingAsked
 	}
@@ -178,7 +183,9 @@ func (c *Conversation) Again(ctx context.Context, o generate.Options, show func(
 }
 
 // respond answers the last of c.turns, or goes back to what was saved.
-func (c *Conversation) respond(ctx context.Context, o generate.Options, show func(string) error, saved state, ids []int32) (Answer, error) {
+func (c *Conversation) respond(
+	ctx context.Context, o generate.Options, show func(string) error, saved state, ids []int32,
+) (Answer, error) {
 	a, err := c.generate(ctx, o, show)
 	if err != nil && len(a.IDs) == 0 {
 		c.state = saved
@@ -190,7 +197,9 @@ func (c *Conversation) respond(ctx context.Context, o generate.Options, show fun
 	return a, err
 }
 
-func (c *Conversation) generate(ctx context.Context, o generate.Options, show func(string) error) (a Answer, err error) {
+func (c *Conversation) generate(
+	ctx context.Context, o generate.Options, show func(string) error,
+) (a Answer, err error) {
 	if err := c.encode(ctx); err != nil {
 		return a, err
 	}
@@ -226,14 +235,16 @@ func (c *Conversation) encode(ctx context.Context) error {
 	}
 	text := tokenizer.JoinParts(parts)
 	known := c.prompt + c.answer
-	o := tokenizer.EncodeOptions{NoBOS: true, Max: 2 * c.model.Context} // up to there the error says how many they are
+	// up to there the error says how many they are
+	o := tokenizer.EncodeOptions{NoBOS: true, Max: 2 * c.model.Context}
 	c.prompt = text
 	if rest, ok := strings.CutPrefix(text, known); ok && c.session.Len() > 0 {
 		ids, err := c.tokenizer.EncodeParts(ctx, tokenizer.AfterParts(parts, len(known)), o)
 		if err != nil {
 			return err
 		}
-		if rest == "" || c.tokenizer.IsSpecial(ids[0]) { // where a special token stands, a text can be encoded in two parts
+		// where a special token stands, a text can be encoded in two parts
+		if rest == "" || c.tokenizer.IsSpecial(ids[0]) {
 			c.session.Append(ids...)
 			return nil
 		}

@@ -39,10 +39,11 @@ func open(t *testing.T, fsys fs.FS, room int) *Conversation {
 func ask(t *testing.T, c *Conversation, question string) Answer {
 	t.Helper()
 	var shown strings.Builder
-	a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 100}, func(piece string) error {
-		shown.WriteString(piece)
-		return nil
-	})
+	a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 100},
+		func(piece string) error {
+			shown.WriteString(piece)
+			return nil
+		})
 	require.NoError(t, err)
 	require.Equal(t, a.Text, shown.String())
 	return a
@@ -55,13 +56,17 @@ func messages(contents ...string) (m []tokenizer.Message) {
 	return m
 }
 
-// Every turn computes the new tokens alone, and the answers are those to the whole conversation, encoded and computed at once.
+// Every turn computes the new tokens alone, and the answers are those to the whole conversation, encoded and
+// computed at once.
 func TestOnlyTheNewTurnIsComputed(t *testing.T) {
 	c := open(t, demo.FS(), 0)
 	c.SetSystem("Be brief.")
 	var said []string
 	before := 0
-	for i, question := range []string{"What is the capital of France?", "What is the capital of Germany?", "Hello", "日本 and <|end|> in a text"} {
+	for i, question := range []string{
+		"What is the capital of France?", "What is the capital of Germany?",
+		"Hello", "日本 and <|end|> in a text",
+	} {
 		a := ask(t, c, question)
 		require.NotEmpty(t, a.Text)
 		if i > 0 {
@@ -71,17 +76,21 @@ func TestOnlyTheNewTurnIsComputed(t *testing.T) {
 		before = c.Tokens()
 
 		// The same from nothing.
-		text, err := c.tokenizer.ApplyChatTemplate(t.Context(), append([]tokenizer.Message{{Role: "system", Content: "Be brief."}}, messages(append(slices.Clone(said), question)...)...), true)
+		text, err := c.tokenizer.ApplyChatTemplate(t.Context(),
+			append([]tokenizer.Message{{Role: "system", Content: "Be brief."}},
+				messages(append(slices.Clone(said), question)...)...), true)
 		require.NoError(t, err)
 		ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
 		require.Equal(t, ids, c.session.IDs()[:a.Prompt])
-		fresh, err := generate.Run(context.Background(), c.model, ids, generate.Options{MaxNewTokens: 100, Stop: c.model.Config.EOS})
+		fresh, err := generate.Run(context.Background(), c.model, ids,
+			generate.Options{MaxNewTokens: 100, Stop: c.model.Config.EOS})
 		require.NoError(t, err)
 		require.Equal(t, fresh.IDs, a.IDs)
 		said = append(said, question, a.Text)
 	}
-	require.Equal(t, append([]tokenizer.Message{{Role: "system", Content: "Be brief."}}, messages(said...)...), c.Messages())
+	require.Equal(t, append([]tokenizer.Message{{Role: "system", Content: "Be brief."}},
+		messages(said...)...), c.Messages())
 }
 
 // With SetLiteral a message cannot end its turn, and the new turn alone is computed all the same.
@@ -114,11 +123,13 @@ func TestAgain(t *testing.T) {
 	drawn := sampling.Defaults()
 	drawn.DoSample, drawn.Temperature = true, 3
 	silent := func(string) error { return nil }
-	other, err := c.Again(context.Background(), generate.Options{MaxNewTokens: 20, Sampler: sampling.New(drawn, 1)}, silent)
+	other, err := c.Again(context.Background(),
+		generate.Options{MaxNewTokens: 20, Sampler: sampling.New(drawn, 1)}, silent)
 	require.NoError(t, err)
 	require.NotEqual(t, second.Text, other.Text)
 	require.Equal(t, second.Prompt-1, other.Cached, "the question is in the cache")
-	require.Equal(t, messages("What is the capital of France?", first.Text, "What is the capital of Germany?", other.Text), c.Messages())
+	require.Equal(t, messages("What is the capital of France?", first.Text, "What is the capital of Germany?",
+		other.Text), c.Messages())
 	again, err := c.Again(context.Background(), generate.Options{MaxNewTokens: 100}, silent)
 	require.NoError(t, err)
 	require.Equal(t, second.IDs, again.IDs)
@@ -137,12 +148,13 @@ func TestInterruption(t *testing.T) {
 	c := open(t, demo.FS(), 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	pieces := 0
-	a, err := c.Ask(ctx, "Write an email apologizing to Sarah for the tragic gardening mishap.", generate.Options{MaxNewTokens: 100}, func(string) error {
-		if pieces++; pieces == 5 {
-			cancel()
-		}
-		return nil
-	})
+	a, err := c.Ask(ctx, "Write an email apologizing to Sarah for the tragic gardening mishap.",
+		generate.Options{MaxNewTokens: 100}, func(string) error {
+			if pieces++; pieces == 5 {
+				cancel()
+			}
+			return nil
+		})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, a.IDs, 5)
 	require.Equal(t, a.Text, c.Messages()[1].Content)
@@ -166,7 +178,8 @@ func TestInterruption(t *testing.T) {
 
 	// A screen that is gone ends the answer.
 	gone := errors.New("gone")
-	a, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 100}, func(string) error { return gone })
+	a, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 100},
+		func(string) error { return gone })
 	require.ErrorIs(t, err, gone)
 	require.Len(t, a.IDs, 1)
 }
@@ -177,7 +190,8 @@ func TestEndOfContext(t *testing.T) {
 	require.Equal(t, generate.FinishStop, a.Finish)
 	was := c.Messages()
 	var tooLong *model.TooLongError
-	_, err := c.Ask(context.Background(), strings.Repeat("capital ", 70), generate.Options{MaxNewTokens: 9}, nil)
+	_, err := c.Ask(context.Background(), strings.Repeat("capital ", 70), generate.Options{MaxNewTokens: 9},
+		nil)
 	require.ErrorAs(t, err, &tooLong)
 	require.Equal(t, 64, tooLong.Context)
 	require.Greater(t, tooLong.Tokens, 64)
@@ -185,7 +199,9 @@ func TestEndOfContext(t *testing.T) {
 
 	drawn := sampling.Defaults()
 	drawn.MinNewTokens, drawn.EOS = 1000, c.model.Config.EOS
-	a, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 1000, Sampler: sampling.New(drawn, 0)}, func(string) error { return nil })
+	a, err = c.Ask(context.Background(), "Hello",
+		generate.Options{MaxNewTokens: 1000, Sampler: sampling.New(drawn, 0)},
+		func(string) error { return nil })
 	require.NoError(t, err)
 	require.Equal(t, generate.FinishContext, a.Finish)
 	_, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 9}, nil)
@@ -221,21 +237,32 @@ func withTemplate(t *testing.T, template string) fs.FS {
 // Templates that render old turns otherwise than new ones cost time, and are right.
 func TestOtherTemplates(t *testing.T) {
 	for name, template := range map[string]string{
-		"trims answers":         `{% for m in messages %}<|{{ m.role }}|>` + "\n" + `{{ m.content | trim }}<|end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}<|assistant|>` + "\n" + `{% endif %}`,
-		"counts messages first": `{{ messages | length }}{% for m in messages %}<|{{ m.role }}|>` + "\n" + `{{ m.content }}<|end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}<|assistant|>` + "\n" + `{% endif %}`,
-		"no special tokens":     `{% for m in messages %}{{ m.role }}:{{ m.content }}. {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`,
+		"trims answers": `{% for m in messages %}<|{{ m.role }}|>` + "\n" +
+			`{{ m.content | trim }}<|end|>` + "\n" +
+			`{% endfor %}{% if add_generation_prompt %}<|assistant|>` + "\n" + `{% endif %}`,
+		"counts messages first": `{{ messages | length }}{% for m in messages %}<|{{ m.role }}|>` + "\n" +
+			`{{ m.content }}<|end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}<|assistant|>` +
+			"\n" + `{% endif %}`,
+		"no special tokens": `{% for m in messages %}{{ m.role }}:{{ m.content }}. {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := open(t, withTemplate(t, template), 0)
-			for _, question := range []string{"What is the capital of France?", "Hello", "What is the capital of Germany?"} {
-				a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 12}, func(string) error { return nil })
+			for _, question := range []string{
+				"What is the capital of France?", "Hello",
+				"What is the capital of Germany?",
+			} {
+				a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 12},
+					func(string) error { return nil })
 				require.NoError(t, err)
-				text, err := c.tokenizer.ApplyChatTemplate(t.Context(), c.Messages()[:len(c.Messages())-1], true)
+				text, err := c.tokenizer.ApplyChatTemplate(t.Context(), c.Messages()[:len(c.Messages())-1],
+					true)
 				require.NoError(t, err)
-				ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
+				ids, err := c.tokenizer.Encode(context.Background(), text,
+					tokenizer.EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
 				require.Equal(t, ids, c.session.IDs()[:a.Prompt])
-				fresh, err := generate.Run(context.Background(), c.model, ids, generate.Options{MaxNewTokens: 12, Stop: c.model.Config.EOS})
+				fresh, err := generate.Run(context.Background(), c.model, ids,
+					generate.Options{MaxNewTokens: 12, Stop: c.model.Config.EOS})
 				require.NoError(t, err)
 				require.Equal(t, fresh.IDs, a.IDs)
 			}
@@ -261,7 +288,11 @@ func TestLoad(t *testing.T) {
 		require.EqualError(t, c.Load(m), want)
 		require.Equal(t, was, c.Messages())
 	}
-	require.NoError(t, c.Load([]tokenizer.Message{{Role: "system", Content: "S"}, {Role: "user", Content: "U"}, {Role: "assistant", Content: "A"}}))
+	require.NoError(t, c.Load([]tokenizer.Message{
+		{Role: "system", Content: "S"},
+		{Role: "user", Content: "U"},
+		{Role: "assistant", Content: "A"},
+	}))
 	require.Equal(t, "S", c.System())
 	require.Len(t, c.Messages(), 3)
 	require.Zero(t, c.Tokens())
@@ -269,7 +300,8 @@ func TestLoad(t *testing.T) {
 	require.Empty(t, c.Messages())
 }
 
-// After Forget, a conversation is one in which the forgotten questions were never asked: the same ids, and so the same answer.
+// After Forget, a conversation is one in which the forgotten questions were never asked: the same ids, and so
+// the same answer.
 func TestForget(t *testing.T) {
 	questions := []string{"What is the capital of France?", "What is the capital of Germany?", "Hello"}
 	c := open(t, demo.FS(), 0)

@@ -1,5 +1,5 @@
-// Package classify reads labels off a model with a classification head: a text's ids go in, the head's logits come out, and
-// [Scores] makes of them what transformers' pipelines show (spec section 6).
+// Package classify reads labels off a model with a classification head: a text's ids go in, the head's logits
+// come out, and [Scores] makes of them what transformers' pipelines show (spec section 6).
 package classify
 
 import (
@@ -12,8 +12,8 @@ import (
 	"phi3/internal/model"
 )
 
-// Logits returns the logits of the labels: one row [labels] for the whole text where the model has a [model.SequenceHead], one row for
-// every token where it has a [model.TokenHead]. ids must not be empty.
+// Logits returns the logits of the labels: one row [labels] for the whole text where the model has a
+// [model.SequenceHead], one row for every token where it has a [model.TokenHead]. ids must not be empty.
 func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, error) {
 	c := &m.Config
 	switch {
@@ -30,7 +30,8 @@ func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, erro
 	}
 	cache := m.NewCache()
 	defer cache.Reset()
-	// The whole text, although what comes after the pooled position is not computed: long RoPE goes by its length, padding included.
+	// The whole text, although what comes after the pooled position is not computed: long RoPE goes by its
+	// length, padding included.
 	if _, err := cache.Prepare(len(ids)); err != nil {
 		return nil, err
 	}
@@ -65,14 +66,16 @@ func check(ctx context.Context, m *model.Model, rows [][]float32) error {
 			if found := m.FindNotFinite(ctx); found != nil {
 				return fmt.Errorf("%w: the checkpoint is damaged: %w", err, found)
 			}
-			return fmt.Errorf("%w: no weight is, but the numbers overflow: the checkpoint is damaged, or made for wider numbers", err)
+			return fmt.Errorf("%w: no weight is, but the numbers overflow: the checkpoint is damaged, or "+
+				"made for wider numbers", err)
 		}
 	}
 	return nil
 }
 
-// Scores are what transformers' pipelines make of a row of logits [labels]: probabilities that sum to 1, and for a text one
-// probability for each label by itself where several may apply or there is only one, or the logits themselves for a regression.
+// Scores are what transformers' pipelines make of a row of logits [labels]: probabilities that sum to 1, and
+// for a text one probability for each label by itself where several may apply or there is only one, or the
+// logits themselves for a regression.
 func Scores(c *model.Config, logits []float32) []float64 {
 	scores := make([]float64, len(logits))
 	for i, l := range logits {

@@ -16,7 +16,8 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// What comes out is compared with transformers in internal/model/backendtest, on every backend; here is what does not depend on one.
+// What comes out is compared with transformers in internal/model/backendtest, on every backend; here is what
+// does not depend on one.
 
 func open(t *testing.T, dir string, change func(fstest.MapFS), o model.Options) *model.Model {
 	t.Helper()
@@ -37,7 +38,8 @@ func open(t *testing.T, dir string, change func(fstest.MapFS), o model.Options) 
 	return m
 }
 
-// The steps in which a text is fed change no bit, and padding changes the label's logits only where it changes the RoPE factors.
+// The steps in which a text is fed change no bit, and padding changes the label's logits only where it
+// changes the RoPE factors.
 func TestLogitsDoNotDependOnSteps(t *testing.T) {
 	for _, dir := range []string{"sequence", "tokens"} {
 		var want [][]float32
@@ -112,9 +114,11 @@ func TestScores(t *testing.T) {
 		{model.SequenceHead, "multi_label_classification", two, []float64{sigmoid(1), sigmoid(-1)}},
 		{model.SequenceHead, "regression", two, []float64{1, -1}},
 		{model.SequenceHead, "", []float32{2}, []float64{sigmoid(2)}},
-		{model.SequenceHead, "single_label_classification", []float32{2}, []float64{sigmoid(2)}}, // as the pipeline decides: one label comes first
+		// as the pipeline decides: one label comes first
+		{model.SequenceHead, "single_label_classification", []float32{2}, []float64{sigmoid(2)}},
 		{model.SequenceHead, "regression", []float32{2}, []float64{2}},
-		{model.TokenHead, "regression", two, []float64{softmax, 1 - softmax}}, // the token pipeline knows no problem types
+		// the token pipeline knows no problem types
+		{model.TokenHead, "regression", two, []float64{softmax, 1 - softmax}},
 		{model.TokenHead, "", []float32{2}, []float64{1}},
 		{model.SequenceHead, "", []float32{1e30, -1e30}, []float64{1, 0}},
 	} {

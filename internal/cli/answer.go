@@ -7,7 +7,8 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// answer turns the ids of one text into what the user sees of it: characters that are complete, and nothing from a stop text on.
+// answer turns the ids of one text into what the user sees of it: characters that are complete, and nothing
+// from a stop text on.
 type answer struct {
 	stream *tokenizer.Stream
 	stops  *tokenizer.Stopper
@@ -16,7 +17,9 @@ type answer struct {
 	stop   string                   // the stop text that ended it
 }
 
-func newAnswer(t *tokenizer.Tokenizer, prompt []int32, stops []string, write func(piece string) error) *answer {
+func newAnswer(
+	t *tokenizer.Tokenizer, prompt []int32, stops []string, write func(piece string) error,
+) *answer {
 	return &answer{stream: t.NewStream(prompt, true), stops: tokenizer.NewStopper(stops), write: write}
 }
 

@@ -59,7 +59,8 @@ makes the command fail.`,
 	flags.IntVarP(&f.reps, "repetitions", "r", 3, "how often to measure")
 	flags.BoolVar(&f.noCache, "no-cache", false, "compare generation with and without the KV cache")
 	flags.BoolVar(&f.noProbe, "no-probe", false, "do not measure the machine's limits")
-	flags.StringVar(&f.plot, "plot", "", "with --no-cache: draw both runs' time per token and total time into this SVG `file`")
+	flags.StringVar(&f.plot, "plot", "",
+		"with --no-cache: draw both runs' time per token and total time into this SVG `file`")
 	flags.StringVarP(&f.output, "output", "o", "md", "format of the result: md, csv or json")
 	return cmd
 }
@@ -78,7 +79,8 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	case f.plot != "" && !f.noCache:
 		return usagef("--plot draws a comparison; it needs --no-cache")
 	case f.plot != "" && f.gen < 3:
-		return usagef("--plot needs --n-gen 3 or more: the first token is all prefill, and a line needs two others")
+		return usagef("--plot needs --n-gen 3 or more: the first token is all prefill, and a line needs " +
+			"two others")
 	}
 	if f.plot != "" {
 		if _, err := checkPicture(f.plot); err != nil {
@@ -90,7 +92,8 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer func() { _ = m.Close() }()
-	if most := uint64(f.prompt) + uint64(f.gen); most > uint64(m.Context) { // the sum of two ints may be no int
+	// the sum of two ints may be no int
+	if most := uint64(f.prompt) + uint64(f.gen); most > uint64(m.Context) {
 		return fmt.Errorf("--n-prompt %d and --n-gen %d make %d tokens, the context holds %d%s",
 			f.prompt, f.gen, most, m.Context, contextLimit(m))
 	}
@@ -213,12 +216,13 @@ func total(steps []time.Duration) (sum time.Duration) {
 // speeds is the result of a plain benchmark.
 type speeds struct {
 	benchAbout
-	FirstToken    spread `json:"first_token_ms"`
-	PrefillRate   spread `json:"prefill_tokens_per_s"`
-	DecodeRate    spread `json:"decode_tokens_per_s"`
-	DecodeMS      spread `json:"decode_ms_per_token"`
-	PrefillFlops  spread `json:"prefill_gflop_per_s"`
-	BytesPerToken int64  `json:"decode_bytes_per_token"` // weights, and the KV cache at the middle of the generation
+	FirstToken   spread `json:"first_token_ms"`
+	PrefillRate  spread `json:"prefill_tokens_per_s"`
+	DecodeRate   spread `json:"decode_tokens_per_s"`
+	DecodeMS     spread `json:"decode_ms_per_token"`
+	PrefillFlops spread `json:"prefill_gflop_per_s"`
+	// weights, and the KV cache at the middle of the generation
+	BytesPerToken int64  `json:"decode_bytes_per_token"`
 	Bandwidth     spread `json:"decode_gb_per_s"`
 	// What the machine can do at most; 0 where it was not measured.
 	LimitFlops     float64 `json:"limit_gflop_per_s,omitempty"`
@@ -275,7 +279,8 @@ func (r *speeds) markdown(w io.Writer) error {
 		show.Fprintf(&b, "| %s | %s | %s |\n", row[0], row[1], row[2])
 	}
 	if r.LimitBandwidth > 0 {
-		show.Fprintf(&b, "\nThe machine reads %s GB/s and computes %s GFLOP/s at most: decode is at %.0f %%, prefill at %.0f %%.\n",
+		show.Fprintf(&b, "\nThe machine reads %s GB/s and computes %s GFLOP/s at most: decode is at %.0f "+
+			"%%, prefill at %.0f %%.\n",
 			digits(r.LimitBandwidth), digits(r.LimitFlops), 100*r.Bandwidth.Mean/r.LimitBandwidth, 100*r.PrefillFlops.Mean/r.LimitFlops)
 	}
 	_, err := io.WriteString(w, b.String())
@@ -302,7 +307,8 @@ func (r *speeds) table() [][]string {
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', 8, 64) }
 
-// benchPrompt is a prompt of n ids that are spread over the vocabulary and always the same. It needs no tokenizer.
+// benchPrompt is a prompt of n ids that are spread over the vocabulary and always the same. It needs no
+// tokenizer.
 func benchPrompt(m *model.Model, n int) []int32 {
 	rng := rand.New(rand.NewSource(1))
 	ids := make([]int32, n)

@@ -51,7 +51,8 @@ func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache b
 func difference(cached, uncached *generation) error {
 	for i := range min(len(cached.logits), len(uncached.logits)) {
 		if cached.logits[i] != uncached.logits[i] {
-			return fmt.Errorf("the logits of token %d differ with and without the KV cache: this is a bug", i+1)
+			return fmt.Errorf("the logits of token %d differ with and without the KV cache: this is a bug",
+				i+1)
 		}
 	}
 	if !slices.Equal(cached.ids, uncached.ids) {
@@ -77,9 +78,10 @@ type lengthRow struct {
 	Generated    int    `json:"generated"`
 	CachedRate   spread `json:"cached_tokens_per_s"` // from the start of the prompt to this token
 	UncachedRate spread `json:"uncached_tokens_per_s"`
-	CachedMS     spread `json:"cached_ms_per_token"` // over the tokens since the row before, the first token left out
-	UncachedMS   spread `json:"uncached_ms_per_token"`
-	SpeedUp      spread `json:"speed_up"` // of the total time
+	// over the tokens since the row before, the first token left out
+	CachedMS   spread `json:"cached_ms_per_token"`
+	UncachedMS spread `json:"uncached_ms_per_token"`
+	SpeedUp    spread `json:"speed_up"` // of the total time
 }
 
 func (f *benchFlags) compare(ctx context.Context, m *model.Model, about benchAbout) (*comparison, error) {
@@ -167,20 +169,25 @@ func (c *comparison) verdict() error { return c.differs }
 func (c *comparison) markdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(c.headline())
-	b.WriteString("| generated | tokens/s, cache | tokens/s, no cache | ms/token, cache | ms/token, no cache | speed-up |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| generated | tokens/s, cache | tokens/s, no cache | ms/token, cache | ms/token, no " +
+		"cache | speed-up |\n|---|---|---|---|---|---|\n")
 	for _, r := range c.Lengths {
 		cached, uncached := r.CachedMS.String(), r.UncachedMS.String()
 		if r.CachedMS.Mean == 0 {
 			cached, uncached = "–", "–" // the first token: all prefill
 		}
-		show.Fprintf(&b, "| %d | %s | %s | %s | %s | %.2f× |\n", r.Generated, r.CachedRate, r.UncachedRate, cached, uncached, r.SpeedUp.Mean)
+		show.Fprintf(&b, "| %d | %s | %s | %s | %s | %.2f× |\n", r.Generated, r.CachedRate, r.UncachedRate,
+			cached, uncached, r.SpeedUp.Mean)
 	}
 	last := c.Lengths[len(c.Lengths)-1]
-	if first := c.Lengths[min(1, len(c.Lengths)-1)]; first.UncachedMS.Mean > 0 && last.Generated > first.Generated {
-		show.Fprintf(&b, "\nms/token from token %d to token %d: ×%.2f with the cache, ×%.2f without\n", first.Generated, last.Generated,
+	if first := c.Lengths[min(1, len(c.Lengths)-1)]; first.UncachedMS.Mean > 0 &&
+		last.Generated > first.Generated {
+		show.Fprintf(&b, "\nms/token from token %d to token %d: ×%.2f with the cache, ×%.2f without\n",
+			first.Generated, last.Generated,
 			last.CachedMS.Mean/first.CachedMS.Mean, last.UncachedMS.Mean/first.UncachedMS.Mean)
 	}
-	show.Fprintf(&b, "\nidentical tokens: %s (%d)\nidentical logits: %s (all bytes of every step)\n", yesNo(c.IdenticalTokens), c.Gen, yesNo(c.IdenticalLogits))
+	show.Fprintf(&b, "\nidentical tokens: %s (%d)\nidentical logits: %s (all bytes of every step)\n",
+		yesNo(c.IdenticalTokens), c.Gen, yesNo(c.IdenticalLogits))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -199,7 +206,10 @@ func (c *comparison) table() [][]string {
 		"speed_up", "speed_up_sd", "identical_tokens", "identical_logits",
 	}}
 	for _, r := range c.Lengths {
-		row := []string{show.Line(c.Model), c.Device, fmt.Sprint(c.Prompt), fmt.Sprint(c.Repetitions), fmt.Sprint(r.Generated)}
+		row := []string{
+			show.Line(c.Model), c.Device, fmt.Sprint(c.Prompt), fmt.Sprint(c.Repetitions),
+			fmt.Sprint(r.Generated),
+		}
 		for _, s := range []spread{r.CachedRate, r.UncachedRate, r.CachedMS, r.UncachedMS, r.SpeedUp} {
 			row = append(row, number(s.Mean), number(s.SD))
 		}

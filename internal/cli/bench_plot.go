@@ -8,7 +8,8 @@ import (
 	"phi3/internal/picture"
 )
 
-// chart is the picture of a comparison: the time for each token, the first left out because it is all prefill, and the time so far.
+// chart is the picture of a comparison: the time for each token, the first left out because it is all
+// prefill, and the time so far.
 func (c *comparison) chart() picture.Chart {
 	const x = "tokens in the sequence"
 	uncached, cached := c.UncachedTimes[1:], c.CachedTimes[1:]
@@ -29,8 +30,9 @@ func (c *comparison) chart() picture.Chart {
 		}},
 	}
 	return picture.Chart{
-		Title:  shortName(c.Model) + " with and without its KV cache",
-		Note:   fmt.Sprintf("%s; prompt %d, generated %d, median of %d repetitions", machine(c.Device), c.Prompt, c.Gen, c.Repetitions),
+		Title: shortName(c.Model) + " with and without its KV cache",
+		Note: fmt.Sprintf("%s; prompt %d, generated %d, median of %d repetitions", machine(c.Device),
+			c.Prompt, c.Gen, c.Repetitions),
 		Panels: panels,
 	}
 }

@@ -33,7 +33,8 @@ type candidate struct {
 	Cumulative  float64 `json:"cumulative"` // of this and all ranks before it
 }
 
-// ranking is the order of all tokens by falling probability, equal ones by id. Probabilities are a softmax in float64.
+// ranking is the order of all tokens by falling probability, equal ones by id. Probabilities are a softmax in
+// float64.
 type ranking struct {
 	logits []float32 // [vocab]
 	top    float64   // the highest of them

@@ -56,7 +56,8 @@ PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
 	flags.StringVar(&f.system, "system", "", "system message")
 	flags.BoolVar(&f.noSpecial, "no-special", false, noSpecialHelp)
 	f.template.register(flags)
-	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0, "most tokens of an answer (default: what the context holds)")
+	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0,
+		"most tokens of an answer (default: what the context holds)")
 	return cmd
 }
 
@@ -94,7 +95,8 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	if len(config.stops) > 0 {
-		_, _ = show.Fprintln(s.notes(), "note: a chat does not look for the stop_strings of generation_config.json")
+		_, _ = show.Fprintln(s.notes(), "note: a chat does not look for the stop_strings of "+
+			"generation_config.json")
 	}
 	if f.maxNew == 0 {
 		f.maxNew = config.maxNew
@@ -187,7 +189,9 @@ func (t *talk) loop(ctx context.Context) error {
 			if isCommand {
 				question = command // "//" is a slash
 			}
-			err = t.respond(ctx, func(ctx context.Context, o generate.Options, say func(string) error) (chat.Answer, error) {
+			err = t.respond(ctx, func(ctx context.Context, o generate.Options,
+				say func(string) error,
+			) (chat.Answer, error) {
 				return t.Ask(ctx, question, o, say)
 			})
 		}
@@ -217,7 +221,8 @@ func (t *talk) read(ctx context.Context) (string, error) {
 			text += "\n" + rest
 		}
 	}
-	for before, more := strings.CutSuffix(text, "\\"); more && !quoted && err == nil; before, more = strings.CutSuffix(text, "\\") {
+	for before, more := strings.CutSuffix(text, "\\"); more && !quoted &&
+		err == nil; before, more = strings.CutSuffix(text, "\\") {
 		rest, err = t.line(ctx, "... ")
 		text = before + "\n" + rest
 	}

@@ -72,7 +72,8 @@ func (t *talk) respond(
 	}
 	if len(a.IDs) > 0 {
 		t.last = &a
-		_, _ = show.Fprintf(t.details(), "prompt: %d tokens, %d of them cached; seed %d\n", a.Prompt, a.Cached, t.seed)
+		_, _ = show.Fprintf(t.details(), "prompt: %d tokens, %d of them cached; seed %d\n", a.Prompt,
+			a.Cached, t.seed)
 		t.seed++
 	}
 
@@ -98,7 +99,8 @@ func (t *talk) respond(
 	case err != nil:
 		return err
 	case a.Finish == generate.FinishContext:
-		t.note("Stopped: the context of %d tokens is full%s. %s/clear starts a new conversation, /save keeps this one.",
+		t.note("Stopped: the context of %d tokens is full%s. %s/clear starts a new conversation, /save "+
+			"keeps this one.",
 			t.model.Context, contextLimit(t.model), t.offer(ctx, t.Questions()-1, 1))
 	case a.Finish == generate.FinishLength:
 		t.note("Stopped after %d tokens (--max-new-tokens).", len(a.IDs))
@@ -121,9 +123,11 @@ func (t *talk) offer(ctx context.Context, most, tokens int) string {
 			continue
 		}
 		if n == 0 {
-			return show.Sprintf("/forget drops the oldest question and its answer, which frees %d tokens. ", freed)
+			return show.Sprintf("/forget drops the oldest question and its answer, which frees %d tokens. ",
+				freed)
 		}
-		return show.Sprintf("/forget %d drops the %[1]d oldest questions and their answers, which frees %d tokens (%s). ",
+		return show.Sprintf("/forget %d drops the %[1]d oldest questions and their answers, which frees %d "+
+			"tokens (%s). ",
 			n+1, freed, strings.Join(each, " + "))
 	}
 	return ""

@@ -120,7 +120,8 @@ func (t *talk) forget(ctx context.Context, argument string) {
 	}
 	switch all := t.Questions(); {
 	case err != nil || n < 1:
-		t.note("/forget %s: how many of the oldest questions? A number from 1 on, or nothing for one.", show.Clip(argument, 80))
+		t.note("/forget %s: how many of the oldest questions? A number from 1 on, or nothing for one.",
+			show.Clip(argument, 80))
 	case all == 0:
 		t.note("There is nothing to forget.")
 	case n > all:
@@ -132,7 +133,8 @@ func (t *talk) forget(ctx context.Context, argument string) {
 			return
 		}
 		t.Forget(n)
-		t.note("Forgotten: %d of %d questions with their answers, %d tokens. The rest is read again with the next question.", n, all, freed)
+		t.note("Forgotten: %d of %d questions with their answers, %d tokens. The rest is read again with "+
+			"the next question.", n, all, freed)
 	}
 }
 

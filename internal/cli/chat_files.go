@@ -54,7 +54,8 @@ func (t *talk) save(file string, replace bool) (err error) {
 	case replace:
 		err = os.Rename(f.Name(), file)
 	default:
-		err = os.Link(f.Name(), file) // unlike a rename it takes no file's place, one of this very moment included
+		// unlike a rename it takes no file's place, one of this very moment included
+		err = os.Link(f.Name(), file)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			if err = free(file, false); err == nil { // a file system without links
 				err = os.Rename(f.Name(), file)
@@ -97,7 +98,8 @@ func (t *talk) load(file string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	messages, err := savedMessages(bytes.TrimPrefix(data, []byte("\ufeff"))) // Windows puts that mark before UTF-8
+	// Windows puts that mark before UTF-8
+	messages, err := savedMessages(bytes.TrimPrefix(data, []byte("\ufeff")))
 	if err == nil {
 		err = t.Load(messages)
 	}
@@ -149,7 +151,8 @@ func savedMessages(data []byte) (messages []tokenizer.Message, err error) {
 		case m.Role == nil || m.Content == nil:
 			return nil, fmt.Errorf("message %d needs a role and a content", n)
 		case *m.Role != "system" && *m.Role != "user" && *m.Role != "assistant":
-			return nil, fmt.Errorf("message %d has the role %q, not system, user or assistant", n, show.Clip(*m.Role, 80))
+			return nil, fmt.Errorf("message %d has the role %q, not system, user or assistant", n,
+				show.Clip(*m.Role, 80))
 		}
 		messages = append(messages, tokenizer.Message{Role: *m.Role, Content: *m.Content})
 	}

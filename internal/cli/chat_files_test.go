@@ -32,7 +32,10 @@ func TestSavedMessages(t *testing.T) {
 		_, err := savedMessages([]byte(text))
 		require.EqualError(t, err, want, text)
 	}
-	for _, text := range []string{"", "[", "[1]", `[{"role": 1, "content": "x"}]`, `[{"role": "user", "content": [{"type": "text"}]}]`, `[{"role":"a","role":"b","content":""}]`} {
+	for _, text := range []string{
+		"", "[", "[1]", `[{"role": 1, "content": "x"}]`,
+		`[{"role": "user", "content": [{"type": "text"}]}]`, `[{"role":"a","role":"b","content":""}]`,
+	} {
 		_, err := savedMessages([]byte(text))
 		require.Error(t, err, text)
 		require.NotRegexp(t, `Go |struct|json:|unmarshal`, err.Error(), text)

@@ -49,8 +49,10 @@ and every line of the answer is the JSON object for it.
 	flags := cmd.Flags()
 	f.input.register(flags, "text", "")
 	f.model.register(flags)
-	flags.StringVar(&f.jsonl, "jsonl", "", "`file` of texts, one JSON string or object with \"text\" a line; - reads stdin")
-	flags.BoolVar(&f.noSpecial, "no-special", false, "read special tokens such as <|end|> in texts as ordinary characters")
+	flags.StringVar(&f.jsonl, "jsonl", "",
+		"`file` of texts, one JSON string or object with \"text\" a line; - reads stdin")
+	flags.BoolVar(&f.noSpecial, "no-special", false,
+		"read special tokens such as <|end|> in texts as ordinary characters")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object, at full precision")
 	return cmd
 }
@@ -133,7 +135,8 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 
 // label runs one text.
 func (c *classifier) label(ctx context.Context, text string) (*labelled, error) {
-	ids, err := c.tokenizer.Encode(ctx, text, tokenizer.EncodeOptions{Max: 2 * c.model.Context, SpecialAsText: c.noSpecial})
+	ids, err := c.tokenizer.Encode(ctx, text,
+		tokenizer.EncodeOptions{Max: 2 * c.model.Context, SpecialAsText: c.noSpecial})
 	if err != nil {
 		return nil, tooLong(fmt.Errorf("encode the text: %w", err), "text", c.model)
 	}
@@ -193,7 +196,8 @@ func (c *classifier) labelLines(ctx context.Context, s *streams, name string, r 
 		line := tokenizer.ValidUTF8(lines.Text())
 		if line != lines.Text() && !broken {
 			broken = true
-			_, _ = show.Fprintf(s.err, "warning: %s, line %d: is not valid UTF-8; what is not a character is read as U+FFFD, here and below\n", name, n)
+			_, _ = show.Fprintf(s.err, "warning: %s, line %d: is not valid UTF-8; what is not a character "+
+				"is read as U+FFFD, here and below\n", name, n)
 		}
 		if strings.TrimSpace(line) == "" {
 			continue
@@ -211,15 +215,16 @@ func (c *classifier) labelLines(ctx context.Context, s *streams, name string, r 
 		}
 	}
 	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return fmt.Errorf("%s, line %d: is longer than %s, and no more is read", name, n+1, byteCount(maxLine))
+		return fmt.Errorf("%s, line %d: is longer than %s, and no more is read", name, n+1,
+			byteCount(maxLine))
 	} else if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// untilDone opens a file and reads it until ctx is done: whoever is typing may change their mind, and the other end of a named pipe may never
-// come. What waits there is left to end with the process.
+// untilDone opens a file and reads it until ctx is done: whoever is typing may change their mind, and the
+// other end of a named pipe may never come. What waits there is left to end with the process.
 func untilDone(ctx context.Context, open func() (io.Reader, error)) io.Reader {
 	reader, writer := io.Pipe()
 	context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })

@@ -1,6 +1,6 @@
-// Package cli is the command line: cobra commands, flags, what goes to stdout and to stderr, exit codes. It is the only package
-// that prints or decides how the process ends. There is no mathematics here; each command is a thin layer over [generate.Run]
-// and [model.Model].
+// Package cli is the command line: cobra commands, flags, what goes to stdout and to stderr, exit codes. It
+// is the only package that prints or decides how the process ends. There is no mathematics here; each command
+// is a thin layer over [generate.Run] and [model.Model].
 //
 // Only a command's answer goes to stdout, so that it can be piped; everything else goes to stderr.
 package cli
@@ -33,23 +33,26 @@ const (
 	exitPipe        = 141 // 128 + SIGPIPE; where that signal is not ignored, it ends the process itself
 )
 
-// streams are the three files of the process, and how much the user wants to hear on stderr. Whatever goes to out and err passes
-// a [show.Writer], so no string of a stranger can control the terminal; values belong into [show.Fprintf], so that none can forge a line.
+// streams are the three files of the process, and how much the user wants to hear on stderr. Whatever goes to
+// out and err passes a [show.Writer], so no string of a stranger can control the terminal; values belong into
+// [show.Fprintf], so that none can forge a line.
 type streams struct {
 	in             io.Reader
 	out, err       *show.Writer
 	quiet, verbose bool
 
-	interrupted     sync.Once   // the line about it is written once
-	takesInterrupts atomic.Bool // the command stops at Ctrl-C what it is doing, and goes on: see interruptible
-	written         error       // the first error of writing to out by cobra, which does not look
+	interrupted sync.Once // the line about it is written once
+	// the command stops at Ctrl-C what it is doing, and goes on: see interruptible
+	takesInterrupts atomic.Bool
+	written         error // the first error of writing to out by cobra, which does not look
 }
 
 func newStreams(stdin io.Reader, stdout, stderr io.Writer) *streams {
 	return &streams{in: stdin, out: show.NewWriter(stdout), err: show.NewWriter(stderr)}
 }
 
-// text is stdout for a model's text and for paths: unchanged in a pipe or a file, and without control characters on a terminal.
+// text is stdout for a model's text and for paths: unchanged in a pipe or a file, and without control
+// characters on a terminal.
 func (s *streams) text() io.Writer {
 	if isTerminal(s.out) {
 		return s.out
@@ -73,7 +76,8 @@ func (s *streams) details() io.Writer {
 	return io.Discard
 }
 
-// Write implements [io.Writer] for cobra: it keeps the first error, so that help on a full disk is no success.
+// Write implements [io.Writer] for cobra: it keeps the first error, so that help on a full disk is no
+// success.
 func (s *streams) Write(p []byte) (int, error) {
 	n, err := s.out.Write(p)
 	if s.written == nil {
@@ -117,7 +121,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			return err
 		}
 		if n := early.BoundGOMAXPROCS(); n > 0 {
-			_, _ = show.Fprintf(s.notes(), "note: GOMAXPROCS is %d; this machine has %d processors\n", n, runtime.NumCPU())
+			_, _ = show.Fprintf(s.notes(), "note: GOMAXPROCS is %d; this machine has %d processors\n", n,
+				runtime.NumCPU())
 		}
 		return nil
 	}
@@ -173,7 +178,8 @@ model that it carries inside, so every command can be tried at once.`,
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(flagMistake)
 	root.SetHelpCommand(newHelp())
-	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "say nothing on stderr but errors, and when the context is full")
+	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false,
+		"say nothing on stderr but errors, and when the context is full")
 	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "say more on stderr")
 	root.AddCommand(
 		newGenerate(s),

@@ -52,7 +52,10 @@ func TestFormats(t *testing.T) {
 	} {
 		require.Equal(t, want, byteCount(n), n)
 	}
-	for v, want := range map[float64]string{0: "0.00", 1.234: "1.23", 12.34: "12.3", 123.4: "123", 9.994: "9.99", 9.996: "10.0", 99.94: "99.9", 99.96: "100", 98765.4: "98765"} {
+	for v, want := range map[float64]string{
+		0: "0.00", 1.234: "1.23", 12.34: "12.3", 123.4: "123",
+		9.994: "9.99", 9.996: "10.0", 99.94: "99.9", 99.96: "100", 98765.4: "98765",
+	} {
 		require.Equal(t, want, digits(v))
 	}
 	require.Equal(t, "12.0 ms", duration(12))
@@ -61,7 +64,8 @@ func TestFormats(t *testing.T) {
 	require.Equal(t, "1.00 s", duration(999.6))
 	require.Equal(t, "99.87%", percent(0.99871))
 	require.Equal(t, "1.4e-05%", percent(1.4e-7))
-	require.Equal(t, "[ 1.0000, -0.5000,  0.0000, ..., 12.0000, -3.1416,  2.0000]", ends([]float32{1, -0.5, 0, 9, 12, -3.1415927, 2}))
+	require.Equal(t, "[ 1.0000, -0.5000,  0.0000, ..., 12.0000, -3.1416,  2.0000]",
+		ends([]float32{1, -0.5, 0, 9, 12, -3.1415927, 2}))
 	require.Equal(t, "[ 1.0000,  2.0000]", ends([]float32{1, 2}))
 	require.Equal(t, "(none)", visible(""))
 	require.Equal(t, []int{1, 2, 4, 8, 9}, rowLengths(9))
@@ -117,7 +121,10 @@ func TestComparisonFindsDifferences(t *testing.T) {
 
 // The command fails, and the result that shows why is written all the same.
 func TestComparisonFailsTheCommand(t *testing.T) {
-	for output, want := range map[string]string{"md": "identical logits: NO", "csv": "true,false\n", "json": `"identical_logits": false`} {
+	for output, want := range map[string]string{
+		"md": "identical logits: NO", "csv": "true,false\n",
+		"json": `"identical_logits": false`,
+	} {
 		f := benchFlags{output: output}
 		c := &comparison{benchAbout: benchAbout{Gen: 4}, IdenticalTokens: true, IdenticalLogits: true}
 		bad := run(4)
@@ -125,7 +132,8 @@ func TestComparisonFailsTheCommand(t *testing.T) {
 		c.check(run(4), bad)
 		c.fill([]*generation{run(4)}, []*generation{bad})
 		var text strings.Builder
-		require.EqualError(t, f.write(&text, c), "the logits of token 1 differ with and without the KV cache: this is a bug")
+		require.EqualError(t, f.write(&text, c),
+			"the logits of token 1 differ with and without the KV cache: this is a bug")
 		require.Contains(t, text.String(), want)
 	}
 }
@@ -180,12 +188,14 @@ func TestNamedTokens(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, " capital", tok.Piece(ids[0]))
 	require.Equal(t, " world", tok.Piece(ids[1]))
-	require.Equal(t, "note: --token \"capital\" is 2 tokens; with a blank before it, it is one, and that is shown\n", said.String())
+	require.Equal(t, "note: --token \"capital\" is 2 tokens; with a blank before it, it is one, and that "+
+		"is shown\n", said.String())
 	_, err = namedTokens(context.Background(), s, tok, []string{"capital world"})
 	require.ErrorContains(t, err, "name one of them")
 	said.Reset()
 	_, _ = namedTokens(context.Background(), s, tok, []string{"\xff"})
-	require.Equal(t, "warning: --token is not valid UTF-8; what is not a character is read as U+FFFD\n", said.String())
+	require.Equal(t, "warning: --token is not valid UTF-8; what is not a character is read as U+FFFD\n",
+		said.String())
 }
 
 // A token beyond the model's embeddings is refused with its name, before the model runs.

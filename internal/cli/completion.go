@@ -13,7 +13,10 @@ import (
 )
 
 // fileFlags take the name of a file, which the shell completes by itself.
-var fileFlags = map[string]bool{"file": true, "classify jsonl": true, "svg": true, "plot": true, "chat-template": true}
+var fileFlags = map[string]bool{
+	"file": true, "classify jsonl": true, "svg": true, "plot": true,
+	"chat-template": true,
+}
 
 // addCompletion adds the command that prints a shell's completion script.
 func addCompletion(root *cobra.Command) {
@@ -29,16 +32,17 @@ downloaded models too. The help of each command below says where the script belo
 	}
 }
 
-// completeFlags tells the shell what each flag's value may be. For those that are not listed here, numbers and texts, it offers nothing,
-// and no files either.
+// completeFlags tells the shell what each flag's value may be. For those that are not listed here, numbers
+// and texts, it offers nothing, and no files either.
 func completeFlags(cmd *cobra.Command) {
 	choices := map[string]cobra.CompletionFunc{
 		"model":     completeModelFlag,
 		"attention": completeAttention,
-		"device":    oneOf("auto\ta GPU with room for the model, else the CPU", "cpu", "cuda\tthe first NVIDIA GPU", "cuda:1\tthe second one"),
-		"dtype":     oneOf("bf16\tround matrix inputs to bfloat16", "f32\tround nothing"),
-		"output":    oneOf("md\ta table in Markdown", "csv", "json"),
-		"revision":  oneOf("main"),
+		"device": oneOf("auto\ta GPU with room for the model, else the CPU", "cpu",
+			"cuda\tthe first NVIDIA GPU", "cuda:1\tthe second one"),
+		"dtype":    oneOf("bf16\tround matrix inputs to bfloat16", "f32\tround nothing"),
+		"output":   oneOf("md\ta table in Markdown", "csv", "json"),
+		"revision": oneOf("main"),
 	}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		complete := choices[f.Name]
@@ -60,11 +64,14 @@ func completeFlags(cmd *cobra.Command) {
 
 // oneOf offers fixed values, each with what it means after a tab.
 func oneOf(values ...cobra.Completion) cobra.CompletionFunc {
-	return cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder)
+	return cobra.FixedCompletions(values,
+		cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder)
 }
 
 // completeModelFlag offers the models of the cache and directories.
-func completeModelFlag(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeModelFlag(
+	cmd *cobra.Command, _ []string, begun string,
+) ([]cobra.Completion, cobra.ShellCompDirective) {
 	names, _ := completeModels(cmd, nil, begun)
 	if len(names) == 0 {
 		return nil, cobra.ShellCompDirectiveFilterDirs // the shell knows best about ~ and blanks
@@ -82,7 +89,9 @@ func completeModelFlag(cmd *cobra.Command, _ []string, begun string) ([]cobra.Co
 }
 
 // completeAttention offers the layers of the model that the line names, and after a colon the heads.
-func completeAttention(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeAttention(
+	cmd *cobra.Command, _ []string, begun string,
+) ([]cobra.Completion, cobra.ShellCompDirective) {
 	f := modelFlags{flags: cmd.Flags()}
 	f.dir, _ = cmd.Flags().GetString("model")
 	f.revision, _ = cmd.Flags().GetString("revision")

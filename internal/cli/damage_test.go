@@ -15,8 +15,8 @@ import (
 	"phi3/internal/demo"
 )
 
-// Checkpoints are untrusted. However a file of one is damaged, the program must answer, or say in one sentence what is wrong and end with
-// exit code 1: no panic, and no answer together with an error.
+// Checkpoints are untrusted. However a file of one is damaged, the program must answer, or say in one
+// sentence what is wrong and end with exit code 1: no panic, and no answer together with an error.
 func TestDamagedFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")
 	require.NoError(t, os.CopyFS(dir, demo.FS()))
@@ -45,8 +45,12 @@ func TestDamagedFiles(t *testing.T) {
 		for name, damaged := range versions {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, entry.Name()), damaged, 0o600))
 			var stdout, stderr strings.Builder
-			code := Main([]string{"generate", "--model", dir, "--prompt", "Hi", "--chat", "-n", "1"}, strings.NewReader(""), &stdout, &stderr)
-			about := []any{"%s, %q: stdout %q, stderr %q", entry.Name(), name, stdout.String(), stderr.String()}
+			code := Main([]string{"generate", "--model", dir, "--prompt", "Hi", "--chat", "-n", "1"},
+				strings.NewReader(""), &stdout, &stderr)
+			about := []any{
+				"%s, %q: stdout %q, stderr %q", entry.Name(), name, stdout.String(),
+				stderr.String(),
+			}
 			switch code {
 			case exitOK:
 			case exitFailure:

@@ -42,7 +42,8 @@ func parseDevice(s string) (device, error) {
 	return device{}, usagef("--device is %q, not auto, cpu, cuda or cuda:N with the number of a GPU", s)
 }
 
-// open makes the backend, and says on stderr when there is no GPU for auto. maxTokens suits it, in the sense of [model.Options].
+// open makes the backend, and says on stderr when there is no GPU for auto. maxTokens suits it, in the sense
+// of [model.Options].
 func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, maxTokens int, err error) {
 	if d.name != "cpu" {
 		b, err = openCUDA(cuda.Options{Device: d.index, Float32: float32, Compiling: noteCompiling(s)})
@@ -50,7 +51,8 @@ func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, ma
 			writeKernelCode(s.details(), b)
 			return b, cudaMaxTokens, nil
 		}
-		if d.name == "cuda" || !errors.Is(err, cuda.ErrUnavailable) { // a GPU that is there and fails is no reason to be slow silently
+		// a GPU that is there and fails is no reason to be slow silently
+		if d.name == "cuda" || !errors.Is(err, cuda.ErrUnavailable) {
 			return nil, 0, fmt.Errorf("--device %s: %w", d.flag, err)
 		}
 		_, _ = show.Fprintf(s.notes(), "running on the CPU: %v\n", err)
@@ -65,7 +67,8 @@ func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, ma
 // noteCompiling tells the user why the first start takes longer, see [cuda.Options].
 func noteCompiling(s *streams) func() {
 	return func() {
-		_, _ = show.Fprintln(s.notes(), "compiling the kernels for this GPU: the driver does this once and keeps the result")
+		_, _ = show.Fprintln(s.notes(), "compiling the kernels for this GPU: the driver does this once and "+
+			"keeps the result")
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 // fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one
-// that is slow to load or to think or never answers, "limited" to the models that CUDA supports, or one of so many bytes of free memory. For "no" fake, the CUDA backend
-// answers.
+// that is slow to load or to think or never answers, "limited" to the models that CUDA supports, or one of so
+// many bytes of free memory. For "no" fake, the CUDA backend answers.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
 	switch {
@@ -38,8 +38,11 @@ func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	return fakeGPU{b, kind}, err
 }
 
-// fakeSelfTest answers for the kernels of that machine's GPU: two of them, of which a "wrong" one has one that is wrong and one that differs.
-func fakeSelfTest(ctx context.Context, o cuda.Options, onResult func(cuda.KernelResult) error) (*cuda.SelfTestReport, error) {
+// fakeSelfTest answers for the kernels of that machine's GPU: two of them, of which a "wrong" one has one
+// that is wrong and one that differs.
+func fakeSelfTest(
+	ctx context.Context, o cuda.Options, onResult func(cuda.KernelResult) error,
+) (*cuda.SelfTestReport, error) {
 	kind := os.Getenv("FAKE_GPU")
 	if kind == "no" {
 		return cuda.SelfTest(ctx, o, onResult)
@@ -50,12 +53,19 @@ func fakeSelfTest(ctx context.Context, o cuda.Options, onResult func(cuda.Kernel
 	r := &cuda.SelfTestReport{
 		Card: "Fake", Driver: "550.54.15", CUDA: "12.4", Compute: "9.0", Sums: "sm_90", Code: "PTX", Seconds: 1.5, Passed: kind != "wrong",
 		Kernels: []cuda.KernelResult{
-			{Kernel: "embed", Verdict: cuda.VerdictExact, Variants: []string{"5×7", "33×64"}, Against: "the table's rows", Values: 70},
-			{Kernel: "linear_decode_bf16", Verdict: cuda.VerdictExact, Variants: []string{"1×1×8"}, Against: "float64", Values: 9, Worst: 0.0191},
+			{
+				Kernel: "embed", Verdict: cuda.VerdictExact, Variants: []string{"5×7", "33×64"},
+				Against: "the table's rows", Values: 70,
+			},
+			{
+				Kernel: "linear_decode_bf16", Verdict: cuda.VerdictExact, Variants: []string{"1×1×8"},
+				Against: "float64", Values: 9, Worst: 0.0191,
+			},
 		},
 	}
 	if kind == "wrong" {
-		r.Kernels[0].Verdict, r.Kernels[0].Note = cuda.VerdictFail, "5×7: 1 of 70 values are not\nthe rows asked for"
+		r.Kernels[0].Verdict, r.Kernels[0].Note = cuda.VerdictFail, "5×7: 1 of 70 values are not\nthe rows "+
+			"asked for"
 		r.Kernels[1].Verdict, r.Kernels[1].Note = cuda.VerdictDiffers, "results are right, but differ"
 	}
 	for _, k := range r.Kernels {
@@ -80,7 +90,10 @@ func fakeDevices() ([]cuda.DeviceInfo, error) {
 	case "broken":
 		return nil, errors.New("properties of CUDA device 0: unknown error")
 	case "two":
-		return []cuda.DeviceInfo{fake, {Index: 1, Name: "Old", Major: 7, Minor: 5, Memory: 16_000_000_000}}, nil
+		return []cuda.DeviceInfo{fake, {
+			Index: 1, Name: "Old", Major: 7, Minor: 5,
+			Memory: 16_000_000_000,
+		}}, nil
 	default:
 		return []cuda.DeviceInfo{fake}, nil
 	}
@@ -166,12 +179,18 @@ func fakeMemory() machineMemory {
 }
 
 func TestParseDevice(t *testing.T) {
-	for text, want := range map[string]device{"auto": {"auto", 0, "auto"}, "cpu": {"cpu", 0, "cpu"}, "cuda": {"cuda", 0, "cuda"}, "cuda:0": {"cuda", 0, "cuda:0"}, "cuda:12": {"cuda", 12, "cuda:12"}} {
+	for text, want := range map[string]device{
+		"auto": {"auto", 0, "auto"}, "cpu": {"cpu", 0, "cpu"},
+		"cuda": {"cuda", 0, "cuda"}, "cuda:0": {"cuda", 0, "cuda:0"}, "cuda:12": {"cuda", 12, "cuda:12"},
+	} {
 		got, err := parseDevice(text)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
-	for _, text := range []string{"", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cuda:1 ", "cuda:99999999999999999999", "cpu:0", "auto:0"} {
+	for _, text := range []string{
+		"", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cuda:1 ",
+		"cuda:99999999999999999999", "cpu:0", "auto:0",
+	} {
 		_, err := parseDevice(text)
 		require.ErrorAs(t, err, new(usageError), text)
 		require.ErrorContains(t, err, fmt.Sprintf("--device is %q", text))

@@ -109,15 +109,16 @@ func processor() finding {
 	}
 	switch {
 	case len(names) == 1:
-		f.Hint = "plain Go alone: this processor has none of the vector instructions that phi3 has loops for, and is some ten times slower for it"
+		f.Hint = "plain Go alone: this processor has none of the vector instructions that phi3 has loops " +
+			"for, and is some ten times slower for it"
 	case chosen != names[0]:
 		f.Hint = "PHI3_CPU asks for this; without it, " + names[0] + " would run"
 	}
 	return f
 }
 
-// miniBytes is what the smallest of Microsoft's models, a Phi-3-mini, takes: weights of 7.64 GB, and in memory a KV cache of a thousand
-// tokens (0.4 GB) and 0.1 GB.
+// miniBytes is what the smallest of Microsoft's models, a Phi-3-mini, takes: weights of 7.64 GB, and in
+// memory a KV cache of a thousand tokens (0.4 GB) and 0.1 GB.
 const miniBytes = 8_200_000_000
 
 func memory(m machineMemory) finding {
@@ -133,7 +134,8 @@ func memory(m machineMemory) finding {
 		f.Found += fmt.Sprintf("; this process may have %s", byteCount(room))
 	}
 	if room < miniBytes {
-		f.Hint = "a Phi-3-mini in 16 bits takes about 8 GB on the CPU; with less, its weights come from the disk again for every token"
+		f.Hint = "a Phi-3-mini in 16 bits takes about 8 GB on the CPU; with less, its weights come from " +
+			"the disk again for every token"
 	}
 	return f
 }
@@ -144,20 +146,26 @@ func gpus() []finding {
 	if err != nil {
 		f := finding{About: "GPU", Status: statusBroken, Found: err.Error()}
 		if errors.Is(err, cuda.ErrUnavailable) {
-			f.Status, f.Hint = statusMissing, "phi3 runs on the CPU; with an NVIDIA GPU of compute capability 8.0 or newer and a driver from 520.61 on, it runs there"
+			f.Status, f.Hint = statusMissing, "phi3 runs on the CPU; with an NVIDIA GPU of compute "+
+				"capability 8.0 or newer and a driver from 520.61 on, it runs there"
 			if _, err := os.Stat("/proc/driver/nvidia/version"); err == nil {
-				f.Hint = "the kernel has NVIDIA's driver, so its library is what is missing here: a container has to be started with --gpus all"
+				f.Hint = "the kernel has NVIDIA's driver, so its library is what is missing here: a " +
+					"container has to be started with --gpus all"
 			}
 		}
 		return []finding{f}
 	}
 	var list []finding
 	for _, d := range devices {
-		f := finding{About: fmt.Sprintf("GPU %d", d.Index), Status: statusOK, Hint: "phi3 verify --device cuda checks its results"}
+		f := finding{
+			About: fmt.Sprintf("GPU %d", d.Index), Status: statusOK,
+			Hint: "phi3 verify --device cuda checks its results",
+		}
 		if d.Index > 0 {
 			f.Hint = fmt.Sprintf("phi3 verify --device cuda:%d checks its results", d.Index)
 		}
-		f.Found = fmt.Sprintf("%s, compute capability %d.%d, %s", d.Name, d.Major, d.Minor, byteCount(d.Memory))
+		f.Found = fmt.Sprintf("%s, compute capability %d.%d, %s", d.Name, d.Major, d.Minor,
+			byteCount(d.Memory))
 		if d.Major < cuda.MinMajor {
 			f.Status, f.Hint = statusMissing, fmt.Sprintf("too old: phi3 needs compute capability %d.0 or newer", cuda.MinMajor)
 		}
@@ -180,7 +188,8 @@ func cache() finding {
 		return f
 	}
 	if err := writable(h.Cache); err != nil {
-		f.Found, f.Hint = err.Error(), "HF_HOME names another place for downloads; what is there can be run all the same"
+		f.Found, f.Hint = err.Error(), "HF_HOME names another place for downloads; what is there can be "+
+			"run all the same"
 		return f
 	}
 	names := map[string]bool{} // a model may be there in several revisions

@@ -14,7 +14,8 @@ func TestDescribeBuild(t *testing.T) {
 		}
 		return list
 	}
-	b := &debug.BuildInfo{Settings: setting("vcs.revision", "0123456789abcdef0123", "vcs.time", "2026-11-26T11:00:00Z", "vcs.modified", "false")}
+	b := &debug.BuildInfo{Settings: setting("vcs.revision", "0123456789abcdef0123", "vcs.time",
+		"2026-11-26T11:00:00Z", "vcs.modified", "false")}
 	b.Main.Version = "(devel)"
 	require.Contains(t, describeBuild(b), "phi3 (commit 0123456789ab of 2026-11-26; go1.")
 	b.Main.Version = "v1.2.3"
@@ -25,7 +26,8 @@ func TestDescribeBuild(t *testing.T) {
 
 func TestMemoryFinding(t *testing.T) {
 	const gb = 1_000_000_000
-	require.Equal(t, finding{About: "memory", Status: statusOK, Found: "64.0 GB, 60.0 GB of it available"}, memory(machineMemory{64 * gb, 60 * gb, 0}))
+	require.Equal(t, finding{About: "memory", Status: statusOK, Found: "64.0 GB, 60.0 GB of it available"},
+		memory(machineMemory{64 * gb, 60 * gb, 0}))
 	f := memory(machineMemory{64 * gb, 60 * gb, 4 * gb})
 	require.Equal(t, "64.0 GB, 60.0 GB of it available; this process may have 4.00 GB", f.Found)
 	require.Contains(t, f.Hint, "Phi-3-mini")

@@ -57,16 +57,23 @@ before a --stop text, or after --max-new-tokens.
 	f.prompt.register(flags)
 	f.model.register(flags)
 	f.sampling.register(flags)
-	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0, "most tokens to generate (default: 256; with --chat, what the context holds)")
+	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0,
+		"most tokens to generate (default: 256; with --chat, what the context holds)")
 	flags.StringArrayVar(&f.stops, "stop", nil, "end before this `text` (repeatable)")
-	flags.IntVar(&f.sequences, "num-return-sequences", 1, "how many texts to draw; the prompt is read once. Text i, from 0, has the seed --seed + i")
-	flags.IntVar(&f.logProbs, "logprobs", -1, "also show each token's log probability in the model's own distribution, and those of the `n` most probable ones")
-	flags.BoolVar(&f.noCache, "no-cache", false, "recompute the whole sequence for every token instead of caching keys and values")
+	flags.IntVar(&f.sequences, "num-return-sequences", 1,
+		"how many texts to draw; the prompt is read once. Text i, from 0, has the seed --seed + i")
+	flags.IntVar(&f.logProbs, "logprobs", -1,
+		"also show each token's log probability in the model's own distribution, and those of the `n` most "+
+			"probable ones")
+	flags.BoolVar(&f.noCache, "no-cache", false,
+		"recompute the whole sequence for every token instead of caching keys and values")
 	flags.BoolVar(&f.echo, "echo", false, "print the prompt before the answer")
 	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after an end-of-text token")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object for each text instead of streaming it")
-	flags.BoolVar(&f.jsonLines, "jsonl", false, "print one line of JSON for each token as it is made, and one for each text (schema: docs/json.md)")
-	flags.BoolVar(&f.timings, "timings", false, "say on stderr how long everything took; on a terminal that is the default")
+	flags.BoolVar(&f.jsonLines, "jsonl", false,
+		"print one line of JSON for each token as it is made, and one for each text (schema: docs/json.md)")
+	flags.BoolVar(&f.timings, "timings", false,
+		"say on stderr how long everything took; on a terminal that is the default")
 	return cmd
 }
 
@@ -79,9 +86,11 @@ func (f *generateFlags) check(cmd *cobra.Command) error {
 	case f.sequences < 1:
 		return usagef("--num-return-sequences is %d, not 1 or more", f.sequences)
 	case f.sequences > 1 && !f.sampling.sampling():
-		return usagef("--num-return-sequences %d would give the same text every time without sampling; add --do-sample", f.sequences)
+		return usagef("--num-return-sequences %d would give the same text every time without sampling; add "+
+			"--do-sample", f.sequences)
 	case uint64(f.sequences-1) > math.MaxUint64-f.sampling.seed:
-		return usagef("--seed is %d, and with --num-return-sequences %d not above %d: text i has the seed --seed + i",
+		return usagef("--seed is %d, and with --num-return-sequences %d not above %d: text i has the seed "+
+			"--seed + i",
 			f.sampling.seed, f.sequences, uint64(math.MaxUint64)-uint64(f.sequences-1))
 	case f.logProbs < 0 && changed("logprobs"):
 		return usagef("--logprobs is %d, not 0 or more", f.logProbs)
@@ -122,7 +131,8 @@ type sampledWith struct {
 // tokenLogProb is a token and its log probability, of which the most probable ones are alternatives.
 type tokenLogProb struct {
 	token
-	LogProb float64        `json:"logprob"` // natural logarithm, of the softmax of the logits as the model gave them
+	// natural logarithm, of the softmax of the logits as the model gave them
+	LogProb float64        `json:"logprob"`
 	Top     []tokenLogProb `json:"top,omitempty"`
 }
 
@@ -130,8 +140,8 @@ type tokenLogProb struct {
 type generatedToken struct {
 	Index int   `json:"index"` // of the text
 	ID    int32 `json:"id"`
-	// Text is what has become certain with this token: "" while a character or what may be a stop text is not complete. With the last
-	// token everything is certain.
+	// Text is what has become certain with this token: "" while a character or what may be a stop text is not
+	// complete. With the last token everything is certain.
 	Text    string         `json:"text"`
 	LogProb *float64       `json:"logprob,omitempty"`
 	Top     []tokenLogProb `json:"top,omitempty"`
@@ -157,7 +167,8 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	}
 	seed := f.sampling.firstSeed()
 	if !config.DoSample && f.sampling.flags.Changed("seed") {
-		_, _ = show.Fprintln(s.notes(), "note: --seed changes nothing: without sampling the text is always the same (--do-sample turns it on)")
+		_, _ = show.Fprintln(s.notes(), "note: --seed changes nothing: without sampling the text is always "+
+			"the same (--do-sample turns it on)")
 	}
 
 	switch {
@@ -184,7 +195,10 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 }
 
 // text generates and prints one text.
-func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *generate.Session, index int, config sampling.Config, seed uint64) error {
+func (f *generateFlags) text(
+	cmd *cobra.Command, s *streams, t *task, session *generate.Session, index int, config sampling.Config,
+	seed uint64,
+) error {
 	g := generated{Model: t.name, Index: index, Prompt: t.text, PromptIDs: t.ids, LoadMS: ms(t.loaded)}
 	o := generate.Options{MaxNewTokens: f.maxNew}
 	if !f.ignoreEOS {
@@ -282,10 +296,12 @@ func (f *generateFlags) text(cmd *cobra.Command, s *streams, t *task, session *g
 	switch result.Finish {
 	case generate.FinishLength:
 		if f.maxNew > 0 {
-			_, _ = show.Fprintf(s.notes(), "stopped at --max-new-tokens %d; the text may be incomplete\n", f.maxNew)
+			_, _ = show.Fprintf(s.notes(), "stopped at --max-new-tokens %d; the text may be incomplete\n",
+				f.maxNew)
 		}
 	case generate.FinishContext:
-		_, _ = show.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d generated)%s\n",
+		_, _ = show.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d "+
+			"generated)%s\n",
 			t.model.Context, len(t.ids), len(result.IDs), contextLimit(t.model))
 	}
 	if f.timings || !s.quiet && !f.json && !f.jsonLines && atTerminal && isTerminal(s.err) {
@@ -318,7 +334,10 @@ func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
 		for _, q := range p.Top {
 			top = append(top, fmt.Sprintf("%s %.4f", shownPiece(q.Piece), q.LogProb))
 		}
-		rows = append(rows, []string{fmt.Sprint(p.ID), shownPiece(p.Piece), fmt.Sprintf("%.4f", p.LogProb), strings.Join(top, "  ")})
+		rows = append(rows, []string{
+			fmt.Sprint(p.ID), shownPiece(p.Piece), fmt.Sprintf("%.4f", p.LogProb),
+			strings.Join(top, "  "),
+		})
 	}
 	var b strings.Builder
 	alignRight(&b, rows)
@@ -336,17 +355,20 @@ func timings(load time.Duration, prompt int, r *generate.Result) string {
 	if r.Cached > 0 {
 		line += fmt.Sprintf(", %d of them cached", r.Cached)
 	}
-	line += fmt.Sprintf(", first token after %s (%s tokens/s); generated %d", duration(ms(r.Prefill)), digits(float64(fed)/r.Prefill.Seconds()), len(r.IDs))
+	line += fmt.Sprintf(", first token after %s (%s tokens/s); generated %d", duration(ms(r.Prefill)),
+		digits(float64(fed)/r.Prefill.Seconds()), len(r.IDs))
 	if n := len(r.Steps); n > 0 {
 		decode := total(r.Steps)
-		line += fmt.Sprintf(" in %s (%s tokens/s, %s a token)", duration(ms(r.Prefill+decode)), digits(float64(n)/decode.Seconds()), duration(ms(decode)/float64(n)))
+		line += fmt.Sprintf(" in %s (%s tokens/s, %s a token)", duration(ms(r.Prefill+decode)),
+			digits(float64(n)/decode.Seconds()), duration(ms(decode)/float64(n)))
 	}
 	return line
 }
 
 // crossingNote explains a pause.
 func crossingNote(m *model.Model) string {
-	return fmt.Sprintf("note: beyond %d tokens this model rotates positions otherwise (long RoPE), so everything so far is computed once more", m.Config.Crossing())
+	return fmt.Sprintf("note: beyond %d tokens this model rotates positions otherwise (long RoPE), so "+
+		"everything so far is computed once more", m.Config.Crossing())
 }
 
 // writeJSON writes one indented object, with < and > as they are: special tokens are full of them.

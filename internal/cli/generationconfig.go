@@ -14,7 +14,8 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// generationConfig is what a checkpoint's generation_config.json says about generating, as far as phi3 does it.
+// generationConfig is what a checkpoint's generation_config.json says about generating, as far as phi3 does
+// it.
 type generationConfig struct {
 	sampling.Config
 	maxNew int      // max_new_tokens; 0: not given
@@ -23,8 +24,8 @@ type generationConfig struct {
 	draws  bool     // do_sample
 }
 
-// undoneKeys are those that change texts in transformers 4.57 and are not done here, with the value that asks for nothing, besides null.
-// Those that only count where tokens are drawn are in undoneDraws.
+// undoneKeys are those that change texts in transformers 4.57 and are not done here, with the value that asks
+// for nothing, besides null. Those that only count where tokens are drawn are in undoneDraws.
 var (
 	undoneKeys = map[string]string{
 		"constraints": "[]", "dola_layers": "[]", "encoder_no_repeat_ngram_size": "0", "encoder_repetition_penalty": "1",
@@ -35,7 +36,8 @@ var (
 	undoneDraws = map[string]string{"epsilon_cutoff": "0", "eta_cutoff": "0", "top_h": "0"}
 )
 
-// readGenerationConfig reads the file, if there is one. Without draw, what it says about drawing tokens is not read.
+// readGenerationConfig reads the file, if there is one. Without draw, what it says about drawing tokens is
+// not read.
 func readGenerationConfig(checkpoint fs.FS, draw bool) (*generationConfig, error) {
 	g := &generationConfig{Config: sampling.Defaults()}
 	data, err := strictjson.ReadFile(checkpoint, "generation_config.json", model.MaxConfigBytes)

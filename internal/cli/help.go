@@ -15,8 +15,8 @@ import (
 // helpWidth is the most columns of a line of help.
 const helpWidth = 80
 
-// flagGroups are the headings of the flags in a command's help, and under each the flags in the order in which they are shown. A name
-// may have a command in front, where two commands mean different things by it.
+// flagGroups are the headings of the flags in a command's help, and under each the flags in the order in
+// which they are shown. A name may have a command in front, where two commands mean different things by it.
 var flagGroups = []struct {
 	title string
 	flags []string
@@ -38,7 +38,8 @@ var flagGroups = []struct {
 	{"General", []string{"yes", "quiet", "verbose", "help", "version"}},
 }
 
-// valueWords name the values of flags whose description does not name them in backquotes, or names them too narrowly.
+// valueWords name the values of flags whose description does not name them in backquotes, or names them too
+// narrowly.
 var valueWords = map[string]string{
 	"prompt": "TEXT", "text": "TEXT", "system": "TEXT", "revision": "NAME", "model": "MODEL",
 	"ctx-size": "TOKENS", "device": "DEVICE", "threads": "N", "dtype": "TYPE",
@@ -93,7 +94,8 @@ type flagGroup struct {
 	flags []*pflag.Flag
 }
 
-// groupsOf are the flags that a command shows. Those that flagGroups does not list come last, without a title.
+// groupsOf are the flags that a command shows. Those that flagGroups does not list come last, without a
+// title.
 func groupsOf(cmd *cobra.Command) (groups []flagGroup) {
 	cmd.InitDefaultHelpFlag()
 	cmd.InheritedFlags() // puts them among the command's own
@@ -155,8 +157,8 @@ func valueWord(f *pflag.Flag) string {
 	return ""
 }
 
-// describeFlag gives "  -c, --ctx-size TOKENS" and what it means. A default that is no value a user could give, such as -1, is not
-// said.
+// describeFlag gives " -c, --ctx-size TOKENS" and what it means. A default that is no value a user could
+// give, such as -1, is not said.
 func describeFlag(f *pflag.Flag) (left, about string) {
 	left = "      --" + f.Name
 	if f.Shorthand != "" {
@@ -173,7 +175,8 @@ func describeFlag(f *pflag.Flag) (left, about string) {
 	}
 	about = strings.ReplaceAll(about, "`", "")
 	switch d := f.DefValue; {
-	case d == "", d == "0", d == "false", d == "[]", strings.HasPrefix(d, "-"), strings.Contains(about, "(default"):
+	case d == "", d == "0", d == "false", d == "[]", strings.HasPrefix(d, "-"), strings.Contains(about,
+		"(default"):
 	default:
 		about += " (default\u00a0" + d + ")"
 	}
@@ -195,7 +198,8 @@ func entry(b *strings.Builder, name string, column int, about string) {
 	b.WriteString("\n")
 }
 
-// reflow breaks paragraphs into lines of help. Lines that begin with a blank are not text and stay as they are.
+// reflow breaks paragraphs into lines of help. Lines that begin with a blank are not text and stay as they
+// are.
 func reflow(text string) string {
 	var lines, words []string
 	flush := func() {

@@ -22,7 +22,8 @@ func TestHelp(t *testing.T) {
 		seen++
 		text := helpText(cmd)
 		for _, line := range strings.Split(text, "\n") {
-			require.LessOrEqual(t, utf8.RuneCountInString(line), helpWidth, "%s --help: break this line by hand:\n%s", cmd.CommandPath(), line)
+			require.LessOrEqual(t, utf8.RuneCountInString(line), helpWidth,
+				"%s --help: break this line by hand:\n%s", cmd.CommandPath(), line)
 			require.NotContains(t, line, "\t")
 			require.NotContains(t, line, "`")
 		}
@@ -32,8 +33,9 @@ func TestHelp(t *testing.T) {
 				require.NotEmpty(t, g.title,
 					"%s --%s has no heading: add its name to a line of flagGroups in internal/cli/help.go", cmd.CommandPath(), f.Name)
 				if f.Value.Type() != "bool" {
-					require.NotEmpty(t, valueWord(f), "%s --%s has no word for its value: put a word of its description in backquotes, "+
-						"or add one to valueWords in internal/cli/help.go", cmd.CommandPath(), f.Name)
+					require.NotEmpty(t, valueWord(f),
+						"%s --%s has no word for its value: put a word of its description in backquotes, "+
+							"or add one to valueWords in internal/cli/help.go", cmd.CommandPath(), f.Name)
 				}
 			}
 		}
@@ -61,23 +63,31 @@ func TestHelpText(t *testing.T) {
 	}
 	help := cmd("generate")
 	require.Contains(t, help, "\nSampling:\n      --do-sample             draw each token by its probability;")
-	require.Contains(t, help, "\n  -c, --ctx-size TOKENS       longest sequence in tokens (default: what the\n                              model was made for,")
+	require.Contains(t, help, "\n  -c, --ctx-size TOKENS       longest sequence in tokens (default: what "+
+		"the\n                              model was made for,")
 	require.Contains(t, help, "--logprobs N ")
-	require.Contains(t, help, "draw from the K most probable tokens; 0: from all\n                              (default 50)")
+	require.Contains(t, help, "draw from the K most probable tokens; 0: from all\n                         "+
+		"     (default 50)")
 	require.Contains(t, cmd("classify"), "Prompt:\n      --text TEXT")
-	require.Less(t, strings.Index(cmd("classify"), "--jsonl FILE"), strings.Index(cmd("classify"), "Model:"), "an input here")
+	require.Less(t, strings.Index(cmd("classify"), "--jsonl FILE"), strings.Index(cmd("classify"), "Model:"),
+		"an input here")
 	require.Less(t, strings.Index(help, "Output:"), strings.Index(help, "--jsonl"), "an output here")
 	require.Contains(t, cmd(""), "\n  completion    Complete commands")
 	require.Contains(t, cmd("models"), "Usage:\n  phi3 models [flags]\n  phi3 models COMMAND\n")
 }
 
-// What a shell is offered, as cobra's hidden command answers it: the offers, and after a colon what the shell shall do besides.
+// What a shell is offered, as cobra's hidden command answers it: the offers, and after a colon what the shell
+// shall do besides.
 func TestCompletion(t *testing.T) {
 	cache, dir := t.TempDir(), t.TempDir()
-	for _, name := range []string{"models--org--phi/snapshots/0123456789012345678901234567890123456789", "models--org--phi/refs"} {
+	for _, name := range []string{
+		"models--org--phi/snapshots/0123456789012345678901234567890123456789",
+		"models--org--phi/refs",
+	} {
 		require.NoError(t, os.MkdirAll(filepath.Join(cache, name), 0o755))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(cache, "models--org--phi/refs/main"), []byte("0123456789012345678901234567890123456789"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(cache, "models--org--phi/refs/main"),
+		[]byte("0123456789012345678901234567890123456789"), 0o644))
 	require.NoError(t, os.CopyFS(filepath.Join(dir, "org", "local"), demo.FS()))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "other"), 0o755))
 	t.Setenv("HF_HUB_CACHE", cache)
@@ -112,7 +122,8 @@ func TestCompletion(t *testing.T) {
 		{"models rm o", []string{"org/phi"}, ":0"},
 	} {
 		var out, stderr bytes.Buffer
-		require.Zero(t, Main(append([]string{"__complete"}, strings.Split(c.args, " ")...), strings.NewReader(""), &out, &stderr), c.args)
+		require.Zero(t, Main(append([]string{"__complete"}, strings.Split(c.args, " ")...),
+			strings.NewReader(""), &out, &stderr), c.args)
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 		var got []string
 		for _, line := range lines[:len(lines)-1] {

@@ -22,7 +22,8 @@ import (
 // hostile has all that a terminal would obey, and a line that looks like one of phi3's own: it sets the
 // clipboard, clears the screen, changes colours with a C1 control, turns the writing direction and begins
 // new lines.
-const hostile = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\u009b31m\u0085\x7f\u202e\u2066\u2028\r\nphi3: forged\n\x00\x08|"
+const hostile = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\u009b31m\u0085\x7f\u202e\u2066\u2028\r\nphi3: " +
+	"forged\n\x00\x08|"
 
 // hostileName is a file's name, which has no NUL or slash.
 var hostileName = strings.ReplaceAll(hostile, "\x00", "")
@@ -94,7 +95,8 @@ func hostileModel(t *testing.T) string {
 	file, err := os.Create(filepath.Join(dir, "more.safetensors"))
 	require.NoError(t, err)
 	zero := func(w io.Writer) error { _, err := w.Write(make([]byte, 4)); return err }
-	require.NoError(t, safetensors.Write(file, []safetensors.Source{{Name: "model." + hostile, DType: "F32", Shape: []int{1}, WriteTo: zero}}, nil))
+	require.NoError(t, safetensors.Write(file,
+		[]safetensors.Source{{Name: "model." + hostile, DType: "F32", Shape: []int{1}, WriteTo: zero}}, nil))
 	require.NoError(t, file.Close())
 	var index map[string]any
 	data, err := os.ReadFile(filepath.Join(dir, "model.safetensors.index.json"))
@@ -115,7 +117,8 @@ func replaceIn(t *testing.T, file, old string) {
 	require.Contains(t, string(data), old)
 	quoted, err := json.Marshal(hostile)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(data), old, string(quoted))), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(data), old, string(quoted))),
+		0o600))
 }
 
 // Whatever strings a checkpoint has, and whatever a user pastes as an argument, no command lets the
@@ -214,7 +217,10 @@ func TestHostileFiles(t *testing.T) {
 	text := regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 	quoted, err := json.Marshal(hostile)
 	require.NoError(t, err)
-	for _, name := range []string{"config.json", "generation_config.json", "tokenizer_config.json", "model.safetensors.index.json"} {
+	for _, name := range []string{
+		"config.json", "generation_config.json", "tokenizer_config.json",
+		"model.safetensors.index.json",
+	} {
 		file := filepath.Join(dir, name)
 		good, err := os.ReadFile(file)
 		require.NoError(t, err)
@@ -227,16 +233,22 @@ func TestHostileFiles(t *testing.T) {
 			command := []string{"info", "generate -p x --chat -n 1", "next-token -p x"}[i/step%3]
 			var stdout, stderr strings.Builder
 			Main(append(strings.Fields(command), "--model", dir), strings.NewReader(""), &stdout, &stderr)
-			requireHarmless(t, name+" "+string(good[places[i][0]:places[i][1]]), stdout.String()+stderr.String())
+			requireHarmless(t, name+" "+string(good[places[i][0]:places[i][1]]),
+				stdout.String()+stderr.String())
 		}
 		require.NoError(t, os.WriteFile(file, good, 0o600))
 	}
 	for _, template := range []string{
-		"{{ raise_exception('" + hostile + "') }}", "{{ '" + hostile + "' }}", "{% " + hostile + " %}", "{{ x." + hostile + " }}", hostile + "{{",
-		"{{ '" + hostile + "' | int + [] }}", "{% include '" + hostile + "' %}", "{{ messages['" + hostile + "'].x.y }}",
+		"{{ raise_exception('" + hostile + "') }}", "{{ '" + hostile + "' }}", "{% " + hostile +
+			" %}", "{{ x." + hostile + " }}", hostile + "{{",
+		"{{ '" + hostile + "' | int + [] }}", "{% include '" + hostile + "' %}", "{{ messages['" + hostile +
+			"'].x.y }}",
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte(template), 0o600))
-		for _, command := range []string{"tokenize -p x --chat", "generate -p x --chat -n 1", "info", "generate -p x --chat -n 1 --json"} {
+		for _, command := range []string{
+			"tokenize -p x --chat", "generate -p x --chat -n 1", "info",
+			"generate -p x --chat -n 1 --json",
+		} {
 			tryHostile(t, false, append(strings.Fields(command), "--model", dir)...)
 		}
 		tryHostile(t, true, "generate", "-p", "x", "--chat", "-n", "1", "--echo", "--model", dir)
@@ -254,7 +266,8 @@ func TestHostileHub(t *testing.T) {
 		for _, snapshot := range []string{commit, hostileName} {
 			require.NoError(t, os.MkdirAll(filepath.Join(repo, "snapshots", snapshot), 0o700))
 			require.NoError(t, os.WriteFile(filepath.Join(repo, "snapshots", snapshot, "config.json"),
-				[]byte(`{"architectures": [`+fmt.Sprintf("%q", "Phi3ForCausalLM\u009b31m\u202e")+`], "model_type": "\u001b[2J\nphi3: forged", "torch_dtype": "\u001b[2J\u009b"}`), 0o600))
+				[]byte(`{"architectures": [`+fmt.Sprintf("%q", "Phi3ForCausalLM\u009b31m\u202e")+
+					`], "model_type": "\u001b[2J\nphi3: forged", "torch_dtype": "\u001b[2J\u009b"}`), 0o600))
 		}
 		require.NoError(t, os.MkdirAll(filepath.Join(repo, "refs"), 0o700))
 		for ref, to := range map[string]string{"main": commit, hostileName: commit, "other": hostileName} {
@@ -270,10 +283,19 @@ func TestHostileHub(t *testing.T) {
 		},
 		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, hostile) },
 		func(w http.ResponseWriter, _ *http.Request) {
-			_ = json.NewEncoder(w).Encode(map[string]any{"sha": hostile, "siblings": []any{map[string]any{"rfilename": hostile}}})
+			_ = json.NewEncoder(w).Encode(map[string]any{
+				"sha":      hostile,
+				"siblings": []any{map[string]any{"rfilename": hostile}},
+			})
 		},
 		func(w http.ResponseWriter, r *http.Request) {
-			_ = json.NewEncoder(w).Encode(map[string]any{"sha": commit, "siblings": []any{map[string]any{"rfilename": "config.json", "size": 2, "blobId": hostile}, map[string]any{"rfilename": hostile + ".safetensors"}}})
+			_ = json.NewEncoder(w).Encode(map[string]any{
+				"sha": commit,
+				"siblings": []any{
+					map[string]any{"rfilename": "config.json", "size": 2, "blobId": hostile},
+					map[string]any{"rfilename": hostile + ".safetensors"},
+				},
+			})
 		},
 	}
 	for i := range answers {

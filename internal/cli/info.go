@@ -53,13 +53,14 @@ weights is described by its config.json.`,
 
 // checkpointInfo is the answer of --json.
 type checkpointInfo struct {
-	Model         string         `json:"model"`
-	Architecture  string         `json:"architecture"`
-	Parameters    int64          `json:"parameters"` // a tied LM head counts once
-	WeightBytes   int64          `json:"weight_bytes"`
-	DTypes        []string       `json:"dtypes"` // of the tensors
-	Files         []string       `json:"files"`
-	Missing       string         `json:"missing,omitempty"` // why there are no weights; sizes are then those of config.json
+	Model        string   `json:"model"`
+	Architecture string   `json:"architecture"`
+	Parameters   int64    `json:"parameters"` // a tied LM head counts once
+	WeightBytes  int64    `json:"weight_bytes"`
+	DTypes       []string `json:"dtypes"` // of the tensors
+	Files        []string `json:"files"`
+	// why there are no weights; sizes are then those of config.json
+	Missing       string         `json:"missing,omitempty"`
 	Tensors       []tensorInfo   `json:"tensors"`
 	Unused        []string       `json:"unused_tensors"`
 	Hidden        int            `json:"hidden_size"`
@@ -160,7 +161,8 @@ func (f *infoFlags) run(s *streams) error {
 	return i.write(s.out)
 }
 
-// inspect describes the checkpoint in fsys. Missing weights or tokenizer files are part of the description, broken ones an error.
+// inspect describes the checkpoint in fsys. Missing weights or tokenizer files are part of the description,
+// broken ones an error.
 func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
 	i := &checkpointInfo{Model: name, Files: []string{}, Unused: []string{}}
 	if f.model.dir == "" {
@@ -193,8 +195,8 @@ func (f *infoFlags) inspect(name string, fsys fs.FS) (*checkpointInfo, error) {
 	return i, f.addMemory(i, config, tensors)
 }
 
-// expected is the tensors that a configuration asks for, without bytes, in the type that it names. There are no weights here to hold its
-// numbers against, so those that no model has are an error.
+// expected is the tensors that a configuration asks for, without bytes, in the type that it names. There are
+// no weights here to hold its numbers against, so those that no model has are an error.
 func expected(c *model.Config) ([]*safetensors.Tensor, error) {
 	const maxWidth, maxBytes = 1 << 17, 1 << 42
 	for _, size := range []struct {
@@ -221,7 +223,8 @@ func expected(c *model.Config) ([]*safetensors.Tensor, error) {
 	for _, spec := range c.Tensors() {
 		t := &safetensors.Tensor{Name: spec.Name, Shape: spec.Shape, DType: dtype}
 		if bytes += int64(t.Elems()) * int64(dtype.Bits()) / 8; bytes > maxBytes {
-			return nil, fmt.Errorf("it describes a model of more than %s, and there are no weights to confirm that", byteCount(maxBytes))
+			return nil, fmt.Errorf("it describes a model of more than %s, and there are no weights to "+
+				"confirm that", byteCount(maxBytes))
 		}
 		tensors = append(tensors, t)
 	}
@@ -251,7 +254,10 @@ func (i *checkpointInfo) addConfig(c *model.Config) {
 	if c.SlidingWindow > 0 {
 		i.SlidingWindow = &c.SlidingWindow
 	}
-	i.RoPE = ropeInfo{Kind: "plain", Theta: c.RoPE.Theta, Dim: c.RoPE.Dim, AttentionFactor: c.RoPE.AttentionFactor}
+	i.RoPE = ropeInfo{
+		Kind: "plain", Theta: c.RoPE.Theta, Dim: c.RoPE.Dim,
+		AttentionFactor: c.RoPE.AttentionFactor,
+	}
 	if c.Crossing() > 0 {
 		i.RoPE.Kind, i.RoPE.OriginalMax = "longrope", c.RoPE.OriginalMax
 		i.RoPE.Short, i.RoPE.Long = c.RoPE.ShortFactor, c.RoPE.LongFactor
@@ -288,7 +294,10 @@ func (i *checkpointInfo) addTokens(c *model.Config, fsys fs.FS) error {
 	if err != nil {
 		return err
 	}
-	i.Tokenizer = &tokenizerInfo{Tokens: t.VocabSize(), Adds: describe(added...), ChatTemplate: t.HasChatTemplate()}
+	i.Tokenizer = &tokenizerInfo{
+		Tokens: t.VocabSize(), Adds: describe(added...),
+		ChatTemplate: t.HasChatTemplate(),
+	}
 	return nil
 }
 
@@ -310,7 +319,8 @@ func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*saf
 			return err
 		}
 		onCPU.fit(free, fitted)
-		onCPU.short = fmt.Sprintf("%s tokens, slowly: the model does not fit", thousands(int64(fitted.Context)))
+		onCPU.short = fmt.Sprintf("%s tokens, slowly: the model does not fit",
+			thousands(int64(fitted.Context)))
 	} else {
 		onCPU.unknown = "the system does not tell how much memory is free"
 	}
@@ -410,7 +420,8 @@ func (m *memoryInfo) describe() string {
 	alignRight(&b, takes, 1, 2, 3, 4)
 	show.Fprintf(&b, "\nEvery token of context takes %s. ", byteCount(m.KVPerToken))
 	b.WriteString("On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n")
-	b.WriteString("\nWithout --ctx-size, the context is as much as fits in the memory that is free here now:\n\n")
+	b.WriteString("\nWithout --ctx-size, the context is as much as fits in the memory that is free here " +
+		"now:\n\n")
 	alignRight(&b, fits, 1)
 	if len(remarks) > 0 {
 		b.WriteString("\n" + strings.Join(remarks, ""))
@@ -420,7 +431,8 @@ func (m *memoryInfo) describe() string {
 
 // facts are what the tree does not show, one a row.
 func (i *checkpointInfo) facts() [][]string {
-	attention := fmt.Sprintf("query heads: %d of %d dimensions, heads of keys and values: ", i.Heads, i.HeadDim)
+	attention := fmt.Sprintf("query heads: %d of %d dimensions, heads of keys and values: ", i.Heads,
+		i.HeadDim)
 	if i.KVHeads < i.Heads {
 		attention += fmt.Sprint(i.KVHeads)
 	} else {
@@ -447,7 +459,10 @@ func (i *checkpointInfo) facts() [][]string {
 	}...)
 	switch {
 	case i.headDiffers:
-		rows = append(rows, []string{"LM head", "lm_head.weight (config.json says tied, but it differs from the embedding table)"})
+		rows = append(rows, []string{
+			"LM head",
+			"lm_head.weight (config.json says tied, but it differs from the embedding table)",
+		})
 	case i.Tied:
 		rows = append(rows, []string{"LM head", "the embedding table (tied)"})
 	}

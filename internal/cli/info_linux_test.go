@@ -16,10 +16,11 @@ import (
 	"phi3/internal/model"
 )
 
-// info reads no weight: of a checkpoint of Phi-3-mini's size, all of it a hole in the file but for the header, next to nothing comes
-// into memory.
+// info reads no weight: of a checkpoint of Phi-3-mini's size, all of it a hole in the file but for the
+// header, next to nothing comes into memory.
 func TestInfoReadsNoWeights(t *testing.T) {
-	config, err := model.ParseConfig([]byte(`{"model_type": "phi3"}`)) // transformers' defaults are Phi-3-mini-4k
+	// transformers' defaults are Phi-3-mini-4k
+	config, err := model.ParseConfig([]byte(`{"model_type": "phi3"}`))
 	require.NoError(t, err)
 	header := map[string]any{}
 	end := 0
@@ -28,15 +29,20 @@ func TestInfoReadsNoWeights(t *testing.T) {
 		for _, n := range spec.Shape {
 			size *= n
 		}
-		header[spec.Name] = map[string]any{"dtype": "BF16", "shape": spec.Shape, "data_offsets": []int{end, end + size}}
+		header[spec.Name] = map[string]any{
+			"dtype": "BF16", "shape": spec.Shape,
+			"data_offsets": []int{end, end + size},
+		}
 		end += size
 	}
 	text, err := json.Marshal(header)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type": "phi3"}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type": "phi3"}`),
+		0o600))
 	file := filepath.Join(dir, "model.safetensors")
-	require.NoError(t, os.WriteFile(file, append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), 0o600))
+	require.NoError(t, os.WriteFile(file,
+		append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), 0o600))
 	require.NoError(t, os.Truncate(file, int64(8+len(text)+end)))
 
 	before := residentMemory(t)

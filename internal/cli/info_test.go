@@ -43,7 +43,8 @@ func TestInfoOfPublishedConfigs(t *testing.T) {
 		}
 		described++
 		var out bytes.Buffer
-		require.Zero(t, Main([]string{"info", "--model", dir, "--json"}, strings.NewReader(""), &out, io.Discard), v.Name)
+		require.Zero(t, Main([]string{"info", "--model", dir, "--json"}, strings.NewReader(""), &out,
+			io.Discard), v.Name)
 		var i checkpointInfo
 		require.NoError(t, json.Unmarshal(out.Bytes(), &i))
 		require.Equal(t, "Phi3ForCausalLM", i.Architecture)

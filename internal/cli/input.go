@@ -29,19 +29,23 @@ type inputFlags struct {
 	flags *pflag.FlagSet
 }
 
-// maxInput is the longest text that is read, in bytes. It is far more than any context holds, and little memory.
+// maxInput is the longest text that is read, in bytes. It is far more than any context holds, and little
+// memory.
 const maxInput = 64 << 20
 
-// pipeWait is how long a pipe beside another text may say nothing: a program that starts this one may leave it open and never write.
+// pipeWait is how long a pipe beside another text may say nothing: a program that starts this one may leave
+// it open and never write.
 const pipeWait = 5 * time.Second
 
 func (f *inputFlags) register(flags *pflag.FlagSet, name, shorthand string) {
 	f.name, f.flags = name, flags
 	flags.StringVarP(&f.text, name, shorthand, "", "the "+name+"; - reads it from stdin, as a pipe does")
-	flags.StringVarP(&f.file, "file", "f", "", "`file` to read the "+name+" from, after --"+name+" if both are given; - is stdin")
+	flags.StringVarP(&f.file, "file", "f", "",
+		"`file` to read the "+name+" from, after --"+name+" if both are given; - is stdin")
 }
 
-// inputHelp is the paragraph about these flags in a command's help. ending says what happens to a newline at the end of a file or a pipe.
+// inputHelp is the paragraph about these flags in a command's help. ending says what happens to a newline at
+// the end of a file or a pipe.
 func inputHelp(name, ending string) string {
 	return fmt.Sprintf(`The %[1]s is what --%[1]s, --file and a pipe give, in this order, with an empty line
 between them. %[3]s A pipe beside one
@@ -89,8 +93,9 @@ func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {
 	return validUTF8(f.name, strings.Join(parts, "\n\n"), s), nil
 }
 
-// readFrom reads one text to its end, or until ctx is done: whoever is typing may change their mind, and the other end of a named pipe may
-// never come. What waits there is left to end with the process. With optional, a text that does not begin within [pipeWait] is left out.
+// readFrom reads one text to its end, or until ctx is done: whoever is typing may change their mind, and the
+// other end of a named pipe may never come. What waits there is left to end with the process. With optional,
+// a text that does not begin within [pipeWait] is left out.
 func (f *inputFlags) readFrom(
 	ctx context.Context, s *streams, from string, open func() (io.ReadCloser, error), optional bool,
 ) (string, error) {
@@ -115,7 +120,8 @@ func (f *inputFlags) readFrom(
 		done <- err
 	case <-timer.C:
 		if optional {
-			_, _ = show.Fprintf(s.err, "warning: nothing came from %s for %d seconds, and the %s goes without it; "+
+			_, _ = show.Fprintf(s.err, "warning: nothing came from %s for %d seconds, and the %s goes "+
+				"without it; "+
 				"--file - waits for a pipe, and < /dev/null looks for none\n", from, int(pipeWait.Seconds()), f.name)
 			return "", nil
 		}
@@ -139,12 +145,15 @@ func (f *inputFlags) readFrom(
 	return withoutLastNewline(data), nil
 }
 
-// readText reads a text of at most maxInput bytes of UTF-8. It calls begun when there is something, or nothing will come.
+// readText reads a text of at most maxInput bytes of UTF-8. It calls begun when there is something, or
+// nothing will come.
 func readText(r io.Reader, begun func()) ([]byte, error) {
 	if f, ok := r.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 2*maxInput { // UTF-16 takes up to twice as much
+		// UTF-16 takes up to twice as much
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 2*maxInput {
 			begun()
-			return nil, fmt.Errorf("it has %s, and at most %s are read", byteCount(info.Size()), byteCount(maxInput))
+			return nil, fmt.Errorf("it has %s, and at most %s are read", byteCount(info.Size()),
+				byteCount(maxInput))
 		}
 	}
 	raw := bufio.NewReader(r)
@@ -169,7 +178,8 @@ func readText(r io.Reader, begun func()) ([]byte, error) {
 	return nil, fmt.Errorf("it does not end within %s, and no more is read", byteCount(maxInput))
 }
 
-// textReader reads UTF-8, or UTF-16 with a byte order mark, as UTF-8 without such a mark. Editors and shells on Windows write all of them.
+// textReader reads UTF-8, or UTF-16 with a byte order mark, as UTF-8 without such a mark. Editors and shells
+// on Windows write all of them.
 func textReader(r *bufio.Reader) (io.Reader, error) {
 	mark, _ := r.Peek(4)
 	if bytes.Equal(mark, []byte{0xff, 0xfe, 0, 0}) || bytes.Equal(mark, []byte{0, 0, 0xfe, 0xff}) {
@@ -178,16 +188,19 @@ func textReader(r *bufio.Reader) (io.Reader, error) {
 	return transform.NewReader(r, unicode.BOMOverride(encoding.Nop.NewDecoder())), nil
 }
 
-// validUTF8 replaces what is not UTF-8 in a text by U+FFFD, as the tokenizer would, so that --echo and --json show what the model sees, and
-// warns. It drops a byte order mark, and warns of what looks like UTF-16 without one.
+// validUTF8 replaces what is not UTF-8 in a text by U+FFFD, as the tokenizer would, so that --echo and --json
+// show what the model sees, and warns. It drops a byte order mark, and warns of what looks like UTF-16
+// without one.
 func validUTF8(name, text string, s *streams) string {
 	text = strings.TrimPrefix(text, "\ufeff")
 	valid := tokenizer.ValidUTF8(text)
 	if valid != text {
-		_, _ = show.Fprintf(s.err, "warning: the %s is not valid UTF-8; what is not a character is read as U+FFFD\n", name)
+		_, _ = show.Fprintf(s.err, "warning: the %s is not valid UTF-8; what is not a character is read as "+
+			"U+FFFD\n", name)
 	}
 	if strings.Count(valid, "\x00") > len(valid)/5 {
-		_, _ = show.Fprintf(s.err, "warning: the %s has many NUL characters, as UTF-16 or UTF-32 without a byte order mark has; save it as UTF-8\n", name)
+		_, _ = show.Fprintf(s.err, "warning: the %s has many NUL characters, as UTF-16 or UTF-32 without a "+
+			"byte order mark has; save it as UTF-8\n", name)
 	}
 	return valid
 }
@@ -202,7 +215,8 @@ func piped(stdin io.Reader) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice == 0
 }
 
-// partlyRead tells whether stdin is a file of which somebody has read the beginning: the lines of a shell's while loop, which are not for us.
+// partlyRead tells whether stdin is a file of which somebody has read the beginning: the lines of a shell's
+// while loop, which are not for us.
 func partlyRead(stdin io.Reader) bool {
 	f, ok := stdin.(*os.File)
 	if !ok {

@@ -32,8 +32,10 @@ type insideFlags struct {
 func (f *insideFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.BoolVar(&f.layers, "layers", false, "show what the model would say if it ended after each layer")
-	flags.IntVar(&f.every, "every", 0, "with --layers or --svg: show every `n`th layer and the last (default: all of up to 24, of more every 2nd, 3rd, …)")
-	flags.StringVar(&f.attention, "attention", "", "show which tokens the last one looks at in this `layer[:head]`, both counted from 1")
+	flags.IntVar(&f.every, "every", 0, "with --layers or --svg: show every `n`th layer and the last "+
+		"(default: all of up to 24, of more every 2nd, 3rd, …)")
+	flags.StringVar(&f.attention, "attention", "",
+		"show which tokens the last one looks at in this `layer[:head]`, both counted from 1")
 	flags.StringVar(&f.svg, "svg", "", "draw the path from text to next token into this `file`")
 }
 
@@ -108,8 +110,11 @@ type headView struct {
 // lensTop is how many candidates a layer's line and bar have.
 const lensTop = 3
 
-// lookThroughLens asks for every layer's logits when the answer is known, so that a few numbers of each are kept and not a vocabulary.
-func lookThroughLens(ctx context.Context, session *generate.Session, t *tokenizer.Tokenizer, answer int32) (layers []layerView, err error) {
+// lookThroughLens asks for every layer's logits when the answer is known, so that a few numbers of each are
+// kept and not a vocabulary.
+func lookThroughLens(
+	ctx context.Context, session *generate.Session, t *tokenizer.Tokenizer, answer int32,
+) (layers []layerView, err error) {
 	_, failed := session.Inspect(ctx, generate.Look{EachLens: func(layer int, logits []float32) {
 		r := rank(t, logits)
 		if math.IsNaN(r.total) || math.IsInf(r.total, 0) {
@@ -193,7 +198,8 @@ const (
 	attentionRows = 40 // of the table of attention: the tokens that are looked at most
 )
 
-// write prints the mean of the heads, or the one head, token by token, and for several heads what each looks at most.
+// write prints the mean of the heads, or the one head, token by token, and for several heads what each looks
+// at most.
 func (a *attentionView) write(b *strings.Builder, input []token) {
 	mean := make([]float64, len(input))
 	for _, h := range a.Heads {
@@ -201,7 +207,8 @@ func (a *attentionView) write(b *strings.Builder, input []token) {
 			mean[i] += w / float64(len(a.Heads))
 		}
 	}
-	show.Fprintf(b, "\n%s: what %s, the last token, looks at\n\n", a.title(), shownPiece(input[len(input)-1].Piece))
+	show.Fprintf(b, "\n%s: what %s, the last token, looks at\n\n", a.title(),
+		shownPiece(input[len(input)-1].Piece))
 	positions := make([]int, len(input))
 	for i := range positions {
 		positions[i] = i
@@ -214,7 +221,10 @@ func (a *attentionView) write(b *strings.Builder, input []token) {
 	rows, top, left := [][]string{{"position", "id", "piece", "weight"}}, slices.Max(mean), 1.0
 	for _, i := range positions {
 		bar := strings.Repeat("█", int(math.Round(30*mean[i]/top)))
-		rows = append(rows, []string{fmt.Sprint(i), fmt.Sprint(input[i].ID), show.Piece(input[i].Piece, lensColumns), percent(mean[i]), bar})
+		rows = append(rows, []string{
+			fmt.Sprint(i), fmt.Sprint(input[i].ID),
+			show.Piece(input[i].Piece, lensColumns), percent(mean[i]), bar,
+		})
 		left -= mean[i]
 	}
 	if n := len(input) - len(positions); n > 0 {
@@ -227,7 +237,10 @@ func (a *attentionView) write(b *strings.Builder, input []token) {
 	rows = [][]string{{"head", "looks most at", "weight"}}
 	for _, h := range a.Heads {
 		most := slices.Index(h.Weights, slices.Max(h.Weights))
-		rows = append(rows, []string{fmt.Sprint(h.Head), fmt.Sprintf("%d %s", most, show.Piece(input[most].Piece, lensColumns)), percent(h.Weights[most])})
+		rows = append(rows, []string{
+			fmt.Sprint(h.Head),
+			fmt.Sprintf("%d %s", most, show.Piece(input[most].Piece, lensColumns)), percent(h.Weights[most]),
+		})
 	}
 	b.WriteString("\n")
 	alignRight(b, rows)
@@ -251,7 +264,10 @@ func layerName(layer int) string {
 func (f *insideFlags) draw(a *inspection) error {
 	convert := func(cs []candidate) (out []picture.Candidate) {
 		for _, c := range cs {
-			out = append(out, picture.Candidate{Token: picture.Token{ID: c.ID, Piece: c.Piece}, Probability: c.Probability})
+			out = append(out, picture.Candidate{
+				Token:       picture.Token{ID: c.ID, Piece: c.Piece},
+				Probability: c.Probability,
+			})
 		}
 		return out
 	}
@@ -271,12 +287,15 @@ func (f *insideFlags) draw(a *inspection) error {
 		if l.Layer > 0 {
 			name = "layer " + name
 		}
-		data.Layers = append(data.Layers, picture.Layer{Name: name, Top: convert(l.Top), Answer: l.Answer.Probability})
+		data.Layers = append(data.Layers,
+			picture.Layer{Name: name, Top: convert(l.Top), Answer: l.Answer.Probability})
 	}
 	if a.Attention != nil {
-		data.Attention = &picture.Attention{Title: fmt.Sprintf("What the last token looks at in layer %d", a.Attention.Layer)}
+		data.Attention = &picture.Attention{Title: fmt.Sprintf("What the last token looks at in layer %d",
+			a.Attention.Layer)}
 		for _, h := range a.Attention.Heads {
-			data.Attention.Rows = append(data.Attention.Rows, picture.AttentionRow{Name: fmt.Sprintf("head %d", h.Head), Weights: h.Weights})
+			data.Attention.Rows = append(data.Attention.Rows,
+				picture.AttentionRow{Name: fmt.Sprintf("head %d", h.Head), Weights: h.Weights})
 		}
 	}
 	return writePicture(f.svg, []byte(picture.Path(&data)))

@@ -16,7 +16,8 @@ import (
 	"phi3/internal/show"
 )
 
-// A vocabulary may have a piece of 4,096 bytes. Tables and pictures show a beginning of it, JSON has the whole.
+// A vocabulary may have a piece of 4,096 bytes. Tables and pictures show a beginning of it, JSON has the
+// whole.
 func TestLongPiece(t *testing.T) {
 	const size = 4096
 	dir := t.TempDir()
@@ -40,7 +41,8 @@ func TestLongPiece(t *testing.T) {
 	svg := filepath.Join(dir, "path.svg")
 	run := func(args ...string) string {
 		var out, stderr bytes.Buffer
-		require.Zero(t, Main(append(args, "--model", dir, "--prompt", "The z"), strings.NewReader(""), &out, &stderr), stderr.String())
+		require.Zero(t, Main(append(args, "--model", dir, "--prompt", "The z"), strings.NewReader(""), &out,
+			&stderr), stderr.String())
 		return out.String()
 	}
 	for _, line := range strings.Split(run("next-token", "--top", "2560", "--layers", "--svg", svg), "\n") {
@@ -56,8 +58,12 @@ func TestLongPiece(t *testing.T) {
 // The layers' logits are looked at one at a time; the numbers are those of all logits in hand.
 func TestLens(t *testing.T) {
 	var all, few bytes.Buffer
-	require.Zero(t, Main([]string{"next-token", "-p", "The capital of Germany is", "--layers", "--json"}, strings.NewReader(""), &all, io.Discard))
-	require.Zero(t, Main([]string{"next-token", "-p", "The capital of Germany is", "--layers", "--json", "--every", "3"}, strings.NewReader(""), &few, io.Discard))
+	require.Zero(t, Main([]string{"next-token", "-p", "The capital of Germany is", "--layers", "--json"},
+		strings.NewReader(""), &all, io.Discard))
+	require.Zero(t, Main([]string{
+		"next-token", "-p", "The capital of Germany is", "--layers", "--json",
+		"--every", "3",
+	}, strings.NewReader(""), &few, io.Discard))
 	var a, b inspection
 	require.NoError(t, json.Unmarshal(all.Bytes(), &a))
 	require.NoError(t, json.Unmarshal(few.Bytes(), &b))
@@ -72,7 +78,10 @@ func TestThinned(t *testing.T) {
 		layers, every int
 		first, shown  int // of the layers after the embeddings
 	}{
-		{4, 0, 1, 4}, {24, 0, 1, 24}, {32, 0, 2, 16}, {40, 0, 2, 20}, {80, 0, 4, 20}, {41, 0, 2, 21}, {1000, 0, 42, 24}, {32, 1, 1, 32}, {32, 5, 5, 7}, {4, 100, 4, 1},
+		{4, 0, 1, 4}, {24, 0, 1, 24}, {32, 0, 2, 16}, {40, 0, 2, 20}, {80, 0, 4, 20}, {41, 0, 2, 21}, {
+			1000,
+			0, 42, 24,
+		}, {32, 1, 1, 32}, {32, 5, 5, 7}, {4, 100, 4, 1},
 	} {
 		layers := make([]layerView, c.layers+1)
 		for i := range layers {
@@ -90,7 +99,8 @@ func TestThinned(t *testing.T) {
 func TestHiddenStates(t *testing.T) {
 	run := func(args ...string) (code int, out, stderr string) {
 		var o, e bytes.Buffer
-		code = Main(append([]string{"next-token", "-p", "The capital of Germany is", "--hidden-states"}, args...), strings.NewReader(""), &o, &e)
+		code = Main(append([]string{"next-token", "-p", "The capital of Germany is", "--hidden-states"},
+			args...), strings.NewReader(""), &o, &e)
 		return code, o.String(), e.String()
 	}
 	code, out, _ := run("--json")
@@ -106,7 +116,8 @@ func TestHiddenStates(t *testing.T) {
 	maxHidden = 4 * 192
 	code, _, stderr := run()
 	require.Equal(t, exitFailure, code)
-	require.Contains(t, stderr, "the hidden states of 5 tokens are 3.84 kB; --hidden-states keeps up to 3.07 kB: shorten the prompt")
+	require.Contains(t, stderr, "the hidden states of 5 tokens are 3.84 kB; --hidden-states keeps up to "+
+		"3.07 kB: shorten the prompt")
 	maxHidden = 5 * 192
 	code, _, _ = run()
 	require.Zero(t, code)

@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-// grace is how long a command may take to end by itself after Ctrl-C or SIGTERM. Within it a step of the model ends, files are closed and
-// a terminal gets its settings back. What takes longer cannot be told to stop: opening a named pipe, a write to a pipe that nobody reads,
-// a file on a network drive that does not answer.
+// grace is how long a command may take to end by itself after Ctrl-C or SIGTERM. Within it a step of the
+// model ends, files are closed and a terminal gets its settings back. What takes longer cannot be told to
+// stop: opening a named pipe, a write to a pipe that nobody reads, a file on a network drive that does not
+// answer.
 const grace = 500 * time.Millisecond
 
-// interruptible returns a context that Ctrl-C and SIGTERM end. A process that is still running [grace] later ends with
-// [exitInterrupted], whatever it is doing, and a second signal ends it at once. The command calls ended when it is done.
+// interruptible returns a context that Ctrl-C and SIGTERM end. A process that is still running [grace] later
+// ends with [exitInterrupted], whatever it is doing, and a second signal ends it at once. The command calls
+// ended when it is done.
 func (s *streams) interruptible() (ctx context.Context, ended func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -47,7 +49,8 @@ func (s *streams) interruptible() (ctx context.Context, ended func()) {
 	}
 }
 
-// sayInterrupted writes the line that ends an interrupted command. It does not wait for a stderr that nobody reads.
+// sayInterrupted writes the line that ends an interrupted command. It does not wait for a stderr that nobody
+// reads.
 func (s *streams) sayInterrupted() {
 	said := make(chan struct{})
 	go s.interrupted.Do(func() {

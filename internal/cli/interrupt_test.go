@@ -21,8 +21,8 @@ func firstByte(t *testing.T, _ io.Writer, stdout, _ io.Reader) {
 	require.NoError(t, err)
 }
 
-// Ctrl-C ends every command with exit code 130 and one line, whatever it is doing. Nothing here waits for time to pass: the signal goes
-// out when the program has shown what it is at.
+// Ctrl-C ends every command with exit code 130 and one line, whatever it is doing. Nothing here waits for
+// time to pass: the signal goes out when the program has shown what it is at.
 func TestInterrupt(t *testing.T) {
 	modelLine := func(t *testing.T, _ io.Writer, _, stderr io.Reader) {
 		for b := make([]byte, 1); b[0] != '\n'; {
@@ -51,7 +51,10 @@ func TestInterrupt(t *testing.T) {
 	}{
 		{"generating", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000", firstByte},
 		{"generating without a cache", "generate --prompt Hello --ignore-eos --no-cache -c 1000000 -n 1000000", firstByte},
-		{"generating for --json", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000 --json", modelLine},
+		{
+			"generating for --json", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000 --json",
+			modelLine,
+		},
 		{"loading", "generate --prompt Hello --device cuda", modelLine},
 		{"measuring", "bench -r 10000", modelLine},
 		{"comparing", "bench --no-cache -r 10000", modelLine},
@@ -62,7 +65,10 @@ func TestInterrupt(t *testing.T) {
 		{"opening a pipe for next-token", "next-token -v --file " + pipe, modelLine},
 		{"opening a pipe for tokenize", "tokenize -v --file " + pipe, modelLine},
 		{"opening a pipe for classify", "classify -v --model " + labels + " --file " + pipe, modelLine},
-		{"opening a pipe of texts", "classify --device cpu --model " + labels + " --jsonl " + pipe, modelLine},
+		{
+			"opening a pipe of texts", "classify --device cpu --model " + labels + " --jsonl " + pipe,
+			modelLine,
+		},
 		{"writing to a pipe that nobody reads", "tokenize --file " + large, firstByte},
 		{"reading texts", "classify --jsonl - --model " + labels, labelling},
 	} {
@@ -82,7 +88,10 @@ func TestInterrupt(t *testing.T) {
 }
 
 // interrupt runs a command until it is ready, presses Ctrl-C, and returns what then came on stderr.
-func interrupt(t *testing.T, command string, env []string, ready func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader)) string {
+func interrupt(
+	t *testing.T, command string, env []string,
+	ready func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader),
+) string {
 	t.Helper()
 	cmd := exec.Command("phi3", strings.Fields(command)...) // TestMain puts it into the path
 	cmd.Env = append(os.Environ(), env...)

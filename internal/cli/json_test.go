@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// docs/json.md names every key that an answer can have, in its command's section or among what several share; and no answer has a key
-// that stands nowhere there.
+// docs/json.md names every key that an answer can have, in its command's section or among what several share;
+// and no answer has a key that stands nowhere there.
 func TestJSONIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/json.md")
 	require.NoError(t, err)
@@ -35,7 +35,8 @@ func TestJSONIsDocumented(t *testing.T) {
 		require.Contains(t, sections, title)
 		for _, answer := range answers {
 			for _, key := range jsonKeys(reflect.TypeOf(answer), map[reflect.Type]bool{}) {
-				require.Regexp(t, "[`{ ]"+regexp.QuoteMeta(key)+"[`},]", sections[title], "%s: the key %s is not in docs/json.md", title, key)
+				require.Regexp(t, "[`{ ]"+regexp.QuoteMeta(key)+"[`},]", sections[title],
+					"%s: the key %s is not in docs/json.md", title, key)
 			}
 		}
 	}

@@ -10,8 +10,9 @@ import (
 
 // machineMemory is in bytes; 0 where the system does not tell.
 type machineMemory struct {
-	total     int64
-	available int64 // to this process, without swapping: what is free, and what holds files that can be read again
+	total int64
+	// to this process, without swapping: what is free, and what holds files that can be read again
+	available int64
 	limit     int64 // of the container that this process runs in
 }
 
@@ -85,7 +86,8 @@ func field(root fs.FS, file, key string) string {
 		return ""
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), key); ok && strings.IndexAny(value, " \t:") == 0 {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), key); ok &&
+			strings.IndexAny(value, " \t:") == 0 {
 			return strings.TrimSpace(strings.TrimLeft(value, " \t:"))
 		}
 	}

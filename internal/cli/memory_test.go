@@ -17,7 +17,10 @@ func TestMemoryOfMachines(t *testing.T) {
 		want  machineMemory
 	}{
 		"not Linux": {nil, machineMemory{}},
-		"old Linux": {map[string]string{"proc/meminfo": "MemTotal:  24000000 kB\n"}, machineMemory{total: total}},
+		"old Linux": {
+			map[string]string{"proc/meminfo": "MemTotal:  24000000 kB\n"},
+			machineMemory{total: total},
+		},
 		"no groups": {map[string]string{"proc/meminfo": meminfo}, machineMemory{total, available, 0}},
 		"not limited": {map[string]string{
 			"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "max\n",
@@ -25,7 +28,8 @@ func TestMemoryOfMachines(t *testing.T) {
 		"container": {map[string]string{
 			"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n",
 			"sys/fs/cgroup/memory.max": "8000000000\n", "sys/fs/cgroup/memory.current": "3000000000\n",
-			"sys/fs/cgroup/memory.stat": "anon 500000000\nfile 2500000000\ninactive_file 1500000000\nactive_file 900000000\n",
+			"sys/fs/cgroup/memory.stat": "anon 500000000\nfile 2500000000\ninactive_file " +
+				"1500000000\nactive_file 900000000\n",
 		}, machineMemory{total, 7_400_000_000, 8_000_000_000}},
 		"container that tells no use": {map[string]string{
 			"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "8000000000\n",

@@ -41,7 +41,8 @@ func flagMistake(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown):
 		return suggestFlag(cmd, unknown)
 	case errors.As(err, &value):
-		return fmt.Errorf("--%s is %q, not %s", value.GetFlag().Name, value.GetValue(), wanted(value.GetFlag().Value.Type()))
+		return fmt.Errorf("--%s is %q, not %s", value.GetFlag().Name, value.GetValue(),
+			wanted(value.GetFlag().Value.Type()))
 	case errors.As(err, &missing):
 		return fmt.Errorf("--%s needs a value after it", missing.GetFlag().Name)
 	case errors.As(err, &syntax):
@@ -50,7 +51,8 @@ func flagMistake(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// noEmptyFlag refuses flags with an empty text, such as of an unset shell variable: something else would be done than was meant.
+// noEmptyFlag refuses flags with an empty text, such as of an unset shell variable: something else would be
+// done than was meant.
 func noEmptyFlag(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" {
@@ -99,20 +101,21 @@ func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 
 // otherNames are commands of other programs, and what does the same here.
 var otherNames = map[string]string{
-	"api":         "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
-	"ask":         "phi3 generate --chat answers one question, and phi3 chat talks",
-	"benchmark":   "phi3 bench measures the speed",
-	"complete":    "phi3 generate continues a prompt",
-	"decode":      "phi3 tokenize --decode turns ids into text",
-	"delete":      "phi3 models rm removes models",
-	"download":    "phi3 pull downloads a model",
-	"embed":       "phi3 next-token --hidden-states shows the last hidden states of a text",
-	"encode":      "phi3 tokenize turns text into ids",
-	"gen":         "phi3 generate continues a prompt",
-	"infer":       "phi3 generate continues a prompt",
-	"install":     "phi3 pull downloads a model",
-	"list":        "phi3 models lists the models in the cache",
-	"login":       "phi3 pull reads a token of huggingface.co from HF_TOKEN, or from the file that hf auth login writes",
+	"api":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
+	"ask":       "phi3 generate --chat answers one question, and phi3 chat talks",
+	"benchmark": "phi3 bench measures the speed",
+	"complete":  "phi3 generate continues a prompt",
+	"decode":    "phi3 tokenize --decode turns ids into text",
+	"delete":    "phi3 models rm removes models",
+	"download":  "phi3 pull downloads a model",
+	"embed":     "phi3 next-token --hidden-states shows the last hidden states of a text",
+	"encode":    "phi3 tokenize turns text into ids",
+	"gen":       "phi3 generate continues a prompt",
+	"infer":     "phi3 generate continues a prompt",
+	"install":   "phi3 pull downloads a model",
+	"list":      "phi3 models lists the models in the cache",
+	"login": "phi3 pull reads a token of huggingface.co from HF_TOKEN, or from the file that hf auth " +
+		"login writes",
 	"ls":          "phi3 models lists the models in the cache",
 	"predict":     "phi3 next-token shows the most probable next tokens, and phi3 classify labels texts",
 	"ps":          "phi3 models lists the models in the cache; no model runs in the background",
@@ -172,7 +175,9 @@ func newHelp() *cobra.Command {
 			about.InitDefaultHelpFlag()
 			return about.Help()
 		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion,
+			cobra.ShellCompDirective,
+		) {
 			about, _, err := cmd.Root().Find(args)
 			var names []cobra.Completion
 			for _, c := range about.Commands() {

@@ -35,15 +35,18 @@ type modelFlags struct {
 	dtype    string
 	threads  int
 	context  int
-	wide     bool                  // sliding window, by one
-	labels   bool                  // the command is for classification heads
-	snapshot *hub.Snapshot         // of the model, once it is found in the cache: weights and tokenizer are of one revision, whatever happens meanwhile
+	wide     bool // sliding window, by one
+	labels   bool // the command is for classification heads
+	// of the model, once it is found in the cache: weights and tokenizer are of one revision, whatever
+	// happens meanwhile
+	snapshot *hub.Snapshot
 	opened   *checkpoint.Directory // once it is open
 	flags    *pflag.FlagSet
 	onCPU    *cpu.Backend // that the model was loaded on; nil on a GPU
 }
 
-// Far beyond any machine and any model; here so that a slip of the finger is a sentence and not the end of all memory.
+// Far beyond any machine and any model; here so that a slip of the finger is a sentence and not the end of
+// all memory.
 const (
 	maxThreads = 1 << 12
 	maxContext = 1 << 24 // tokens
@@ -57,9 +60,11 @@ func (f *modelFlags) register(flags *pflag.FlagSet) {
 // registerCheckpoint is for commands that look at a checkpoint and run nothing.
 func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
 	f.registerModel(flags)
-	flags.StringVar(&f.dtype, "dtype", "bf16", "what matrix inputs are rounded to: bf16, or f32 to round nothing")
+	flags.StringVar(&f.dtype, "dtype", "bf16",
+		"what matrix inputs are rounded to: bf16, or f32 to round nothing")
 	flags.IntVarP(&f.context, "ctx-size", "c", 0,
-		"longest sequence in tokens (default: what the model was made for, or as much of it as fits in memory)")
+		"longest sequence in tokens (default: what the model was made for, or as much of it as fits in "+
+			"memory)")
 }
 
 // modelVariable names the environment variable that has the place of --model where that is not given.
@@ -67,16 +72,21 @@ const modelVariable = "PHI3_MODEL"
 
 func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 	f.flags = flags
-	flags.StringVarP(&f.dir, "model", "m", "", "`directory` of a Hugging Face checkpoint, or org/name on the hub (default: $PHI3_MODEL, else the built-in demonstration)")
+	flags.StringVarP(&f.dir, "model", "m", "",
+		"`directory` of a Hugging Face checkpoint, or org/name on the hub (default: $PHI3_MODEL, else the "+
+			"built-in demonstration)")
 	f.dir = os.Getenv(modelVariable)
-	flags.StringVar(&f.revision, "revision", "", "branch, tag or commit of a model on the hub (default: main)")
+	flags.StringVar(&f.revision, "revision", "",
+		"branch, tag or commit of a model on the hub (default: main)")
 }
 
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
-	flags.StringVar(&f.device, "device", "auto", "where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), "+
-		"or auto: a GPU if there is one that can run the model and has room for it, else the CPU")
+	flags.StringVar(&f.device, "device", "auto",
+		"where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), "+
+			"or auto: a GPU if there is one that can run the model and has room for it, else the CPU")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
-	flags.BoolVar(&f.wide, "sliding-window-compat", false, "see one token more than sliding_window says, as transformers 4.41 did")
+	flags.BoolVar(&f.wide, "sliding-window-compat", false,
+		"see one token more than sliding_window says, as transformers 4.41 did")
 }
 
 // check finds mistakes in the flags' values.
@@ -92,7 +102,8 @@ func (f *modelFlags) check() error {
 	return f.checkName()
 }
 
-// checkName finds an empty --model, such as of an unset shell variable: the demonstration would answer unasked.
+// checkName finds an empty --model, such as of an unset shell variable: the demonstration would answer
+// unasked.
 func (f *modelFlags) checkName() error {
 	if f.flags.Changed("model") && f.dir == "" {
 		return usagef("--model is empty")
@@ -171,8 +182,8 @@ func (f *modelFlags) chosenDevice() (device, error) {
 	return d, err
 }
 
-// prepare finds what is wrong with the flags and with the kind of the model, and downloads the model if it is not here, before anything
-// is opened that takes time.
+// prepare finds what is wrong with the flags and with the kind of the model, and downloads the model if it is
+// not here, before anything is opened that takes time.
 func (f *modelFlags) prepare(ctx context.Context, out *streams) error {
 	if _, err := f.chosenDevice(); err != nil {
 		return err
@@ -191,7 +202,9 @@ func (f *modelFlags) prepare(ctx context.Context, out *streams) error {
 }
 
 // load opens the model and says on stderr which one it is. The caller closes it.
-func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, name string, took time.Duration, err error) {
+func (f *modelFlags) load(
+	ctx context.Context, out *streams,
+) (m *model.Model, name string, took time.Duration, err error) {
 	stderr := out.notes()
 	if err := f.prepare(ctx, out); err != nil {
 		return nil, "", 0, err
@@ -205,7 +218,8 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 		return nil, "", 0, err
 	}
 	if cores := runtime.NumCPU(); f.threads > cores {
-		_, _ = show.Fprintf(stderr, "note: --threads is %d; this machine has %d processors, and %[2]d threads run\n", f.threads, cores)
+		_, _ = show.Fprintf(stderr, "note: --threads is %d; this machine has %d processors, and %[2]d "+
+			"threads run\n", f.threads, cores)
 		f.threads = cores
 	}
 	start := time.Now()
@@ -232,13 +246,15 @@ func (f *modelFlags) load(ctx context.Context, out *streams) (m *model.Model, na
 		_, _ = show.Fprintln(stderr, "warning: --threads is for the CPU and changes nothing on a GPU")
 	}
 	if f.wide && m.Config.SlidingWindow == 0 {
-		_, _ = show.Fprintln(stderr, "warning: this model has no sliding window; --sliding-window-compat changes nothing")
+		_, _ = show.Fprintln(stderr, "warning: this model has no sliding window; --sliding-window-compat "+
+			"changes nothing")
 	}
 	f.warnContext(stderr, m.Config.MaxPositions)
 	return m, name, took, nil
 }
 
-// loadOn loads the model on the device; for auto, on the CPU where the GPU cannot run it or has too little memory.
+// loadOn loads the model on the device; for auto, on the CPU where the GPU cannot run it or has too little
+// memory.
 func (f *modelFlags) loadOn(
 	ctx context.Context, d device, name string, fsys fs.FS, out *streams,
 ) (*model.Model, error) {
@@ -296,7 +312,8 @@ func writeContext(w io.Writer, m *model.Model) {
 	}
 	why := "as much as fits in " + byteCount(m.FitIn)
 	if m.Short {
-		why = fmt.Sprintf("the least, because the %s of free memory are too little for this model", byteCount(m.FitIn))
+		why = fmt.Sprintf("the least, because the %s of free memory are too little for this model",
+			byteCount(m.FitIn))
 	}
 	_, _ = show.Fprintf(w, "context: %s of %s tokens, %s (--ctx-size sets it)\n",
 		thousands(int64(m.Context)), thousands(int64(m.Config.MaxPositions)), why)
@@ -324,7 +341,8 @@ func explain(err error, m *model.Model) error {
 	return fmt.Errorf("%w%s", err, limit)
 }
 
-// tooLong says in the words of a text that is too long for the context that its encoding was ended for that reason.
+// tooLong says in the words of a text that is too long for the context that its encoding was ended for that
+// reason.
 func tooLong(err error, text string, m *model.Model) error {
 	if many := new(*tokenizer.TooManyError); errors.As(err, many) {
 		err = &model.TooLongError{Text: text, Tokens: (*many).Max, More: true, Context: m.Context}
@@ -335,7 +353,8 @@ func tooLong(err error, text string, m *model.Model) error {
 // warnAdapter says that a LoRA adapter beside the weights has no effect. Transformers would apply it.
 func warnAdapter(stderr io.Writer, fsys fs.FS) {
 	if _, err := fs.Stat(fsys, "adapter_config.json"); err == nil {
-		_, _ = show.Fprintln(stderr, "warning: beside the weights is a LoRA adapter (adapter_config.json), which phi3 does not apply: merge it into the weights")
+		_, _ = show.Fprintln(stderr, "warning: beside the weights is a LoRA adapter (adapter_config.json), "+
+			"which phi3 does not apply: merge it into the weights")
 	}
 }
 
@@ -373,7 +392,8 @@ func (f *modelFlags) checkHead(name string, fsys fs.FS) error {
 	case f.labels && c.Head == model.LMHead:
 		return fmt.Errorf("%s is a %s: it continues texts and has no labels; use phi3 generate", name, c.Head)
 	case !f.labels && c.Head != model.LMHead:
-		return fmt.Errorf("%s is a %s: it labels texts and cannot continue them; use phi3 classify", name, c.Head)
+		return fmt.Errorf("%s is a %s: it labels texts and cannot continue them; use phi3 classify", name,
+			c.Head)
 	}
 	return nil
 }

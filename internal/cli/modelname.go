@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// shortName is what people call a model: org/name of a model in the hub's cache, and of any other directory its own name without the way
-// to it.
+// shortName is what people call a model: org/name of a model in the hub's cache, and of any other directory
+// its own name without the way to it.
 func shortName(model string) string {
 	info, err := os.Stat(model)
 	if err != nil || !info.IsDir() { // phi3-demo, or org/name

@@ -155,7 +155,8 @@ func writeModels(w io.Writer, list []cachedModel) error {
 		if !m.LastUsed.IsZero() {
 			used = m.LastUsed.Local().Format(time.DateOnly)
 		}
-		_, _ = show.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), used, visible(runs))
+		_, _ = show.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), used,
+			visible(runs))
 	}
 	return t.Flush()
 }
@@ -252,7 +253,9 @@ func confirmed(ctx context.Context, stdin io.Reader) (yes bool, err error) {
 
 // completeModels offers a shell the names of the models in the cache. Where none fits, the shell offers
 // files.
-func completeModels(_ *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeModels(
+	_ *cobra.Command, args []string, begun string,
+) ([]cobra.Completion, cobra.ShellCompDirective) {
 	h, err := hub.New(os.Getenv)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveDefault
@@ -260,7 +263,8 @@ func completeModels(_ *cobra.Command, args []string, begun string) ([]cobra.Comp
 	cached, _ := h.Models()
 	var names []cobra.Completion
 	for _, c := range cached {
-		if strings.HasPrefix(c.Name, begun) && !slices.Contains(names, c.Name) && !slices.Contains(args, c.Name) {
+		if strings.HasPrefix(c.Name, begun) && !slices.Contains(names, c.Name) &&
+			!slices.Contains(args, c.Name) {
 			names = append(names, c.Name)
 		}
 	}

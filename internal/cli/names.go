@@ -50,7 +50,8 @@ func meant(name string) string {
 	model := publishedModel(name)
 	switch isOllama := strings.Contains(name, ":"); {
 	case model == "" && isOllama:
-		return "; a name with a colon is one of Ollama's, and phi3 takes those of the hub, such as microsoft/Phi-3-mini-4k-instruct"
+		return "; a name with a colon is one of Ollama's, and phi3 takes those of the hub, such as " +
+			"microsoft/Phi-3-mini-4k-instruct"
 	case model == "":
 		return ""
 	case isOllama:
@@ -114,7 +115,12 @@ func publishedModel(name string) string {
 	if !strings.HasPrefix(plain.Replace(family), "phi") {
 		return ""
 	}
-	for _, size := range []struct{ tag, word string }{{"3.8b", "mini"}, {"14b", "medium"}, {"latest", ""}, {"instruct", ""}} {
+	for _, size := range []struct{ tag, word string }{
+		{"3.8b", "mini"},
+		{"14b", "medium"},
+		{"latest", ""},
+		{"instruct", ""},
+	} {
 		if strings.HasPrefix(tag, size.tag) {
 			tag = size.word
 		}

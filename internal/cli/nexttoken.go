@@ -52,8 +52,10 @@ would say if it ended there. --attention shows which tokens the last one looks a
 	f.prompt.register(flags)
 	f.model.register(flags)
 	flags.IntVar(&f.top, "top", 10, "how many of the most probable tokens to show")
-	flags.StringArrayVar(&f.tokens, "token", nil, "also show the rank and probability of this `text`'s token (repeatable)")
-	flags.BoolVar(&f.hidden, "hidden-states", false, "show the last hidden state: shape, and both ends of every row")
+	flags.StringArrayVar(&f.tokens, "token", nil,
+		"also show the rank and probability of this `text`'s token (repeatable)")
+	flags.BoolVar(&f.hidden, "hidden-states", false,
+		"show the last hidden state: shape, and both ends of every row")
 	f.inside.register(flags)
 	flags.BoolVar(&f.json, "json", false, "print everything as one JSON object, at full precision")
 	return cmd
@@ -110,7 +112,8 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	defer session.Close()
 	session.Append(ids...)
 	if n := len(ids) * m.Config.HiddenSize; f.hidden && n > maxHidden {
-		return fmt.Errorf("the hidden states of %s tokens are %s; --hidden-states keeps up to %s: shorten the prompt",
+		return fmt.Errorf("the hidden states of %s tokens are %s; --hidden-states keeps up to %s: shorten "+
+			"the prompt",
 			thousands(int64(len(ids))), byteCount(4*int64(n)), byteCount(4*int64(maxHidden)))
 	}
 	view, err := session.Inspect(cmd.Context(), f.inside.look(f.hidden))
@@ -156,7 +159,8 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 // maxHidden is how many numbers of hidden states are kept: 1 GB of them, but in tests.
 var maxHidden = 1 << 28
 
-// namedTokens finds the id of each text: a text that encodes to one token, or else a piece of the vocabulary as it is.
+// namedTokens finds the id of each text: a text that encodes to one token, or else a piece of the vocabulary
+// as it is.
 func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
 	var named []int32
 	for _, text := range texts {
@@ -164,7 +168,8 @@ func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts 
 			return nil, usagef("--token is empty")
 		}
 		if valid := tokenizer.ValidUTF8(text); valid != text {
-			_, _ = show.Fprintf(s.err, "warning: --token is not valid UTF-8; what is not a character is read as U+FFFD\n")
+			_, _ = show.Fprintf(s.err, "warning: --token is not valid UTF-8; what is not a character is "+
+				"read as U+FFFD\n")
 			text = valid
 		}
 		ids, err := t.Encode(ctx, text, tokenizer.EncodeOptions{NoBOS: true})
@@ -176,14 +181,18 @@ func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts 
 			continue
 		}
 		id, ok := t.ID(text)
-		if !ok { // where words carry the blank before them, a word in the middle of a text is another token than one at its beginning
+		// where words carry the blank before them, a word in the middle of a text is another token than one
+		// at its beginning
+		if !ok {
 			spaced, err := t.Encode(ctx, " "+text, tokenizer.EncodeOptions{NoBOS: true})
 			if err != nil {
 				return nil, fmt.Errorf("encode --token %q: %w", text, err)
 			}
 			if ok = len(spaced) == 1; ok {
 				id = spaced[0]
-				_, _ = show.Fprintf(s.notes(), "note: --token %q is %d tokens; with a blank before it, it is one, and that is shown\n", text, len(ids))
+				_, _ = show.Fprintf(s.notes(),
+					"note: --token %q is %d tokens; with a blank before it, it is one, and that is shown\n",
+					text, len(ids))
 			}
 		}
 		if !ok {
@@ -191,7 +200,8 @@ func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts 
 			for _, id := range ids {
 				pieces = append(pieces, shownPiece(t.Piece(id)))
 			}
-			return nil, usagef("--token %q is %d tokens (%s); name one of them", text, len(ids), strings.Join(pieces, " "))
+			return nil, usagef("--token %q is %d tokens (%s); name one of them", text, len(ids),
+				strings.Join(pieces, " "))
 		}
 		named = append(named, id)
 	}
@@ -262,7 +272,8 @@ func (a *inspection) write(w io.Writer) error {
 	rows = [][]string{{"rank", "id", "piece", "logit", "probability", "cumulative"}}
 	row := func(c candidate) {
 		rows = append(rows, []string{
-			fmt.Sprint(c.Rank), fmt.Sprint(c.ID), shownPiece(c.Piece), fmt.Sprintf("%.4f", c.Logit), percent(c.Probability), percent(c.Cumulative),
+			fmt.Sprint(c.Rank), fmt.Sprint(c.ID), shownPiece(c.Piece), fmt.Sprintf("%.4f",
+				c.Logit), percent(c.Probability), percent(c.Cumulative),
 		})
 	}
 	for _, c := range slices.Concat(a.Top, a.Tokens) {

@@ -23,10 +23,14 @@ func TestCommandPages(t *testing.T) {
 		if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
 			return
 		}
-		file := func(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "_") + ".md" }
+		file := func(cmd *cobra.Command) string {
+			return strings.ReplaceAll(cmd.CommandPath(), " ", "_") +
+				".md"
+		}
 		page := "## " + cmd.CommandPath() + "\n\n```\n" + helpText(cmd) + "```\n\n### See also\n\n"
 		if cmd.HasParent() {
-			page += fmt.Sprintf("* [%s](%s): %s\n", cmd.Parent().CommandPath(), file(cmd.Parent()), cmd.Parent().Short)
+			page += fmt.Sprintf("* [%s](%s): %s\n", cmd.Parent().CommandPath(), file(cmd.Parent()),
+				cmd.Parent().Short)
 		}
 		for _, sub := range cmd.Commands() {
 			visit(sub)

@@ -10,8 +10,8 @@ import (
 	"phi3/internal/regular"
 )
 
-// checkPicture tells, before the work for a picture begins, whether its file can be written. info is of what the picture replaces, nil if
-// there is nothing.
+// checkPicture tells, before the work for a picture begins, whether its file can be written. info is of what
+// the picture replaces, nil if there is nothing.
 func checkPicture(file string) (info os.FileInfo, err error) {
 	info, err = os.Stat(file)
 	folder := filepath.Dir(file)
@@ -39,8 +39,8 @@ func checkPicture(file string) (info os.FileInfo, err error) {
 	return info, nil
 }
 
-// writePicture puts a finished picture where the user wants it, whole or not at all. It replaces a regular file, as -o of other programs
-// does, and follows a link to one; anything else it leaves alone.
+// writePicture puts a finished picture where the user wants it, whole or not at all. It replaces a regular
+// file, as -o of other programs does, and follows a link to one; anything else it leaves alone.
 func writePicture(file string, svg []byte) (err error) {
 	info, err := checkPicture(file)
 	if err != nil {

@@ -33,7 +33,8 @@ func TestWritePicture(t *testing.T) {
 	require.ErrorContains(t, writePicture("/dev/null", nil), "/dev/null is not a regular file")
 	require.ErrorContains(t, writePicture(filepath.Join(dir, "nowhere", "a.svg"), nil),
 		"write the picture: there is no directory "+filepath.Join(dir, "nowhere"))
-	require.ErrorContains(t, writePicture(filepath.Join(file, "a.svg"), nil), "write the picture: "+file+" is not a directory")
+	require.ErrorContains(t, writePicture(filepath.Join(file, "a.svg"), nil),
+		"write the picture: "+file+" is not a directory")
 	require.ErrorContains(t, writePicture("-", nil), "write the picture: it cannot go to stdout")
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)

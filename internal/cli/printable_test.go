@@ -16,15 +16,19 @@ func TestErrorsArePrintable(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")
 	require.NoError(t, os.CopyFS(dir, demo.FS()))
 	for file, text := range map[string]string{
-		"config.json":           `{"architectures": ["\u001b[2Jcleared\u0007` + strings.Repeat("x", 100_000) + `"]}`,
-		"tokenizer_config.json": `{"chat_template": "{{ raise_exception('\u001b[2Jcleared\u0007` + strings.Repeat("x", 10_000) + `') }}"}`,
-		"tokenizer.json":        `{"\u001b[2Jcleared` + strings.Repeat("x", 100_000) + `": 1, "\u001b[2Jcleared` + strings.Repeat("x", 100_000) + `": 1}`,
+		"config.json": `{"architectures": ["\u001b[2Jcleared\u0007` + strings.Repeat("x", 100_000) +
+			`"]}`,
+		"tokenizer_config.json": `{"chat_template": "{{ raise_exception('\u001b[2Jcleared\u0007` +
+			strings.Repeat("x", 10_000) + `') }}"}`,
+		"tokenizer.json": `{"\u001b[2Jcleared` + strings.Repeat("x", 100_000) +
+			`": 1, "\u001b[2Jcleared` + strings.Repeat("x", 100_000) + `": 1}`,
 	} {
 		good, err := os.ReadFile(filepath.Join(dir, file))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
 		var stdout, stderr strings.Builder
-		code := Main([]string{"generate", "--model", dir, "--chat", "--prompt", "Hi", "--device", "cpu"}, strings.NewReader(""), &stdout, &stderr)
+		code := Main([]string{"generate", "--model", dir, "--chat", "--prompt", "Hi", "--device", "cpu"},
+			strings.NewReader(""), &stdout, &stderr)
 		require.Equal(t, exitFailure, code, file)
 		require.Contains(t, stderr.String(), "[2Jcleared", file)
 		require.NotContains(t, stderr.String(), "\x1b", file)
@@ -45,7 +49,8 @@ func TestOutputGoesThroughShow(t *testing.T) {
 		source, err := os.ReadFile(file)
 		require.NoError(t, err)
 		for n, line := range strings.Split(string(source), "\n") {
-			require.NotRegexp(t, `\bfmt\.(Fp|P)rint`, line, "%s:%d: use show.Fprintf or io.WriteString", file, n+1)
+			require.NotRegexp(t, `\bfmt\.(Fp|P)rint`, line, "%s:%d: use show.Fprintf or io.WriteString", file,
+				n+1)
 		}
 	}
 }

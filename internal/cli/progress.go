@@ -19,15 +19,21 @@ type barKind struct {
 
 var (
 	byteBar = barKind{"loading ", func(start time.Time) []decor.Decorator {
-		return []decor.Decorator{decor.CountersKiloByte("% .1f / % .1f"), decor.NewAverageSpeed(decor.SizeB1000(0), "  % .1f", start)}
+		return []decor.Decorator{
+			decor.CountersKiloByte("% .1f / % .1f"),
+			decor.NewAverageSpeed(decor.SizeB1000(0), "  % .1f", start),
+		}
 	}}
 	tokenBar = barKind{"reading the prompt ", func(start time.Time) []decor.Decorator {
-		return []decor.Decorator{decor.CountersNoUnit("%d / %d tokens"), decor.NewAverageSpeed(0, "  %.0f/s", start)}
+		return []decor.Decorator{
+			decor.CountersNoUnit("%d / %d tokens"),
+			decor.NewAverageSpeed(0, "  %.0f/s", start),
+		}
 	}}
 )
 
-// progress is a bar on stderr: how much is done, speed, time left. It shows only on a terminal, only after a while, and leaves
-// nothing behind.
+// progress is a bar on stderr: how much is done, speed, time left. It shows only on a terminal, only after a
+// while, and leaves nothing behind.
 type progress struct {
 	kind      barKind
 	start     time.Time
@@ -43,10 +49,11 @@ func startProgress(stderr io.Writer, kind barKind) *progress {
 func startProgressAfter(delay time.Duration, stderr io.Writer, kind barKind) *progress {
 	begin := make(chan any)
 	return &progress{
-		kind:      kind,
-		start:     time.Now(),
-		delay:     time.AfterFunc(delay, func() { close(begin) }),
-		container: mpb.New(mpb.WithOutput(bare(stderr).(io.Writer)), mpb.WithRenderDelay(begin)), // draws nothing where stderr is no terminal
+		kind:  kind,
+		start: time.Now(),
+		delay: time.AfterFunc(delay, func() { close(begin) }),
+		// draws nothing where stderr is no terminal
+		container: mpb.New(mpb.WithOutput(bare(stderr).(io.Writer)), mpb.WithRenderDelay(begin)),
 	}
 }
 
@@ -57,7 +64,9 @@ func (p *progress) update(done, total int64) {
 			total,
 			mpb.BarRemoveOnComplete(),
 			mpb.PrependDecorators(decor.Name(p.kind.name)),
-			mpb.AppendDecorators(append(p.kind.counters(p.start), decor.NewAverageETA(decor.ET_STYLE_GO, p.start, nil, decor.WC{W: 6}), decor.Name(" left"))...),
+			mpb.AppendDecorators(append(p.kind.counters(p.start),
+				decor.NewAverageETA(decor.ET_STYLE_GO, p.start, nil, decor.WC{W: 6}),
+				decor.Name(" left"))...),
 		)
 	}
 	p.bar.SetCurrent(done)

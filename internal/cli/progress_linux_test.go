@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newPseudoTerminal returns both ends of one: what is written to screen is typed at program's terminal, what program writes is shown on screen.
+// newPseudoTerminal returns both ends of one: what is written to screen is typed at program's terminal, what
+// program writes is shown on screen.
 func newPseudoTerminal() (program, screen *os.File, err error) {
 	if screen, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil {
 		return nil, nil, err
@@ -52,7 +53,8 @@ func onTerminal(t *testing.T, env string, args ...string) string {
 }
 
 func TestProgress(t *testing.T) {
-	// A slow load shows a bar, and takes it away: the last thing it does there is to go up a line and erase, before the next line is said.
+	// A slow load shows a bar, and takes it away: the last thing it does there is to go up a line and erase,
+	// before the next line is said.
 	shown := onTerminal(t, "FAKE_GPU=slow", "generate", "--prompt", "Hello", "-n", "1")
 	require.Regexp(t, `loading +\[=*>?-*\] [0-9.]+ [kM]B / 5\.5 MB +[0-9.]+ [kM]B/s +[0-9]+s left`, shown)
 	before, after, found := strings.Cut(shown, "model: phi3-demo")
@@ -80,7 +82,8 @@ func TestProgress(t *testing.T) {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Run())
-	require.Regexp(t, `^opened a slow GPU\nmodel: phi3-demo.*\nstopped at --max-new-tokens 1; .*\n$`, stderr.String())
+	require.Regexp(t, `^opened a slow GPU\nmodel: phi3-demo.*\nstopped at --max-new-tokens 1; .*\n$`,
+		stderr.String())
 }
 
 // A long prompt shows a bar too, which is gone before the first word.

@@ -30,7 +30,8 @@ func (f *promptFlags) register(flags *pflag.FlagSet) {
 	f.template.register(flags)
 }
 
-const noSpecialHelp = "read special tokens such as <|end|> in texts as ordinary characters; those of a chat template count"
+const noSpecialHelp = "read special tokens such as <|end|> in texts as ordinary characters; those of a " +
+	"chat template count"
 
 // read returns the prompt as the user gave it, in valid UTF-8.
 func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
@@ -45,9 +46,11 @@ func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
 	return f.inputFlags.read(ctx, s)
 }
 
-// encode turns the prompt into the text and ids that the model sees, at least one and no more than limit. vocabulary is how
-// many ids the model knows.
-func (f *promptFlags) encode(ctx context.Context, t *tokenizer.Tokenizer, prompt string, limit, vocabulary int) (text string, ids []int32, err error) {
+// encode turns the prompt into the text and ids that the model sees, at least one and no more than limit.
+// vocabulary is how many ids the model knows.
+func (f *promptFlags) encode(
+	ctx context.Context, t *tokenizer.Tokenizer, prompt string, limit, vocabulary int,
+) (text string, ids []int32, err error) {
 	parts, o, err := f.render(ctx, t, prompt)
 	if err != nil {
 		return "", nil, err
@@ -61,14 +64,15 @@ func (f *promptFlags) encode(ctx context.Context, t *tokenizer.Tokenizer, prompt
 		return "", nil, errors.New("the prompt is empty")
 	}
 	if id := slices.Max(ids); int(id) >= vocabulary {
-		return "", nil, fmt.Errorf("the prompt has the token %q with id %d, and the model has embeddings for ids below %d: "+
+		return "", nil, fmt.Errorf("the prompt has the token %q with id %d, and the model has embeddings "+
+			"for ids below %d: "+
 			"the tokenizer's files belong to another model, or a token was added and the model not resized", t.Piece(id), id, vocabulary)
 	}
 	return tokenizer.JoinParts(parts), ids, nil
 }
 
-// render makes the text to be encoded. A plain prompt gets the tokenizer's special tokens (BOS, where the checkpoint wants one); a
-// chat's come from its template (spec 4.1 and 5.3).
+// render makes the text to be encoded. A plain prompt gets the tokenizer's special tokens (BOS, where the
+// checkpoint wants one); a chat's come from its template (spec 4.1 and 5.3).
 func (f *promptFlags) render(
 	ctx context.Context, t *tokenizer.Tokenizer, prompt string,
 ) (parts []tokenizer.Part, o tokenizer.EncodeOptions, err error) {
@@ -83,7 +87,11 @@ func (f *promptFlags) render(
 		messages = append(messages, tokenizer.Message{Role: "system", Content: f.system})
 	}
 	messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
-	apply := func(messages []tokenizer.Message) (string, error) { return t.ApplyChatTemplate(ctx, messages, true) }
+	apply := func(messages []tokenizer.Message) (string,
+		error,
+	) {
+		return t.ApplyChatTemplate(ctx, messages, true)
+	}
 	if parts, err = tokenizer.ChatParts(messages, f.noSpecial, apply); err != nil {
 		return nil, o, err
 	}

@@ -91,7 +91,8 @@ func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Write
 		return nil, err
 	}
 	files, bytes := checkpointSize(snapshot.Dir)
-	_, _ = show.Fprintf(notes, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files, byteCount(bytes))
+	_, _ = show.Fprintf(notes, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files,
+		byteCount(bytes))
 	return snapshot, nil
 }
 
@@ -112,15 +113,16 @@ func checkpointSize(dir string) (files int, bytes int64) {
 	return files, bytes
 }
 
-// fromHub looks in the cache for the model that --model names, if it names one and no directory: then h is where it may come from. A
-// directory of that name wins. snapshot is nil if the cache has nothing of it.
+// fromHub looks in the cache for the model that --model names, if it names one and no directory: then h is
+// where it may come from. A directory of that name wins. snapshot is nil if the cache has nothing of it.
 func (f *modelFlags) fromHub() (h *hub.Hub, snapshot *hub.Snapshot, err error) {
 	if f.snapshot != nil {
 		return nil, f.snapshot, nil
 	}
 	if _, err := os.Stat(f.dir); f.dir == "" || !isAbsent(err) || !hub.IsName(f.dir) {
 		if f.revision != "" {
-			return nil, nil, usagef("--revision is for a model of the hub; --model is %q%s", f.dir, f.origin())
+			return nil, nil, usagef("--revision is for a model of the hub; --model is %q%s", f.dir,
+				f.origin())
 		}
 		return nil, nil, nil
 	}
@@ -141,14 +143,16 @@ func (f *modelFlags) hubRevision() string {
 	return f.revision
 }
 
-// download gets what the cache lacks of the model that --model names: for commands that run it. The others make do with what is there.
+// download gets what the cache lacks of the model that --model names: for commands that run it. The others
+// make do with what is there.
 func (f *modelFlags) download(ctx context.Context, notes io.Writer) error {
 	h, snapshot, err := f.fromHub()
 	if h == nil || err != nil || snapshot != nil && snapshot.Complete() {
 		return err
 	}
 	if !h.Offline {
-		_, _ = show.Fprintf(notes, "%s is not in the cache yet, or not all of it: downloading from %s\n", f.dir, h.Endpoint)
+		_, _ = show.Fprintf(notes, "%s is not in the cache yet, or not all of it: downloading from %s\n",
+			f.dir, h.Endpoint)
 	}
 	if f.snapshot, err = pull(ctx, h, f.dir, f.hubRevision(), notes); err != nil {
 		return fmt.Errorf("there is no directory %s%s, and as a model of the hub: %w", f.dir, f.origin(), err)

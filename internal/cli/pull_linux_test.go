@@ -63,11 +63,13 @@ func TestPullBars(t *testing.T) {
 	cmd.Stdout = &out
 	require.NoError(t, cmd.Start())
 	require.NoError(t, program.Close())
-	shown := untilShown(t, screen, `unexpected EOF; trying again in 1(?s:.*)`+shard+` +\[=*>?-*\] +300 kB / 2\.76 MB +[0-9.]+ [kM]?B/s +[0-9ms]+ left`)
+	shown := untilShown(t, screen, `unexpected EOF; trying again in 1(?s:.*)`+shard+
+		` +\[=*>?-*\] +300 kB / 2\.76 MB +[0-9.]+ [kM]?B/s +[0-9ms]+ left`)
 	require.Contains(t, shown, "model-00002-of-00002.safetensors")
 	close(seen)
 	shown = untilShown(t, screen, `commit [0-9a-f]{7}, [0-9]+ files, 5\.[0-9]+ MB\r\n`)
-	require.Regexp(t, "\x1b\\[[0-9]*A\x1b\\[Jacme/Tiny-Phi-3: commit", shown, "the bars are gone before the last line")
+	require.Regexp(t, "\x1b\\[[0-9]*A\x1b\\[Jacme/Tiny-Phi-3: commit", shown,
+		"the bars are gone before the last line")
 	require.NoError(t, cmd.Wait())
 	require.Contains(t, out.String(), "models--acme--Tiny-Phi-3")
 	require.NotContains(t, out.String(), "\x1b")
@@ -77,16 +79,19 @@ func TestPullBars(t *testing.T) {
 func TestPullInterrupted(t *testing.T) {
 	server, env := demoHub(t)
 	begun := make(chan struct{})
-	server.Fail("model-00001-of-00002.safetensors", func(w http.ResponseWriter, r *http.Request, content []byte) bool {
-		_, _ = w.Write(content[:500_000])
-		_ = http.NewResponseController(w).Flush()
-		close(begun)
-		<-r.Context().Done()
-		return true
-	})
-	said := interrupt(t, "pull acme/Tiny-Phi-3", env, func(*testing.T, io.Writer, io.Reader, io.Reader) { <-begun })
+	server.Fail("model-00001-of-00002.safetensors",
+		func(w http.ResponseWriter, r *http.Request, content []byte) bool {
+			_, _ = w.Write(content[:500_000])
+			_ = http.NewResponseController(w).Flush()
+			close(begun)
+			<-r.Context().Done()
+			return true
+		})
+	said := interrupt(t, "pull acme/Tiny-Phi-3", env,
+		func(*testing.T, io.Writer, io.Reader, io.Reader) { <-begun })
 	require.Equal(t, "what has been downloaded is kept: the next pull goes on from there\nphi3: interrupted\n", said)
-	parts, err := filepath.Glob(filepath.Join(strings.TrimPrefix(env[len(env)-1], "HF_HOME="), "hub", "*", "blobs", "*.incomplete"))
+	parts, err := filepath.Glob(filepath.Join(strings.TrimPrefix(env[len(env)-1], "HF_HOME="), "hub", "*",
+		"blobs", "*.incomplete"))
 	require.NoError(t, err)
 	require.NotEmpty(t, parts)
 }

@@ -16,8 +16,8 @@ import (
 // barBytes is the size from which on a file has a bar of its own; smaller ones are there at once.
 const barBytes = 1_000_000
 
-// pullBars are a bar for each file of a download: how much is there, speed, time left. They show only on a terminal and leave nothing
-// behind. Notes come above them, and where there is no terminal too.
+// pullBars are a bar for each file of a download: how much is there, speed, time left. They show only on a
+// terminal and leave nothing behind. Notes come above them, and where there is no terminal too.
 type pullBars struct {
 	stderr    io.Writer
 	container *mpb.Progress // nil without a terminal
@@ -25,7 +25,8 @@ type pullBars struct {
 	bars      map[string]*fileBar
 }
 
-// fileBar is the bar of a file, and where and when its speed begins to count: what an earlier pull has brought is not speed.
+// fileBar is the bar of a file, and where and when its speed begins to count: what an earlier pull has
+// brought is not speed.
 type fileBar struct {
 	*mpb.Bar
 	from  atomic.Int64 // bytes
@@ -40,8 +41,8 @@ func newPullBars(stderr io.Writer) *pullBars {
 	return b
 }
 
-// update has the signature of [hub.Options] Progress. A bar is not over when all bytes are there: their hash may be wrong, and the file
-// begin anew.
+// update has the signature of [hub.Options] Progress. A bar is not over when all bytes are there: their hash
+// may be wrong, and the file begin anew.
 func (b *pullBars) update(name string, done, size int64) {
 	if b.container == nil || size < barBytes {
 		return
@@ -56,8 +57,14 @@ func (b *pullBars) update(name string, done, size int64) {
 			-1, // it ends when it is told to
 			mpb.PrependDecorators(decor.Name(show.Line(name), decor.WCSyncSpaceR)),
 			mpb.AppendDecorators(
-				decor.Any(func(s decor.Statistics) string { return byteCount(s.Current) + " / " + byteCount(s.Total) }, decor.WCSyncSpace),
-				decor.Any(func(s decor.Statistics) string { return bar.pace(s.Current, s.Total, time.Since(bar.since)) }, decor.WCSyncSpace),
+				decor.Any(func(s decor.Statistics) string {
+					return byteCount(s.Current) + " / " +
+						byteCount(s.Total)
+				}, decor.WCSyncSpace),
+				decor.Any(func(s decor.Statistics) string {
+					return bar.pace(s.Current, s.Total,
+						time.Since(bar.since))
+				}, decor.WCSyncSpace),
 			),
 		)
 		bar.SetTotal(size, false)

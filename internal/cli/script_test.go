@@ -43,15 +43,23 @@ func TestScript(t *testing.T) {
 
 // commands are what scripts can use besides testscript's own.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits":     exits,
-	"truncate":  truncate,
-	"edit":      edit,
-	"poison":    poison,
-	"json":      func(ts *testscript.TestScript, neg bool, args []string) { jsonField(ts, neg, "stdout", args) },
-	"json-file": func(ts *testscript.TestScript, neg bool, args []string) { jsonField(ts, neg, args[0], args[1:]) },
-	"plain":     plain,
-	"fetch":     fetch,
-	"hub":       hubCommand,
+	"exits":    exits,
+	"truncate": truncate,
+	"edit":     edit,
+	"poison":   poison,
+	"json": func(ts *testscript.TestScript, neg bool,
+		args []string,
+	) {
+		jsonField(ts, neg, "stdout", args)
+	},
+	"json-file": func(ts *testscript.TestScript, neg bool,
+		args []string,
+	) {
+		jsonField(ts, neg, args[0], args[1:])
+	},
+	"plain": plain,
+	"fetch": fetch,
+	"hub":   hubCommand,
 }
 
 // fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
@@ -129,8 +137,8 @@ func poison(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("%s has no tensor %s", args[0], args[1])
 }
 
-// json PATH WANT: stdout is one JSON value, in which the path of keys and indices, such as top.0.id, leads to WANT, written as JSON.
-// json-file FILE PATH WANT: likewise of a file.
+// json PATH WANT: stdout is one JSON value, in which the path of keys and indices, such as top.0.id, leads to
+// WANT, written as JSON. json-file FILE PATH WANT: likewise of a file.
 func jsonField(ts *testscript.TestScript, neg bool, file string, args []string) {
 	value := json.RawMessage(ts.ReadFile(file))
 	for _, step := range strings.Split(args[0], ".") {

@@ -24,17 +24,22 @@ func (w *onFirstWrite) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A weight file that another program cuts in the middle of an answer ends the answer with a sentence, not the process with a signal.
+// A weight file that another program cuts in the middle of an answer ends the answer with a sentence, not the
+// process with a signal.
 func TestFileShrinksWhileAnswering(t *testing.T) {
 	for _, file := range []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"} {
 		dir := filepath.Join(t.TempDir(), "model")
 		require.NoError(t, os.CopyFS(dir, demo.FS()))
 		stdout := &onFirstWrite{do: func() { require.NoError(t, os.Truncate(filepath.Join(dir, file), 0)) }}
 		var stderr strings.Builder
-		code := Main([]string{"generate", "--model", dir, "--prompt", "The capital", "--ignore-eos", "--device", "cpu", "-n", "50"},
+		code := Main([]string{
+			"generate", "--model", dir, "--prompt", "The capital", "--ignore-eos",
+			"--device", "cpu", "-n", "50",
+		},
 			strings.NewReader(""), stdout, &stderr)
 		require.Equal(t, exitFailure, code, stderr.String())
-		require.Regexp(t, `(?m)^phi3: `+file+`: tensor "[a-z0-9_.]+": byte \d+ of the file can no longer be read: `+
+		require.Regexp(t, `(?m)^phi3: `+file+
+			`: tensor "[a-z0-9_.]+": byte \d+ of the file can no longer be read: `+
 			`the file has become shorter since it was opened, or its disk has failed$`, stderr.String())
 	}
 }

@@ -19,8 +19,8 @@ type task struct {
 	ids       []int32 // the same as token ids, at least one
 }
 
-// openTask reads the prompt, which may fail quickly, before it loads the model, which may take long. early, if set, looks at the command's
-// own texts before that too. The caller closes the task.
+// openTask reads the prompt, which may fail quickly, before it loads the model, which may take long. early,
+// if set, looks at the command's own texts before that too. The caller closes the task.
 func openTask(
 	ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags, early func(*tokenizer.Tokenizer) error,
 ) (_ *task, err error) {
@@ -53,7 +53,8 @@ func openTask(
 	if t.tokenizer, err = mf.tokenizer(); err != nil {
 		return nil, err
 	}
-	if t.text, t.ids, err = pf.encode(ctx, t.tokenizer, prompt, 2*t.model.Context, t.model.Config.VocabSize); err != nil {
+	if t.text, t.ids, err = pf.encode(ctx, t.tokenizer, prompt, 2*t.model.Context,
+		t.model.Config.VocabSize); err != nil {
 		return nil, tooLong(err, "prompt", t.model)
 	}
 	return t, nil

@@ -25,11 +25,14 @@ type templateFlags struct {
 
 func (f *templateFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
-	flags.StringVar(&f.file, "chat-template", "", "`FILE` with a chat template (Jinja) in place of the model's own")
-	flags.StringArrayVar(&f.variables, "template-var", nil, "give the chat template a variable: `NAME=JSON`, such as enable_thinking=false (repeatable)")
+	flags.StringVar(&f.file, "chat-template", "",
+		"`FILE` with a chat template (Jinja) in place of the model's own")
+	flags.StringArrayVar(&f.variables, "template-var", nil,
+		"give the chat template a variable: `NAME=JSON`, such as enable_thinking=false (repeatable)")
 }
 
-// check finds what is wrong with the flags and the file, before a model is loaded. chat is whether a template is used at all.
+// check finds what is wrong with the flags and the file, before a model is loaded. chat is whether a template
+// is used at all.
 func (f *templateFlags) check(chat bool) error {
 	for _, name := range []string{"chat-template", "template-var"} {
 		if f.flags.Changed(name) && !chat {
@@ -61,7 +64,8 @@ func readTemplate(name string) (string, error) {
 	case err != nil:
 		return "", err
 	case len(source) > tokenizer.MaxChatTemplate:
-		return "", fmt.Errorf("it is longer than %s, and no more is read", byteCount(tokenizer.MaxChatTemplate))
+		return "", fmt.Errorf("it is longer than %s, and no more is read",
+			byteCount(tokenizer.MaxChatTemplate))
 	}
 	return string(source), regular.Placeholder(source)
 }
@@ -85,7 +89,8 @@ func (f *templateFlags) apply(t *tokenizer.Tokenizer) error {
 	return nil
 }
 
-// noteSystemDropped says that the chat template leaves the system message out, where it does: its text is the same with another one.
+// noteSystemDropped says that the chat template leaves the system message out, where it does: its text is the
+// same with another one.
 func noteSystemDropped(ctx context.Context, notes io.Writer, t *tokenizer.Tokenizer, system string) {
 	if systemDropped(ctx, t, system) {
 		_, _ = show.Fprintf(notes, "note: %s\n", systemDroppedNote)
@@ -96,7 +101,10 @@ const systemDroppedNote = "this model's chat template leaves the system message 
 
 func systemDropped(ctx context.Context, t *tokenizer.Tokenizer, system string) bool {
 	render := func(system string) (string, error) {
-		return t.ApplyChatTemplate(ctx, []tokenizer.Message{{Role: "system", Content: system}, {Role: "user", Content: "Hello"}}, true)
+		return t.ApplyChatTemplate(ctx, []tokenizer.Message{
+			{Role: "system", Content: system},
+			{Role: "user", Content: "Hello"},
+		}, true)
 	}
 	with, err := render(system)
 	if err != nil || strings.TrimSpace(system) == "" {

@@ -25,7 +25,8 @@ func init() { commands["terminal"] = terminal }
 //	env NAME=VALUE
 //	resize N      the terminal has N columns; it begins with 100
 //
-// The command must end by itself, with exit code 0, or that of a line "exits N". What was shown is in the file screen.
+// The command must end by itself, with exit code 0, or that of a line "exits N". What was shown is in the
+// file screen.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath(args[1])
 	ts.Check(err)
@@ -34,10 +35,14 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	defer func() { _ = screen.Close() }()
 	cmd := exec.Command(path, args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "FAKE_GPU", "FAKE_MEMORY", "NO_COLOR", "TERM", "XDG_STATE_HOME"} {
+	for _, name := range []string{
+		"HOME", "PATH", "FAKE_GPU", "FAKE_MEMORY", "NO_COLOR", "TERM",
+		"XDG_STATE_HOME",
+	} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
-	for _, line := range strings.Split(ts.ReadFile(args[0]), "\n") { // set only where a script says so: empty means something
+	// set only where a script says so: empty means something
+	for _, line := range strings.Split(ts.ReadFile(args[0]), "\n") {
 		if setting, ok := strings.CutPrefix(line, "env "); ok {
 			cmd.Env = append(cmd.Env, os.Expand(setting, ts.Getenv))
 		}
@@ -72,7 +77,8 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 		case "resize":
 			columns, err := strconv.ParseUint(rest, 10, 16)
 			ts.Check(err)
-			ts.Check(unix.IoctlSetWinsize(int(screen.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}))
+			ts.Check(unix.IoctlSetWinsize(int(screen.Fd()), unix.TIOCSWINSZ,
+				&unix.Winsize{Row: 24, Col: uint16(columns)}))
 		case "env":
 		case "exits":
 			want, err = strconv.Atoi(rest)
@@ -117,7 +123,8 @@ func (w *watched) all() string {
 	return w.text
 }
 
-// wait returns when r is shown, or for nil, when the screen is closed; false if that will not happen any more.
+// wait returns when r is shown, or for nil, when the screen is closed; false if that will not happen any
+// more.
 func (w *watched) wait(r *regexp.Regexp) bool {
 	for range 2000 { // 20 s: not a time to measure, but one to give up
 		w.Lock()

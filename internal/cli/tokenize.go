@@ -18,7 +18,8 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// Bounds on what tokenize keeps: what a normalizer or a long piece makes of a text multiplies with the text. Variables for tests.
+// Bounds on what tokenize keeps: what a normalizer or a long piece makes of a text multiplies with the text.
+// Variables for tests.
 var (
 	maxTokens  = 16 << 20 // of a text, or ids to decode
 	maxDecoded = maxInput // bytes of the pieces that ids stand for
@@ -88,7 +89,8 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	o.Max = maxTokens
 	ids, err := t.EncodeParts(ctx, parts, o)
 	if many := new(tokenizer.TooManyError); errors.As(err, &many) {
-		return fmt.Errorf("the text has more than %s tokens; tokenize shows at most %[1]s: cut it into parts", thousands(int64(many.Max)))
+		return fmt.Errorf("the text has more than %s tokens; tokenize shows at most %[1]s: cut it into parts",
+			thousands(int64(many.Max)))
 	}
 	if err != nil {
 		return fmt.Errorf("encode the text: %w", err)
@@ -99,7 +101,8 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	return writeTable(ctx, s.out, t, ids, tokenizer.JoinParts(parts))
 }
 
-// writeTable writes a row for each token, and how many there are. Rows go out as they are made: a long text has millions.
+// writeTable writes a row for each token, and how many there are. Rows go out as they are made: a long text
+// has millions.
 func writeTable(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []int32, text string) error {
 	out := bufio.NewWriter(w)
 	position := max(len("position"), len(strconv.Itoa(len(ids)-1)))
@@ -115,12 +118,13 @@ func writeTable(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []
 		}
 		row(strconv.Itoa(i), strconv.Itoa(int(id)), show.Line(shownPiece(t.Piece(id))))
 	}
-	_, _ = show.Fprintf(out, "\n%d tokens, %d characters, %d bytes\n", len(ids), utf8.RuneCountInString(text), len(text))
+	_, _ = show.Fprintf(out, "\n%d tokens, %d characters, %d bytes\n", len(ids), utf8.RuneCountInString(text),
+		len(text))
 	return out.Flush()
 }
 
-// writeTokens writes the ids, their pieces as in the vocabulary ("" for an id without a token) and a text, if there is one, as writeJSON
-// would, but as it goes: a long text has millions.
+// writeTokens writes the ids, their pieces as in the vocabulary ("" for an id without a token) and a text, if
+// there is one, as writeJSON would, but as it goes: a long text has millions.
 func writeTokens(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []int32, text *string) error {
 	out := bufio.NewWriter(show.NewJSONWriter(w))
 	quoted := func(text string) string {
@@ -162,7 +166,9 @@ func writeTokens(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids [
 }
 
 // writeText decodes the ids in input. Special tokens are part of the text.
-func (f *tokenizeFlags) writeText(ctx context.Context, s *streams, t *tokenizer.Tokenizer, input string) error {
+func (f *tokenizeFlags) writeText(
+	ctx context.Context, s *streams, t *tokenizer.Tokenizer, input string,
+) error {
 	ids, err := parseIDs(input)
 	if err != nil {
 		return err
@@ -172,14 +178,16 @@ func (f *tokenizeFlags) writeText(ctx context.Context, s *streams, t *tokenizer.
 	for _, id := range ids {
 		piece := t.Piece(id)
 		if total += len(piece); total > maxDecoded {
-			return fmt.Errorf("the pieces of the ids have more than %s; tokenize decodes at most %[1]s: cut them into parts", byteCount(int64(maxDecoded)))
+			return fmt.Errorf("the pieces of the ids have more than %s; tokenize decodes at most %[1]s: "+
+				"cut them into parts", byteCount(int64(maxDecoded)))
 		}
 		if len(unknown) < 6 && piece == "" {
 			unknown = append(unknown, strconv.Itoa(int(id)))
 		}
 	}
 	if n := len(unknown); n > 0 {
-		_, _ = show.Fprintf(s.notes(), "warning: without a token, and so without text: %s%s\n", strings.Join(unknown[:min(n, 5)], ", "), ellipsis(n > 5))
+		_, _ = show.Fprintf(s.notes(), "warning: without a token, and so without text: %s%s\n",
+			strings.Join(unknown[:min(n, 5)], ", "), ellipsis(n > 5))
 	}
 	text := t.Decode(ids, false)
 	if f.json {
@@ -192,13 +200,15 @@ func (f *tokenizeFlags) writeText(ctx context.Context, s *streams, t *tokenizer.
 // parseIDs reads numbers between blanks and commas, also a list in brackets.
 func parseIDs(input string) ([]int32, error) {
 	var ids []int32
-	for word := range strings.FieldsFuncSeq(input, func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) }) {
+	for word := range strings.FieldsFuncSeq(input,
+		func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) }) {
 		id, err := strconv.ParseInt(word, 10, 32)
 		if err != nil || id < 0 {
 			return nil, fmt.Errorf("%.40q is no token id", word)
 		}
 		if len(ids) == maxTokens {
-			return nil, fmt.Errorf("there are more than %s ids; tokenize decodes at most %[1]s: cut them into parts", thousands(int64(maxTokens)))
+			return nil, fmt.Errorf("there are more than %s ids; tokenize decodes at most %[1]s: cut them "+
+				"into parts", thousands(int64(maxTokens)))
 		}
 		ids = append(ids, int32(id))
 	}

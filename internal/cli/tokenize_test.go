@@ -17,10 +17,19 @@ func TestTokenizeIsBounded(t *testing.T) {
 		want string // "": it works
 	}{
 		{[]string{"--prompt", "The capital of Germany is"}, ""},
-		{[]string{"--prompt", "The capital of Germany is it"}, "the text has more than 5 tokens; tokenize shows at most 5: cut it into parts"},
+		{
+			[]string{"--prompt", "The capital of Germany is it"},
+			"the text has more than 5 tokens; tokenize shows at most 5: cut it into parts",
+		},
 		{[]string{"--decode", "--prompt", "303 303 303"}, ""},
-		{[]string{"--decode", "--prompt", "303 303 303 303"}, "the pieces of the ids have more than 20 B; tokenize decodes at most 20 B: cut them into parts"},
-		{[]string{"--decode", "--prompt", "1 2 3 4 5 6"}, "there are more than 5 ids; tokenize decodes at most 5: cut them into parts"},
+		{
+			[]string{"--decode", "--prompt", "303 303 303 303"},
+			"the pieces of the ids have more than 20 B; tokenize decodes at most 20 B: cut them into parts",
+		},
+		{
+			[]string{"--decode", "--prompt", "1 2 3 4 5 6"},
+			"there are more than 5 ids; tokenize decodes at most 5: cut them into parts",
+		},
 	} {
 		var out, err bytes.Buffer
 		code := Main(append([]string{"tokenize"}, c.args...), strings.NewReader(""), &out, &err)

@@ -16,8 +16,8 @@ type module struct {
 	repeats  int         // layers of the same form that this one stands for; 0: none but itself
 }
 
-// tree prints the tensors as the modules that their names spell, layers of the same form once: a row a module, with shape, parameters,
-// bytes and type.
+// tree prints the tensors as the modules that their names spell, layers of the same form once: a row a
+// module, with shape, parameters, bytes and type.
 func (i *checkpointInfo) tree() [][]string {
 	root := &module{name: i.Architecture}
 	for n := range i.Tensors {
@@ -84,7 +84,8 @@ func (m *module) size() (parameters, bytes int64) {
 	return n * parameters, n * bytes
 }
 
-// rows appends the module and what is below it. before stands in front of its own name, below in front of its children's.
+// rows appends the module and what is below it. before stands in front of its own name, below in front of its
+// children's.
 func (m *module) rows(rows [][]string, before, below string, types bool) [][]string {
 	name, shape, dtype := m.name, "", ""
 	parameters, bytes := m.size()
@@ -132,7 +133,8 @@ func thousands(n int64) string {
 	return digits
 }
 
-// alignRight writes rows of cells as columns, the numbered ones flush right, without blanks at the ends of lines.
+// alignRight writes rows of cells as columns, the numbered ones flush right, without blanks at the ends of
+// lines.
 func alignRight(b *strings.Builder, rows [][]string, right ...int) {
 	for _, row := range rows {
 		for i, cell := range row {

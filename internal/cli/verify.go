@@ -154,7 +154,8 @@ func (v *verification) finish(w io.Writer, asJSON bool) error {
 	}
 	var b strings.Builder
 	if v.Report != nil && v.Checkpoint == "" {
-		b.WriteString("\nNothing is published for checkpoints like this one: it was checked against itself alone.\n")
+		b.WriteString("\nNothing is published for checkpoints like this one: it was checked against itself " +
+			"alone.\n")
 	}
 	if v.GPU != nil {
 		show.Fprintf(&b, "\nFor bug reports:\n%s\n", v.GPU.Line)
@@ -163,14 +164,16 @@ func (v *verification) finish(w io.Writer, asJSON bool) error {
 	return err
 }
 
-// verifyTable prints results as they come, a row each, and a line for each further distance. --json has what is cut off.
+// verifyTable prints results as they come, a row each, and a line for each further distance. --json has what
+// is cut off.
 func verifyTable(w io.Writer) func(verify.Result) error {
 	widths := verifyWidths(terminalWidth(w))
 	first := true
 	return func(r verify.Result) error {
 		if first {
 			first = false
-			if err := tableRow(w, widths, "verdict", "check", "type", "expected", "got", "distance"); err != nil {
+			if err := tableRow(w, widths, "verdict", "check", "type", "expected", "got",
+				"distance"); err != nil {
 				return err
 			}
 		}
@@ -182,7 +185,8 @@ func verifyTable(w io.Writer) func(verify.Result) error {
 		if len(further) > 0 {
 			distance, further = further[0].String(), further[1:]
 		}
-		if err := tableRow(w, widths, verdict, fmt.Sprintf("%s (%s)", r.Check, r.Source), r.DType, r.Expected, r.Got, distance); err != nil {
+		if err := tableRow(w, widths, verdict, fmt.Sprintf("%s (%s)", r.Check, r.Source), r.DType, r.Expected,
+			r.Got, distance); err != nil {
 			return err
 		}
 		for _, m := range further {
@@ -194,7 +198,8 @@ func verifyTable(w io.Writer) func(verify.Result) error {
 	}
 }
 
-// verifyWidths are the widths of all columns but the last, so that a terminal's line, if there is one, has room for all.
+// verifyWidths are the widths of all columns but the last, so that a terminal's line, if there is one, has
+// room for all.
 func verifyWidths(terminal int) []int {
 	const verdict, dtype, distance, gaps, least = 7, 4, 28, 5 * 2, 10
 	check, value := 46, 28

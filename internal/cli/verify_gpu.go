@@ -104,7 +104,8 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 		if r.Values > 0 || r.Worst > 0 { // else no result came back
 			worst = strconv.FormatFloat(r.Worst, 'g', 2, 64)
 		}
-		if err := tableRow(w, widths, string(r.Verdict), r.Kernel, strconv.Itoa(len(r.Variants)), r.Against, worst); err != nil {
+		if err := tableRow(w, widths, string(r.Verdict), r.Kernel, strconv.Itoa(len(r.Variants)), r.Against,
+			worst); err != nil {
 			return err
 		}
 		if r.Verdict != cuda.VerdictFail {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// version says what this program was built from: the module's version where there is one, the commit, the compiler.
+// version says what this program was built from: the module's version where there is one, the commit, the
+// compiler.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

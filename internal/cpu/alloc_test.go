@@ -17,16 +17,19 @@ func testDecodeAllocatesNothing(t *testing.T) {
 	for _, greedy := range []bool{false, true} {
 		b, err := New(Options{Threads: 2})
 		require.NoError(t, err)
-		m, err := model.Load(context.Background(), os.DirFS("../../testdata/mini"), b, model.Options{Context: 128})
+		m, err := model.Load(context.Background(), os.DirFS("../../testdata/mini"), b,
+			model.Options{Context: 128})
 		require.NoError(t, err)
 		cache := m.NewCache()
 		_, err = cache.Prepare(128)
 		require.NoError(t, err)
 		out := &model.Output{Greedy: greedy}
 		batch := []model.Sequence{{IDs: []int32{5, 77, 300, 12}, Cache: cache}}
-		require.NoError(t, m.Forward(context.Background(), batch, out)) // the step's and the result's memory, the block of KV cache
+		// the step's and the result's memory, the block of KV cache
+		require.NoError(t, m.Forward(context.Background(), batch, out))
 		batch[0].IDs = batch[0].IDs[:1]
-		require.Zero(t, testing.AllocsPerRun(50, func() { err = m.Forward(context.Background(), batch, out) }), "greedy %v", greedy)
+		require.Zero(t, testing.AllocsPerRun(50,
+			func() { err = m.Forward(context.Background(), batch, out) }), "greedy %v", greedy)
 		require.NoError(t, err)
 		require.NoError(t, m.Close())
 	}

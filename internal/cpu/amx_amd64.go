@@ -6,51 +6,59 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// The functions of amx_amd64.s. config is one of tileConfigs. A step is 32 values of k: a tile of weights and one of tokens each, of 1 KiB.
-// steps, blocks, rows and tokens are at least 1. Where fresh is not set, sums go on from what they are.
+// The functions of amx_amd64.s. config is one of tileConfigs. A step is 32 values of k: a tile of weights and
+// one of tokens each, of 1 KiB. steps, blocks, rows and tokens are at least 1. Where fresh is not set, sums
+// go on from what they are.
 
-// amxRows sets sums [16, width/4] to the products of 16 rows of bfloat16, stride bytes apart, with width/4 tokens. A row's next step is
-// next bytes on. x is [steps, 16, width/4, 2]. Meanwhile it fetches what it will read, and at last 8 steps of 16 rows at then, as far apart, an
-// address that need not exist.
+// amxRows sets sums [16, width/4] to the products of 16 rows of bfloat16, stride bytes apart, with width/4
+// tokens. A row's next step is next bytes on. x is [steps, 16, width/4, 2]. Meanwhile it fetches what it will
+// read, and at last 8 steps of 16 rows at then, as far apart, an address that need not exist.
 //
 //go:noescape
-func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, width, steps int, fresh bool, then uintptr)
+func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, width, steps int, fresh bool,
+	then uintptr)
 
-// amxRows32 sets sums [4, 16, 16], of which half are used, to the products of 16 rows likewise with 32 tokens, x [steps, 2, 16, 16, 2].
+// amxRows32 sets sums [4, 16, 16], of which half are used, to the products of 16 rows likewise with 32
+// tokens, x [steps, 2, 16, 16, 2].
 //
 //go:noescape
-func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool, then uintptr)
+func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool,
+	then uintptr)
 
 // amxRows64 sets them to the products with 32 tokens and those group bytes on.
 //
 //go:noescape
-func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool, then uintptr)
+func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool,
+	then uintptr)
 
-// amxRowsSplit sets sums [2, 16, width/4] to the products of twice 16 rows, the second ones second bytes after the first, in two parts: w is
-// [steps, 2, 16, 32], and the sums take a step's first part, then its second one.
+// amxRowsSplit sets sums [2, 16, width/4] to the products of twice 16 rows, the second ones second bytes
+// after the first, in two parts: w is [steps, 2, 16, 32], and the sums take a step's first part, then its
+// second one.
 //
 //go:noescape
 func amxRowsSplit(config *byte, sums *float32, w *byte, second int, x *byte, width, steps int, fresh bool)
 
-// amxBlocks sets sums [blocks, 2, 2, 16, 16] to the products of w [blocks, steps, 2, 16, 32] with 32 tokens x [steps, 2, 16, 16, 2].
-// It fetches nextX, as much as x, into the second cache, and so many steps of 2·blocks rows of weights at nextW, nextStride bytes apart; these
-// are addresses that need not exist.
+// amxBlocks sets sums [blocks, 2, 2, 16, 16] to the products of w [blocks, steps, 2, 16, 32] with 32 tokens x
+// [steps, 2, 16, 16, 2]. It fetches nextX, as much as x, into the second cache, and so many steps of 2·blocks
+// rows of weights at nextW, nextStride bytes apart; these are addresses that need not exist.
 //
 //go:noescape
-func amxBlocks(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
+func amxBlocks(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr,
+	nextStride int)
 
 // amxBlocksSplit is the same for weights in two parts: w [blocks, steps, 2 parts, 2, 16, 32].
 //
 //go:noescape
-func amxBlocksSplit(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
+func amxBlocksSplit(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX,
+	nextW uintptr, nextStride int)
 
 // packRowsBF16 copies steps of rows, stride bytes apart, to tiles [16, 32] that are next bytes apart.
 //
 //go:noescape
 func packRowsBF16(to, w *byte, stride, rows, steps, next int)
 
-// packRowsF16 makes two bfloat16 of every float16, of which it is the sum: one of the upper 8 bits of its significand, and one, second
-// bytes further on, of the others.
+// packRowsF16 makes two bfloat16 of every float16, of which it is the sum: one of the upper 8 bits of its
+// significand, and one, second bytes further on, of the others.
 //
 //go:noescape
 func packRowsF16(to, w *byte, stride, rows, steps, next, second int)
@@ -60,19 +68,20 @@ func packRowsF16(to, w *byte, stride, rows, steps, next, second int)
 //go:noescape
 func narrowBF16(to *byte, x *float32, n int)
 
-// packTokens copies the upper halves of steps of up to 16 tokens, stride bytes apart, to tiles [16 pairs of k, 16 tokens, 2] that are next bytes
-// apart, and their pairs pair bytes.
+// packTokens copies the upper halves of steps of up to 16 tokens, stride bytes apart, to tiles [16 pairs of
+// k, 16 tokens, 2] that are next bytes apart, and their pairs pair bytes.
 //
 //go:noescape
 func packTokens(to *byte, x *float32, stride, tokens, steps, next, pair int)
 
-// packPairs copies the upper halves of x [2·pairs, n], whose rows are stride bytes apart, to [pairs, n, 2 rows], toStride bytes apart, and
-// returns whether all are finite. n is a multiple of 16.
+// packPairs copies the upper halves of x [2·pairs, n], whose rows are stride bytes apart, to [pairs, n, 2
+// rows], toStride bytes apart, and returns whether all are finite. n is a multiple of 16.
 //
 //go:noescape
 func packPairs(to *byte, toStride int, x *float32, stride, pairs, n int) (finite bool)
 
-// storeTile writes sums [16, 16] of up to 16 rows and tokens to the matrix at to, whose rows are stride bytes apart, one a token.
+// storeTile writes sums [16, 16] of up to 16 rows and tokens to the matrix at to, whose rows are stride bytes
+// apart, one a token.
 //
 //go:noescape
 func storeTile(to *float32, stride int, sums *float32, rows, tokens int)
@@ -123,15 +132,17 @@ var amxLinear = &linearKernels{
 }
 
 const (
-	// A tile of many tokens is up to 256 rows, so that the tokens, which come from the last cache, are multiplied often enough. Blocks of
-	// 512 of k of it, 256 KB, are in the second cache while all tokens pass, together with the sums of 512 tokens, another 512 KB; a block of
-	// 32 tokens, 32 KB, is in the first one while the rows pass.
+	// A tile of many tokens is up to 256 rows, so that the tokens, which come from the last cache, are
+	// multiplied often enough. Blocks of 512 of k of it, 256 KB, are in the second cache while all tokens
+	// pass, together with the sums of 512 tokens, another 512 KB; a block of 32 tokens, 32 KB, is in the
+	// first one while the rows pass.
 	amxMostRows    = 256
 	amxBlockSteps  = 16
 	amxBlockTokens = 512
 )
 
-// tileConfigs say how large the eight tiles are: 16 rows of 64 bytes; for a single token, one column of sums (T0, T1) and of 16 pairs of k (T6).
+// tileConfigs say how large the eight tiles are: 16 rows of 64 bytes; for a single token, one column of sums
+// (T0, T1) and of 16 pairs of k (T6).
 var tileConfigs = func() (c struct{ full, single [64]byte }) {
 	for _, c := range []*[64]byte{&c.full, &c.single} {
 		c[0] = 1 // palette
@@ -143,7 +154,8 @@ var tileConfigs = func() (c struct{ full, single [64]byte }) {
 	return c
 }()
 
-// amxTileRows: few rows for one reading of weights, many where tokens have to be read again for every tile. Threads must find enough tiles.
+// amxTileRows: few rows for one reading of weights, many where tokens have to be read again for every tile.
+// Threads must find enough tiles.
 func amxTileRows(tokens, cols, threads int) int {
 	if tokens <= 16 {
 		return 32
@@ -151,8 +163,9 @@ func amxTileRows(tokens, cols, threads int) int {
 	return min(amxMostRows, max(32, cols/(4*threads)/32*32))
 }
 
-// amxPack lays a group of 32 tokens out in tiles [steps, 2, 16, 16, 2], or up to 16 tokens that are all there are in tiles
-// [steps, 16, 16, 2], or a single one in [steps, 16, 1, 2]. What is missing of the last step is zeros.
+// amxPack lays a group of 32 tokens out in tiles [steps, 2, 16, 16, 2], or up to 16 tokens that are all there
+// are in tiles [steps, 16, 16, 2], or a single one in [steps, 16, 1, 2]. What is missing of the last step is
+// zeros.
 func amxPack(in *input, group int) {
 	whole := in.k &^ 31
 	steps := upTo32(in.k) / 32
@@ -253,8 +266,8 @@ func amxFewTokens(p *product, t *tile, s *scratch) {
 // amxMostWidth is how many values of k of two times 16 rows are packed at once: two parts of them are 256 KB.
 const amxMostWidth = 2048
 
-// amxSumRows sets sums [16, width/4] to the products of up to 16 rows from n on with up to 16 tokens, or sums [4, 16, 16] to those with up to
-// 64. The rows from then on are what will be read next.
+// amxSumRows sets sums [16, width/4] to the products of up to 16 rows from n on with up to 16 tokens, or sums
+// [4, 16, 16] to those with up to 64. The rows from then on are what will be read next.
 func amxSumRows(sums []float32, t *tile, n, count, then int, x *input, s *scratch, config *byte, width int) {
 	multiply := func(w *byte, stride, next, k, steps int, then uintptr) {
 		switch step := k / 32; {
@@ -263,7 +276,8 @@ func amxSumRows(sums []float32, t *tile, n, count, then int, x *input, s *scratc
 		case x.tokens <= 32:
 			amxRows32(config, &sums[0], w, stride, next, &x.packed[step*2048], 0, steps, k == 0, then)
 		default:
-			amxRows64(config, &sums[0], w, stride, next, &x.packed[step*2048], upTo32(t.k)*64, steps, k == 0, then)
+			amxRows64(config, &sums[0], w, stride, next, &x.packed[step*2048], upTo32(t.k)*64, steps, k == 0,
+				then)
 		}
 	}
 	if count == 0 {
@@ -282,7 +296,8 @@ func amxSumRows(sums []float32, t *tile, n, count, then int, x *input, s *scratc
 	}
 }
 
-// amxSomeTokens multiplies 16 rows at a time, where they are, by up to 64 tokens. The tiles still wait for memory.
+// amxSomeTokens multiplies 16 rows at a time, where they are, by up to 64 tokens. The tiles still wait for
+// memory.
 func amxSomeTokens(p *product, t *tile, s *scratch) {
 	sums := s.sums[:2048]
 	for i := 0; i < t.count; i += 16 {
@@ -304,7 +319,8 @@ func amxSomeTokens(p *product, t *tile, s *scratch) {
 	}
 }
 
-// amxSumSplit sets sums [2, 16, width/4] likewise to those of up to 16 rows each from two places on, of float16.
+// amxSumSplit sets sums [2, 16, width/4] likewise to those of up to 16 rows each from two places on, of
+// float16.
 func amxSumSplit(sums []float32, t *tile, n, count [2]int, x *input, s *scratch, config *byte, width int) {
 	const second = amxMostWidth / 32 * 2048
 	for k := 0; k < t.k; k += amxMostWidth {
@@ -317,8 +333,8 @@ func amxSumSplit(sums []float32, t *tile, n, count [2]int, x *input, s *scratch,
 
 // amxManyTokens multiplies a tile with the tokens first … last-1.
 //
-// The loops are, from outside in: blocks of k, groups of 32 tokens, blocks of 32 rows, and k again in a kernel. The sums wait in memory
-// between two blocks of k.
+// The loops are, from outside in: blocks of k, groups of 32 tokens, blocks of 32 rows, and k again in a
+// kernel. The sums wait in memory between two blocks of k.
 func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 	half := 16 // rows of a block from n on
 	if t.second == 0 {
@@ -348,12 +364,14 @@ func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 		for group := range groups {
 			x := &p.in.packed[((first/32+group)*allSteps+step)*2048]
 			nextX := uintptr(unsafe.Pointer(x)) + uintptr(allSteps)*2048
-			row := group * 2 * blocks // of the rows of the tile, those of the second half after those of the first
+			// of the rows of the tile, those of the second half after those of the first
+			row := group * 2 * blocks
 			if t.second > 0 && row >= t.count {
 				row += t.second - t.count
 			}
 			nextW := uintptr(unsafe.Pointer(&t.bytes[0])) + uintptr((nextN+row)*t.k*2+nextStep*64)
-			multiply(&tileConfigs.full[0], &s.sums[group*blocks*1024], &s.packed[0], x, steps, blocks, step == 0, nextX, nextW, t.k*2)
+			multiply(&tileConfigs.full[0], &s.sums[group*blocks*1024], &s.packed[0], x, steps, blocks,
+				step == 0, nextX, nextW, t.k*2)
 		}
 	}
 	for group := range groups {
@@ -375,8 +393,9 @@ func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 	}
 }
 
-// packRows copies k … k+width-1 of up to 16 rows, from n on, to tiles [16, 32] that are next bytes apart, one a step. Weights of float16
-// make two, the second one where the next one was, and so each step is twice as far. Rows and values of k that do not exist are zeros.
+// packRows copies k … k+width-1 of up to 16 rows, from n on, to tiles [16, 32] that are next bytes apart, one
+// a step. Weights of float16 make two, the second one where the next one was, and so each step is twice as
+// far. Rows and values of k that do not exist are zeros.
 func packRows(to []byte, t *tile, n, count, k, width, next int) {
 	steps := width / 32
 	if t.dtype == safetensors.F16 {

@@ -15,8 +15,8 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// Go preempts goroutines with signals and moves them between processors, and a garbage collection stops all of them: nothing of that may
-// show in the tiles' sums.
+// Go preempts goroutines with signals and moves them between processors, and a garbage collection stops all
+// of them: nothing of that may show in the tiles' sums.
 func TestAMXUnderPreemption(t *testing.T) {
 	if !slices.Contains(nativeKernels(), amxKernels) {
 		t.Skip("this processor or operating system has no AMX")
@@ -34,8 +34,12 @@ func TestAMXUnderPreemption(t *testing.T) {
 		return y
 	}
 	open := func() (*Backend, model.Weight) {
-		b := newBackend(t, Options{Threads: 2}, &model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
-		w, err := b.Upload(&safetensors.Tensor{Name: "w", DType: safetensors.BF16, Shape: []int{cols, k}, Data: data})
+		b := newBackend(t, Options{Threads: 2},
+			&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
+		w, err := b.Upload(&safetensors.Tensor{
+			Name: "w", DType: safetensors.BF16, Shape: []int{cols, k},
+			Data: data,
+		})
 		require.NoError(t, err)
 		return b, w
 	}
@@ -73,7 +77,8 @@ func TestAMXUnderPreemption(t *testing.T) {
 	wg.Wait()
 }
 
-// What TDPBF16PS does, in plain float32: the products of two bfloat16 are exact, so that each addition rounds once, as a fused one does.
+// What TDPBF16PS does, in plain float32: the products of two bfloat16 are exact, so that each addition rounds
+// once, as a fused one does.
 func TestAMXOrder(t *testing.T) {
 	if !slices.Contains(nativeKernels(), amxKernels) {
 		t.Skip("this processor or operating system has no AMX")
@@ -81,7 +86,8 @@ func TestAMXOrder(t *testing.T) {
 	t.Setenv(pathVariable, amxKernels.name)
 	rng := rand.New(rand.NewSource(2))
 	const k, cols = 32*5 + 7, 40
-	b := newBackend(t, Options{Threads: 1}, &model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, 1, 0)
+	b := newBackend(t, Options{Threads: 1},
+		&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, 1, 0)
 	w, values := upload(t, b, rng, cols, k)
 	for range 50 {
 		x, y, want := normals(rng, k), make([]float32, cols), make([]float32, cols)

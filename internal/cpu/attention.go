@@ -38,7 +38,8 @@ type appending struct {
 	step  *model.Step
 }
 
-// appendGroup is how many neighbouring positions, from a multiple of it on, are put into the cache together: those whose keys share cache lines.
+// appendGroup is how many neighbouring positions, from a multiple of it on, are put into the cache together:
+// those whose keys share cache lines.
 const appendGroup = 16
 
 // appendGroups is the number of groups that a sequence's new tokens are in.
@@ -71,7 +72,8 @@ func (w *appending) work(_, from, to int) {
 	}
 }
 
-// append applies RoPE to a kv head and its query heads at positions first … last-1 of a sequence, and writes keys and values to the cache.
+// append applies RoPE to a kv head and its query heads at positions first … last-1 of a sequence, and writes
+// keys and values to the cache.
 func (w *appending) append(s *model.Span, head, first, last int) {
 	b, c := w.b, w.b.config
 	half, width, group := c.RoPE.Dim/2, c.QKVRows(), b.group()
@@ -91,7 +93,8 @@ func (w *appending) append(s *model.Span, head, first, last int) {
 	keys, vals := b.keysAndValues(block, w.layer, head)
 	x := w.qkv[(s.Start+first-s.Position)*width:]
 	finite := true
-	if tiles := b.kernels.tiles; tiles != nil && !b.float32 && last-first == appendGroup && c.HeadDim%32 == 0 {
+	if tiles := b.kernels.tiles; tiles != nil && !b.float32 && last-first == appendGroup &&
+		c.HeadDim%32 == 0 {
 		tiles.setColumns(keys, first%chunk, x[key:], width, c.HeadDim)
 		finite = tiles.setRows(vals, first%chunk, x[value:], width, c.HeadDim)
 	} else {
@@ -115,7 +118,8 @@ func (b *Backend) queryTile() int { return max(1, b.kernels.attentionRows/b.grou
 // tiles is the number of query tiles of a sequence with the given number of new tokens.
 func (b *Backend) tiles(queries int) int { return (queries + b.queryTile() - 1) / b.queryTile() }
 
-// attentionScratch is one worker's memory for a tile. Its rows are the query heads of the first query, then those of the next one.
+// attentionScratch is one worker's memory for a tile. Its rows are the query heads of the first query, then
+// those of the next one.
 type attentionScratch struct {
 	q          []float32    // [rows, dims]
 	scores     []float32    // [rows, chunk] of a chunk, and the powers of two that are its values' weights
@@ -175,11 +179,12 @@ type attentionTile struct {
 	first, last int
 }
 
-// attend sets the tile's heads in a to softmax(q·kᵀ/√headDim)·v over the keys that each query may see: those up to its own position and
-// within the sliding window (spec 3.1 and 3.4).
+// attend sets the tile's heads in a to softmax(q·kᵀ/√headDim)·v over the keys that each query may see: those
+// up to its own position and within the sliding window (spec 3.1 and 3.4).
 //
-// Keys are taken in chunks counted from position 0. Each chunk has its own maximum, sum of powers and weighted sum of values; they join
-// the running ones as in flash attention (Dao et al., 2022, algorithm 1). Powers are of two, so scores carry the factor log2(e).
+// Keys are taken in chunks counted from position 0. Each chunk has its own maximum, sum of powers and
+// weighted sum of values; they join the running ones as in flash attention (Dao et al., 2022, algorithm 1).
+// Powers are of two, so scores carry the factor log2(e).
 func (t *attentionTile) attend(a, qkv []float32, w *attentionScratch) {
 	t.load(qkv, w)
 	w.all.clear()
@@ -255,11 +260,13 @@ func (t *attentionTile) finish(a []float32, all *weightedSums) {
 	b.kernels.divideRows(out, all.total[:rows], dims)
 	b.asInput(out)
 	for r := range rows {
-		copy(row(row(a, t.s.Start+t.first+r/group, c.Heads*c.HeadDim), t.head*group+r%group, c.HeadDim), row(out, r, dims))
+		copy(row(row(a, t.s.Start+t.first+r/group, c.Heads*c.HeadDim), t.head*group+r%group, c.HeadDim),
+			row(out, r, dims))
 	}
 }
 
-// visible are the keys start … end-1 of chunk n that a query may see; there are none if end ≤ 0 or start ≥ chunk.
+// visible are the keys start … end-1 of chunk n that a query may see; there are none if end ≤ 0 or start ≥
+// chunk.
 func (t *attentionTile) visible(query, n int) (start, end int) {
 	position := t.s.Position + query
 	return max(t.b.oldestVisible(position)-n*chunk, 0), min(position+1-n*chunk, chunk)
@@ -268,15 +275,16 @@ func (t *attentionTile) visible(query, n int) (start, end int) {
 // tiles says whether products are AMX's.
 func (t *attentionTile) tiles() bool { return t.b.kernels.tiles != nil && !t.b.float32 }
 
-// score sets the weights of chunk n's keys for queries from … to-1, each of which sees some, and their states. It fetches next into
-// the cache.
+// score sets the weights of chunk n's keys for queries from … to-1, each of which sees some, and their
+// states. It fetches next into the cache.
 func (t *attentionTile) score(keys, next kvMatrix, n, from, to int, sums *weightedSums, w *attentionScratch) {
 	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
 	r, rows := (from-t.first)*group, (to-from)*group
 	start, end := t.columns(n, from, to)
 	scores := w.scores[r*chunk : (r+rows)*chunk]
 	if t.tiles() {
-		k.tiles.products(scores, chunk, w.highQ[r*dims:], w.lowQ[r*dims:], dims, rows, keys, 0, dims, start, end, keys.distance(next))
+		k.tiles.products(scores, chunk, w.highQ[r*dims:], w.lowQ[r*dims:], dims, rows, keys, 0, dims, start,
+			end, keys.distance(next))
 	} else {
 		clear(scores)
 		k.addProducts(scores, chunk, w.q[r*dims:], dims, rows, keys, 0, dims, start, end, keys.distance(next))
@@ -307,8 +315,9 @@ func (t *attentionTile) columns(n, from, to int) (start, end int) {
 
 // weigh sets the rows of sums of queries from … to-1 to the sums of chunk n's values, times their weights.
 //
-// Values that a query must not see have a weight of 0, which is not enough where they are NaN or infinite: later ones of the sequence, or what
-// was in the block before. In such a block, each query gets values of its own, with zeros where it sees none.
+// Values that a query must not see have a weight of 0, which is not enough where they are NaN or infinite:
+// later ones of the sequence, or what was in the block before. In such a block, each query gets values of its
+// own, with zeros where it sees none.
 func (t *attentionTile) weigh(vals, next kvMatrix, n, from, to int, sums *weightedSums, w *attentionScratch) {
 	if !t.b.kv[t.s.Blocks[n]].damaged.Load() {
 		t.weighAll(vals, next, n, from, to, sums, w)
@@ -325,13 +334,16 @@ func (t *attentionTile) weigh(vals, next kvMatrix, n, from, to int, sums *weight
 }
 
 // weighAll is weigh where weights of 0 are enough.
-func (t *attentionTile) weighAll(vals, next kvMatrix, n, from, to int, sums *weightedSums, w *attentionScratch) {
+func (t *attentionTile) weighAll(
+	vals, next kvMatrix, n, from, to int, sums *weightedSums, w *attentionScratch,
+) {
 	k, dims, group := t.b.kernels, kvDims(t.b.config), t.b.group()
 	r, rows := (from-t.first)*group, (to-from)*group
 	start, end := t.columns(n, from, to)
 	sum, at := sums.values[r*dims:(r+rows)*dims], r*chunk+start
 	if t.tiles() {
-		k.tiles.products(sum, dims, w.high[at:], w.low[at:], chunk, rows, vals, start, end, 0, dims, vals.distance(next))
+		k.tiles.products(sum, dims, w.high[at:], w.low[at:], chunk, rows, vals, start, end, 0, dims,
+			vals.distance(next))
 		return
 	}
 	clear(sum)

@@ -58,9 +58,15 @@ func (b *Backend) keysAndValues(block int32, layer, head int) (keys, vals kvMatr
 	at := (layer*2*c.KVHeads + head) * size
 	values := at + c.KVHeads*size
 	if k.f32 != nil {
-		return kvMatrix{f32: k.f32[at : at+size], cols: chunk}, kvMatrix{f32: k.f32[values : values+size], cols: dims}
+		return kvMatrix{f32: k.f32[at : at+size], cols: chunk}, kvMatrix{
+			f32:  k.f32[values : values+size],
+			cols: dims,
+		}
 	}
-	return kvMatrix{bf16: k.bf16[at : at+size], cols: chunk}, kvMatrix{bf16: k.bf16[values : values+size], cols: dims}
+	return kvMatrix{bf16: k.bf16[at : at+size], cols: chunk}, kvMatrix{
+		bf16: k.bf16[values : values+size],
+		cols: dims,
+	}
 }
 
 // distance is how many bytes before next m begins.

@@ -80,7 +80,10 @@ func (w *attending) tile(i int) attentionTile {
 	s, rest := spanOf(w.step, i, b.attendItems)
 	tiles := b.tiles(s.Len)
 	first := rest % tiles * b.queryTile()
-	return attentionTile{b: b, s: s, layer: w.layer, head: rest / tiles, first: first, last: min(first+b.queryTile(), s.Len)}
+	return attentionTile{
+		b: b, s: s, layer: w.layer, head: rest / tiles, first: first,
+		last: min(first+b.queryTile(), s.Len),
+	}
 }
 
 // sums are those of tile number i over chunk n, or over all chunks so far where n is the window's end.

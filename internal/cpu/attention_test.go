@@ -57,7 +57,8 @@ func newAttendCase(c model.Config, tokens int) *attendCase {
 	return a
 }
 
-// attend feeds the sequence in pieces of the given lengths, the last of which repeats, and returns all of its attention.
+// attend feeds the sequence in pieces of the given lengths, the last of which repeats, and returns all of its
+// attention.
 func (a *attendCase) attend(t *testing.T, o Options, pieces ...int) []float32 {
 	b := newBackend(t, o, a.c, a.tokens, 8)
 	half, width := a.c.RoPE.Dim/2, a.c.Heads*a.c.HeadDim
@@ -77,8 +78,8 @@ func (a *attendCase) attend(t *testing.T, o Options, pieces ...int) []float32 {
 	return out
 }
 
-// Attend against the definition, and in pieces of all kinds against itself: head widths, GQA, partial rotation, windows whose edges fall before,
-// on and after a chunk's.
+// Attend against the definition, and in pieces of all kinds against itself: head widths, GQA, partial
+// rotation, windows whose edges fall before, on and after a chunk's.
 func TestAttend(t *testing.T) { onEveryPath(t, testAttend) }
 
 func testAttend(t *testing.T) {
@@ -100,23 +101,29 @@ func testAttend(t *testing.T) {
 		{Heads: 1, KVHeads: 1, HeadDim: 34, RoPE: model.RoPEConfig{Dim: 34}},
 	} {
 		for _, f32 := range []bool{false, true} {
-			name := fmt.Sprintf("heads=%d/%d,dim=%d/%d,window=%d,f32=%v", c.Heads, c.KVHeads, c.RoPE.Dim, c.HeadDim, c.SlidingWindow, f32)
+			name := fmt.Sprintf("heads=%d/%d,dim=%d/%d,window=%d,f32=%v", c.Heads, c.KVHeads, c.RoPE.Dim,
+				c.HeadDim, c.SlidingWindow, f32)
 			t.Run(name, func(t *testing.T) {
 				a := newAttendCase(c, 300)
 				got := a.attend(t, Options{Threads: 2, Float32: f32}, a.tokens)
 				a.compare(t, got, !f32)
 				for _, pieces := range ways {
-					require.Equal(t, got, a.attend(t, Options{Threads: 3, Float32: f32}, pieces...), "pieces of %v", pieces)
+					require.Equal(t, got, a.attend(t, Options{Threads: 3, Float32: f32}, pieces...),
+						"pieces of %v", pieces)
 				}
 			})
 		}
 	}
 }
 
-// compare checks some tokens' attention against the definition. Keys, values and results are bfloat16 if they are rounded.
+// compare checks some tokens' attention against the definition. Keys, values and results are bfloat16 if they
+// are rounded.
 func (a *attendCase) compare(t *testing.T, got []float32, round bool) {
 	c, half := a.c, a.c.RoPE.Dim/2
-	head := func(token, h int) []float32 { return slices.Clone(row(row(a.qkv, token, c.QKVRows()), h, c.HeadDim)) }
+	head := func(token, h int) []float32 {
+		return slices.Clone(row(row(a.qkv, token, c.QKVRows()), h,
+			c.HeadDim))
+	}
 	rotated := func(token, h int) []float32 {
 		x := head(token, h)
 		y := slices.Clone(x)
@@ -146,23 +153,28 @@ func (a *attendCase) compare(t *testing.T, got []float32, round bool) {
 			for d := range want {
 				tolerance := 2e-5
 				if round {
-					// The result is rounded, and one in some hundred keys the other way, where RoPE's last bit differs from float64's.
+					// The result is rounded, and one in some hundred keys the other way, where RoPE's last
+					// bit differs from float64's.
 					tolerance = 5e-3 * (0.2 + math.Abs(want[d]))
 				}
-				require.InDelta(t, want[d], float64(got[d]), tolerance, "token %d, head %d, dimension %d", token, h, d)
+				require.InDelta(t, want[d], float64(got[d]), tolerance, "token %d, head %d, dimension %d",
+					token, h, d)
 			}
 		}
 	}
 }
 
-// A query's result does not depend on values that it must not see, even if they are NaN or infinite: later ones in the same step, and what
-// another sequence left in a block.
+// A query's result does not depend on values that it must not see, even if they are NaN or infinite: later
+// ones in the same step, and what another sequence left in a block.
 func TestAttendIsCausalWithNaN(t *testing.T) { onEveryPath(t, testAttendIsCausalWithNaN) }
 
 func testAttendIsCausalWithNaN(t *testing.T) {
 	for _, f32 := range []bool{false, true} {
 		for _, window := range []int{0, 50} {
-			c := model.Config{Heads: 2, KVHeads: 1, HeadDim: 96, RoPE: model.RoPEConfig{Dim: 96}, SlidingWindow: window}
+			c := model.Config{
+				Heads: 2, KVHeads: 1, HeadDim: 96, RoPE: model.RoPEConfig{Dim: 96},
+				SlidingWindow: window,
+			}
 			a := newAttendCase(c, 140)
 			want := a.attend(t, Options{Threads: 2, Float32: f32}, a.tokens)
 			const damaged = 70
@@ -172,13 +184,15 @@ func testAttendIsCausalWithNaN(t *testing.T) {
 			width := c.Heads * c.HeadDim
 			for _, pieces := range [][]int{{140}, {1}, {64, 76}} {
 				got := a.attend(t, Options{Threads: 2, Float32: f32}, pieces...)
-				require.Equal(t, want[:damaged*width], got[:damaged*width], "before the damage, pieces %v", pieces)
+				require.Equal(t, want[:damaged*width], got[:damaged*width], "before the damage, pieces %v",
+					pieces)
 				for token := damaged; token < a.tokens; token++ {
 					x := row(got, token, width)
 					seen := window == 0 || token < damaged+window
 					require.Equal(t, seen, x[0] != x[0], "token %d is damaged by what it sees", token)
 					if token >= damaged+2+window && window > 0 {
-						require.Equal(t, row(want, token, width), x, "token %d sees nothing of it any more", token)
+						require.Equal(t, row(want, token, width), x, "token %d sees nothing of it any more",
+							token)
 					}
 				}
 			}
@@ -208,8 +222,9 @@ func testAttendIsCausalWithNaN(t *testing.T) {
 	}
 }
 
-// Threads share chunks out where kv heads are few, in windows of some chunks. The bits are those of one thread, which takes whole tiles: for
-// sequences of different lengths, one of which is within one chunk, with a sliding window, and with a value that is not finite.
+// Threads share chunks out where kv heads are few, in windows of some chunks. The bits are those of one
+// thread, which takes whole tiles: for sequences of different lengths, one of which is within one chunk, with
+// a sliding window, and with a value that is not finite.
 func TestAttendSharesChunks(t *testing.T) { onEveryPath(t, testAttendSharesChunks) }
 
 func testAttendSharesChunks(t *testing.T) {
@@ -231,7 +246,10 @@ func testAttendSharesChunks(t *testing.T) {
 			}
 			qkv := normals(rng, len(lengths)*tokens*c.QKVRows())
 			qkv[len(qkv)-1] = float32(math.Inf(1))
-			step := &model.Step{Cos: normals(rng, len(lengths)*tokens*half), Sin: normals(rng, len(lengths)*tokens*half)}
+			step := &model.Step{
+				Cos: normals(rng, len(lengths)*tokens*half),
+				Sin: normals(rng, len(lengths)*tokens*half),
+			}
 			block := int32(0)
 			for i, n := range lengths {
 				s := model.Span{Start: i * tokens, Len: tokens, Position: n - tokens}
@@ -249,7 +267,8 @@ func testAttendSharesChunks(t *testing.T) {
 		for _, tokens := range []int{1, 2} {
 			want := bitsOf(attend(1, tokens))
 			for _, threads := range []int{4, 7} {
-				require.Equal(t, want, bitsOf(attend(threads, tokens)), "%d kv heads, %d threads, %d tokens", c.KVHeads, threads, tokens)
+				require.Equal(t, want, bitsOf(attend(threads, tokens)), "%d kv heads, %d threads, %d tokens",
+					c.KVHeads, threads, tokens)
 			}
 		}
 	}

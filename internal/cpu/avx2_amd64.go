@@ -5,4 +5,7 @@ var avx2Kernels = &kernels{
 	vectors: avx2Vectors, read: avx2Read, compute: avx2Compute,
 }
 
-var avx2Linear = (&laneKernels{lanes: 8, step: 8, rows: 2, one: rows8, several: several8, sum: sumLanes}).linear()
+var avx2Linear = (&laneKernels{
+	lanes: 8, step: 8, rows: 2, one: rows8, several: several8,
+	sum: sumLanes,
+}).linear()

@@ -2,7 +2,8 @@ package cpu
 
 import "phi3/internal/safetensors"
 
-// The functions of avx512_amd64.s are laneKernels, see there for one, several and sum. Those named pairs read bfloat16 by bfloat16.
+// The functions of avx512_amd64.s are laneKernels, see there for one, several and sum. Those named pairs read
+// bfloat16 by bfloat16.
 
 //go:noescape
 func zRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
@@ -63,7 +64,10 @@ var avx512bf16Kernels = &kernels{
 	},
 }
 
-var avx512Linear = (&laneKernels{lanes: 16, step: 16, rows: 4, one: avx512One, several: avx512Several, sum: sumLanes16}).linear()
+var avx512Linear = (&laneKernels{
+	lanes: 16, step: 16, rows: 4, one: avx512One, several: avx512Several,
+	sum: sumLanes16,
+}).linear()
 
 // avx512One is laneKernels.one.
 func avx512One(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
@@ -78,7 +82,9 @@ func avx512One(w safetensors.DType) func(sums *float32, w *byte, stride, ahead i
 }
 
 // avx512Several is laneKernels.several.
-func avx512Several(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int) {
+func avx512Several(
+	w safetensors.DType,
+) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int) {
 	switch w {
 	case safetensors.BF16:
 		return z4x6BF16
@@ -94,7 +100,8 @@ var avx512bf16Linear = (&laneKernels{
 	one: func(safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
 		return pairsRows8
 	},
-	several: func(safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int) {
+	several: func(safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int,
+		x *float32, n, back int) {
 		return pairs4x6
 	},
 }).linear()

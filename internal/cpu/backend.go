@@ -19,8 +19,8 @@ type Options struct {
 	Memory int64
 }
 
-// Backend implements [model.Backend]. Matrices are float32 in memory; where a matrix product will read one, its values have
-// been rounded to bfloat16 first (unless Float32 is set), as they would be on tensor cores.
+// Backend implements [model.Backend]. Matrices are float32 in memory; where a matrix product will read one,
+// its values have been rounded to bfloat16 first (unless Float32 is set), as they would be on tensor cores.
 type Backend struct {
 	kernels *kernels
 	pool    *pool

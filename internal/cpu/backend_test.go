@@ -88,54 +88,73 @@ func TestLinearVerbs(t *testing.T) { onEveryPath(t, testLinearVerbs) }
 func testLinearVerbs(t *testing.T) {
 	for _, f32 := range []bool{false, true} {
 		for _, tokens := range []int{1, 2, 3, 6, 7, 17} {
-			for _, size := range []struct{ in, out int }{{4, 1}, {5, 7}, {12, 8}, {96, 9}, {64, 31}, {33, 40}, {1047, 18}} {
-				t.Run(fmt.Sprintf("f32=%v,tokens=%d,in=%d,out=%d", f32, tokens, size.in, size.out), func(t *testing.T) {
-					rng := rand.New(rand.NewSource(int64(tokens*100 + size.in)))
-					c := &model.Config{HiddenSize: size.in, IntermediateSize: size.out, Heads: 1, KVHeads: 1, RMSNormEps: 1e-5}
-					b := newBackend(t, Options{Threads: 3, Float32: f32}, c, tokens, 0)
-					norm, normValues := upload(t, b, rng, size.in)
-					w, wv := upload(t, b, rng, size.out, size.in)
-					gu, guv := upload(t, b, rng, 2*size.out, size.in)
-					x := normals(rng, tokens*size.in)
-					in := normed(x, normValues, !f32)
-					product := func(w []float32, n, token int) (sum, size float64) {
-						for k := range c.HiddenSize {
-							p := float64(w[n*c.HiddenSize+k]) * float64(in[token*c.HiddenSize+k])
-							sum += p
-							size += math.Abs(p)
+			for _, size := range []struct{ in, out int }{
+				{4, 1},
+				{5, 7},
+				{12, 8},
+				{96, 9},
+				{64, 31},
+				{33, 40},
+				{1047, 18},
+			} {
+				t.Run(fmt.Sprintf("f32=%v,tokens=%d,in=%d,out=%d", f32, tokens, size.in, size.out),
+					func(t *testing.T) {
+						rng := rand.New(rand.NewSource(int64(tokens*100 + size.in)))
+						c := &model.Config{
+							HiddenSize: size.in, IntermediateSize: size.out, Heads: 1, KVHeads: 1,
+							RMSNormEps: 1e-5,
 						}
-						return sum, size
-					}
-					// One input in a few hundred rounds the other way, because the norm's last bit differs from float64's.
-					tolerance := 1e-6
-					if !f32 {
-						tolerance = 4e-3
-					}
+						b := newBackend(t, Options{Threads: 3, Float32: f32}, c, tokens, 0)
+						norm, normValues := upload(t, b, rng, size.in)
+						w, wv := upload(t, b, rng, size.out, size.in)
+						gu, guv := upload(t, b, rng, 2*size.out, size.in)
+						x := normals(rng, tokens*size.in)
+						in := normed(x, normValues, !f32)
+						product := func(w []float32, n, token int) (sum, size float64) {
+							for k := range c.HiddenSize {
+								p := float64(w[n*c.HiddenSize+k]) * float64(in[token*c.HiddenSize+k])
+								sum += p
+								size += math.Abs(p)
+							}
+							return sum, size
+						}
+						// One input in a few hundred rounds the other way, because the norm's last bit
+						// differs from float64's.
+						tolerance := 1e-6
+						if !f32 {
+							tolerance = 4e-3
+						}
 
-					y := poisoned(tokens, size.out)
-					b.NormLinear(y, matrixOf(tokens, size.in, x), norm, w)
-					h := poisoned(tokens, size.out)
-					b.NormGateUp(h, matrixOf(tokens, size.in, x), norm, gu)
-					a := slices.Clone(in)
-					sum := normals(rng, tokens*size.out)
-					added := matrixOf(tokens, size.out, sum)
-					b.LinearAdd(added, matrixOf(tokens, size.in, a), w)
-					require.NoError(t, b.Read(nil, y))
-					rounded := slices.Clone(values(h))
-					goRoundBF16(rounded)
-					require.Equal(t, !f32, slices.Equal(rounded, values(h)), "a matrix product's input is bfloat16, unless nothing is rounded")
-					for token := range tokens {
-						for n := range size.out {
-							i := token*size.out + n
-							want, mag := product(wv, n, token)
-							require.InDelta(t, want, float64(values(y)[i]), mag*tolerance, "NormLinear %d,%d", token, n)
-							require.InDelta(t, float64(sum[i])+want, float64(values(added)[i]), 1e-6*(1+mag), "LinearAdd %d,%d", token, n)
-							g, gm := product(guv, n, token)
-							u, um := product(guv, size.out+n, token)
-							require.InDelta(t, g/(1+math.Exp(-g))*u, float64(values(h)[i]), (1+gm)*(1+um)*max(tolerance, 1e-6), "NormGateUp %d,%d", token, n)
+						y := poisoned(tokens, size.out)
+						b.NormLinear(y, matrixOf(tokens, size.in, x), norm, w)
+						h := poisoned(tokens, size.out)
+						b.NormGateUp(h, matrixOf(tokens, size.in, x), norm, gu)
+						a := slices.Clone(in)
+						sum := normals(rng, tokens*size.out)
+						added := matrixOf(tokens, size.out, sum)
+						b.LinearAdd(added, matrixOf(tokens, size.in, a), w)
+						require.NoError(t, b.Read(nil, y))
+						rounded := slices.Clone(values(h))
+						goRoundBF16(rounded)
+						require.Equal(t, !f32, slices.Equal(rounded, values(h)),
+							"a matrix product's input is bfloat16, unless nothing is rounded")
+						for token := range tokens {
+							for n := range size.out {
+								i := token*size.out + n
+								want, mag := product(wv, n, token)
+								require.InDelta(t, want, float64(values(y)[i]), mag*tolerance,
+									"NormLinear %d,%d",
+									token, n)
+								require.InDelta(t, float64(sum[i])+want, float64(values(added)[i]),
+									1e-6*(1+mag),
+									"LinearAdd %d,%d", token, n)
+								g, gm := product(guv, n, token)
+								u, um := product(guv, size.out+n, token)
+								require.InDelta(t, g/(1+math.Exp(-g))*u, float64(values(h)[i]),
+									(1+gm)*(1+um)*max(tolerance, 1e-6), "NormGateUp %d,%d", token, n)
+							}
 						}
-					}
-				})
+					})
 			}
 		}
 	}
@@ -196,7 +215,8 @@ func TestPoolRunsEveryItemOnce(t *testing.T) {
 					p.run(items, grain, c)
 					require.False(t, c.twice.Load())
 					for i := range c.seen {
-						require.EqualValues(t, 1, c.seen[i].Load(), "item %d of %d, grain %d, %d threads", i, items, grain, threads)
+						require.EqualValues(t, 1, c.seen[i].Load(), "item %d of %d, grain %d, %d threads", i,
+							items, grain, threads)
 					}
 				}
 			}
@@ -205,7 +225,8 @@ func TestPoolRunsEveryItemOnce(t *testing.T) {
 	}
 }
 
-// Several backends at once while the garbage collector never rests: assembly holds pointers in registers, and stacks move.
+// Several backends at once while the garbage collector never rests: assembly holds pointers in registers, and
+// stacks move.
 func TestUnderGarbageCollection(t *testing.T) { onEveryPath(t, testUnderGarbageCollection) }
 
 func testUnderGarbageCollection(t *testing.T) {

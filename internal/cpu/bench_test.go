@@ -9,7 +9,8 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// The matrix product of one token (decode) and of many (prefill) with a matrix far larger than any cache, 201 MB.
+// The matrix product of one token (decode) and of many (prefill) with a matrix far larger than any cache, 201
+// MB.
 func BenchmarkProduct(b *testing.B) {
 	const k, rows = 3072, 32768
 	data := make([]byte, 2*k*rows)
@@ -35,11 +36,15 @@ func BenchmarkProduct(b *testing.B) {
 			if err := backend.Plan(&model.Plan{Config: c, MaxTokens: tokens}); err != nil {
 				b.Fatal(err)
 			}
-			w, err := backend.Upload(&safetensors.Tensor{Name: "w", DType: safetensors.BF16, Shape: []int{rows, k}, Data: data})
+			w, err := backend.Upload(&safetensors.Tensor{
+				Name: "w", DType: safetensors.BF16,
+				Shape: []int{rows, k}, Data: data,
+			})
 			if err != nil {
 				b.Fatal(err)
 			}
-			x, a := matrixOf(tokens, rows, make([]float32, tokens*rows)), matrixOf(tokens, k, normals(rng, tokens*k))
+			x, a := matrixOf(tokens, rows, make([]float32, tokens*rows)), matrixOf(tokens, k,
+				normals(rng, tokens*k))
 			n := 0
 			for b.Loop() {
 				backend.LinearAdd(x, a, w)
@@ -53,8 +58,8 @@ func BenchmarkProduct(b *testing.B) {
 	}
 }
 
-// Attention of one layer of Phi-3-mini for one token (decode) and for 64 (prefill), after 4,096 cached ones, in bytes of keys and values a
-// second and multiply-adds.
+// Attention of one layer of Phi-3-mini for one token (decode) and for 64 (prefill), after 4,096 cached ones,
+// in bytes of keys and values a second and multiply-adds.
 func BenchmarkAttend(b *testing.B) {
 	const cached, layers = 4096, 4 // several layers: 201 MB of keys and values, which no cache keeps
 	for _, tokens := range []int{1, 64} {
@@ -72,7 +77,10 @@ func BenchmarkAttend(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer func() { _ = backend.Close() }()
-			if err := backend.Plan(&model.Plan{Config: c, MaxTokens: tokens, Context: len(blocks) * chunk}); err != nil {
+			if err := backend.Plan(&model.Plan{
+				Config: c, MaxTokens: tokens,
+				Context: len(blocks) * chunk,
+			}); err != nil {
 				b.Fatal(err)
 			}
 			rng := rand.New(rand.NewSource(1))

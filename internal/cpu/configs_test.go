@@ -95,7 +95,8 @@ func TestConfigSpellings(t *testing.T) {
 			_, err := cache.Prepare(len(ids))
 			require.NoError(t, err)
 			out := &model.Output{AllLogits: true}
-			require.NoError(t, m.Forward(context.Background(), []model.Sequence{{IDs: ids, Cache: cache}}, out))
+			require.NoError(t, m.Forward(context.Background(), []model.Sequence{{IDs: ids, Cache: cache}},
+				out))
 			var rows [][]float32
 			for i := range ids {
 				rows = append(rows, append([]float32(nil), row(out.Logits, i, m.Config.VocabSize)...))

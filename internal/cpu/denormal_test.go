@@ -28,7 +28,8 @@ func testDenormalWeights(t *testing.T) {
 		zero   bool
 	}{
 		{safetensors.BF16, binary.LittleEndian.AppendUint16(nil, 0x0040), math.Ldexp(1, -127), flushes},
-		{safetensors.BF16, binary.LittleEndian.AppendUint16(nil, 0x0080), math.Ldexp(1, -126), false}, // the smallest normal one
+		// the smallest normal one
+		{safetensors.BF16, binary.LittleEndian.AppendUint16(nil, 0x0080), math.Ldexp(1, -126), false},
 		{safetensors.F16, binary.LittleEndian.AppendUint16(nil, 0x0001), math.Ldexp(1, -24), false},
 		{safetensors.F32, binary.LittleEndian.AppendUint32(nil, 0x00400000), math.Ldexp(1, -127), false},
 	} {
@@ -41,8 +42,12 @@ func testDenormalWeights(t *testing.T) {
 			want = 0
 		}
 		for _, tokens := range []int{1, 7, 40, 100} {
-			b := newBackend(t, Options{Threads: 1}, &model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
-			w, err := b.Upload(&safetensors.Tensor{Name: "w", DType: c.dtype, Shape: []int{cols, k}, Data: data})
+			b := newBackend(t, Options{Threads: 1},
+				&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
+			w, err := b.Upload(&safetensors.Tensor{
+				Name: "w", DType: c.dtype, Shape: []int{cols, k},
+				Data: data,
+			})
 			require.NoError(t, err)
 			x := make([]float32, tokens*k)
 			for i := range x {

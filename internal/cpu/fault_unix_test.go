@@ -14,8 +14,9 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// A checkpoint's file that becomes shorter while the model runs is an error that names it, whoever reads the missing page: the caller
-// of a pass, a worker of the pool, Go or assembly. The backend outlives it: with the file whole again, it computes what it did before.
+// A checkpoint's file that becomes shorter while the model runs is an error that names it, whoever reads the
+// missing page: the caller of a pass, a worker of the pool, Go or assembly. The backend outlives it: with the
+// file whole again, it computes what it did before.
 func TestShrunkFile(t *testing.T) { onEveryPath(t, testShrunkFile) }
 
 func testShrunkFile(t *testing.T) {
@@ -39,19 +40,22 @@ func testShrunkFile(t *testing.T) {
 			err = m.Forward(context.Background(), []model.Sequence{{IDs: ids, Cache: cache}}, out)
 			return append([]float32(nil), out.Logits...), err
 		}
-		prompts := [][]int32{{5}, {5, 77, 300, 12, 9, 1, 44, 2}} // one token and several take different kernels
+		// one token and several take different kernels
+		prompts := [][]int32{{5}, {5, 77, 300, 12, 9, 1, 44, 2}}
 		var want [][]float32
 		for _, ids := range prompts {
 			logits, err := forward(ids...)
 			require.NoError(t, err)
 			want = append(want, logits)
 		}
-		for at := 0; at < len(whole)-os.Getpagesize(); at += len(whole) / 7 { // the rest of the last page would read as zeros
+		// the rest of the last page would read as zeros
+		for at := 0; at < len(whole)-os.Getpagesize(); at += len(whole) / 7 {
 			require.NoError(t, os.Truncate(file, int64(at)))
 			for i, ids := range prompts {
 				_, err := forward(ids...)
 				require.Error(t, err, "%d of %d bytes", at, len(whole))
-				require.Regexp(t, "^"+shard+`: tensor "[a-z0-9_.]+": byte \d+ of the file can no longer be read: the file has become shorter`, err.Error())
+				require.Regexp(t, "^"+shard+
+					`: tensor "[a-z0-9_.]+": byte \d+ of the file can no longer be read: the file has become shorter`, err.Error())
 				require.NoError(t, os.WriteFile(file, whole, 0o600))
 				got, err := forward(ids...)
 				require.NoError(t, err)

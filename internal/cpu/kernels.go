@@ -11,8 +11,9 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// The innermost loops. Products are written float32(a*b): the conversion forbids the compiler to fuse multiply and add, which it
-// does on some processors and not on others and may do in one loop and not in the next.
+// The innermost loops. Products are written float32(a*b): the conversion forbids the compiler to fuse
+// multiply and add, which it does on some processors and not on others and may do in one loop and not in the
+// next.
 
 // goTileRows is how many weight rows dotTile multiplies at once.
 const goTileRows = 6
@@ -49,11 +50,13 @@ func goDots(sums []float32, t *tile, x *input, s *scratch) {
 	}
 }
 
-// dotTile returns the dot products of x with the rows of w, each summed in natural order from k = 0. w is [goTileRows, k], x is [k].
+// dotTile returns the dot products of x with the rows of w, each summed in natural order from k = 0. w is
+// [goTileRows, k], x is [k].
 //
-// Independent sums hide the latency of an addition, and each value of x is loaded once for all of them. Six is what fits the
-// registers: with eight, the compiler keeps one sum in memory, and that one sets the pace. The order within a sum is the order
-// that makes logits reproducible: it is the same for one token and for a thousand.
+// Independent sums hide the latency of an addition, and each value of x is loaded once for all of them. Six
+// is what fits the registers: with eight, the compiler keeps one sum in memory, and that one sets the pace.
+// The order within a sum is the order that makes logits reproducible: it is the same for one token and for a
+// thousand.
 func dotTile(w, x []float32) [goTileRows]float32 {
 	k := len(x)
 	w0, w1, w2 := w[0*k:1*k], w[1*k:2*k], w[2*k:3*k]
@@ -92,11 +95,13 @@ func elemSize(t safetensors.DType) int {
 }
 
 // widen converts the little-endian elements of src, stored as t, to float32. It is exact for all three types.
-// Checkpoints may place a tensor at any byte, so src is read as bytes; the compiler makes plain loads of that.
+// Checkpoints may place a tensor at any byte, so src is read as bytes; the compiler makes plain loads of
+// that.
 func widen(dst []float32, src []byte, t safetensors.DType) {
 	switch t {
 	case safetensors.BF16:
-		// A bfloat16 is the upper half of a float32. Writing bits, not floats, saves the way through a floating-point register.
+		// A bfloat16 is the upper half of a float32. Writing bits, not floats, saves the way through a
+		// floating-point register.
 		bits := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst))
 		src = src[:2*len(bits)]
 		for len(bits) >= 4 {

@@ -55,7 +55,8 @@ func TestBF16RoundsToNearestEven(t *testing.T) {
 	} {
 		require.Equal(t, c.want, toBF16(math.Float32frombits(c.bits)), "%08x", c.bits)
 	}
-	require.True(t, math.IsNaN(float64(fromBF16(toBF16(math.Float32frombits(0x7f800001))))), "a NaN whose low bits are dropped")
+	require.True(t, math.IsNaN(float64(fromBF16(toBF16(math.Float32frombits(0x7f800001))))),
+		"a NaN whose low bits are dropped")
 	for i := range 1 << 16 { // every bfloat16 survives the round trip
 		if v := fromBF16(uint16(i)); v == v {
 			require.Equal(t, uint16(i), toBF16(v))
@@ -69,7 +70,10 @@ func TestWiden(t *testing.T) {
 		dtype  safetensors.DType
 		encode func(float32) []byte
 	}{
-		{safetensors.BF16, func(v float32) []byte { return binary.LittleEndian.AppendUint16(nil, toBF16(v)) }},
+		{safetensors.BF16, func(v float32) []byte {
+			return binary.LittleEndian.AppendUint16(nil,
+				toBF16(v))
+		}},
 		{safetensors.F16, func(v float32) []byte {
 			for bits, w := range f16Table() {
 				if w == v {
@@ -78,7 +82,10 @@ func TestWiden(t *testing.T) {
 			}
 			return nil
 		}},
-		{safetensors.F32, func(v float32) []byte { return binary.LittleEndian.AppendUint32(nil, math.Float32bits(v)) }},
+		{safetensors.F32, func(v float32) []byte {
+			return binary.LittleEndian.AppendUint32(nil,
+				math.Float32bits(v))
+		}},
 	} {
 		for n := range len(want) + 1 {
 			src := []byte{0} // an odd address: tensors may start anywhere

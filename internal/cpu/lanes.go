@@ -9,34 +9,39 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// laneKernels are kernels of a matrix product whose every result has as many running sums, its lanes, as a register has: the i-th takes the
-// products (or pairs of them) i, i+lanes, … in ascending order. At the end they are added pairwise.
+// laneKernels are kernels of a matrix product whose every result has as many running sums, its lanes, as a
+// register has: the i-th takes the products (or pairs of them) i, i+lanes, … in ascending order. At the end
+// they are added pairwise.
 //
-// Where k is not a multiple of step, the last step is the row's last step weights. The input has zeros for those of them that the step before
-// has taken, so a kernel never reads past a row.
+// Where k is not a multiple of step, the last step is the row's last step weights. The input has zeros for
+// those of them that the step before has taken, so a kernel never reads past a row.
 type laneKernels struct {
 	lanes int // running sums of a result
 	step  int // of k, multiplied at once
 	rows  int // rows multiplied at once where there are several tokens
 
-	// one sets sums [8] to the products of x with eight rows of n weights that are stride bytes apart. n is a multiple of step. Where back is
-	// not 0, one more step follows, whose weights begin back bytes before the end of the n ones. What lies ahead bytes from the rows is fetched
-	// into the cache.
+	// one sets sums [8] to the products of x with eight rows of n weights that are stride bytes apart. n is a
+	// multiple of step. Where back is not 0, one more step follows, whose weights begin back bytes before the
+	// end of the n ones. What lies ahead bytes from the rows is fetched into the cache.
 	one func(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-	// several multiplies blocks of rows of n weights with six tokens and adds to lanes [blocks, rows, 6, lanes]. The rows of a block are
-	// stride bytes apart, a block and the next one next bytes. x is as packed, [steps, 6, step]. n is a multiple of step and neither n nor
-	// blocks is 0; back is that of one. What lies ahead bytes from the rows is fetched into the cache.
-	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+	// several multiplies blocks of rows of n weights with six tokens and adds to lanes [blocks, rows, 6,
+	// lanes]. The rows of a block are stride bytes apart, a block and the next one next bytes. x is as
+	// packed, [steps, 6, step]. n is a multiple of step and neither n nor blocks is 0; back is that of one.
+	// What lies ahead bytes from the rows is fetched into the cache.
+	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int,
+		x *float32, n, back int)
 	// sum adds up the lanes [n, lanes] of n sums, as one does. n is a multiple of 4 and not 0.
 	sum func(sums, lanes *float32, n int)
-	// narrow, if set: x is bfloat16, two in the place of a float32; it makes them of x [n], which has been rounded.
+	// narrow, if set: x is bfloat16, two in the place of a float32; it makes them of x [n], which has been
+	// rounded.
 	narrow func(to *byte, x *float32, n int)
 }
 
 const (
 	laneBlock  = 1024 // of k
 	tokenGroup = 6    // what several multiplies at once
-	// The most rows of a tile, and the most groups whose running sums are kept while others are computed: 192 KB of them with 16 lanes.
+	// The most rows of a tile, and the most groups whose running sums are kept while others are computed: 192
+	// KB of them with 16 lanes.
 	laneMostRows = 64
 	maxGroups    = 8
 )
@@ -57,8 +62,8 @@ func (l *laneKernels) linear() *linearKernels {
 	}
 }
 
-// laneTileRows: few rows where weights are read only once or twice, many where tokens have to be read again for every tile. Threads must find
-// enough tiles.
+// laneTileRows: few rows where weights are read only once or twice, many where tokens have to be read again
+// for every tile. Threads must find enough tiles.
 func laneTileRows(tokens, cols, threads int) int {
 	if tokens <= 2*tokenGroup {
 		return 16
@@ -85,7 +90,8 @@ func (l *laneKernels) steps(k int) int {
 	return (k + l.step - 1) / l.step
 }
 
-// back is how many bytes before the end of the whole steps of a row of k weights its last step begins, 0 if nothing is left over.
+// back is how many bytes before the end of the whole steps of a row of k weights its last step begins, 0 if
+// nothing is left over.
 func (l *laneKernels) back(k, size int) int {
 	if k < l.step || k%l.step == 0 {
 		return 0
@@ -118,8 +124,9 @@ func (l *laneKernels) lay(to []byte, x []float32, first, last int) {
 	}
 }
 
-// pack is linearKernels.pack: a step of each of six tokens, and on to the next step. (Rows of several thousand values would lie at the same
-// place in every way of the first cache.) A single token's steps follow each other.
+// pack is linearKernels.pack: a step of each of six tokens, and on to the next step. (Rows of several
+// thousand values would lie at the same place in every way of the first cache.) A single token's steps follow
+// each other.
 func (l *laneKernels) pack(in *input, group int) {
 	steps, size := l.steps(in.k), l.step*l.elemSize()
 	if in.tokens == 1 {
@@ -170,7 +177,8 @@ func (l *laneKernels) multiply(p *product, t *tile, s *scratch) {
 	p.finishSums(sums, halves*rows, t)
 }
 
-// oneToken sets sums to the products of t.count rows from n on with the only token. whole of k make whole steps.
+// oneToken sets sums to the products of t.count rows from n on with the only token. whole of k make whole
+// steps.
 func (l *laneKernels) oneToken(sums []float32, t *tile, n int, x *input, s *scratch, whole int) {
 	one := l.one(t.dtype)
 	stride, back := t.k*elemSize(t.dtype), l.back(t.k, elemSize(t.dtype))
@@ -188,17 +196,21 @@ func (l *laneKernels) oneToken(sums []float32, t *tile, n int, x *input, s *scra
 	}
 }
 
-// tokens sets sums, cols of them a token, of the tokens in groups first … last-1 to their products with t.count rows from n on. whole of k make
-// whole steps.
+// tokens sets sums, cols of them a token, of the tokens in groups first … last-1 to their products with
+// t.count rows from n on. whole of k make whole steps.
 //
-// The loops are, from outside in: blocks of k, groups of tokens, blocks of rows, and k again in a kernel. So a group's values of a block
-// of k (24 KB) stay in the first cache while the rows pass, and the tile's (up to 128 KB) are in the second cache from the first group on.
-// The running sums wait in memory between two blocks of k; a sum's order is the one that a single token has.
-func (l *laneKernels) tokens(sums []float32, cols int, t *tile, n int, x *input, s *scratch, whole, first, last int) {
+// The loops are, from outside in: blocks of k, groups of tokens, blocks of rows, and k again in a kernel. So
+// a group's values of a block of k (24 KB) stay in the first cache while the rows pass, and the tile's (up to
+// 128 KB) are in the second cache from the first group on. The running sums wait in memory between two blocks
+// of k; a sum's order is the one that a single token has.
+func (l *laneKernels) tokens(
+	sums []float32, cols int, t *tile, n int, x *input, s *scratch, whole, first, last int,
+) {
 	several := l.several(t.dtype)
 	size := elemSize(t.dtype)
 	stride := t.k * size
-	full, rest := t.count/l.rows, t.count%l.rows // rows of the rest are blocks of their own: the same row several times
+	// rows of the rest are blocks of their own: the same row several times
+	full, rest := t.count/l.rows, t.count%l.rows
 	blocks := full + rest
 	values := floats(x.packed)
 	step := tokenGroup * l.step * l.elemSize() / 4 // of values
@@ -218,7 +230,8 @@ func (l *laneKernels) tokens(sums []float32, cols int, t *tile, n int, x *input,
 				several(&lanes[0], &t.row(n)[k*size], stride, l.rows*stride, full, ahead, x, width, back)
 			}
 			if rest > 0 {
-				several(&lanes[full*blockLanes], &t.row(n + full*l.rows)[k*size], 0, stride, rest, ahead, x, width, back)
+				several(&lanes[full*blockLanes], &t.row(n + full*l.rows)[k*size], 0, stride, rest, ahead, x,
+					width, back)
 			}
 			ahead = 0
 		}

@@ -17,7 +17,8 @@ import (
 
 // AVX2 and NEON add in the same order: the bits of some products, of both processors, are these.
 func TestLanes8SameBits(t *testing.T) {
-	i := slices.IndexFunc(nativeKernels(), func(k *kernels) bool { return k.name == "avx2" || k.name == "neon" })
+	i := slices.IndexFunc(nativeKernels(),
+		func(k *kernels) bool { return k.name == "avx2" || k.name == "neon" })
 	if i < 0 {
 		t.Skip("this processor or operating system has no AVX2")
 	}
@@ -27,7 +28,8 @@ func TestLanes8SameBits(t *testing.T) {
 		safetensors.BF16: 0x3ced8b6befb407be, safetensors.F16: 0xb1212492440709be, safetensors.F32: 0x122c858790c0df7,
 	} {
 		rng := rand.New(rand.NewSource(1))
-		b := newBackend(t, Options{Threads: 2}, &model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
+		b := newBackend(t, Options{Threads: 2},
+			&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
 		data, _ := stored(dtype, normals(rng, cols*k))
 		w, err := b.Upload(&safetensors.Tensor{Name: "w", DType: dtype, Shape: []int{cols, k}, Data: data})
 		require.NoError(t, err)

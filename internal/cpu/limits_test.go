@@ -9,8 +9,8 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// Whatever shapes a configuration has, what they make the backend allocate besides the weights stays in proportion to the weights. The
-// shapes are lopsided as far as a configuration may be.
+// Whatever shapes a configuration has, what they make the backend allocate besides the weights stays in
+// proportion to the weights. The shapes are lopsided as far as a configuration may be.
 func TestWorkspaceIsInProportion(t *testing.T) { onEveryPath(t, testWorkspaceIsInProportion) }
 
 func testWorkspaceIsInProportion(t *testing.T) {
@@ -29,12 +29,16 @@ func testWorkspaceIsInProportion(t *testing.T) {
 		require.NoError(t, err, name)
 		var tensors []*safetensors.Tensor
 		for _, spec := range c.Tensors() {
-			tensors = append(tensors, &safetensors.Tensor{Name: spec.Name, Shape: spec.Shape, DType: safetensors.BF16})
+			tensors = append(tensors, &safetensors.Tensor{
+				Name: spec.Name, Shape: spec.Shape,
+				DType: safetensors.BF16,
+			})
 		}
 		const threads = 2
 		m, err := PlanMemory(model.NewPlan(c, tensors, model.Options{}), Options{Threads: threads})
 		require.NoError(t, err)
-		t.Logf("%-17s weights %12d, workspace %12d, %.1f times", name, m.Weights, m.Workspace, float64(m.Workspace)/float64(m.Weights))
+		t.Logf("%-17s weights %12d, workspace %12d, %.1f times", name, m.Weights, m.Workspace,
+			float64(m.Workspace)/float64(m.Weights))
 		require.Less(t, m.Workspace, int64(64<<20)+16*m.Weights, name)
 	}
 }

@@ -31,15 +31,16 @@ const (
 
 // linearKernels are the innermost loops of a matrix product.
 type linearKernels struct {
-	// tileRows is how many rows a tile has, an even number, in a product of so many tokens with a matrix of so many rows for each use.
+	// tileRows is how many rows a tile has, an even number, in a product of so many tokens with a matrix of
+	// so many rows for each use.
 	tileRows func(tokens, cols, threads int) int
 	// multiply computes a tile of the product and puts it to use.
 	multiply func(p *product, t *tile, s *scratch)
 	// newScratch makes what multiply needs of a worker's memory, for inputs up to so wide and so many tokens.
 	newScratch func(s *scratch, widest, maxTokens int)
 
-	// Where tokens are read in another order than they lie in memory: pack lays out a group of them, after which in.packed has all.
-	// It is packedBytes long.
+	// Where tokens are read in another order than they lie in memory: pack lays out a group of them, after
+	// which in.packed has all. It is packedBytes long.
 	pack        func(in *input, group int)
 	packedBytes func(tokens, k int) int
 	group       int // tokens of a group
@@ -50,8 +51,8 @@ func always(l *linearKernels) func(safetensors.DType, bool) *linearKernels {
 	return func(safetensors.DType, bool) *linearKernels { return l }
 }
 
-// tile is some rows of a weight [*, k] that are multiplied with all tokens before the next ones are looked at: count rows from n on,
-// and, where second is not 0, as many from n+second on.
+// tile is some rows of a weight [*, k] that are multiplied with all tokens before the next ones are looked
+// at: count rows from n on, and, where second is not 0, as many from n+second on.
 type tile struct {
 	bytes            []byte // of the whole weight
 	dtype            safetensors.DType
@@ -101,7 +102,10 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, u u
 	k := w.Shape[1]
 	in.tokens, in.k, in.packed = len(in.x)/k, k, b.packed
 	p := &b.linear
-	*p = product{b: b, kernels: b.kernels.linear(w.DType, b.float32), in: in, w: tileOf(w), out: out, cols: cols, use: u}
+	*p = product{
+		b: b, kernels: b.kernels.linear(w.DType, b.float32), in: in, w: tileOf(w), out: out,
+		cols: cols, use: u,
+	}
 	p.group = p.kernels.tileRows(p.in.tokens, cols, b.pool.threads)
 	if u == gateUp {
 		p.group /= 2
@@ -153,7 +157,8 @@ func (p *product) gate(gate, up []float32) {
 	p.b.asInput(gate)
 }
 
-// packing is the laying out of a product's input in progress, and its norm just before that. An item is a group of tokens.
+// packing is the laying out of a product's input in progress, and its norm just before that. An item is a
+// group of tokens.
 type packing struct {
 	in      *input
 	kernels *linearKernels
@@ -170,7 +175,8 @@ func (p *packing) work(worker, from, to int) {
 	}
 }
 
-// finishSums puts the sums [tokens, rows] of a tile to use. Where it has a second half of rows, their sums are in the second half of rows.
+// finishSums puts the sums [tokens, rows] of a tile to use. Where it has a second half of rows, their sums
+// are in the second half of rows.
 func (p *product) finishSums(sums []float32, rows int, t *tile) {
 	for token := range p.in.tokens {
 		sums := row(sums, token, rows)

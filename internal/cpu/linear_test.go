@@ -41,7 +41,10 @@ func TestProducts(t *testing.T) { onEveryPath(t, testProducts) }
 func testProducts(t *testing.T) {
 	for _, dtype := range []safetensors.DType{safetensors.BF16, safetensors.F16, safetensors.F32} {
 		for _, float32 := range []bool{false, true} {
-			for _, k := range []int{1, 7, 8, 9, 16, 31, 32, 33, 40, 96, 1000, 1024, 1030, 1056, 2056 + 3, 4200} {
+			for _, k := range []int{
+				1, 7, 8, 9, 16, 31, 32, 33, 40, 96, 1000, 1024, 1030, 1056, 2056 + 3,
+				4200,
+			} {
 				for _, cols := range []int{1, 3, 9, 16, 18, 47, 300} {
 					if k > 100 && cols > 20 && (k != 1056 || testing.Short()) {
 						continue
@@ -50,9 +53,10 @@ func testProducts(t *testing.T) {
 					if k == 96 && cols == 18 || k == 33 && cols == 3 {
 						most = 550 // more than any kernel keeps sums of
 					}
-					t.Run(fmt.Sprintf("%s,float32=%v,k=%d,cols=%d", dtype, float32, k, cols), func(t *testing.T) {
-						testProduct(t, dtype, float32, k, cols, most)
-					})
+					t.Run(fmt.Sprintf("%s,float32=%v,k=%d,cols=%d", dtype, float32, k, cols),
+						func(t *testing.T) {
+							testProduct(t, dtype, float32, k, cols, most)
+						})
 				}
 			}
 		}
@@ -61,10 +65,14 @@ func testProducts(t *testing.T) {
 
 func testProduct(t *testing.T, dtype safetensors.DType, f32 bool, k, cols, most int) {
 	rng := rand.New(rand.NewSource(int64(1000*k + cols)))
-	b := newBackend(t, Options{Threads: 3, Float32: f32}, &model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, most, 0)
+	b := newBackend(t, Options{Threads: 3, Float32: f32},
+		&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, most, 0)
 	data, w := stored(dtype, normals(rng, 2*cols*k))
 	weight := func(rows int) model.Weight {
-		wt, err := b.Upload(&safetensors.Tensor{Name: "w", DType: dtype, Shape: []int{rows, k}, Data: data[:rows*k*elemSize(dtype)]})
+		wt, err := b.Upload(&safetensors.Tensor{
+			Name: "w", DType: dtype, Shape: []int{rows, k},
+			Data: data[:rows*k*elemSize(dtype)],
+		})
 		require.NoError(t, err)
 		return wt
 	}

@@ -46,7 +46,8 @@ func (b *Backend) memory(p *model.Plan) func(blocks int) model.Memory {
 	}
 }
 
-// workspaceBytes is what Plan has allocated: the slices of the backend, and what is in them. By reflection, so that none is forgotten.
+// workspaceBytes is what Plan has allocated: the slices of the backend, and what is in them. By reflection,
+// so that none is forgotten.
 func (b *Backend) workspaceBytes() (n int64) {
 	v := reflect.ValueOf(b).Elem()
 	for i := range v.NumField() {

@@ -12,7 +12,8 @@ import (
 	"phi3/internal/model"
 )
 
-// What a model takes beside its weights, which stay in their files, is what was planned for it: nothing forgotten, nothing twice.
+// What a model takes beside its weights, which stay in their files, is what was planned for it: nothing
+// forgotten, nothing twice.
 func TestPlanMemory(t *testing.T) { onEveryPath(t, testPlanMemory) }
 
 func testPlanMemory(t *testing.T) {
@@ -33,12 +34,14 @@ func testPlanMemory(t *testing.T) {
 			require.NoError(t, err)
 			runtime.GC() // what was allocated and given up again does not count
 			runtime.ReadMemStats(&before)
-			m, err := model.Load(context.Background(), fsys, b, model.Options{Context: tokens, MaxTokens: b.MaxTokens()})
+			m, err := model.Load(context.Background(), fsys, b,
+				model.Options{Context: tokens, MaxTokens: b.MaxTokens()})
 			require.NoError(t, err)
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 			took := int64(after.HeapAlloc) - int64(before.HeapAlloc)
-			require.InDelta(t, planned.Workspace, took, 200_000, "%s, float32 %v: headers and tables apart", dir, float32)
+			require.InDelta(t, planned.Workspace, took, 200_000, "%s, float32 %v: headers and tables apart",
+				dir, float32)
 
 			elem := 2
 			if float32 {

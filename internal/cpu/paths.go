@@ -9,20 +9,22 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// kernels are the innermost loops as one kind of processor runs them fastest. Within one set of kernels the same inputs give the
-// same bits; two sets add in different orders.
+// kernels are the innermost loops as one kind of processor runs them fastest. Within one set of kernels the
+// same inputs give the same bits; two sets add in different orders.
 type kernels struct {
 	name string
 
-	// linear returns the loops of a matrix product with weights of a type. Inputs are rounded to bfloat16, unless float32 is set.
+	// linear returns the loops of a matrix product with weights of a type. Inputs are rounded to bfloat16,
+	// unless float32 is set.
 	linear func(w safetensors.DType, float32 bool) *linearKernels
-	// maxTokens is how many new tokens one step should take at most: more share the reading of weights, which is worth the more, the
-	// faster the arithmetic is, but memory grows, and only between two layers can a step be interrupted.
+	// maxTokens is how many new tokens one step should take at most: more share the reading of weights, which
+	// is worth the more, the faster the arithmetic is, but memory grows, and only between two layers can a
+	// step be interrupted.
 	maxTokens int
 	*vectors
 
-	// For [Backend.Probe]: read reads p, whose length is a multiple of 128; compute does as many floating-point operations as it
-	// returns, as fast as they go.
+	// For [Backend.Probe]: read reads p, whose length is a multiple of 128; compute does as many
+	// floating-point operations as it returns, as fast as they go.
 	read    func(p []byte)
 	compute func() float64
 }
@@ -50,10 +52,12 @@ func choosePath() (*kernels, error) {
 		}
 		names = append(names, p.name)
 	}
-	return nil, fmt.Errorf("$%s is %q; this processor can run: %s", pathVariable, forced, strings.Join(names, ", "))
+	return nil, fmt.Errorf("$%s is %q; this processor can run: %s", pathVariable, forced,
+		strings.Join(names, ", "))
 }
 
-// Paths names what this processor can run, the best first, and the one that New takes. The error says why $PHI3_CPU is refused.
+// Paths names what this processor can run, the best first, and the one that New takes. The error says why
+// $PHI3_CPU is refused.
 func Paths() (names []string, chosen string, err error) {
 	for _, k := range append(nativeKernels(), goKernels) {
 		names = append(names, k.name)

@@ -19,8 +19,16 @@ func TestProcessorPaths(t *testing.T) {
 		want string
 	}{
 		{"Sapphire Rapids", processor{intel, 6, 143, true, true, true, true}, "amx avx512 avx512bf16 avx2"},
-		{"Sapphire Rapids whose hypervisor or kernel hides AMX", processor{intel, 6, 143, true, true, true, false}, "avx512 avx512bf16 avx2"},
-		{"Granite Rapids without AMX", processor{intel, 6, 173, true, true, true, false}, "avx512 avx512bf16 avx2"},
+		{
+			"Sapphire Rapids whose hypervisor or kernel hides AMX",
+			processor{intel, 6, 143, true, true, true, false},
+			"avx512 avx512bf16 avx2",
+		},
+		{
+			"Granite Rapids without AMX",
+			processor{intel, 6, 173, true, true, true, false},
+			"avx512 avx512bf16 avx2",
+		},
 		{"Intel's family 19", processor{intel, 19, 1, true, true, true, false}, "avx512 avx512bf16 avx2"},
 		{"Cooper Lake", processor{intel, 6, 85, true, true, true, false}, "avx512bf16 avx512 avx2"},
 		{"Ice Lake", processor{intel, 6, 106, true, true, false, false}, "avx512 avx2"},
@@ -28,7 +36,11 @@ func TestProcessorPaths(t *testing.T) {
 		{"Zen 4", processor{amd, 25, 17, true, true, true, false}, "avx512bf16 avx512 avx2"},
 		{"Zen 5", processor{amd, 26, 2, true, true, true, false}, "avx512bf16 avx512 avx2"},
 		{"Zen 3", processor{amd, 25, 1, true, false, false, false}, "avx2"},
-		{"a vendor that nobody has heard of", processor{"Something", 6, 143, true, true, true, false}, "avx512bf16 avx512 avx2"},
+		{
+			"a vendor that nobody has heard of",
+			processor{"Something", 6, 143, true, true, true, false},
+			"avx512bf16 avx512 avx2",
+		},
 		{"an old one", processor{intel, 6, 42, false, false, false, false}, ""},
 	} {
 		var names []string

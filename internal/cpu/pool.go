@@ -11,20 +11,23 @@ import (
 
 // task is a loop that a pool shares out.
 type task interface {
-	// work does items from … to-1. worker is a number below the pool's threads that no other running call has. Which worker gets
-	// which items is left to chance, so the result must be the same for every split.
+	// work does items from … to-1. worker is a number below the pool's threads that no other running call
+	// has. Which worker gets which items is left to chance, so the result must be the same for every split.
 	work(worker, from, to int)
 }
 
-// pool is a fixed set of goroutines that share out loops. They live as long as the backend: a forward pass runs some hundred
-// loops a token. Running one allocates nothing. Who asks for items gets a part of those that are left: many neighbours at first, and few at last,
-// so that nobody waits long for another.
+// pool is a fixed set of goroutines that share out loops. They live as long as the backend: a forward pass
+// runs some hundred loops a token. Running one allocates nothing. Who asks for items gets a part of those
+// that are left: many neighbours at first, and few at last, so that nobody waits long for another.
 //
-// Waking a goroutine takes the operating system up to some tens of microseconds, as long as the smallest loops. So who waits looks out for
-// work, or for its end, for about as long before it goes to sleep: within a forward pass nobody does.
+// Waking a goroutine takes the operating system up to some tens of microseconds, as long as the smallest
+// loops. So who waits looks out for work, or for its end, for about as long before it goes to sleep: within a
+// forward pass nobody does.
 type pool struct {
-	threads  int
-	lookouts int // how often who waits looks before it sleeps, with half a microsecond or so between; 0 where threads have to take turns
+	threads int
+	// how often who waits looks before it sleeps, with half a microsecond or so between; 0 where threads have
+	// to take turns
+	lookouts int
 
 	mu       sync.Mutex
 	work     sync.Cond // there are items, or the pool is stopped
@@ -55,8 +58,8 @@ func newPool(threads int) *pool {
 	return p
 }
 
-// run has all items 0 … items-1 of the task done and returns then. It waits for the work and not for the workers: one that the
-// operating system wakes too late finds nothing left to do. One run at a time.
+// run has all items 0 … items-1 of the task done and returns then. It waits for the work and not for the
+// workers: one that the operating system wakes too late finds nothing left to do. One run at a time.
 func (p *pool) run(items, grain int, t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,8 +119,8 @@ func (p *pool) serve(worker int) {
 
 // take works until there are no more items. The lock is held before and after it, and not during the work.
 //
-// Where weights lie in a mapped file that can no longer be read, the work panics; run then has that panic on its caller's goroutine (see
-// [safetensors.Checkpoint.CatchFault]). Other panics are bugs, and go on here.
+// Where weights lie in a mapped file that can no longer be read, the work panics; run then has that panic on
+// its caller's goroutine (see [safetensors.Checkpoint.CatchFault]). Other panics are bugs, and go on here.
 func (p *pool) take(worker int) {
 	working := false
 	defer func() {

@@ -2,25 +2,29 @@ package cpu
 
 import "math"
 
-// vectors are the loops of attention and of everything else between matrix products, as one kind of processor runs them fastest. Any length
-// will do where nothing else is said. They keep a fixed order of operations for every element of a result: how many rows go into a call
-// does not change its bits.
+// vectors are the loops of attention and of everything else between matrix products, as one kind of processor
+// runs them fastest. Any length will do where nothing else is said. They keep a fixed order of operations for
+// every element of a result: how many rows go into a call does not change its bits.
 type vectors struct {
-	// attentionRows is how many query heads at most share one reading of their keys and values (or those of one token that share a kv head, if
-	// they are more).
+	// attentionRows is how many query heads at most share one reading of their keys and values (or those of
+	// one token that share a kv head, if they are more).
 	attentionRows int
 	tiles         *tileLoops // for attention's products with a cache of bfloat16, instead of addProducts
-	// addProducts sets c += a·b for some rows of a and columns from … to-1 of b, both multiples of 32: row i of c is c[i·cStride:], row i of a,
-	// whose elements go with b's rows first … last-1, is a[i·aStride:]. first and last are even. What lies ahead bytes from b is fetched into the
-	// cache.
-	addProducts func(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, ahead int)
-	// softmax replaces columns from … to-1, multiples of 32, of some rows of x [*, chunk] by 2^(x·scale - top), where top is the row's
-	// largest x·scale, and sets total to the sum of these powers. Columns before from and after to count as if they were -Inf. scale is positive.
+	// addProducts sets c += a·b for some rows of a and columns from … to-1 of b, both multiples of 32: row i
+	// of c is c[i·cStride:], row i of a, whose elements go with b's rows first … last-1, is a[i·aStride:].
+	// first and last are even. What lies ahead bytes from b is fetched into the cache.
+	addProducts func(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from,
+		to, ahead int)
+	// softmax replaces columns from … to-1, multiples of 32, of some rows of x [*, chunk] by 2^(x·scale -
+	// top), where top is the row's largest x·scale, and sets total to the sum of these powers. Columns before
+	// from and after to count as if they were -Inf. scale is positive.
 	softmax func(x []float32, rows, from, to int, scale float32, top, total []float32)
-	// mergeStates joins the states (m, l) of a chunk to the running ones (top, total), all of one length: the largest score and the sum of powers
-	// under it. old and m become the factors by which the two sums of weighted values must be multiplied before they are added.
+	// mergeStates joins the states (m, l) of a chunk to the running ones (top, total), all of one length: the
+	// largest score and the sum of powers under it. old and m become the factors by which the two sums of
+	// weighted values must be multiplied before they are added.
 	mergeStates func(top, total, m, l, old []float32)
-	// mergeRows sets every row of out to out·old + sum·add, where old and add have an element a row; cols is a multiple of 32.
+	// mergeRows sets every row of out to out·old + sum·add, where old and add have an element a row; cols is
+	// a multiple of 32.
 	mergeRows func(out, sum, old, add []float32, cols int)
 	// divideRows divides every row of x by one number of by; cols is a multiple of 32.
 	divideRows func(x, by []float32, cols int)
@@ -33,12 +37,15 @@ type vectors struct {
 
 // tileLoops are products by AMX.
 type tileLoops struct {
-	// split makes two bfloat16 of each of x, whose number is a multiple of 32: the high one is x rounded, the low one the difference.
+	// split makes two bfloat16 of each of x, whose number is a multiple of 32: the high one is x rounded, the
+	// low one the difference.
 	split func(high, low []uint16, x []float32)
-	// products sets c = (high + low)·b; otherwise it is like addProducts, but first and last are multiples of 32.
-	products func(c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last, from, to, ahead int)
-	// setColumns and setRows are kvMatrix's setColumn and setRow for sixteen columns or rows from a multiple of 16 on, of n elements, a multiple
-	// of 32; x has one every stride.
+	// products sets c = (high + low)·b; otherwise it is like addProducts, but first and last are multiples of
+	// 32.
+	products func(c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last,
+		from, to, ahead int)
+	// setColumns and setRows are kvMatrix's setColumn and setRow for sixteen columns or rows from a multiple
+	// of 16 on, of n elements, a multiple of 32; x has one every stride.
 	setColumns func(m kvMatrix, j int, x []float32, stride, n int)
 	setRows    func(m kvMatrix, i int, x []float32, stride, n int) (finite bool)
 }
@@ -47,12 +54,17 @@ type tileLoops struct {
 var goVectors = &vectors{
 	attentionRows: 48,
 	addProducts:   goAddProducts, softmax: goSoftmax, mergeStates: goMergeStates, mergeRows: goMergeRows,
-	divideRows: goDivideRows, rmsNorm: goRMSNorm, roundBF16: goRoundBF16, rotate: func(x, cos, sin []float32) { goRotate(x, cos, sin, 0) }, gate: goGate,
+	divideRows: goDivideRows, rmsNorm: goRMSNorm, roundBF16: goRoundBF16, rotate: func(x, cos,
+		sin []float32,
+	) {
+		goRotate(x, cos, sin, 0)
+	}, gate: goGate,
 }
 
-// kvMatrix are keys or values of some positions as the cache keeps them: one of the slices, in which rows stand in pairs. Element (i, j) of
-// a bfloat16 matrix [rows, cols] is at (i/2·cols + j)·2 + i%2, so that one load and two cheap operations make float32 vectors of both rows;
-// tiles of AMX read the same. A float32 matrix is in natural order.
+// kvMatrix are keys or values of some positions as the cache keeps them: one of the slices, in which rows
+// stand in pairs. Element (i, j) of a bfloat16 matrix [rows, cols] is at (i/2·cols + j)·2 + i%2, so that one
+// load and two cheap operations make float32 vectors of both rows; tiles of AMX read the same. A float32
+// matrix is in natural order.
 type kvMatrix struct {
 	bf16 []uint16
 	f32  []float32
@@ -76,7 +88,8 @@ func (m kvMatrix) setColumn(j int, x []float32) {
 	}
 }
 
-// setRow makes x the start of row i. For a bfloat16 matrix it has been rounded. The answer is whether all of it is finite.
+// setRow makes x the start of row i. For a bfloat16 matrix it has been rounded. The answer is whether all of
+// it is finite.
 func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
 	var exponents uint32 // with a bit above for those that are all ones
 	if m.f32 != nil {
@@ -99,7 +112,9 @@ func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
 func upperHalf(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
 
 // goAddProducts is vectors.addProducts.
-func goAddProducts(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, _ int) {
+func goAddProducts(
+	c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, _ int,
+) {
 	for r := range rows {
 		c, a := c[r*cStride:], a[r*aStride:]
 		c = c[from:to]
@@ -169,8 +184,8 @@ func goDivideRows(x, by []float32, cols int) {
 	}
 }
 
-// goRMSNorm sets y = x / sqrt(mean(x²) + eps) · weight (spec 3, step 2a). The mean is taken in float64: it costs nothing here and
-// makes the one number that scales a whole row exact.
+// goRMSNorm sets y = x / sqrt(mean(x²) + eps) · weight (spec 3, step 2a). The mean is taken in float64: it
+// costs nothing here and makes the one number that scales a whole row exact.
 func goRMSNorm(y, x, weight []float32, eps float32) {
 	var sum float64
 	for _, v := range x {
@@ -194,7 +209,8 @@ func goRoundBF16(x []float32) {
 	}
 }
 
-// goRotate turns the pairs (x[j], x[j+half]) from j = first on of a head by the angles given (spec 3.2, "rotate_half"); later dimensions stay.
+// goRotate turns the pairs (x[j], x[j+half]) from j = first on of a head by the angles given (spec 3.2,
+// "rotate_half"); later dimensions stay.
 func goRotate(x, cos, sin []float32, first int) {
 	half := len(cos)
 	for j := first; j < half; j++ {

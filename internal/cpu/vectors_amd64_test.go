@@ -36,7 +36,8 @@ func testExp(t *testing.T, s *assembly) {
 			case v != v:
 				require.True(t, y[i] != y[i], "exp(NaN) is %g", y[i])
 			case want > math.MaxFloat32:
-				require.True(t, math.IsInf(float64(y[i]), 1) || want < math.MaxFloat32*(1+1e-6), "exp(%g) is %g", v, y[i])
+				require.True(t, math.IsInf(float64(y[i]), 1) || want < math.MaxFloat32*(1+1e-6),
+					"exp(%g) is %g", v, y[i])
 			case want < 1.2e-38: // subnormal: the distance between two numbers does not shrink any more
 				require.InDelta(t, want, float64(y[i]), 1.5e-45, "exp(%g)", v)
 			default:
@@ -46,7 +47,10 @@ func testExp(t *testing.T, s *assembly) {
 	}
 	require.Less(t, worst, 1e-7, "the largest relative error; half a unit in the last place is 6e-8")
 	t.Logf("largest relative error %.3g", worst)
-	edges := []float32{0, float32(math.Copysign(0, -1)), float32(math.Inf(1)), float32(math.Inf(-1)), 89, -105, 88.72, -87.33, 0, 0, 0, 0, 0, 0, 0, 0}
+	edges := []float32{
+		0, float32(math.Copysign(0, -1)), float32(math.Inf(1)), float32(math.Inf(-1)), 89,
+		-105, 88.72, -87.33, 0, 0, 0, 0, 0, 0, 0, 0,
+	}
 	want := []float32{1, 1, float32(math.Inf(1)), 0, float32(math.Inf(1)), 0}
 	s.exp(&edges[0], len(edges))
 	require.Equal(t, want, edges[:len(want)])
@@ -77,8 +81,10 @@ func TestTileProducts(t *testing.T) {
 				tiles.products(c, cols+5, high, low, aStride, rows, m, first, last, from, to, 64)
 				for r := range rows {
 					one := slices.Repeat([]float32{77}, cols)
-					tiles.products(one, cols, high[r*aStride:], low[r*aStride:], aStride, 1, m, first, last, from, to, 0)
-					require.Equal(t, one, c[r*(cols+5):][:cols], "row %d of %d, %d columns, %v", r, rows, cols, of)
+					tiles.products(one, cols, high[r*aStride:], low[r*aStride:], aStride, 1, m, first, last,
+						from, to, 0)
+					require.Equal(t, one, c[r*(cols+5):][:cols], "row %d of %d, %d columns, %v", r, rows,
+						cols, of)
 					for j := from; j < to; j++ {
 						var sum, size float64
 						for i := first; i < last; i++ {
@@ -107,6 +113,7 @@ func TestSplitBF16(t *testing.T) {
 	amxVectors.tiles.split(high, low, x)
 	for i, v := range x {
 		require.InDelta(t, float64(v), float64(fromBF16(high[i])), math.Abs(float64(v))/(1<<8))
-		require.InDelta(t, float64(v), float64(fromBF16(high[i]))+float64(fromBF16(low[i])), math.Abs(float64(v))/(1<<16))
+		require.InDelta(t, float64(v), float64(fromBF16(high[i]))+float64(fromBF16(low[i])),
+			math.Abs(float64(v))/(1<<16))
 	}
 }

@@ -2,18 +2,21 @@ package cpu
 
 import "unsafe"
 
-// The functions of vectors_amx_amd64.s. config is one of attentionTiles. Strides are in bytes. cols is a multiple of 32.
+// The functions of vectors_amx_amd64.s. config is one of attentionTiles. Strides are in bytes. cols is a
+// multiple of 32.
 
-// tileProducts32 sets c [32, cols] to the products of rows [32, 32·steps], in two parts of bfloat16, with b. It fetches into the
-// cache what lies ahead bytes from b, if that is not 0.
+// tileProducts32 sets c [32, cols] to the products of rows [32, 32·steps], in two parts of bfloat16, with b.
+// It fetches into the cache what lies ahead bytes from b, if that is not 0.
 //
 //go:noescape
-func tileProducts32(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride, steps, cols, ahead int)
+func tileProducts32(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride,
+	steps, cols, ahead int)
 
 // tileProducts16 is the same for up to 16 rows, as many as config says.
 //
 //go:noescape
-func tileProducts16(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride, steps, cols, ahead int)
+func tileProducts16(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride,
+	steps, cols, ahead int)
 
 // splitBF16 makes two bfloat16 of each of x [n], whose sum has 16 of its bits. n is a multiple of 32.
 //
@@ -54,7 +57,10 @@ var attentionTiles = func() (c [17][64]byte) {
 }()
 
 // tileProducts is tileLoops.products.
-func tileProducts(c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last, from, to, ahead int) {
+func tileProducts(
+	c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last, from, to,
+	ahead int,
+) {
 	pair, bStride := b.pair(first)
 	columns := (*byte)(unsafe.Add(unsafe.Pointer(pair), from*4))
 	steps, cols := (last-first)/32, to-from
@@ -62,13 +68,15 @@ func tileProducts(c []float32, cStride int, high, low []uint16, aStride, rows in
 		c := &c[r*cStride+from]
 		high, low := (*byte)(unsafe.Pointer(&high[r*aStride])), (*byte)(unsafe.Pointer(&low[r*aStride]))
 		if rows-r >= 32 {
-			tileProducts32(&attentionTiles[16][0], c, cStride*4, high, low, aStride*2, columns, bStride, steps, cols, ahead)
+			tileProducts32(&attentionTiles[16][0], c, cStride*4, high, low, aStride*2, columns, bStride,
+				steps, cols, ahead)
 			ahead = 0
 			r += 32
 			continue
 		}
 		m := min(16, rows-r)
-		tileProducts16(&attentionTiles[m][0], c, cStride*4, high, low, aStride*2, columns, bStride, steps, cols, ahead)
+		tileProducts16(&attentionTiles[m][0], c, cStride*4, high, low, aStride*2, columns, bStride, steps,
+			cols, ahead)
 		ahead = 0
 		r += m
 	}

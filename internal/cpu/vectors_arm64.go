@@ -3,10 +3,12 @@ package cpu
 // The functions of vectors_arm64.s, see assembly.
 
 //go:noescape
-func products4NEONBF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products4NEONBF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
-func products4NEONF32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products4NEONF32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
 func products1NEONBF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)

@@ -4,16 +4,17 @@ package cpu
 
 import "unsafe"
 
-// assembly are the functions that an instruction set's vectors are made of. Strides are in bytes. cols is a multiple of 32, n of the vectors'
-// width, and neither they nor rows or pairs are 0.
+// assembly are the functions that an instruction set's vectors are made of. Strides are in bytes. cols is a
+// multiple of 32, n of the vectors' width, and neither they nor rows or pairs are 0.
 type assembly struct {
 	width int // of a vector, in float32
 	rows  int // of a that many takes
 
-	// c [rows, cols] += a [rows, 2·pairs] · b, of which pairs pairs of rows are read; what lies ahead bytes from there is fetched into the
-	// cache. For many rows, four and one; the sums have the same bits.
-	many, manyF32, four, fourF32 func(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-	one, oneF32                  func(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
+	// c [rows, cols] += a [rows, 2·pairs] · b, of which pairs pairs of rows are read; what lies ahead bytes
+	// from there is fetched into the cache. For many rows, four and one; the sums have the same bits.
+	many, manyF32, four, fourF32 func(c *float32, cStride int, a *float32, aStride int, b *byte, bStride,
+		pairs, cols, ahead int)
+	one, oneF32 func(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
 
 	softmax     func(x *float32, stride, rows, cols int, scale float32, top, total *float32)
 	mergeStates func(top, total, m, l, old *float32, n int)
@@ -66,7 +67,9 @@ func (s *assembly) vectors() *vectors {
 func (s *assembly) whole(n int) int { return n - n%s.width }
 
 // addProducts is vectors.addProducts.
-func (s *assembly) addProducts(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, ahead int) {
+func (s *assembly) addProducts(
+	c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, ahead int,
+) {
 	many, four, one := s.many, s.four, s.one
 	if b.f32 != nil {
 		many, four, one = s.manyF32, s.fourF32, s.oneF32
@@ -91,8 +94,8 @@ func (s *assembly) addProducts(c []float32, cStride int, a []float32, aStride, r
 	}
 }
 
-// pair is where row i and the next one, or the one before, lie in memory, and how many bytes are between two such pairs. In either type,
-// column j of a pair's first row is 4·j bytes from there.
+// pair is where row i and the next one, or the one before, lie in memory, and how many bytes are between two
+// such pairs. In either type, column j of a pair's first row is 4·j bytes from there.
 func (m kvMatrix) pair(i int) (start *byte, stride int) {
 	if m.f32 != nil {
 		return (*byte)(unsafe.Pointer(&m.f32[i&^1*m.cols])), 8 * m.cols

@@ -3,16 +3,20 @@ package cpu
 // The functions of vectors_avx2_amd64.s, see assembly.
 
 //go:noescape
-func products6AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products6AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
-func products6AVX2F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products6AVX2F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
-func products4AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products4AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
-func products4AVX2F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products4AVX2F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
 func products1AVX2BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)

@@ -3,16 +3,20 @@ package cpu
 // The functions of vectors_avx512_amd64.s, see assembly.
 
 //go:noescape
-func products12AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products12AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
-func products12AVX512F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products12AVX512F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
-func products4AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products4AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
-func products4AVX512F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
+func products4AVX512F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
+	ahead int)
 
 //go:noescape
 func products1AVX512BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
@@ -57,7 +61,11 @@ var avx512Assembly = &assembly{
 	many: products12AVX512BF16, manyF32: products12AVX512F32, four: products4AVX512BF16, fourF32: products4AVX512F32,
 	one: products1AVX512BF16, oneF32: products1AVX512F32,
 	softmax: softmaxAVX512, mergeStates: mergeStatesAVX512, mergeRows: mergeRowsAVX512, divideRows: divideRowsAVX512,
-	gate: func(y, gate, up []float32) { gateAVX512(&y[0], &gate[0], &up[0], len(y)) }, exp: expAVX512, roundBF16: roundBF16AVX512, sumSquares: sumSquaresAVX512, scale: scaleAVX512, rotate: rotateAVX512,
+	gate: func(y, gate, up []float32) {
+		gateAVX512(&y[0], &gate[0], &up[0],
+			len(y))
+	}, exp: expAVX512, roundBF16: roundBF16AVX512, sumSquares: sumSquaresAVX512,
+	scale: scaleAVX512, rotate: rotateAVX512,
 }
 
 var avx512Vectors = avx512Assembly.vectors()

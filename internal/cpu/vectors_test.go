@@ -46,7 +46,8 @@ func testAddProducts(t *testing.T, v *vectors) {
 				for _, of := range [][4]int{{0, bRows, 0, cols}, {2, 4, 0, 32}, {4, 12, cols - 32, cols}} {
 					first, last, from, to := of[0], of[1], of[2], of[3]
 					aStride, cStride := bRows+3, cols+5
-					a, b, c := normals(rng, rows*aStride), normals(rng, bRows*cols), normals(rng, rows*cStride)
+					a, b, c := normals(rng, rows*aStride), normals(rng, bRows*cols), normals(rng,
+						rows*cStride)
 					for i := range b {
 						if i/cols < first || i/cols >= last || i%cols < from || i%cols >= to {
 							b[i] = nan // what must not be looked at
@@ -57,9 +58,11 @@ func testAddProducts(t *testing.T, v *vectors) {
 					v.addProducts(got, cStride, a, aStride, rows, m, first, last, from, to, 64)
 					singly := append([]float32{}, c...)
 					for r := range rows {
-						v.addProducts(singly[r*cStride:], cStride, a[r*aStride:], aStride, 1, m, first, last, from, to, 0)
+						v.addProducts(singly[r*cStride:], cStride, a[r*aStride:], aStride, 1, m, first, last,
+							from, to, 0)
 					}
-					require.Equal(t, singly, got, "bfloat16 %v, %d columns, %d rows, %v", bf16, cols, rows, of)
+					require.Equal(t, singly, got, "bfloat16 %v, %d columns, %d rows, %v", bf16, cols, rows,
+						of)
 					want := append([]float32{}, c...)
 					for r := range rows {
 						for j := from; j < to; j++ {
@@ -130,7 +133,8 @@ func testSoftmaxPowers(t *testing.T, v *vectors) {
 	}
 }
 
-// Softmax of several rows and a part of the columns: the largest value, the sum, and the same bits for any number of rows and masked columns.
+// Softmax of several rows and a part of the columns: the largest value, the sum, and the same bits for any
+// number of rows and masked columns.
 func TestSoftmaxRows(t *testing.T) { onEveryVectors(t, testSoftmaxRows) }
 
 func testSoftmaxRows(t *testing.T, v *vectors) {
@@ -144,7 +148,8 @@ func testSoftmaxRows(t *testing.T, v *vectors) {
 				}
 			}
 			got, all := append([]float32{}, x...), append([]float32{}, x...)
-			top, total, top2, total2 := make([]float32, rows), make([]float32, rows), make([]float32, rows), make([]float32, rows)
+			top, total, top2, total2 := make([]float32, rows), make([]float32, rows), make([]float32,
+				rows), make([]float32, rows)
 			v.softmax(got, rows, of[0], of[1], 0.3, top, total)
 			for r := range rows {
 				v.softmax(all[r*chunk:], 1, 0, chunk, 0.3, top2[r:], total2[r:])
@@ -171,13 +176,15 @@ func TestMerge(t *testing.T) { onEveryVectors(t, testMerge) }
 func testMerge(t *testing.T, v *vectors) {
 	rng := rand.New(rand.NewSource(13))
 	const rows, cols = 16, 96
-	top, total, m, l, old := normals(rng, rows), normals(rng, rows), normals(rng, rows), normals(rng, rows), make([]float32, rows)
+	top, total, m, l, old := normals(rng, rows), normals(rng, rows), normals(rng, rows), normals(rng,
+		rows), make([]float32, rows)
 	top[0], total[0] = -math.MaxFloat32, 0 // nothing yet
 	m[1], l[1] = -math.MaxFloat32, 0       // nothing to add
 	top[2], total[2], m[2], l[2] = -math.MaxFloat32, 0, -math.MaxFloat32, 0
 	m[3] = top[3] + 60
 	out, sum := normals(rng, rows*cols), normals(rng, rows*cols)
-	wantTop, wantTotal, wantAdd := append([]float32{}, top...), append([]float32{}, total...), append([]float32{}, m...)
+	wantTop, wantTotal, wantAdd := append([]float32{}, top...), append([]float32{},
+		total...), append([]float32{}, m...)
 	wantOld, wantOut := make([]float32, rows), append([]float32{}, out...)
 	goMergeStates(wantTop, wantTotal, wantAdd, l, wantOld)
 	goMergeRows(wantOut, sum, wantOld, wantAdd, cols)
@@ -191,7 +198,8 @@ func testMerge(t *testing.T, v *vectors) {
 		require.InDelta(t, float64(wantOld[r]), float64(old[r]), 1e-7)
 		require.InDelta(t, float64(wantAdd[r]), float64(m[r]), 1e-7)
 		for d := range cols {
-			require.InDelta(t, float64(wantOut[r*cols+d]), float64(out[r*cols+d]), 1e-6*(1+math.Abs(float64(wantOut[r*cols+d]))))
+			require.InDelta(t, float64(wantOut[r*cols+d]), float64(out[r*cols+d]),
+				1e-6*(1+math.Abs(float64(wantOut[r*cols+d]))))
 		}
 	}
 	require.Equal(t, []float32{0, 1}, []float32{old[0], m[0]})

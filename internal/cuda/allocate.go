@@ -21,7 +21,8 @@ func (b *Backend) Plan(plan *model.Plan) error {
 	shape := shapeOf(c)
 
 	return b.do(func() (err error) {
-		if b.kernels.attention, err = b.device.loadAttentionKernels(b.kernels.module, shape, b.inputType()); err != nil {
+		if b.kernels.attention, err = b.device.loadAttentionKernels(b.kernels.module, shape,
+			b.inputType()); err != nil {
 			return err
 		}
 		if err := b.kernels.countResident(b.device, c.HiddenSize); err != nil {

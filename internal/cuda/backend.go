@@ -36,7 +36,8 @@ type Backend struct {
 	graphs   graphs
 	readBack *hostMemory
 
-	// What read does on the device's thread: run, on dst and src. A new closure would be garbage for every token.
+	// What read does on the device's thread: run, on dst and src. A new closure would be garbage for every
+	// token.
 	run func() error
 	dst []byte
 	src devicePtr
@@ -75,7 +76,8 @@ func Open(o Options) (model.Backend, error) {
 	b.run = func() error {
 		err := b.sendAndCopy(b.dst, b.src)
 		if err != nil {
-			_ = d.sync(b.stream) // what was sent before the error still reads the stage, which the next step overwrites
+			// what was sent before the error still reads the stage, which the next step overwrites
+			_ = d.sync(b.stream)
 		}
 		return err
 	}

@@ -85,7 +85,8 @@ func freeMemory(t testing.TB, d *device) int {
 // measured: it is as much again as is left to the driver. The test's log has the difference.
 const gpuTolerance = reserve
 
-// What a model takes is what was planned for it, but for the driver's reserve and what pages cost; and one byte less is refused.
+// What a model takes is what was planned for it, but for the driver's reserve and what pages cost; and one
+// byte less is refused.
 func TestMemoryPlan(t *testing.T) {
 	for _, dir := range checkpoints(t) {
 		for _, float32 := range []bool{false, true} {
@@ -103,13 +104,15 @@ func TestMemoryPlan(t *testing.T) {
 				used := before - freeMemory(t, watcher)
 				need := int(plan.Total())
 				if onGPU { // what the driver takes for itself is its own affair
-					t.Logf("took %+d bytes beside the plan, in which %d are left to the driver", used-need, reserve)
+					t.Logf("took %+d bytes beside the plan, in which %d are left to the driver", used-need,
+						reserve)
 					require.LessOrEqual(t, used, need+gpuTolerance)
 					require.NoError(t, m.Close())
 					return
 				}
 				require.LessOrEqual(t, used, need-reserve, "the driver here needs nothing for itself")
-				require.Greater(t, used, need-reserve-10*(2<<20), "of allocations that can share no page there are not ten here")
+				require.Greater(t, used, need-reserve-10*(2<<20),
+					"of allocations that can share no page there are not ten here")
 				require.NoError(t, m.Close())
 				require.Equal(t, before, freeMemory(t, watcher))
 
@@ -120,9 +123,11 @@ func TestMemoryPlan(t *testing.T) {
 
 				emulate(t, fmt.Sprint("free=", need-1))
 				_, err = load()
-				require.EqualError(t, err, fmt.Sprintf("emulator 0: too little memory: the weights (%s), a KV cache of 384 tokens (%s) and the workspace (%s) "+
-					"make %s, but %s are free", needed(plan.Weights), needed(plan.KV), needed(plan.Workspace),
-					needed(plan.Total()), available(int64(need-1))))
+				require.EqualError(t, err,
+					fmt.Sprintf("emulator 0: too little memory: the weights (%s), a KV cache of 384 tokens "+
+						"(%s) and the workspace (%s) "+
+						"make %s, but %s are free", needed(plan.Weights), needed(plan.KV), needed(plan.Workspace),
+						needed(plan.Total()), available(int64(need-1))))
 				emulate(t, fmt.Sprint("free=", plan.Weights-1))
 				_, err = load()
 				var tooLittle *TooLittleError
@@ -163,17 +168,24 @@ func TestUnsupportedShapes(t *testing.T) {
 		change func(c *model.Config)
 		want   string
 	}{
-		"head dimension": {func(c *model.Config) { c.HeadDim = 72 }, "a head dimension of 64, 80, 96, 128 or 256, and this model's is 72"},
+		"head dimension": {
+			func(c *model.Config) { c.HeadDim = 72 },
+			"a head dimension of 64, 80, 96, 128 or 256, and this model's is 72",
+		},
 		"hidden": {
 			func(c *model.Config) { c.HiddenSize = 196 },
-			"a hidden_size and intermediate_size divisible by 8, and this model's are 196 and " + fmt.Sprint(good.IntermediateSize),
+			"a hidden_size and intermediate_size divisible by 8, and this model's are 196 and " +
+				fmt.Sprint(good.IntermediateSize),
 		},
 		"intermediate": {
 			func(c *model.Config) { c.IntermediateSize = 100 },
 			"a hidden_size and intermediate_size divisible by 8, and this model's are 192 and 100",
 		},
 		"group": {
-			func(c *model.Config) { c.Heads, c.KVHeads = 258, 2 }, "up to 128 query heads for each key head, and this model's are 129",
+			func(c *model.Config) {
+				c.Heads, c.KVHeads = 258,
+					2
+			}, "up to 128 query heads for each key head, and this model's are 129",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +206,8 @@ func TestUnsupportedShapes(t *testing.T) {
 	}
 }
 
-// requireNearest asserts that got is the number of a type nearest to x, by looking at got's neighbours. value widens bits.
+// requireNearest asserts that got is the number of a type nearest to x, by looking at got's neighbours. value
+// widens bits.
 func requireNearest(t *testing.T, x float32, got uint16, value func(uint16) float64) {
 	t.Helper()
 	if math.IsNaN(float64(x)) {
@@ -209,10 +222,12 @@ func requireNearest(t *testing.T, x float32, got uint16, value func(uint16) floa
 	distance := func(bits uint16) float64 { return math.Abs(value(bits) - float64(x)) }
 	if got&0x7fff > 0 {
 		less := distance(got - 1)
-		require.True(t, distance(got) < less || distance(got) == less && got%2 == 0, "%g became %#x, and %#x is as near", x, got, got-1)
+		require.True(t, distance(got) < less || distance(got) == less && got%2 == 0,
+			"%g became %#x, and %#x is as near", x, got, got-1)
 	}
 	more := distance(got + 1)
-	require.True(t, distance(got) < more || distance(got) == more && got%2 == 0, "%g became %#x, and %#x is as near", x, got, got+1)
+	require.True(t, distance(got) < more || distance(got) == more && got%2 == 0,
+		"%g became %#x, and %#x is as near", x, got, got+1)
 }
 
 func valueOfBF16(bits uint16) float64 {
@@ -234,15 +249,20 @@ func valueOfF16(bits uint16) float64 {
 	return math.Copysign(value, 1-2*float64(bits>>15))
 }
 
-// Every type of tensor arrives as it should, through buffers that it fills in part, exactly, and many times over, from any byte on.
+// Every type of tensor arrives as it should, through buffers that it fills in part, exactly, and many times
+// over, from any byte on.
 func TestUpload(t *testing.T) {
 	const bufferBytes = 128
 	random := rand.New(rand.NewPCG(1, 2))
 	specials := []float32{
-		0, float32(math.Copysign(0, -1)), 1, -1, 1e-45, -1e-40, 6e-8, 2.98e-8, 2.9802322e-8, 1 + 1.0/256, 1 + 3.0/256, 65504, -65504, 1 + 1.0/2048,
+		0, float32(math.Copysign(0, -1)), 1, -1, 1e-45, -1e-40, 6e-8, 2.98e-8, 2.9802322e-8, 1 + 1.0/256, 1 +
+			3.0/256, 65504, -65504, 1 + 1.0/2048,
 		1 + 3.0/2048,
 	}
-	beyond := []float32{65505, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), math.Float32frombits(0x7f800001), math.MaxFloat32}
+	beyond := []float32{
+		65505, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()),
+		math.Float32frombits(0x7f800001), math.MaxFloat32,
+	}
 	numbers := func(n int, first []float32) []float32 {
 		x := append(slices.Clone(first), make([]float32, n)...)[:n]
 		for i := min(len(first), n); i < n; i++ {
@@ -261,8 +281,11 @@ func TestUpload(t *testing.T) {
 	reference := openTest(t, Options{Float32: true})
 	defer func() { require.NoError(t, b.Close()); require.NoError(t, reference.Close()) }()
 
-	// arrives uploads a tensor whose data start at an odd byte, or not, and brings it back as it is on the device.
-	arrives := func(t *testing.T, b *Backend, dtype safetensors.DType, shape []int, data []byte, odd int) (elementType, []byte) {
+	// arrives uploads a tensor whose data start at an odd byte, or not, and brings it back as it is on the
+	// device.
+	arrives := func(t *testing.T, b *Backend, dtype safetensors.DType, shape []int, data []byte,
+		odd int,
+	) (elementType, []byte) {
 		t.Helper()
 		at := make([]byte, odd+len(data))[odd:]
 		copy(at, data)
@@ -322,7 +345,8 @@ func TestUpload(t *testing.T) {
 				require.Equal(t, typeF32, typ)
 				for i := range y {
 					want, is := c.value(y[i]), float64(math.Float32frombits(binary.LittleEndian.Uint32(got[4*i:])))
-					require.True(t, math.IsNaN(want) && math.IsNaN(is) || math.Float64bits(want) == math.Float64bits(is), "%#x became %g", y[i], is)
+					require.True(t, math.IsNaN(want) && math.IsNaN(is) ||
+						math.Float64bits(want) == math.Float64bits(is), "%#x became %g", y[i], is)
 				}
 			}
 		}
@@ -342,7 +366,8 @@ func newStepper(t testing.TB, m *model.Model) *stepper {
 	return &stepper{m: m, batch: []model.Sequence{{Cache: c}}}
 }
 
-// feed runs n more tokens and returns the logits: after each where one queue does all of them, else after the last.
+// feed runs n more tokens and returns the logits: after each where one queue does all of them, else after the
+// last.
 func (s *stepper) feed(ctx context.Context, n int) ([]float32, error) {
 	length := s.batch[0].Cache.Len()
 	ids := s.batch[0].IDs[:0]
@@ -396,7 +421,8 @@ func TestGraphs(t *testing.T) {
 		step(1)
 	}
 	seen, captured = kinds()
-	require.Equal(t, []int{2, 2}, []int{seen, captured}, "a prompt's second part repeats the first's launches")
+	require.Equal(t, []int{2, 2}, []int{seen, captured},
+		"a prompt's second part repeats the first's launches")
 	for _, n := range []int{2, 1, 3, 2, 3, 1, 2} {
 		step(n)
 	}
@@ -404,8 +430,8 @@ func TestGraphs(t *testing.T) {
 	require.Equal(t, []int{4, 4}, []int{seen, captured})
 }
 
-// Every launch of a decode step is one wave: all its blocks run at once, on cards of any shape. And what can use
-// the whole device has as many blocks as that.
+// Every launch of a decode step is one wave: all its blocks run at once, on cards of any shape. And what can
+// use the whole device has as many blocks as that.
 func TestDecodeGridsAreOneWave(t *testing.T) {
 	for _, settings := range []string{
 		"sms=4", // an H100's multiprocessor
@@ -436,7 +462,8 @@ func TestDecodeGridsAreOneWave(t *testing.T) {
 						return err
 					}))
 					fits := resident * b.device.multiprocessors
-					require.LessOrEqual(t, int(l.grid[0]*l.grid[1]), fits, "%d tokens: blocks of %d bytes", tokens, l.shared)
+					require.LessOrEqual(t, int(l.grid[0]*l.grid[1]), fits, "%d tokens: blocks of %d bytes",
+						tokens, l.shared)
 					if int(l.grid[0]) == fits {
 						full++
 					}
@@ -447,8 +474,8 @@ func TestDecodeGridsAreOneWave(t *testing.T) {
 	}
 }
 
-// Attention's decode leaves room for as many blocks on a multiprocessor of 228 KB as its launch bounds say. On one of 100 KB every kernel
-// can be launched.
+// Attention's decode leaves room for as many blocks on a multiprocessor of 228 KB as its launch bounds say.
+// On one of 100 KB every kernel can be launched.
 func TestAttentionDecodeResidency(t *testing.T) {
 	for settings, want := range map[string]map[int]int{
 		"":                                {64: 5, 80: 4, 96: 4, 128: 3, 256: 2},
@@ -467,7 +494,8 @@ func TestAttentionDecodeResidency(t *testing.T) {
 					return err
 				}
 				if k.decodeResident != want[headDim] {
-					t.Errorf("%s: head dimension %d: %d blocks, not %d", settings, headDim, k.decodeResident, want[headDim])
+					t.Errorf("%s: head dimension %d: %d blocks, not %d", settings, headDim, k.decodeResident,
+						want[headDim])
 				}
 			}
 			return nil
@@ -647,7 +675,10 @@ func TestRead(t *testing.T) {
 	for i := range want {
 		want[i] = float32(i)
 	}
-	require.NoError(t, b.do(func() error { return b.device.copyToDevice(ptr(large), bytesOf(want), b.stream) }))
+	require.NoError(t, b.do(func() error {
+		return b.device.copyToDevice(ptr(large), bytesOf(want),
+			b.stream)
+	}))
 	got = make([]float32, len(want))
 	require.NoError(t, b.Read(got, large))
 	require.True(t, slices.Equal(want, got))
@@ -690,7 +721,8 @@ func TestFillFromShrunkFile(t *testing.T) {
 	const elems = 3 << 20 // pieces for several goroutines
 	header := fmt.Sprintf(`{"x":{"dtype":"BF16","shape":[%d],"data_offsets":[0,%d]}}`, elems, 2*elems)
 	file := filepath.Join(dir, "model.safetensors")
-	require.NoError(t, os.WriteFile(file, append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...), 0o600))
+	require.NoError(t, os.WriteFile(file,
+		append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...), 0o600))
 	require.NoError(t, os.Truncate(file, int64(8+len(header)+2*elems)))
 	c, err := safetensors.Open(os.DirFS(dir))
 	require.NoError(t, err)

@@ -23,10 +23,10 @@ import (
 //
 //	PHI3_TEST_GPU=1 go test -tags cuda ./internal/cuda -run '^$' -bench GPU
 //
-// The figures are of the GPU's own clock. GB/s counts the weights and the KV cache that a verb has to read; %copy sets them against what
-// a device-to-device copy reads and writes in the same run; TFLOP/s counts two operations for each weight and token, or for each pair of
-// query and key and element of a head that attention multiplies. On the emulator and with
-// -short everything is small, and the figures mean nothing.
+// The figures are of the GPU's own clock. GB/s counts the weights and the KV cache that a verb has to read;
+// %copy sets them against what a device-to-device copy reads and writes in the same run; TFLOP/s counts two
+// operations for each weight and token, or for each pair of query and key and element of a head that
+// attention multiplies. On the emulator and with -short everything is small, and the figures mean nothing.
 
 // bench is a backend at its real size with weights of random bits of the usual magnitudes.
 type bench struct {
@@ -57,7 +57,10 @@ func openBench(b *testing.B) *bench {
 	m := &bench{Backend: opened.(*Backend), poolSize: poolSize, prompt: prompt}
 	const most = benchContext + decodeTokens
 	require.NoError(b, m.Plan(&model.Plan{Config: config, MaxTokens: prompt, Context: most, Least: most}))
-	for i, cols := range []int{config.HiddenSize, config.QKVRows(), config.Heads * config.HeadDim, config.IntermediateSize, config.VocabSize} {
+	for i, cols := range []int{
+		config.HiddenSize, config.QKVRows(), config.Heads * config.HeadDim,
+		config.IntermediateSize, config.VocabSize,
+	} {
 		rows := prompt
 		if cols == config.VocabSize {
 			rows = decodeTokens
@@ -86,7 +89,8 @@ func openBench(b *testing.B) *bench {
 		}
 		for _, t := range to {
 			for done := 0; done < t.bytes; done += len(random) {
-				if err := m.device.copyToDevice(t.at+devicePtr(done), random[:min(len(random), t.bytes-done)], m.stream); err != nil {
+				if err := m.device.copyToDevice(t.at+devicePtr(done), random[:min(len(random), t.bytes-done)],
+					m.stream); err != nil {
 					return err
 				}
 			}
@@ -102,7 +106,8 @@ func (m *bench) weight(i, bytes int) model.Weight {
 	return model.Weight{Data: &weight{ptr: m.pool + devicePtr(i%different*bytes), typ: typeBF16}}
 }
 
-// seconds is the median time on the GPU of what f puts on the stream, over as many rounds as the benchmark wants.
+// seconds is the median time on the GPU of what f puts on the stream, over as many rounds as the benchmark
+// wants.
 func (m *bench) seconds(b *testing.B, f func() error) float64 {
 	var took []float64
 	require.NoError(b, m.device.do(func() error {
@@ -139,7 +144,8 @@ func (m *bench) seconds(b *testing.B, f func() error) float64 {
 		return m.device.free(from)
 	}))
 	slices.Sort(took)
-	return max(took[len(took)/2], float64(time.Nanosecond)/float64(time.Second)) // the emulator's clock may stand still
+	// the emulator's clock may stand still
+	return max(took[len(took)/2], float64(time.Nanosecond)/float64(time.Second))
 }
 
 // verb measures what queue appends when it is called with 0, 1, 2 …, as one graph of several such calls.
@@ -156,7 +162,8 @@ func (m *bench) verb(b *testing.B, name string, bytes, flops float64, queue func
 		require.NoError(b, m.stage.err)
 		var captured graph
 		require.NoError(b, m.device.do(func() (err error) {
-			if err := m.device.copyToDevice(m.stage.device, m.stage.host.bytes[:m.stage.used], m.stream); err != nil {
+			if err := m.device.copyToDevice(m.stage.device, m.stage.host.bytes[:m.stage.used],
+				m.stream); err != nil {
 				return err
 			}
 			// A kernel may be loaded when it is first launched, which a capture does not allow.
@@ -183,7 +190,10 @@ func (m *bench) verb(b *testing.B, name string, bytes, flops float64, queue func
 
 // step is one of n new tokens after as many as position says.
 func (m *bench) step(n, position int) *model.Step {
-	s := &model.Step{IDs: make([]int32, n), Cos: make([]float32, n*m.config.RoPE.Dim/2), Sin: make([]float32, n*m.config.RoPE.Dim/2)}
+	s := &model.Step{
+		IDs: make([]int32, n), Cos: make([]float32, n*m.config.RoPE.Dim/2),
+		Sin: make([]float32, n*m.config.RoPE.Dim/2),
+	}
 	seq := model.Span{Len: n, Position: position}
 	for block := range kvcache.BlocksFor(position + n) {
 		seq.Blocks = append(seq.Blocks, int32(block))
@@ -197,7 +207,9 @@ func BenchmarkGPU(b *testing.B) {
 	b.Run("copy", func(b *testing.B) {
 		half := m.poolSize / 2
 		s := m.seconds(b, func() error {
-			return check("cuMemcpyDtoDAsync", cu.MemcpyDtoDAsync(cu.DevicePtr(m.pool+devicePtr(half)), cu.DevicePtr(m.pool), int64(half), m.stream))
+			return check("cuMemcpyDtoDAsync",
+				cu.MemcpyDtoDAsync(cu.DevicePtr(m.pool+devicePtr(half)), cu.DevicePtr(m.pool), int64(half),
+					m.stream))
 		})
 		m.copies = 2 * float64(half) / s / 1e9
 		b.ReportMetric(s*1e9, "ns/op")

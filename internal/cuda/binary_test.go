@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestProgramNeedsNoDriver looks at the whole program: it has CUDA in it, and starts without libcuda, whatever the linker found
-// under -lcuda.
+// TestProgramNeedsNoDriver looks at the whole program: it has CUDA in it, and starts without libcuda,
+// whatever the linker found under -lcuda.
 func TestProgramNeedsNoDriver(t *testing.T) {
 	if onGPU {
 		t.Skip("about the build, not about this GPU")
@@ -37,14 +37,17 @@ func TestProgramNeedsNoDriver(t *testing.T) {
 	imported, err := f.ImportedSymbols()
 	require.NoError(t, err)
 	for _, s := range imported {
-		require.False(t, strings.HasPrefix(s.Name, "cu") && len(s.Name) > 2 && s.Name[2] >= 'A' && s.Name[2] <= 'Z', "imported: %s", s.Name)
+		require.False(t, strings.HasPrefix(s.Name, "cu") && len(s.Name) > 2 && s.Name[2] >= 'A' &&
+			s.Name[2] <= 'Z', "imported: %s", s.Name)
 	}
 	exported, err := f.DynamicSymbols()
 	require.NoError(t, err)
 	for _, s := range exported {
-		require.NotEqual(t, "cuLaunchKernel", s.Name, "exported: libcuda's own calls could come back to the forwarder")
+		require.NotEqual(t, "cuLaunchKernel", s.Name,
+			"exported: libcuda's own calls could come back to the forwarder")
 	}
 	all, err := f.Symbols()
 	require.NoError(t, err)
-	require.True(t, slices.ContainsFunc(all, func(s elf.Symbol) bool { return s.Name == "cuLaunchKernel" }), "a forwarder")
+	require.True(t, slices.ContainsFunc(all, func(s elf.Symbol) bool { return s.Name == "cuLaunchKernel" }),
+		"a forwarder")
 }

@@ -49,7 +49,8 @@ func openConformance(t *testing.T) *conformance {
 	if onGPU {
 		var err error
 		if image, err = os.ReadFile("testdata/conformance.fatbin"); errors.Is(err, fs.ErrNotExist) {
-			t.Skip("the test's kernels are not compiled: run make internal/cuda/testdata/conformance.fatbin with nvcc")
+			t.Skip("the test's kernels are not compiled: run make " +
+				"internal/cuda/testdata/conformance.fatbin with nvcc")
 		}
 		require.NoError(t, err)
 	}
@@ -79,7 +80,8 @@ func onEach(t *testing.T, test func(t *testing.T, c *conformance)) {
 	}
 }
 
-// run runs one block of a kernel whose arguments are an output, which it returns, inputs, and at last an int32.
+// run runs one block of a kernel whose arguments are an output, which it returns, inputs, and at last an
+// int32.
 func run[Out any](c *conformance, kernel string, threads, outputs int, number int32, inputs ...any) []Out {
 	c.t.Helper()
 	out := make([]Out, outputs)
@@ -149,8 +151,8 @@ type sum struct {
 	input func() tensorcore.Inputs // drawn when first asked for: a test may end before
 }
 
-// sums are all comparisons: each kind of numbers, in chains of instructions of several lengths that start from c
-// or from 0.
+// sums are all comparisons: each kind of numbers, in chains of instructions of several lengths that start
+// from c or from 0.
 func sums(columns int, depths ...int) (all []sum) {
 	for i, kind := range tensorcore.Kinds {
 		for _, k := range depths {

@@ -15,7 +15,8 @@ type Options struct {
 
 // KernelCode says in which form a GPU got its kernels.
 type KernelCode struct {
-	Native  string        // the architecture of the machine code, such as sm_90a; "": PTX, which the driver compiled
+	// the architecture of the machine code, such as sm_90a; "": PTX, which the driver compiled
+	Native  string
 	Took    time.Duration // to load, and to compile what the driver had not compiled before
 	Refused error         // why the driver did not take machine code for this GPU, if there was any
 }
@@ -32,7 +33,8 @@ func (k KernelCode) String() string {
 	}
 }
 
-// MinMajor is of the oldest compute capability that the kernels run on: the first whose tensor cores know bfloat16.
+// MinMajor is of the oldest compute capability that the kernels run on: the first whose tensor cores know
+// bfloat16.
 const MinMajor = 8
 
 // DeviceInfo describes a GPU.
@@ -43,7 +45,8 @@ type DeviceInfo struct {
 	Memory       int64 // bytes
 }
 
-// ErrUnavailable is the reason behind every error that says this program cannot use a GPU on this machine at all.
+// ErrUnavailable is the reason behind every error that says this program cannot use a GPU on this machine at
+// all.
 var ErrUnavailable = errors.New("CUDA is not available")
 
 // unavailable is an [ErrUnavailable] that says why in its own words alone: they go into longer sentences.

@@ -15,7 +15,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// device is an open GPU: a goroutine that holds the GPU's primary context, current on its own thread, and what was made there.
+// device is an open GPU: a goroutine that holds the GPU's primary context, current on its own thread, and
+// what was made there.
 //
 // openDevice, do and close may be called from anywhere. All other methods run inside a do.
 type device struct {
@@ -55,7 +56,8 @@ func openDevice(index int) (*device, error) {
 	}
 	info := devices[index]
 	if info.Major < MinMajor {
-		return nil, unavailable{fmt.Errorf("GPU %d (%s) is too old: its compute capability is %d.%d, phi3 needs %d.0 or newer",
+		return nil, unavailable{fmt.Errorf("GPU %d (%s) is too old: its compute capability is %d.%d, phi3 "+
+			"needs %d.0 or newer",
 			index, info.Name, info.Major, info.Minor, MinMajor)}
 	}
 	d := &device{
@@ -70,9 +72,11 @@ func openDevice(index int) (*device, error) {
 	return d, nil
 }
 
-// run owns the context: it makes it current, answers on done, does the work, and answers again when all is released.
+// run owns the context: it makes it current, answers on done, does the work, and answers again when all is
+// released.
 func (d *device) run(work <-chan func() error) {
-	runtime.LockOSThread() // never unlocked: the thread and what the driver keeps for it end with the goroutine
+	// never unlocked: the thread and what the driver keeps for it end with the goroutine
+	runtime.LockOSThread()
 	gpu := cu.Device(d.Index)
 	context, err := gpu.RetainPrimaryCtx()
 	if err != nil {
@@ -144,7 +148,8 @@ func (d *device) free(handle any) error {
 	return fmt.Errorf("%T %v is not the device's, or was freed before", handle, handle)
 }
 
-// freeAll releases everything, the youngest first. After a fault every call answers with that fault: it is reported once.
+// freeAll releases everything, the youngest first. After a fault every call answers with that fault: it is
+// reported once.
 func (d *device) freeAll() error {
 	first := check("cuCtxSynchronize", cu.Synchronize())
 	for _, r := range slices.Backward(d.owned) {
@@ -190,21 +195,24 @@ func (d *device) allocHost(size int) (*hostMemory, error) {
 	return m, nil
 }
 
-// copyToDevice copies src to dst in the order of the stream. From [hostMemory] it returns at once, and src must stay as it is until
-// the copy is done; from other memory it returns when src has been read.
+// copyToDevice copies src to dst in the order of the stream. From [hostMemory] it returns at once, and src
+// must stay as it is until the copy is done; from other memory it returns when src has been read.
 func (d *device) copyToDevice(dst devicePtr, src []byte, s cu.Stream) error {
 	if len(src) == 0 {
 		return nil
 	}
-	return check("cuMemcpyHtoDAsync", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&src[0]), int64(len(src)), s))
+	return check("cuMemcpyHtoDAsync", cu.MemcpyHtoDAsync(cu.DevicePtr(dst), unsafe.Pointer(&src[0]),
+		int64(len(src)), s))
 }
 
-// copyToHost copies src to dst in the order of the stream. To [hostMemory] it returns at once, to other memory when dst is written.
+// copyToHost copies src to dst in the order of the stream. To [hostMemory] it returns at once, to other
+// memory when dst is written.
 func (d *device) copyToHost(dst []byte, src devicePtr, s cu.Stream) error {
 	if len(dst) == 0 {
 		return nil
 	}
-	return check("cuMemcpyDtoHAsync", cu.MemcpyDtoHAsync(unsafe.Pointer(&dst[0]), cu.DevicePtr(src), int64(len(dst)), s))
+	return check("cuMemcpyDtoHAsync", cu.MemcpyDtoHAsync(unsafe.Pointer(&dst[0]), cu.DevicePtr(src),
+		int64(len(dst)), s))
 }
 
 // fill sets size bytes at dst to value in the order of the stream.

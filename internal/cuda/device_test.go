@@ -24,14 +24,16 @@ import (
 	"phi3/kernels/emulator"
 )
 
-// onGPU is whether the tests run on a real GPU. Otherwise they run on the emulator, and some provoke errors in it.
+// onGPU is whether the tests run on a real GPU. Otherwise they run on the emulator, and some provoke errors
+// in it.
 var onGPU = os.Getenv("PHI3_TEST_GPU") == "1"
 
-// small is whether a test takes small sizes: the emulator is slow, and -short asks for a quick pass on any GPU.
+// small is whether a test takes small sizes: the emulator is slow, and -short asks for a quick pass on any
+// GPU.
 func small() bool { return !onGPU || testing.Short() }
 
-// checked is whether the emulator is a checked build, which is slow: TestChecked and TestMutants run tests of kernels so, and these take
-// fewer cases then.
+// checked is whether the emulator is a checked build, which is slow: TestChecked and TestMutants run tests of
+// kernels so, and these take fewer cases then.
 var checked = os.Getenv("PHI3_TEST_EMULATOR") != ""
 
 func TestMain(m *testing.M) {
@@ -114,7 +116,8 @@ func compileDriver(t testing.TB, source string) string {
 	dir := t.TempDir()
 	library := filepath.Join(dir, "libcuda.so")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "driver.c"), []byte(source), 0o644))
-	out, err := exec.Command("gcc", "-shared", "-fPIC", "-o", library, filepath.Join(dir, "driver.c")).CombinedOutput()
+	out, err := exec.Command("gcc", "-shared", "-fPIC", "-o", library,
+		filepath.Join(dir, "driver.c")).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return library
 }
@@ -124,11 +127,16 @@ func TestUnavailable(t *testing.T) {
 	require.NoError(t, os.WriteFile(garbage, []byte("garbage"), 0o644))
 	empty := compileDriver(t, "")
 	for _, c := range []struct{ name, library, want string }{
-		{"no driver", "libcuda-of-no-one.so.1", "no NVIDIA driver (libcuda-of-no-one.so.1: cannot open shared object file: No such file or directory)"},
+		{
+			"no driver", "libcuda-of-no-one.so.1",
+			"no NVIDIA driver (libcuda-of-no-one.so.1: cannot open shared object file: No such file or " +
+				"directory)",
+		},
 		{"not a library", garbage, "no NVIDIA driver (" + garbage + ": file too short)"},
 		{"not a driver", empty, "no NVIDIA driver (" + empty + ": undefined symbol: cuInit)"},
 		{
-			"old driver", compileDriver(t, "int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { *v = 11040; return 0; }"),
+			"old driver", compileDriver(t,
+				"int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { *v = 11040; return 0; }"),
 			"the NVIDIA driver is too old: it supports CUDA 11.4, phi3 needs 11.8 or newer",
 		},
 		{
@@ -154,7 +162,8 @@ func TestUnavailable(t *testing.T) {
 
 // A function that the driver does not have answers with an error; nothing jumps to nowhere.
 func TestDriverWithoutFunctions(t *testing.T) {
-	useDriver(t, compileDriver(t, "int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { *v = 12040; return 0; }"))
+	useDriver(t, compileDriver(t, "int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { "+
+		"*v = 12040; return 0; }"))
 	_, err := Devices()
 	require.ErrorContains(t, err, "cuDeviceGetCount: an error unknown to the driver (CUDA error 801)")
 }
@@ -187,7 +196,8 @@ func TestWrongDevice(t *testing.T) {
 	for _, index := range []int{-1, 2} {
 		_, err := openDevice(index)
 		require.NotErrorIs(t, err, ErrUnavailable)
-		require.EqualError(t, err, fmt.Sprintf("there is no GPU %d, only 0 (emulator 0, 2.0 GB), 1 (emulator 1, 2.0 GB)", index))
+		require.EqualError(t, err, fmt.Sprintf("there is no GPU %d, only 0 (emulator 0, 2.0 GB), 1 "+
+			"(emulator 1, 2.0 GB)", index))
 	}
 	d, err := openDevice(1)
 	require.NoError(t, err)
@@ -198,7 +208,8 @@ func TestOldDevice(t *testing.T) {
 	emulate(t, "compute=7.5")
 	_, err := openDevice(0)
 	require.ErrorIs(t, err, ErrUnavailable)
-	require.EqualError(t, err, "GPU 0 (emulator 0) is too old: its compute capability is 7.5, phi3 needs 8.0 or newer")
+	require.EqualError(t, err, "GPU 0 (emulator 0) is too old: its compute capability is 7.5, phi3 needs "+
+		"8.0 or newer")
 }
 
 func TestMemory(t *testing.T) {
@@ -302,8 +313,8 @@ func TestModuleErrors(t *testing.T) {
 	})
 }
 
-// Native code comes first; where there is none, or the driver is older than it, PTX does the same work, and the
-// caller can say which it was, and tell the user to wait while the driver compiles.
+// Native code comes first; where there is none, or the driver is older than it, PTX does the same work, and
+// the caller can say which it was, and tell the user to wait while the driver compiles.
 func TestKernelCode(t *testing.T) {
 	emulate(t, "")
 	ptx := kernels.Code{Image: []byte("// PTX")}
@@ -318,7 +329,11 @@ func TestKernelCode(t *testing.T) {
 		{"native", "jit-ms=600", []kernels.Code{native, ptx}, "native code for sm_90a", 0},
 		{"PTX, compiled before", "", []kernels.Code{ptx}, "PTX, compiled by the driver", 0},
 		{"PTX, compiled now", "jit-ms=600", []kernels.Code{ptx}, "PTX, compiled by the driver", 1},
-		{"old driver", "refuse-native=1", []kernels.Code{native, ptx}, "PTX, compiled by the driver, which refused the native code", 0},
+		{
+			"old driver", "refuse-native=1",
+			[]kernels.Code{native, ptx},
+			"PTX, compiled by the driver, which refused the native code", 0,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			emulate(t, c.settings)
@@ -362,8 +377,10 @@ func TestKernelFault(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		require.Contains(t, string(out), "met: cuStreamSynchronize: an illegal memory access was encountered")
-		require.Contains(t, string(out), "again: cuStreamSynchronize: an illegal memory access was encountered")
-		require.Contains(t, string(out), "closing: cuCtxSynchronize: an illegal memory access was encountered")
+		require.Contains(t, string(out),
+			"again: cuStreamSynchronize: an illegal memory access was encountered")
+		require.Contains(t, string(out),
+			"closing: cuCtxSynchronize: an illegal memory access was encountered")
 		return
 	}
 	d, err := openDevice(0)
@@ -472,7 +489,10 @@ func loadCopyRows(t inside, d *device) *copyRows {
 }
 
 func (c *copyRows) launch() launch {
-	l := launch{function: c.function, grid: [3]uint32{2, 1, 1}, block: 256, size: uint32(unsafe.Sizeof(c.args))}
+	l := launch{
+		function: c.function, grid: [3]uint32{2, 1, 1}, block: 256,
+		size: uint32(unsafe.Sizeof(c.args)),
+	}
 	*(*copyRowsArgs)(unsafe.Pointer(&l.args)) = c.args
 	return l
 }
@@ -524,11 +544,13 @@ func TestRefusedLaunch(t *testing.T) {
 		large := c.launch()
 		large.shared = 60 << 10
 		queue := []launch{c.launch(), large, c.launch()}
-		const want = "launch 1 of 3 (grid [2 1 1], 256 threads, 61440 bytes of shared memory): cuLaunchKernel: invalid argument"
+		const want = "launch 1 of 3 (grid [2 1 1], 256 threads, 61440 bytes of shared memory): " +
+			"cuLaunchKernel: invalid argument"
 		require.ErrorContains(t, d.launchAll(s, queue), want)
 		_, err := d.capture(s, queue)
 		require.ErrorContains(t, err, want)
-		require.ErrorContains(t, d.allowShared(c.function, 1<<20), "1048576 bytes of shared memory: cuFuncSetAttribute: invalid argument")
+		require.ErrorContains(t, d.allowShared(c.function, 1<<20),
+			"1048576 bytes of shared memory: cuFuncSetAttribute: invalid argument")
 
 		require.NoError(t, d.allowShared(c.function, 60<<10))
 		require.NoError(t, d.launchAll(s, queue))

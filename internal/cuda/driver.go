@@ -26,7 +26,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// minDriver is the CUDA version a driver has to support, as the driver gives it: 11.8, that of the functions in include/cuda.h.
+// minDriver is the CUDA version a driver has to support, as the driver gives it: 11.8, that of the functions
+// in include/cuda.h.
 const minDriver = 11080
 
 var (
@@ -56,7 +57,8 @@ func loadDriver() error {
 		return unavailable{fmt.Errorf("the NVIDIA driver does not start: %w", err)}
 	}
 	if v := cu.Version(); v < minDriver {
-		return unavailable{fmt.Errorf("the NVIDIA driver is too old: it supports CUDA %d.%d, phi3 needs %d.%d or newer",
+		return unavailable{fmt.Errorf("the NVIDIA driver is too old: it supports CUDA %d.%d, phi3 needs "+
+			"%d.%d or newer",
 			v/1000, v%1000/10, minDriver/1000, minDriver%1000/10)}
 	}
 	driverLoaded = true

@@ -65,7 +65,10 @@ func askAttention(x *experiment) {
 	blockBytes := 2 * blockElems(c)
 	blocks := x.affordable(x, sized(1568, 8)*blockBytes) / blockBytes
 	tokens := blocks * kvcache.BlockTokens
-	require.NoError(x, b.Plan(&model.Plan{Config: c, MaxTokens: decodeTokens, Context: tokens, Least: tokens}))
+	require.NoError(x, b.Plan(&model.Plan{
+		Config: c, MaxTokens: decodeTokens, Context: tokens,
+		Least: tokens,
+	}))
 	qkv, err := b.NewMatrix(1, c.QKVRows())
 	require.NoError(x, err)
 	out, err := b.NewMatrix(1, c.Heads*c.HeadDim)

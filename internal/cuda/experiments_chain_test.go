@@ -122,7 +122,10 @@ func (c *chain) ownKernels() queue {
 	var q queue
 	b := &Backend{device: c.device, kernels: c.own}
 	r := &c.own.resident
-	add := func(p product) { c.own.linearAddDecode(&q, p, b.grid(decodeTiles(p.rows), r.linearAdd[p.weight])) }
+	add := func(p product) {
+		c.own.linearAddDecode(&q, p,
+			b.grid(decodeTiles(p.rows), r.linearAdd[p.weight]))
+	}
 	c.products(
 		func(p product) {
 			c.own.normLinearDecode(&q, p, b.grid(decodeTiles(p.rows), r.normLinear[p.weight][p.tokens]))
@@ -255,7 +258,8 @@ func askChain(x *experiment) {
 						different++
 					}
 				}
-				require.Zero(f, different, "of %d halves of values differ from those of phi3's own", len(want))
+				require.Zero(f, different, "of %d halves of values differ from those of phi3's own",
+					len(want))
 			}
 			c.time(f, g)
 		})

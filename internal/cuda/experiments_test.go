@@ -165,7 +165,8 @@ func experimentKernels(tb testing.TB) (extra []emulator.Extra) {
 	return extra
 }
 
-// sized is what a GPU gets, or the little that the emulator gets; -short gives that to a GPU too, as a first try.
+// sized is what a GPU gets, or the little that the emulator gets; -short gives that to a GPU too, as a first
+// try.
 func sized[T any](full, little T) T {
 	if onGPU && !testing.Short() {
 		return full
@@ -283,7 +284,8 @@ func (x *experiment) graph(tb testing.TB, q queue) graph {
 func (x *experiment) kernel(tb testing.TB, name string, shared int) function {
 	tb.Helper()
 	if shared > x.maxShared {
-		tb.Skipf("%s needs %d bytes of shared memory; a block of this GPU has at most %d", name, shared, x.maxShared)
+		tb.Skipf("%s needs %d bytes of shared memory; a block of this GPU has at most %d", name, shared,
+			x.maxShared)
 	}
 	f, err := x.find(name, shared)
 	if err != nil && strings.Contains(err.Error(), "CUDA_ERROR_NOT_FOUND") {

@@ -26,7 +26,8 @@ func longMini(t *testing.T, positions int) string {
 	require.NoError(t, err)
 	const old = `"max_position_embeddings": 512`
 	require.Contains(t, string(text), old)
-	text = []byte(strings.Replace(string(text), old, fmt.Sprintf(`"max_position_embeddings": %d`, positions), 1))
+	text = []byte(strings.Replace(string(text), old, fmt.Sprintf(`"max_position_embeddings": %d`, positions),
+		1))
 	require.NoError(t, os.WriteFile(file, text, 0o600))
 	return dir
 }

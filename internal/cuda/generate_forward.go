@@ -1,6 +1,7 @@
 //go:build ignore
 
-// Command generate_forward writes forward_list.h: the driver's functions that gorgonia.org/cu and this package call.
+// Command generate_forward writes forward_list.h: the driver's functions that gorgonia.org/cu and this
+// package call.
 package main
 
 import (
@@ -15,8 +16,8 @@ import (
 	"strings"
 )
 
-// newer holds the symbols that a real cuda.h of CUDA 12 gives to names which still had the older symbol in 11.8, the level of
-// include/cuda.h. forward_test.go finds what is missing here.
+// newer holds the symbols that a real cuda.h of CUDA 12 gives to names which still had the older symbol in
+// 11.8, the level of include/cuda.h. forward_test.go finds what is missing here.
 var newer = []string{"cuGraphAddKernelNode_v2", "cuStreamWaitValue32_v2", "cuStreamWriteValue32_v2"}
 
 func main() {

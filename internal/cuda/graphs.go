@@ -8,9 +8,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// graphs sends queues to the device. A queue that comes a second time, launch for launch and byte for byte, is captured into a CUDA graph
-// and replayed from then on: that is what happens to the decode step, whose launches are the same for every token. Nobody above
-// needs to know.
+// graphs sends queues to the device. A queue that comes a second time, launch for launch and byte for byte,
+// is captured into a CUDA graph and replayed from then on: that is what happens to the decode step, whose
+// launches are the same for every token. Nobody above needs to know.
 type graphs struct {
 	seen []*seenQueue // most recently used first
 }

@@ -101,17 +101,21 @@ func compileC(t *testing.T, source string, flags ...string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "program.c")
 	require.NoError(t, os.WriteFile(file, []byte(source), 0o644))
-	// With __CUDA_API_VERSION_INTERNAL NVIDIA's header declares every symbol under its own name, the old ones too.
-	out, err := exec.Command("gcc", append(flags, "-w", "-D__CUDA_API_VERSION_INTERNAL", file)...).CombinedOutput()
+	// With __CUDA_API_VERSION_INTERNAL NVIDIA's header declares every symbol under its own name, the old ones
+	// too.
+	out, err := exec.Command("gcc", append(flags, "-w", "-D__CUDA_API_VERSION_INTERNAL",
+		file)...).CombinedOutput()
 	require.NoError(t, err, "gcc: %s", out)
 }
 
-// TestHeaderAgainstNVIDIAs compares the values, layouts and types of everything in include/cuda.h with a real cuda.h.
+// TestHeaderAgainstNVIDIAs compares the values, layouts and types of everything in include/cuda.h with a real
+// cuda.h.
 func TestHeaderAgainstNVIDIAs(t *testing.T) {
 	theirs := realInclude(t)
 	ours := "include"
 	d := parseHeader(t, filepath.Join(ours, "cuda.h"))
-	t.Logf("%d constants, %d types, %d fields, %d functions", len(d.constants), len(d.types), len(d.fields), len(d.prototypes))
+	t.Logf("%d constants, %d types, %d fields, %d functions", len(d.constants), len(d.types), len(d.fields),
+		len(d.prototypes))
 	require.Greater(t, len(d.constants), 280)
 	require.Greater(t, len(d.types), 45)
 	require.Greater(t, len(d.fields), 90)
@@ -130,13 +134,15 @@ func TestHeaderAgainstNVIDIAs(t *testing.T) {
 		fmt.Fprintf(&facts, "\tprintf(\"%%s: %%zu bytes\\n\", \"%s\", sizeof(%s));\n", typ, typ)
 	}
 	for _, f := range d.fields {
-		fmt.Fprintf(&facts, "\tprintf(\"%%s.%%s: at %%zu, %%zu bytes\\n\", \"%s\", \"%s\", offsetof(%s, %s), sizeof((%s){0}.%s));\n",
+		fmt.Fprintf(&facts, "\tprintf(\"%%s.%%s: at %%zu, %%zu bytes\\n\", \"%s\", \"%s\", offsetof(%s, "+
+			"%s), sizeof((%s){0}.%s));\n",
 			f[0], f[1], f[0], f[1], f[0], f[1])
 	}
 	facts.WriteString("}\n")
 	require.Equal(t, runC(t, theirs, facts.String()), runC(t, ours, facts.String()))
 
-	// The array compiles only if NVIDIA's header declares every function; a second declaration, only if it is of the same type.
+	// The array compiles only if NVIDIA's header declares every function; a second declaration, only if it is
+	// of the same type.
 	var functions strings.Builder
 	functions.WriteString("#include <cuda.h>\nvoid *functions[] = {\n")
 	for _, p := range d.prototypes {
@@ -146,8 +152,8 @@ func TestHeaderAgainstNVIDIAs(t *testing.T) {
 	compileC(t, functions.String(), "-I", theirs, "-fsyntax-only")
 }
 
-// TestForwardersForNVIDIAsHeader checks that whatever symbol a real cuda.h gives to a function of gorgonia.org/cu has a forwarder, so
-// that a build against that header links.
+// TestForwardersForNVIDIAsHeader checks that whatever symbol a real cuda.h gives to a function of
+// gorgonia.org/cu has a forwarder, so that a build against that header links.
 func TestForwardersForNVIDIAsHeader(t *testing.T) {
 	theirs := realInclude(t)
 	b, err := os.ReadFile("forward_list.h")
@@ -171,6 +177,8 @@ func TestForwardersForNVIDIAsHeader(t *testing.T) {
 	found := regexp.MustCompile(`(?m)^@"(\w+)"=(\w+)$`).FindAllStringSubmatch(string(out), -1)
 	require.Len(t, found, len(names))
 	for _, m := range found {
-		require.True(t, forwarded[m[2]], "NVIDIA's header calls %s %s, which has no forwarder: see newer in generate_forward.go", m[1], m[2])
+		require.True(t, forwarded[m[2]],
+			"NVIDIA's header calls %s %s, which has no forwarder: see newer in generate_forward.go", m[1],
+			m[2])
 	}
 }

@@ -23,7 +23,10 @@ type (
 
 // newSpan is a sequence's part of a step as the kernels see it; its block table begins at table.
 func newSpan(s model.Span, table int) span {
-	return span{start: C.int32_t(s.Start), len: C.int32_t(s.Len), position: C.int32_t(s.Position), table: C.int32_t(table)}
+	return span{
+		start: C.int32_t(s.Start), len: C.int32_t(s.Len), position: C.int32_t(s.Position),
+		table: C.int32_t(table),
+	}
 }
 
 // plan.go says the same as args.h: an array's length is not the other's otherwise.
@@ -52,8 +55,8 @@ func (t elementType) bytes() int {
 	return 2
 }
 
-// kernelSet is the module on the device: a method for every kernel, which takes what the kernel takes and puts a launch on a queue. What
-// the kernels compute stands in kernels/args.h, whose structs they share.
+// kernelSet is the module on the device: a method for every kernel, which takes what the kernel takes and
+// puts a launch on a queue. What the kernels compute stands in kernels/args.h, whose structs they share.
 type kernelSet struct {
 	*linearKernels
 	attention         *attentionKernels // once the model is known

@@ -19,18 +19,24 @@ import (
 	"gorgonia.org/cu"
 )
 
-// attentionKernels are the append to the KV cache, and attention over it, for models of one shape. What they compute stands in
-// kernels/args.h.
+// attentionKernels are the append to the KV cache, and attention over it, for models of one shape. What they
+// compute stands in kernels/args.h.
 type attentionKernels struct {
 	attentionShape
-	cache                                        elementType // how the cache stores keys and values: typeBF16 or typeF32
-	kvAppendF, decodeF, prefillF, referenceF     function    // decode and prefill for bfloat16, the reference for float32
-	decodeShared, prefillShared, referenceShared int         // bytes of dynamic shared memory
-	prefillSplits                                int         // blocks of prefill that share a result's columns
-	decodeResident                               int         // blocks of decode that a multiprocessor runs at once
+	// how the cache stores keys and values: typeBF16 or typeF32
+	cache elementType
+	// decode and prefill for bfloat16, the reference for float32
+	kvAppendF, decodeF, prefillF, referenceF     function
+	decodeShared, prefillShared, referenceShared int // bytes of dynamic shared memory
+	// blocks of prefill that share a result's columns
+	prefillSplits int
+	// blocks of decode that a multiprocessor runs at once
+	decodeResident int
 }
 
-func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache elementType) (*attentionKernels, error) {
+func (d *device) loadAttentionKernels(
+	m cu.Module, shape attentionShape, cache elementType,
+) (*attentionKernels, error) {
 	k := &attentionKernels{
 		attentionShape:  shape,
 		cache:           cache,
@@ -63,7 +69,8 @@ func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache e
 	}
 	if cache != typeF32 {
 		var err error
-		if k.decodeResident, err = d.residentBlocks(k.decodeF, C.ATTENTION_DECODE_THREADS, k.decodeShared); err != nil {
+		if k.decodeResident, err = d.residentBlocks(k.decodeF, C.ATTENTION_DECODE_THREADS,
+			k.decodeShared); err != nil {
 			return nil, err
 		}
 	}
@@ -72,7 +79,8 @@ func (d *device) loadAttentionKernels(m cu.Module, shape attentionShape, cache e
 
 // attention is the operands of a step's attention in one layer, as AttentionArgs and KVAppendArgs have them.
 type attention struct {
-	out, qkv          devicePtr // [tokens, heads·headDim], as cache is stored; [tokens, (heads+2·kvHeads)·headDim] float32
+	// [tokens, heads·headDim], as cache is stored; [tokens, (heads+2·kvHeads)·headDim] float32
+	out, qkv          devicePtr
 	kv                devicePtr // the layer's keys in block 0 of the cache
 	cos, sin          devicePtr // [tokens, ropeHalf] float32
 	spans, blockTable devicePtr // [seqs] span; [*] int32
@@ -123,15 +131,16 @@ func (k *attentionKernels) reference(q *queue, a *attention, tokens int) {
 // decodeWork appends the items of decode: every chunk of keys that a query of the step sees.
 func (s *attentionShape) decodeWork(work []workItem, spans []span) []workItem {
 	for seq, of := range spans {
-		for chunk := s.oldestVisible(int(of.position)) / C.KV_CHUNK; chunk <= int(of.position+of.len-1)/C.KV_CHUNK; chunk++ {
+		for chunk := s.oldestVisible(int(of.position)) / C.KV_CHUNK; chunk <= int(of.position+
+			of.len-1)/C.KV_CHUNK; chunk++ {
 			work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(chunk)})
 		}
 	}
 	return work
 }
 
-// prefillWork appends the items of prefill: groups of a sequence's queries. The last queries see most and come first, so that no long
-// item is left for the end.
+// prefillWork appends the items of prefill: groups of a sequence's queries. The last queries see most and
+// come first, so that no long item is left for the end.
 func (s *attentionShape) prefillWork(work []workItem, spans []span) []workItem {
 	queries := prefillRows / (s.heads / s.kvHeads)
 	for seq, of := range spans {

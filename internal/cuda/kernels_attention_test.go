@@ -15,8 +15,8 @@ import (
 	"phi3/internal/model"
 )
 
-// Heads of both widths, some rotated in part; groups that divide a tile of 16 rows evenly and not; windows less than, equal to and more
-// than a chunk; lengths just before, at and after the end of a chunk.
+// Heads of both widths, some rotated in part; groups that divide a tile of 16 rows evenly and not; windows
+// less than, equal to and more than a chunk; lengths just before, at and after the end of a chunk.
 var attentionCases = []attentionCase{
 	{shape(1, 1, 96, 48, 0), []int{263}, 1, 1},
 	{shape(2, 1, 96, 48, 7), []int{258}, 1.5, 2},
@@ -29,11 +29,14 @@ var attentionCases = []attentionCase{
 	{shape(1, 7, 96, 48, 0), []int{135, 9}, 1, 9}, // 8 tokens make 56 rows, in four tiles
 	{shape(1, 128, 96, 48, 0), []int{9}, 1, 11},   // a query is a whole block of prefill
 	{shape(2, 3, 64, 32, 0), []int{258, 7}, 1, 12},
-	{shape(1, 2, 80, 33, 129), []int{262, 12}, 1, 13}, // ten units a row: the decode warps have three, three, three and one
-	{shape(1, 3, 256, 128, 0), []int{261, 5}, 1, 14},  // keys and values in parts; 24 rows of decode, in two tiles
+	// ten units a row: the decode warps have three, three, three and one
+	{shape(1, 2, 80, 33, 129), []int{262, 12}, 1, 13},
+	// keys and values in parts; 24 rows of decode, in two tiles
+	{shape(1, 3, 256, 128, 0), []int{261, 5}, 1, 14},
 	{shape(1, 1, 256, 96, 7), []int{258}, 1, 15},
-	// Of float32's rounding errors one in 100,000 is still seen in bfloat16. These are half a million numbers, each of two or three chunks,
-	// to see whether these join in the same way in decode and in prefill.
+	// Of float32's rounding errors one in 100,000 is still seen in bfloat16. These are half a million
+	// numbers, each of two or three chunks, to see whether these join in the same way in decode and in
+	// prefill.
 	{shape(6, 4, 128, 64, 0), []int{290}, 1, 10},
 }
 
@@ -83,8 +86,8 @@ func splits(random *rand.Rand, lens []int) (steps [][]int) {
 	return steps
 }
 
-// around feeds the first sequence with steps that start at, end at and straddle the end of the first two chunks, 1 to 8 tokens long, and
-// whatever there is of the others in between.
+// around feeds the first sequence with steps that start at, end at and straddle the end of the first two
+// chunks, 1 to 8 tokens long, and whatever there is of the others in between.
 func around(lens []int) (steps [][]int) {
 	left := slices.Clone(lens)
 	for i := 0; left[0] > 0; i++ {
@@ -131,8 +134,8 @@ func requireLess(t testing.TB, got, limit float64, what string, args ...any) {
 	}
 }
 
-// requireUntouched wants the cache to hold what it held at first everywhere but in the rows of the sequences' positions, and there
-// something else.
+// requireUntouched wants the cache to hold what it held at first everywhere but in the rows of the sequences'
+// positions, and there something else.
 func (b *attentionTest) requireUntouched(cache []byte) {
 	b.t.Helper()
 	row := b.k.headDim * b.elementBytes()
@@ -145,12 +148,14 @@ func (b *attentionTest) requireUntouched(cache []byte) {
 	nothing := bytes.Repeat([]byte{poison}, row)
 	for i := range len(cache) / row {
 		layer, block := i/(2*b.k.kvHeads*128)%2, i/(4*b.k.kvHeads*128)
-		require.Equal(b.t, layer == 1 && written[block*128+i%128], !bytes.Equal(cache[i*row:][:row], nothing), "row %d of the cache", i)
+		require.Equal(b.t, layer == 1 && written[block*128+i%128], !bytes.Equal(cache[i*row:][:row], nothing),
+			"row %d of the cache", i)
 	}
 }
 
-// TestAttention holds attention against float64. However the sequences are split into steps, decoded or not, on any grid, alone or with
-// others: the bytes of results and cache are those of one prefill. All memory is full of NaNs before.
+// TestAttention holds attention against float64. However the sequences are split into steps, decoded or not,
+// on any grid, alone or with others: the bytes of results and cache are those of one prefill. All memory is
+// full of NaNs before.
 func TestAttention(t *testing.T) {
 	cases := attentionCases
 	if checked || onGPU && small() {
@@ -159,7 +164,8 @@ func TestAttention(t *testing.T) {
 	b := newLinearBench(t)
 	for i := range cases {
 		c := &cases[i]
-		ok := t.Run(fmt.Sprintf("%d/%d heads of %d, %d rotated, window %d, %v tokens", c.heads, c.kvHeads, c.headDim, 2*c.ropeHalf, c.window, c.lens),
+		ok := t.Run(fmt.Sprintf("%d/%d heads of %d, %d rotated, window %d, %v tokens", c.heads, c.kvHeads,
+			c.headDim, 2*c.ropeHalf, c.window, c.lens),
 			func(t *testing.T) {
 				b.t = t
 				testAttention(openAttention(b, c, typeBF16), c)
@@ -176,12 +182,15 @@ func testAttention(b *attentionTest, c *attentionCase) {
 	for i := range b.sequences {
 		s := &b.sequences[i]
 		got, want, theirs := b.values(whole[i]), b.exact(s, plain), b.exact(s, toBF16Value)
-		if len(want) >= 100*b.k.headDim && c.window != 1 { // else there is little to compute, and only the values' rounding counts
-			requireLess(b.t, distance(got, want), 0.9*distance(theirs, want), "sequence %d: distance to float64, Hugging Face's being 1/0.9 of the limit", i)
+		// else there is little to compute, and only the values' rounding counts
+		if len(want) >= 100*b.k.headDim && c.window != 1 {
+			requireLess(b.t, distance(got, want), 0.9*distance(theirs, want),
+				"sequence %d: distance to float64, Hugging Face's being 1/0.9 of the limit", i)
 		}
 		for row := 0; row < len(want); row += b.k.headDim {
 			// One key too many or too few, of a hundred, makes a tenth.
-			requireLess(b.t, distance(got[row:][:b.k.headDim], want[row:][:b.k.headDim]), 0.03, "sequence %d, query %d, head %d", i,
+			requireLess(b.t, distance(got[row:][:b.k.headDim], want[row:][:b.k.headDim]), 0.03,
+				"sequence %d, query %d, head %d", i,
 				row/b.k.headDim/b.k.heads, row/b.k.headDim%b.k.heads)
 		}
 	}
@@ -205,7 +214,8 @@ func testAttention(b *attentionTest, c *attentionCase) {
 				for out[at] == whole[i][at] {
 					at++
 				}
-				require.Fail(b.t, "not the bytes of one prefill", "split %s %v: sequence %d from query %d on", split.name, split.steps, i,
+				require.Fail(b.t, "not the bytes of one prefill", "split %s %v: sequence %d from query %d on",
+					split.name, split.steps, i,
 					at/(b.k.heads*b.k.headDim*b.elementBytes()))
 			}
 		}
@@ -230,7 +240,8 @@ func TestReferenceAttention(t *testing.T) {
 			want := a.exact(&a.sequences[i], plain)
 			got := a.values(whole[i])
 			for row := 0; row < len(want); row += c.headDim {
-				requireLess(t, distance(got[row:][:c.headDim], want[row:][:c.headDim]), 1e-5, "%v: sequence %d, row %d", c, i, row/c.headDim)
+				requireLess(t, distance(got[row:][:c.headDim], want[row:][:c.headDim]), 1e-5,
+					"%v: sequence %d, row %d", c, i, row/c.headDim)
 			}
 		}
 		outs, splitCache := a.attend(splits(rand.New(rand.NewPCG(c.seed, 2)), c.lens), 0)
@@ -248,10 +259,12 @@ func TestMaxChunks(t *testing.T) {
 		for position := range positions {
 			for n := 1; n <= decodeTokens && position+n <= positions; n++ {
 				work := s.decodeWork(nil, []span{newSpan(model.Span{Len: n, Position: position}, 0)})
-				require.LessOrEqual(t, len(work), s.maxChunks(position+n), "window %d, position %d, %d tokens", window, position, n)
+				require.LessOrEqual(t, len(work), s.maxChunks(position+n),
+					"window %d, position %d, %d tokens", window, position, n)
 				most = max(most, len(work))
 			}
 		}
-		require.Equal(t, s.maxChunks(positions), most, "window %d: more is planned than any step needs", window)
+		require.Equal(t, s.maxChunks(positions), most, "window %d: more is planned than any step needs",
+			window)
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// linearKernels are the matrix products, RMSNorm and argmax of a loaded module. What they compute stands in kernels/args.h.
+// linearKernels are the matrix products, RMSNorm and argmax of a loaded module. What they compute stands in
+// kernels/args.h.
 type linearKernels struct {
 	// By the weight's type, typeBF16 or typeF16.
 	normLinearDecodeF, normGateUpDecodeF, linearDecodeF, gateUpDecodeF, linearAddDecodeF [2]function
@@ -26,8 +27,8 @@ type linearKernels struct {
 	resident  linearResident
 }
 
-// linearResident is how many blocks of each decode product a multiprocessor runs at once, by the weight's type
-// and the number of tokens, which decides how much shared memory the products with a norm take.
+// linearResident is how many blocks of each decode product a multiprocessor runs at once, by the weight's
+// type and the number of tokens, which decides how much shared memory the products with a norm take.
 type linearResident struct {
 	normLinear, normGateUp    [2][decodeTokens + 1]int
 	linear, gateUp, linearAdd [2]int
@@ -73,8 +74,8 @@ func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 	return k, nil
 }
 
-// countResident asks the device how many blocks of the decode products it runs at once. hidden is the k of the
-// products with a norm.
+// countResident asks the device how many blocks of the decode products it runs at once. hidden is the k of
+// the products with a norm.
 func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 	count := func(f function, shared int) int {
 		n, e := d.residentBlocks(f, C.LINEAR_DECODE_THREADS, shared)
@@ -97,8 +98,8 @@ func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 	return err
 }
 
-// product is the operands of a matrix product, as LinearArgs has them: y [tokens, rows], x [tokens, k], norm [k], w [rows, k], or
-// [2·rows, k] for gateUp.
+// product is the operands of a matrix product, as LinearArgs has them: y [tokens, rows], x [tokens, k], norm
+// [k], w [rows, k], or [2·rows, k] for gateUp.
 type product struct {
 	y, x, norm, w   devicePtr // norm only for the kernels that normalise
 	weight          elementType
@@ -117,7 +118,8 @@ func normedDecodeShared(tokens, k int) int {
 	return C.LINEAR_DECODE_SHARED + tokens*(k+C.NORMED_PADDING)*2
 }
 
-// normFits reports whether the decode products that normalise their own input can hold so many tokens of k columns.
+// normFits reports whether the decode products that normalise their own input can hold so many tokens of k
+// columns.
 func (l *linearKernels) normFits(tokens, k int) bool {
 	return normedDecodeShared(tokens, k) <= l.maxShared
 }
@@ -134,11 +136,13 @@ func gateUpDecodeTiles(rows int) int {
 // The products of up to DECODE_TOKENS tokens, on any number of blocks: the results do not depend on it.
 
 func (l *linearKernels) normLinearDecode(q *queue, p product, blocks int) {
-	add(q, l.normLinearDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS, normedDecodeShared(p.tokens, p.k), p.args())
+	add(q, l.normLinearDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS,
+		normedDecodeShared(p.tokens, p.k), p.args())
 }
 
 func (l *linearKernels) normGateUpDecode(q *queue, p product, blocks int) {
-	add(q, l.normGateUpDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS, normedDecodeShared(p.tokens, p.k), p.args())
+	add(q, l.normGateUpDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS,
+		normedDecodeShared(p.tokens, p.k), p.args())
 }
 
 func (l *linearKernels) linearDecode(q *queue, p product, blocks int) {
@@ -168,18 +172,22 @@ func (l *linearKernels) linearAddPrefill(q *queue, p product) {
 }
 
 func (l *linearKernels) prefill(q *queue, f [2]function, p product, outputs int) {
-	add(q, f[p.weight], ceilDiv(p.tokens, C.LINEAR_PREFILL_TOKENS), ceilDiv(p.rows, outputs), C.LINEAR_PREFILL_THREADS,
+	add(q, f[p.weight], ceilDiv(p.tokens, C.LINEAR_PREFILL_TOKENS), ceilDiv(p.rows, outputs),
+		C.LINEAR_PREFILL_THREADS,
 		C.LINEAR_PREFILL_SHARED, p.args())
 }
 
 // rmsNorm sets y = RMSNorm(x)·norm, stored as bfloat16 or float32.
-func (l *linearKernels) rmsNorm(q *queue, y devicePtr, stored elementType, x, norm devicePtr, tokens, cols int, eps float32) {
+func (l *linearKernels) rmsNorm(
+	q *queue, y devicePtr, stored elementType, x, norm devicePtr, tokens, cols int, eps float32,
+) {
 	add(q, l.rmsNormF, tokens, 1, C.RMS_NORM_THREADS, 0, &C.RMSNormArgs{
 		y: C.uint64_t(y), x: C.uint64_t(x), norm: C.uint64_t(norm), cols: C.int32_t(cols), _type: C.int32_t(stored), eps: C.float(eps),
 	})
 }
 
-// argmax sets next[i], an int32, to the lowest id among the greatest of row i of logits, or to ^id of its first NaN or infinity.
+// argmax sets next[i], an int32, to the lowest id among the greatest of row i of logits, or to ^id of its
+// first NaN or infinity.
 func (l *linearKernels) argmax(q *queue, next, logits devicePtr, rows, vocab int) {
 	add(q, l.argmaxF, rows, 1, C.ARGMAX_THREADS, 0, &C.ArgmaxArgs{
 		next: C.uint64_t(next), logits: C.uint64_t(logits), vocab: C.int32_t(vocab),

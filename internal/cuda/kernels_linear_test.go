@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// linearBench is a device for one test, which ends at the first error, with the kernels of this file if the test is about them.
+// linearBench is a device for one test, which ends at the first error, with the kernels of this file if the
+// test is about them.
 type linearBench struct {
 	*workbench
 	t testing.TB
@@ -110,7 +111,9 @@ func dots(x, w []float64, tokens, rows, k int) (dot, size []float64) {
 }
 
 // requireNear wants every got to be within tolerance(i) of want.
-func requireNear(t testing.TB, name string, want []float64, got func(i int) float64, tolerance func(i int) float64) {
+func requireNear(
+	t testing.TB, name string, want []float64, got func(i int) float64, tolerance func(i int) float64,
+) {
 	t.Helper()
 	for i, w := range want {
 		if g := got(i); !(math.Abs(g-w) <= tolerance(i)) {
@@ -123,7 +126,8 @@ type linearCase struct {
 	tokens, rows, k, blocks int
 }
 
-// Every awkward number at least once with each of the others' kinds: less than, exactly and just over a tile, a step, a segment.
+// Every awkward number at least once with each of the others' kinds: less than, exactly and just over a tile,
+// a step, a segment.
 var linearCases = []linearCase{
 	{1, 1, 8, 1},
 	{1, 331, 72, 7},
@@ -153,8 +157,8 @@ var linearCasesChecked = []linearCase{
 	{2, 40, 3072, 2},
 }
 
-// TestLinear holds the matrix products against float64, and against each other: in decode and in prefill, with the norm inside or
-// before it, and on any grid, the bytes are the same.
+// TestLinear holds the matrix products against float64, and against each other: in decode and in prefill,
+// with the norm inside or before it, and on any grid, the bytes are the same.
 func TestLinear(t *testing.T) {
 	cases := linearCases
 	if checked || onGPU && small() {
@@ -164,7 +168,8 @@ func TestLinear(t *testing.T) {
 	for i, c := range cases {
 		for weight, name := range []string{typeBF16: "bf16", typeF16: "f16"} {
 			b.t = t
-			ok := t.Run(fmt.Sprintf("%s tokens=%d rows=%d k=%d blocks=%d", name, c.tokens, c.rows, c.k, c.blocks), func(t *testing.T) {
+			ok := t.Run(fmt.Sprintf("%s tokens=%d rows=%d k=%d blocks=%d", name, c.tokens, c.rows, c.k,
+				c.blocks), func(t *testing.T) {
 				b.t = t
 				testLinear(b, c, elementType(weight), uint64(i))
 			})
@@ -204,7 +209,10 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	}
 
 	// Prefill against float64.
-	p := product{x: normed.devicePtr, norm: normDev.devicePtr, w: wDev.devicePtr, weight: weight, tokens: tokens, rows: rows, k: k, eps: eps}
+	p := product{
+		x: normed.devicePtr, norm: normDev.devicePtr, w: wDev.devicePtr, weight: weight,
+		tokens: tokens, rows: rows, k: k, eps: eps,
+	}
 	linear, linearAdd, gateUp := b.alloc(tokens*rows*4), upload(b, before), b.alloc(tokens*rows*2)
 	for y, f := range map[array]func(*queue, product){
 		linear: b.k.linearPrefill, linearAdd: b.k.linearAddPrefill, gateUp: b.k.gateUpPrefill,
@@ -217,17 +225,20 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	added := download[float32](b, linearAdd)
 	dot, size := dots(inputs, w[:rows*k], tokens, rows, k)
 	up, upSize := dots(inputs, w[rows*k:], tokens, rows, k)
-	rounding := func(i int) float64 { return size[i] * 4e-6 } // a forgotten term is about 1/k of size, a forgotten low half of f16 2⁻¹⁰
+	// a forgotten term is about 1/k of size, a forgotten low half of f16 2⁻¹⁰
+	rounding := func(i int) float64 { return size[i] * 4e-6 }
 	requireNear(b.t, "linear_prefill", dot, func(i int) float64 { return float64(sums[i]) }, rounding)
-	requireNear(b.t, "linear_add_prefill", dot, func(i int) float64 { return float64(added[i]) - float64(before[i]) },
+	requireNear(b.t, "linear_add_prefill", dot,
+		func(i int) float64 { return float64(added[i]) - float64(before[i]) },
 		func(i int) float64 { return rounding(i) + math.Abs(float64(added[i]))*1e-7 + 1e-7 })
 	gatedWant := make([]float64, len(dot))
 	for i, g := range dot {
 		gatedWant[i] = silu64(g) * up[i]
 	}
-	requireNear(b.t, "gate_up_prefill", gatedWant, func(i int) float64 { return float64(fromBF16(gated[i])) }, func(i int) float64 {
-		return math.Abs(gatedWant[i])/256 + 1e-5*(size[i]+1)*(upSize[i]+1)
-	})
+	requireNear(b.t, "gate_up_prefill", gatedWant, func(i int) float64 { return float64(fromBF16(gated[i])) },
+		func(i int) float64 {
+			return math.Abs(gatedWant[i])/256 + 1e-5*(size[i]+1)*(upSize[i]+1)
+		})
 
 	// Decode against prefill, up to 8 tokens at a time.
 	for first := 0; first < tokens; first += 8 {
@@ -245,7 +256,10 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 		}{
 			{"linear_decode", b.k.linearDecode, p, sums[first*rows:][:n*rows], nil},
 			{"norm_linear_decode", b.k.normLinearDecode, fused, sums[first*rows:][:n*rows], nil},
-			{"linear_add_decode", b.k.linearAddDecode, p, added[first*rows:][:n*rows], before[first*rows:][:n*rows]},
+			{
+				"linear_add_decode", b.k.linearAddDecode, p, added[first*rows:][:n*rows],
+				before[first*rows:][:n*rows],
+			},
 			{"gate_up_decode", b.k.gateUpDecode, p, gated[first*rows:][:n*rows], nil},
 			{"norm_gate_up_decode", b.k.normGateUpDecode, fused, gated[first*rows:][:n*rows], nil},
 		} {
@@ -267,7 +281,8 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 			} else {
 				got = download[float32](b, y)
 			}
-			require.Equal(b.t, kernel.want, got, "%s of tokens %d … %d: not the bytes of prefill", kernel.name, first, first+n-1)
+			require.Equal(b.t, kernel.want, got, "%s of tokens %d … %d: not the bytes of prefill",
+				kernel.name, first, first+n-1)
 			b.free(y)
 		}
 		if first >= 16 { // and the last tokens
@@ -277,15 +292,19 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	b.free(xDev, normDev, wDev, normed, linear, linearAdd, gateUp)
 }
 
-// TestLinearSpecials: weights that a format can store but random ones seldom are. Subnormal ones count as what they are, in decode, in
-// prefill and in the reference.
+// TestLinearSpecials: weights that a format can store but random ones seldom are. Subnormal ones count as
+// what they are, in decode, in prefill and in the reference.
 func TestLinearSpecials(t *testing.T) {
 	const rows, k, prefill = 16, 64, decodeTokens + 1
 	b := openLinear(t)
 	for weight, values := range map[elementType][]float64{
 		typeBF16: {0, 1, -1, 0x1p-126, 0x1p-133, -0x1.fep127},
-		// Subnormals, the least and the greatest; numbers whose rounding to bfloat16 goes up, down, and to even.
-		typeF16: {0, 1, -1, 0x1p-24, -0x3ffp-24, 65504, 1 + 0x1p-10, 1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x7p-10, -2047},
+		// Subnormals, the least and the greatest; numbers whose rounding to bfloat16 goes up, down, and to
+		// even.
+		typeF16: {
+			0, 1, -1, 0x1p-24, -0x3ffp-24, 65504, 1 + 0x1p-10, 1 + 0x1p-8, 1 + 0x3p-8, 1 + 0x7p-10,
+			-2047,
+		},
 	} {
 		bits, want := make([]uint16, rows*k), make([]float32, rows)
 		x, wide := make([]uint16, prefill*k), make([]float32, prefill*k)
@@ -308,9 +327,13 @@ func TestLinearSpecials(t *testing.T) {
 				tokens = prefill
 			}
 			y := b.alloc(tokens * rows * 4)
-			run(product{y: y.devicePtr, x: xDev.devicePtr, w: w.devicePtr, weight: weight, tokens: tokens, rows: rows, k: k})
+			run(product{
+				y: y.devicePtr, x: xDev.devicePtr, w: w.devicePtr, weight: weight, tokens: tokens,
+				rows: rows, k: k,
+			})
 			b.run()
-			require.Equal(t, slices.Repeat(want, tokens), download[float32](b, y), "%s, type %d", name, weight)
+			require.Equal(t, slices.Repeat(want, tokens), download[float32](b, y), "%s, type %d", name,
+				weight)
 			b.free(y)
 		}
 		b.free(xDev, wideDev, w)
@@ -321,7 +344,15 @@ func TestRMSNorm(t *testing.T) {
 	const eps = 1e-5
 	b := openLinear(t)
 	random := rand.New(rand.NewPCG(3, 3))
-	for _, c := range []struct{ tokens, cols int }{{1, 1}, {3, 7}, {2, 8}, {1, 1023}, {5, 1024}, {2, 3072}, {1, 5121}} {
+	for _, c := range []struct{ tokens, cols int }{
+		{1, 1},
+		{3, 7},
+		{2, 8},
+		{1, 1023},
+		{5, 1024},
+		{2, 3072},
+		{1, 5121},
+	} {
 		x, norm := make([]float32, c.tokens*c.cols), make([]float32, c.cols)
 		for i := range x {
 			x[i] = float32(random.NormFloat64() * 3)
@@ -341,7 +372,8 @@ func TestRMSNorm(t *testing.T) {
 		}
 		xDev, normDev, exact, narrow := upload(b, x), upload(b, norm), b.alloc(len(x)*4), b.alloc(len(x)*2)
 		b.k.rmsNorm(&b.q, exact.devicePtr, typeF32, xDev.devicePtr, normDev.devicePtr, c.tokens, c.cols, eps)
-		b.k.rmsNorm(&b.q, narrow.devicePtr, typeBF16, xDev.devicePtr, normDev.devicePtr, c.tokens, c.cols, eps)
+		b.k.rmsNorm(&b.q, narrow.devicePtr, typeBF16, xDev.devicePtr, normDev.devicePtr, c.tokens, c.cols,
+			eps)
 		b.run()
 		got := download[float32](b, exact)
 		requireNear(t, fmt.Sprint("float32 ", c), want, func(i int) float64 { return float64(got[i]) },
@@ -384,8 +416,12 @@ func TestReferenceLinear(t *testing.T) {
 				b.free(w)
 				w = upload(b, wide)
 			}
-			xDev, y, added, gated := upload(b, x), b.alloc(len(before)*4), upload(b, before), b.alloc(len(before)*4)
-			p := product{x: xDev.devicePtr, w: w.devicePtr, weight: weight, tokens: c.tokens, rows: c.rows, k: c.k}
+			xDev, y, added, gated := upload(b, x), b.alloc(len(before)*4), upload(b,
+				before), b.alloc(len(before)*4)
+			p := product{
+				x: xDev.devicePtr, w: w.devicePtr, weight: weight, tokens: c.tokens, rows: c.rows,
+				k: c.k,
+			}
 			p.y = y.devicePtr
 			b.k.referenceLinear(&b.q, p, false)
 			p.y = added.devicePtr
@@ -398,7 +434,8 @@ func TestReferenceLinear(t *testing.T) {
 			up, upSize := dots(x64, w64[c.rows*c.k:], c.tokens, c.rows, c.k)
 			name := fmt.Sprintf("%v type %d", c, weight)
 			got := download[float32](b, y)
-			requireNear(t, name, dot, func(i int) float64 { return float64(got[i]) }, func(i int) float64 { return size[i] * 1e-6 })
+			requireNear(t, name, dot, func(i int) float64 { return float64(got[i]) },
+				func(i int) float64 { return size[i] * 1e-6 })
 			sum := make([]float32, len(got))
 			for i := range got {
 				sum[i] = before[i] + got[i]
@@ -461,7 +498,8 @@ func TestArgmax(t *testing.T) {
 	for _, vocab := range []int{1, 2, 31, 1023, 1025, 32064} {
 		logits, want := make([]float32, 3*vocab), make([]int32, 3)
 		for i := range logits {
-			logits[i] = -1 - random.Float32() // all negative: what threads without a logit start from must not win
+			// all negative: what threads without a logit start from must not win
+			logits[i] = -1 - random.Float32()
 			if r := i / vocab; logits[i] > logits[r*vocab+int(want[r])] {
 				want[r] = int32(i % vocab)
 			}

@@ -32,7 +32,8 @@ func TestEmbedAndCopyRows(t *testing.T) {
 			for i := range wide {
 				wide[i] = float32(random.NormFloat64())
 				if i%5 == 4 { // subnormal in either type
-					wide[i] = float32(math.Ldexp(float64(wide[i]), map[elementType]int{typeBF16: -129, typeF16: -16, typeF32: -140}[typ]))
+					wide[i] = float32(math.Ldexp(float64(wide[i]),
+						map[elementType]int{typeBF16: -129, typeF16: -16, typeF32: -140}[typ]))
 				}
 				if typ != typeF32 {
 					bits, value := stored(typ, float64(wide[i]))

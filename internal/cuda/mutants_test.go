@@ -41,7 +41,8 @@ func forTheEmulator(t *testing.T) {
 	t.Parallel()
 }
 
-// The tests that a checked build runs: every kernel, on small sizes, and whole steps, with and without graphs.
+// The tests that a checked build runs: every kernel, on small sizes, and whole steps, with and without
+// graphs.
 const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversions)$|` +
 	`^(TestEmbedAndCopyRows|TestLinear|TestLinearSpecials|TestRMSNorm|TestReferenceLinear|TestArgmax|TestReferenceAttention|TestLaunch|TestAbandonedSteps|TestForgottenGraphs)$|` +
 	`^TestAttention$/./window_(7|129|1),`
@@ -67,7 +68,8 @@ const (
 	wrongMask   = "wrong mask: "
 	// Reading before another thread writes, or after: which of the two happens depends on the order.
 	raceOrUnwritten = race + "|" + unwritten
-	// An access just outside an array meets the poison that tests put around it, farther out the allocation's end.
+	// An access just outside an array meets the poison that tests put around it, farther out the allocation's
+	// end.
 	outside     = outOfBounds + "|" + unwritten
 	wrongResult = "Error Trace:"
 )
@@ -145,7 +147,8 @@ var mutants = []mutant{
 	},
 	{
 		"decode: weights copied from an odd address", "linear_decode.cu",
-		"(size_t)row * args.k + c, output", "(size_t)row * args.k + c + 1, output", testLinear3, misaligned + "cp.async",
+		"(size_t)row * args.k + c, output", "(size_t)row * args.k + c + 1, output", testLinear3, misaligned +
+			"cp.async",
 	},
 	{
 		"decode: fragments of the wrong half", "linear_decode.cu",
@@ -158,7 +161,8 @@ var mutants = []mutant{
 	},
 	{
 		"products: rows that do not exist are stored", "linear.cuh",
-		"if (row + 8 < args.rows)", "if (row < args.rows)", testLinear3, "bytes around an array|" + race + "|" + wrongResult,
+		"if (row + 8 < args.rows)", "if (row < args.rows)", testLinear3, "bytes around an array|" + race +
+			"|" + wrongResult,
 	},
 	{
 		"products: swizzled by the wrong bits", "linear.cuh",
@@ -219,11 +223,13 @@ var mutants = []mutant{
 	},
 	{
 		"attention, decode: no fence before arrival", "attention_decode.cu",
-		"__threadfence(); // whoever", "// whoever", testAttention262, "race at .* of a global allocation .* no __threadfence",
+		"__threadfence(); // whoever", "// whoever", testAttention262, "race at .* of a global allocation " +
+			".* no __threadfence",
 	},
 	{
 		"attention, decode: no fence after arrival", "attention_decode.cu",
-		"__threadfence(); // and after", "// and after", testAttention262, "race at .* of a global allocation .* no __threadfence",
+		"__threadfence(); // and after", "// and after", testAttention262, "race at .* of a global " +
+			"allocation .* no __threadfence",
 	},
 	{
 		"attention, decode: arrivals counted without an atomic", "attention_decode.cu",
@@ -235,7 +241,8 @@ var mutants = []mutant{
 	},
 	{
 		"attention, decode: two barriers for one", "attention_decode.cu",
-		"__syncthreads(); // keys and queries are there", "if (warp < 2)\n__syncthreads();\nelse\n__syncthreads();", testAttention258, divergent,
+		"__syncthreads(); // keys and queries are there", "if (warp < " +
+			"2)\n__syncthreads();\nelse\n__syncthreads();", testAttention258, divergent,
 	},
 	{
 		"attention, decode: maxima read before the barrier", "attention_decode.cu",
@@ -271,7 +278,8 @@ var mutants = []mutant{
 	},
 	{
 		"attention, prefill: rows that do not exist are stored", "attention_prefill.cu",
-		"if (row >= rows.count)\n\t\t\tcontinue;", "", testAttention262, "bytes around an array|" + race + "|" + outOfBounds,
+		"if (row >= rows.count)\n\t\t\tcontinue;", "", testAttention262, "bytes around an array|" + race +
+			"|" + outOfBounds,
 	},
 	{
 		"attention, prefill: top of another row", "attention_prefill.cu",
@@ -283,7 +291,8 @@ var mutants = []mutant{
 	},
 	{
 		"attention, decode: ten units for three a warp", "attention_decode.cu",
-		"DECODE_WARPS == 0 || n < units", "DECODE_WARPS == 0 || n <= units", testAttention80, race + "|" + wrongResult,
+		"DECODE_WARPS == 0 || n < units", "DECODE_WARPS == 0 || n <= units", testAttention80, race + "|" +
+			wrongResult,
 	},
 	{
 		"attention, decode: values where keys are still read", "attention_decode.cu",
@@ -376,7 +385,10 @@ func TestArithmeticMutants(t *testing.T) {
 			room <- struct{}{}
 			defer func() { <-room }()
 			library, err := emulator.BuildMutant(t.TempDir(), emulator.Fast,
-				emulator.Mutant{File: "emulator/src/mma.cc", Old: m.old, Mistake: m.mistake}, conformanceKernels)
+				emulator.Mutant{
+					File: "emulator/src/mma.cc", Old: m.old,
+					Mistake: m.mistake,
+				}, conformanceKernels)
 			require.NoError(t, err)
 			output, err := runOn(t, library, "^TestConformanceMMA$/^compute_(8.0|9.0)$")
 			require.Error(t, err, "not noticed")

@@ -12,18 +12,21 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// What the plan needs to know of kernels/args.h, for programs that are built without CUDA. kernels.go compares.
+// What the plan needs to know of kernels/args.h, for programs that are built without CUDA. kernels.go
+// compares.
 const (
-	decodeTokens = 8   // most tokens of a step that the decode kernels take; longer steps are prefill
-	prefillRows  = 128 // queries that a block of attention's prefill takes, counting those of all heads that share a key head
-	spanBytes    = 16
-	workBytes    = 8
+	decodeTokens = 8 // most tokens of a step that the decode kernels take; longer steps are prefill
+	// queries that a block of attention's prefill takes, counting those of all heads that share a key head
+	prefillRows = 128
+	spanBytes   = 16
+	workBytes   = 8
 )
 
 // headDims are the widths of heads that attention's kernels are made for.
 var headDims = []int{64, 80, 96, 128, 256}
 
-// reserve is left to the driver, which loads kernels when they are first launched and keeps graphs in the device's memory.
+// reserve is left to the driver, which loads kernels when they are first launched and keeps graphs in the
+// device's memory.
 const reserve = 64 << 20
 
 // PlanMemory is what the plan takes of a GPU's memory: what the backend checks before it allocates. Of the
@@ -60,7 +63,8 @@ type TooLittleError struct {
 }
 
 func (e *TooLittleError) Error() string {
-	return fmt.Sprintf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the workspace (%s) "+
+	return fmt.Sprintf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the "+
+		"workspace (%s) "+
 		"make %s, but %s are free", needed(e.Weights), e.Context, needed(e.KV), needed(e.Workspace),
 		needed(e.Total()), available(e.Free))
 }
@@ -95,7 +99,8 @@ func Supports(c *model.Config, o Options) error {
 		}
 	case c.Heads/c.KVHeads > prefillRows:
 		return &UnsupportedError{
-			fmt.Sprintf("up to %d query heads for each key head", prefillRows), fmt.Sprint("are ", c.Heads/c.KVHeads),
+			fmt.Sprintf("up to %d query heads for each key head", prefillRows), fmt.Sprint("are ",
+				c.Heads/c.KVHeads),
 		}
 	}
 	return nil
@@ -111,7 +116,8 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("the CUDA kernels are made for %s, and this model's %s", e.Supported, e.Model)
 }
 
-// memoryPlan is what a model needs on the device, in bytes, with what rounding up costs; and the allocations that Plan makes, exactly.
+// memoryPlan is what a model needs on the device, in bytes, with what rounding up costs; and the allocations
+// that Plan makes, exactly.
 type memoryPlan struct {
 	model.Memory
 	context                                  int // tokens that the KV cache holds
@@ -148,7 +154,8 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 	return p
 }
 
-// taken is what an allocation takes of the device's memory: that comes in pages of 2 MiB, which only small allocations share.
+// taken is what an allocation takes of the device's memory: that comes in pages of 2 MiB, which only small
+// allocations share.
 func taken(bytes int) int64 {
 	const page, piece = 2 << 20, 512
 	if bytes < page/2 {
@@ -157,7 +164,8 @@ func taken(bytes int) int64 {
 	return int64(ceilDiv(bytes, page) * page)
 }
 
-// weightBytes is what a tensor takes on the device: norms are float32 there, and matrices 16-bit unless float32 ones are to stay so.
+// weightBytes is what a tensor takes on the device: norms are float32 there, and matrices 16-bit unless
+// float32 ones are to stay so.
 func weightBytes(t *safetensors.Tensor, float32 bool) int {
 	if len(t.Shape) == 1 || t.DType == safetensors.F32 && float32 {
 		return 4 * t.Elems()
@@ -170,7 +178,8 @@ func blockElems(c *model.Config) int {
 	return c.Layers * 2 * c.KVHeads * kvcache.BlockTokens * c.HeadDim
 }
 
-// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items, cosines and sines.
+// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items, cosines and
+// sines.
 func stageBytes(c *model.Config, maxTokens, kvBlocks int) int {
 	perToken := 4 + 4 + spanBytes + workBytes + 4*c.RoPE.Dim
 	return maxTokens*perToken + kvBlocks*(4+workBytes) + 4096
@@ -184,12 +193,17 @@ type attentionShape struct {
 }
 
 func shapeOf(c *model.Config) attentionShape {
-	return attentionShape{heads: c.Heads, kvHeads: c.KVHeads, headDim: c.HeadDim, ropeHalf: c.RoPE.Dim / 2, window: c.SlidingWindow}
+	return attentionShape{
+		heads: c.Heads, kvHeads: c.KVHeads, headDim: c.HeadDim, ropeHalf: c.RoPE.Dim / 2,
+		window: c.SlidingWindow,
+	}
 }
 
 // maxChunks is the most items that decodeWork makes of a sequence of up to so many positions.
 func (s *attentionShape) maxChunks(positions int) int {
-	if s.window != 0 { // the first of the new tokens sees window positions; these and the other tokens may start anywhere in a chunk
+	// the first of the new tokens sees window positions; these and the other tokens may start anywhere in a
+	// chunk
+	if s.window != 0 {
 		positions = min(positions, s.window+decodeTokens-1+kvcache.BlockTokens-1)
 	}
 	return ceilDiv(positions, kvcache.BlockTokens)

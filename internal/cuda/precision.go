@@ -7,15 +7,16 @@ import (
 	"math"
 )
 
-// A float32 matrix becomes float16 or bfloat16 on the device. float16 has 11 significant bits and bfloat16 has 8,
-// but float16 has a narrow range: nothing beyond 65504, and below 2⁻¹⁷ its steps of 2⁻²⁴ are coarser than bfloat16's.
+// A float32 matrix becomes float16 or bfloat16 on the device. float16 has 11 significant bits and bfloat16
+// has 8, but float16 has a narrow range: nothing beyond 65504, and below 2⁻¹⁷ its steps of 2⁻²⁴ are coarser
+// than bfloat16's.
 
 const (
 	largestF16 = 0x477fe000 // 65504, as bits of float32: these are in the order of the absolute values
 	normalF16  = 0x38800000 // 2⁻¹⁴, the least whose significand float16 keeps whole
 
-	// leastColumn is the fewest elements of a column that say something about it. Of one or two random numbers,
-	// one may happen to be tiny.
+	// leastColumn is the fewest elements of a column that say something about it. Of one or two random
+	// numbers, one may happen to be tiny.
 	leastColumn = 16
 )
 
@@ -28,9 +29,9 @@ func (s *squares) add(other squares) {
 }
 
 // suitsF16 tells whether float16 holds every number of a float32 matrix [rows, cols], and each row and each
-// column at least as exactly as bfloat16 does, in the sum of squares. An output is the product of one row with
-// an input, so a row of small numbers counts as much as a row of large ones. A column of small numbers may meet
-// large inputs. NaN and infinity are not in float16's range here: bfloat16 keeps them too.
+// column at least as exactly as bfloat16 does, in the sum of squares. An output is the product of one row
+// with an input, so a row of small numbers counts as much as a row of large ones. A column of small numbers
+// may meet large inputs. NaN and infinity are not in float16's range here: bfloat16 keeps them too.
 func suitsF16(data []byte, rows, cols int) bool {
 	const pieces = 16 // whatever the number of cores: sums of columns must not depend on it
 	columns := make([][]squares, pieces)

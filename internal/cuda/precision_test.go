@@ -18,7 +18,8 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// A matrix is float16 on the device unless a number is beyond it, or bfloat16 is nearer in some row or column.
+// A matrix is float16 on the device unless a number is beyond it, or bfloat16 is nearer in some row or
+// column.
 func TestSuitsF16(t *testing.T) {
 	const rows, cols = 50, 96
 	type matrix [rows * cols]float32
@@ -86,7 +87,8 @@ func TestErrorsOfRounding(t *testing.T) {
 	}
 }
 
-// A float32 checkpoint with values' weights about 1e-7 is as near to its float32 run as one with usual weights.
+// A float32 checkpoint with values' weights about 1e-7 is as near to its float32 run as one with usual
+// weights.
 func TestSmallFloat32Weights(t *testing.T) {
 	const shape = `"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 64`
 	distances := map[bool]float64{}

@@ -13,8 +13,8 @@ import "unsafe"
 // A queue is launches to come, in their order.
 type queue []launch
 
-// add appends a launch of f on a grid of x by y blocks, of so many threads and bytes of dynamic shared memory. args is the kernel's
-// struct of args.h.
+// add appends a launch of f on a grid of x by y blocks, of so many threads and bytes of dynamic shared
+// memory. args is the kernel's struct of args.h.
 func add[Args any](q *queue, f function, x, y, block, shared int, args *Args) {
 	size := unsafe.Sizeof(*args)
 	*q = append(*q, launch{

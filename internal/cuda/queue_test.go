@@ -12,16 +12,19 @@ import (
 	"phi3/internal/model"
 )
 
-// BenchmarkDecodeQueue is what a token of Phi-3-mini costs the host: the queue of all layers made, compared with the one before, and
-// given to a driver that does nothing.
+// BenchmarkDecodeQueue is what a token of Phi-3-mini costs the host: the queue of all layers made, compared
+// with the one before, and given to a driver that does nothing.
 func BenchmarkDecodeQueue(b *testing.B) {
 	useDriver(b, compileDriver(b, noDriver))
 	require.NoError(b, loadDriver())
 	const layers, hidden, kvBlocks = 32, 3072, 32
 	shape := attentionShape{heads: 32, kvHeads: 32, headDim: 96, ropeHalf: 48}
 	backend := &Backend{
-		device:     &device{multiprocessors: 132},
-		kernels:    &kernelSet{linearKernels: &linearKernels{maxShared: 227 << 10}, attention: &attentionKernels{attentionShape: shape}},
+		device: &device{multiprocessors: 132},
+		kernels: &kernelSet{
+			linearKernels: &linearKernels{maxShared: 227 << 10},
+			attention:     &attentionKernels{attentionShape: shape},
+		},
 		config:     &model.Config{Layers: layers, HiddenSize: hidden, KVHeads: 32},
 		kvBlocks:   kvBlocks,
 		maxChunks:  kvBlocks,
@@ -32,7 +35,10 @@ func BenchmarkDecodeQueue(b *testing.B) {
 	weightOf := func(n int) model.Weight { return model.Weight{Data: &weight{ptr: devicePtr(n)}} }
 	x, qkv, attn, h, logits := matrixOf(hidden), matrixOf(3*hidden), matrixOf(hidden), matrixOf(8192), matrixOf(32064)
 	blocks := make([]int32, kvBlocks)
-	step := &model.Step{IDs: []int32{1}, Seqs: []model.Span{{Len: 1, Position: 2000, Blocks: blocks}}, Cos: make([]float32, 48), Sin: make([]float32, 48)}
+	step := &model.Step{
+		IDs: []int32{1}, Seqs: []model.Span{{Len: 1, Position: 2000, Blocks: blocks}},
+		Cos: make([]float32, 48), Sin: make([]float32, 48),
+	}
 	decode := func() {
 		step.Seqs[0].Position++
 		backend.Embed(x, weightOf(0), step.IDs)

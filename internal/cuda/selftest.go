@@ -141,7 +141,10 @@ func (t *tester) verdict(k kernelCheck) KernelResult {
 	case k.name == t.at:
 		result.Verdict, result.Note = VerdictFail, t.err.Error()
 	default:
-		result = KernelResult{Kernel: k.name, Against: k.against, Variants: []string{}, Verdict: VerdictNotDone}
+		result = KernelResult{
+			Kernel: k.name, Against: k.against, Variants: []string{},
+			Verdict: VerdictNotDone,
+		}
 	}
 	return result
 }

@@ -214,8 +214,8 @@ func bits32(x float32) uint32 {
 	return math.Float32bits(x)
 }
 
-// compare counts the values that have other bits than wanted, and finds the first. After an error of the driver
-// there are no results to count.
+// compare counts the values that have other bits than wanted, and finds the first. After an error of the
+// driver there are no results to count.
 func (t *tally) compare(n int, same func(i int) bool) (other, first int) {
 	first = -1
 	if t.bench.err != nil {

@@ -195,7 +195,10 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 func (t *tester) newProductCase(size productSize, weight elementType, seed uint64) *productCase {
 	random := rand.New(rand.NewPCG(seed, 6))
 	tokens, rows, k := size.tokens, size.rows, size.k
-	c := &productCase{productSize: size, where: size.String(), weight: weight, suffix: "_" + typeNames[weight]}
+	c := &productCase{
+		productSize: size, where: size.String(), weight: weight,
+		suffix: "_" + typeNames[weight],
+	}
 	c.before = normals(random, tokens*rows, 1)
 	// Of many weights only the first are drawn, and repeated: drawing all takes longer than a GPU's test. As
 	// many as are a prime number, so that rows differ.

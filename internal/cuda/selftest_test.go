@@ -140,7 +140,8 @@ func TestSelfTestNamesTheFaultyKernel(t *testing.T) {
 	require.Equal(t, []string{"linear_decode_bf16"}, r.Failed())
 	for _, k := range r.Kernels {
 		require.Zero(t, k.Other, k.Kernel)
-		require.Equal(t, k.Kernel == TensorCores, k.Verdict == VerdictNotDone && k.Against == "the published description, float64")
+		require.Equal(t, k.Kernel == TensorCores,
+			k.Verdict == VerdictNotDone && k.Against == "the published description, float64")
 	}
 }
 

@@ -7,11 +7,11 @@ import (
 	"unsafe"
 )
 
-// stage carries what the host tells the kernels of a step (token ids, positions, angles, block tables) to the device, all of it in
-// one copy before the step's first kernel.
+// stage carries what the host tells the kernels of a step (token ids, positions, angles, block tables) to the
+// device, all of it in one copy before the step's first kernel.
 //
-// Steps of the same shape put the same sizes in the same order and so find everything at the same addresses: the launches of one
-// decode step equal those of the next, and a graph captured from one serves them all.
+// Steps of the same shape put the same sizes in the same order and so find everything at the same addresses:
+// the launches of one decode step equal those of the next, and a graph captured from one serves them all.
 type stage struct {
 	host   *hostMemory
 	device devicePtr // the same, there
@@ -36,7 +36,8 @@ func put[T any](s *stage, values []T, capacity int) devicePtr {
 	at := (s.used + align - 1) &^ (align - 1)
 	if len(values) > capacity || at+capacity*size > len(s.host.bytes) {
 		if s.err == nil {
-			s.err = fmt.Errorf("a step's data (%d of %d values) do not fit their %d bytes on the device", len(values), capacity, len(s.host.bytes))
+			s.err = fmt.Errorf("a step's data (%d of %d values) do not fit their %d bytes on the device",
+				len(values), capacity, len(s.host.bytes))
 		}
 		return 0
 	}

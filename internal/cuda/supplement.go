@@ -100,11 +100,12 @@ import (
 	"gorgonia.org/cu"
 )
 
-// What gorgonia.org/cu lacks or does badly: launches without an allocation each and with arguments of any size, graphs from streams,
-// pinned memory, the log of a failed module, more than 48 KB of shared memory.
+// What gorgonia.org/cu lacks or does badly: launches without an allocation each and with arguments of any
+// size, graphs from streams, pinned memory, the log of a failed module, more than 48 KB of shared memory.
 
-// The handles of gorgonia.org/cu are structs of one unexported pointer, and cgo gives every package types of its own, so a handle
-// crosses by reading that pointer. These arrays have a negative length, and do not compile, where the sizes differ.
+// The handles of gorgonia.org/cu are structs of one unexported pointer, and cgo gives every package types of
+// its own, so a handle crosses by reading that pointer. These arrays have a negative length, and do not
+// compile, where the sizes differ.
 type (
 	_ [unsafe.Sizeof(cu.Module{}) - unsafe.Sizeof(C.CUmodule(nil))]byte
 	_ [unsafe.Sizeof(C.CUmodule(nil)) - unsafe.Sizeof(cu.Module{})]byte
@@ -132,7 +133,8 @@ type launch struct {
 }
 
 const (
-	launchOverlap     = C.LAUNCH_OVERLAP     // may start before the launch before it ends: the kernel waits for that itself
+	// may start before the launch before it ends: the kernel waits for that itself
+	launchOverlap     = C.LAUNCH_OVERLAP
 	launchCooperative = C.LAUNCH_COOPERATIVE // all blocks run at the same time, or the driver refuses
 )
 
@@ -149,7 +151,8 @@ func (d *device) loadModule(image []byte) (cu.Module, error) {
 	if len(image) == 0 {
 		return cu.Module{}, errors.New("no compiled kernels to load")
 	}
-	p := C.malloc(C.size_t(len(image) + 1)) // C's memory: aligned as a fatbin has to be, and PTX ends with a 0
+	// C's memory: aligned as a fatbin has to be, and PTX ends with a 0
+	p := C.malloc(C.size_t(len(image) + 1))
 	defer C.free(p)
 	copied := unsafe.Slice((*byte)(p), len(image)+1)
 	copied[copy(copied, image)] = 0
@@ -177,9 +180,9 @@ func (d *device) function(m cu.Module, name string) (function, error) {
 	return *(*function)(unsafe.Pointer(&f)), nil
 }
 
-// allowShared lets a kernel be launched with up to size bytes of dynamic shared memory. Without it 48 KB are the
-// most. It also asks for all of a multiprocessor's memory as shared memory rather than L1 cache: left to itself
-// the driver may choose a split that one block fits, where two or more could run.
+// allowShared lets a kernel be launched with up to size bytes of dynamic shared memory. Without it 48 KB are
+// the most. It also asks for all of a multiprocessor's memory as shared memory rather than L1 cache: left to
+// itself the driver may choose a split that one block fits, where two or more could run.
 func (d *device) allowShared(f function, size int) error {
 	err := checkResult(fmt.Sprintf("%d bytes of shared memory: cuFuncSetAttribute", size),
 		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(size)))
@@ -189,15 +192,15 @@ func (d *device) allowShared(f function, size int) error {
 	return d.preferShared(f, 100)
 }
 
-// residentBlocks is how many blocks of a kernel a multiprocessor runs at once. A grid of more blocks than that
-// would run in waves, and the last wave leaves multiprocessors idle.
+// residentBlocks is how many blocks of a kernel a multiprocessor runs at once. A grid of more blocks than
+// that would run in waves, and the last wave leaves multiprocessors idle.
 func (d *device) residentBlocks(f function, threads, shared int) (int, error) {
 	n, err := (*cu.Function)(unsafe.Pointer(&f)).MaxActiveBlocksPerMultiProcessor(threads, int64(shared))
 	return n, check("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)
 }
 
-// preferShared asks for a share of a multiprocessor's memory, in percent, as shared memory for the kernel; the
-// rest is L1 cache. -1 leaves the choice to the driver.
+// preferShared asks for a share of a multiprocessor's memory, in percent, as shared memory for the kernel;
+// the rest is L1 cache. -1 leaves the choice to the driver.
 func (d *device) preferShared(f function, percent int) error {
 	return checkResult(fmt.Sprintf("%d %% as shared memory: cuFuncSetAttribute", percent),
 		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, C.int(percent)))
@@ -209,7 +212,8 @@ func (f function) c() C.CUfunction {
 
 func memHostAlloc(size int) (unsafe.Pointer, error) {
 	var p unsafe.Pointer
-	err := checkResult(fmt.Sprintf("cuMemHostAlloc of %d bytes", size), C.cuMemHostAlloc(&p, C.size_t(size), 0))
+	err := checkResult(fmt.Sprintf("cuMemHostAlloc of %d bytes", size),
+		C.cuMemHostAlloc(&p, C.size_t(size), 0))
 	return p, err
 }
 
@@ -233,7 +237,8 @@ func (d *device) launchAll(s cu.Stream, queue []launch) error {
 		return nil
 	}
 	var failed C.size_t
-	if r := C.launch_all(streamC(s), (*C.launch)(unsafe.Pointer(&queue[0])), C.size_t(len(queue)), &failed); r != C.CUDA_SUCCESS {
+	if r := C.launch_all(streamC(s), (*C.launch)(unsafe.Pointer(&queue[0])), C.size_t(len(queue)),
+		&failed); r != C.CUDA_SUCCESS {
 		return launchError("cuLaunchKernel", r, failed, queue)
 	}
 	return nil
@@ -252,7 +257,8 @@ func (d *device) capture(s cu.Stream, queue []launch) (graph, error) {
 	var g graph
 	var failed C.size_t
 	var op *C.char
-	r := C.capture(streamC(s), (*C.launch)(unsafe.Pointer(&queue[0])), C.size_t(len(queue)), &failed, &g.exec, &op)
+	r := C.capture(streamC(s), (*C.launch)(unsafe.Pointer(&queue[0])), C.size_t(len(queue)), &failed, &g.exec,
+		&op)
 	if r != C.CUDA_SUCCESS {
 		return graph{}, launchError(C.GoString(op), r, failed, queue)
 	}

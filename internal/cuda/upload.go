@@ -23,9 +23,10 @@ type weight struct {
 	typ elementType // on the device; it need not be the checkpoint's
 }
 
-// deviceType is how a tensor is stored on the device. Norms, which are small, become float32. Matrices keep their type but for float32,
-// which would take twice the memory and the time: they are rounded to float16, eight times as exact as the bfloat16 that inputs are
-// rounded to, or to bfloat16 where weights are too large or too small for that. With --dtype f32 they stay.
+// deviceType is how a tensor is stored on the device. Norms, which are small, become float32. Matrices keep
+// their type but for float32, which would take twice the memory and the time: they are rounded to float16,
+// eight times as exact as the bfloat16 that inputs are rounded to, or to bfloat16 where weights are too large
+// or too small for that. With --dtype f32 they stay.
 func (b *Backend) deviceType(t *safetensors.Tensor) elementType {
 	switch {
 	case len(t.Shape) == 1 || t.DType == safetensors.F32 && b.float32:
@@ -54,8 +55,9 @@ func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 	return model.Weight{Shape: t.Shape, DType: t.DType, Data: w}, err
 }
 
-// uploader brings a checkpoint to the device through two pinned buffers: while one is being copied, the other is filled from the
-// checkpoint's memory map, which is where the disk is read. Pinned, because only from such memory does a copy run by itself.
+// uploader brings a checkpoint to the device through two pinned buffers: while one is being copied, the other
+// is filled from the checkpoint's memory map, which is where the disk is read. Pinned, because only from such
+// memory does a copy run by itself.
 type uploader struct {
 	backend *Backend
 	stream  cu.Stream
@@ -68,8 +70,8 @@ type uploadBuffer struct {
 	free cu.Event // happens when the copy out of host has ended
 }
 
-// uploadBytes is the size of a buffer: large enough that what a copy costs to start does not matter, small enough that the first
-// one starts soon.
+// uploadBytes is the size of a buffer: large enough that what a copy costs to start does not matter, small
+// enough that the first one starts soon.
 const uploadBytes = 16 << 20
 
 // newUploader makes one with two buffers of so many bytes. On the device's thread.
@@ -186,7 +188,8 @@ func converter(from safetensors.DType, to elementType) conversion {
 	case from == safetensors.F32 && to == typeBF16:
 		return conversion{4, 2, func(dst, src []byte) {
 			for i := range len(src) / 4 {
-				binary.LittleEndian.PutUint16(dst[2*i:], toBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))))
+				binary.LittleEndian.PutUint16(dst[2*i:],
+					toBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))))
 			}
 		}}
 	case from == safetensors.F32 && to == typeF16:

@@ -9,8 +9,9 @@ import (
 	"phi3/internal/model"
 )
 
-// The verbs of [model.Backend]: which kernels each of them is. Up to decodeTokens tokens a step run as decode, where a kernel reads
-// weights as fast as memory gives them; more as prefill, where tensor cores are the limit. Both give the same bits.
+// The verbs of [model.Backend]: which kernels each of them is. Up to decodeTokens tokens a step run as
+// decode, where a kernel reads weights as fast as memory gives them; more as prefill, where tensor cores are
+// the limit. Both give the same bits.
 
 // Embed implements [model.Backend]. It begins a step: what an abandoned one has left in the queue is dropped.
 func (b *Backend) Embed(x model.Matrix, table model.Weight, ids []int32) {
@@ -26,7 +27,8 @@ func (b *Backend) Select(y, x model.Matrix, rows []int32) {
 
 // Norm implements [model.Backend].
 func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
-	b.kernels.rmsNorm(&b.queue, float32Out(y), typeF32, ptr(x), norm.Data.(*weight).ptr, x.Rows, x.Cols, b.eps())
+	b.kernels.rmsNorm(&b.queue, float32Out(y), typeF32, ptr(x), norm.Data.(*weight).ptr, x.Rows, x.Cols,
+		b.eps())
 }
 
 // NormLinear implements [model.Backend].
@@ -40,9 +42,11 @@ func (b *Backend) NormLinear(y, x model.Matrix, norm, w model.Weight) {
 	case x.Rows > decodeTokens:
 		b.kernels.linearPrefill(&b.queue, b.normInput(p))
 	case b.kernels.normFits(p.tokens, p.k):
-		b.kernels.normLinearDecode(&b.queue, p, b.grid(decodeTiles(p.rows), resident.normLinear[p.weight][p.tokens]))
+		b.kernels.normLinearDecode(&b.queue, p,
+			b.grid(decodeTiles(p.rows), resident.normLinear[p.weight][p.tokens]))
 	default:
-		b.kernels.linearDecode(&b.queue, b.normInput(p), b.grid(decodeTiles(p.rows), resident.linear[p.weight]))
+		b.kernels.linearDecode(&b.queue, b.normInput(p),
+			b.grid(decodeTiles(p.rows), resident.linear[p.weight]))
 	}
 }
 
@@ -57,9 +61,11 @@ func (b *Backend) NormGateUp(h, x model.Matrix, norm, w model.Weight) {
 	case x.Rows > decodeTokens:
 		b.kernels.gateUpPrefill(&b.queue, b.normInput(p))
 	case b.kernels.normFits(p.tokens, p.k):
-		b.kernels.normGateUpDecode(&b.queue, p, b.grid(gateUpDecodeTiles(p.rows), resident.normGateUp[p.weight][p.tokens]))
+		b.kernels.normGateUpDecode(&b.queue, p,
+			b.grid(gateUpDecodeTiles(p.rows), resident.normGateUp[p.weight][p.tokens]))
 	default:
-		b.kernels.gateUpDecode(&b.queue, b.normInput(p), b.grid(gateUpDecodeTiles(p.rows), resident.gateUp[p.weight]))
+		b.kernels.gateUpDecode(&b.queue, b.normInput(p),
+			b.grid(gateUpDecodeTiles(p.rows), resident.gateUp[p.weight]))
 	}
 }
 
@@ -72,7 +78,8 @@ func (b *Backend) LinearAdd(x, a model.Matrix, w model.Weight) {
 	case x.Rows > decodeTokens:
 		b.kernels.linearAddPrefill(&b.queue, p)
 	default:
-		b.kernels.linearAddDecode(&b.queue, p, b.grid(decodeTiles(p.rows), b.kernels.resident.linearAdd[p.weight]))
+		b.kernels.linearAddDecode(&b.queue, p,
+			b.grid(decodeTiles(p.rows), b.kernels.resident.linearAdd[p.weight]))
 	}
 }
 
@@ -82,7 +89,8 @@ func newProduct(y devicePtr, x model.Matrix, w model.Weight, rows int) product {
 	return product{y: y, x: ptr(x), w: d.ptr, weight: d.typ, tokens: x.Rows, rows: rows, k: x.Cols}
 }
 
-// normInput queues RMSNorm(x)·norm into the workspace, as the kernels read it, and returns the product with that as input.
+// normInput queues RMSNorm(x)·norm into the workspace, as the kernels read it, and returns the product with
+// that as input.
 func (b *Backend) normInput(p product) product {
 	b.kernels.rmsNorm(&b.queue, b.normed, b.inputType(), p.x, p.norm, p.tokens, p.k, p.eps)
 	p.x = b.normed
@@ -118,8 +126,8 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 	}
 }
 
-// stageStep puts on the stage what attention has to know. Sizes depend on the shape of the step and not on how long its sequences are, so
-// that one graph serves every token.
+// stageStep puts on the stage what attention has to know. Sizes depend on the shape of the step and not on
+// how long its sequences are, so that one graph serves every token.
 func (b *Backend) stageStep(step *model.Step) {
 	k, s := b.kernels.attention, &b.scratch
 	s.spans, s.table, s.work = s.spans[:0], s.table[:0], s.work[:0]

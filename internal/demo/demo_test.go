@@ -60,7 +60,8 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, []string{"Phi3ForCausalLM"}, config.Architectures)
 	require.Equal(t, "phi3", config.ModelType)
 	require.Equal(t, "bfloat16", config.TorchDtype)
-	require.Equal(t, 96, config.HiddenSize/config.Heads, "head_dim: Phi-3-mini's own, which the kernels are compiled for")
+	require.Equal(t, 96, config.HiddenSize/config.Heads,
+		"head_dim: Phi-3-mini's own, which the kernels are compiled for")
 	require.False(t, config.TiedEmbeddings)
 	require.Equal(t, config.MaxPositions, config.OriginalMaxPosn)
 
@@ -91,7 +92,8 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, []int{ids["<|endoftext|>"], ids["<|assistant|>"], ids["<|end|>"]}, generation.EOS)
 }
 
-// Every tensor of the index lies in the shard that the index names, every shard's tensors are in the index, and the bytes add up.
+// Every tensor of the index lies in the shard that the index names, every shard's tensors are in the index,
+// and the bytes add up.
 func TestIndexResolves(t *testing.T) {
 	var index struct {
 		Metadata struct {

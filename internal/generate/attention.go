@@ -2,7 +2,8 @@ package generate
 
 import "phi3/internal/model"
 
-// attentionWatch collects what a model's layers compute of attention while a sequence is fed to it, step after step.
+// attentionWatch collects what a model's layers compute of attention while a sequence is fed to it, step
+// after step.
 type attentionWatch struct {
 	model  *model.Model
 	layers []int
@@ -11,7 +12,10 @@ type attentionWatch struct {
 }
 
 func newAttentionWatch(m *model.Model, layers []int) *attentionWatch {
-	return &attentionWatch{model: m, layers: layers, query: make([][]float32, len(layers)), keys: make([][]float32, len(layers))}
+	return &attentionWatch{
+		model: m, layers: layers, query: make([][]float32, len(layers)),
+		keys: make([][]float32, len(layers)),
+	}
 }
 
 // see is [model.Output] EachQKV.

@@ -1,5 +1,5 @@
-// Package generate is the autoregressive loop: a prompt's ids go in, the model's next-token logits come out, a sampler picks an
-// id, and the id goes back in, until something says stop.
+// Package generate is the autoregressive loop: a prompt's ids go in, the model's next-token logits come out,
+// a sampler picks an id, and the id goes back in, until something says stop.
 //
 // [Session] is one sequence and its KV cache; [Run] is the loop around it.
 package generate
@@ -24,15 +24,15 @@ type Session struct {
 	noCache bool
 	ids     []int32
 	out     model.Output
-	// onFeed, if set, is told after every step how many of the tokens that were not in the cache have been fed, and of how many, if it is
-	// more than one.
+	// onFeed, if set, is told after every step how many of the tokens that were not in the cache have been
+	// fed, and of how many, if it is more than one.
 	onFeed func(fed, of int)
 	reused int                               // tokens that the last feed found in the cache
 	lens   func(layer int, logits []float32) // for the last token of the sequence alone
 }
 
-// NewSession starts an empty sequence. With noCache, every call of Logits recomputes the whole sequence; the logits are the same,
-// bit for bit.
+// NewSession starts an empty sequence. With noCache, every call of Logits recomputes the whole sequence; the
+// logits are the same, bit for bit.
 func NewSession(m *model.Model, noCache bool) *Session {
 	return &Session{model: m, cache: m.NewCache(), noCache: noCache}
 }
@@ -55,8 +55,8 @@ func (s *Session) Truncate(length int) {
 // Close gives the cache's blocks back to the model.
 func (s *Session) Close() { s.cache.Reset() }
 
-// Logits returns the logits [vocab] of the token after the sequence, valid until the next call. Tokens that are not in the cache
-// are fed first, in steps that the model has room for. The sequence must not be empty.
+// Logits returns the logits [vocab] of the token after the sequence, valid until the next call. Tokens that
+// are not in the cache are fed first, in steps that the model has room for. The sequence must not be empty.
 //
 // An error leaves the sequence as it was: the call can be repeated.
 func (s *Session) Logits(ctx context.Context) ([]float32, error) {
@@ -67,8 +67,8 @@ func (s *Session) Logits(ctx context.Context) ([]float32, error) {
 	return s.out.Logits, s.checkLogits(ctx)
 }
 
-// Next returns the most probable token after the sequence, of equal ones the lowest id: the greedy choice from Logits, made on the
-// device, which then sends four bytes and not the whole vocabulary's logits.
+// Next returns the most probable token after the sequence, of equal ones the lowest id: the greedy choice
+// from Logits, made on the device, which then sends four bytes and not the whole vocabulary's logits.
 func (s *Session) Next(ctx context.Context) (int32, error) {
 	s.out.AllHidden, s.out.Greedy = false, true
 	if _, err := s.feed(ctx); err != nil {
@@ -85,19 +85,21 @@ func (s *Session) Next(ctx context.Context) (int32, error) {
 type Look struct {
 	Hidden    bool  // the last hidden state of every token
 	Attention []int // layers, from 1, whose attention to show
-	// EachLens, if set, sees the logits [vocab] after the sequence as they would be if the model ended after layer 0 (the embeddings),
-	// 1, 2, …; the last are the logits themselves.
+	// EachLens, if set, sees the logits [vocab] after the sequence as they would be if the model ended after
+	// layer 0 (the embeddings), 1, 2, …; the last are the logits themselves.
 	EachLens func(layer int, logits []float32)
 }
 
 // View is what [Session.Inspect] saw.
 type View struct {
-	Logits    []float32     // [vocab] of the token after the sequence, valid until the next call
-	Hidden    []float32     // [tokens, hidden] after the final norm
-	Attention [][][]float64 // of each layer in Look.Attention: [heads][tokens], what the last position looks at
+	Logits []float32 // [vocab] of the token after the sequence, valid until the next call
+	Hidden []float32 // [tokens, hidden] after the final norm
+	// of each layer in Look.Attention: [heads][tokens], what the last position looks at
+	Attention [][][]float64
 }
 
-// Inspect shows more of the sequence than the logits. What concerns every token, it computes anew; EachLens needs the last one only.
+// Inspect shows more of the sequence than the logits. What concerns every token, it computes anew; EachLens
+// needs the last one only.
 func (s *Session) Inspect(ctx context.Context, look Look) (View, error) {
 	if look.Hidden || len(look.Attention) > 0 {
 		s.cache.Reset()
@@ -136,7 +138,8 @@ func (s *Session) damaged(ctx context.Context, id int32) error {
 	if overflowErr != nil {
 		return overflowErr
 	}
-	return fmt.Errorf("%w: no weight is, but the numbers overflow %s: the checkpoint is damaged, or made for wider numbers", err, where)
+	return fmt.Errorf("%w: no weight is, but the numbers overflow %s: the checkpoint is damaged, or made "+
+		"for wider numbers", err, where)
 }
 
 // firstOverflow runs the sequence again and says where its residual stream ceases to be numbers.
@@ -160,8 +163,8 @@ func (s *Session) firstOverflow(ctx context.Context) (where string, err error) {
 
 func notFinite(x float32) bool { return math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) }
 
-// feed runs the tokens that are not in the cache through the model; s.out receives what it asks for of the last.
-// It returns the hidden states of all that it fed, if s.out wants them.
+// feed runs the tokens that are not in the cache through the model; s.out receives what it asks for of the
+// last. It returns the hidden states of all that it fed, if s.out wants them.
 func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 	if len(s.ids) == 0 {
 		return nil, errors.New("the sequence is empty; there is nothing to predict from")
@@ -188,7 +191,8 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 		} else if !out.AllHidden && out.EachQKV == nil {
 			out = nil // only the cache matters
 		}
-		if err := s.model.Forward(ctx, []model.Sequence{{IDs: s.ids[from:to], Cache: s.cache}}, out); err != nil {
+		if err := s.model.Forward(ctx, []model.Sequence{{IDs: s.ids[from:to], Cache: s.cache}},
+			out); err != nil {
 			return nil, err
 		}
 		if s.out.AllHidden {
@@ -210,17 +214,20 @@ type Sampler interface {
 // Options steer [Run] and [Session.Generate].
 type Options struct {
 	MaxNewTokens int
-	NoCache      bool    // recompute the whole sequence for every token; for Run, as a session has been told by NewSession
-	Stop         []int32 // ids that end the text; they are part of the result
-	Sampler      Sampler // nil: greedy
-	// OnLogits, if set, sees the logits [vocab] that every new token was chosen from. Without it and without a sampler, logits never
-	// leave the device.
+	// recompute the whole sequence for every token; for Run, as a session has been told by NewSession
+	NoCache bool
+	Stop    []int32 // ids that end the text; they are part of the result
+	Sampler Sampler // nil: greedy
+	// OnLogits, if set, sees the logits [vocab] that every new token was chosen from. Without it and without
+	// a sampler, logits never leave the device.
 	OnLogits func(logits []float32) error
-	// OnToken, if set, sees every new token as soon as it is chosen, and whether no other will follow. It may return ErrStop.
+	// OnToken, if set, sees every new token as soon as it is chosen, and whether no other will follow. It may
+	// return ErrStop.
 	OnToken func(id int32, last bool) error
-	// OnPrefill, if set, is told after every step how many tokens have been fed and of how many, wherever a token's computation begins
-	// with more than one: the first token's with the prompt, and any other's where the text grows beyond what the short RoPE factors
-	// serve and all of it is computed anew (or always, without the cache).
+	// OnPrefill, if set, is told after every step how many tokens have been fed and of how many, wherever a
+	// token's computation begins with more than one: the first token's with the prompt, and any other's where
+	// the text grows beyond what the short RoPE factors serve and all of it is computed anew (or always,
+	// without the cache).
 	OnPrefill func(fed, of int)
 }
 
@@ -243,12 +250,14 @@ type Result struct {
 	Finish Finish
 	// Cached tokens of the prompt were in the KV cache already; the first token's computation fed the others.
 	Cached int
-	// Prefill is the time to the first token's choice, Steps[i] the time from token i's choice to that of token i+1.
+	// Prefill is the time to the first token's choice, Steps[i] the time from token i's choice to that of
+	// token i+1.
 	Prefill time.Duration
 	Steps   []time.Duration
 }
 
-// Run extends prompt by up to MaxNewTokens tokens. On an error, a cancelled ctx among them, the result holds the tokens so far.
+// Run extends prompt by up to MaxNewTokens tokens. On an error, a cancelled ctx among them, the result holds
+// the tokens so far.
 func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result, error) {
 	if len(prompt) > m.Context {
 		return Result{}, &model.TooLongError{Text: "prompt", Tokens: len(prompt), Context: m.Context}
@@ -259,8 +268,8 @@ func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result
 	return s.Generate(ctx, o)
 }
 
-// Generate extends the sequence by up to MaxNewTokens tokens, which it appends. On an error, a cancelled ctx among them, the result
-// holds the tokens so far, and the session can go on.
+// Generate extends the sequence by up to MaxNewTokens tokens, which it appends. On an error, a cancelled ctx
+// among them, the result holds the tokens so far, and the session can go on.
 func (s *Session) Generate(ctx context.Context, o Options) (Result, error) {
 	if s.Len() > s.model.Context {
 		return Result{}, &model.TooLongError{Text: "prompt", Tokens: s.Len(), Context: s.model.Context}

@@ -99,10 +99,12 @@ func TestRunHandsOverTokensAsTheyCome(t *testing.T) {
 	require.Equal(t, r.IDs, seen)
 
 	full := errors.New("the disk is full")
-	r, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 10, OnToken: func(int32, bool) error { return full }})
+	r, err = Run(context.Background(), m, prompt,
+		Options{MaxNewTokens: 10, OnToken: func(int32, bool) error { return full }})
 	require.ErrorIs(t, err, full)
 	require.Len(t, r.IDs, 1)
-	r, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 10, OnLogits: func([]float32) error { return full }})
+	r, err = Run(context.Background(), m, prompt,
+		Options{MaxNewTokens: 10, OnLogits: func([]float32) error { return full }})
 	require.ErrorIs(t, err, full)
 	require.Empty(t, r.IDs)
 }
@@ -148,21 +150,23 @@ func TestRunChooses(t *testing.T) {
 		onDevice, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 20, NoCache: noCache})
 		require.NoError(t, err)
 		var last []float32
-		onHost, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 20, NoCache: noCache, OnLogits: func(logits []float32) error {
-			last = logits
-			return nil
-		}})
+		onHost, err := Run(context.Background(), m, prompt,
+			Options{MaxNewTokens: 20, NoCache: noCache, OnLogits: func(logits []float32) error {
+				last = logits
+				return nil
+			}})
 		require.NoError(t, err)
 		require.Len(t, last, m.Config.VocabSize)
 		require.Equal(t, onHost.IDs, onDevice.IDs)
 	}
 
 	var least []int32
-	r, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}, OnLogits: func(logits []float32) error {
-		id, err := lowest{}.Sample(logits, nil)
-		least = append(least, id)
-		return err
-	}})
+	r, err := Run(context.Background(), m, prompt,
+		Options{MaxNewTokens: 5, Sampler: lowest{}, OnLogits: func(logits []float32) error {
+			id, err := lowest{}.Sample(logits, nil)
+			least = append(least, id)
+			return err
+		}})
 	require.NoError(t, err)
 	require.Equal(t, least, r.IDs)
 	again, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}})
@@ -188,19 +192,23 @@ func TestSamplerSeesTheSequence(t *testing.T) {
 	r, err := Run(context.Background(), open(t, mini, 0), prompt, Options{MaxNewTokens: 10, Sampler: w})
 	require.ErrorIs(t, err, errWatcher)
 	require.Equal(t, []int32{1, 2}, r.IDs)
-	require.Equal(t, [][]int32{prompt, append(slices.Clone(prompt), 1), append(slices.Clone(prompt), 1, 2)}, w.seen)
+	require.Equal(t, [][]int32{prompt, append(slices.Clone(prompt), 1), append(slices.Clone(prompt), 1, 2)},
+		w.seen)
 }
 
-// The same seed gives the same ids: with the cache and without, however the prompt is cut, on any number of threads. Another gives others.
+// The same seed gives the same ids: with the cache and without, however the prompt is cut, on any number of
+// threads. Another gives others.
 func TestSeed(t *testing.T) {
 	config := sampling.Defaults()
 	config.DoSample, config.TopK, config.TopP, config.RepetitionPenalty = true, 0, 0.95, 1.05
 	ids := long(130)
 	generated := func(maxTokens, threads int, noCache bool, seed uint64) []int32 {
-		m, err := model.Load(context.Background(), mini, newCPU(t, threads), model.Options{Context: 256, MaxTokens: maxTokens})
+		m, err := model.Load(context.Background(), mini, newCPU(t, threads),
+			model.Options{Context: 256, MaxTokens: maxTokens})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, m.Close()) }()
-		r, err := Run(context.Background(), m, ids, Options{MaxNewTokens: 12, NoCache: noCache, Sampler: sampling.New(config, seed)})
+		r, err := Run(context.Background(), m, ids,
+			Options{MaxNewTokens: 12, NoCache: noCache, Sampler: sampling.New(config, seed)})
 		require.NoError(t, err)
 		return r.IDs
 	}
@@ -211,9 +219,11 @@ func TestSeed(t *testing.T) {
 	require.NotEqual(t, want, generated(64, 2, false, 4))
 }
 
-// Several texts from one prompt: the session is cut back to it, which costs one token and no prefill, and changes nothing.
+// Several texts from one prompt: the session is cut back to it, which costs one token and no prefill, and
+// changes nothing.
 func TestSessionGoesBack(t *testing.T) {
-	for _, checkpoint := range []string{"mini", "longrope"} { // longrope: going back crosses to the short factors, which costs the cache
+	// longrope: going back crosses to the short factors, which costs the cache
+	for _, checkpoint := range []string{"mini", "longrope"} {
 		m := open(t, os.DirFS("../../testdata/"+checkpoint), 0)
 		ids := long(30)
 		config := sampling.Defaults()
@@ -223,16 +233,22 @@ func TestSessionGoesBack(t *testing.T) {
 		for seed := range uint64(3) {
 			s.Truncate(len(ids))
 			var fed [][2]int
-			got, err := s.Generate(context.Background(), Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed), OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) }})
+			got, err := s.Generate(context.Background(),
+				Options{
+					MaxNewTokens: 8, Sampler: sampling.New(config, seed),
+					OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) },
+				})
 			require.NoError(t, err)
-			want, err := Run(context.Background(), m, ids, Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)})
+			want, err := Run(context.Background(), m, ids,
+				Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)})
 			require.NoError(t, err)
 			require.Equal(t, want.IDs, got.IDs, "seed %d", seed)
 			require.Equal(t, append(slices.Clone(ids), got.IDs...), s.IDs())
 			switch {
 			case checkpoint == "longrope":
 				require.Zero(t, got.Cached)
-				require.Equal(t, [][2]int{{30, 30}, {33, 33}}, fed, "the second time, all is computed anew with the long factors")
+				require.Equal(t, [][2]int{{30, 30}, {33, 33}}, fed,
+					"the second time, all is computed anew with the long factors")
 			case seed == 0:
 				require.Zero(t, got.Cached)
 				require.Equal(t, [][2]int{{30, 30}}, fed)
@@ -248,12 +264,13 @@ func TestSessionGoesBack(t *testing.T) {
 // OnToken ends the text with the token that it saw.
 func TestErrStop(t *testing.T) {
 	n := 0
-	r, err := Run(context.Background(), open(t, mini, 0), prompt, Options{MaxNewTokens: 10, OnToken: func(int32, bool) error {
-		if n++; n == 2 {
-			return fmt.Errorf("wrapped: %w", ErrStop)
-		}
-		return nil
-	}})
+	r, err := Run(context.Background(), open(t, mini, 0), prompt,
+		Options{MaxNewTokens: 10, OnToken: func(int32, bool) error {
+			if n++; n == 2 {
+				return fmt.Errorf("wrapped: %w", ErrStop)
+			}
+			return nil
+		}})
 	require.NoError(t, err)
 	require.Len(t, r.IDs, 2)
 	require.Equal(t, FinishStop, r.Finish)
@@ -265,7 +282,8 @@ func TestOnPrefill(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, m.Close()) }()
 	var fed [][2]int
-	_, err = Run(context.Background(), m, long(130), Options{MaxNewTokens: 3, OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) }})
+	_, err = Run(context.Background(), m, long(130),
+		Options{MaxNewTokens: 3, OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) }})
 	require.NoError(t, err)
 	require.Equal(t, [][2]int{{50, 130}, {100, 130}, {130, 130}}, fed)
 }
@@ -306,10 +324,11 @@ func TestRunWithoutCache(t *testing.T) {
 	var results [2]Result
 	for i, noCache := range []bool{false, true} {
 		var err error
-		results[i], err = Run(context.Background(), m, long(126), Options{MaxNewTokens: 4, NoCache: noCache, OnLogits: func(logits []float32) error {
-			runs[i] = append(runs[i], slices.Clone(logits))
-			return nil
-		}})
+		results[i], err = Run(context.Background(), m, long(126),
+			Options{MaxNewTokens: 4, NoCache: noCache, OnLogits: func(logits []float32) error {
+				runs[i] = append(runs[i], slices.Clone(logits))
+				return nil
+			}})
 		require.NoError(t, err)
 	}
 	require.Equal(t, results[0].IDs, results[1].IDs)
@@ -330,7 +349,8 @@ func (f *fuse) Err() error {
 	return nil
 }
 
-// An interruption, between whichever layers of whichever step, leaves the session fit to go on, with the same bits.
+// An interruption, between whichever layers of whichever step, leaves the session fit to go on, with the same
+// bits.
 func TestSessionAfterInterruption(t *testing.T) {
 	// All the blocks that the sequence needs and not one more; three steps of two layers.
 	m, err := model.Load(context.Background(), mini, newCPU(t, 0), model.Options{Context: 256, MaxTokens: 50})
@@ -344,7 +364,8 @@ func TestSessionAfterInterruption(t *testing.T) {
 	want := slices.Clone(logits)
 	fresh.Close()
 
-	for _, asked := range []int{0, 1, 2, 5} { // at the start, inside the first step, between two steps, inside the last
+	// at the start, inside the first step, between two steps, inside the last
+	for _, asked := range []int{0, 1, 2, 5} {
 		s := NewSession(m, false)
 		s.Append(ids...)
 		_, err := s.Logits(&fuse{context.Background(), asked})
@@ -357,7 +378,8 @@ func TestSessionAfterInterruption(t *testing.T) {
 	}
 }
 
-// Inspect must see every token, also where the sequence takes several steps and crosses into the long RoPE factors.
+// Inspect must see every token, also where the sequence takes several steps and crosses into the long RoPE
+// factors.
 func TestInspectInSteps(t *testing.T) {
 	ids := make([]int32, 50)
 	for i := range ids {
@@ -365,7 +387,8 @@ func TestInspectInSteps(t *testing.T) {
 	}
 	var want []float32
 	for _, maxTokens := range []int{64, 16} {
-		m, err := model.Load(context.Background(), os.DirFS("../../testdata/longrope"), newCPU(t, 0), model.Options{MaxTokens: maxTokens})
+		m, err := model.Load(context.Background(), os.DirFS("../../testdata/longrope"), newCPU(t, 0),
+			model.Options{MaxTokens: maxTokens})
 		require.NoError(t, err)
 		s := NewSession(m, false)
 		s.Append(ids...)
@@ -388,7 +411,8 @@ func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 		require.NoError(t, err)
 		_, err = Run(&fuse{context.Background(), 3}, m, prompt, Options{MaxNewTokens: 3})
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = Run(context.Background(), m, prompt, Options{MaxNewTokens: 3, OnToken: func(int32, bool) error { return failed }})
+		_, err = Run(context.Background(), m, prompt,
+			Options{MaxNewTokens: 3, OnToken: func(int32, bool) error { return failed }})
 		require.ErrorIs(t, err, failed)
 		_, err = Run(context.Background(), m, []int32{5, 331}, Options{MaxNewTokens: 3})
 		require.EqualError(t, err, "token id 331 is not in the model's vocabulary of 331")
@@ -409,7 +433,8 @@ func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 	second.Close()
 }
 
-// A checkpoint with a NaN, an infinity or a number that overflows must be called damaged, with the place, and not answer with token 0.
+// A checkpoint with a NaN, an infinity or a number that overflows must be called damaged, with the place, and
+// not answer with token 0.
 func TestDamagedWeights(t *testing.T) {
 	c, err := model.ReadConfig(mini)
 	require.NoError(t, err)
@@ -425,11 +450,26 @@ func TestDamagedWeights(t *testing.T) {
 		reason string
 	}{
 		{"model.norm.weight", 0, math.NaN(), safetensors.F32, 0, "NaN or infinite at [0]"},
-		{"lm_head.weight", 200 * c.HiddenSize, math.NaN(), safetensors.BF16, 200, "NaN or infinite at [200 0]"},
-		{"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), safetensors.F16, 330, "NaN or infinite at [330 7]"},
-		{"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), safetensors.F16, 0, "NaN or infinite at [0 3]"},
-		{"model.layers.0.self_attn.qkv_proj.weight", 3, math.Inf(1), safetensors.F32, 0, "NaN or infinite at [0 3]"},
-		{"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), safetensors.BF16, 0, fmt.Sprintf("NaN or infinite at [%d 0]", prompt[0])},
+		{
+			"lm_head.weight", 200 * c.HiddenSize, math.NaN(), safetensors.BF16, 200,
+			"NaN or infinite at [200 0]",
+		},
+		{
+			"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), safetensors.F16, 330,
+			"NaN or infinite at [330 7]",
+		},
+		{
+			"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), safetensors.F16, 0,
+			"NaN or infinite at [0 3]",
+		},
+		{
+			"model.layers.0.self_attn.qkv_proj.weight", 3, math.Inf(1), safetensors.F32, 0,
+			"NaN or infinite at [0 3]",
+		},
+		{
+			"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), safetensors.BF16, 0,
+			fmt.Sprintf("NaN or infinite at [%d 0]", prompt[0]),
+		},
 		{"model.layers.1.mlp.down_proj.weight", 3, 3e38, safetensors.F32, 0, overflow + "in layer 2"},
 		{"model.norm.weight", 0, math.MaxFloat32, safetensors.F32, 0, overflow + "after the last layer"},
 	} {
@@ -439,31 +479,37 @@ func TestDamagedWeights(t *testing.T) {
 			for _, d := range spec.Shape {
 				n *= d
 			}
-			sources = append(sources, safetensors.Source{Name: spec.Name, DType: test.dtype, Shape: spec.Shape, WriteTo: func(w io.Writer) error {
-				var data []byte
-				for i := range n {
-					value := 0.5
-					if spec.Name == test.tensor && i == test.at {
-						value = test.value
+			sources = append(sources, safetensors.Source{
+				Name: spec.Name, DType: test.dtype,
+				Shape: spec.Shape, WriteTo: func(w io.Writer) error {
+					var data []byte
+					for i := range n {
+						value := 0.5
+						if spec.Name == test.tensor && i == test.at {
+							value = test.value
+						}
+						data = appendNumber(data, value, test.dtype)
 					}
-					data = appendNumber(data, value, test.dtype)
-				}
-				_, err := w.Write(data)
-				return err
-			}})
+					_, err := w.Write(data)
+					return err
+				},
+			})
 		}
 		var file bytes.Buffer
 		require.NoError(t, safetensors.Write(&file, sources, nil))
-		m := open(t, fstest.MapFS{"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()}}, 0)
+		m := open(t, fstest.MapFS{"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()}},
+			0)
 		for _, o := range []Options{
 			{MaxNewTokens: 1}, // found by Argmax
 			{MaxNewTokens: 1, OnLogits: func([]float32) error { return nil }}, // found in the logits
 		} {
 			r, err := Run(context.Background(), m, prompt, o)
-			require.ErrorContains(t, err, fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: ", test.token), test)
+			require.ErrorContains(t, err,
+				fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: ", test.token), test)
 			require.ErrorContains(t, err, test.reason, test)
 			if !strings.HasPrefix(test.reason, overflow) {
-				require.ErrorContains(t, err, fmt.Sprintf("the checkpoint is damaged: model.safetensors: tensor %q is", test.tensor))
+				require.ErrorContains(t, err,
+					fmt.Sprintf("the checkpoint is damaged: model.safetensors: tensor %q is", test.tensor))
 			}
 			require.Empty(t, r.IDs)
 		}

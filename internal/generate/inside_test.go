@@ -13,7 +13,8 @@ func TestInspectLeavesNothingBehind(t *testing.T) {
 	s := NewSession(m, false)
 	s.Append(prompt...)
 	seen := 0
-	_, err := s.Inspect(context.Background(), Look{EachLens: func(int, []float32) { seen++ }, Attention: []int{2}})
+	_, err := s.Inspect(context.Background(),
+		Look{EachLens: func(int, []float32) { seen++ }, Attention: []int{2}})
 	require.NoError(t, err)
 	require.Equal(t, m.Config.Layers+1, seen)
 	_, err = s.Logits(context.Background())

@@ -49,13 +49,15 @@ type file struct {
 // revision is what the hub says of one: the commit that it is at present, and its files.
 type revision struct {
 	commit string
-	files  map[string]file // by name, those that phi3 may ask for; a mirror may not tell hash ("") and size (-1)
-	others []string        // endings of other files' names that look like weights
+	// by name, those that phi3 may ask for; a mirror may not tell hash ("") and size (-1)
+	files  map[string]file
+	others []string // endings of other files' names that look like weights
 }
 
 // lookUp asks the hub what a revision of a model is.
 func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
-	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", p.hub.Endpoint, p.name, url.PathEscape(p.revision))
+	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", p.hub.Endpoint, p.name,
+		url.PathEscape(p.revision))
 	var body []byte
 	err := p.retry(ctx, p.hub.host(), tries, func() (bool, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, 2*p.hub.stall, &networkError{errSilent})
@@ -290,7 +292,8 @@ func (r *revision) small() (files []file, missing []string, err error) {
 		return nil, nil, r.withoutWeights()
 	case slices.Contains(missing, configName):
 		return nil, nil, errors.New("has no config.json")
-	case slices.Contains(missing, vocabName) && slices.Contains(missing, "tokenizer.model") && slices.Contains(missing, "vocab.json"):
+	case slices.Contains(missing, vocabName) && slices.Contains(missing, "tokenizer.model") &&
+		slices.Contains(missing, "vocab.json"):
 		return nil, nil, errors.New("has no tokenizer.json, and no tokenizer.model or vocab.json to make one of")
 	case !whole: // where there is one file as well, that is the one which is read
 		files = append(files, index)

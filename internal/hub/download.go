@@ -22,12 +22,14 @@ import (
 // attempts is how often in a row a download may fail without having brought a byte.
 const attempts = 5
 
-// file makes one file of the snapshot be there and be right: already there, downloaded before for another revision, or downloaded now.
-// Whichever process comes first to a blob has its lock; the others wait and find it done.
+// file makes one file of the snapshot be there and be right: already there, downloaded before for another
+// revision, or downloaded now. Whichever process comes first to a blob has its lock; the others wait and find
+// it done.
 func (p *pull) file(ctx context.Context, commit string, f file) error {
 	r := p.repo
 	blob, name := blobFile(f.hash), path.Join(snapshotDir(commit), f.name)
-	unlock, err := lock(ctx, r.cache, r.lockFile(f.hash), func() { p.note("%s: waiting for another program that is downloading it", f.name) })
+	unlock, err := lock(ctx, r.cache, r.lockFile(f.hash),
+		func() { p.note("%s: waiting for another program that is downloading it", f.name) })
 	if err != nil {
 		return err
 	}
@@ -122,8 +124,8 @@ func (s *sum) check() error {
 	return nil
 }
 
-// download brings a file into <blob>.incomplete, going on where an earlier try ended, this program's or huggingface_hub's; checks it; and
-// gives it its name.
+// download brings a file into <blob>.incomplete, going on where an earlier try ended, this program's or
+// huggingface_hub's; checks it; and gives it its name.
 func (p *pull) download(ctx context.Context, commit string, f file, blob string) (err error) {
 	r := p.repo
 	part, err := r.openPart(blob + partEnding)
@@ -139,7 +141,8 @@ func (p *pull) download(ctx context.Context, commit string, f file, blob string)
 	}
 	for again := false; ; again = true {
 		if d.done < f.size {
-			if err := p.retry(ctx, f.name, attempts, func() (bool, error) { return d.receive(ctx) }); err != nil {
+			if err := p.retry(ctx, f.name, attempts,
+				func() (bool, error) { return d.receive(ctx) }); err != nil {
 				return fmt.Errorf("download %s: %w", f.name, p.explain(err))
 			}
 		}
@@ -148,7 +151,8 @@ func (p *pull) download(ctx context.Context, commit string, f file, blob string)
 			break
 		}
 		if again {
-			return errors.Join(fmt.Errorf("%s as %s sends it %w", f.name, p.hub.host(), err), r.root.Remove(blob+partEnding))
+			return errors.Join(fmt.Errorf("%s as %s sends it %w", f.name, p.hub.host(), err),
+				r.root.Remove(blob+partEnding))
 		}
 		p.note("%s: what came %v; downloading it again", f.name, err)
 		if err := d.restart(); err != nil {
@@ -183,13 +187,15 @@ func (d *download) begin(ctx context.Context) error {
 		return err
 	}
 	d.done, d.most = info.Size(), info.Size()
-	err = readInto(ctx, d.sum, io.LimitReader(d.part, d.done), func(int64) {}) // told at once: it is no download
+	// told at once: it is no download
+	err = readInto(ctx, d.sum, io.LimitReader(d.part, d.done), func(int64) {})
 	d.progress(d.file, d.done)
 	return err
 }
 
-// restart goes back to the first byte. What is there is written over and not cut off: on a network disk whose locks do not hold, another
-// program may be at work on the same file, with the same bytes, and must not be left with a hole.
+// restart goes back to the first byte. What is there is written over and not cut off: on a network disk whose
+// locks do not hold, another program may be at work on the same file, with the same bytes, and must not be
+// left with a hole.
 func (d *download) restart() error {
 	d.done, d.sum = 0, newSum(d.file)
 	d.progress(d.file, 0)
@@ -203,7 +209,8 @@ var errSilent = errors.New("the connection brings nothing any more")
 func (d *download) receive(ctx context.Context) (progress bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	header := http.Header{"Accept-Encoding": {"identity"}} // the hash is that of the file, not of a compressed one
+	// the hash is that of the file, not of a compressed one
+	header := http.Header{"Accept-Encoding": {"identity"}}
 	if d.done > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", d.done))
 	}
@@ -245,16 +252,19 @@ func (d *download) receive(ctx context.Context) (progress bool, err error) {
 	}
 }
 
-// expected checks that an answer is the file that was asked for, and sets the download to where the answer begins.
+// expected checks that an answer is the file that was asked for, and sets the download to where the answer
+// begins.
 func (d *download) expected(a *answer) error {
 	if a.commit != "" && a.commit != d.commit {
 		return fmt.Errorf("%s sends commit %s, not %s", d.hub.host(), printable(a.commit), d.commit)
 	}
 	if (commitHash.MatchString(a.etag) || sha256Hex.MatchString(a.etag)) && a.etag != d.file.hash {
-		return fmt.Errorf("the file has changed on %s meanwhile: it has the hash %s now, not %s; try again", d.hub.host(), a.etag, d.file.hash)
+		return fmt.Errorf("the file has changed on %s meanwhile: it has the hash %s now, not %s; try again",
+			d.hub.host(), a.etag, d.file.hash)
 	}
 	if a.size != "" && a.size != strconv.FormatInt(d.file.size, 10) {
-		return fmt.Errorf("%s says that the file has %s bytes, and listed it with %d", d.hub.host(), printable(a.size), d.file.size)
+		return fmt.Errorf("%s says that the file has %s bytes, and listed it with %d", d.hub.host(),
+			printable(a.size), d.file.size)
 	}
 	switch a.StatusCode {
 	case http.StatusOK: // all of it, asked for or not
@@ -272,7 +282,8 @@ func (d *download) expected(a *answer) error {
 	case http.StatusPartialContent:
 		from, total, ok := contentRange(a.Header.Get("Content-Range"))
 		if !ok || from != d.done || total != d.file.size {
-			err := fmt.Errorf("%s sends %q of the file, not what is missing: bytes %d to %d", a.Request.URL.Host,
+			err := fmt.Errorf("%s sends %q of the file, not what is missing: bytes %d to %d",
+				a.Request.URL.Host,
 				printable(a.Header.Get("Content-Range")), d.done, d.file.size-1)
 			return errors.Join(&networkError{err}, d.restart())
 		}

@@ -13,8 +13,8 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// Whatever a hub lists and whatever an index names, what is downloaded has a name that stays in its directory, a hash that can be the name
-// of a blob, and a size within bounds.
+// Whatever a hub lists and whatever an index names, what is downloaded has a name that stays in its
+// directory, a hash that can be the name of a blob, and a size within bounds.
 func FuzzRevision(f *testing.F) {
 	const hash = `"0123456789012345678901234567890123456789"`
 	f.Add([]byte(`{"sha": `+hash+`, "siblings": [{"rfilename": "config.json", "size": 3, "blobId": `+hash+`},
@@ -37,7 +37,8 @@ func FuzzRevision(f *testing.F) {
 			}
 		}
 		for _, f := range files {
-			require.True(t, filepath.IsLocal(f.name) && !strings.ContainsAny(f.name, "/\\:\x00\x1b"), "%q", f.name)
+			require.True(t, filepath.IsLocal(f.name) && !strings.ContainsAny(f.name, "/\\:\x00\x1b"), "%q",
+				f.name)
 			require.True(t, commitHash.MatchString(f.hash) || sha256Hex.MatchString(f.hash), "%q", f.hash)
 			require.True(t, f.size >= 0 && f.size <= maxShardBytes)
 		}
@@ -53,7 +54,8 @@ func FuzzCheck(f *testing.F) {
 	h := &Hub{Cache: filepath.FromSlash("/cache"), Endpoint: "https://huggingface.co"}
 	f.Fuzz(func(t *testing.T, name, revision string) {
 		if parsed, at, ok := h.ParseAddress(name); ok {
-			require.NoError(t, check(parsed, cmp.Or(at, DefaultRevision)), "what an address names goes the same way")
+			require.NoError(t, check(parsed, cmp.Or(at, DefaultRevision)),
+				"what an address names goes the same way")
 		}
 		if check(name, revision) != nil {
 			return
@@ -61,7 +63,8 @@ func FuzzCheck(f *testing.F) {
 		r := h.repo(name)
 		require.Equal(t, h.Cache, filepath.Dir(r.dir))
 		ref := r.path(refFile(revision))
-		require.True(t, strings.HasPrefix(ref, filepath.Join(r.dir, "refs")+string(os.PathSeparator)), "%q", ref)
+		require.True(t, strings.HasPrefix(ref, filepath.Join(r.dir, "refs")+string(os.PathSeparator)), "%q",
+			ref)
 	})
 }
 

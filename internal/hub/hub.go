@@ -23,21 +23,24 @@ type Hub struct {
 	Cache    string // the directory that holds models--org--name
 	Offline  bool   // never use the network
 
-	login     *url.Userinfo // of HF_ENDPOINT, for a mirror that wants a name and a password; it goes instead of the token
-	token     string        // "" for none
-	tokenFrom string        // where it was found, for messages
-	tokenErr  error         // why the token could not be read; it counts when the network is used
+	// of HF_ENDPOINT, for a mirror that wants a name and a password; it goes instead of the token
+	login     *url.Userinfo
+	token     string // "" for none
+	tokenFrom string // where it was found, for messages
+	tokenErr  error  // why the token could not be read; it counts when the network is used
 
-	client   *http.Client
-	stall    time.Duration                              // a connection that brings nothing for so long is given up
+	client *http.Client
+	// a connection that brings nothing for so long is given up
+	stall    time.Duration
 	pause    func(context.Context, time.Duration) error // waits between attempts
 	freeDisk func(dir string) (bytes int64, ok bool)
 	symlink  func(root *os.Root, target, link string) error
 }
 
-// New reads what Python's huggingface_hub reads: HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, HF_TOKEN, HF_TOKEN_PATH,
-// HF_HUB_DISABLE_IMPLICIT_TOKEN, HF_HUB_DISABLE_SYMLINKS, HF_HUB_OFFLINE, and the older names HUGGINGFACE_HUB_CACHE, HUGGING_FACE_HUB_TOKEN and
-// TRANSFORMERS_OFFLINE. An empty variable counts as unset. The proxy variables count too: see [proxies].
+// New reads what Python's huggingface_hub reads: HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME,
+// HF_TOKEN, HF_TOKEN_PATH, HF_HUB_DISABLE_IMPLICIT_TOKEN, HF_HUB_DISABLE_SYMLINKS, HF_HUB_OFFLINE, and the
+// older names HUGGINGFACE_HUB_CACHE, HUGGING_FACE_HUB_TOKEN and TRANSFORMERS_OFFLINE. An empty variable
+// counts as unset. The proxy variables count too: see [proxies].
 func New(getenv func(string) string) (*Hub, error) {
 	first := func(names ...string) string {
 		for _, name := range names {
@@ -100,13 +103,16 @@ func New(getenv func(string) string) (*Hub, error) {
 	return h, nil
 }
 
-// setEndpoint takes the name and the password out of the address: the address is shown, and they are for the hub alone.
+// setEndpoint takes the name and the password out of the address: the address is shown, and they are for the
+// hub alone.
 func (h *Hub) setEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" ||
+		u.Fragment != "" {
 		shown := fmt.Sprintf("%q", clip(endpoint))
 		if strings.Contains(endpoint, "@") { // what is before it may be a password
-			shown = fmt.Sprintf("%q (what comes before the @ is not shown)", clip(endpoint[strings.LastIndex(endpoint, "@"):]))
+			shown = fmt.Sprintf("%q (what comes before the @ is not shown)",
+				clip(endpoint[strings.LastIndex(endpoint, "@"):]))
 		}
 		return fmt.Errorf("HF_ENDPOINT is %s, not an address such as https://huggingface.co", shown)
 	}
@@ -115,7 +121,8 @@ func (h *Hub) setEndpoint(endpoint string) error {
 	return nil
 }
 
-// Free is the space for downloads on the disk of the cache, which need not exist yet, and whether that is known.
+// Free is the space for downloads on the disk of the cache, which need not exist yet, and whether that is
+// known.
 func (h *Hub) Free() (bytes int64, known bool) {
 	dir := h.Cache
 	for !isDirectory(dir) && dir != filepath.Dir(dir) {
@@ -150,7 +157,8 @@ func (h *Hub) findToken(getenv, expand func(string) string, home string) {
 		token = strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(token))
 		h.token, h.tokenFrom = token, from
 		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			h.token, h.tokenErr = "", fmt.Errorf("the Hugging Face token in %s holds characters that no token has", from)
+			h.token, h.tokenErr = "", fmt.Errorf("the Hugging Face token in %s holds characters that no "+
+				"token has", from)
 		}
 		return token != ""
 	}
@@ -177,8 +185,8 @@ func (h *Hub) findToken(getenv, expand func(string) string, home string) {
 	}
 }
 
-// newClient is an HTTP client that leaves redirects to the caller and opens a connection for each file: over HTTP/2 all files would
-// share one, and its window would be the limit.
+// newClient is an HTTP client that leaves redirects to the caller and opens a connection for each file: over
+// HTTP/2 all files would share one, and its window would be the limit.
 func newClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = proxy
@@ -224,14 +232,16 @@ func IsName(text string) bool {
 const DefaultRevision = "main"
 
 var (
-	revisionPart = regexp.MustCompile(`^[A-Za-z0-9_+=@%,-]([A-Za-z0-9._+=@%,-]*)$`) // a revision becomes a path below refs
+	// a revision becomes a path below refs
+	revisionPart = regexp.MustCompile(`^[A-Za-z0-9_+=@%,-]([A-Za-z0-9._+=@%,-]*)$`)
 	commitHash   = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
 // check refuses names and revisions that are none, before they become paths or addresses.
 func check(name, revision string) error {
 	if !IsName(name) {
-		return fmt.Errorf("%q is not the name of a model; those look like microsoft/Phi-3-mini-4k-instruct", clip(name))
+		return fmt.Errorf("%q is not the name of a model; those look like microsoft/Phi-3-mini-4k-instruct",
+			clip(name))
 	}
 	return checkRevision(revision)
 }
@@ -239,7 +249,8 @@ func check(name, revision string) error {
 func checkRevision(revision string) error {
 	for _, part := range strings.Split(revision, "/") {
 		if !revisionPart.MatchString(part) || strings.Contains(part, "..") || len(revision) > 200 {
-			return fmt.Errorf("%q is not a revision; those are branches such as main, tags, and commits", clip(revision))
+			return fmt.Errorf("%q is not a revision; those are branches such as main, tags, and commits",
+				clip(revision))
 		}
 	}
 	return nil

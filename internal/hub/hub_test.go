@@ -216,7 +216,8 @@ func TestPullSingleFile(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(s.Dir, "model.safetensors.index.json"))
 }
 
-// Whatever a server does to one file, the pull ends with the right bytes, or with an error and no file of that name.
+// Whatever a server does to one file, the pull ends with the right bytes, or with an error and no file of
+// that name.
 func TestMisbehaviour(t *testing.T) {
 	unavailable := hubtest.Status(503)
 	for title, test := range map[string]struct {
@@ -228,7 +229,8 @@ func TestMisbehaviour(t *testing.T) {
 		ranges   []string // the ranges asked for, of that file, beside whole files
 	}{
 		"cut in the middle": {
-			file: shard, faults: []hubtest.Fault{hubtest.Cut(300_000)}, notes: []string{shard + ": unexpected EOF; trying again in 1"},
+			file: shard, faults: []hubtest.Fault{hubtest.Cut(300_000)}, notes: []string{shard +
+				": unexpected EOF; trying again in 1"},
 			ranges: []string{"bytes=300000-"},
 		},
 		"cut again and again, each time further": {
@@ -238,49 +240,207 @@ func TestMisbehaviour(t *testing.T) {
 			},
 		},
 		"cut before the first byte, for ever": {
-			file: shard, faults: slices.Repeat([]hubtest.Fault{hubtest.Cut(0)}, attempts), err: "download " + shard + ": connection to 127.0.0.1",
+			file: shard, faults: slices.Repeat([]hubtest.Fault{hubtest.Cut(0)}, attempts), err: "download " +
+				shard + ": connection to 127.0.0.1",
 		},
-		"cut a small file":                  {file: "tokenizer.json", faults: []hubtest.Fault{hubtest.Cut(50_000)}, ranges: []string{"bytes=50000-"}},
-		"silent in the middle":              {file: shard, faults: []hubtest.Fault{hubtest.Hang(200_000)}, notes: []string{"brings nothing any more"}, ranges: []string{"bytes=200000-"}},
-		"ignores Range":                     {file: shard, faults: []hubtest.Fault{hubtest.Cut(300_000), hubtest.Whole()}, notes: []string{"sends all of it and not the rest; beginning anew"}, ranges: []string{"bytes=300000-"}},
-		"ignores Range and cuts, for ever":  {file: shard, faults: append([]hubtest.Fault{hubtest.Cut(300_000)}, slices.Repeat([]hubtest.Fault{wholeThenCut(200_000)}, 3*attempts)...), err: "unexpected EOF"},
-		"another range":                     {file: shard, faults: []hubtest.Fault{hubtest.Cut(300_000), hubtest.Status(206, "Content-Range: bytes 5-899999/900000", "Content-Length: 0")}, notes: []string{"not what is missing"}, ranges: []string{"bytes=300000-"}},
-		"range of another file":             {file: shard, faults: []hubtest.Fault{hubtest.Cut(300_000), hubtest.Status(206, "Content-Range: bytes 300000-799999/800000")}, ranges: []string{"bytes=300000-"}},
-		"refuses the range":                 {file: shard, faults: []hubtest.Fault{hubtest.Cut(300_000), hubtest.Status(416)}, notes: []string{"refuses to go on"}, ranges: []string{"bytes=300000-"}},
-		"wrong bytes once":                  {file: shard, faults: []hubtest.Fault{hubtest.Wrong()}, notes: []string{"is not what its hash says"}},
-		"wrong bytes for ever":              {file: shard, faults: slices.Repeat([]hubtest.Fault{hubtest.Wrong()}, 2), err: "is not what its hash says: its hash is"},
-		"wrong bytes in a small file":       {file: "config.json", faults: slices.Repeat([]hubtest.Fault{hubtest.Wrong()}, 2), err: "is not what its hash says: its hash is"},
-		"a page instead of the file":        {file: shard, faults: []hubtest.Fault{hubtest.Body("<html>please log in</html>")}, err: "answers with a web page: is there a login or a proxy in between?"},
-		"another file instead of the file":  {file: shard, faults: []hubtest.Fault{hubtest.Body("\x00please log in")}, err: "sends 14 bytes, not 900000"},
-		"no list but an unfinished one":     {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha":`)}, err: "sends an answer that is not the hub's: it is not valid JSON: it ends unfinished, at line 1, column 8"},
-		"a list that is none":               {file: "api", faults: []hubtest.Fault{hubtest.Body(`[]`)}, err: "sends an answer that is not the hub's: it is not an object"},
-		"a file that is a number":           {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"siblings": [{"rfilename": 1}]}`)}, err: "lists a file in words that are not the hub's: rfilename is a number, not a string"},
-		"a list of nothing":                 {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"siblings": [` + strings.Repeat("{},", 200_000) + `{}]}`)}, err: "lists more than 100000 files"},
-		"more than it said":                 {file: shard, faults: []hubtest.Fault{tooMuch}, err: "sends more than the 900000 bytes"},
-		"overloaded":                        {file: shard, faults: []hubtest.Fault{unavailable, hubtest.Status(500), hubtest.Status(502), hubtest.Status(504)}},
-		"overloaded for ever":               {file: shard, faults: slices.Repeat([]hubtest.Fault{unavailable}, attempts), err: "503 Service Unavailable"},
-		"an address that is too old":        {file: shard, faults: []hubtest.Fault{hubtest.Status(403)}, notes: []string{"403 Forbidden; trying again"}},
-		"addresses that are no good":        {file: shard, faults: slices.Repeat([]hubtest.Fault{hubtest.Status(403)}, attempts), err: "answers 403 Forbidden"},
-		"too many requests":                 {file: shard, faults: []hubtest.Fault{hubtest.Status(429, "Retry-After: 7")}, notes: []string{"429 Too Many Requests; trying again in 7s"}},
-		"too many requests, until a date":   {file: shard, faults: []hubtest.Fault{hubtest.Status(429, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT")}},
-		"too many requests, the hub's way":  {file: shard, faults: []hubtest.Fault{hubtest.Status(429, `RateLimit: "api";r=0;t=55`)}, notes: []string{"trying again in 56s"}},
-		"too many requests, come tomorrow":  {file: shard, faults: []hubtest.Fault{hubtest.Status(429, "Retry-After: 86400")}, err: "asks to come back in 24h0m0s"},
-		"redirects in a circle":             {file: shard + " at the hub", faults: slices.Repeat([]hubtest.Fault{circle}, 20), err: "redirects more than 10 times"},
-		"redirects to nowhere":              {file: shard + " at the hub", faults: []hubtest.Fault{hubtest.Status(302)}, err: "redirects to nowhere"},
-		"redirects to a file on this disk":  {file: shard + " at the hub", faults: []hubtest.Fault{hubtest.Status(302, "Location: file:///etc/passwd")}, err: "without encryption"},
-		"another etag":                      {file: shard + " at the hub", faults: []hubtest.Fault{hubtest.Status(200, `X-Linked-Etag: "`+strings.Repeat("a", 64)+`"`)}, err: "has changed on 127.0.0.1"},
-		"another size":                      {file: shard + " at the hub", faults: []hubtest.Fault{hubtest.Status(200, "X-Linked-Size: 5")}, err: `says that the file has 5 bytes, and listed it with 900000`},
-		"another commit":                    {file: shard + " at the hub", faults: []hubtest.Fault{hubtest.Status(200, "X-Repo-Commit: "+strings.Repeat("b", 40))}, err: "sends commit bbbb"},
-		"gone":                              {file: "config.json", faults: []hubtest.Fault{hubtest.Status(404, "X-Error-Code: EntryNotFound")}, err: "404 Not Found"},
-		"the list is overloaded":            {file: "api", faults: []hubtest.Fault{unavailable, unavailable}},
-		"the list is overloaded for ever":   {file: "api", faults: slices.Repeat([]hubtest.Fault{unavailable}, 3), err: "answers 503"},
-		"the list is silent":                {file: "api", faults: []hubtest.Fault{hubtest.Hang(0)}, notes: []string{"brings nothing any more"}},
-		"the list is no JSON":               {file: "api", faults: []hubtest.Fault{hubtest.Body("<html>")}, err: "answers with a web page: is there a login or a proxy in between?"},
-		"the list names no commit":          {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "../../etc"}`)}, err: `names no commit, but "../../etc"`},
-		"the list leads out of the cache":   {file: "api", faults: []hubtest.Fault{hostileHash}, err: "no hash to check it with"},
-		"the list is of another commit":     {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("c", 40) + `"}`)}, revision: strings.Repeat("d", 40), err: "answers with cccc"},
-		"the list has no sizes":             {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) + `", "siblings": [{"rfilename": "config.json", "blobId": "` + strings.Repeat("a", 40) + `"}]}`)}, err: "config.json with no size"},
-		"the list has a size beyond reason": {file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) + `", "siblings": [{"rfilename": "config.json", "size": 9000000000000, "blobId": "` + strings.Repeat("a", 40) + `"}]}`)}, err: "config.json with no size in 0"},
+		"cut a small file": {
+			file:   "tokenizer.json",
+			faults: []hubtest.Fault{hubtest.Cut(50_000)}, ranges: []string{"bytes=50000-"},
+		},
+		"silent in the middle": {
+			file: shard, faults: []hubtest.Fault{hubtest.Hang(200_000)},
+			notes: []string{"brings nothing any more"}, ranges: []string{"bytes=200000-"},
+		},
+		"ignores Range": {
+			file:   shard,
+			faults: []hubtest.Fault{hubtest.Cut(300_000), hubtest.Whole()},
+			notes:  []string{"sends all of it and not the rest; beginning anew"},
+			ranges: []string{"bytes=300000-"},
+		},
+		"ignores Range and cuts, for ever": {
+			file: shard,
+			faults: append([]hubtest.Fault{hubtest.Cut(300_000)},
+				slices.Repeat([]hubtest.Fault{wholeThenCut(200_000)}, 3*attempts)...), err: "unexpected EOF",
+		},
+		"another range": {
+			file: shard,
+			faults: []hubtest.Fault{
+				hubtest.Cut(300_000),
+				hubtest.Status(206, "Content-Range: bytes 5-899999/900000", "Content-Length: 0"),
+			},
+			notes: []string{"not what is missing"}, ranges: []string{"bytes=300000-"},
+		},
+		"range of another file": {
+			file: shard,
+			faults: []hubtest.Fault{
+				hubtest.Cut(300_000),
+				hubtest.Status(206, "Content-Range: bytes 300000-799999/800000"),
+			},
+			ranges: []string{"bytes=300000-"},
+		},
+		"refuses the range": {
+			file:   shard,
+			faults: []hubtest.Fault{hubtest.Cut(300_000), hubtest.Status(416)},
+			notes:  []string{"refuses to go on"}, ranges: []string{"bytes=300000-"},
+		},
+		"wrong bytes once": {
+			file: shard, faults: []hubtest.Fault{hubtest.Wrong()},
+			notes: []string{"is not what its hash says"},
+		},
+		"wrong bytes for ever": {
+			file:   shard,
+			faults: slices.Repeat([]hubtest.Fault{hubtest.Wrong()}, 2),
+			err:    "is not what its hash says: its hash is",
+		},
+		"wrong bytes in a small file": {
+			file:   "config.json",
+			faults: slices.Repeat([]hubtest.Fault{hubtest.Wrong()}, 2),
+			err:    "is not what its hash says: its hash is",
+		},
+		"a page instead of the file": {
+			file:   shard,
+			faults: []hubtest.Fault{hubtest.Body("<html>please log in</html>")},
+			err:    "answers with a web page: is there a login or a proxy in between?",
+		},
+		"another file instead of the file": {
+			file:   shard,
+			faults: []hubtest.Fault{hubtest.Body("\x00please log in")}, err: "sends 14 bytes, not 900000",
+		},
+		"no list but an unfinished one": {
+			file: "api", faults: []hubtest.Fault{hubtest.Body(`{"sha":`)},
+			err: "sends an answer that is not the hub's: it is not valid JSON: it ends unfinished, at line " +
+				"1, column 8",
+		},
+		"a list that is none": {
+			file: "api", faults: []hubtest.Fault{hubtest.Body(`[]`)},
+			err: "sends an answer that is not the hub's: it is not an object",
+		},
+		"a file that is a number": {
+			file:   "api",
+			faults: []hubtest.Fault{hubtest.Body(`{"siblings": [{"rfilename": 1}]}`)},
+			err:    "lists a file in words that are not the hub's: rfilename is a number, not a string",
+		},
+		"a list of nothing": {
+			file:   "api",
+			faults: []hubtest.Fault{hubtest.Body(`{"siblings": [` + strings.Repeat("{},", 200_000) + `{}]}`)},
+			err:    "lists more than 100000 files",
+		},
+		"more than it said": {
+			file: shard, faults: []hubtest.Fault{tooMuch},
+			err: "sends more than the 900000 bytes",
+		},
+		"overloaded": {
+			file: shard,
+			faults: []hubtest.Fault{
+				unavailable, hubtest.Status(500), hubtest.Status(502),
+				hubtest.Status(504),
+			},
+		},
+		"overloaded for ever": {
+			file:   shard,
+			faults: slices.Repeat([]hubtest.Fault{unavailable}, attempts), err: "503 Service Unavailable",
+		},
+		"an address that is too old": {
+			file: shard, faults: []hubtest.Fault{hubtest.Status(403)},
+			notes: []string{"403 Forbidden; trying again"},
+		},
+		"addresses that are no good": {
+			file:   shard,
+			faults: slices.Repeat([]hubtest.Fault{hubtest.Status(403)}, attempts),
+			err:    "answers 403 Forbidden",
+		},
+		"too many requests": {
+			file:   shard,
+			faults: []hubtest.Fault{hubtest.Status(429, "Retry-After: 7")},
+			notes:  []string{"429 Too Many Requests; trying again in 7s"},
+		},
+		"too many requests, until a date": {
+			file:   shard,
+			faults: []hubtest.Fault{hubtest.Status(429, "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT")},
+		},
+		"too many requests, the hub's way": {
+			file:   shard,
+			faults: []hubtest.Fault{hubtest.Status(429, `RateLimit: "api";r=0;t=55`)},
+			notes:  []string{"trying again in 56s"},
+		},
+		"too many requests, come tomorrow": {
+			file:   shard,
+			faults: []hubtest.Fault{hubtest.Status(429, "Retry-After: 86400")},
+			err:    "asks to come back in 24h0m0s",
+		},
+		"redirects in a circle": {
+			file:   shard + " at the hub",
+			faults: slices.Repeat([]hubtest.Fault{circle}, 20), err: "redirects more than 10 times",
+		},
+		"redirects to nowhere": {
+			file:   shard + " at the hub",
+			faults: []hubtest.Fault{hubtest.Status(302)}, err: "redirects to nowhere",
+		},
+		"redirects to a file on this disk": {
+			file:   shard + " at the hub",
+			faults: []hubtest.Fault{hubtest.Status(302, "Location: file:///etc/passwd")},
+			err:    "without encryption",
+		},
+		"another etag": {
+			file:   shard + " at the hub",
+			faults: []hubtest.Fault{hubtest.Status(200, `X-Linked-Etag: "`+strings.Repeat("a", 64)+`"`)},
+			err:    "has changed on 127.0.0.1",
+		},
+		"another size": {
+			file:   shard + " at the hub",
+			faults: []hubtest.Fault{hubtest.Status(200, "X-Linked-Size: 5")},
+			err:    `says that the file has 5 bytes, and listed it with 900000`,
+		},
+		"another commit": {
+			file:   shard + " at the hub",
+			faults: []hubtest.Fault{hubtest.Status(200, "X-Repo-Commit: "+strings.Repeat("b", 40))},
+			err:    "sends commit bbbb",
+		},
+		"gone": {
+			file:   "config.json",
+			faults: []hubtest.Fault{hubtest.Status(404, "X-Error-Code: EntryNotFound")},
+			err:    "404 Not Found",
+		},
+		"the list is overloaded": {file: "api", faults: []hubtest.Fault{unavailable, unavailable}},
+		"the list is overloaded for ever": {
+			file:   "api",
+			faults: slices.Repeat([]hubtest.Fault{unavailable}, 3), err: "answers 503",
+		},
+		"the list is silent": {
+			file: "api", faults: []hubtest.Fault{hubtest.Hang(0)},
+			notes: []string{"brings nothing any more"},
+		},
+		"the list is no JSON": {
+			file: "api", faults: []hubtest.Fault{hubtest.Body("<html>")},
+			err: "answers with a web page: is there a login or a proxy in between?",
+		},
+		"the list names no commit": {
+			file:   "api",
+			faults: []hubtest.Fault{hubtest.Body(`{"sha": "../../etc"}`)},
+			err:    `names no commit, but "../../etc"`,
+		},
+		"the list leads out of the cache": {
+			file: "api", faults: []hubtest.Fault{hostileHash},
+			err: "no hash to check it with",
+		},
+		"the list is of another commit": {
+			file:     "api",
+			faults:   []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("c", 40) + `"}`)},
+			revision: strings.Repeat("d", 40), err: "answers with cccc",
+		},
+		"the list has no sizes": {
+			file: "api",
+			faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) +
+				`", "siblings": [{"rfilename": "config.json", "blobId": "` + strings.Repeat("a", 40) +
+				`"}]}`)},
+			err: "config.json with no size",
+		},
+		"the list has a size beyond reason": {
+			file: "api",
+			faults: []hubtest.Fault{hubtest.Body(`{"sha": "` + strings.Repeat("a", 40) +
+				`", "siblings": [{"rfilename": "config.json", "size": 9000000000000, "blobId": "` +
+				strings.Repeat("a", 40) + `"}]}`)}, err: "config.json with no size in 0",
+		},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
@@ -325,7 +485,8 @@ func TestMisbehaviour(t *testing.T) {
 			}
 			var ranges []string
 			for _, r := range x.server.Requests() {
-				if _, span, ok := strings.Cut(r, test.file+" "); ok && (strings.Contains(r, "cdn/") || strings.Contains(r, "resolve-cache")) {
+				if _, span, ok := strings.Cut(r, test.file+" "); ok &&
+					(strings.Contains(r, "cdn/") || strings.Contains(r, "resolve-cache")) {
 					ranges = append(ranges, span)
 				}
 			}
@@ -355,7 +516,9 @@ func circle(w http.ResponseWriter, r *http.Request, _ []byte) bool {
 }
 
 func hostileHash(w http.ResponseWriter, r *http.Request, content []byte) bool {
-	return hubtest.Body(`{"sha": "`+strings.Repeat("a", 40)+`", "siblings": [{"rfilename": "config.json", "size": 4, "blobId": "../../../../home"}]}`)(w, r, content)
+	return hubtest.Body(`{"sha": "`+strings.Repeat("a", 40)+
+		`", "siblings": [{"rfilename": "config.json", "size": 4, "blobId": "../../../../home"}]}`)(w, r,
+		content)
 }
 
 // A connection that is slow is not silent, however long it takes in all.
@@ -381,13 +544,21 @@ func TestRefusedInTheirOwnWords(t *testing.T) {
 	for want, fault := range map[string]hubtest.Fault{
 		"127.0.0.1:PORT answers with a web page: is there a login or a proxy in between?":                hubtest.Body("  <HTML>sign in"),
 		"127.0.0.1:PORT answers 403 Forbidden, with a web page: is there a login or a proxy in between?": hubtest.Status(403, "Content-Type: text/html; charset=utf-8"),
-		name + " is disabled by Hugging Face: nobody can download the repository (403 Forbidden: Access to this resource is disabled.)": hubtest.Status(403,
+		name +
+			" is disabled by Hugging Face: nobody can download the repository (403 Forbidden: Access to " +
+			"this resource is disabled.)": hubtest.Status(403,
 			"X-Error-Code: DisabledRepo", "X-Error-Message: Access to this resource is disabled."),
-		"your request for access to " + name + " waits for review by its authors; http://127.0.0.1:PORT/" + name +
-			" shows how it stands (403 Forbidden: Your request to access model is awaiting a review from the repo authors.)": hubtest.Status(403,
-			"X-Error-Code: GatedRepo", "X-Error-Message: Your request to access model is awaiting a review from the repo authors."),
-		"your request for access to " + name + " was rejected by its authors (403 Forbidden: Your request has been rejected by the repo's authors.)": hubtest.Status(403,
-			"X-Error-Code: GatedRepo", "X-Error-Message: Your request has been rejected by the repo's authors."),
+		"your request for access to " + name + " waits for review by its authors; http://127.0.0.1:PORT/" +
+			name +
+			" shows how it stands (403 Forbidden: Your request to access model is awaiting a review from " +
+			"the repo authors.)": hubtest.Status(403,
+			"X-Error-Code: GatedRepo", "X-Error-Message: Your request to access model is awaiting a review "+
+				"from the repo authors."),
+		"your request for access to " + name +
+			" was rejected by its authors (403 Forbidden: Your request has been rejected by the repo's " +
+			"authors.)": hubtest.Status(403,
+			"X-Error-Code: GatedRepo", "X-Error-Message: Your request has been rejected by the repo's "+
+				"authors."),
 	} {
 		x := newFixture(t)
 		x.server.Fail("api", fault)
@@ -402,7 +573,8 @@ func TestPasswords(t *testing.T) {
 	x.env["HF_TOKEN"] = "hf_secret"
 	login := func(_ http.ResponseWriter, r *http.Request, _ []byte) bool {
 		user, password, ok := r.BasicAuth()
-		require.True(t, ok && user == "me" && password == "p@ss", "instead of the token, as from Python's library")
+		require.True(t, ok && user == "me" && password == "p@ss",
+			"instead of the token, as from Python's library")
 		return false
 	}
 	var tries []hubtest.Fault
@@ -414,7 +586,10 @@ func TestPasswords(t *testing.T) {
 	x.env["HF_ENDPOINT"] = strings.Replace(x.server.URL, "http://", "http://me:p%40ss@", 1)
 	x.open()
 	require.Equal(t, x.server.URL, x.hub.Endpoint)
-	for _, want := range []string{"does not accept the name and the password in HF_ENDPOINT (401", "403", "404", ""} {
+	for _, want := range []string{
+		"does not accept the name and the password in HF_ENDPOINT (401", "403",
+		"404", "",
+	} {
 		_, err := x.pull()
 		if want == "" {
 			require.NoError(t, err)
@@ -476,14 +651,18 @@ func TestRefused(t *testing.T) {
 		return err
 	}
 	x := newFixture(t)
-	require.ErrorContains(t, pull(x, "acme/nothing", "main"), "has no model acme/nothing, or it is private: check the name, or set HF_TOKEN to a token from "+x.server.URL+"/settings/tokens (401")
+	require.ErrorContains(t, pull(x, "acme/nothing", "main"),
+		"has no model acme/nothing, or it is private: check the name, or set HF_TOKEN to a token from "+
+			x.server.URL+"/settings/tokens (401")
 	require.ErrorContains(t, pull(x, name, "v9"), `acme/Tiny-Phi-3 has no revision "v9" (404`)
 	x.server.Do(func() { x.server.Gated[name] = true })
-	require.ErrorContains(t, pull(x, name, "main"), "is gated: accept its terms at "+x.server.URL+"/acme/Tiny-Phi-3, then set HF_TOKEN")
+	require.ErrorContains(t, pull(x, name, "main"),
+		"is gated: accept its terms at "+x.server.URL+"/acme/Tiny-Phi-3, then set HF_TOKEN")
 
 	x.env["HF_TOKEN"] = " hf_other\n"
 	x.open()
-	require.ErrorContains(t, pull(x, name, "main"), "does not accept the token in HF_TOKEN: make a new one at")
+	require.ErrorContains(t, pull(x, name, "main"),
+		"does not accept the token in HF_TOKEN: make a new one at")
 	require.NotContains(t, pull(x, name, "main").Error(), "hf_other")
 
 	// From the file that "hf auth login" writes. It goes to the hub and to nobody else.
@@ -491,11 +670,13 @@ func TestRefused(t *testing.T) {
 	tokenFile := filepath.Join(x.env["HF_HOME"], "token")
 	require.NoError(t, os.WriteFile(tokenFile, []byte("hf_secret\n"), 0o600))
 	x.open()
-	require.ErrorContains(t, pull(x, "acme/nothing", "main"), "or the token in "+tokenFile+" belongs to an account that may not read it")
+	require.ErrorContains(t, pull(x, "acme/nothing", "main"),
+		"or the token in "+tokenFile+" belongs to an account that may not read it")
 	require.NoError(t, pull(x, name, "main"))
 	require.False(t, x.server.Leaked)
 	x.server.Fail("api", hubtest.Status(403))
-	require.ErrorContains(t, pull(x, name, "main"), "accept its terms at "+x.server.URL+"/acme/Tiny-Phi-3, with the account whose token is in "+tokenFile)
+	require.ErrorContains(t, pull(x, name, "main"),
+		"accept its terms at "+x.server.URL+"/acme/Tiny-Phi-3, with the account whose token is in "+tokenFile)
 
 	x.env["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
 	x.open()
@@ -506,7 +687,10 @@ func TestRefused(t *testing.T) {
 		require.ErrorContains(t, pull(x, bad, "main"), want)
 		require.False(t, IsName(bad))
 	}
-	for _, bad := range []string{"", "../main", "a//b", "/etc", "a/../b", ".", "a\nb", `a\b`, strings.Repeat("a", 201)} {
+	for _, bad := range []string{
+		"", "../main", "a//b", "/etc", "a/../b", ".", "a\nb", `a\b`,
+		strings.Repeat("a", 201),
+	} {
 		require.ErrorContains(t, pull(x, name, bad), "is not a revision")
 	}
 }
@@ -521,10 +705,22 @@ func TestNothingToRun(t *testing.T) {
 			delete(files, "model.safetensors.index.json")
 			files["phi.gguf"] = nil
 		}, "has weights as .bin, .gguf, .onnx only; phi3 reads safetensors"},
-		"nothing":                   {func(files map[string][]byte) { clear(files); files["README.md"] = nil }, "has neither model.safetensors nor"},
-		"no config":                 {func(files map[string][]byte) { delete(files, "config.json") }, "has no config.json"},
-		"no tokenizer":              {func(files map[string][]byte) { delete(files, "tokenizer.json") }, "has no tokenizer.json"},
-		"a shard that is not there": {func(files map[string][]byte) { delete(files, shard) }, `names the shard "` + shard + `", which the repository does not have`},
+		"nothing": {
+			func(files map[string][]byte) { clear(files); files["README.md"] = nil },
+			"has neither model.safetensors nor",
+		},
+		"no config": {
+			func(files map[string][]byte) { delete(files, "config.json") },
+			"has no config.json",
+		},
+		"no tokenizer": {
+			func(files map[string][]byte) { delete(files, "tokenizer.json") },
+			"has no tokenizer.json",
+		},
+		"a shard that is not there": {
+			func(files map[string][]byte) { delete(files, shard) },
+			`names the shard "` + shard + `", which the repository does not have`,
+		},
 		"a shard that leads out": {func(files map[string][]byte) {
 			files["model.safetensors.index.json"] = []byte(`{"weight_map": {"a": "../../model.safetensors"}}`)
 		}, "leads out of the checkpoint's directory"},
@@ -620,7 +816,8 @@ func TestPullRepairs(t *testing.T) {
 		x.correct(shards(), x.commit, true)
 	}
 	require.Len(t, x.notes, 2)
-	require.Contains(t, x.notes[0], "the copy in the cache is damaged (is not what its hash says: it has 899999 bytes, not 900000); downloading it again")
+	require.Contains(t, x.notes[0], "the copy in the cache is damaged (is not what its hash says: it has "+
+		"899999 bytes, not 900000); downloading it again")
 }
 
 // A disk that fills up in spite of the check, as when others write to it too.
@@ -633,13 +830,18 @@ func TestDiskFull(t *testing.T) {
 	x := newFixture(t)
 	f := file{name: shard, size: 900_000, hash: hubtest.Hash(shard, shards()[shard])}
 	p := &pull{hub: x.hub, name: name, options: x.options()}
-	d := &download{pull: p, file: f, part: full, sum: newSum(f), commit: x.commit, url: x.server.URL + "/" + name + "/resolve/" + x.commit + "/" + shard}
-	err = p.retry(context.Background(), shard, attempts, func() (bool, error) { return d.receive(context.Background()) })
+	d := &download{
+		pull: p, file: f, part: full, sum: newSum(f), commit: x.commit,
+		url: x.server.URL + "/" + name + "/resolve/" + x.commit + "/" + shard,
+	}
+	err = p.retry(context.Background(), shard, attempts,
+		func() (bool, error) { return d.receive(context.Background()) })
 	require.ErrorContains(t, err, "no space left on device")
 	require.Empty(t, x.notes, "it would be full the next time too")
 }
 
-// A model that has a new name on the hub is found under the old one, and cached under it, as by huggingface_hub.
+// A model that has a new name on the hub is found under the old one, and cached under it, as by
+// huggingface_hub.
 func TestRenamed(t *testing.T) {
 	x := newFixture(t)
 	x.server.Do(func() { x.server.Renamed["acme/Old"] = name })
@@ -678,10 +880,12 @@ func TestDiskSpace(t *testing.T) {
 		return 1_400_000, true
 	}
 	_, err := x.pull()
-	require.ErrorContains(t, err, "1.5 MB are still to be downloaded and the disk of "+x.hub.Cache+" has 1.4 MB free")
+	require.ErrorContains(t, err, "1.5 MB are still to be downloaded and the disk of "+x.hub.Cache+
+		" has 1.4 MB free")
 	require.NotContains(t, strings.Join(x.server.Requests(), "\n"), "cdn/")
 	// A part that is there already counts.
-	require.NoError(t, os.WriteFile(x.blob(hubtest.Hash(shard, shards()[shard]))+partEnding, shards()[shard][:200_000], 0o666))
+	require.NoError(t, os.WriteFile(x.blob(hubtest.Hash(shard, shards()[shard]))+partEnding,
+		shards()[shard][:200_000], 0o666))
 	_, err = x.pull()
 	require.NoError(t, err)
 	x.correct(shards(), x.commit, true)
@@ -746,7 +950,8 @@ func TestOfflineAndUnreachable(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, s, away)
 	require.Empty(t, x.pauses, "what is there need not be waited for")
-	require.Regexp(t, `connection to 127.0.0.1:\d+: .*refused; using the copy in the cache, commit `+x.commit[:7], x.notes[len(x.notes)-1])
+	require.Regexp(t, `connection to 127.0.0.1:\d+: .*refused; using the copy in the cache, commit `+
+		x.commit[:7], x.notes[len(x.notes)-1])
 	require.NoError(t, os.Remove(filepath.Join(s.Dir, shard)))
 	_, err = x.pull()
 	require.ErrorContains(t, err, "connection to 127.0.0.1")
@@ -772,7 +977,8 @@ func TestOfflineAndUnreachable(t *testing.T) {
 	x.open()
 	_, err = x.pull()
 	require.NoError(t, err)
-	require.Contains(t, x.notes[len(x.notes)-1], "the cache does not have generation_config.json, and whether the hub does is not known")
+	require.Contains(t, x.notes[len(x.notes)-1],
+		"the cache does not have generation_config.json, and whether the hub does is not known")
 }
 
 func TestFind(t *testing.T) {
@@ -797,7 +1003,8 @@ func TestFind(t *testing.T) {
 	s, err = x.pull()
 	require.NoError(t, err)
 	require.True(t, s.Complete())
-	require.FileExists(t, filepath.Join(x.hub.Cache, "models--acme--Tiny-Phi-3", ".no_exist", s.Commit, "generation_config.json"))
+	require.FileExists(t, filepath.Join(x.hub.Cache, "models--acme--Tiny-Phi-3", ".no_exist", s.Commit,
+		"generation_config.json"))
 
 	ref := filepath.Join(x.hub.Cache, "models--acme--Tiny-Phi-3", "refs", "main")
 	require.NoError(t, os.WriteFile(ref, []byte("../../../../etc"), 0o666))
@@ -819,7 +1026,8 @@ func TestModelsAndRemove(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(filepath.Join(x.hub.Cache, "datasets--a--b", "snapshots"), 0o777))
 	require.NoError(t, os.MkdirAll(filepath.Join(x.hub.Cache, "models--a--b", "blobs"), 0o777))
-	require.NoError(t, os.WriteFile(filepath.Join(x.hub.Cache, "models--a--b", "blobs", "1"+partEnding), []byte("12345"), 0o666))
+	require.NoError(t, os.WriteFile(filepath.Join(x.hub.Cache, "models--a--b", "blobs", "1"+partEnding),
+		[]byte("12345"), 0o666))
 
 	models, err = x.hub.Models()
 	require.NoError(t, err)
@@ -854,7 +1062,8 @@ func TestModelsAndRemove(t *testing.T) {
 	require.ErrorContains(t, x.hub.Remove("../.."), "is not the name of a model")
 }
 
-// huggingface_hub 2 may keep a blob once for several models: such a blob is read through its links, and goes when the last model goes.
+// huggingface_hub 2 may keep a blob once for several models: such a blob is read through its links, and goes
+// when the last model goes.
 func TestSharedBlobs(t *testing.T) {
 	x := newFixture(t)
 	_, err := x.pull()
@@ -864,7 +1073,8 @@ func TestSharedBlobs(t *testing.T) {
 	xet := strings.Repeat("ab", 32)
 	shared := filepath.Join(cache, "blobs", "ab", xet)
 	require.NoError(t, os.MkdirAll(filepath.Dir(shared), 0o777))
-	require.NoError(t, os.WriteFile(filepath.Join(cache, "blobs", ".huggingface-shared-blobs"), []byte("1\n"), 0o666))
+	require.NoError(t, os.WriteFile(filepath.Join(cache, "blobs", ".huggingface-shared-blobs"), []byte("1\n"),
+		0o666))
 	require.NoError(t, os.Rename(blob, shared))
 	target, err := filepath.Rel(filepath.Dir(blob), shared)
 	require.NoError(t, err)
@@ -872,7 +1082,8 @@ func TestSharedBlobs(t *testing.T) {
 	elsewhere := filepath.Join(cache, "models--acme--Other", "blobs", filepath.Base(blob))
 	require.NoError(t, os.MkdirAll(filepath.Dir(elsewhere), 0o777))
 	require.NoError(t, os.Symlink(target, elsewhere))
-	refs := "models--acme--Tiny-Phi-3/blobs/" + filepath.Base(blob) + "\nmodels--acme--Other/blobs/" + filepath.Base(blob) + "\n../../x\n"
+	refs := "models--acme--Tiny-Phi-3/blobs/" + filepath.Base(blob) + "\nmodels--acme--Other/blobs/" +
+		filepath.Base(blob) + "\n../../x\n"
 	require.NoError(t, os.WriteFile(shared+".refs", []byte(refs), 0o666))
 
 	before := x.downloads()
@@ -963,6 +1174,7 @@ func TestWaitAsked(t *testing.T) {
 		{"RateLimit", `"api";r=0;t=55`, 56 * time.Second},
 		{"RateLimit", `"api";r=3;t=55`, 0},
 	} {
-		require.Equal(t, test.want, waitAsked(http.Header{http.CanonicalHeaderKey(test.name): {test.value}}, now), test.value)
+		require.Equal(t, test.want, waitAsked(http.Header{http.CanonicalHeaderKey(test.name): {test.value}},
+			now), test.value)
 	}
 }

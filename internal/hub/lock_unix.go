@@ -55,7 +55,8 @@ func tryLock(root *os.Root, name string) (unlock func(), err error) {
 		return nil, failed(err)
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == nil && !stillThere(f, root, name) { // some versions of filelock remove the file when they are done
+	// some versions of filelock remove the file when they are done
+	if err == nil && !stillThere(f, root, name) {
 		err = unix.EWOULDBLOCK
 	}
 	switch {

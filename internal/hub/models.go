@@ -200,8 +200,8 @@ func (h *Hub) Remove(name string) error {
 	return err
 }
 
-// lockAll takes the locks of all of a model's blobs, if no program has one of them. A folder of locks that is a link has none: no program
-// locks through it.
+// lockAll takes the locks of all of a model's blobs, if no program has one of them. A folder of locks that is
+// a link has none: no program locks through it.
 func (r *repo) lockAll(cache *os.Root) (unlock func(), err error) {
 	var held []func()
 	unlock = func() {

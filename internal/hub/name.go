@@ -36,7 +36,8 @@ func (h *Hub) ParseAddress(text string) (name, revision string, ok bool) {
 	rest, _, _ = strings.Cut(rest, "?")
 	rest, _, _ = strings.Cut(rest, "#")
 	parts := strings.Split(strings.Trim(rest, "/"), "/")
-	if len(parts) < 2 || slices.Contains([]string{"datasets", "spaces", "docs", "papers", "collections"}, parts[0]) {
+	if len(parts) < 2 ||
+		slices.Contains([]string{"datasets", "spaces", "docs", "papers", "collections"}, parts[0]) {
 		return "", "", false
 	}
 	last, at, _ := strings.Cut(strings.TrimSuffix(parts[1], ".git"), "@")

@@ -51,7 +51,10 @@ func (o outside) untouched() {
 		names = append(names, name)
 		return err
 	}))
-	require.Equal(o, []string{".", "file", "main", "sub", "sub/" + strings.Repeat("ab", 32), "sub/config.json"}, names)
+	require.Equal(o, []string{
+		".", "file", "main", "sub", "sub/" + strings.Repeat("ab", 32),
+		"sub/config.json",
+	}, names)
 }
 
 func plant(t *testing.T, target string, path ...string) {
@@ -138,7 +141,10 @@ func TestPlantedHardLink(t *testing.T) {
 // The folder of shared blobs may be planted too.
 func TestPlantedSharedBlobs(t *testing.T) {
 	xet := strings.Repeat("ab", 32)
-	for title, link := range map[string]string{"the folder of all": "blobs", "a folder of some": "blobs/ab", "a blob": "blobs/ab/" + xet} {
+	for title, link := range map[string]string{
+		"the folder of all": "blobs", "a folder of some": "blobs/ab",
+		"a blob": "blobs/ab/" + xet,
+	} {
 		t.Run(title, func(t *testing.T) {
 			x, o := newFixture(t), newOutside(t)
 			_, err := x.pull()
@@ -149,9 +155,13 @@ func TestPlantedSharedBlobs(t *testing.T) {
 			refs := "models--acme--Tiny-Phi-3/blobs/" + filepath.Base(blob) + "\n"
 			at := filepath.Join(x.hub.Cache, "blobs")
 			require.NoError(t, os.MkdirAll(filepath.Join(at, "ab"), 0o777))
-			require.NoError(t, os.WriteFile(filepath.Join(at, ".huggingface-shared-blobs"), []byte("1\n"), 0o666))
+			require.NoError(t, os.WriteFile(filepath.Join(at, ".huggingface-shared-blobs"), []byte("1\n"),
+				0o666))
 			require.NoError(t, os.WriteFile(filepath.Join(at, "ab", xet+".refs"), []byte(refs), 0o666))
-			target := map[string]string{"blobs": o.dir, "blobs/ab": filepath.Join(o.dir, "sub"), "blobs/ab/" + xet: filepath.Join(o.dir, "sub", xet)}[link]
+			target := map[string]string{
+				"blobs": o.dir, "blobs/ab": filepath.Join(o.dir, "sub"),
+				"blobs/ab/" + xet: filepath.Join(o.dir, "sub", xet),
+			}[link]
 			plant(t, target, x.hub.Cache, link)
 			s, err := x.hub.Find(name, "main")
 			require.NoError(t, err)
@@ -166,17 +176,18 @@ func TestPlantedSharedBlobs(t *testing.T) {
 func TestPlantedPipes(t *testing.T) {
 	hash := hubtest.Hash(shard, shards()[shard])
 	for place, want := range map[string]string{
-		"models--acme--Tiny-Phi-3/refs/main":                                           "",
-		"models--acme--Tiny-Phi-3/blobs/" + hash:                                       "",
-		"models--acme--Tiny-Phi-3/blobs/" + hash + partEnding:                          "",
-		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit() + "/tokenizer.json":    "",
-		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit() + "/" + indexName:      "",
-		".locks/models--acme--Tiny-Phi-3/" + hash + ".lock":                            "is not a regular file but a named pipe",
-		"models--acme--Tiny-Phi-3/blobs":                                               "blobs",
-		".locks/models--acme--Tiny-Phi-3":                                              "models--acme--Tiny-Phi-3",
-		".locks":                                                                       ".locks",
-		"models--acme--Tiny-Phi-3":                                                     "is not a directory",
-		"blobs/.huggingface-shared-blobs":                                              "",
+		"models--acme--Tiny-Phi-3/refs/main":                                        "",
+		"models--acme--Tiny-Phi-3/blobs/" + hash:                                    "",
+		"models--acme--Tiny-Phi-3/blobs/" + hash + partEnding:                       "",
+		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit() + "/tokenizer.json": "",
+		"models--acme--Tiny-Phi-3/snapshots/" + hubtestCommit() + "/" + indexName:   "",
+		".locks/models--acme--Tiny-Phi-3/" + hash +
+			".lock": "is not a regular file but a named pipe",
+		"models--acme--Tiny-Phi-3/blobs":  "blobs",
+		".locks/models--acme--Tiny-Phi-3": "models--acme--Tiny-Phi-3",
+		".locks":                          ".locks",
+		"models--acme--Tiny-Phi-3":        "is not a directory",
+		"blobs/.huggingface-shared-blobs": "",
 		"models--acme--Tiny-Phi-3/.no_exist/" + hubtestCommit() + "/added_tokens.json": "",
 	} {
 		t.Run(place, func(t *testing.T) {

@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 	}
 	h, err := New(os.Getenv)
 	if err == nil {
-		_, err = h.Pull(context.Background(), name, "main", Options{Note: func(text string) { fmt.Println(text) }})
+		_, err = h.Pull(context.Background(), name, "main",
+			Options{Note: func(text string) { fmt.Println(text) }})
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -37,7 +38,8 @@ func TestMain(m *testing.M) {
 func (x *fixture) environment(more ...string) []string {
 	env := append(os.Environ(), more...)
 	for key, value := range x.env {
-		env = append(env, key+"="+strings.TrimSuffix(value, "/")) // old versions of Python's library want no slash at the end
+		// old versions of Python's library want no slash at the end
+		env = append(env, key+"="+strings.TrimSuffix(value, "/"))
 	}
 	return env
 }
@@ -67,7 +69,8 @@ func TestTwoProcesses(t *testing.T) {
 	one, _ := start()
 	<-arrived
 	two, said := start()
-	for line := ""; line != shard+": waiting for another program that is downloading it\n"; { // perhaps for other files too
+	// perhaps for other files too
+	for line := ""; line != shard+": waiting for another program that is downloading it\n"; {
 		var err error
 		line, err = said.ReadString('\n')
 		require.NoError(t, err, line)
@@ -139,15 +142,18 @@ func pythonWithHub(t *testing.T) string {
 		python = "python3"
 	}
 	if out, err := exec.Command(python, "-c", "import huggingface_hub").CombinedOutput(); err != nil {
-		t.Skipf("%s has no huggingface_hub, so the cache is not compared with the Python library's: %v %s; pip install huggingface_hub, or set PHI3_PYTHON", python, err, out)
+		t.Skipf("%s has no huggingface_hub, so the cache is not compared with the Python library's: %v %s; "+
+			"pip install huggingface_hub, or set PHI3_PYTHON", python, err, out)
 	}
 	return python
 }
 
-// One cache for this program and for Python's huggingface_hub (0.23.4, 1.2.3 and 2.4.0 when this was written).
+// One cache for this program and for Python's huggingface_hub (0.23.4, 1.2.3 and 2.4.0 when this was
+// written).
 func TestPython(t *testing.T) {
 	pythonWithHub(t)
-	const download = "from huggingface_hub import snapshot_download\nprint(snapshot_download(repo, allow_patterns=['*.json', 'model-*.safetensors']))\n"
+	const download = "from huggingface_hub import snapshot_download\nprint(snapshot_download(repo, " +
+		"allow_patterns=['*.json', 'model-*.safetensors']))\n"
 
 	t.Run("ours for Python", func(t *testing.T) {
 		x := newFixture(t)
@@ -185,7 +191,8 @@ for r in cache.repos:
 
 	t.Run("Python goes on with our part", func(t *testing.T) {
 		x := newFixture(t)
-		x.server.Fail(shard, append([]hubtest.Fault{hubtest.Cut(100_000)}, slices.Repeat([]hubtest.Fault{hubtest.Status(500)}, attempts-1)...)...)
+		x.server.Fail(shard, append([]hubtest.Fault{hubtest.Cut(100_000)},
+			slices.Repeat([]hubtest.Fault{hubtest.Status(500)}, attempts-1)...)...)
 		_, err := x.pull()
 		require.ErrorContains(t, err, "500")
 		require.NoError(t, os.RemoveAll(x.hub.repo(name).path(snapshotDir(x.commit))))
@@ -202,13 +209,16 @@ for r in cache.repos:
 	t.Run("we go on with Python's part", func(t *testing.T) {
 		x := newFixture(t)
 		x.server.Fail(shard, hubtest.Cut(100_000))
-		x.python("try:\n  " + strings.ReplaceAll(download, "\n", "\n  ") + "\nexcept Exception as e: print(e)")
+		x.python("try:\n  " + strings.ReplaceAll(download, "\n", "\n  ") +
+			"\nexcept Exception as e: print(e)")
 		part, statErr := os.Stat(x.blob(hubtest.Hash(shard, shards()[shard])) + partEnding)
 		before := len(x.server.Requests())
 		_, err := x.pull()
 		require.NoError(t, err)
-		if statErr == nil && part.Size() > 0 { // Python writes in pieces of 10 MB and loses the last; since version 2 it keeps none
-			require.Contains(t, x.server.Requests()[before:], fmt.Sprintf("GET cdn/%s bytes=%d-", shard, part.Size()))
+		// Python writes in pieces of 10 MB and loses the last; since version 2 it keeps none
+		if statErr == nil && part.Size() > 0 {
+			require.Contains(t, x.server.Requests()[before:],
+				fmt.Sprintf("GET cdn/%s bytes=%d-", shard, part.Size()))
 		}
 		x.correct(shards(), x.commit, true)
 	})
@@ -217,7 +227,9 @@ for r in cache.repos:
 		x := newFixture(t)
 		path := filepath.Join(x.hub.Cache, x.hub.repo(name).lockFile(hubtest.Hash(shard, shards()[shard])))
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
-		cmd := exec.Command(pythonWithHub(t), "-c", "from huggingface_hub.utils import WeakFileLock\nimport sys\nwith WeakFileLock(sys.argv[1]):\n  print('locked', flush=True)\n  sys.stdin.read()\n", path)
+		cmd := exec.Command(pythonWithHub(t), "-c",
+			"from huggingface_hub.utils import WeakFileLock\nimport sys\nwith WeakFileLock(sys.argv[1]):\n "+
+				" print('locked', flush=True)\n  sys.stdin.read()\n", path)
 		in, err := cmd.StdinPipe()
 		require.NoError(t, err)
 		out, err := cmd.StdoutPipe()
@@ -246,8 +258,10 @@ for r in cache.repos:
 		path := filepath.Join(x.hub.Cache, file)
 		unlock, err := lock(context.Background(), root, file, nil)
 		require.NoError(t, err)
-		require.Equal(t, "Timeout", x.python("from filelock import FileLock, Timeout\ntry:\n  with FileLock(r'"+path+"', timeout=0.1): print('locked')\nexcept Timeout: print('Timeout')"))
+		require.Equal(t, "Timeout", x.python("from filelock import FileLock, Timeout\ntry:\n  with "+
+			"FileLock(r'"+path+"', timeout=0.1): print('locked')\nexcept Timeout: print('Timeout')"))
 		unlock()
-		require.Equal(t, "locked", x.python("from huggingface_hub.utils import WeakFileLock\nwith WeakFileLock(r'"+path+"'): print('locked')"))
+		require.Equal(t, "locked", x.python("from huggingface_hub.utils import WeakFileLock\nwith "+
+			"WeakFileLock(r'"+path+"'): print('locked')"))
 	})
 }

@@ -15,9 +15,12 @@ import (
 
 // Options of [Hub.Pull]; each may be nil. Progress and Note are called from several goroutines at once.
 type Options struct {
-	Check    func(checkpoint fs.FS) error        // sees the small files before the weights are downloaded; its error ends the pull
-	Progress func(file string, done, size int64) // bytes of a file that are here; done may go back when a file has to begin anew
-	Note     func(text string)                   // one line about something that takes longer, or is not as it should be
+	// sees the small files before the weights are downloaded; its error ends the pull
+	Check func(checkpoint fs.FS) error
+	// bytes of a file that are here; done may go back when a file has to begin anew
+	Progress func(file string, done, size int64)
+	// one line about something that takes longer, or is not as it should be
+	Note func(text string)
 }
 
 // parallel is how many files are downloaded at once.
@@ -42,10 +45,10 @@ func (p *pull) progress(f file, done int64) {
 	}
 }
 
-// Pull makes the cache hold a revision of a model, as the hub has it now: the files that phi3 needs, each checked by its hash whether it
-// was downloaded now or earlier. Only then does the revision's name mean the new commit, so that a pull that ends early, by ctx or by an
-// error, changes nothing but what the next one need not download. A hub that cannot be reached is no error if the cache has the
-// revision: a note says so.
+// Pull makes the cache hold a revision of a model, as the hub has it now: the files that phi3 needs, each
+// checked by its hash whether it was downloaded now or earlier. Only then does the revision's name mean the
+// new commit, so that a pull that ends early, by ctx or by an error, changes nothing but what the next one
+// need not download. A hub that cannot be reached is no error if the cache has the revision: a note says so.
 func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) (s *Snapshot, err error) {
 	if err := check(name, revision); err != nil {
 		return nil, err
@@ -88,7 +91,8 @@ func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) 
 	return h.Find(name, r.commit)
 }
 
-// files downloads what a revision needs, small files first: they tell which weights there are and whether phi3 can run them.
+// files downloads what a revision needs, small files first: they tell which weights there are and whether
+// phi3 can run them.
 func (p *pull) files(ctx context.Context, r *revision) error {
 	small, absent, err := r.small()
 	if err != nil {
@@ -176,6 +180,7 @@ func (p *pull) fits(commit string, files []file) error {
 		return nil
 	}
 	const mega = 1e6
-	return fmt.Errorf("%.1f MB are still to be downloaded and the disk of %s has %.1f MB free: make room, or let HF_HUB_CACHE name a directory on another disk",
+	return fmt.Errorf("%.1f MB are still to be downloaded and the disk of %s has %.1f MB free: make room, "+
+		"or let HF_HUB_CACHE name a directory on another disk",
 		float64(need)/mega, filepath.Dir(p.repo.dir), float64(free)/mega)
 }

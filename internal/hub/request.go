@@ -17,7 +17,8 @@ import (
 	"phi3/internal/show"
 )
 
-// networkError is a failure on the way, which may pass: no connection, a connection cut or silent, a server that is overloaded.
+// networkError is a failure on the way, which may pass: no connection, a connection cut or silent, a server
+// that is overloaded.
 type networkError struct{ error }
 
 func (e *networkError) Unwrap() error { return e.error }
@@ -57,7 +58,8 @@ func (e *statusError) passing() bool {
 	return false
 }
 
-// answer is the response at the end of a chain of redirects, with what the hub's own responses on the way said of the file.
+// answer is the response at the end of a chain of redirects, with what the hub's own responses on the way
+// said of the file.
 type answer struct {
 	*http.Response
 	etag   string // X-Linked-Etag or ETag of the hub: the file's hash. What a CDN calls ETag is another thing
@@ -66,7 +68,8 @@ type answer struct {
 	hub    bool   // the hub itself gave the answer
 }
 
-// isPage tells whether the answer is a web page: the hub sends data, and who sends pages is a login of the network or a proxy.
+// isPage tells whether the answer is a web page: the hub sends data, and who sends pages is a login of the
+// network or a proxy.
 func (a *answer) isPage() bool {
 	kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	return kind == "text/html" || kind == "application/xhtml+xml"
@@ -76,14 +79,15 @@ var errPage = errors.New("answers with a web page: is there a login or a proxy i
 
 const maxRedirects = 10
 
-// get sends a GET. It follows redirects itself, for two reasons: the token goes to the hub and to nobody else, where Go would send it on
-// to every subdomain; and the hub's headers on the file are in the answer that redirects to the CDN.
+// get sends a GET. It follows redirects itself, for two reasons: the token goes to the hub and to nobody
+// else, where Go would send it on to every subdomain; and the hub's headers on the file are in the answer
+// that redirects to the CDN.
 func (h *Hub) get(ctx context.Context, address string, header http.Header) (*answer, error) {
 	return h.send(ctx, http.MethodGet, address, header)
 }
 
-// send sends a GET or a HEAD. A HEAD does not follow a redirect away from the hub: what it asks for is what the hub says of a file, and
-// an address that the hub has signed may be for a GET alone.
+// send sends a GET or a HEAD. A HEAD does not follow a redirect away from the hub: what it asks for is what
+// the hub says of a file, and an address that the hub has signed may be for a GET alone.
 func (h *Hub) send(ctx context.Context, method, address string, header http.Header) (*answer, error) {
 	home, err := url.Parse(h.Endpoint)
 	if err != nil {
@@ -129,7 +133,8 @@ func (h *Hub) send(ctx context.Context, method, address string, header http.Head
 			return nil, fmt.Errorf("%s redirects to nowhere", request.URL.Host)
 		}
 		if next.Scheme != "https" && (next.Scheme != "http" || request.URL.Scheme == "https") {
-			return nil, fmt.Errorf("%s redirects to an address without encryption: %s", request.URL.Host, clip(next.Redacted()))
+			return nil, fmt.Errorf("%s redirects to an address without encryption: %s", request.URL.Host,
+				clip(next.Redacted()))
 		}
 		if method == http.MethodHead && !isHome(next) {
 			return a, nil
@@ -153,7 +158,8 @@ func (a *answer) note(header http.Header) {
 	}
 }
 
-// classify tells what may pass from what will not. A certificate that does not hold today will not hold in a second.
+// classify tells what may pass from what will not. A certificate that does not hold today will not hold in a
+// second.
 func classify(ctx context.Context, err error) error {
 	var certificate *tls.CertificateVerificationError
 	var proxy *proxyError
@@ -166,7 +172,8 @@ func classify(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	var withURL *url.Error // its text repeats the whole address, of a CDN with a signature that is nobody's business
+	// its text repeats the whole address, of a CDN with a signature that is nobody's business
+	var withURL *url.Error
 	if errors.As(err, &withURL) {
 		err = withURL.Err
 	}
@@ -182,7 +189,9 @@ func (h *Hub) statusError(a *answer) *statusError {
 		host:      a.Request.URL.Host,
 		hub:       a.hub,
 		withToken: a.hub && h.token != "" && h.login == nil,
-		page:      a.isPage() && (a.StatusCode < 500 || a.StatusCode == http.StatusNetworkAuthenticationRequired) && a.Header.Get("X-Error-Code") == "",
+		page: a.isPage() &&
+			(a.StatusCode < 500 || a.StatusCode == http.StatusNetworkAuthenticationRequired) &&
+			a.Header.Get("X-Error-Code") == "",
 	}
 }
 
@@ -193,7 +202,8 @@ func printable(s string) string {
 
 var rateLimitReset = regexp.MustCompile(`;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})\b`)
 
-// waitAsked is how long the server asks to wait: Retry-After in seconds or as a date, or the hub's RateLimit: "api";r=0;t=55.
+// waitAsked is how long the server asks to wait: Retry-After in seconds or as a date, or the hub's RateLimit:
+// "api";r=0;t=55.
 func waitAsked(header http.Header, now time.Time) time.Duration {
 	after := header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(after, 10, 31); err == nil {
@@ -215,9 +225,11 @@ const (
 	longestWait = 10 * time.Minute // that a server may ask for
 )
 
-// retry calls attempt until it succeeds, or fails for a reason that will not pass, or has failed tries times in a row. An attempt that
-// got somewhere starts the count anew. what is being got, for the notes.
-func (p *pull) retry(ctx context.Context, what string, tries int, attempt func() (progress bool, err error)) error {
+// retry calls attempt until it succeeds, or fails for a reason that will not pass, or has failed tries times
+// in a row. An attempt that got somewhere starts the count anew. what is being got, for the notes.
+func (p *pull) retry(
+	ctx context.Context, what string, tries int, attempt func() (progress bool, err error),
+) error {
 	for failed := 1; ; failed++ {
 		progress, err := attempt()
 		if err == nil {
@@ -286,24 +298,32 @@ func (p *pull) explain(err error) error {
 		return fmt.Errorf("%s does not accept the name and the password in HF_ENDPOINT (%w)", h.host(), err)
 	case status.page:
 		return fmt.Errorf("%s answers %w", h.host(), err)
-	case status.code == "DisabledRepo", strings.HasPrefix(status.message, "Access to this resource is disabled"):
-		return fmt.Errorf("%s is disabled by Hugging Face: nobody can download the repository (%w)", p.name, err)
+	case status.code == "DisabledRepo", strings.HasPrefix(status.message,
+		"Access to this resource is disabled"):
+		return fmt.Errorf("%s is disabled by Hugging Face: nobody can download the repository (%w)", p.name,
+			err)
 	case strings.Contains(status.message, "awaiting a review"):
-		return fmt.Errorf("your request for access to %s waits for review by its authors; %s shows how it stands (%w)", p.name, page, err)
+		return fmt.Errorf("your request for access to %s waits for review by its authors; %s shows how it "+
+			"stands (%w)", p.name, page, err)
 	case strings.Contains(status.message, "has been rejected"):
 		return fmt.Errorf("your request for access to %s was rejected by its authors (%w)", p.name, err)
-	case status.code == "GatedRepo" && status.withToken, status.status == http.StatusForbidden && status.withToken:
-		return fmt.Errorf("%s is gated: accept its terms at %s, with the account whose token is in %s (%w)", p.name, page, h.tokenFrom, err)
+	case status.code == "GatedRepo" && status.withToken, status.status == http.StatusForbidden &&
+		status.withToken:
+		return fmt.Errorf("%s is gated: accept its terms at %s, with the account whose token is in %s (%w)",
+			p.name, page, h.tokenFrom, err)
 	case status.code == "GatedRepo", status.status == http.StatusForbidden:
 		return fmt.Errorf("%s is gated: accept its terms at %s, then %s (%w)", p.name, page, login, err)
 	case status.withToken && strings.HasPrefix(status.message, "Invalid credentials"):
-		return fmt.Errorf("%s does not accept the token in %s: make a new one at %s/settings/tokens (%w)", h.host(), h.tokenFrom, h.Endpoint, err)
+		return fmt.Errorf("%s does not accept the token in %s: make a new one at %s/settings/tokens (%w)",
+			h.host(), h.tokenFrom, h.Endpoint, err)
 	case status.code == "RevisionNotFound":
 		return fmt.Errorf("%s has no revision %q (%w)", p.name, p.revision, err)
 	case status.code == "RepoNotFound", status.status == http.StatusUnauthorized: // the hub does not tell strangers which
-		return fmt.Errorf("%s has no model %s, or it is private: check the name, or %s (%w)", h.host(), p.name, login, err)
+		return fmt.Errorf("%s has no model %s, or it is private: check the name, or %s (%w)", h.host(),
+			p.name, login, err)
 	case status.status == http.StatusNotFound:
-		return fmt.Errorf("%s has no model %s, or the model has no revision %q (%w)", h.host(), p.name, p.revision, err)
+		return fmt.Errorf("%s has no model %s, or the model has no revision %q (%w)", h.host(), p.name,
+			p.revision, err)
 	}
 	return fmt.Errorf("%s answers %w", h.host(), err)
 }

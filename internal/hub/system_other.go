@@ -12,7 +12,8 @@ import (
 
 var errLocked = errors.New("is locked by another process")
 
-// On other systems two processes that download the same file are not kept apart. What they write is checked all the same.
+// On other systems two processes that download the same file are not kept apart. What they write is checked
+// all the same.
 func lock(context.Context, *os.Root, string, func()) (unlock func(), err error) {
 	return func() {}, nil
 }

@@ -64,7 +64,10 @@ var unsafe = map[string][]string{
 }
 
 // everyObject are attributes that every value of Python has, and that no template may see.
-var everyObject = []string{"__class__", "__doc__", "__init__", "__dir__", "__eq__", "__hash__", "__repr__", "__str__", "__new__", "__reduce__"}
+var everyObject = []string{
+	"__class__", "__doc__", "__init__", "__dir__", "__eq__", "__hash__", "__repr__",
+	"__str__", "__new__", "__reduce__",
+}
 
 // attr is v's own attribute; ok is false where it has none of that name.
 func (r *run) attr(v Value, name string) (_ Value, ok bool, err error) {
@@ -74,10 +77,12 @@ func (r *run) attr(v Value, name string) (_ Value, ok bool, err error) {
 		}
 	}
 	if slices.Contains(everyObject, name) {
-		return &Undefined{fmt.Sprintf("%s.%s is not possible: a template sees nothing of Python", typeName(v), name)}, true, nil
+		return &Undefined{fmt.Sprintf("%s.%s is not possible: a template sees nothing of Python", typeName(v),
+			name)}, true, nil
 	}
 	if slices.Contains(unsafe[typeName(v)], name) {
-		return &Undefined{fmt.Sprintf("%s.%s is not possible: a template changes no values", typeName(v), name)}, true, nil
+		return &Undefined{fmt.Sprintf("%s.%s is not possible: a template changes no values", typeName(v),
+			name)}, true, nil
 	}
 	switch v := v.(type) {
 	case string:

@@ -9,8 +9,8 @@ import (
 // absent is the value of a parameter that was not given.
 type absent struct{}
 
-// bind puts arguments in the order of a function's parameters. In params, names stand between blanks: "?" behind one makes it optional, "/"
-// before one lets it be given by position only.
+// bind puts arguments in the order of a function's parameters. In params, names stand between blanks: "?"
+// behind one makes it optional, "/" before one lets it be given by position only.
 func (a *given) bind(params string) ([]Value, error) {
 	names := strings.Fields(params)
 	if len(a.pos) > len(names) {

@@ -76,7 +76,8 @@ func finalSigma(s []rune, i int) bool {
 }
 
 func isCaseIgnorable(c rune) bool {
-	return unicode.In(c, unicode.Mn, unicode.Me, unicode.Cf, unicode.Lm, unicode.Sk) || strings.ContainsRune("'.:^`\u00b7\u2018\u2019\u2024\u2027", c)
+	return unicode.In(c, unicode.Mn, unicode.Me, unicode.Cf, unicode.Lm, unicode.Sk) ||
+		strings.ContainsRune("'.:^`\u00b7\u2018\u2019\u2024\u2027", c)
 }
 
 func isCased(c rune) bool {
@@ -155,11 +156,13 @@ func isLowerRune(c rune) bool { return unicode.IsLower(c) || unicode.Is(unicode.
 func isUpperRune(c rune) bool { return unicode.IsUpper(c) || unicode.Is(unicode.Other_Uppercase, c) }
 
 func isLower(s string) bool {
-	return strings.IndexFunc(s, isLowerRune) >= 0 && strings.IndexFunc(s, func(c rune) bool { return isUpperRune(c) || unicode.IsTitle(c) }) < 0
+	return strings.IndexFunc(s, isLowerRune) >= 0 &&
+		strings.IndexFunc(s, func(c rune) bool { return isUpperRune(c) || unicode.IsTitle(c) }) < 0
 }
 
 func isUpper(s string) bool {
-	return strings.IndexFunc(s, isUpperRune) >= 0 && strings.IndexFunc(s, func(c rune) bool { return isLowerRune(c) || unicode.IsTitle(c) }) < 0
+	return strings.IndexFunc(s, isUpperRune) >= 0 &&
+		strings.IndexFunc(s, func(c rune) bool { return isLowerRune(c) || unicode.IsTitle(c) }) < 0
 }
 
 func isTitle(s string) bool {
@@ -189,7 +192,8 @@ func isDecimal(c rune) bool { return unicode.Is(unicode.Nd, c) }
 // isDigit is Python's str.isdigit of a character: also ², ①, …
 func isDigit(c rune) bool {
 	switch {
-	case isDecimal(c), c == '²' || c == '³' || c == '¹', c == 0x2070, c >= 0x2074 && c <= 0x2079, c >= 0x2080 && c <= 0x2089,
+	case isDecimal(c), c == '²' || c == '³' || c == '¹', c == 0x2070, c >= 0x2074 &&
+		c <= 0x2079, c >= 0x2080 && c <= 0x2089,
 		c >= 0x2460 && c <= 0x2468, c >= 0x2474 && c <= 0x247c, c >= 0x2488 && c <= 0x2490, c == 0x24ea,
 		c >= 0x24f5 && c <= 0x24fd, c == 0x24ff, c >= 0x2776 && c <= 0x277e, c >= 0x2780 && c <= 0x2788,
 		c >= 0x278a && c <= 0x2792, c >= 0x1369 && c <= 0x1371, c == 0x19da, c >= 0x10a40 && c <= 0x10a43,

@@ -1,7 +1,7 @@
 package jinja
 
-// The characters whose other case is more than one character, and those that casefold changes further than lower does: each with what it
-// becomes, from Unicode's SpecialCasing and CaseFolding.
+// The characters whose other case is more than one character, and those that casefold changes further than
+// lower does: each with what it becomes, from Unicode's SpecialCasing and CaseFolding.
 const (
 	upperSpecial = "" +
 		"\u00dfSS \u0149\u02bcN \u01f0J\u030c \u0390\u0399\u0308\u0301 \u03b0\u03a5\u0308\u0301 " +

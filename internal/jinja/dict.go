@@ -82,7 +82,8 @@ type (
 	undefKey struct{}
 )
 
-// simpleKey is a key such that equal values, 1 and 1.0 and True among them, have the same; nil for what is not simple.
+// simpleKey is a key such that equal values, 1 and 1.0 and True among them, have the same; nil for what is
+// not simple.
 func simpleKey(v Value) any {
 	switch v := v.(type) {
 	case nil:

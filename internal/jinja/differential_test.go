@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDifferential compares with jinja2 3.1.6 as transformers 4.57.6 sets it up: several hundred features, and templates drawn from the
-// grammar. testdata/make_goldens.py makes the file; PHI3_JINJA_GOLDENS names another one.
+// TestDifferential compares with jinja2 3.1.6 as transformers 4.57.6 sets it up: several hundred features,
+// and templates drawn from the grammar. testdata/make_goldens.py makes the file; PHI3_JINJA_GOLDENS names
+// another one.
 func TestDifferential(t *testing.T) {
 	path := "testdata/goldens.json.gz"
 	if p := os.Getenv("PHI3_JINJA_GOLDENS"); p != "" {

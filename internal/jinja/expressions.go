@@ -17,8 +17,8 @@ func (e *variable) eval(r *run, s *scope) (Value, error) {
 
 var errNotConstant = errors.New("it is not a constant")
 
-// fold computes an expression as jinja2 does before it runs a template, if no name is in it: then, what has no slices is undefined, and no
-// error.
+// fold computes an expression as jinja2 does before it runs a template, if no name is in it: then, what has
+// no slices is undefined, and no error.
 func (r *run) fold(e expr, s *scope) (Value, bool) {
 	r.folding = true
 	v, err := e.eval(r, s)

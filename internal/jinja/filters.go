@@ -9,7 +9,8 @@ import (
 // filterFunc is a filter: v|filter(a).
 type filterFunc func(r *run, v Value, a *given) (Value, error)
 
-// filters are those of jinja2, with the tojson of transformers. It is filled by init because some filters call others.
+// filters are those of jinja2, with the tojson of transformers. It is filled by init because some filters
+// call others.
 var filters map[string]filterFunc
 
 func init() {
@@ -35,7 +36,10 @@ func init() {
 }
 
 // contextFilters are those that jinja2 gives its context. It does not compute them before it runs a template.
-var contextFilters = map[string]struct{}{"map": {}, "select": {}, "reject": {}, "selectattr": {}, "rejectattr": {}}
+var contextFilters = map[string]struct{}{
+	"map": {}, "select": {}, "reject": {}, "selectattr": {},
+	"rejectattr": {},
+}
 
 func refusedFilter(name string) filterFunc {
 	return func(*run, Value, *given) (Value, error) {
@@ -189,7 +193,8 @@ func (r *run) reversed(v Value) (*iterator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fromIndex(len(items), func(i int) Value { return items[len(items)-1-i] }, typeName(v)+"_reverseiterator"), nil
+	return fromIndex(len(items), func(i int) Value { return items[len(items)-1-i] },
+		typeName(v)+"_reverseiterator"), nil
 }
 
 func reverseFilter(r *run, v Value, a *given) (Value, error) {
@@ -300,7 +305,8 @@ func mapFilter(r *run, v Value, a *given) (Value, error) {
 	}), nil
 }
 
-// lazily is a generator over the items of v that f keeps, as f changes them. Nothing is looked at before the first item is asked for.
+// lazily is a generator over the items of v that f keeps, as f changes them. Nothing is looked at before the
+// first item is asked for.
 func (r *run) lazily(v Value, prepare func() error, f func(item Value) (Value, bool, error)) *iterator {
 	var it *iterator
 	return r.generator(func() (Value, bool, error) {

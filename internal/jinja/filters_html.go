@@ -162,7 +162,8 @@ func (w *writer) urlQuote(s string, query bool) error {
 		c := s[i]
 		piece := fmt.Sprintf("%%%02X", c)
 		switch {
-		case c < 0x80 && (unicode.IsLetter(rune(c)) || unicode.IsDigit(rune(c))) || strings.IndexByte("_.-~", c) >= 0 || c == '/' && !query:
+		case c < 0x80 && (unicode.IsLetter(rune(c)) || unicode.IsDigit(rune(c))) ||
+			strings.IndexByte("_.-~", c) >= 0 || c == '/' && !query:
 			piece = string(rune(c))
 		case c == ' ' && query:
 			piece = "+"
@@ -207,7 +208,8 @@ func (r *run) withSortedKeys(v Value) (Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		pairs, err = r.sortBy(pairs, func(pair Value) (Value, error) { return pair.(*Tuple).Items[0], nil }, false)
+		pairs, err = r.sortBy(pairs, func(pair Value) (Value, error) { return pair.(*Tuple).Items[0], nil },
+			false)
 		if err != nil {
 			return nil, err
 		}

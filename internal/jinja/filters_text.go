@@ -204,7 +204,8 @@ func truncateFilter(r *run, v Value, a *given) (Value, error) {
 		}
 	}
 	if n < runeCount(end) || leeway < 0 {
-		return nil, errors.New("truncate wants a length that is not shorter than its end, and a leeway of 0 or more")
+		return nil, errors.New("truncate wants a length that is not shorter than its end, and a leeway of " +
+			"0 or more")
 	}
 	count, ok := length(v)
 	if ok && count-leeway <= n {

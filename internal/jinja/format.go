@@ -210,13 +210,15 @@ func (p *percent) value(s spec, v Value) error {
 		}
 		n, ok := toBig(v)
 		if !ok {
-			return errors.Join(undefinedIn(v), orNil(false, fmt.Errorf("%%%c wants a whole number, not %s", s.verb, typeName(v))))
+			return errors.Join(undefinedIn(v),
+				orNil(false, fmt.Errorf("%%%c wants a whole number, not %s", s.verb, typeName(v))))
 		}
 		text, err = p.r.whole(s, n)
 	default:
 		f, ok, err2 := toFloat(v)
 		if err2 != nil || !ok {
-			return errors.Join(undefinedIn(v), err2, orNil(ok, fmt.Errorf("%%%c wants a number, not %s", s.verb, typeName(v))))
+			return errors.Join(undefinedIn(v), err2,
+				orNil(ok, fmt.Errorf("%%%c wants a number, not %s", s.verb, typeName(v))))
 		}
 		if s.precision < 0 {
 			s.precision = 6

@@ -41,7 +41,8 @@ func rangeFunction(r *run, a *given) (Value, error) {
 		return nil, errors.New("the step of a range is 0")
 	}
 	const far = 1 << 60
-	if g.start < -far || g.start > far || g.stop < -far || g.stop > far || g.step < -far || g.step > far || g.length() > maxRange {
+	if g.start < -far || g.start > far || g.stop < -far || g.stop > far || g.step < -far || g.step > far ||
+		g.length() > maxRange {
 		return nil, limitf("a range has more than %d numbers", maxRange)
 	}
 	return g, nil
@@ -188,8 +189,8 @@ func strftimeFunction(r *run, a *given) (Value, error) {
 	return strftime(r.options.Now(), format)
 }
 
-// withE and withO are the directives that glibc knows behind %E and %O, which ask for other calendars and digits.
-// Its own locale has none: they change nothing.
+// withE and withO are the directives that glibc knows behind %E and %O, which ask for other calendars and
+// digits. Its own locale has none: they change nothing.
 const (
 	withE = "%CPRTXYZcnprstuxyz"
 	withO = "%BCGHIMPRSTUVWZbdeghjklmnprstuwyz"
@@ -239,8 +240,8 @@ func strftime(t time.Time, format string) (string, error) {
 	return string(out), nil
 }
 
-// timePart is what %c stands for, one of the directives of strftime. flag is "-", "_" or "0" for the padding of a
-// number, letters is "^" or "#" for capitals; 0 stands for none.
+// timePart is what %c stands for, one of the directives of strftime. flag is "-", "_" or "0" for the padding
+// of a number, letters is "^" or "#" for capitals; 0 stands for none.
 func timePart(t time.Time, c, flag, letters byte) string {
 	number := func(n, width int, pad byte) string {
 		switch flag {

@@ -1,10 +1,12 @@
 // Package jinja runs chat templates: the language of jinja2 3.1 as transformers uses it, which is
-// ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True) with {% break %}, {% continue %}, {% generation %}, raise_exception,
-// strftime_now and a tojson that escapes nothing. Values and operators are Python's.
+// ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True) with {% break %}, {% continue %}, {%
+// generation %}, raise_exception, strftime_now and a tojson that escapes nothing. Values and operators are
+// Python's.
 //
-// The way of a template: lex.go cuts the source into tokens, parse*.go makes statements and expressions of them (node.go), and
-// statements.go and expressions.go run these on values (value.go and what follows it). filters*.go, tests.go, methods*.go and functions.go
-// are the library. limits.go keeps a template, which is a stranger's program, from taking the machine's time or memory.
+// The way of a template: lex.go cuts the source into tokens, parse*.go makes statements and expressions of
+// them (node.go), and statements.go and expressions.go run these on values (value.go and what follows it).
+// filters*.go, tests.go, methods*.go and functions.go are the library. limits.go keeps a template, which is a
+// stranger's program, from taking the machine's time or memory.
 package jinja
 
 import (

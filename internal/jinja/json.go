@@ -168,7 +168,8 @@ func (j *jsonWriter) dict(d *Dict, level int) error {
 		return err
 	}
 	if j.sort {
-		if pairs, err = j.r.sortBy(pairs, func(pair Value) (Value, error) { return pair.(*Tuple).Items[0], nil }, false); err != nil {
+		if pairs, err = j.r.sortBy(pairs,
+			func(pair Value) (Value, error) { return pair.(*Tuple).Items[0], nil }, false); err != nil {
 			return err
 		}
 	}

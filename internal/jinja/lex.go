@@ -60,8 +60,9 @@ var operators = []string{
 	"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";",
 }
 
-// lexer cuts a source into tokens as jinja2 does with trim_blocks and lstrip_blocks: a newline after a block is dropped, and so are blanks
-// before one at the beginning of a line. A "-" at either end of a tag drops all blanks there, a "+" keeps them.
+// lexer cuts a source into tokens as jinja2 does with trim_blocks and lstrip_blocks: a newline after a block
+// is dropped, and so are blanks before one at the beginning of a line. A "-" at either end of a tag drops all
+// blanks there, a "+" keeps them.
 type lexer struct {
 	source      string
 	pos, line   int
@@ -170,7 +171,8 @@ func (l *lexer) before(s, tag string, sign byte) string {
 	return s
 }
 
-// end moves over the end of a tag, if it is here: "-%}" with all blanks behind it, "+%}", or "%}" with one newline, which }} keeps.
+// end moves over the end of a tag, if it is here: "-%}" with all blanks behind it, "+%}", or "%}" with one
+// newline, which }} keeps.
 func (l *lexer) end(tag string) bool {
 	rest := l.source[l.pos:]
 	switch {
@@ -211,13 +213,15 @@ func rawTag(s, word string) int {
 		return 0
 	}
 	rest = strings.TrimLeftFunc(rest, isSpace)
-	if strings.HasPrefix(rest, "%}") || strings.HasPrefix(rest, "-%}") || word == "endraw" && strings.HasPrefix(rest, "+%}") {
+	if strings.HasPrefix(rest, "%}") || strings.HasPrefix(rest, "-%}") || word == "endraw" &&
+		strings.HasPrefix(rest, "+%}") {
 		return len(s) - len(rest)
 	}
 	return 0
 }
 
-// raw reads what stands between {% raw %}, of which n bytes are left up to its end, and {% endraw %}: it is text.
+// raw reads what stands between {% raw %}, of which n bytes are left up to its end, and {% endraw %}: it is
+// text.
 func (l *lexer) raw(n int) error {
 	l.advance(n)
 	if rest := l.source[l.pos:]; rest[0] == '-' {
@@ -343,11 +347,13 @@ func (l *lexer) text(rest string) error {
 }
 
 func isNameRune(r rune) bool {
-	return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.In(r, unicode.Mn, unicode.Mc, unicode.Pc,
-		unicode.Nl, unicode.Other_ID_Start, unicode.Other_ID_Continue)
+	return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) ||
+		unicode.In(r, unicode.Mn, unicode.Mc, unicode.Pc,
+			unicode.Nl, unicode.Other_ID_Start, unicode.Other_ID_Continue)
 }
 
-// Letters and marks that Unicode's XID_Continue and XID_Start leave out: those whose compatible forms begin otherwise.
+// Letters and marks that Unicode's XID_Continue and XID_Start leave out: those whose compatible forms begin
+// otherwise.
 const (
 	notInName = "\u037a\u2e2f\u309b\u309c\ufc5e\ufc5f\ufc60\ufc61\ufc62\ufc63\ufdfa\ufdfb" +
 		"\ufe70\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e"

@@ -8,8 +8,9 @@ import (
 // MaxSource is how many bytes a template may have: 1 MiB. Real ones have 1 to 20 KB.
 const MaxSource = 1 << 20
 
-// A template is a stranger's program. These bounds keep it from taking the machine's time or memory. All of them count for the whole
-// rendering, so that no two of them multiply: a loop in a loop, or a filter in a macro, spends from the same account.
+// A template is a stranger's program. These bounds keep it from taking the machine's time or memory. All of
+// them count for the whole rendering, so that no two of them multiply: a loop in a loop, or a filter in a
+// macro, spends from the same account.
 const (
 	maxNesting = 200       // of blocks and brackets, and of operators in a row, in the source
 	maxCalls   = 150       // of macros and recursive loops within each other. Python ends at about 190
@@ -18,7 +19,8 @@ const (
 	maxRange   = 100_000   // numbers that range() gives, as in jinja2's sandbox
 	maxValue   = 16 << 20  // bytes of one value, besides twice the input
 	maxMade    = 256 << 20 // bytes of all values made, besides 64 times the input
-	maxWork    = 1 << 28   // bytes looked at, where a step of the program counts workOfStep; besides 1024 times the input
+	// bytes looked at, where a step of the program counts workOfStep; besides 1024 times the input
+	maxWork    = 1 << 28
 	workOfStep = 64
 	letterWork = 16 // what a byte counts where a filter looks at each letter, or at words
 	itemBytes  = 32 // what an item of a list counts besides its contents
@@ -42,7 +44,8 @@ type meter struct {
 	calls, depth         int
 }
 
-// step charges for one step of the program and for n bytes that it looks at. It also notices that ctx is done.
+// step charges for one step of the program and for n bytes that it looks at. It also notices that ctx is
+// done.
 func (m *meter) step(n int) error {
 	m.work += n + workOfStep
 	if m.work > maxWork+1024*m.input {

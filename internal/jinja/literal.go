@@ -43,7 +43,8 @@ var simpleEscapes = map[byte]string{
 	'\n': "", '\\': `\`, '\'': "'", '"': `"`, 'a': "\a", 'b': "\b", 'f': "\f", 'n': "\n", 'r': "\r", 't': "\t", 'v': "\v",
 }
 
-// unescape reads the inside of a string literal as Python's unicode-escape does. An unknown escape stays as it is.
+// unescape reads the inside of a string literal as Python's unicode-escape does. An unknown escape stays as
+// it is.
 func unescape(s string) (string, error) {
 	if !strings.Contains(s, `\`) {
 		return s, nil
@@ -86,7 +87,10 @@ func unescape(s string) (string, error) {
 		case s[i] >= utf8.RuneSelf:
 			// jinja2 escapes the character itself before it looks for escapes, so that its number appears.
 			r, n := utf8.DecodeRuneInString(s[i:])
-			fmt.Fprintf(&out, `\`+map[bool]string{true: "x%02x", false: map[bool]string{true: "u%04x", false: "U%08x"}[r <= 0xffff]}[r <= 0xff], r)
+			fmt.Fprintf(&out, `\`+map[bool]string{
+				true:  "x%02x",
+				false: map[bool]string{true: "u%04x", false: "U%08x"}[r <= 0xffff],
+			}[r <= 0xff], r)
 			i += n - 1
 		default:
 			out.WriteString(s[i-1 : i+1])

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// loop is the variable of that name within a for: jinja2's LoopContext. It walks through the items one ahead at most, so that a generator
-// is asked for as little as in Python.
+// loop is the variable of that name within a for: jinja2's LoopContext. It walks through the items one ahead
+// at most, so that a generator is asked for as little as in Python.
 type loop struct {
 	items   *iterator
 	length  int     // -1: not known yet
@@ -197,8 +197,8 @@ func (st *forStmt) loop(r *run, s *scope, items Value, depth int) (signal, error
 	return st.orElse(r, s, ran)
 }
 
-// orElse runs the else of a loop, unless a round of it came to its end: jinja2 also runs it where every round was left by
-// break or continue.
+// orElse runs the else of a loop, unless a round of it came to its end: jinja2 also runs it where every round
+// was left by break or continue.
 func (st *forStmt) orElse(r *run, s *scope, ran bool) (signal, error) {
 	if ran || st.or == nil {
 		return goOn, nil

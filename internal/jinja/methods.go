@@ -10,7 +10,8 @@ import (
 // method is a method of a value.
 type method func(r *run, self Value, a *given) (Value, error)
 
-// stringMethods are the methods of str. Those of Markup are the same, escape what they are given and give Markup.
+// stringMethods are the methods of str. Those of Markup are the same, escape what they are given and give
+// Markup.
 var stringMethods = map[string]method{
 	"lower":      textMethod(lower),
 	"upper":      textMethod(upper),
@@ -19,18 +20,24 @@ var stringMethods = map[string]method{
 	"swapcase":   textMethod(swapcase),
 	"casefold":   textMethod(casefold),
 
-	"isalnum":      testMethod(isAlnum),
-	"isalpha":      testMethod(isAlpha),
-	"isdecimal":    testMethod(isDecimal),
-	"isdigit":      testMethod(isDigit),
-	"isnumeric":    testMethod(isNumeric),
-	"isspace":      testMethod(isSpace),
-	"isascii":      wholeTest(func(s string) bool { return strings.IndexFunc(s, func(c rune) bool { return c >= utf8.RuneSelf }) < 0 }),
+	"isalnum":   testMethod(isAlnum),
+	"isalpha":   testMethod(isAlpha),
+	"isdecimal": testMethod(isDecimal),
+	"isdigit":   testMethod(isDigit),
+	"isnumeric": testMethod(isNumeric),
+	"isspace":   testMethod(isSpace),
+	"isascii": wholeTest(func(s string) bool {
+		return strings.IndexFunc(s,
+			func(c rune) bool { return c >= utf8.RuneSelf }) < 0
+	}),
 	"isidentifier": wholeTest(isIdentifier),
-	"isprintable":  wholeTest(func(s string) bool { return strings.IndexFunc(s, func(c rune) bool { return !isPrintable(c) }) < 0 }),
-	"islower":      wholeTest(isLower),
-	"isupper":      wholeTest(isUpper),
-	"istitle":      wholeTest(isTitle),
+	"isprintable": wholeTest(func(s string) bool {
+		return strings.IndexFunc(s,
+			func(c rune) bool { return !isPrintable(c) }) < 0
+	}),
+	"islower": wholeTest(isLower),
+	"isupper": wholeTest(isUpper),
+	"istitle": wholeTest(isTitle),
 
 	"strip":  stripMethod(true, true),
 	"lstrip": stripMethod(true, false),
@@ -157,8 +164,8 @@ func affixMethod(f func(s, affix string) string) method {
 	}
 }
 
-// part is the part of s between the characters that start and end, given like the bounds of a slice, name. from is its place in s, in
-// characters; ok is false where it begins behind the end of s.
+// part is the part of s between the characters that start and end, given like the bounds of a slice, name.
+// from is its place in s, in characters; ok is false where it begins behind the end of s.
 func (r *run) part(s string, start, end Value) (part string, from int, ok bool, err error) {
 	if start == (absent{}) && end == (absent{}) {
 		return s, 0, true, r.step(0)

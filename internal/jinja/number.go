@@ -229,7 +229,8 @@ func round(v Value, digits int) (Value, error) {
 	unit := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(-digits)), nil))
 	exact := new(big.Rat).Quo(new(big.Rat).SetFloat64(math.Abs(f)), unit)
 	twice := new(big.Int).Mul(exact.Num(), big.NewInt(2))
-	quotient, rest := new(big.Int).DivMod(twice.Add(twice, exact.Denom()), new(big.Int).Mul(exact.Denom(), big.NewInt(2)), new(big.Int))
+	quotient, rest := new(big.Int).DivMod(twice.Add(twice, exact.Denom()),
+		new(big.Int).Mul(exact.Denom(), big.NewInt(2)), new(big.Int))
 	if rest.Sign() == 0 && quotient.Bit(0) == 1 {
 		quotient.Sub(quotient, big.NewInt(1))
 	}

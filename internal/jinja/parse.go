@@ -86,7 +86,8 @@ func (p *parser) deeper() error {
 	return nil
 }
 
-// statements reads up to one of the tags in ends, which it leaves as the current token. Without ends it reads up to the end.
+// statements reads up to one of the tags in ends, which it leaves as the current token. Without ends it reads
+// up to the end.
 func (p *parser) statements(ends ...string) (body []stmt, err error) {
 	if err := p.deeper(); err != nil {
 		return nil, err
@@ -147,8 +148,8 @@ func (p *parser) body(ends ...string) ([]stmt, error) {
 	return p.statements(ends...)
 }
 
-// scoped is body up to one tag, which it moves over, in a scope of its own. In a function, break and continue do not reach the loops
-// around it.
+// scoped is body up to one tag, which it moves over, in a scope of its own. In a function, break and continue
+// do not reach the loops around it.
 func (p *parser) scoped(function bool, end string) ([]stmt, error) {
 	defer func(soft bool, loops int) { p.soft, p.loops = soft, loops }(p.soft, p.loops)
 	p.soft = false

@@ -130,7 +130,10 @@ func (p *parser) assignable(k useKind) (string, error) {
 	return word.text, nil
 }
 
-var constants = map[string]Value{"true": true, "True": true, "false": false, "False": false, "none": nil, "None": nil}
+var constants = map[string]Value{
+	"true": true, "True": true, "false": false, "False": false, "none": nil,
+	"None": nil,
+}
 
 // expression reads a if b else c.
 func (p *parser) expression() (expr, error) {
@@ -155,9 +158,12 @@ func (p *parser) expression() (expr, error) {
 }
 
 // chain reads operands of one kind with operators between them.
-func (p *parser) chain(operand func() (expr, error), ops []string, join func(op string, x, y expr) expr) (expr, error) {
+func (p *parser) chain(
+	operand func() (expr, error), ops []string, join func(op string, x, y expr) expr,
+) (expr, error) {
 	x, err := operand()
-	for n := 0; err == nil && (p.current().kind == operator || p.current().kind == name) && slices.Contains(ops, p.current().text); n++ {
+	for n := 0; err == nil && (p.current().kind == operator || p.current().kind == name) &&
+		slices.Contains(ops, p.current().text); n++ {
 		op := p.next().text
 		var y expr
 		if y, err = operand(); err == nil {

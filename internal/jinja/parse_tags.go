@@ -19,7 +19,8 @@ func (p *parser) macroTag(line int) (stmt, error) {
 	return s, p.macroBody(&s.macro, start, "endmacro")
 }
 
-// macroBody reads the body of a macro or call block whose names, from its parameters on, begin at start in p.uses.
+// macroBody reads the body of a macro or call block whose names, from its parameters on, begin at start in
+// p.uses.
 func (p *parser) macroBody(m *macroDef, start int, end string) (err error) {
 	if m.body, err = p.scoped(true, end); err != nil {
 		return err

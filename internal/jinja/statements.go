@@ -173,7 +173,8 @@ func (st *scopeStmt) exec(r *run, s *scope) (signal, error) {
 
 func (st *blockStmt) exec(r *run, s *scope) (signal, error) {
 	if st.required {
-		return goOn, at(st.line, fmt.Errorf("the block %s is required: another template has to fill it", st.name))
+		return goOn, at(st.line, fmt.Errorf("the block %s is required: another template has to fill it",
+			st.name))
 	}
 	// Only a scoped block sees the variables of the loops and blocks around it.
 	if !st.scoped {

@@ -14,21 +14,26 @@ func init() {
 		"boolean":   plainTest(func(v Value) bool { _, ok := v.(bool); return ok }),
 		"true":      plainTest(func(v Value) bool { return v == true }),
 		"false":     plainTest(func(v Value) bool { return v == false }),
-		"integer":   plainTest(func(v Value) bool { _, isBool := v.(bool); _, whole := toBig(v); return whole && !isBool }),
-		"float":     plainTest(func(v Value) bool { _, ok := v.(float64); return ok }),
-		"number":    plainTest(isNumber),
-		"string":    plainTest(func(v Value) bool { _, ok := asText(v); return ok }),
-		"mapping":   plainTest(func(v Value) bool { _, ok := v.(*Dict); return ok }),
-		"sequence":  plainTest(isSequence),
-		"iterable":  plainTest(func(v Value) bool { _, err := iterate(v); return err == nil }),
-		"callable":  plainTest(isCallable),
-		"escaped":   plainTest(func(v Value) bool { _, ok := v.(Markup); return ok }),
-		"filter":    nameTest(func(s string) bool { return filters[s] != nil }),
-		"test":      nameTest(func(s string) bool { return tests[s] != nil }),
-		"lower":     caseTest(isLower),
-		"upper":     caseTest(isUpper),
-		"odd":       remainderTest(2, 1),
-		"even":      remainderTest(2, 0),
+		"integer": plainTest(func(v Value) bool {
+			_, isBool := v.(bool)
+			_,
+				whole := toBig(v)
+			return whole && !isBool
+		}),
+		"float":    plainTest(func(v Value) bool { _, ok := v.(float64); return ok }),
+		"number":   plainTest(isNumber),
+		"string":   plainTest(func(v Value) bool { _, ok := asText(v); return ok }),
+		"mapping":  plainTest(func(v Value) bool { _, ok := v.(*Dict); return ok }),
+		"sequence": plainTest(isSequence),
+		"iterable": plainTest(func(v Value) bool { _, err := iterate(v); return err == nil }),
+		"callable": plainTest(isCallable),
+		"escaped":  plainTest(func(v Value) bool { _, ok := v.(Markup); return ok }),
+		"filter":   nameTest(func(s string) bool { return filters[s] != nil }),
+		"test":     nameTest(func(s string) bool { return tests[s] != nil }),
+		"lower":    caseTest(isLower),
+		"upper":    caseTest(isUpper),
+		"odd":      remainderTest(2, 1),
+		"even":     remainderTest(2, 0),
 		"divisibleby": func(r *run, v Value, a *given) (bool, error) {
 			p, err := a.bind("num")
 			if err != nil {

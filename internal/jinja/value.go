@@ -21,7 +21,8 @@ import (
 //	*Undefined          jinja2's Undefined
 //	*namespace, *loop, *macro, *function, *cycler, *joiner
 //
-// Values that a template gets are not changed by it. Only a namespace changes, and what counts in a loop, cycler or joiner.
+// Values that a template gets are not changed by it. Only a namespace changes, and what counts in a loop,
+// cycler or joiner.
 type Value any
 
 // Markup is a text that counts as HTML already: what is added to it is escaped first.
@@ -75,7 +76,8 @@ type iterator struct {
 	kind string // Python's name of its type
 }
 
-// Undefined is the value of what does not exist. It prints as nothing and counts as false; most other uses are an error, which text words.
+// Undefined is the value of what does not exist. It prints as nothing and counts as false; most other uses
+// are an error, which text words.
 type Undefined struct{ text string }
 
 // namespace is the value of namespace(), whose attributes {% set ns.x = … %} changes.

@@ -110,7 +110,8 @@ func (r *run) wrapLine(line string, width int, breakWords, hyphens bool) ([]stri
 		if len(rest) > 0 && runeCount(rest[0]) > width {
 			if breakWords {
 				cut := byteOffset(rest[0], width-used)
-				if hyphen := strings.LastIndex(rest[0][:cut], "-"); hyphens && hyphen > 0 && strings.Trim(rest[0][:hyphen], "-") != "" {
+				if hyphen := strings.LastIndex(rest[0][:cut], "-"); hyphens && hyphen > 0 &&
+					strings.Trim(rest[0][:hyphen], "-") != "" {
 					cut = hyphen + 1
 				}
 				current = append(current, rest[0][:cut])

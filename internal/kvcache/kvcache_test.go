@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// feed prepares a total and advances to it, as a forward pass would; it returns how many positions could stay.
+// feed prepares a total and advances to it, as a forward pass would; it returns how many positions could
+// stay.
 func feed(t *testing.T, c *Cache, total int) int {
 	t.Helper()
 	cached, err := c.Prepare(total)

@@ -22,7 +22,8 @@ import (
 // What ends a line other than Enter. Ctrl-D on an empty line is [io.EOF].
 var (
 	ErrInterrupted = errors.New("Ctrl-C")
-	ErrTooLong     = fmt.Errorf("the message has more than %d bytes, which is all that is read here; nothing was sent", MaxMessage)
+	ErrTooLong     = fmt.Errorf("the message has more than %d bytes, which is all that is read here; "+
+		"nothing was sent", MaxMessage)
 )
 
 // MaxMessage is the length of the longest line, pastes included, in bytes. It is far beyond any context.
@@ -187,5 +188,6 @@ const joiner = '\u200d' // in emoji
 func (e *Editor) labelled(text string) cell {
 	e.pastes++
 	lines := strings.Count(strings.TrimSuffix(text, "\n"), "\n") + 1
-	return cell{text, fmt.Sprintf("[paste %d: %d lines, %d characters]", e.pastes, lines, utf8.RuneCountInString(text))}
+	return cell{text, fmt.Sprintf("[paste %d: %d lines, %d characters]", e.pastes, lines,
+		utf8.RuneCountInString(text))}
 }

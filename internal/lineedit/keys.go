@@ -117,7 +117,8 @@ func (d *decoder) nextPaste() (event, bool) {
 	}
 	pasted := strings.ToValidUTF8(string(d.paste), "\uFFFD")
 	d.paste, d.pasting = nil, false
-	pasted = strings.ReplaceAll(strings.ReplaceAll(pasted, "\r\n", "\n"), "\r", "\n") // terminals send Enter for a line's end
+	// terminals send Enter for a line's end
+	pasted = strings.ReplaceAll(strings.ReplaceAll(pasted, "\r\n", "\n"), "\r", "\n")
 	return event{text: pasted, pasted: true}, true
 }
 

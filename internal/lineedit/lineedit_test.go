@@ -64,7 +64,10 @@ func TestTyping(t *testing.T) {
 		{"a\xffb\r", "a\ufffdb"},
 		{"unknown\x1b[99;99~\x1b[Z\x1bq keys\r", "unknown keys"},
 		{"x\x1b[200~pasted " + family + "\x1b[201~y\r", "xpasted " + family + "y"},
-		{"x\x1b[200~" + lines + "\x1b[201~y" + left + left + "z\r", "xz" + strings.ReplaceAll(lines, "\r", "\n") + "y"},
+		{
+			"x\x1b[200~" + lines + "\x1b[201~y" + left + left + "z\r",
+			"xz" + strings.ReplaceAll(lines, "\r", "\n") + "y",
+		},
 		{"x\x1b[200~" + lines + "\x1b[201~\x7fy\r", "xy"},
 		{"\x1b[200~\x03\x04\x1b[A\xff\r\n\x1b[201~\r", "\x03\x04\x1b[A\ufffd\n"},
 		{"x\x1b[200~\x1b[20\x1b[201~\r", "x\x1b[20"},
@@ -82,7 +85,10 @@ func TestTyping(t *testing.T) {
 			require.Equal(t, c.want, got, "%q in pieces of %d", c.keys, size)
 		}
 	}
-	for keys, want := range map[string]error{"ab\x03": ErrInterrupted, "\x04": io.EOF, "\x1b[200~" + strings.Repeat("é", MaxMessage/2+1) + "\x1b[201~\r": ErrTooLong} {
+	for keys, want := range map[string]error{
+		"ab\x03": ErrInterrupted, "\x04": io.EOF,
+		"\x1b[200~" + strings.Repeat("é", MaxMessage/2+1) + "\x1b[201~\r": ErrTooLong,
+	} {
 		_, err := typing(t, keys, 1<<20)
 		require.ErrorIs(t, err, want)
 	}
@@ -91,7 +97,10 @@ func TestTyping(t *testing.T) {
 // What the terminal shows, and where its cursor is.
 func TestScreen(t *testing.T) {
 	for _, columns := range []int{12, 13, 80} {
-		for _, text := range []string{"", "short", "日本語日本語日本語", "a👩‍👩‍👧b👩‍👩‍👧c👩‍👩‍👧d", strings.Repeat("x", 30), strings.Repeat("x", columns-4), "e\u0301e\u0301e\u0301"} {
+		for _, text := range []string{
+			"", "short", "日本語日本語日本語", "a👩‍👩‍👧b👩‍👩‍👧c👩‍👩‍👧d",
+			strings.Repeat("x", 30), strings.Repeat("x", columns-4), "e\u0301e\u0301e\u0301",
+		} {
 			term := &terminal{columns: columns, rows: 24}
 			s, l := screen{out: term}, line{}
 			l.insert(text)
@@ -198,7 +207,10 @@ func TestHistory(t *testing.T) {
 		return h
 	}
 	h := open()
-	for _, entry := range []string{"one", "", "two\nlines 日本", "two\nlines 日本", "one", strings.Repeat("x", maxEntry+1)} {
+	for _, entry := range []string{
+		"one", "", "two\nlines 日本", "two\nlines 日本", "one",
+		strings.Repeat("x", maxEntry+1),
+	} {
 		require.NoError(t, h.Add(entry))
 	}
 	require.Equal(t, 4, h.Len())

@@ -2,11 +2,13 @@ package model
 
 import "math"
 
-// AttentionWeights shows where a layer's attention goes: for every query head the softmax(q·kᵀ/√headDim) of a sequence's last position
-// over all its positions, [heads][tokens], each row summing to 1 (spec 3.1; 3.4 for the sliding window).
+// AttentionWeights shows where a layer's attention goes: for every query head the softmax(q·kᵀ/√headDim) of a
+// sequence's last position over all its positions, [heads][tokens], each row summing to 1 (spec 3.1; 3.4 for
+// the sliding window).
 //
-// query [heads·headDim] is the last position's, keys [tokens, kvHeads·headDim] are those of all positions from 0 on, both before RoPE,
-// as [Output] EachQKV shows them. The weights are formed in float64, for people to look at: a backend never has them in one place.
+// query [heads·headDim] is the last position's, keys [tokens, kvHeads·headDim] are those of all positions
+// from 0 on, both before RoPE, as [Output] EachQKV shows them. The weights are formed in float64, for people
+// to look at: a backend never has them in one place.
 func (m *Model) AttentionWeights(query, keys []float32) [][]float64 {
 	c := &m.Config
 	width := c.KVHeads * c.HeadDim

@@ -2,14 +2,16 @@ package model
 
 import "phi3/internal/safetensors"
 
-// Backend is a device that can run the decoder stack. Its verbs are the stages of the architecture, each as coarse as a fast
-// kernel wants it, so that [Model.Forward] reads like the diagram and a backend is free to fuse.
+// Backend is a device that can run the decoder stack. Its verbs are the stages of the architecture, each as
+// coarse as a fast kernel wants it, so that [Model.Forward] reads like the diagram and a backend is free to
+// fuse.
 //
-// Verbs may return before the device is done, and report nothing: the first error of any of them comes out of the next Read or Argmax.
-// A backend serves one goroutine at a time.
+// Verbs may return before the device is done, and report nothing: the first error of any of them comes out of
+// the next Read or Argmax. A backend serves one goroutine at a time.
 //
-// Every element of every result is one fixed sequence of floating-point operations, independent of the other tokens of the call,
-// of how many there are, and of threads. That is what makes logits a function of the token ids alone, bit for bit.
+// Every element of every result is one fixed sequence of floating-point operations, independent of the other
+// tokens of the call, of how many there are, and of threads. That is what makes logits a function of the
+// token ids alone, bit for bit.
 type Backend interface {
 	// Name describes the device for people, e.g. "CPU, 2 threads".
 	Name() string
@@ -21,10 +23,11 @@ type Backend interface {
 	Upload(t *safetensors.Tensor) (Weight, error)
 	// NewMatrix allocates an activation of [rows, cols].
 	NewMatrix(rows, cols int) (Matrix, error)
-	// Read waits for all verbs so far and copies x to dst as float32, row after row. dst holds x.Rows*x.Cols values.
+	// Read waits for all verbs so far and copies x to dst as float32, row after row. dst holds x.Rows*x.Cols
+	// values.
 	Read(dst []float32, x Matrix) error
-	// Argmax waits likewise, and sets next[i] to the lowest id among the greatest logits of row i, or to ^id, which is negative, of
-	// the row's first logit that is NaN or infinite. next holds logits.Rows ids.
+	// Argmax waits likewise, and sets next[i] to the lowest id among the greatest logits of row i, or to ^id,
+	// which is negative, of the row's first logit that is NaN or infinite. next holds logits.Rows ids.
 	Argmax(next []int32, logits Matrix) error
 	// Close frees everything on the device.
 	Close() error
@@ -35,8 +38,8 @@ type Backend interface {
 	Norm(y, x Matrix, norm Weight)
 	// NormLinear sets y = (RMSNorm(x)·norm)·wᵀ. It serves the QKV projection and the LM head.
 	NormLinear(y, x Matrix, norm, w Weight)
-	// Attend rotates q and k of qkv by their positions, appends k and v to the layer's cache, and sets a to the causal attention
-	// of every query over the cache of its own sequence.
+	// Attend rotates q and k of qkv by their positions, appends k and v to the layer's cache, and sets a to
+	// the causal attention of every query over the cache of its own sequence.
 	Attend(a, qkv Matrix, layer int, step *Step)
 	// LinearAdd sets x = x + a·wᵀ. It serves the attention's output projection and the MLP's down projection.
 	LinearAdd(x, a Matrix, w Weight)
@@ -65,7 +68,8 @@ func (m Matrix) First(rows int) Matrix {
 	return m
 }
 
-// Step is one call of [Model.Forward] laid out for a backend: the new tokens of all sequences, one sequence after another.
+// Step is one call of [Model.Forward] laid out for a backend: the new tokens of all sequences, one sequence
+// after another.
 type Step struct {
 	IDs  []int32 // [tokens]
 	Seqs []Span

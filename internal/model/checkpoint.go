@@ -7,8 +7,9 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// Checkpoint is the files of a model, open and checked against its configuration, before anything of it goes to a device. Of the weights'
-// bytes none has been read, so opening takes the time of the headers, however large the files are; see tie for the exception.
+// Checkpoint is the files of a model, open and checked against its configuration, before anything of it goes
+// to a device. Of the weights' bytes none has been read, so opening takes the time of the headers, however
+// large the files are; see tie for the exception.
 type Checkpoint struct {
 	Config  *Config
 	Tensors []*safetensors.Tensor // those of [Config.Tensors], in that order
@@ -17,8 +18,9 @@ type Checkpoint struct {
 	files *safetensors.Checkpoint
 }
 
-// Open opens the checkpoint in fsys. An error names the file and what in it is wrong; it wraps [safetensors.ErrMissing] where the
-// configuration is in order and the weights are not there. The caller must Close the checkpoint.
+// Open opens the checkpoint in fsys. An error names the file and what in it is wrong; it wraps
+// [safetensors.ErrMissing] where the configuration is in order and the weights are not there. The caller must
+// Close the checkpoint.
 func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 	config, err := ReadConfig(fsys)
 	if err != nil {

@@ -12,9 +12,11 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// Config is a checkpoint's architecture, with every default filled in and every value checked (spec section 1).
+// Config is a checkpoint's architecture, with every default filled in and every value checked (spec section
+// 1).
 type Config struct {
-	VocabSize        int     // rows of the embedding table and of the LM head; may exceed the tokenizer's vocabulary
+	// rows of the embedding table and of the LM head; may exceed the tokenizer's vocabulary
+	VocabSize        int
 	HiddenSize       int     // width of the residual stream
 	IntermediateSize int     // width of the MLP
 	Layers           int     // decoder layers
@@ -43,9 +45,11 @@ type Config struct {
 
 // RoPEConfig describes the rotary position embedding (spec 3.2).
 type RoPEConfig struct {
-	Theta           float64   // base of the geometric series of wavelengths
-	Dim             int       // leading dimensions of a head that rotate, even, ≤ HeadDim
-	OddDim          int       // the number that the config asks for and the frequencies depend on, where it is odd; Dim is one more. Else 0
+	Theta float64 // base of the geometric series of wavelengths
+	Dim   int     // leading dimensions of a head that rotate, even, ≤ HeadDim
+	// the number that the config asks for and the frequencies depend on, where it is odd; Dim is one more.
+	// Else 0
+	OddDim          int
 	ShortFactor     []float32 // [Dim/2] divisors of the frequencies up to OriginalMax tokens; nil: plain RoPE
 	LongFactor      []float32 // [Dim/2] divisors beyond OriginalMax tokens; nil: plain RoPE
 	OriginalMax     int       // the longest sequence that uses ShortFactor
@@ -55,7 +59,8 @@ type RoPEConfig struct {
 // note adds to the notes.
 func (c *Config) note(sentence string) { c.Notes = append(c.Notes, sentence) }
 
-// QKVRows is the number of output rows of qkv_proj: all query heads, then all key heads, then all value heads.
+// QKVRows is the number of output rows of qkv_proj: all query heads, then all key heads, then all value
+// heads.
 func (c *Config) QKVRows() int { return (c.Heads + 2*c.KVHeads) * c.HeadDim }
 
 // Crossing is the sequence length beyond which the long RoPE factors apply, 0 for plain RoPE.
@@ -73,21 +78,22 @@ func (c *Config) KVBytesPerToken(elemBytes int) int64 {
 
 // rawConfig is config.json as written; pointers tell an absent key from a zero.
 type rawConfig struct {
-	HiddenAct     *string         `json:"hidden_act"`
-	VocabSize     *int            `json:"vocab_size"`
-	Hidden        *int            `json:"hidden_size"`
-	Intermediate  *int            `json:"intermediate_size"`
-	Layers        *int            `json:"num_hidden_layers"`
-	Heads         *int            `json:"num_attention_heads"`
-	KVHeads       *int            `json:"num_key_value_heads"`
-	HeadDim       *int            `json:"head_dim"`
-	MaxPositions  *int            `json:"max_position_embeddings"`
-	OriginalMax   *int            `json:"original_max_position_embeddings"`
-	Eps           *float64        `json:"rms_norm_eps"`
-	Theta         *float64        `json:"rope_theta"`
-	Partial       *float64        `json:"partial_rotary_factor"`
-	RopeScaling   *rawRope        `json:"rope_scaling"`
-	RopeParams    *rawRope        `json:"rope_parameters"` // the one object of configs saved by transformers v5
+	HiddenAct    *string  `json:"hidden_act"`
+	VocabSize    *int     `json:"vocab_size"`
+	Hidden       *int     `json:"hidden_size"`
+	Intermediate *int     `json:"intermediate_size"`
+	Layers       *int     `json:"num_hidden_layers"`
+	Heads        *int     `json:"num_attention_heads"`
+	KVHeads      *int     `json:"num_key_value_heads"`
+	HeadDim      *int     `json:"head_dim"`
+	MaxPositions *int     `json:"max_position_embeddings"`
+	OriginalMax  *int     `json:"original_max_position_embeddings"`
+	Eps          *float64 `json:"rms_norm_eps"`
+	Theta        *float64 `json:"rope_theta"`
+	Partial      *float64 `json:"partial_rotary_factor"`
+	RopeScaling  *rawRope `json:"rope_scaling"`
+	// the one object of configs saved by transformers v5
+	RopeParams    *rawRope        `json:"rope_parameters"`
 	SlidingWindow *int            `json:"sliding_window"`
 	Tied          bool            `json:"tie_word_embeddings"`
 	AttentionBias bool            `json:"attention_bias"`
@@ -108,22 +114,23 @@ type rawConfig struct {
 // MaxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
 const MaxConfigBytes = 4 << 20
 
-// A table of the weights is made before they are looked for, and a step has buffers as wide as a head, qkv_proj and the MLP, for every
-// token of it. These bounds keep both in proportion to the weights. Real models have 32 or 40 layers, heads of 96 or 128, and widen the
-// hidden size 3.5 times.
+// A table of the weights is made before they are looked for, and a step has buffers as wide as a head,
+// qkv_proj and the MLP, for every token of it. These bounds keep both in proportion to the weights. Real
+// models have 32 or 40 layers, heads of 96 or 128, and widen the hidden size 3.5 times.
 const (
 	maxLayers   = 1 << 12
 	maxHeadDim  = 1 << 10
 	maxWidening = 2048
 )
 
-// ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec 4.1). A model with a
-// classification head generates nothing, and of its generation_config.json nothing is read.
-// The error names the file and the key.
+// ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec
+// 4.1). A model with a classification head generates nothing, and of its generation_config.json nothing is
+// read. The error names the file and the key.
 func ReadConfig(fsys fs.FS) (*Config, error) {
 	data, err := strictjson.ReadFile(fsys, "config.json", MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no config.json, %s", cmp.Or(safetensors.OtherWeights(fsys), "so this is not a Hugging Face checkpoint directory"))
+		return nil, fmt.Errorf("there is no config.json, %s",
+			cmp.Or(safetensors.OtherWeights(fsys), "so this is not a Hugging Face checkpoint directory"))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
@@ -202,8 +209,8 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 	c.KVHeads = or(r.KVHeads, c.Heads)
 	r.noteBiases(c)
 
-	// No published model comes near these bounds. They keep every product of two sizes within 64 bits, and a hostile file
-	// from asking for absurd amounts of memory.
+	// No published model comes near these bounds. They keep every product of two sizes within 64 bits, and a
+	// hostile file from asking for absurd amounts of memory.
 	const maxSize = 1 << 24
 	for _, s := range []struct {
 		key   string
@@ -225,28 +232,34 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 		return nil, fmt.Errorf("num_hidden_layers is %d, more than %d", c.Layers, maxLayers)
 	}
 	if c.Heads%c.KVHeads != 0 {
-		return nil, fmt.Errorf("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", c.Heads, c.KVHeads)
+		return nil, fmt.Errorf("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)",
+			c.Heads, c.KVHeads)
 	}
 	if r.HeadDim == nil && c.HiddenSize%c.Heads != 0 {
-		return nil, fmt.Errorf("hidden_size (%d) is not a multiple of num_attention_heads (%d)", c.HiddenSize, c.Heads)
+		return nil, fmt.Errorf("hidden_size (%d) is not a multiple of num_attention_heads (%d)", c.HiddenSize,
+			c.Heads)
 	}
 	c.HeadDim = or(r.HeadDim, c.HiddenSize/c.Heads)
 	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > maxHeadDim {
-		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, maxHeadDim)
+		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim,
+			maxHeadDim)
 	}
 	if c.QKVRows() > maxSize {
-		return nil, fmt.Errorf("%d + 2·%d heads of %d make %d rows of qkv_proj, more than %d", c.Heads, c.KVHeads, c.HeadDim, c.QKVRows(), maxSize)
+		return nil, fmt.Errorf("%d + 2·%d heads of %d make %d rows of qkv_proj, more than %d", c.Heads,
+			c.KVHeads, c.HeadDim, c.QKVRows(), maxSize)
 	}
 	for _, s := range []struct {
 		what  string
 		width int
 	}{{"intermediate_size", c.IntermediateSize}, {"qkv_proj's rows", c.QKVRows()}} {
 		if s.width > maxWidening*c.HiddenSize {
-			return nil, fmt.Errorf("%s (%d) is more than %d times hidden_size (%d)", s.what, s.width, maxWidening, c.HiddenSize)
+			return nil, fmt.Errorf("%s (%d) is more than %d times hidden_size (%d)", s.what, s.width,
+				maxWidening, c.HiddenSize)
 		}
 	}
 	if r.SlidingWindow != nil && c.SlidingWindow < 1 {
-		return nil, fmt.Errorf("sliding_window is %d, so no token would see any; null means that each sees all before it", c.SlidingWindow)
+		return nil, fmt.Errorf("sliding_window is %d, so no token would see any; null means that each sees "+
+			"all before it", c.SlidingWindow)
 	}
 	if eps := float64(c.RMSNormEps); !(eps >= 0) || math.IsInf(eps, 0) {
 		return nil, fmt.Errorf("rms_norm_eps is %g, not a number from 0 up", or(r.Eps, 0))
@@ -273,7 +286,8 @@ func (r *rawConfig) noteBiases(c *Config) {
 		set bool
 	}{{"attention_bias", r.AttentionBias}, {"mlp_bias", r.MLPBias}, {"lm_head_bias", r.LMHeadBias}} {
 		if bias.set {
-			c.note("config.json says " + bias.key + "; a Phi-3 has no biases, and phi3 ignores this, as transformers does")
+			c.note("config.json says " + bias.key +
+				"; a Phi-3 has no biases, and phi3 ignores this, as transformers does")
 		}
 	}
 }

@@ -50,7 +50,8 @@ func (r *rawConfig) rope(c *Config) error {
 		AttentionFactor: 1,
 	}
 	if rope.Dim < 1 {
-		return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates 0 dimensions", partial, c.HeadDim)
+		return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates 0 dimensions", partial,
+			c.HeadDim)
 	}
 	if rope.Dim%2 != 0 {
 		rope.OddDim = rope.Dim
@@ -65,15 +66,18 @@ func (r *rawConfig) rope(c *Config) error {
 	case "", "default":
 	case "longrope", "su", "yarn": // three names that Phi-3's configs have used for the same thing
 		if rope.OddDim > 0 {
-			return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, an odd number, "+
+			return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, "+
+				"an odd number, "+
 				"for which %s has no factors", partial, c.HeadDim, rope.OddDim, key)
 		}
 		if inside := or(scaling.OriginalMax, rope.OriginalMax); inside != rope.OriginalMax {
-			c.note(fmt.Sprintf("original_max_position_embeddings is %d in %s, where it does not count, and %d beside it, "+
+			c.note(fmt.Sprintf("original_max_position_embeddings is %d in %s, where it does not count, and "+
+				"%d beside it, "+
 				"which counts, as in transformers 5 (without that key it is 4096)", inside, key, rope.OriginalMax))
 		}
 		if rope.OriginalMax < 1 || rope.OriginalMax > 1<<24 {
-			return fmt.Errorf("original_max_position_embeddings is %d, not in 1 … %d", rope.OriginalMax, 1<<24)
+			return fmt.Errorf("original_max_position_embeddings is %d, not in 1 … %d", rope.OriginalMax,
+				1<<24)
 		}
 		rope.ShortFactor, rope.LongFactor = scaling.Short, scaling.Long
 		for _, f := range []struct {
@@ -95,7 +99,8 @@ func (r *rawConfig) rope(c *Config) error {
 			return fmt.Errorf("%s gives an attention factor of %g, not a positive number", key, a)
 		}
 	default:
-		return fmt.Errorf("%s has the type %q; Phi-3 uses \"longrope\" (also called \"su\") or none", key, kind)
+		return fmt.Errorf("%s has the type %q; Phi-3 uses \"longrope\" (also called \"su\") or none", key,
+			kind)
 	}
 	c.RoPE = rope
 	return nil

@@ -51,15 +51,25 @@ func TestConfigSpellings(t *testing.T) {
 		AttentionFactor: math.Sqrt(1 + math.Log(4)/math.Log(16)),
 	}
 	for name, text := range map[string]string{
-		"old":            size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {` + scaling + `}`,
-		"su":             size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}`,
-		"rope_type":      size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}`,
-		"one object":     size + `, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 16, ` + scaling + `}`,
-		"yarn":           size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "yarn", "short_factor": [1, 2], "long_factor": [3, 4]}`,
-		"rope_type wins": size + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "type": "linear", "short_factor": [1, 2], "long_factor": [3, 4]}`,
-		"old beside new": size + `, "rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "partial_rotary_factor": 1, ` + scaling + `}`,
-		"factor":         strings.Replace(size, "64", "128", 1) + `, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"factor": 4, ` + scaling + `}`,
-		"top level wins": size + `, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 32, ` + scaling + `}`,
+		"old": size +
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {` + scaling + `}`,
+		"su": size +
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}`,
+		"rope_type": size +
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}`,
+		"one object": size +
+			`, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 16, ` + scaling + `}`,
+		"yarn": size +
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "yarn", "short_factor": [1, 2], "long_factor": [3, 4]}`,
+		"rope_type wins": size +
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "type": "linear", "short_factor": [1, 2], "long_factor": [3, 4]}`,
+		"old beside new": size +
+			`, "rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "partial_rotary_factor": 1, ` + scaling + `}`,
+		"factor": strings.Replace(size, "64", "128", 1) +
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"factor": 4, ` +
+			scaling + `}`,
+		"top level wins": size +
+			`, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 32, ` + scaling + `}`,
 	} {
 		c, err := ReadConfig(fileSystem("config.json", "{"+text+"}"))
 		require.NoError(t, err, name)
@@ -67,7 +77,9 @@ func TestConfigSpellings(t *testing.T) {
 		require.Equal(t, 16, c.Crossing(), name)
 	}
 
-	c, err := ReadConfig(fileSystem("config.json", "{"+minimal+`, "model_type": "phi3", "dtype": "float16", "eos_token_id": [5, 6], "pad_token_id": null, "unknown": {}}`,
+	c, err := ReadConfig(fileSystem("config.json",
+		"{"+minimal+
+			`, "model_type": "phi3", "dtype": "float16", "eos_token_id": [5, 6], "pad_token_id": null, "unknown": {}}`,
 		"generation_config.json", `{"eos_token_id": 7, "temperature": 0.5}`))
 	require.NoError(t, err)
 	require.Equal(t, "float16", c.DType)
@@ -84,13 +96,35 @@ func TestConfigRejections(t *testing.T) {
 		{`{`, "config.json: is not valid JSON: it ends unfinished, at line 1, column 2"},
 		{`[]`, "config.json"},
 		{`{}`, "neither architectures nor model_type"},
-		{`{"architectures": ["LlamaForCausalLM"]}`, "the architecture is LlamaForCausalLM. Phi models are also published in the shape of Llama and Mistral, "},
-		{`{"architectures": ["MistralForCausalLM"], "model_type": "mistral"}`, "phi3 cannot run it yet: use the model's Phi3ForCausalLM checkpoint"},
-		{`{"architectures": ["MyModel"], "model_type": "llama"}`, "Phi models are also published in the shape"},
-		{`{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}`, "the architecture is Qwen2ForCausalLM, which is not a Phi-3; this program runs"},
-		{`{"architectures": ["PeftModelForCausalLM"]}`, "the architecture is PeftModelForCausalLM, which is not a Phi-3"},
-		{`{"architectures": ["PeftModelForQuestionAnswering"], "model_type": "phi3"}`, "PeftModelForQuestionAnswering, whose head is none of Phi-3's"},
-		{`{"architectures": ["PhiMoEForCausalLM"], "attention_bias": true, "hidden_size": "x"}`, "PhiMoEForCausalLM is a Phi mixture of experts"},
+		{
+			`{"architectures": ["LlamaForCausalLM"]}`,
+			"the architecture is LlamaForCausalLM. Phi models are also published in the shape of Llama and " +
+				"Mistral, ",
+		},
+		{
+			`{"architectures": ["MistralForCausalLM"], "model_type": "mistral"}`,
+			"phi3 cannot run it yet: use the model's Phi3ForCausalLM checkpoint",
+		},
+		{
+			`{"architectures": ["MyModel"], "model_type": "llama"}`,
+			"Phi models are also published in the shape",
+		},
+		{
+			`{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}`,
+			"the architecture is Qwen2ForCausalLM, which is not a Phi-3; this program runs",
+		},
+		{
+			`{"architectures": ["PeftModelForCausalLM"]}`,
+			"the architecture is PeftModelForCausalLM, which is not a Phi-3",
+		},
+		{
+			`{"architectures": ["PeftModelForQuestionAnswering"], "model_type": "phi3"}`,
+			"PeftModelForQuestionAnswering, whose head is none of Phi-3's",
+		},
+		{
+			`{"architectures": ["PhiMoEForCausalLM"], "attention_bias": true, "hidden_size": "x"}`,
+			"PhiMoEForCausalLM is a Phi mixture of experts",
+		},
 		{with(`"model_type": "phi4_multimodal"`), "phi4_multimodal is Phi-4-multimodal"},
 		{with(`"model_type": "phi"`), `model_type is "phi", not "phi3"`},
 		{with(`"quantization_config": {"quant_method": "gptq"}`), "the weights are quantized (gptq)"},
@@ -104,8 +138,14 @@ func TestConfigRejections(t *testing.T) {
 		{with(`"hidden_size": 3073`), "hidden_size (3073) is not a multiple"},
 		{with(`"head_dim": 95`), "head dimension is 95"},
 		{with(`"head_dim": 2048`), "head dimension is 2048, not an even number in 2 … 1024"},
-		{with(`"hidden_size": 2, "num_attention_heads": 1`), "intermediate_size (8192) is more than 2048 times hidden_size (2)"},
-		{with(`"hidden_size": 8, "num_attention_heads": 8192, "head_dim": 2`), "qkv_proj's rows (49152) is more than 2048 times hidden_size (8)"},
+		{
+			with(`"hidden_size": 2, "num_attention_heads": 1`),
+			"intermediate_size (8192) is more than 2048 times hidden_size (2)",
+		},
+		{
+			with(`"hidden_size": 8, "num_attention_heads": 8192, "head_dim": 2`),
+			"qkv_proj's rows (49152) is more than 2048 times hidden_size (8)",
+		},
 		{with(`"Hidden_Size": 4`), `the key "Hidden_Size" should be "hidden_size"`},
 		{with(`"hidden_size": 4, "hidden_size": 8`), `has the key "hidden_size" twice`},
 		{with(`"hidden_size": "4"`), `hidden_size is a string, not a whole number`},
@@ -118,9 +158,15 @@ func TestConfigRejections(t *testing.T) {
 		{with(`"vocab_size": null`), "vocab_size is null, not a value"},
 		{with(`"rope_theta": 0`), "rope_theta is 0"},
 		{with(`"partial_rotary_factor": 0`), "partial_rotary_factor is 0"},
-		{with(`"partial_rotary_factor": 0.01`), "partial_rotary_factor 0.01 of a head dimension of 96 rotates 0"},
+		{
+			with(`"partial_rotary_factor": 0.01`),
+			"partial_rotary_factor 0.01 of a head dimension of 96 rotates 0",
+		},
 		{with(`"rope_scaling": {"type": "linear", "factor": 2}`), `type "linear"`},
-		{with(`"rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [1]}`), "short_factor has 1 numbers, not 48"},
+		{
+			with(`"rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [1]}`),
+			"short_factor has 1 numbers, not 48",
+		},
 		{with(`"hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, -1]}`), "long_factor[1] is -1"},
 		{with(`"hidden_size": 8, "num_attention_heads": 2, "original_max_position_embeddings": 0, "rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, 1]}`), "original_max_position_embeddings is 0"},
 		{with(`"hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "attention_factor": -1, "short_factor": [1, 1], "long_factor": [1, 1]}`), "attention factor of -1"},
@@ -144,7 +190,8 @@ func TestConfigRejections(t *testing.T) {
 	}
 	_, err := ReadConfig(fileSystem("config.json", `{"quantization_config": null, `+minimal+"}"))
 	require.NoError(t, err)
-	_, err = ReadConfig(fileSystem("config.json", "{"+minimal+"}", "generation_config.json", `{"eos_token_id": [1.5]}`))
+	_, err = ReadConfig(fileSystem("config.json", "{"+minimal+"}", "generation_config.json",
+		`{"eos_token_id": [1.5]}`))
 	require.ErrorContains(t, err, "generation_config.json: eos_token_id")
 }
 
@@ -165,12 +212,14 @@ func TestClassificationConfigs(t *testing.T) {
 	require.Equal(t, []string{"LABEL_0", "LABEL_1"}, c.Labels)
 	require.Empty(t, c.ProblemType)
 	require.Equal(t, []string{"LABEL_0"}, read("Phi3ForSequenceClassification", `, "num_labels": 1`).Labels)
-	c = read("Phi3ForTokenClassification", `, "num_labels": 7, "id2label": {"1": "B", "0": "A", "2": 3}, "problem_type": "regression"`)
+	c = read("Phi3ForTokenClassification",
+		`, "num_labels": 7, "id2label": {"1": "B", "0": "A", "2": 3}, "problem_type": "regression"`)
 	require.Equal(t, TokenHead, c.Head)
 	require.Equal(t, []string{"A", "B", "3"}, c.Labels, "id2label decides, in the order of its keys")
 	require.Equal(t, "regression", c.ProblemType)
 
-	c, err := ReadConfig(fileSystem("config.json", "{"+minimal+`, "id2label": {"7": "x"}, "problem_type": "x"}`))
+	c, err := ReadConfig(fileSystem("config.json",
+		"{"+minimal+`, "id2label": {"7": "x"}, "problem_type": "x"}`))
 	require.NoError(t, err, "an LM head has no labels to be wrong")
 	require.Nil(t, c.Labels)
 	require.Equal(t, c.VocabSize, c.HeadRows())
@@ -194,8 +243,8 @@ func TestPooledPosition(t *testing.T) {
 	}
 }
 
-// Every number of the spec's table of checkpoints, read from the real files. Of the three whose file was not found, the row of the table
-// is the config.json: its keys are the same.
+// Every number of the spec's table of checkpoints, read from the real files. Of the three whose file was not
+// found, the row of the table is the config.json: its keys are the same.
 func TestRealConfigs(t *testing.T) {
 	dir := "../../../shared/phi3-data"
 	data, err := os.ReadFile(filepath.Join(dir, "variants.json"))
@@ -254,7 +303,9 @@ func TestRealConfigs(t *testing.T) {
 		file, ok := files[v.Name]
 		require.True(t, ok, v.Name)
 		special := func(i int) int32 { return or(v.Special[i], -1) }
-		text := bytes.Replace(row, []byte(`{`), fmt.Appendf(nil, `{"architectures": ["Phi3ForCausalLM"], "bos_token_id": %d, "pad_token_id": %d,`, special(0), special(2)), 1)
+		text := bytes.Replace(row, []byte(`{`),
+			fmt.Appendf(nil, `{"architectures": ["Phi3ForCausalLM"], "bos_token_id": %d, "pad_token_id": %d,`,
+				special(0), special(2)), 1)
 		generation, err := json.Marshal(map[string]any{"eos_token_id": v.EOS})
 		require.NoError(t, err)
 		if file != "" {
@@ -265,13 +316,18 @@ func TestRealConfigs(t *testing.T) {
 				generation, v.EOS = []byte("{}"), []int32{special(1)}
 			}
 		}
-		c, err := ReadConfig(fileSystem("config.json", string(text), "generation_config.json", string(generation)))
+		c, err := ReadConfig(fileSystem("config.json", string(text), "generation_config.json",
+			string(generation)))
 		require.NoError(t, err, v.Name)
 		want := &Config{
 			VocabSize: v.Vocab, HiddenSize: v.Hidden, IntermediateSize: v.Intermediate, Layers: v.Layers, Heads: v.Heads, KVHeads: v.KVHeads,
-			HeadDim: v.HeadDim, RMSNormEps: v.Eps, SlidingWindow: or(v.Window, 0), TiedEmbeddings: v.Tied, MaxPositions: v.MaxPositions,
+			HeadDim: v.HeadDim, RMSNormEps: v.Eps, SlidingWindow: or(v.Window,
+				0), TiedEmbeddings: v.Tied, MaxPositions: v.MaxPositions,
 			BOS: special(0), EOS: v.EOS, Pad: special(2), DType: v.DType,
-			RoPE: RoPEConfig{Theta: v.Theta, Dim: v.RotaryDim, OriginalMax: v.OriginalMax, AttentionFactor: c.RoPE.AttentionFactor},
+			RoPE: RoPEConfig{
+				Theta: v.Theta, Dim: v.RotaryDim, OriginalMax: v.OriginalMax,
+				AttentionFactor: c.RoPE.AttentionFactor,
+			},
 		}
 		if v.Scaling != nil {
 			want.RoPE.ShortFactor, want.RoPE.LongFactor = v.Scaling.Short, v.Scaling.Long
@@ -302,10 +358,13 @@ func TestRealConfigs(t *testing.T) {
 // Whatever config.json says, it is refused in words or gives sizes whose products fit.
 func FuzzParseConfig(f *testing.F) {
 	for _, seed := range []string{
-		"{" + minimal + "}", tinyConfig, `{"architectures": ["Phi3ForSequenceClassification"], "id2label": {"0": "a", "1": "b"}, "problem_type": "regression"}`,
+		"{" + minimal +
+			"}", tinyConfig,
+		`{"architectures": ["Phi3ForSequenceClassification"], "id2label": {"0": "a", "1": "b"}, "problem_type": "regression"}`,
 		`{"architectures": ["Phi3ForTokenClassification"], "num_labels": 3, "quantization_config": {"quant_method": "awq"}}`,
 		`{"architectures": ["Phi3ForTokenClassification"], "id2label": {"0": "a", "1": 2}}`, `{"model_type": "phi3", "head_dim": 1e3}`, `[]`, `{"eos_token_id": [1, "x"]}`,
-		"{" + minimal + `, "hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}}`,
+		"{" + minimal +
+			`, "hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -321,7 +380,10 @@ func FuzzParseConfig(f *testing.F) {
 
 // checkSizes: sizes are in range, and their products fit.
 func checkSizes(t *testing.T, c *Config) {
-	for _, size := range []int{c.VocabSize, c.HiddenSize, c.IntermediateSize, c.Layers, c.Heads, c.KVHeads, c.HeadDim, c.MaxPositions, c.QKVRows()} {
+	for _, size := range []int{
+		c.VocabSize, c.HiddenSize, c.IntermediateSize, c.Layers, c.Heads, c.KVHeads,
+		c.HeadDim, c.MaxPositions, c.QKVRows(),
+	} {
 		require.True(t, size >= 1 && size <= 1<<24, "%d", size)
 	}
 	require.Zero(t, c.Heads%c.KVHeads)
@@ -348,7 +410,8 @@ func TestConfigMutants(t *testing.T) {
 			}
 			read++
 			checkSizes(t, c)
-			_, err = ReadConfig(fileSystem("config.json", string(config), "generation_config.json", string(text)))
+			_, err = ReadConfig(fileSystem("config.json", string(config), "generation_config.json",
+				string(text)))
 			require.NoError(t, err)
 		}
 		require.Greater(t, n, 1000)
@@ -365,9 +428,13 @@ func TestWrappedArchitectures(t *testing.T) {
 		c, err := ParseConfig([]byte(`{"architectures": ["` + name + `"], "model_type": "phi3"}`))
 		require.NoError(t, err, name)
 		require.Equal(t, want, c.Head, name)
-		require.Equal(t, []string{"the architecture is " + name + "; model_type is phi3, so it is read as " + want.String()}, c.Notes)
+		require.Equal(t, []string{"the architecture is " + name + "; model_type is phi3, so it is read as " +
+			want.String()}, c.Notes)
 	}
-	for _, same := range []string{`"architectures": ["Phi3ForCausalLM"], "model_type": "phi3"`, `"model_type": "phi3"`, `"architectures": ["Phi3ForCausalLM"]`} {
+	for _, same := range []string{
+		`"architectures": ["Phi3ForCausalLM"], "model_type": "phi3"`,
+		`"model_type": "phi3"`, `"architectures": ["Phi3ForCausalLM"]`,
+	} {
 		c, err := ParseConfig([]byte("{" + same + "}"))
 		require.NoError(t, err)
 		require.Empty(t, c.Notes)
@@ -378,10 +445,13 @@ func TestWrappedArchitectures(t *testing.T) {
 func TestConfigNotes(t *testing.T) {
 	const longRope = `"hidden_size": 8, "num_attention_heads": 2, "rope_parameters": {"type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4], `
 	for text, note := range map[string]string{
-		`"attention_bias": true`:                             "config.json says attention_bias; a Phi-3 has no biases, and phi3 ignores this, as transformers does",
-		`"mlp_bias": true`:                                   "config.json says mlp_bias; ",
-		`"lm_head_bias": true`:                               "config.json says lm_head_bias; ",
-		longRope + `"original_max_position_embeddings": 16}`: "original_max_position_embeddings is 16 in rope_parameters, where it does not count, and 4096 beside it, which counts",
+		`"attention_bias": true`: "config.json says attention_bias; a Phi-3 " +
+			"has no biases, and phi3 ignores this, as transformers does",
+		`"mlp_bias": true`:     "config.json says mlp_bias; ",
+		`"lm_head_bias": true`: "config.json says lm_head_bias; ",
+		longRope +
+			`"original_max_position_embeddings": 16}`: "original_max_position_embeddings is 16 in " +
+			"rope_parameters, where it does not count, and 4096 beside it, which counts",
 	} {
 		c, err := ParseConfig([]byte("{" + minimal + ", " + text + "}"))
 		require.NoError(t, err, text)

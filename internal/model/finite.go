@@ -9,8 +9,9 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// FindNotFinite reads every weight as the checkpoint stores it and returns an error that names the file, the tensor and the place of
-// the first value that is NaN or infinite; nil if there is none. It is for the moment when logits are no numbers, and takes as long as reading the checkpoint does; it stops when ctx is done.
+// FindNotFinite reads every weight as the checkpoint stores it and returns an error that names the file, the
+// tensor and the place of the first value that is NaN or infinite; nil if there is none. It is for the moment
+// when logits are no numbers, and takes as long as reading the checkpoint does; it stops when ctx is done.
 func (m *Model) FindNotFinite(ctx context.Context) (err error) {
 	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
 	for _, t := range m.checkpoint.Tensors {

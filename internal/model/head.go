@@ -5,22 +5,29 @@ import (
 	"strconv"
 )
 
-// Head is what becomes of the last hidden state: the kind of a checkpoint's last matrix product (spec section 6).
+// Head is what becomes of the last hidden state: the kind of a checkpoint's last matrix product (spec section
+// 6).
 type Head int
 
 // The heads, with the architecture that config.json calls each by.
 const (
-	LMHead       Head = iota // Phi3ForCausalLM: logits of the next token, from lm_head.weight
-	SequenceHead             // Phi3ForSequenceClassification: logits of the text's labels, from score.weight, at one position
-	TokenHead                // Phi3ForTokenClassification: logits of each token's labels, from score.weight and score.bias
+	LMHead Head = iota // Phi3ForCausalLM: logits of the next token, from lm_head.weight
+	// Phi3ForSequenceClassification: logits of the text's labels, from score.weight, at one position
+	SequenceHead
+	// Phi3ForTokenClassification: logits of each token's labels, from score.weight and score.bias
+	TokenHead
 )
 
-var architectures = [...]string{"Phi3ForCausalLM", "Phi3ForSequenceClassification", "Phi3ForTokenClassification"}
+var architectures = [...]string{
+	"Phi3ForCausalLM", "Phi3ForSequenceClassification",
+	"Phi3ForTokenClassification",
+}
 
 // String is the architecture's name.
 func (h Head) String() string { return architectures[h] }
 
-// HeadRows is the number of logits that the head makes of a position: one for every token of the vocabulary, or for every label.
+// HeadRows is the number of logits that the head makes of a position: one for every token of the vocabulary,
+// or for every label.
 func (c *Config) HeadRows() int {
 	if c.Head == LMHead {
 		return c.VocabSize
@@ -28,8 +35,9 @@ func (c *Config) HeadRows() int {
 	return len(c.Labels)
 }
 
-// PooledPosition is the position whose logits label the whole text [tokens], for a [SequenceHead]: that of the last token that is
-// not padding, 0 if all are, and simply the last if there is no padding token (transformers from 4.49 on, spec section 6).
+// PooledPosition is the position whose logits label the whole text [tokens], for a [SequenceHead]: that of
+// the last token that is not padding, 0 if all are, and simply the last if there is no padding token
+// (transformers from 4.49 on, spec section 6).
 func (c *Config) PooledPosition(ids []int32) int {
 	for i := len(ids) - 1; i > 0; i-- {
 		if ids[i] != c.Pad {
@@ -39,7 +47,8 @@ func (c *Config) PooledPosition(ids []int32) int {
 	return 0
 }
 
-// labels reads the names of a classification head's outputs. Without id2label they are called LABEL_0, LABEL_1, … as in transformers.
+// labels reads the names of a classification head's outputs. Without id2label they are called LABEL_0,
+// LABEL_1, … as in transformers.
 func (r *rawConfig) labels(c *Config) error {
 	if c.Head == LMHead {
 		return nil
@@ -67,5 +76,6 @@ func (r *rawConfig) labels(c *Config) error {
 	case "", "regression", "single_label_classification", "multi_label_classification":
 		return nil
 	}
-	return fmt.Errorf("problem_type is %q, not regression, single_label_classification or multi_label_classification", c.ProblemType)
+	return fmt.Errorf("problem_type is %q, not regression, single_label_classification or "+
+		"multi_label_classification", c.ProblemType)
 }

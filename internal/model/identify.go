@@ -16,10 +16,14 @@ import (
 var relatives = []struct{ prefix, name, why string }{
 	{"phi3small", "Phi-3-small", "it has block-sparse attention, LayerNorm, biases and another activation"},
 	{"phi3v", "Phi-3-vision", "it also reads images, with an encoder of its own"},
-	{"phimoe", "a Phi mixture of experts (Phi-3.5-MoE)", "it has 16 experts a layer and a router, LayerNorm and biases"},
+	{
+		"phimoe", "a Phi mixture of experts (Phi-3.5-MoE)",
+		"it has 16 experts a layer and a router, LayerNorm and biases",
+	},
 	{"phi4mm", "Phi-4-multimodal", "it also reads images and sound, with LoRA adapters for each"},
 	{"phi4multimodal", "Phi-4-multimodal", "it also reads images and sound, with LoRA adapters for each"},
-	{"phi4flash", "Phi-4-mini-flash", "most of its layers are state-space layers, and its attention is differential"},
+	{"phi4flash", "Phi-4-mini-flash", "most of its layers are state-space layers, and its attention is " +
+		"differential"},
 	{"phi4siglip", "Phi-4-reasoning-vision", "it also reads images, with an encoder of its own"},
 	{"phi4forcausallmv", "Phi-4-reasoning-vision", "it also reads images, with an encoder of its own"},
 	{"mixformersequential", "phi-1 or phi-2", "its layers are parallel blocks with LayerNorm and biases"},
@@ -30,8 +34,10 @@ var relatives = []struct{ prefix, name, why string }{
 const (
 	runs       = "this program runs Phi3ForCausalLM and Phi-3's classification heads"
 	original   = "this program reads BF16, F16 and F32 weights: take the checkpoint that it was made from"
-	llamaShape = "Phi models are also published in the shape of Llama and Mistral, with q_proj, k_proj and v_proj " +
-		"apart, and this checkpoint has that shape. phi3 cannot run it yet: use the model's Phi3ForCausalLM checkpoint"
+	llamaShape = "Phi models are also published in the shape of Llama and Mistral, with q_proj, k_proj and " +
+		"v_proj " +
+		"apart, and this checkpoint has that shape. phi3 cannot run it yet: use the model's " +
+		"Phi3ForCausalLM checkpoint"
 )
 
 // identify says which head a config.json describes, and refuses by name what is not of this family, or not as
@@ -94,7 +100,8 @@ func headOf(names []string, modelType string) (head Head, note string, err error
 	if head < 0 {
 		return 0, "", fmt.Errorf("the architecture is %s, whose head is none of Phi-3's; %s", all, runs)
 	}
-	return head, fmt.Sprintf("the architecture is %s; model_type is phi3, so it is read as %s", all, head), nil
+	return head, fmt.Sprintf("the architecture is %s; model_type is phi3, so it is read as %s", all,
+		head), nil
 }
 
 // inLlamaShape tells whether the architecture is one whose mathematics is Phi-3's.

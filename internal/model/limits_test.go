@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A configuration cannot ask for memory that its file does not have: what it names is compared with the tensors that are there first.
+// A configuration cannot ask for memory that its file does not have: what it names is compared with the
+// tensors that are there first.
 func TestConfigAllocatesLittle(t *testing.T) {
 	allocated := func(f func()) uint64 {
 		var before, after runtime.MemStats
@@ -26,12 +27,16 @@ func TestConfigAllocatesLittle(t *testing.T) {
 	for config, want := range map[string]string{
 		`"num_hidden_layers": ` + largest: "config.json: num_hidden_layers is 16777216, more than 4096",
 		`"num_hidden_layers": 4096`:       "is missing",
-		`"hidden_size": ` + largest + `, "num_attention_heads": 16384, "head_dim": 2`: "tensor model.embed_tokens.weight is missing",
+		`"hidden_size": ` + largest +
+			`, "num_attention_heads": 16384, "head_dim": 2`: "tensor model.embed_tokens.weight is missing",
 		`"vocab_size": ` + largest:                                                          "is missing",
 		`"hidden_size": 8192, "intermediate_size": ` + largest:                              "is missing",
 		`"max_position_embeddings": ` + largest + `, "sliding_window": 9223372036854775807`: "is missing",
 	} {
-		fsys := fstest.MapFS{"config.json": {Data: []byte("{" + minimal + ", " + config + "}")}, "model.safetensors": {Data: weights}}
+		fsys := fstest.MapFS{
+			"config.json":       {Data: []byte("{" + minimal + ", " + config + "}")},
+			"model.safetensors": {Data: weights},
+		}
 		var err error
 		require.Less(t, allocated(func() { _, err = Open(fsys) }), uint64(16<<20), config)
 		require.ErrorContains(t, err, want)

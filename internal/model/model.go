@@ -43,25 +43,31 @@ type activations struct {
 	scratch []float32
 }
 
-// LogitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400 MB.
+// LogitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400
+// MB.
 const LogitRows = 16
 
 // Options are the sizes that memory depends on, and who watches the loading.
 type Options struct {
 	Context int // longest sequence; 0: max_position_embeddings, or as much of it as fits in memory
-	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models' first code did (spec 3.4).
+	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models'
+	// first code did (spec 3.4).
 	WideWindow bool
-	MaxTokens  int // most new tokens in one step, as far as the context holds them; 0: a default that suits a plain loop on a CPU
-	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how many.
+	// most new tokens in one step, as far as the context holds them; 0: a default that suits a plain loop on
+	// a CPU
+	MaxTokens int
+	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how
+	// many.
 	Progress func(done, total int64)
 }
 
-// defaultMaxTokens is a compromise: weights are read once a step, so more tokens share the cost, but Ctrl-C waits for a layer to end,
-// and on a CPU a layer of 64 tokens takes about as long as one token of the whole model.
+// defaultMaxTokens is a compromise: weights are read once a step, so more tokens share the cost, but Ctrl-C
+// waits for a layer to end, and on a CPU a layer of 64 tokens takes about as long as one token of the whole
+// model.
 const defaultMaxTokens = 64
 
-// Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on, also on error.
-// It stops between two tensors when ctx is done.
+// Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on,
+// also on error. It stops between two tensors when ctx is done.
 func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
 	m := &Model{backend: backend}
 	defer func() {
@@ -91,7 +97,10 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	if config.TiedEmbeddings {
 		m.weights.Head = m.weights.EmbedTokens
 	}
-	matrices := []*Matrix{&m.act.x, &m.act.qkv, &m.act.attn, &m.act.h, &m.act.last, &m.act.normed, &m.act.logits}
+	matrices := []*Matrix{
+		&m.act.x, &m.act.qkv, &m.act.attn, &m.act.h, &m.act.last, &m.act.normed,
+		&m.act.logits,
+	}
 	for i, a := range Activations(config, m.maxTokens) {
 		if *matrices[i], err = backend.NewMatrix(a.Rows, a.Cols); err != nil {
 			return nil, err
@@ -105,8 +114,8 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	return m, nil
 }
 
-// Activations are the shapes of the matrices that [Load] asks a backend for, so that memory can be planned; they are in the order of the
-// fields that they become.
+// Activations are the shapes of the matrices that [Load] asks a backend for, so that memory can be planned;
+// they are in the order of the fields that they become.
 func Activations(c *Config, maxTokens int) []Matrix {
 	return []Matrix{
 		{Rows: maxTokens, Cols: c.HiddenSize},
@@ -137,7 +146,8 @@ type TooLongError struct {
 
 func (e *TooLongError) Error() string {
 	if e.More {
-		return fmt.Sprintf("the %s has more than %d tokens, the context holds %d", e.Text, e.Tokens, e.Context)
+		return fmt.Sprintf("the %s has more than %d tokens, the context holds %d", e.Text, e.Tokens,
+			e.Context)
 	}
 	return fmt.Sprintf("the %s has %d tokens, the context holds %d", e.Text, e.Tokens, e.Context)
 }
@@ -154,29 +164,35 @@ func (m *Model) MaxTokens() int { return m.maxTokens }
 // NewCache makes an empty KV cache for one sequence.
 func (m *Model) NewCache() *kvcache.Cache { return kvcache.New(m.pool, m.Config.Crossing()) }
 
-// Sequence is one text in a call of [Model.Forward]: its new tokens, and the cache that holds all tokens before them.
-// The cache must have been prepared ([kvcache.Cache.Prepare]) for the length the sequence is about to reach, which for a prompt
-// fed in several chunks is its whole length: long RoPE depends on it.
+// Sequence is one text in a call of [Model.Forward]: its new tokens, and the cache that holds all tokens
+// before them. The cache must have been prepared ([kvcache.Cache.Prepare]) for the length the sequence is
+// about to reach, which for a prompt fed in several chunks is its whole length: long RoPE depends on it.
 type Sequence struct {
 	IDs   []int32
 	Cache *kvcache.Cache
 }
 
-// Output says what to bring back from a forward pass, and receives it. Its slices are reused from call to call.
+// Output says what to bring back from a forward pass, and receives it. Its slices are reused from call to
+// call.
 type Output struct {
 	AllLogits bool // logits of every new token of every sequence; otherwise of the last one of each
 	AllHidden bool // the last hidden state of every new token; otherwise none
 	Greedy    bool // of an LM head's logits only the argmax, which the device finds: Next instead of Logits
-	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after layer i.
+	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after
+	// layer i.
 	EachLayer func(layer int, x []float32)
-	// EachLens, if set, is shown the logits [sequences, HeadRows] that the last new token of each sequence would have if the stream of
-	// that layer went straight to the final norm and the LM head ("logit lens"); layers count as for EachLayer, so the last are Logits.
+	// EachLens, if set, is shown the logits [sequences, HeadRows] that the last new token of each sequence
+	// would have if the stream of that layer went straight to the final norm and the LM head ("logit lens");
+	// layers count as for EachLayer, so the last are Logits.
 	EachLens func(layer int, logits []float32)
-	// EachQKV, if set, is shown the queries, keys and values [tokens, (heads + 2·kvHeads)·headDim] of layer 1, 2, …, before RoPE.
+	// EachQKV, if set, is shown the queries, keys and values [tokens, (heads + 2·kvHeads)·headDim] of layer
+	// 1, 2, …, before RoPE.
 	EachQKV func(layer int, qkv []float32)
 
-	Logits []float32 // [sequences or tokens, HeadRows]: the vocabulary's, or the labels' of a classification head
-	Next   []int32   // [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
+	// [sequences or tokens, HeadRows]: the vocabulary's, or the labels' of a classification head
+	Logits []float32
+	// [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
+	Next   []int32
 	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
 }
 
@@ -206,7 +222,8 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err
 		if err := m.showQKV(out, i+1, qkv); err != nil {
 			return err
 		}
-		b.Attend(attn, qkv, i, &m.step)                            // softmax(q·kᵀ)·v, with RoPE and the KV cache
+		// softmax(q·kᵀ)·v, with RoPE and the KV cache
+		b.Attend(attn, qkv, i, &m.step)
 		b.LinearAdd(x, attn, l.OProj)                              // x += attn·Woᵀ
 		b.NormGateUp(h, x, l.PostAttentionLayernorm, l.GateUpProj) // h = SiLU(gate)·up
 		b.LinearAdd(x, h, l.DownProj)                              // x += h·Wdownᵀ
@@ -223,8 +240,9 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err
 	return nil
 }
 
-// DecodeBytes is how much memory one token's pass has to read with the given number of positions cached: every weight once, of the
-// embedding table only the token's row, and the keys and values that the token sees, of elemBytes each.
+// DecodeBytes is how much memory one token's pass has to read with the given number of positions cached:
+// every weight once, of the embedding table only the token's row, and the keys and values that the token
+// sees, of elemBytes each.
 func (m *Model) DecodeBytes(cached, elemBytes int) int64 {
 	c := &m.Config
 	n := m.WeightBytes()
@@ -238,8 +256,9 @@ func (m *Model) DecodeBytes(cached, elemBytes int) int64 {
 	return n + int64(cached)*c.KVBytesPerToken(elemBytes)
 }
 
-// PrefillFlops is the arithmetic of a prompt of so many tokens: a multiplication and an addition for every weight of a matrix and
-// token, of the head for the last token only, and for every key and value that a query sees.
+// PrefillFlops is the arithmetic of a prompt of so many tokens: a multiplication and an addition for every
+// weight of a matrix and token, of the head for the last token only, and for every key and value that a query
+// sees.
 func (m *Model) PrefillFlops(tokens int) float64 {
 	c := &m.Config
 	attention := c.Heads * c.HeadDim
@@ -252,5 +271,6 @@ func (m *Model) PrefillFlops(tokens int) float64 {
 		}
 		seen += n
 	}
-	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.HeadRows()) + 4*float64(seen)*float64(attention*c.Layers)
+	return 2*float64(weights)*float64(tokens) + 2*float64(c.HiddenSize)*float64(c.HeadRows()) +
+		4*float64(seen)*float64(attention*c.Layers)
 }

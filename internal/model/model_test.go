@@ -114,12 +114,15 @@ func TestForwardIsTheArchitecture(t *testing.T) {
 	_, err = cache.Prepare(3)
 	require.NoError(t, err)
 	out := &Output{AllHidden: true}
-	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1, 2, 4}, Cache: cache}}, out))
+	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1, 2, 4}, Cache: cache}},
+		out))
 	require.Equal(t, []string{
 		"Embed",
-		"NormLinear model.layers.0.self_attn.qkv_proj.weight", "Attend 0", "LinearAdd model.layers.0.self_attn.o_proj.weight",
+		"NormLinear model.layers.0.self_attn.qkv_proj.weight", "Attend 0", "LinearAdd " +
+			"model.layers.0.self_attn.o_proj.weight",
 		"NormGateUp model.layers.0.mlp.gate_up_proj.weight", "LinearAdd model.layers.0.mlp.down_proj.weight",
-		"NormLinear model.layers.1.self_attn.qkv_proj.weight", "Attend 1", "LinearAdd model.layers.1.self_attn.o_proj.weight",
+		"NormLinear model.layers.1.self_attn.qkv_proj.weight", "Attend 1", "LinearAdd " +
+			"model.layers.1.self_attn.o_proj.weight",
 		"NormGateUp model.layers.1.mlp.gate_up_proj.weight", "LinearAdd model.layers.1.mlp.down_proj.weight",
 		"Select", "Norm model.norm.weight", "Select", "NormLinear lm_head.weight",
 	}, b.calls)
@@ -140,7 +143,10 @@ func TestForwardGreedy(t *testing.T) {
 	out := &Output{Greedy: true, AllLogits: true}
 	ids := slices.Repeat([]int32{1}, LogitRows+1)
 	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: ids, Cache: cache}}, out))
-	require.Equal(t, []string{"Select", "NormLinear lm_head.weight", "Argmax", "Select", "NormLinear lm_head.weight", "Argmax"}, b.calls[len(b.calls)-6:])
+	require.Equal(t, []string{
+		"Select", "NormLinear lm_head.weight", "Argmax", "Select",
+		"NormLinear lm_head.weight", "Argmax",
+	}, b.calls[len(b.calls)-6:])
 	require.Len(t, out.Next, LogitRows+1)
 	require.Empty(t, out.Logits)
 
@@ -150,7 +156,8 @@ func TestForwardGreedy(t *testing.T) {
 }
 
 func TestForwardRefusesBadSteps(t *testing.T) {
-	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), &recorder{}, Options{MaxTokens: 4})
+	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), &recorder{},
+		Options{MaxTokens: 4})
 	require.NoError(t, err)
 	cache := m.NewCache()
 	_, err = cache.Prepare(6)
@@ -197,20 +204,33 @@ func TestForwardReportsTheDevice(t *testing.T) {
 	cache := m.NewCache()
 	_, err = cache.Prepare(1)
 	require.NoError(t, err)
-	for _, out := range []*Output{nil, {}, {Greedy: true}, {AllHidden: true}, {EachLayer: func(int, []float32) {}}, {EachLens: func(int, []float32) {}}, {EachQKV: func(int, []float32) {}}} {
-		require.ErrorIs(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out), b.fail)
+	for _, out := range []*Output{
+		nil,
+		{},
+		{Greedy: true},
+		{AllHidden: true},
+		{EachLayer: func(int, []float32) {}},
+		{EachLens: func(int, []float32) {}},
+		{EachQKV: func(int, []float32) {}},
+	} {
+		require.ErrorIs(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out),
+			b.fail)
 		require.Zero(t, cache.Len())
 	}
 }
 
 func TestLoadPlansAndReports(t *testing.T) {
-	for _, config := range []string{tinyConfig, strings.Replace(tinyConfig, "{", `{"tie_word_embeddings": true, `, 1)} {
+	for _, config := range []string{
+		tinyConfig,
+		strings.Replace(tinyConfig, "{", `{"tie_word_embeddings": true, `, 1),
+	} {
 		b := &recorder{}
 		var last, whole int64
-		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), b, Options{Context: 100, MaxTokens: 2048, Progress: func(done, total int64) {
-			require.Greater(t, done, last)
-			last, whole = done, total
-		}})
+		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), b,
+			Options{Context: 100, MaxTokens: 2048, Progress: func(done, total int64) {
+				require.Greater(t, done, last)
+				last, whole = done, total
+			}})
 		require.NoError(t, err)
 		require.Equal(t, m.WeightBytes(), last)
 		require.Equal(t, m.WeightBytes(), whole)
@@ -241,10 +261,20 @@ func TestLoadChecksTheTable(t *testing.T) {
 		change       func(map[string]*safetensors.Source)
 	}{
 		{"missing", norm + " is missing", func(m map[string]*safetensors.Source) { delete(m, norm) }},
-		{"missing head", "lm_head.weight is missing", func(m map[string]*safetensors.Source) { delete(m, "lm_head.weight") }},
-		{"shape", "model.safetensors: tensor " + norm + " has shape [5], config.json asks for [4]", func(m map[string]*safetensors.Source) { m[norm].Shape = []int{5} }},
-		{"rank", "has shape [1 4], config.json asks for [4]", func(m map[string]*safetensors.Source) { m[norm].Shape = []int{1, 4} }},
-		{"float64", norm + " is stored as F64; BF16, F16 and F32 are supported: save the checkpoint again in one of these", func(m map[string]*safetensors.Source) { m[norm].DType = "F64" }},
+		{
+			"missing head", "lm_head.weight is missing",
+			func(m map[string]*safetensors.Source) { delete(m, "lm_head.weight") },
+		},
+		{
+			"shape", "model.safetensors: tensor " + norm + " has shape [5], config.json asks for [4]",
+			func(m map[string]*safetensors.Source) { m[norm].Shape = []int{5} },
+		},
+		{
+			"rank", "has shape [1 4], config.json asks for [4]",
+			func(m map[string]*safetensors.Source) { m[norm].Shape = []int{1, 4} },
+		},
+		{"float64", norm + " is stored as F64; BF16, F16 and F32 are supported: save the checkpoint again " +
+			"in one of these", func(m map[string]*safetensors.Source) { m[norm].DType = "F64" }},
 		{"type", norm + " is stored as I8", func(m map[string]*safetensors.Source) { m[norm].DType = "I8" }},
 	} {
 		b := &recorder{}
@@ -266,20 +296,25 @@ func TestLoadAcceptsOtherSpellings(t *testing.T) {
 	require.Empty(t, m.Unused)
 
 	b := &recorder{}
-	m, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, withPrefix("model.")), b, Options{}) // one too many, as transformers 5.24 reads it
+	// one too many, as transformers 5.24 reads it
+	m, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, withPrefix("model.")), b, Options{})
 	require.NoError(t, err)
 	require.Empty(t, m.Unused)
 	require.Contains(t, b.uploaded, "model.model.embed_tokens.weight")
 	require.Contains(t, b.uploaded, "model.lm_head.weight")
 
 	extra := func(m map[string]*safetensors.Source) {
-		for _, name := range []string{"model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.0.self_attn.q_norm.weight"} {
+		for _, name := range []string{
+			"model.layers.0.self_attn.rotary_emb.inv_freq",
+			"model.layers.0.self_attn.q_norm.weight",
+		} {
 			m[name] = &safetensors.Source{Name: name, DType: safetensors.F32, Shape: []int{2}}
 		}
 	}
 	m, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, extra), &recorder{}, Options{})
 	require.NoError(t, err)
-	require.Equal(t, []string{"model.layers.0.self_attn.q_norm.weight"}, m.Unused, "rotary_emb.inv_freq is ignored silently")
+	require.Equal(t, []string{"model.layers.0.self_attn.q_norm.weight"}, m.Unused,
+		"rotary_emb.inv_freq is ignored silently")
 }
 
 // withPrefix puts a prefix in front of every tensor's name.
@@ -296,33 +331,39 @@ func TestForeignPrefix(t *testing.T) {
 	const missing = "tensor model.embed_tokens.weight is missing from the checkpoint; there is "
 	const notPhi = ": was the model saved inside another one? Phi-3's names do not begin with "
 	for prefix, want := range map[string]string{
-		"base_model.model.": missing + "base_model.model.model.embed_tokens.weight: was the adapter merged before it was saved?",
-		"module.":           missing + "module.model.embed_tokens.weight" + notPhi + "module.",
-		"model.model.":      missing + "model.model.model.embed_tokens.weight" + notPhi + "model.model.",
-		"x":                 "tensor model.embed_tokens.weight is missing from the checkpoint",
+		"base_model.model.": missing +
+			"base_model.model.model.embed_tokens.weight: was the adapter merged before it was saved?",
+		"module.":      missing + "module.model.embed_tokens.weight" + notPhi + "module.",
+		"model.model.": missing + "model.model.model.embed_tokens.weight" + notPhi + "model.model.",
+		"x":            "tensor model.embed_tokens.weight is missing from the checkpoint",
 	} {
-		_, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, withPrefix(prefix)), &recorder{}, Options{})
+		_, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, withPrefix(prefix)), &recorder{},
+			Options{})
 		require.EqualError(t, err, want)
 	}
 	norm := "model.layers.1.mlp.down_proj"
-	_, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, func(m map[string]*safetensors.Source) {
-		m[norm+".weight"].Name = norm + ".base_layer.weight"
-	}), &recorder{}, Options{})
-	require.EqualError(t, err, "tensor "+norm+".weight is missing from the checkpoint; there is "+norm+".base_layer.weight: was the adapter merged before it was saved?")
+	_, err := Load(context.Background(),
+		tinyCheckpoint(t, tinyConfig, func(m map[string]*safetensors.Source) {
+			m[norm+".weight"].Name = norm + ".base_layer.weight"
+		}), &recorder{}, Options{})
+	require.EqualError(t, err, "tensor "+norm+".weight is missing from the checkpoint; there is "+norm+
+		".base_layer.weight: was the adapter merged before it was saved?")
 }
 
-// A classification head's bias stays on the host, under both names that it has had, and is added to every row of logits.
+// A classification head's bias stays on the host, under both names that it has had, and is added to every row
+// of logits.
 func TestTokenClassificationHead(t *testing.T) {
 	config := strings.Replace(tinyConfig, "Phi3ForCausalLM", "Phi3ForTokenClassification", 1)
 	config = strings.Replace(config, "{", `{"num_labels": 3, "tie_word_embeddings": true, `, 1)
 	for _, prefix := range []string{"score.", "classifier."} {
 		b := &recorder{}
-		m, err := Load(context.Background(), tinyCheckpoint(t, config, func(m map[string]*safetensors.Source) {
-			for _, name := range []string{"weight", "bias"} {
-				m["score."+name].Name = prefix + name
-			}
-			m["score.bias"].DType = safetensors.F32
-		}), b, Options{})
+		m, err := Load(context.Background(),
+			tinyCheckpoint(t, config, func(m map[string]*safetensors.Source) {
+				for _, name := range []string{"weight", "bias"} {
+					m["score."+name].Name = prefix + name
+				}
+				m["score.bias"].DType = safetensors.F32
+			}), b, Options{})
 		require.NoError(t, err)
 		require.Empty(t, m.Unused)
 		require.Contains(t, b.planned, prefix+"weight")
@@ -335,7 +376,8 @@ func TestTokenClassificationHead(t *testing.T) {
 		_, err = cache.Prepare(LogitRows + 1)
 		require.NoError(t, err)
 		out := &Output{AllLogits: true}
-		require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: make([]int32, LogitRows+1), Cache: cache}}, out))
+		require.NoError(t, m.Forward(context.Background(),
+			[]Sequence{{IDs: make([]int32, LogitRows+1), Cache: cache}}, out))
 		require.Equal(t, slices.Repeat([]float32{1, 2, 3}, LogitRows+1), out.Logits)
 
 		out.Greedy = true
@@ -345,29 +387,35 @@ func TestTokenClassificationHead(t *testing.T) {
 		err = m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out)
 		require.EqualError(t, err, "a Phi3ForTokenClassification has no next token")
 	}
-	_, err := Load(context.Background(), tinyCheckpoint(t, config, func(m map[string]*safetensors.Source) { delete(m, "score.bias") }), &recorder{}, Options{})
+	_, err := Load(context.Background(),
+		tinyCheckpoint(t, config, func(m map[string]*safetensors.Source) { delete(m, "score.bias") }),
+		&recorder{}, Options{})
 	require.ErrorContains(t, err, "score.bias is missing")
 }
 
 func TestWideWindow(t *testing.T) {
 	for window, want := range map[string]int{"7": 8, "null": 0} {
 		config := strings.Replace(tinyConfig, "{", `{"sliding_window": `+window+`, `, 1)
-		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), &recorder{}, Options{WideWindow: true})
+		m, err := Load(context.Background(), tinyCheckpoint(t, config, nil), &recorder{},
+			Options{WideWindow: true})
 		require.NoError(t, err)
 		require.Equal(t, want, m.Config.SlidingWindow)
 	}
 }
 
-// Where config.json says that the LM head is the embedding table, as transformers 5.15: one of the two tensors is enough, two equal ones are
-// one, and two different ones are two, with a note.
+// Where config.json says that the LM head is the embedding table, as transformers 5.15: one of the two
+// tensors is enough, two equal ones are one, and two different ones are two, with a note.
 func TestTiedEmbeddings(t *testing.T) {
 	tied := strings.Replace(tinyConfig, "{", `{"tie_word_embeddings": true, `, 1)
 	head := func(dtype safetensors.DType, last byte) func(map[string]*safetensors.Source) {
 		return func(m map[string]*safetensors.Source) {
-			m[headName] = &safetensors.Source{Name: headName, DType: dtype, Shape: []int{5, 4}, WriteTo: func(w io.Writer) error {
-				_, err := w.Write(append(make([]byte, 20*dtype.Bits()/8-1), last))
-				return err
-			}}
+			m[headName] = &safetensors.Source{
+				Name: headName, DType: dtype, Shape: []int{5, 4},
+				WriteTo: func(w io.Writer) error {
+					_, err := w.Write(append(make([]byte, 20*dtype.Bits()/8-1), last))
+					return err
+				},
+			}
 		}
 	}
 	onlyHead := func(m map[string]*safetensors.Source) {
@@ -392,7 +440,8 @@ func TestTiedEmbeddings(t *testing.T) {
 		cache := m.NewCache()
 		_, err = cache.Prepare(1)
 		require.NoError(t, err)
-		require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, &Output{}))
+		require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}},
+			&Output{}))
 		require.Equal(t, c.embed, m.weights.EmbedTokens.Data, name)
 		require.Equal(t, "NormLinear "+c.head, b.calls[len(b.calls)-1], name)
 		differ := c.embed != c.head
@@ -404,8 +453,10 @@ func TestTiedEmbeddings(t *testing.T) {
 		m[headName] = &safetensors.Source{Name: headName, DType: safetensors.BF16, Shape: []int{4, 4}}
 	}), &recorder{}, Options{})
 	require.ErrorContains(t, err, "tensor lm_head.weight has shape [4 4], config.json asks for [5 4]")
-	_, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, func(m map[string]*safetensors.Source) { delete(m, headName) }), &recorder{}, Options{})
-	require.ErrorContains(t, err, "tensor lm_head.weight is missing from the checkpoint; if the LM head is the embedding table, tie_word_embeddings in config.json must be true")
+	_, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig,
+		func(m map[string]*safetensors.Source) { delete(m, headName) }), &recorder{}, Options{})
+	require.ErrorContains(t, err, "tensor lm_head.weight is missing from the checkpoint; if the LM head is "+
+		"the embedding table, tie_word_embeddings in config.json must be true")
 }
 
 func TestDecodeBytes(t *testing.T) {
@@ -419,7 +470,8 @@ func TestDecodeBytes(t *testing.T) {
 		table := int64(5 * 4 * 2)
 		kv := int64(2 * 2 * 1 * 2 * 2) // K and V, layers, kv heads, head dimension, bytes
 		if tied {
-			require.Equal(t, m.WeightBytes()+7*kv, m.DecodeBytes(10, 2), "the table is the head, and the window hides old keys")
+			require.Equal(t, m.WeightBytes()+7*kv, m.DecodeBytes(10, 2),
+				"the table is the head, and the window hides old keys")
 		} else {
 			require.Equal(t, m.WeightBytes()-table+table/5+10*kv, m.DecodeBytes(10, 2))
 		}
@@ -437,7 +489,8 @@ func TestPrefillFlops(t *testing.T) {
 		c := m.Config
 		weights := 0 // of matrices, by the table that they are loaded from
 		for _, w := range m.weights.table(&c) {
-			if len(w.shape) == 2 && !strings.Contains(w.name, "embed") && !strings.Contains(w.name, "lm_head") {
+			if len(w.shape) == 2 && !strings.Contains(w.name, "embed") &&
+				!strings.Contains(w.name, "lm_head") {
 				weights += w.shape[0] * w.shape[1]
 			}
 		}

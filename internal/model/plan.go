@@ -48,7 +48,8 @@ func (p *Plan) Blocks() int { return kvcache.BlocksFor(p.Context) }
 func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
 	most, least := p.Blocks(), kvcache.BlocksFor(p.Least)
 	room := free - margin(free)
-	given := sort.Search(most-least, func(n int) bool { return need(most-n).Total() <= room }) // blocks given up
+	// blocks given up
+	given := sort.Search(most-least, func(n int) bool { return need(most-n).Total() <= room })
 	if given > 0 {
 		p.Context = (most - given) * kvcache.BlockTokens
 		p.MaxTokens = min(p.MaxTokens, p.Context)

@@ -5,10 +5,11 @@ import (
 	"math"
 )
 
-// ropeTable holds the cosines and sines of one set of RoPE factors, position after position, grown as sequences get longer.
+// ropeTable holds the cosines and sines of one set of RoPE factors, position after position, grown as
+// sequences get longer.
 //
-// Angles are formed in float32, as Hugging Face does, because positions up to 131,071 times a frequency lose bits that matter;
-// a table in a 16-bit type turns long prompts into word salad (spec 3.2 and trap 7).
+// Angles are formed in float32, as Hugging Face does, because positions up to 131,071 times a frequency lose
+// bits that matter; a table in a 16-bit type turns long prompts into word salad (spec 3.2 and trap 7).
 type ropeTable struct {
 	inv      []float32 // [dim/2] frequencies
 	scale    float32   // attention factor on cos and sin
@@ -34,7 +35,8 @@ func (t *ropeTable) rows(cos, sin []float32, from, to int) ([]float32, []float32
 	half := len(t.inv)
 	for p := len(t.cos) / half; p < to; p++ {
 		for _, inv := range t.inv {
-			phase := inv * float32(p) // one float32 rounding, as in the definition; the rest of the line is exact enough
+			// one float32 rounding, as in the definition; the rest of the line is exact enough
+			phase := inv * float32(p)
 			s, c := math.Sincos(float64(phase))
 			t.cos = append(t.cos, float32(c)*t.scale)
 			t.sin = append(t.sin, float32(s)*t.scale)

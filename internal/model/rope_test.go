@@ -28,7 +28,8 @@ func TestRopeFrequencies(t *testing.T) {
 func TestRopeRows(t *testing.T) {
 	factors := []float32{1, 2, 8}
 	table := newRopeTable(&RoPEConfig{Theta: 1e4, Dim: 6, AttentionFactor: 1.5}, factors)
-	cos, sin := table.rows([]float32{9}, []float32{9}, 3, 5) // appends, and grows the table past what is asked for
+	// appends, and grows the table past what is asked for
+	cos, sin := table.rows([]float32{9}, []float32{9}, 3, 5)
 	require.Len(t, cos, 1+2*3)
 	require.EqualValues(t, 9, cos[0])
 	for i, p := range []float64{3, 4} {
@@ -43,5 +44,6 @@ func TestRopeRows(t *testing.T) {
 
 	far, _ := table.rows(nil, nil, 131071, 131072)
 	phase := table.inv[1] * float32(131071)
-	require.Equal(t, float32(math.Cos(float64(phase)))*1.5, far[1], "angles are formed in float32, as Hugging Face does")
+	require.Equal(t, float32(math.Cos(float64(phase)))*1.5, far[1],
+		"angles are formed in float32, as Hugging Face does")
 }

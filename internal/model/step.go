@@ -22,14 +22,18 @@ func (m *Model) begin(batch []Sequence) error {
 		}
 		for _, id := range seq.IDs {
 			if id < 0 || int(id) >= m.Config.VocabSize {
-				return fmt.Errorf("token id %d is not in the model's vocabulary of %d", id, m.Config.VocabSize)
+				return fmt.Errorf("token id %d is not in the model's vocabulary of %d", id,
+					m.Config.VocabSize)
 			}
 		}
 		table := m.short
 		if seq.Cache.Long() {
 			table = m.long
 		}
-		s.Seqs = append(s.Seqs, Span{Start: len(s.IDs), Len: len(seq.IDs), Position: position, Blocks: seq.Cache.Blocks()})
+		s.Seqs = append(s.Seqs, Span{
+			Start: len(s.IDs), Len: len(seq.IDs), Position: position,
+			Blocks: seq.Cache.Blocks(),
+		})
 		s.IDs = append(s.IDs, seq.IDs...)
 		s.Cos, s.Sin = table.rows(s.Cos, s.Sin, position, total)
 	}
@@ -98,7 +102,8 @@ func (m *Model) head(logits []float32, rows []int32) error {
 	return err
 }
 
-// finish applies the final norm and the head to the positions that out asks for. Without out it only waits for the device.
+// finish applies the final norm and the head to the positions that out asks for. Without out it only waits
+// for the device.
 func (m *Model) finish(out *Output) error {
 	b, w, c := m.backend, &m.weights, &m.Config
 	if out == nil {

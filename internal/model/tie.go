@@ -28,7 +28,8 @@ func tie(c *Config, table []tensorRow, ckpt *safetensors.Checkpoint) []tensorRow
 		table[i].name = headName
 	case !sameValues(embed, head):
 		c.TiedEmbeddings, c.HeadDiffers = false, true
-		c.note("config.json says that the LM head is the embedding table (tie_word_embeddings), but the file's " +
+		c.note("config.json says that the LM head is the embedding table (tie_word_embeddings), but the " +
+			"file's " +
 			headName + " differs from it: phi3 uses " + headName + ", as transformers 5 does; " +
 			"set tie_word_embeddings to false to say so")
 		return new(Weights).table(c)
@@ -47,7 +48,10 @@ func sameValues(a, b *safetensors.Tensor) bool {
 	const piece = 1 << 12
 	part := func(t *safetensors.Tensor, from, n int) []float32 {
 		size := t.DType.Bits() / 8
-		return (&safetensors.Tensor{DType: t.DType, Shape: []int{n}, Data: t.Data[from*size : (from+n)*size]}).Float32s()
+		return (&safetensors.Tensor{
+			DType: t.DType, Shape: []int{n},
+			Data: t.Data[from*size : (from+n)*size],
+		}).Float32s()
 	}
 	for from := 0; from < a.Elems(); from += piece {
 		n := min(piece, a.Elems()-from)

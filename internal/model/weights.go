@@ -15,15 +15,18 @@ type Weights struct {
 	EmbedTokens Weight // [vocab, hidden]
 	Layers      []LayerWeights
 	Norm        Weight // [hidden]
-	Head        Weight // [HeadRows, hidden]: lm_head, EmbedTokens itself when the embeddings are tied, or score of a classification head
+	// [HeadRows, hidden]: lm_head, EmbedTokens itself when the embeddings are tied, or score of a
+	// classification head
+	Head Weight
 
 	HeadBias []float32 // [HeadRows] of a TokenHead, nil for others; so few numbers are added on the host
 }
 
 // LayerWeights are the parameters of one decoder layer.
 type LayerWeights struct {
-	InputLayernorm         Weight // [hidden]
-	QKVProj                Weight // [(heads + 2·kvHeads)·headDim, hidden]: query heads, key heads, value heads
+	InputLayernorm Weight // [hidden]
+	// [(heads + 2·kvHeads)·headDim, hidden]: query heads, key heads, value heads
+	QKVProj                Weight
 	OProj                  Weight // [hidden, heads·headDim]
 	PostAttentionLayernorm Weight // [hidden]
 	GateUpProj             Weight // [2·intermediate, hidden]: gate rows, then up rows
@@ -38,9 +41,10 @@ type tensorRow struct {
 	host  *[]float32 // not there
 }
 
-// table lists every tensor the checkpoint must have, its shape and the field it goes to (spec section 2).
-// It is walked to load, to check and to report; nothing else in the program spells a tensor's name. The order is that in which
-// Hugging Face saves a Phi-3, so that shards written from it are cut where the published ones are.
+// table lists every tensor the checkpoint must have, its shape and the field it goes to (spec section 2). It
+// is walked to load, to check and to report; nothing else in the program spells a tensor's name. The order is
+// that in which Hugging Face saves a Phi-3, so that shards written from it are cut where the published ones
+// are.
 func (w *Weights) table(c *Config) []tensorRow {
 	w.Layers = make([]LayerWeights, c.Layers)
 	rows := []tensorRow{{name: embedName, shape: []int{c.VocabSize, c.HiddenSize}, field: &w.EmbedTokens}}
@@ -48,12 +52,30 @@ func (w *Weights) table(c *Config) []tensorRow {
 		l, prefix := &w.Layers[i], fmt.Sprintf("model.layers.%d.", i)
 		rows = append(
 			rows,
-			tensorRow{name: prefix + "self_attn.o_proj.weight", shape: []int{c.HiddenSize, c.Heads * c.HeadDim}, field: &l.OProj},
-			tensorRow{name: prefix + "self_attn.qkv_proj.weight", shape: []int{c.QKVRows(), c.HiddenSize}, field: &l.QKVProj},
-			tensorRow{name: prefix + "mlp.gate_up_proj.weight", shape: []int{2 * c.IntermediateSize, c.HiddenSize}, field: &l.GateUpProj},
-			tensorRow{name: prefix + "mlp.down_proj.weight", shape: []int{c.HiddenSize, c.IntermediateSize}, field: &l.DownProj},
-			tensorRow{name: prefix + "input_layernorm.weight", shape: []int{c.HiddenSize}, field: &l.InputLayernorm},
-			tensorRow{name: prefix + "post_attention_layernorm.weight", shape: []int{c.HiddenSize}, field: &l.PostAttentionLayernorm},
+			tensorRow{
+				name:  prefix + "self_attn.o_proj.weight",
+				shape: []int{c.HiddenSize, c.Heads * c.HeadDim}, field: &l.OProj,
+			},
+			tensorRow{
+				name: prefix + "self_attn.qkv_proj.weight", shape: []int{c.QKVRows(), c.HiddenSize},
+				field: &l.QKVProj,
+			},
+			tensorRow{
+				name:  prefix + "mlp.gate_up_proj.weight",
+				shape: []int{2 * c.IntermediateSize, c.HiddenSize}, field: &l.GateUpProj,
+			},
+			tensorRow{
+				name: prefix + "mlp.down_proj.weight", shape: []int{c.HiddenSize, c.IntermediateSize},
+				field: &l.DownProj,
+			},
+			tensorRow{
+				name: prefix + "input_layernorm.weight", shape: []int{c.HiddenSize},
+				field: &l.InputLayernorm,
+			},
+			tensorRow{
+				name: prefix + "post_attention_layernorm.weight", shape: []int{c.HiddenSize},
+				field: &l.PostAttentionLayernorm,
+			},
 		)
 	}
 	rows = append(rows, tensorRow{name: "model.norm.weight", shape: []int{c.HiddenSize}, field: &w.Norm})
@@ -76,8 +98,8 @@ type TensorSpec struct {
 	Shape []int
 }
 
-// Tensors lists the tensors of a checkpoint of this configuration: embeddings, layer after layer, final norm, head,
-// in the order in which Hugging Face saves them.
+// Tensors lists the tensors of a checkpoint of this configuration: embeddings, layer after layer, final norm,
+// head, in the order in which Hugging Face saves them.
 func (c *Config) Tensors() []TensorSpec {
 	var specs []TensorSpec
 	for _, row := range new(Weights).table(c) {
@@ -86,8 +108,9 @@ func (c *Config) Tensors() []TensorSpec {
 	return specs
 }
 
-// find looks a tensor up by its name, or by another that it may have: one "model." too few, as in a base checkpoint, or one too many, as
-// transformers 5 reads both (core_model_loading.py, rename_source_key); "classifier" for a TokenHead's "score" up to transformers 4.47.
+// find looks a tensor up by its name, or by another that it may have: one "model." too few, as in a base
+// checkpoint, or one too many, as transformers 5 reads both (core_model_loading.py, rename_source_key);
+// "classifier" for a TokenHead's "score" up to transformers 4.47.
 func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool) {
 	const prefix = "model."
 	names := []string{name, prefix + name, strings.TrimPrefix(name, prefix)}
@@ -102,13 +125,14 @@ func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool)
 	return nil, false
 }
 
-// missing is the error for a tensor that is not there. It names the one that is probably meant: programs that wrap a model, as for
-// training, save it with names of their own.
+// missing is the error for a tensor that is not there. It names the one that is probably meant: programs that
+// wrap a model, as for training, save it with names of their own.
 func missing(ckpt *safetensors.Checkpoint, name string) error {
 	err := fmt.Errorf("tensor %s is missing from the checkpoint", name)
 	const unmerged = "was the adapter merged before it was saved?"
 	if name == headName {
-		return fmt.Errorf("%w; if the LM head is the embedding table, tie_word_embeddings in config.json must be true", err)
+		return fmt.Errorf("%w; if the LM head is the embedding table, tie_word_embeddings in config.json "+
+			"must be true", err)
 	}
 	if part, ok := strings.CutSuffix(name, "qkv_proj.weight"); ok {
 		if _, ok := find(ckpt, part+"q_proj.weight"); ok {
@@ -131,15 +155,18 @@ func missing(ckpt *safetensors.Checkpoint, name string) error {
 		if strings.HasPrefix(prefix, "base_model.") {
 			return fmt.Errorf("%w; there is %s: %s", err, strictjson.Clip(other), unmerged)
 		}
-		return fmt.Errorf("%w; there is %s: was the model saved inside another one? Phi-3's names do not begin with %s",
+		return fmt.Errorf("%w; there is %s: was the model saved inside another one? Phi-3's names do not "+
+			"begin with %s",
 			err, strictjson.Clip(other), strictjson.Clip(prefix))
 	}
 	return err
 }
 
-// match finds the tensor for every row of the table and checks it. It also returns the names of the tensors that the model has no
-// use for. An error names the tensor and its file.
-func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetensors.Tensor, unused []string, err error) {
+// match finds the tensor for every row of the table and checks it. It also returns the names of the tensors
+// that the model has no use for. An error names the tensor and its file.
+func match(
+	table []tensorRow, ckpt *safetensors.Checkpoint,
+) (tensors []*safetensors.Tensor, unused []string, err error) {
 	known := map[string]bool{headName: true} // where embeddings are tied, it is the same
 	for _, row := range table {
 		t, ok := find(ckpt, row.name)
@@ -147,10 +174,12 @@ func match(table []tensorRow, ckpt *safetensors.Checkpoint) (tensors []*safetens
 			return nil, nil, missing(ckpt, row.name)
 		}
 		if !slices.Equal(t.Shape, row.shape) {
-			return nil, nil, fmt.Errorf("%s: tensor %s has shape %v, config.json asks for %v", t.File, t.Name, t.Shape, row.shape)
+			return nil, nil, fmt.Errorf("%s: tensor %s has shape %v, config.json asks for %v", t.File, t.Name,
+				t.Shape, row.shape)
 		}
 		if !readable(t) {
-			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported: save the checkpoint again in one of these", t.File, t.Name, t.DType)
+			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported: "+
+				"save the checkpoint again in one of these", t.File, t.Name, t.DType)
 		}
 		tensors = append(tensors, t)
 		known[t.Name] = true
@@ -168,7 +197,8 @@ func readable(t *safetensors.Tensor) bool {
 	return t.DType == safetensors.BF16 || t.DType == safetensors.F16 || t.DType == safetensors.F32
 }
 
-// keepOnHost takes out of the table, and out of the tensors for its rows, what the backend does not get, and widens it.
+// keepOnHost takes out of the table, and out of the tensors for its rows, what the backend does not get, and
+// widens it.
 func keepOnHost(table []tensorRow, tensors []*safetensors.Tensor) ([]tensorRow, []*safetensors.Tensor) {
 	var rows []tensorRow
 	var rest []*safetensors.Tensor
@@ -183,7 +213,10 @@ func keepOnHost(table []tensorRow, tensors []*safetensors.Tensor) ([]tensorRow, 
 }
 
 // upload hands the tensors, one for every row of the table, to the backend.
-func upload(ctx context.Context, b Backend, table []tensorRow, tensors []*safetensors.Tensor, progress func(done, total int64)) error {
+func upload(
+	ctx context.Context, b Backend, table []tensorRow, tensors []*safetensors.Tensor,
+	progress func(done, total int64),
+) error {
 	var done, total int64
 	for _, t := range tensors {
 		total += int64(len(t.Data))

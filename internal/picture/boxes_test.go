@@ -126,7 +126,8 @@ func checkLayout(t *testing.T, found []*element) {
 				inside(box{x, y, x + e.number(t, "width"), y + e.number(t, "height"), "a rectangle"})
 			}
 		case "text":
-			if at := translated.FindStringSubmatch(e.attributes["transform"]); at != nil { // upwards to the right
+			// upwards to the right
+			if at := translated.FindStringSubmatch(e.attributes["transform"]); at != nil {
 				x, _ := strconv.ParseFloat(at[1], 64)
 				y, _ := strconv.ParseFloat(at[2], 64)
 				length := smallColumn * float64(show.Width(e.text))

@@ -24,8 +24,8 @@ type Line struct {
 	Values []float64
 }
 
-// Panel is a coordinate system with lines of equal length, two points or more. Both axes are linear, and y begins at 0: lengths compare as
-// the numbers do.
+// Panel is a coordinate system with lines of equal length, two points or more. Both axes are linear, and y
+// begins at 0: lengths compare as the numbers do.
 type Panel struct {
 	Title string // what y is
 	Unit  string // of y
@@ -48,7 +48,8 @@ func (c *Chart) SVG() string {
 	return d.svg(page, bottom+margin, show.Line(c.Title))
 }
 
-// panel draws title and names of the lines above each other, and under them the lines, and returns the lower edge.
+// panel draws title and names of the lines above each other, and under them the lines, and returns the lower
+// edge.
 func (d *drawing) panel(p *Panel, x, y, width, height float64) float64 {
 	const numbers = 46.0 // room for those of the y axis
 	d.text(x, y, "bold", fit(p.Title+", "+p.Unit, width, boldColumn))
@@ -82,12 +83,14 @@ func (d *drawing) panel(p *Panel, x, y, width, height float64) float64 {
 	}
 	d.text((left+right)/2, bottom+42, "dim middle", p.X)
 	for i, l := range p.Lines {
-		d.add(`<path class="line line%d" d="%s"/>`, i, polyline(l.Values, func(i int) float64 { return atX(float64(p.From + i)) }, atY))
+		d.add(`<path class="line line%d" d="%s"/>`, i,
+			polyline(l.Values, func(i int) float64 { return atX(float64(p.From + i)) }, atY))
 	}
 	return bottom + 46
 }
 
-// polyline is the d of a path through the values. Of many, each stretch of the picture has its lowest and its highest.
+// polyline is the d of a path through the values. Of many, each stretch of the picture has its lowest and its
+// highest.
 func polyline(values []float64, atX func(int) float64, atY func(float64) float64) string {
 	const stretches = 450
 	var b strings.Builder
@@ -137,12 +140,14 @@ func number(v, step float64) string {
 	return strconv.FormatFloat(v, 'f', max(0, -int(math.Floor(math.Log10(step)+1e-9))), 64)
 }
 
-// Text draws a panel with characters, about 80 columns wide, for a terminal. Lines differ in their characters, not in colour.
+// Text draws a panel with characters, about 80 columns wide, for a terminal. Lines differ in their
+// characters, not in colour.
 func (p *Panel) Text() string {
 	kinds := []string{"━", "•", "-"}
 	options := []asciigraph.Option{
 		asciigraph.Width(64), asciigraph.Height(12), asciigraph.LowerBound(0),
-		asciigraph.XAxisRange(float64(p.From), float64(p.From+max(1, len(p.Lines[0].Values)-1))), asciigraph.XAxisTickCount(5),
+		asciigraph.XAxisRange(float64(p.From),
+			float64(p.From+max(1, len(p.Lines[0].Values)-1))), asciigraph.XAxisTickCount(5),
 		asciigraph.XAxisValueFormatter(func(x float64) string { return fmt.Sprintf("%.0f", x) }),
 	}
 	var sets []asciigraph.CharSet
@@ -159,5 +164,6 @@ func (p *Panel) Text() string {
 		values = append(values, l.Values)
 		text += fmt.Sprintf("  %s %s\n", kinds[i], l.Name)
 	}
-	return text + asciigraph.PlotMany(values, append(options, asciigraph.SeriesChars(sets...))...) + "\n" + fmt.Sprintf("%44s\n", p.X)
+	return text + asciigraph.PlotMany(values, append(options, asciigraph.SeriesChars(sets...))...) + "\n" +
+		fmt.Sprintf("%44s\n", p.X)
 }

@@ -21,7 +21,10 @@ func TestChart(t *testing.T) {
 			Title: "time for a token", Unit: "ms", X: "tokens in the sequence", From: 130,
 			Lines: []Line{{"no <cache>: 3.82 ms at the end", slow}, {"KV cache: 0.32 ms at the end", fast}},
 		}
-		chart := Chart{Title: "phi3-demo with and without its KV cache", Note: strings.Repeat("a long processor's name ", 20), Panels: []Panel{panel, panel}}
+		chart := Chart{
+			Title: "phi3-demo with and without its KV cache",
+			Note:  strings.Repeat("a long processor's name ", 20), Panels: []Panel{panel, panel},
+		}
 		svg := chart.SVG()
 		require.Less(t, len(svg), 1<<17)
 		found := elements(t, svg)
@@ -32,9 +35,11 @@ func TestChart(t *testing.T) {
 		require.Equal(t, 2, strings.Count(text, "tokens in the sequence"))
 		lines, highest := 0, math.Inf(1)
 		for _, e := range found {
-			if class := e.attributes["class"]; e.name == "path" && strings.HasPrefix(class, "line ") && strings.Contains(e.attributes["d"], "L") {
+			if class := e.attributes["class"]; e.name == "path" && strings.HasPrefix(class, "line ") &&
+				strings.Contains(e.attributes["d"], "L") {
 				lines++
-				for _, point := range strings.FieldsFunc(e.attributes["d"], func(r rune) bool { return r == 'M' || r == 'L' }) {
+				for _, point := range strings.FieldsFunc(e.attributes["d"],
+					func(r rune) bool { return r == 'M' || r == 'L' }) {
 					_, y, _ := strings.Cut(point, " ")
 					p := element{attributes: map[string]string{"y": y}}
 					highest = min(highest, p.number(t, "y"))
@@ -65,7 +70,10 @@ func TestChart(t *testing.T) {
 
 func TestRoundStep(t *testing.T) {
 	for _, c := range []struct{ most, want float64 }{
-		{3.85, 1}, {0.529, 0.1}, {255, 50}, {1, 0.2}, {6, 1}, {7, 2}, {0.0003, 0.00005}, {1e6, 200000}, {0, 1}, {30, 5}, {31, 10},
+		{3.85, 1}, {0.529, 0.1}, {255, 50}, {1, 0.2}, {6, 1}, {7, 2}, {0.0003, 0.00005}, {1e6, 200000}, {
+			0,
+			1,
+		}, {30, 5}, {31, 10},
 	} {
 		require.InDelta(t, c.want, roundStep(c.most, 6), c.want*1e-9, c.most)
 	}

@@ -8,12 +8,14 @@ import (
 	"phi3/internal/show"
 )
 
-// PathData is the way of a prompt through a model, as [Path] draws it. Texts are as they are, of any length and with any characters.
+// PathData is the way of a prompt through a model, as [Path] draws it. Texts are as they are, of any length
+// and with any characters.
 type PathData struct {
 	Model  string  // its name
 	Prompt string  // the text as it was given; "" if only its tokens are known
 	Tokens []Token // the prompt's, in order
-	// Layers are what the model would say after the embeddings, layer 1, 2, …, or some of them; empty: not drawn.
+	// Layers are what the model would say after the embeddings, layer 1, 2, …, or some of them; empty: not
+	// drawn.
 	Layers    []Layer
 	Left      string      // which layers are left out, if any are
 	Answer    Token       // the most probable token after the last layer
@@ -65,8 +67,9 @@ const (
 	tipLimit   = 40 // columns of a piece under the mouse
 )
 
-// Path draws the way of a prompt through a model: text, tokens, ids, what each layer would say, and the final distribution as bars.
-// With attention, also what the last position looks at. Its size does not grow with the prompt, the pieces or the number of candidates.
+// Path draws the way of a prompt through a model: text, tokens, ids, what each layer would say, and the final
+// distribution as bars. With attention, also what the last position looks at. Its size does not grow with the
+// prompt, the pieces or the number of candidates.
 func Path(p *PathData) string {
 	d := &drawing{}
 	y := margin + 12
@@ -89,11 +92,13 @@ func Path(p *PathData) string {
 		y = d.layers(p, y+34)
 	}
 	y = d.bars(p.Next, p.Answer, y+34)
-	title := fmt.Sprintf("%s: the path of “%s” to “%s”", show.Line(show.Clip(p.Model, 100)), ends(p.Prompt, 60)[0], show.Piece(p.Answer.Piece, tipLimit))
+	title := fmt.Sprintf("%s: the path of “%s” to “%s”", show.Line(show.Clip(p.Model, 100)),
+		ends(p.Prompt, 60)[0], show.Piece(p.Answer.Piece, tipLimit))
 	return d.svg(pageWidth, y+margin, title)
 }
 
-// shownTokens lists the positions that are drawn: all, or the first eight and the last ones, with -1 for those between.
+// shownTokens lists the positions that are drawn: all, or the first eight and the last ones, with -1 for
+// those between.
 func shownTokens(n int) (positions []int) {
 	for i := range n {
 		switch {
@@ -108,7 +113,8 @@ func shownTokens(n int) (positions []int) {
 
 func notShown(n int) string { return fmt.Sprintf("… %d more …", n-tokenLimit) }
 
-// tokens draws the prompt's tokens and ids as boxes, in as many lines as they need, and returns the lower edge.
+// tokens draws the prompt's tokens and ids as boxes, in as many lines as they need, and returns the lower
+// edge.
 func (d *drawing) tokens(all []Token, shown []int, y float64) float64 {
 	d.text(margin, y+19, "dim", "tokens")
 	d.text(margin, y+40, "dim", "ids")
@@ -219,7 +225,8 @@ func (d *drawing) attention(a *Attention, all []Token, shown []int, y float64) f
 	}
 	y += 22 + deepest
 	for i, name := range names {
-		d.add(`<text class="mono small" transform="translate(%.1f %.1f) rotate(%.0f)">%s</text>`, left+cell*(float64(i)+0.6), y-6, -angle, escape(name))
+		d.add(`<text class="mono small" transform="translate(%.1f %.1f) rotate(%.0f)">%s</text>`,
+			left+cell*(float64(i)+0.6), y-6, -angle, escape(name))
 	}
 	for r, row := range a.Rows {
 		if r == rowLimit {
@@ -238,7 +245,8 @@ func (d *drawing) attention(a *Attention, all []Token, shown []int, y float64) f
 			}
 			// The root spreads out small weights, of which long prompts have many.
 			d.add(`<rect class="cell" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.3f"><title>%s %s</title></rect>`,
-				left+cell*float64(i), y, cell, height, math.Sqrt(max(0, min(1, w))), escape(piece), percent(w))
+				left+
+					cell*float64(i), y, cell, height, math.Sqrt(max(0, min(1, w))), escape(piece), percent(w))
 		}
 		y += height
 	}

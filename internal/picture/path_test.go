@@ -10,18 +10,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the golden pictures anew; look at them before they are committed")
+var update = flag.Bool("update", false, "write the golden pictures anew; look at them before they are "+
+	"committed")
 
 var berlin = PathData{
 	Model: "phi3-demo", Prompt: "The capital of Germany is",
 	Tokens: []Token{{303, "▁The"}, {288, "▁capital"}, {285, "▁of"}, {1704, "▁Germany"}, {268, "▁is"}},
 	Layers: []Layer{
-		{Name: "embedding", Top: []Candidate{{Token{7, "▁wrong"}, 0.07}, {Token{8, "▁a"}, 0.04}}, Answer: 0.0001},
-		{Name: "layer 1", Top: []Candidate{{Token{2298, "▁Berlin"}, 0.75}, {Token{931, "▁Vi"}, 0.06}}, Answer: 0.75},
+		{
+			Name: "embedding", Top: []Candidate{{Token{7, "▁wrong"}, 0.07}, {Token{8, "▁a"}, 0.04}},
+			Answer: 0.0001,
+		},
+		{
+			Name: "layer 1", Top: []Candidate{{Token{2298, "▁Berlin"}, 0.75}, {Token{931, "▁Vi"}, 0.06}},
+			Answer: 0.75,
+		},
 	},
-	Answer:    Token{2298, "▁Berlin"},
-	Next:      []Candidate{{Token{2298, "▁Berlin"}, 0.75}, {Token{931, "▁Vi"}, 0.06}},
-	Attention: &Attention{Title: "What the last token looks at in layer 1", Rows: []AttentionRow{{"head 1", []float64{0, 0.04, 0, 0.96, 0}}}},
+	Answer: Token{2298, "▁Berlin"},
+	Next:   []Candidate{{Token{2298, "▁Berlin"}, 0.75}, {Token{931, "▁Vi"}, 0.06}},
+	Attention: &Attention{
+		Title: "What the last token looks at in layer 1",
+		Rows:  []AttentionRow{{"head 1", []float64{0, 0.04, 0, 0.96, 0}}},
+	},
 }
 
 func TestPath(t *testing.T) {
@@ -48,15 +58,20 @@ func TestPath(t *testing.T) {
 }
 
 var hostile = []string{
-	"<|end|>", "&amp;\"'", "\x00\x1b[2J", "\xff\xfe", "", strings.Repeat("x", 500), "日本語", "👩‍👩‍👧", "▁", "\ufffe", " ", "\n\n", "\u202eabc",
-	"مرحبا بالعالم", "\u0301", "]]>", "--><script>", strings.Repeat("\u0301", 1000), strings.Repeat("日", 300), "</text>",
+	"<|end|>", "&amp;\"'", "\x00\x1b[2J", "\xff\xfe", "", strings.Repeat("x",
+		500), "日本語", "👩‍👩‍👧", "▁", "\ufffe", " ", "\n\n", "\u202eabc",
+	"مرحبا بالعالم", "\u0301", "]]>", "--><script>", strings.Repeat("\u0301", 1000), strings.Repeat("日",
+		300), "</text>",
 }
 
 // Nothing lies outside the page or on another text, nothing breaks the XML, and long prompts keep their ends.
 func TestPathHoldsAnything(t *testing.T) {
 	for _, n := range []int{1, 9, 48, 49, 4096} {
 		for _, probability := range []float64{1e-9, 0.3, 1} {
-			p := PathData{Model: strings.Repeat(hostile[0], 100), Prompt: strings.Repeat(strings.Join(hostile, " "), n), Left: "16 of 32 layers"}
+			p := PathData{
+				Model:  strings.Repeat(hostile[0], 100),
+				Prompt: strings.Repeat(strings.Join(hostile, " "), n), Left: "16 of 32 layers",
+			}
 			p.Attention = &Attention{Title: "attention"}
 			weights := make([]float64, n)
 			for i := range n {
@@ -68,12 +83,19 @@ func TestPathHoldsAnything(t *testing.T) {
 				p.Attention.Rows = append(p.Attention.Rows, AttentionRow{fmt.Sprint("head ", h+1), weights})
 			}
 			for i := range 25 {
-				p.Layers = append(p.Layers, Layer{Name: fmt.Sprint("layer ", 9900+i), Answer: 1e-9, Top: []Candidate{
-					{Token{int32(i), hostile[i%len(hostile)]}, 0.7 * probability}, {Token{5, hostile[6]}, 0.2 * probability}, {Token{6, hostile[5]}, 0.1 * probability},
-				}})
+				p.Layers = append(p.Layers,
+					Layer{Name: fmt.Sprint("layer ", 9900+i), Answer: 1e-9, Top: []Candidate{
+						{Token{int32(i), hostile[i%len(hostile)]}, 0.7 * probability}, {
+							Token{5, hostile[6]},
+							0.2 * probability,
+						}, {Token{6, hostile[5]}, 0.1 * probability},
+					}})
 			}
 			for i := range 2560 {
-				p.Next = append(p.Next, Candidate{Token{int32(200000 + i), hostile[i%len(hostile)]}, probability})
+				p.Next = append(p.Next, Candidate{
+					Token{int32(200000 + i), hostile[i%len(hostile)]},
+					probability,
+				})
 			}
 			p.Answer = p.Next[5].Token
 			svg := Path(&p)
@@ -133,7 +155,10 @@ func TestEnds(t *testing.T) {
 }
 
 func TestPercent(t *testing.T) {
-	for p, want := range map[float64]string{1: "100.00%", 0.9987: "99.87%", 0.41: "41%", 0.054: "5.4%", 0.000533: "0.053%", 0.000061: "0.0061%", 5e-8: "5e-06%", 0: "0%"} {
+	for p, want := range map[float64]string{
+		1: "100.00%", 0.9987: "99.87%", 0.41: "41%", 0.054: "5.4%",
+		0.000533: "0.053%", 0.000061: "0.0061%", 5e-8: "5e-06%", 0: "0%",
+	} {
 		require.Equal(t, want, percent(p))
 	}
 }

@@ -27,7 +27,8 @@ func (d *drawing) rect(class string, x, y, width, height float64, tip string) {
 		d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, class, x, y, width, height)
 		return
 	}
-	d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"><title>%s</title></rect>`, class, x, y, width, height, escape(tip))
+	d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"><title>%s</title></rect>`, class, x,
+		y, width, height, escape(tip))
 }
 
 // svg is the finished picture.
@@ -40,8 +41,9 @@ func (d *drawing) svg(width, height float64, title string) string {
 `, width, height, width, height, escape(title), style, width, height, d.String())
 }
 
-// style holds the classes that pictures share: mono for what a tokenizer made, dim for what explains, end and middle for alignment. Where
-// the reader wants dark pages, and the program that shows the picture knows it, they are dark.
+// style holds the classes that pictures share: mono for what a tokenizer made, dim for what explains, end and
+// middle for alignment. Where the reader wants dark pages, and the program that shows the picture knows it,
+// they are dark.
 const style = `
     text { fill: #1f2328; font-family: DejaVu Sans, Verdana, sans-serif; font-size: 12px }
     .mono { font-family: DejaVu Sans Mono, Menlo, Consolas, monospace; font-size: 13px } .small { font-size: 11px } .bold { font-weight: bold; font-size: 14px }
@@ -81,8 +83,8 @@ func fit(s string, pixels, column float64) string {
 // mono is the width of a text in class mono, in pixels.
 func mono(s string) float64 { return monoColumn * float64(show.Width(s)) }
 
-// ends is a text in one line or two of so many columns, the second with its end where it is longer. Spaces are visible where one could
-// miss them.
+// ends is a text in one line or two of so many columns, the second with its end where it is longer. Spaces
+// are visible where one could miss them.
 func ends(text string, columns int) []string {
 	if most := 16 * columns; len(text) > 2*most {
 		text = show.Clip(text, most) + strings.ToValidUTF8(text[len(text)-most:], "")

@@ -58,10 +58,16 @@ type preset struct {
 
 var presets = map[string]preset{
 	"phi-3-mini": {
-		32064, 3072, 8192, 32, 32, 32, 4096, 4096, 1e4, nil, 1, 2047, false, 1, 32000, 32000, []int{32000, 32001, 32007},
+		32064, 3072, 8192, 32, 32, 32, 4096, 4096, 1e4, nil, 1, 2047, false, 1, 32000, 32000, []int{
+			32000,
+			32001, 32007,
+		},
 	},
 	"phi-3-medium": {
-		32064, 5120, 17920, 40, 40, 10, 4096, 4096, 1e4, nil, 1, 2047, false, 1, 32000, 32000, []int{32000, 32001, 32007},
+		32064, 5120, 17920, 40, 40, 10, 4096, 4096, 1e4, nil, 1, 2047, false, 1, 32000, 32000, []int{
+			32000,
+			32001, 32007,
+		},
 	},
 	"phi-4": {
 		100352, 5120, 17920, 40, 40, 10, 16384, 16384, 250000, nil, 1, nil, false, 100257, 100257, 100257, []int{100257, 100265},
@@ -83,7 +89,8 @@ var phi4MiniRope = map[string]any{
 	},
 }
 
-// Preset returns config.json and generation_config.json of a published model: phi-3-mini, phi-3-medium, phi-4 or phi-4-mini.
+// Preset returns config.json and generation_config.json of a published model: phi-3-mini, phi-3-medium, phi-4
+// or phi-4-mini.
 func Preset(name string) (configText, generationText []byte, err error) {
 	p, ok := presets[name]
 	if !ok {
@@ -122,6 +129,9 @@ func Preset(name string) (configText, generationText []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	generationText, err = encode(map[string]any{"bos_token_id": p.bos, "eos_token_id": p.stop, "pad_token_id": p.pad})
+	generationText, err = encode(map[string]any{
+		"bos_token_id": p.bos, "eos_token_id": p.stop,
+		"pad_token_id": p.pad,
+	})
 	return configText, generationText, err
 }

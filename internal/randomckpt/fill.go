@@ -13,15 +13,16 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// chunkElems is how many elements one goroutine makes at a time: 2 MB of bf16. Four elements share one random number, so it
-// must be a multiple of 4.
+// chunkElems is how many elements one goroutine makes at a time: 2 MB of bf16. Four elements share one random
+// number, so it must be a multiple of 4.
 const chunkElems = 1 << 20
 
-// A table holds 65536 equally probable values of a distribution, already in the checkpoint's type, in the low bits of each entry:
-// looking up 16 random bits is a draw from it.
+// A table holds 65536 equally probable values of a distribution, already in the checkpoint's type, in the low
+// bits of each entry: looking up 16 random bits is a draw from it.
 type table [1 << 16]uint32
 
-// newTable tabulates a distribution by its quantile function, taken at the middle of each of 65536 equal steps of (0, 1).
+// newTable tabulates a distribution by its quantile function, taken at the middle of each of 65536 equal
+// steps of (0, 1).
 func newTable(quantile func(p float64) float64, dtype safetensors.DType) *table {
 	t := new(table)
 	for i := range t {
@@ -49,8 +50,9 @@ func tensorKey(seed uint64, name string) uint64 {
 	return mix(mix(seed) ^ hash.Sum64())
 }
 
-// mix is the finaliser of SplitMix64 (Steele, Lea, Flood 2014): every output bit depends on every input bit. The sequence
-// mix(key + i·golden) is that generator, and any place in it can be computed directly, so chunks need not know of each other.
+// mix is the finaliser of SplitMix64 (Steele, Lea, Flood 2014): every output bit depends on every input bit.
+// The sequence mix(key + i·golden) is that generator, and any place in it can be computed directly, so chunks
+// need not know of each other.
 func mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
@@ -59,7 +61,8 @@ func mix(z uint64) uint64 {
 
 const golden = 0x9e3779b97f4a7c15
 
-// fill makes the elements from first on (a multiple of 4) of the tensor with that key; dst holds whole elements of width 2 or 4 bytes.
+// fill makes the elements from first on (a multiple of 4) of the tensor with that key; dst holds whole
+// elements of width 2 or 4 bytes.
 func (t *table) fill(dst []byte, width int, key, first uint64) {
 	state := key + first/4*golden
 	for len(dst) >= 4*width {
@@ -81,7 +84,8 @@ func (t *table) fill(dst []byte, width int, key, first uint64) {
 	}
 }
 
-// writeTensor writes elems elements of the tensor with that key: all cores make chunks ahead, w receives them in order.
+// writeTensor writes elems elements of the tensor with that key: all cores make chunks ahead, w receives them
+// in order.
 func (t *table) writeTensor(ctx context.Context, w io.Writer, elems int64, width int, key uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

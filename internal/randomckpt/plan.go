@@ -22,8 +22,8 @@ type shard struct {
 	tensors []model.TensorSpec
 }
 
-// shards fills one file after another up to limit bytes of tensors; a larger tensor gets a file for itself. A checkpoint that
-// fits in one file is called model.safetensors and has no index, as Hugging Face has it.
+// shards fills one file after another up to limit bytes of tensors; a larger tensor gets a file for itself. A
+// checkpoint that fits in one file is called model.safetensors and has no index, as Hugging Face has it.
 func shards(list []model.TensorSpec, dtype safetensors.DType, limit int64) []shard {
 	groups := []shard{{}}
 	var size int64

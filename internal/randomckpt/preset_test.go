@@ -12,7 +12,8 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// TestPresets compares each preset with the published model: number of tensors, bytes, files (spec section 1).
+// TestPresets compares each preset with the published model: number of tensors, bytes, files (spec section
+// 1).
 func TestPresets(t *testing.T) {
 	for name, want := range map[string]struct {
 		tensors, shards int
@@ -21,8 +22,11 @@ func TestPresets(t *testing.T) {
 	}{
 		"phi-3-mini":   {195, 2, 7_642_159_104, nil},
 		"phi-3-medium": {243, 6, 27_920_476_160, nil},
-		"phi-4":        {243, 6, 29_319_014_400, []int64{4933656472, 4954690712, 4902241352, 4771169120, 4771169120, 4986116216}},
-		"phi-4-mini":   {194, 2, 7_672_043_520, nil},
+		"phi-4": {
+			243, 6, 29_319_014_400,
+			[]int64{4933656472, 4954690712, 4902241352, 4771169120, 4771169120, 4986116216},
+		},
+		"phi-4-mini": {194, 2, 7_672_043_520, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			configText, generationText, err := Preset(name)
@@ -39,7 +43,8 @@ func TestPresets(t *testing.T) {
 				var sources []safetensors.Source
 				var size int64
 				for _, w := range s.tensors {
-					sources = append(sources, safetensors.Source{Name: w.Name, DType: safetensors.BF16, Shape: w.Shape})
+					sources = append(sources,
+						safetensors.Source{Name: w.Name, DType: safetensors.BF16, Shape: w.Shape})
 					size += elems(w) * 2
 				}
 				header, err := safetensors.HeaderBytes(sources, metadata)
@@ -52,7 +57,8 @@ func TestPresets(t *testing.T) {
 			require.Equal(t, want.bytes, total)
 			require.Len(t, list, want.shards)
 			for i, size := range want.files {
-				require.InDelta(t, size, files[i], 8) // another order inside the file changes the digits of its offsets, and so the padding
+				// another order inside the file changes the digits of its offsets, and so the padding
+				require.InDelta(t, size, files[i], 8)
 			}
 		})
 	}
@@ -63,7 +69,10 @@ func TestPresets(t *testing.T) {
 // TestPublishedIndex: every tensor goes to the file in which the published checkpoint has it.
 func TestPublishedIndex(t *testing.T) {
 	data := phi3Data(t)
-	for published, name := range map[string]string{"Phi-3-mini-128k-instruct": "phi-3-mini", "phi-4": "phi-4"} {
+	for published, name := range map[string]string{
+		"Phi-3-mini-128k-instruct": "phi-3-mini",
+		"phi-4":                    "phi-4",
+	} {
 		text, err := os.ReadFile(filepath.Join(data, published, indexFile))
 		require.NoError(t, err)
 		var index struct {

@@ -139,7 +139,8 @@ func TestOneFile(t *testing.T) {
 	}
 }
 
-// TestChunks: a tensor of several chunks and an odd end is the same bytes from any number of cores as from one loop.
+// TestChunks: a tensor of several chunks and an odd end is the same bytes from any number of cores as from
+// one loop.
 func TestChunks(t *testing.T) {
 	const elems = 2*chunkElems + 7
 	for _, dtype := range []safetensors.DType{safetensors.BF16, safetensors.F32} {
@@ -156,11 +157,14 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestDistribution compares moments with those asked for; with 400,000 draws the bounds are over six standard errors.
+// TestDistribution compares moments with those asked for; with 400,000 draws the bounds are over six standard
+// errors.
 func TestDistribution(t *testing.T) {
 	const n = 400_000
 	for _, dtype := range []safetensors.DType{safetensors.BF16, safetensors.F16, safetensors.F32} {
-		draw := func(quantile func(float64) float64) (mean, deviation, correlation float64, values []float64) {
+		draw := func(quantile func(float64) float64) (mean, deviation, correlation float64,
+			values []float64,
+		) {
 			width := dtype.Bits() / 8
 			data := make([]byte, n*width)
 			newTable(quantile, dtype).fill(data, width, tensorKey(3, "x"), 0)
@@ -201,7 +205,10 @@ func TestDistribution(t *testing.T) {
 }
 
 func TestDTypes(t *testing.T) {
-	for dtype, name := range map[safetensors.DType]string{safetensors.F16: "float16", safetensors.F32: "float32"} {
+	for dtype, name := range map[safetensors.DType]string{
+		safetensors.F16: "float16",
+		safetensors.F32: "float32",
+	} {
 		o := tinyOptions(t.TempDir())
 		o.DType = dtype
 		require.NoError(t, Write(context.Background(), o))
@@ -238,7 +245,10 @@ func TestTokenizerIsCopied(t *testing.T) {
 func TestForce(t *testing.T) {
 	o := tinyOptions(t.TempDir())
 	require.NoError(t, os.WriteFile(filepath.Join(o.Dir, "notes.txt"), []byte("mine"), 0o600))
-	for _, stale := range []string{"model.safetensors", "model-00003-of-00009.safetensors", ".model.safetensors.unfinished-123"} {
+	for _, stale := range []string{
+		"model.safetensors", "model-00003-of-00009.safetensors",
+		".model.safetensors.unfinished-123",
+	} {
 		require.NoError(t, os.WriteFile(filepath.Join(o.Dir, stale), nil, 0o600))
 	}
 	before := readDir(t, o.Dir)

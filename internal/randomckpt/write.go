@@ -33,8 +33,9 @@ type Options struct {
 	Progress         func(file string, size int64) // called when a shard is complete; may be nil
 }
 
-// Write writes a checkpoint. Each file appears under its name only when it is complete, the index last, so that no reader takes
-// an unfinished checkpoint for a whole one; after an error or the end of ctx what was finished stays.
+// Write writes a checkpoint. Each file appears under its name only when it is complete, the index last, so
+// that no reader takes an unfinished checkpoint for a whole one; after an error or the end of ctx what was
+// finished stays.
 func Write(ctx context.Context, o Options) error {
 	dtypeName, ok := map[safetensors.DType]string{
 		safetensors.BF16: "bfloat16", safetensors.F16: "float16", safetensors.F32: "float32",
@@ -75,13 +76,19 @@ func Write(ctx context.Context, o Options) error {
 			if len(t.Shape) == 1 {
 				values = norm
 			}
-			sources[i] = safetensors.Source{Name: t.Name, DType: o.DType, Shape: t.Shape, WriteTo: func(out io.Writer) error {
-				return values.writeTensor(ctx, out, elems(t), width, tensorKey(o.Seed, t.Name))
-			}}
+			sources[i] = safetensors.Source{
+				Name: t.Name, DType: o.DType, Shape: t.Shape,
+				WriteTo: func(out io.Writer) error {
+					return values.writeTensor(ctx, out, elems(t), width, tensorKey(o.Seed, t.Name))
+				},
+			}
 			weightMap[t.Name] = s.file
 			size += elems(t) * int64(width)
 		}
-		err := writeFile(o.Dir, s.file, func(out io.Writer) error { return safetensors.Write(out, sources, metadata) })
+		err := writeFile(o.Dir, s.file, func(out io.Writer) error {
+			return safetensors.Write(out, sources,
+				metadata)
+		})
 		if err != nil {
 			return err
 		}
@@ -93,7 +100,10 @@ func Write(ctx context.Context, o Options) error {
 	if len(list) == 1 {
 		return nil
 	}
-	index, err := encode(map[string]any{"metadata": map[string]int64{"total_size": total}, "weight_map": weightMap})
+	index, err := encode(map[string]any{
+		"metadata":   map[string]int64{"total_size": total},
+		"weight_map": weightMap,
+	})
 	if err != nil {
 		return err
 	}
@@ -116,7 +126,10 @@ func smallFiles(o Options, dtypeName string) (map[string][]byte, error) {
 	if o.TokenizerDir == "" {
 		return files, nil
 	}
-	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"} {
+	for _, name := range []string{
+		"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+		"added_tokens.json",
+	} {
 		text, err := os.ReadFile(filepath.Join(o.TokenizerDir, name))
 		if errors.Is(err, fs.ErrNotExist) && name != "tokenizer.json" {
 			continue // not every checkpoint has these
@@ -129,7 +142,8 @@ func smallFiles(o Options, dtypeName string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// oldWeights matches the files of a checkpoint that must not survive beside a new one, and temporary files of a killed run.
+// oldWeights matches the files of a checkpoint that must not survive beside a new one, and temporary files of
+// a killed run.
 var oldWeights = regexp.MustCompile(`^model\.safetensors(\.index\.json)?$|^model-\d{5}-of-\d{5}\.safetensors$|^\..+\.unfinished-\d+$`)
 
 // prepare makes dir, or empties it of weights if force allows that.

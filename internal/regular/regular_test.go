@@ -38,7 +38,11 @@ func TestOnlyRegularFiles(t *testing.T) {
 	defer func() { _ = root.Close() }()
 
 	ways := map[string]func(name string, limit int64) ([]byte, error){
-		"path": func(name string, limit int64) ([]byte, error) { return Read(filepath.Join(dir, name), limit) },
+		"path": func(name string, limit int64) ([]byte,
+			error,
+		) {
+			return Read(filepath.Join(dir, name), limit)
+		},
 		"root": func(name string, limit int64) ([]byte, error) { return ReadIn(root, name, limit) },
 		"fs":   func(name string, limit int64) ([]byte, error) { return ReadFS(os.DirFS(dir), name, limit) },
 	}
@@ -71,7 +75,11 @@ func TestOnlyRegularFiles(t *testing.T) {
 	// The look before the opening is not all: in between, a pipe can come in the file's place.
 	info, err := os.Stat(filepath.Join(dir, "file"))
 	require.NoError(t, err)
-	_, err = open(info, nil, func(flag int) (*os.File, error) { return os.OpenFile(filepath.Join(dir, "pipe"), flag, 0) })
+	_, err = open(info, nil, func(flag int) (*os.File,
+		error,
+	) {
+		return os.OpenFile(filepath.Join(dir, "pipe"), flag, 0)
+	})
 	require.ErrorContains(t, err, "but a named pipe")
 }
 

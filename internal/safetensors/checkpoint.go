@@ -19,7 +19,8 @@ const (
 	maxIndexBytes = 16 << 20 // real ones have 20 to 50 KB
 )
 
-// ErrMissing is the reason behind errors that say a checkpoint, or one of its files, is not there: nothing is wrong with what is.
+// ErrMissing is the reason behind errors that say a checkpoint, or one of its files, is not there: nothing is
+// wrong with what is.
 var ErrMissing = errors.New("the weights are missing")
 
 // missing is an [ErrMissing] in words of its own.
@@ -33,10 +34,10 @@ type Checkpoint struct {
 	tensors map[string]*Tensor
 }
 
-// Open opens the checkpoint in fsys: model.safetensors if it is there (Hugging Face prefers it too), else the shards that
-// model.safetensors.index.json names. The index decides what belongs to the checkpoint: a tensor that it lists must be in the
-// file it says; a tensor that lies in a shard unlisted is checked with its file and then left out, as Hugging Face does.
-// The caller must Close it.
+// Open opens the checkpoint in fsys: model.safetensors if it is there (Hugging Face prefers it too), else the
+// shards that model.safetensors.index.json names. The index decides what belongs to the checkpoint: a tensor
+// that it lists must be in the file it says; a tensor that lies in a shard unlisted is checked with its file
+// and then left out, as Hugging Face does. The caller must Close it.
 func Open(fsys fs.FS) (*Checkpoint, error) {
 	if _, err := fs.Stat(fsys, singleName); err == nil {
 		return openSingle(fsys)
@@ -120,7 +121,8 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 		for _, tensor := range tensorsIn[name] {
 			t := f.tensors[tensor]
 			if t == nil {
-				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name, strictjson.Clip(tensor), indexName), c.Close())
+				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name,
+					strictjson.Clip(tensor), indexName), c.Close())
 			}
 			c.tensors[tensor] = t
 		}
@@ -201,8 +203,8 @@ func explainMissing(fsys fs.FS) error {
 	return missing{fmt.Errorf("%s: not a Hugging Face checkpoint directory?", neither)}
 }
 
-// OtherWeights says which files of a directory look like weights in a form that this program does not read, as the second half of a
-// sentence that begins with what is missing; "" if none does.
+// OtherWeights says which files of a directory look like weights in a form that this program does not read,
+// as the second half of a sentence that begins with what is missing; "" if none does.
 func OtherWeights(fsys fs.FS) string {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -214,9 +216,11 @@ func OtherWeights(fsys fs.FS) string {
 		switch {
 		case name == singleName || name == indexName:
 			return ""
-		case name == "adapter_config.json" || name == "adapter_model.safetensors" || name == "adapter_model.bin":
+		case name == "adapter_config.json" || name == "adapter_model.safetensors" ||
+			name == "adapter_model.bin":
 			return fmt.Sprintf("only a LoRA adapter (%s): merge it into its base model first", name)
-		case strings.HasSuffix(name, ".safetensors"), strings.HasSuffix(name, ".bin"), strings.HasSuffix(name, ".gguf"),
+		case strings.HasSuffix(name, ".safetensors"), strings.HasSuffix(name, ".bin"), strings.HasSuffix(name,
+			".gguf"),
 			strings.HasSuffix(name, ".pt"), strings.HasSuffix(name, ".pth"), strings.HasSuffix(name, ".onnx"):
 			weights = append(weights, name)
 		}
@@ -227,5 +231,6 @@ func OtherWeights(fsys fs.FS) string {
 	if len(weights) > 3 {
 		weights = append(weights[:3], "…")
 	}
-	return fmt.Sprintf("only %s: this program reads Hugging Face safetensors checkpoints", strings.Join(weights, ", "))
+	return fmt.Sprintf("only %s: this program reads Hugging Face safetensors checkpoints",
+		strings.Join(weights, ", "))
 }

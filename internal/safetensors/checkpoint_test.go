@@ -58,7 +58,10 @@ func TestOpenShards(t *testing.T) {
 			require.EqualValues(t, 12, c.DataBytes())
 			y, ok := c.Tensor("y")
 			require.True(t, ok)
-			require.Equal(t, &Tensor{Name: "y", DType: F32, Shape: []int{2, 1}, Data: make([]byte, 8), File: "2.safetensors"}, y)
+			require.Equal(t, &Tensor{
+				Name: "y", DType: F32, Shape: []int{2, 1}, Data: make([]byte, 8),
+				File: "2.safetensors",
+			}, y)
 			_, ok = c.Tensor("spare")
 			require.False(t, ok)
 			require.NoError(t, c.Close())
@@ -88,42 +91,121 @@ func TestRejectCheckpoint(t *testing.T) {
 		fsys fs.FS
 		want []string
 	}{
-		"tensor not in its shard": {sharded(`{"x":"1.safetensors","z":"2.safetensors"}`), []string{`2.safetensors: tensor "z"`, indexName + " says it is here"}},
+		"tensor not in its shard": {
+			sharded(`{"x":"1.safetensors","z":"2.safetensors"}`),
+			[]string{`2.safetensors: tensor "z"`, indexName + " says it is here"},
+		},
 		"tensor in another shard": {sharded(`{"x":"2.safetensors"}`), []string{`2.safetensors: tensor "x"`}},
-		"shard missing":           {sharded(`{"x":"1.safetensors","y":"3.safetensors"}`), []string{indexName, "names the shard 3.safetensors, which is missing"}},
-		"shard truncated":         {broken, []string{`2.safetensors: tensor "y": ends at byte 8`, "the file has 7"}},
-		"slash":                   {sharded(`{"x":"a/1.safetensors"}`), []string{indexName, `tensor "x": file name "a/1.safetensors" leads out`}},
-		"backslash":               {sharded(`{"x":"a\\1.safetensors"}`), []string{indexName, `tensor "x"`, "leads out"}},
-		"dots":                    {sharded(`{"x":"..safetensors"}`), []string{indexName, `tensor "x"`, "leads out"}},
-		"absolute":                {sharded(`{"x":"/etc/1.safetensors"}`), []string{indexName, `tensor "x"`, "leads out"}},
-		"drive":                   {sharded(`{"x":"c:1.safetensors"}`), []string{indexName, `tensor "x"`, "leads out"}},
-		"pickle":                  {sharded(`{"x":"pytorch_model.bin"}`), []string{indexName, `tensor "x"`, "does not end in .safetensors"}},
-		"no name":                 {sharded(`{"x":""}`), []string{indexName, `tensor "x"`, "does not end in .safetensors"}},
-		"name is a number":        {sharded(`{"x":1}`), []string{indexName, `tensor "x": file name is the number 1, not a string`}},
-		"tensor twice":            {sharded(`{"x":"1.safetensors","x":"2.safetensors"}`), []string{indexName, `weight_map: has the key "x" twice`}},
-		"empty map":               {sharded(`{}`), []string{indexName, "has no weight_map, or an empty one"}},
-		"no map":                  {index(`{"metadata":{}}`), []string{indexName, "has no weight_map, or an empty one"}},
-		"map is an array":         {sharded(`[]`), []string{indexName, "weight_map: is an array, not an object"}},
-		"index is empty":          {index(``), []string{indexName, "is empty"}},
-		"index is cut off":        {index(`{"weight_map":{"x":`), []string{indexName, "not valid JSON"}},
-		"index is not UTF-8":      {index("{\"\xff\":1}"), []string{indexName, "not valid UTF-8"}},
-		"index depth bomb":        {index(`{"a":` + strings.Repeat("[", deep)), []string{indexName, "is nested too deep: line 1, column 10005"}},
-		"index is a page":         {index("<!DOCTYPE html>"), []string{indexName, "is a web page (HTML), not the file itself"}},
-		"index is a pointer":      {index(pointer), []string{indexName + ": is a Git LFS pointer, not the file itself: run git lfs pull, or phi3 pull ORG/NAME"}},
+		"shard missing": {
+			sharded(`{"x":"1.safetensors","y":"3.safetensors"}`),
+			[]string{indexName, "names the shard 3.safetensors, which is missing"},
+		},
+		"shard truncated": {
+			broken,
+			[]string{`2.safetensors: tensor "y": ends at byte 8`, "the file has 7"},
+		},
+		"slash": {
+			sharded(`{"x":"a/1.safetensors"}`),
+			[]string{indexName, `tensor "x": file name "a/1.safetensors" leads out`},
+		},
+		"backslash": {
+			sharded(`{"x":"a\\1.safetensors"}`),
+			[]string{indexName, `tensor "x"`, "leads out"},
+		},
+		"dots": {
+			sharded(`{"x":"..safetensors"}`),
+			[]string{indexName, `tensor "x"`, "leads out"},
+		},
+		"absolute": {
+			sharded(`{"x":"/etc/1.safetensors"}`),
+			[]string{indexName, `tensor "x"`, "leads out"},
+		},
+		"drive": {
+			sharded(`{"x":"c:1.safetensors"}`),
+			[]string{indexName, `tensor "x"`, "leads out"},
+		},
+		"pickle": {
+			sharded(`{"x":"pytorch_model.bin"}`),
+			[]string{indexName, `tensor "x"`, "does not end in .safetensors"},
+		},
+		"no name": {
+			sharded(`{"x":""}`),
+			[]string{indexName, `tensor "x"`, "does not end in .safetensors"},
+		},
+		"name is a number": {
+			sharded(`{"x":1}`),
+			[]string{indexName, `tensor "x": file name is the number 1, not a string`},
+		},
+		"tensor twice": {
+			sharded(`{"x":"1.safetensors","x":"2.safetensors"}`),
+			[]string{indexName, `weight_map: has the key "x" twice`},
+		},
+		"empty map": {sharded(`{}`), []string{indexName, "has no weight_map, or an empty one"}},
+		"no map": {
+			index(`{"metadata":{}}`),
+			[]string{indexName, "has no weight_map, or an empty one"},
+		},
+		"map is an array": {
+			sharded(`[]`),
+			[]string{indexName, "weight_map: is an array, not an object"},
+		},
+		"index is empty":     {index(``), []string{indexName, "is empty"}},
+		"index is cut off":   {index(`{"weight_map":{"x":`), []string{indexName, "not valid JSON"}},
+		"index is not UTF-8": {index("{\"\xff\":1}"), []string{indexName, "not valid UTF-8"}},
+		"index depth bomb": {
+			index(`{"a":` + strings.Repeat("[", deep)),
+			[]string{indexName, "is nested too deep: line 1, column 10005"},
+		},
+		"index is a page": {
+			index("<!DOCTYPE html>"),
+			[]string{indexName, "is a web page (HTML), not the file itself"},
+		},
+		"index is a pointer": {
+			index(pointer),
+			[]string{indexName + ": is a Git LFS pointer, not the file itself: run git lfs pull, or phi3 " +
+				"pull ORG/NAME"},
+		},
 		"shard is a pointer": {
-			fstest.MapFS{"1.safetensors": {Data: []byte(pointer)}, indexName: sharded(`{"x":"1.safetensors"}`)[indexName]},
+			fstest.MapFS{
+				"1.safetensors": {Data: []byte(pointer)},
+				indexName:       sharded(`{"x":"1.safetensors"}`)[indexName],
+			},
 			[]string{"1.safetensors: is a Git LFS pointer, not the file itself"},
 		},
-		"too many keys":        {index(`{` + repeated(maxKeys+1, `"#":0`) + `}`), []string{indexName, "has more than 262144 keys"}},
-		"too many shards":      {sharded(`{` + repeated(MaxShards+1, `"#":"#.safetensors"`) + `}`), []string{indexName, "names 1025 shards, over the limit of 1024"}},
-		"index is a directory": {fstest.MapFS{indexName + "/x": {}}, []string{indexName, "is not a regular file"}},
-		"model is a directory": {fstest.MapFS{singleName + "/x": {}}, []string{singleName, "is not a regular file"}},
+		"too many keys": {
+			index(`{` + repeated(maxKeys+1, `"#":0`) + `}`),
+			[]string{indexName, "has more than 262144 keys"},
+		},
+		"too many shards": {
+			sharded(`{` + repeated(MaxShards+1, `"#":"#.safetensors"`) + `}`),
+			[]string{indexName, "names 1025 shards, over the limit of 1024"},
+		},
+		"index is a directory": {
+			fstest.MapFS{indexName + "/x": {}},
+			[]string{indexName, "is not a regular file"},
+		},
+		"model is a directory": {
+			fstest.MapFS{singleName + "/x": {}},
+			[]string{singleName, "is not a regular file"},
+		},
 
-		"nothing":             {fstest.MapFS{"readme.md": {}}, []string{singleName, indexName, "not a Hugging Face checkpoint directory?"}},
-		"only pickles":        {fstest.MapFS{"pytorch_model.bin": {}}, []string{indexName, "only pytorch_model.bin"}},
-		"only GGUF":           {fstest.MapFS{"phi.Q4_K.gguf": {}}, []string{indexName, "only phi.Q4_K.gguf"}},
-		"only an adapter":     {fstest.MapFS{"adapter_model.safetensors": {}}, []string{"LoRA adapter (adapter_model.safetensors)", "merge"}},
-		"shards but no index": {fstest.MapFS{"1.safetensors": {}, "2.safetensors": {}, "3.safetensors": {}, "4.safetensors": {}}, []string{"neither", "only 1.safetensors, 2.safetensors, 3.safetensors, …"}},
+		"nothing": {
+			fstest.MapFS{"readme.md": {}},
+			[]string{singleName, indexName, "not a Hugging Face checkpoint directory?"},
+		},
+		"only pickles": {
+			fstest.MapFS{"pytorch_model.bin": {}},
+			[]string{indexName, "only pytorch_model.bin"},
+		},
+		"only GGUF": {fstest.MapFS{"phi.Q4_K.gguf": {}}, []string{indexName, "only phi.Q4_K.gguf"}},
+		"only an adapter": {
+			fstest.MapFS{"adapter_model.safetensors": {}},
+			[]string{"LoRA adapter (adapter_model.safetensors)", "merge"},
+		},
+		"shards but no index": {fstest.MapFS{
+			"1.safetensors": {}, "2.safetensors": {}, "3.safetensors": {},
+			"4.safetensors": {},
+		}, []string{"neither", "only 1.safetensors, 2.safetensors, 3.safetensors, …"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(c.fsys)
@@ -153,7 +235,9 @@ func TestBrokenLink(t *testing.T) {
 // Many names of one file are one file: its header is read once, and its memory is mapped once.
 func TestLinkedShards(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "0.safetensors"), fileOf(`{`+repeated(MaxShards, `"#":{"dtype":"U8","shape":[1],"data_offsets":[#,~]}`)+`}`, MaxShards), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "0.safetensors"),
+		fileOf(`{`+repeated(MaxShards, `"#":{"dtype":"U8","shape":[1],"data_offsets":[#,~]}`)+`}`, MaxShards),
+		0o600))
 	for i := 1; i < MaxShards; i++ {
 		link, target := os.Symlink, "0.safetensors"
 		if i%2 == 0 {

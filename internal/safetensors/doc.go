@@ -1,4 +1,5 @@
-// Package safetensors reads and writes the safetensors format, in which Hugging Face checkpoints keep their weights.
+// Package safetensors reads and writes the safetensors format, in which Hugging Face checkpoints keep their
+// weights.
 //
 // A file is three things in a row:
 //
@@ -6,14 +7,16 @@
 //	N bytes   JSON: {"name": {"dtype": "BF16", "shape": [4, 2], "data_offsets": [0, 16]}, …}, padded with spaces
 //	the rest  the tensors' bytes, little-endian, row-major, with neither holes nor overlaps; offsets count from here
 //
-// A large checkpoint is split into several such files (shards), with model.safetensors.index.json saying which tensor is in which.
+// A large checkpoint is split into several such files (shards), with model.safetensors.index.json saying
+// which tensor is in which.
 //
-// [Open] takes a whole checkpoint directory, [ReadFile] one file. Files of the operating system are memory-mapped: opening
-// touches the header's pages only, so a 7.6 GB checkpoint opens in milliseconds and each weight is read from the disk when it
-// is first used. Files of other file systems (embed.FS, for one) are read into memory. [Write] makes a file without ever holding
-// a tensor of it in memory.
+// [Open] takes a whole checkpoint directory, [ReadFile] one file. Files of the operating system are
+// memory-mapped: opening touches the header's pages only, so a 7.6 GB checkpoint opens in milliseconds and
+// each weight is read from the disk when it is first used. Files of other file systems (embed.FS, for one)
+// are read into memory. [Write] makes a file without ever holding a tensor of it in memory.
 //
-// Checkpoints come from strangers. Everything that the header claims is checked against the file's real size before use, by
-// the rules of the reference implementation (github.com/huggingface/safetensors) and a few stricter ones: no duplicate JSON
-// key, no padding but spaces, at most 64 dimensions. An error names the file, the tensor and the reason.
+// Checkpoints come from strangers. Everything that the header claims is checked against the file's real size
+// before use, by the rules of the reference implementation (github.com/huggingface/safetensors) and a few
+// stricter ones: no duplicate JSON key, no padding but spaces, at most 64 dimensions. An error names the
+// file, the tensor and the reason.
 package safetensors

@@ -10,7 +10,8 @@ import (
 // DType is the type of a tensor's elements, spelled as in the file's header.
 type DType string
 
-// The types that Phi-3 checkpoints use. The reader knows the format's other types too, so that an error can name one.
+// The types that Phi-3 checkpoints use. The reader knows the format's other types too, so that an error can
+// name one.
 const (
 	BF16 DType = "BF16" // bfloat16: the upper half of a float32
 	F16  DType = "F16"  // IEEE 754 binary16

@@ -9,16 +9,17 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// Tensors lie in mapped files, and the operating system answers whoever reads a page that is gone, because the file has become shorter
-// or its disk has failed, with a signal: SIGBUS, which by default ends the program. Go can be asked for a panic instead, on each
-// goroutine by itself (debug.SetPanicOnFault), and also where the reader is a function in assembly. So:
+// Tensors lie in mapped files, and the operating system answers whoever reads a page that is gone, because
+// the file has become shorter or its disk has failed, with a signal: SIGBUS, which by default ends the
+// program. Go can be asked for a panic instead, on each goroutine by itself (debug.SetPanicOnFault), and also
+// where the reader is a function in assembly. So:
 //
 //   - who calls functions that read tensors defers [Checkpoint.CatchFault], which makes an error of the panic;
 //   - a goroutine of its own that reads tensors calls debug.SetPanicOnFault(true), and hands what it recovers and [IsFault] says
 //     is such a panic to the goroutine that waits for it, to be panicked there.
 //
-// What cannot be noticed: a file that is overwritten in place, whose weights change, and one that loses no more than what it has in its
-// last page of memory, which then reads as zeros.
+// What cannot be noticed: a file that is overwritten in place, whose weights change, and one that loses no
+// more than what it has in its last page of memory, which then reads as zeros.
 
 // IsFault tells whether a recovered value is the panic of reading memory that could not be read.
 func IsFault(recovered any) bool {
@@ -30,8 +31,8 @@ func IsFault(recovered any) bool {
 //
 //	defer c.CatchFault(debug.SetPanicOnFault(true), &err)
 //
-// It sets *err, naming file and tensor, if the function panics because a page of the checkpoint cannot be read; other panics go on.
-// before is what it sets debug.SetPanicOnFault back to.
+// It sets *err, naming file and tensor, if the function panics because a page of the checkpoint cannot be
+// read; other panics go on. before is what it sets debug.SetPanicOnFault back to.
 func (c *Checkpoint) CatchFault(before bool, err *error) {
 	debug.SetPanicOnFault(before)
 	if p := recover(); p != nil {
@@ -67,7 +68,8 @@ func (f *File) explain(at int, addr uintptr) error {
 	return fmt.Errorf("%sbyte %d of the file %w", tensor, at, errGone)
 }
 
-var errGone = errors.New("can no longer be read: the file has become shorter since it was opened, or its disk has failed")
+var errGone = errors.New("can no longer be read: the file has become shorter since it was opened, or its " +
+	"disk has failed")
 
 // offset is where in data an address lies.
 func offset(data []byte, addr uintptr) (int, bool) {

@@ -19,8 +19,9 @@ import (
 const (
 	lengthBytes    = 8           // the header's length N, before the header
 	maxHeaderBytes = 100_000_000 // the reference implementation's limit; real headers have 20 to 50 KB
-	maxRank        = 64          // PyTorch's limit; without one, a header of 100 MB of zeros would ask for 400 MB of shape
-	metadataKey    = "__metadata__"
+	// PyTorch's limit; without one, a header of 100 MB of zeros would ask for 400 MB of shape
+	maxRank     = 64
+	metadataKey = "__metadata__"
 )
 
 // Tensor is one named array of a file.
@@ -28,8 +29,8 @@ type Tensor struct {
 	Name  string
 	DType DType
 	Shape []int // outermost dimension first; empty for a scalar
-	// Data is the elements, little-endian, row-major. It aliases the mapped file: read-only, gone after Close, and possibly not
-	// aligned to the element's size.
+	// Data is the elements, little-endian, row-major. It aliases the mapped file: read-only, gone after
+	// Close, and possibly not aligned to the element's size.
 	Data []byte
 	File string // the file that it is in
 }
@@ -52,8 +53,9 @@ type File struct {
 	unmap    func() error
 }
 
-// ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every rule of the format.
-// The caller must Close it, and be ready for a mapped file to shrink while it is open: see [Checkpoint.CatchFault].
+// ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every rule
+// of the format. The caller must Close it, and be ready for a mapped file to shrink while it is open: see
+// [Checkpoint.CatchFault].
 func ReadFile(fsys fs.FS, name string) (*File, error) {
 	opened, _, err := regular.OpenFS(fsys, name)
 	if err != nil {
@@ -171,7 +173,8 @@ func parse(file string, data []byte) (*File, error) {
 	return f, nil
 }
 
-// check holds a tensor's claims against each other, the end of the tensor before it, and the bytes that the file really has.
+// check holds a tensor's claims against each other, the end of the tensor before it, and the bytes that the
+// file really has.
 func (x *extent) check(previousEnd, available uint64) error {
 	switch {
 	case x.end < x.begin:
@@ -198,8 +201,8 @@ func (x *extent) check(previousEnd, available uint64) error {
 	return nil
 }
 
-// sizeInBytes returns the bytes that a tensor takes. The number of elements fits an int and the number of bits a uint64, or it
-// is an error; so is an unknown type and a sub-byte type whose last byte is not full.
+// sizeInBytes returns the bytes that a tensor takes. The number of elements fits an int and the number of
+// bits a uint64, or it is an error; so is an unknown type and a sub-byte type whose last byte is not full.
 func sizeInBytes(dtype DType, shape []int) (uint64, error) {
 	if dtype.Bits() == 0 {
 		return 0, fmt.Errorf("unknown dtype %q", strictjson.Clip(string(dtype)))
@@ -225,7 +228,8 @@ func sizeInBytes(dtype DType, shape []int) (uint64, error) {
 	return size / 8, nil
 }
 
-// parseHeader reads the JSON, in the file's order. Whether the tensors make sense together is for parse to say.
+// parseHeader reads the JSON, in the file's order. Whether the tensors make sense together is for parse to
+// say.
 func parseHeader(header []byte) (extents []extent, metadata map[string]string, err error) {
 	if len(header) == 0 || header[0] != '{' {
 		return nil, nil, errors.New("header does not start with '{': not a safetensors file?")
@@ -273,7 +277,8 @@ func readMetadata(r jsonReader) (map[string]string, error) {
 	return metadata, nil
 }
 
-// readExtent reads {"dtype": …, "shape": …, "data_offsets": …}. Unknown fields are skipped, as the reference does.
+// readExtent reads {"dtype": …, "shape": …, "data_offsets": …}. Unknown fields are skipped, as the reference
+// does.
 func readExtent(r jsonReader) (extent, error) {
 	var x extent
 	var offsets []uint64

@@ -43,9 +43,15 @@ func TestGolden(t *testing.T) {
 	require.Len(t, f.Tensors, 6)
 
 	for _, want := range []Tensor{
-		{Name: "model.norm.weight", DType: BF16, Shape: []int{3}, Data: []byte{0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3f}},
+		{
+			Name: "model.norm.weight", DType: BF16, Shape: []int{3},
+			Data: []byte{0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3f},
+		},
 		{Name: "half", DType: F16, Shape: []int{2, 1}, Data: []byte{0x00, 0x3e, 0x00, 0xb4}},
-		{Name: "scalar", DType: F32, Shape: []int{}, Data: binary.LittleEndian.AppendUint32(nil, math.Float32bits(7))},
+		{
+			Name: "scalar", DType: F32, Shape: []int{},
+			Data: binary.LittleEndian.AppendUint32(nil, math.Float32bits(7)),
+		},
 		{Name: "empty", DType: BF16, Shape: []int{0, 4}, Data: []byte{}},
 		{Name: `naïve <&> "quoted"`, DType: "I8", Shape: []int{3}, Data: []byte{1, 2, 3}},
 	} {
@@ -87,77 +93,177 @@ const (
 	deep   = 1_000_000
 )
 
-// TestReject has one case for each rule of the format; each error names the file, the tensor where there is one, and the reason.
+// TestReject has one case for each rule of the format; each error names the file, the tensor where there is
+// one, and the reason.
 func TestReject(t *testing.T) {
 	x := `tensor "x"`
 	for name, c := range map[string]struct {
 		file []byte
 		want []string
 	}{
-		"empty file":            {nil, []string{"has 0 bytes, too few"}},
-		"shorter than 8 bytes":  {make([]byte, 7), []string{"has 7 bytes, too few"}},
-		"header over the limit": {withLength(100_000_001), []string{"header length 100000001 is over", "100000000"}},
-		"header length 2^64-1":  {withLength(math.MaxUint64), []string{"header length 18446744073709551615 is over"}},
-		"a pickle":              {[]byte("PK\x03\x04\x00\x00\x08\x08\x00\x00"), []string{"is a zip archive, as PyTorch saves models"}},
-		"a GGUF":                {[]byte("GGUF\x03\x00\x00\x00\x10\x00"), []string{"is a GGUF file"}},
-		"a page":                {[]byte("\n<!DOCTYPE html>"), []string{"is a web page (HTML)"}},
-		"header past the end":   {withLength(3), []string{"header of 3 bytes does not fit in a file of 10"}},
-		"header of no bytes":    {fileOf("", 0), []string{"does not start with '{'"}},
+		"empty file":           {nil, []string{"has 0 bytes, too few"}},
+		"shorter than 8 bytes": {make([]byte, 7), []string{"has 7 bytes, too few"}},
+		"header over the limit": {
+			withLength(100_000_001),
+			[]string{"header length 100000001 is over", "100000000"},
+		},
+		"header length 2^64-1": {
+			withLength(math.MaxUint64),
+			[]string{"header length 18446744073709551615 is over"},
+		},
+		"a pickle": {
+			[]byte("PK\x03\x04\x00\x00\x08\x08\x00\x00"),
+			[]string{"is a zip archive, as PyTorch saves models"},
+		},
+		"a GGUF":              {[]byte("GGUF\x03\x00\x00\x00\x10\x00"), []string{"is a GGUF file"}},
+		"a page":              {[]byte("\n<!DOCTYPE html>"), []string{"is a web page (HTML)"}},
+		"header past the end": {withLength(3), []string{"header of 3 bytes does not fit in a file of 10"}},
+		"header of no bytes":  {fileOf("", 0), []string{"does not start with '{'"}},
 		"header starts with space": {
 			fileOf(" {}", 0), []string{"does not start with '{'"},
 		},
-		"header is an array":     {fileOf("[]", 0), []string{"does not start with '{'"}},
-		"padding is newlines":    {fileOf("{}\n", 0), []string{"does not end with '}' and spaces only"}},
-		"padding is zeros":       {fileOf("{}\x00", 0), []string{"does not end with '}' and spaces only"}},
-		"two values":             {fileOf("{}{}", 0), []string{"not valid JSON"}},
-		"cut-off JSON":           {fileOf(`{"x":{}`, 0), []string{"not valid JSON"}},
-		"trailing comma":         {fileOf(`{"x":{},}`, 0), []string{"not valid JSON"}},
-		"not UTF-8":              {fileOf("{\"x\xff\":{}}", 0), []string{"not valid UTF-8"}},
-		"UTF-8 surrogate half":   {fileOf("{\"x\xed\xa0\x80\":{}}", 0), []string{"not valid UTF-8"}},
-		"depth bomb":             {fileOf(`{"x":`+strings.Repeat("[", deep)+strings.Repeat("]", deep)+`}`, 0), []string{"is nested too deep"}},
-		"depth bomb of objects":  {fileOf(`{"x":`+strings.Repeat(`{"a":`, deep)+"1"+strings.Repeat("}", deep)+`}`, 0), []string{"is nested too deep"}},
-		"metadata null":          {fileOf(`{"__metadata__":null}`, 0), []string{"__metadata__", "is null, not an object"}},
-		"metadata with a number": {fileOf(`{"__metadata__":{"a":1}}`, 0), []string{"__metadata__", `"a" is the number 1, not a string`}},
-		"metadata nested":        {fileOf(`{"__metadata__":{"a":{}}}`, 0), []string{"__metadata__", `"a" is an object, not a string`}},
-		"metadata key twice":     {fileOf(`{"__metadata__":{"a":"","a":""}}`, 0), []string{"__metadata__", `key "a" twice`}},
-		"metadata twice":         {fileOf(`{"__metadata__":{},"__metadata__":{}}`, 0), []string{`key "__metadata__" twice`}},
-
-		"tensor twice":          {fileOf(oneF32[:len(oneF32)-1]+","+oneF32[1:], 4), []string{`key "x" twice`}},
-		"tensor twice, escaped": {fileOf(oneF32[:len(oneF32)-1]+`,"\u0078":{}}`, 4), []string{`key "x" twice`}},
-		"field twice":           {fileOf(`{"x":{"dtype":"F32","dtype":"F32"}}`, 0), []string{x, `key "dtype" twice`}},
-		"tensor is a string":    {fileOf(`{"x":"F32"}`, 0), []string{x, `is the string "F32", not an object`}},
-		"tensor is null":        {fileOf(`{"x":null}`, 0), []string{x, `is null, not an object`}},
-		"no dtype":              {fileOf(`{"x":{"shape":[1],"data_offsets":[0,4]}}`, 4), []string{x, "has no dtype"}},
-		"no shape":              {fileOf(`{"x":{"dtype":"F32","data_offsets":[0,4]}}`, 4), []string{x, "has no shape"}},
-		"no offsets":            {fileOf(`{"x":{"dtype":"F32","shape":[1]}}`, 4), []string{x, "has 0 data_offsets"}},
-		"field in capitals":     {fileOf(`{"x":{"DTYPE":"F32","shape":[1],"data_offsets":[0,4]}}`, 4), []string{x, "has no dtype"}},
-		"one offset":            {fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0]}}`, 4), []string{x, "has 1 data_offsets"}},
-		"three offsets":         {fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}}`, 4), []string{x, "data_offsets has more than 2 entries"}},
-		"dtype not a string":    {fileOf(`{"x":{"dtype":4,"shape":[1],"data_offsets":[0,4]}}`, 4), []string{x, "dtype is the number 4, not a string"}},
-		"unknown dtype":         {fileOf(`{"x":{"dtype":"Q4_K","shape":[1],"data_offsets":[0,4]}}`, 4), []string{x, `unknown dtype "Q4_K"`}},
-		"dtype in small letters": {
-			fileOf(`{"x":{"dtype":"f32","shape":[1],"data_offsets":[0,4]}}`, 4), []string{x, `unknown dtype "f32"`},
+		"header is an array":   {fileOf("[]", 0), []string{"does not start with '{'"}},
+		"padding is newlines":  {fileOf("{}\n", 0), []string{"does not end with '}' and spaces only"}},
+		"padding is zeros":     {fileOf("{}\x00", 0), []string{"does not end with '}' and spaces only"}},
+		"two values":           {fileOf("{}{}", 0), []string{"not valid JSON"}},
+		"cut-off JSON":         {fileOf(`{"x":{}`, 0), []string{"not valid JSON"}},
+		"trailing comma":       {fileOf(`{"x":{},}`, 0), []string{"not valid JSON"}},
+		"not UTF-8":            {fileOf("{\"x\xff\":{}}", 0), []string{"not valid UTF-8"}},
+		"UTF-8 surrogate half": {fileOf("{\"x\xed\xa0\x80\":{}}", 0), []string{"not valid UTF-8"}},
+		"depth bomb": {
+			fileOf(`{"x":`+strings.Repeat("[", deep)+strings.Repeat("]", deep)+`}`, 0),
+			[]string{"is nested too deep"},
 		},
-		"shape not an array":   {fileOf(`{"x":{"dtype":"F32","shape":1,"data_offsets":[0,4]}}`, 4), []string{x, "shape is the number 1, not an array"}},
-		"shape null":           {fileOf(`{"x":{"dtype":"F32","shape":null,"data_offsets":[0,4]}}`, 4), []string{x, "shape is null, not an array"}},
-		"shape of strings":     {fileOf(`{"x":{"dtype":"F32","shape":["1"],"data_offsets":[0,4]}}`, 4), []string{x, `shape holds the string "1" where a number`}},
-		"negative dimension":   {fileOf(`{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, 4), []string{x, "shape holds -1, which is not an integer"}},
-		"fractional dimension": {fileOf(`{"x":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}`, 4), []string{x, "shape holds 1.0, which is not an integer"}},
-		"exponent":             {fileOf(`{"x":{"dtype":"F32","shape":[1e0],"data_offsets":[0,4]}}`, 4), []string{x, "shape holds 1e0, which is not an integer"}},
-		"dimension 2^64":       {fileOf(`{"x":{"dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,4]}}`, 4), []string{x, "not an integer from 0 to 2^64-1"}},
-		"dimension 2^63":       {fileOf(`{"x":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,4]}}`, 4), []string{x, "shape has the dimension 9223372036854775808"}},
+		"depth bomb of objects": {fileOf(`{"x":`+strings.Repeat(`{"a":`, deep)+"1"+strings.Repeat("}", deep)+
+			`}`, 0), []string{"is nested too deep"}},
+		"metadata null": {
+			fileOf(`{"__metadata__":null}`, 0),
+			[]string{"__metadata__", "is null, not an object"},
+		},
+		"metadata with a number": {
+			fileOf(`{"__metadata__":{"a":1}}`, 0),
+			[]string{"__metadata__", `"a" is the number 1, not a string`},
+		},
+		"metadata nested": {
+			fileOf(`{"__metadata__":{"a":{}}}`, 0),
+			[]string{"__metadata__", `"a" is an object, not a string`},
+		},
+		"metadata key twice": {
+			fileOf(`{"__metadata__":{"a":"","a":""}}`, 0),
+			[]string{"__metadata__", `key "a" twice`},
+		},
+		"metadata twice": {
+			fileOf(`{"__metadata__":{},"__metadata__":{}}`, 0),
+			[]string{`key "__metadata__" twice`},
+		},
+
+		"tensor twice": {
+			fileOf(oneF32[:len(oneF32)-1]+","+oneF32[1:], 4),
+			[]string{`key "x" twice`},
+		},
+		"tensor twice, escaped": {
+			fileOf(oneF32[:len(oneF32)-1]+`,"\u0078":{}}`, 4),
+			[]string{`key "x" twice`},
+		},
+		"field twice": {
+			fileOf(`{"x":{"dtype":"F32","dtype":"F32"}}`, 0),
+			[]string{x, `key "dtype" twice`},
+		},
+		"tensor is a string": {
+			fileOf(`{"x":"F32"}`, 0),
+			[]string{x, `is the string "F32", not an object`},
+		},
+		"tensor is null": {fileOf(`{"x":null}`, 0), []string{x, `is null, not an object`}},
+		"no dtype": {
+			fileOf(`{"x":{"shape":[1],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "has no dtype"},
+		},
+		"no shape": {
+			fileOf(`{"x":{"dtype":"F32","data_offsets":[0,4]}}`, 4),
+			[]string{x, "has no shape"},
+		},
+		"no offsets": {
+			fileOf(`{"x":{"dtype":"F32","shape":[1]}}`, 4),
+			[]string{x, "has 0 data_offsets"},
+		},
+		"field in capitals": {
+			fileOf(`{"x":{"DTYPE":"F32","shape":[1],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "has no dtype"},
+		},
+		"one offset": {
+			fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0]}}`, 4),
+			[]string{x, "has 1 data_offsets"},
+		},
+		"three offsets": {
+			fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}}`, 4),
+			[]string{x, "data_offsets has more than 2 entries"},
+		},
+		"dtype not a string": {
+			fileOf(`{"x":{"dtype":4,"shape":[1],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "dtype is the number 4, not a string"},
+		},
+		"unknown dtype": {
+			fileOf(`{"x":{"dtype":"Q4_K","shape":[1],"data_offsets":[0,4]}}`, 4),
+			[]string{x, `unknown dtype "Q4_K"`},
+		},
+		"dtype in small letters": {
+			fileOf(`{"x":{"dtype":"f32","shape":[1],"data_offsets":[0,4]}}`, 4), []string{
+				x,
+				`unknown dtype "f32"`,
+			},
+		},
+		"shape not an array": {
+			fileOf(`{"x":{"dtype":"F32","shape":1,"data_offsets":[0,4]}}`, 4),
+			[]string{x, "shape is the number 1, not an array"},
+		},
+		"shape null": {
+			fileOf(`{"x":{"dtype":"F32","shape":null,"data_offsets":[0,4]}}`, 4),
+			[]string{x, "shape is null, not an array"},
+		},
+		"shape of strings": {
+			fileOf(`{"x":{"dtype":"F32","shape":["1"],"data_offsets":[0,4]}}`, 4),
+			[]string{x, `shape holds the string "1" where a number`},
+		},
+		"negative dimension": {
+			fileOf(`{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "shape holds -1, which is not an integer"},
+		},
+		"fractional dimension": {
+			fileOf(`{"x":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "shape holds 1.0, which is not an integer"},
+		},
+		"exponent": {
+			fileOf(`{"x":{"dtype":"F32","shape":[1e0],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "shape holds 1e0, which is not an integer"},
+		},
+		"dimension 2^64": {fileOf(`{"x":{"dtype":"F32","shape":[18446744073709551616],"data_offsets":[0,4]}}`,
+			4), []string{x, "not an integer from 0 to 2^64-1"}},
+		"dimension 2^63": {fileOf(`{"x":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,4]}}`,
+			4), []string{x, "shape has the dimension 9223372036854775808"}},
 		"65 dimensions": {
-			fileOf(`{"x":{"dtype":"F32","shape":[1`+strings.Repeat(",1", 64)+`],"data_offsets":[0,4]}}`, 4), []string{x, "shape has more than 64 entries"},
+			fileOf(`{"x":{"dtype":"F32","shape":[1`+strings.Repeat(",1", 64)+`],"data_offsets":[0,4]}}`,
+				4), []string{x, "shape has more than 64 entries"},
 		},
 		"elements overflow": {
-			fileOf(`{"x":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}`, 4), []string{x, "too many elements to count"},
+			fileOf(`{"x":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}`,
+				4), []string{x, "too many elements to count"},
 		},
 		"elements overflow before a zero": {
-			fileOf(`{"x":{"dtype":"F32","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}}`, 0), []string{x, "too many elements to count"},
+			fileOf(`{"x":{"dtype":"F32","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}}`,
+				0), []string{x, "too many elements to count"},
 		},
-		"negative offset":   {fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}`, 4), []string{x, "data_offsets holds -4, which is not an integer"}},
-		"offsets backwards": {fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}`, 4), []string{x, "end before they begin"}},
-		"hole at the start": {fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, 8), []string{x, "leave a hole"}},
+		"negative offset": {
+			fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}`, 4),
+			[]string{x, "data_offsets holds -4, which is not an integer"},
+		},
+		"offsets backwards": {
+			fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}`, 4),
+			[]string{x, "end before they begin"},
+		},
+		"hole at the start": {
+			fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, 8),
+			[]string{x, "leave a hole"},
+		},
 		"hole between": {
 			fileOf(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}`, 12),
 			[]string{x, "leave a hole: the bytes before end at 4"},
@@ -170,12 +276,28 @@ func TestReject(t *testing.T) {
 			fileOf(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4),
 			[]string{x, "overlap the tensor before"},
 		},
-		"too few bytes for the shape":  {fileOf(`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}`, 4), []string{x, "F32 of shape [2] needs 8 bytes", "hold 4"}},
-		"too many bytes for the shape": {fileOf(`{"x":{"dtype":"F16","shape":[1],"data_offsets":[0,4]}}`, 4), []string{x, "F16 of shape [1] needs 2 bytes", "hold 4"}},
-		"bytes for an empty shape":     {fileOf(`{"x":{"dtype":"F16","shape":[0],"data_offsets":[0,4]}}`, 4), []string{x, "F16 of shape [0] needs 0 bytes"}},
-		"half a byte":                  {fileOf(`{"x":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}`, 2), []string{x, "takes 12 bits, not a whole number of bytes"}},
-		"six-bit tail":                 {fileOf(`{"x":{"dtype":"F6_E2M3","shape":[2],"data_offsets":[0,2]}}`, 2), []string{x, "takes 12 bits, not a whole number of bytes"}},
-		"truncated":                    {fileOf(oneF32, 3), []string{x, "ends at byte 4 of the data, but the file has 3", "is the download complete?"}},
+		"too few bytes for the shape": {
+			fileOf(`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "F32 of shape [2] needs 8 bytes", "hold 4"},
+		},
+		"too many bytes for the shape": {
+			fileOf(`{"x":{"dtype":"F16","shape":[1],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "F16 of shape [1] needs 2 bytes", "hold 4"},
+		},
+		"bytes for an empty shape": {
+			fileOf(`{"x":{"dtype":"F16","shape":[0],"data_offsets":[0,4]}}`, 4),
+			[]string{x, "F16 of shape [0] needs 0 bytes"},
+		},
+		"half a byte": {
+			fileOf(`{"x":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}}`, 2),
+			[]string{x, "takes 12 bits, not a whole number of bytes"},
+		},
+		"six-bit tail": {fileOf(`{"x":{"dtype":"F6_E2M3","shape":[2],"data_offsets":[0,2]}}`,
+			2), []string{x, "takes 12 bits, not a whole number of bytes"}},
+		"truncated": {
+			fileOf(oneF32, 3),
+			[]string{x, "ends at byte 4 of the data, but the file has 3", "is the download complete?"},
+		},
 		"offsets near 2^64": {
 			fileOf(`{"x":{"dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807]}}`, 3), []string{x, "too many bits to count"},
 		},
@@ -200,19 +322,22 @@ func TestReject(t *testing.T) {
 // TestAccept has the odd forms that the format allows.
 func TestAccept(t *testing.T) {
 	for name, file := range map[string][]byte{
-		"nothing":            fileOf("{}", 0),
-		"padding":            fileOf("{}      ", 0),
-		"white space inside": fileOf("{\n\t\"x\" : {\"dtype\":\"U8\",\r\"shape\":[ 1 ],\"data_offsets\":[0,1]} }", 1),
-		"empty metadata":     fileOf(`{"__metadata__":{}}`, 0),
-		"unknown field":      fileOf(`{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"note":{"a":[1,{}]}}}`, 1),
-		"scalar":             fileOf(`{"x":{"dtype":"F64","shape":[],"data_offsets":[0,8]}}`, 8),
+		"nothing": fileOf("{}", 0),
+		"padding": fileOf("{}      ", 0),
+		"white space inside": fileOf("{\n\t\"x\" : {\"dtype\":\"U8\",\r\"shape\":[ 1 "+
+			"],\"data_offsets\":[0,1]} }", 1),
+		"empty metadata": fileOf(`{"__metadata__":{}}`, 0),
+		"unknown field": fileOf(`{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"note":{"a":[1,{}]}}}`,
+			1),
+		"scalar": fileOf(`{"x":{"dtype":"F64","shape":[],"data_offsets":[0,8]}}`, 8),
 		"header out of order": fileOf(
 			`{"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, 2),
 		"empty tensors at one place": fileOf(
 			`{"b":{"dtype":"U8","shape":[0],"data_offsets":[1,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"c":{"dtype":"F4","shape":[0],"data_offsets":[1,1]}}`, 1),
 		"zero before a huge dimension": fileOf(`{"x":{"dtype":"U8","shape":[0,2147483647],"data_offsets":[0,0]}}`, 0),
-		"sub-byte":                     fileOf(`{"x":{"dtype":"F6_E3M2","shape":[4],"data_offsets":[0,3]}}`, 3),
-		"empty name":                   fileOf(`{"":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}`, 1),
+		"sub-byte": fileOf(`{"x":{"dtype":"F6_E3M2","shape":[4],"data_offsets":[0,3]}}`,
+			3),
+		"empty name": fileOf(`{"":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}`, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, err := parse("f", file)
@@ -268,13 +393,17 @@ func TestNotAFile(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	golden, err := os.ReadFile("testdata/python.safetensors")
 	require.NoError(f, err)
-	for _, seed := range [][]byte{golden, golden[:len(golden)-1], nil, fileOf("{}  ", 0), fileOf(oneF32, 4), withLength(math.MaxUint64)} {
+	for _, seed := range [][]byte{
+		golden, golden[:len(golden)-1], nil, fileOf("{}  ", 0), fileOf(oneF32, 4),
+		withLength(math.MaxUint64),
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(checkParse)
 }
 
-// FuzzHeader varies the header alone and keeps its length right, so that the fuzzer gets past the first check.
+// FuzzHeader varies the header alone and keeps its length right, so that the fuzzer gets past the first
+// check.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte(oneF32), uint16(4))
 	f.Add([]byte(`{"__metadata__":{"\ud800":"\u0000"},"\ud800":{"dtype":"F4","shape":[2,0,9],"data_offsets":[0,0]}}`), uint16(0))
@@ -284,7 +413,8 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// checkParse: whatever the bytes, no panic; what is accepted lies inside the file, without gaps, and survives being rewritten.
+// checkParse: whatever the bytes, no panic; what is accepted lies inside the file, without gaps, and survives
+// being rewritten.
 func checkParse(t *testing.T, data []byte) {
 	parsed, err := parse("f", data)
 	if err != nil {
@@ -313,7 +443,8 @@ func checkParse(t *testing.T, data []byte) {
 	}
 }
 
-// FuzzIndex: whatever the index says, nothing is opened but files of its own directory, and what opens is what it lists.
+// FuzzIndex: whatever the index says, nothing is opened but files of its own directory, and what opens is
+// what it lists.
 func FuzzIndex(f *testing.F) {
 	for _, seed := range []string{
 		`{"x":"1.safetensors","y":"2.safetensors"}`, `{"x":"../1.safetensors"}`, `{"x":"/etc/passwd"}`, `{"x":"1.safetensors","x":"2.safetensors"}`,
@@ -348,6 +479,7 @@ type watched struct {
 }
 
 func (w watched) Open(name string) (fs.File, error) {
-	require.True(w.t, name == "." || !strings.ContainsAny(name, "/\\:") && !strings.Contains(name, ".."), "opens %q", name)
+	require.True(w.t, name == "." || !strings.ContainsAny(name, "/\\:") && !strings.Contains(name, ".."),
+		"opens %q", name)
 	return w.files.Open(name)
 }

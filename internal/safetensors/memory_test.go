@@ -20,25 +20,34 @@ func allocated(f func()) int {
 	return int(after.TotalAlloc - before.TotalAlloc)
 }
 
-// Whatever a header or an index says, reading it takes a small multiple of its own size, and no more. (All that is ever allocated is
-// counted; what is in use at a time is less.)
+// Whatever a header or an index says, reading it takes a small multiple of its own size, and no more. (All
+// that is ever allocated is counted; what is in use at a time is less.)
 func TestMemoryIsInProportion(t *testing.T) {
 	const multiple = 25
 	for name, header := range map[string]string{
-		"many tensors":        `{` + repeated(20_000, `"#":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`) + `}`,
-		"many dimensions":     `{` + repeated(5_000, `"#":{"dtype":"U8","shape":[0`+strings.Repeat(",9", 63)+`],"data_offsets":[0,0]}`) + `}`,
-		"too many dimensions": `{"x":{"dtype":"U8","shape":[0` + strings.Repeat(",9", 500_000) + `],"data_offsets":[0,0]}}`,
-		"huge dimensions":     `{"x":{"dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807]}}` + strings.Repeat(" ", 1<<20),
-		"many offsets":        `{"x":{"dtype":"U8","shape":[0],"data_offsets":[0` + strings.Repeat(",0", 500_000) + `]}}`,
-		"much metadata":       `{"__metadata__":{` + repeated(80_000, `"#":""`) + `}}`,
-		"unknown fields":      `{"x":{` + repeated(80_000, `"#":{}`) + `}}`,
-		"unknown lists":       `{"x":{"y":[` + strings.Repeat("[],", 500_000) + `[]]}}`,
-		"unknown objects":     `{"x":{"y":[` + strings.Repeat("{},", 500_000) + `{}]}}`,
-		"unknown numbers":     `{"x":{"y":[` + strings.Repeat("0,", 500_000) + `0]}}`,
-		"deep":                `{"x":{"y":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + `}}` + strings.Repeat(" ", 1<<20),
-		"long name":           `{"` + strings.Repeat("x", 1<<20) + `":{"dtype":"U8","shape":[1],"data_offsets":[0,0]}}`,
-		"escapes":             `{"` + strings.Repeat(`\n`, 1<<19) + `":{"dtype":"Q","shape":[1],"data_offsets":[0,0]}}`,
-		"long dtype":          `{"x":{"dtype":"` + strings.Repeat("x", 1<<20) + `","shape":[1],"data_offsets":[0,0]}}`,
+		"many tensors": `{` + repeated(20_000, `"#":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`) +
+			`}`,
+		"many dimensions": `{` +
+			repeated(5_000, `"#":{"dtype":"U8","shape":[0`+strings.Repeat(",9", 63)+
+				`],"data_offsets":[0,0]}`) + `}`,
+		"too many dimensions": `{"x":{"dtype":"U8","shape":[0` + strings.Repeat(",9", 500_000) +
+			`],"data_offsets":[0,0]}}`,
+		"huge dimensions": `{"x":{"dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807]}}` + strings.Repeat(" ", 1<<20),
+		"many offsets": `{"x":{"dtype":"U8","shape":[0],"data_offsets":[0` +
+			strings.Repeat(",0", 500_000) + `]}}`,
+		"much metadata":   `{"__metadata__":{` + repeated(80_000, `"#":""`) + `}}`,
+		"unknown fields":  `{"x":{` + repeated(80_000, `"#":{}`) + `}}`,
+		"unknown lists":   `{"x":{"y":[` + strings.Repeat("[],", 500_000) + `[]]}}`,
+		"unknown objects": `{"x":{"y":[` + strings.Repeat("{},", 500_000) + `{}]}}`,
+		"unknown numbers": `{"x":{"y":[` + strings.Repeat("0,", 500_000) + `0]}}`,
+		"deep": `{"x":{"y":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + `}}` +
+			strings.Repeat(" ", 1<<20),
+		"long name": `{"` + strings.Repeat("x", 1<<20) +
+			`":{"dtype":"U8","shape":[1],"data_offsets":[0,0]}}`,
+		"escapes": `{"` + strings.Repeat(`\n`, 1<<19) +
+			`":{"dtype":"Q","shape":[1],"data_offsets":[0,0]}}`,
+		"long dtype": `{"x":{"dtype":"` + strings.Repeat("x", 1<<20) +
+			`","shape":[1],"data_offsets":[0,0]}}`,
 	} {
 		file := fileOf(header, 0)
 		got := allocated(func() { _, _ = parse("f", file) })

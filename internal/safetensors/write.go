@@ -23,13 +23,15 @@ type Source struct {
 	WriteTo func(w io.Writer) error
 }
 
-// Write writes a safetensors file: first the header, then each tensor through its WriteTo, so that no tensor need be in memory.
-// The order of the tensors is the reference implementation's, wide types first, then by name, whatever their order in tensors;
-// equal input gives equal bytes. metadata may be nil. After an error, what w has received is not a valid file.
+// Write writes a safetensors file: first the header, then each tensor through its WriteTo, so that no tensor
+// need be in memory. The order of the tensors is the reference implementation's, wide types first, then by
+// name, whatever their order in tensors; equal input gives equal bytes. metadata may be nil. After an error,
+// what w has received is not a valid file.
 func Write(w io.Writer, tensors []Source, metadata map[string]string) error {
 	tensors = slices.Clone(tensors)
 	slices.SortFunc(tensors, func(a, b Source) int {
-		return cmp.Or(-cmp.Compare(a.DType.Bits(), b.DType.Bits()), cmp.Compare(a.DType, b.DType), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(-cmp.Compare(a.DType.Bits(), b.DType.Bits()), cmp.Compare(a.DType, b.DType),
+			cmp.Compare(a.Name, b.Name))
 	})
 	header, err := makeHeader(tensors, metadata)
 	if err != nil {
@@ -57,7 +59,8 @@ func HeaderBytes(tensors []Source, metadata map[string]string) (int, error) {
 	return len(header), err
 }
 
-// makeHeader returns the length and the JSON, padded with spaces to a multiple of 8 bytes so that the data is aligned.
+// makeHeader returns the length and the JSON, padded with spaces to a multiple of 8 bytes so that the data is
+// aligned.
 func makeHeader(tensors []Source, metadata map[string]string) ([]byte, error) {
 	header := bytes.NewBuffer(make([]byte, lengthBytes))
 	header.WriteByte('{')
@@ -115,7 +118,8 @@ func makeHeader(tensors []Source, metadata map[string]string) ([]byte, error) {
 	return header.Bytes(), nil
 }
 
-// appendJSON appends v without HTML escapes or spaces, as the reference implementation does. v is always encodable.
+// appendJSON appends v without HTML escapes or spaces, as the reference implementation does. v is always
+// encodable.
 func appendJSON(buf *bytes.Buffer, v any) {
 	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)

@@ -33,17 +33,37 @@ func TestWriteErrors(t *testing.T) {
 		metadata map[string]string
 		want     string
 	}{
-		"too few bytes":    {[]Source{source("x", F16, []int{2}, make([]byte, 3))}, nil, `tensor "x": 1 of its 4 bytes were not written`},
-		"too many bytes":   {[]Source{source("x", F16, []int{1}, make([]byte, 3))}, nil, `tensor "x": more bytes than`},
-		"source fails":     {[]Source{failing}, nil, `tensor "x": disk full`},
-		"twice":            {[]Source{ok, ok}, nil, `tensor "x": name is reserved or taken`},
-		"reserved":         {[]Source{source(metadataKey, F16, nil, nil)}, nil, "name is reserved or taken"},
-		"name not UTF-8":   {[]Source{source("\xff", F16, nil, nil)}, nil, "not valid UTF-8"},
-		"metadata":         {nil, map[string]string{"a": "\xff"}, `metadata "a": not valid UTF-8`},
-		"unknown dtype":    {[]Source{source("x", "F99", nil, nil)}, nil, `tensor "x": unknown dtype "F99"`},
-		"negative":         {[]Source{source("x", F16, []int{-1}, nil)}, nil, `tensor "x": shape [-1] has a negative`},
-		"overflow":         {[]Source{source("x", F16, []int{1 << 30, 1 << 30, 1 << 30}, nil)}, nil, `tensor "x": shape`},
-		"too deep a shape": {[]Source{source("x", F16, make([]int, 65), nil)}, nil, `tensor "x": has 65 dimensions`},
+		"too few bytes": {
+			[]Source{source("x", F16, []int{2}, make([]byte, 3))},
+			nil,
+			`tensor "x": 1 of its 4 bytes were not written`,
+		},
+		"too many bytes": {
+			[]Source{source("x", F16, []int{1}, make([]byte, 3))},
+			nil,
+			`tensor "x": more bytes than`,
+		},
+		"source fails":   {[]Source{failing}, nil, `tensor "x": disk full`},
+		"twice":          {[]Source{ok, ok}, nil, `tensor "x": name is reserved or taken`},
+		"reserved":       {[]Source{source(metadataKey, F16, nil, nil)}, nil, "name is reserved or taken"},
+		"name not UTF-8": {[]Source{source("\xff", F16, nil, nil)}, nil, "not valid UTF-8"},
+		"metadata":       {nil, map[string]string{"a": "\xff"}, `metadata "a": not valid UTF-8`},
+		"unknown dtype":  {[]Source{source("x", "F99", nil, nil)}, nil, `tensor "x": unknown dtype "F99"`},
+		"negative": {
+			[]Source{source("x", F16, []int{-1}, nil)},
+			nil,
+			`tensor "x": shape [-1] has a negative`,
+		},
+		"overflow": {
+			[]Source{source("x", F16, []int{1 << 30, 1 << 30, 1 << 30}, nil)},
+			nil,
+			`tensor "x": shape`,
+		},
+		"too deep a shape": {
+			[]Source{source("x", F16, make([]int, 65), nil)},
+			nil,
+			`tensor "x": has 65 dimensions`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorContains(t, Write(io.Discard, c.tensors, c.metadata), c.want)

@@ -26,29 +26,39 @@ func (ids *IDs) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid. The JSON names are those of a
-// generation_config.json, which can be decoded into a Config; DoSample is not among them: whether to sample is for the user to say.
+// Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid. The JSON
+// names are those of a generation_config.json, which can be decoded into a Config; DoSample is not among
+// them: whether to sample is for the user to say.
 type Config struct {
-	RepetitionPenalty float32 `json:"repetition_penalty"`   // > 0; scores of ids that occurred are divided by it, negative ones multiplied; 1: off
+	// > 0; scores of ids that occurred are divided by it, negative ones multiplied; 1: off
+	RepetitionPenalty float32 `json:"repetition_penalty"`
 	NoRepeatNGram     int     `json:"no_repeat_ngram_size"` // no n ids in a row occur twice; 0: off
 	MinNewTokens      int     `json:"min_new_tokens"`       // none of EOS before so many new tokens; 0: off
 	EOS               []int32 `json:"-"`
 
 	// These have no flags: a checkpoint asks for them. Ids beyond the vocabulary mean nothing.
-	BadWords      [][]int32 `json:"bad_words_ids,omitempty"`         // lists of ids that never occur in a row; one of EOS alone does
-	MinLength     int       `json:"min_length,omitempty"`            // like MinNewTokens, counting the prompt too; 0: off
-	ForcedBOS     *int32    `json:"forced_bos_token_id,omitempty"`   // the only choice after a prompt of one token
-	ForcedEOS     IDs       `json:"forced_eos_token_id,omitempty"`   // the only choices for the last of MaxNewTokens
-	Suppress      []int32   `json:"suppress_tokens,omitempty"`       // never chosen
-	SuppressFirst []int32   `json:"begin_suppress_tokens,omitempty"` // not chosen as the first new token
-	MaxNewTokens  int       `json:"-"`                               // for ForcedEOS
+	// lists of ids that never occur in a row; one of EOS alone does
+	BadWords [][]int32 `json:"bad_words_ids,omitempty"`
+	// like MinNewTokens, counting the prompt too; 0: off
+	MinLength int `json:"min_length,omitempty"`
+	// the only choice after a prompt of one token
+	ForcedBOS *int32 `json:"forced_bos_token_id,omitempty"`
+	// the only choices for the last of MaxNewTokens
+	ForcedEOS     IDs     `json:"forced_eos_token_id,omitempty"`
+	Suppress      []int32 `json:"suppress_tokens,omitempty"`       // never chosen
+	SuppressFirst []int32 `json:"begin_suppress_tokens,omitempty"` // not chosen as the first new token
+	MaxNewTokens  int     `json:"-"`                               // for ForcedEOS
 
-	DoSample    bool    `json:"-"`           // draw from what the fields below leave; otherwise take the most probable token
+	// draw from what the fields below leave; otherwise take the most probable token
+	DoSample    bool    `json:"-"`
 	Temperature float32 `json:"temperature"` // ≥ 1e-20; scores are divided by it; 1: off
 	TopK        int     `json:"top_k"`       // keep the k highest scores, and those equal to the last; 0: off
-	TopP        float64 `json:"top_p"`       // 0 … 1; keep the fewest tokens that have this probability together; 1: off
-	MinP        float64 `json:"min_p"`       // 0 … 1; keep tokens with this fraction of the highest probability; 0: off
-	TypicalP    float64 `json:"typical_p"`   // above 0, up to 1; like TopP, but those nearest to the entropy come first; 1: off
+	// 0 … 1; keep the fewest tokens that have this probability together; 1: off
+	TopP float64 `json:"top_p"`
+	// 0 … 1; keep tokens with this fraction of the highest probability; 0: off
+	MinP float64 `json:"min_p"`
+	// above 0, up to 1; like TopP, but those nearest to the entropy come first; 1: off
+	TypicalP float64 `json:"typical_p"`
 }
 
 // Defaults are Hugging Face's: they do nothing, but for a top-k of 50 where DoSample is set.
@@ -67,7 +77,8 @@ func (e *RangeError) Error() string {
 	return fmt.Sprintf("%s is %v, not %s", e.Field, e.Value, e.Range)
 }
 
-// leastTemperature keeps logits finite that are divided by it, up to 1e18: infinite ones would all be as probable.
+// leastTemperature keeps logits finite that are divided by it, up to 1e18: infinite ones would all be as
+// probable.
 const leastTemperature = 1e-20
 
 // Check returns a [*RangeError] for the first value out of range.
@@ -80,7 +91,8 @@ func (c *Config) Check() error {
 		return &RangeError{"no_repeat_ngram_size", c.NoRepeatNGram, "0 or more"}
 	case c.MinNewTokens < 0:
 		return &RangeError{"min_new_tokens", c.MinNewTokens, "0 or more"}
-	case slices.ContainsFunc(c.BadWords, func(word []int32) bool { return len(word) == 0 || slices.Min(word) < 0 }):
+	case slices.ContainsFunc(c.BadWords,
+		func(word []int32) bool { return len(word) == 0 || slices.Min(word) < 0 }):
 		return &RangeError{"bad_words_ids", c.BadWords, "lists of token ids"}
 	case c.MinLength < 0:
 		return &RangeError{"min_length", c.MinLength, "0 or more"}
@@ -98,8 +110,10 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// Neutral reports whether a sampler would do nothing but take the most probable token, which a device can do without one.
+// Neutral reports whether a sampler would do nothing but take the most probable token, which a device can do
+// without one.
 func (c *Config) Neutral() bool {
-	return !c.DoSample && c.RepetitionPenalty == 1 && c.NoRepeatNGram == 0 && c.MinNewTokens == 0 && c.MinLength == 0 &&
+	return !c.DoSample && c.RepetitionPenalty == 1 && c.NoRepeatNGram == 0 && c.MinNewTokens == 0 &&
+		c.MinLength == 0 &&
 		len(c.BadWords)+len(c.ForcedEOS)+len(c.Suppress)+len(c.SuppressFirst) == 0 && c.ForcedBOS == nil
 }

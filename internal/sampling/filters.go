@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// filter applies temperature, top-k, top-p, min-p and typical-p to the scores, and leaves in s.kept the tokens that can be drawn: at least
-// one, unless all have been ruled out before.
+// filter applies temperature, top-k, top-p, min-p and typical-p to the scores, and leaves in s.kept the
+// tokens that can be drawn: at least one, unless all have been ruled out before.
 func (s *Sampler) filter() {
 	c := &s.config
 	if c.Temperature != 1 {
@@ -27,7 +27,8 @@ func (s *Sampler) filter() {
 		s.topP(c.TopP)
 	}
 	if c.MinP > 0 {
-		s.drop(func(k candidate) bool { return k.weight < c.MinP }) // the weight of the most probable token is 1
+		// the weight of the most probable token is 1
+		s.drop(func(k candidate) bool { return k.weight < c.MinP })
 	}
 	if c.TypicalP < 1 {
 		s.typicalP(c.TypicalP)
@@ -44,8 +45,8 @@ func (s *Sampler) all() {
 	}
 }
 
-// topK keeps the k highest scores and those equal to the last of them: TopKLogitsWarper. One pass over the vocabulary keeps a heap of
-// the k highest so far, and every token that was among them then.
+// topK keeps the k highest scores and those equal to the last of them: TopKLogitsWarper. One pass over the
+// vocabulary keeps a heap of the k highest so far, and every token that was among them then.
 func (s *Sampler) topK(k int) {
 	s.kept, s.highest = s.kept[:0], s.highest[:0]
 	least := ruledOut
@@ -70,7 +71,8 @@ func (s *Sampler) weigh() {
 	}
 	for i := range s.kept {
 		k := &s.kept[i]
-		k.weight = 1 // also where a tiny temperature has made the score infinite, and the difference no number
+		// also where a tiny temperature has made the score infinite, and the difference no number
+		k.weight = 1
 		if k.score != s.best {
 			k.weight = math.Exp(float64(k.score) - float64(s.best))
 		}
@@ -79,11 +81,13 @@ func (s *Sampler) weigh() {
 
 func (s *Sampler) drop(unwanted func(candidate) bool) { s.kept = slices.DeleteFunc(s.kept, unwanted) }
 
-// topP keeps the shortest beginning of the tokens in falling order whose probability is p or more: TopPLogitsWarper. Of equal scores at
-// the end of it the highest ids are kept, as a stable ascending sort has it there.
+// topP keeps the shortest beginning of the tokens in falling order whose probability is p or more:
+// TopPLogitsWarper. Of equal scores at the end of it the highest ids are kept, as a stable ascending sort has
+// it there.
 func (s *Sampler) topP(p float64) {
 	total := s.total()
-	// Of n tokens, those with less than (1−p)/n cannot have 1−p together, even all of them: they need no ordering.
+	// Of n tokens, those with less than (1−p)/n cannot have 1−p together, even all of them: they need no
+	// ordering.
 	least := (1 - p) * total / float64(len(s.kept))
 	s.ranked = s.ranked[:0]
 	for _, k := range s.kept {
@@ -95,8 +99,9 @@ func (s *Sampler) topP(p float64) {
 	s.drop(func(k candidate) bool { return last.before(ranked{key: -float64(k.score), tie: -k.id}) })
 }
 
-// typicalP orders tokens by the distance of their surprise −log p from the mean surprise, which is the entropy, and keeps the shortest
-// beginning whose probability is p or more, and what is as far as its last one: TypicalLogitsWarper.
+// typicalP orders tokens by the distance of their surprise −log p from the mean surprise, which is the
+// entropy, and keeps the shortest beginning whose probability is p or more, and what is as far as its last
+// one: TypicalLogitsWarper.
 func (s *Sampler) typicalP(p float64) {
 	total := s.total()
 	logTotal := math.Log(total)

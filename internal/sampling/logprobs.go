@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// LogProbs is what a model said before anything was chosen: natural logarithms of the probabilities of its own distribution, the
-// softmax of unprocessed logits at temperature 1.
+// LogProbs is what a model said before anything was chosen: natural logarithms of the probabilities of its
+// own distribution, the softmax of unprocessed logits at temperature 1.
 type LogProbs struct {
 	logSum float64 // log Σ e^logit
 	logits []float32

@@ -16,7 +16,8 @@ func forbid(scores []float32, ids []int32) {
 	}
 }
 
-// penalize makes every id that occurred less probable, once however often it did: RepetitionPenaltyLogitsProcessor.
+// penalize makes every id that occurred less probable, once however often it did:
+// RepetitionPenaltyLogitsProcessor.
 func (s *Sampler) penalize(ids []int32) {
 	if s.seen == nil {
 		s.seen = make([]uint64, (len(s.scores)+63)/64)
@@ -36,7 +37,8 @@ func (s *Sampler) penalize(ids []int32) {
 	}
 }
 
-// forbidRepeats rules out what followed the last n−1 ids wherever they stood before: NoRepeatNGramLogitsProcessor.
+// forbidRepeats rules out what followed the last n−1 ids wherever they stood before:
+// NoRepeatNGramLogitsProcessor.
 func forbidRepeats(scores []float32, ids []int32, n int) {
 	if len(ids) < n {
 		return
@@ -49,7 +51,8 @@ func forbidRepeats(scores []float32, ids []int32, n int) {
 	}
 }
 
-// forbidWords rules out what would complete one of the words: NoBadWordsLogitsProcessor. A word that is one of eos is none.
+// forbidWords rules out what would complete one of the words: NoBadWordsLogitsProcessor. A word that is one
+// of eos is none.
 func forbidWords(scores []float32, ids []int32, words [][]int32, eos []int32) {
 	for _, word := range words {
 		before, last := word[:len(word)-1], word[len(word)-1:]
@@ -61,7 +64,8 @@ func forbidWords(scores []float32, ids []int32, words [][]int32, eos []int32) {
 	}
 }
 
-// force leaves ids as the only choices, all alike: ForcedBOSTokenLogitsProcessor and ForcedEOSTokenLogitsProcessor.
+// force leaves ids as the only choices, all alike: ForcedBOSTokenLogitsProcessor and
+// ForcedEOSTokenLogitsProcessor.
 func force(scores []float32, ids []int32) {
 	for i := range scores {
 		scores[i] = ruledOut

@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 )
 
-// Greedy returns the index of the largest of logits, which must not be empty; of equal ones the lowest, as PyTorch's argmax documents
-// (spec 4.4).
+// Greedy returns the index of the largest of logits, which must not be empty; of equal ones the lowest, as
+// PyTorch's argmax documents (spec 4.4).
 func Greedy(logits []float32) int32 {
 	best := 0
 	for i, l := range logits {
@@ -40,9 +40,9 @@ type candidate struct {
 
 // New starts a text. The config must have passed [Config.Check].
 //
-// Random numbers are those of C2SP's chacha8rand, Go's math/rand/v2 ChaCha8, keyed with the seed as eight little-endian bytes and 24
-// zeros: one 64-bit number v for every token, made to u = (v >> 11)·2⁻⁵³. The token is the first one, in the order of ids, at which
-// the sum of the probabilities exceeds u.
+// Random numbers are those of C2SP's chacha8rand, Go's math/rand/v2 ChaCha8, keyed with the seed as eight
+// little-endian bytes and 24 zeros: one 64-bit number v for every token, made to u = (v >> 11)·2⁻⁵³. The
+// token is the first one, in the order of ids, at which the sum of the probabilities exceeds u.
 func New(c Config, seed uint64) *Sampler {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)
@@ -50,10 +50,11 @@ func New(c Config, seed uint64) *Sampler {
 }
 
 // ErrNothingLeft says that the processors have ruled out every token.
-var ErrNothingLeft = errors.New("no token is left to choose: the settings of generation, such as no_repeat_ngram_size, rule out the whole vocabulary")
+var ErrNothingLeft = errors.New("no token is left to choose: the settings of generation, such as " +
+	"no_repeat_ngram_size, rule out the whole vocabulary")
 
-// Sample returns the token that follows ids, the prompt's and the text's so far, whose logits [vocab] are given. It changes neither.
-// Logits must be finite.
+// Sample returns the token that follows ids, the prompt's and the text's so far, whose logits [vocab] are
+// given. It changes neither. Logits must be finite.
 func (s *Sampler) Sample(logits []float32, ids []int32) (int32, error) {
 	c := &s.config
 	u := float64(s.random.Uint64()>>11) * 0x1p-53

@@ -60,7 +60,8 @@ func readGolden(t *testing.T) (g golden) {
 	return g
 }
 
-// Every processor, and all together, leave the tokens that Hugging Face's leave, with the same scores to the last bit.
+// Every processor, and all together, leave the tokens that Hugging Face's leave, with the same scores to the
+// last bit.
 func TestGolden(t *testing.T) {
 	g := readGolden(t)
 	for _, c := range g.Cases {
@@ -103,7 +104,8 @@ func TestGolden(t *testing.T) {
 				require.Equal(t, c.Kept[Greedy(c.Scores)], id)
 			}
 			require.Equal(t, slices.Sorted(slices.Values(c.Scores)), slices.Sorted(slices.Values(scores)))
-			if config.TopP < 1 { // it may end among equal scores, and Hugging Face's choice of those is no rule
+			// it may end among equal scores, and Hugging Face's choice of those is no rule
+			if config.TopP < 1 {
 				least := slices.Min(scores)
 				unlike := func(scores []float32, ids []int32) (rest []int32) {
 					for i, score := range scores {
@@ -134,7 +136,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// The frequencies of many draws are the probabilities: Pearson's chi-square. The seed is fixed, so the test is too.
+// The frequencies of many draws are the probabilities: Pearson's chi-square. The seed is fixed, so the test
+// is too.
 func TestDrawsFollowTheProbabilities(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	logits := make([]float32, 60)
@@ -167,7 +170,8 @@ func TestDrawsFollowTheProbabilities(t *testing.T) {
 			seen += counts[k.id]
 		}
 		require.EqualValues(t, draws, seen, "only what is kept is drawn")
-		// Wilson and Hilferty: for n degrees of freedom, ∛(χ²/n) is nearly normal with mean 1−2/9n and variance 2/9n.
+		// Wilson and Hilferty: for n degrees of freedom, ∛(χ²/n) is nearly normal with mean 1−2/9n and
+		// variance 2/9n.
 		n := float64(len(s.kept) - 1)
 		z := (math.Cbrt(chi2/n) - (1 - 2/(9*n))) / math.Sqrt(2/(9*n))
 		t.Logf("%d tokens, χ² %.1f, z %.2f", len(s.kept), chi2, z)
@@ -175,7 +179,8 @@ func TestDrawsFollowTheProbabilities(t *testing.T) {
 	}
 }
 
-// What is drawn for a seed is a promise: these are the first ids of seed 42, from a flat and from a steep distribution.
+// What is drawn for a seed is a promise: these are the first ids of seed 42, from a flat and from a steep
+// distribution.
 func TestTheStreamIsAPromise(t *testing.T) {
 	c := Defaults()
 	c.DoSample = true
@@ -229,7 +234,10 @@ func TestSampleExtremes(t *testing.T) {
 		"coldest, typical": func(c *Config) { c.Temperature, c.TypicalP, c.TopK = leastTemperature, 0.5, 0 },
 		"all zero":         func(c *Config) { c.Temperature, c.TopK = math.MaxFloat32, 1 },
 		"infinite penalty": func(c *Config) { c.RepetitionPenalty, c.TopP = math.MaxFloat32, 0 },
-		"all at once":      func(c *Config) { c.Temperature, c.TopP, c.MinP, c.TypicalP = 1e-20, 1e-300, 1, 1e-300 },
+		"all at once": func(c *Config) {
+			c.Temperature, c.TopP, c.MinP, c.TypicalP = 1e-20, 1e-300, 1,
+				1e-300
+		},
 	} {
 		id, err := sample([]float32{-1, 3, 2}, []int32{0, 0, 2}, change)
 		require.NoError(t, err, name)
@@ -237,14 +245,17 @@ func TestSampleExtremes(t *testing.T) {
 	}
 	// A score that has become infinite is the highest, and no NaN comes of it.
 	for _, typicalP := range []float64{1, 0.5} {
-		id, err := sample([]float32{-1, 3, 2}, []int32{0, 0, 2}, func(c *Config) { c.Temperature, c.RepetitionPenalty, c.TypicalP = 1e-20, 1e-20, typicalP })
+		id, err := sample([]float32{-1, 3, 2}, []int32{0, 0, 2},
+			func(c *Config) { c.Temperature, c.RepetitionPenalty, c.TypicalP = 1e-20, 1e-20, typicalP })
 		require.NoError(t, err)
 		require.EqualValues(t, 2, id)
 	}
 	for _, doSample := range []bool{false, true} {
-		_, err := sample([]float32{1, 2, 3}, []int32{0, 1, 2}, func(c *Config) { c.NoRepeatNGram, c.DoSample = 1, doSample })
+		_, err := sample([]float32{1, 2, 3}, []int32{0, 1, 2},
+			func(c *Config) { c.NoRepeatNGram, c.DoSample = 1, doSample })
 		require.ErrorIs(t, err, ErrNothingLeft)
-		_, err = sample([]float32{1}, nil, func(c *Config) { c.MinNewTokens, c.EOS, c.DoSample = 1, []int32{0}, doSample })
+		_, err = sample([]float32{1}, nil,
+			func(c *Config) { c.MinNewTokens, c.EOS, c.DoSample = 1, []int32{0}, doSample })
 		require.ErrorIs(t, err, ErrNothingLeft)
 	}
 	// Ids that the vocabulary does not have, from a checkpoint that lies.
@@ -268,9 +279,12 @@ func TestEdges(t *testing.T) {
 		}
 		return kept
 	}
-	require.Equal(t, []int32{0, 1, 3}, kept([]float32{3, 2, 0, 1}, nil, func(c *Config) { c.TopK = 3 }), "all but one")
-	require.Equal(t, []int32{2, 3}, kept([]float32{1, 1, 1, 1}, nil, func(c *Config) { c.TopP = 0.5 }), "of equal ones the highest ids")
-	require.Equal(t, []int32{0, 1, 3}, kept([]float32{1, 1, 1, 1}, []int32{2, 2}, func(c *Config) { c.NoRepeatNGram = 2 }), "the shortest text that has repeated")
+	require.Equal(t, []int32{0, 1, 3}, kept([]float32{3, 2, 0, 1}, nil, func(c *Config) { c.TopK = 3 }),
+		"all but one")
+	require.Equal(t, []int32{2, 3}, kept([]float32{1, 1, 1, 1}, nil, func(c *Config) { c.TopP = 0.5 }),
+		"of equal ones the highest ids")
+	require.Equal(t, []int32{0, 1, 3}, kept([]float32{1, 1, 1, 1}, []int32{2, 2},
+		func(c *Config) { c.NoRepeatNGram = 2 }), "the shortest text that has repeated")
 	require.Len(t, kept([]float32{1, 1, 1, 1}, []int32{2}, func(c *Config) { c.NoRepeatNGram = 2 }), 4)
 
 	// Even the smallest number draws no token whose probability is 0.
@@ -285,7 +299,10 @@ func TestConfig(t *testing.T) {
 	require.NoError(t, c.Check())
 	require.True(t, c.Neutral())
 	require.NoError(t, json.Unmarshal([]byte(`{"do_sample": true, "temperature": 0.8, "top_p": null, "top_k": 20, "eos_token_id": [1, 2], "min_p": 0.1}`), &c))
-	require.Equal(t, Config{RepetitionPenalty: 1, Temperature: 0.8, TopK: 20, TopP: 1, MinP: 0.1, TypicalP: 1}, c)
+	require.Equal(t, Config{
+		RepetitionPenalty: 1, Temperature: 0.8, TopK: 20, TopP: 1, MinP: 0.1,
+		TypicalP: 1,
+	}, c)
 
 	for want, change := range map[string]func(*Config){
 		"temperature is 0, not above 0 (1e-20 or more)":  func(c *Config) { c.Temperature = 0 },
@@ -331,10 +348,15 @@ func TestConfig(t *testing.T) {
 func FuzzSample(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 200, 5}, float32(0.8), 3, 0.9, 0.1, 0.9, float32(1.1), 2, uint8(7))
 	f.Add([]byte{0, 0, 0, 0}, float32(1e-40), 0, 0.0, 1.0, 1e-9, float32(1e30), 1, uint8(255))
-	f.Fuzz(func(t *testing.T, values []byte, temperature float32, topK int, topP, minP, typicalP float64, penalty float32, ngram int, bits uint8) {
+	f.Fuzz(func(t *testing.T, values []byte, temperature float32, topK int, topP, minP, typicalP float64,
+		penalty float32, ngram int, bits uint8,
+	) {
 		c := Config{
 			DoSample: bits&1 == 1, Temperature: temperature, TopK: topK, TopP: topP, MinP: minP, TypicalP: typicalP,
-			RepetitionPenalty: penalty, NoRepeatNGram: ngram, MinNewTokens: int(bits >> 6), EOS: []int32{1, 3},
+			RepetitionPenalty: penalty, NoRepeatNGram: ngram, MinNewTokens: int(bits >> 6), EOS: []int32{
+				1,
+				3,
+			},
 		}
 		if len(values) == 0 || c.Check() != nil {
 			return
@@ -416,7 +438,8 @@ func TestLogProbs(t *testing.T) {
 
 var vocabularies = []int{32064, 200064}
 
-// logitsLike makes logits that are spread as a language model's: most around 0, a few up to 25, which have nearly all of the probability.
+// logitsLike makes logits that are spread as a language model's: most around 0, a few up to 25, which have
+// nearly all of the probability.
 func logitsLike(size int) []float32 {
 	random := rand.New(rand.NewPCG(5, 6))
 	logits := make([]float32, size)

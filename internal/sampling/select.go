@@ -44,8 +44,8 @@ type ranked struct {
 
 func (r ranked) before(o ranked) bool { return r.key < o.key || r.key == o.key && r.tie < o.tie }
 
-// cut returns the last element of the shortest beginning, in order, whose weights sum up to need; the last of all, if all do not. r must
-// not be empty, holds no two equal elements, and is reordered.
+// cut returns the last element of the shortest beginning, in order, whose weights sum up to need; the last of
+// all, if all do not. r must not be empty, holds no two equal elements, and is reordered.
 //
 // This is quickselect, looking for a weight and not a number of elements.
 func cut(r []ranked, need float64) ranked {

@@ -36,7 +36,8 @@ func TestEveryCharacter(t *testing.T) {
 		s := "a" + string(r) + "b"
 		for _, out := range []string{Line(s), Text(s)} {
 			for _, o := range out {
-				if unicode.IsControl(o) && o != '\n' && o != '\t' || unicode.Is(unicode.Zl, o) || unicode.Is(unicode.Zp, o) {
+				if unicode.IsControl(o) && o != '\n' && o != '\t' || unicode.Is(unicode.Zl, o) ||
+					unicode.Is(unicode.Zp, o) {
 					t.Fatalf("%U comes out of %U", o, r)
 				}
 			}

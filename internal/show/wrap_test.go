@@ -15,8 +15,14 @@ func TestWrapper(t *testing.T) {
 		{"日本語日本語日本語", "日本語日本\n語日本語"},
 		{"ab 👩‍👩‍👧👩‍👩‍👧👩‍👩‍👧 x", "ab 👩‍👩‍👧👩‍👩‍👧👩‍👩‍👧 \nx"},
 		{"a longlonglongword b", "a \nlonglonglongword b"},
-		{"see:\n```go\nfunc f() { return 1, 2, 3 }\n```\nand so on and on", "see:\n```go\nfunc f() { return 1, 2, 3 }\n```\nand so on \nand on"},
-		{"    indented code stays long\n| a table | too |\nand text is not", "    indented code stays long\n| a table | too |\nand text \nis not"},
+		{
+			"see:\n```go\nfunc f() { return 1, 2, 3 }\n```\nand so on and on",
+			"see:\n```go\nfunc f() { return 1, 2, 3 }\n```\nand so on \nand on",
+		},
+		{
+			"    indented code stays long\n| a table | too |\nand text is not",
+			"    indented code stays long\n| a table | too |\nand text \nis not",
+		},
 		{"", ""},
 	} {
 		for size := 1; size < 12; size += 3 {

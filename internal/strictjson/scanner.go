@@ -20,7 +20,8 @@ func NewScanner(text []byte) *Scanner { return &Scanner{text: string(text)} }
 
 // Take skips white space, and then the byte c if it comes next.
 func (s *Scanner) Take(c byte) bool {
-	for s.at < len(s.text) && (s.text[s.at] == ' ' || s.text[s.at] == '\n' || s.text[s.at] == '\r' || s.text[s.at] == '\t') {
+	for s.at < len(s.text) &&
+		(s.text[s.at] == ' ' || s.text[s.at] == '\n' || s.text[s.at] == '\r' || s.text[s.at] == '\t') {
 		s.at++
 	}
 	if s.at < len(s.text) && s.text[s.at] == c {

@@ -1,10 +1,13 @@
-// Package strictjson reads the JSON files of a checkpoint, which come from strangers, exactly as they are spelled.
+// Package strictjson reads the JSON files of a checkpoint, which come from strangers, exactly as they are
+// spelled.
 //
-// encoding/json alone will not do: it takes the key "deCoder" for "decoder", keeps the last of two equal keys and repairs
-// broken UTF-8, all silently, where Hugging Face's readers do neither. What one reader overlooks and another obeys is how a file
-// means two things. [Unmarshal] refuses such files; [Scanner] is for types that read their own JSON.
+// encoding/json alone will not do: it takes the key "deCoder" for "decoder", keeps the last of two equal keys
+// and repairs broken UTF-8, all silently, where Hugging Face's readers do neither. What one reader overlooks
+// and another obeys is how a file means two things. [Unmarshal] refuses such files; [Scanner] is for types
+// that read their own JSON.
 //
-// internal/safetensors has a reader of its own with the same rules, because its header is read number by number.
+// internal/safetensors has a reader of its own with the same rules, because its header is read number by
+// number.
 package strictjson
 
 import (
@@ -18,10 +21,11 @@ import (
 	"phi3/internal/show"
 )
 
-// Unmarshal reads one JSON value into the variable that into points to, as [json.Unmarshal] does, and refuses: text that is not UTF-8,
-// an object that has a key twice, and a key that differs from a field's name in the case of its letters only. Unknown keys are
-// ignored, with all that is in them; so is what types with an UnmarshalJSON of their own read, json.RawMessage among them.
-// Errors are for people: they name the key, or the line and column, and no Go types.
+// Unmarshal reads one JSON value into the variable that into points to, as [json.Unmarshal] does, and
+// refuses: text that is not UTF-8, an object that has a key twice, and a key that differs from a field's name
+// in the case of its letters only. Unknown keys are ignored, with all that is in them; so is what types with
+// an UnmarshalJSON of their own read, json.RawMessage among them. Errors are for people: they name the key,
+// or the line and column, and no Go types.
 func Unmarshal(text []byte, into any) error {
 	if err := foreign(text); err != nil {
 		return err
@@ -70,7 +74,8 @@ func inWords(wrong *json.UnmarshalTypeError) error {
 	return fmt.Errorf("%s is %s, not %s", where, got, want)
 }
 
-// checker walks over a text that json.Unmarshal has taken, and looks at the keys of every object that became a variable.
+// checker walks over a text that json.Unmarshal has taken, and looks at the keys of every object that became
+// a variable.
 type checker struct {
 	Scanner
 	names map[reflect.Type][]string // the JSON names of a struct's fields

@@ -50,31 +50,34 @@ func TestUnmarshal(t *testing.T) {
 
 func TestUnmarshalRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		`{"Name":"a"}`:                           `the key "Name" should be "name"`,
-		`{"name":"a","NAME":"b"}`:                `the key "NAME" should be "name"`,
-		`{"li\u017ft":[]}`:                       `the key "liſt" should be "list"`, // LATIN SMALL LETTER LONG S: encoding/json folds it too
-		`{"name":"a","name":"a"}`:                `has the key "name" twice`,
-		`{"name":"a","n\u0061me":"a"}`:           `has the key "name" twice`,
-		`{"x":1,"x":2}`:                          `has the key "x" twice`,
-		`{"nested":{"Id":1}}`:                    `nested: the key "Id" should be "id"`,
-		`{"parts":[{"id":1},{"iD":1}]}`:          `parts: the key "iD" should be "id"`,
-		`{"named":{"a":{"Id":1}}}`:               `named: a: the key "Id" should be "id"`,
-		`{"named":{"a":{},"a":{}}}`:              `named: has the key "a" twice`,
-		`{"any":[{"a":1,"a":2}]}`:                `any: has the key "a" twice`,
-		"{\"name\":\"\xff\"}":                    "is not valid UTF-8",
-		"{\"\xed\xa0\x80\":1}":                   "is not valid UTF-8", // a surrogate
-		``:                                       "is empty: is the download complete?",
-		`{}{}`:                                   `is not valid JSON: line 1, column 3 has '{' after the end of the JSON`,
-		`{"list":"a"}`:                           "list is a string, not an array",
-		`{"list":[1e99]}`:                        "list is the number 1e99, not one that 32 bits hold",
-		`{"count":1.5}`:                          "count is the number 1.5, not a whole number of up to 64 bits",
-		`{"short":4294967296}`:                   "short is the number 4294967296, not a whole number of up to 32 bits",
-		`{"nested":{"id":"1"}}`:                  "nested.id is a string, not a whole number of up to 64 bits",
-		`{"name":{}}`:                            "name is an object, not a string",
-		`{"on":1}`:                               "on is a number, not true or false",
-		`{"parts":true}`:                         "parts is true or false, not an array",
-		`[]`:                                     "the value is an array, not an object",
-		strings.Repeat("[", 20000):               "is nested too deep: line 1, column 10001 is more than 10,000 levels down",
+		`{"Name":"a"}`:            `the key "Name" should be "name"`,
+		`{"name":"a","NAME":"b"}`: `the key "NAME" should be "name"`,
+		// LATIN SMALL LETTER LONG S: encoding/json folds it too
+		`{"li\u017ft":[]}`:              `the key "liſt" should be "list"`,
+		`{"name":"a","name":"a"}`:       `has the key "name" twice`,
+		`{"name":"a","n\u0061me":"a"}`:  `has the key "name" twice`,
+		`{"x":1,"x":2}`:                 `has the key "x" twice`,
+		`{"nested":{"Id":1}}`:           `nested: the key "Id" should be "id"`,
+		`{"parts":[{"id":1},{"iD":1}]}`: `parts: the key "iD" should be "id"`,
+		`{"named":{"a":{"Id":1}}}`:      `named: a: the key "Id" should be "id"`,
+		`{"named":{"a":{},"a":{}}}`:     `named: has the key "a" twice`,
+		`{"any":[{"a":1,"a":2}]}`:       `any: has the key "a" twice`,
+		"{\"name\":\"\xff\"}":           "is not valid UTF-8",
+		"{\"\xed\xa0\x80\":1}":          "is not valid UTF-8", // a surrogate
+		``:                              "is empty: is the download complete?",
+		`{}{}`:                          `is not valid JSON: line 1, column 3 has '{' after the end of the JSON`,
+		`{"list":"a"}`:                  "list is a string, not an array",
+		`{"list":[1e99]}`:               "list is the number 1e99, not one that 32 bits hold",
+		`{"count":1.5}`:                 "count is the number 1.5, not a whole number of up to 64 bits",
+		`{"short":4294967296}`: "short is the number 4294967296, not a whole number of " +
+			"up to 32 bits",
+		`{"nested":{"id":"1"}}`: "nested.id is a string, not a whole number of up to 64 bits",
+		`{"name":{}}`:           "name is an object, not a string",
+		`{"on":1}`:              "on is a number, not true or false",
+		`{"parts":true}`:        "parts is true or false, not an array",
+		`[]`:                    "the value is an array, not an object",
+		strings.Repeat("[", 20000): "is nested too deep: line 1, column 10001 is more than " +
+			"10,000 levels down",
 		`{"named":` + strings.Repeat(`[`, 20000): "is nested too deep",
 	} {
 		err := Unmarshal([]byte(text), &file{})

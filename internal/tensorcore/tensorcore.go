@@ -1,12 +1,14 @@
-// Package tensorcore is the arithmetic of NVIDIA's tensor cores in Go, bit for bit: what mma.sync m16n8k16 makes of bfloat16 inputs and a
-// float32 sum. The self-test of a GPU and the tests of the emulator are held against it.
+// Package tensorcore is the arithmetic of NVIDIA's tensor cores in Go, bit for bit: what mma.sync m16n8k16
+// makes of bfloat16 inputs and a float32 sum. The self-test of a GPU and the tests of the emulator are held
+// against it.
 //
-// A tensor core does not add floats one after another. It multiplies exactly, shifts every product and the running sum to the largest
-// exponent among them, cuts each off after a fixed number of bits, adds what is left as integers, and cuts the total off to a float32.
-// How many bits are kept, and how many products are added at once, differs between generations.
+// A tensor core does not add floats one after another. It multiplies exactly, shifts every product and the
+// running sum to the largest exponent among them, cuts each off after a fixed number of bits, adds what is
+// left as integers, and cuts the total off to a float32. How many bits are kept, and how many products are
+// added at once, differs between generations.
 //
-// The description is that of Xie et al., "MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix Cores" (2025), arXiv
-// 2511.10909, who compared it with chips.
+// The description is that of Xie et al., "MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix
+// Cores" (2025), arXiv 2511.10909, who compared it with chips.
 package tensorcore
 
 import (
@@ -45,7 +47,8 @@ func (a Arch) String() string { return a.name }
 // nan is the one NaN that tensor cores give.
 var nan = math.Float32frombits(0x7fffffff)
 
-// DotAdd is one element of an instruction's result: c + x·y, x being a row of A and y a column of B, both [K] bfloat16.
+// DotAdd is one element of an instruction's result: c + x·y, x being a row of A and y a column of B, both [K]
+// bfloat16.
 func (a Arch) DotAdd(c float32, x, y []uint16) float32 {
 	if len(x) != K || len(y) != K {
 		panic(fmt.Sprintf("tensorcore: DotAdd of %d and %d values, not %d", len(x), len(y), K))
@@ -56,7 +59,8 @@ func (a Arch) DotAdd(c float32, x, y []uint16) float32 {
 	return c
 }
 
-// Dot is a chain of instructions: x·y for [k] bfloat16 each, k ascending from a sum of 0. Missing values of the last K count as zeros.
+// Dot is a chain of instructions: x·y for [k] bfloat16 each, k ascending from a sum of 0. Missing values of
+// the last K count as zeros.
 func (a Arch) Dot(x, y []uint16) float32 {
 	var c float32
 	for len(x) >= K {
@@ -144,7 +148,10 @@ func value(bits uint16) float64 { return float64(math.Float32frombits(uint32(bit
 
 // termOf takes a finite float32 apart, given as bits.
 func termOf(u uint32, fraction int) term {
-	t := term{negative: u>>31 == 1, significand: uint64(u & 0x7fffff), exponent: int(u >> 23 & 0xff), fraction: fraction}
+	t := term{
+		negative: u>>31 == 1, significand: uint64(u & 0x7fffff), exponent: int(u >> 23 & 0xff),
+		fraction: fraction,
+	}
 	if t.exponent == 0 {
 		t.exponent = -126
 	} else {
@@ -154,7 +161,8 @@ func termOf(u uint32, fraction int) term {
 	return t
 }
 
-// truncate is sum·2^unit as a float32, rounded toward zero. A sum of 0 is +0; one that is too large is infinite.
+// truncate is sum·2^unit as a float32, rounded toward zero. A sum of 0 is +0; one that is too large is
+// infinite.
 func truncate(sum int64, unit int) float32 {
 	if sum == 0 {
 		return 0

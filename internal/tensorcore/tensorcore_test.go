@@ -68,7 +68,8 @@ func power(n int) *big.Rat {
 	return new(big.Rat).SetInt(p)
 }
 
-// towardZero searches the float32s, whose bits are in their order, for the last whose absolute value is not above r's.
+// towardZero searches the float32s, whose bits are in their order, for the last whose absolute value is not
+// above r's.
 func towardZero(r *big.Rat) float32 {
 	magnitude := new(big.Rat).Abs(r)
 	if magnitude.Cmp(power(128)) >= 0 {
@@ -268,20 +269,48 @@ func TestDotAdd(t *testing.T) {
 		{"a product", 0, map[int]pair{3: {bf16(1.5), bf16(-1.5)}}, -2.25, -2.25},
 		{"cut off, not rounded", 1, map[int]pair{0: {bf16(0x1p-12), bf16(0x1.8p-12)}}, 1, 1},
 		{"cut off toward zero", -1, map[int]pair{0: {bf16(0x1p-12), bf16(-0x1.8p-12)}}, -1, -1},
-		{"two halves of a last bit", 1, map[int]pair{0: {bf16(0x1p-12), bf16(0x1p-12)}, 1: {bf16(0x1p-12), bf16(0x1p-12)}}, 1 + 0x1p-23, 1 + 0x1p-23},
-		{"two halves, in Ampere's two steps", 1, map[int]pair{0: {bf16(0x1p-12), bf16(0x1p-12)}, 8: {bf16(0x1p-12), bf16(0x1p-12)}}, 1, 1 + 0x1p-23},
+		{"two halves of a last bit", 1, map[int]pair{
+			0: {bf16(0x1p-12), bf16(0x1p-12)},
+			1: {bf16(0x1p-12), bf16(0x1p-12)},
+		}, 1 + 0x1p-23, 1 + 0x1p-23},
+		{
+			"two halves, in Ampere's two steps", 1,
+			map[int]pair{0: {bf16(0x1p-12), bf16(0x1p-12)}, 8: {bf16(0x1p-12), bf16(0x1p-12)}},
+			1,
+			1 + 0x1p-23,
+		},
 		{"four quarters, below Ampere's last bit", 1, map[int]pair{
-			0: {bf16(0x1p-12), bf16(0x1p-13)}, 1: {bf16(0x1p-12), bf16(0x1p-13)}, 2: {bf16(0x1p-12), bf16(0x1p-13)}, 3: {bf16(0x1p-12), bf16(0x1p-13)},
+			0: {bf16(0x1p-12), bf16(0x1p-13)}, 1: {bf16(0x1p-12), bf16(0x1p-13)}, 2: {
+				bf16(0x1p-12),
+				bf16(0x1p-13),
+			}, 3: {bf16(0x1p-12), bf16(0x1p-13)},
 		}, 1, 1 + 0x1p-23},
-		{"a large product hides c", 1, map[int]pair{0: {bf16(0x1p20), bf16(0x1p20)}, 1: {bf16(0x1p20), bf16(-0x1p20)}}, 0, 0},
-		{"a product of zero has its other factor's exponent", 0x1p-126, map[int]pair{0: {0, bf16(0x1p127)}}, 0, 0},
+		{"a large product hides c", 1, map[int]pair{
+			0: {bf16(0x1p20), bf16(0x1p20)},
+			1: {bf16(0x1p20), bf16(-0x1p20)},
+		}, 0, 0},
+		{
+			"a product of zero has its other factor's exponent", 0x1p-126,
+			map[int]pair{0: {0, bf16(0x1p127)}},
+			0, 0,
+		},
 		{"subnormal inputs", 0, map[int]pair{0: {1, bf16(0x1p100)}}, 0x1p-33, 0x1p-33},
 		{"subnormal result", 0, map[int]pair{0: {bf16(0x1p-70), bf16(0x1p-70)}}, 0x1p-140, 0x1p-140},
 		{"too large", 0, map[int]pair{0: {bf16(0x1p100), bf16(0x1p100)}}, inf, inf},
-		{"too large but for the rest", math.MaxFloat32, map[int]pair{0: {bf16(0x1p64), bf16(0x1p63)}, 1: {bf16(-0x1p64), bf16(0x1p63)}}, math.MaxFloat32, math.MaxFloat32},
+		{
+			"too large but for the rest", math.MaxFloat32,
+			map[int]pair{0: {bf16(0x1p64), bf16(0x1p63)}, 1: {bf16(-0x1p64), bf16(0x1p63)}},
+			math.MaxFloat32,
+			math.MaxFloat32,
+		},
 		{"infinity", 1, map[int]pair{5: {bf16(math.Inf(-1)), two}}, -inf, -inf},
 		{"infinity of c", inf, map[int]pair{5: {one, two}}, inf, inf},
-		{"infinities cancel", 1, map[int]pair{5: {bf16(math.Inf(-1)), two}, 6: {bf16(math.Inf(1)), two}}, nan, nan},
+		{
+			"infinities cancel", 1,
+			map[int]pair{5: {bf16(math.Inf(-1)), two}, 6: {bf16(math.Inf(1)), two}},
+			nan,
+			nan,
+		},
 		{"zero times infinity", 1, map[int]pair{5: {bf16(math.Inf(-1)), 0}}, nan, nan},
 		{"NaN", 1, map[int]pair{5: {0x7fc1, one}}, nan, nan},
 	} {
@@ -294,7 +323,8 @@ func TestDotAdd(t *testing.T) {
 			want float32
 		}{{Ampere, c.ampere}, {Hopper, c.hopper}} {
 			got := of.arch.DotAdd(c.c, x[:], y[:])
-			require.Equal(t, math.Float32bits(of.want), math.Float32bits(got), "%s on %s: want %g, got %g", c.name, of.arch, of.want, got)
+			require.Equal(t, math.Float32bits(of.want), math.Float32bits(got), "%s on %s: want %g, got %g",
+				c.name, of.arch, of.want, got)
 		}
 	}
 }
@@ -307,7 +337,8 @@ func TestDot(t *testing.T) {
 	require.Equal(t, float32(380), Hopper.Dot(x, y))
 	require.Equal(t, float32(380), Ampere.Dot(x, y))
 	require.Panics(t, func() { Hopper.DotAdd(0, x, y) })
-	require.Equal(t, []Arch{Ampere, Ampere, Hopper, Hopper, Hopper}, []Arch{For(8), For(8), For(9), For(10), For(12)})
+	require.Equal(t, []Arch{Ampere, Ampere, Hopper, Hopper, Hopper},
+		[]Arch{For(8), For(8), For(9), For(10), For(12)})
 }
 
 func BenchmarkDot(b *testing.B) {

@@ -8,8 +8,8 @@ import (
 	hf "github.com/sugarme/tokenizer"
 )
 
-// addedToken is a token found in the text itself, before any BPE: <|user|>, <|end|>, </s>.
-// The flags come from tokenizer.json and differ between checkpoints of one name (spec 5.1), so none is assumed.
+// addedToken is a token found in the text itself, before any BPE: <|user|>, <|end|>, </s>. The flags come
+// from tokenizer.json and differ between checkpoints of one name (spec 5.1), so none is assumed.
 type addedToken struct {
 	id             int32
 	content        string
@@ -27,10 +27,12 @@ func (a *addedToken) config() hf.TokenConfig {
 	}
 }
 
-// addedSet finds added tokens in a text, leftmost first and the longest of those, in time that does not depend on the tokens.
+// addedSet finds added tokens in a text, leftmost first and the longest of those, in time that does not
+// depend on the tokens.
 //
-// It reads a block of the text backwards with an automaton of the tokens spelled backwards: at each byte the state then names the
-// longest token that begins there, which a search forwards would have to try out from every byte.
+// It reads a block of the text backwards with an automaton of the tokens spelled backwards: at each byte the
+// state then names the longest token that begins there, which a search forwards would have to try out from
+// every byte.
 type addedSet struct {
 	patterns []string // backwards
 	tokens   []*addedToken
@@ -118,10 +120,12 @@ type segment struct {
 	token *addedToken
 }
 
-// split cuts text at its added tokens and hands the parts over in order, none of them empty. Special tokens count as ordinary text in
-// the stretches that are literal, which come in order, and no token reaches over an end of one. tick is told how many bytes have
-// been dealt with, and may end it.
-func (a *addedSet) split(text string, literal []stretch, tick func(n int) error, yield func(segment) error) error {
+// split cuts text at its added tokens and hands the parts over in order, none of them empty. Special tokens
+// count as ordinary text in the stretches that are literal, which come in order, and no token reaches over an
+// end of one. tick is told how many bytes have been dealt with, and may end it.
+func (a *addedSet) split(
+	text string, literal []stretch, tick func(n int) error, yield func(segment) error,
+) error {
 	s := search{set: a, text: text}
 	done := 0 // text before it is dealt with
 	for s.done < len(text) && len(a.tokens) > 0 {
@@ -146,7 +150,9 @@ func (a *addedSet) split(text string, literal []stretch, tick func(n int) error,
 }
 
 // stretch deals with the tokens up to s.end. done, before and after, is the end of what has been handed over.
-func (s *search) stretch(done int, literal bool, tick func(n int) error, yield func(segment) error) (int, error) {
+func (s *search) stretch(
+	done int, literal bool, tick func(n int) error, yield func(segment) error,
+) (int, error) {
 	for i := s.done; ; {
 		read := s.done
 		h, ok := s.next(i)
@@ -176,7 +182,8 @@ func (s *search) stretch(done int, literal bool, tick func(n int) error, yield f
 		if err := yield(segment{at: start, token: token}); err != nil {
 			return done, err
 		}
-		// The search goes on inside swallowed white space, as Hugging Face's does: a token that begins with white space can lie there.
+		// The search goes on inside swallowed white space, as Hugging Face's does: a token that begins with
+		// white space can lie there.
 		done = stop
 	}
 }
@@ -220,7 +227,9 @@ func startsWithWord(s string) bool {
 	return size > 0 && isWordChar(r)
 }
 
-// isWordChar is \w of Rust's regular expressions: Alphabetic, marks, decimal digits, connectors, joiners (UTS 18, annex C).
+// isWordChar is \w of Rust's regular expressions: Alphabetic, marks, decimal digits, connectors, joiners (UTS
+// 18, annex C).
 func isWordChar(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control)
+	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc,
+		unicode.Join_Control)
 }

@@ -12,10 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// prose makes n bytes of English-like text with a vocabulary that keeps growing, as real text's does (Heaps' law).
+// prose makes n bytes of English-like text with a vocabulary that keeps growing, as real text's does (Heaps'
+// law).
 func prose(n int) string {
 	r := rand.New(rand.NewSource(1))
-	syllables := strings.Fields("the of an in ing er tion al re con ver ment able ly to be it at is and ra ti no li mo de ca si pro per su ter")
+	syllables := strings.Fields("the of an in ing er tion al re con ver ment able ly to be it at is and ra " +
+		"ti no li mo de ca si pro per su ter")
 	var words []string
 	var out strings.Builder
 	for out.Len() < n {
@@ -54,7 +56,10 @@ func BenchmarkEncode(b *testing.B) {
 		{"spaces", strings.Repeat(" ", 1<<20)},
 		{"random bytes", string(random)},
 	}
-	for _, kind := range []string{"Phi-3-mini-4k-instruct/tokenizer.json", "Phi-4-mini-instruct/tokenizer.assembled.json"} {
+	for _, kind := range []string{
+		"Phi-3-mini-4k-instruct/tokenizer.json",
+		"Phi-4-mini-instruct/tokenizer.assembled.json",
+	} {
 		fsys := onlyTokenizerJSON(b, filepath.Join(data, filepath.FromSlash(kind)))
 		tok, err := Load(fsys)
 		require.NoError(b, err)
@@ -79,7 +84,10 @@ func BenchmarkEncode(b *testing.B) {
 // BenchmarkLoad reads real tokenizer files.
 func BenchmarkLoad(b *testing.B) {
 	data := phi3Data(b)
-	for _, kind := range []string{"Phi-3-mini-4k-instruct/tokenizer.json", "phi-4/tokenizer.assembled.json", "Phi-4-mini-instruct/tokenizer.assembled.json"} {
+	for _, kind := range []string{
+		"Phi-3-mini-4k-instruct/tokenizer.json", "phi-4/tokenizer.assembled.json",
+		"Phi-4-mini-instruct/tokenizer.assembled.json",
+	} {
 		fsys := onlyTokenizerJSON(b, filepath.Join(data, filepath.FromSlash(kind)))
 		b.Run(filepath.Dir(kind), func(b *testing.B) {
 			for b.Loop() {

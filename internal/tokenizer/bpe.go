@@ -6,15 +6,16 @@ import (
 	"unicode/utf8"
 )
 
-// merge says what two neighbouring symbols become, and how early: rank 0 was learnt first and is applied first.
+// merge says what two neighbouring symbols become, and how early: rank 0 was learnt first and is applied
+// first.
 type merge struct {
 	rank, id int32
 }
 
 // bpe is the byte-pair-encoding model: it turns one word into token ids. It is read-only after Load.
 //
-// A word starts as symbols (characters, or bytes) and the pair with the lowest rank, leftmost among equals, is merged until
-// no pair is left that the merge table knows (spec 5.1, item 4).
+// A word starts as symbols (characters, or bytes) and the pair with the lowest rank, leftmost among equals,
+// is merged until no pair is left that the merge table knows (spec 5.1, item 4).
 type bpe struct {
 	vocab  vocabulary
 	merges map[uint64]merge // left id << 32 | right id
@@ -24,8 +25,8 @@ type bpe struct {
 	byteLevel    bool // symbols are bytes; otherwise characters, with bytes for those outside the vocabulary
 	ignoreMerges bool // byte-level: a word that is a token as a whole is not merged at all
 
-	// joinable[a][b] is false where no merge can ever join a character of class a to a following one of class b.
-	// See splitSafely. Only the SentencePiece kind uses it.
+	// joinable[a][b] is false where no merge can ever join a character of class a to a following one of class
+	// b. See splitSafely. Only the SentencePiece kind uses it.
 	joinable [classes][classes]bool
 	neverCut bool // a merge involves a byte token, so character classes prove nothing
 }
@@ -48,8 +49,8 @@ func class(r rune) uint8 {
 	return uint8(0x81 + r%(classes-0x81))
 }
 
-// noteJoined enters a merge result into joinable: two neighbouring characters can end up in one token only if some merge
-// result holds them side by side.
+// noteJoined enters a merge result into joinable: two neighbouring characters can end up in one token only if
+// some merge result holds them side by side.
 func (b *bpe) noteJoined(result []byte) {
 	last := -1
 	for len(result) > 0 {
@@ -63,13 +64,14 @@ func (b *bpe) noteJoined(result []byte) {
 	}
 }
 
-// splitSafely returns the length in bytes of the first part of s that can be encoded on its own with the same result.
+// splitSafely returns the length in bytes of the first part of s that can be encoded on its own with the same
+// result.
 //
-// The SentencePiece kind has no pre-tokenizer: a whole segment, a megabyte perhaps, is one BPE word. But a merge reaches over the
-// boundary between two characters only if its result contains these two side by side, and merges on both sides of a
-// boundary that none reaches over do not see each other. So cutting there changes nothing, except that the short words between
-// the cuts repeat and can be cached. In the real vocabulary only "▁" itself is ever followed by "▁", so each word is cut off
-// before its "▁".
+// The SentencePiece kind has no pre-tokenizer: a whole segment, a megabyte perhaps, is one BPE word. But a
+// merge reaches over the boundary between two characters only if its result contains these two side by side,
+// and merges on both sides of a boundary that none reaches over do not see each other. So cutting there
+// changes nothing, except that the short words between the cuts repeat and can be cached. In the real
+// vocabulary only "▁" itself is ever followed by "▁", so each word is cut off before its "▁".
 func (b *bpe) splitSafely(s string) int {
 	if b.neverCut {
 		return len(s)
@@ -90,13 +92,15 @@ func (b *bpe) splitSafely(s string) int {
 	return len(s)
 }
 
-// Bounds of the word cache. Longer words hardly repeat; a full cache is emptied, which costs one word in 2^15 a miss.
+// Bounds of the word cache. Longer words hardly repeat; a full cache is emptied, which costs one word in 2^15
+// a miss.
 const (
 	maxCachedWord  = 64      // bytes
 	maxCachedWords = 1 << 15 // words; with their ids a few MB
 )
 
-// merger is the scratch space of one Encode call: the word cache, and the linked list and heap of the word in hand.
+// merger is the scratch space of one Encode call: the word cache, and the linked list and heap of the word in
+// hand.
 type merger struct {
 	*bpe
 	ctx   context.Context // of the call: merging a word of megabytes ends with it, unfinished
@@ -129,7 +133,8 @@ func (m *merger) appendWord(ids []int32, word string) []int32 {
 	return ids
 }
 
-// appendMerged is BPE proper, in O(n log n) for a word of n symbols. When the context ends before it does, the ids are none to be used.
+// appendMerged is BPE proper, in O(n log n) for a word of n symbols. When the context ends before it does,
+// the ids are none to be used.
 func (m *merger) appendMerged(ids []int32, word string) []int32 {
 	if m.ignoreMerges {
 		if id, ok := m.vocab[byteLetters(word)]; ok {
@@ -215,7 +220,8 @@ func (m *merger) setSymbols(word string) {
 	}
 }
 
-// heapEntry packs a candidate so that the natural order of the numbers is the order of merging: rank, then position.
+// heapEntry packs a candidate so that the natural order of the numbers is the order of merging: rank, then
+// position.
 func heapEntry(rank, at int32) uint64 { return uint64(uint32(rank))<<32 | uint64(uint32(at)) }
 
 // push adds the pair that starts at symbol at, if it can merge.

@@ -5,8 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// Byte-level BPE writes each byte as one printable letter, so that a vocabulary of bytes can live in a JSON file: the printable
-// bytes of Latin-1 stand for themselves, the other 68 are U+0100 onwards in ascending order (space is "Ġ", newline "Ċ").
+// Byte-level BPE writes each byte as one printable letter, so that a vocabulary of bytes can live in a JSON
+// file: the printable bytes of Latin-1 stand for themselves, the other 68 are U+0100 onwards in ascending
+// order (space is "Ġ", newline "Ċ").
 var (
 	byteLetter   [256]rune
 	letterByte   = map[rune]byte{}
@@ -61,9 +62,9 @@ func spellsBytes(piece string) bool {
 	return true
 }
 
-// ValidUTF8 replaces what is not UTF-8 by U+FFFD, one for each maximal part of a broken character, as Python's
-// bytes.decode(errors="replace") and Rust's from_utf8_lossy do (Unicode 15, section 3.9, "Substitution of Maximal Subparts").
-// strings.ToValidUTF8 would write one for a whole run of broken bytes.
+// ValidUTF8 replaces what is not UTF-8 by U+FFFD, one for each maximal part of a broken character, as
+// Python's bytes.decode(errors="replace") and Rust's from_utf8_lossy do (Unicode 15, section 3.9,
+// "Substitution of Maximal Subparts"). strings.ToValidUTF8 would write one for a whole run of broken bytes.
 func ValidUTF8(s string) string {
 	valid, _ := validUTF8(s, func(int) error { return nil })
 	return valid
@@ -97,8 +98,10 @@ func validUTF8(s string, tick func(n int) error) (string, error) {
 func brokenPrefix(s string) int {
 	n := 1
 	for n < len(s) && n < utf8.UTFMax && !utf8.FullRuneInString(s[:n]) {
-		// s[:n] could still become a character; it can with s[n] if s[:n+1] is a longer beginning or a whole one.
-		if r, size := utf8.DecodeRuneInString(s[:n+1]); utf8.FullRuneInString(s[:n+1]) && r == utf8.RuneError && size == 1 {
+		// s[:n] could still become a character; it can with s[n] if s[:n+1] is a longer beginning or a whole
+		// one.
+		if r, size := utf8.DecodeRuneInString(s[:n+1]); utf8.FullRuneInString(s[:n+1]) &&
+			r == utf8.RuneError && size == 1 {
 			break
 		}
 		n++

@@ -11,7 +11,8 @@ import (
 	"phi3/internal/jinja"
 )
 
-// Message is one turn of a conversation. Roles are the checkpoint's own: "system", "user" and "assistant" in all of the family.
+// Message is one turn of a conversation. Roles are the checkpoint's own: "system", "user" and "assistant" in
+// all of the family.
 type Message struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
@@ -23,8 +24,10 @@ const MaxChatTemplate = jinja.MaxSource
 // maxRendered is how many bytes a template may write, besides 4 times the conversation.
 const maxRendered = 8 << 20
 
-// ErrNoChatTemplate says that the checkpoint has no chat template: it is a base model, or an incomplete download.
-var ErrNoChatTemplate = errors.New("this checkpoint has no chat template (chat_template in tokenizer_config.json, or chat_template.jinja)")
+// ErrNoChatTemplate says that the checkpoint has no chat template: it is a base model, or an incomplete
+// download.
+var ErrNoChatTemplate = errors.New("this checkpoint has no chat template (chat_template in " +
+	"tokenizer_config.json, or chat_template.jinja)")
 
 // RefusedError is a template's refusal of a conversation, in the template's own words: its raise_exception.
 type RefusedError struct{ message string }
@@ -47,7 +50,8 @@ func oneLine(s string) string {
 	return b.String()
 }
 
-// HasChatTemplate tells whether there is a chat template: the checkpoint's, or one of [Tokenizer.SetChatTemplate].
+// HasChatTemplate tells whether there is a chat template: the checkpoint's, or one of
+// [Tokenizer.SetChatTemplate].
 func (t *Tokenizer) HasChatTemplate() bool { return len(t.chatTemplates) > 0 }
 
 // SetChatTemplate puts a template in place of the checkpoint's. file is what errors call it.
@@ -59,8 +63,9 @@ func (t *Tokenizer) SetChatTemplate(file, source string) error {
 	return nil
 }
 
-// SetTemplateVariable gives the chat template a variable, from JSON, like a keyword argument of Hugging Face's apply_chat_template: it
-// replaces a special token of that name, and tools, documents and add_generation_prompt.
+// SetTemplateVariable gives the chat template a variable, from JSON, like a keyword argument of Hugging
+// Face's apply_chat_template: it replaces a special token of that name, and tools, documents and
+// add_generation_prompt.
 func (t *Tokenizer) SetTemplateVariable(name, text string) error {
 	if name == "messages" {
 		return errors.New("the variable messages is the conversation and cannot be set")
@@ -76,15 +81,18 @@ func (t *Tokenizer) SetTemplateVariable(name, text string) error {
 	return nil
 }
 
-// ApplyChatTemplate renders the chat template as Hugging Face's apply_chat_template(tokenize=False) does (spec 5.3). The result is to be
-// encoded with EncodeOptions.NoBOS: a BOS that the template writes is the only one.
-// addGenerationPrompt opens the assistant's turn, in templates that know the variable.
+// ApplyChatTemplate renders the chat template as Hugging Face's apply_chat_template(tokenize=False) does
+// (spec 5.3). The result is to be encoded with EncodeOptions.NoBOS: a BOS that the template writes is the
+// only one. addGenerationPrompt opens the assistant's turn, in templates that know the variable.
 //
 // Contents go in untouched, so a content that spells "<|end|>" ends the turn, as in Hugging Face.
 //
-// The template is a stranger's program. It sees the messages, the special tokens and the variables that were set, no files; package
-// jinja bounds its time and memory. It ends when ctx does. The error is a [*RefusedError] where the template refuses the messages.
-func (t *Tokenizer) ApplyChatTemplate(ctx context.Context, msgs []Message, addGenerationPrompt bool) (string, error) {
+// The template is a stranger's program. It sees the messages, the special tokens and the variables that were
+// set, no files; package jinja bounds its time and memory. It ends when ctx does. The error is a
+// [*RefusedError] where the template refuses the messages.
+func (t *Tokenizer) ApplyChatTemplate(
+	ctx context.Context, msgs []Message, addGenerationPrompt bool,
+) (string, error) {
 	chosen, err := t.chooseTemplate()
 	if err != nil {
 		return "", err

@@ -34,27 +34,41 @@ var shapes = []struct {
 }{
 	{
 		name: "Phi-3-mini 2024-04", folder: "Phi-3-mini-128k-instruct-april2024",
-		template: "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '<|user|>\n' + m.content + '<|end|>\n<|assistant|>\n' }}" +
+		template: "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '<|user|>\n' + " +
+			"m.content + '<|end|>\n<|assistant|>\n' }}" +
 			"{% elif m.role == 'assistant' %}{{ m.content + '<|end|>\n' }}{% endif %}{% endfor %}",
 		want: func(msgs []Message, _ bool) string {
-			return "<s>" + each(msgs, map[string]string{"user": "<|user|>\n%<|end|>\n<|assistant|>\n", "assistant": "%<|end|>\n"})
+			return "<s>" +
+				each(msgs, map[string]string{
+					"user":      "<|user|>\n%<|end|>\n<|assistant|>\n",
+					"assistant": "%<|end|>\n",
+				})
 		},
 	},
 	{
 		name: "Phi-3-medium", folder: "Phi-3-medium-4k-instruct",
-		template: "{%- for m in messages -%}\n  {% if m['role'] == 'user' %}\n{{ '<|user|>\n' ~ m['content'] ~ '<|end|>\n<|assistant|>\n' }}" +
-			"\n{%- elif m['role'] == 'assistant' %}\n{{ m['content'] ~ '<|end|>\n' }}\n{%- endif %}\n{%- endfor %}\n",
+		template: "{%- for m in messages -%}\n  {% if m['role'] == 'user' %}\n{{ '<|user|>\n' ~ " +
+			"m['content'] ~ '<|end|>\n<|assistant|>\n' }}" +
+			"\n{%- elif m['role'] == 'assistant' %}\n{{ m['content'] ~ '<|end|>\n' }}\n{%- endif %}\n{%- " +
+			"endfor %}\n",
 		want: func(msgs []Message, _ bool) string {
-			return each(msgs, map[string]string{"user": "<|user|>\n%<|end|>\n<|assistant|>\n", "assistant": "%<|end|>\n"})
+			return each(msgs, map[string]string{
+				"user":      "<|user|>\n%<|end|>\n<|assistant|>\n",
+				"assistant": "%<|end|>\n",
+			})
 		},
 	},
 	{
 		name: "Phi-3-mini 2024-06", folder: "Phi-3-mini-4k-instruct",
-		template: "{% for m in messages %}{% if m.role in ['system', 'user', 'assistant'] %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endif %}" +
+		template: "{% for m in messages %}{% if m.role in ['system', 'user', 'assistant'] %}{{ '<|' + " +
+			"m.role + '|>\n' + m.content + '<|end|>\n' }}{% endif %}" +
 			"{% endfor %}{{ '<|assistant|>\n' if add_generation_prompt else eos_token }}",
 		want: func(msgs []Message, prompt bool) string {
 			turn := "%<|end|>\n"
-			text := each(msgs, map[string]string{"system": "<|system|>\n" + turn, "user": "<|user|>\n" + turn, "assistant": "<|assistant|>\n" + turn})
+			text := each(msgs, map[string]string{
+				"system": "<|system|>\n" + turn, "user": "<|user|>\n" + turn,
+				"assistant": "<|assistant|>\n" + turn,
+			})
 			if prompt {
 				return text + "<|assistant|>\n"
 			}
@@ -63,9 +77,11 @@ var shapes = []struct {
 	},
 	{
 		name: "phi-4 2024-12", folder: "phi-4",
-		template: "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content + '<|im_end|>' }}{% else %}" +
+		template: "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content + '<|im_end|>' }}{% " +
+			"else %}" +
 			"{{ '<|im_start|>' + m.role + '<|im_sep|>' + m.content + '<|im_end|>' }}" +
-			"{% if m.role == 'user' %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}{% endif %}{% endfor %}",
+			"{% if m.role == 'user' %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}{% endif %}{% " +
+			"endfor %}",
 		want: func(msgs []Message, _ bool) string {
 			return each(msgs, map[string]string{
 				"system":    "<|im_start|>system<|im_sep|>%<|im_end|>",
@@ -76,11 +92,15 @@ var shapes = []struct {
 	},
 	{
 		name: "Phi-4-mini", folder: "Phi-4-mini-instruct",
-		template: "{% for m in messages %}{% set tools = m.tools if 'tools' in m and m.tools is not none else '' %}" +
+		template: "{% for m in messages %}{% set tools = m.tools if 'tools' in m and m.tools is not none " +
+			"else '' %}" +
 			"{{ '<|' ~ m.role ~ '|>' ~ m.content ~ tools ~ '<|end|>' }}{% endfor %}" +
 			"{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}",
 		want: func(msgs []Message, prompt bool) string {
-			text := each(msgs, map[string]string{"system": "<|system|>%<|end|>", "user": "<|user|>%<|end|>", "assistant": "<|assistant|>%<|end|>"})
+			text := each(msgs, map[string]string{
+				"system": "<|system|>%<|end|>", "user": "<|user|>%<|end|>",
+				"assistant": "<|assistant|>%<|end|>",
+			})
 			if prompt {
 				return text + "<|assistant|>"
 			}
@@ -89,14 +109,20 @@ var shapes = []struct {
 	},
 	{
 		name: "Phi-3.5-mini", // as Phi-3-mini 2024-06, but for an empty system message
-		template: "{% for m in messages %}{% if m['role'] == 'system' and m['content'] %}{{'<|system|>\n' + m['content'] + '<|end|>\n'}}" +
-			"{% elif m['role'] == 'user' %}{{'<|user|>\n' + m['content'] + '<|end|>\n'}}{% elif m['role'] == 'assistant' %}" +
+		template: "{% for m in messages %}{% if m['role'] == 'system' and m['content'] %}{{'<|system|>\n' " +
+			"+ m['content'] + '<|end|>\n'}}" +
+			"{% elif m['role'] == 'user' %}{{'<|user|>\n' + m['content'] + '<|end|>\n'}}{% elif m['role'] " +
+			"== 'assistant' %}" +
 			"{{'<|assistant|>\n' + m['content'] + '<|end|>\n'}}{% endif %}{% endfor %}" +
 			"{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}",
 		want: func(msgs []Message, prompt bool) string {
 			turn := "%<|end|>\n"
-			msgs = slices.DeleteFunc(slices.Clone(msgs), func(m Message) bool { return m.Role == "system" && m.Content == "" })
-			text := each(msgs, map[string]string{"system": "<|system|>\n" + turn, "user": "<|user|>\n" + turn, "assistant": "<|assistant|>\n" + turn})
+			msgs = slices.DeleteFunc(slices.Clone(msgs),
+				func(m Message) bool { return m.Role == "system" && m.Content == "" })
+			text := each(msgs, map[string]string{
+				"system": "<|system|>\n" + turn, "user": "<|user|>\n" + turn,
+				"assistant": "<|assistant|>\n" + turn,
+			})
 			if prompt {
 				return text + "<|assistant|>\n"
 			}
@@ -105,14 +131,17 @@ var shapes = []struct {
 	},
 	{
 		name: "phi-4 later",
-		template: "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '<|im_sep|>' + m['content'] + '<|im_end|>' }}{% endfor %}" +
+		template: "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '<|im_sep|>' + m['content'] + " +
+			"'<|im_end|>' }}{% endfor %}" +
 			"{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}",
 		want: imTurns,
 	},
 	{
 		name: "Phi-4-reasoning", // a fixed system message in place of any other
-		template: "<|im_start|>system<|im_sep|>You are Phi.<|im_end|>{% for m in messages %}{% if (m['role'] == 'user') %}" +
-			"{{'<|im_start|>user<|im_sep|>' + m['content'] + '<|im_end|>'}}{% elif (m['role'] == 'assistant') %}" +
+		template: "<|im_start|>system<|im_sep|>You are Phi.<|im_end|>{% for m in messages %}{% if " +
+			"(m['role'] == 'user') %}" +
+			"{{'<|im_start|>user<|im_sep|>' + m['content'] + '<|im_end|>'}}{% elif (m['role'] == " +
+			"'assistant') %}" +
 			"{{'<|im_start|>assistant<|im_sep|>' + m['content'] + '<|im_end|>'}}{% endif %}{% endfor %}" +
 			"{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}",
 		want: func(msgs []Message, prompt bool) string {
@@ -122,13 +151,20 @@ var shapes = []struct {
 	},
 	{
 		name: "Phi-4-mini-reasoning", // all system messages gathered behind a fixed one
-		template: "{{ '<|system|>Your name is Phi.' }}{% for m in messages %}{% if m['role'] == 'system' %}{{ ' ' + m['content'] }}" +
-			"{% if 'tools' in m and m['tools'] is not none %}{{ '<|tool|>' + m['tools'] + '<|/tool|>' }}{% endif %}{% endif %}{% endfor %}{{ '<|end|>' }}" +
-			"{% for m in messages %}{% if m['role'] != 'system' %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}" +
+		template: "{{ '<|system|>Your name is Phi.' }}{% for m in messages %}{% if m['role'] == 'system' " +
+			"%}{{ ' ' + m['content'] }}" +
+			"{% if 'tools' in m and m['tools'] is not none %}{{ '<|tool|>' + m['tools'] + '<|/tool|>' }}{% " +
+			"endif %}{% endif %}{% endfor %}{{ '<|end|>' }}" +
+			"{% for m in messages %}{% if m['role'] != 'system' %}{{ '<|' + m['role'] + '|>' + " +
+			"m['content'] + '<|end|>' }}{% endif %}{% endfor %}" +
 			"{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}",
 		want: func(msgs []Message, prompt bool) string {
-			text := "<|system|>Your name is Phi." + each(msgs, map[string]string{"system": " %"}) + "<|end|>" +
-				each(msgs, map[string]string{"user": "<|user|>%<|end|>", "assistant": "<|assistant|>%<|end|>"})
+			text := "<|system|>Your name is Phi." + each(msgs, map[string]string{"system": " %"}) +
+				"<|end|>" +
+				each(msgs, map[string]string{
+					"user":      "<|user|>%<|end|>",
+					"assistant": "<|assistant|>%<|end|>",
+				})
 			if prompt {
 				return text + "<|assistant|>"
 			}
@@ -140,14 +176,18 @@ var shapes = []struct {
 // imTurns is the form of phi-4's later template: every role alike.
 func imTurns(msgs []Message, prompt bool) string {
 	turn := "<|im_sep|>%<|im_end|>"
-	text := each(msgs, map[string]string{"system": "<|im_start|>system" + turn, "user": "<|im_start|>user" + turn, "assistant": "<|im_start|>assistant" + turn})
+	text := each(msgs, map[string]string{
+		"system": "<|im_start|>system" + turn,
+		"user":   "<|im_start|>user" + turn, "assistant": "<|im_start|>assistant" + turn,
+	})
 	if prompt {
 		text += "<|im_start|>assistant<|im_sep|>"
 	}
 	return text
 }
 
-// each writes every message by its role's form, in which % stands for the content; roles without a form are left out.
+// each writes every message by its role's form, in which % stands for the content; roles without a form are
+// left out.
 func each(msgs []Message, forms map[string]string) string {
 	var out strings.Builder
 	for _, m := range msgs {
@@ -161,10 +201,15 @@ func each(msgs []Message, forms map[string]string) string {
 
 // Phi-3-vision's template asks for the last role, and other common ones for all but the first message.
 func TestMessagesAreAJinjaList(t *testing.T) {
-	const template = "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{- 'open ' -}}{% endif %}" +
-		"{{ messages[0].role }} {{ messages | length }}{% for m in messages[1:] %} {{ m.role }}{% if loop.last %}!{% endif %}{% endfor %}" +
+	const template = "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{- 'open ' " +
+		"-}}{% endif %}" +
+		"{{ messages[0].role }} {{ messages | length }}{% for m in messages[1:] %} {{ m.role }}{% if " +
+		"loop.last %}!{% endif %}{% endfor %}" +
 		"{{ ' ' ~ messages[1:][-1].role if messages | length > 1 }}{{ messages[7] is defined }}"
-	for n, want := range []string{1: "open system 1False", 2: "open system 2 user! userFalse", 3: "system 3 user assistant! assistantFalse"} {
+	for n, want := range []string{
+		1: "open system 1False", 2: "open system 2 user! userFalse",
+		3: "system 3 user assistant! assistantFalse",
+	} {
 		if want == "" {
 			continue
 		}
@@ -236,7 +281,8 @@ func TestChatTemplateSources(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "yes", got)
 
-	// The file wins, and one newline at its end is not part of the template (Jinja's keep_trailing_newline is off).
+	// The file wins, and one newline at its end is not part of the template (Jinja's keep_trailing_newline is
+	// off).
 	got, err = apply(fstest.MapFS{"chat_template.jinja": {Data: []byte("{{ bos_token }}file\n")}}, `"entry"`)
 	require.NoError(t, err)
 	require.Equal(t, "<s>file", got)
@@ -280,7 +326,8 @@ func TestChatTemplateSources(t *testing.T) {
 }
 
 func TestRaiseException(t *testing.T) {
-	tok := withTemplate("{% if messages[0].role != 'user' %}{{ raise_exception('start with the user') }}{% endif %}ok")
+	tok := withTemplate("{% if messages[0].role != 'user' %}{{ raise_exception('start with the user') }}{% " +
+		"endif %}ok")
 	got, err := tok.ApplyChatTemplate(t.Context(), []Message{{"user", "x"}}, true)
 	require.NoError(t, err)
 	require.Equal(t, "ok", got)
@@ -293,16 +340,27 @@ func TestRaiseException(t *testing.T) {
 // What templates of other families do, which fine-tunes may have taken over.
 func TestCommonTemplatesFit(t *testing.T) {
 	for template, want := range map[string]string{
-		"{% set ns = namespace(found=false, text='') %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.found = true %}{% set ns.text = ns.text ~ m.content %}{% endif %}{% endfor %}{{ ns.found }} {{ ns.text | length }}": "True 50",
-		"{{ messages | selectattr('role', 'equalto', 'user') | list | length }}":                                                                          "2",
-		"{{ messages | map(attribute='role') | join(', ') }}":                                                                                             "system, user, assistant, user",
-		"{% set loop_messages = messages[1:] %}{% for m in loop_messages %}{{ m['role'].upper() }}{{ ' ' if not loop.last }}{% endfor %}":                 "USER ASSISTANT USER",
-		"{% for m in messages if m.role == 'user' %}{{ loop.index0 }}{{ m.content.strip().split('?')[0] | trim }};{% endfor %}":                           "0What is 2 + 2;1日本🙂;",
-		"{% for m in messages %}{% if m.role == 'user' %}{{ m.content | trim }}{% break %}{% endif %}{% endfor %}":                                        "What is 2 + 2?\n{{ 7 }} {% if %} <b>&amp;</b>",
-		"{{ {'a': [1, 'b']} | tojson }}{{ {'a': 1} | tojson(indent=4) }}":                                                                                 "{\"a\": [1, \"b\"]}{\n    \"a\": 1\n}",
-		"{% set x = 'a-b-c' %}{{ x | replace('-', '') }}{{ x.split('-')[-1] }}{{ x.startswith('a') }}{{ x[1:] }}":                                         "abccTrue-b-c",
-		"{{ messages[0].get('content', 'x') | trim }}{{ messages[0].get('tools', 'none') }}{{ tools | default('no') }}":                                   "Be brief.noneNone",
-		"{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'].strip() %}{% else %}{% set system = '' %}{% endif %}{{ system }}": "Be brief.",
+		"{% set ns = namespace(found=false, text='') %}{% for m in messages %}{% if m.role == 'user' %}{% " +
+			"set ns.found = true %}{% set ns.text = ns.text ~ m.content %}{% endif %}{% endfor %}{{ " +
+			"ns.found }} {{ ns.text | length }}": "True 50",
+		"{{ messages | selectattr('role', 'equalto', 'user') | list | length }}": "2",
+		"{{ messages | map(attribute='role') | join(', ') }}": "system, user, " +
+			"assistant, user",
+		"{% set loop_messages = messages[1:] %}{% for m in loop_messages %}{{ m['role'].upper() }}{{ ' ' " +
+			"if not loop.last }}{% endfor %}": "USER ASSISTANT USER",
+		"{% for m in messages if m.role == 'user' %}{{ loop.index0 }}{{ m.content.strip().split('?')[0] | " +
+			"trim }};{% endfor %}": "0What is 2 + 2;1日本🙂;",
+		"{% for m in messages %}{% if m.role == 'user' %}{{ m.content | trim }}{% break %}{% endif %}{% " +
+			"endfor %}": "What is 2 + 2?\n{{ 7 }} {% if %} " +
+			"<b>&amp;</b>",
+		"{{ {'a': [1, 'b']} | tojson }}{{ {'a': 1} | tojson(indent=4) }}": "{\"a\": [1, \"b\"]}{\n    " +
+			"\"a\": 1\n}",
+		"{% set x = 'a-b-c' %}{{ x | replace('-', '') }}{{ x.split('-')[-1] }}{{ x.startswith('a') }}{{ " +
+			"x[1:] }}": "abccTrue-b-c",
+		"{{ messages[0].get('content', 'x') | trim }}{{ messages[0].get('tools', 'none') }}{{ tools | " +
+			"default('no') }}": "Be brief.noneNone",
+		"{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'].strip() %}{% else " +
+			"%}{% set system = '' %}{% endif %}{{ system }}": "Be brief.",
 	} {
 		got, err := withTemplate(template).ApplyChatTemplate(t.Context(), conversation, true)
 		require.NoError(t, err, template)
@@ -312,7 +370,8 @@ func TestCommonTemplatesFit(t *testing.T) {
 
 // Variables are those that transformers passes, and keyword arguments win.
 func TestTemplateVariables(t *testing.T) {
-	const template = "{{ bos_token }}|{{ pad_token is defined }}|{{ tools }}|{{ documents }}|{{ add_generation_prompt }}|{{ enable_thinking }}|{{ d }}"
+	const template = "{{ bos_token }}|{{ pad_token is defined }}|{{ tools }}|{{ documents }}|{{ " +
+		"add_generation_prompt }}|{{ enable_thinking }}|{{ d }}"
 	tok := withTemplate(template)
 	tok.specialNames["pad_token"] = "" // as good as none
 	got, err := tok.ApplyChatTemplate(t.Context(), nil, true)
@@ -327,6 +386,7 @@ func TestTemplateVariables(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "B|False|[1]|[]|False|False|{'b': 1.0, 'a': None}", got)
 	require.EqualError(t, tok.SetTemplateVariable("x", "{"), "the value of x: it is not a JSON value")
-	require.EqualError(t, tok.SetTemplateVariable("x", "1 2"), "the value of x: something follows the JSON value")
+	require.EqualError(t, tok.SetTemplateVariable("x", "1 2"),
+		"the value of x: something follows the JSON value")
 	require.ErrorContains(t, tok.SetTemplateVariable("messages", "[]"), "cannot be set")
 }

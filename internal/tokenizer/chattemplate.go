@@ -45,12 +45,14 @@ func (t *Tokenizer) chooseTemplate() (chatTemplate, error) {
 		names = append(names, fmt.Sprintf("%.40q", name))
 	}
 	slices.Sort(names)
-	return chatTemplate{}, fmt.Errorf("the checkpoint's chat templates are %s, and none is the default; give one by --chat-template FILE",
+	return chatTemplate{}, fmt.Errorf("the checkpoint's chat templates are %s, and none is the default; "+
+		"give one by --chat-template FILE",
 		strings.Join(names[:min(len(names), 10)], ", "))
 }
 
-// readChatTemplate finds the chat templates as transformers does. Those in files of their own, chat_template.jinja and
-// additional_chat_templates/NAME.jinja, win over the entry of tokenizer_config.json, e: a string, or a list of named templates.
+// readChatTemplate finds the chat templates as transformers does. Those in files of their own,
+// chat_template.jinja and additional_chat_templates/NAME.jinja, win over the entry of tokenizer_config.json,
+// e: a string, or a list of named templates.
 func (t *Tokenizer) readChatTemplate(fsys fs.FS, e entry) error {
 	t.chatTemplates = map[string]chatTemplate{}
 	if err := t.readTemplateFiles(fsys); err != nil || len(t.chatTemplates) > 0 {
@@ -70,7 +72,8 @@ func (t *Tokenizer) readChatTemplate(fsys fs.FS, e entry) error {
 		Template string `json:"template"`
 	}](e, maxSteps)
 	if err != nil {
-		return fmt.Errorf("%s: chat_template is neither a string nor a list of named templates: %w", file, err)
+		return fmt.Errorf("%s: chat_template is neither a string nor a list of named templates: %w", file,
+			err)
 	}
 	for _, n := range named {
 		t.chatTemplates[n.Name] = chatTemplate{file, n.Template}

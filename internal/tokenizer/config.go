@@ -13,7 +13,8 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// configJSON is tokenizer_config.json, as far as it matters here; the named special tokens are read beside it.
+// configJSON is tokenizer_config.json, as far as it matters here; the named special tokens are read beside
+// it.
 type configJSON struct {
 	Class        string `json:"tokenizer_class"`
 	AddBOS       entry  `json:"add_bos_token"` // a boolean; null is false, and absent what the class has
@@ -29,7 +30,10 @@ type configJSON struct {
 }
 
 // specialKeys are the named special tokens, in transformers' order.
-var specialKeys = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
+var specialKeys = []string{
+	"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
+	"mask_token",
+}
 
 // specialMap holds the named tokens of a file. A token that is there and null is nil.
 type specialMap map[string]*namedToken
@@ -74,9 +78,9 @@ func (n *namedToken) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// configuration is what the files around the tokenizer's own say, as transformers 4.57 reads them: where tokenizer_config.json has
-// added_tokens_decoder, that and its own names count; else special_tokens_map.json goes before it, and added_tokens.json has
-// the tokens.
+// configuration is what the files around the tokenizer's own say, as transformers 4.57 reads them: where
+// tokenizer_config.json has added_tokens_decoder, that and its own names count; else special_tokens_map.json
+// goes before it, and added_tokens.json has the tokens.
 type configuration struct {
 	configJSON
 	names  specialMap
@@ -236,15 +240,20 @@ func (c *configuration) readAdded(fsys fs.FS) error {
 	}
 	for content, id := range ids {
 		if id < 0 || id >= maxIDs {
-			return fmt.Errorf("%s: token %q has id %d, outside 0..%d", addedFile, strictjson.Clip(content), id, maxIDs-1)
+			return fmt.Errorf("%s: token %q has id %d, outside 0..%d", addedFile, strictjson.Clip(content),
+				id, maxIDs-1)
 		}
 		special := c.named(content)
-		c.added = append(c.added, hf.TokenConfig{Id: int64(id), Content: content, Special: special, Normalized: !special})
+		c.added = append(c.added, hf.TokenConfig{
+			Id: int64(id), Content: content, Special: special,
+			Normalized: !special,
+		})
 	}
 	return nil
 }
 
-// readClass finds the class that transformers takes where tokenizer_config.json names none: config.json's, or Llama's for a Phi-3.
+// readClass finds the class that transformers takes where tokenizer_config.json names none: config.json's, or
+// Llama's for a Phi-3.
 func (c *configuration) readClass(fsys fs.FS) error {
 	raw, err := readFile(fsys, "config.json")
 	if errors.Is(err, fs.ErrNotExist) {

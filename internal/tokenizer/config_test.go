@@ -96,7 +96,8 @@ func TestConfigGolden(t *testing.T) {
 				plain, err := tok.Encode(context.Background(), x.Text, EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
 				require.Equal(t, x.Plain, plain, "%q", x.Text)
-				literal, err := tok.Encode(context.Background(), x.Text, EncodeOptions{NoBOS: true, SpecialAsText: true})
+				literal, err := tok.Encode(context.Background(), x.Text,
+					EncodeOptions{NoBOS: true, SpecialAsText: true})
 				require.NoError(t, err)
 				require.Equal(t, x.Literal, literal, "%q", x.Text)
 				require.Equal(t, x.Decoded, tok.Decode(x.IDs, false), "%q", x.Text)

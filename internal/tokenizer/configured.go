@@ -23,7 +23,8 @@ func (c *configuration) contents() map[string]string {
 
 // addConfigured adds the tokens that the configuration has, or changes their flags, and notes the names.
 //
-// As transformers does, a token that tokenizer.json lacks gets the next free id, whatever the configuration says.
+// As transformers does, a token that tokenizer.json lacks gets the next free id, whatever the configuration
+// says.
 func (t *Tokenizer) addConfigured(c *configuration) error {
 	add := func(a hf.TokenConfig, special bool) error {
 		return t.addToken(&addedToken{
@@ -50,7 +51,8 @@ func (t *Tokenizer) addConfigured(c *configuration) error {
 	for _, content := range t.specialNames {
 		specials[content] = true
 	}
-	for _, o := range c.others { // after the loop above: a template's name for a token takes nothing from the named ones
+	// after the loop above: a template's name for a token takes nothing from the named ones
+	for _, o := range c.others {
 		if o.name == "" {
 			t.additionalSpecial = append(t.additionalSpecial, o.Content)
 		} else if _, taken := t.specialNames[o.name]; !taken {
@@ -129,8 +131,9 @@ func (c *configuration) addedSource() string {
 	return configFile + ": added_tokens_decoder"
 }
 
-// applyClass replaces the post-processor where Hugging Face does: the Llama class rebuilds it from add_bos_token (by default true)
-// and add_eos_token (by default false) and ignores the one in tokenizer.json. Other classes ignore these two settings.
+// applyClass replaces the post-processor where Hugging Face does: the Llama class rebuilds it from
+// add_bos_token (by default true) and add_eos_token (by default false) and ignores the one in tokenizer.json.
+// Other classes ignore these two settings.
 func (t *Tokenizer) applyClass(c *configuration) error {
 	if c.addsBOS && t.bos >= 0 {
 		t.before = []int32{t.bos}
@@ -164,9 +167,11 @@ func (t *Tokenizer) applyClass(c *configuration) error {
 	return nil
 }
 
-// around is the id that the Llama class puts around a text for a named token. An empty name stands for the unknown token.
+// around is the id that the Llama class puts around a text for a named token. An empty name stands for the
+// unknown token.
 func (t *Tokenizer) around(c *configuration, key string, id int32) (int32, bool) {
-	if token := c.name(key); id < 0 && token != nil && token.Content == "" && t.specialNames["unk_token"] != "" {
+	if token := c.name(key); id < 0 && token != nil && token.Content == "" &&
+		t.specialNames["unk_token"] != "" {
 		return t.ID(t.specialNames["unk_token"])
 	}
 	return id, id >= 0

@@ -10,19 +10,20 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// Without tokenizer.json, transformers makes one of what an older checkpoint has: tokenizer.model, of SentencePiece, or vocab.json
-// with merges.txt, of GPT-2. Here that is done in memory, with the same result.
+// Without tokenizer.json, transformers makes one of what an older checkpoint has: tokenizer.model, of
+// SentencePiece, or vocab.json with merges.txt, of GPT-2. Here that is done in memory, with the same result.
 
 const modelFile = "tokenizer.model"
 
-// fromModel tells whether transformers would not read tokenizer.json, but make a new one: the Llama class does with add_prefix_space or
-// from_slow, if there is something to make it of.
+// fromModel tells whether transformers would not read tokenizer.json, but make a new one: the Llama class
+// does with add_prefix_space or from_slow, if there is something to make it of.
 func (c *configuration) fromModel(fsys fs.FS) bool {
 	if !c.isLlama() || c.AddPrefix == nil && !c.FromSlow {
 		return false
 	}
 	_, err := fs.Stat(fsys, modelFile)
-	if err == nil && c.AddPrefix == nil { // from_slow: transformers 4.57 then passes on an add_prefix_space of None, which is false
+	// from_slow: transformers 4.57 then passes on an add_prefix_space of None, which is false
+	if err == nil && c.AddPrefix == nil {
 		c.AddPrefix = new(bool)
 	}
 	return err == nil
@@ -30,9 +31,11 @@ func (c *configuration) fromModel(fsys fs.FS) bool {
 
 // convert makes a tokenizer.json of the other files. missing is the error that there is none.
 //
-// transformers has a converter of its own for many classes, each with other words and other tokens around a text. Those of Llama and GPT-2
-// are here; the files of another class would give wrong ids.
-func convert(fsys fs.FS, config *configuration, missing error) (file *tokenizerJSON, source string, err error) {
+// transformers has a converter of its own for many classes, each with other words and other tokens around a
+// text. Those of Llama and GPT-2 are here; the files of another class would give wrong ids.
+func convert(
+	fsys fs.FS, config *configuration, missing error,
+) (file *tokenizerJSON, source string, err error) {
 	if !config.likeGPT2() {
 		raw, err := readFile(fsys, modelFile)
 		if err == nil {
@@ -61,7 +64,8 @@ func convert(fsys fs.FS, config *configuration, missing error) (file *tokenizerJ
 }
 
 func (c *configuration) noConverter(name string) error {
-	return fmt.Errorf("%s: the tokenizer's class is %q, and without tokenizer.json only those of Llama, GPT2 and CodeGen can be read: "+
+	return fmt.Errorf("%s: the tokenizer's class is %q, and without tokenizer.json only those of Llama, "+
+		"GPT2 and CodeGen can be read: "+
 		"load it in transformers and save it, which writes tokenizer.json", name, strictjson.Clip(c.Class))
 }
 
@@ -71,7 +75,10 @@ func convertSentencePiece(raw []byte, config *configuration) (*tokenizerJSON, er
 	if err != nil {
 		return nil, err
 	}
-	file := &tokenizerJSON{Model: modelJSON{Type: "BPE", ByteFallback: true, Vocab: make(vocabulary, len(pieces))}}
+	file := &tokenizerJSON{Model: modelJSON{
+		Type: "BPE", ByteFallback: true,
+		Vocab: make(vocabulary, len(pieces)),
+	}}
 	var added []map[string]any
 	for id, p := range pieces {
 		if other, ok := file.Model.Vocab[p.text]; ok {
@@ -79,7 +86,10 @@ func convertSentencePiece(raw []byte, config *configuration) (*tokenizerJSON, er
 		}
 		file.Model.Vocab[p.text] = int32(id)
 		if p.kind == controlPiece || p.kind == userPiece {
-			added = append(added, map[string]any{"id": id, "content": p.text, "special": p.kind == controlPiece})
+			added = append(added, map[string]any{
+				"id": id, "content": p.text,
+				"special": p.kind == controlPiece,
+			})
 		}
 	}
 	if len(added) > 0 {
@@ -94,7 +104,8 @@ func convertSentencePiece(raw []byte, config *configuration) (*tokenizerJSON, er
 	const replace = `{"type":"Replace","pattern":{"String":" "},"content":"▁"}`
 	switch {
 	case legacy && prefix:
-		file.Normalizer = entry(`{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},` + replace + `]}`)
+		file.Normalizer = entry(`{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},` +
+			replace + `]}`)
 	case legacy:
 		file.Normalizer = entry(replace)
 	case prefix:
@@ -110,7 +121,8 @@ func convertSentencePiece(raw []byte, config *configuration) (*tokenizerJSON, er
 	return file, nil
 }
 
-// convertGPT2 is transformers' GPT2Converter. Its pattern of words is GPT-2's, whatever the model was trained with.
+// convertGPT2 is transformers' GPT2Converter. Its pattern of words is GPT-2's, whatever the model was trained
+// with.
 func convertGPT2(fsys fs.FS, config *configuration) (*tokenizerJSON, error) {
 	vocab, err := readFile(fsys, "vocab.json")
 	if err != nil {
@@ -132,7 +144,8 @@ func convertGPT2(fsys fs.FS, config *configuration) (*tokenizerJSON, error) {
 	if len(lines) < 2 {
 		return nil, errors.New("merges.txt: is no list of merges under a line with its version")
 	}
-	for i, line := range lines[1 : len(lines)-1] { // transformers drops the first line and what is behind the last newline
+	// transformers drops the first line and what is behind the last newline
+	for i, line := range lines[1 : len(lines)-1] {
 		pair := strings.Fields(line)
 		if len(pair) != 2 {
 			return nil, fmt.Errorf("merges.txt, line %d: not two parts with a space between", i+2)

@@ -24,14 +24,21 @@ func TestClassWithoutConverter(t *testing.T) {
 		"PreTrainedTokenizerFast", "MyTokenizer",
 	} {
 		_, err := Load(files(class))
-		require.EqualError(t, err, fmt.Sprintf("vocab.json: the tokenizer's class is %q, and without tokenizer.json only those of Llama, GPT2 "+
+		require.EqualError(t, err, fmt.Sprintf("vocab.json: the tokenizer's class is %q, and without "+
+			"tokenizer.json only those of Llama, GPT2 "+
 			"and CodeGen can be read: load it in transformers and save it, which writes tokenizer.json", class))
 	}
-	for _, class := range []string{"GPT2Tokenizer", "GPT2TokenizerFast", "CodeGenTokenizer", "CodeGenTokenizerFast", ""} {
+	for _, class := range []string{
+		"GPT2Tokenizer", "GPT2TokenizerFast", "CodeGenTokenizer",
+		"CodeGenTokenizerFast", "",
+	} {
 		_, err := Load(files(class))
 		require.ErrorContains(t, err, `vocab.json: model: the vocabulary lacks`, class)
 	}
-	for _, class := range []string{"GemmaTokenizer", "T5Tokenizer", "CodeLlamaTokenizer", "PreTrainedTokenizerFast"} {
+	for _, class := range []string{
+		"GemmaTokenizer", "T5Tokenizer", "CodeLlamaTokenizer",
+		"PreTrainedTokenizerFast",
+	} {
 		model := files(class)
 		model["tokenizer.model"] = &fstest.MapFile{}
 		_, err := Load(model)
@@ -44,7 +51,10 @@ func TestEmptyBOS(t *testing.T) {
 	spm, err := os.ReadFile("testdata/spm.json")
 	require.NoError(t, err)
 	load := func(config string) (*Tokenizer, error) {
-		return Load(fstest.MapFS{"tokenizer.json": {Data: spm}, "tokenizer_config.json": {Data: []byte(config)}})
+		return Load(fstest.MapFS{
+			"tokenizer.json":        {Data: spm},
+			"tokenizer_config.json": {Data: []byte(config)},
+		})
 	}
 	tok, err := load(`{"tokenizer_class": "LlamaTokenizer", "add_bos_token": true, "add_eos_token": true, "bos_token": "", "eos_token": ""}`)
 	require.NoError(t, err)

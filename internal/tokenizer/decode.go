@@ -9,9 +9,10 @@ import (
 // decodeChunk is how many ids the library decodes at a time: it takes 100 bytes of memory for each.
 const decodeChunk = 1 << 14
 
-// Decode turns ids back into text. Ids without a token give nothing; with skipSpecial, special tokens give nothing either.
-// Bytes that form no character become U+FFFD: in the SentencePiece kind one for each byte of a run of byte tokens that is not
-// wholly valid, in the byte-level kind one for each maximal part of a broken character (both as Hugging Face does).
+// Decode turns ids back into text. Ids without a token give nothing; with skipSpecial, special tokens give
+// nothing either. Bytes that form no character become U+FFFD: in the SentencePiece kind one for each byte of
+// a run of byte tokens that is not wholly valid, in the byte-level kind one for each maximal part of a broken
+// character (both as Hugging Face does).
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	var out strings.Builder
 	if t.decoder.plain {
@@ -87,8 +88,8 @@ func (t *Tokenizer) rawPiece(id int32) string {
 	return t.pieces[id]
 }
 
-// Piece is the vocabulary piece of an id, for tables: "▁Berlin" in the SentencePiece kind, " Berlin" in the byte-level kind, where bytes
-// that form no character are shown as <0xE6>. It is "" for an id without token.
+// Piece is the vocabulary piece of an id, for tables: "▁Berlin" in the SentencePiece kind, " Berlin" in the
+// byte-level kind, where bytes that form no character are shown as <0xE6>. It is "" for an id without token.
 func (t *Tokenizer) Piece(id int32) string {
 	piece := t.rawPiece(id)
 	if !t.decoder.byteLevel {
@@ -128,9 +129,10 @@ func (t *Tokenizer) ID(piece string) (int32, bool) {
 // IsSpecial reports whether Decode with skipSpecial leaves the id out.
 func (t *Tokenizer) IsSpecial(id int32) bool { return t.rawPiece(id) != "" && t.special[id] }
 
-// BOS is the id of the beginning-of-text token that the checkpoint names, whether or not Encode adds it; false if there is none.
+// BOS is the id of the beginning-of-text token that the checkpoint names, whether or not Encode adds it;
+// false if there is none.
 func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.bos >= 0 }
 
-// EOS is the id of the end-of-text token that the tokenizer's files name; false if there is none. The ids that stop
-// generation are another matter: generation_config.json lists them.
+// EOS is the id of the end-of-text token that the tokenizer's files name; false if there is none. The ids
+// that stop generation are another matter: generation_config.json lists them.
 func (t *Tokenizer) EOS() (int32, bool) { return t.eos, t.eos >= 0 }

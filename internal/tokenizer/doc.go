@@ -1,6 +1,8 @@
-// Package tokenizer turns text into a checkpoint's token ids and back, exactly as Hugging Face tokenizers does.
+// Package tokenizer turns text into a checkpoint's token ids and back, exactly as Hugging Face tokenizers
+// does.
 //
-// Load reads the files of a checkpoint directory, with the precedence of transformers 4.57 (config.go, convert.go). Then:
+// Load reads the files of a checkpoint directory, with the precedence of transformers 4.57 (config.go,
+// convert.go). Then:
 //
 //	"Hello<|end|>\nBerlin  is"
 //	      │  added tokens, leftmost and longest; rstrip swallows the newline     added.go
@@ -12,18 +14,20 @@
 //	      │  merge the pair of lowest rank, leftmost first, until none is left   bpe.go
 //	15043    32007    5115     29871 338
 //
-// Two kinds of vocabulary exist in the family (spec 5). The SentencePiece kind (Phi-3, Phi-3.5) has pieces such as "▁Berlin" and
-// writes a character it lacks as its bytes, <0xF0><0x9F>...; it has no word pattern at all. The byte-level kind (phi-4,
-// Phi-4-mini) has pieces of bytes and cuts text into words by a pattern. Everything else is read from the files: BOS
-// and EOS, which white space a special token swallows, which tokens are special. What no checkpoint of the family needs is
-// refused in words, never guessed.
+// Two kinds of vocabulary exist in the family (spec 5). The SentencePiece kind (Phi-3, Phi-3.5) has pieces
+// such as "▁Berlin" and writes a character it lacks as its bytes, <0xF0><0x9F>...; it has no word pattern at
+// all. The byte-level kind (phi-4, Phi-4-mini) has pieces of bytes and cuts text into words by a pattern.
+// Everything else is read from the files: BOS and EOS, which white space a special token swallows, which
+// tokens are special. What no checkpoint of the family needs is refused in words, never guessed.
 //
-// Encoding counts as it goes, and ends with its context or at EncodeOptions.Max; a text is normalized piece by piece. EncodeParts reads parts
-// of a text literally, and LiteralParts finds these parts in a rendered chat (literal.go).
+// Encoding counts as it goes, and ends with its context or at EncodeOptions.Max; a text is normalized piece
+// by piece. EncodeParts reads parts of a text literally, and LiteralParts finds these parts in a rendered
+// chat (literal.go).
 //
-// The way back is Decode for a whole list, Stream for ids that come one at a time. ApplyChatTemplate renders messages with the
-// checkpoint's own Jinja template (chat.go); its text is then encoded with EncodeOptions.NoBOS.
+// The way back is Decode for a whole list, Stream for ids that come one at a time. ApplyChatTemplate renders
+// messages with the checkpoint's own Jinja template (chat.go); its text is then encoded with
+// EncodeOptions.NoBOS.
 //
-// tokenizer.json is read, and ids are decoded, through github.com/sugarme/tokenizer. Why the encoder is ours stands
-// in sugarme.go, with that library's nine defects.
+// tokenizer.json is read, and ids are decoded, through github.com/sugarme/tokenizer. Why the encoder is ours
+// stands in sugarme.go, with that library's nine defects.
 package tokenizer

@@ -8,11 +8,13 @@ import (
 
 // EncodeOptions changes what Encode does. The zero value is Hugging Face's default.
 type EncodeOptions struct {
-	// NoBOS leaves out the tokens that the checkpoint adds around a text, usually one BOS or nothing (Hugging Face:
-	// add_special_tokens=False). Text from ApplyChatTemplate wants it: the template has written its own BOS.
+	// NoBOS leaves out the tokens that the checkpoint adds around a text, usually one BOS or nothing (Hugging
+	// Face: add_special_tokens=False). Text from ApplyChatTemplate wants it: the template has written its own
+	// BOS.
 	NoBOS bool
-	// SpecialAsText reads special tokens in the text as ordinary characters (Hugging Face: split_special_tokens=True), so that a
-	// stranger's text cannot end a turn with "<|end|>". Added tokens that are not special, such as </s>, still count.
+	// SpecialAsText reads special tokens in the text as ordinary characters (Hugging Face:
+	// split_special_tokens=True), so that a stranger's text cannot end a turn with "<|end|>". Added tokens
+	// that are not special, such as </s>, still count.
 	SpecialAsText bool
 	// Max ends encoding with a TooManyError as soon as it is certain that there are more tokens. 0: no bound.
 	Max int
@@ -21,11 +23,13 @@ type EncodeOptions struct {
 // Part is a stretch of a text that is encoded as a whole.
 type Part struct {
 	Text string
-	// Literal: no special token may lie in this part or touch it, as with EncodeOptions.SpecialAsText for the part alone.
+	// Literal: no special token may lie in this part or touch it, as with EncodeOptions.SpecialAsText for the
+	// part alone.
 	Literal bool
 }
 
-// TooManyError says that a text has more than Max tokens. How many it has is not known: the rest was not looked at.
+// TooManyError says that a text has more than Max tokens. How many it has is not known: the rest was not
+// looked at.
 type TooManyError struct{ Max int }
 
 func (e *TooManyError) Error() string { return fmt.Sprintf("the text has more than %d tokens", e.Max) }
@@ -44,9 +48,10 @@ const (
 // Encode turns text into token ids, exactly as Hugging Face tokenizers does (spec 5.1, 5.2).
 //
 // Bytes that are not UTF-8 become U+FFFD first, one for each maximal part of a broken character, as Python's
-// errors="replace" gives them. Errors are ctx's, a *TooManyError, and one for a text that takes too much memory: above 1 GiB, or with a word
-// above 16 MiB. Time is linear in the text for any real one, and n log n in the worst case; memory is 4 bytes a token, the
-// text, and 30 bytes for each of its longest word's. Encode may be called from several goroutines.
+// errors="replace" gives them. Errors are ctx's, a *TooManyError, and one for a text that takes too much
+// memory: above 1 GiB, or with a word above 16 MiB. Time is linear in the text for any real one, and n log n
+// in the worst case; memory is 4 bytes a token, the text, and 30 bytes for each of its longest word's. Encode
+// may be called from several goroutines.
 func (t *Tokenizer) Encode(ctx context.Context, text string, opt EncodeOptions) ([]int32, error) {
 	return t.EncodeParts(ctx, []Part{{Text: text}}, opt)
 }
@@ -171,7 +176,8 @@ func (e *encoder) segment(s segment, literal bool) error {
 	}
 	// In one piece: added tokens, or words by a pattern, are searched for in what normalizing has made of it.
 	if g := e.growth; g > 4 && len(s.text) > maxWhole/g {
-		return fmt.Errorf("the tokenizer's normalizer can make a text %d times as long, which for %d bytes is more than %d", g, len(s.text), maxWhole)
+		return fmt.Errorf("the tokenizer's normalizer can make a text %d times as long, which for %d bytes "+
+			"is more than %d", g, len(s.text), maxWhole)
 	}
 	text := change(e.normalizers, s.text, s.at == 0)
 	var all []stretch
@@ -216,7 +222,8 @@ func (e *encoder) stream(s segment) error {
 	}
 }
 
-// words encodes normalized text without added tokens, word by word. Unless this is the end of a segment, the last word may go on and is left.
+// words encodes normalized text without added tokens, word by word. Unless this is the end of a segment, the
+// last word may go on and is left.
 func (e *encoder) words(text string, end bool) (left string, err error) {
 	first := e.split // words by pattern
 	if first == nil {
@@ -232,8 +239,10 @@ func (e *encoder) words(text string, end bool) (left string, err error) {
 		window := text[:min(len(text), maxWord+maxBehind)]
 		n := first(window)
 		if len(window) < len(text) || n > maxWord {
-			if n >= maxWord || run(window[n:], isUpper) >= len(window)-n-maxBehind { // of a run of capitals the pattern may give some back
-				return "", fmt.Errorf("the text has a word of more than %d bytes, too long to tokenize", maxWord)
+			// of a run of capitals the pattern may give some back
+			if n >= maxWord || run(window[n:], isUpper) >= len(window)-n-maxBehind {
+				return "", fmt.Errorf("the text has a word of more than %d bytes, too long to tokenize",
+					maxWord)
 			}
 		}
 		if !end && n > len(text)-maxBehind {

@@ -49,7 +49,8 @@ func FuzzEncode(f *testing.F) {
 			if !added { // added tokens swallow white space and start new segments
 				want := ValidUTF8(text)
 				if tok.split == nil {
-					// "▁" is the SentencePiece kind's letter for a space, so a written one comes back as a space.
+					// "▁" is the SentencePiece kind's letter for a space, so a written one comes back as a
+					// space.
 					want = strings.ReplaceAll(want, "▁", " ")
 				}
 				require.Equal(t, want, streamed)
@@ -58,8 +59,9 @@ func FuzzEncode(f *testing.F) {
 	})
 }
 
-// FuzzLoad: any tokenizer.json gives a tokenizer that works or an error, never a panic. Random bytes seldom are JSON, so each input
-// replaces one entry of a good file ("model.merges" is the entry merges of model); without a name it is the file.
+// FuzzLoad: any tokenizer.json gives a tokenizer that works or an error, never a panic. Random bytes seldom
+// are JSON, so each input replaces one entry of a good file ("model.merges" is the entry merges of model);
+// without a name it is the file.
 func FuzzLoad(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"", `{"decoder":{"type":"ByteLevel"},"model":{"vocab":{"a":0},"merges":[["a","a"]]}}`},
@@ -133,18 +135,29 @@ func loadAndUse(t *testing.T, files fstest.MapFS) {
 	for id := range min(tok.VocabSize(), 700) {
 		tok.Piece(int32(id))
 		stream := tok.NewStream(nil, false)
-		require.Equal(t, tok.Decode([]int32{int32(id)}, false), stream.Push(int32(id))+stream.Flush(), "%q", tok.Piece(int32(id)))
+		require.Equal(t, tok.Decode([]int32{int32(id)}, false), stream.Push(int32(id))+stream.Flush(), "%q",
+			tok.Piece(int32(id)))
 	}
 	_, _ = tok.ApplyChatTemplate(context.Background(), conversation, true)
 }
 
-// FuzzConfigFiles: whatever stands in the files around tokenizer.json, the result works or is refused in words. bos is a token's name or
-// its object, template a chat_template entry; with whole, config is the file itself.
+// FuzzConfigFiles: whatever stands in the files around tokenizer.json, the result works or is refused in
+// words. bos is a token's name or its object, template a chat_template entry; with whole, config is the file
+// itself.
 func FuzzConfigFiles(f *testing.F) {
 	for _, seed := range [][4]string{
-		{`{"tokenizer_class":"LlamaTokenizer","add_bos_token":true,"bos_token":"<s>"}`, `{"bos_token":{"content":"<s>","lstrip":false}}`, ``, `whole`},
-		{`"<s>"`, `{"eos_token":"<|end|>","pad_token":null}`, `"{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"`, ``},
-		{`{"content":"<|end|>","Content":"x"}`, `{"additional_special_tokens":[{}]}`, `[{"name":"default","template":"{{ eos_token }}"}]`, ``},
+		{
+			`{"tokenizer_class":"LlamaTokenizer","add_bos_token":true,"bos_token":"<s>"}`,
+			`{"bos_token":{"content":"<s>","lstrip":false}}`, ``, `whole`,
+		},
+		{
+			`"<s>"`, `{"eos_token":"<|end|>","pad_token":null}`,
+			`"{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"`, ``,
+		},
+		{
+			`{"content":"<|end|>","Content":"x"}`, `{"additional_special_tokens":[{}]}`,
+			`[{"name":"default","template":"{{ eos_token }}"}]`, ``,
+		},
 		{`{"content":7}`, `[]`, `{"default":"x"}`, ``},
 		{`null`, `{"bos_token":"a","bos_token":"b"}`, `null`, ``},
 		{`{"added_tokens_decoder":{"640":{"content":"<|end|>","normalized":true},"9":{"content":"x","special":true}},"add_bos_token":null}`, `{}`, ``, `whole`},
@@ -157,7 +170,8 @@ func FuzzConfigFiles(f *testing.F) {
 	f.Fuzz(func(t *testing.T, bos, special, template string, whole bool) {
 		config := bos
 		if !whole {
-			config = fmt.Sprintf(`{"tokenizer_class":"LlamaTokenizerFast","bos_token":%s,"chat_template":%s}`, bos, template)
+			config = fmt.Sprintf(`{"tokenizer_class":"LlamaTokenizerFast","bos_token":%s,"chat_template":%s}`,
+				bos, template)
 		}
 		tok, err := Load(fstest.MapFS{
 			"tokenizer.json":          {Data: raw},

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// phi3Data finds the folder with real tokenizers: $PHI3_DATA, or shared/phi3-data beside any parent directory. It is not part of
-// the repository; tests that need it skip without it.
+// phi3Data finds the folder with real tokenizers: $PHI3_DATA, or shared/phi3-data beside any parent
+// directory. It is not part of the repository; tests that need it skip without it.
 func phi3Data(t testing.TB) string {
 	t.Helper()
 	if dir := os.Getenv("PHI3_DATA"); dir != "" {
@@ -38,7 +38,8 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// onlyTokenizerJSON is a directory with nothing but the given file as tokenizer.json, as the goldens were made.
+// onlyTokenizerJSON is a directory with nothing but the given file as tokenizer.json, as the goldens were
+// made.
 func onlyTokenizerJSON(t testing.TB, path string) fs.FS {
 	t.Helper()
 	raw, err := os.ReadFile(path)
@@ -77,13 +78,15 @@ func checkGolden(t *testing.T, tok *Tokenizer, g golden) {
 		require.NoError(t, err)
 		require.Equal(t, g.IDs, ids, "ids of %.200q (%s)", *g.Text, g.Tokenizer)
 		if g.SpecialAsText != nil {
-			ids, err := tok.Encode(context.Background(), *g.Text, EncodeOptions{NoBOS: !g.AddSpecialTokens, SpecialAsText: true})
+			ids, err := tok.Encode(context.Background(), *g.Text,
+				EncodeOptions{NoBOS: !g.AddSpecialTokens, SpecialAsText: true})
 			require.NoError(t, err)
 			require.Equal(t, g.SpecialAsText, ids, "ids of %.200q as plain text (%s)", *g.Text, g.Tokenizer)
 		}
 	}
 	require.Equal(t, g.Decoded, tok.Decode(g.IDs, false), "decoded %v", g.IDs)
-	require.Equal(t, g.DecodedSkipSpecial, tok.Decode(g.IDs, true), "decoded %v, special tokens skipped", g.IDs)
+	require.Equal(t, g.DecodedSkipSpecial, tok.Decode(g.IDs, true), "decoded %v, special tokens skipped",
+		g.IDs)
 }
 
 // checkGoldens checks a whole file; open gives the directory of a tokenizer named in it.
@@ -125,7 +128,10 @@ func TestGoldenOfFixtures(t *testing.T) {
 
 func TestGoldenOfRealTokenizers(t *testing.T) {
 	data := phi3Data(t)
-	for _, file := range []string{"tokenizer_golden.json", "tokenizer_golden_variants.json", "tokenizer_stream_golden.json"} {
+	for _, file := range []string{
+		"tokenizer_golden.json", "tokenizer_golden_variants.json",
+		"tokenizer_stream_golden.json",
+	} {
 		t.Run(file, func(t *testing.T) {
 			checkGoldens(t, readGolden(t, filepath.Join(data, file)), func(name string) fs.FS {
 				return onlyTokenizerJSON(t, filepath.Join(data, filepath.FromSlash(name)))
@@ -134,7 +140,8 @@ func TestGoldenOfRealTokenizers(t *testing.T) {
 	}
 }
 
-// The built-in checkpoint's tokenizer, with the files around it: its goldens come from Hugging Face's AutoTokenizer.
+// The built-in checkpoint's tokenizer, with the files around it: its goldens come from Hugging Face's
+// AutoTokenizer.
 func TestGoldenOfBuiltInTokenizer(t *testing.T) {
 	for _, file := range []string{"tokenizer_golden.json", "tokenizer_stream_golden.json"} {
 		t.Run(file, func(t *testing.T) {

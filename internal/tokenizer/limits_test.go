@@ -14,31 +14,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// withAdded is the spm fixture with one more added token, and its normalizer's " " made to become content. No added token is searched for
-// in the normalized text, so that this goes piece by piece.
+// withAdded is the spm fixture with one more added token, and its normalizer's " " made to become content. No
+// added token is searched for in the normalized text, so that this goes piece by piece.
 func withAdded(t testing.TB, content, token string) *Tokenizer {
 	t.Helper()
 	raw, err := os.ReadFile("testdata/spm.json")
 	require.NoError(t, err)
 	old := `"pattern":{"String":" "},"content":"▁"`
 	require.Contains(t, string(raw), old)
-	text := strings.Replace(string(raw), old, fmt.Sprintf(`"pattern":{"String":" "},"content":%q`, content), 1)
+	text := strings.Replace(string(raw), old, fmt.Sprintf(`"pattern":{"String":" "},"content":%q`, content),
+		1)
 	text = strings.ReplaceAll(text, `"normalized":true`, `"normalized":false`)
 	config := fmt.Sprintf(`{"added_tokens_decoder": {"700": {"content": %q, "normalized": false, "rstrip": true}}}`, token)
-	tok, err := Load(fstest.MapFS{"tokenizer.json": {Data: []byte(text)}, "tokenizer_config.json": {Data: []byte(config)}})
+	tok, err := Load(fstest.MapFS{
+		"tokenizer.json":        {Data: []byte(text)},
+		"tokenizer_config.json": {Data: []byte(config)},
+	})
 	require.NoError(t, err)
 	return tok
 }
 
-// The search for added tokens takes a step of the automaton for each byte, whatever the tokens: a search that starts anew from every
-// byte took a thousand here.
+// The search for added tokens takes a step of the automaton for each byte, whatever the tokens: a search that
+// starts anew from every byte took a thousand here.
 func TestAddedTokensInLinearTime(t *testing.T) {
 	const n = 1 << 20
 	tok := withAdded(t, "▁", strings.Repeat("a", 1023)+"b")
 	text := strings.Repeat("a", n)
 	dealt, segments := 0, 0
 	start := time.Now()
-	err := tok.addedRaw.split(text, nil, func(k int) error { dealt += k; return nil }, func(segment) error { segments++; return nil })
+	err := tok.addedRaw.split(text, nil, func(k int) error { dealt += k; return nil },
+		func(segment) error { segments++; return nil })
 	require.NoError(t, err)
 	require.Equal(t, 1, segments)
 	require.Less(t, dealt, 2*n)
@@ -102,11 +107,15 @@ func TestAddedTokensByTheBook(t *testing.T) {
 	}
 }
 
-// Counting stops at the bound: 16 MB of text that normalizing would make 16 times as long take no memory of that size.
+// Counting stops at the bound: 16 MB of text that normalizing would make 16 times as long take no memory of
+// that size.
 func TestEncodeStopsAtMax(t *testing.T) {
 	tok := withAdded(t, strings.Repeat("x", 16), "<NEW>")
 	var many *TooManyError
-	for _, text := range []string{strings.Repeat(" ", 16<<20), strings.Repeat("a", 16<<20), strings.Repeat("<|end|>", 2<<20)} {
+	for _, text := range []string{
+		strings.Repeat(" ", 16<<20), strings.Repeat("a", 16<<20),
+		strings.Repeat("<|end|>", 2<<20),
+	} {
 		got := allocated(func() {
 			_, err := tok.Encode(context.Background(), text, EncodeOptions{Max: 4096})
 			require.ErrorAs(t, err, &many)
@@ -117,14 +126,19 @@ func TestEncodeStopsAtMax(t *testing.T) {
 	// With such a token normalizing is in one piece, and bounded by itself.
 	raw, err := os.ReadFile("testdata/spm.json")
 	require.NoError(t, err)
-	whole, err := Load(fstest.MapFS{"tokenizer.json": {Data: []byte(strings.Replace(string(raw), `"content":"▁"`, `"content":"xxxxxxxxxxxxxxxx"`, 1))}})
+	whole, err := Load(fstest.MapFS{"tokenizer.json": {Data: []byte(strings.Replace(string(raw),
+		`"content":"▁"`, `"content":"xxxxxxxxxxxxxxxx"`, 1))}})
 	require.NoError(t, err)
 	_, err = whole.Encode(context.Background(), strings.Repeat(" ", 16<<20), EncodeOptions{Max: 4096})
-	require.EqualError(t, err, "the tokenizer's normalizer can make a text 16 times as long, which for 16777216 bytes is more than 67108864")
+	require.EqualError(t, err, "the tokenizer's normalizer can make a text 16 times as long, which for "+
+		"16777216 bytes is more than 67108864")
 	// The bound is exact, where a text is nearly that long.
 	for _, kind := range fixtures {
 		tok := fixture(t, kind)
-		for _, text := range []string{prose(3000), strings.Repeat("a", 500), strings.Repeat("<|end|>", 50), "日本🙂"} {
+		for _, text := range []string{
+			prose(3000), strings.Repeat("a", 500), strings.Repeat("<|end|>", 50),
+			"日本🙂",
+		} {
 			ids, err := tok.Encode(context.Background(), text, EncodeOptions{})
 			require.NoError(t, err)
 			same, err := tok.Encode(context.Background(), text, EncodeOptions{Max: len(ids)})
@@ -143,7 +157,8 @@ func TestEncodeEndsWithItsContext(t *testing.T) {
 	for _, kind := range fixtures {
 		tok := fixture(t, kind)
 		for name, text := range map[string]string{
-			"one word": strings.Repeat("a", 6<<20), "spaces": strings.Repeat(" ", 6<<20), "tokens": strings.Repeat("<|end|>", 1<<20),
+			"one word": strings.Repeat("a", 6<<20), "spaces": strings.Repeat(" ",
+				6<<20), "tokens": strings.Repeat("<|end|>", 1<<20),
 			"broken": strings.Repeat("\xff", 6<<20), "prose": strings.Repeat("the time is now. ", 1<<19),
 		} {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
@@ -159,7 +174,8 @@ func TestEncodeEndsWithItsContext(t *testing.T) {
 // A word is bounded: 30 bytes of memory for each of its bytes.
 func TestWordTooLong(t *testing.T) {
 	for _, kind := range fixtures {
-		_, err := fixture(t, kind).Encode(context.Background(), strings.Repeat("a", maxWord+1), EncodeOptions{})
+		_, err := fixture(t, kind).Encode(context.Background(), strings.Repeat("a", maxWord+1),
+			EncodeOptions{})
 		require.ErrorContains(t, err, "the text has a word of more than 16777216 bytes")
 	}
 }
@@ -172,7 +188,10 @@ func TestChanger(t *testing.T) {
 		{{old: "ab", new: "b"}, {old: "bb", new: "a"}, {prefix: "xy", unless: true}},
 		{{old: "aab", new: ""}, {prefix: "p"}, {old: "pa", new: "abab"}},
 	} {
-		for _, text := range []string{"", "a", "ab", "aab", "aaaab b ab", "▁a b", "xyz", "abababaabab aab  b", "bbbbb"} {
+		for _, text := range []string{
+			"", "a", "ab", "aab", "aaaab b ab", "▁a b", "xyz", "abababaabab aab  b",
+			"bbbbb",
+		} {
 			for _, first := range []bool{true, false} {
 				for size := 1; size < 5; size++ {
 					c := newChanger(steps)
@@ -185,7 +204,8 @@ func TestChanger(t *testing.T) {
 							break
 						}
 					}
-					require.Equal(t, change(steps, text, first), string(out), "%q in pieces of %d, %v", text, size, steps)
+					require.Equal(t, change(steps, text, first), string(out), "%q in pieces of %d, %v", text,
+						size, steps)
 				}
 			}
 		}

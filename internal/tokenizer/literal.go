@@ -8,8 +8,10 @@ import (
 	"unicode"
 )
 
-// ErrRewritten says that a chat template does more with a message than to write it, so that it cannot be told what of its text is whose.
-var ErrRewritten = errors.New("the chat template changes messages or looks into them, so the words of a message cannot be told from its own")
+// ErrRewritten says that a chat template does more with a message than to write it, so that it cannot be told
+// what of its text is whose.
+var ErrRewritten = errors.New("the chat template changes messages or looks into them, so the words of a " +
+	"message cannot be told from its own")
 
 // ChatParts renders messages as one part, or with literal as [LiteralParts] does.
 func ChatParts(messages []Message, literal bool, render func([]Message) (string, error)) ([]Part, error) {
@@ -42,11 +44,12 @@ func AfterParts(parts []Part, n int) []Part {
 	return parts
 }
 
-// LiteralParts renders messages and tells their contents, which are literal, from the text of the template, which is not. The parts
-// together are render(messages).
+// LiteralParts renders messages and tells their contents, which are literal, from the text of the template,
+// which is not. The parts together are render(messages).
 //
-// It marks each content by words that nobody can know before, and renders twice: once with the contents and once with others. What is
-// not between marks must be the same both times, and so comes from the template alone.
+// It marks each content by words that nobody can know before, and renders twice: once with the contents and
+// once with others. What is not between marks must be the same both times, and so comes from the template
+// alone.
 func LiteralParts(messages []Message, render func([]Message) (string, error)) ([]Part, error) {
 	plain, err := render(messages)
 	if err != nil {
@@ -80,7 +83,8 @@ func LiteralParts(messages []Message, render func([]Message) (string, error)) ([
 		return nil, ErrRewritten
 	}
 	for i, p := range parts {
-		if want := others[i]; p.Literal != want.Literal || p.Literal && want.Text != other || !p.Literal && want.Text != p.Text {
+		if want := others[i]; p.Literal != want.Literal || p.Literal && want.Text != other || !p.Literal &&
+			want.Text != p.Text {
 			return nil, ErrRewritten
 		}
 	}

@@ -23,7 +23,8 @@ type Tokenizer struct {
 	split       splitter // nil for the SentencePiece kind, whose words end where no merge reaches across
 	wordMark    string   // SentencePiece kind: words are cut before each of these; "" if they are not
 
-	specialAsText bool // tokenizer_config.json wants EncodeOptions.SpecialAsText always (split_special_tokens)
+	// tokenizer_config.json wants EncodeOptions.SpecialAsText always (split_special_tokens)
+	specialAsText bool
 
 	addedRaw        *addedSet              // tokens searched for in the raw text: all of the Phi family's
 	addedNormalized *addedSet              // tokens searched for after normalization
@@ -55,15 +56,17 @@ const (
 	maxAddedContent = 1 << 10  // bytes of one added token
 	maxAddedBytes   = 1 << 20  // bytes of all added tokens as they are searched for; Phi-4's have 2 KB
 	maxAround       = 64       // ids that a post-processor may put around a text
-	maxSteps        = 16       // of normalizer, pre-tokenizer, post-processor and decoder; most have one, and each may read the whole text
-	maxDecoderText  = 64       // bytes of what the decoder replaces or strips; "▁" has 3
-	maxGrowth       = 64       // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
+	// of normalizer, pre-tokenizer, post-processor and decoder; most have one, and each may read the whole
+	// text
+	maxSteps       = 16
+	maxDecoderText = 64 // bytes of what the decoder replaces or strips; "▁" has 3
+	maxGrowth      = 64 // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
 )
 
-// Load reads the tokenizer of a checkpoint directory: tokenizer.json, or else tokenizer.model or vocab.json with merges.txt, and where
-// present tokenizer_config.json, special_tokens_map.json, added_tokens.json, chat_template.jinja, and what config.json says of the
-// tokenizer. Files are untrusted: whatever they hold, the result is a tokenizer that does what transformers 4.57 would, or an
-// error that names file and reason.
+// Load reads the tokenizer of a checkpoint directory: tokenizer.json, or else tokenizer.model or vocab.json
+// with merges.txt, and where present tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+// chat_template.jinja, and what config.json says of the tokenizer. Files are untrusted: whatever they hold,
+// the result is a tokenizer that does what transformers 4.57 would, or an error that names file and reason.
 func Load(fsys fs.FS) (*Tokenizer, error) {
 	config, err := readConfig(fsys)
 	if err != nil {
@@ -114,7 +117,8 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	return raw, nil
 }
 
-// parse builds a tokenizer from tokenizer.json alone; of the configuration it takes what changes how that is read.
+// parse builds a tokenizer from tokenizer.json alone; of the configuration it takes what changes how that is
+// read.
 func parse(file *tokenizerJSON, config *configuration) (*Tokenizer, error) {
 	t := &Tokenizer{bos: -1, eos: -1, specialNames: map[string]string{}, specialAsText: config.SplitSpecial}
 	var err error
@@ -130,10 +134,12 @@ func parse(file *tokenizerJSON, config *configuration) (*Tokenizer, error) {
 	}
 	var short int
 	if t.growth, short = growth(t.changes()); short > maxGrowth {
-		return nil, fmt.Errorf("normalizer: it can make a text %d times as long, more than %d", short, maxGrowth)
+		return nil, fmt.Errorf("normalizer: it can make a text %d times as long, more than %d", short,
+			maxGrowth)
 	}
 	if byteLevel != t.decoder.byteLevel {
-		return nil, errors.New("pre_tokenizer and decoder do not belong together: one is ByteLevel, the other is not")
+		return nil, errors.New("pre_tokenizer and decoder do not belong together: one is ByteLevel, the " +
+			"other is not")
 	}
 	if t.bpe, err = newBPE(file.Model, byteLevel); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
@@ -164,19 +170,22 @@ func parse(file *tokenizerJSON, config *configuration) (*Tokenizer, error) {
 // changes are all steps that a segment goes through.
 func (t *Tokenizer) changes() []step { return slices.Concat(t.normalizers, t.prefixes) }
 
-// newBPE reads the model. What the Phi family does not use (dropout, sub-word prefixes, unknown tokens) is refused.
+// newBPE reads the model. What the Phi family does not use (dropout, sub-word prefixes, unknown tokens) is
+// refused.
 func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
 	switch {
 	case model.Type != "BPE" && model.Type != "":
 		return nil, fmt.Errorf("type %q is not supported: only BPE", model.Type)
 	case model.Dropout != 0:
-		return nil, fmt.Errorf("dropout %g would make encoding random: only null or 0 is supported", model.Dropout)
+		return nil, fmt.Errorf("dropout %g would make encoding random: only null or 0 is supported",
+			model.Dropout)
 	case model.ContinuingSubwordPrefix != "" || model.EndOfWordSuffix != "":
 		return nil, errors.New("continuing_subword_prefix and end_of_word_suffix are not supported")
 	case model.IgnoreMerges && !byteLevel:
 		return nil, errors.New("ignore_merges is supported with a ByteLevel pre_tokenizer only")
 	case !byteLevel && !model.ByteFallback:
-		return nil, errors.New("neither byte_fallback nor a ByteLevel pre_tokenizer: such a vocabulary cannot write every text")
+		return nil, errors.New("neither byte_fallback nor a ByteLevel pre_tokenizer: such a vocabulary " +
+			"cannot write every text")
 	}
 	b := &bpe{vocab: model.Vocab, byteLevel: byteLevel, ignoreMerges: model.IgnoreMerges}
 	isByte := make(map[int32]bool, 256)
@@ -197,7 +206,8 @@ func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
 			n = utf8.RuneCountInString(piece)
 		}
 		if b.longest = max(b.longest, n); len(piece) > maxPiece {
-			return nil, fmt.Errorf("the token %q has %d bytes, more than %d", strictjson.Clip(piece), len(piece), maxPiece)
+			return nil, fmt.Errorf("the token %q has %d bytes, more than %d", strictjson.Clip(piece),
+				len(piece), maxPiece)
 		}
 	}
 	b.merges = make(map[uint64]merge, len(model.Merges))
@@ -208,7 +218,8 @@ func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
 		right, okRight := b.vocab[pair[1]]
 		id, ok := b.vocab[string(joined)]
 		if !okLeft || !okRight || !ok {
-			return nil, fmt.Errorf("merge %d (%q + %q) names a token outside the vocabulary", rank, pair[0], pair[1])
+			return nil, fmt.Errorf("merge %d (%q + %q) names a token outside the vocabulary", rank, pair[0],
+				pair[1])
 		}
 		b.merges[pairKey(left, right)] = merge{rank: int32(rank), id: id}
 		if !byteLevel {
@@ -267,7 +278,8 @@ func (t *Tokenizer) newTemplate(e entry) (before, after []int32, err error) {
 				return nil, nil, fmt.Errorf("puts more than %d ids around a text", maxAround)
 			}
 		default:
-			return nil, nil, fmt.Errorf("type %q is not supported: only null, ByteLevel, TemplateProcessing, or one Sequence of them", strictjson.Clip(step.Type))
+			return nil, nil, fmt.Errorf("type %q is not supported: only null, ByteLevel, "+
+				"TemplateProcessing, or one Sequence of them", strictjson.Clip(step.Type))
 		}
 	}
 	return before, after, nil
@@ -288,7 +300,8 @@ func (t *Tokenizer) template(post *postJSON) (before, after []int32, err error) 
 			ids := post.SpecialTokens[part.SpecialToken.ID].IDs
 			for _, id := range ids {
 				if t.rawPiece(id) == "" {
-					return nil, nil, fmt.Errorf("special token %q has id %d, which is no token", part.SpecialToken.ID, id)
+					return nil, nil, fmt.Errorf("special token %q has id %d, which is no token",
+						part.SpecialToken.ID, id)
 				}
 			}
 			if len(ids) == 0 {

@@ -6,14 +6,16 @@ import (
 	"sort"
 )
 
-// matcher finds many patterns in one pass over the bytes of a text, in time that does not depend on the patterns: Aho and Corasick's
-// automaton. A node stands for a beginning of a pattern; the state after some bytes is the node of the longest end of them that is one.
+// matcher finds many patterns in one pass over the bytes of a text, in time that does not depend on the
+// patterns: Aho and Corasick's automaton. A node stands for a beginning of a pattern; the state after some
+// bytes is the node of the longest end of them that is one.
 //
 // It is built once from all patterns and takes about 30 bytes of memory for each of theirs.
 type matcher struct {
-	nodes   []matchNode // 0 is the empty beginning; a node's children lie together, in the order of their bytes
-	root    [256]int32  // children of node 0; 0 where there is none
-	longest int         // bytes of the longest pattern
+	// 0 is the empty beginning; a node's children lie together, in the order of their bytes
+	nodes   []matchNode
+	root    [256]int32 // children of node 0; 0 where there is none
+	longest int        // bytes of the longest pattern
 }
 
 type matchNode struct {
@@ -56,7 +58,9 @@ func newMatcher(patterns []string) *matcher {
 		for s.from < s.to {
 			first := patterns[order[s.from]]
 			c := first[depth]
-			to := s.from + int32(sort.Search(int(s.to-s.from), func(i int) bool { return patterns[order[s.from+int32(i)]][depth] > c }))
+			to := s.from +
+				int32(sort.Search(int(s.to-s.from),
+					func(i int) bool { return patterns[order[s.from+int32(i)]][depth] > c }))
 			m.addChild(at, c)
 			if len(first) == int(depth)+1 {
 				m.nodes[len(m.nodes)-1].pattern = order[s.from]

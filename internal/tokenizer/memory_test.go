@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever a tokenizer's files say, loading them takes a small multiple of their size. (All that is ever allocated is counted; what is in
-// use at a time is less.)
+// Whatever a tokenizer's files say, loading them takes a small multiple of their size. (All that is ever
+// allocated is counted; what is in use at a time is less.)
 func TestMemoryIsInProportion(t *testing.T) {
 	const multiple = 40
 	spm, err := os.ReadFile("testdata/spm.json")
@@ -55,7 +55,10 @@ func TestMemoryIsInProportion(t *testing.T) {
 		"named template": `{"chat_template":[` + strings.Repeat(`{},`, n) + `{}]}`,
 	} {
 		for _, file := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
-			got := allocated(func() { _, _ = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(raw)}}) })
+			got := allocated(func() {
+				_,
+					_ = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(raw)}})
+			})
 			t.Logf("%s, %s: %5.1f", file, name, float64(got)/float64(len(raw)))
 			require.Less(t, got, multiple*len(raw), "%s, %s", file, name)
 		}

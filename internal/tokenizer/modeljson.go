@@ -21,8 +21,9 @@ type modelJSON struct {
 	Merges                  mergeList  `json:"merges"`
 }
 
-// vocabulary maps a piece to its id. It and mergeList read their own JSON: through encoding/json's reflection, 200,000 entries
-// take as long as all the rest of loading. encoding/json has checked the syntax before it calls UnmarshalJSON.
+// vocabulary maps a piece to its id. It and mergeList read their own JSON: through encoding/json's
+// reflection, 200,000 entries take as long as all the rest of loading. encoding/json has checked the syntax
+// before it calls UnmarshalJSON.
 type vocabulary map[string]int32
 
 // UnmarshalJSON reads {"piece": id, ...}.
@@ -31,7 +32,8 @@ func (v *vocabulary) UnmarshalJSON(raw []byte) error {
 	if !s.Take('{') {
 		return errors.New("vocab is not an object")
 	}
-	// No entry is shorter than "a":1, and so the count of colons, which may be in strings, cannot ask for much memory.
+	// No entry is shorter than "a":1, and so the count of colons, which may be in strings, cannot ask for
+	// much memory.
 	*v = make(vocabulary, min(bytes.Count(raw, []byte(":")), len(raw)/6, maxIDs))
 	for n := 0; !s.Take('}'); n++ {
 		piece, err := s.Str()
@@ -64,7 +66,8 @@ func (m *mergeList) UnmarshalJSON(raw []byte) error {
 	if !s.Take('[') {
 		return errors.New("merges is not a list")
 	}
-	*m = make(mergeList, 0, min(bytes.Count(raw, []byte(",")), len(raw)/6)+1) // no entry is shorter than "a b",
+	// no entry is shorter than "a b",
+	*m = make(mergeList, 0, min(bytes.Count(raw, []byte(",")), len(raw)/6)+1)
 	for !s.Take(']') {
 		rank := len(*m)
 		var left, right string

@@ -29,7 +29,10 @@ func TestLoadMutants(t *testing.T) {
 		}
 		for _, text := range jsontest.Mutants(config, 9) {
 			loadAndUse(t, fstest.MapFS{"tokenizer.json": {Data: raw}, "tokenizer_config.json": {Data: text}})
-			loadAndUse(t, fstest.MapFS{"tokenizer.json": {Data: raw}, "special_tokens_map.json": {Data: text}})
+			loadAndUse(t, fstest.MapFS{
+				"tokenizer.json":          {Data: raw},
+				"special_tokens_map.json": {Data: text},
+			})
 			n += 2
 		}
 	}

@@ -8,8 +8,9 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// A step changes a text before it is cut into tokens: a normalizer's, or what a pre-tokenizer changes. Prepend puts prefix before
-// a text that is not empty, Replace changes old to new. For Phi-3 a "▁" comes first, and " " becomes "▁".
+// A step changes a text before it is cut into tokens: a normalizer's, or what a pre-tokenizer changes.
+// Prepend puts prefix before a text that is not empty, Replace changes old to new. For Phi-3 a "▁" comes
+// first, and " " becomes "▁".
 type step struct {
 	prefix   string // Prepend
 	unless   bool   // not where the text begins with prefix already
@@ -50,14 +51,15 @@ func newNormalizers(e entry) ([]step, error) {
 		case n.Type == "Replace" && n.Pattern.String != nil && *n.Pattern.String != "":
 			steps = append(steps, step{old: *n.Pattern.String, new: n.Content})
 		default:
-			return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or one Sequence of them", strictjson.Clip(n.Type))
+			return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or "+
+				"one Sequence of them", strictjson.Clip(n.Type))
 		}
 	}
 	return steps, nil
 }
 
-// growth is the factor by which steps can lengthen a text, rounded up at each and no larger than matters: of a long text, and of one letter,
-// whose prefixes count.
+// growth is the factor by which steps can lengthen a text, rounded up at each and no larger than matters: of
+// a long text, and of one letter, whose prefixes count.
 func growth(steps []step) (long, short int) {
 	long, short = 1, 1
 	for _, s := range steps {

@@ -23,9 +23,9 @@ type preTokenizerJSON struct {
 	Split          *bool       `json:"split"`          // absent means true
 }
 
-// readPreTokenizer reads null or Metaspace (SentencePiece kind), Sequence[Split, ByteLevel] or ByteLevel (byte-level kind), and tells
-// whether it is the latter. prefixSpace is add_prefix_space of tokenizer_config.json, which transformers puts into a ByteLevel
-// that stands alone, whatever that says.
+// readPreTokenizer reads null or Metaspace (SentencePiece kind), Sequence[Split, ByteLevel] or ByteLevel
+// (byte-level kind), and tells whether it is the latter. prefixSpace is add_prefix_space of
+// tokenizer_config.json, which transformers puts into a ByteLevel that stands alone, whatever that says.
 func (t *Tokenizer) readPreTokenizer(e entry, prefixSpace bool) (byteLevel bool, err error) {
 	if e.absent() {
 		return false, nil
@@ -52,28 +52,33 @@ func (t *Tokenizer) readPreTokenizer(e entry, prefixSpace bool) (byteLevel bool,
 		return false, fmt.Errorf("pretokenizers: %w", err)
 	}
 	if top.Type != "Sequence" || len(steps) != 2 {
-		return false, fmt.Errorf("type %q: want null, Metaspace, ByteLevel or Sequence[Split, ByteLevel]", strictjson.Clip(top.Type))
+		return false, fmt.Errorf("type %q: want null, Metaspace, ByteLevel or Sequence[Split, ByteLevel]",
+			strictjson.Clip(top.Type))
 	}
 	split, level := steps[0], steps[1]
 	switch {
 	case split.Type != "Split" || level.Type != "ByteLevel":
 		return false, fmt.Errorf("steps %q and %q: want Split and ByteLevel", split.Type, level.Type)
 	case level.AddPrefixSpace == nil || *level.AddPrefixSpace || level.UseRegex == nil || *level.UseRegex:
-		return false, errors.New("the ByteLevel step wants add_prefix_space false and use_regex false after a Split")
+		return false, errors.New("the ByteLevel step wants add_prefix_space false and use_regex false " +
+			"after a Split")
 	case split.Pattern.Regex == nil:
 		return false, errors.New("the Split step wants a Regex pattern")
-	// Both patterns match every character, so keeping the matches (Removed, inverted) and isolating them is the same.
+	// Both patterns match every character, so keeping the matches (Removed, inverted) and isolating them is
+	// the same.
 	case split.Behavior != map[bool]string{true: "Removed", false: "Isolated"}[split.Invert]:
-		return false, fmt.Errorf("the Split behavior %q (invert %t) is not supported", split.Behavior, split.Invert)
+		return false, fmt.Errorf("the Split behavior %q (invert %t) is not supported", split.Behavior,
+			split.Invert)
 	}
 	if t.split = splitterFor(*split.Pattern.Regex); t.split == nil {
-		return false, fmt.Errorf("unknown Split pattern %q: known are those of cl100k (phi-4) and o200k (Phi-4-mini)", *split.Pattern.Regex)
+		return false, fmt.Errorf("unknown Split pattern %q: known are those of cl100k (phi-4) and o200k "+
+			"(Phi-4-mini)", *split.Pattern.Regex)
 	}
 	return true, nil
 }
 
-// readMetaspace makes steps of what Metaspace changes: " " becomes the replacement, and one comes first, before every segment
-// ("always") or the first one.
+// readMetaspace makes steps of what Metaspace changes: " " becomes the replacement, and one comes first,
+// before every segment ("always") or the first one.
 func (t *Tokenizer) readMetaspace(m *preTokenizerJSON) error {
 	if utf8.RuneCountInString(m.Replacement) != 1 {
 		return fmt.Errorf("the Metaspace replacement %q is not one character", strictjson.Clip(m.Replacement))
@@ -86,10 +91,12 @@ func (t *Tokenizer) readMetaspace(m *preTokenizerJSON) error {
 		t.prefixes = append(t.prefixes, step{prefix: m.Replacement, unless: true, first: true})
 	case "never":
 	default:
-		return fmt.Errorf("the Metaspace prepend_scheme %q is not always, first or never", strictjson.Clip(m.PrependScheme))
+		return fmt.Errorf("the Metaspace prepend_scheme %q is not always, first or never",
+			strictjson.Clip(m.PrependScheme))
 	}
 	if m.AddPrefixSpace != nil && !*m.AddPrefixSpace && m.PrependScheme != "never" {
-		return fmt.Errorf("the Metaspace has add_prefix_space false and prepend_scheme %q, which contradict each other", m.PrependScheme)
+		return fmt.Errorf("the Metaspace has add_prefix_space false and prepend_scheme %q, which "+
+			"contradict each other", m.PrependScheme)
 	}
 	if m.Split == nil || *m.Split {
 		t.wordMark = m.Replacement

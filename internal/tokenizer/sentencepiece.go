@@ -58,7 +58,8 @@ func readSentencePiece(raw []byte) ([]piece, error) {
 				return err
 			}
 			if len(p.text) > maxModelPiece {
-				return fmt.Errorf("piece %d has %d bytes, more than %d", len(pieces), len(p.text), maxModelPiece)
+				return fmt.Errorf("piece %d has %d bytes, more than %d", len(pieces), len(p.text),
+					maxModelPiece)
 			}
 			if !utf8.ValidString(p.text) {
 				return fmt.Errorf("piece %d is not valid UTF-8", len(pieces))
@@ -83,12 +84,14 @@ func readSentencePiece(raw []byte) ([]piece, error) {
 	case len(pieces) == 0:
 		return nil, errNoModel
 	case model != bpeModel:
-		return nil, fmt.Errorf("is a SentencePiece model of kind %d; only kind %d (BPE) is supported", model, bpeModel)
+		return nil, fmt.Errorf("is a SentencePiece model of kind %d; only kind %d (BPE) is supported", model,
+			bpeModel)
 	}
 	return pieces, nil
 }
 
-// eachField hands over the fields of a protobuf message: the value of a number, or the bytes of a field that has a length.
+// eachField hands over the fields of a protobuf message: the value of a number, or the bytes of a field that
+// has a length.
 func eachField(raw []byte, do func(number, value uint64, field []byte) error) error {
 	for len(raw) > 0 {
 		key, n := binary.Uvarint(raw)
@@ -132,8 +135,8 @@ func eachField(raw []byte, do func(number, value uint64, field []byte) error) er
 	return nil
 }
 
-// mergesOf finds the merges of a vocabulary that has scores instead: each way to put a piece together of two others, in the order of
-// the piece's score, as transformers does.
+// mergesOf finds the merges of a vocabulary that has scores instead: each way to put a piece together of two
+// others, in the order of the piece's score, as transformers does.
 func mergesOf(pieces []piece, vocab vocabulary) (mergeList, error) {
 	type way struct {
 		left, right         string
@@ -160,16 +163,19 @@ func mergesOf(pieces []piece, vocab vocabulary) (mergeList, error) {
 				continue
 			}
 			if len(ways) == maxModelMerges {
-				return nil, fmt.Errorf("its pieces can be put together of others in more than %d ways", maxModelMerges)
+				return nil, fmt.Errorf("its pieces can be put together of others in more than %d ways",
+					maxModelMerges)
 			}
 			ways = append(ways, way{left, right, p.score, at, runes - at})
 		}
 		slices.SortStableFunc(ways[first:], func(a, b way) int {
-			return cmp.Or(cmp.Compare(vocab[a.left], vocab[b.left]), cmp.Compare(vocab[a.right], vocab[b.right]))
+			return cmp.Or(cmp.Compare(vocab[a.left], vocab[b.left]),
+				cmp.Compare(vocab[a.right], vocab[b.right]))
 		})
 	}
 	slices.SortStableFunc(ways, func(a, b way) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.leftRunes, a.leftRunes), cmp.Compare(b.rightLen, a.rightLen))
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.leftRunes, a.leftRunes),
+			cmp.Compare(b.rightLen, a.rightLen))
 	})
 	merges := make(mergeList, len(ways))
 	for i, w := range ways {

@@ -7,11 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// The pre-tokenizer patterns of the byte-level kind, exactly as tokenizer.json spells them. Go's regexp has no look-ahead
-// (`\s+(?!\S)`), and a table-driven splitter is an order of magnitude faster than any regexp, so each pattern is written by hand below.
-// A pattern that is not one of these is refused: a guess would give wrong ids silently.
+// The pre-tokenizer patterns of the byte-level kind, exactly as tokenizer.json spells them. Go's regexp has
+// no look-ahead (`\s+(?!\S)`), and a table-driven splitter is an order of magnitude faster than any regexp,
+// so each pattern is written by hand below. A pattern that is not one of these is refused: a guess would give
+// wrong ids silently.
 const (
-	patternCL100K = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+` // phi-4
+	// phi-4
+	patternCL100K = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 
 	patternO200K = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?` +
 		`|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?` +
@@ -92,11 +94,12 @@ func splitCL100K(s string) int {
 	return splitCommon(s, first, size, false)
 }
 
-// splitO200K matches the alternatives of patternO200K in order. Capitalised and lower-case letters are told apart, so that
-// "HelloWorld" is two words.
+// splitO200K matches the alternatives of patternO200K in order. Capitalised and lower-case letters are told
+// apart, so that "HelloWorld" is two words.
 func splitO200K(s string) int {
 	first, size := charAt(s)
-	// Both letter alternatives may begin with one character that is no letter, number or newline; like a regexp, try with it first.
+	// Both letter alternatives may begin with one character that is no letter, number or newline; like a
+	// regexp, try with it first.
 	optional := 0
 	if !first.is(isLetter | isNumber | isNewline) {
 		optional = size
@@ -172,7 +175,8 @@ func splitCommon(s string, first chars, size int, slash bool) int {
 		}
 		return n
 	}
-	// White space is left. end: of the run; line: after its last \r or \n; before: where its last character starts.
+	// White space is left. end: of the run; line: after its last \r or \n; before: where its last character
+	// starts.
 	end, line, before := 0, 0, 0
 	for end < len(s) {
 		c, size := charAt(s[end:])
@@ -196,8 +200,8 @@ func splitCommon(s string, first chars, size int, slash bool) int {
 	return end // \s+
 }
 
-// contraction matches (?i:'s|'t|'re|'ve|'m|'ll|'d) at the start of s; 0 if it does not.
-// Ignoring case, "s" also matches "ſ" (U+017F), the only character outside ASCII that folds to one of these letters.
+// contraction matches (?i:'s|'t|'re|'ve|'m|'ll|'d) at the start of s; 0 if it does not. Ignoring case, "s"
+// also matches "ſ" (U+017F), the only character outside ASCII that folds to one of these letters.
 func contraction(s string) int {
 	if len(s) < 2 || s[0] != '\'' {
 		return 0
@@ -275,8 +279,8 @@ func runNot(s string, set chars) int {
 
 const maxBMP = 0xFFFF
 
-// bmp holds the classes of the Basic Multilingual Plane (64 KB, built on first use): a search of Go's range tables for each
-// character would cost more than the merging.
+// bmp holds the classes of the Basic Multilingual Plane (64 KB, built on first use): a search of Go's range
+// tables for each character would cost more than the merging.
 var bmp = sync.OnceValue(func() *[maxBMP + 1]chars {
 	table := new([maxBMP + 1]chars)
 	for r := range rune(maxBMP + 1) {

@@ -1,7 +1,8 @@
 package tokenizer
 
-// Stopper finds the first of several stop texts in a text that comes in pieces, wherever the pieces are cut. What it lets through is
-// certain to lie before a stop text; it holds back only what may be the beginning of one. Time is linear in the text.
+// Stopper finds the first of several stop texts in a text that comes in pieces, wherever the pieces are cut.
+// What it lets through is certain to lie before a stop text; it holds back only what may be the beginning of
+// one. Time is linear in the text.
 //
 // First is the stop text that ends first; of several that end together, the longest.
 type Stopper struct {
@@ -23,8 +24,8 @@ func NewStopper(stops []string) *Stopper {
 	return s
 }
 
-// Push takes the next piece and returns the text that is certain now. found is the stop text that the piece completes; then the text
-// is all that lies before it, and the Stopper is done.
+// Push takes the next piece and returns the text that is certain now. found is the stop text that the piece
+// completes; then the text is all that lies before it, and the Stopper is done.
 func (s *Stopper) Push(piece string) (text, found string) {
 	if len(s.stops) == 0 {
 		return piece, ""

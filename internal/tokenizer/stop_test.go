@@ -21,7 +21,12 @@ func TestStopper(t *testing.T) {
 		{[]string{"\n\n"}, []string{"one\n", "two\n\nthree"}, []string{"one", "\ntwo"}, "\n\n"},
 		{[]string{"\n\n"}, []string{"one\n", "\nthree"}, []string{"one", ""}, "\n\n"},
 		{[]string{"\n\n"}, []string{"one\n", "two\n"}, []string{"one", "\ntwo", "\n"}, ""},
-		{[]string{"User:"}, []string{"Hi. U", "s", "U", "se", "r", ": what"}, []string{"Hi. ", "", "Us", "", "", ""}, "User:"},
+		{
+			[]string{"User:"},
+			[]string{"Hi. U", "s", "U", "se", "r", ": what"},
+			[]string{"Hi. ", "", "Us", "", "", ""},
+			"User:",
+		},
 		{[]string{"aab"}, []string{"a", "a", "a", "b"}, []string{"", "", "a", ""}, "aab"},
 		{[]string{"abcd", "bc"}, []string{"xabcd"}, []string{"xa"}, "bc"},    // ends first
 		{[]string{"c", "bc"}, []string{"ab", "cd"}, []string{"a", ""}, "bc"}, // end together: the longest
@@ -47,7 +52,8 @@ func TestStopper(t *testing.T) {
 	}
 }
 
-// However a text is cut into pieces, the stop is found at the same place, and no more is held back than has to be.
+// However a text is cut into pieces, the stop is found at the same place, and no more is held back than has
+// to be.
 func TestStopperInPieces(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	letters := []string{"a", "b", "é", "è"} // é and è share their first byte
@@ -84,7 +90,8 @@ func TestStopperInPieces(t *testing.T) {
 			got += out
 			require.True(t, utf8.ValidString(out), "no half characters")
 			held := s.held
-			require.True(t, held == "" || strings.HasPrefix(stops[0], held) || strings.HasPrefix(stops[1], held))
+			require.True(t, held == "" || strings.HasPrefix(stops[0], held) ||
+				strings.HasPrefix(stops[1], held))
 		}
 		if found == "" {
 			got += s.Flush()

@@ -5,15 +5,18 @@ import (
 	"unicode/utf8"
 )
 
-// Stream turns generated ids into text one at a time. What it has returned never changes and never ends in half a character.
+// Stream turns generated ids into text one at a time. What it has returned never changes and never ends in
+// half a character.
 //
-// The concatenation of all pieces is what decoding prompt and answer together gives beyond the decoded prompt (spec 4.1, item 5): the first
-// generated token keeps its leading space, which decoding the answer alone would strip. Bytes that form no character become
-// U+FFFD: in the byte-level kind one for each maximal part, and in the SentencePiece kind one for each byte of a run of byte
-// tokens, from the first one that is broken to the run's end. Decode replaces the whole run there, so the two differ where a run
-// begins with whole characters, which a stream has returned by then; Hugging Face's stream ends with an error.
+// The concatenation of all pieces is what decoding prompt and answer together gives beyond the decoded prompt
+// (spec 4.1, item 5): the first generated token keeps its leading space, which decoding the answer alone
+// would strip. Bytes that form no character become U+FFFD: in the byte-level kind one for each maximal part,
+// and in the SentencePiece kind one for each byte of a run of byte tokens, from the first one that is broken
+// to the run's end. Decode replaces the whole run there, so the two differ where a run begins with whole
+// characters, which a stream has returned by then; Hugging Face's stream ends with an error.
 //
-// A token's bytes do not depend on its neighbours, so Push costs the length of its token, however long the text already is.
+// A token's bytes do not depend on its neighbours, so Push costs the length of its token, however long the
+// text already is.
 type Stream struct {
 	t           *Tokenizer
 	skipSpecial bool
@@ -32,8 +35,8 @@ func (t *Tokenizer) NewStream(prompt []int32, skipSpecial bool) *Stream {
 	return s
 }
 
-// Push takes the next id and returns the text that it completes: often a word, "" for a special token that is skipped, an id
-// without token, or a character that is still incomplete.
+// Push takes the next id and returns the text that it completes: often a word, "" for a special token that is
+// skipped, an id without token, or a character that is still incomplete.
 func (s *Stream) Push(id int32) string {
 	piece := s.t.rawPiece(id)
 	if piece == "" || s.skipSpecial && s.t.special[id] {
@@ -75,7 +78,8 @@ func (s *Stream) Push(id int32) string {
 // Flush ends the text and returns what was still pending, as U+FFFD.
 func (s *Stream) Flush() string { return s.stripped(s.complete(true)) }
 
-// complete takes the whole characters from the front of pending. What can still become a character stays, unless this is the end.
+// complete takes the whole characters from the front of pending. What can still become a character stays,
+// unless this is the end.
 func (s *Stream) complete(end bool) string {
 	var out strings.Builder
 	for len(s.pending) > 0 {
@@ -135,14 +139,16 @@ func looksLikeByte(piece string) bool {
 	return len(piece) == 6 && piece[:3] == "<0x" && piece[5] == '>'
 }
 
-// falseByte reports a piece that the decoder would take for a byte and that is none: <0xZZ>, on which the library panics (see
-// sugarme.go), or one that starts or ends to look like a byte when the Replace step has changed it.
+// falseByte reports a piece that the decoder would take for a byte and that is none: <0xZZ>, on which the
+// library panics (see sugarme.go), or one that starts or ends to look like a byte when the Replace step has
+// changed it.
 func (d *decoderKind) falseByte(piece string) bool {
 	if d.plain {
 		return false
 	}
 	if !d.byteLevel && d.mark != "" {
-		if replaced := strings.ReplaceAll(piece, d.mark, d.space); replaced != piece && (looksLikeByte(piece) || looksLikeByte(replaced)) {
+		if replaced := strings.ReplaceAll(piece, d.mark, d.space); replaced != piece &&
+			(looksLikeByte(piece) || looksLikeByte(replaced)) {
 			return true
 		}
 	}

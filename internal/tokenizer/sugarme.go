@@ -13,10 +13,10 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// This file is the only one that touches github.com/sugarme/tokenizer v0.3.0. Two parts of that library are right and are
-// used: its struct for an added token (tokenizer.TokenConfig) and its decoders (pretrained.CreateDecoder). Its encoder is not
-// used, because it differs from Hugging Face tokenizers 0.23 in ways that break every chat prompt. The nine defects, with
-// their places in v0.3.0:
+// This file is the only one that touches github.com/sugarme/tokenizer v0.3.0. Two parts of that library are
+// right and are used: its struct for an added token (tokenizer.TokenConfig) and its decoders
+// (pretrained.CreateDecoder). Its encoder is not used, because it differs from Hugging Face tokenizers 0.23
+// in ways that break every chat prompt. The nine defects, with their places in v0.3.0:
 //
 //  1. No byte fallback: a character outside the vocabulary becomes <unk> instead of its UTF-8 bytes, so every newline
 //     is lost (model/bpe/bpe.go:373-411; the setting is not even read, pretrained/model.go:103-104).
@@ -37,10 +37,12 @@ import (
 //     therefore hands it an entry of its own making, and falseByte refuses such pieces. What a stranger's file holds reaches
 //     the library as strings only.
 //
-// The library's struct for the whole file, tokenizer.Config, is not used either: its entries are map[string]interface{}, whose
-// boxed values take twenty times the memory of their text. Phi-3's file takes 160 ms through pretrained.FromReader and 45 ms here.
+// The library's struct for the whole file, tokenizer.Config, is not used either: its entries are
+// map[string]interface{}, whose boxed values take twenty times the memory of their text. Phi-3's file takes
+// 160 ms through pretrained.FromReader and 45 ms here.
 
-// tokenizerJSON is tokenizer.json. Its truncation and padding are ignored, as by Hugging Face, which sets both anew in every call.
+// tokenizerJSON is tokenizer.json. Its truncation and padding are ignored, as by Hugging Face, which sets
+// both anew in every call.
 type tokenizerJSON struct {
 	AddedTokens   entry     `json:"added_tokens"`
 	Normalizer    entry     `json:"normalizer"`
@@ -70,8 +72,8 @@ func (e entry) read(into any) error {
 	return strictjson.Unmarshal(e, into)
 }
 
-// readList reads an entry that is a list of at most limit elements, one by one, so that "{},{},{}," cannot ask for more memory than those
-// take.
+// readList reads an entry that is a list of at most limit elements, one by one, so that "{},{},{}," cannot
+// ask for more memory than those take.
 func readList[T any](e entry, limit int) ([]T, error) {
 	if e.absent() {
 		return nil, nil
@@ -132,8 +134,8 @@ type decoderKind struct {
 	stripMax    int
 }
 
-// newDecoder checks the "decoder" entry and builds the library's decoder from it: null, ByteLevel, Metaspace, or some of Replace,
-// ByteFallback, Fuse, Strip in this order. Anything else is refused in words.
+// newDecoder checks the "decoder" entry and builds the library's decoder from it: null, ByteLevel, Metaspace,
+// or some of Replace, ByteFallback, Fuse, Strip in this order. Anything else is refused in words.
 func newDecoder(e entry) (decoderKind, error) {
 	var top decoderJSON
 	if e.absent() {
@@ -156,7 +158,10 @@ func newDecoder(e entry) (decoderKind, error) {
 			err := m.readMetaspace(&preTokenizerJSON{
 				Replacement: steps[0].Replacement, PrependScheme: steps[0].PrependScheme, AddPrefixSpace: steps[0].AddPrefixSpace,
 			})
-			kind := decoderKind{plain: true, mark: steps[0].Replacement, space: " ", firstDrops: steps[0].PrependScheme != "never"}
+			kind := decoderKind{
+				plain: true, mark: steps[0].Replacement, space: " ",
+				firstDrops: steps[0].PrependScheme != "never",
+			}
 			return kind, err
 		}
 		if err := kind.readChain(steps); err != nil || kind.plain {
@@ -191,31 +196,40 @@ func (d *decoderKind) readChain(steps []decoderJSON) error {
 		case "ByteFallback":
 			d.plain = false
 		case "Strip":
-			// With more than one character to strip the library indexes past the end of a short text (defect 8).
+			// With more than one character to strip the library indexes past the end of a short text (defect
+			// 8).
 			if step.Start < 0 || step.Start > 1 || step.Stop != 0 || step.Content == "" {
-				return fmt.Errorf("the Strip step has start %d, stop %d: want start 0 or 1, stop 0 and a content", step.Start, step.Stop)
+				return fmt.Errorf("the Strip step has start %d, stop %d: want start 0 or 1, stop 0 and a "+
+					"content", step.Start, step.Stop)
 			}
 			d.strip, d.stripMax = step.Content, step.Start
 		}
 	}
 	for _, text := range []string{d.mark, d.space, d.strip} {
-		if len(text) > maxDecoderText { // the library compiles a regular expression for every token, and panics on one that is too large
+		// the library compiles a regular expression for every token, and panics on one that is too large
+		if len(text) > maxDecoderText {
 			return fmt.Errorf("a text of %d bytes, more than %d", len(text), maxDecoderText)
 		}
 	}
 	return nil
 }
 
-// create builds the library's decoder, from an entry of our own making and never the file's: it asserts types without a check.
+// create builds the library's decoder, from an entry of our own making and never the file's: it asserts types
+// without a check.
 func (d *decoderKind) create(strip bool) (hf.Decoder, error) {
 	if d.byteLevel {
-		return pretrained.CreateDecoder(map[string]interface{}{"type": "ByteLevel"}) // add_prefix_space and trim_offsets do not touch decoding
+		// add_prefix_space and trim_offsets do not touch decoding
+		return pretrained.CreateDecoder(map[string]interface{}{"type": "ByteLevel"})
 	}
 	var steps []interface{}
 	if d.mark != "" {
-		steps = append(steps, map[string]interface{}{"type": "Replace", "pattern": map[string]interface{}{"String": d.mark}, "content": d.space})
+		steps = append(steps, map[string]interface{}{
+			"type":    "Replace",
+			"pattern": map[string]interface{}{"String": d.mark}, "content": d.space,
+		})
 	}
-	steps = append(steps, map[string]interface{}{"type": "ByteFallback"}, map[string]interface{}{"type": "Fuse"})
+	steps = append(steps, map[string]interface{}{"type": "ByteFallback"},
+		map[string]interface{}{"type": "Fuse"})
 	if strip && d.strip != "" {
 		steps = append(steps, map[string]interface{}{
 			"type": "Strip", "content": d.strip, "start": float64(d.stripMax), "stop": float64(0),

@@ -29,7 +29,8 @@ func fixture(t testing.TB, name string) *Tokenizer {
 
 var fixtures = []string{"spm", "cl100k", "o200k"}
 
-// naive is BPE by the book, in O(n²): look at all pairs, merge the best, start over. It knows no cuts, heap or cache.
+// naive is BPE by the book, in O(n²): look at all pairs, merge the best, start over. It knows no cuts, heap
+// or cache.
 func naive(b *bpe, word string) []int32 {
 	m := newMerger(b)
 	m.setSymbols(word)
@@ -92,7 +93,8 @@ func TestSegmentsEqualNaiveBPE(t *testing.T) {
 	}
 	t.Run("fixture", func(t *testing.T) { check(t, fixture(t, "spm"), 2000) })
 	t.Run("Phi-3", func(t *testing.T) {
-		tok, err := Load(onlyTokenizerJSON(t, filepath.Join(phi3Data(t), "Phi-3-mini-4k-instruct", "tokenizer.json")))
+		tok, err := Load(onlyTokenizerJSON(t,
+			filepath.Join(phi3Data(t), "Phi-3-mini-4k-instruct", "tokenizer.json")))
 		require.NoError(t, err)
 		check(t, tok, 1500)
 	})
@@ -238,7 +240,8 @@ func TestPieces(t *testing.T) {
 	id, ok = tok.ID("Ġis")
 	require.True(t, ok)
 	require.Equal(t, " is", tok.Piece(id))
-	half, err := tok.Encode(context.Background(), "\U00010600", EncodeOptions{}) // four bytes that are no piece together
+	// four bytes that are no piece together
+	half, err := tok.Encode(context.Background(), "\U00010600", EncodeOptions{})
 	require.NoError(t, err)
 	require.Equal(t, "<0xF0>", tok.Piece(half[0]))
 }
@@ -280,7 +283,8 @@ func TestBOS(t *testing.T) {
 	require.NoError(t, err)
 	id, ok := tok.BOS()
 	require.True(t, ok)
-	require.EqualValues(t, 0, id, "special_tokens_map.json wins over a tokenizer_config.json without added_tokens_decoder")
+	require.EqualValues(t, 0, id, "special_tokens_map.json wins over a tokenizer_config.json without "+
+		"added_tokens_decoder")
 	id, ok = tok.EOS()
 	require.True(t, ok)
 	require.EqualValues(t, end, id)
@@ -306,10 +310,12 @@ func TestStream(t *testing.T) {
 		}
 		return text
 	}
-	// After a prompt the leading space stays; without one it is the "▁" that every text begins with, and goes.
+	// After a prompt the leading space stays; without one it is the "▁" that every text begins with, and
+	// goes.
 	require.Equal(t, " Berlin", push(tok.NewStream(ids("is"), true), ids("Berlin")...))
 	require.Equal(t, "Berlin", push(tok.NewStream(nil, true), ids("Berlin")...))
-	// A prompt of special tokens only has no text, so it leaves the space to be stripped, as decoding all of it would.
+	// A prompt of special tokens only has no text, so it leaves the space to be stripped, as decoding all of
+	// it would.
 	end, _ := tok.ID("<|end|>")
 	require.Equal(t, "Berlin", push(tok.NewStream([]int32{end}, true), ids("Berlin")...))
 	require.Equal(t, " Berlin", push(tok.NewStream([]int32{end}, false), ids("Berlin")...))
@@ -326,7 +332,8 @@ func TestStream(t *testing.T) {
 	require.Equal(t, "", push(s, 3+0xF0, 3+0x9F))
 	require.Equal(t, "��", s.Flush())
 	require.Equal(t, "", s.Flush())
-	// The first broken byte breaks what is left of the run, as Hugging Face's decoders have it, and is said when the run ends.
+	// The first broken byte breaks what is left of the run, as Hugging Face's decoders have it, and is said
+	// when the run ends.
 	s = tok.NewStream(ids("x"), true)
 	require.Equal(t, "", push(s, 3+0xD4, 3+0x10, 3+'a'))
 	require.Equal(t, "��� is", push(s, ids("is")...))
@@ -350,7 +357,8 @@ func TestStreamEqualsDecode(t *testing.T) {
 				ids[i] = int32(r.Intn(tok.VocabSize() + 3))
 			}
 			cut, skip := r.Intn(len(ids)+1), r.Intn(2) == 0
-			// Where a run of byte tokens begins with whole characters and then breaks, a stream has returned these. (See Stream.)
+			// Where a run of byte tokens begins with whole characters and then breaks, a stream has returned
+			// these. (See Stream.)
 			if kind == "spm" && wholeThenBroken(tok, ids, skip) {
 				continue
 			}
@@ -370,16 +378,21 @@ func TestStreamEqualsDecode(t *testing.T) {
 	}
 }
 
-// Long lists are decoded in chunks, which must not show: not at a chunk's end, not in a run of bytes over several.
+// Long lists are decoded in chunks, which must not show: not at a chunk's end, not in a run of bytes over
+// several.
 func TestDecodeInChunks(t *testing.T) {
 	tok := fixture(t, "spm")
 	is, _ := tok.ID("▁is")
-	for _, n := range []int{decodeChunk - 1, decodeChunk, decodeChunk + 1, 2*decodeChunk + 3, 5 * decodeChunk} {
+	for _, n := range []int{
+		decodeChunk - 1, decodeChunk, decodeChunk + 1, 2*decodeChunk + 3,
+		5 * decodeChunk,
+	} {
 		words := slices.Repeat([]int32{is}, n)
 		require.Equal(t, strings.Repeat(" is", n)[1:], tok.Decode(words, false))
 		newlines := slices.Repeat([]int32{3 + '\n'}, n)
 		require.Equal(t, strings.Repeat("\n", n)+" is", tok.Decode(append(newlines, is), false))
-		require.Equal(t, "is"+strings.Repeat("\n", n)+" is", tok.Decode(slices.Concat(words[:1], newlines, words[:1]), false))
+		require.Equal(t, "is"+strings.Repeat("\n", n)+" is",
+			tok.Decode(slices.Concat(words[:1], newlines, words[:1]), false))
 		require.True(t, strings.Repeat("�", n+1)+" is" == tok.Decode(append(newlines, 3+0xD4, is), false))
 		require.True(t, strings.Repeat("�", n+1) == tok.Decode(append(newlines, 3+0xD4), false))
 	}
@@ -437,7 +450,10 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: spm, old: `"dropout":null`, new: `"dropout":0.1`, want: "dropout"},
 		{raw: spm, old: `"byte_fallback":true`, new: `"byte_fallback":false`, want: "byte_fallback"},
 		{raw: spm, old: `"ignore_merges":false`, new: `"ignore_merges":true`, want: "ignore_merges"},
-		{raw: spm, old: `"continuing_subword_prefix":null`, new: `"continuing_subword_prefix":"##"`, want: "continuing_subword_prefix"},
+		{
+			raw: spm, old: `"continuing_subword_prefix":null`, new: `"continuing_subword_prefix":"##"`,
+			want: "continuing_subword_prefix",
+		},
 		{raw: spm, old: `"<0x0A>":13`, new: `"<0x0a>":13`, want: `lacks "<0x0A>"`},
 		{raw: spm, old: `"<0x0A>":13`, new: `"<0x0A>":12`, want: "share id 12"},
 		{raw: spm, old: `"<0x0A>":13`, new: `"<0x0A>":-13`, want: "id -13"},
@@ -449,39 +465,99 @@ func TestLoadRefuses(t *testing.T) {
 		{raw: spm, old: `"merges":[`, new: `"merges":["nosuch piece",`, want: "merge 0"},
 		{raw: spm, old: `"merges":[`, new: `"merges":[7,`, want: "merge 0"},
 		{raw: spm, old: `"type":"Prepend"`, new: `"type":"NFKC"`, want: `normalizer: type "NFKC"`},
-		{raw: spm, old: `"content":"▁"`, new: `"content":"` + strings.Repeat("x", 65) + `"`, want: "normalizer: it can"},
-		{raw: spm, old: `"pre_tokenizer":null`, new: `"pre_tokenizer":{"type":"Whitespace"}`, want: `pre_tokenizer: type "Whitespace"`},
-		{raw: spm, old: `"type":"TemplateProcessing"`, new: `"type":"BertProcessing"`, want: `post_processor: type "BertProcessing"`},
+		{
+			raw: spm, old: `"content":"▁"`, new: `"content":"` + strings.Repeat("x", 65) + `"`,
+			want: "normalizer: it can",
+		},
+		{
+			raw: spm, old: `"pre_tokenizer":null`, new: `"pre_tokenizer":{"type":"Whitespace"}`,
+			want: `pre_tokenizer: type "Whitespace"`,
+		},
+		{
+			raw: spm, old: `"type":"TemplateProcessing"`, new: `"type":"BertProcessing"`,
+			want: `post_processor: type "BertProcessing"`,
+		},
 		{raw: spm, old: `"ids":[1]`, new: `"ids":[100000]`, want: "id 100000"},
 		{raw: spm, old: `{"Sequence":{"id":"A"`, new: `{"Sequence":{"id":"B"`, want: "Sequence A"},
 		{raw: spm, old: `"type":"ByteFallback"`, new: `"type":"Metaspace"`, want: "decoder"},
-		{raw: spm, old: `"decoder":{"type":"Sequence"`, new: `"decoder":{"Type":"Sequence"`, want: `decoder: the key "Type" should be "type"`},
-		{raw: spm, old: `"type":"ByteFallback"`, new: `"typE":"ByteFallback"`, want: `decoder: decoders: entry 1: the key "typE" should be "type"`},
-		{raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"Type":"ByteLevel"`, want: `decoder: the key "Type" should be "type"`},
-		{raw: spm, old: `"pattern":{"String":"▁"},"content":" "},{"type":"ByteF`, new: `"pattern":{"String":"8"},"content":"X"},{"type":"ByteF`, want: `looks like a byte but is none`},
-		{raw: spm, old: `"pattern":{"String":"▁"},"content":" "},{"type":"ByteF`, new: `"pattern":{"String":"` + strings.Repeat("(", 65) + `"},"content":" "},{"type":"ByteF`, want: `decoder: a text of 65 bytes, more than 64`},
+		{
+			raw: spm, old: `"decoder":{"type":"Sequence"`, new: `"decoder":{"Type":"Sequence"`,
+			want: `decoder: the key "Type" should be "type"`,
+		},
+		{
+			raw: spm, old: `"type":"ByteFallback"`, new: `"typE":"ByteFallback"`,
+			want: `decoder: decoders: entry 1: the key "typE" should be "type"`,
+		},
+		{
+			raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"Type":"ByteLevel"`,
+			want: `decoder: the key "Type" should be "type"`,
+		},
+		{
+			raw: spm, old: `"pattern":{"String":"▁"},"content":" "},{"type":"ByteF`,
+			new:  `"pattern":{"String":"8"},"content":"X"},{"type":"ByteF`,
+			want: `looks like a byte but is none`,
+		},
+		{
+			raw: spm, old: `"pattern":{"String":"▁"},"content":" "},{"type":"ByteF`,
+			new:  `"pattern":{"String":"` + strings.Repeat("(", 65) + `"},"content":" "},{"type":"ByteF`,
+			want: `decoder: a text of 65 bytes, more than 64`,
+		},
 		{raw: spm, old: `"start":1`, new: `"start":2`, want: "Strip step has start 2"},
 		{raw: spm, old: `"type":"Strip","content":" "`, new: `"type":"Strip","content":7`, want: "decoder"},
 		{raw: spm, old: `"id":640,"content":"<|end|>"`, new: `"id":640,"content":"<s>"`, want: `"<s>"`},
-		{raw: spm, old: `"id":640,"content":"<|end|>"`, new: `"id":5,"content":"<|end|>"`, want: "share id 5"},
+		{
+			raw: spm, old: `"id":640,"content":"<|end|>"`, new: `"id":5,"content":"<|end|>"`,
+			want: "share id 5",
+		},
 		{raw: spm, old: `"id":640,"content":"<|end|>"`, new: `"id":640,"content":""`, want: "0 bytes"},
 		{raw: o200k, old: `\\p{N}{1,3}`, new: `\\p{N}{1,2}`, want: "unknown Split pattern"},
 		{raw: o200k, old: `"Removed"`, new: `"MergedWithNext"`, want: "MergedWithNext"},
-		{raw: o200k, old: `"add_prefix_space":false`, new: `"add_prefix_space":true`, want: "add_prefix_space"},
-		{raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"type":"WordPiece"`, want: `decoder: type "WordPiece"`},
+		{
+			raw: o200k, old: `"add_prefix_space":false`, new: `"add_prefix_space":true`,
+			want: "add_prefix_space",
+		},
+		{
+			raw: o200k, old: `"decoder":{"type":"ByteLevel"`, new: `"decoder":{"type":"WordPiece"`,
+			want: `decoder: type "WordPiece"`,
+		},
 		{raw: spm, old: `"decoder":`, new: `"deCoder":`, want: `the key "deCoder" should be "decoder"`},
 		{raw: spm, old: `"decoder":`, new: `"decoder":null,"decoder":`, want: `has the key "decoder" twice`},
 		{raw: spm, old: `"merges":`, new: `"Merges":`, want: `model: the key "Merges" should be "merges"`},
-		{raw: spm, old: `"rstrip":`, new: `"rStrip":`, want: `added_tokens: entry 0: the key "rStrip" should be "rstrip"`},
-		{raw: spm, old: `"<0x0A>":13`, new: `"<0x0A>":13,"<0x0A>":13`, want: `vocab: has the token "<0x0A>" twice`},
+		{
+			raw: spm, old: `"rstrip":`, new: `"rStrip":`,
+			want: `added_tokens: entry 0: the key "rStrip" should be "rstrip"`,
+		},
+		{
+			raw: spm, old: `"<0x0A>":13`, new: `"<0x0A>":13,"<0x0A>":13`,
+			want: `vocab: has the token "<0x0A>" twice`,
+		},
 		{raw: spm, old: `"merges":[`, new: "\"merges\":[\"\xff\",", want: "is not valid UTF-8"},
 		{raw: spm, old: `"merges":[`, new: `"merges":{}, "x":[`, want: "merges is not a list"},
-		{raw: spm, old: `"id":640,`, new: `"id":"640",`, want: "added_tokens: entry 2: id is a string, not a whole number of up to 64 bits"},
-		{raw: spm, old: `"normalizers":[`, new: `"normalizers":[` + strings.Repeat(`{"type":"Prepend","prepend":"x"},`, 16), want: "normalizer: normalizers: has more than 16 entries"},
-		{raw: spm, old: `"ids":[1]`, new: `"ids":[1` + strings.Repeat(",1", 64) + `]`, want: "post_processor: puts more than 64 ids around a text"},
-		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + strings.Repeat("{},", 1<<16), want: "added_tokens: has more than 65536 entries"},
-		{raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + manyTokens(1025), want: "all added tokens together have more than 1048576 bytes"},
-		{raw: o200k, old: `"vocab":{`, new: `"vocab":{"a中":9000,`, want: `model: token "a中" has a character that stands for no byte`},
+		{
+			raw: spm, old: `"id":640,`, new: `"id":"640",`,
+			want: "added_tokens: entry 2: id is a string, not a whole number of up to 64 bits",
+		},
+		{
+			raw: spm, old: `"normalizers":[`,
+			new:  `"normalizers":[` + strings.Repeat(`{"type":"Prepend","prepend":"x"},`, 16),
+			want: "normalizer: normalizers: has more than 16 entries",
+		},
+		{
+			raw: spm, old: `"ids":[1]`, new: `"ids":[1` + strings.Repeat(",1", 64) + `]`,
+			want: "post_processor: puts more than 64 ids around a text",
+		},
+		{
+			raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + strings.Repeat("{},", 1<<16),
+			want: "added_tokens: has more than 65536 entries",
+		},
+		{
+			raw: spm, old: `"added_tokens":[`, new: `"added_tokens":[` + manyTokens(1025),
+			want: "all added tokens together have more than 1048576 bytes",
+		},
+		{
+			raw: o200k, old: `"vocab":{`, new: `"vocab":{"a中":9000,`,
+			want: `model: token "a中" has a character that stands for no byte`,
+		},
 		{raw: []byte("{"), untouched: true, want: "tokenizer.json"},
 		{raw: []byte("null"), untouched: true, want: "tokenizer.json"},
 		{raw: []byte("[]"), untouched: true, want: "tokenizer.json"},
@@ -503,8 +579,9 @@ func TestLoadRefuses(t *testing.T) {
 		for config, want := range map[string]string{
 			`{"bos_token": {"content": "<s>", "Content": "<unk>"}}`: `bos_token: the key "Content" should be "content"`,
 			`{"bos_token": "<s>", "bos_token": "<unk>"}`:            `has the key "bos_token" twice`,
-			`{"bos_token": "` + strings.Repeat("x", 1025) + `"}`:    "bos_token: has 1025 bytes, more than 1024",
-			"{\"bos_token\": \"\xff\"}":                             "is not valid UTF-8",
+			`{"bos_token": "` + strings.Repeat("x", 1025) +
+				`"}`: "bos_token: has 1025 bytes, more than 1024",
+			"{\"bos_token\": \"\xff\"}": "is not valid UTF-8",
 		} {
 			_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(config)}})
 			require.ErrorContains(t, err, file+": "+want)

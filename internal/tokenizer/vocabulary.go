@@ -39,11 +39,13 @@ func (t *Tokenizer) newVocabulary() error {
 // fileToken checks an entry of tokenizer.json's added_tokens.
 func (t *Tokenizer) fileToken(a *hf.TokenConfig) (*addedToken, error) {
 	if a.Id < 0 || a.Id >= maxIDs {
-		return nil, fmt.Errorf("token %q has id %d, outside 0..%d", strictjson.Clip(a.Content), a.Id, maxIDs-1)
+		return nil, fmt.Errorf("token %q has id %d, outside 0..%d", strictjson.Clip(a.Content), a.Id,
+			maxIDs-1)
 	}
 	id := int32(a.Id)
 	if inModel, ok := t.bpe.vocab[a.Content]; ok && inModel != id {
-		return nil, fmt.Errorf("token %q has id %d here and %d in the vocabulary", strictjson.Clip(a.Content), id, inModel)
+		return nil, fmt.Errorf("token %q has id %d here and %d in the vocabulary", strictjson.Clip(a.Content),
+			id, inModel)
 	}
 	return &addedToken{
 		id: id, content: a.Content, special: a.Special,
@@ -74,8 +76,8 @@ func (t *Tokenizer) addToken(a *addedToken) error {
 		if known.id != a.id {
 			return fmt.Errorf("token %q has id %d and id %d", a.content, known.id, a.id)
 		}
-		// Two things stay, as in tokenizers 0.22: a special token is special for ever, and one that was searched for in the raw text
-		// still is.
+		// Two things stay, as in tokenizers 0.22: a special token is special for ever, and one that was
+		// searched for in the raw text still is.
 		raw := !known.normalized || !a.normalized && !(known.special && a.special)
 		a.normalized, a.special = !raw, a.special || known.special
 		t.special[a.id] = a.special
@@ -90,7 +92,8 @@ func (t *Tokenizer) addToken(a *addedToken) error {
 	}
 	piece := a.content
 	if t.decoder.byteLevel {
-		// The decoder reads letters as bytes. A token with any other character stands for its own text, so spell that.
+		// The decoder reads letters as bytes. A token with any other character stands for its own text, so
+		// spell that.
 		if _, ok := letterBytes(piece); !ok {
 			piece = byteLetters(piece)
 		}
@@ -111,8 +114,8 @@ func (t *Tokenizer) addToken(a *addedToken) error {
 	return nil
 }
 
-// buildAdded makes the sets that are searched for. Of two tokens with one spelling the first wins, and special tokens come first, as in
-// Hugging Face's trie.
+// buildAdded makes the sets that are searched for. Of two tokens with one spelling the first wins, and
+// special tokens come first, as in Hugging Face's trie.
 func (t *Tokenizer) buildAdded() error {
 	t.addedRaw, t.addedNormalized = &addedSet{}, &addedSet{}
 	total := 0

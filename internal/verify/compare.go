@@ -17,14 +17,15 @@ const (
 	hiddenMean    = 0.03
 	hiddenCosine  = 0.995 // of a row, at least
 
-	// The choice of another token is a near tie if our logit of it is no further above the expected one's than so many steps of bfloat16
-	// numbers of its size. At 20, where Phi-3's are, a step is 0.125. The specification suggests about 2 between bfloat16 runs, but on the
-	// small checkpoints of testdata transformers' run is up to 2.6 from ours. Float32 runs are nearer.
+	// The choice of another token is a near tie if our logit of it is no further above the expected one's
+	// than so many steps of bfloat16 numbers of its size. At 20, where Phi-3's are, a step is 0.125. The
+	// specification suggests about 2 between bfloat16 runs, but on the small checkpoints of testdata
+	// transformers' run is up to 2.6 from ours. Float32 runs are nearer.
 	nearTieBF16 = 4
 	nearTieF32  = 0.5
 
-	// Two releases of weights are some 14 apart in the mean logit, random weights of Phi-3-mini's shape 1.7 from either, and bfloat16 less
-	// than 0.1 from float32.
+	// Two releases of weights are some 14 apart in the mean logit, random weights of Phi-3-mini's shape 1.7
+	// from either, and bfloat16 less than 0.1 from float32.
 	recognised = 0.5
 
 	// Our own two runs against each other, any checkpoint.
@@ -72,11 +73,12 @@ func (m Measure) String() string {
 	if m.Least { // cosines differ from 1 in late digits
 		digits = 6
 	}
-	return fmt.Sprintf("%s %s %s %s", m.Name, strconv.FormatFloat(m.Value, 'g', digits, 64), sign, strconv.FormatFloat(m.Limit, 'g', 4, 64))
+	return fmt.Sprintf("%s %s %s %s", m.Name, strconv.FormatFloat(m.Value, 'g', digits, 64), sign,
+		strconv.FormatFloat(m.Limit, 'g', 4, 64))
 }
 
-// strict finds the logit that is off by most of what it may be, and returns by how much it is off, and may be. got's rows begin
-// with want's values.
+// strict finds the logit that is off by most of what it may be, and returns by how much it is off, and may
+// be. got's rows begin with want's values.
 func strict(want [][]float64, got [][]float32) Measure {
 	worst := Measure{Name: "largest"}
 	ratio := -1.0
@@ -162,7 +164,8 @@ func argmax(logits []float32) int32 {
 
 // steps is by how many steps of bfloat16 numbers of its size the greatest logit is above another.
 func steps(greatest, other float32) float64 {
-	_, exponent := math.Frexp(float64(greatest)) // |greatest| is in [2^(exponent-1), 2^exponent), where bfloat16 has 2^7 numbers
+	// |greatest| is in [2^(exponent-1), 2^exponent), where bfloat16 has 2^7 numbers
+	_, exponent := math.Frexp(float64(greatest))
 	step := math.Ldexp(1, exponent-8)
 	return float64(greatest-other) / step
 }

@@ -26,7 +26,8 @@ type Match struct {
 	MaxPositions int `json:"max_position_embeddings"`
 }
 
-// Release is weights that have been published under the checkpoint's name. Its first check of logits tells it from the others.
+// Release is weights that have been published under the checkpoint's name. Its first check of logits tells it
+// from the others.
 type Release struct {
 	Name       string    `json:"name"`
 	LongFactor []float32 `json:"long_factor,omitempty"` // how its list begins; absent: it need not have one
@@ -40,18 +41,20 @@ type Kind string
 const (
 	Tokens Kind = "tokens" // ids of Text, or of Messages through the chat template, are IDs
 	Logits Kind = "logits" // the first logits of the first positions of IDs are Rows
-	Hidden Kind = "hidden" // the first and last three elements of the last hidden state of each of IDs are Rows
+	// the first and last three elements of the last hidden state of each of IDs are Rows
+	Hidden Kind = "hidden"
 	Next   Kind = "next"   // the most probable token after IDs is Expect
 	Greedy Kind = "greedy" // IDs continue with Expect
 )
 
 // Check is one comparison.
 type Check struct {
-	Kind     Kind                `json:"kind"`
-	Name     string              `json:"name"`
-	Source   string              `json:"source"`
-	DType    string              `json:"dtype,omitempty"` // f32 or bf16; tokens need no model
-	Text     string              `json:"text,omitempty"`  // of Tokens the input, of Next and Greedy the expected text
+	Kind   Kind   `json:"kind"`
+	Name   string `json:"name"`
+	Source string `json:"source"`
+	DType  string `json:"dtype,omitempty"` // f32 or bf16; tokens need no model
+	// of Tokens the input, of Next and Greedy the expected text
+	Text     string              `json:"text,omitempty"`
 	Messages []tokenizer.Message `json:"messages,omitempty"`
 	IDs      []int32             `json:"ids"`
 	Expect   []int32             `json:"expect,omitempty"`

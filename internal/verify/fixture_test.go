@@ -22,7 +22,8 @@ var update = flag.Bool("update", false, "write fixtures/demo.json anew")
 func TestFixturesAreOfTheSpecification(t *testing.T) {
 	spec, err := os.ReadFile("../../docs/phi3-spec.md")
 	require.NoError(t, err)
-	text := strings.Join(strings.Fields(strings.NewReplacer("↵", "\n", `\|`, "|", "[", " ", "]", " ", ",", " ", "...", " ", "`", " ", ":", " ").Replace(string(spec))), " ")
+	text := strings.Join(strings.Fields(strings.NewReplacer("↵", "\n", `\|`, "|", "[", " ", "]", " ", ",",
+		" ", "...", " ", "`", " ", ":", " ").Replace(string(spec))), " ")
 	fixtures, err := Fixtures()
 	require.NoError(t, err)
 	require.Len(t, fixtures, 3)
@@ -77,14 +78,16 @@ func TestTextsAreTheirIDs(t *testing.T) {
 			for _, c := range r.Checks {
 				if c.Kind == Greedy || c.Kind == Next {
 					text := tok.Decode(append(append([]int32{}, c.IDs...), c.Expect...), true)
-					require.Equal(t, strings.TrimSpace(c.Text), strings.TrimSpace(strings.TrimPrefix(text, tok.Decode(c.IDs, true))), c.Name)
+					require.Equal(t, strings.TrimSpace(c.Text),
+						strings.TrimSpace(strings.TrimPrefix(text, tok.Decode(c.IDs, true))), c.Name)
 				}
 			}
 		}
 	}
 }
 
-// fixtures/demo.json is made from the golden of the built-in model. go test ./internal/verify -update writes it.
+// fixtures/demo.json is made from the golden of the built-in model. go test ./internal/verify -update writes
+// it.
 func TestDemoFixture(t *testing.T) {
 	g := backendtest.Goldens(t, "../../testdata")["demo"]
 	var extra struct {
@@ -112,7 +115,10 @@ func TestDemoFixture(t *testing.T) {
 				c.Text = map[string]string{"f32": p.F32.Text, "bf16": p.BF16.Text}[c.DType]
 			}
 			if c.Kind == Logits {
-				token := Check{Kind: Tokens, Name: p.Name, Source: c.Source, IDs: g.Prompts[i].IDs, Messages: p.Messages}
+				token := Check{
+					Kind: Tokens, Name: p.Name, Source: c.Source, IDs: g.Prompts[i].IDs,
+					Messages: p.Messages,
+				}
 				if p.Messages == nil {
 					token.Text = p.Text
 				}
@@ -162,16 +168,37 @@ func fixtureOf(t testing.TB, name string, g *backendtest.Golden) Fixture {
 			return out
 		}
 		first30 := func(row []float32) []float32 { return row[:30] }
-		both := func(row []float32) []float32 { return append(append([]float32{}, row[:3]...), row[len(row)-3:]...) }
+		both := func(row []float32) []float32 {
+			return append(append([]float32{}, row[:3]...),
+				row[len(row)-3:]...)
+		}
 		states := g.Array(t, p.Name+".hidden.bf16")
 		normed := states[len(states)-len(p.Positions):]
 		checks = append(checks,
-			Check{Kind: Logits, Name: p.Name + ": logits", Source: source, DType: "f32", IDs: p.IDs, Rows: widened(g.Array(t, p.Name+".logits.f32"), first30)},
-			Check{Kind: Greedy, Name: p.Name, Source: source, DType: "f32", IDs: p.IDs, Expect: p.GreedyF32.IDs},
-			Check{Kind: Hidden, Name: p.Name + ": last hidden state", Source: source, DType: "bf16", IDs: p.IDs, Rows: widened(normed, both)},
-			Check{Kind: Next, Name: p.Name, Source: source, DType: "bf16", IDs: p.IDs, Expect: p.GreedyBF16.IDs[:1]},
-			Check{Kind: Greedy, Name: p.Name, Source: source, DType: "bf16", IDs: p.IDs, Expect: p.GreedyBF16.IDs},
+			Check{
+				Kind: Logits, Name: p.Name + ": logits", Source: source, DType: "f32", IDs: p.IDs,
+				Rows: widened(g.Array(t, p.Name+".logits.f32"), first30),
+			},
+			Check{
+				Kind: Greedy, Name: p.Name, Source: source, DType: "f32", IDs: p.IDs,
+				Expect: p.GreedyF32.IDs,
+			},
+			Check{
+				Kind: Hidden, Name: p.Name + ": last hidden state", Source: source, DType: "bf16",
+				IDs: p.IDs, Rows: widened(normed, both),
+			},
+			Check{
+				Kind: Next, Name: p.Name, Source: source, DType: "bf16", IDs: p.IDs,
+				Expect: p.GreedyBF16.IDs[:1],
+			},
+			Check{
+				Kind: Greedy, Name: p.Name, Source: source, DType: "bf16", IDs: p.IDs,
+				Expect: p.GreedyBF16.IDs,
+			},
 		)
 	}
-	return Fixture{Checkpoint: name, Config: Match{c.VocabSize, c.HiddenSize, c.Layers, c.MaxPositions}, Releases: []Release{{Name: "golden", Checks: checks}}}
+	return Fixture{
+		Checkpoint: name, Config: Match{c.VocabSize, c.HiddenSize, c.Layers, c.MaxPositions},
+		Releases: []Release{{Name: "golden", Checks: checks}},
+	}
 }

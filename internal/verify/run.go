@@ -21,7 +21,8 @@ const Context = 128
 // Options are what to verify and how.
 type Options struct {
 	Fixtures []Fixture
-	// Open loads the model with a context of [Context] tokens. Run closes it before it opens the next: there is room for one.
+	// Open loads the model with a context of [Context] tokens. Run closes it before it opens the next: there
+	// is room for one.
 	Open func(ctx context.Context, float32 bool) (*model.Model, error)
 	// Checkpoint is the directory, for its tokenizer.
 	Checkpoint fs.FS
@@ -42,8 +43,9 @@ type Result struct {
 
 // Report is the outcome.
 type Report struct {
-	Checkpoint string   `json:"checkpoint,omitempty"` // that the configuration is of, if there are fixtures for it
-	Release    string   `json:"release,omitempty"`    // that the weights are of
+	// that the configuration is of, if there are fixtures for it
+	Checkpoint string   `json:"checkpoint,omitempty"`
+	Release    string   `json:"release,omitempty"` // that the weights are of
 	Results    []Result `json:"results"`
 	Passed     bool     `json:"passed"`
 }
@@ -61,7 +63,8 @@ type run struct {
 // logits is [tokens][vocab].
 type logits [][]float32
 
-// Run verifies a checkpoint. An error means that it could not be done; a check that fails, also for an error of its own, is a result.
+// Run verifies a checkpoint. An error means that it could not be done; a check that fails, also for an error
+// of its own, is a result.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &run{Options: o, own: map[string]logits{}}
 	r.report.Results = []Result{}
@@ -129,7 +132,10 @@ func (r *run) recognise(ctx context.Context, m *model.Model, dtype string) error
 		return nil
 	}
 	r.report.Checkpoint = r.fixture.Checkpoint
-	result := Result{Check: "which release the weights are", DType: dtype, Source: releases[0].fingerprint().Source}
+	result := Result{
+		Check: "which release the weights are", DType: dtype,
+		Source: releases[0].fingerprint().Source,
+	}
 	nearest := math.Inf(1)
 	var names []string
 	for i := range releases {
@@ -370,8 +376,8 @@ func spread(tokens, vocab int) []int32 {
 	return ids
 }
 
-// selfResult compares the two runs: every row of logits points the same way, and bfloat16's choice is one of float32's first two, or as
-// good as these.
+// selfResult compares the two runs: every row of logits points the same way, and bfloat16's choice is one of
+// float32's first two, or as good as these.
 func selfResult(exact, rounded logits) Result {
 	least := Measure{Name: "cosine", Value: 1, Limit: selfCosine, Least: true}
 	gap := Measure{Name: "bf16 steps", Limit: nearTieBF16}

@@ -64,7 +64,8 @@ func failures(r *Report) (list []string) {
 func TestGoldensPass(t *testing.T) {
 	for name, g := range backendtest.Goldens(t, "../../testdata") {
 		if len(g.Texts) > 0 || g.WideWindow {
-			continue // fixtures are of models that continue texts, as they run without --sliding-window-compat
+			// fixtures are of models that continue texts, as they run without --sliding-window-compat
+			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			f := fixtureOf(t, name, g)
@@ -106,11 +107,15 @@ func mutate(t testing.TB, dir, tensor string, change func(data []byte)) fs.FS {
 // zero changes the least: one weight of a bfloat16 matrix's 12,288.
 func zero(data []byte) { data[100], data[101] = 0, 0 }
 
-// A single weight of no special place that has become 0 shows in the strict logits, though in hardly anything else.
+// A single weight of no special place that has become 0 shows in the strict logits, though in hardly anything
+// else.
 func TestOneWrongWeightFails(t *testing.T) {
 	g := backendtest.Goldens(t, "../../testdata")["medium"]
 	f := fixtureOf(t, "medium", g)
-	for _, tensor := range []string{"model.layers.1.self_attn.o_proj.weight", "model.layers.2.mlp.down_proj.weight", "model.layers.0.self_attn.qkv_proj.weight", "lm_head.weight"} {
+	for _, tensor := range []string{
+		"model.layers.1.self_attn.o_proj.weight",
+		"model.layers.2.mlp.down_proj.weight", "model.layers.0.self_attn.qkv_proj.weight", "lm_head.weight",
+	} {
 		report := verifyOn(t, mutate(t, g.Dir, tensor, zero), "", f)
 		require.False(t, report.Passed)
 		require.Contains(t, strings.Join(failures(report), "\n"), "logits, 2 × 30 values, f32", tensor)
@@ -130,7 +135,8 @@ func TestNaNFails(t *testing.T) {
 	require.Contains(t, report.Results[1].Got, "NaN")
 }
 
-// Of two releases the nearer one is recognised, by either run; weights that are neither are said to be neither, and compared with neither.
+// Of two releases the nearer one is recognised, by either run; weights that are neither are said to be
+// neither, and compared with neither.
 func TestReleases(t *testing.T) {
 	g := backendtest.Goldens(t, "../../testdata")["medium"]
 	first := fixtureOf(t, "medium", g)
@@ -142,7 +148,8 @@ func TestReleases(t *testing.T) {
 	}
 	first.Releases = []Release{second, first.Releases[0]}
 	double := func(data []byte) {
-		for i := 0; i < len(data); i += 2 { // the exponent begins in the high byte's lowest 7 bits and goes on in the low byte's highest
+		// the exponent begins in the high byte's lowest 7 bits and goes on in the low byte's highest
+		for i := 0; i < len(data); i += 2 {
 			bits := uint16(data[i]) | uint16(data[i+1])<<8
 			bits += 1 << 7
 			data[i], data[i+1] = byte(bits), byte(bits>>8)
@@ -242,11 +249,18 @@ func TestApplies(t *testing.T) {
 		releases string
 	}{
 		{mini, long(), "Phi-3-mini-4k-instruct: June/July 2024, April 2024"},
-		{mini128, long(1.0700000524520874, 1.1200000047683716, 1.149999976158142, 1.42), "Phi-3-mini-128k-instruct: June/July 2024"},
-		{mini128, long(1.0299999713897705, 1.0499999523162842, 1.0499999523162842, 1.08), "Phi-3-mini-128k-instruct: April 2024"},
+		{
+			mini128, long(1.0700000524520874, 1.1200000047683716, 1.149999976158142, 1.42),
+			"Phi-3-mini-128k-instruct: June/July 2024",
+		},
+		{
+			mini128, long(1.0299999713897705, 1.0499999523162842, 1.0499999523162842, 1.08),
+			"Phi-3-mini-128k-instruct: April 2024",
+		},
 		{mini128, long(1.0800000429153442, 1.1100000143051147, 1.1399999856948853), ""}, // Phi-3.5-mini
 		{mini128, long(1.07), ""},
-		{model.Config{VocabSize: 32064, HiddenSize: 5120, Layers: 40, MaxPositions: 4096}, long(), ""}, // medium
+		// medium
+		{model.Config{VocabSize: 32064, HiddenSize: 5120, Layers: 40, MaxPositions: 4096}, long(), ""},
 	} {
 		test.config.RoPE = test.rope
 		var got []string
@@ -296,11 +310,14 @@ func TestHiddenMeasures(t *testing.T) {
 	row := []float64{1, -1, 1, -1, 1, -1}
 	require.Equal(t, []bool{true, true, true}, ok(row, []float64{1.05, -1, 1, -1.05, 1, -1}))
 	require.Equal(t, []bool{false, true, true}, ok(row, []float64{1.09, -1, 1, -1, 1, -1}), "one is far off")
-	require.Equal(t, []bool{true, false, true}, ok(row, []float64{1.05, -1.05, 1.05, -1.05, 1.05, -1.05}), "all are a little off")
-	require.Equal(t, []bool{true, true, false}, ok([]float64{0.1, 0, 0, 0, 0, 0}, []float64{0.1, 0.02, 0, 0, 0, 0}), "another direction")
+	require.Equal(t, []bool{true, false, true}, ok(row, []float64{1.05, -1.05, 1.05, -1.05, 1.05, -1.05}),
+		"all are a little off")
+	require.Equal(t, []bool{true, true, false},
+		ok([]float64{0.1, 0, 0, 0, 0, 0}, []float64{0.1, 0.02, 0, 0, 0, 0}), "another direction")
 }
 
-// The second best token is a near tie in bfloat16, and in float32 a mistake, if it is one step of bfloat16 below.
+// The second best token is a near tie in bfloat16, and in float32 a mistake, if it is one step of bfloat16
+// below.
 func TestNearTies(t *testing.T) {
 	fixtures, err := Fixtures()
 	require.NoError(t, err)
@@ -317,7 +334,8 @@ func TestNearTies(t *testing.T) {
 			require.NoError(t, err)
 			m, err := model.Load(context.Background(), demo.FS(), b, model.Options{Context: Context})
 			require.NoError(t, err)
-			all, _, err := forward(context.Background(), m, append(append([]int32{}, c.IDs...), c.Expect[:step]...))
+			all, _, err := forward(context.Background(), m,
+				append(append([]int32{}, c.IDs...), c.Expect[:step]...))
 			require.NoError(t, err)
 			require.NoError(t, m.Close())
 			last := all[len(all)-1]
@@ -340,7 +358,8 @@ func TestNearTies(t *testing.T) {
 	}
 }
 
-// bfloat16's choices may be float32's second, or a near tie; a third that is far is a failure, and so is a row that points elsewhere.
+// bfloat16's choices may be float32's second, or a near tie; a third that is far is a failure, and so is a
+// row that points elsewhere.
 func TestSelfResult(t *testing.T) {
 	exact := logits{{20, 19, 18, 10}}
 	verdict := func(rounded ...float32) bool {
@@ -387,7 +406,11 @@ func TestUnsteadyFails(t *testing.T) {
 // What cannot be done is an error and no result.
 func TestErrors(t *testing.T) {
 	boom := errors.New("boom")
-	_, err := Run(context.Background(), Options{Open: func(context.Context, bool) (*model.Model, error) { return nil, boom }})
+	_, err := Run(context.Background(), Options{Open: func(context.Context, bool) (*model.Model,
+		error,
+	) {
+		return nil, boom
+	}})
 	require.ErrorIs(t, err, boom)
 
 	fixtures, err := Fixtures()

@@ -188,7 +188,8 @@ func newBuilder(extra []Extra) (*builder, error) {
 		cache = os.TempDir()
 	}
 	// Strict arithmetic, or decode and prefill would differ: fusing is for the kernels to ask for.
-	flags := strings.Fields("-std=c++17 -g1 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC -fvisibility=hidden " +
+	flags := strings.Fields("-std=c++17 -g1 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC " +
+		"-fvisibility=hidden " +
 		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas -Wno-psabi -I.")
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
 		flags = append(flags, "-march=x86-64-v3")
@@ -225,7 +226,8 @@ func (b *builder) object(source string, kind Kind) *object {
 		return nil
 	}
 	if isKernels && kind == Checked {
-		// Calls at every load and store, to check.cc. Line numbers survive, and so do callers, which reports name.
+		// Calls at every load and store, to check.cc. Line numbers survive, and so do callers, which reports
+		// name.
 		flags = append(flags, "-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls")
 	}
 	key, dir := sha256.New(), b.cache

@@ -1,16 +1,17 @@
-// Package emulator runs the kernels without a GPU: it compiles them with g++ into a stand-in for libcuda.so, under which the CUDA
-// backend works unchanged. It is for tests.
+// Package emulator runs the kernels without a GPU: it compiles them with g++ into a stand-in for libcuda.so,
+// under which the CUDA backend works unchanged. It is for tests.
 //
-// [Build] gives the library's path, for $PHI3_LIBCUDA. There are two kinds. [Fast] runs whole small models. [Checked] watches every
-// load and store of a kernel, and reports
+// [Build] gives the library's path, for $PHI3_LIBCUDA. There are two kinds. [Fast] runs whole small models.
+// [Checked] watches every load and store of a kernel, and reports
 //
 //   - accesses out of bounds or misaligned
 //   - reads of memory, shared or global, that nothing has written since it was allocated, or since cuMemsetD8 filled it with 0xff
 //   - data races: two threads at the same bytes, one writing, and no barrier between them in the block, or between blocks no
 //     __threadfence, atomic operation and __threadfence; and cp.async's bytes used before they are waited for
 //
-// Both report divergent barriers and warps, deadlocks and wrong masks. A report comes as the driver's error, in the words of
-// cuGetErrorString, and tells kernel, block, thread and source lines; the order that threads ran in is told last, to run it again.
+// Both report divergent barriers and warps, deadlocks and wrong masks. A report comes as the driver's error,
+// in the words of cuGetErrorString, and tells kernel, block, thread and source lines; the order that threads
+// ran in is told last, to run it again.
 //
 // The library has phi3's kernels. A test adds others, its own or those of files that are not part of the
 // program, as [Extra]: they are compiled in the same way, and cuModuleGetFunction finds them by name in any
@@ -27,8 +28,8 @@
 //
 // # Settings
 //
-// $PHI3_EMULATOR says what the device is like and which faults to provoke: settings key=value, separated by semicolons, read anew
-// whenever they matter, so that a test can change them while it runs.
+// $PHI3_EMULATOR says what the device is like and which faults to provoke: settings key=value, separated by
+// semicolons, read anew whenever they matter, so that a test can change them while it runs.
 //
 //	devices=1             how many there are
 //	sms=4                 multiprocessors

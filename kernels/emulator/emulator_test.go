@@ -87,7 +87,8 @@ func compile(t *testing.T, source string) (program string) {
 // The output, or the driver's error.
 func (l *lab) run(t *testing.T, how launch, in []uint32) ([]uint32, error) {
 	t.Helper()
-	cmd := exec.Command(l.runner, l.library, how.kernel, fmt.Sprint(how.grid), fmt.Sprint(how.block), fmt.Sprint(how.dynamic),
+	cmd := exec.Command(l.runner, l.library, how.kernel, fmt.Sprint(how.grid), fmt.Sprint(how.block),
+		fmt.Sprint(how.dynamic),
 		fmt.Sprint(how.outputs), fmt.Sprint(max(how.times, 1)))
 	cmd.Env = append(os.Environ(), "PHI3_EMULATOR="+how.settings)
 	var stdin, stdout, stderr bytes.Buffer
@@ -130,7 +131,10 @@ func TestBasics(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(3, 4))
 	mma := []tensorcore.Inputs{tensorcore.Kinds[0].Draw(r, 16, 8, 16), tensorcore.Kinds[1].Draw(r, 16, 8, 16)}
-	floats := []float32{0, 1, -1, 1.00390625, 1.01171875, 3.4e38, -127, 127.5, 1e-40, float32(math.Inf(1)), float32(math.NaN()), 0.3}
+	floats := []float32{
+		0, 1, -1, 1.00390625, 1.01171875, 3.4e38, -127, 127.5, 1e-40, float32(math.Inf(1)),
+		float32(math.NaN()), 0.3,
+	}
 	inFloats := make([]uint32, len(floats))
 	for i, f := range floats {
 		inFloats[i] = math.Float32bits(f)
@@ -144,9 +148,20 @@ func TestBasics(t *testing.T) {
 		{launch{kernel: "mma", grid: 2, block: 32, outputs: 256}, tiles(mma), func([]uint32) []uint32 {
 			return sums(mma, tensorcore.Hopper)
 		}},
-		{launch{kernel: "load_matrices", grid: 1, block: 32, dynamic: 512, outputs: 384}, random(128), wantMatrices},
-		{launch{kernel: "ring", grid: 1, block: 48, dynamic: 3 * 48 * 16, outputs: 48 * 4}, random(7 * 48 * 4), wantRing},
-		{launch{kernel: "last_block_merges", grid: 9, block: 64, outputs: 19, times: 2}, random(9 * 64), wantMerge},
+		{
+			launch{kernel: "load_matrices", grid: 1, block: 32, dynamic: 512, outputs: 384},
+			random(128),
+			wantMatrices,
+		},
+		{
+			launch{kernel: "ring", grid: 1, block: 48, dynamic: 3 * 48 * 16, outputs: 48 * 4},
+			random(7 * 48 * 4), wantRing,
+		},
+		{
+			launch{kernel: "last_block_merges", grid: 9, block: 64, outputs: 19, times: 2},
+			random(9 * 64),
+			wantMerge,
+		},
 		{launch{kernel: "atomics", grid: 3, block: 40, outputs: 6}, count(1), func([]uint32) []uint32 {
 			return []uint32{119 * 120 / 2, 119, ^uint32(118), 20, 0, 5}
 		}},
@@ -280,7 +295,8 @@ func checkConversions(t *testing.T, floats []float32, got []uint32) {
 		if exp < 0x1p-126 {
 			exp = 0
 		}
-		if e := math.Float32frombits(got[4*i+2]); math.Abs(float64(e-exp)) > 1e-6*float64(exp) && !math.IsInf(float64(exp), 1) {
+		if e := math.Float32frombits(got[4*i+2]); math.Abs(float64(e-exp)) > 1e-6*float64(exp) &&
+			!math.IsInf(float64(exp), 1) {
 			t.Errorf("exp2(%g) is %g, want %g", x, e, exp)
 		}
 		half := math.Ldexp(1+1.0/1024, i-15) // bits i<<10 | 1
@@ -303,9 +319,15 @@ func TestFaults(t *testing.T) {
 		kernel, want string
 		bothKinds    bool // a fast build notices too
 	}{
-		{"global_read_out_of_bounds", "read out of bounds: bytes 256 to 259 of an allocation of 256 bytes", false},
+		{
+			"global_read_out_of_bounds", "read out of bounds: bytes 256 to 259 of an allocation of 256 bytes",
+			false,
+		},
 		{"global_write_out_of_bounds", "write out of bounds", false},
-		{"shared_out_of_bounds", "write out of bounds: bytes 1280 to 1283 of shared memory of 1280 bytes", false},
+		{
+			"shared_out_of_bounds", "write out of bounds: bytes 1280 to 1283 of shared memory of 1280 bytes",
+			false,
+		},
 		{"dynamic_shared_out_of_bounds", "write out of bounds: bytes .* of shared memory", false},
 		{"misaligned_load", "misaligned read of 16 bytes", false},
 		{"misaligned_copy", "misaligned cp.async", true},
@@ -315,14 +337,19 @@ func TestFaults(t *testing.T) {
 		{"unwritten_ldmatrix", "read of unwritten memory: byte 496 of shared memory", false},
 		{"race_in_a_warp", "race at byte .* of shared memory: .* no barrier between", false},
 		{"race_between_warps", "race at byte .* of shared memory: .* no barrier between", false},
-		{"race_write_after_read", "race at .*: (read by .*; written by|written by .*; read by) .* no barrier between", false},
+		{"race_write_after_read", "race at .*: (read by .*; written by|written by .*; read by) .* no " +
+			"barrier between", false},
 		{"race_same_value", "race at byte 1024 of shared memory: written by .*; written by", false},
 		{"race_global_in_a_block", "race at byte .* of a global allocation", false},
-		{"race_between_blocks", "race at byte 0 of a global .* no __threadfence, atomic and __threadfence between", false},
-		{"race_with_an_atomic", "race at byte 0 of a global .*: (atomically changed by .*; read by|read by .*; atomically changed by)", false},
+		{"race_between_blocks", "race at byte 0 of a global .* no __threadfence, atomic and __threadfence " +
+			"between", false},
+		{"race_with_an_atomic", "race at byte 0 of a global .*: (atomically changed by .*; read by|read by " +
+			".*; atomically changed by)", false},
 		{"copy_not_waited_for", "race at .*: cp.async by .* is in flight; read by", false},
-		{"copy_without_barrier", "race at .*: (written by .*; read by|cp.async by .* is in flight; read by|read by .*; cp.async)", false},
-		{"copy_over_a_read", "race at .*: (read by .*; cp.async by .* no barrier between|cp.async by .* is in flight; read by)", false},
+		{"copy_without_barrier", "race at .*: (written by .*; read by|cp.async by .* is in flight; read " +
+			"by|read by .*; cp.async)", false},
+		{"copy_over_a_read", "race at .*: (read by .*; cp.async by .* no barrier between|cp.async by .* is " +
+			"in flight; read by)", false},
 		{"divergent_barrier", "divergent barrier: ", true},
 		{"deadlock", "deadlock: of 64 threads 63 wait in __syncthreads at .* 1 wait in __syncwarp at", true},
 		{"divergent_warp", "divergent warp: lane .* in __shfl_sync", true},
@@ -345,10 +372,14 @@ func TestFaults(t *testing.T) {
 				}
 				line := fmt.Sprintf("faults.cu:%d", 1+strings.Count(above+before, "\n"))
 				for _, order := range orders[:4] {
-					how := launch{kernel: test.kernel, grid: 2, block: 64, dynamic: 64 * 16, outputs: 64, settings: order}
+					how := launch{
+						kernel: test.kernel, grid: 2, block: 64, dynamic: 64 * 16, outputs: 64,
+						settings: order,
+					}
 					if strings.Contains(test.kernel, "ldmatrix") {
 						how.grid, how.block, how.dynamic = 1, 32, 32*16
-					} else if test.kernel != "race_between_blocks" && test.kernel != "global_write_out_of_bounds" {
+					} else if test.kernel != "race_between_blocks" &&
+						test.kernel != "global_write_out_of_bounds" {
 						how.grid = 1
 					}
 					if test.kernel == "dynamic_shared_out_of_bounds" {
@@ -378,17 +409,32 @@ func TestFaults(t *testing.T) {
 // Blocks that hand their work over need all parts of the handshake.
 func TestMergeWithoutItsParts(t *testing.T) {
 	tests := []struct{ old, new, want string }{
-		{"__threadfence(); // MERGE release", "", "race at .* of a global .* no __threadfence, atomic and __threadfence between"},
-		{"__threadfence(); // MERGE acquire", "", "race at .* of a global .* no __threadfence, atomic and __threadfence between"},
+		{
+			"__threadfence(); // MERGE release", "",
+			"race at .* of a global .* no __threadfence, atomic and __threadfence between",
+		},
+		{
+			"__threadfence(); // MERGE acquire", "",
+			"race at .* of a global .* no __threadfence, atomic and __threadfence between",
+		},
 		{"__syncthreads(); // MERGE barrier", "", "race at"},
 		{"__syncthreads(); // MERGE told", "", "race at|unwritten"},
-		{"atomicAdd(args.scratch, 1u) == gridDim.x - 1; // MERGE arrive", "args.scratch[0]++ == gridDim.x - 1;", "race at byte 0 of a global"},
-		{"atomicAdd(args.scratch, 1u) == gridDim.x - 1; // MERGE arrive", "blockIdx.x == gridDim.x - 1;", "race at|unwritten"},
+		{
+			"atomicAdd(args.scratch, 1u) == gridDim.x - 1; // MERGE arrive",
+			"args.scratch[0]++ == gridDim.x - 1;", "race at byte 0 of a global",
+		},
+		{
+			"atomicAdd(args.scratch, 1u) == gridDim.x - 1; // MERGE arrive", "blockIdx.x == gridDim.x - 1;",
+			"race at|unwritten",
+		},
 	}
 	for _, test := range tests {
 		l := newLab(t, Checked, test.old, test.new)
 		for _, order := range orders[:4] {
-			_, err := l.run(t, launch{kernel: "last_block_merges", grid: 9, block: 64, outputs: 19, settings: order}, count(9*64))
+			_, err := l.run(t, launch{
+				kernel: "last_block_merges", grid: 9, block: 64, outputs: 19,
+				settings: order,
+			}, count(9*64))
 			if err == nil || !regexp.MustCompile(test.want).MatchString(err.Error()) {
 				t.Errorf("%q for %q, %s: want %q, got %v", test.new, test.old, order, test.want, err)
 			}

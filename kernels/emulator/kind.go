@@ -22,8 +22,8 @@ type Extra struct {
 type Mutant struct {
 	File         string // path below kernels/
 	Old, Mistake string // what is replaced, which must be there once, and by what
-	// Heads lets less be compiled: attention for heads of these widths and no matrix products, or, if there are
-	// none, everything but attention. nil: all.
+	// Heads lets less be compiled: attention for heads of these widths and no matrix products, or, if there
+	// are none, everything but attention. nil: all.
 	Heads []int
 }
 

@@ -84,11 +84,14 @@ func TestRefusedArchives(t *testing.T) {
 			require.NoError(t, os.WriteFile(kit+"/large", nil, 0o600))
 			require.NoError(t, os.Truncate(kit+"/large", 4<<30))
 		}},
-		{"too large an archive", `would have \d+ bytes, and 60000000 are allowed`, func(t *testing.T, kit string) {
-			noise := make([]byte, 60_000_000)
-			_, _ = rand.New(rand.NewSource(1)).Read(noise) // never fails
-			require.NoError(t, os.WriteFile(kit+"/noise", noise, 0o600))
-		}},
+		{
+			"too large an archive", `would have \d+ bytes, and 60000000 are allowed`,
+			func(t *testing.T, kit string) {
+				noise := make([]byte, 60_000_000)
+				_, _ = rand.New(rand.NewSource(1)).Read(noise) // never fails
+				require.NoError(t, os.WriteFile(kit+"/noise", noise, 0o600))
+			},
+		},
 		{"too new a glibc", `/new\.test needs glibc 2\.36, `, func(t *testing.T, kit string) {
 			cmd := exec.Command("gcc", "-x", "c", "-", "-o", kit+"/new.test")
 			cmd.Stdin = strings.NewReader("#include <stdlib.h>\nint main(void) { return arc4random() & 1; }\n")

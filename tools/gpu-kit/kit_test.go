@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// folder is the kit as make gpu-kit-folder makes it, without modules of GPU code: so it does not depend on whether
-// there was an nvcc.
+// folder is the kit as make gpu-kit-folder makes it, without modules of GPU code: so it does not depend on
+// whether there was an nvcc.
 func folder(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
@@ -63,7 +63,8 @@ func folder(t *testing.T) string {
 			built.err = fmt.Errorf("make gpu-kit-folder: %w\n%s", err, out)
 			return
 		}
-		modules, _ := filepath.Glob(built.dir + "/kit/internal/cuda/testdata/*.fatbin") // a well-formed pattern
+		// a well-formed pattern
+		modules, _ := filepath.Glob(built.dir + "/kit/internal/cuda/testdata/*.fatbin")
 		for _, module := range modules {
 			built.err = errors.Join(built.err, os.Remove(module))
 		}
@@ -99,16 +100,18 @@ func newKit(t *testing.T) *kit {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-	for _, module := range []string{"conformance", "experiments"} { // the emulator has the kernels and takes any file
+	// the emulator has the kernels and takes any file
+	for _, module := range []string{"conformance", "experiments"} {
 		k.write(k.dir+"/internal/cuda/testdata/"+module+".fatbin", "any")
 	}
 	require.NoError(t, os.MkdirAll(temp+"/bin", 0o755))
-	k.env = append(os.Environ(), "PATH="+temp+"/bin:"+os.Getenv("PATH"), "PHI3_LIBCUDA="+library, "TMPDIR="+temp)
+	k.env = append(os.Environ(), "PATH="+temp+"/bin:"+os.Getenv("PATH"), "PHI3_LIBCUDA="+library,
+		"TMPDIR="+temp)
 	return k
 }
 
-// moduleKernels are the kernels of the conformance module and of the experiments' module, as far as the emulator
-// can run them. An experiment whose kernels are not named here is skipped.
+// moduleKernels are the kernels of the conformance module and of the experiments' module, as far as the
+// emulator can run them. An experiment whose kernels are not named here is skipped.
 func moduleKernels(t *testing.T) (extra []emulator.Extra) {
 	t.Helper()
 	for name, kernels := range map[string]string{

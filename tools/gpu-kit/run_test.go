@@ -20,7 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWholeRun runs every step, as on an A100, with other programs in the place of compute-sanitizer and python3.
+// TestWholeRun runs every step, as on an A100, with other programs in the place of compute-sanitizer and
+// python3.
 func TestWholeRun(t *testing.T) {
 	k := newKit(t)
 	k.env = append(k.env, "PHI3_EMULATOR=compute=8.0")
@@ -56,7 +57,8 @@ done`)
 	require.Contains(t, s.head["code in the program"], "PTX")
 	require.Contains(t, s.head, "driver")
 	require.Regexp(t, `^(native code for sm_80|PTX, compiled by the driver)$`, s.head["code used"])
-	require.Regexp(t, `^phi3 .*; compute capability 8\.0; .*logits \w+$`, s.head["phi3 verify, for a bug report"])
+	require.Regexp(t, `^phi3 .*; compute capability 8\.0; .*logits \w+$`,
+		s.head["phi3 verify, for a bug report"])
 	require.Equal(t, "run.sh 10 "+k.out+" --short", s.head["command"])
 	require.Equal(t, "complete", s.head["this run"])
 	require.Contains(t, s.text, "\n20 passed\n")
@@ -68,7 +70,8 @@ done`)
 	tests := "/cuda.test -test.v -test.short -test.run ^Test"
 	for _, part := range []string{
 		s.text, "\n==== figures.csv\n", "\n==== steps/doctor.txt\n", "\n==== steps/transformers.txt\n",
-		sanitizer + "memcheck --report-api-errors no " + k.dir + tests, sanitizer + "racecheck " + k.dir + tests,
+		sanitizer + "memcheck --report-api-errors no " + k.dir + tests, sanitizer + "racecheck " + k.dir +
+			tests,
 	} {
 		require.Contains(t, string(all), part)
 	}
@@ -77,8 +80,8 @@ done`)
 	require.NoDirExists(t, work, "temporary files")
 }
 
-// requireFigures checks the second table: all figures are there, each is a number, and the shares are those of the
-// step's own ceilings.
+// requireFigures checks the second table: all figures are there, each is a number, and the shares are those
+// of the step's own ceilings.
 func (k *kit) requireFigures(s summary) {
 	t := k.t
 	const copying = "copy (bytes read and written)"
@@ -109,7 +112,10 @@ func (k *kit) requireFigures(s summary) {
 		}
 		require.InEpsilon(t, 100*value/copies[f[0]], number(f, 4), 0.01, "%q", f)
 	}
-	prompts := map[string]string{"bench-100": "5", "bench-512": "25", "bench-2048": "102", "bench-4000": "200"}
+	prompts := map[string]string{
+		"bench-100": "5", "bench-512": "25", "bench-2048": "102",
+		"bench-4000": "200",
+	}
 	for step, prompt := range prompts {
 		require.Contains(t, seen, step+"|read-only ceiling|GB/s")
 		for _, unit := range []string{"tokens/s", "GB/s"} {
@@ -149,7 +155,10 @@ func TestBrokenDrivers(t *testing.T) {
 		passed           string // steps that do not need what it lacks
 	}{
 		{"no driver", "PHI3_LIBCUDA=/nonexistent", none, ""},
-		{"no compiler", "PHI3_EMULATOR=jit-error=ptxas fatal: no such instruction", compile, "doctor checkpoint"},
+		{
+			"no compiler", "PHI3_EMULATOR=jit-error=ptxas fatal: no such instruction", compile,
+			"doctor checkpoint",
+		},
 		{"no memory", "PHI3_EMULATOR=fail-alloc=1", memory, "doctor checkpoint"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -240,7 +249,8 @@ func TestInterruptedRun(t *testing.T) {
 		"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM, "SIGHUP": syscall.SIGHUP,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if osSignal.Ignored(signal) { // by nohup: programs that it starts ignore it too, as the user wants
+			// by nohup: programs that it starts ignore it too, as the user wants
+			if osSignal.Ignored(signal) {
 				t.Skip("these tests run with " + name + " ignored")
 			}
 			k := newKit(t)
@@ -283,7 +293,8 @@ func TestKilledRun(t *testing.T) {
 	require.Equal(t, "not at its end", k.summary().head["this run"])
 	k.run("10", k.out, "--only", "doctor")
 	require.Empty(t, left(), "the next run removes what this one left")
-	require.Eventually(t, func() bool { return !alive(verify) }, 10*time.Second, 10*time.Millisecond, "and ends its step")
+	require.Eventually(t, func() bool { return !alive(verify) }, 10*time.Second, 10*time.Millisecond,
+		"and ends its step")
 }
 
 func TestTimeRunsOut(t *testing.T) {

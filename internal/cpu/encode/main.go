@@ -1,9 +1,9 @@
-// Command encode writes encoded_amd64.h: the instructions that Go's assembler does not know, as macros of bytes that GNU as found.
-// `go generate ./internal/cpu` runs it, where there is as (binutils).
+// Command encode writes encoded_amd64.h: the instructions that Go's assembler does not know, as macros of
+// bytes that GNU as found. `go generate ./internal/cpu` runs it, where there is as (binutils).
 //
-// Assembly names such an instruction and its operands in one word, destination last, as in TDPBF16PS_T6_T4_T0 or
-// TILELOADD_SI_BX_T4, which is memory at SI with BX bytes from row to row. The files are searched for such words, so there is no
-// other list of them.
+// Assembly names such an instruction and its operands in one word, destination last, as in TDPBF16PS_T6_T4_T0
+// or TILELOADD_SI_BX_T4, which is memory at SI with BX bytes from row to row. The files are searched for such
+// words, so there is no other list of them.
 package main
 
 import (

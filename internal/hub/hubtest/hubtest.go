@@ -1,5 +1,6 @@
-// Package hubtest is a Hugging Face hub on this machine, for tests: it answers as the hub answers, redirects weights to a second server
-// as the hub redirects to its CDN, and misbehaves on request. Python's huggingface_hub works with it too, through HF_ENDPOINT.
+// Package hubtest is a Hugging Face hub on this machine, for tests: it answers as the hub answers, redirects
+// weights to a second server as the hub redirects to its CDN, and misbehaves on request. Python's
+// huggingface_hub works with it too, through HF_ENDPOINT.
 package hubtest
 
 import (
@@ -46,7 +47,10 @@ type Fault func(w http.ResponseWriter, r *http.Request, content []byte) bool
 
 // New starts a hub with no models. The caller closes it.
 func New() *Server {
-	s := &Server{repos: map[string]*Repo{}, faults: map[string][]Fault{}, Gated: map[string]bool{}, Renamed: map[string]string{}}
+	s := &Server{
+		repos: map[string]*Repo{}, faults: map[string][]Fault{}, Gated: map[string]bool{},
+		Renamed: map[string]string{},
+	}
 	s.hub = httptest.NewServer(http.HandlerFunc(s.serveHub))
 	s.cdn = httptest.NewServer(http.HandlerFunc(s.serveCDN))
 	s.URL = s.hub.URL
@@ -88,7 +92,8 @@ func (s *Server) Alias(name, revision string) {
 	s.Do(func() { s.repos[name].Refs[revision] = s.repos[name].Refs["main"] })
 }
 
-// Fail makes the next requests for a file's content (or, for the file "api", for a list of files) meet these faults, one each.
+// Fail makes the next requests for a file's content (or, for the file "api", for a list of files) meet these
+// faults, one each.
 func (s *Server) Fail(file string, faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +120,8 @@ func Hash(file string, content []byte) string {
 
 // IsLFS tells whether the hub keeps a file in LFS, and so on the CDN.
 func IsLFS(file string) bool {
-	return strings.HasSuffix(file, ".safetensors") || strings.HasSuffix(file, ".bin") || file == "tokenizer.model"
+	return strings.HasSuffix(file, ".safetensors") || strings.HasSuffix(file, ".bin") ||
+		file == "tokenizer.model"
 }
 
 func (s *Server) log(r *http.Request) {
@@ -146,7 +152,9 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 }
 
 // find looks a revision up and answers for what is not there.
-func (s *Server) find(w http.ResponseWriter, r *http.Request, name, revision string) (commit string, files map[string][]byte) {
+func (s *Server) find(
+	w http.ResponseWriter, r *http.Request, name, revision string,
+) (commit string, files map[string][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	repo := s.repos[name]
@@ -232,7 +240,8 @@ func (s *Server) serveHub(w http.ResponseWriter, r *http.Request) {
 		query := url.Values{"name": {name}, "commit": {commit}, "file": {file}, "Signature": {"secret"}}
 		http.Redirect(w, r, s.cdn.URL+"/lfs?"+query.Encode(), http.StatusFound)
 	default:
-		http.Redirect(w, r, "/api/resolve-cache/models/"+name+"/"+commit+"/"+file, http.StatusTemporaryRedirect)
+		http.Redirect(w, r, "/api/resolve-cache/models/"+name+"/"+commit+"/"+file,
+			http.StatusTemporaryRedirect)
 	}
 }
 
@@ -333,7 +342,8 @@ func (s *Server) small(w http.ResponseWriter, r *http.Request, name, commit, fil
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 }
 
-// serveCDN serves a file that lies in LFS. Like the real one it refuses an Authorization header beside its own signature.
+// serveCDN serves a file that lies in LFS. Like the real one it refuses an Authorization header beside its
+// own signature.
 func (s *Server) serveCDN(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	file := query.Get("file")

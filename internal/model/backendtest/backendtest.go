@@ -1,5 +1,6 @@
-// Package backendtest is the test that every backend must pass: whole models against Hugging Face's numbers, and the promise that
-// logits are a function of the token ids alone, byte for byte. Each backend's own test file calls [Run].
+// Package backendtest is the test that every backend must pass: whole models against Hugging Face's numbers,
+// and the promise that logits are a function of the token ids alone, byte for byte. Each backend's own test
+// file calls [Run].
 package backendtest
 
 import (
@@ -33,8 +34,10 @@ type Effort int
 
 // The efforts. Both go through every checkpoint and every comparison.
 const (
-	Full  Effort = iota
-	Short        // fewer lengths and repetitions, for what is many times slower than a processor: an emulator, the race detector
+	Full Effort = iota
+	// fewer lengths and repetitions, for what is many times slower than a processor: an emulator, the race
+	// detector
+	Short
 )
 
 // of picks a number.
@@ -45,7 +48,8 @@ func (e Effort) of(full, short int) int {
 	return full
 }
 
-// Run tests a backend against the goldens in testdata, in its first variant, and compares the other variants with that one.
+// Run tests a backend against the goldens in testdata, in its first variant, and compares the other variants
+// with that one.
 func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 	goldens := Goldens(t, testdata)
 	if slow {
@@ -71,8 +75,8 @@ func RunOtherSums(t *testing.T, testdata string, v Variant, names ...string) {
 	t.Run("bfloat16", func(t *testing.T) { testBFloat16(t, goldens, v) })
 }
 
-// RunBits tests a checkpoint that no golden exists for, such as one with random weights: bits, and that the logits are near those of
-// the path that rounds nothing.
+// RunBits tests a checkpoint that no golden exists for, such as one with random weights: bits, and that the
+// logits are near those of the path that rounds nothing.
 func RunBits(t *testing.T, dir string, v Variant) {
 	g := &Golden{Dir: dir}
 	testBits(t, g, []Variant{v}, Short)
@@ -85,7 +89,8 @@ func RunBits(t *testing.T, dir string, v Variant) {
 func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *model.Model {
 	t.Helper()
 	const room = 1024 // tokens of KV cache: for a batch, more than one sequence of the model's own context
-	m, err := model.Load(context.Background(), g.FS(), v.Open(float32), model.Options{MaxTokens: maxTokens, Context: room, WideWindow: g.WideWindow})
+	m, err := model.Load(context.Background(), g.FS(), v.Open(float32),
+		model.Options{MaxTokens: maxTokens, Context: room, WideWindow: g.WideWindow})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	require.Empty(t, m.Unused)
@@ -94,8 +99,9 @@ func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *mode
 
 // Trace is everything a forward pass shows: rows by position.
 type Trace struct {
-	Hidden [][][]float32 // [layers+1][position][hidden], Hugging Face's hidden_states: the last entry is after the final norm
-	Logits [][]float32   // [position][vocab or labels]
+	// [layers+1][position][hidden], Hugging Face's hidden_states: the last entry is after the final norm
+	Hidden [][][]float32
+	Logits [][]float32 // [position][vocab or labels]
 }
 
 // Forward runs ids through the model in one go, or in steps of the given size, and keeps everything.
@@ -152,7 +158,8 @@ func Distance(got, want [][]float32) float64 {
 	return math.Sqrt(diff / norm)
 }
 
-// testFloat32 compares the path that rounds nothing with Hugging Face's float32 run: hidden states, logits, greedy tokens.
+// testFloat32 compares the path that rounds nothing with Hugging Face's float32 run: hidden states, logits,
+// greedy tokens.
 func testFloat32(t *testing.T, g *Golden, v Variant, effort Effort) {
 	m := load(t, g, v, true, 0)
 	for _, p := range g.Prompts {
@@ -163,10 +170,12 @@ func testFloat32(t *testing.T, g *Golden, v Variant, effort Effort) {
 		require.Len(t, gotLogits, len(logits))
 		// Each row by itself: one wrong row must not hide among good ones.
 		for i := range hidden {
-			require.Less(t, Distance(gotHidden[i:i+1], hidden[i:i+1]), 1e-4, "%s: hidden state %d of layer %d", p.Name, i%len(p.Positions), i/len(p.Positions))
+			require.Less(t, Distance(gotHidden[i:i+1], hidden[i:i+1]), 1e-4,
+				"%s: hidden state %d of layer %d", p.Name, i%len(p.Positions), i/len(p.Positions))
 		}
 		for i := range logits {
-			require.Less(t, Distance(gotLogits[i:i+1], logits[i:i+1]), 1e-4, "%s: logits at position %d", p.Name, p.Positions[i])
+			require.Less(t, Distance(gotLogits[i:i+1], logits[i:i+1]), 1e-4, "%s: logits at position %d",
+				p.Name, p.Positions[i])
 		}
 		if m.Config.Head == model.LMHead {
 			testGreedy(t, m, g, p, effort)
@@ -177,8 +186,8 @@ func testFloat32(t *testing.T, g *Golden, v Variant, effort Effort) {
 	}
 }
 
-// testGreedy compares a greedy continuation, with the KV cache and without, and the logits of each of its steps, up to the first
-// whose two best candidates lie so close that either may win.
+// testGreedy compares a greedy continuation, with the KV cache and without, and the logits of each of its
+// steps, up to the first whose two best candidates lie so close that either may win.
 func testGreedy(t *testing.T, m *model.Model, g *Golden, p Prompt, effort Effort) {
 	t.Helper()
 	const tie = 1e-3
@@ -188,10 +197,11 @@ func testGreedy(t *testing.T, m *model.Model, g *Golden, p Prompt, effort Effort
 			tokens = effort.of(tokens, 3)
 		}
 		var logits [][]float32
-		r, err := generate.Run(context.Background(), m, p.IDs, generate.Options{MaxNewTokens: tokens, NoCache: noCache, OnLogits: func(row []float32) error {
-			logits = append(logits, slices.Clone(row))
-			return nil
-		}})
+		r, err := generate.Run(context.Background(), m, p.IDs,
+			generate.Options{MaxNewTokens: tokens, NoCache: noCache, OnLogits: func(row []float32) error {
+				logits = append(logits, slices.Clone(row))
+				return nil
+			}})
 		require.NoError(t, err)
 		sure := tokens
 		for i, gap := range p.GreedyF32.Gaps[:tokens] {
@@ -204,14 +214,15 @@ func testGreedy(t *testing.T, m *model.Model, g *Golden, p Prompt, effort Effort
 		require.Equal(t, p.GreedyF32.IDs[:sure], r.IDs[:sure], "%s, no cache: %v", p.Name, noCache)
 		if want := p.Name + ".greedy_logits.f32"; g.Has(want) {
 			for i, row := range g.Array(t, want)[:sure] {
-				require.Less(t, Distance(logits[i:i+1], [][]float32{row}), 1e-4, "%s: logits of greedy step %d, no cache: %v", p.Name, i, noCache)
+				require.Less(t, Distance(logits[i:i+1], [][]float32{row}), 1e-4,
+					"%s: logits of greedy step %d, no cache: %v", p.Name, i, noCache)
 			}
 		}
 	}
 }
 
-// testLabels compares what a classification head says of whole texts: of the golden prompts the pooled logits, those of padding at the
-// end among them, and of real texts what transformers' pipeline prints.
+// testLabels compares what a classification head says of whole texts: of the golden prompts the pooled
+// logits, those of padding at the end among them, and of real texts what transformers' pipeline prints.
 func testLabels(t *testing.T, m *model.Model, g *Golden) {
 	t.Helper()
 	c := m.Config
@@ -232,7 +243,8 @@ func testLabels(t *testing.T, m *model.Model, g *Golden) {
 		for problem, want := range text.Scores {
 			c.ProblemType = problem
 			for i, score := range classify.Scores(&c, rows[0]) {
-				require.InDelta(t, want[c.Labels[i]], score, 1e-5, "%q as %s: %s", text.Text, problem, c.Labels[i])
+				require.InDelta(t, want[c.Labels[i]], score, 1e-5, "%q as %s: %s", text.Text, problem,
+					c.Labels[i])
 			}
 		}
 		for i, want := range text.Tokens {
@@ -243,11 +255,14 @@ func testLabels(t *testing.T, m *model.Model, g *Golden) {
 	}
 }
 
-// testBFloat16 asserts the quality claim: our default path is at least as near to the float32 truth as Hugging Face's own
-// bfloat16 run, in every checkpoint. Its log is the table of distances in docs/exactness.md.
+// testBFloat16 asserts the quality claim: our default path is at least as near to the float32 truth as
+// Hugging Face's own bfloat16 run, in every checkpoint. Its log is the table of distances in
+// docs/exactness.md.
 func testBFloat16(t *testing.T, goldens map[string]*Golden, v Variant) {
 	var table strings.Builder
-	table.WriteString("| checkpoint | hidden states, relative L2: phi3 | transformers | logits, relative L2: phi3 | transformers | logits, largest: phi3 | transformers | KL divergence: phi3 | transformers |\n")
+	table.WriteString("| checkpoint | hidden states, relative L2: phi3 | transformers | logits, relative " +
+		"L2: phi3 | transformers | logits, largest: phi3 | transformers | KL divergence: phi3 | " +
+		"transformers |\n")
 	table.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(goldens)) {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +295,8 @@ func testBFloat16(t *testing.T, goldens map[string]*Golden, v Variant) {
 				require.LessOrEqual(t, our, their, c.what)
 			}
 			table.WriteString("\n")
-			require.Less(t, Distance(logits.ours, logits.truth), 0.05, "far from the truth in absolute terms too")
+			require.Less(t, Distance(logits.ours, logits.truth), 0.05,
+				"far from the truth in absolute terms too")
 		})
 	}
 	t.Logf("distance to a float32 run:\n%s", table.String())
@@ -332,7 +348,9 @@ func testBits(t *testing.T, g *Golden, variants []Variant, effort Effort) {
 		s := generate.NewSession(m, false)
 		defer s.Close()
 		for n := 1; n <= len(ids); n++ {
-			if effort == Short && !slices.ContainsFunc(lengths(len(ids), effort), func(l int) bool { return n <= l && l < n+3 }) {
+			if effort == Short &&
+				!slices.ContainsFunc(lengths(len(ids), effort),
+					func(l int) bool { return n <= l && l < n+3 }) {
 				continue // the next call feeds this token and its neighbours at once
 			}
 			s.Append(ids[s.Len():n]...)
@@ -361,7 +379,10 @@ func testBits(t *testing.T, g *Golden, variants []Variant, effort Effort) {
 	})
 	t.Run("batch", func(t *testing.T) { testBatch(t, m, ids, want, effort) })
 	if crossing := m.Config.Crossing(); crossing > 0 {
-		t.Run("crossing", func(t *testing.T) { testCrossing(t, load(t, g, variants[0], false, 4*(crossing+4)), ids, want, effort) })
+		t.Run("crossing", func(t *testing.T) {
+			testCrossing(t, load(t, g, variants[0], false, 4*(crossing+4)),
+				ids, want, effort)
+		})
 	}
 	t.Run("truncate", func(t *testing.T) { // back up and go on: as if the tail had never been there
 		cache := m.NewCache()
@@ -376,7 +397,8 @@ func testBits(t *testing.T, g *Golden, variants []Variant, effort Effort) {
 			out := &model.Output{}
 			for from < n {
 				to := min(from+1+rng.Intn(m.MaxTokens()), n)
-				require.NoError(t, m.Forward(context.Background(), []model.Sequence{{IDs: ids[from:to], Cache: cache}}, out))
+				require.NoError(t, m.Forward(context.Background(),
+					[]model.Sequence{{IDs: ids[from:to], Cache: cache}}, out))
 				from = to
 			}
 			requireSameBits(t, want[n], out.Logits, "%d tokens after truncation", n)
@@ -399,8 +421,9 @@ func testBits(t *testing.T, g *Golden, variants []Variant, effort Effort) {
 	}
 }
 
-// everyLogits are the logits after n tokens at index n, for n from 1 to len(ids), from passes that show all positions at once.
-// The lengths up to the crossing of long RoPE, where all logits change, have a pass of their own.
+// everyLogits are the logits after n tokens at index n, for n from 1 to len(ids), from passes that show all
+// positions at once. The lengths up to the crossing of long RoPE, where all logits change, have a pass of
+// their own.
 func everyLogits(t testing.TB, m *model.Model, ids []int32) [][]float32 {
 	t.Helper()
 	want := [][]float32{nil}
@@ -413,9 +436,11 @@ func everyLogits(t testing.TB, m *model.Model, ids []int32) [][]float32 {
 	return want
 }
 
-// feed brings a cache to the given ids, in steps of the given size, and returns how many of them it held before, and the logits of
-// every token after those.
-func feed(t testing.TB, m *model.Model, cache *kvcache.Cache, ids []int32, chunk int) (from int, logits [][]float32) {
+// feed brings a cache to the given ids, in steps of the given size, and returns how many of them it held
+// before, and the logits of every token after those.
+func feed(
+	t testing.TB, m *model.Model, cache *kvcache.Cache, ids []int32, chunk int,
+) (from int, logits [][]float32) {
 	t.Helper()
 	from, err := cache.Prepare(len(ids))
 	require.NoError(t, err)
@@ -441,7 +466,8 @@ func testUncached(t *testing.T, m *model.Model, ids []int32, want [][]float32, e
 	}
 }
 
-// testSteps feeds 1, 2, … 9, 1, 2, … tokens at a time: few tokens may take another way through a backend than many.
+// testSteps feeds 1, 2, … 9, 1, 2, … tokens at a time: few tokens may take another way through a backend than
+// many.
 func testSteps(t *testing.T, m *model.Model, ids []int32, want [][]float32) {
 	cache := m.NewCache()
 	defer cache.Reset()
@@ -476,7 +502,8 @@ func testBatch(t *testing.T, m *model.Model, ids []int32, want [][]float32, effo
 			require.NoError(t, err)
 			for to := n - tail; from < to; { // all but the last few tokens go in alone
 				step := min(to, from+m.MaxTokens())
-				require.NoError(t, m.Forward(context.Background(), []model.Sequence{{IDs: ids[from:step], Cache: c}}, nil))
+				require.NoError(t, m.Forward(context.Background(),
+					[]model.Sequence{{IDs: ids[from:step], Cache: c}}, nil))
 				from = step
 			}
 			batch = append(batch, model.Sequence{IDs: ids[from:n], Cache: c})
@@ -485,7 +512,8 @@ func testBatch(t *testing.T, m *model.Model, ids []int32, want [][]float32, effo
 		require.NoError(t, m.Forward(context.Background(), batch, out))
 		for i := range batch {
 			n := ns[first+i]
-			requireSameBits(t, want[n], out.Logits[i*m.Config.HeadRows():(i+1)*m.Config.HeadRows()], "%d tokens in a batch of %v", n, ns[first:first+3])
+			requireSameBits(t, want[n], out.Logits[i*m.Config.HeadRows():(i+1)*m.Config.HeadRows()],
+				"%d tokens in a batch of %v", n, ns[first:first+3])
 		}
 	}
 }
@@ -533,7 +561,8 @@ func choice(logits []float32) int32 {
 	return int32(best)
 }
 
-// testArgmax looks for the greatest of rows that are hard to choose from. They travel to the device as a table of embeddings.
+// testArgmax looks for the greatest of rows that are hard to choose from. They travel to the device as a
+// table of embeddings.
 func testArgmax(t *testing.T, g *Golden, v Variant) {
 	config, err := model.ReadConfig(g.FS())
 	require.NoError(t, err)
@@ -579,7 +608,10 @@ func testArgmax(t *testing.T, g *Golden, v Variant) {
 		}
 		b := v.Open(true) // the table is not rounded either
 		tensors := []*safetensors.Tensor{table}
-		require.NoError(t, b.Plan(&model.Plan{Config: config, Tensors: tensors, MaxTokens: 16, Context: 1, Least: 1}))
+		require.NoError(t, b.Plan(&model.Plan{
+			Config: config, Tensors: tensors, MaxTokens: 16, Context: 1,
+			Least: 1,
+		}))
 		w, err := b.Upload(table)
 		require.NoError(t, err)
 		x, err := b.NewMatrix(len(rows), cols)
@@ -593,8 +625,8 @@ func testArgmax(t *testing.T, g *Golden, v Variant) {
 	}
 }
 
-// lengths are sequence lengths up to most at which something changes: steps of few tokens, blocks, chunks of keys, small windows,
-// RoPE factors.
+// lengths are sequence lengths up to most at which something changes: steps of few tokens, blocks, chunks of
+// keys, small windows, RoPE factors.
 func lengths(most int, effort Effort) []int {
 	const b = kvcache.BlockTokens
 	all := []int{1, 2, 7, 8, 9, 32, 33, 64, 65, b - 1, b, b + 1, 2*b - 1, 2 * b, 2*b + 1, most}
@@ -619,7 +651,8 @@ func requireSameBits(t testing.TB, want, got []float32, format string, args ...a
 	require.Len(t, got, len(want), format, args)
 	for i := range want {
 		if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
-			require.FailNow(t, "logits differ", "%s: logit %d is %g (%08x), not %g (%08x)", fmt.Sprintf(format, args...), i,
+			require.FailNow(t, "logits differ", "%s: logit %d is %g (%08x), not %g (%08x)",
+				fmt.Sprintf(format, args...), i,
 				got[i], math.Float32bits(got[i]), want[i], math.Float32bits(want[i]))
 		}
 	}

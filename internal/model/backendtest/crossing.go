@@ -11,9 +11,9 @@ import (
 	"phi3/internal/model"
 )
 
-// testCrossing goes over the length beyond which long RoPE takes its other factors, forwards and back, in every way in which a sequence
-// can: everything cached is void then, and what is computed anew must be, byte for byte, what an uncached pass gives. m takes the tokens
-// of several such sequences in one step.
+// testCrossing goes over the length beyond which long RoPE takes its other factors, forwards and back, in
+// every way in which a sequence can: everything cached is void then, and what is computed anew must be, byte
+// for byte, what an uncached pass gives. m takes the tokens of several such sequences in one step.
 func testCrossing(t *testing.T, m *model.Model, ids []int32, want [][]float32, effort Effort) {
 	crossing := m.Config.Crossing()
 	first, last := max(1, crossing-effort.of(4, 1)), crossing+effort.of(4, 2)
@@ -44,9 +44,13 @@ func testCrossing(t *testing.T, m *model.Model, ids []int32, want [][]float32, e
 			}
 		}
 	})
-	t.Run("prefill", func(t *testing.T) { // in chunks that end before, at and after the crossing: the whole decides, not the chunk
+	// in chunks that end before, at and after the crossing: the whole decides, not the chunk
+	t.Run("prefill", func(t *testing.T) {
 		for n := crossing; n <= crossing+effort.of(4, 1); n++ {
-			for _, chunk := range []int{crossing - 1, crossing, crossing + 1, crossing/2 + 1, 3, 1}[:effort.of(6, 4)] {
+			for _, chunk := range []int{
+				crossing - 1, crossing, crossing + 1, crossing/2 + 1, 3,
+				1,
+			}[:effort.of(6, 4)] {
 				cache := m.NewCache()
 				_, logits := feed(t, m, cache, ids[:n], chunk)
 				requireSameBits(t, want[n], logits[n-1], "%d tokens in chunks of %d", n, chunk)
@@ -77,7 +81,8 @@ func testCrossing(t *testing.T, m *model.Model, ids []int32, want [][]float32, e
 			}
 			require.NoError(t, m.Forward(context.Background(), batch, out))
 			for i := range caches {
-				requireSameBits(t, want[crossing-i+step], out.Logits[i*width:(i+1)*width], "step %d, sequence %d of a batch", step, i)
+				requireSameBits(t, want[crossing-i+step], out.Logits[i*width:(i+1)*width],
+					"step %d, sequence %d of a batch", step, i)
 			}
 		}
 	})
@@ -87,7 +92,8 @@ func testCrossing(t *testing.T, m *model.Model, ids []int32, want [][]float32, e
 		for _, n := range []int{crossing + 2, crossing, crossing + 1, crossing - 1, crossing, last} {
 			cache.Truncate(n - 1)
 			_, logits := feed(t, m, cache, ids[:n], m.MaxTokens())
-			requireSameBits(t, want[n], logits[len(logits)-1], "%d tokens, after a longer or shorter sequence", n)
+			requireSameBits(t, want[n], logits[len(logits)-1],
+				"%d tokens, after a longer or shorter sequence", n)
 		}
 	})
 }

@@ -33,7 +33,8 @@ type Prompt struct {
 	Pooled     int     `json:"pooled"` // position that labels the whole, for a head that does
 }
 
-// LabelledText is what transformers' pipeline says of a text: for each problem type a score for each label, or each token's best label.
+// LabelledText is what transformers' pipeline says of a text: for each problem type a score for each label,
+// or each token's best label.
 type LabelledText struct {
 	Text   string                        `json:"text"`
 	IDs    []int32                       `json:"ids"`
@@ -70,7 +71,8 @@ func Goldens(t testing.TB, testdata string) map[string]*Golden {
 		require.NoError(t, json.Unmarshal(data, &j), file)
 		g.Prompts, g.WideWindow, g.Texts = j.Prompts, j.WideWindow, j.Texts
 		if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
-			g.Dir = filepath.Join(testdata, "..", j.Checkpoint) // the demo's goldens are here, its checkpoint is not
+			// the demo's goldens are here, its checkpoint is not
+			g.Dir = filepath.Join(testdata, "..", j.Checkpoint)
 		}
 		g.arrays, err = safetensors.ReadFile(os.DirFS(dir), "golden.safetensors")
 		require.NoError(t, err)

@@ -26,7 +26,8 @@ type insideGolden struct {
 	Attention [][][]float64 // [layers][heads][tokens]
 }
 
-// testInside compares what a layer would say and where its attention goes with what Hugging Face finds, however the prompt is fed.
+// testInside compares what a layer would say and where its attention goes with what Hugging Face finds,
+// however the prompt is fed.
 func testInside(t *testing.T, testdata string, v Variant) {
 	raw, err := os.ReadFile(filepath.Join(testdata, "inside.json"))
 	require.NoError(t, err)
@@ -40,7 +41,8 @@ func testInside(t *testing.T, testdata string, v Variant) {
 			}
 			t.Run(g.Checkpoint+"/"+g.Prompt, func(t *testing.T) {
 				fsys := os.DirFS(filepath.Join(testdata, g.Checkpoint))
-				m, err := model.Load(context.Background(), fsys, v.Open(true), model.Options{MaxTokens: maxTokens})
+				m, err := model.Load(context.Background(), fsys, v.Open(true),
+					model.Options{MaxTokens: maxTokens})
 				require.NoError(t, err)
 				defer func() { require.NoError(t, m.Close()) }()
 				g.check(t, m)
@@ -88,7 +90,8 @@ func (g *insideGolden) check(t *testing.T, m *model.Model) {
 	for layer, heads := range g.Attention {
 		require.Len(t, view.Attention[layer], len(heads))
 		for h, weights := range heads {
-			require.InDeltaSlice(t, weights, view.Attention[layer][h], 2e-5, "layer %d, head %d", layer+1, h+1)
+			require.InDeltaSlice(t, weights, view.Attention[layer][h], 2e-5, "layer %d, head %d", layer+1,
+				h+1)
 		}
 	}
 }

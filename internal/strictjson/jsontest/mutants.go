@@ -1,4 +1,5 @@
-// Package jsontest makes broken variants of JSON files for tests, the same ones every time. Fuzzing goes further, but by chance.
+// Package jsontest makes broken variants of JSON files for tests, the same ones every time. Fuzzing goes
+// further, but by chance.
 package jsontest
 
 import (
@@ -9,15 +10,16 @@ import (
 	"strings"
 )
 
-// values take the place of every value of a file: every type, and numbers, texts and lists that a reader may stumble over.
+// values take the place of every value of a file: every type, and numbers, texts and lists that a reader may
+// stumble over.
 var values = []string{
 	`null`, `true`, `0`, `-1`, `1.5`, `1e400`, `2147483648`, `9223372036854775808`, `""`, `"x"`, `"<0xZZ>"`, `"\u0000"`, `"\ud800"`,
 	`[]`, `[null]`, `[[[]]]`, `["a b c"]`, `{}`, `{"type":7}`, `{"a":{"a":{}}}`,
 }
 
-// Mutants are the variants of a JSON text in which one value is another, is missing, or has its key in capitals, and those in which a
-// list has one element twice. The text is also each value alone. path says where, such as "decoder.decoders.0.type". Of
-// an object or list only the first few entries are changed.
+// Mutants are the variants of a JSON text in which one value is another, is missing, or has its key in
+// capitals, and those in which a list has one element twice. The text is also each value alone. path says
+// where, such as "decoder.decoders.0.type". Of an object or list only the first few entries are changed.
 func Mutants(text []byte, few int) iter.Seq2[string, []byte] {
 	return func(yield func(path string, text []byte) bool) {
 		mutate(text, "", few, yield)
@@ -45,7 +47,11 @@ func mutate(text []byte, path string, few int, yield func(string, []byte) bool) 
 				return with(func(o map[string]json.RawMessage) { o[key] = value })
 			}
 			if !with(func(o map[string]json.RawMessage) { delete(o, key) }) ||
-				!with(func(o map[string]json.RawMessage) { o[strings.ToUpper(key)] = o[key]; delete(o, key) }) ||
+				!with(func(o map[string]json.RawMessage) {
+					o[strings.ToUpper(key)] = o[key]
+					delete(o,
+						key)
+				}) ||
 				!mutate(object[key], where, few, inner) {
 				return false
 			}
@@ -59,7 +65,8 @@ func mutate(text []byte, path string, few int, yield func(string, []byte) bool) 
 				changed[i] = value
 				return yield(where, marshal(changed))
 			}
-			if !yield(path, marshal(slices.Delete(slices.Clone(list), i, i+1))) || !yield(path, marshal(slices.Insert(slices.Clone(list), i, list[i]))) ||
+			if !yield(path, marshal(slices.Delete(slices.Clone(list), i, i+1))) ||
+				!yield(path, marshal(slices.Insert(slices.Clone(list), i, list[i]))) ||
 				!mutate(list[i], path, few, inner) {
 				return false
 			}
