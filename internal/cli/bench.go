@@ -161,7 +161,7 @@ type benchAbout struct {
 
 func (a *benchAbout) headline() string {
 	return show.Sprintf("%s (%s) on %s, loaded in %s; prompt %d, generated %d, %d repetitions\n\n",
-		shortName(a.Model), byteCount(a.WeightBytes), a.Device, duration(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
+		shortName(a.Model), show.Bytes(a.WeightBytes), a.Device, duration(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
 }
 
 // spread is a mean and a sample standard deviation.
@@ -274,7 +274,7 @@ func (r *speeds) markdown(w io.Writer) error {
 		{"prefill computes", r.PrefillFlops.String(), "GFLOP/s"},
 		{"decode", r.DecodeRate.String(), "tokens/s"},
 		{"decode", r.DecodeMS.String(), "ms/token"},
-		{"decode reads " + byteCount(r.BytesPerToken) + " a token", r.Bandwidth.String(), "GB/s"},
+		{"decode reads " + show.Bytes(r.BytesPerToken) + " a token", r.Bandwidth.String(), "GB/s"},
 	} {
 		show.Fprintf(&b, "| %s | %s | %s |\n", row[0], row[1], row[2])
 	}

@@ -216,7 +216,7 @@ func (c *classifier) labelLines(ctx context.Context, s *streams, name string, r 
 	}
 	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
 		return fmt.Errorf("%s, line %d: is longer than %s, and no more is read", name, n+1,
-			byteCount(maxLine))
+			show.Bytes(maxLine))
 	} else if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

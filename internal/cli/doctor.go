@@ -14,6 +14,7 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
 	"phi3/internal/hub"
+	"phi3/internal/show"
 )
 
 // cudaDevices is a variable so that tests can put another machine in place of this one.
@@ -127,11 +128,11 @@ func memory(m machineMemory) finding {
 		f.Status, f.Found = statusMissing, "unknown on "+runtime.GOOS
 		return f
 	}
-	f.Found = fmt.Sprintf("%s, %s of it available", byteCount(m.total), byteCount(m.available))
+	f.Found = fmt.Sprintf("%s, %s of it available", show.Bytes(m.total), show.Bytes(m.available))
 	room := m.total
 	if m.limit > 0 && m.limit < room {
 		room = m.limit
-		f.Found += fmt.Sprintf("; this process may have %s", byteCount(room))
+		f.Found += fmt.Sprintf("; this process may have %s", show.Bytes(room))
 	}
 	if room < miniBytes {
 		f.Hint = "a Phi-3-mini in 16 bits takes about 8 GB on the CPU; with less, its weights come from " +
@@ -165,7 +166,7 @@ func gpus() []finding {
 			f.Hint = fmt.Sprintf("phi3 verify --device cuda:%d checks its results", d.Index)
 		}
 		f.Found = fmt.Sprintf("%s, compute capability %d.%d, %s", d.Name, d.Major, d.Minor,
-			byteCount(d.Memory))
+			show.Bytes(d.Memory))
 		if d.Major < cuda.MinMajor {
 			f.Status, f.Hint = statusMissing, fmt.Sprintf("too old: phi3 needs compute capability %d.0 or newer", cuda.MinMajor)
 		}
@@ -199,7 +200,7 @@ func cache() finding {
 	f.Status, f.Found = statusOK, fmt.Sprintf("%s, %d models", h.Cache, len(names))
 	free, known := h.Free()
 	if known {
-		f.Found += fmt.Sprintf(", %s free", byteCount(free))
+		f.Found += fmt.Sprintf(", %s free", show.Bytes(free))
 	}
 	switch {
 	case known && free < miniBytes:

@@ -224,7 +224,7 @@ func expected(c *model.Config) ([]*safetensors.Tensor, error) {
 		t := &safetensors.Tensor{Name: spec.Name, Shape: spec.Shape, DType: dtype}
 		if bytes += int64(t.Elems()) * int64(dtype.Bits()) / 8; bytes > maxBytes {
 			return nil, fmt.Errorf("it describes a model of more than %s, and there are no weights to "+
-				"confirm that", byteCount(maxBytes))
+				"confirm that", show.Bytes(maxBytes))
 		}
 		tensors = append(tensors, t)
 	}
@@ -320,7 +320,7 @@ func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*saf
 		}
 		onCPU.fit(free, fitted)
 		onCPU.short = fmt.Sprintf("%s tokens, slowly: the model does not fit",
-			thousands(int64(fitted.Context)))
+			show.Thousands(int64(fitted.Context)))
 	} else {
 		onCPU.unknown = "the system does not tell how much memory is free"
 	}
@@ -336,7 +336,7 @@ func (f *infoFlags) addMemory(i *checkpointInfo, c *model.Config, tensors []*saf
 		fitted := model.NewPlan(c, tensors, unasked)
 		var tooLittle *cuda.TooLittleError
 		if errors.As(cuda.Fit(fitted, o, free), &tooLittle) {
-			least := thousands(int64(fitted.Context))
+			least := show.Thousands(int64(fitted.Context))
 			onCUDA.short = fmt.Sprintf("not even %s tokens fit; %s", least, whatFits(tooLittle))
 		}
 		onCUDA.fit(free, fitted)
@@ -369,8 +369,8 @@ func (d *deviceUsage) fit(free int64, fitted *model.Plan) {
 // write prints the description for people.
 func (i *checkpointInfo) write(w io.Writer) error {
 	var b strings.Builder
-	show.Fprintf(&b, "%s: %s, %s parameters", shortName(i.Model), i.Architecture, thousands(i.Parameters))
-	size := fmt.Sprintf("%s of %s", byteCount(i.WeightBytes), strings.Join(i.DTypes, " and "))
+	show.Fprintf(&b, "%s: %s, %s parameters", shortName(i.Model), i.Architecture, show.Thousands(i.Parameters))
+	size := fmt.Sprintf("%s of %s", show.Bytes(i.WeightBytes), strings.Join(i.DTypes, " and "))
 	switch n := len(i.Files); {
 	case i.Missing != "":
 		show.Fprintf(&b, "\nno weights here (%s); they would be %s", show.Clip(i.Missing, 300), size)
@@ -395,30 +395,30 @@ func (i *checkpointInfo) write(w io.Writer) error {
 func (m *memoryInfo) describe() string {
 	var b strings.Builder
 	show.Fprintf(&b, "memory for a context of %s tokens (--ctx-size) in %s (--dtype):\n\n",
-		thousands(int64(m.Context)), m.DType)
+		show.Thousands(int64(m.Context)), m.DType)
 	takes := [][]string{{"", "weights", "KV cache", "workspace", "total"}}
 	fits := [][]string{{"", "free memory", "context"}}
 	var remarks []string
 	for _, d := range m.Devices {
 		row := []string{d.Device}
 		for _, bytes := range []int64{d.Weights, d.KV, d.Workspace, d.Total} {
-			row = append(row, byteCount(bytes))
+			row = append(row, show.Bytes(bytes))
 		}
 		takes = append(takes, row)
 		switch {
 		case d.Free == nil:
 			fits = append(fits, []string{d.Device, "–", d.unknown})
 		case *d.Fits > 0:
-			fits = append(fits, []string{d.Device, byteCount(*d.Free), thousands(int64(*d.Fits)) + " tokens"})
+			fits = append(fits, []string{d.Device, show.Bytes(*d.Free), show.Thousands(int64(*d.Fits)) + " tokens"})
 		default:
-			fits = append(fits, []string{d.Device, byteCount(*d.Free), d.short})
+			fits = append(fits, []string{d.Device, show.Bytes(*d.Free), d.short})
 		}
 		if d.Refused != "" {
 			remarks = append(remarks, show.Sprintf("Not on %s: %s.\n", d.Device, d.Refused))
 		}
 	}
 	alignRight(&b, takes, 1, 2, 3, 4)
-	show.Fprintf(&b, "\nEvery token of context takes %s. ", byteCount(m.KVPerToken))
+	show.Fprintf(&b, "\nEvery token of context takes %s. ", show.Bytes(m.KVPerToken))
 	b.WriteString("On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n")
 	b.WriteString("\nWithout --ctx-size, the context is as much as fits in the memory that is free here " +
 		"now:\n\n")
@@ -440,7 +440,7 @@ func (i *checkpointInfo) facts() [][]string {
 	}
 	window := "none: every token sees all before it"
 	if i.SlidingWindow != nil {
-		window = thousands(int64(*i.SlidingWindow)) + " tokens"
+		window = show.Thousands(int64(*i.SlidingWindow)) + " tokens"
 		if *i.SlidingWindow >= i.MaxPositions {
 			window += ", more than the context"
 		}
@@ -450,12 +450,12 @@ func (i *checkpointInfo) facts() [][]string {
 		rows = append(rows, []string{"directory", i.Model})
 	}
 	rows = append(rows, [][]string{
-		{"context", thousands(int64(i.MaxPositions)) + " tokens"},
+		{"context", show.Thousands(int64(i.MaxPositions)) + " tokens"},
 		{"attention", attention},
 		{"sliding window", window},
 		{"RoPE", i.RoPE.describe(i.HeadDim)},
 		{"RMSNorm epsilon", strconv.FormatFloat(float64(i.Eps), 'g', -1, 32)},
-		{"vocabulary", thousands(int64(i.Vocab)) + " rows"},
+		{"vocabulary", show.Thousands(int64(i.Vocab)) + " rows"},
 	}...)
 	switch {
 	case i.headDiffers:
@@ -496,7 +496,7 @@ func (i *checkpointInfo) facts() [][]string {
 	if i.Tokenizer == nil {
 		return append(rows, []string{"tokenizer", "tokenizer.json is not here"})
 	}
-	rows = append(rows, []string{"tokenizer", thousands(int64(i.Tokenizer.Tokens)) + " tokens"})
+	rows = append(rows, []string{"tokenizer", show.Thousands(int64(i.Tokenizer.Tokens)) + " tokens"})
 	row("added to a text", i.Tokenizer.Adds...)
 	template := "none"
 	if i.Tokenizer.ChatTemplate {
@@ -509,7 +509,7 @@ func (r *ropeInfo) describe(headDim int) string {
 	text := fmt.Sprintf("plain, θ = %g", r.Theta)
 	if r.Kind == "longrope" {
 		text = fmt.Sprintf("long, θ = %g: short factors up to %s tokens, long ones beyond; cos and sin × %.6g",
-			r.Theta, thousands(int64(r.OriginalMax)), r.AttentionFactor)
+			r.Theta, show.Thousands(int64(r.OriginalMax)), r.AttentionFactor)
 	}
 	if r.Dim < headDim {
 		text += fmt.Sprintf("; %d of %d dimensions rotate", r.Dim, headDim)

@@ -152,8 +152,8 @@ func readText(r io.Reader, begun func()) ([]byte, error) {
 		// UTF-16 takes up to twice as much
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 2*maxInput {
 			begun()
-			return nil, fmt.Errorf("it has %s, and at most %s are read", byteCount(info.Size()),
-				byteCount(maxInput))
+			return nil, fmt.Errorf("it has %s, and at most %s are read", show.Bytes(info.Size()),
+				show.Bytes(maxInput))
 		}
 	}
 	raw := bufio.NewReader(r)
@@ -175,7 +175,7 @@ func readText(r io.Reader, begun func()) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("it does not end within %s, and no more is read", byteCount(maxInput))
+	return nil, fmt.Errorf("it does not end within %s, and no more is read", show.Bytes(maxInput))
 }
 
 // textReader reads UTF-8, or UTF-16 with a byte order mark, as UTF-8 without such a mark. Editors and shells

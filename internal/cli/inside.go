@@ -228,7 +228,7 @@ func (a *attentionView) write(b *strings.Builder, input []token) {
 		left -= mean[i]
 	}
 	if n := len(input) - len(positions); n > 0 {
-		rows = append(rows, []string{"others", "", thousands(int64(n)), percent(max(0, left))})
+		rows = append(rows, []string{"others", "", show.Thousands(int64(n)), percent(max(0, left))})
 	}
 	alignRight(b, rows)
 	if len(a.Heads) == 1 {

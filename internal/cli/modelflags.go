@@ -234,7 +234,7 @@ func (f *modelFlags) load(
 		note = " (" + demo.Description + ")"
 	}
 	_, _ = show.Fprintf(stderr, "model: %s%s, %d layers, %s, on %s\n",
-		name, note, m.Config.Layers, byteCount(m.WeightBytes()), m.Device())
+		name, note, m.Config.Layers, show.Bytes(m.WeightBytes()), m.Device())
 	if f.dir == "" {
 		offerCached(stderr)
 	}
@@ -310,13 +310,13 @@ func writeContext(w io.Writer, m *model.Model) {
 	if m.FitIn == 0 {
 		return
 	}
-	why := "as much as fits in " + byteCount(m.FitIn)
+	why := "as much as fits in " + show.Bytes(m.FitIn)
 	if m.Short {
 		why = fmt.Sprintf("the least, because the %s of free memory are too little for this model",
-			byteCount(m.FitIn))
+			show.Bytes(m.FitIn))
 	}
 	_, _ = show.Fprintf(w, "context: %s of %s tokens, %s (--ctx-size sets it)\n",
-		thousands(int64(m.Context)), thousands(int64(m.Config.MaxPositions)), why)
+		show.Thousands(int64(m.Context)), show.Thousands(int64(m.Config.MaxPositions)), why)
 }
 
 // contextLimit says, behind a sentence about the end of the context, that memory set that end; "" where it
@@ -325,7 +325,7 @@ func contextLimit(m *model.Model) string {
 	if m.FitIn == 0 {
 		return ""
 	}
-	own := thousands(int64(m.Config.MaxPositions))
+	own := show.Thousands(int64(m.Config.MaxPositions))
 	return fmt.Sprintf("; memory limits it, the model's own is %s (--ctx-size sets it)", own)
 }
 
@@ -336,7 +336,7 @@ func explain(err error, m *model.Model) error {
 	}
 	limit := contextLimit(m)
 	if own := m.Config.MaxPositions; limit == "" && m.Context < own {
-		limit = fmt.Sprintf("; --ctx-size set it, the model's own is %s", thousands(int64(own)))
+		limit = fmt.Sprintf("; --ctx-size set it, the model's own is %s", show.Thousands(int64(own)))
 	}
 	return fmt.Errorf("%w%s", err, limit)
 }
@@ -416,20 +416,6 @@ func ellipsis(more bool) string {
 		return ", …"
 	}
 	return ""
-}
-
-// byteCount writes a number of bytes with three digits, in powers of 1000.
-func byteCount(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, units := float64(n), []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
-	unit := 0
-	for v >= 999.5 {
-		v /= 1000
-		unit++
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%#.3g", v), ".") + " " + units[unit]
 }
 
 // kvElemBytes is the size of one number in the KV cache.

@@ -155,7 +155,7 @@ func writeModels(w io.Writer, list []cachedModel) error {
 		if !m.LastUsed.IsZero() {
 			used = m.LastUsed.Local().Format(time.DateOnly)
 		}
-		_, _ = show.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, byteCount(m.Bytes), used,
+		_, _ = show.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", m.Model, revision, show.Bytes(m.Bytes), used,
 			visible(runs))
 	}
 	return t.Flush()
@@ -210,7 +210,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 		if piped(s.in) {
 			return usagef("without --yes, rm asks first, and there is nobody to ask")
 		}
-		_, _ = show.Fprintf(s.err, "remove %s (%s) from %s? [y/N] ", name, byteCount(bytes), h.Cache)
+		_, _ = show.Fprintf(s.err, "remove %s (%s) from %s? [y/N] ", name, show.Bytes(bytes), h.Cache)
 		switch yes, err = confirmed(ctx, s.in); {
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%s is not removed: there was no answer (--yes does not ask)", name)
@@ -224,7 +224,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 	if err := h.Remove(name); err != nil {
 		return err
 	}
-	_, _ = show.Fprintf(s.notes(), "removed %s, %s\n", name, byteCount(bytes))
+	_, _ = show.Fprintf(s.notes(), "removed %s, %s\n", name, show.Bytes(bytes))
 	return nil
 }
 

@@ -114,7 +114,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if n := len(ids) * m.Config.HiddenSize; f.hidden && n > maxHidden {
 		return fmt.Errorf("the hidden states of %s tokens are %s; --hidden-states keeps up to %s: shorten "+
 			"the prompt",
-			thousands(int64(len(ids))), byteCount(4*int64(n)), byteCount(4*int64(maxHidden)))
+			show.Thousands(int64(len(ids))), show.Bytes(4*int64(n)), show.Bytes(4*int64(maxHidden)))
 	}
 	view, err := session.Inspect(cmd.Context(), f.inside.look(f.hidden))
 	if err != nil {
@@ -255,16 +255,16 @@ func eachShown(n int, show func(position int), skip func(tokens int)) {
 // write prints the tables for people.
 func (a *inspection) write(w io.Writer) error {
 	var b strings.Builder
-	show.Fprintf(&b, "input: %s tokens\n\n", thousands(int64(len(a.Input))))
+	show.Fprintf(&b, "input: %s tokens\n\n", show.Thousands(int64(len(a.Input))))
 	rows := [][]string{{"position", "id", "piece"}}
 	eachShown(len(a.Input), func(i int) {
 		rows = append(rows, []string{fmt.Sprint(i), fmt.Sprint(a.Input[i].ID), shownPiece(a.Input[i].Piece)})
-	}, func(n int) { rows = append(rows, []string{"…", fmt.Sprintf("%s more", thousands(int64(n)))}) })
+	}, func(n int) { rows = append(rows, []string{"…", fmt.Sprintf("%s more", show.Thousands(int64(n)))}) })
 	alignRight(&b, rows)
 	if a.Hidden != nil {
 		show.Fprintf(&b, "\nlast hidden state [1, %d, %d]\n", a.Shape[1], a.Shape[2])
 		eachShown(len(a.Hidden), func(i int) { b.WriteString(ends(a.Hidden[i]) + "\n") }, func(n int) {
-			show.Fprintf(&b, "… %s more\n", thousands(int64(n)))
+			show.Fprintf(&b, "… %s more\n", show.Thousands(int64(n)))
 		})
 	}
 	a.writeInside(&b, a.Input, a.Argmax)

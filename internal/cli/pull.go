@@ -92,7 +92,7 @@ func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Write
 	}
 	files, bytes := checkpointSize(snapshot.Dir)
 	_, _ = show.Fprintf(notes, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files,
-		byteCount(bytes))
+		show.Bytes(bytes))
 	return snapshot, nil
 }
 

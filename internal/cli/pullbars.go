@@ -58,8 +58,8 @@ func (b *pullBars) update(name string, done, size int64) {
 			mpb.PrependDecorators(decor.Name(show.Line(name), decor.WCSyncSpaceR)),
 			mpb.AppendDecorators(
 				decor.Any(func(s decor.Statistics) string {
-					return byteCount(s.Current) + " / " +
-						byteCount(s.Total)
+					return show.Bytes(s.Current) + " / " +
+						show.Bytes(s.Total)
 				}, decor.WCSyncSpace),
 				decor.Any(func(s decor.Statistics) string {
 					return bar.pace(s.Current, s.Total,
@@ -83,7 +83,7 @@ func (b *fileBar) pace(done, size int64, after time.Duration) string {
 		return ""
 	}
 	left := time.Duration(float64(size-done) / speed * float64(time.Second))
-	return fmt.Sprintf("%s/s  %s left", byteCount(int64(speed)), left.Round(time.Second))
+	return fmt.Sprintf("%s/s  %s left", show.Bytes(int64(speed)), left.Round(time.Second))
 }
 
 // note says a line.

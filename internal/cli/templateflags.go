@@ -65,7 +65,7 @@ func readTemplate(name string) (string, error) {
 		return "", err
 	case len(source) > tokenizer.MaxChatTemplate:
 		return "", fmt.Errorf("it is longer than %s, and no more is read",
-			byteCount(tokenizer.MaxChatTemplate))
+			show.Bytes(tokenizer.MaxChatTemplate))
 	}
 	return string(source), regular.Placeholder(source)
 }

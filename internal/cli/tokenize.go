@@ -90,7 +90,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	ids, err := t.EncodeParts(ctx, parts, o)
 	if many := new(tokenizer.TooManyError); errors.As(err, &many) {
 		return fmt.Errorf("the text has more than %s tokens; tokenize shows at most %[1]s: cut it into parts",
-			thousands(int64(many.Max)))
+			show.Thousands(int64(many.Max)))
 	}
 	if err != nil {
 		return fmt.Errorf("encode the text: %w", err)
@@ -179,7 +179,7 @@ func (f *tokenizeFlags) writeText(
 		piece := t.Piece(id)
 		if total += len(piece); total > maxDecoded {
 			return fmt.Errorf("the pieces of the ids have more than %s; tokenize decodes at most %[1]s: "+
-				"cut them into parts", byteCount(int64(maxDecoded)))
+				"cut them into parts", show.Bytes(int64(maxDecoded)))
 		}
 		if len(unknown) < 6 && piece == "" {
 			unknown = append(unknown, strconv.Itoa(int(id)))
@@ -208,7 +208,7 @@ func parseIDs(input string) ([]int32, error) {
 		}
 		if len(ids) == maxTokens {
 			return nil, fmt.Errorf("there are more than %s ids; tokenize decodes at most %[1]s: cut them "+
-				"into parts", thousands(int64(maxTokens)))
+				"into parts", show.Thousands(int64(maxTokens)))
 		}
 		ids = append(ids, int32(id))
 	}

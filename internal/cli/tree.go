@@ -96,7 +96,7 @@ func (m *module) rows(rows [][]string, before, below string, types bool) [][]str
 		parameters, bytes = parameters/int64(m.repeats), bytes/int64(m.repeats)
 	case len(m.children) == 1 && m.children[0].repeats > 0: // all layers are of one form: the list and its one item share a row
 		only := m.children[0]
-		name = fmt.Sprintf("%s: %s, each of", m.name, thousands(int64(only.repeats)))
+		name = fmt.Sprintf("%s: %s, each of", m.name, show.Thousands(int64(only.repeats)))
 		m = only
 	}
 	if m.tensor != nil {
@@ -105,7 +105,7 @@ func (m *module) rows(rows [][]string, before, below string, types bool) [][]str
 			dtype = m.tensor.DType
 		}
 	}
-	rows = append(rows, []string{before + name, shape, thousands(parameters), byteCount(bytes), dtype})
+	rows = append(rows, []string{before + name, shape, show.Thousands(parameters), show.Bytes(bytes), dtype})
 	for n, c := range m.children {
 		if n < len(m.children)-1 {
 			rows = c.rows(rows, below+"├─ ", below+"│  ", types)
@@ -122,15 +122,6 @@ func dims(shape []int) string {
 		words[i] = strconv.Itoa(n)
 	}
 	return strings.Join(words, " × ")
-}
-
-// thousands writes 3821079552 as 3,821,079,552.
-func thousands(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
 }
 
 // alignRight writes rows of cells as columns, the numbered ones flush right, without blanks at the ends of
