@@ -15,11 +15,13 @@
 // A program linked with -lcuda, as gorgonia.org/cu asks, does not start where there is no NVIDIA driver; and
 // gorgonia.org/cu exits there by itself, because it calls cuInit when the program starts. So
 //
-//   - forward.c defines every driver function that is called anywhere in the program, and answers that first cuInit with success.
-//     forward_list.h lists the functions; go generate writes it from the sources of gorgonia.org/cu and of this package.
-//   - stub/libcuda.a is an empty archive, for the linker to find under -lcuda. With every function defined already, nothing is
-//     missing from it, and --as-needed drops a real libcuda.so found instead of it.
-//   - the driver is loaded by name with dlopen, from $PHI3_LIBCUDA where that is set: the tests set it to the emulator.
+//   - forward.c defines every driver function that is called anywhere in the program, and answers that first
+//     cuInit with success. forward_list.h lists the functions; go generate writes it from the sources of
+//     gorgonia.org/cu and of this package.
+//   - stub/libcuda.a is an empty archive, for the linker to find under -lcuda. With every function defined
+//     already, nothing is missing from it, and --as-needed drops a real libcuda.so found instead of it.
+//   - the driver is loaded by name with dlopen, from $PHI3_LIBCUDA where that is set: the tests set it to the
+//     emulator.
 //
 // No other package may import gorgonia.org/cu, or the linker could see its -lcuda without ours.
 //

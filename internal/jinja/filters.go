@@ -19,19 +19,24 @@ func init() {
 		"filesizeformat": sizeFilter,
 
 		"default": defaultFilter, "d": defaultFilter, "attr": attrFilter, "items": itemsFilter,
-		"count": lengthFilter, "length": lengthFilter, "list": listFilter, "first": firstFilter, "last": lastFilter,
-		"random": randomFilter, "reverse": reverseFilter, "min": extremeFilter("<"), "max": extremeFilter(">"),
+		"count": lengthFilter, "length": lengthFilter, "list": listFilter, "first": firstFilter,
+		"last":   lastFilter,
+		"random": randomFilter, "reverse": reverseFilter, "min": extremeFilter("<"),
+		"max":  extremeFilter(">"),
 		"sort": sortFilter, "dictsort": dictsortFilter, "unique": uniqueFilter, "groupby": groupbyFilter,
 		"batch": batchFilter, "slice": sliceFilter, "map": mapFilter,
 		"select": selectFilter(false, true), "reject": selectFilter(false, false),
 		"selectattr": selectFilter(true, true), "rejectattr": selectFilter(true, false),
 
-		"string": stringFilter, "join": joinFilter, "replace": replaceFilter, "trim": trimFilter, "format": formatFilter,
-		"lower": caseFilter(lower), "upper": caseFilter(upper), "capitalize": caseFilter(capitalize),
+		"string": stringFilter, "join": joinFilter, "replace": replaceFilter, "trim": trimFilter,
+		"format": formatFilter,
+		"lower":  caseFilter(lower), "upper": caseFilter(upper), "capitalize": caseFilter(capitalize),
 		"title": titleFilter, "center": centerFilter, "indent": indentFilter, "truncate": truncateFilter,
-		"wordcount": wordcountFilter, "wordwrap": wordwrapFilter, "striptags": striptagsFilter, "urlencode": urlencodeFilter,
-		"escape": escapeFilter, "e": escapeFilter, "forceescape": forceescapeFilter, "safe": safeFilter,
-		"xmlattr": xmlattrFilter, "tojson": tojsonFilter, "pprint": pprintFilter, "urlize": refusedFilter("urlize"),
+		"wordcount": wordcountFilter, "wordwrap": wordwrapFilter, "striptags": striptagsFilter,
+		"urlencode": urlencodeFilter,
+		"escape":    escapeFilter, "e": escapeFilter, "forceescape": forceescapeFilter, "safe": safeFilter,
+		"xmlattr": xmlattrFilter, "tojson": tojsonFilter, "pprint": pprintFilter,
+		"urlize": refusedFilter("urlize"),
 	}
 }
 

@@ -157,7 +157,8 @@ func TestRenderIsInterrupted(t *testing.T) {
 // within about a second.
 func TestLettersCount(t *testing.T) {
 	for _, f := range []string{
-		"|title", "|upper", "|capitalize", "|wordcount", "|striptags", "|wordwrap", "|reverse", ".title()", ".swapcase()", ".casefold()",
+		"|title", "|upper", "|capitalize", "|wordcount", "|striptags", "|wordwrap", "|reverse", ".title()",
+		".swapcase()", ".casefold()",
 	} {
 		_, err := render(t, "{% for i in range(40) %}{% set x = ('ab ' * 300000)"+f+" %}{% endfor %}",
 			NewDict())

@@ -57,7 +57,8 @@ func (t token) describe() string {
 
 // operators, longest first.
 var operators = []string{
-	"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";",
+	"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
+	"=", ".", ":", "|", ",", ";",
 }
 
 // lexer cuts a source into tokens as jinja2 does with trim_blocks and lstrip_blocks: a newline after a block

@@ -40,7 +40,8 @@ func wholeNumber(s string) Value {
 
 // simpleEscapes are the escapes of one letter in a string literal.
 var simpleEscapes = map[byte]string{
-	'\n': "", '\\': `\`, '\'': "'", '"': `"`, 'a': "\a", 'b': "\b", 'f': "\f", 'n': "\n", 'r': "\r", 't': "\t", 'v': "\v",
+	'\n': "", '\\': `\`, '\'': "'", '"': `"`, 'a': "\a", 'b': "\b", 'f': "\f", 'n': "\n", 'r': "\r",
+	't': "\t", 'v': "\v",
 }
 
 // unescape reads the inside of a string literal as Python's unicode-escape does. An unknown escape stays as

@@ -48,10 +48,13 @@ func init() {
 			}
 			return typeName(v) == typeName(p[0]) && v == p[0], nil
 		},
-		"in": compareTest("in"), "==": compareTest("=="), "eq": compareTest("=="), "equalto": compareTest("=="),
-		"!=": compareTest("!="), "ne": compareTest("!="),
-		">": compareTest(">"), "gt": compareTest(">"), "greaterthan": compareTest(">"), "ge": compareTest(">="), ">=": compareTest(">="),
-		"<": compareTest("<"), "lt": compareTest("<"), "lessthan": compareTest("<"), "le": compareTest("<="), "<=": compareTest("<="),
+		"in": compareTest("in"), "==": compareTest("=="), "eq": compareTest("=="),
+		"equalto": compareTest("=="),
+		"!=":      compareTest("!="), "ne": compareTest("!="),
+		">": compareTest(">"), "gt": compareTest(">"), "greaterthan": compareTest(">"),
+		"ge": compareTest(">="), ">=": compareTest(">="),
+		"<": compareTest("<"), "lt": compareTest("<"), "lessthan": compareTest("<"), "le": compareTest("<="),
+		"<=": compareTest("<="),
 	}
 }
 

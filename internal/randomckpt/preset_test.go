@@ -97,7 +97,8 @@ func TestPublishedIndex(t *testing.T) {
 func TestPublishedConfig(t *testing.T) {
 	data := phi3Data(t)
 	for published, name := range map[string]string{
-		"Phi-3-mini-4k-instruct": "phi-3-mini", "Phi-3-medium-4k-instruct": "phi-3-medium", "phi-4": "phi-4", "Phi-4-mini-instruct": "phi-4-mini",
+		"Phi-3-mini-4k-instruct": "phi-3-mini", "Phi-3-medium-4k-instruct": "phi-3-medium", "phi-4": "phi-4",
+		"Phi-4-mini-instruct": "phi-4-mini",
 	} {
 		text, err := os.ReadFile(filepath.Join(data, published, "config.json"))
 		require.NoError(t, err)

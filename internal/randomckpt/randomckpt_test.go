@@ -83,7 +83,8 @@ func TestNamesAndShapes(t *testing.T) {
 	require.Equal(t, want, got)
 	// 1200 + 576+1152+960 | 480+24+24 + 576+1152+960 | 480+24+24+24+1200 bytes
 	require.Equal(t, []string{
-		"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors",
+		"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
+		"model-00003-of-00003.safetensors",
 	}, c.Files())
 
 	files := readDir(t, dir)

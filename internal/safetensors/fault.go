@@ -14,9 +14,10 @@ import (
 // program. Go can be asked for a panic instead, on each goroutine by itself (debug.SetPanicOnFault), and also
 // where the reader is a function in assembly. So:
 //
-//   - who calls functions that read tensors defers [Checkpoint.CatchFault], which makes an error of the panic;
-//   - a goroutine of its own that reads tensors calls debug.SetPanicOnFault(true), and hands what it recovers and [IsFault] says
-//     is such a panic to the goroutine that waits for it, to be panicked there.
+//   - who calls functions that read tensors defers [Checkpoint.CatchFault], which makes an error of the
+//     panic;
+//   - a goroutine of its own that reads tensors calls debug.SetPanicOnFault(true), and hands what it recovers
+//     and [IsFault] says is such a panic to the goroutine that waits for it, to be panicked there.
 //
 // What cannot be noticed: a file that is overwritten in place, whose weights change, and one that loses no
 // more than what it has in its last page of memory, which then reads as zeros.

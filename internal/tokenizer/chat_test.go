@@ -378,7 +378,8 @@ func TestTemplateVariables(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "<s>|False|None|None|True||", got)
 	for name, value := range map[string]string{
-		"bos_token": `"B"`, "tools": `[1]`, "documents": `[]`, "add_generation_prompt": "false", "enable_thinking": "false", "d": `{"b": 1.0, "a": null}`,
+		"bos_token": `"B"`, "tools": `[1]`, "documents": `[]`, "add_generation_prompt": "false",
+		"enable_thinking": "false", "d": `{"b": 1.0, "a": null}`,
 	} {
 		require.NoError(t, tok.SetTemplateVariable(name, value))
 	}

@@ -50,7 +50,8 @@ type tokenJSON struct {
 
 func (t *tokenJSON) config(id int64) hf.TokenConfig {
 	return hf.TokenConfig{
-		Id: id, Content: t.Content, Special: t.Special, Lstrip: t.Lstrip, Rstrip: t.Rstrip, SingleWord: t.SingleWord,
+		Id: id, Content: t.Content, Special: t.Special, Lstrip: t.Lstrip, Rstrip: t.Rstrip,
+		SingleWord: t.SingleWord,
 		Normalized: t.Normalized == nil && !t.Special || t.Normalized != nil && *t.Normalized,
 	}
 }

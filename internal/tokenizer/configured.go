@@ -10,7 +10,7 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// contents are the named special tokens, as a chat template gets them.
+// contents returns the content of each named special token. A chat template gets these.
 func (c *configuration) contents() map[string]string {
 	contents := map[string]string{}
 	for _, key := range specialKeys {
@@ -21,37 +21,51 @@ func (c *configuration) contents() map[string]string {
 	return contents
 }
 
-// addConfigured adds the tokens that the configuration has, or changes their flags, and notes the names.
+// addConfigured adds the tokens of the configuration, or changes their flags, and records the names of
+// special tokens.
 //
-// As transformers does, a token that tokenizer.json lacks gets the next free id, whatever the configuration
-// says.
+// A token that tokenizer.json lacks gets the next free id, whatever the configuration says: transformers does
+// the same.
 func (t *Tokenizer) addConfigured(c *configuration) error {
-	add := func(a hf.TokenConfig, special bool) error {
-		return t.addToken(&addedToken{
-			id: t.nextID(a.Content), content: a.Content, special: special,
-			lstrip: a.Lstrip, rstrip: a.Rstrip, singleWord: a.SingleWord, normalized: a.Normalized,
-		})
-	}
-	// Names stand for the tokens that the files describe, and these become special.
-	described := make(map[string]hf.TokenConfig, len(c.added))
+	t.addNames(c)
+	described, specials := t.described(c), t.specials(c)
+	tokens := c.added
 	if c.legacy {
-		for _, a := range t.added {
-			described[a.content] = a.config()
+		tokens = t.withAdded(c.added)
+	}
+	slices.SortStableFunc(tokens, func(a, b hf.TokenConfig) int { return int(a.Id - b.Id) })
+	for _, a := range tokens {
+		if a.Content == "" { // tokenizers ignores it
+			continue
 		}
-	} else {
-		for _, a := range c.added {
-			described[a.Content] = a
+		if err := t.addConfig(a, a.Special || specials[a.Content]); err != nil {
+			return fmt.Errorf("%s: %w", c.addedSource(), err)
 		}
 	}
-	specials := make(map[string]bool, len(c.others))
-	for _, o := range c.others {
-		specials[o.Content] = true
+	if err := t.addNamed(c, described); err != nil {
+		return err
 	}
+	if id, ok := t.ID(t.specialNames["bos_token"]); ok {
+		t.bos = id
+	}
+	if id, ok := t.ID(t.specialNames["eos_token"]); ok {
+		t.eos = id
+	}
+	return nil
+}
+
+// addConfig adds one token, or changes its flags.
+func (t *Tokenizer) addConfig(a hf.TokenConfig, special bool) error {
+	return t.addToken(&addedToken{
+		id: t.nextID(a.Content), content: a.Content, special: special,
+		lstrip: a.Lstrip, rstrip: a.Rstrip, singleWord: a.SingleWord, normalized: a.Normalized,
+	})
+}
+
+// addNames records the names of special tokens. A name from extra_special_tokens never replaces one of
+// specialKeys.
+func (t *Tokenizer) addNames(c *configuration) {
 	t.specialNames = c.contents()
-	for _, content := range t.specialNames {
-		specials[content] = true
-	}
-	// after the loop above: a template's name for a token takes nothing from the named ones
 	for _, o := range c.others {
 		if o.name == "" {
 			t.additionalSpecial = append(t.additionalSpecial, o.Content)
@@ -59,31 +73,58 @@ func (t *Tokenizer) addConfigured(c *configuration) error {
 			t.specialNames[o.name] = o.Content
 		}
 	}
-	tokens := c.added
-	if c.legacy { // tokenizer.json goes before added_tokens.json
-		known := make(map[int64]bool, len(t.added))
-		var all []hf.TokenConfig
+}
+
+// described returns the tokens that the files describe with flags, by content. A name without flags stands
+// for one of these.
+func (t *Tokenizer) described(c *configuration) map[string]hf.TokenConfig {
+	described := make(map[string]hf.TokenConfig, len(c.added))
+	if c.legacy {
 		for _, a := range t.added {
-			known[int64(a.id)] = true
-			all = append(all, a.config())
+			described[a.content] = a.config()
 		}
-		for _, a := range c.added {
-			if !known[a.Id] {
-				all = append(all, a)
-			}
-		}
-		tokens = all
+		return described
 	}
-	slices.SortStableFunc(tokens, func(a, b hf.TokenConfig) int { return int(a.Id - b.Id) })
-	for _, a := range tokens {
-		if a.Content == "" { // tokenizers ignores it
-			continue
-		}
-		if err := add(a, a.Special || specials[a.Content]); err != nil {
-			return fmt.Errorf("%s: %w", c.addedSource(), err)
+	for _, a := range c.added {
+		described[a.Content] = a
+	}
+	return described
+}
+
+// specials returns the contents that a name makes special.
+func (t *Tokenizer) specials(c *configuration) map[string]bool {
+	specials := make(map[string]bool, len(c.others))
+	for _, o := range c.others {
+		specials[o.Content] = true
+	}
+	for _, content := range c.contents() {
+		specials[content] = true
+	}
+	return specials
+}
+
+// withAdded returns the added tokens of tokenizer.json, then those of added_tokens.json whose ids are free.
+func (t *Tokenizer) withAdded(added []hf.TokenConfig) []hf.TokenConfig {
+	known := make(map[int64]bool, len(t.added))
+	var all []hf.TokenConfig
+	for _, a := range t.added {
+		known[int64(a.id)] = true
+		all = append(all, a.config())
+	}
+	for _, a := range added {
+		if !known[a.Id] {
+			all = append(all, a)
 		}
 	}
-	addNamed := func(token *namedToken, given bool) error {
+	return all
+}
+
+// addNamed adds the named special tokens, in transformers' order, and then the others.
+func (t *Tokenizer) addNamed(c *configuration, described map[string]hf.TokenConfig) error {
+	add := func(token *namedToken, given bool) error {
+		if token.Content == "" {
+			return nil
+		}
 		config, ok := described[token.Content]
 		switch {
 		case given && ok:
@@ -94,32 +135,23 @@ func (t *Tokenizer) addConfigured(c *configuration) error {
 		default:
 			config = hf.TokenConfig{Content: token.Content}
 		}
-		if err := add(config, true); err != nil {
+		if err := t.addConfig(config, true); err != nil {
 			return fmt.Errorf("%s: %w", configFile, err)
 		}
 		return nil
 	}
 	for _, key := range specialKeys {
 		_, given := c.names[key]
-		if token := c.name(key); token != nil && token.Content != "" {
-			if err := addNamed(token, given); err != nil {
+		if token := c.name(key); token != nil {
+			if err := add(token, given); err != nil {
 				return err
 			}
 		}
 	}
 	for i := range c.others {
-		if c.others[i].Content == "" {
-			continue
-		}
-		if err := addNamed(&c.others[i], false); err != nil {
+		if err := add(&c.others[i], false); err != nil {
 			return err
 		}
-	}
-	if id, ok := t.ID(t.specialNames["bos_token"]); ok {
-		t.bos = id
-	}
-	if id, ok := t.ID(t.specialNames["eos_token"]); ok {
-		t.eos = id
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ func TestClassWithoutConverter(t *testing.T) {
 		}
 	}
 	for _, class := range []string{
-		"Qwen2Tokenizer", "Qwen2TokenizerFast", "RobertaTokenizer", "BartTokenizerFast", "WhisperTokenizer", "CLIPTokenizer",
+		"Qwen2Tokenizer", "Qwen2TokenizerFast", "RobertaTokenizer", "BartTokenizerFast", "WhisperTokenizer",
+		"CLIPTokenizer",
 		"PreTrainedTokenizerFast", "MyTokenizer",
 	} {
 		_, err := Load(files(class))
@@ -62,7 +63,8 @@ func TestEmptyBOS(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int32{0, 329, 287, 332, 329, 292, 383, 260, 233, 154, 168, 325, 310, 0}, ids)
 	for _, config := range []string{
-		`{"tokenizer_class": "LlamaTokenizer", "bos_token": null}`, `{"tokenizer_class": "LlamaTokenizer", "bos_token": "", "unk_token": null}`,
+		`{"tokenizer_class": "LlamaTokenizer", "bos_token": null}`,
+		`{"tokenizer_class": "LlamaTokenizer", "bos_token": "", "unk_token": null}`,
 	} {
 		_, err = load(config)
 		require.ErrorContains(t, err, "a BOS is to be added, but there is no bos_token")

@@ -18,7 +18,8 @@ import (
 // FuzzEncode: any bytes encode without panic, to ids that exist, that decode to what went in.
 func FuzzEncode(f *testing.F) {
 	for _, seed := range []string{
-		"", " ", "The capital of Germany is", "a  b\n\n\tc", "日本語 🙂", "\xff\xfe", "\xe6\x97", "▁▁x", "<|end|>  x", "<0x0A>", "aaaaaaaa",
+		"", " ", "The capital of Germany is", "a  b\n\n\tc", "日本語 🙂", "\xff\xfe", "\xe6\x97", "▁▁x",
+		"<|end|>  x", "<0x0A>", "aaaaaaaa",
 		"It'S 12345 ½\r\n//", "<|both|> \u3000<|left|>", "é̂\u200d",
 	} {
 		f.Add([]byte(seed))

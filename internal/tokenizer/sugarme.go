@@ -18,24 +18,25 @@ import (
 // (pretrained.CreateDecoder). Its encoder is not used, because it differs from Hugging Face tokenizers 0.23
 // in ways that break every chat prompt. The nine defects, with their places in v0.3.0:
 //
-//  1. No byte fallback: a character outside the vocabulary becomes <unk> instead of its UTF-8 bytes, so every newline
-//     is lost (model/bpe/bpe.go:373-411; the setting is not even read, pretrained/model.go:103-104).
-//  2. Equal-rank merges are taken by insertion time, not leftmost first, so runs of one character come out wrong
-//     (model/bpe/word.go:263-277).
-//  3. Special tokens that stand close together are dropped: matches are sorted by id, not by place, and one that lies
-//     before the current offset is skipped (added-vocabulary.go:407-437).
-//  4. rstrip and lstrip swallow one white space character instead of all of them (added-vocabulary.go:163-168).
-//  5. An added token that the model's vocabulary also holds, such as the non-special </s>, never becomes a splitting
-//     token (added-vocabulary.go:298-332).
+//  1. No byte fallback: a character outside the vocabulary becomes <unk> instead of its UTF-8 bytes, so every
+//     newline is lost (model/bpe/bpe.go:373-411; the setting is not even read, pretrained/model.go:103-104).
+//  2. Equal-rank merges are taken by insertion time, not leftmost first, so runs of one character come out
+//     wrong (model/bpe/word.go:263-277).
+//  3. Special tokens that stand close together are dropped: matches are sorted by id, not by place, and one
+//     that lies before the current offset is skipped (added-vocabulary.go:407-437).
+//  4. rstrip and lstrip swallow one white space character instead of all of them
+//     (added-vocabulary.go:163-168).
+//  5. An added token that the model's vocabulary also holds, such as the non-special </s>, never becomes a
+//     splitting token (added-vocabulary.go:298-332).
 //  6. Replacing " " by "▁" is quadratic: 10 KB of text takes seconds (normalizer/normalized.go:1437).
 //  7. Patterns with look-ahead panic, because Go's regexp has none: phi-4 and Phi-4-mini cannot be loaded
 //     (normalizer/pattern.go:191).
-//  8. The Strip decoder indexes the first character of an empty string: decoding nothing, or only skipped ids, panics
-//     (decoder/strip.go:36-40). Decode therefore never hands it an empty list.
+//  8. The Strip decoder indexes the first character of an empty string: decoding nothing, or only skipped
+//     ids, panics (decoder/strip.go:36-40). Decode therefore never hands it an empty list.
 //  9. The configuration reader trusts its input: type assertions without a check panic on a hostile file
-//     (pretrained/decoder.go:31 and all below it; decoder/byte-fallback.go:46 on a piece such as "<0xZZ>"). newDecoder
-//     therefore hands it an entry of its own making, and falseByte refuses such pieces. What a stranger's file holds reaches
-//     the library as strings only.
+//     (pretrained/decoder.go:31 and all below it; decoder/byte-fallback.go:46 on a piece such as "<0xZZ>").
+//     newDecoder therefore hands it an entry of its own making, and falseByte refuses such pieces. What a
+//     stranger's file holds reaches the library as strings only.
 //
 // The library's struct for the whole file, tokenizer.Config, is not used either: its entries are
 // map[string]interface{}, whose boxed values take twenty times the memory of their text. Phi-3's file takes
@@ -156,7 +157,8 @@ func newDecoder(e entry) (decoderKind, error) {
 		if len(steps) == 1 && steps[0].Type == "Metaspace" {
 			var m Tokenizer // for the same checks as of a pre-tokenizer
 			err := m.readMetaspace(&preTokenizerJSON{
-				Replacement: steps[0].Replacement, PrependScheme: steps[0].PrependScheme, AddPrefixSpace: steps[0].AddPrefixSpace,
+				Replacement: steps[0].Replacement, PrependScheme: steps[0].PrependScheme,
+				AddPrefixSpace: steps[0].AddPrefixSpace,
 			})
 			kind := decoderKind{
 				plain: true, mark: steps[0].Replacement, space: " ",
