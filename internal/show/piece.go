@@ -58,3 +58,14 @@ func spellOut(s string, which func(rune) bool) string {
 	}
 	return b.String()
 }
+
+// PieceColumns is the widest piece in a table, in columns.
+const PieceColumns = 40
+
+// Named returns a name as one line, and "(none)" for an empty one.
+func Named(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return Line(s)
+}
