@@ -30,28 +30,12 @@ func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, erro
 	}
 	cache := m.NewCache()
 	defer cache.Reset()
-	// The whole text, although what comes after the pooled position is not computed: long RoPE goes by its
-	// length, padding included.
-	if _, err := cache.Prepare(len(ids)); err != nil {
+	out := model.Output{AllLogits: c.Head == model.TokenHead}
+	// IDs holds the padding after the pooled position too: its length decides the factors of long RoPE.
+	if _, err := m.Feed(ctx, model.Input{IDs: ids, Cache: cache, End: end}, &out); err != nil {
 		return nil, err
 	}
-	var rows [][]float32
-	out := &model.Output{AllLogits: c.Head == model.TokenHead}
-	for from := 0; from < end; from += m.MaxTokens() {
-		to := min(from+m.MaxTokens(), end)
-		wanted := out
-		if to < end && !out.AllLogits {
-			wanted = nil // only the cache matters
-		}
-		if err := m.Forward(ctx, []model.Sequence{{IDs: ids[from:to], Cache: cache}}, wanted); err != nil {
-			return nil, err
-		}
-		for row := range slices.Chunk(out.Logits, len(c.Labels)) {
-			if wanted != nil {
-				rows = append(rows, slices.Clone(row))
-			}
-		}
-	}
+	rows := slices.Collect(slices.Chunk(out.Logits, len(c.Labels)))
 	return rows, check(ctx, m, rows)
 }
 

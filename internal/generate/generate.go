@@ -175,35 +175,17 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 	if s.noCache {
 		s.cache.Reset()
 	}
-	if s.cache.Len() == len(s.ids) {
-		s.cache.Truncate(len(s.ids) - 1) // asked again: recompute the last position
+	in := model.Input{IDs: s.ids, Cache: s.cache, Progress: s.progress}
+	s.out.EachLens = s.lens
+	s.reused, err = s.model.Feed(ctx, in, &s.out)
+	return s.out.Hidden, err
+}
+
+// progress tells onFeed of the steps of a feed of more than one token.
+func (s *Session) progress(fed, total int) {
+	if s.onFeed != nil && total > 1 {
+		s.onFeed(fed, total)
 	}
-	from, err := s.cache.Prepare(len(s.ids))
-	if err != nil {
-		return nil, err
-	}
-	s.reused = from
-	for from < len(s.ids) {
-		to := min(from+s.model.MaxTokens(), len(s.ids))
-		out := &s.out
-		if to == len(s.ids) {
-			out.EachLens = s.lens
-		} else if !out.AllHidden && out.EachQKV == nil {
-			out = nil // only the cache matters
-		}
-		if err := s.model.Forward(ctx, []model.Sequence{{IDs: s.ids[from:to], Cache: s.cache}},
-			out); err != nil {
-			return nil, err
-		}
-		if s.out.AllHidden {
-			hidden = append(hidden, s.out.Hidden...)
-		}
-		from = to
-		if s.onFeed != nil && len(s.ids)-s.reused > 1 {
-			s.onFeed(from-s.reused, len(s.ids)-s.reused)
-		}
-	}
-	return hidden, nil
 }
 
 // Sampler picks the token after ids from its logits [vocab], and changes neither.

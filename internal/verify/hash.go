@@ -17,16 +17,14 @@ func LogitsHash(ctx context.Context, m *model.Model) (string, error) {
 	ids := spread(hashPrompt+12, m.Config.VocabSize)
 	cache := m.NewCache()
 	defer cache.Reset()
-	if _, err := cache.Prepare(len(ids)); err != nil {
-		return "", err
-	}
 	hash := sha256.New()
+	end := 0
 	for _, n := range []int{hashPrompt, 1, 1, 1, 3, 3, 3} {
+		end += n
 		out := model.Output{AllLogits: true}
-		if err := m.Forward(ctx, []model.Sequence{{IDs: ids[:n], Cache: cache}}, &out); err != nil {
+		if _, err := m.Feed(ctx, model.Input{IDs: ids, Cache: cache, End: end}, &out); err != nil {
 			return "", err
 		}
-		ids = ids[n:]
 		if err := binary.Write(hash, binary.LittleEndian, out.Logits); err != nil {
 			return "", err
 		}

@@ -304,18 +304,12 @@ func (r *Result) follow(ctx context.Context, m *model.Model, c *Check) error {
 func forward(ctx context.Context, m *model.Model, ids []int32) (all logits, hidden [][]float32, err error) {
 	cache := m.NewCache()
 	defer cache.Reset()
-	if _, err := cache.Prepare(len(ids)); err != nil {
+	out := model.Output{AllLogits: true, AllHidden: true}
+	if _, err := m.Feed(ctx, model.Input{IDs: ids, Cache: cache}, &out); err != nil {
 		return nil, nil, err
 	}
-	for chunk := range slices.Chunk(ids, m.MaxTokens()) {
-		out := model.Output{AllLogits: true, AllHidden: true}
-		if err := m.Forward(ctx, []model.Sequence{{IDs: chunk, Cache: cache}}, &out); err != nil {
-			return nil, nil, err
-		}
-		all = slices.AppendSeq(all, slices.Chunk(out.Logits, m.Config.VocabSize))
-		hidden = slices.AppendSeq(hidden, slices.Chunk(out.Hidden, m.Config.HiddenSize))
-	}
-	return all, hidden, nil
+	all = slices.Collect(slices.Chunk(out.Logits, m.Config.VocabSize))
+	return all, slices.Collect(slices.Chunk(out.Hidden, m.Config.HiddenSize)), nil
 }
 
 // self checks the model against itself, which needs nothing published.
