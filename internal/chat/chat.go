@@ -26,8 +26,10 @@ type Conversation struct {
 	model     *model.Model
 	tokenizer *tokenizer.Tokenizer
 	session   *generate.Session
-	system    string // "": none
-	literal   bool
+	// Progress, if set, is told how much of a computation is done, see [generate.Session].
+	Progress func(fed, of int)
+	system   string // "": none
+	literal  bool
 	state
 }
 
@@ -215,8 +217,17 @@ func (c *Conversation) generate(
 		return show(piece)
 	}
 	o.Stop = c.model.Config.EOS
-	o.OnToken = func(id int32, _ bool) error { return say(stream.Push(id)) }
-	a.Result, err = c.session.Generate(ctx, o)
+	c.session.Progress = c.Progress
+	a.Finish = generate.FinishLength
+	for token, tokenErr := range c.session.Tokens(ctx, o) {
+		if err = tokenErr; err != nil {
+			break
+		}
+		a.Add(token)
+		if err = say(stream.Push(token.ID)); err != nil {
+			break
+		}
+	}
 	if endErr := say(stream.Flush()); err == nil {
 		err = endErr
 	}

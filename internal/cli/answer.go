@@ -3,7 +3,6 @@ package cli
 import (
 	"strings"
 
-	"phi3/internal/generate"
 	"phi3/internal/tokenizer"
 )
 
@@ -23,17 +22,11 @@ func newAnswer(
 	return &answer{stream: t.NewStream(prompt, true), stops: tokenizer.NewStopper(stops), write: write}
 }
 
-// push shows what an id adds. It returns [generate.ErrStop] when that completes a stop text.
+// push shows what an id adds. a.stop is set when that completes a stop text.
 func (a *answer) push(id int32) error {
 	text, found := a.stops.Push(a.stream.Push(id))
-	if err := a.show(text); err != nil {
-		return err
-	}
-	if found != "" {
-		a.stop = found
-		return generate.ErrStop
-	}
-	return nil
+	a.stop = found
+	return a.show(text)
 }
 
 // end shows what was held back, once no more ids come.

@@ -26,24 +26,22 @@ type generation struct {
 
 func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache bool) (*generation, error) {
 	g := &generation{}
+	session := generate.NewSession(m, noCache)
+	defer session.Close()
+	session.Append(prompt...)
 	var bytes []byte
-	r, err := generate.Run(ctx, m, prompt, generate.Options{
-		MaxNewTokens: n,
-		NoCache:      noCache,
-		OnLogits: func(logits []float32) error {
-			bytes = bytes[:0]
-			for _, l := range logits {
-				bytes = binary.LittleEndian.AppendUint32(bytes, math.Float32bits(l))
-			}
-			g.logits = append(g.logits, sha256.Sum256(bytes))
-			return nil
-		},
-	})
-	if err != nil {
-		return nil, err
+	for token, err := range session.Tokens(ctx, generate.Options{MaxNewTokens: n, Logits: true}) {
+		if err != nil {
+			return nil, err
+		}
+		bytes = bytes[:0]
+		for _, l := range token.Logits {
+			bytes = binary.LittleEndian.AppendUint32(bytes, math.Float32bits(l))
+		}
+		g.logits = append(g.logits, sha256.Sum256(bytes))
+		g.ids = append(g.ids, token.ID)
+		g.times = append(g.times, token.Time)
 	}
-	g.ids = r.IDs
-	g.times = append([]time.Duration{r.Prefill}, r.Steps...)
 	return g, nil
 }
 

@@ -45,7 +45,7 @@ func (t *talk) respond(
 	defer bar.stop()
 	out := show.NewWrapper(t.out, func() int { return terminalWidth(t.out) })
 	started, anew := false, false
-	o.OnPrefill = func(fed, of int) {
+	t.Progress = func(fed, of int) {
 		switch {
 		case !started:
 			bar.update(int64(fed), int64(of))

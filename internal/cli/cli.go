@@ -1,6 +1,6 @@
 // Package cli is the command line: cobra commands, flags, what goes to stdout and to stderr, exit codes. It
 // is the only package that prints or decides how the process ends. There is no mathematics here; each command
-// is a thin layer over [generate.Run] and [model.Model].
+// is a thin layer over [generate.Session] and [model.Model].
 //
 // Only a command's answer goes to stdout, so that it can be piped; everything else goes to stderr.
 package cli

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -200,7 +201,7 @@ func (f *generateFlags) text(
 	seed uint64,
 ) error {
 	g := generated{Model: t.name, Index: index, Prompt: t.text, PromptIDs: t.ids, LoadMS: ms(t.loaded)}
-	o := generate.Options{MaxNewTokens: f.maxNew}
+	o := generate.Options{MaxNewTokens: f.maxNew, Logits: f.logProbs >= 0}
 	if !f.ignoreEOS {
 		o.Stop = t.model.Config.EOS
 	}
@@ -215,7 +216,7 @@ func (f *generateFlags) text(
 	defer bar.stop()
 	atTerminal := isTerminal(s.out)
 	started, anew := false, false
-	o.OnPrefill = func(fed, of int) {
+	session.Progress = func(fed, of int) {
 		switch {
 		case !started:
 			bar.update(int64(fed), int64(of))
@@ -237,36 +238,6 @@ func (f *generateFlags) text(
 		_, err := io.WriteString(s.text(), text)
 		return err
 	})
-	var seen sampling.LogProbs
-	if f.logProbs >= 0 {
-		o.OnLogits = func(logits []float32) error {
-			seen = sampling.NewLogProbs(logits)
-			return nil
-		}
-	}
-	o.OnToken = func(id int32, last bool) error {
-		started, piece = true, ""
-		bar.stop() // before the first word
-		err := a.push(id)
-		if last && err == nil {
-			err = a.end()
-		}
-		if f.logProbs >= 0 {
-			g.LogProbs = append(g.LogProbs, f.logProb(t.tokenizer, seen, id))
-		}
-		if f.jsonLines {
-			line := generatedToken{Index: index, ID: id, Text: piece}
-			if f.logProbs >= 0 {
-				p := &g.LogProbs[len(g.LogProbs)-1]
-				line.LogProb, line.Top = &p.LogProb, p.Top
-			}
-			if lineErr := writeLine(s.out, map[string]any{"token": line}); lineErr != nil {
-				return lineErr
-			}
-		}
-		return err
-	}
-
 	if f.sequences > 1 && !f.json && !f.jsonLines {
 		if _, err := show.Fprintf(s.out, "--- %d of %d\n", index+1, f.sequences); err != nil {
 			return err
@@ -277,7 +248,37 @@ func (f *generateFlags) text(
 			return err
 		}
 	}
-	result, err := session.Generate(cmd.Context(), o)
+	result := generate.Result{Finish: generate.FinishLength}
+	var err error
+	for token, tokenErr := range session.Tokens(cmd.Context(), o) {
+		if err = tokenErr; err != nil {
+			break
+		}
+		result.Add(token)
+		started, piece = true, ""
+		bar.stop() // before the first word
+		err = a.push(token.ID)
+		if a.stop != "" {
+			result.Finish = generate.FinishStop
+		}
+		if token.Finish != "" && err == nil {
+			err = a.end()
+		}
+		if f.logProbs >= 0 {
+			g.LogProbs = append(g.LogProbs, f.logProb(t.tokenizer, &token))
+		}
+		if f.jsonLines {
+			line := generatedToken{Index: index, ID: token.ID, Text: piece}
+			if f.logProbs >= 0 {
+				p := &g.LogProbs[len(g.LogProbs)-1]
+				line.LogProb, line.Top = &p.LogProb, p.Top
+			}
+			err = cmp.Or(writeLine(s.out, map[string]any{"token": line}), err)
+		}
+		if err != nil || result.Finish != "" {
+			break
+		}
+	}
 	bar.stop()
 	if endErr := a.end(); err == nil {
 		err = endErr
@@ -318,8 +319,9 @@ func (f *generateFlags) text(
 	return nil
 }
 
-func (f *generateFlags) logProb(t *tokenizer.Tokenizer, l sampling.LogProbs, id int32) tokenLogProb {
-	p := tokenLogProb{token: describe(t, id), LogProb: l.Of(id)}
+func (f *generateFlags) logProb(t *tokenizer.Tokenizer, chosen *generate.Token) tokenLogProb {
+	l := sampling.NewLogProbs(chosen.Logits)
+	p := tokenLogProb{token: describe(t, chosen.ID), LogProb: l.Of(chosen.ID)}
 	for _, top := range l.Top(f.logProbs) {
 		p.Top = append(p.Top, tokenLogProb{token: describe(t, top), LogProb: l.Of(top)})
 	}

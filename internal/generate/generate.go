@@ -1,7 +1,7 @@
-// Package generate is the autoregressive loop: a prompt's ids go in, the model's next-token logits come out,
-// a sampler picks an id, and the id goes back in, until something says stop.
+// Package generate is the autoregressive loop: the ids of a prompt go in, the model computes the logits of
+// the next token, a sampler chooses an id, and that id goes back in, until the text ends.
 //
-// [Session] is one sequence and its KV cache; [Run] is the loop around it.
+// [Session] is one sequence of tokens and its KV cache. [Session.Tokens] is the loop.
 package generate
 
 import (
@@ -10,11 +10,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
-	"phi3/internal/sampling"
 )
 
 // Session is a sequence of tokens that a model is extending.
@@ -24,11 +22,12 @@ type Session struct {
 	noCache bool
 	ids     []int32
 	out     model.Output
-	// onFeed, if set, is told after every step how many of the tokens that were not in the cache have been
-	// fed, and of how many, if it is more than one.
-	onFeed func(fed, of int)
-	reused int                               // tokens that the last feed found in the cache
-	lens   func(layer int, logits []float32) // for the last token of the sequence alone
+	// Progress, if set, is called after every step of a computation that takes more than one token, with the
+	// number of tokens computed so far and the number to compute. That is the prompt; later tokens take one
+	// each, unless the sequence grows beyond the short RoPE factors and is computed again.
+	Progress func(fed, of int)
+	reused   int                               // tokens that the last feed found in the cache
+	lens     func(layer int, logits []float32) // for the last token of the sequence alone
 }
 
 // NewSession starts an empty sequence. With noCache, every call of Logits recomputes the whole sequence; the
@@ -181,133 +180,9 @@ func (s *Session) feed(ctx context.Context) (hidden []float32, err error) {
 	return s.out.Hidden, err
 }
 
-// progress tells onFeed of the steps of a feed of more than one token.
-func (s *Session) progress(fed, total int) {
-	if s.onFeed != nil && total > 1 {
-		s.onFeed(fed, total)
+// progress calls s.Progress for the steps of a computation of more than one token.
+func (s *Session) progress(fed, of int) {
+	if s.Progress != nil && of > 1 {
+		s.Progress(fed, of)
 	}
-}
-
-// Sampler picks the token after ids from its logits [vocab], and changes neither.
-type Sampler interface {
-	Sample(logits []float32, ids []int32) (int32, error)
-}
-
-// Options steer [Run] and [Session.Generate].
-type Options struct {
-	MaxNewTokens int
-	// recompute the whole sequence for every token; for Run, as a session has been told by NewSession
-	NoCache bool
-	Stop    []int32 // ids that end the text; they are part of the result
-	Sampler Sampler // nil: greedy
-	// OnLogits, if set, sees the logits [vocab] that every new token was chosen from. Without it and without
-	// a sampler, logits never leave the device.
-	OnLogits func(logits []float32) error
-	// OnToken, if set, sees every new token as soon as it is chosen, and whether no other will follow. It may
-	// return ErrStop.
-	OnToken func(id int32, last bool) error
-	// OnPrefill, if set, is told after every step how many tokens have been fed and of how many, wherever a
-	// token's computation begins with more than one: the first token's with the prompt, and any other's where
-	// the text grows beyond what the short RoPE factors serve and all of it is computed anew (or always,
-	// without the cache).
-	OnPrefill func(fed, of int)
-}
-
-// ErrStop is what OnToken returns to end the text with the token it was given, as a stop id would.
-var ErrStop = errors.New("stop")
-
-// Finish says why generation ended.
-type Finish string
-
-// The reasons to end.
-const (
-	FinishStop    Finish = "stop"    // a stop id was generated, or OnToken said so
-	FinishLength  Finish = "length"  // MaxNewTokens were generated
-	FinishContext Finish = "context" // the model's context is full
-)
-
-// Result is what was generated.
-type Result struct {
-	IDs    []int32 // new tokens, a stop id included
-	Finish Finish
-	// Cached tokens of the prompt were in the KV cache already; the first token's computation fed the others.
-	Cached int
-	// Prefill is the time to the first token's choice, Steps[i] the time from token i's choice to that of
-	// token i+1.
-	Prefill time.Duration
-	Steps   []time.Duration
-}
-
-// Run extends prompt by up to MaxNewTokens tokens. On an error, a cancelled ctx among them, the result holds
-// the tokens so far.
-func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (Result, error) {
-	if len(prompt) > m.Context {
-		return Result{}, &model.TooLongError{Text: "prompt", Tokens: len(prompt), Context: m.Context}
-	}
-	s := NewSession(m, o.NoCache)
-	defer s.Close()
-	s.Append(prompt...)
-	return s.Generate(ctx, o)
-}
-
-// Generate extends the sequence by up to MaxNewTokens tokens, which it appends. On an error, a cancelled ctx
-// among them, the result holds the tokens so far, and the session can go on.
-func (s *Session) Generate(ctx context.Context, o Options) (Result, error) {
-	if s.Len() > s.model.Context {
-		return Result{}, &model.TooLongError{Text: "prompt", Tokens: s.Len(), Context: s.model.Context}
-	}
-	r := Result{Finish: FinishLength}
-	s.onFeed = o.OnPrefill
-	defer func() { s.onFeed = nil }()
-	for len(r.IDs) < o.MaxNewTokens {
-		if s.Len() > s.model.Context {
-			r.Finish = FinishContext
-			break
-		}
-		start := time.Now()
-		id, logits, err := s.choose(ctx, &o)
-		if err != nil {
-			return r, err
-		}
-		if elapsed := time.Since(start); len(r.IDs) == 0 {
-			r.Prefill, r.Cached = elapsed, s.reused
-		} else {
-			r.Steps = append(r.Steps, elapsed)
-		}
-		if o.OnLogits != nil {
-			if err := o.OnLogits(logits); err != nil {
-				return r, err
-			}
-		}
-		s.Append(id)
-		r.IDs = append(r.IDs, id)
-		stopped := slices.Contains(o.Stop, id)
-		if o.OnToken != nil {
-			err = o.OnToken(id, stopped || len(r.IDs) == o.MaxNewTokens || s.Len() > s.model.Context)
-		}
-		if errors.Is(err, ErrStop) || err == nil && stopped {
-			r.Finish = FinishStop
-			break
-		}
-		if err != nil {
-			return r, err
-		}
-	}
-	return r, nil
-}
-
-// choose picks the token after the sequence. It returns the logits where they have left the device.
-func (s *Session) choose(ctx context.Context, o *Options) (id int32, logits []float32, err error) {
-	if o.Sampler == nil && o.OnLogits == nil {
-		id, err = s.Next(ctx)
-		return id, nil, err
-	}
-	if logits, err = s.Logits(ctx); err != nil {
-		return 0, nil, err
-	}
-	if o.Sampler == nil {
-		return sampling.Greedy(logits), logits, nil
-	}
-	id, err = o.Sampler.Sample(logits, s.ids)
-	return id, logits, err
 }

@@ -44,6 +44,20 @@ func open(t *testing.T, fsys fs.FS, room int) *model.Model {
 
 var mini = os.DirFS("../../testdata/mini")
 
+// run is Run, with or without the cache.
+func run(ctx context.Context, m *model.Model, ids []int32, noCache bool, o Options) (r Result, err error) {
+	s := NewSession(m, noCache)
+	defer s.Close()
+	s.Append(ids...)
+	for token, err := range s.Tokens(ctx, o) {
+		if err != nil {
+			return r, err
+		}
+		r.Add(token)
+	}
+	return r, nil
+}
+
 func TestRunStops(t *testing.T) {
 	m := open(t, mini, 0)
 	ctx := context.Background()
@@ -83,30 +97,49 @@ func TestRunEndsWithTheContext(t *testing.T) {
 	require.ErrorContains(t, err, "empty")
 }
 
-func TestRunHandsOverTokensAsTheyCome(t *testing.T) {
+// A token comes as soon as it is chosen. An interruption loses none, and whoever ends the loop can begin
+// another one.
+func TestTokensCome(t *testing.T) {
 	m := open(t, mini, 0)
-	var seen []int32
+	free, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 10})
+	require.NoError(t, err)
+
+	s := NewSession(m, false)
+	defer s.Close()
+	s.Append(prompt...)
 	ctx, cancel := context.WithCancel(context.Background())
-	r, err := Run(ctx, m, prompt, Options{MaxNewTokens: 10, OnToken: func(id int32, _ bool) error {
-		seen = append(seen, id)
-		if len(seen) == 3 {
+	defer cancel()
+	var seen []int32
+	var failed error
+	for token, err := range s.Tokens(ctx, Options{MaxNewTokens: 10}) {
+		require.NoError(t, failed, "an error is the last")
+		if failed = err; err != nil {
+			continue
+		}
+		require.Equal(t, append(slices.Clone(prompt), append(seen, token.ID)...), s.IDs())
+		require.Equal(t, s.Len()-1, token.Cached+token.Fed)
+		require.Nil(t, token.Logits, "nobody asked")
+		if seen = append(seen, token.ID); len(seen) == 3 {
 			cancel() // as Ctrl-C does
 		}
-		return nil
-	}})
-	require.ErrorIs(t, err, context.Canceled)
-	require.Len(t, r.IDs, 3, "what was generated is not lost")
-	require.Equal(t, r.IDs, seen)
+	}
+	require.ErrorIs(t, failed, context.Canceled)
+	require.Len(t, seen, 3)
 
-	full := errors.New("the disk is full")
-	r, err = Run(context.Background(), m, prompt,
-		Options{MaxNewTokens: 10, OnToken: func(int32, bool) error { return full }})
-	require.ErrorIs(t, err, full)
-	require.Len(t, r.IDs, 1)
-	r, err = Run(context.Background(), m, prompt,
-		Options{MaxNewTokens: 10, OnLogits: func([]float32) error { return full }})
-	require.ErrorIs(t, err, full)
-	require.Empty(t, r.IDs)
+	for token, err := range s.Tokens(context.Background(), Options{MaxNewTokens: 10}) {
+		require.NoError(t, err)
+		require.Empty(t, token.Finish)
+		if seen = append(seen, token.ID); len(seen) == 5 {
+			break
+		}
+	}
+	for token, err := range s.Tokens(context.Background(), Options{MaxNewTokens: 5}) {
+		require.NoError(t, err)
+		require.Equal(t, 1, token.Fed)
+		seen = append(seen, token.ID)
+		require.Equal(t, len(seen) == 10, token.Finish == FinishLength)
+	}
+	require.Equal(t, free.IDs, seen)
 }
 
 func TestSessionRepeatsItself(t *testing.T) {
@@ -147,28 +180,25 @@ func (lowest) Sample(logits []float32, _ []int32) (int32, error) {
 func TestRunChooses(t *testing.T) {
 	m := open(t, mini, 0)
 	for _, noCache := range []bool{false, true} {
-		onDevice, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 20, NoCache: noCache})
+		onDevice, err := run(context.Background(), m, prompt, noCache, Options{MaxNewTokens: 20})
 		require.NoError(t, err)
-		var last []float32
-		onHost, err := Run(context.Background(), m, prompt,
-			Options{MaxNewTokens: 20, NoCache: noCache, OnLogits: func(logits []float32) error {
-				last = logits
-				return nil
-			}})
+		onHost, err := run(context.Background(), m, prompt, noCache, Options{MaxNewTokens: 20, Logits: true})
 		require.NoError(t, err)
-		require.Len(t, last, m.Config.VocabSize)
 		require.Equal(t, onHost.IDs, onDevice.IDs)
 	}
 
+	s := NewSession(m, false)
+	defer s.Close()
+	s.Append(prompt...)
 	var least []int32
-	r, err := Run(context.Background(), m, prompt,
-		Options{MaxNewTokens: 5, Sampler: lowest{}, OnLogits: func(logits []float32) error {
-			id, err := lowest{}.Sample(logits, nil)
-			least = append(least, id)
-			return err
-		}})
-	require.NoError(t, err)
-	require.Equal(t, least, r.IDs)
+	for token, err := range s.Tokens(context.Background(),
+		Options{MaxNewTokens: 5, Sampler: lowest{}, Logits: true}) {
+		require.NoError(t, err)
+		require.Len(t, token.Logits, m.Config.VocabSize)
+		want, _ := lowest{}.Sample(token.Logits, nil)
+		require.Equal(t, want, token.ID)
+		least = append(least, token.ID)
+	}
 	again, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 5, Sampler: lowest{}})
 	require.NoError(t, err)
 	require.Equal(t, least, again.IDs)
@@ -207,8 +237,8 @@ func TestSeed(t *testing.T) {
 			model.Options{Context: 256, MaxTokens: maxTokens})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, m.Close()) }()
-		r, err := Run(context.Background(), m, ids,
-			Options{MaxNewTokens: 12, NoCache: noCache, Sampler: sampling.New(config, seed)})
+		r, err := run(context.Background(), m, ids, noCache,
+			Options{MaxNewTokens: 12, Sampler: sampling.New(config, seed)})
 		require.NoError(t, err)
 		return r.IDs
 	}
@@ -233,12 +263,13 @@ func TestSessionGoesBack(t *testing.T) {
 		for seed := range uint64(3) {
 			s.Truncate(len(ids))
 			var fed [][2]int
-			got, err := s.Generate(context.Background(),
-				Options{
-					MaxNewTokens: 8, Sampler: sampling.New(config, seed),
-					OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) },
-				})
-			require.NoError(t, err)
+			s.Progress = func(n, of int) { fed = append(fed, [2]int{n, of}) }
+			var got Result
+			for token, err := range s.Tokens(context.Background(),
+				Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)}) {
+				require.NoError(t, err)
+				got.Add(token)
+			}
 			want, err := Run(context.Background(), m, ids,
 				Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)})
 			require.NoError(t, err)
@@ -261,30 +292,18 @@ func TestSessionGoesBack(t *testing.T) {
 	}
 }
 
-// OnToken ends the text with the token that it saw.
-func TestErrStop(t *testing.T) {
-	n := 0
-	r, err := Run(context.Background(), open(t, mini, 0), prompt,
-		Options{MaxNewTokens: 10, OnToken: func(int32, bool) error {
-			if n++; n == 2 {
-				return fmt.Errorf("wrapped: %w", ErrStop)
-			}
-			return nil
-		}})
-	require.NoError(t, err)
-	require.Len(t, r.IDs, 2)
-	require.Equal(t, FinishStop, r.Finish)
-}
-
 // Progress of a prompt that takes several steps.
-func TestOnPrefill(t *testing.T) {
+func TestProgress(t *testing.T) {
 	m, err := model.Load(context.Background(), mini, newCPU(t, 0), model.Options{Context: 256, MaxTokens: 50})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, m.Close()) }()
+	s := NewSession(m, false)
+	s.Append(long(130)...)
 	var fed [][2]int
-	_, err = Run(context.Background(), m, long(130),
-		Options{MaxNewTokens: 3, OnPrefill: func(n, of int) { fed = append(fed, [2]int{n, of}) }})
-	require.NoError(t, err)
+	s.Progress = func(n, of int) { fed = append(fed, [2]int{n, of}) }
+	for _, err := range s.Tokens(context.Background(), Options{MaxNewTokens: 3}) {
+		require.NoError(t, err)
+	}
 	require.Equal(t, [][2]int{{50, 130}, {100, 130}, {130, 130}}, fed)
 }
 
@@ -321,17 +340,18 @@ func long(n int) []int32 {
 func TestRunWithoutCache(t *testing.T) {
 	m := open(t, mini, 0)
 	var runs [2][][]float32
-	var results [2]Result
+	var ids [2][]int32
 	for i, noCache := range []bool{false, true} {
-		var err error
-		results[i], err = Run(context.Background(), m, long(126),
-			Options{MaxNewTokens: 4, NoCache: noCache, OnLogits: func(logits []float32) error {
-				runs[i] = append(runs[i], slices.Clone(logits))
-				return nil
-			}})
-		require.NoError(t, err)
+		s := NewSession(m, noCache)
+		s.Append(long(126)...)
+		for token, err := range s.Tokens(context.Background(), Options{MaxNewTokens: 4, Logits: true}) {
+			require.NoError(t, err)
+			ids[i] = append(ids[i], token.ID)
+			runs[i] = append(runs[i], slices.Clone(token.Logits))
+		}
+		s.Close()
 	}
-	require.Equal(t, results[0].IDs, results[1].IDs)
+	require.Equal(t, ids[0], ids[1])
 	require.Equal(t, runs[0], runs[1])
 	require.Len(t, runs[0], 4)
 }
@@ -405,15 +425,11 @@ func TestInspectInSteps(t *testing.T) {
 
 func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 	m := open(t, mini, 128) // one block
-	failed := errors.New("failed")
 	for range 3 {
 		_, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 3})
 		require.NoError(t, err)
 		_, err = Run(&fuse{context.Background(), 3}, m, prompt, Options{MaxNewTokens: 3})
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = Run(context.Background(), m, prompt,
-			Options{MaxNewTokens: 3, OnToken: func(int32, bool) error { return failed }})
-		require.ErrorIs(t, err, failed)
 		_, err = Run(context.Background(), m, []int32{5, 331}, Options{MaxNewTokens: 3})
 		require.EqualError(t, err, "token id 331 is not in the model's vocabulary of 331")
 	}
@@ -500,8 +516,8 @@ func TestDamagedWeights(t *testing.T) {
 		m := open(t, fstest.MapFS{"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()}},
 			0)
 		for _, o := range []Options{
-			{MaxNewTokens: 1}, // found by Argmax
-			{MaxNewTokens: 1, OnLogits: func([]float32) error { return nil }}, // found in the logits
+			{MaxNewTokens: 1},               // found by Argmax
+			{MaxNewTokens: 1, Logits: true}, // found in the logits
 		} {
 			r, err := Run(context.Background(), m, prompt, o)
 			require.ErrorContains(t, err,

@@ -197,12 +197,16 @@ func testGreedy(t *testing.T, m *model.Model, g *Golden, p Prompt, effort Effort
 			tokens = effort.of(tokens, 3)
 		}
 		var logits [][]float32
-		r, err := generate.Run(context.Background(), m, p.IDs,
-			generate.Options{MaxNewTokens: tokens, NoCache: noCache, OnLogits: func(row []float32) error {
-				logits = append(logits, slices.Clone(row))
-				return nil
-			}})
-		require.NoError(t, err)
+		s := generate.NewSession(m, noCache)
+		s.Append(p.IDs...)
+		var ids []int32
+		for token, err := range s.Tokens(context.Background(),
+			generate.Options{MaxNewTokens: tokens, Logits: true}) {
+			require.NoError(t, err)
+			ids = append(ids, token.ID)
+			logits = append(logits, slices.Clone(token.Logits))
+		}
+		s.Close()
 		sure := tokens
 		for i, gap := range p.GreedyF32.Gaps[:tokens] {
 			if gap < tie {
@@ -210,8 +214,8 @@ func testGreedy(t *testing.T, m *model.Model, g *Golden, p Prompt, effort Effort
 				break
 			}
 		}
-		require.GreaterOrEqual(t, len(r.IDs), sure)
-		require.Equal(t, p.GreedyF32.IDs[:sure], r.IDs[:sure], "%s, no cache: %v", p.Name, noCache)
+		require.GreaterOrEqual(t, len(ids), sure)
+		require.Equal(t, p.GreedyF32.IDs[:sure], ids[:sure], "%s, no cache: %v", p.Name, noCache)
 		if want := p.Name + ".greedy_logits.f32"; g.Has(want) {
 			for i, row := range g.Array(t, want)[:sure] {
 				require.Less(t, Distance(logits[i:i+1], [][]float32{row}), 1e-4,
@@ -538,10 +542,8 @@ func testChoice(t *testing.T, m *model.Model, ids []int32, want [][]float32) {
 	const tokens = 10
 	onDevice, err := generate.Run(context.Background(), m, ids[:5], generate.Options{MaxNewTokens: tokens})
 	require.NoError(t, err)
-	onHost, err := generate.Run(context.Background(), m, ids[:5], generate.Options{
-		MaxNewTokens: tokens,
-		OnLogits:     func([]float32) error { return nil },
-	})
+	onHost, err := generate.Run(context.Background(), m, ids[:5],
+		generate.Options{MaxNewTokens: tokens, Logits: true})
 	require.NoError(t, err)
 	require.Equal(t, onHost.IDs, onDevice.IDs)
 	require.Len(t, onDevice.IDs, tokens)

@@ -1,0 +1,140 @@
+package generate
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"time"
+
+	"phi3/internal/model"
+	"phi3/internal/sampling"
+)
+
+// Sampler chooses the token after ids from its logits [vocab]. It changes neither.
+type Sampler interface {
+	Sample(logits []float32, ids []int32) (int32, error)
+}
+
+// Options say how [Session.Tokens] continues a sequence.
+type Options struct {
+	MaxNewTokens int
+	Stop         []int32 // ids that end the text; such an id is the last token
+	Sampler      Sampler // nil: the most probable token
+	// Logits asks for Token.Logits. Without it and without a Sampler the logits stay on the device, which
+	// sends the four bytes of its choice.
+	Logits bool
+}
+
+// Token is one token that continues a sequence.
+type Token struct {
+	ID     int32
+	Logits []float32 // [vocab] that ID was chosen from, if Options.Logits; valid until the next token
+	Cached int       // tokens before it whose keys and values were in the KV cache
+	Fed    int       // tokens before it that were computed for it
+	Time   time.Duration
+	Finish Finish // why no token follows; "" if one does
+}
+
+// Finish says why a text ended.
+type Finish string
+
+// The reasons to end.
+const (
+	FinishStop    Finish = "stop"    // the token is one of Options.Stop, or the caller wanted no more
+	FinishLength  Finish = "length"  // Options.MaxNewTokens were generated
+	FinishContext Finish = "context" // the model's context is full
+)
+
+// Tokens continues the sequence, token by token, and appends each one before it yields it. It yields no more
+// than one error, and last: after it, or after the caller breaks off, the session can go on from the tokens
+// that it has.
+//
+// The last token's Finish says why the text ended. No tokens are yielded if MaxNewTokens is 0.
+func (s *Session) Tokens(ctx context.Context, o Options) iter.Seq2[Token, error] {
+	return func(yield func(Token, error) bool) {
+		if s.Len() > s.model.Context {
+			yield(Token{}, &model.TooLongError{Text: "prompt", Tokens: s.Len(), Context: s.model.Context})
+			return
+		}
+		for n := 1; n <= o.MaxNewTokens; n++ {
+			token, err := s.next(ctx, &o)
+			if err != nil {
+				yield(Token{}, err)
+				return
+			}
+			s.Append(token.ID)
+			switch {
+			case slices.Contains(o.Stop, token.ID):
+				token.Finish = FinishStop
+			case n == o.MaxNewTokens:
+				token.Finish = FinishLength
+			case s.Len() > s.model.Context:
+				token.Finish = FinishContext
+			}
+			if !yield(token, nil) || token.Finish != "" {
+				return
+			}
+		}
+	}
+}
+
+// next chooses the token after the sequence.
+func (s *Session) next(ctx context.Context, o *Options) (t Token, err error) {
+	start := time.Now()
+	var logits []float32
+	switch {
+	case o.Sampler == nil && !o.Logits:
+		t.ID, err = s.Next(ctx)
+	default:
+		if logits, err = s.Logits(ctx); err != nil {
+			break
+		}
+		if o.Sampler == nil {
+			t.ID = sampling.Greedy(logits)
+		} else {
+			t.ID, err = o.Sampler.Sample(logits, s.ids)
+		}
+	}
+	t.Time = time.Since(start)
+	t.Cached, t.Fed = s.reused, s.Len()-s.reused
+	if o.Logits {
+		t.Logits = logits
+	}
+	return t, err
+}
+
+// Result is what a text's tokens add up to.
+type Result struct {
+	IDs    []int32 // with the stop id, if one ended the text
+	Finish Finish
+	// Cached and Fed are the first token's: the prompt's tokens that were in the KV cache, and the others.
+	Cached, Fed int
+	Prefill     time.Duration   // the first token's time
+	Steps       []time.Duration // each later token's time
+}
+
+// Add takes the next token.
+func (r *Result) Add(t Token) {
+	if len(r.IDs) == 0 {
+		r.Prefill, r.Cached, r.Fed = t.Time, t.Cached, t.Fed
+	} else {
+		r.Steps = append(r.Steps, t.Time)
+	}
+	r.IDs = append(r.IDs, t.ID)
+	r.Finish = t.Finish
+}
+
+// Run continues a prompt in a session of its own. On an error the result holds the tokens so far.
+func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (r Result, err error) {
+	s := NewSession(m, false)
+	defer s.Close()
+	s.Append(prompt...)
+	r.Finish = FinishLength // also of no tokens
+	for token, err := range s.Tokens(ctx, o) {
+		if err != nil {
+			return r, err
+		}
+		r.Add(token)
+	}
+	return r, nil
+}
