@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/classify"
+	"phi3/internal/input"
 	"phi3/internal/model"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
@@ -98,10 +99,10 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	case batch && (f.input.flags.Changed("text") || f.input.flags.Changed("file")):
 		return usagef("--jsonl gives the texts, and so does another flag")
 	case f.jsonl == "-":
-		lines = untilDone(ctx, func() (io.Reader, error) { return s.in, nil })
+		lines = input.Until(ctx, func() (io.ReadCloser, error) { return io.NopCloser(s.in), nil })
 	case batch:
 		_, err = os.Stat(f.jsonl) // before the model is loaded
-		lines = untilDone(ctx, func() (io.Reader, error) { return os.Open(f.jsonl) })
+		lines = input.Until(ctx, func() (io.ReadCloser, error) { return os.Open(f.jsonl) })
 	default:
 		if text, err = f.input.read(ctx, s); err == nil && text == "" {
 			err = errors.New("the text is empty")
@@ -183,7 +184,7 @@ func (c *classifier) labelLines(ctx context.Context, s *streams, name string, r 
 	if name == "-" {
 		name = "stdin"
 	}
-	texts, err := textReader(bufio.NewReader(r))
+	texts, err := input.Decode(r)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -221,21 +222,6 @@ func (c *classifier) labelLines(ctx context.Context, s *streams, name string, r 
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
-}
-
-// untilDone opens a file and reads it until ctx is done: whoever is typing may change their mind, and the
-// other end of a named pipe may never come. What waits there is left to end with the process.
-func untilDone(ctx context.Context, open func() (io.Reader, error)) io.Reader {
-	reader, writer := io.Pipe()
-	context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })
-	go func() {
-		r, err := open()
-		if err == nil {
-			_, err = io.Copy(writer, r)
-		}
-		_ = writer.CloseWithError(err)
-	}()
-	return reader
 }
 
 // parseLine finds the text in a line of JSON.

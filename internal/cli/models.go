@@ -16,6 +16,7 @@ import (
 
 	"phi3/internal/checkpoint"
 	"phi3/internal/hub"
+	"phi3/internal/input"
 	"phi3/internal/model"
 	"phi3/internal/show"
 	"phi3/internal/strictjson"
@@ -207,7 +208,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 		return err
 	}
 	if !yes {
-		if piped(s.in) {
+		if input.Piped(s.in) {
 			return usagef("without --yes, rm asks first, and there is nobody to ask")
 		}
 		_, _ = show.Fprintf(s.err, "remove %s (%s) from %s? [y/N] ", name, show.Bytes(bytes), h.Cache)
@@ -230,22 +231,15 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 
 // confirmed reads a line and tells whether it means yes. An empty input is [io.EOF].
 func confirmed(ctx context.Context, stdin io.Reader) (yes bool, err error) {
-	line, failed := "", make(chan error, 1)
-	go func() {
-		var err error
-		line, err = bufio.NewReader(stdin).ReadString('\n')
-		failed <- err
-	}()
-	select {
-	case <-ctx.Done():
+	typed := input.Until(ctx, func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil })
+	line, err := bufio.NewReader(typed).ReadString('\n')
+	switch {
+	case ctx.Err() != nil:
 		return false, ctx.Err()
-	case err := <-failed:
-		switch {
-		case errors.Is(err, io.EOF) && line == "":
-			return false, err
-		case err != nil && !errors.Is(err, io.EOF):
-			return false, fmt.Errorf("read the answer: %w", err)
-		}
+	case errors.Is(err, io.EOF) && line == "":
+		return false, err
+	case err != nil && !errors.Is(err, io.EOF):
+		return false, fmt.Errorf("read the answer: %w", err)
 	}
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes", nil

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"phi3/internal/input"
 	"phi3/internal/regular"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
@@ -55,7 +55,7 @@ func readTemplate(name string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = file.Close() }()
-	text, err := textReader(bufio.NewReader(file))
+	text, err := input.Decode(file)
 	if err != nil {
 		return "", err
 	}

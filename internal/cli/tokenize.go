@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"phi3/internal/input"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
@@ -21,8 +22,8 @@ import (
 // Bounds on what tokenize keeps: what a normalizer or a long piece makes of a text multiplies with the text.
 // Variables for tests.
 var (
-	maxTokens  = 16 << 20 // of a text, or ids to decode
-	maxDecoded = maxInput // bytes of the pieces that ids stand for
+	maxTokens  = 16 << 20      // of a text, or ids to decode
+	maxDecoded = input.MaxText // bytes of the pieces that ids stand for
 )
 
 type tokenizeFlags struct {
