@@ -266,7 +266,7 @@ func (a *labelled) write(w io.Writer) error {
 		rows = append(rows, []string{visible(s.Label), value})
 	}
 	var b strings.Builder
-	alignRight(&b, rows)
+	b.WriteString(show.Table(rows))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -79,7 +79,7 @@ func (d *diagnosis) write(w io.Writer) error {
 			rows = append(rows, []string{"", "", "→ " + f.Hint})
 		}
 	}
-	alignRight(&b, rows)
+	b.WriteString(show.Table(rows))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -342,7 +342,7 @@ func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
 		})
 	}
 	var b strings.Builder
-	alignRight(&b, rows)
+	b.WriteString(show.Table(rows))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

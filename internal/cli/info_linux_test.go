@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/info"
+
 	"phi3/internal/model"
 )
 
@@ -49,7 +51,7 @@ func TestInfoReadsNoWeights(t *testing.T) {
 	var out bytes.Buffer
 	require.Zero(t, Main([]string{"info", "--model", dir, "--json"}, strings.NewReader(""), &out, io.Discard))
 	require.Less(t, residentMemory(t)-before, 10_000, "kB")
-	var answer checkpointInfo
+	var answer info.Checkpoint
 	require.NoError(t, json.Unmarshal(out.Bytes(), &answer))
 	require.Equal(t, int64(3_821_079_552), answer.Parameters)
 	require.Equal(t, int64(7_642_159_104), answer.WeightBytes)

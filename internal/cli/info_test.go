@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/info"
 )
 
 // The published configurations are described as they are: parameters, bytes, heads, RoPE.
@@ -45,7 +47,7 @@ func TestInfoOfPublishedConfigs(t *testing.T) {
 		var out bytes.Buffer
 		require.Zero(t, Main([]string{"info", "--model", dir, "--json"}, strings.NewReader(""), &out,
 			io.Discard), v.Name)
-		var i checkpointInfo
+		var i info.Checkpoint
 		require.NoError(t, json.Unmarshal(out.Bytes(), &i))
 		require.Equal(t, "Phi3ForCausalLM", i.Architecture)
 		require.Equal(t, v.Parameters, i.Parameters, v.Name)

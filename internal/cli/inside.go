@@ -190,7 +190,7 @@ func (v *insideView) writeInside(b *strings.Builder, input []token, answer candi
 		}
 		rows = append(rows, append(row, percent(l.Answer.Probability), fmt.Sprint(l.Answer.Rank)))
 	}
-	alignRight(b, rows)
+	b.WriteString(show.Table(rows))
 }
 
 const (
@@ -230,7 +230,7 @@ func (a *attentionView) write(b *strings.Builder, input []token) {
 	if n := len(input) - len(positions); n > 0 {
 		rows = append(rows, []string{"others", "", show.Thousands(int64(n)), percent(max(0, left))})
 	}
-	alignRight(b, rows)
+	b.WriteString(show.Table(rows))
 	if len(a.Heads) == 1 {
 		return
 	}
@@ -243,7 +243,7 @@ func (a *attentionView) write(b *strings.Builder, input []token) {
 		})
 	}
 	b.WriteString("\n")
-	alignRight(b, rows)
+	b.WriteString(show.Table(rows))
 }
 
 func (a *attentionView) title() string {

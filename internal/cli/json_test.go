@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/info"
 )
 
 // docs/json.md names every key that an answer can have, in its command's section or among what several share;
@@ -29,7 +31,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 doctor":        {diagnosis{}},
 		"phi3 bench -o json": {speeds{}, comparison{}},
 		"phi3 classify":      {labelled{}},
-		"phi3 info":          {checkpointInfo{}},
+		"phi3 info":          {info.Checkpoint{}},
 		"phi3 verify":        {verification{}},
 	} {
 		require.Contains(t, sections, title)

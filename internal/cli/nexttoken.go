@@ -260,7 +260,7 @@ func (a *inspection) write(w io.Writer) error {
 	eachShown(len(a.Input), func(i int) {
 		rows = append(rows, []string{fmt.Sprint(i), fmt.Sprint(a.Input[i].ID), shownPiece(a.Input[i].Piece)})
 	}, func(n int) { rows = append(rows, []string{"…", fmt.Sprintf("%s more", show.Thousands(int64(n)))}) })
-	alignRight(&b, rows)
+	b.WriteString(show.Table(rows))
 	if a.Hidden != nil {
 		show.Fprintf(&b, "\nlast hidden state [1, %d, %d]\n", a.Shape[1], a.Shape[2])
 		eachShown(len(a.Hidden), func(i int) { b.WriteString(ends(a.Hidden[i]) + "\n") }, func(n int) {
@@ -280,7 +280,7 @@ func (a *inspection) write(w io.Writer) error {
 		row(c)
 	}
 	var table strings.Builder
-	alignRight(&table, rows)
+	table.WriteString(show.Table(rows))
 	lines := slices.Collect(strings.Lines(table.String()))
 	b.WriteString(strings.Join(lines[:1+len(a.Top)], ""))
 	if len(a.Tokens) > 0 {

@@ -1,4 +1,4 @@
-package cli
+package info
 
 import (
 	"fmt"
@@ -12,13 +12,13 @@ import (
 type module struct {
 	name     string
 	children []*module
-	tensor   *tensorInfo // of a leaf
-	repeats  int         // layers of the same form that this one stands for; 0: none but itself
+	tensor   *Tensor // of a leaf
+	repeats  int     // layers of the same form that this one stands for; 0: none but itself
 }
 
 // tree prints the tensors as the modules that their names spell, layers of the same form once: a row a
 // module, with shape, parameters, bytes and type.
-func (i *checkpointInfo) tree() [][]string {
+func (i *Checkpoint) tree() [][]string {
 	root := &module{name: i.Architecture}
 	for n := range i.Tensors {
 		root.add(strings.Split(strings.TrimSuffix(i.Tensors[n].Name, ".weight"), "."), &i.Tensors[n])
@@ -27,7 +27,7 @@ func (i *checkpointInfo) tree() [][]string {
 	return root.rows(nil, "", "", len(i.DTypes) > 1)
 }
 
-func (m *module) add(path []string, t *tensorInfo) {
+func (m *module) add(path []string, t *Tensor) {
 	if len(path) == 0 {
 		m.tensor = t
 		return
@@ -122,39 +122,4 @@ func dims(shape []int) string {
 		words[i] = strconv.Itoa(n)
 	}
 	return strings.Join(words, " × ")
-}
-
-// alignRight writes rows of cells as columns, the numbered ones flush right, without blanks at the ends of
-// lines.
-func alignRight(b *strings.Builder, rows [][]string, right ...int) {
-	for _, row := range rows {
-		for i, cell := range row {
-			row[i] = show.Line(cell)
-		}
-	}
-	width := map[int]int{}
-	for _, row := range rows {
-		for i, cell := range row {
-			width[i] = max(width[i], show.Width(cell))
-		}
-	}
-	flushRight := map[int]bool{}
-	for _, i := range right {
-		flushRight[i] = true
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			if i > 0 {
-				line.WriteString("  ")
-			}
-			blanks := strings.Repeat(" ", width[i]-show.Width(cell))
-			if flushRight[i] {
-				line.WriteString(blanks + cell)
-			} else {
-				line.WriteString(cell + blanks)
-			}
-		}
-		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
-	}
 }

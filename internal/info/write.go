@@ -1,0 +1,126 @@
+package info
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"phi3/internal/show"
+)
+
+// Write writes the description for people.
+func (i *Checkpoint) Write(w io.Writer) error {
+	var b strings.Builder
+	show.Fprintf(&b, "%s: %s, %s parameters", i.title, i.Architecture, show.Thousands(i.Parameters))
+	size := fmt.Sprintf("%s of %s", show.Bytes(i.WeightBytes), strings.Join(i.DTypes, " and "))
+	switch n := len(i.Files); {
+	case i.Missing != "":
+		show.Fprintf(&b, "\nno weights here (%s); they would be %s", show.Clip(i.Missing, 300), size)
+	case n == 1:
+		show.Fprintf(&b, ", %s in 1 file", size)
+	default:
+		show.Fprintf(&b, ", %s in %d files", size, n)
+	}
+	if i.note != "" {
+		show.Fprintf(&b, "\n(%s)", i.note)
+	}
+	b.WriteString("\n\n")
+	b.WriteString(show.Table(append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3))
+	b.WriteString("\n")
+	b.WriteString(show.Table(i.facts()))
+	b.WriteString("\n" + i.Memory.describe())
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// facts are what the tree does not show, one a row.
+func (i *Checkpoint) facts() [][]string {
+	attention := fmt.Sprintf("query heads: %d of %d dimensions, heads of keys and values: ", i.Heads,
+		i.HeadDim)
+	if i.KVHeads < i.Heads {
+		attention += fmt.Sprint(i.KVHeads)
+	} else {
+		attention += "as many"
+	}
+	window := "none: every token sees all before it"
+	if i.SlidingWindow != nil {
+		window = show.Thousands(int64(*i.SlidingWindow)) + " tokens"
+		if *i.SlidingWindow >= i.MaxPositions {
+			window += ", more than the context"
+		}
+	}
+	var rows [][]string
+	if i.title != i.Model {
+		rows = append(rows, []string{"directory", i.Model})
+	}
+	rows = append(rows, [][]string{
+		{"context", show.Thousands(int64(i.MaxPositions)) + " tokens"},
+		{"attention", attention},
+		{"sliding window", window},
+		{"RoPE", i.RoPE.describe(i.HeadDim)},
+		{"RMSNorm epsilon", strconv.FormatFloat(float64(i.Eps), 'g', -1, 32)},
+		{"vocabulary", show.Thousands(int64(i.Vocab)) + " rows"},
+	}...)
+	switch {
+	case i.headDiffers:
+		rows = append(rows, []string{
+			"LM head",
+			"lm_head.weight (config.json says tied, but it differs from the embedding table)",
+		})
+	case i.Tied:
+		rows = append(rows, []string{"LM head", "the embedding table (tied)"})
+	}
+	if i.Labels != nil {
+		labels := strings.Join(i.Labels[:min(len(i.Labels), 10)], ", ")
+		if len(i.Labels) > 10 {
+			labels += ", …"
+		}
+		rows = append(rows, []string{"labels", fmt.Sprintf("%d: %s", len(i.Labels), show.Named(labels))})
+	}
+	row := func(name string, tokens ...Token) {
+		words := []string{}
+		for _, t := range tokens {
+			word := strconv.Itoa(int(t.ID))
+			if t.Piece != "" {
+				word += " " + show.Piece(t.Piece, show.PieceColumns)
+			}
+			words = append(words, word)
+		}
+		if len(words) == 0 {
+			words = []string{"none"}
+		}
+		rows = append(rows, []string{name, strings.Join(words, ", ")})
+	}
+	list := func(t *Token) []Token {
+		if t == nil {
+			return nil
+		}
+		return []Token{*t}
+	}
+	row("BOS", list(i.BOS)...)
+	row("EOS (any ends)", i.EOS...)
+	row("pad", list(i.Pad)...)
+	if i.Tokenizer == nil {
+		return append(rows, []string{"tokenizer", "tokenizer.json is not here"})
+	}
+	rows = append(rows, []string{"tokenizer", show.Thousands(int64(i.Tokenizer.Tokens)) + " tokens"})
+	row("added to a text", i.Tokenizer.Adds...)
+	template := "none"
+	if i.Tokenizer.ChatTemplate {
+		template = "yes"
+	}
+	return append(rows, []string{"chat template", template})
+}
+
+func (r *RoPE) describe(headDim int) string {
+	text := fmt.Sprintf("plain, θ = %g", r.Theta)
+	if r.Kind == "longrope" {
+		text = fmt.Sprintf("long, θ = %g: short factors up to %s tokens, long ones beyond; cos and sin × %.6g",
+			r.Theta, show.Thousands(int64(r.OriginalMax)), r.AttentionFactor)
+	}
+	if r.Dim < headDim {
+		text += fmt.Sprintf("; %d of %d dimensions rotate", r.Dim, headDim)
+	}
+	return text
+}
