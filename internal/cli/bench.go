@@ -66,7 +66,6 @@ makes the command fail.`,
 }
 
 func (f *benchFlags) run(ctx context.Context, s *streams) error {
-	defer f.model.close()
 	switch {
 	case f.prompt < 1 || f.gen < 1 || f.reps < 1:
 		return usagef("--n-prompt, --n-gen and --repetitions must be 1 or more")
@@ -87,7 +86,12 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 			return err
 		}
 	}
-	m, name, took, err := f.model.load(ctx, s)
+	checkpoint, err := f.model.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = checkpoint.Close() }()
+	m, err := f.model.load(ctx, s, checkpoint)
 	if err != nil {
 		return err
 	}
@@ -95,10 +99,11 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	// the sum of two ints may be no int
 	if most := uint64(f.prompt) + uint64(f.gen); most > uint64(m.Context) {
 		return fmt.Errorf("--n-prompt %d and --n-gen %d make %d tokens, the context holds %d%s",
-			f.prompt, f.gen, most, m.Context, contextLimit(m))
+			f.prompt, f.gen, most, m.Context, contextLimit(m.Model))
 	}
 	about := benchAbout{
-		Model: name, Device: m.Device(), WeightBytes: m.WeightBytes(), LoadMS: ms(took),
+		Model: checkpoint.Name, title: checkpoint.Title, Device: m.Device(),
+		WeightBytes: m.WeightBytes(), LoadMS: ms(m.took),
 		Prompt: f.prompt, Gen: f.gen, Repetitions: f.reps,
 	}
 	if !f.noCache {
@@ -108,7 +113,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		}
 		return f.write(s.out, r)
 	}
-	c, err := f.compare(ctx, m, about)
+	c, err := f.compare(ctx, m.Model, about)
 	if err != nil {
 		return err
 	}
@@ -118,7 +123,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		}
 	}
 	err = f.write(s.out, c)
-	if f.plot != "" && f.output == "md" && isTerminal(s.out) {
+	if f.plot != "" && f.output == "md" && show.IsTerminal(s.out) {
 		for _, panel := range c.chart().Panels {
 			_, _ = io.WriteString(s.out, "\n"+panel.Text())
 		}
@@ -150,7 +155,8 @@ func (f *benchFlags) write(w io.Writer, r benchResult) (err error) {
 
 // benchAbout is what was measured, for both kinds of benchmark.
 type benchAbout struct {
-	Model       string  `json:"model"`
+	Model       string `json:"model"`
+	title       string
 	Device      string  `json:"device"`
 	WeightBytes int64   `json:"weight_bytes"`
 	LoadMS      float64 `json:"load_ms"`
@@ -161,7 +167,7 @@ type benchAbout struct {
 
 func (a *benchAbout) headline() string {
 	return show.Sprintf("%s (%s) on %s, loaded in %s; prompt %d, generated %d, %d repetitions\n\n",
-		shortName(a.Model), show.Bytes(a.WeightBytes), a.Device, duration(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
+		a.title, show.Bytes(a.WeightBytes), a.Device, duration(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
 }
 
 // spread is a mean and a sample standard deviation.
@@ -229,17 +235,17 @@ type speeds struct {
 	LimitBandwidth float64 `json:"limit_gb_per_s,omitempty"`
 }
 
-func (f *benchFlags) measure(ctx context.Context, m *model.Model, about benchAbout) (*speeds, error) {
-	prompt := benchPrompt(m, f.prompt)
+func (f *benchFlags) measure(ctx context.Context, m *loaded, about benchAbout) (*speeds, error) {
+	prompt := benchPrompt(m.Model, f.prompt)
 	var limits cpu.Limits
-	if b := f.model.onCPU; b != nil && !f.noProbe {
+	if b := m.cpu; b != nil && !f.noProbe {
 		limits = b.Probe()
 	}
 	var first, prefill, flops, rate, perToken, bandwidth []float64
 	read := m.DecodeBytes(f.prompt+f.gen/2, f.model.kvElemBytes())
 	for rep := range f.reps + 1 {
 		// One token more than counted: the first one comes out of the prefill.
-		r, err := generate.Run(ctx, m, prompt, generate.Options{MaxNewTokens: f.gen + 1})
+		r, err := generate.Run(ctx, m.Model, prompt, generate.Options{MaxNewTokens: f.gen + 1})
 		if err != nil {
 			return nil, err
 		}

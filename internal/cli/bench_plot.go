@@ -30,7 +30,7 @@ func (c *comparison) chart() picture.Chart {
 		}},
 	}
 	return picture.Chart{
-		Title: shortName(c.Model) + " with and without its KV cache",
+		Title: c.title + " with and without its KV cache",
 		Note: fmt.Sprintf("%s; prompt %d, generated %d, median of %d repetitions", machine(c.Device),
 			c.Prompt, c.Gen, c.Repetitions),
 		Panels: panels,

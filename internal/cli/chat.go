@@ -62,7 +62,6 @@ PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
 }
 
 func (f *chatFlags) run(ctx context.Context, s *streams) error {
-	defer f.model.close()
 	if f.maxNew < 0 {
 		return usagef("--max-new-tokens is %d, not 0 or more", f.maxNew)
 	}
@@ -73,24 +72,25 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	in, inIsFile := s.in.(*os.File)
-	out, outIsFile := bare(s.out).(*os.File)
-	if !inIsFile || !outIsFile || !isTerminal(s.out) || !isTerminal(in) {
+	out, outIsFile := show.Bare(s.out).(*os.File)
+	if !inIsFile || !outIsFile || !show.IsTerminal(s.out) || !show.IsTerminal(in) {
 		return usagef("chat is for a person at a terminal; for a pipe or a file there is phi3 generate --chat")
 	}
-	m, name, took, err := f.model.load(ctx, s)
+	checkpoint, err := f.model.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = checkpoint.Close() }()
+	m, err := f.model.load(ctx, s, checkpoint)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = m.Close() }()
-	t, err := f.model.tokenizer()
+	t, err := loadTokenizer(checkpoint)
 	if err != nil {
 		return err
 	}
-	_, checkpoint, err := f.model.checkpoint()
-	if err != nil {
-		return err
-	}
-	config, err := f.sampling.config(s, checkpoint, m.Config.EOS)
+	config, err := f.sampling.config(s, checkpoint.FS, m.Config.EOS)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	if err := f.template.apply(t); err != nil {
 		return err
 	}
-	conversation, err := chat.New(ctx, m, t)
+	conversation, err := chat.New(ctx, m.Model, t)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		_, _ = show.Fprintf(s.notes(), "note: what is typed is not kept for the next run: %v\n", err)
 	}
 	person := &talk{
-		Conversation: conversation, streams: s, model: m, tokenizer: t, name: name, loaded: took,
+		Conversation: conversation, streams: s, model: m.Model, tokenizer: t, name: checkpoint.Name, loaded: m.took,
 		editor: lineedit.New(in, out, history), interrupts: interrupts,
 		maxNew: f.maxNew, config: config.Config, seed: f.sampling.firstSeed(),
 		style: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",

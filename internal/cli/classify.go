@@ -87,8 +87,7 @@ type classifier struct {
 }
 
 func (f *classifyFlags) run(ctx context.Context, s *streams) error {
-	defer f.model.close()
-	if f.model.dir == "" {
+	if f.model.name == "" {
 		return usagef("classify needs --model: the built-in demonstration has no labels")
 	}
 	batch := f.jsonl != ""
@@ -111,16 +110,21 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	m, _, _, err := f.model.load(ctx, s)
+	checkpoint, err := f.model.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = checkpoint.Close() }()
+	m, err := f.model.load(ctx, s, checkpoint)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = m.Close() }()
-	tok, err := f.model.tokenizer()
+	tok, err := loadTokenizer(checkpoint)
 	if err != nil {
 		return err
 	}
-	c := &classifier{m, tok, f.noSpecial}
+	c := &classifier{m.Model, tok, f.noSpecial}
 	if batch {
 		return c.labelLines(ctx, s, f.jsonl, lines)
 	}

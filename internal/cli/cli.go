@@ -18,7 +18,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"phi3/internal/early"
 	"phi3/internal/show"
@@ -54,7 +53,7 @@ func newStreams(stdin io.Reader, stdout, stderr io.Writer) *streams {
 // text is stdout for a model's text and for paths: unchanged in a pipe or a file, and without control
 // characters on a terminal.
 func (s *streams) text() io.Writer {
-	if isTerminal(s.out) {
+	if show.IsTerminal(s.out) {
 		return s.out
 	}
 	return s.out.Unwrap()
@@ -84,20 +83,6 @@ func (s *streams) Write(p []byte) (int, error) {
 		s.written = err
 	}
 	return n, err
-}
-
-// isTerminal tells whether a person sees what is written there.
-func isTerminal(w any) bool {
-	f, ok := bare(w).(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// bare is what stands behind a [show.Writer], for the program's own control sequences: bars and colours.
-func bare(w any) any {
-	if escaping, ok := w.(*show.Writer); ok {
-		return escaping.Unwrap()
-	}
-	return w
 }
 
 // Main runs the program and returns its exit code.

@@ -93,14 +93,14 @@ func completeAttention(
 	cmd *cobra.Command, _ []string, begun string,
 ) ([]cobra.Completion, cobra.ShellCompDirective) {
 	f := modelFlags{flags: cmd.Flags()}
-	f.dir, _ = cmd.Flags().GetString("model")
+	f.name, _ = cmd.Flags().GetString("model")
 	f.revision, _ = cmd.Flags().GetString("revision")
-	defer f.close()
-	_, fsys, err := f.checkpoint()
+	checkpoint, err := f.look()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	config, err := model.ReadConfig(fsys)
+	defer func() { _ = checkpoint.Close() }()
+	config, err := model.ReadConfig(checkpoint.FS)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 
-	"phi3/internal/cpu"
 	"phi3/internal/cuda"
 	"phi3/internal/model"
 	"phi3/internal/show"
@@ -42,26 +40,14 @@ func parseDevice(s string) (device, error) {
 	return device{}, usagef("--device is %q, not auto, cpu, cuda or cuda:N with the number of a GPU", s)
 }
 
-// open makes the backend, and says on stderr when there is no GPU for auto. maxTokens suits it, in the sense
-// of [model.Options].
-func (d device) open(threads int, float32 bool, s *streams) (b model.Backend, maxTokens int, err error) {
-	if d.name != "cpu" {
-		b, err = openCUDA(cuda.Options{Device: d.index, Float32: float32, Compiling: noteCompiling(s)})
-		if err == nil {
-			writeKernelCode(s.details(), b)
-			return b, cudaMaxTokens, nil
-		}
-		// a GPU that is there and fails is no reason to be slow silently
-		if d.name == "cuda" || !errors.Is(err, cuda.ErrUnavailable) {
-			return nil, 0, fmt.Errorf("--device %s: %w", d.flag, err)
-		}
-		_, _ = show.Fprintf(s.notes(), "running on the CPU: %v\n", err)
-	}
-	onCPU, err := cpu.New(cpu.Options{Threads: threads, Float32: float32, Memory: readMemory().available})
+// openGPU opens the GPU.
+func (d device) openGPU(float32 bool, s *streams) (model.Backend, error) {
+	b, err := openCUDA(cuda.Options{Device: d.index, Float32: float32, Compiling: noteCompiling(s)})
 	if err != nil {
-		return nil, 0, err
+		return nil, fmt.Errorf("--device %s: %w", d.flag, err)
 	}
-	return onCPU, onCPU.MaxTokens(), nil
+	writeKernelCode(s.details(), b)
+	return b, nil
 }
 
 // noteCompiling tells the user why the first start takes longer, see [cuda.Options].

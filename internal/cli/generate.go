@@ -149,7 +149,6 @@ type generatedToken struct {
 }
 
 func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
-	defer f.model.close()
 	if err := f.check(cmd); err != nil {
 		return err
 	}
@@ -158,11 +157,7 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 		return err
 	}
 	defer t.close()
-	_, checkpoint, err := f.model.checkpoint()
-	if err != nil {
-		return err
-	}
-	config, err := f.sampling.config(s, checkpoint, t.model.Config.EOS)
+	config, err := f.sampling.config(s, t.checkpoint.FS, t.model.Config.EOS)
 	if err != nil {
 		return err
 	}
@@ -200,7 +195,7 @@ func (f *generateFlags) text(
 	cmd *cobra.Command, s *streams, t *task, session *generate.Session, index int, config sampling.Config,
 	seed uint64,
 ) error {
-	g := generated{Model: t.name, Index: index, Prompt: t.text, PromptIDs: t.ids, LoadMS: ms(t.loaded)}
+	g := generated{Model: t.checkpoint.Name, Index: index, Prompt: t.text, PromptIDs: t.ids, LoadMS: ms(t.took)}
 	o := generate.Options{MaxNewTokens: f.maxNew, Logits: f.logProbs >= 0}
 	if !f.ignoreEOS {
 		o.Stop = t.model.Config.EOS
@@ -214,7 +209,7 @@ func (f *generateFlags) text(
 	}
 	bar := startProgress(s.notes(), tokenBar)
 	defer bar.stop()
-	atTerminal := isTerminal(s.out)
+	atTerminal := show.IsTerminal(s.out)
 	started, anew := false, false
 	session.Progress = func(fed, of int) {
 		switch {
@@ -305,8 +300,8 @@ func (f *generateFlags) text(
 			"generated)%s\n",
 			t.model.Context, len(t.ids), len(result.IDs), contextLimit(t.model))
 	}
-	if f.timings || !s.quiet && !f.json && !f.jsonLines && atTerminal && isTerminal(s.err) {
-		_, _ = show.Fprintln(s.err, timings(t.loaded, len(t.ids), &result))
+	if f.timings || !s.quiet && !f.json && !f.jsonLines && atTerminal && show.IsTerminal(s.err) {
+		_, _ = show.Fprintln(s.err, timings(t.took, len(t.ids), &result))
 	}
 	switch {
 	case f.json:

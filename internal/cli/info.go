@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"phi3/internal/cuda"
 	"phi3/internal/demo"
 	"phi3/internal/info"
 	"phi3/internal/show"
@@ -42,25 +40,25 @@ weights is described by its config.json.`,
 }
 
 func (f *infoFlags) run(s *streams) error {
-	defer f.model.close()
 	if err := f.model.check(); err != nil {
 		return err
 	}
-	name, fsys, err := f.model.checkpoint()
+	c, err := f.model.look()
 	if err != nil {
 		return err
 	}
+	defer func() { _ = c.Close() }()
 	o := info.Options{
-		Name: name, Title: shortName(name), Context: f.model.context, Float32: f.model.dtype == "f32",
+		Name: c.Name, Title: c.Title, Context: f.model.context, Float32: f.model.dtype == "f32",
 		FreeMemory: readMemory().available, FreeGPUMemory: func() (int64, error) { return cudaFreeMemory(0) },
-		GPUMaxTokens: cudaMaxTokens, Advice: adviceOnGPU,
+		GPUMaxTokens: cudaMaxTokens, Advice: advice,
 	}
-	if f.model.dir == "" {
+	if c.BuiltIn {
 		o.Note = demo.Description
 	}
-	described, err := info.Describe(fsys, o)
+	described, err := info.Describe(c.FS, o)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", c.Name, err)
 	}
 	warnUnused(s.notes(), described.Unused)
 	writeNotes(s.notes(), described.Notes)
@@ -69,12 +67,4 @@ func (f *infoFlags) run(s *streams) error {
 		return show.WriteJSON(s.out, described)
 	}
 	return described.Write(s.out)
-}
-
-// adviceOnGPU follows the error of a GPU that cannot run a model.
-func adviceOnGPU(err error) string {
-	if tooLittle := new(cuda.TooLittleError); errors.As(err, &tooLittle) {
-		return "; " + whatFits(tooLittle)
-	}
-	return inFloat32
 }

@@ -272,7 +272,7 @@ func (f *insideFlags) draw(a *inspection) error {
 		return out
 	}
 	data := picture.PathData{
-		Model: shortName(a.Model), Prompt: a.Prompt, Next: convert(a.Top),
+		Model: a.title, Prompt: a.Prompt, Next: convert(a.Top),
 		Answer: picture.Token{ID: a.Argmax.ID, Piece: a.Argmax.Piece},
 	}
 	for _, in := range a.Input {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phi3/internal/checkpoint"
+	"phi3/internal/confined"
 	"phi3/internal/hub"
 	"phi3/internal/input"
 	"phi3/internal/model"
@@ -114,7 +114,7 @@ func kind(c hub.Cached) (what string, labels bool, why string) {
 		return "", false, "unfinished download: phi3 pull " + c.Name + " goes on"
 	}
 	var config *model.Config
-	dir, err := checkpoint.Open(c.Dir)
+	dir, err := confined.Open(c.Dir)
 	if err == nil {
 		defer func() { _ = dir.Close() }()
 		config, err = model.ReadConfig(dir)
@@ -196,9 +196,9 @@ to download them again too.`,
 }
 
 func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, yes bool) error {
-	name, revision, err := hubName(h, argument)
+	name, revision, err := h.ParseName(argument)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	if revision != "" {
 		return usagef("rm removes all revisions of a model: say phi3 models rm %s", name)

@@ -63,7 +63,8 @@ would say if it ended there. --attention shows which tokens the last one looks a
 
 // inspection is the answer of --json.
 type inspection struct {
-	Model  string      `json:"model"`
+	Model  string `json:"model"`
+	title  string
 	Prompt string      `json:"prompt"`
 	Input  []token     `json:"input"`
 	Argmax candidate   `json:"argmax"`
@@ -78,7 +79,6 @@ type inspection struct {
 }
 
 func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
-	defer f.model.close()
 	if f.top < 1 {
 		return usagef("--top is %d, not 1 or more", f.top)
 	}
@@ -120,7 +120,10 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if err != nil {
 		return explain(err, m)
 	}
-	answer := inspection{Model: t.name, Prompt: t.text, Vocab: m.Config.VocabSize, Context: m.Context}
+	answer := inspection{
+		Model: t.checkpoint.Name, title: t.checkpoint.Title, Prompt: t.text,
+		Vocab: m.Config.VocabSize, Context: m.Context,
+	}
 	answer.Logits = slices.Clone(view.Logits)
 	for _, id := range ids {
 		answer.Input = append(answer.Input, describe(tok, id))

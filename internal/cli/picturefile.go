@@ -22,9 +22,9 @@ func checkPicture(file string) (info os.FileInfo, err error) {
 		err = fmt.Errorf("%s is a directory, not a file", file)
 	case err == nil && !info.Mode().IsRegular():
 		err = fmt.Errorf("%s is not a regular file", file)
-	case isAbsent(err):
+	case regular.IsAbsent(err):
 		var in os.FileInfo
-		if in, err = os.Stat(folder); isAbsent(err) {
+		if in, err = os.Stat(folder); regular.IsAbsent(err) {
 			err = fmt.Errorf("there is no directory %s", folder)
 		} else if err == nil && !in.IsDir() {
 			err = fmt.Errorf("%s is not a directory", folder)

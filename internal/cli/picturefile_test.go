@@ -40,19 +40,3 @@ func TestWritePicture(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, files, 2, "nothing else is left")
 }
-
-func TestShortName(t *testing.T) {
-	dir := t.TempDir()
-	snapshot := filepath.Join(dir, "models--org--phi-3--x", "snapshots", "0123")
-	require.NoError(t, os.MkdirAll(snapshot, 0o755))
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, "Phi-3"), 0o755))
-	t.Chdir(dir)
-	for name, want := range map[string]string{
-		"phi3-demo": "phi3-demo", "microsoft/Phi-3-mini-4k-instruct": "microsoft/Phi-3-mini-4k-instruct",
-		"Phi-3": "Phi-3", "./Phi-3/": "Phi-3", filepath.Join(dir, "Phi-3"): "Phi-3", snapshot: "org/phi-3--x",
-	} {
-		require.Equal(t, want, shortName(name))
-	}
-	t.Chdir("Phi-3")
-	require.Equal(t, "Phi-3", shortName("."))
-}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"phi3/internal/show"
 )
 
 // barDelay is how long loading may take unseen: a bar that flashes by only disturbs.
@@ -53,7 +55,7 @@ func startProgressAfter(delay time.Duration, stderr io.Writer, kind barKind) *pr
 		start: time.Now(),
 		delay: time.AfterFunc(delay, func() { close(begin) }),
 		// draws nothing where stderr is no terminal
-		container: mpb.New(mpb.WithOutput(bare(stderr).(io.Writer)), mpb.WithRenderDelay(begin)),
+		container: mpb.New(mpb.WithOutput(show.Bare(stderr)), mpb.WithRenderDelay(begin)),
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phi3/internal/checkpoint"
+	"phi3/internal/confined"
 	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/show"
@@ -47,9 +47,9 @@ log in with huggingface_hub's "hf auth login".`,
 			if err != nil {
 				return err
 			}
-			name, inAddress, err := hubName(h, args[0])
+			name, inAddress, err := h.ParseName(args[0])
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			if inAddress != "" {
 				if cmd.Flags().Changed("revision") && inAddress != revision {
@@ -98,7 +98,7 @@ func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Write
 
 // checkpointSize counts the files of a directory and their bytes, links followed.
 func checkpointSize(dir string) (files int, bytes int64) {
-	d, err := checkpoint.Open(dir)
+	d, err := confined.Open(dir)
 	if err != nil {
 		return 0, 0
 	}
@@ -111,51 +111,4 @@ func checkpointSize(dir string) (files int, bytes int64) {
 		}
 	}
 	return files, bytes
-}
-
-// fromHub looks in the cache for the model that --model names, if it names one and no directory: then h is
-// where it may come from. A directory of that name wins. snapshot is nil if the cache has nothing of it.
-func (f *modelFlags) fromHub() (h *hub.Hub, snapshot *hub.Snapshot, err error) {
-	if f.snapshot != nil {
-		return nil, f.snapshot, nil
-	}
-	if _, err := os.Stat(f.dir); f.dir == "" || !isAbsent(err) || !hub.IsName(f.dir) {
-		if f.revision != "" {
-			return nil, nil, usagef("--revision is for a model of the hub; --model is %q%s", f.dir,
-				f.origin())
-		}
-		return nil, nil, nil
-	}
-	if h, err = hub.New(os.Getenv); err != nil {
-		return nil, nil, err
-	}
-	f.snapshot, err = h.Find(f.dir, f.hubRevision())
-	if errors.Is(err, hub.ErrNotCached) {
-		err = nil
-	}
-	return h, f.snapshot, err
-}
-
-func (f *modelFlags) hubRevision() string {
-	if f.revision == "" {
-		return hub.DefaultRevision
-	}
-	return f.revision
-}
-
-// download gets what the cache lacks of the model that --model names: for commands that run it. The others
-// make do with what is there.
-func (f *modelFlags) download(ctx context.Context, notes io.Writer) error {
-	h, snapshot, err := f.fromHub()
-	if h == nil || err != nil || snapshot != nil && snapshot.Complete() {
-		return err
-	}
-	if !h.Offline {
-		_, _ = show.Fprintf(notes, "%s is not in the cache yet, or not all of it: downloading from %s\n",
-			f.dir, h.Endpoint)
-	}
-	if f.snapshot, err = pull(ctx, h, f.dir, f.hubRevision(), notes); err != nil {
-		return fmt.Errorf("there is no directory %s%s, and as a model of the hub: %w", f.dir, f.origin(), err)
-	}
-	return nil
 }

@@ -35,8 +35,8 @@ type fileBar struct {
 
 func newPullBars(stderr io.Writer) *pullBars {
 	b := &pullBars{stderr: stderr, bars: map[string]*fileBar{}}
-	if isTerminal(stderr) {
-		b.container = mpb.New(mpb.WithOutput(bare(stderr).(io.Writer)))
+	if show.IsTerminal(stderr) {
+		b.container = mpb.New(mpb.WithOutput(show.Bare(stderr)))
 	}
 	return b
 }

@@ -61,7 +61,6 @@ a BOS, is shown; with --chat, the chat template comes first.
 }
 
 func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
-	defer f.model.close()
 	switch {
 	case f.decode && f.prompt.chat:
 		return usagef("--decode and --chat exclude each other: a chat template is for text")
@@ -76,7 +75,12 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	t, err := f.model.tokenizer()
+	checkpoint, err := f.model.look()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = checkpoint.Close() }()
+	t, err := loadTokenizer(checkpoint)
 	if err != nil {
 		return err
 	}

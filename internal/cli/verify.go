@@ -70,21 +70,15 @@ type verification struct {
 }
 
 func (f *verifyFlags) run(ctx context.Context, s *streams) error {
-	defer f.model.close()
 	only := f.model.dtype
 	if only == "" {
 		f.model.dtype = "f32"
 	}
-	if err := f.model.check(); err != nil {
-		return err
-	}
-	if err := f.model.download(ctx, s.notes()); err != nil {
-		return err
-	}
-	_, fsys, err := f.model.checkpoint()
+	checkpoint, err := f.model.open(ctx, s)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = checkpoint.Close() }()
 	fixtures, err := verify.Fixtures()
 	if err != nil {
 		return err
@@ -95,15 +89,17 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	o := verify.Options{
-		Fixtures: fixtures, Checkpoint: fsys, DType: only,
-		Open: func(ctx context.Context, float32 bool) (m *model.Model, err error) {
+		Fixtures: fixtures, Checkpoint: checkpoint.FS, DType: only,
+		Open: func(ctx context.Context, float32 bool) (*model.Model, error) {
 			if f.model.dtype = "bf16"; float32 {
 				f.model.dtype = "f32"
 			}
-			if m, answer.Model, _, err = f.model.load(ctx, s); err == nil {
-				answer.Device = m.Device()
+			m, err := f.model.load(ctx, s, checkpoint)
+			if err != nil {
+				return nil, err
 			}
-			return m, err
+			answer.Model, answer.Device = checkpoint.Name, m.Device()
+			return m.Model, nil
 		},
 	}
 	if !f.json {
@@ -212,7 +208,7 @@ func verifyWidths(terminal int) []int {
 
 // terminalWidth is the number of columns of the terminal that w is, 0 if it is none.
 func terminalWidth(w io.Writer) int {
-	f, ok := bare(w).(*os.File)
+	f, ok := show.Bare(w).(*os.File)
 	if !ok {
 		return 0
 	}

@@ -65,11 +65,11 @@ func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, erro
 
 // hashOnGPU is the hash of the logits of the built-in model in bfloat16.
 func hashOnGPU(ctx context.Context, d device) (hash string, err error) {
-	backend, maxTokens, err := d.open(0, false, newStreams(nil, io.Discard, io.Discard))
+	backend, err := d.openGPU(false, newStreams(nil, io.Discard, io.Discard))
 	if err != nil {
 		return "none", fmt.Errorf("run the built-in model: %w", err)
 	}
-	o := model.Options{Context: verify.Context, MaxTokens: maxTokens}
+	o := model.Options{Context: verify.Context, MaxTokens: cudaMaxTokens}
 	m, err := model.Load(ctx, demo.FS(), backend, o)
 	if err != nil {
 		return "none", fmt.Errorf("run the built-in model: %w", err)

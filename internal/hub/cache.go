@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"phi3/internal/checkpoint"
+	"phi3/internal/confined"
 	"phi3/internal/regular"
 	"phi3/internal/safetensors"
 )
@@ -90,9 +90,9 @@ type repo struct {
 	dir    string // …/models--org--name
 	folder string // models--org--name
 
-	files *checkpoint.Directory // to read; nil before open and create
-	root  *os.Root              // to write; nil before create
-	cache *os.Root              // the cache, for the locks; nil before create
+	files *confined.Directory // to read; nil before open and create
+	root  *os.Root            // to write; nil before create
+	cache *os.Root            // the cache, for the locks; nil before create
 }
 
 // The names of what is in a model's folder.
@@ -114,14 +114,14 @@ func (r *repo) lockFile(hash string) string { return r.lockDir() + "/" + hash + 
 func (r *repo) path(name string) string { return filepath.Join(r.dir, filepath.FromSlash(name)) }
 
 func (h *Hub) repo(name string) *repo {
-	folder := checkpoint.ModelPrefix + strings.ReplaceAll(name, "/", "--")
+	folder := confined.ModelPrefix + strings.ReplaceAll(name, "/", "--")
 	return &repo{dir: filepath.Join(h.Cache, folder), folder: folder}
 }
 
 // open opens the folder to read. It may be a link that its owner has made, to another disk.
 // wanted is what of the model is looked for, for the error.
 func (r *repo) open(wanted string) (err error) {
-	r.files, err = checkpoint.OpenModel(r.dir)
+	r.files, err = confined.OpenModel(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is %w %s", wanted, ErrNotCached, r.dir)
 	}

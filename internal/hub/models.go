@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"phi3/internal/checkpoint"
+	"phi3/internal/confined"
 	"phi3/internal/regular"
 )
 
@@ -39,7 +39,7 @@ func (h *Hub) Models() ([]Cached, error) {
 	}
 	var all []Cached
 	for _, e := range entries {
-		folder, ok := strings.CutPrefix(e.Name(), checkpoint.ModelPrefix)
+		folder, ok := strings.CutPrefix(e.Name(), confined.ModelPrefix)
 		name := strings.Replace(folder, "--", "/", 1)
 		if !ok || !IsName(name) {
 			continue
@@ -111,7 +111,7 @@ func (r *repo) refs() map[string][]string {
 }
 
 // measure adds up the files below a directory, links followed.
-func (c *Cached) measure(dir *checkpoint.Directory) {
+func (c *Cached) measure(dir *confined.Directory) {
 	_ = fs.WalkDir(dir, ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return nil //nolint:nilerr // what cannot be read is not counted
@@ -191,7 +191,7 @@ func (h *Hub) Remove(name string) error {
 	if isDir(cache, ".locks") {
 		err = errors.Join(err, regular.Reason(cache.RemoveAll(r.lockDir())))
 	}
-	if shared := checkpoint.OpenShared(cache); shared != nil {
+	if shared := confined.OpenShared(cache); shared != nil {
 		defer func() { _ = shared.Close() }()
 		for _, blob := range blobs {
 			err = errors.Join(err, removeUnshared(cache, shared, blob))

@@ -1,11 +1,12 @@
 package hub
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 
-	"phi3/internal/checkpoint"
+	"phi3/internal/confined"
 )
 
 // ParseAddress reads what people copy from the hub's pages, and from commands of other programs, in the place
@@ -22,7 +23,7 @@ func (h *Hub) ParseAddress(text string) (name, revision string, ok bool) {
 	rest, hosted := h.afterHost(text)
 	if !hosted {
 		plain := strings.TrimRight(text, "/")
-		if folder, ok := strings.CutPrefix(plain, checkpoint.ModelPrefix); ok {
+		if folder, ok := strings.CutPrefix(plain, confined.ModelPrefix); ok {
 			plain = strings.Replace(folder, "--", "/", 1)
 		}
 		if IsName(plain) && plain != given {
@@ -69,4 +70,20 @@ func (h *Hub) afterHost(text string) (rest string, ok bool) {
 	host, rest, _ := strings.Cut(text, "/")
 	host = strings.TrimPrefix(strings.ToLower(host), "www.")
 	return rest, host == "huggingface.co" || host == "hf.co" || host == strings.ToLower(h.host())
+}
+
+// ParseName reads the name of a model on the hub as a user may give it: org/name, or what [Hub.ParseAddress]
+// reads. revision is "" where none is named.
+func (h *Hub) ParseName(text string) (name, revision string, err error) {
+	if IsName(text) {
+		return text, "", nil
+	}
+	if name, revision, ok := h.ParseAddress(text); ok {
+		return name, revision, nil
+	}
+	hint := "those look like " + ExampleName
+	if model := Published(text); model != "" && !strings.ContainsAny(text, `/\`) {
+		hint = "do you mean " + model + "?"
+	}
+	return "", "", fmt.Errorf("%q is not the name of a model; %s", text, hint)
 }

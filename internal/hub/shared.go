@@ -20,7 +20,7 @@ import (
 //	<cache>/blobs/<first two digits>/<64 digits>.lock  locked by whoever adds or removes a link
 //	<cache>/blobs/.huggingface-shared-blobs            says which layout this is: version 1
 //
-// This package reads such blobs through their links ([checkpoint.Directory]) and makes none. It only has to
+// This package reads such blobs through their links ([confined.Directory]) and makes none. It only has to
 // know them to give their space back.
 
 // sharedBlobs lists the shared blobs that a model's blobs lead to, by their names below <cache>/blobs.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 // Open opens the file at path for reading. Links are followed. Errors keep their identity ([fs.ErrNotExist])
@@ -166,4 +167,9 @@ func Reason(err error) error {
 			return err
 		}
 	}
+}
+
+// IsAbsent tells whether an error says that nothing is at a path. A path below a file leads to nothing too.
+func IsAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

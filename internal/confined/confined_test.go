@@ -1,4 +1,4 @@
-package checkpoint
+package confined
 
 import (
 	"io/fs"

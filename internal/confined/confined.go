@@ -1,4 +1,4 @@
-// Package checkpoint opens the directory of a checkpoint, from which no name and no link leads out.
+// Package confined opens the directory of a checkpoint, from which no name and no link leads out.
 //
 // In Hugging Face's cache, a model's files are relative links:
 //
@@ -7,7 +7,7 @@
 // There the root is the model's folder, models--org--name. huggingface_hub 2 may share blobs between models,
 // and then those are links again, ../../blobs/<2 digits>/<64 digits>, into one folder beside the models. That
 // folder's blobs may be read too, and nothing else of it.
-package checkpoint
+package confined
 
 import (
 	"errors"

@@ -1,0 +1,25 @@
+package show
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// IsTerminal tells whether a person sees what is written to w, or types what is read from it.
+func IsTerminal(w any) bool {
+	if escaping, ok := w.(*Writer); ok {
+		w = escaping.Unwrap()
+	}
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Bare is the writer behind a [Writer], for the program's own control sequences: bars and colours.
+func Bare(w io.Writer) io.Writer {
+	if escaping, ok := w.(*Writer); ok {
+		return escaping.Unwrap()
+	}
+	return w
+}
