@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 
+	"phi3/internal/inspect"
 	"phi3/internal/model"
 )
 
@@ -32,29 +33,15 @@ func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, erro
 	defer cache.Reset()
 	out := model.Output{AllLogits: c.Head == model.TokenHead}
 	// IDs holds the padding after the pooled position too: its length decides the factors of long RoPE.
-	if _, err := m.Feed(ctx, model.Input{IDs: ids, Cache: cache, End: end}, &out); err != nil {
+	in := model.Input{IDs: ids, Cache: cache, End: end}
+	if _, err := m.Feed(ctx, in, &out); err != nil {
 		return nil, err
 	}
-	rows := slices.Collect(slices.Chunk(out.Logits, len(c.Labels)))
-	return rows, check(ctx, m, rows)
-}
-
-// check refuses logits that are no numbers, and says which weight is to blame.
-func check(ctx context.Context, m *model.Model, rows [][]float32) error {
-	for _, row := range rows {
-		for i, l := range row {
-			if !math.IsNaN(float64(l)) && !math.IsInf(float64(l), 0) {
-				continue
-			}
-			err := fmt.Errorf("the logit of label %q is NaN or infinite", m.Config.Labels[i])
-			if found := m.FindNotFinite(ctx); found != nil {
-				return fmt.Errorf("%w: the checkpoint is damaged: %w", err, found)
-			}
-			return fmt.Errorf("%w: no weight is, but the numbers overflow: the checkpoint is damaged, or "+
-				"made for wider numbers", err)
-		}
+	if i := inspect.FirstNotFinite(out.Logits); i >= 0 {
+		label := c.Labels[i%len(c.Labels)]
+		return nil, inspect.NotFinite(ctx, m, in, fmt.Sprintf("label %q", label))
 	}
-	return nil
+	return slices.Collect(slices.Chunk(out.Logits, len(c.Labels))), nil
 }
 
 // Scores are what transformers' pipelines make of a row of logits [labels]: probabilities that sum to 1, and

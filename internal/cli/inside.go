@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"phi3/internal/generate"
+	"phi3/internal/inspect"
 	"phi3/internal/model"
 	"phi3/internal/picture"
 	"phi3/internal/show"
@@ -72,8 +72,8 @@ func (f *insideFlags) check(c *model.Config) error {
 }
 
 // look asks for what the flags need, and for nothing that costs where they need nothing.
-func (f *insideFlags) look(hidden bool) generate.Look {
-	look := generate.Look{Hidden: hidden}
+func (f *insideFlags) look(hidden bool) inspect.Look {
+	look := inspect.Look{Hidden: hidden}
 	if f.layer > 0 {
 		look.Attention = []int{f.layer}
 	}
@@ -113,16 +113,16 @@ const lensTop = 3
 // lookThroughLens asks for every layer's logits when the answer is known, so that a few numbers of each are
 // kept and not a vocabulary.
 func lookThroughLens(
-	ctx context.Context, session *generate.Session, t *tokenizer.Tokenizer, answer int32,
+	ctx context.Context, text *inspect.Text, t *tokenizer.Tokenizer, answer int32,
 ) (layers []layerView, err error) {
-	_, failed := session.Inspect(ctx, generate.Look{EachLens: func(layer int, logits []float32) {
+	failed := text.Lens(ctx, func(layer int, logits []float32) {
 		r := rank(t, logits)
 		if math.IsNaN(r.total) || math.IsInf(r.total, 0) {
 			err = fmt.Errorf("after layer %d the logits are not all numbers", layer)
 			return
 		}
 		layers = append(layers, layerView{Layer: layer, Top: r.first(lensTop), Answer: r.of(answer)})
-	}})
+	})
 	if failed != nil {
 		err = failed
 	}

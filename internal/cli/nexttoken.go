@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phi3/internal/generate"
+	"phi3/internal/inspect"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
@@ -108,15 +108,14 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 		return err
 	}
 
-	session := generate.NewSession(m, false)
-	defer session.Close()
-	session.Append(ids...)
 	if n := len(ids) * m.Config.HiddenSize; f.hidden && n > maxHidden {
 		return fmt.Errorf("the hidden states of %s tokens are %s; --hidden-states keeps up to %s: shorten "+
 			"the prompt",
 			show.Thousands(int64(len(ids))), show.Bytes(4*int64(n)), show.Bytes(4*int64(maxHidden)))
 	}
-	view, err := session.Inspect(cmd.Context(), f.inside.look(f.hidden))
+	text := inspect.NewText(m, ids)
+	defer text.Close()
+	view, err := text.Look(cmd.Context(), f.inside.look(f.hidden))
 	if err != nil {
 		return explain(err, m)
 	}
@@ -124,7 +123,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 		Model: t.checkpoint.Name, title: t.checkpoint.Title, Prompt: t.text,
 		Vocab: m.Config.VocabSize, Context: m.Context,
 	}
-	answer.Logits = slices.Clone(view.Logits)
+	answer.Logits = view.Logits
 	for _, id := range ids {
 		answer.Input = append(answer.Input, describe(tok, id))
 	}
@@ -140,7 +139,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	}
 	answer.Attention = f.inside.attended(view.Attention)
 	if f.inside.lens() {
-		if answer.Layers, err = lookThroughLens(cmd.Context(), session, tok, answer.Argmax.ID); err != nil {
+		if answer.Layers, err = lookThroughLens(cmd.Context(), text, tok, answer.Argmax.ID); err != nil {
 			return explain(err, m)
 		}
 	}

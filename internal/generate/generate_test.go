@@ -153,14 +153,6 @@ func TestSessionRepeatsItself(t *testing.T) {
 	again, err := s.Logits(context.Background())
 	require.NoError(t, err)
 	require.Equal(t, want, again)
-
-	view, err := s.Inspect(context.Background(), Look{Hidden: true})
-	require.NoError(t, err)
-	require.Equal(t, want, view.Logits)
-	require.Len(t, view.Hidden, len(prompt)*m.Config.HiddenSize)
-	again, err = s.Logits(context.Background())
-	require.NoError(t, err)
-	require.Equal(t, want, again, "looking changes nothing")
 }
 
 // lowest is a sampler of another mind.
@@ -319,10 +311,6 @@ func TestSessionNext(t *testing.T) {
 		logits, err := s.Logits(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, sampling.Greedy(logits), id)
-		view, err := s.Inspect(context.Background(), Look{Hidden: true})
-		require.NoError(t, err)
-		require.Equal(t, sampling.Greedy(view.Logits), id)
-		require.Len(t, view.Hidden, s.Len()*m.Config.HiddenSize)
 		s.Append(id)
 	}
 }
@@ -395,31 +383,6 @@ func TestSessionAfterInterruption(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, logits, asked)
 		s.Close()
-	}
-}
-
-// Inspect must see every token, also where the sequence takes several steps and crosses into the long RoPE
-// factors.
-func TestInspectInSteps(t *testing.T) {
-	ids := make([]int32, 50)
-	for i := range ids {
-		ids[i] = int32(i * 3)
-	}
-	var want []float32
-	for _, maxTokens := range []int{64, 16} {
-		m, err := model.Load(context.Background(), os.DirFS("../../testdata/longrope"), newCPU(t, 0),
-			model.Options{MaxTokens: maxTokens})
-		require.NoError(t, err)
-		s := NewSession(m, false)
-		s.Append(ids...)
-		view, err := s.Inspect(context.Background(), Look{Hidden: true})
-		require.NoError(t, err)
-		require.Len(t, view.Hidden, len(ids)*m.Config.HiddenSize)
-		if want == nil {
-			want = view.Hidden
-		}
-		require.Equal(t, want, view.Hidden)
-		require.NoError(t, m.Close())
 	}
 }
 

@@ -41,19 +41,12 @@ func (m *Model) Feed(ctx context.Context, in Input, out *Output) (cached int, er
 	if cached, err = in.Cache.Prepare(len(in.IDs)); err != nil {
 		return 0, err
 	}
-	lens := (func(int, []float32))(nil)
-	if out != nil {
-		lens, out.EachLens = out.EachLens, nil
-	}
 	var all rows
 	for fed := cached; fed < end; {
 		step := in.IDs[fed:min(fed+m.maxTokens, end)]
 		fed += len(step)
 		wanted := out
-		if out != nil && fed == end {
-			out.EachLens = lens
-		}
-		if fed < end && !out.everyStep() {
+		if fed < end && out != nil && !out.AllLogits && !out.AllHidden {
 			wanted = nil // only the cache matters
 		}
 		if err := m.Forward(ctx, []Sequence{{IDs: step, Cache: in.Cache}}, wanted); err != nil {
@@ -67,11 +60,6 @@ func (m *Model) Feed(ctx context.Context, in Input, out *Output) (cached int, er
 	}
 	all.moveTo(out)
 	return cached, nil
-}
-
-// everyStep tells whether out asks for more than the last token.
-func (o *Output) everyStep() bool {
-	return o != nil && (o.AllLogits || o.AllHidden || o.EachQKV != nil || o.EachLayer != nil)
 }
 
 // rows collects the results of all steps where an [Output] asks for them.

@@ -33,14 +33,13 @@ type Model struct {
 
 // activations are the buffers of one step, allocated once for the largest.
 type activations struct {
-	x       Matrix // [tokens, hidden] the residual stream
-	qkv     Matrix // [tokens, (heads + 2·kvHeads)·headDim]
-	attn    Matrix // [tokens, heads·headDim]
-	h       Matrix // [tokens, intermediate]
-	last    Matrix // [LogitRows, hidden] rows of x whose logits are asked for
-	normed  Matrix // [LogitRows, hidden] the same after the final norm
-	logits  Matrix // [LogitRows, HeadRows]
-	scratch []float32
+	x      Matrix // [tokens, hidden] the residual stream
+	qkv    Matrix // [tokens, (heads + 2·kvHeads)·headDim]
+	attn   Matrix // [tokens, heads·headDim]
+	h      Matrix // [tokens, intermediate]
+	last   Matrix // [LogitRows, hidden] rows of x whose logits are asked for
+	normed Matrix // [LogitRows, hidden] the same after the final norm
+	logits Matrix // [LogitRows, HeadRows]
 }
 
 // LogitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400
@@ -178,17 +177,6 @@ type Output struct {
 	AllLogits bool // logits of every new token of every sequence; otherwise of the last one of each
 	AllHidden bool // the last hidden state of every new token; otherwise none
 	Greedy    bool // of an LM head's logits only the argmax, which the device finds: Next instead of Logits
-	// EachLayer, if set, is shown the residual stream [tokens, hidden]: 0 the embeddings, i the stream after
-	// layer i.
-	EachLayer func(layer int, x []float32)
-	// EachLens, if set, is shown the logits [sequences, HeadRows] that the last new token of each sequence
-	// would have if the stream of that layer went straight to the final norm and the LM head ("logit lens");
-	// layers count as for EachLayer, so the last are Logits.
-	EachLens func(layer int, logits []float32)
-	// EachQKV, if set, is shown the queries, keys and values [tokens, (heads + 2·kvHeads)·headDim] of layer
-	// 1, 2, …, before RoPE.
-	EachQKV func(layer int, qkv []float32)
-
 	// [sequences or tokens, HeadRows]: the vocabulary's, or the labels' of a classification head
 	Logits []float32
 	// [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
@@ -210,26 +198,16 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err
 	x, qkv, attn, h := m.act.x.First(n), m.act.qkv.First(n), m.act.attn.First(n), m.act.h.First(n)
 
 	b.Embed(x, w.EmbedTokens, m.step.IDs) // x = table[ids]
-	if err := m.show(out, 0); err != nil {
-		return err
-	}
 	for i := range w.Layers {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		l := &w.Layers[i]
-		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj) // q, k, v = RMSNorm(x)·Wqkvᵀ
-		if err := m.showQKV(out, i+1, qkv); err != nil {
-			return err
-		}
-		// softmax(q·kᵀ)·v, with RoPE and the KV cache
-		b.Attend(attn, qkv, i, &m.step)
+		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj)          // q, k, v = RMSNorm(x)·Wqkvᵀ
+		b.Attend(attn, qkv, i, &m.step)                            // softmax(q·kᵀ)·v, with RoPE and the KV cache
 		b.LinearAdd(x, attn, l.OProj)                              // x += attn·Woᵀ
 		b.NormGateUp(h, x, l.PostAttentionLayernorm, l.GateUpProj) // h = SiLU(gate)·up
 		b.LinearAdd(x, h, l.DownProj)                              // x += h·Wdownᵀ
-		if err := m.show(out, i+1); err != nil {
-			return err
-		}
 	}
 	if err := m.finish(out); err != nil { // logits = RMSNorm(x)·Wheadᵀ
 		return err

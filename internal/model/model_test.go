@@ -209,9 +209,6 @@ func TestForwardReportsTheDevice(t *testing.T) {
 		{},
 		{Greedy: true},
 		{AllHidden: true},
-		{EachLayer: func(int, []float32) {}},
-		{EachLens: func(int, []float32) {}},
-		{EachQKV: func(int, []float32) {}},
 	} {
 		require.ErrorIs(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1}, Cache: cache}}, out),
 			b.fail)

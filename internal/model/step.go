@@ -43,49 +43,6 @@ func (m *Model) begin(batch []Sequence) error {
 	return nil
 }
 
-// show hands the residual stream to out.EachLayer, and what the model would say of it to out.EachLens.
-func (m *Model) show(out *Output, layer int) error {
-	if out == nil {
-		return nil
-	}
-	if out.EachLayer != nil {
-		x, err := m.read(m.act.x.First(len(m.step.IDs)))
-		if err != nil {
-			return err
-		}
-		out.EachLayer(layer, x)
-	}
-	if out.EachLens == nil {
-		return nil
-	}
-	rows := m.selectRows(false)
-	lens := make([]float32, len(rows)*m.Config.HeadRows())
-	if err := m.head(lens, rows); err != nil {
-		return err
-	}
-	out.EachLens(layer, lens)
-	return nil
-}
-
-// showQKV hands a layer's queries, keys and values to out.EachQKV.
-func (m *Model) showQKV(out *Output, layer int, qkv Matrix) error {
-	if out == nil || out.EachQKV == nil {
-		return nil
-	}
-	values, err := m.read(qkv)
-	if err != nil {
-		return err
-	}
-	out.EachQKV(layer, values)
-	return nil
-}
-
-// read brings an activation back, valid until the next call.
-func (m *Model) read(x Matrix) ([]float32, error) {
-	m.act.scratch = grow(m.act.scratch, x.Rows*x.Cols)
-	return m.act.scratch, m.backend.Read(m.act.scratch, x)
-}
-
 // head sets logits [rows, HeadRows] to the final norm and the head of the given rows of the residual stream.
 func (m *Model) head(logits []float32, rows []int32) error {
 	outputs := m.Config.HeadRows()

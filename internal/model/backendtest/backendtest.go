@@ -18,6 +18,7 @@ import (
 
 	"phi3/internal/classify"
 	"phi3/internal/generate"
+	"phi3/internal/inspect"
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
@@ -114,13 +115,13 @@ func Forward(t testing.TB, m *model.Model, ids []int32, chunk int) Trace {
 	_, err := cache.Prepare(len(ids))
 	require.NoError(t, err)
 	out := model.Output{AllLogits: true, AllHidden: true}
-	out.EachLayer = func(layer int, x []float32) {
+	defer inspect.EachLayer(m, func(layer int, x []float32) {
 		if layer < c.Layers { // Hugging Face does not show the last layer's output before the norm
 			for row := range slices.Chunk(x, c.HiddenSize) {
 				trace.Hidden[layer] = append(trace.Hidden[layer], slices.Clone(row))
 			}
 		}
-	}
+	})()
 	for part := range slices.Chunk(ids, chunk) {
 		require.NoError(t, m.Forward(context.Background(), []model.Sequence{{IDs: part, Cache: cache}}, &out))
 		for row := range slices.Chunk(out.Hidden, c.HiddenSize) {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/generate"
+	"phi3/internal/inspect"
 	"phi3/internal/model"
 )
 
@@ -53,25 +54,28 @@ func testInside(t *testing.T, testdata string, v Variant) {
 
 func (g *insideGolden) check(t *testing.T, m *model.Model) {
 	s := generate.NewSession(m, false)
-	defer s.Close()
 	s.Append(g.IDs...)
 	plain, err := s.Logits(context.Background())
 	require.NoError(t, err)
 	want := slices.Clone(plain)
+	s.Close()
 
-	var lens [][]float32
-	look := generate.Look{EachLens: func(layer int, logits []float32) {
-		require.Equal(t, len(lens), layer)
-		lens = append(lens, slices.Clone(logits))
-	}}
+	text := inspect.NewText(m, g.IDs)
+	defer text.Close()
+	var look inspect.Look
 	for layer := range m.Config.Layers {
 		look.Attention = append(look.Attention, layer+1)
 	}
-	view, err := s.Inspect(context.Background(), look)
+	view, err := text.Look(context.Background(), look)
 	require.NoError(t, err)
 	require.Equal(t, want, view.Logits, "looking changes nothing")
 	require.Empty(t, view.Hidden)
 
+	var lens [][]float32
+	require.NoError(t, text.Lens(context.Background(), func(layer int, logits []float32) {
+		require.Equal(t, len(lens), layer)
+		lens = append(lens, slices.Clone(logits))
+	}))
 	require.Len(t, lens, m.Config.Layers+1)
 	require.Equal(t, want, lens[m.Config.Layers], "after the last layer the model says what it says")
 	for layer, golden := range g.Lens {

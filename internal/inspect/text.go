@@ -1,0 +1,81 @@
+package inspect
+
+import (
+	"context"
+
+	"phi3/internal/kvcache"
+	"phi3/internal/model"
+)
+
+// Text is a sequence of tokens to look at, with a KV cache of its own.
+type Text struct {
+	model *model.Model
+	ids   []int32
+	cache *kvcache.Cache
+}
+
+// NewText prepares to look at ids. Nothing is computed yet.
+func NewText(m *model.Model, ids []int32) *Text {
+	return &Text{model: m, ids: ids, cache: m.NewCache()}
+}
+
+// Close gives the cache's blocks back to the model.
+func (t *Text) Close() { t.cache.Reset() }
+
+func (t *Text) input() model.Input { return model.Input{IDs: t.ids, Cache: t.cache} }
+
+// Look says what [Text.Look] shows besides the logits.
+type Look struct {
+	Hidden    bool  // the last hidden state of every token
+	Attention []int // layers, counted from 1, whose attention weights to show
+}
+
+// View is what [Text.Look] saw.
+type View struct {
+	Logits []float32 // [vocab] of the token after the text
+	Hidden []float32 // [tokens, hidden] after the final norm, if asked for
+	// Attention holds, for each layer of Look.Attention, the weights [heads][tokens] of the last position.
+	Attention [][][]float64
+}
+
+// Look computes the whole text and shows what look asks for.
+func (t *Text) Look(ctx context.Context, look Look) (View, error) {
+	t.cache.Reset()
+	a := attention{config: &t.model.Config, layers: look.Attention}
+	if len(look.Attention) > 0 {
+		w := &watcher{}
+		w.attend = func(layer int, qkv model.Matrix, step *model.Step) error {
+			return a.see(w, layer, qkv, step)
+		}
+		defer watch(t.model, w)()
+	}
+	out := model.Output{AllHidden: look.Hidden}
+	if _, err := t.model.Feed(ctx, t.input(), &out); err != nil {
+		return View{}, err
+	}
+	v := View{Logits: out.Logits, Hidden: out.Hidden, Attention: a.weights()}
+	return v, CheckLogits(ctx, t.model, t.input(), out.Logits)
+}
+
+// Lens shows the logits [vocab] after the text as they would be if the model ended after layer 0 (the
+// embeddings), 1, 2, … The last ones are the model's logits. see is called for one layer after the other. After
+// [Text.Look], only the last token is computed again.
+func (t *Text) Lens(ctx context.Context, see func(layer int, logits []float32)) error {
+	if last := len(t.ids) - 1; t.cache.Len() < last {
+		in := t.input()
+		in.End = last
+		if _, err := t.model.Feed(ctx, in, nil); err != nil {
+			return err
+		}
+	}
+	w := &watcher{stream: func(layer int, _ model.Matrix) error {
+		logits, err := t.model.LensLogits()
+		if err == nil {
+			see(layer, logits)
+		}
+		return err
+	}}
+	defer watch(t.model, w)()
+	_, err := t.model.Feed(ctx, t.input(), nil)
+	return err
+}

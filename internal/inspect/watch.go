@@ -1,0 +1,96 @@
+package inspect
+
+import "phi3/internal/model"
+
+// watcher is a backend in front of another one. It passes every verb on and shows what the verbs compute.
+type watcher struct {
+	model.Backend
+	// stream, if set, is shown the residual stream [tokens, hidden]: layer 0 is the embeddings, layer i the
+	// stream after layer i.
+	stream func(layer int, x model.Matrix) error
+	// attend, if set, is shown the queries, keys and values [tokens, QKVRows] of layer 1, 2, …, before RoPE.
+	attend func(layer int, qkv model.Matrix, step *model.Step) error
+
+	layer int   // the current one, from 1
+	mlp   bool  // the next LinearAdd ends the layer
+	err   error // the first one; Read and Argmax return it, as the contract of Backend asks
+}
+
+// watch puts a watcher in front of the model's backend until stop is called.
+func watch(m *model.Model, w *watcher) (stop func()) {
+	return m.Watch(func(b model.Backend) model.Backend {
+		w.Backend = b
+		return w
+	})
+}
+
+// EachLayer shows the residual stream [tokens, hidden] of every step to see until stop is called: layer 0 is the
+// embeddings, layer i the stream after layer i. The values are valid during the call.
+func EachLayer(m *model.Model, see func(layer int, x []float32)) (stop func()) {
+	w := &watcher{}
+	var values []float32
+	w.stream = func(layer int, x model.Matrix) (err error) {
+		if values, err = w.read(values, x); err == nil {
+			see(layer, values)
+		}
+		return err
+	}
+	return watch(m, w)
+}
+
+// read brings an activation back from the device, into values if it fits.
+func (w *watcher) read(values []float32, x model.Matrix) ([]float32, error) {
+	if n := x.Rows * x.Cols; cap(values) < n {
+		values = make([]float32, n)
+	} else {
+		values = values[:n]
+	}
+	return values, w.Backend.Read(values, x)
+}
+
+func (w *watcher) showStream(layer int, x model.Matrix) {
+	if w.stream != nil && w.err == nil {
+		w.err = w.stream(layer, x)
+	}
+}
+
+func (w *watcher) Embed(x model.Matrix, table model.Weight, ids []int32) {
+	w.mlp = false
+	w.Backend.Embed(x, table, ids)
+	w.showStream(0, x)
+}
+
+func (w *watcher) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
+	w.layer = layer + 1
+	if w.attend != nil && w.err == nil {
+		w.err = w.attend(w.layer, qkv, step)
+	}
+	w.Backend.Attend(a, qkv, layer, step)
+}
+
+func (w *watcher) NormGateUp(h, x model.Matrix, norm, weight model.Weight) {
+	w.mlp = true
+	w.Backend.NormGateUp(h, x, norm, weight)
+}
+
+func (w *watcher) LinearAdd(x, a model.Matrix, weight model.Weight) {
+	w.Backend.LinearAdd(x, a, weight)
+	if w.mlp {
+		w.mlp = false
+		w.showStream(w.layer, x)
+	}
+}
+
+func (w *watcher) Read(dst []float32, x model.Matrix) error {
+	if w.err != nil {
+		return w.err
+	}
+	return w.Backend.Read(dst, x)
+}
+
+func (w *watcher) Argmax(next []int32, logits model.Matrix) error {
+	if w.err != nil {
+		return w.err
+	}
+	return w.Backend.Argmax(next, logits)
+}
