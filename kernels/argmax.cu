@@ -6,11 +6,11 @@ using namespace gpu;
 
 enum { NO_ID = 0x7fffffff }; // above every id
 
-// The greatest of some finite logits, and the first logit among them that is not finite.
+// The greatest finite logit of some, and the first of them that is not finite.
 struct Greatest {
-	float value; // -∞ of none
-	int id;      // NO_ID of none
-	int broken;  // id of the first NaN or infinity; NO_ID of none
+	float value; // -∞ if there is none
+	int id;      // NO_ID if there is none
+	int broken;  // id of the first NaN or infinity; NO_ID if there is none
 
 	__device__ void join(float other_value, int other_id, int other_broken)
 	{
@@ -21,13 +21,14 @@ struct Greatest {
 		broken = min(broken, other_broken);
 	}
 
-	// Joins those of a warp, in every lane.
+	// Joins the values of all lanes of the warp. Every lane gets the result.
 	__device__ void join_warp()
 	{
 #pragma unroll
 		for (int distance = 16; distance > 0; distance /= 2) {
 			const float other_value = __shfl_xor_sync(~0u, value, distance);
-			const int other_id = __shfl_xor_sync(~0u, id, distance), other_broken = __shfl_xor_sync(~0u, broken, distance);
+			const int other_id = __shfl_xor_sync(~0u, id, distance);
+			const int other_broken = __shfl_xor_sync(~0u, broken, distance);
 			join(other_value, other_id, other_broken);
 		}
 	}
@@ -44,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS) argmax(KERNEL_ARGS(
 	Shared &sm = shared<Shared>();
 	const float *logits = args.logits + (size_t)blockIdx.x * args.vocab;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-	const uint32_t infinity = 0x7f800000; // as bits; a NaN has the same bits set, and more
+	const uint32_t infinity = 0x7f800000; // as bits; a NaN has these bits set, and others
 
 	Greatest g = {-__uint_as_float(infinity), NO_ID, NO_ID};
 #pragma unroll 8

@@ -3,25 +3,28 @@
 namespace {
 
 constexpr int DECODE_WARPS = ATTENTION_DECODE_THREADS / 32;
-constexpr int DECODE_KEYS = KV_CHUNK / DECODE_WARPS; // whose scores one warp computes
-constexpr int WEIGHTS_STRIDE = KV_CHUNK + 8;         // bfloat16; 16 bytes more than a power of two: no bank conflicts
+constexpr int DECODE_KEYS = KV_CHUNK / DECODE_WARPS; // one warp computes the scores of this many keys
+// In bfloat16. 16 bytes more than a power of two avoid bank conflicts.
+constexpr int WEIGHTS_STRIDE = KV_CHUNK + 8;
 
-// Dynamic shared memory. Nothing is static: the dynamic part is aligned to 1024 bytes, so a static part of any size takes 1 KB, and
-// four blocks would no longer fit a multiprocessor of 228 KB.
+// Dynamic shared memory. No shared memory is static: the dynamic part is aligned to 1024 bytes, so any
+// static part would cost 1 KB, and four blocks would no longer fit on a multiprocessor of 228 KB.
 template <int D> struct AttentionDecodeShared {
-	bf16_bits tiles[ATTENTION_DECODE_TILES(D)][KV_CHUNK * D]; // keys, then values: in a tile of their own, or in the keys' place
+	// Keys in the first tile, values in the last. If there is only one, the values replace the keys.
+	bf16_bits tiles[ATTENTION_DECODE_TILES(D)][KV_CHUNK * D];
 	bf16_bits queries[MMA_ROWS * D];
 	bf16_bits weights[MMA_ROWS * WEIGHTS_STRIDE];
-	float top[DECODE_WARPS][MMA_ROWS]; // greatest score of each row, over one warp's keys
-	int last;                          // whether this block is the last of its sequence and kv head
+	float top[DECODE_WARPS][MMA_ROWS]; // greatest score of each row over one warp's keys
+	int last;                          // whether this block is the last one for its sequence and kv head
 };
 
-// One kv head of one sequence in a step, as all blocks that work on it see it.
+// One kv head of one sequence in a step. All blocks that work on it see the same.
 struct DecodeHead {
 	Rows rows;
 	const int32_t *block_table;
-	int end;                         // the sequence's length, with the step's tokens
-	int oldest, first_chunk, chunks; // first position that any query sees; its chunk; the number of chunks from there on
+	int end;                 // the sequence's length, with the step's tokens
+	int oldest, first_chunk; // the first position that any query sees, and its chunk
+	int chunks;              // the number of chunks from first_chunk on
 };
 
 __device__ inline DecodeHead decode_head(const AttentionArgs &args, int seq, int kv_head)
@@ -41,22 +44,27 @@ __device__ inline DecodeHead decode_head(const AttentionArgs &args, int seq, int
 	return h;
 }
 
-// A chunk's result for a row: [D] weighted sum of values, maximum, sum of weights.
-template <int D> __device__ inline float *partial(const AttentionArgs &args, const DecodeHead &h, int row, int chunk)
+// A chunk's result for a row: weighted sum of values [D], maximum, sum of weights.
+template <int D>
+__device__ inline float *partial(const AttentionArgs &args, const DecodeHead &h, int row, int chunk)
 {
 	const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
 	return args.partial + (head * args.max_chunks + chunk - h.first_chunk) * (D + 2);
 }
 
-// Brings a chunk's keys, values or both to shared memory, those that are not null: old ones from the cache, each in a group of copies of
-// its own, and the step's own from qkv, which also go to the cache.
+// Loads a chunk's keys, its values or both into shared memory; one that is null is not loaded. Rows of
+// earlier steps come from the cache, keys and values in a group of copies each. Rows of this step come
+// from qkv and are also written to the cache.
 template <int D>
-__device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h, int chunk, bf16_bits *keys, bf16_bits *values)
+__device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h, int chunk, bf16_bits *keys,
+                                  bf16_bits *values)
 {
 	const int base = chunk * KV_CHUNK;
-	bf16_bits *cached_keys = (bf16_bits *)args.kv + keys_of_chunk(h.block_table, chunk, args.block_stride, h.rows.kv_head, D);
+	bf16_bits *cached_keys = (bf16_bits *)args.kv +
+	                         keys_of_chunk(h.block_table, chunk, args.block_stride, h.rows.kv_head, D);
 	bf16_bits *cached_values = cached_keys + values_after(args.kv_heads, D);
-	const int first_new = min(max(h.rows.position - base, 0), (int)KV_CHUNK), end = min(h.end - base, (int)KV_CHUNK);
+	const int first_new = min(max(h.rows.position - base, 0), (int)KV_CHUNK);
+	const int end = min(h.end - base, (int)KV_CHUNK);
 
 	if (keys) {
 		load_tile<D, ATTENTION_DECODE_THREADS>(keys, cached_keys, D, h.oldest - base, first_new, end);
@@ -70,16 +78,19 @@ __device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h
 	for (int i = threadIdx.x; i < (end - first_new) * D; i += ATTENTION_DECODE_THREADS) {
 		const int row = first_new + i / D, j = i % D;
 		const int64_t token = h.rows.token + base + row - h.rows.position;
-		const float *key = args.qkv + (token * (args.heads + 2 * args.kv_heads) + args.heads + h.rows.kv_head) * D;
+		const float *key =
+			args.qkv + (token * (args.heads + 2 * args.kv_heads) + args.heads + h.rows.kv_head) * D;
 		const float *cos = args.cos + token * args.rope_half, *sin = args.sin + token * args.rope_half;
 		if (keys)
-			tile_at<D>(keys, row, j / 8)[j % 8] = cached_keys[row * D + j] = float_to_bf16(rotated(key, j, args.rope_half, cos, sin));
+			tile_at<D>(keys, row, j / 8)[j % 8] = cached_keys[row * D + j] =
+				float_to_bf16(rotated(key, j, args.rope_half, cos, sin));
 		if (values)
-			tile_at<D>(values, row, j / 8)[j % 8] = cached_values[row * D + j] = float_to_bf16(key[args.kv_heads * D + j]);
+			tile_at<D>(values, row, j / 8)[j % 8] = cached_values[row * D + j] =
+				float_to_bf16(key[args.kv_heads * D + j]);
 	}
 }
 
-// The last block of a sequence and kv head joins the chunks, in ascending order.
+// Joins the chunks in ascending order. The last block of a sequence and kv head calls it.
 template <int D> __device__ inline void join_chunks(const AttentionArgs &args, const DecodeHead &h)
 {
 	for (int i = threadIdx.x; i < h.rows.count * D; i += ATTENTION_DECODE_THREADS) {
@@ -103,7 +114,8 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 	AttentionDecodeShared<D> &sh = *reinterpret_cast<AttentionDecodeShared<D> *>(dynamic_shared());
 	static_assert(sizeof(sh) == ATTENTION_DECODE_SHARED(D), "what the host asks for");
 	constexpr bool ONE_TILE = ATTENTION_DECODE_TILES(D) == 1;
-	bf16_bits *keys = sh.tiles[0], *values = sh.tiles[ONE_TILE ? 0 : 1], *queries = sh.queries, *weights = sh.weights;
+	bf16_bits *keys = sh.tiles[0], *values = sh.tiles[ONE_TILE ? 0 : 1];
+	bf16_bits *queries = sh.queries, *weights = sh.weights;
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 	const int items = *args.works * args.kv_heads;
@@ -121,7 +133,8 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 			cp_async_wait<ONE_TILE ? 0 : 1>();
 			__syncthreads(); // keys and queries are there
 
-			// Scores of this warp's keys. s[n] holds, of keys 8n … 8n+7, keys 2·(lane%4) and the next, for rows lane/4 and lane/4+8.
+			// The scores of this warp's keys. s[n] holds those of keys 8n + 2·(lane%4) and the next, for rows
+			// lane/4 and lane/4+8.
 			float s[DECODE_KEYS / 8][4] = {};
 #pragma unroll
 			for (int k = 0; k < D / 16; k++) {
@@ -154,7 +167,7 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 				if (lane % 4 == 0)
 					sh.top[warp][row] = top;
 			}
-			__syncthreads(); // every warp's maxima are there; nobody needs the keys
+			__syncthreads(); // every warp's maxima are there; the keys are no longer read
 			if (ONE_TILE)
 				load_chunk<D>(args, h, chunk, nullptr, values);
 
@@ -169,13 +182,14 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 #pragma unroll
 				for (int n = 0; n < DECODE_KEYS / 8; n++)
 					*(uint32_t *)&weights[row * WEIGHTS_STRIDE + warp * DECODE_KEYS + n * 8 + lane % 4 * 2] =
-						pack_bf16(chunk_weight(s[n][half * 2], top[half]), chunk_weight(s[n][half * 2 + 1], top[half]));
+						pack_bf16(chunk_weight(s[n][half * 2], top[half]),
+						          chunk_weight(s[n][half * 2 + 1], top[half]));
 			}
 			cp_async_wait<0>();
 			__syncthreads(); // all weights and values are there
 
-			// The weighted sum of values: this warp's quarter of the columns, or less. And the sum of weights, the same in every warp and
-			// column.
+			// o is the weighted sum of values, for this warp's quarter of the columns or less. total is
+			// the sum of weights, the same in every warp and column.
 			constexpr int UNITS = (D / 8 + DECODE_WARPS - 1) / DECODE_WARPS;
 			const int units = min(UNITS, D / 8 - warp * UNITS);
 			float o[UNITS][4] = {}, total[4] = {};
@@ -207,18 +221,19 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 #pragma unroll
 				for (int n = 0; n < UNITS; n++)
 					if (D / 8 % DECODE_WARPS == 0 || n < units)
-						*(float2 *)&to[(warp * UNITS + n) * 8 + lane % 4 * 2] = make_float2(o[n][half * 2], o[n][half * 2 + 1]);
+						*(float2 *)&to[(warp * UNITS + n) * 8 + lane % 4 * 2] =
+							make_float2(o[n][half * 2], o[n][half * 2 + 1]);
 				if (warp == 0 && lane % 4 == 0)
 					*(float2 *)&to[D] = make_float2(top[half], total[half * 2]);
 			}
-			__syncthreads(); // all is written to partial, and everything in shared memory may be overwritten
+			__syncthreads(); // all is written to partial; shared memory may be overwritten
 		}
 
 		if (threadIdx.x == 0) {
 			int32_t *arrived = &args.arrived[work.seq * args.kv_heads + h.rows.kv_head];
-			__threadfence(); // whoever sees this arrival sees what the block wrote before the barrier,
+			__threadfence(); // whoever sees this arrival sees what the block wrote before the barrier
 			sh.last = atomicAdd(arrived, 1) == h.chunks - 1;
-			__threadfence(); // and after the barrier below the last block sees what those before it wrote
+			__threadfence(); // and after the next barrier the last block sees what the others wrote
 			if (sh.last)
 				*arrived = 0; // for the next step
 		}
@@ -230,12 +245,12 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 
 } // namespace
 
-// The second of the launch bounds is how many blocks' shared memory a multiprocessor of 228 KB has at most.
-#define ATTENTION_DECODE(D, BLOCKS)                                                                                               \
-	extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, BLOCKS) attention_decode_##D(                      \
-		KERNEL_ARGS(AttentionArgs) args)                                                                                  \
-	{                                                                                                                         \
-		attention_decode<D>(args);                                                                                        \
+// BLOCKS is how many blocks fit into the shared memory of a multiprocessor of 228 KB.
+#define ATTENTION_DECODE(D, BLOCKS) \
+	extern "C" __global__ void __launch_bounds__(ATTENTION_DECODE_THREADS, BLOCKS) \
+		attention_decode_##D(KERNEL_ARGS(AttentionArgs) args) \
+	{ \
+		attention_decode<D>(args); \
 	}
 
 ATTENTION_DECODE(64, 5)

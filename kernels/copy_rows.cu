@@ -1,7 +1,7 @@
 #include "args.h"
 #include "gpu.h"
 
-// Row blockIdx.x of y is a row of x that a list names. A block a row.
+// Row blockIdx.x of y becomes the row of x that args.rows names.
 extern "C" __global__ void __launch_bounds__(COPY_ROWS_THREADS) copy_rows(KERNEL_ARGS(CopyRowsArgs) args)
 {
 	const float *from = args.x + (int64_t)args.rows[blockIdx.x] * args.cols;

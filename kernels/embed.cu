@@ -2,7 +2,7 @@
 #include "gpu.h"
 #include "widen.cuh"
 
-// One token's row of the embedding table, widened to float32. A block a token.
+// Copies one token's row of the embedding table, widened to float32.
 extern "C" __global__ void __launch_bounds__(EMBED_THREADS) embed(KERNEL_ARGS(EmbedArgs) args)
 {
 	const int64_t from = (int64_t)args.ids[blockIdx.x] * args.cols, to = (int64_t)blockIdx.x * args.cols;

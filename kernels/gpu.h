@@ -1,16 +1,22 @@
-// What kernels say to the GPU, with two meanings: for nvcc each function is one PTX instruction; for g++ it is what
-// emulator/src/device.h does on the CPU, where CUDA's own words (threadIdx, __syncthreads, …) are defined too.
+// The GPU instructions that kernels use. Under nvcc each function is one PTX instruction. Under g++
+// emulator/src/device.h does the same on the CPU, and also defines CUDA's own words (threadIdx,
+// __syncthreads, …).
 //
-// Kernels keep to this: shared memory only through shared<T>() and dynamic_shared(), so that the emulator can fill it with NaNs;
-// no inline PTX; no waiting in a loop for another thread.
+// Rules for kernels:
+//   - shared memory only through shared<T>() and dynamic_shared(), so that the emulator can fill it with NaNs
+//   - no inline PTX
+//   - no loop that waits for another thread
 //
 // Shapes of the tensor-core instructions, for lane l of a warp, with g = l / 4 and t = l % 4:
-//   mma_bf16   d[16, 8] += a[16, 16]·b[16, 8]. Two elements a register, the lower column (a) or row (b) in the lower half:
+//
+//   mma_bf16   d[16, 8] += a[16, 16]·b[16, 8]. A register holds two elements of a or b; the one of the
+//              lower column (a) or row (b) is in the lower half:
 //              a[0] (g, 2t)   a[1] (g+8, 2t)   a[2] (g, 2t+8)   a[3] (g+8, 2t+8)
 //              b[0] (2t, g)   b[1] (2t+8, g)
 //              d[0] (g, 2t)   d[1] (g, 2t+1)   d[2] (g+8, 2t)   d[3] (g+8, 2t+1)
-//   ldmatrix   lanes 8i … 8i+7 point at the rows (16 bytes, aligned) of 8×8 matrix i of 16-bit elements; r[i] is this lane's (g, 2t)
-//              and (g, 2t+1) of it, or (2t, g) and (2t+1, g) with _trans. Of x2 only the pointers of lanes 0 … 15 count.
+//   ldmatrix   Lanes 8i … 8i+7 point at the rows (16 bytes, aligned) of matrix i, which is 8×8 elements of
+//              16 bits. r[i] receives this lane's elements (g, 2t) and (g, 2t+1) of it, or with _trans
+//              (2t, g) and (2t+1, g). x2 uses the pointers of lanes 0 … 15 only.
 #pragma once
 #include <stdint.h>
 
@@ -18,7 +24,7 @@
 #include "emulator/src/device.h"
 #else
 
-// A kernel's only parameter: read in place from constant memory, never copied to the thread's stack.
+// A kernel's only parameter, read in place from constant memory and not copied to the thread's stack.
 #define KERNEL_ARGS(T) const __grid_constant__ T
 
 #ifdef __CUDACC_RTC__ // which has no <math.h>
@@ -29,14 +35,14 @@ namespace gpu {
 
 #define GPU_FUNCTION static __device__ __forceinline__
 
-// The block's object of type T in shared memory: one a type, at most 48 KB in all.
+// The block's object of type T in shared memory. There is one object for each type, at most 48 KB together.
 template <class T> GPU_FUNCTION T &shared()
 {
 	__shared__ T object;
 	return object;
 }
 
-// The bytes of shared memory asked for at launch, aligned to 1024.
+// The shared memory that the launch asks for, aligned to 1024 bytes.
 GPU_FUNCTION unsigned char *dynamic_shared()
 {
 	extern __shared__ __align__(1024) unsigned char gpu_dynamic_shared[];
@@ -50,7 +56,8 @@ GPU_FUNCTION unsigned shared_address(const void *p)
 
 GPU_FUNCTION void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+	             "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
 	             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
 	             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
@@ -73,7 +80,10 @@ GPU_FUNCTION void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row)
 
 GPU_FUNCTION void ldmatrix_x2(uint32_t (&r)[2], const void *row)
 {
-	asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1},[%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
+	asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1},[%2];"
+	             : "=r"(r[0]), "=r"(r[1])
+	             : "r"(shared_address(row))
+	             : "memory");
 }
 
 GPU_FUNCTION void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row)
@@ -84,25 +94,29 @@ GPU_FUNCTION void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row)
 	             : "memory");
 }
 
-// Starts copying 16 bytes from global to shared memory, past the L1 cache; zeros instead where !valid, and src is not read.
+// Starts copying 16 bytes from global to shared memory, past the L1 cache. If !valid it writes zeros and does
+// not read src.
 GPU_FUNCTION void cp_async_16(void *dst, const void *src, bool valid)
 {
-	asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(shared_address(dst)), "l"(src), "r"(valid ? 16 : 0) : "memory");
+	asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(shared_address(dst)), "l"(src),
+	             "r"(valid ? 16 : 0)
+	             : "memory");
 }
 
-// Closes this thread's group of copies.
+// Ends this thread's group of copies. The next copy begins a new group.
 GPU_FUNCTION void cp_async_commit()
 {
 	asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-// Waits until at most N of this thread's closed groups are unfinished. Other threads see the bytes after a barrier that follows.
+// Waits until at most N of this thread's ended groups are unfinished. Other threads see the bytes after the
+// next barrier.
 template <int N> GPU_FUNCTION void cp_async_wait()
 {
 	asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// 2ˣ to about 2 units in the last place; 0 where the result would be subnormal.
+// 2ˣ within about 2 units in the last place; 0 where the result would be subnormal.
 GPU_FUNCTION float exp2_approx(float x)
 {
 	float y;
@@ -115,7 +129,7 @@ GPU_FUNCTION float bf16_to_float(uint16_t bits)
 	return __uint_as_float((uint32_t)bits << 16);
 }
 
-// To the nearest bfloat16, ties to even; NaN stays NaN.
+// Rounds to the nearest bfloat16, ties to even. NaN stays NaN.
 GPU_FUNCTION uint16_t float_to_bf16(float x)
 {
 	uint16_t bits;
@@ -123,7 +137,7 @@ GPU_FUNCTION uint16_t float_to_bf16(float x)
 	return bits;
 }
 
-// Both as float_to_bf16, lo in the lower half.
+// Rounds both as float_to_bf16 does. lo goes to the lower half.
 GPU_FUNCTION uint32_t pack_bf16(float lo, float hi)
 {
 	uint32_t bits;

@@ -13,12 +13,15 @@ template <class T> __device__ inline void append(const KVAppendArgs &args)
 	const int position = span.position + token - span.start;
 	const float *keys = args.qkv + ((int64_t)token * (args.heads + 2 * args.kv_heads) + args.heads) * dim;
 	const float *values = keys + args.kv_heads * dim;
-	const float *cos = args.cos + (int64_t)token * args.rope_half, *sin = args.sin + (int64_t)token * args.rope_half;
+	const float *cos = args.cos + (int64_t)token * args.rope_half;
+	const float *sin = args.sin + (int64_t)token * args.rope_half;
 
 	for (int i = threadIdx.x; i < args.kv_heads * dim; i += KV_APPEND_THREADS) {
 		const int head = i / dim, j = i % dim;
-		T *key = (T *)args.kv + keys_of_chunk(args.block_table + span.table, position / KV_CHUNK, args.block_stride, head, dim) +
-			 position % KV_CHUNK * dim + j;
+		T *key = (T *)args.kv +
+		         keys_of_chunk(args.block_table + span.table, position / KV_CHUNK, args.block_stride, head,
+		                       dim) +
+		         position % KV_CHUNK * dim + j;
 		key[0] = stored<T>(rotated(keys + head * dim, j, args.rope_half, cos, sin));
 		key[values_after(args.kv_heads, dim)] = stored<T>(values[i]);
 	}

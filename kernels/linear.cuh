@@ -1,8 +1,9 @@
-// What the matrix products for decode and for prefill have in common, and what makes their bits agree.
+// Shared by the matrix products for decode and for prefill, so that both give the same bits.
 //
-// Both compute D[m][n], m a weight row and n a token, on tensor-core tiles of 16 weight rows, 8 tokens and 16 columns of K. K is cut into
-// steps of K_STEP columns, and the steps into at most K_SEGMENTS segments (args.h). A segment is summed by the tensor cores in ascending
-// order of k, starting from zero; columns from k on count as zeros. The segments are added to zero in ascending order.
+// Both compute D[m][n], where m is a weight row and n a token, on tensor-core tiles of 16 weight rows, 8
+// tokens and 16 columns of K. K is cut into steps of K_STEP columns, and the steps into at most
+// K_SEGMENTS segments (args.h). The tensor cores sum a segment in ascending order of k, starting from
+// zero; columns from k on count as zeros. The segments are added to zero in ascending order.
 #pragma once
 #include "args.h"
 #include "gpu.h"
@@ -10,28 +11,36 @@
 namespace {
 using namespace gpu;
 
-// What becomes of a sum.
-enum Operation {
-	STORE,   // y = sum
-	ADD,     // y = y + sum
-	GATE_UP, // y = SiLU(g)·u: in a tile of 16 weight rows the first 8 are gates and the last 8 the ups of the same outputs
+// What a product does with a finished sum.
+enum Epilogue {
+	STORE, // y = sum
+	ADD,   // y = y + sum
+	// y = SiLU(g)·u. In a tile of 16 weight rows the first 8 are gates, the last 8 the ups of the same
+	// outputs.
+	GATE_UP,
 };
 
 __device__ inline int k_steps(int k) { return (k + K_STEP - 1) / K_STEP; }
 
-// Steps in every segment but the last ones, which may have fewer or none.
+// Steps in each segment. The last segments may have fewer, or none.
 __device__ inline int segment_steps(int k) { return (k_steps(k) + K_SEGMENTS - 1) / K_SEGMENTS; }
 
-// A step's rows lie in shared memory as K_STEP columns, 8 chunks of 16 bytes. Chunk c of row r is kept at place c ^ r % 8: the same chunk
-// of 8 consecutive rows is then spread over all banks, for ldmatrix, and so are the 8 chunks of a row, for copying.
-enum { CHUNK_COLS = 8, STEP_CHUNKS = K_STEP / CHUNK_COLS, STEP_ROW = K_STEP * 2 /* bytes */ };
-__device__ inline int chunk_offset(int row, int chunk) { return row * STEP_ROW + ((chunk ^ row % STEP_CHUNKS) << 4); }
+// In shared memory a step's rows have K_STEP columns, which are 8 units of 16 bytes. Unit c of row r is
+// stored at place c ^ r % 8. This spreads over all banks both the same unit of 8 consecutive rows, for
+// ldmatrix, and the 8 units of one row, for copying.
+enum { UNIT_COLS = 8, STEP_UNITS = K_STEP / UNIT_COLS, STEP_ROW = K_STEP * 2 /* bytes */ };
+__device__ inline int unit_offset(int row, int unit)
+{
+	return row * STEP_ROW + ((unit ^ row % STEP_UNITS) << 4);
+}
 
-// Moves an offset from chunk 0 or 1 of a row to the same chunk of k16 tile j: places differ from chunks by exclusive or alone.
+// Moves an offset from unit 0 or 1 of a row to the same unit of k16 tile j. An exclusive or is enough,
+// because unit_offset permutes units by exclusive or.
 __device__ inline int k16_offset(int offset, int j) { return offset ^ j << 5; }
 
-// acc[n] += w·x[n] for N tiles of tokens, w of 16 weight rows as stored. A float16 has 11 significant bits, a bfloat16 8: it is the sum of
-// two bfloat16 numbers exactly, and is multiplied as such, the greater first.
+// acc[n] += w·x[n] for N tiles of tokens; w is 16 weight rows as stored. A float16 has 11 significant
+// bits and a bfloat16 has 8, so a float16 is exactly the sum of two bfloat16 numbers. Both are
+// multiplied, the greater first.
 template <int TYPE, int N>
 __device__ inline void mma_weight(float (&acc)[N][4], const uint32_t (&w)[4], const uint32_t (&x)[N][2])
 {
@@ -62,9 +71,9 @@ __device__ inline float silu(float x)
 	return x / (1.0f + exp2_approx(-x * LOG2_E));
 }
 
-// Puts the sums of one tile to use, as mma holds them: this lane's are of weight rows lane/4 and lane/4 + 8, tokens 2·(lane%4) and the next.
-// row is the tile's first output, token its first token.
-template <int OPERATION>
+// Applies the epilogue to the sums of one tile, in mma's layout: this lane holds weight rows lane/4 and
+// lane/4 + 8, tokens 2·(lane%4) and the next. row is the tile's first output, token its first token.
+template <int EPILOGUE>
 __device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int row, int token)
 {
 	const int lane = threadIdx.x % 32;
@@ -75,15 +84,15 @@ __device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int
 		if (token + i >= args.tokens)
 			break;
 		const size_t at = (size_t)(token + i) * args.rows + row;
-		if constexpr (OPERATION == GATE_UP) {
+		if constexpr (EPILOGUE == GATE_UP) {
 			if (row < args.rows)
 				static_cast<bf16_bits *>(args.y)[at] = float_to_bf16(silu(sum[i]) * sum[2 + i]);
 		} else {
 			float *y = static_cast<float *>(args.y) + at;
 			if (row < args.rows)
-				y[0] = OPERATION == ADD ? y[0] + sum[i] : sum[i];
+				y[0] = EPILOGUE == ADD ? y[0] + sum[i] : sum[i];
 			if (row + 8 < args.rows)
-				y[8] = OPERATION == ADD ? y[8] + sum[2 + i] : sum[2 + i];
+				y[8] = EPILOGUE == ADD ? y[8] + sum[2 + i] : sum[2 + i];
 		}
 	}
 }

@@ -1,8 +1,9 @@
-// Matrix products for up to DECODE_TOKENS tokens: each weight is read once, and reading is all that takes time.
+// Matrix products for up to DECODE_TOKENS tokens. Each weight is read once, and the time is that of reading.
 //
-// A block takes a tile of 16 weight rows at once, warp w its segment w of K. The warps run apart: each has a ring of stages in shared
-// memory, one stage a step of its segment, filled by cp.async. The ring runs ahead of the sums into the block's next tile, so that requests
-// are in flight all the time, from before the input is looked at until the last tile.
+// A block processes a tile of 16 weight rows at once, and warp w its segment w of K. The warps run
+// independently. Each has a ring of stages in shared memory, which cp.async fills; a stage is one step of the
+// warp's segment. The ring runs ahead of the sums into the block's next tile, so that requests are always in
+// flight, from before the input is read until the last tile.
 #include "linear.cuh"
 #include "rms_norm.cuh"
 
@@ -13,38 +14,42 @@ static_assert(LINEAR_DECODE_THREADS == 32 * K_SEGMENTS, "a warp a segment");
 static_assert(LINEAR_DECODE_THREADS == 32 * NORM_WARPS, "RMSNorm's order of operations");
 static_assert(LINEAR_DECODE_TILE == 16 && DECODE_TOKENS == 8, "the tensor-core tile");
 
-// Dynamic shared memory, but for the normed tokens that follow it. Nothing is static, so that the host knows what a block needs.
+// The beginning of the dynamic shared memory; the normed tokens follow it. No shared memory is static, so
+// that the host knows what a block needs.
 struct DecodeShared {
 	unsigned char ring[K_SEGMENTS][LINEAR_DECODE_STAGES][DECODE_STAGE];
 	union {
-		float4 sums[2][K_SEGMENTS][32];          // of a tile's segments, as mma holds them; two tiles by turns
-		float shares[DECODE_TOKENS][NORM_WARPS]; // before the first tile: warps' shares of the tokens' sums of squares
+		float4 sums[2][K_SEGMENTS][32]; // of a tile's segments, in mma's layout; tiles use the two in turn
+		// Before the first tile: each warp's share of the tokens' sums of squares.
+		float shares[DECODE_TOKENS][NORM_WARPS];
 	};
 };
 static_assert(sizeof(DecodeShared) == LINEAR_DECODE_SHARED, "what the host asks for");
 
-// A warp's weights, a stage at a time in the order of their use: the steps of its segment of the block's first tile, of its second tile, ….
-template <int OPERATION>
+// Requests a warp's weights, one stage at a time, in the order of their use: the steps of its segment of the
+// block's first tile, then of its second tile, and so on.
+template <int EPILOGUE>
 struct WeightRing {
 	const LinearArgs &args;
 	unsigned char (&stages)[LINEAR_DECODE_STAGES][DECODE_STAGE];
-	int first, end;        // the warp's columns
-	int tile, tiles;       // the next request's
+	int first, end;  // the warp's columns
+	int tile, tiles; // the next request's
 	int col;
 	int slot;
 
-	// Requests the next stage, or nothing after the last, as one group of copies.
+	// Requests the next stage as one group of copies. After the last stage the group is empty.
 	__device__ void request()
 	{
 		if (tile < tiles && first < end) {
-			const int lane = threadIdx.x % 32, chunk = lane % STEP_CHUNKS, c = col + chunk * CHUNK_COLS;
-			const int outputs = OPERATION == GATE_UP ? 8 : 16; // a tile's
+			const int lane = threadIdx.x % 32, unit = lane % STEP_UNITS, c = col + unit * UNIT_COLS;
+			const int outputs = EPILOGUE == GATE_UP ? 8 : 16; // a tile's
 #pragma unroll
 			for (int i = 0; i < 4; i++) {
-				const int r = lane / STEP_CHUNKS + 4 * i, output = tile * outputs + r % outputs;
-				const int row = OPERATION == GATE_UP && r >= 8 ? args.rows + output : output;
-				cp_async_16(stages[slot] + chunk_offset(r, chunk),
-					static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + c, output < args.rows && c < args.k);
+				const int r = lane / STEP_UNITS + 4 * i, output = tile * outputs + r % outputs;
+				const int row = EPILOGUE == GATE_UP && r >= 8 ? args.rows + output : output;
+				cp_async_16(stages[slot] + unit_offset(r, unit),
+				            static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + c,
+				            output < args.rows && c < args.k);
 			}
 			col += K_STEP;
 			if (col >= end) {
@@ -57,7 +62,8 @@ struct WeightRing {
 	}
 };
 
-// Normalises x once a block: bfloat16 [tokens, k + 8] in shared memory, the last 8 columns zeros.
+// Normalises x, once for each block: bfloat16 [tokens, k + 8] in shared memory, where the last 8 columns
+// are 0.
 __device__ inline void norm_tokens(const LinearArgs &args, DecodeShared &sm, bf16_bits *normed)
 {
 	const float *x = static_cast<const float *>(args.x);
@@ -69,35 +75,37 @@ __device__ inline void norm_tokens(const LinearArgs &args, DecodeShared &sm, bf1
 	__syncthreads();
 	for (int t = 0; t < args.tokens; t++) {
 		const float scale = norm_scale(sm.shares[t], args.k, args.eps);
-		bf16_bits *row = normed + t * (args.k + CHUNK_COLS);
+		bf16_bits *row = normed + t * (args.k + UNIT_COLS);
 #pragma unroll 4
 		for (int i = threadIdx.x; i < args.k / 4; i += LINEAR_DECODE_THREADS)
 			store4(row, TYPE_BF16, i, args.k, normed4(x + (size_t)t * args.k, args.norm, scale, i, args.k));
-		if (threadIdx.x < CHUNK_COLS)
+		if (threadIdx.x < UNIT_COLS)
 			row[args.k + threadIdx.x] = 0;
 	}
 	__syncthreads();
 }
 
-// The inputs of one step from column col on, as mma wants them: the 4 k16 tiles of up to 8 tokens. The tile's columns beyond the tokens
-// repeat the last token, since nobody looks at their sums.
+// Loads the inputs of one step, from column col on, in mma's layout: the 4 k16 tiles of up to 8 tokens.
+// Columns of the tile beyond the tokens repeat the last token; their sums are not used.
 template <bool NORM>
-__device__ inline void load_inputs(uint32_t (&x)[4][1][2], const LinearArgs &args, const bf16_bits *normed, int col)
+__device__ inline void load_inputs(uint32_t (&x)[4][1][2], const LinearArgs &args, const bf16_bits *normed,
+                                   int col)
 {
 	const int lane = threadIdx.x % 32;
 	if constexpr (NORM) {
-		const bf16_bits *row = normed + min(lane % 8, args.tokens - 1) * (args.k + CHUNK_COLS);
+		const bf16_bits *row = normed + min(lane % 8, args.tokens - 1) * (args.k + UNIT_COLS);
 #pragma unroll
 		for (int half = 0; half < 2; half++) {
 			uint32_t r[4];
-			ldmatrix_x4(r, row + min(col + half * 32 + lane / 8 * CHUNK_COLS, args.k)); // from k on, the zeros
+			ldmatrix_x4(r, row + min(col + half * 32 + lane / 8 * UNIT_COLS, args.k)); // from k on, the zeros
 			x[2 * half][0][0] = r[0];
 			x[2 * half][0][1] = r[1];
 			x[2 * half + 1][0][0] = r[2];
 			x[2 * half + 1][0][1] = r[3];
 		}
 	} else {
-		const bf16_bits *row = static_cast<const bf16_bits *>(args.x) + (size_t)min(lane / 4, args.tokens - 1) * args.k;
+		const bf16_bits *row =
+			static_cast<const bf16_bits *>(args.x) + (size_t)min(lane / 4, args.tokens - 1) * args.k;
 #pragma unroll
 		for (int i = 0; i < 8; i++) {
 			const int c = col + i * 8 + lane % 4 * 2;
@@ -106,33 +114,34 @@ __device__ inline void load_inputs(uint32_t (&x)[4][1][2], const LinearArgs &arg
 	}
 }
 
-template <int TYPE, int OPERATION, bool NORM>
+template <int TYPE, int EPILOGUE, bool NORM>
 __device__ inline void linear_decode(const LinearArgs &args)
 {
 	DecodeShared &sm = *reinterpret_cast<DecodeShared *>(dynamic_shared());
 	bf16_bits *normed = reinterpret_cast<bf16_bits *>(&sm + 1);
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
-	const int outputs = OPERATION == GATE_UP ? 8 : 16; // a tile's
+	const int outputs = EPILOGUE == GATE_UP ? 8 : 16; // a tile's
 	const int tiles = (args.rows + outputs - 1) / outputs;
 	const int segment = segment_steps(args.k) * K_STEP, segments = (args.k + segment - 1) / segment;
-	const int first = warp * segment, end = min(first + segment, args.k); // empty for warps from segments on
+	// The warp's columns: none for warps from number segments on.
+	const int first = warp * segment, end = min(first + segment, args.k);
 
-	WeightRing<OPERATION> ring = {args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0};
+	WeightRing<EPILOGUE> ring = {args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0};
 	for (int i = 0; i < LINEAR_DECODE_STAGES - 1; i++)
-		ring.request(); // before the input: weights do not wait for the kernel that computes it
+		ring.request(); // before the input is read: the weights need not wait for it
 	if constexpr (NORM)
 		norm_tokens(args, sm, normed);
 
 	uint32_t x[4][1][2];
 	load_inputs<NORM>(x, args, normed, first);
-	const int a_offset = chunk_offset(lane % 16, lane / 16);
+	const int a_offset = unit_offset(lane % 16, lane / 16);
 	int slot = 0, turn = 0;
 	for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
 		float sum[1][4] = {};
 		for (int col = first; col < end; col += K_STEP) {
-			cp_async_wait<LINEAR_DECODE_STAGES - 2>(); // the oldest stage has come,
-			__syncwarp();                              // all lanes' parts, and all are done with the stage before
+			cp_async_wait<LINEAR_DECODE_STAGES - 2>(); // this lane's part of the oldest stage is there
+			__syncwarp();                              // all lanes' parts are, and the stage before is free
 			ring.request();
 			uint32_t ahead[4][1][2];
 			load_inputs<NORM>(ahead, args, normed, col + K_STEP < end ? col + K_STEP : first);
@@ -154,7 +163,7 @@ __device__ inline void linear_decode(const LinearArgs &args)
 		if (warp < segments)
 			sm.sums[turn][warp][lane] = make_float4(sum[0][0], sum[0][1], sum[0][2], sum[0][3]);
 		__syncthreads();
-		if (warp == 0) { // the others go on; they write to the other turn's sums next
+		if (warp == 0) { // the other warps go on and write to the other sums next
 			float total[4] = {};
 			for (int s = 0; s < segments; s++) {
 				const float4 part = sm.sums[turn][s][lane];
@@ -163,7 +172,7 @@ __device__ inline void linear_decode(const LinearArgs &args)
 				total[2] += part.z;
 				total[3] += part.w;
 			}
-			finish<OPERATION>(args, total, tile * outputs, 0);
+			finish<EPILOGUE>(args, total, tile * outputs, 0);
 		}
 		turn ^= 1;
 	}
@@ -171,15 +180,20 @@ __device__ inline void linear_decode(const LinearArgs &args)
 
 } // namespace
 
-#define DECODE_KERNEL extern "C" __global__ void __launch_bounds__(LINEAR_DECODE_THREADS, 2)
+#define DECODE_KERNEL(NAME, TYPE, EPILOGUE, NORM) \
+	extern "C" __global__ void __launch_bounds__(LINEAR_DECODE_THREADS, 2) \
+		NAME(KERNEL_ARGS(LinearArgs) args) \
+	{ \
+		linear_decode<TYPE, EPILOGUE, NORM>(args); \
+	}
 
-DECODE_KERNEL norm_linear_decode_bf16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_BF16, STORE, true>(args); }
-DECODE_KERNEL norm_linear_decode_f16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_F16, STORE, true>(args); }
-DECODE_KERNEL norm_gate_up_decode_bf16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_BF16, GATE_UP, true>(args); }
-DECODE_KERNEL norm_gate_up_decode_f16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_F16, GATE_UP, true>(args); }
-DECODE_KERNEL linear_decode_bf16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_BF16, STORE, false>(args); }
-DECODE_KERNEL linear_decode_f16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_F16, STORE, false>(args); }
-DECODE_KERNEL gate_up_decode_bf16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_BF16, GATE_UP, false>(args); }
-DECODE_KERNEL gate_up_decode_f16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_F16, GATE_UP, false>(args); }
-DECODE_KERNEL linear_add_decode_bf16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_BF16, ADD, false>(args); }
-DECODE_KERNEL linear_add_decode_f16(KERNEL_ARGS(LinearArgs) args) { linear_decode<TYPE_F16, ADD, false>(args); }
+DECODE_KERNEL(norm_linear_decode_bf16, TYPE_BF16, STORE, true)
+DECODE_KERNEL(norm_linear_decode_f16, TYPE_F16, STORE, true)
+DECODE_KERNEL(norm_gate_up_decode_bf16, TYPE_BF16, GATE_UP, true)
+DECODE_KERNEL(norm_gate_up_decode_f16, TYPE_F16, GATE_UP, true)
+DECODE_KERNEL(linear_decode_bf16, TYPE_BF16, STORE, false)
+DECODE_KERNEL(linear_decode_f16, TYPE_F16, STORE, false)
+DECODE_KERNEL(gate_up_decode_bf16, TYPE_BF16, GATE_UP, false)
+DECODE_KERNEL(gate_up_decode_f16, TYPE_F16, GATE_UP, false)
+DECODE_KERNEL(linear_add_decode_bf16, TYPE_BF16, ADD, false)
+DECODE_KERNEL(linear_add_decode_f16, TYPE_F16, ADD, false)

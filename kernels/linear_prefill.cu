@@ -1,8 +1,10 @@
-// Matrix products for many tokens. A block computes 128 weight rows by 128 tokens, in steps of K_STEP columns that come through a ring in
-// shared memory. Blocks that differ in tokens alone are neighbours, so that weights come from DRAM once.
+// Matrix products for many tokens. A block computes 128 weight rows by 128 tokens, in steps of K_STEP
+// columns that pass through a ring in shared memory. Blocks that differ only in their tokens are
+// neighbours in the grid, so that weights are read from DRAM once.
 //
-// A warp computes 32 tokens by 64 weight rows: large, because what it reads from shared memory per product is what limits it. A block that
-// has 32 tokens or fewer shares them out as 32 tokens by 16 weight rows instead, so that short prompts occupy all its warps.
+// A warp computes 32 tokens by 64 weight rows. This part is large because reading shared memory is the
+// limit, and a large part reads less for each product. In a block with 32 tokens or fewer, a warp
+// computes 32 tokens by 16 weight rows instead, so that short prompts use all warps.
 #include "linear.cuh"
 
 namespace {
@@ -12,21 +14,23 @@ enum {
 	WARP_TOKENS = 32, // of a warp's part of the block's tile
 	TOKEN_TILES = WARP_TOKENS / 8,
 	PREFILL_ROW_BYTES = LINEAR_PREFILL_ROWS * STEP_ROW,
-	PREFILL_STAGE = PREFILL_ROW_BYTES + LINEAR_PREFILL_TOKENS * STEP_ROW, // bytes: a step of the weight rows, then of the tokens
-	COPY_ROWS = LINEAR_PREFILL_THREADS / STEP_CHUNKS,                     // rows the block copies at once
+	// Bytes: a step of the weight rows, then of the tokens.
+	PREFILL_STAGE = PREFILL_ROW_BYTES + LINEAR_PREFILL_TOKENS * STEP_ROW,
+	COPY_ROWS = LINEAR_PREFILL_THREADS / STEP_UNITS, // rows that the block copies at once
 };
-static_assert(PREFILL_WARPS * 16 == LINEAR_PREFILL_ROWS && 4 * WARP_TOKENS == LINEAR_PREFILL_TOKENS, "warps share out the tile evenly");
+static_assert(PREFILL_WARPS * 16 == LINEAR_PREFILL_ROWS && 4 * WARP_TOKENS == LINEAR_PREFILL_TOKENS,
+              "the warps divide the tile evenly");
 
-// What this thread copies of every step: one chunk of every COPY_ROWS-th weight row and token. In a tile of gate_up, rows 16i … 16i+7 are
-// gates and the next 8 their ups.
+// This thread's share of copying each step: one unit of every COPY_ROWS-th weight row and token. In a tile of
+// gate_up, rows 16i … 16i+7 are gates and the next 8 are their ups.
 struct PrefillCopy {
-	const bf16_bits *w, *x; // its first weight row's and first token's chunk of the step
-	int k, col;             // of its chunk
-	int rows, tokens;       // how many of its rows and tokens exist: counted from the first in units of their distance
-	size_t w_distance, x_distance;
-	int offset; // of its first row's chunk in a stage
+	const bf16_bits *w, *x; // the step's unit in this thread's first weight row and in its first token
+	int k, col;             // of that unit
+	int rows, tokens;       // how many of this thread's rows and tokens exist
+	size_t w_distance, x_distance; // from one of them to the next, in elements
+	int offset; // of the first row's unit in a stage
 
-	// Requests the next step of the ring. From column k on, and for rows that do not exist, it is zeros.
+	// Requests the next step of the ring. Columns from k on, and rows that do not exist, become zeros.
 	__device__ void request(unsigned char *stage)
 	{
 #pragma unroll
@@ -34,7 +38,8 @@ struct PrefillCopy {
 			cp_async_16(stage + offset + i * COPY_ROWS * STEP_ROW, w + i * w_distance, i < rows && col < k);
 #pragma unroll
 		for (int i = 0; i < LINEAR_PREFILL_TOKENS / COPY_ROWS; i++)
-			cp_async_16(stage + PREFILL_ROW_BYTES + offset + i * COPY_ROWS * STEP_ROW, x + i * x_distance, i < tokens && col < k);
+			cp_async_16(stage + PREFILL_ROW_BYTES + offset + i * COPY_ROWS * STEP_ROW, x + i * x_distance,
+			            i < tokens && col < k);
 		cp_async_commit();
 		w += K_STEP;
 		x += K_STEP;
@@ -42,37 +47,37 @@ struct PrefillCopy {
 	}
 };
 
-template <int OPERATION>
+template <int EPILOGUE>
 __device__ inline PrefillCopy prefill_copy(const LinearArgs &args, int first_output, int first_token)
 {
-	const int r = threadIdx.x / STEP_CHUNKS, chunk = threadIdx.x % STEP_CHUNKS;
+	const int r = threadIdx.x / STEP_UNITS, unit = threadIdx.x % STEP_UNITS;
 	const int token = first_token + r;
 	int output = first_output + r, row = output, distance = COPY_ROWS;
-	if (OPERATION == GATE_UP) {
+	if (EPILOGUE == GATE_UP) {
 		output = first_output + r / 16 * 8 + r % 8;
 		row = r % 16 < 8 ? output : args.rows + output;
 		distance = COPY_ROWS / 2;
 	}
 	PrefillCopy copy;
-	copy.w = static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + chunk * CHUNK_COLS;
-	copy.x = static_cast<const bf16_bits *>(args.x) + (size_t)token * args.k + chunk * CHUNK_COLS;
+	copy.w = static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + unit * UNIT_COLS;
+	copy.x = static_cast<const bf16_bits *>(args.x) + (size_t)token * args.k + unit * UNIT_COLS;
 	copy.k = args.k;
-	copy.col = chunk * CHUNK_COLS;
+	copy.col = unit * UNIT_COLS;
 	copy.rows = output < args.rows ? (args.rows - output - 1) / distance + 1 : 0;
 	copy.tokens = token < args.tokens ? (args.tokens - token - 1) / COPY_ROWS + 1 : 0;
 	copy.w_distance = (size_t)distance * args.k;
 	copy.x_distance = (size_t)COPY_ROWS * args.k;
-	copy.offset = chunk_offset(r, chunk);
+	copy.offset = unit_offset(r, unit);
 	return copy;
 }
 
-// The operands of one k16 tile of a warp's part, as mma wants them.
+// The operands of one k16 tile of a warp's part, in mma's layout.
 template <int ROW_TILES>
 struct Operands {
 	uint32_t w[ROW_TILES][4];
 	uint32_t x[TOKEN_TILES][2];
 
-	// From k16 tile j of a stage; the offsets are those of this lane's rows at tile 0.
+	// Loads k16 tile j of a stage. The offsets are those of this lane's rows in tile 0.
 	__device__ void load(const unsigned char *stage, int w_offset, int x_offset, int j)
 	{
 #pragma unroll
@@ -90,24 +95,27 @@ struct Operands {
 	}
 };
 
-// Warps of ROW_TILES tiles of 16 weight rows, 4 or 1.
-template <int TYPE, int OPERATION, int ROW_TILES>
+// A warp's part has ROW_TILES tiles of 16 weight rows: 4 or 1.
+template <int TYPE, int EPILOGUE, int ROW_TILES>
 __device__ inline void prefill_tile(const LinearArgs &args)
 {
 	unsigned char *ring = dynamic_shared();
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-	const int row_warps = PREFILL_WARPS / ROW_TILES; // side by side: neighbours run on different tensor cores
-	const int row = warp % row_warps * ROW_TILES * 16, token = warp / row_warps * WARP_TOKENS; // the warp's part of the tile
-	const int tile_outputs = OPERATION == GATE_UP ? 8 : 16;
-	const int first_output = blockIdx.y * (LINEAR_PREFILL_ROWS / 16) * tile_outputs, first_token = blockIdx.x * LINEAR_PREFILL_TOKENS;
-	const bool busy = first_output + row / 16 * tile_outputs < args.rows && first_token + token < args.tokens; // else it only copies
+	const int row_warps = PREFILL_WARPS / ROW_TILES; // neighbouring warps run on different tensor cores
+	// Where the warp's part begins in the block's tile.
+	const int row = warp % row_warps * ROW_TILES * 16, token = warp / row_warps * WARP_TOKENS;
+	const int tile_outputs = EPILOGUE == GATE_UP ? 8 : 16;
+	const int first_output = blockIdx.y * (LINEAR_PREFILL_ROWS / 16) * tile_outputs;
+	const int first_token = blockIdx.x * LINEAR_PREFILL_TOKENS;
+	// A warp that is not busy only copies.
+	const bool busy = first_output + row / 16 * tile_outputs < args.rows && first_token + token < args.tokens;
 
-	PrefillCopy copy = prefill_copy<OPERATION>(args, first_output, first_token);
+	PrefillCopy copy = prefill_copy<EPILOGUE>(args, first_output, first_token);
 	for (int i = 0; i < LINEAR_PREFILL_STAGES; i++)
 		copy.request(ring + i * PREFILL_STAGE);
 
-	const int w_offset = chunk_offset(row + lane % 16, lane / 16);
-	const int x_offset = PREFILL_ROW_BYTES + chunk_offset(token + lane % 8 + lane / 16 * 8, lane / 8 % 2);
+	const int w_offset = unit_offset(row + lane % 16, lane / 16);
+	const int x_offset = PREFILL_ROW_BYTES + unit_offset(token + lane % 8 + lane / 16 * 8, lane / 8 % 2);
 	const int steps = k_steps(args.k), segment = segment_steps(args.k);
 	float sum[ROW_TILES][TOKEN_TILES][4] = {}, total[ROW_TILES][TOKEN_TILES][4] = {};
 	Operands<ROW_TILES> operands[2];
@@ -116,17 +124,17 @@ __device__ inline void prefill_tile(const LinearArgs &args)
 	if (busy)
 		operands[0].load(ring, w_offset, x_offset, 0);
 
-	int slot = 0, left = segment; // steps of the segment
+	int slot = 0, left = segment; // left: steps of the segment
 	for (int step = 0; step < steps; step++) {
 		unsigned char *stage = ring + slot * PREFILL_STAGE;
 		slot = slot + 1 == LINEAR_PREFILL_STAGES ? 0 : slot + 1;
 #pragma unroll
 		for (int j = 0; j < K_STEP / 16; j++) {
-			// The operands of the next k16 tile are on their way while this one is multiplied.
+			// The operands of the next k16 tile are loaded while this one is multiplied.
 			const unsigned char *next = stage;
 			if (j + 1 == K_STEP / 16) {
-				cp_async_wait<LINEAR_PREFILL_STAGES - 2>(); // the next stage has come,
-				__syncthreads();                            // all threads' parts, and all have read the last operands of this one
+				cp_async_wait<LINEAR_PREFILL_STAGES - 2>(); // this thread's part of the next stage is there
+				__syncthreads(); // all threads' parts are there, and nobody reads this stage any more
 				copy.request(stage);
 				next = ring + slot * PREFILL_STAGE;
 			}
@@ -155,25 +163,31 @@ __device__ inline void prefill_tile(const LinearArgs &args)
 	for (int m = 0; m < ROW_TILES; m++)
 #pragma unroll
 		for (int n = 0; n < TOKEN_TILES; n++)
-			finish<OPERATION>(args, total[m][n], first_output + (row / 16 + m) * tile_outputs, first_token + token + n * 8);
+			finish<EPILOGUE>(args, total[m][n], first_output + (row / 16 + m) * tile_outputs,
+			                 first_token + token + n * 8);
 }
 
-template <int TYPE, int OPERATION>
+template <int TYPE, int EPILOGUE>
 __device__ inline void linear_prefill(const LinearArgs &args)
 {
 	if (args.tokens - blockIdx.x * LINEAR_PREFILL_TOKENS > WARP_TOKENS)
-		prefill_tile<TYPE, OPERATION, 4>(args);
+		prefill_tile<TYPE, EPILOGUE, 4>(args);
 	else
-		prefill_tile<TYPE, OPERATION, 1>(args);
+		prefill_tile<TYPE, EPILOGUE, 1>(args);
 }
 
 } // namespace
 
-#define PREFILL_KERNEL extern "C" __global__ void __launch_bounds__(LINEAR_PREFILL_THREADS, 1)
+#define PREFILL_KERNEL(NAME, TYPE, EPILOGUE) \
+	extern "C" __global__ void __launch_bounds__(LINEAR_PREFILL_THREADS, 1) \
+		NAME(KERNEL_ARGS(LinearArgs) args) \
+	{ \
+		linear_prefill<TYPE, EPILOGUE>(args); \
+	}
 
-PREFILL_KERNEL linear_prefill_bf16(KERNEL_ARGS(LinearArgs) args) { linear_prefill<TYPE_BF16, STORE>(args); }
-PREFILL_KERNEL linear_prefill_f16(KERNEL_ARGS(LinearArgs) args) { linear_prefill<TYPE_F16, STORE>(args); }
-PREFILL_KERNEL gate_up_prefill_bf16(KERNEL_ARGS(LinearArgs) args) { linear_prefill<TYPE_BF16, GATE_UP>(args); }
-PREFILL_KERNEL gate_up_prefill_f16(KERNEL_ARGS(LinearArgs) args) { linear_prefill<TYPE_F16, GATE_UP>(args); }
-PREFILL_KERNEL linear_add_prefill_bf16(KERNEL_ARGS(LinearArgs) args) { linear_prefill<TYPE_BF16, ADD>(args); }
-PREFILL_KERNEL linear_add_prefill_f16(KERNEL_ARGS(LinearArgs) args) { linear_prefill<TYPE_F16, ADD>(args); }
+PREFILL_KERNEL(linear_prefill_bf16, TYPE_BF16, STORE)
+PREFILL_KERNEL(linear_prefill_f16, TYPE_F16, STORE)
+PREFILL_KERNEL(gate_up_prefill_bf16, TYPE_BF16, GATE_UP)
+PREFILL_KERNEL(gate_up_prefill_f16, TYPE_F16, GATE_UP)
+PREFILL_KERNEL(linear_add_prefill_bf16, TYPE_BF16, ADD)
+PREFILL_KERNEL(linear_add_prefill_f16, TYPE_F16, ADD)

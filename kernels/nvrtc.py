@@ -2,7 +2,7 @@
 
     python3 kernels/nvrtc.py libnvrtc.so.11.2 > kernels/compiled/phi3.ptx
 
-NVRTC is CUDA's compiler as a library. One release of it is pinned in the Makefile, and docs/cuda.md says why that one.
+NVRTC is CUDA's compiler as a library. The Makefile pins one release; docs/cuda.md gives the reason.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import sys
 
 KERNELS = pathlib.Path(__file__).parent
 
-# NVRTC sees none of the host's headers, and args.h needs this one.
+# NVRTC does not read the host's headers, and args.h needs this one.
 STDINT = b"""
 typedef signed char int8_t;
 typedef unsigned char uint8_t;
@@ -45,7 +45,10 @@ def main(library):
         return buffer.value.decode()
 
     source = (KERNELS / "phi3.cu").read_bytes()
-    check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"phi3.cu", 1, strings(STDINT), strings(b"stdint.h")), "phi3.cu")
+    result = nvrtc.nvrtcCreateProgram(
+        ctypes.byref(program), source, b"phi3.cu", 1, strings(STDINT), strings(b"stdint.h")
+    )
+    check(result, "phi3.cu")
     flags = [*(KERNELS / "flags").read_text().split(), "-arch=compute_80", f"-I{KERNELS}"]
     result = nvrtc.nvrtcCompileProgram(program, len(flags), strings(*(f.encode() for f in flags)))
     if log := text("ProgramLog").strip():

@@ -1,6 +1,7 @@
-// All kernels as one translation unit: one module for the driver, one object for the emulator. nvcc and g++ both compile this file.
+// All kernels in one translation unit, which is one module for the driver and one object for the emulator.
+// nvcc and g++ both compile this file.
 //
-// A new kernel needs two lines here, its file and its name; nothing else lists kernels.
+// A new kernel needs two lines here: its file and its name. No other file lists the kernels.
 #include "argmax.cu"
 #include "attention_decode.cu"
 #include "attention_prefill.cu"

@@ -18,11 +18,12 @@ __device__ inline float warp_sum(float x)
 
 } // namespace
 
-// Attention as the fast kernels do it, chunk by chunk, with nothing rounded and no tensor cores: the one to read first.
+// The same attention as in the fast kernels, chunk by chunk, without rounding and without tensor cores.
+// Read this kernel first.
 extern "C" __global__ void __launch_bounds__(32) reference_attention(KERNEL_ARGS(AttentionArgs) args)
 {
-	const int token = blockIdx.x, head = blockIdx.y, kv_head = head / (args.heads / args.kv_heads), dim = args.head_dim;
-	const int lane = threadIdx.x;
+	const int token = blockIdx.x, head = blockIdx.y, kv_head = head / (args.heads / args.kv_heads);
+	const int dim = args.head_dim, lane = threadIdx.x;
 	const Span span = args.spans[sequence_of(token, args.spans, args.seqs)];
 	const int position = span.position + token - span.start;
 	float *out = (float *)args.out + ((int64_t)token * args.heads + head) * dim;
@@ -30,8 +31,9 @@ extern "C" __global__ void __launch_bounds__(32) reference_attention(KERNEL_ARGS
 	float *q = (float *)dynamic_shared(); // [head_dim]
 	float *weights = q + dim;             // [KV_CHUNK]
 	for (int j = lane; j < dim; j += 32) {
-		q[j] = rotated(args.qkv + ((int64_t)token * (args.heads + 2 * args.kv_heads) + head) * dim, j, args.rope_half,
-			       args.cos + (int64_t)token * args.rope_half, args.sin + (int64_t)token * args.rope_half);
+		q[j] = rotated(args.qkv + ((int64_t)token * (args.heads + 2 * args.kv_heads) + head) * dim, j,
+		               args.rope_half, args.cos + (int64_t)token * args.rope_half,
+		               args.sin + (int64_t)token * args.rope_half);
 		out[j] = 0;
 	}
 	__syncwarp();
@@ -39,9 +41,12 @@ extern "C" __global__ void __launch_bounds__(32) reference_attention(KERNEL_ARGS
 	float top = -INFINITY, total = 0;
 	const int oldest = oldest_visible(position, args.window);
 	for (int chunk = oldest / KV_CHUNK; chunk <= position / KV_CHUNK; chunk++) {
-		const float *keys = (const float *)args.kv + keys_of_chunk(args.block_table + span.table, chunk, args.block_stride, kv_head, dim);
+		const float *keys =
+			(const float *)args.kv +
+			keys_of_chunk(args.block_table + span.table, chunk, args.block_stride, kv_head, dim);
 		const float *values = keys + values_after(args.kv_heads, dim);
-		const int from = max(oldest - chunk * KV_CHUNK, 0), to = min(position + 1 - chunk * KV_CHUNK, (int)KV_CHUNK);
+		const int from = max(oldest - chunk * KV_CHUNK, 0);
+		const int to = min(position + 1 - chunk * KV_CHUNK, (int)KV_CHUNK);
 
 		float chunk_top = -INFINITY, chunk_total = 0;
 		for (int k = from + lane; k < to; k += 32) {

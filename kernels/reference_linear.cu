@@ -1,11 +1,11 @@
-// Matrix products for measuring what the fast kernels round away, and the ones to read first: inputs, weights and sums are float32, a thread
-// computes one output from k = 0 upwards, and no tensor core is asked.
+// The matrix products to read first, and to measure the rounding of the fast kernels against. Inputs,
+// weights and sums are float32. A thread computes one output, from k = 0 upwards, without tensor cores.
 #include "linear.cuh"
 #include "widen.cuh"
 
 namespace {
 
-// The dot product of weight row row and token blockIdx.y.
+// The dot product of a weight row and token blockIdx.y.
 __device__ inline float reference_dot(const ReferenceLinearArgs &args, int row)
 {
 	const float *x = args.x + (size_t)blockIdx.y * args.k;
@@ -17,7 +17,8 @@ __device__ inline float reference_dot(const ReferenceLinearArgs &args, int row)
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(REFERENCE_THREADS) reference_linear(KERNEL_ARGS(ReferenceLinearArgs) args)
+extern "C" __global__ void __launch_bounds__(REFERENCE_THREADS)
+	reference_linear(KERNEL_ARGS(ReferenceLinearArgs) args)
 {
 	const int row = blockIdx.x * REFERENCE_THREADS + threadIdx.x;
 	if (row >= args.rows)
@@ -27,7 +28,8 @@ extern "C" __global__ void __launch_bounds__(REFERENCE_THREADS) reference_linear
 	*y = args.add ? *y + sum : sum;
 }
 
-extern "C" __global__ void __launch_bounds__(REFERENCE_THREADS) reference_gate_up(KERNEL_ARGS(ReferenceLinearArgs) args)
+extern "C" __global__ void __launch_bounds__(REFERENCE_THREADS)
+	reference_gate_up(KERNEL_ARGS(ReferenceLinearArgs) args)
 {
 	const int row = blockIdx.x * REFERENCE_THREADS + threadIdx.x;
 	if (row >= args.rows)

@@ -1,5 +1,5 @@
-// RMSNorm of a row by a block of RMS_NORM_THREADS, in one fixed order of operations: the kernel rms_norm and the matrix products that
-// normalise their own input come to the same bits.
+// RMSNorm of a row by a block of RMS_NORM_THREADS. The order of operations is fixed, so that the kernel
+// rms_norm and the matrix products that normalise their own input give the same bits.
 #pragma once
 #include "args.h"
 #include "gpu.h"
@@ -20,7 +20,7 @@ __device__ inline float4 load4(const float *row, int i, int cols)
 	return make_float4(v[0], v[1], v[2], v[3]);
 }
 
-// Elements 4i … 4i+3 of a row stored as type, but for those from cols on.
+// Stores elements 4i … 4i+3 of a row as type, except those from cols on.
 __device__ inline void store4(void *row, int type, int i, int cols, float4 v)
 {
 	if (cols % 4 == 0) {
@@ -38,7 +38,7 @@ __device__ inline void store4(void *row, int type, int i, int cols, float4 v)
 			static_cast<bf16_bits *>(row)[4 * i + e] = float_to_bf16(elements[e]);
 }
 
-// Every warp's share of the sum of a row's squares, the same in all its lanes.
+// This warp's share of the sum of a row's squares. All lanes get it.
 __device__ inline float warp_square_sum(const float *row, int cols)
 {
 	float sum = 0;

@@ -107,7 +107,7 @@ func headsIn(test string) []int {
 var mutants = []mutant{
 	{
 		"decode: stages read before all lanes' parts have come", "linear_decode.cu",
-		"__syncwarp();                              //", "//", testLinear3, race,
+		"__syncwarp();                              // all lanes", "// all lanes", testLinear3, race,
 	},
 	{
 		"decode: waits for too few copies", "linear_decode.cu",
@@ -135,7 +135,7 @@ var mutants = []mutant{
 	},
 	{
 		"decode: no zeros after the normed tokens", "linear_decode.cu",
-		"if (threadIdx.x < CHUNK_COLS)\n", "if (threadIdx.x < CHUNK_COLS - 1)\n", testLinear9, unwritten,
+		"if (threadIdx.x < UNIT_COLS)\n", "if (threadIdx.x < UNIT_COLS - 1)\n", testLinear9, unwritten,
 	},
 	{
 		"decode: normed tokens read before the barrier", "linear_decode.cu",
@@ -143,11 +143,11 @@ var mutants = []mutant{
 	},
 	{
 		"decode: rows of normed tokens not a multiple of 16 bytes", "linear_decode.cu",
-		"args.tokens - 1) * (args.k + CHUNK_COLS)", "args.tokens - 1) * (args.k + 4)", testLinear3, misaligned + "ldmatrix",
+		"args.tokens - 1) * (args.k + UNIT_COLS)", "args.tokens - 1) * (args.k + 4)", testLinear3, misaligned + "ldmatrix",
 	},
 	{
 		"decode: weights copied from an odd address", "linear_decode.cu",
-		"(size_t)row * args.k + c, output", "(size_t)row * args.k + c + 1, output", testLinear3, misaligned +
+		"(size_t)row * args.k + c,", "(size_t)row * args.k + c + 1,", testLinear3, misaligned +
 			"cp.async",
 	},
 	{
@@ -170,7 +170,7 @@ var mutants = []mutant{
 	},
 	{
 		"prefill: stages read before all threads' parts have come", "linear_prefill.cu",
-		"__syncthreads();                            //", "//", testLinear9, race,
+		"__syncthreads(); // all threads' parts", "// all threads' parts", testLinear9, race,
 	},
 	{
 		"prefill: waits for too few copies", "linear_prefill.cu",
@@ -296,7 +296,7 @@ var mutants = []mutant{
 	},
 	{
 		"attention, decode: values where keys are still read", "attention_decode.cu",
-		"__syncthreads(); // every warp's maxima are there; nobody needs the keys\n\t\t\tif (ONE_TILE)\n" +
+		"__syncthreads(); // every warp's maxima are there; the keys are no longer read\n\t\t\tif (ONE_TILE)\n" +
 			"\t\t\t\tload_chunk<D>(args, h, chunk, nullptr, values);",
 		"if (ONE_TILE)\n\t\t\t\tload_chunk<D>(args, h, chunk, nullptr, values);\n\t\t\t__syncthreads();", testAttention256, race,
 	},

@@ -1,23 +1,24 @@
 // What does a barrier of the whole grid cost?
 //
-// One block a multiprocessor, a counter in global memory: every block adds one and spins until all have. The figure is microseconds a
-// barrier. A persistent kernel for a token needs five a layer, 160 a token: it can only gain where 160 of these cost less than the gaps
-// between 160 kernels (empty.cu).
+// Each multiprocessor has one block. In a barrier every block adds one to a counter in global memory and
+// spins until all blocks have. The figure is microseconds for each barrier. A persistent kernel for a
+// whole token needs five barriers a layer, 160 a token. It can only pay off if 160 barriers cost less
+// than the gaps between 160 kernels (empty.cu).
 //
-// The launch is cooperative, so that the driver refuses a grid that does not run all at once.
+// The launch is cooperative, so the driver refuses a grid whose blocks cannot all run at once.
 #include "experiment.cuh"
 
 enum { BARRIER_THREADS = 256 };
 typedef struct {
 	DEVICE(uint32_t) counter; // [1], 0
-	DEVICE(uint32_t) stamps;  // [gridDim.x], 0: the round that each block is in, for the checked form
-	DEVICE(uint32_t) wrong;   // [1]: how often a block was found in another round
+	DEVICE(uint32_t) stamps;  // [gridDim.x], 0 at first: each block's round, for the checked form
+	DEVICE(uint32_t) wrong;   // [1]: how often a block was in a wrong round
 	int32_t rounds;
 } BarrierArgs;
 
 namespace {
 
-// Waits until all blocks have come here round times, the first being 1.
+// Waits until all blocks have arrived here round times. The first round is 1.
 __device__ inline void grid_barrier(uint32_t *counter, uint32_t round)
 {
 	__syncthreads();
@@ -41,8 +42,9 @@ extern "C" __global__ void __launch_bounds__(BARRIER_THREADS) grid_barriers(KERN
 		grid_barrier(args.counter, (uint32_t)round);
 }
 
-// After the barrier of a round every other block has begun it; it may have gone on by one.
-extern "C" __global__ void __launch_bounds__(BARRIER_THREADS) grid_barriers_checked(KERNEL_ARGS(BarrierArgs) args)
+// After the barrier of a round every other block is in that round or in the next.
+extern "C" __global__ void __launch_bounds__(BARRIER_THREADS)
+	grid_barriers_checked(KERNEL_ARGS(BarrierArgs) args)
 {
 	for (int round = 1; round <= args.rounds; round++) {
 		if (threadIdx.x == 0)

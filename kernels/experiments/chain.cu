@@ -1,18 +1,22 @@
 // What do the gaps between the decode products cost, and what closes them?
 //
-// The four products of a layer of Phi-3-mini for one token, 32 layers in a row, each with weights of its own:
+// The four products of a layer of Phi-3-mini run for one token and 32 layers. Each layer has weights of
+// its own:
 //
 //   graph      phi3's own kernels in a graph, as the program runs them today
-//   prefetch   the same, but a block that has requested its last weights asks for its share of the head of the next matrix in L2
-//   pdl        programmatic dependent launch: a kernel fills its rings before the one before it has ended
-//   pdl-96KB   the same with one block a multiprocessor and a ring of 96 KB, so that two kernels fit a multiprocessor together
+//   prefetch   the same, but a block that has requested its last weights prefetches its share of the
+//              beginning of the next matrix into L2
+//   pdl        programmatic dependent launch: a kernel fills its rings before the kernel before it has ended
+//   pdl-96KB   the same with one block a multiprocessor and a ring of 96 KB, so that two kernels fit on a
+//              multiprocessor together
 //
-// The figures are microseconds for all 32 layers, and GB/s of weights; held against the read ceiling (read.cu) the rest is lost at the edges.
-// If pdl-96KB comes near the ceiling, programmatic dependent launch is worth building in; if prefetch does too, that is simpler and works
-// on every GPU.
+// The figures are microseconds for all 32 layers, and GB/s of weights. What is missing to the read
+// ceiling (read.cu) is lost between the kernels. If pdl-96KB comes near the ceiling, programmatic
+// dependent launch is worth building in. If prefetch does too, prefetch is simpler and works on every
+// GPU.
 //
-// The loop is that of ../linear_decode.cu, for bfloat16 weights, with a ring of any number of stages. It adds in the same order, and the
-// host compares the bits.
+// The loop is that of ../linear_decode.cu, for bfloat16 weights, with a ring of any number of stages. It
+// adds in the same order, and the host compares the bits.
 #include "../linear.cuh"
 #include "../rms_norm.cuh"
 #include "experiment.cuh"
@@ -20,7 +24,7 @@
 typedef struct {
 	LinearArgs product;
 	DEVICE(const void) next; // the next product's weights
-	int32_t next_bytes;      // how much of them each warp of each block prefetches: a multiple of 16, 0 after the last product
+	int32_t next_bytes;      // that each warp prefetches: a multiple of 16, 0 after the last product
 } ChainArgs;
 
 enum { CHAIN_WIDE_STAGES = 6 }; // of 16 KB: a ring of 96 KB
@@ -39,7 +43,7 @@ static_assert(sizeof(ChainShared<LINEAR_DECODE_STAGES>) == LINEAR_DECODE_SHARED,
 static_assert(sizeof(ChainShared<CHAIN_WIDE_STAGES>) == (96 + 8) << 10, "what the host asks for");
 
 // A warp's requests for weights, as in ../linear_decode.cu.
-template <int OPERATION, int STAGES> struct ChainRing {
+template <int EPILOGUE, int STAGES> struct ChainRing {
 	const LinearArgs &args;
 	unsigned char (&stages)[STAGES][LINEAR_DECODE_TILE * STEP_ROW];
 	int first, end;
@@ -50,14 +54,15 @@ template <int OPERATION, int STAGES> struct ChainRing {
 	__device__ void request()
 	{
 		if (tile < tiles && first < end) {
-			const int lane = threadIdx.x % 32, chunk = lane % STEP_CHUNKS, c = col + chunk * CHUNK_COLS;
-			const int outputs = OPERATION == GATE_UP ? 8 : 16;
+			const int lane = threadIdx.x % 32, unit = lane % STEP_UNITS, c = col + unit * UNIT_COLS;
+			const int outputs = EPILOGUE == GATE_UP ? 8 : 16;
 #pragma unroll
 			for (int i = 0; i < 4; i++) {
-				const int r = lane / STEP_CHUNKS + 4 * i, output = tile * outputs + r % outputs;
-				const int row = OPERATION == GATE_UP && r >= 8 ? args.rows + output : output;
-				cp_async_16(stages[slot] + chunk_offset(r, chunk),
-					static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + c, output < args.rows && c < args.k);
+				const int r = lane / STEP_UNITS + 4 * i, output = tile * outputs + r % outputs;
+				const int row = EPILOGUE == GATE_UP && r >= 8 ? args.rows + output : output;
+				cp_async_16(stages[slot] + unit_offset(r, unit),
+				            static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + c,
+				            output < args.rows && c < args.k);
 			}
 			col += K_STEP;
 			if (col >= end) {
@@ -81,13 +86,15 @@ __device__ inline void chain_norm(const LinearArgs &args, float (&shares)[NORM_W
 	const float scale = norm_scale(shares, args.k, args.eps);
 	for (int i = threadIdx.x; i < args.k / 4; i += LINEAR_DECODE_THREADS)
 		store4(normed, TYPE_BF16, i, args.k, normed4(x, args.norm, scale, i, args.k));
-	if (threadIdx.x < CHUNK_COLS)
+	if (threadIdx.x < UNIT_COLS)
 		normed[args.k + threadIdx.x] = 0;
 	__syncthreads();
 }
 
-// The token's columns of one step. The columns of the tensor-core tile for other tokens repeat it.
-template <bool NORM> __device__ inline void chain_inputs(uint32_t (&x)[4][1][2], const LinearArgs &args, const bf16_bits *normed, int col)
+// Loads the token's columns of one step. The tensor-core tile's columns for other tokens repeat it.
+template <bool NORM>
+__device__ inline void chain_inputs(uint32_t (&x)[4][1][2], const LinearArgs &args, const bf16_bits *normed,
+                                    int col)
 {
 	const bf16_bits *row = NORM ? normed : static_cast<const bf16_bits *>(args.x);
 #pragma unroll
@@ -97,12 +104,12 @@ template <bool NORM> __device__ inline void chain_inputs(uint32_t (&x)[4][1][2],
 	}
 }
 
-// This warp's share of the head of the next matrix.
+// Prefetches this warp's share of the beginning of the next matrix.
 __device__ inline void prefetch_next(const ChainArgs &args)
 {
 	const unsigned char *from = static_cast<const unsigned char *>(args.next) +
 	                            (size_t)(blockIdx.x * K_SEGMENTS + threadIdx.x / 32) * args.next_bytes;
-#ifdef HAVE_PDL // the instruction for a stretch came with the same GPUs
+#ifdef HAVE_PDL // the same GPUs have an instruction that prefetches many bytes
 	if (threadIdx.x % 32 == 0 && args.next_bytes > 0)
 		prefetch_l2(from, args.next_bytes);
 #else
@@ -111,14 +118,15 @@ __device__ inline void prefetch_next(const ChainArgs &args)
 #endif
 }
 
-template <int OPERATION, bool NORM, int STAGES, bool PDL, bool PREFETCH> __device__ inline void chain_product(const ChainArgs &chain)
+template <int EPILOGUE, bool NORM, int STAGES, bool PDL, bool PREFETCH>
+__device__ inline void chain_product(const ChainArgs &chain)
 {
 	const LinearArgs &args = chain.product;
 	ChainShared<STAGES> &sm = *reinterpret_cast<ChainShared<STAGES> *>(dynamic_shared());
 	bf16_bits *normed = reinterpret_cast<bf16_bits *>(&sm + 1);
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
-	const int outputs = OPERATION == GATE_UP ? 8 : 16; // a tile's
+	const int outputs = EPILOGUE == GATE_UP ? 8 : 16; // a tile's
 	const int tiles = (args.rows + outputs - 1) / outputs;
 	const int segment = segment_steps(args.k) * K_STEP, segments = (args.k + segment - 1) / segment;
 	const int first = warp * segment, end = min(first + segment, args.k);
@@ -127,19 +135,19 @@ template <int OPERATION, bool NORM, int STAGES, bool PDL, bool PREFETCH> __devic
 	if constexpr (PDL)
 		launch_dependents();
 #endif
-	ChainRing<OPERATION, STAGES> ring = {args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0};
+	ChainRing<EPILOGUE, STAGES> ring = {args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0};
 	for (int i = 0; i < STAGES - 1; i++)
 		ring.request(); // weights, which no kernel writes
 #ifdef HAVE_PDL
 	if constexpr (PDL)
-		wait_for_predecessor(); // only from here on may anything be read that a kernel wrote, or written that one reads
+		wait_for_predecessor(); // from here on memory that other kernels write or read may be used
 #endif
 	if constexpr (NORM)
 		chain_norm(args, sm.shares, normed);
 
 	uint32_t x[4][1][2];
 	chain_inputs<NORM>(x, args, normed, first);
-	const int a_offset = chunk_offset(lane % 16, lane / 16);
+	const int a_offset = unit_offset(lane % 16, lane / 16);
 	int slot = 0, turn = 0;
 	bool prefetched = !PREFETCH;
 	for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
@@ -181,7 +189,7 @@ template <int OPERATION, bool NORM, int STAGES, bool PDL, bool PREFETCH> __devic
 				total[2] += part.z;
 				total[3] += part.w;
 			}
-			finish<OPERATION>(args, total, tile * outputs, 0);
+			finish<EPILOGUE>(args, total, tile * outputs, 0);
 		}
 		turn ^= 1;
 	}
@@ -189,18 +197,21 @@ template <int OPERATION, bool NORM, int STAGES, bool PDL, bool PREFETCH> __devic
 
 } // namespace
 
-#define CHAIN_KERNELS(NAME, STAGES, PDL, PREFETCH)                                                                                         \
-	extern "C" __global__ void __launch_bounds__(LINEAR_DECODE_THREADS, 2) chain_norm_linear_##NAME(KERNEL_ARGS(ChainArgs) args)       \
-	{                                                                                                                                  \
-		chain_product<STORE, true, STAGES, PDL, PREFETCH>(args);                                                                       \
-	}                                                                                                                                  \
-	extern "C" __global__ void __launch_bounds__(LINEAR_DECODE_THREADS, 2) chain_linear_add_##NAME(KERNEL_ARGS(ChainArgs) args)        \
-	{                                                                                                                                  \
-		chain_product<ADD, false, STAGES, PDL, PREFETCH>(args);                                                                        \
-	}                                                                                                                                  \
-	extern "C" __global__ void __launch_bounds__(LINEAR_DECODE_THREADS, 2) chain_norm_gate_up_##NAME(KERNEL_ARGS(ChainArgs) args)      \
-	{                                                                                                                                  \
-		chain_product<GATE_UP, true, STAGES, PDL, PREFETCH>(args);                                                                     \
+#define CHAIN_KERNELS(NAME, STAGES, PDL, PREFETCH) \
+	extern "C" __global__ void __launch_bounds__(LINEAR_DECODE_THREADS, 2) \
+		chain_norm_linear_##NAME(KERNEL_ARGS(ChainArgs) args) \
+	{ \
+		chain_product<STORE, true, STAGES, PDL, PREFETCH>(args); \
+	} \
+	extern "C" __global__ void __launch_bounds__(LINEAR_DECODE_THREADS, 2) \
+		chain_linear_add_##NAME(KERNEL_ARGS(ChainArgs) args) \
+	{ \
+		chain_product<ADD, false, STAGES, PDL, PREFETCH>(args); \
+	} \
+	extern "C" __global__ void __launch_bounds__(LINEAR_DECODE_THREADS, 2) \
+		chain_norm_gate_up_##NAME(KERNEL_ARGS(ChainArgs) args) \
+	{ \
+		chain_product<GATE_UP, true, STAGES, PDL, PREFETCH>(args); \
 	}
 
 CHAIN_KERNELS(prefetch, LINEAR_DECODE_STAGES, false, true)

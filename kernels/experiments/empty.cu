@@ -1,16 +1,17 @@
 // What does it cost to start a kernel after another one?
 //
-// 160 kernels that do nothing, the number in a token of Phi-3-mini, each after the one before: by the stream, by a graph, and both with
-// programmatic dependent launch (pdl, from compute capability 9.0 on), on one block and on two blocks a multiprocessor. The figure is
-// microseconds a kernel. Times 160 it is what a token of the decode graph pays at least for its launches; what pdl saves of it is the
-// least that overlapping the decode kernels would gain.
+// 160 kernels that do nothing, as many as a token of Phi-3-mini has, run one after another: by the
+// stream, by a graph, and both with programmatic dependent launch (pdl, from compute capability 9.0 on),
+// each with one block and with two blocks a multiprocessor. The figure is microseconds for each kernel.
+// 160 times the figure is the least that a token of the decode graph pays for its launches. What pdl
+// saves of it is the least that overlapping the decode kernels would gain.
 //
-// in_order proves that the order holds: launch number i of a chain finds the counter at i and leaves it at i + 1.
+// in_order checks the order: launch number i of a chain must find the counter at i, and sets it to i + 1.
 #include "experiment.cuh"
 
 enum { EMPTY_THREADS = 256 };
 typedef struct {
-	DEVICE(int32_t) counter; // [2]: the counter; how many launches found it wrong
+	DEVICE(int32_t) counter; // [2]: the counter, and how many launches found it wrong
 	int32_t number;
 } EmptyArgs;
 
@@ -28,7 +29,10 @@ __device__ inline void count(const EmptyArgs &args)
 } // namespace
 
 extern "C" __global__ void __launch_bounds__(EMPTY_THREADS) empty(KERNEL_ARGS(EmptyArgs)) {}
-extern "C" __global__ void __launch_bounds__(EMPTY_THREADS) in_order(KERNEL_ARGS(EmptyArgs) args) { count(args); }
+extern "C" __global__ void __launch_bounds__(EMPTY_THREADS) in_order(KERNEL_ARGS(EmptyArgs) args)
+{
+	count(args);
+}
 
 #ifdef HAVE_PDL
 

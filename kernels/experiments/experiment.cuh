@@ -1,5 +1,5 @@
-// Instructions that only the experiments use, as in gpu.h one PTX instruction a function. What is for compute capability 9.0 and newer
-// exists only there.
+// Instructions that only the experiments use. As in gpu.h, each function is one PTX instruction. Those of
+// compute capability 9.0 exist only when compiling for it or newer.
 #pragma once
 #include "args.h"
 #include "gpu.h"
@@ -12,11 +12,14 @@ using namespace gpu;
 __device__ inline uint4 load_16(const uint4 *p)
 {
 	uint4 v;
-	asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+	asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
+	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+	             : "l"(p));
 	return v;
 }
 
-// A kernel that waits for what never comes would hang the GPU. After some seconds it ends with an error of the driver instead.
+// Stops a kernel that waits too long: after about two seconds it ends with an error of the driver.
+// Without this it would hang the GPU.
 struct Patience {
 	long long start = clock64();
 	__device__ void check() const
@@ -28,25 +31,27 @@ struct Patience {
 
 #if __CUDA_ARCH__ >= 900
 
-// Programmatic dependent launch: the next kernel of the stream may start once all blocks of this one have said so or ended, and
-// waits until this one has ended and its writes are visible.
+// Programmatic dependent launch. The next kernel of the stream may start when every block of this kernel
+// has called launch_dependents or ended. wait_for_predecessor waits until the kernel before has ended and
+// its writes are visible.
 __device__ inline void launch_dependents() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 __device__ inline void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 
-// Asks for bytes of global memory to be brought to the L2 cache. Both are multiples of 16.
+// Asks the GPU to load bytes of global memory into the L2 cache. p and bytes are multiples of 16.
 __device__ inline void prefetch_l2(const void *p, unsigned bytes)
 {
 	asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(p), "r"(bytes) : "memory");
 }
 
-// An mbarrier in shared memory completes a phase when count arrivals and all announced bytes have come. A wait names the parity of
-// the phase that must be complete: 0 for the first; of a new barrier the phase of parity 1 counts as complete.
+// An mbarrier in shared memory completes a phase when count threads and all announced bytes have arrived.
+// A wait names the parity of the phase that must be complete. The first phase has parity 0; in a new
+// barrier the phase of parity 1 counts as complete.
 __device__ inline void barrier_init(uint64_t *b, unsigned count)
 {
 	asm volatile("mbarrier.init.shared::cta.b64 [%0],%1;" ::"r"(shared_address(b)), "r"(count) : "memory");
 }
 
-// Makes new barriers visible to bulk copies; for other threads a __syncthreads is due as well.
+// Makes new barriers visible to bulk copies. Other threads see them after a __syncthreads.
 __device__ inline void barrier_init_fence()
 {
 	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -60,7 +65,8 @@ __device__ inline void barrier_arrive(uint64_t *b)
 
 __device__ inline void barrier_arrive_expect(uint64_t *b, unsigned bytes)
 {
-	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _,[%0],%1;" ::"r"(shared_address(b)), "r"(bytes)
+	             : "memory");
 }
 
 __device__ inline bool barrier_complete(uint64_t *b, unsigned parity)
@@ -82,18 +88,19 @@ __device__ inline void barrier_wait(uint64_t *b, unsigned parity)
 		patience.check();
 }
 
-// Starts copying bytes, a multiple of 16, from global to shared memory. They count for the barrier.
+// Starts copying bytes, a multiple of 16, from global to shared memory. The barrier counts them.
 __device__ inline void bulk_copy(void *to, const void *from, unsigned bytes, uint64_t *b)
 {
-	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(shared_address(to)), "l"(from),
-	             "r"(bytes), "r"(shared_address(b))
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0],[%1],%2,[%3];" ::"r"(
+	                     shared_address(to)),
+	             "l"(from), "r"(bytes), "r"(shared_address(b))
 	             : "memory");
 }
 
 #endif // __CUDA_ARCH__ >= 900
 } // namespace
 
-#else // the emulator, which runs one kernel after another and has no L2 cache
+#else // the emulator runs one kernel after another and has no L2 cache
 namespace {
 using namespace gpu;
 inline uint4 load_16(const uint4 *p) { return *p; }
@@ -103,7 +110,7 @@ inline void prefetch_l2(const void *, unsigned) {}
 } // namespace
 #endif
 
-// Whether kernels can be launched before their predecessors end.
+// Whether a kernel can start before the kernel before it has ended.
 #if !defined(__CUDACC__) || __CUDA_ARCH__ >= 900
 #define HAVE_PDL
 #endif

@@ -1,8 +1,10 @@
-// The experiments: small kernels that each ask a GPU one question before an answer is built into the program. They are not part of it.
-// Their host side is internal/cuda/experiments_*_test.go; docs/cuda.md says how to run them and how to read the numbers.
+// The experiments: small kernels, each of which measures one thing about a GPU before the program relies
+// on it. They are not part of the program. Their host side is internal/cuda/experiments_*_test.go.
+// docs/cuda.md says how to run them and how to read the figures.
 //
-// One translation unit, for nvcc and for the emulator. A kernel whose instructions a GPU lacks is not compiled for that GPU. The emulator
-// has no bulk copies and no wgmma, and it runs blocks and kernels one after another.
+// This file is one translation unit, for nvcc and for the emulator. A kernel is compiled only for the
+// GPUs that have its instructions. The emulator has no bulk copies and no wgmma, and it runs blocks and
+// kernels one after another.
 #include "chain.cu"
 #include "empty.cu"
 #include "fill.cu"

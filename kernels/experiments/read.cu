@@ -1,9 +1,10 @@
-// How fast does this GPU read its memory, by which instruction, and how many bytes must be under way?
+// How fast does this GPU read its memory, with which instruction, and with how many bytes in flight?
 //
-// One block a multiprocessor keeps so many KB in flight, by plain 16-byte loads (ldg), by cp.async, or by bulk copies (cp.async.bulk, from
-// compute capability 9.0 on), and adds up all the words it reads. The best figure in GB/s is the ceiling for every kernel that reads
-// weights. Where a method's figures stop growing, more requests gain nothing: if cp.async at 64 KB is as fast as at 192, then the decode
-// kernels' ring of 64 KB a block is deep enough.
+// Each multiprocessor has one block, which keeps a given number of KB in flight and adds up all the words it
+// reads. It reads by plain 16-byte loads (ldg), by cp.async, or by bulk copies (cp.async.bulk, from compute
+// capability 9.0 on). The best figure in GB/s is the ceiling for every kernel that reads weights. Where a
+// method's figures stop growing, more requests do not help: if cp.async is as fast with 64 KB as with 192 KB,
+// then the decode kernels' ring of 64 KB a block is deep enough.
 #include "experiment.cuh"
 
 enum { READ_THREADS = 512, READ_ROW = READ_THREADS * 16 /* bytes that a block reads at once */ };
@@ -26,7 +27,7 @@ __device__ inline void add_to_sum(const ReadArgs &args, uint32_t sum)
 		atomicAdd(args.sum, sum);
 }
 
-// KB in flight are as many registers: each is requested again as soon as its words are added.
+// The KB in flight are in registers. Each register is requested again as soon as its words are added.
 template <int KB> __device__ inline void read_ldg(const ReadArgs &args)
 {
 	constexpr int LOADS = KB * 1024 / READ_ROW;
@@ -50,13 +51,14 @@ template <int KB> __device__ inline void read_ldg(const ReadArgs &args)
 	add_to_sum(args, sum);
 }
 
-// Each thread copies for itself alone, so there is no barrier.
+// Each thread reads only what it copied itself, so no barrier is needed.
 template <int KB> __device__ inline void read_cp_async(const ReadArgs &args)
 {
 	constexpr int STAGES = KB * 1024 / READ_ROW;
 	uint4 *ring = reinterpret_cast<uint4 *>(dynamic_shared()) + threadIdx.x; // [STAGES, READ_THREADS]
 	const int64_t stride = (int64_t)gridDim.x * READ_THREADS;
-	const uint4 *from = args.data + (int64_t)blockIdx.x * READ_THREADS + threadIdx.x, *end = args.data + args.rows * READ_THREADS;
+	const uint4 *from = args.data + (int64_t)blockIdx.x * READ_THREADS + threadIdx.x;
+	const uint4 *end = args.data + args.rows * READ_THREADS;
 	for (int i = 0; i < STAGES; i++, from += stride) {
 		cp_async_16(ring + i * READ_THREADS, from, true);
 		cp_async_commit();
@@ -68,7 +70,7 @@ template <int KB> __device__ inline void read_cp_async(const ReadArgs &args)
 		sum += words_sum(ring[slot * READ_THREADS]);
 		if (from < end)
 			cp_async_16(ring + slot * READ_THREADS, from, true);
-		cp_async_commit(); // an empty group at the end, so that the count above stays right
+		cp_async_commit(); // at the end an empty group, so that the wait above still counts right
 		from += stride;
 		slot = slot + 1 == STAGES ? 0 : slot + 1;
 	}
@@ -77,14 +79,15 @@ template <int KB> __device__ inline void read_cp_async(const ReadArgs &args)
 
 } // namespace
 
-#define READ_KERNELS(KB)                                                                                         \
-	extern "C" __global__ void __launch_bounds__(READ_THREADS, 1) read_ldg_##KB(KERNEL_ARGS(ReadArgs) args)      \
-	{                                                                                                            \
-		read_ldg<KB>(args);                                                                                      \
-	}                                                                                                            \
-	extern "C" __global__ void __launch_bounds__(READ_THREADS, 1) read_cp_async_##KB(KERNEL_ARGS(ReadArgs) args) \
-	{                                                                                                            \
-		read_cp_async<KB>(args);                                                                                 \
+#define READ_KERNELS(KB) \
+	extern "C" __global__ void __launch_bounds__(READ_THREADS, 1) read_ldg_##KB(KERNEL_ARGS(ReadArgs) args) \
+	{ \
+		read_ldg<KB>(args); \
+	} \
+	extern "C" __global__ void __launch_bounds__(READ_THREADS, 1) \
+		read_cp_async_##KB(KERNEL_ARGS(ReadArgs) args) \
+	{ \
+		read_cp_async<KB>(args); \
 	}
 READ_KERNELS(16)
 READ_KERNELS(32)
@@ -98,7 +101,7 @@ namespace {
 
 enum { BULK_STAGES = 8, BULK_CONSUMERS = 8 /* warps */, BULK_THREADS = 32 * (1 + BULK_CONSUMERS) };
 
-// One thread requests, eight warps add up. Dynamic shared memory: the ring, and then BULK_STAGES·2 barriers.
+// One thread requests and eight warps add up. Dynamic shared memory: the ring, then BULK_STAGES·2 barriers.
 template <int KB> __device__ inline void read_bulk(const ReadArgs &args)
 {
 	constexpr int STAGE = KB * 1024 / BULK_STAGES; // bytes
@@ -120,7 +123,8 @@ template <int KB> __device__ inline void read_bulk(const ReadArgs &args)
 		for (int64_t piece = blockIdx.x; piece < pieces && threadIdx.x % 32 == 0; piece += gridDim.x) {
 			barrier_wait(&empty[slot], phase ^ 1);
 			barrier_arrive_expect(&full[slot], STAGE);
-			bulk_copy(ring + slot * STAGE, reinterpret_cast<const unsigned char *>(args.data) + piece * STAGE, STAGE, &full[slot]);
+			bulk_copy(ring + slot * STAGE, reinterpret_cast<const unsigned char *>(args.data) + piece * STAGE,
+			          STAGE, &full[slot]);
 			if (++slot == BULK_STAGES)
 				slot = 0, phase ^= 1;
 		}
@@ -142,10 +146,10 @@ template <int KB> __device__ inline void read_bulk(const ReadArgs &args)
 
 } // namespace
 
-#define READ_BULK_KERNEL(KB)                                                                                  \
+#define READ_BULK_KERNEL(KB) \
 	extern "C" __global__ void __launch_bounds__(BULK_THREADS, 1) read_bulk_##KB(KERNEL_ARGS(ReadArgs) args) \
-	{                                                                                                         \
-		read_bulk<KB>(args);                                                                                  \
+	{ \
+		read_bulk<KB>(args); \
 	}
 READ_BULK_KERNEL(16)
 READ_BULK_KERNEL(32)

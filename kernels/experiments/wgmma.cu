@@ -1,21 +1,24 @@
-// How fast can Hopper's wgmma multiply with phi3's order of sums, and in tiles of what size?
+// How fast does Hopper's wgmma multiply with phi3's order of sums, and with which tile size?
 //
-// The four products of a layer of Phi-3-mini for 64, 512 and 2,048 tokens, in tiles of 128 weight rows by 96, 128 or 192 tokens. With
-// segments, K is summed in 8 stretches that are added in order, as every product of phi3 is (args.h): each stretch is promoted from one
-// set of registers into another. Without, one sum runs through all of K. The figures are TFLOP/s, of the layer and of each product. The
-// difference between the two is what phi3's promise of equal bits costs; the best N at each number of tokens is the tile to build.
-// The host compares sums with float64 and counts how many have the very bits of internal/tensorcore's model of Hopper.
+// The four products of a layer of Phi-3-mini run for 64, 512 and 2,048 tokens, in tiles of 128 weight
+// rows by 96, 128 or 192 tokens. With segments, K is summed in 8 segments that are added in order, like
+// every product of phi3 (args.h); each segment is added from one set of registers to another. Without,
+// one sum runs through all of K. The figures are TFLOP/s, of the layer and of each product. The
+// difference between the two is the cost of phi3's equal bits. The best N at each number of tokens is the
+// tile to build. The host compares sums with float64 and counts how many have the bits of
+// internal/tensorcore's model of Hopper.
 //
-// A block of three warpgroups keeps taking tiles: one thread requests stages of K_STEP columns by bulk copies into a ring, two
-// warpgroups multiply 64 weight rows each. Matrices [rows, k] lie in memory as atoms of 1 KB, 8 rows of 64 columns, in the order [k/64]
-// [rows/8]; in an atom the 16-byte chunk c of row r is at place c ^ r, which is wgmma's swizzle of 128 bytes. So a tile's rows of one step
-// are one stretch of memory, and shared memory takes it as it is.
+// A block has three warpgroups and takes tile after tile. One thread requests stages of K_STEP columns by
+// bulk copies into a ring, and two warpgroups multiply 64 weight rows each. Matrices [rows, k] are stored
+// as atoms of 1 KB, which are 8 rows of 64 columns, in the order [k/64][rows/8]. In an atom, the 16-byte
+// unit c of row r is at place c ^ r, which is wgmma's swizzle of 128 bytes. So a tile's rows of one step
+// are contiguous, and are copied to shared memory unchanged.
 #include "experiment.cuh"
 
 enum { WGMMA_THREADS = 3 * 128, WGMMA_ROWS = 128, WGMMA_STAGES = 5, ATOM = 8 * K_STEP * 2 /* bytes */ };
 typedef struct {
 	DEVICE(float) y;           // [tokens, rows]
-	DEVICE(const bf16_bits) x; // atoms of [8·groups, k], and 24 KB that the last tile may read beyond
+	DEVICE(const bf16_bits) x; // atoms of [8·groups, k], and 24 KB more that the last tile may read
 	DEVICE(const bf16_bits) w; // atoms of [rows, k]
 	int32_t tokens, rows, k;   // rows a multiple of WGMMA_ROWS, k of K_STEP
 	int32_t groups;            // of 8 tokens: ⌈tokens/8⌉
@@ -25,10 +28,12 @@ typedef struct {
 
 namespace {
 
-// A matrix in shared memory as wgmma takes it: its columns run along K, rows of 128 bytes are swizzled, 8 rows are an atom of 1 KB.
+// The descriptor of a matrix in shared memory for wgmma: columns run along K, rows of 128 bytes are
+// swizzled, and 8 rows are an atom of 1 KB.
 __device__ inline uint64_t swizzled(const void *p)
 {
-	return (uint64_t)(shared_address(p) / 16) | (uint64_t)1 << 16 | (uint64_t)(ATOM / 16) << 32 | (uint64_t)1 << 62;
+	return (uint64_t)(shared_address(p) / 16) | (uint64_t)1 << 16 | (uint64_t)(ATOM / 16) << 32 |
+	       (uint64_t)1 << 62;
 }
 
 #define SUMS_4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
@@ -89,9 +94,12 @@ __device__ inline void multiply_begin() { asm volatile("wgmma.fence.sync.aligned
 __device__ inline void multiply_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
 // Waits until at most PENDING groups of multiplications are unfinished.
-template <int PENDING> __device__ inline void multiply_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory"); }
+template <int PENDING> __device__ inline void multiply_wait()
+{
+	asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
 
-// Sums must not be read before the wait above: to the compiler, they change here.
+// Sums must not be read before the wait above. This tells the compiler that they change here.
 template <int COUNT> __device__ inline void sums_ready(float (&d)[COUNT])
 {
 #pragma unroll
@@ -129,8 +137,9 @@ template <int N, bool SEGMENTS> __device__ inline void wgmma_product(const Wgmma
 	}
 	__syncthreads();
 
-	const int steps = args.k / K_STEP, columns = (args.tokens + N - 1) / N, tiles = args.rows / WGMMA_ROWS * columns;
-	const int stretch = SEGMENTS ? (steps + K_SEGMENTS - 1) / K_SEGMENTS : steps;
+	const int steps = args.k / K_STEP, columns = (args.tokens + N - 1) / N;
+	const int tiles = args.rows / WGMMA_ROWS * columns;
+	const int segment = SEGMENTS ? (steps + K_SEGMENTS - 1) / K_SEGMENTS : steps;
 	Place at = {0, 0};
 	if (group == 2) {
 		asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
@@ -142,8 +151,10 @@ template <int N, bool SEGMENTS> __device__ inline void wgmma_product(const Wgmma
 				auto &stage = sm.stages[at.slot];
 				barrier_wait(&sm.empty[at.slot], at.phase ^ 1);
 				barrier_arrive_expect(&sm.full[at.slot], sizeof(stage));
-				bulk_copy(stage.w, args.w + ((size_t)step * (args.rows / 8) + row_group) * (ATOM / 2), sizeof(stage.w), &sm.full[at.slot]);
-				bulk_copy(stage.x, args.x + ((size_t)step * args.groups + token_group) * (ATOM / 2), sizeof(stage.x), &sm.full[at.slot]);
+				bulk_copy(stage.w, args.w + ((size_t)step * (args.rows / 8) + row_group) * (ATOM / 2),
+				          sizeof(stage.w), &sm.full[at.slot]);
+				bulk_copy(stage.x, args.x + ((size_t)step * args.groups + token_group) * (ATOM / 2),
+				          sizeof(stage.x), &sm.full[at.slot]);
 			}
 		}
 		return;
@@ -153,9 +164,9 @@ template <int N, bool SEGMENTS> __device__ inline void wgmma_product(const Wgmma
 	float sum[N / 2];
 	for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
 		float total[SEGMENTS ? N / 2 : 1] = {};
-		for (int from = 0; from < steps; from += stretch) {
+		for (int from = 0; from < steps; from += segment) {
 			int before = 0; // the slot of the step before
-			for (int step = from; step < min(from + stretch, steps); step++, at.next()) {
+			for (int step = from; step < min(from + segment, steps); step++, at.next()) {
 				auto &stage = sm.stages[at.slot];
 				barrier_wait(&sm.full[at.slot], at.phase);
 				const uint64_t w = swizzled(stage.w + group * (64 / 8) * ATOM), x = swizzled(stage.x);
@@ -187,7 +198,8 @@ template <int N, bool SEGMENTS> __device__ inline void wgmma_product(const Wgmma
 			else
 				return sum;
 		}();
-		const int row = tile / columns * WGMMA_ROWS + group * 64 + warp * 16 + lane / 4, token = tile % columns * N + lane % 4 * 2;
+		const int row = tile / columns * WGMMA_ROWS + group * 64 + warp * 16 + lane / 4;
+		const int token = tile % columns * N + lane % 4 * 2;
 		float *y = args.y + (size_t)token * args.rows + row;
 #pragma unroll
 		for (int i = 0; i < N / 8; i++)
@@ -202,15 +214,15 @@ template <int N, bool SEGMENTS> __device__ inline void wgmma_product(const Wgmma
 
 } // namespace
 
-#define WGMMA_KERNELS(N)                                                                                       \
-	extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1) wgmma_##N(KERNEL_ARGS(WgmmaArgs) args)      \
-	{                                                                                                          \
-		wgmma_product<N, false>(args);                                                                         \
-	}                                                                                                          \
-	extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                             \
-		wgmma_##N##_segments(KERNEL_ARGS(WgmmaArgs) args)                                                      \
-	{                                                                                                          \
-		wgmma_product<N, true>(args);                                                                          \
+#define WGMMA_KERNELS(N) \
+	extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1) wgmma_##N(KERNEL_ARGS(WgmmaArgs) args) \
+	{ \
+		wgmma_product<N, false>(args); \
+	} \
+	extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1) \
+		wgmma_##N##_segments(KERNEL_ARGS(WgmmaArgs) args) \
+	{ \
+		wgmma_product<N, true>(args); \
 	}
 WGMMA_KERNELS(96)
 WGMMA_KERNELS(128)
