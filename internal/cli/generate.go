@@ -345,19 +345,19 @@ func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
 // timings is one line about what took how long.
 func timings(load time.Duration, prompt int, r *generate.Result) string {
 	fed := prompt - r.Cached
-	line := fmt.Sprintf("load %s; prompt %d tokens", duration(ms(load)), prompt)
+	line := fmt.Sprintf("load %s; prompt %d tokens", show.Duration(load), prompt)
 	if len(r.IDs) == 0 {
 		return line
 	}
 	if r.Cached > 0 {
 		line += fmt.Sprintf(", %d of them cached", r.Cached)
 	}
-	line += fmt.Sprintf(", first token after %s (%s tokens/s); generated %d", duration(ms(r.Prefill)),
-		digits(float64(fed)/r.Prefill.Seconds()), len(r.IDs))
+	line += fmt.Sprintf(", first token after %s (%s tokens/s); generated %d", show.Duration(r.Prefill),
+		show.Digits(float64(fed)/r.Prefill.Seconds()), len(r.IDs))
 	if n := len(r.Steps); n > 0 {
 		decode := total(r.Steps)
-		line += fmt.Sprintf(" in %s (%s tokens/s, %s a token)", duration(ms(r.Prefill+decode)),
-			digits(float64(n)/decode.Seconds()), duration(ms(decode)/float64(n)))
+		line += fmt.Sprintf(" in %s (%s tokens/s, %s a token)", show.Duration(r.Prefill+decode),
+			show.Digits(float64(n)/decode.Seconds()), show.Duration(decode/time.Duration(n)))
 	}
 	return line
 }
@@ -389,4 +389,13 @@ func nonNil[T any](s []T) []T {
 		return []T{}
 	}
 	return s
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+func total(steps []time.Duration) (sum time.Duration) {
+	for _, s := range steps {
+		sum += s
+	}
+	return sum
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/bench"
 	"phi3/internal/info"
 )
 
@@ -29,7 +30,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 tokenize":      {tokenized{}},
 		"phi3 models":        {cacheContents{}},
 		"phi3 doctor":        {diagnosis{}},
-		"phi3 bench -o json": {speeds{}, comparison{}},
+		"phi3 bench -o json": {bench.Speeds{}, bench.Comparison{}},
 		"phi3 classify":      {labelled{}},
 		"phi3 info":          {info.Checkpoint{}},
 		"phi3 verify":        {verification{}},

@@ -1,4 +1,4 @@
-package cli
+package bench
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strings"
@@ -17,15 +16,15 @@ import (
 	"phi3/internal/show"
 )
 
-// generation is one run that was watched.
-type generation struct {
+// run is one generation that was watched.
+type run struct {
 	ids    []int32
 	logits [][sha256.Size]byte // of every step's logits [vocab], as little-endian float32
 	times  []time.Duration     // to each token; the first includes the prefill
 }
 
-func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache bool) (*generation, error) {
-	g := &generation{}
+func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache bool) (*run, error) {
+	g := &run{}
 	session := generate.NewSession(m, noCache)
 	defer session.Close()
 	session.Append(prompt...)
@@ -46,7 +45,7 @@ func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache b
 }
 
 // difference says where two runs that must be equal are not; nil where they are.
-func difference(cached, uncached *generation) error {
+func difference(cached, uncached *run) error {
 	for i := range min(len(cached.logits), len(uncached.logits)) {
 		if cached.logits[i] != uncached.logits[i] {
 			return fmt.Errorf("the logits of token %d differ with and without the KV cache: this is a bug",
@@ -59,39 +58,41 @@ func difference(cached, uncached *generation) error {
 	return nil
 }
 
-// comparison is the result of bench --no-cache.
-type comparison struct {
-	benchAbout
-	Lengths         []lengthRow `json:"lengths"`
-	IdenticalTokens bool        `json:"identical_tokens"`
-	IdenticalLogits bool        `json:"identical_logits"` // all bytes of all logits of all steps
+// Comparison is the result of [Compare].
+type Comparison struct {
+	About
+	Lengths         []Row `json:"lengths"`
+	IdenticalTokens bool  `json:"identical_tokens"`
+	IdenticalLogits bool  `json:"identical_logits"` // all bytes of all logits of all steps
 	// Milliseconds to each generated token, medians over the repetitions; the first includes the prefill.
 	CachedTimes   []float64 `json:"cached_token_ms"`
 	UncachedTimes []float64 `json:"uncached_token_ms"`
 	differs       error     // what is not identical
 }
 
-// lengthRow compares the runs up to one number of generated tokens.
-type lengthRow struct {
+// Row compares the runs up to one number of generated tokens.
+type Row struct {
 	Generated    int    `json:"generated"`
-	CachedRate   spread `json:"cached_tokens_per_s"` // from the start of the prompt to this token
-	UncachedRate spread `json:"uncached_tokens_per_s"`
+	CachedRate   Spread `json:"cached_tokens_per_s"` // from the start of the prompt to this token
+	UncachedRate Spread `json:"uncached_tokens_per_s"`
 	// over the tokens since the row before, the first token left out
-	CachedMS   spread `json:"cached_ms_per_token"`
-	UncachedMS spread `json:"uncached_ms_per_token"`
-	SpeedUp    spread `json:"speed_up"` // of the total time
+	CachedMS   Spread `json:"cached_ms_per_token"`
+	UncachedMS Spread `json:"uncached_ms_per_token"`
+	SpeedUp    Spread `json:"speed_up"` // of the total time
 }
 
-func (f *benchFlags) compare(ctx context.Context, m *model.Model, about benchAbout) (*comparison, error) {
-	prompt := benchPrompt(m, f.prompt)
+// Compare generates about.Repetitions times with the KV cache and as often without, and compares times,
+// tokens and logits. The two kinds of run take turns, so that a change of the machine's speed affects both.
+func Compare(ctx context.Context, m *model.Model, about About) (*Comparison, error) {
+	prompt := samplePrompt(m, about.Prompt)
 	if _, err := watch(ctx, m, prompt, 2, false); err != nil { // the warm-up
 		return nil, err
 	}
-	c := &comparison{benchAbout: about, IdenticalTokens: true, IdenticalLogits: true}
-	var cached, uncached []*generation
-	for range f.reps { // in turn, so that a change of the machine's mood meets both
-		for _, runs := range []*[]*generation{&cached, &uncached} {
-			g, err := watch(ctx, m, prompt, f.gen, runs == &uncached)
+	c := &Comparison{About: about, IdenticalTokens: true, IdenticalLogits: true}
+	var cached, uncached []*run
+	for range about.Repetitions {
+		for _, runs := range []*[]*run{&cached, &uncached} {
+			g, err := watch(ctx, m, prompt, about.Gen, runs == &uncached)
 			if err != nil {
 				return nil, err
 			}
@@ -104,26 +105,26 @@ func (f *benchFlags) compare(ctx context.Context, m *model.Model, about benchAbo
 }
 
 // fill computes the rows from the runs' times.
-func (c *comparison) fill(cached, uncached []*generation) {
+func (c *Comparison) fill(cached, uncached []*run) {
 	c.CachedTimes, c.UncachedTimes = medians(cached), medians(uncached)
 	before := 1
 	for _, n := range rowLengths(c.Gen) {
-		row := lengthRow{Generated: n}
-		rate := func(g *generation) float64 { return float64(n) / total(g.times[:n]).Seconds() }
-		perToken := func(g *generation) float64 { return ms(total(g.times[before:n])) / float64(n-before) }
+		row := Row{Generated: n}
+		rate := func(g *run) float64 { return float64(n) / total(g.times[:n]).Seconds() }
+		perToken := func(g *run) float64 { return ms(total(g.times[before:n])) / float64(n-before) }
 		row.CachedRate, row.UncachedRate = over(cached, rate), over(uncached, rate)
 		if n > before {
 			row.CachedMS, row.UncachedMS = over(cached, perToken), over(uncached, perToken)
 		}
 		i := -1
-		row.SpeedUp = over(cached, func(g *generation) float64 { i++; return rate(g) / rate(uncached[i]) })
+		row.SpeedUp = over(cached, func(g *run) float64 { i++; return rate(g) / rate(uncached[i]) })
 		c.Lengths = append(c.Lengths, row)
 		before = n
 	}
 }
 
 // medians are the milliseconds to each token.
-func medians(runs []*generation) []float64 {
+func medians(runs []*run) []float64 {
 	times := make([]float64, len(runs[0].times))
 	for i := range times {
 		var all []float64
@@ -137,7 +138,7 @@ func medians(runs []*generation) []float64 {
 }
 
 // check compares a run with the first one.
-func (c *comparison) check(first, g *generation) {
+func (c *Comparison) check(first, g *run) {
 	c.IdenticalTokens = c.IdenticalTokens && slices.Equal(first.ids, g.ids)
 	c.IdenticalLogits = c.IdenticalLogits && slices.Equal(first.logits, g.logits)
 	if c.differs == nil {
@@ -146,7 +147,7 @@ func (c *comparison) check(first, g *generation) {
 }
 
 // over is the spread of a figure over the runs.
-func over(runs []*generation, figure func(*generation) float64) spread {
+func over(runs []*run, figure func(*run) float64) Spread {
 	values := make([]float64, len(runs))
 	for i, g := range runs {
 		values[i] = figure(g)
@@ -162,9 +163,10 @@ func rowLengths(n int) (rows []int) {
 	return append(rows, n)
 }
 
-func (c *comparison) verdict() error { return c.differs }
+// Verdict is the first difference that was found.
+func (c *Comparison) Verdict() error { return c.differs }
 
-func (c *comparison) markdown(w io.Writer) error {
+func (c *Comparison) markdown() string {
 	var b strings.Builder
 	b.WriteString(c.headline())
 	b.WriteString("| generated | tokens/s, cache | tokens/s, no cache | ms/token, cache | ms/token, no " +
@@ -186,8 +188,7 @@ func (c *comparison) markdown(w io.Writer) error {
 	}
 	show.Fprintf(&b, "\nidentical tokens: %s (%d)\nidentical logits: %s (all bytes of every step)\n",
 		yesNo(c.IdenticalTokens), c.Gen, yesNo(c.IdenticalLogits))
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
 }
 
 func yesNo(b bool) string {
@@ -197,10 +198,11 @@ func yesNo(b bool) string {
 	return "NO"
 }
 
-func (c *comparison) table() [][]string {
+func (c *Comparison) table() [][]string {
 	rows := [][]string{{
-		"model", "device", "n_prompt", "repetitions", "generated", "cached_tokens_per_s", "cached_tokens_per_s_sd", "uncached_tokens_per_s",
-		"uncached_tokens_per_s_sd", "cached_ms_per_token", "cached_ms_per_token_sd", "uncached_ms_per_token", "uncached_ms_per_token_sd",
+		"model", "device", "n_prompt", "repetitions", "generated",
+		"cached_tokens_per_s", "cached_tokens_per_s_sd", "uncached_tokens_per_s", "uncached_tokens_per_s_sd",
+		"cached_ms_per_token", "cached_ms_per_token_sd", "uncached_ms_per_token", "uncached_ms_per_token_sd",
 		"speed_up", "speed_up_sd", "identical_tokens", "identical_logits",
 	}}
 	for _, r := range c.Lengths {
@@ -208,7 +210,7 @@ func (c *comparison) table() [][]string {
 			show.Line(c.Model), c.Device, fmt.Sprint(c.Prompt), fmt.Sprint(c.Repetitions),
 			fmt.Sprint(r.Generated),
 		}
-		for _, s := range []spread{r.CachedRate, r.UncachedRate, r.CachedMS, r.UncachedMS, r.SpeedUp} {
+		for _, s := range []Spread{r.CachedRate, r.UncachedRate, r.CachedMS, r.UncachedMS, r.SpeedUp} {
 			row = append(row, number(s.Mean), number(s.SD))
 		}
 		rows = append(rows, append(row, fmt.Sprint(c.IdenticalTokens), fmt.Sprint(c.IdenticalLogits)))
