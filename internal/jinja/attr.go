@@ -57,19 +57,19 @@ func missing(v, key Value) Value {
 	return &Undefined{what + " has no such element"}
 }
 
-// unsafe are the methods that would change a list or a dict.
+// unsafe lists the methods that would change a list or a dict.
 var unsafe = map[string][]string{
 	"list": {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"},
 	"dict": {"clear", "pop", "popitem", "setdefault", "update"},
 }
 
-// everyObject are attributes that every value of Python has, and that no template may see.
+// everyObject lists attributes that every Python value has and that templates must not see.
 var everyObject = []string{
 	"__class__", "__doc__", "__init__", "__dir__", "__eq__", "__hash__", "__repr__",
 	"__str__", "__new__", "__reduce__",
 }
 
-// attr is v's own attribute; ok is false where it has none of that name.
+// attr returns v's own attribute; ok is false if there is none of that name.
 func (r *run) attr(v Value, name string) (_ Value, ok bool, err error) {
 	if u, isUndefined := v.(*Undefined); isUndefined {
 		if !slices.Contains(everyObject, name) {

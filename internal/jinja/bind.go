@@ -45,7 +45,7 @@ func (a *given) bind(params string) ([]Value, error) {
 	return values, nil
 }
 
-// unknown is the first named argument that is none of names.
+// unknown returns the first named argument that is not in names.
 func (a *given) unknown(names []string) string {
 	for _, n := range a.named {
 		known := false
@@ -59,7 +59,7 @@ func (a *given) unknown(names []string) string {
 	return ""
 }
 
-// or is v, or instead where v was not given.
+// or returns v, or instead if v was not given.
 func or(v, instead Value) Value {
 	if v == (absent{}) {
 		return instead
@@ -67,7 +67,7 @@ func or(v, instead Value) Value {
 	return v
 }
 
-// wantInt is v as a whole number. One that does not fit is as large as it can be.
+// wantInt returns v as a whole number, limited to the range of int.
 func wantInt(v Value) (int, error) {
 	if n, ok := v.(*big.Int); ok {
 		return n.Sign() * (1 << 62), nil
@@ -82,7 +82,7 @@ func wantInt(v Value) (int, error) {
 	return n, nil
 }
 
-// wantText is v, which has to be a str.
+// wantText returns v, which must be a str.
 func wantText(v Value) (string, error) {
 	if err := undefinedIn(v); err != nil {
 		return "", err
@@ -94,7 +94,7 @@ func wantText(v Value) (string, error) {
 	return s, nil
 }
 
-// soft is jinja2's soft_str: a str stays what it is, and all else becomes one.
+// soft is jinja2's soft_str: it converts every value but a str to a str.
 func (r *run) soft(v Value) (s string, markup bool, err error) {
 	_, markup = v.(Markup)
 	s, err = r.str(v)

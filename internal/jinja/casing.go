@@ -57,7 +57,8 @@ func lower(s string) string {
 	return b.String()
 }
 
-// finalSigma tells whether the sigma at i ends a word: a letter with case stands before it, none behind it.
+// finalSigma reports whether the sigma at i ends a word: a letter with case comes before it and none after
+// it.
 func finalSigma(s []rune, i int) bool {
 	before, after := false, false
 	for j := i - 1; j >= 0; j-- {

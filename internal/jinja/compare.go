@@ -66,7 +66,7 @@ func (r *run) equal(x, y Value) (bool, error) {
 	return comparable(x) && comparable(y) && x == y, nil
 }
 
-// comparable tells whether Go's == may look at v.
+// comparable reports whether Go's == can compare v.
 func comparable(v Value) bool {
 	switch v.(type) {
 	case float64, int, bool, nil:
@@ -105,7 +105,8 @@ func (r *run) equalViews(x, y *view) (bool, error) {
 	return true, nil
 }
 
-// same is how Python compares the items of lists: by identity first, so that a NaN is in a list of it.
+// same compares items of lists as Python does: by identity first, so that a list that holds a NaN contains
+// it.
 func (r *run) same(x, y Value) (bool, error) {
 	if f, ok := x.(float64); ok && math.IsNaN(f) {
 		g, ok := y.(float64)
@@ -114,7 +115,7 @@ func (r *run) same(x, y Value) (bool, error) {
 	return r.equal(x, y)
 }
 
-// compareNumbers compares two numbers; ok is false where one is none, or NaN.
+// compareNumbers compares two numbers; ok is false if one of them is not a number, or is NaN.
 func compareNumbers(x, y Value) (c int, ok bool) {
 	a, aWhole := toBig(x)
 	b, bWhole := toBig(y)
@@ -250,7 +251,7 @@ func (r *run) contains(v, item Value) (bool, error) {
 	}
 }
 
-// undefinedIn is the error of using an undefined value.
+// undefinedIn returns the error for using an undefined value.
 func undefinedIn(values ...Value) error {
 	for _, v := range values {
 		if u, ok := v.(*Undefined); ok {

@@ -82,7 +82,7 @@ type (
 	undefKey struct{}
 )
 
-// simpleKey is a key such that equal values, 1 and 1.0 and True among them, have the same; nil for what is
+// simpleKey returns a key that is the same for equal values, such as 1, 1.0 and True; nil for values that are
 // not simple.
 func simpleKey(v Value) any {
 	switch v := v.(type) {

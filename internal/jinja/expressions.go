@@ -17,8 +17,8 @@ func (e *variable) eval(r *run, s *scope) (Value, error) {
 
 var errNotConstant = errors.New("it is not a constant")
 
-// fold computes an expression as jinja2 does before it runs a template, if no name is in it: then, what has
-// no slices is undefined, and no error.
+// fold computes an expression that has no names, as jinja2 does before it runs a template. There, a slice of
+// a value without slices is undefined instead of an error.
 func (r *run) fold(e expr, s *scope) (Value, bool) {
 	r.folding = true
 	v, err := e.eval(r, s)
@@ -272,7 +272,7 @@ func (e *callExpr) eval(r *run, s *scope) (Value, error) {
 	return e.call(r, s, nil)
 }
 
-// call evaluates a call; caller is the body of {% call %}, if it is one.
+// call evaluates a call; caller is the body of {% call %}, or nil.
 func (e *callExpr) call(r *run, s *scope, caller *macro) (Value, error) {
 	fn, err := e.fn.eval(r, s)
 	if err != nil {

@@ -40,7 +40,8 @@ func init() {
 	}
 }
 
-// contextFilters are those that jinja2 gives its context. It does not compute them before it runs a template.
+// contextFilters lists the filters that need jinja2's context. jinja2 does not fold them before it runs a
+// template.
 var contextFilters = map[string]struct{}{
 	"map": {}, "select": {}, "reject": {}, "selectattr": {},
 	"rejectattr": {},
@@ -273,7 +274,7 @@ func (p *path) of(r *run, item Value) (Value, error) {
 	return item, nil
 }
 
-// ignoreCase is a text in small letters, and all else as it is.
+// ignoreCase returns a text in lower case, and other values unchanged.
 func (r *run) ignoreCase(v Value) (Value, error) {
 	if s, ok := asText(v); ok {
 		return lower(s), r.reserve(len(s))
@@ -310,7 +311,7 @@ func mapFilter(r *run, v Value, a *given) (Value, error) {
 	}), nil
 }
 
-// lazily is a generator over the items of v that f keeps, as f changes them. Nothing is looked at before the
+// lazily returns a generator over the items of v that f keeps, as f changes them. It reads nothing before the
 // first item is asked for.
 func (r *run) lazily(v Value, prepare func() error, f func(item Value) (Value, bool, error)) *iterator {
 	var it *iterator

@@ -175,7 +175,7 @@ func (w *writer) urlQuote(s string, query bool) error {
 	return nil
 }
 
-// pprintFilter is Python's pformat of what fits in a line of 80: keys of dicts in order.
+// pprintFilter is Python's pformat, for values that fit in a line of 80 columns. Keys of dicts are sorted.
 func pprintFilter(r *run, v Value, a *given) (Value, error) {
 	if _, err := a.bind(""); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func pathParts(s string) []Value {
 	return parts
 }
 
-// sortBy is items in the order of their keys, stable.
+// sortBy returns the items sorted by their keys. The sort is stable.
 func (r *run) sortBy(items []Value, key func(Value) (Value, error), reverse bool) ([]Value, error) {
 	keys := make([]Value, len(items))
 	order := make([]int, len(items))

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// spec is a format: of "%-08.3f" or of "{:<08.3f}".
+// spec is a parsed format: "%-08.3f" or "{:<08.3f}".
 type spec struct {
 	fill      string // "": a blank
 	align     byte   // < > ^ =, or 0
@@ -38,7 +38,7 @@ func formatFilter(r *run, v Value, a *given) (Value, error) {
 	return r.formatPercent(like(markup, s), s, values)
 }
 
-// formatPercent is Python's format % values. of is format as it was, which says whether it is Markup.
+// formatPercent is Python's format % values. of is the original format, which says whether it is Markup.
 func (r *run) formatPercent(of Value, format string, values Value) (Value, error) {
 	p := &percent{writer: writer{r: r}, rest: format, items: []Value{values}}
 	_, p.markup = of.(Markup)
@@ -92,7 +92,7 @@ func (p *percent) next() (Value, error) {
 	return p.items[p.used-1], nil
 }
 
-// number reads digits, or a "*" that stands for the next value.
+// number reads digits, or a "*", which means the next value.
 func (p *percent) number() (int, error) {
 	if strings.HasPrefix(p.rest, "*") {
 		p.rest = p.rest[1:]
@@ -112,7 +112,7 @@ func (p *percent) number() (int, error) {
 	return n, nil
 }
 
-// one writes what a % stands for.
+// one writes the text of one % directive.
 func (p *percent) one() (err error) {
 	s := spec{precision: -1}
 	var v Value
@@ -250,7 +250,7 @@ func oneCharacter(v Value) (string, error) {
 	return "", errors.New("%c wants a character or its number")
 }
 
-// asciiOnly is s with what is not ASCII escaped.
+// asciiOnly escapes the characters of s that are not ASCII.
 func asciiOnly(s string) string {
 	var b strings.Builder
 	for _, c := range s {

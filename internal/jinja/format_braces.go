@@ -50,7 +50,7 @@ type braces struct {
 
 var errBrace = errors.New("a format has a single { or }")
 
-// text fills the fields of format, which may nest so deep.
+// text fills the fields of format, which may nest to the given depth.
 func (f *braces) text(format string, depth int) (string, error) {
 	if depth == 0 {
 		return "", errors.New("a format nests too deep")
@@ -111,7 +111,7 @@ func fieldEnd(s string) int {
 	return -1
 }
 
-// field is what {name!conversion:spec} stands for.
+// field returns the text of {name!conversion:spec}.
 func (f *braces) field(field string, depth int) (string, error) {
 	end := 0
 	for bracket := false; end < len(field); end++ {
@@ -322,7 +322,7 @@ func (r *run) floatSpec(s spec, f float64) (string, error) {
 	return r.float(s, f)
 }
 
-// generalExponent is a number of exactly so many digits before the point, with an exponent.
+// generalExponent writes a number with an exponent and a fixed number of digits before the point.
 func generalExponent(f float64, precision int) string {
 	mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(f, 'e', precision-1, 64), "e")
 	if strings.Contains(mantissa, ".") {

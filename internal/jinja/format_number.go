@@ -18,7 +18,7 @@ func (s spec) signed(negative bool, digits string) string {
 	return digits
 }
 
-// whole is a whole number as s has it, without padding.
+// whole writes a whole number as s says, without padding.
 func (r *run) whole(s spec, n *big.Int) (string, error) {
 	base, prefix := 10, ""
 	switch s.verb {
@@ -54,7 +54,7 @@ func (r *run) whole(s spec, n *big.Int) (string, error) {
 	return s.signed(n.Sign() < 0, prefix+digits), nil
 }
 
-// grouped puts separators between digits; of a number that is filled with zeros, these are digits too.
+// grouped puts separators between digits, including the zeros that fill a number.
 func (s spec) grouped(digits string, every int) string {
 	if s.grouping == 0 {
 		return digits
@@ -81,7 +81,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// float is a float as s has it, with e, E, f, F, g, G or %, without padding. s.precision is set.
+// float writes a float as s says, with e, E, f, F, g, G or %, without padding. s.precision is set.
 func (r *run) float(s spec, f float64) (string, error) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		text := strings.TrimPrefix(floatText(f), "-")

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// functions are the global names of a template.
+// functions maps the global names of a template.
 var functions = map[string]Value{
 	"range":           &function{"range", rangeFunction},
 	"dict":            &function{"dict", dictFunction},
@@ -73,7 +73,7 @@ func dictFunction(r *run, a *given) (Value, error) {
 	return d, nil
 }
 
-// pairs puts the pairs that v gives into d.
+// pairs adds the pairs of v to d.
 func (r *run) pairs(d *Dict, v Value) error {
 	return r.each(v, func(item Value) error {
 		pair, err := r.collect(item)

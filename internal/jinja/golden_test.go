@@ -56,7 +56,7 @@ func TestTemplateGoldens(t *testing.T) {
 	require.NotEmpty(t, cases)
 }
 
-// differs says in what a result differs from the golden; "" if it does not.
+// differs describes how a result differs from the golden; "" if it does not.
 func differs(c golden, got string, err error) string {
 	switch {
 	case c.Text != nil && err != nil:

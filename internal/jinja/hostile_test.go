@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostile templates run into a bound, and end with one sentence.
+// hostile lists templates that reach a bound. Each ends with one sentence.
 var hostile = map[string]string{
 	"endless macro":     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
 	"endless recursion": "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
@@ -118,7 +118,7 @@ func hostileTemplates(t *testing.T) {
 	}
 }
 
-// They run in a process that may not take much memory: what is refused must not have been made first.
+// They run in a process with little memory, so a refused value must not have been made first.
 func TestHostileTemplates(t *testing.T) {
 	if os.Getenv("JINJA_LITTLE_MEMORY") != "" {
 		limitMemory(t, 2<<30)
@@ -153,7 +153,7 @@ func TestRenderIsInterrupted(t *testing.T) {
 	}
 }
 
-// What a filter or a method costs for each letter counts, so that a template that repeats it is refused
+// Filters and methods are charged for each letter that they read, so a template that repeats them is refused
 // within about a second.
 func TestLettersCount(t *testing.T) {
 	for _, f := range []string{
@@ -177,7 +177,7 @@ func TestOutputLimit(t *testing.T) {
 	require.Len(t, got, 1000)
 }
 
-// A long conversation costs what it is, not its square, with what templates ask in every turn.
+// The cost of a long conversation is linear in its length, for what real templates ask in every turn.
 func TestLongConversation(t *testing.T) {
 	messages := &List{}
 	for range 1000 {

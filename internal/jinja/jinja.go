@@ -3,10 +3,10 @@
 // generation %}, raise_exception, strftime_now and a tojson that escapes nothing. Values and operators are
 // Python's.
 //
-// The way of a template: lex.go cuts the source into tokens, parse*.go makes statements and expressions of
-// them (node.go), and statements.go and expressions.go run these on values (value.go and what follows it).
-// filters*.go, tests.go, methods*.go and functions.go are the library. limits.go keeps a template, which is a
-// stranger's program, from taking the machine's time or memory.
+// How a template runs: lex.go cuts the source into tokens, parse*.go makes statements and expressions from
+// them (node.go), and statements.go and expressions.go run these on values (value.go). filters*.go, tests.go,
+// methods*.go and functions.go are the library. limits.go bounds the time and memory that a template may
+// take, because templates are programs from untrusted sources.
 package jinja
 
 import (
@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// Template is a template that has been read. It may be rendered any number of times, also at once.
+// Template is a parsed template. It may be rendered any number of times, concurrently too.
 type Template struct {
 	body   []stmt
 	blocks map[string]*blockStmt
 }
 
-// Error says what is wrong with a template, or what it tried that is not possible.
+// Error says what is wrong with a template, or which impossible operation it tried.
 type Error struct {
 	Line int // in the source, from 1
 	Text string
@@ -31,7 +31,7 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Text) }
 
-// Raised is the error of raise_exception: the template refuses what it was given, in its own words.
+// Raised is the error of raise_exception: the template refuses its input, in its own words.
 type Raised struct{ Message string }
 
 func (e *Raised) Error() string { return e.Message }
@@ -56,7 +56,7 @@ func Parse(source string) (*Template, error) {
 	return &Template{body, p.blocks}, nil
 }
 
-// Options of a rendering. The zero value will do.
+// Options of a rendering. The zero value is valid.
 type Options struct {
 	MaxOutput int              // bytes of the text; 0: DefaultOutput
 	Now       func() time.Time // for strftime_now; nil: time.Now
@@ -64,7 +64,7 @@ type Options struct {
 
 // Render runs the template. Its variables are values as package jinja makes them; see [FromJSON].
 //
-// The error is a [*Raised], ctx's, or an [*Error], which wraps nothing that a reader would not understand.
+// The error is a [*Raised], ctx's error, or an [*Error], whose text is made for users.
 func (t *Template) Render(ctx context.Context, variables *Dict, o Options) (string, error) {
 	if o.MaxOutput <= 0 {
 		o.MaxOutput = DefaultOutput
@@ -127,7 +127,7 @@ func (r *run) capture(f func() error) (string, error) {
 	return s, err
 }
 
-// at gives an error the line where it came up, unless it has one.
+// at adds the line to an error that has none.
 func at(line int, err error) error {
 	var placed *Error
 	var raised *Raised
@@ -138,7 +138,7 @@ func at(line int, err error) error {
 	return &Error{line, err.Error()}
 }
 
-// scope holds the variables of one place. A name that it lacks is looked for further out.
+// scope holds the variables of one block. Other names are looked up in the enclosing scope.
 type scope struct {
 	vars  map[string]Value
 	outer *scope
@@ -155,7 +155,7 @@ func (s *scope) lookup(name string) Value {
 	return &Undefined{quote(name) + " is undefined"}
 }
 
-// sizeOf is about how many bytes v takes.
+// sizeOf estimates the memory of v in bytes.
 func sizeOf(v Value) int {
 	n := itemBytes
 	switch v := v.(type) {

@@ -116,7 +116,7 @@ func jsonScalar(v Value) (string, error) {
 	return "", fmt.Errorf("tojson wants keys that are str, numbers, bool or None, not %s", typeName(v))
 }
 
-// between writes what stands before item i of n, or with i == n behind the last.
+// between writes the separator before item i of n; with i == n, the text after the last item.
 func (j *jsonWriter) between(i, n, level int) error {
 	if i > 0 && i < n {
 		if err := j.write(j.item); err != nil {

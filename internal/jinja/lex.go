@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// kind is what a token is.
+// kind is the kind of a token.
 type kind uint8
 
 const (
@@ -31,7 +31,7 @@ type token struct {
 	line int    // from 1
 }
 
-// is tells whether t is this operator or this name.
+// is reports whether t is this operator or this name.
 func (t token) is(s string) bool { return (t.kind == operator || t.kind == name) && t.text == s }
 
 // describe is the token as an error names it.
@@ -55,7 +55,7 @@ func (t token) describe() string {
 	return "'" + t.text + "'"
 }
 
-// operators, longest first.
+// operators, the longest first.
 var operators = []string{
 	"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
 	"=", ".", ":", "|", ",", ";",
@@ -142,7 +142,7 @@ func (l *lexer) outside() error {
 	}
 }
 
-// tagStart is where the first tag begins, or -1.
+// tagStart returns the index of the first tag, or -1.
 func tagStart(s string) int {
 	for from := 0; ; {
 		i := strings.IndexByte(s[from:], '{')
@@ -221,7 +221,7 @@ func rawTag(s, word string) int {
 	return 0
 }
 
-// raw reads what stands between {% raw %}, of which n bytes are left up to its end, and {% endraw %}: it is
+// raw reads the text between {% raw %}, of which n bytes are left up to its end, and {% endraw %}: it is
 // text.
 func (l *lexer) raw(n int) error {
 	l.advance(n)

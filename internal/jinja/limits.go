@@ -8,9 +8,9 @@ import (
 // MaxSource is how many bytes a template may have: 1 MiB. Real ones have 1 to 20 KB.
 const MaxSource = 1 << 20
 
-// A template is a stranger's program. These bounds keep it from taking the machine's time or memory. All of
-// them count for the whole rendering, so that no two of them multiply: a loop in a loop, or a filter in a
-// macro, spends from the same account.
+// A template is an untrusted program. These bounds limit the time and memory that it can take. Each counts
+// over the whole rendering, so that bounds cannot multiply: nested loops, or a filter in a macro, spend from
+// the same account.
 const (
 	maxNesting = 200       // of blocks and brackets, and of operators in a row, in the source
 	maxCalls   = 150       // of macros and recursive loops within each other. Python ends at about 190
@@ -44,8 +44,7 @@ type meter struct {
 	calls, depth         int
 }
 
-// step charges for one step of the program and for n bytes that it looks at. It also notices that ctx is
-// done.
+// step charges for one step of the program and for n bytes that it reads. It also checks ctx.
 func (m *meter) step(n int) error {
 	m.work += n + workOfStep
 	if m.work > maxWork+1024*m.input {
@@ -58,7 +57,7 @@ func (m *meter) step(n int) error {
 	return nil
 }
 
-// reserve charges for a value of n bytes that is about to be made.
+// reserve charges for a value of n bytes before it is made.
 func (m *meter) reserve(n int) error {
 	if n < 0 || n > m.largest() {
 		return limitf("it makes a value of more than %d MiB", m.largest()>>20)
@@ -80,7 +79,7 @@ func (m *meter) reserveTimes(n, size int) error {
 // largest is how many bytes one value may have.
 func (m *meter) largest() int { return maxValue + 2*m.input }
 
-// deeper counts one more level of values within values, for as long as the caller looks at it; leave ends it.
+// deeper enters one more level of nested values; leave leaves it.
 func (m *meter) deeper() error {
 	if m.depth++; m.depth > maxDepth {
 		return limitf("it nests values more than %d deep", maxDepth)

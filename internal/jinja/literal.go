@@ -15,7 +15,7 @@ var (
 	integerLiteral = regexp.MustCompile(`^(?i:0b(_?[01])+|0o(_?[0-7])+|0x(_?[0-9a-f])+|[1-9](_?[0-9])*|0(_?0)*)`)
 )
 
-// number reads a number. In messages.0.1 there is no 0.1.
+// number reads a number. messages.0.1 is two subscripts, not the number 0.1.
 func (l *lexer) number(rest string) error {
 	k, n := float, 0
 	if l.pos == 0 || l.source[l.pos-1] != '.' {

@@ -6,7 +6,7 @@ import (
 )
 
 // loop is the variable of that name within a for: jinja2's LoopContext. It walks through the items one ahead
-// at most, so that a generator is asked for as little as in Python.
+// at most, so that it takes as few items from a generator as Python does.
 type loop struct {
 	items   *iterator
 	length  int     // -1: not known yet
@@ -32,7 +32,7 @@ func (l *loop) next() (Value, bool, error) {
 	return v, true, nil
 }
 
-// pair is what a loop over the loop variable itself gives.
+// pair is one item of a loop over the loop variable itself.
 func (l *loop) pair() (Value, bool, error) {
 	v, ok, err := l.next()
 	return &Tuple{Items: []Value{v, l}}, ok, err
@@ -50,7 +50,7 @@ func (l *loop) peek() (Value, bool, error) {
 	return v, ok, err
 }
 
-// count is how many items there are. Those of a generator are taken all at once.
+// count returns the number of items. It takes all items of a generator.
 func (l *loop) count(r *run) (int, error) {
 	if l.length >= 0 {
 		return l.length, nil
@@ -154,7 +154,7 @@ func (st *forStmt) nested(r *run, s *scope, items Value, depth int) (Value, erro
 	})
 }
 
-// loop runs the body for every item, or else once the other body, which may leave a loop around this one.
+// loop runs the body for every item. If there are none it runs the else body, which may leave an outer loop.
 func (st *forStmt) loop(r *run, s *scope, items Value, depth int) (signal, error) {
 	it, err := iterate(items)
 	if err != nil {
@@ -197,8 +197,8 @@ func (st *forStmt) loop(r *run, s *scope, items Value, depth int) (signal, error
 	return st.orElse(r, s, ran)
 }
 
-// orElse runs the else of a loop, unless a round of it came to its end: jinja2 also runs it where every round
-// was left by break or continue.
+// orElse runs the else of a loop, unless some round ran to its end: like jinja2, it also runs the else if
+// every round was left by break or continue.
 func (st *forStmt) orElse(r *run, s *scope, ran bool) (signal, error) {
 	if ran || st.or == nil {
 		return goOn, nil
@@ -206,7 +206,7 @@ func (st *forStmt) orElse(r *run, s *scope, ran bool) (signal, error) {
 	return r.statements(st.or, newScope(s))
 }
 
-// filtered is it without the items that the loop's condition refuses.
+// filtered returns the items that the loop's condition accepts.
 func (st *forStmt) filtered(r *run, s *scope, it *iterator) *iterator {
 	return r.generator(func() (Value, bool, error) {
 		for {

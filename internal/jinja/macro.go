@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// macro is a macro, or the body of a call block, with the scope in which it stands.
+// macro is a macro, or the body of a call block, with the scope that it was defined in.
 type macro struct {
 	def   *macroDef
 	scope *scope

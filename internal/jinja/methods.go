@@ -352,7 +352,7 @@ func replaceMethod(r *run, self Value, a *given) (Value, error) {
 	return sameKind(self, out), err
 }
 
-// replace is s with the first n times that old stands in it replaced; all where n is negative.
+// replace replaces the first n occurrences of old in s; all of them if n is negative.
 func (r *run) replace(s, old, instead string, n int) (string, error) {
 	if err := r.step(len(s)); err != nil {
 		return "", err

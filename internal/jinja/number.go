@@ -44,7 +44,7 @@ func toFloat(v Value) (f float64, ok bool, err error) {
 	return f, true, nil
 }
 
-// arithmetic is x op y of two numbers; ok is false where one is none.
+// arithmetic returns x op y; ok is false if x or y is not a number.
 func arithmetic(op string, x, y Value) (v Value, ok bool, err error) {
 	a, aWhole := toBig(x)
 	b, bWhole := toBig(y)

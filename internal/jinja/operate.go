@@ -54,7 +54,7 @@ func (r *run) join(x, y Value) (v Value, ok bool, err error) {
 	if isText && isText2 {
 		_, safe := x.(Markup)
 		_, safe2 := y.(Markup)
-		if safe != safe2 { // what is not HTML yet becomes HTML
+		if safe != safe2 { // escape the one that is not HTML yet
 			s, t = string(escape(x)), string(escape(y))
 		}
 		if err := r.reserve(len(s) + len(t)); err != nil {
@@ -197,7 +197,7 @@ func (r *run) item(v, key Value) (_ Value, ok bool, err error) {
 
 var errZeroStep = errors.New("the step of a slice is 0")
 
-// slice is v[start:stop:step]; nil stands for what is left out.
+// slice returns v[start:stop:step]; nil means that a bound is left out.
 func (r *run) slice(v, start, stop, step Value) (Value, error) {
 	if err := undefinedIn(v); err != nil {
 		return nil, err

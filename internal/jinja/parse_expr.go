@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// tupleOptions say where an expression that may be a tuple, a, b, stands.
+// tupleOptions describe the place of an expression that may be a tuple such as a, b.
 type tupleOptions struct {
 	noCondition bool // "a if b" is not part of it
 	parentheses bool // around it, so that it may be empty
@@ -53,7 +53,7 @@ func (p *parser) atTupleEnd() bool {
 	return t.kind == variableEnd || t.kind == blockEnd || t.is(")")
 }
 
-// targetOptions say where a target stands.
+// targetOptions describe the place of a target.
 type targetOptions struct {
 	attr  bool // it may be the attribute of a namespace
 	param bool // of with

@@ -31,7 +31,7 @@ func (p *parser) postfix(x expr) (_ expr, err error) {
 	return x, err
 }
 
-// subscript reads what stands in [ ].
+// subscript reads the expression within [ ].
 func (p *parser) subscript(x expr) (expr, error) {
 	var keys []expr
 	slice := false

@@ -14,7 +14,7 @@ const (
 	withO = "%BCGHIMPRSTUVWZbdeghjklmnprstuwyz"
 )
 
-// strftime is C's, in its own locale, with glibc's flags. What is no directive stays as it is.
+// strftime is C's strftime in the C locale, with glibc's flags. Unknown directives are copied unchanged.
 func strftime(t time.Time, format string) (string, error) {
 	out := make([]byte, 0, 2*len(format))
 	for format != "" {

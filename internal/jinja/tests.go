@@ -120,7 +120,7 @@ func compareTest(op string) testFunc {
 	}
 }
 
-// isSequence tells whether v has a length and items.
+// isSequence reports whether v has a length and items.
 func isSequence(v Value) bool {
 	switch v.(type) {
 	case *view, *loop:

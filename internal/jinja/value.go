@@ -25,7 +25,7 @@ import (
 // cycler or joiner.
 type Value any
 
-// Markup is a text that counts as HTML already: what is added to it is escaped first.
+// Markup is a text that is HTML already: text that is added to it is escaped first.
 type Markup string
 
 // List is a list.

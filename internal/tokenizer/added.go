@@ -27,11 +27,11 @@ func (a *addedToken) config() hf.TokenConfig {
 	}
 }
 
-// addedSet finds added tokens in a text, leftmost first and the longest of those, in time that does not
-// depend on the tokens.
+// addedSet finds added tokens in a text: the leftmost, and of those the longest. Its time does not depend on
+// the number of tokens.
 //
 // It reads a block of the text backwards with an automaton of the tokens spelled backwards: at each byte the
-// state then names the longest token that begins there, which a search forwards would have to try out from
+// state then names the longest token that begins there, which a forward search would have to try from
 // every byte.
 type addedSet struct {
 	patterns []string // backwards
@@ -61,7 +61,7 @@ func (a *addedSet) build() {
 
 func (a *addedSet) empty() bool { return len(a.tokens) == 0 }
 
-// hit is a place where tokens begin, and the longest of them.
+// hit is a position where tokens begin, and the longest of them.
 type hit struct{ at, length, token int32 }
 
 // search walks over the tokens of a text.
@@ -149,7 +149,8 @@ func (a *addedSet) split(
 	return nil
 }
 
-// stretch deals with the tokens up to s.end. done, before and after, is the end of what has been handed over.
+// stretch handles the tokens up to s.end. done, given and returned, is the end of the text that has been
+// handed over.
 func (s *search) stretch(
 	done int, literal bool, tick func(n int) error, yield func(segment) error,
 ) (int, error) {

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// merge says what two neighbouring symbols become, and how early: rank 0 was learnt first and is applied
-// first.
+// merge is the result of merging two neighbouring symbols, and its rank: rank 0 was learnt first and is
+// applied first.
 type merge struct {
 	rank, id int32
 }
@@ -99,8 +99,8 @@ const (
 	maxCachedWords = 1 << 15 // words; with their ids a few MB
 )
 
-// merger is the scratch space of one Encode call: the word cache, and the linked list and heap of the word in
-// hand.
+// merger is the scratch space of one Encode call: the word cache, and the linked list and heap of the current
+// word.
 type merger struct {
 	*bpe
 	ctx   context.Context // of the call: merging a word of megabytes ends with it, unfinished
@@ -133,8 +133,8 @@ func (m *merger) appendWord(ids []int32, word string) []int32 {
 	return ids
 }
 
-// appendMerged is BPE proper, in O(n log n) for a word of n symbols. When the context ends before it does,
-// the ids are none to be used.
+// appendMerged is BPE proper, in O(n log n) for a word of n symbols. If the context ends first, the
+// ids must not be used.
 func (m *merger) appendMerged(ids []int32, word string) []int32 {
 	if m.ignoreMerges {
 		if id, ok := m.vocab[byteLetters(word)]; ok {

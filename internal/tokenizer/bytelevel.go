@@ -39,7 +39,7 @@ func byteLetters(s string) string {
 	return out.String()
 }
 
-// letterBytes is the way back; ok is false when a character is not one of the 256.
+// letterBytes reverses byteLetters; ok is false if a character is not one of the 256.
 func letterBytes(piece string) (text string, ok bool) {
 	out := make([]byte, 0, len(piece))
 	for _, r := range piece {
@@ -52,7 +52,7 @@ func letterBytes(piece string) (text string, ok bool) {
 	return string(out), true
 }
 
-// spellsBytes tells whether letterBytes can read a piece, in less time.
+// spellsBytes reports whether letterBytes can read a piece, in less time.
 func spellsBytes(piece string) bool {
 	for _, r := range piece {
 		if r >= rune(len(isByteLetter)) || !isByteLetter[r] {
@@ -70,7 +70,7 @@ func ValidUTF8(s string) string {
 	return valid
 }
 
-// validUTF8 is ValidUTF8 that tick can end; it is told how many bytes have been dealt with.
+// validUTF8 is ValidUTF8 with a tick that is told how many bytes are done and may end the work.
 func validUTF8(s string, tick func(n int) error) (string, error) {
 	if utf8.ValidString(s) {
 		return s, nil
@@ -93,8 +93,8 @@ func validUTF8(s string, tick func(n int) error) (string, error) {
 	return out.String(), nil
 }
 
-// brokenPrefix returns the length of the maximal subpart at the start of s, which is no valid character: the
-// longest beginning that a valid character could have, at least one byte.
+// brokenPrefix returns the length of the maximal subpart at the start of s, which is not a valid character:
+// the longest prefix that a valid character could have, at least one byte.
 func brokenPrefix(s string) int {
 	n := 1
 	for n < len(s) && n < utf8.UTFMax && !utf8.FullRuneInString(s[:n]) {

@@ -32,12 +32,12 @@ var ErrNoChatTemplate = errors.New("this checkpoint has no chat template (chat_t
 // RefusedError is a template's refusal of a conversation, in the template's own words: its raise_exception.
 type RefusedError struct{ message string }
 
-// Error is one line: what a stranger wrote must not look like a line of phi3's.
+// Error is one line, so that a template cannot imitate other lines of phi3's output.
 func (e *RefusedError) Error() string {
 	return "the chat template refuses this conversation: " + oneLine(e.message)
 }
 
-// oneLine is s with newlines and what else is not shown written as escapes.
+// oneLine escapes newlines and other characters that are not shown.
 func oneLine(s string) string {
 	var b strings.Builder
 	for _, c := range s {
@@ -50,7 +50,7 @@ func oneLine(s string) string {
 	return b.String()
 }
 
-// HasChatTemplate tells whether there is a chat template: the checkpoint's, or one of
+// HasChatTemplate reports whether there is a chat template: the checkpoint's, or one of
 // [Tokenizer.SetChatTemplate].
 func (t *Tokenizer) HasChatTemplate() bool { return len(t.chatTemplates) > 0 }
 
@@ -87,7 +87,7 @@ func (t *Tokenizer) SetTemplateVariable(name, text string) error {
 //
 // Contents go in untouched, so a content that spells "<|end|>" ends the turn, as in Hugging Face.
 //
-// The template is a stranger's program. It sees the messages, the special tokens and the variables that were
+// The template is an untrusted program. It sees the messages, the special tokens and the variables that were
 // set, no files; package jinja bounds its time and memory. It ends when ctx does. The error is a
 // [*RefusedError] where the template refuses the messages.
 func (t *Tokenizer) ApplyChatTemplate(

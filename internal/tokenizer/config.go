@@ -13,8 +13,8 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// configJSON is tokenizer_config.json, as far as it matters here; the named special tokens are read beside
-// it.
+// configJSON holds the settings of tokenizer_config.json that phi3 uses. The named special tokens are read
+// separately.
 type configJSON struct {
 	Class        string `json:"tokenizer_class"`
 	AddBOS       entry  `json:"add_bos_token"` // a boolean; null is false, and absent what the class has
@@ -38,7 +38,7 @@ var specialKeys = []string{
 // specialMap holds the named tokens of a file. A token that is there and null is nil.
 type specialMap map[string]*namedToken
 
-// tokenJSON is a token with its flags. In tokenizer.json all of them stand.
+// tokenJSON is a token with its flags. tokenizer.json has all of them.
 type tokenJSON struct {
 	Content    string `json:"content"`
 	SingleWord bool   `json:"single_word"`
@@ -56,7 +56,7 @@ func (t *tokenJSON) config(id int64) hf.TokenConfig {
 	}
 }
 
-// namedToken is a token as a configuration gives it: its content, or an object with its flags.
+// namedToken is a token of a configuration: its content, or an object with its flags.
 type namedToken struct {
 	hf.TokenConfig
 	object bool
@@ -79,9 +79,9 @@ func (n *namedToken) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// configuration is what the files around the tokenizer's own say, as transformers 4.57 reads them: where
-// tokenizer_config.json has added_tokens_decoder, that and its own names count; else special_tokens_map.json
-// goes before it, and added_tokens.json has the tokens.
+// configuration holds the settings of the files beside tokenizer.json, with the precedence of transformers
+// 4.57. If tokenizer_config.json has added_tokens_decoder, only that file counts. Otherwise
+// special_tokens_map.json goes before it, and added_tokens.json has the tokens.
 type configuration struct {
 	configJSON
 	names  specialMap
@@ -98,7 +98,7 @@ const (
 	addedFile   = "added_tokens.json"
 )
 
-// readConfig reads the files around the tokenizer's own. Each may be missing.
+// readConfig reads the files beside tokenizer.json. Each may be missing.
 func readConfig(fsys fs.FS) (*configuration, error) {
 	c := &configuration{names: specialMap{}}
 	if err := c.read(fsys, configFile, &c.configJSON); err != nil {
@@ -284,10 +284,10 @@ func (c *configuration) likeGPT2() bool {
 	return c.isGPT2() || strings.HasPrefix(c.Class, "CodeGenTokenizer")
 }
 
-// prefixSpace tells whether a ByteLevel that stands alone puts a space before a text.
+// prefixSpace reports whether a ByteLevel that stands alone puts a space before a text.
 func (c *configuration) prefixSpace() bool { return c.AddPrefix != nil && *c.AddPrefix }
 
-// name is the special token of a name, with the class's own where no file has the name; nil for none.
+// name returns the special token of a name; the class's default if no file has the name; else nil.
 func (c *configuration) name(key string) *namedToken {
 	if token, ok := c.names[key]; ok {
 		return token
@@ -305,7 +305,7 @@ func (c *configuration) name(key string) *namedToken {
 	return &namedToken{TokenConfig: hf.TokenConfig{Content: content}}
 }
 
-// named tells whether a token is one of the special ones.
+// named reports whether a token is one of the special tokens.
 func (c *configuration) named(content string) bool {
 	for _, key := range specialKeys {
 		if token := c.name(key); token != nil && token.Content == content {

@@ -10,12 +10,12 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// Without tokenizer.json, transformers makes one of what an older checkpoint has: tokenizer.model, of
-// SentencePiece, or vocab.json with merges.txt, of GPT-2. Here that is done in memory, with the same result.
+// Without tokenizer.json, transformers converts the files of an older checkpoint: tokenizer.model, of
+// SentencePiece, or vocab.json with merges.txt, of GPT-2. phi3 does that in memory, with the same result.
 
 const modelFile = "tokenizer.model"
 
-// fromModel tells whether transformers would not read tokenizer.json, but make a new one: the Llama class
+// fromModel reports whether transformers would not read tokenizer.json, but make a new one: the Llama class
 // does with add_prefix_space or from_slow, if there is something to make it of.
 func (c *configuration) fromModel(fsys fs.FS) bool {
 	if !c.isLlama() || c.AddPrefix == nil && !c.FromSlow {
@@ -29,7 +29,7 @@ func (c *configuration) fromModel(fsys fs.FS) bool {
 	return err == nil
 }
 
-// convert makes a tokenizer.json of the other files. missing is the error that there is none.
+// convert makes a tokenizer.json from the other files. missing is the error to return if there are none.
 //
 // transformers has a converter of its own for many classes, each with other words and other tokens around a
 // text. Those of Llama and GPT-2 are here; the files of another class would give wrong ids.

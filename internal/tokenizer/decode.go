@@ -9,8 +9,8 @@ import (
 // decodeChunk is how many ids the library decodes at a time: it takes 100 bytes of memory for each.
 const decodeChunk = 1 << 14
 
-// Decode turns ids back into text. Ids without a token give nothing; with skipSpecial, special tokens give
-// nothing either. Bytes that form no character become U+FFFD: in the SentencePiece kind one for each byte of
+// Decode turns ids back into text. Ids without a token give no text; with skipSpecial, special tokens give
+// no text either. Bytes that form no character become U+FFFD: in the SentencePiece kind one for each byte of
 // a run of byte tokens that is not wholly valid, in the byte-level kind one for each maximal part of a broken
 // character (both as Hugging Face does).
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
@@ -112,10 +112,11 @@ func (t *Tokenizer) Piece(id int32) string {
 	return out.String()
 }
 
-// VocabSize is one more than the highest id that has a token. A model's embedding table may have more rows.
+// VocabSize returns one more than the highest id that has a token. A model's embedding table may have more
+// rows.
 func (t *Tokenizer) VocabSize() int { return len(t.pieces) }
 
-// ID is the id of a piece as the vocabulary spells it ("▁Berlin", "ĠBerlin", "<|end|>").
+// ID returns the id of a piece as the vocabulary spells it ("▁Berlin", "ĠBerlin", "<|end|>").
 func (t *Tokenizer) ID(piece string) (int32, bool) {
 	if id, ok := t.bpe.vocab[piece]; ok {
 		return id, true
@@ -129,10 +130,10 @@ func (t *Tokenizer) ID(piece string) (int32, bool) {
 // IsSpecial reports whether Decode with skipSpecial leaves the id out.
 func (t *Tokenizer) IsSpecial(id int32) bool { return t.rawPiece(id) != "" && t.special[id] }
 
-// BOS is the id of the beginning-of-text token that the checkpoint names, whether or not Encode adds it;
+// BOS returns the id of the beginning-of-text token that the checkpoint names, whether or not Encode adds it;
 // false if there is none.
 func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.bos >= 0 }
 
-// EOS is the id of the end-of-text token that the tokenizer's files name; false if there is none. The ids
-// that stop generation are another matter: generation_config.json lists them.
+// EOS returns the id of the end-of-text token that the tokenizer's files name; false if there is none. The
+// ids that stop generation may differ: generation_config.json lists them.
 func (t *Tokenizer) EOS() (int32, bool) { return t.eos, t.eos >= 0 }

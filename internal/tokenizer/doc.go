@@ -18,16 +18,17 @@
 // such as "▁Berlin" and writes a character it lacks as its bytes, <0xF0><0x9F>...; it has no word pattern at
 // all. The byte-level kind (phi-4, Phi-4-mini) has pieces of bytes and cuts text into words by a pattern.
 // Everything else is read from the files: BOS and EOS, which white space a special token swallows, which
-// tokens are special. What no checkpoint of the family needs is refused in words, never guessed.
+// tokens are special. Settings that no checkpoint of the family needs are refused with an error, never
+// guessed.
 //
 // Encoding counts as it goes, and ends with its context or at EncodeOptions.Max; a text is normalized piece
 // by piece. EncodeParts reads parts of a text literally, and LiteralParts finds these parts in a rendered
 // chat (literal.go).
 //
-// The way back is Decode for a whole list, Stream for ids that come one at a time. ApplyChatTemplate renders
-// messages with the checkpoint's own Jinja template (chat.go); its text is then encoded with
+// Decode turns a whole list of ids back into text, Stream ids that come one at a time. ApplyChatTemplate
+// renders messages with the checkpoint's own Jinja template (chat.go); its text is then encoded with
 // EncodeOptions.NoBOS.
 //
-// tokenizer.json is read, and ids are decoded, through github.com/sugarme/tokenizer. Why the encoder is ours
-// stands in sugarme.go, with that library's nine defects.
+// tokenizer.json is read, and ids are decoded, through github.com/sugarme/tokenizer. sugarme.go
+// says why the encoder is ours and lists that library's nine defects.
 package tokenizer

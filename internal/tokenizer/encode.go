@@ -9,11 +9,11 @@ import (
 // EncodeOptions changes what Encode does. The zero value is Hugging Face's default.
 type EncodeOptions struct {
 	// NoBOS leaves out the tokens that the checkpoint adds around a text, usually one BOS or nothing (Hugging
-	// Face: add_special_tokens=False). Text from ApplyChatTemplate wants it: the template has written its own
+	// Face: add_special_tokens=False). Set it for text from ApplyChatTemplate: the template writes its own
 	// BOS.
 	NoBOS bool
 	// SpecialAsText reads special tokens in the text as ordinary characters (Hugging Face:
-	// split_special_tokens=True), so that a stranger's text cannot end a turn with "<|end|>". Added tokens
+	// split_special_tokens=True), so that untrusted text cannot end a turn with "<|end|>". Added tokens
 	// that are not special, such as </s>, still count.
 	SpecialAsText bool
 	// Max ends encoding with a TooManyError as soon as it is certain that there are more tokens. 0: no bound.
@@ -102,7 +102,7 @@ type encoder struct {
 	pending []byte // normalized text whose last word may go on
 }
 
-// expected is a capacity for the ids of a text of n bytes.
+// expected estimates the number of ids of a text of n bytes.
 func (e *encoder) expected(n int) int {
 	n = n/4 + 8
 	if e.max > 0 {
@@ -111,7 +111,7 @@ func (e *encoder) expected(n int) int {
 	return n
 }
 
-// tick counts n bytes of work and asks the context now and then.
+// tick counts n bytes of work and checks the context regularly.
 func (e *encoder) tick(n int) error {
 	if e.passed += n; e.passed < tickBytes {
 		return nil
@@ -120,7 +120,7 @@ func (e *encoder) tick(n int) error {
 	return e.ctx.Err()
 }
 
-// count tells whether the ids so far, and the text of n bytes that is known to follow, are too many.
+// count reports whether the ids so far and the n bytes of text that must follow exceed the bound.
 func (e *encoder) count(n int) error {
 	if e.max > 0 && len(e.ids)+n/e.longest > e.max {
 		return &TooManyError{Max: e.max}
@@ -174,7 +174,7 @@ func (e *encoder) segment(s segment, literal bool) error {
 	if e.addedNormalized.empty() && (e.split == nil || len(e.normalizers)+len(e.prefixes) == 0) {
 		return e.stream(s)
 	}
-	// In one piece: added tokens, or words by a pattern, are searched for in what normalizing has made of it.
+	// In one piece: normalized added tokens and words of a pattern are searched for in the normalized text.
 	if g := e.growth; g > 4 && len(s.text) > maxWhole/g {
 		return fmt.Errorf("the tokenizer's normalizer can make a text %d times as long, which for %d bytes "+
 			"is more than %d", g, len(s.text), maxWhole)
@@ -194,7 +194,7 @@ func (e *encoder) segment(s segment, literal bool) error {
 	})
 }
 
-// stream encodes a segment without normalized added tokens, piece by piece where it has to be changed first.
+// stream encodes a segment without normalized added tokens. It normalizes the segment piece by piece.
 func (e *encoder) stream(s segment) error {
 	if len(e.normalizers)+len(e.prefixes) == 0 {
 		_, err := e.words(s.text, true)
@@ -206,7 +206,7 @@ func (e *encoder) stream(s segment) error {
 	e.changer.begin(s.at == 0)
 	e.pending = e.pending[:0]
 	for rest := s.text; ; {
-		// A word that goes on is looked at again with each piece, so pieces grow with it.
+		// A word that spans pieces is read again with each piece, so pieces grow with it.
 		n := min(len(rest), max(textChunk, len(e.pending)/e.growth))
 		end := n == len(rest)
 		e.pending = e.changer.push(e.pending, rest[:n], end)
@@ -239,7 +239,7 @@ func (e *encoder) words(text string, end bool) (left string, err error) {
 		window := text[:min(len(text), maxWord+maxBehind)]
 		n := first(window)
 		if len(window) < len(text) || n > maxWord {
-			// of a run of capitals the pattern may give some back
+			// the pattern may give back the end of a run of capitals
 			if n >= maxWord || run(window[n:], isUpper) >= len(window)-n-maxBehind {
 				return "", fmt.Errorf("the text has a word of more than %d bytes, too long to tokenize",
 					maxWord)

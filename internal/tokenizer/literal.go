@@ -8,8 +8,8 @@ import (
 	"unicode"
 )
 
-// ErrRewritten says that a chat template does more with a message than to write it, so that it cannot be told
-// what of its text is whose.
+// ErrRewritten says that a chat template rewrites messages, so phi3 cannot tell which part of the rendered
+// text comes from a message.
 var ErrRewritten = errors.New("the chat template changes messages or looks into them, so the words of a " +
 	"message cannot be told from its own")
 
@@ -22,7 +22,7 @@ func ChatParts(messages []Message, literal bool, render func([]Message) (string,
 	return []Part{{Text: text}}, err
 }
 
-// JoinParts is the text that the parts make together.
+// JoinParts returns the text of all parts.
 func JoinParts(parts []Part) string {
 	var text strings.Builder
 	for _, p := range parts {
@@ -31,7 +31,7 @@ func JoinParts(parts []Part) string {
 	return text.String()
 }
 
-// AfterParts is what of the parts lies behind the first n bytes of their text.
+// AfterParts returns the parts without the first n bytes of their text.
 func AfterParts(parts []Part, n int) []Part {
 	for len(parts) > 0 && n >= len(parts[0].Text) {
 		n -= len(parts[0].Text)
@@ -44,12 +44,11 @@ func AfterParts(parts []Part, n int) []Part {
 	return parts
 }
 
-// LiteralParts renders messages and tells their contents, which are literal, from the text of the template,
-// which is not. The parts together are render(messages).
+// LiteralParts renders messages and separates their contents, which are literal, from the template's own
+// text, which is not. The parts together are render(messages).
 //
-// It marks each content by words that nobody can know before, and renders twice: once with the contents and
-// once with others. What is not between marks must be the same both times, and so comes from the template
-// alone.
+// It marks each content with random words, and renders twice: once with the contents and once with others.
+// The text outside the marks must be the same both times, so it comes from the template alone.
 func LiteralParts(messages []Message, render func([]Message) (string, error)) ([]Part, error) {
 	plain, err := render(messages)
 	if err != nil {

@@ -47,7 +47,7 @@ type Tokenizer struct {
 	mergers sync.Pool // of *merger: each Encode call has its own, with a warm word cache
 }
 
-// Bounds on what a checkpoint may ask for. Real ones: up to 16 MB, 200,064 ids, added tokens of 20 bytes.
+// Bounds on a checkpoint's files. Real ones have up to 16 MB, 200,064 ids, and added tokens of 20 bytes.
 const (
 	maxFileSize     = 64 << 20 // bytes of any one file
 	maxIDs          = 1 << 20  // ids
@@ -65,8 +65,8 @@ const (
 
 // Load reads the tokenizer of a checkpoint directory: tokenizer.json, or else tokenizer.model or vocab.json
 // with merges.txt, and where present tokenizer_config.json, special_tokens_map.json, added_tokens.json,
-// chat_template.jinja, and what config.json says of the tokenizer. Files are untrusted: whatever they hold,
-// the result is a tokenizer that does what transformers 4.57 would, or an error that names file and reason.
+// chat_template.jinja, and what config.json says of the tokenizer. Files are untrusted: the
+// result is a tokenizer that does what transformers 4.57 does, or an error that names file and reason.
 func Load(fsys fs.FS) (*Tokenizer, error) {
 	config, err := readConfig(fsys)
 	if err != nil {
@@ -92,7 +92,7 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 	return t, t.readChatTemplate(fsys, config.ChatTemplate)
 }
 
-// readTokenizer reads tokenizer.json, or makes the same of the files that it is made from.
+// readTokenizer reads tokenizer.json, or converts the older files to it.
 func readTokenizer(fsys fs.FS, config *configuration) (file *tokenizerJSON, source string, err error) {
 	raw, err := readFile(fsys, "tokenizer.json")
 	if errors.Is(err, fs.ErrNotExist) || err == nil && config.fromModel(fsys) {
@@ -117,8 +117,8 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	return raw, nil
 }
 
-// parse builds a tokenizer from tokenizer.json alone; of the configuration it takes what changes how that is
-// read.
+// parse builds a tokenizer from tokenizer.json alone. It uses the settings of the configuration that change
+// how tokenizer.json is read.
 func parse(file *tokenizerJSON, config *configuration) (*Tokenizer, error) {
 	t := &Tokenizer{bos: -1, eos: -1, specialNames: map[string]string{}, specialAsText: config.SplitSpecial}
 	var err error
@@ -167,7 +167,7 @@ func parse(file *tokenizerJSON, config *configuration) (*Tokenizer, error) {
 	return t, nil
 }
 
-// changes are all steps that a segment goes through.
+// changes returns all steps that change a segment.
 func (t *Tokenizer) changes() []step { return slices.Concat(t.normalizers, t.prefixes) }
 
 // newBPE reads the model. What the Phi family does not use (dropout, sub-word prefixes, unknown tokens) is

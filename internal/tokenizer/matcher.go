@@ -27,7 +27,7 @@ type matchNode struct {
 	c       byte   // the last byte
 }
 
-// newMatcher takes patterns of which none is empty. Of two equal ones the first is found.
+// newMatcher builds the automaton. No pattern may be empty; of two equal ones the first is found.
 func newMatcher(patterns []string) *matcher {
 	m := &matcher{}
 	order := make([]int32, len(patterns)) // patterns in alphabetical order
@@ -104,7 +104,7 @@ func (m *matcher) step(state int32, c byte) int32 {
 	return m.root[c]
 }
 
-// find is the child of a node for a byte; -1 if there is none.
+// find returns the child of a node for a byte; -1 if there is none.
 func (m *matcher) find(state int32, c byte) int32 {
 	from, to := m.nodes[state].child, m.nodes[state].child+int32(m.nodes[state].n)
 	for from < to {

@@ -32,8 +32,8 @@ func (v *vocabulary) UnmarshalJSON(raw []byte) error {
 	if !s.Take('{') {
 		return errors.New("vocab is not an object")
 	}
-	// No entry is shorter than "a":1, and so the count of colons, which may be in strings, cannot ask for
-	// much memory.
+	// The count of colons bounds the number of entries. No entry is shorter than "a":1, so the allocation
+	// stays proportional to the file.
 	*v = make(vocabulary, min(bytes.Count(raw, []byte(":")), len(raw)/6, maxIDs))
 	for n := 0; !s.Take('}'); n++ {
 		piece, err := s.Str()

@@ -8,7 +8,7 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// A step changes a text before it is cut into tokens: a normalizer's, or what a pre-tokenizer changes.
+// A step changes a text before it is cut into tokens: a normalizer's, or a pre-tokenizer's.
 // Prepend puts prefix before a text that is not empty, Replace changes old to new. For Phi-3 a "▁" comes
 // first, and " " becomes "▁".
 type step struct {
@@ -73,7 +73,7 @@ func growth(steps []step) (long, short int) {
 	return long, short
 }
 
-// changer puts one segment through steps, piece by piece.
+// changer applies steps to one segment, piece by piece.
 type changer struct {
 	steps []stepState
 	first bool // the segment begins the whole text
@@ -102,7 +102,7 @@ func (c *changer) begin(first bool) {
 	}
 }
 
-// push appends to out what the next piece of the segment becomes; end says that it is the last.
+// push appends the changed next piece of the segment to out; end says that it is the last.
 func (c *changer) push(out []byte, piece string, end bool) []byte {
 	if len(c.steps) == 1 {
 		return c.steps[0].push(out, []byte(piece), end, c.first)
@@ -157,7 +157,7 @@ func (s *stepState) prepend(out, piece []byte, end, first bool) []byte {
 	return append(out, piece...)
 }
 
-// change puts a whole segment through steps.
+// change applies steps to a whole segment.
 func change(steps []step, text string, first bool) string {
 	for _, s := range steps {
 		switch {

@@ -104,7 +104,7 @@ func (t *Tokenizer) readMetaspace(m *preTokenizerJSON) error {
 	return nil
 }
 
-// splitBefore is the length of what comes before the first mark behind the beginning of s.
+// splitBefore returns the length of the text before the first mark after the beginning of s.
 func splitBefore(s, mark string) int {
 	if n := strings.Index(s[1:], mark); n >= 0 {
 		return 1 + n

@@ -64,7 +64,7 @@ func splitGPT2(s string) int {
 	return lead + runNot(s[lead:], isSpace|isLetter|isNumber)
 }
 
-// spaces is where the white space at the beginning of s ends, and where its last character begins.
+// spaces returns where the white space at the beginning of s ends, and where its last character begins.
 func spaces(s string) (end, before int) {
 	for end < len(s) {
 		c, size := charAt(s[end:])

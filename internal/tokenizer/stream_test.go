@@ -118,7 +118,7 @@ func TestDecodeInChunks(t *testing.T) {
 	require.True(t, text == level.Decode(ids, false))
 }
 
-// wholeThenBroken tells whether a run of byte tokens has a whole character and then a broken one.
+// wholeThenBroken reports whether a run of byte tokens has a whole character and then a broken one.
 func wholeThenBroken(tok *Tokenizer, ids []int32, skip bool) bool {
 	var run []byte
 	for i := 0; i <= len(ids); i++ {

@@ -53,7 +53,7 @@ type tokenizerJSON struct {
 	Model         modelJSON `json:"model"`
 }
 
-// entry is a part of tokenizer.json that is read when its time comes.
+// entry is a part of tokenizer.json that is parsed later.
 type entry json.RawMessage
 
 // UnmarshalJSON keeps the text.
@@ -62,7 +62,7 @@ func (e *entry) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// absent tells whether the entry is missing or null.
+// absent reports whether the entry is missing or null.
 func (e entry) absent() bool { return len(e) == 0 || string(e) == "null" }
 
 // read reads the entry into a struct.
@@ -119,11 +119,11 @@ type patternJSON struct {
 	Regex  *string `json:"Regex"`
 }
 
-// decoderKind says how pieces become text.
+// decoderKind is how pieces become text.
 type decoderKind struct {
 	hf.Decoder
 	rest hf.Decoder // the same for what does not begin the text: without Strip
-	// plain: pieces are text without bytes, which the library has no part in.
+	// plain: pieces are text without byte tokens; the library is not used.
 	plain      bool
 	join       string // plain: comes between two pieces
 	firstDrops bool   // plain, Metaspace: the first piece of a text loses each mark
@@ -216,8 +216,8 @@ func (d *decoderKind) readChain(steps []decoderJSON) error {
 	return nil
 }
 
-// create builds the library's decoder, from an entry of our own making and never the file's: it asserts types
-// without a check.
+// create builds the library's decoder from an entry that phi3 writes, never from the file's: the library
+// asserts types without a check.
 func (d *decoderKind) create(strip bool) (hf.Decoder, error) {
 	if d.byteLevel {
 		// add_prefix_space and trim_offsets do not touch decoding

@@ -53,7 +53,7 @@ func (t *Tokenizer) fileToken(a *hf.TokenConfig) (*addedToken, error) {
 	}, nil
 }
 
-// nextID is the id that Hugging Face gives a token that has none yet, whatever the file says that names it.
+// nextID returns the id that Hugging Face gives to a new token, whatever id its file says.
 func (t *Tokenizer) nextID(content string) int32 {
 	if known := t.addedBy[content]; known != nil {
 		return known.id
@@ -76,7 +76,7 @@ func (t *Tokenizer) addToken(a *addedToken) error {
 		if known.id != a.id {
 			return fmt.Errorf("token %q has id %d and id %d", a.content, known.id, a.id)
 		}
-		// Two things stay, as in tokenizers 0.22: a special token is special for ever, and one that was
+		// Two things stay, as in tokenizers 0.22: a special token stays special, and a token that was
 		// searched for in the raw text still is.
 		raw := !known.normalized || !a.normalized && !(known.special && a.special)
 		a.normalized, a.special = !raw, a.special || known.special
