@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"phi3/internal/randomckpt"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 func main() {
@@ -71,8 +71,11 @@ func options(args []string, help io.Writer) (o randomckpt.Options, err error) {
 		}
 		return o, err
 	}
-	o.DType = safetensors.DType(strings.ToUpper(*dtype))
+	var known bool
+	o.Format, known = weight.ParseFormat(strings.ToUpper(*dtype))
 	switch {
+	case !known:
+		return o, fmt.Errorf("--dtype is %q, not bf16, f16 or f32", *dtype)
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.Dir == "":

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 func TestOptions(t *testing.T) {
@@ -20,7 +20,7 @@ func TestOptions(t *testing.T) {
 	require.Contains(t, string(o.GenerationConfig), "100265")
 	require.Equal(t, "d", o.Dir)
 	require.Equal(t, "t", o.TokenizerDir)
-	require.Equal(t, safetensors.F16, o.DType)
+	require.Equal(t, weight.F16, o.Format)
 	require.EqualValues(t, 9, o.Seed)
 	require.EqualValues(t, 77, o.ShardBytes)
 	require.True(t, o.Force)
@@ -31,7 +31,7 @@ func TestOptions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "{}", string(o.Config))
 	require.Nil(t, o.GenerationConfig) // none beside it: to be derived
-	require.Equal(t, safetensors.BF16, o.DType)
+	require.Equal(t, weight.BF16, o.Format)
 
 	generation := filepath.Join(filepath.Dir(config), "generation_config.json")
 	require.NoError(t, os.WriteFile(generation, []byte("[]"), 0o600))
@@ -48,6 +48,7 @@ func TestBadOptions(t *testing.T) {
 		"--out d --preset phi-5":               `no preset "phi-5"`,
 		"--out d --config /absent/config.json": "no such file",
 		"--out d --preset phi-4 extra":         `unexpected argument "extra"`,
+		"--out d --preset phi-4 --dtype q4":    `--dtype is "q4", not bf16, f16 or f32`,
 		"--sed 1":                              "-sed",
 	} {
 		_, err := options(strings.Fields(line), nil)

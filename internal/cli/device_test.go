@@ -14,7 +14,7 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one
@@ -107,7 +107,7 @@ type fakeGPU struct {
 
 func (g fakeGPU) Name() string { return "a fake GPU" }
 
-func (g fakeGPU) Upload(t *safetensors.Tensor) (model.Weight, error) {
+func (g fakeGPU) Upload(t *weight.Tensor) (model.Weight, error) {
 	if g.kind == "slow" {
 		time.Sleep(100 * time.Millisecond) // × 27 tensors
 	}

@@ -17,6 +17,7 @@ import (
 
 	"phi3/internal/demo"
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // hostile has all that a terminal would obey, and a line that looks like one of phi3's own: it sets the
@@ -96,7 +97,7 @@ func hostileModel(t *testing.T) string {
 	require.NoError(t, err)
 	zero := func(w io.Writer) error { _, err := w.Write(make([]byte, 4)); return err }
 	require.NoError(t, safetensors.Write(file,
-		[]safetensors.Source{{Name: "model." + hostile, DType: "F32", Shape: []int{1}, WriteTo: zero}}, nil))
+		[]safetensors.Entry{{Name: "model." + hostile, Format: weight.F32, Shape: []int{1}, WriteTo: zero}}, nil))
 	require.NoError(t, file.Close())
 	var index map[string]any
 	data, err := os.ReadFile(filepath.Join(dir, "model.safetensors.index.json"))

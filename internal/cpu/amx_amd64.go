@@ -3,7 +3,7 @@ package cpu
 import (
 	"unsafe"
 
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // The functions of amx_amd64.s. config is one of tileConfigs. A step is 32 values of k: a tile of weights and
@@ -103,8 +103,8 @@ func amxCompute(config *byte, n int)
 
 var amxKernels = &kernels{
 	name: "amx", maxTokens: amxBlockTokens,
-	linear: func(w safetensors.DType, float32 bool) *linearKernels {
-		if float32 || w == safetensors.F32 {
+	linear: func(w weight.Format, float32 bool) *linearKernels {
+		if float32 || w == weight.F32 {
 			return avx512Linear
 		}
 		return amxLinear
@@ -216,7 +216,7 @@ func amxMultiply(p *product, t *tile, s *scratch) {
 		amxFewTokens(p, t, s)
 		return
 	}
-	if p.in.tokens <= 64 && t.dtype == safetensors.BF16 {
+	if p.in.tokens <= 64 && t.dtype == weight.BF16 {
 		amxSomeTokens(p, t, s)
 		return
 	}
@@ -237,7 +237,7 @@ func amxFewTokens(p *product, t *tile, s *scratch) {
 	}
 	place := 16 * width / 4 // of the second ones' sums
 	sums := s.sums[:2*place]
-	if t.dtype == safetensors.F16 {
+	if t.dtype == weight.F16 {
 		amxSumSplit(sums, t, n, count, &p.in, s, config, width)
 	} else {
 		for i := range 2 {
@@ -342,7 +342,7 @@ func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 	}
 	blocks := (t.count + half - 1) / half
 	multiply, parts := amxBlocks, 1
-	if t.dtype == safetensors.F16 {
+	if t.dtype == weight.F16 {
 		multiply, parts = amxBlocksSplit, 2
 	}
 	allSteps := upTo32(t.k) / 32
@@ -398,7 +398,7 @@ func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 // far. Rows and values of k that do not exist are zeros.
 func packRows(to []byte, t *tile, n, count, k, width, next int) {
 	steps := width / 32
-	if t.dtype == safetensors.F16 {
+	if t.dtype == weight.F16 {
 		steps *= 2
 	}
 	if count < 16 {
@@ -419,7 +419,7 @@ func packRows(to []byte, t *tile, n, count, k, width, next int) {
 			copy(last[i*64:(i+1)*64], t.row(n + i)[2*(k+32*whole):])
 		}
 		at := whole * next
-		if t.dtype == safetensors.F16 {
+		if t.dtype == weight.F16 {
 			at *= 2
 		}
 		packStored(to[at:], t.dtype, &last[0], 64, count, 1, next)
@@ -427,8 +427,8 @@ func packRows(to []byte, t *tile, n, count, k, width, next int) {
 }
 
 // packStored copies whole steps of weights, see packRows.
-func packStored(to []byte, dtype safetensors.DType, w *byte, stride, rows, steps, next int) {
-	if dtype == safetensors.F16 {
+func packStored(to []byte, dtype weight.Format, w *byte, stride, rows, steps, next int) {
+	if dtype == weight.F16 {
 		packRowsF16(&to[0], w, stride, rows, steps, 2*next, next)
 	} else {
 		packRowsBF16(&to[0], w, stride, rows, steps, next)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // Go preempts goroutines with signals and moves them between processors, and a garbage collection stops all
@@ -25,7 +25,7 @@ func TestAMXUnderPreemption(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	const k, cols, tokens = 1024, 96, 40
 	rng := rand.New(rand.NewSource(1))
-	data, _ := stored(safetensors.BF16, normals(rng, cols*k))
+	data, _ := stored(weight.BF16, normals(rng, cols*k))
 	x := normals(rng, tokens*k)
 	goRoundBF16(x)
 	multiply := func(b *Backend, w model.Weight, tokens int) []float32 {
@@ -36,8 +36,8 @@ func TestAMXUnderPreemption(t *testing.T) {
 	open := func() (*Backend, model.Weight) {
 		b := newBackend(t, Options{Threads: 2},
 			&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
-		w, err := b.Upload(&safetensors.Tensor{
-			Name: "w", DType: safetensors.BF16, Shape: []int{cols, k},
+		w, err := b.Upload(&weight.Tensor{
+			Name: "w", Format: weight.BF16, Shape: []int{cols, k},
 			Data: data,
 		})
 		require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
+	"phi3/internal/weight"
 )
 
 // attention of one query in float64, straight from the definition.
@@ -241,7 +242,7 @@ func testAttendSharesChunks(t *testing.T) {
 			for i := range b.kv {
 				b.kv[i] = b.newKVBlock()
 				for j := range b.kv[i].bf16 {
-					b.kv[i].bf16[j] = toBF16(float32(rng.NormFloat64()))
+					b.kv[i].bf16[j] = weight.ToBF16(float32(rng.NormFloat64()))
 				}
 			}
 			qkv := normals(rng, len(lengths)*tokens*c.QKVRows())

@@ -1,6 +1,6 @@
 package cpu
 
-import "phi3/internal/safetensors"
+import "phi3/internal/weight"
 
 // The functions of avx512_amd64.s are laneKernels, see there for one, several and sum. Those named pairs read
 // bfloat16 by bfloat16.
@@ -50,8 +50,8 @@ var avx512Kernels = &kernels{
 
 var avx512bf16Kernels = &kernels{
 	name: "avx512bf16", maxTokens: 256,
-	linear: func(w safetensors.DType, float32 bool) *linearKernels {
-		if float32 || w != safetensors.BF16 {
+	linear: func(w weight.Format, float32 bool) *linearKernels {
+		if float32 || w != weight.BF16 {
 			return avx512Linear
 		}
 		return avx512bf16Linear
@@ -70,11 +70,11 @@ var avx512Linear = (&laneKernels{
 }).linear()
 
 // avx512One is laneKernels.one.
-func avx512One(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
+func avx512One(w weight.Format) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
 	switch w {
-	case safetensors.BF16:
+	case weight.BF16:
 		return zRows8BF16
-	case safetensors.F16:
+	case weight.F16:
 		return zRows8F16
 	default:
 		return zRows8F32
@@ -83,12 +83,12 @@ func avx512One(w safetensors.DType) func(sums *float32, w *byte, stride, ahead i
 
 // avx512Several is laneKernels.several.
 func avx512Several(
-	w safetensors.DType,
+	w weight.Format,
 ) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int) {
 	switch w {
-	case safetensors.BF16:
+	case weight.BF16:
 		return z4x6BF16
-	case safetensors.F16:
+	case weight.F16:
 		return z4x6F16
 	default:
 		return z4x6F32
@@ -97,10 +97,10 @@ func avx512Several(
 
 var avx512bf16Linear = (&laneKernels{
 	lanes: 16, step: 32, rows: 4, narrow: narrowBF16, sum: sumLanes16,
-	one: func(safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
+	one: func(weight.Format) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
 		return pairsRows8
 	},
-	several: func(safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int,
+	several: func(weight.Format) func(lanes *float32, w *byte, stride, next, blocks, ahead int,
 		x *float32, n, back int) {
 		return pairs4x6
 	},

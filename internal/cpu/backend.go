@@ -7,7 +7,7 @@ import (
 	"unsafe"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // Options choose how the backend computes.
@@ -69,8 +69,8 @@ func floats(b []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
 
-// weight is the Data of a model.Weight.
-type weight struct {
+// parameter is the Data of a model.Weight.
+type parameter struct {
 	bytes []byte    // little-endian, in the checkpoint's memory
 	norm  []float32 // the same widened, for one-dimensional weights
 }
@@ -131,13 +131,13 @@ func (b *Backend) Plan(p *model.Plan) error {
 }
 
 // Upload implements [model.Backend]. Nothing is copied but norms.
-func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
-	w := &weight{bytes: t.Data}
+func (b *Backend) Upload(t *weight.Tensor) (model.Weight, error) {
+	w := &parameter{bytes: t.Data}
 	if len(t.Shape) == 1 {
 		w.norm = make([]float32, t.Shape[0])
-		widen(w.norm, t.Data, t.DType)
+		weight.Widen(w.norm, t.Data, t.Format)
 	}
-	return model.Weight{Shape: t.Shape, DType: t.DType, Data: w}, nil
+	return model.Weight{Shape: t.Shape, Format: t.Format, Data: w}, nil
 }
 
 // NewMatrix implements [model.Backend].
@@ -186,7 +186,7 @@ func (b *Backend) asInput(x []float32) {
 func (b *Backend) Embed(x model.Matrix, table model.Weight, ids []int32) {
 	t := tileOf(table)
 	for i, id := range ids {
-		widen(row(values(x), i, x.Cols), t.row(int(id)), t.dtype)
+		weight.Widen(row(values(x), i, x.Cols), t.row(int(id)), t.dtype)
 	}
 }
 
@@ -199,14 +199,14 @@ func (b *Backend) Select(y, x model.Matrix, rows []int32) {
 
 // Norm implements [model.Backend].
 func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
-	b.norming = norming{b, values(y), values(x), norm.Data.(*weight).norm, false}
+	b.norming = norming{b, values(y), values(x), norm.Data.(*parameter).norm, false}
 	b.pool.run(x.Rows, 4, &b.norming)
 }
 
 // normInput is RMSNorm(x)·norm, rounded for a matrix product. The result is valid until the next call.
 func (b *Backend) normInput(x model.Matrix, norm model.Weight) input {
 	y := b.normed[:x.Rows*x.Cols]
-	b.norming = norming{b, y, values(x), norm.Data.(*weight).norm, true}
+	b.norming = norming{b, y, values(x), norm.Data.(*parameter).norm, true}
 	return input{x: y, norm: &b.norming}
 }
 

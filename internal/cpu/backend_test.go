@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // onEveryPath runs a test with each set of kernels that this processor has.
@@ -48,9 +48,9 @@ func upload(t testing.TB, b *Backend, rng *rand.Rand, shape ...int) (model.Weigh
 	goRoundBF16(w)
 	var data []byte
 	for _, v := range w {
-		data = binary.LittleEndian.AppendUint16(data, toBF16(v))
+		data = binary.LittleEndian.AppendUint16(data, weight.ToBF16(v))
 	}
-	weight, err := b.Upload(&safetensors.Tensor{Name: "w", DType: safetensors.BF16, Shape: shape, Data: data})
+	weight, err := b.Upload(&weight.Tensor{Name: "w", Format: weight.BF16, Shape: shape, Data: data})
 	require.NoError(t, err)
 	return weight, w
 }

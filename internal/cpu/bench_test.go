@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // The matrix product of one token (decode) and of many (prefill) with a matrix far larger than any cache, 201
@@ -36,8 +36,8 @@ func BenchmarkProduct(b *testing.B) {
 			if err := backend.Plan(&model.Plan{Config: c, MaxTokens: tokens}); err != nil {
 				b.Fatal(err)
 			}
-			w, err := backend.Upload(&safetensors.Tensor{
-				Name: "w", DType: safetensors.BF16,
+			w, err := backend.Upload(&weight.Tensor{
+				Name: "w", Format: weight.BF16,
 				Shape: []int{rows, k}, Data: data,
 			})
 			if err != nil {
@@ -87,7 +87,7 @@ func BenchmarkAttend(b *testing.B) {
 			for i := range blocks {
 				backend.kv[i] = backend.newKVBlock()
 				for j := range backend.kv[i].bf16 {
-					backend.kv[i].bf16[j] = toBF16(rng.Float32() - 0.5)
+					backend.kv[i].bf16[j] = weight.ToBF16(rng.Float32() - 0.5)
 				}
 			}
 			half := c.RoPE.Dim / 2

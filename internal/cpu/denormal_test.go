@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // Weights too small to be normal numbers of their type: VDPBF16PS and AMX take those of bfloat16 for 0, every
@@ -22,16 +22,16 @@ func testDenormalWeights(t *testing.T) {
 	flushes := chosen.name == "amx" || chosen.name == "avx512bf16"
 	const k, cols = 64, 32
 	for _, c := range []struct {
-		dtype  safetensors.DType
+		dtype  weight.Format
 		weight []byte
 		value  float64
 		zero   bool
 	}{
-		{safetensors.BF16, binary.LittleEndian.AppendUint16(nil, 0x0040), math.Ldexp(1, -127), flushes},
+		{weight.BF16, binary.LittleEndian.AppendUint16(nil, 0x0040), math.Ldexp(1, -127), flushes},
 		// the smallest normal one
-		{safetensors.BF16, binary.LittleEndian.AppendUint16(nil, 0x0080), math.Ldexp(1, -126), false},
-		{safetensors.F16, binary.LittleEndian.AppendUint16(nil, 0x0001), math.Ldexp(1, -24), false},
-		{safetensors.F32, binary.LittleEndian.AppendUint32(nil, 0x00400000), math.Ldexp(1, -127), false},
+		{weight.BF16, binary.LittleEndian.AppendUint16(nil, 0x0080), math.Ldexp(1, -126), false},
+		{weight.F16, binary.LittleEndian.AppendUint16(nil, 0x0001), math.Ldexp(1, -24), false},
+		{weight.F32, binary.LittleEndian.AppendUint32(nil, 0x00400000), math.Ldexp(1, -127), false},
 	} {
 		var data []byte
 		for range k * cols {
@@ -44,8 +44,8 @@ func testDenormalWeights(t *testing.T) {
 		for _, tokens := range []int{1, 7, 40, 100} {
 			b := newBackend(t, Options{Threads: 1},
 				&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
-			w, err := b.Upload(&safetensors.Tensor{
-				Name: "w", DType: c.dtype, Shape: []int{cols, k},
+			w, err := b.Upload(&weight.Tensor{
+				Name: "w", Format: c.dtype, Shape: []int{cols, k},
 				Data: data,
 			})
 			require.NoError(t, err)

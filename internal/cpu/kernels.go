@@ -1,15 +1,6 @@
 package cpu
 
-import (
-	"encoding/binary"
-	"math"
-	"sync"
-	"unsafe"
-
-	"github.com/x448/float16"
-
-	"phi3/internal/safetensors"
-)
+import "phi3/internal/weight"
 
 // The innermost loops. Products are written float32(a*b): the conversion forbids the compiler to fuse
 // multiply and add, which it does on some processors and not on others and may do in one loop and not in the
@@ -41,7 +32,7 @@ func goDots(sums []float32, t *tile, x *input, s *scratch) {
 	}
 	for half := range halves {
 		for i := range t.count {
-			widen(row(rows, half*group+i, t.k), t.row(t.n+half*t.second+i), t.dtype)
+			weight.Widen(row(rows, half*group+i, t.k), t.row(t.n+half*t.second+i), t.dtype)
 		}
 	}
 	for token := range x.tokens {
@@ -75,66 +66,13 @@ func dotTile(w, x []float32) [goTileRows]float32 {
 	return [goTileRows]float32{s0, s1, s2, s3, s4, s5}
 }
 
-// toBF16 rounds to the nearest bfloat16, ties to even. NaN stays NaN.
-func toBF16(x float32) uint16 {
-	bits := math.Float32bits(x)
-	if bits&0x7fffffff > 0x7f800000 {
-		return uint16(bits>>16) | 0x40
-	}
-	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
-}
-
-func fromBF16(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
-
 // elemSize returns the bytes of one element of a weight.
-func elemSize(t safetensors.DType) int {
-	if t == safetensors.F32 {
+func elemSize(t weight.Format) int {
+	if t == weight.F32 {
 		return 4
 	}
 	return 2
 }
-
-// widen converts the little-endian elements of src, stored as t, to float32. It is exact for all three types.
-// Checkpoints may place a tensor at any byte, so src is read as bytes; the compiler makes plain loads of
-// that.
-func widen(dst []float32, src []byte, t safetensors.DType) {
-	switch t {
-	case safetensors.BF16:
-		// A bfloat16 is the upper half of a float32. Writing bits, not floats, saves the way through a
-		// floating-point register.
-		bits := unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst))
-		src = src[:2*len(bits)]
-		for len(bits) >= 4 {
-			v := binary.LittleEndian.Uint64(src)
-			bits[0] = uint32(v) << 16
-			bits[1] = uint32(v) & 0xffff0000
-			bits[2] = uint32(v>>32) << 16
-			bits[3] = uint32(v>>32) & 0xffff0000
-			bits, src = bits[4:], src[8:]
-		}
-		for i := range bits {
-			bits[i] = uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16
-		}
-	case safetensors.F16:
-		table := f16Table()
-		for i := range dst {
-			dst[i] = table[binary.LittleEndian.Uint16(src[2*i:])]
-		}
-	case safetensors.F32:
-		for i := range dst {
-			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
-		}
-	}
-}
-
-// f16Table maps every float16 to float32: 256 KB, made when the first F16 weight is met.
-var f16Table = sync.OnceValue(func() *[1 << 16]float32 {
-	t := new([1 << 16]float32)
-	for i := range t {
-		t[i] = float16.Frombits(uint16(i)).Float32()
-	}
-	return t
-})
 
 // argmax is the lowest id among the greatest logits, or ^id of the first that is NaN or infinite.
 func argmax(logits []float32) int32 {

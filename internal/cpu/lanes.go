@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 	"unsafe"
 
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // laneKernels are kernels of a matrix product whose every result has as many running sums, its lanes, as a
@@ -23,12 +23,12 @@ type laneKernels struct {
 	// one sets sums [8] to the products of x with eight rows of n weights that are stride bytes apart. n is a
 	// multiple of step. Where back is not 0, one more step follows, whose weights begin back bytes before the
 	// end of the n ones. What lies ahead bytes from the rows is fetched into the cache.
-	one func(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+	one func(w weight.Format) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
 	// several multiplies blocks of rows of n weights with six tokens and adds to lanes [blocks, rows, 6,
 	// lanes]. The rows of a block are stride bytes apart, a block and the next one next bytes. x is as
 	// packed, [steps, 6, step]. n is a multiple of step and neither n nor blocks is 0; back is that of one.
 	// What lies ahead bytes from the rows is fetched into the cache.
-	several func(w safetensors.DType) func(lanes *float32, w *byte, stride, next, blocks, ahead int,
+	several func(w weight.Format) func(lanes *float32, w *byte, stride, next, blocks, ahead int,
 		x *float32, n, back int)
 	// sum adds up the lanes [n, lanes] of n sums, as one does. n is a multiple of 4 and not 0.
 	sum func(sums, lanes *float32, n int)

@@ -2,7 +2,7 @@
 
 package cpu
 
-import "phi3/internal/safetensors"
+import "phi3/internal/weight"
 
 // The functions of avx2_amd64.s and of neon_arm64.s, which compute the same bits. A weight row is read where
 // it lies in memory, at any address, and never past its end.
@@ -40,11 +40,11 @@ func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float
 func sumLanes(sums, lanes *float32, n int)
 
 // rows8 is laneKernels.one.
-func rows8(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
+func rows8(w weight.Format) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
 	switch w {
-	case safetensors.BF16:
+	case weight.BF16:
 		return dotRows8BF16
-	case safetensors.F16:
+	case weight.F16:
 		return dotRows8F16
 	default:
 		return dotRows8F32
@@ -53,12 +53,12 @@ func rows8(w safetensors.DType) func(sums *float32, w *byte, stride, ahead int, 
 
 // several8 is laneKernels.several.
 func several8(
-	w safetensors.DType,
+	w weight.Format,
 ) func(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int) {
 	switch w {
-	case safetensors.BF16:
+	case weight.BF16:
 		return dot2x6BF16
-	case safetensors.F16:
+	case weight.F16:
 		return dot2x6F16
 	default:
 		return dot2x6F32

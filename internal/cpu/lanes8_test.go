@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // AVX2 and NEON add in the same order: the bits of some products, of both processors, are these.
@@ -24,14 +24,14 @@ func TestLanes8SameBits(t *testing.T) {
 	}
 	t.Setenv(pathVariable, nativeKernels()[i].name)
 	const k, cols, tokens = 1056 + 3, 47, 13
-	for dtype, want := range map[safetensors.DType]uint64{
-		safetensors.BF16: 0x3ced8b6befb407be, safetensors.F16: 0xb1212492440709be, safetensors.F32: 0x122c858790c0df7,
+	for dtype, want := range map[weight.Format]uint64{
+		weight.BF16: 0x3ced8b6befb407be, weight.F16: 0xb1212492440709be, weight.F32: 0x122c858790c0df7,
 	} {
 		rng := rand.New(rand.NewSource(1))
 		b := newBackend(t, Options{Threads: 2},
 			&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
 		data, _ := stored(dtype, normals(rng, cols*k))
-		w, err := b.Upload(&safetensors.Tensor{Name: "w", DType: dtype, Shape: []int{cols, k}, Data: data})
+		w, err := b.Upload(&weight.Tensor{Name: "w", Format: dtype, Shape: []int{cols, k}, Data: data})
 		require.NoError(t, err)
 		out := make([]float32, tokens*cols)
 		b.product(out, cols, input{x: normals(rng, tokens*k)}, w, store)

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // Whatever shapes a configuration has, what they make the backend allocate besides the weights stays in
@@ -27,11 +27,11 @@ func testWorkspaceIsInProportion(t *testing.T) {
 	} {
 		c, err := model.ParseConfig([]byte(`{"model_type": "phi3", "num_hidden_layers": 1, "max_position_embeddings": 16777216, ` + config + `}`))
 		require.NoError(t, err, name)
-		var tensors []*safetensors.Tensor
+		var tensors []*weight.Tensor
 		for _, spec := range c.Tensors() {
-			tensors = append(tensors, &safetensors.Tensor{
+			tensors = append(tensors, &weight.Tensor{
 				Name: spec.Name, Shape: spec.Shape,
-				DType: safetensors.BF16,
+				Format: weight.BF16,
 			})
 		}
 		const threads = 2

@@ -2,7 +2,7 @@ package cpu
 
 import (
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // NormLinear implements [model.Backend].
@@ -47,15 +47,15 @@ type linearKernels struct {
 }
 
 // always are the same loops for all weights.
-func always(l *linearKernels) func(safetensors.DType, bool) *linearKernels {
-	return func(safetensors.DType, bool) *linearKernels { return l }
+func always(l *linearKernels) func(weight.Format, bool) *linearKernels {
+	return func(weight.Format, bool) *linearKernels { return l }
 }
 
 // tile is some rows of a weight [*, k] that are multiplied with all tokens before the next ones are looked
 // at: count rows from n on, and, where second is not 0, as many from n+second on.
 type tile struct {
 	bytes            []byte // of the whole weight
-	dtype            safetensors.DType
+	dtype            weight.Format
 	k                int
 	n, count, second int
 	next             int // where the worker's next tile begins; n if it has none yet
@@ -63,7 +63,7 @@ type tile struct {
 
 // tileOf is a tile of no rows yet.
 func tileOf(w model.Weight) tile {
-	return tile{bytes: w.Data.(*weight).bytes, dtype: w.DType, k: w.Shape[1]}
+	return tile{bytes: w.Data.(*parameter).bytes, dtype: w.Format, k: w.Shape[1]}
 }
 
 // row is row i of the weight as stored.
@@ -103,7 +103,7 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, u u
 	in.tokens, in.k, in.packed = len(in.x)/k, k, b.packed
 	p := &b.linear
 	*p = product{
-		b: b, kernels: b.kernels.linear(w.DType, b.float32), in: in, w: tileOf(w), out: out,
+		b: b, kernels: b.kernels.linear(w.Format, b.float32), in: in, w: tileOf(w), out: out,
 		cols: cols, use: u,
 	}
 	p.group = p.kernels.tileRows(p.in.tokens, cols, b.pool.threads)
@@ -119,7 +119,7 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, u u
 	}
 	// A worker takes some tiles at a time, in the end still enough work to be worth the asking.
 	tiles := (cols + p.group - 1) / p.group
-	tileWork := p.group * k * elemSize(w.DType) * p.in.tokens
+	tileWork := p.group * k * elemSize(w.Format) * p.in.tokens
 	b.pool.run(tiles, max(1, min(someWork/tileWork, tiles/(4*b.pool.threads))), p)
 }
 
@@ -196,7 +196,7 @@ func addShort(sums []float32, rows int, t *tile, x *input, s *scratch) {
 	tail := s.tail[:t.k]
 	for half := range halves {
 		for i := range t.count {
-			widen(tail, t.row(t.n+half*t.second+i), t.dtype)
+			weight.Widen(tail, t.row(t.n+half*t.second+i), t.dtype)
 			for token := range x.tokens {
 				sum := &sums[token*rows+half*rows/2+i]
 				for j, v := range x.row(token) {

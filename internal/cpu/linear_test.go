@@ -12,26 +12,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // stored are values as a checkpoint holds them, at an odd address, and what they become.
-func stored(dtype safetensors.DType, x []float32) (data []byte, values []float32) {
+func stored(dtype weight.Format, x []float32) (data []byte, values []float32) {
 	data = []byte{0}
 	for _, v := range x {
 		switch dtype {
-		case safetensors.BF16:
-			data = binary.LittleEndian.AppendUint16(data, toBF16(v))
-		case safetensors.F16: // a float16 near v's size; every exponent but those of infinity and NaN comes up
+		case weight.BF16:
+			data = binary.LittleEndian.AppendUint16(data, weight.ToBF16(v))
+		case weight.F16: // a float16 near v's size; every exponent but those of infinity and NaN comes up
 			bits := uint16(math.Float32bits(v)>>16) & 0xbfff
 			data = binary.LittleEndian.AppendUint16(data, bits)
-		case safetensors.F32:
+		case weight.F32:
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
 		}
 	}
 	data = slices.Clip(data)[1:]
 	values = make([]float32, len(x))
-	widen(values, data, dtype)
+	weight.Widen(values, data, dtype)
 	return data, values
 }
 
@@ -39,7 +39,7 @@ func stored(dtype safetensors.DType, x []float32) (data []byte, values []float32
 func TestProducts(t *testing.T) { onEveryPath(t, testProducts) }
 
 func testProducts(t *testing.T) {
-	for _, dtype := range []safetensors.DType{safetensors.BF16, safetensors.F16, safetensors.F32} {
+	for _, dtype := range []weight.Format{weight.BF16, weight.F16, weight.F32} {
 		for _, float32 := range []bool{false, true} {
 			for _, k := range []int{
 				1, 7, 8, 9, 16, 31, 32, 33, 40, 96, 1000, 1024, 1030, 1056, 2056 + 3,
@@ -63,14 +63,14 @@ func testProducts(t *testing.T) {
 	}
 }
 
-func testProduct(t *testing.T, dtype safetensors.DType, f32 bool, k, cols, most int) {
+func testProduct(t *testing.T, dtype weight.Format, f32 bool, k, cols, most int) {
 	rng := rand.New(rand.NewSource(int64(1000*k + cols)))
 	b := newBackend(t, Options{Threads: 3, Float32: f32},
 		&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, most, 0)
 	data, w := stored(dtype, normals(rng, 2*cols*k))
 	weight := func(rows int) model.Weight {
-		wt, err := b.Upload(&safetensors.Tensor{
-			Name: "w", DType: dtype, Shape: []int{rows, k},
+		wt, err := b.Upload(&weight.Tensor{
+			Name: "w", Format: dtype, Shape: []int{rows, k},
 			Data: data[:rows*k*elemSize(dtype)],
 		})
 		require.NoError(t, err)

@@ -28,7 +28,7 @@ func PlanMemory(p *model.Plan, o Options) (_ model.Memory, err error) {
 func (b *Backend) memory(p *model.Plan) func(blocks int) model.Memory {
 	m := model.Memory{Workspace: b.workspaceBytes()}
 	for _, t := range p.Tensors {
-		m.Weights += int64(t.Elems()) * int64(t.DType.Bits()) / 8
+		m.Weights += t.Bytes()
 		if len(t.Shape) == 1 {
 			m.Workspace += 4 * int64(t.Elems()) // Upload widens norms
 		}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // kernels are the innermost loops as one kind of processor runs them fastest. Within one set of kernels the
@@ -16,7 +16,7 @@ type kernels struct {
 
 	// linear returns the loops of a matrix product with weights of a type. Inputs are rounded to bfloat16,
 	// unless float32 is set.
-	linear func(w safetensors.DType, float32 bool) *linearKernels
+	linear func(w weight.Format, float32 bool) *linearKernels
 	// maxTokens is how many new tokens one step should take at most: more share the reading of weights, which
 	// is worth the more, the faster the arithmetic is, but memory grows, and only between two layers can a
 	// step be interrupted.
@@ -72,7 +72,7 @@ func Paths() (names []string, chosen string, err error) {
 // allLinear are the loops of every matrix product that can come up.
 func (k *kernels) allLinear() []*linearKernels {
 	var all []*linearKernels
-	for _, w := range []safetensors.DType{safetensors.BF16, safetensors.F16, safetensors.F32} {
+	for _, w := range []weight.Format{weight.BF16, weight.F16, weight.F32} {
 		for _, float32 := range []bool{false, true} {
 			if l := k.linear(w, float32); !slices.Contains(all, l) {
 				all = append(all, l)

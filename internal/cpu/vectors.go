@@ -1,6 +1,10 @@
 package cpu
 
-import "math"
+import (
+	"math"
+
+	"phi3/internal/weight"
+)
 
 // vectors are the loops of attention and of everything else between matrix products, as one kind of processor
 // runs them fastest. Any length will do where nothing else is said. They keep a fixed order of operations for
@@ -131,7 +135,7 @@ func goAddProducts(
 			pair := b.bf16[i*b.cols:][2*from : 2*to]
 			for j := range c {
 				p := pair[2*j : 2*j+2 : 2*j+2]
-				c[j] = c[j] + float32(even*fromBF16(p[0])) + float32(odd*fromBF16(p[1]))
+				c[j] = c[j] + float32(even*weight.FromBF16(p[0])) + float32(odd*weight.FromBF16(p[1]))
 			}
 		}
 	}
@@ -205,7 +209,7 @@ func rmsScale(sum float64, n int, eps float32) float32 {
 // goRoundBF16 rounds every element of x to bfloat16 in place.
 func goRoundBF16(x []float32) {
 	for i, v := range x {
-		x[i] = fromBF16(toBF16(v))
+		x[i] = weight.FromBF16(weight.ToBF16(v))
 	}
 }
 

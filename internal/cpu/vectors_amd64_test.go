@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
 )
 
 // SiLU's exponential function over all of float32.
@@ -112,8 +114,8 @@ func TestSplitBF16(t *testing.T) {
 	high, low := make([]uint16, len(x)), make([]uint16, len(x))
 	amxVectors.tiles.split(high, low, x)
 	for i, v := range x {
-		require.InDelta(t, float64(v), float64(fromBF16(high[i])), math.Abs(float64(v))/(1<<8))
-		require.InDelta(t, float64(v), float64(fromBF16(high[i]))+float64(fromBF16(low[i])),
+		require.InDelta(t, float64(v), float64(weight.FromBF16(high[i])), math.Abs(float64(v))/(1<<8))
+		require.InDelta(t, float64(v), float64(weight.FromBF16(high[i]))+float64(weight.FromBF16(low[i])),
 			math.Abs(float64(v))/(1<<16))
 	}
 }

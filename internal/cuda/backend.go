@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/cu"
 
 	"phi3/internal/model"
+	"phi3/internal/weight"
 )
 
 // Backend implements [model.Backend]. Verbs only queue launches; Read sends them.
@@ -148,7 +149,7 @@ func (b *Backend) Read(dst []float32, x model.Matrix) error {
 	bits := make([]uint16, n)
 	err := b.read(bytesOf(bits), m.ptr)
 	for i, v := range bits {
-		dst[i] = fromBF16(v)
+		dst[i] = weight.FromBF16(v)
 	}
 	return err
 }

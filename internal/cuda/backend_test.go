@@ -19,6 +19,7 @@ import (
 
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // checkpoints are the directories of all test checkpoints.
@@ -283,7 +284,7 @@ func TestUpload(t *testing.T) {
 
 	// arrives uploads a tensor whose data start at an odd byte, or not, and brings it back as it is on the
 	// device.
-	arrives := func(t *testing.T, b *Backend, dtype safetensors.DType, shape []int, data []byte,
+	arrives := func(t *testing.T, b *Backend, dtype weight.Format, shape []int, data []byte,
 		odd int,
 	) (elementType, []byte) {
 		t.Helper()
@@ -293,12 +294,12 @@ func TestUpload(t *testing.T) {
 			b.uploader, err = newUploader(b, bufferBytes)
 			return err
 		}))
-		tensor := &safetensors.Tensor{Name: "x", DType: dtype, Shape: shape, Data: at}
+		tensor := &weight.Tensor{Name: "x", Format: dtype, Shape: shape, Data: at}
 		uploaded, err := b.Upload(tensor)
 		require.NoError(t, err)
 		require.Equal(t, shape, uploaded.Shape)
-		require.Equal(t, dtype, uploaded.DType)
-		w := uploaded.Data.(*weight)
+		require.Equal(t, dtype, uploaded.Format)
+		w := uploaded.Data.(*parameter)
 		got := make([]byte, weightBytes(tensor, b.float32))
 		require.Len(t, got, w.typ.bytes()*tensor.Elems())
 		require.NoError(t, b.read(got, w.ptr))
@@ -311,31 +312,31 @@ func TestUpload(t *testing.T) {
 		matrix, norm := []int{1, n}, []int{n}
 
 		x := numbers(n, specials)
-		typ, got := arrives(t, b, safetensors.F32, matrix, bytesOf(x), odd)
+		typ, got := arrives(t, b, weight.F32, matrix, bytesOf(x), odd)
 		require.Equal(t, typeF16, typ)
 		for i := range x {
 			requireNearest(t, x[i], u16(got, i), valueOfF16)
 		}
 		x = numbers(n, append(beyond[i%len(beyond):len(beyond):len(beyond)], specials...))
-		typ, got = arrives(t, b, safetensors.F32, matrix, bytesOf(x), odd)
+		typ, got = arrives(t, b, weight.F32, matrix, bytesOf(x), odd)
 		require.Equal(t, typeBF16, typ)
 		for i := range x {
 			if x[i] != math.MaxFloat32 { // whose neighbour is infinitely far
 				requireNearest(t, x[i], u16(got, i), valueOfBF16)
 			}
 		}
-		typ, got = arrives(t, reference, safetensors.F32, matrix, bytesOf(x), odd)
+		typ, got = arrives(t, reference, weight.F32, matrix, bytesOf(x), odd)
 		require.Equal(t, typeF32, typ)
 		require.Equal(t, bytesOf(x), got)
-		typ, got = arrives(t, b, safetensors.F32, norm, bytesOf(x), odd)
+		typ, got = arrives(t, b, weight.F32, norm, bytesOf(x), odd)
 		require.Equal(t, typeF32, typ)
 		require.Equal(t, bytesOf(x), got)
 
 		for _, c := range []struct {
-			dtype safetensors.DType
+			dtype weight.Format
 			typ   elementType
 			value func(uint16) float64
-		}{{safetensors.BF16, typeBF16, valueOfBF16}, {safetensors.F16, typeF16, valueOfF16}} {
+		}{{weight.BF16, typeBF16, valueOfBF16}, {weight.F16, typeF16, valueOfF16}} {
 			y := bits(n)
 			for _, b := range []*Backend{b, reference} {
 				typ, got = arrives(t, b, c.dtype, matrix, bytesOf(y), odd)
@@ -693,7 +694,7 @@ func TestAfterClose(t *testing.T) {
 	require.ErrorIs(t, b.Read(make([]float32, 1), x), errClosed)
 	_, err = b.NewMatrix(1, 1)
 	require.ErrorIs(t, err, errClosed)
-	_, err = b.Upload(&safetensors.Tensor{DType: safetensors.BF16, Shape: []int{1}, Data: []byte{0, 0}})
+	_, err = b.Upload(&weight.Tensor{Format: weight.BF16, Shape: []int{1}, Data: []byte{0, 0}})
 	require.ErrorIs(t, err, errClosed)
 }
 
@@ -730,7 +731,7 @@ func TestFillFromShrunkFile(t *testing.T) {
 	x, _ := c.Tensor("x")
 	read := func(to elementType) (err error) {
 		defer c.CatchFault(debug.SetPanicOnFault(true), &err)
-		fill(make([]byte, to.bytes()*elems), x.Data, converter(safetensors.BF16, to))
+		fill(make([]byte, to.bytes()*elems), x.Data, converter(weight.BF16, to))
 		return nil
 	}
 	for _, to := range []elementType{typeBF16, typeF32} { // copied by the runtime's assembly, and by a loop

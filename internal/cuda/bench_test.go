@@ -17,6 +17,7 @@ import (
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
 	"phi3/internal/randomckpt"
+	"phi3/internal/weight"
 )
 
 // How long the GPU takes for a verb, at the sizes of Phi-3-mini:
@@ -71,7 +72,7 @@ func openBench(b *testing.B) *bench {
 	random := make([]byte, min(m.poolSize, 64<<20))
 	rng := rand.New(rand.NewSource(1))
 	for i := 0; i < len(random); i += 2 {
-		binary.LittleEndian.PutUint16(random[i:], toBF16(float32(0.02*rng.NormFloat64())))
+		binary.LittleEndian.PutUint16(random[i:], weight.ToBF16(float32(0.02*rng.NormFloat64())))
 	}
 	require.NoError(b, m.device.do(func() (err error) {
 		if m.pool, err = m.device.alloc(m.poolSize); err != nil {
@@ -103,7 +104,7 @@ func openBench(b *testing.B) *bench {
 // weight is the ith of many weights, so that none is in the GPU's caches when it is needed.
 func (m *bench) weight(i, bytes int) model.Weight {
 	different := m.poolSize / bytes
-	return model.Weight{Data: &weight{ptr: m.pool + devicePtr(i%different*bytes), typ: typeBF16}}
+	return model.Weight{Data: &parameter{ptr: m.pool + devicePtr(i%different*bytes), typ: typeBF16}}
 }
 
 // seconds is the median time on the GPU of what f puts on the stream, over as many rounds as the benchmark
@@ -218,7 +219,7 @@ func BenchmarkGPU(b *testing.B) {
 
 	c := m.config
 	hidden, qkv, heads, inner, logits := m.xs[0], m.xs[1], m.xs[2], m.xs[3], m.xs[4]
-	norm := model.Weight{Data: &weight{ptr: m.pool, typ: typeF32}}
+	norm := model.Weight{Data: &parameter{ptr: m.pool, typ: typeF32}}
 	for _, tokens := range []int{1, decodeTokens, m.prompt} {
 		name := fmt.Sprintf("decode %d/", tokens)
 		if tokens > decodeTokens {

@@ -17,6 +17,7 @@ import (
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
 	"phi3/internal/randomckpt"
+	"phi3/internal/weight"
 )
 
 // backend opens a backend beside the experiment, on the same context. Where sizes are, the model is small.
@@ -149,7 +150,7 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 	tb.Helper()
 	d, group := c.HeadDim, c.Heads/c.KVHeads
 	kvHead := head / group
-	rounded := func(i int) float64 { return float64(fromBF16(toBF16(qkv[i]))) }
+	rounded := func(i int) float64 { return float64(weight.FromBF16(weight.ToBF16(qkv[i]))) }
 	scores := make([]float64, cached+1)
 	element := func(p, j int) uint32 {
 		const tokens = kvcache.BlockTokens
@@ -160,7 +161,7 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 		for j := range d {
 			key := rounded((c.Heads+kvHead)*d + j)
 			if p < cached {
-				key = float64(fromBF16(filledBF16(element(p, j), cacheSeed, 1)))
+				key = float64(weight.FromBF16(filledBF16(element(p, j), cacheSeed, 1)))
 			}
 			scores[p] += rounded(head*d+j) * key
 		}
@@ -171,20 +172,20 @@ func checkAttention(tb testing.TB, c *model.Config, qkv []float32, got []uint16,
 	total := 0.0
 	want := make([]float64, d)
 	for p, score := range scores {
-		weight := math.Exp(score - top)
-		total += weight
+		share := math.Exp(score - top)
+		total += share
 		for j := range d {
 			value := rounded((c.Heads+c.KVHeads+kvHead)*d + j)
 			if p < cached {
-				value = float64(fromBF16(filledBF16(element(p, j)+values, cacheSeed, 1)))
+				value = float64(weight.FromBF16(filledBF16(element(p, j)+values, cacheSeed, 1)))
 			}
-			want[j] += weight * value
+			want[j] += share * value
 		}
 	}
 	off, size := 0.0, 0.0
 	for j := range d {
 		want[j] /= total
-		off += math.Pow(float64(fromBF16(got[head*d+j]))-want[j], 2)
+		off += math.Pow(float64(weight.FromBF16(got[head*d+j]))-want[j], 2)
 		size += want[j] * want[j]
 	}
 	require.Less(tb, math.Sqrt(off/size), 0.02, "head %d, relative to the output in float64", head)
@@ -210,8 +211,8 @@ func askToken(x *experiment) {
 	for i := range norms {
 		norms[i] = 1
 	}
-	at := func(p devicePtr) model.Weight { return model.Weight{Data: &weight{ptr: p, typ: typeBF16}} }
-	norm := model.Weight{Data: &weight{ptr: x.upload(x, norms), typ: typeF32}}
+	at := func(p devicePtr) model.Weight { return model.Weight{Data: &parameter{ptr: p, typ: typeBF16}} }
+	norm := model.Weight{Data: &parameter{ptr: x.upload(x, norms), typ: typeF32}}
 	head := at(headWeights)
 	var m [5]model.Matrix
 	columns := []int{c.HiddenSize, c.QKVRows(), c.Heads * c.HeadDim, c.IntermediateSize, c.VocabSize}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
 )
 
 // layerShape is that of a layer's matrix products.
@@ -243,7 +245,7 @@ func askChain(x *experiment) {
 	want := c.result(x, x.enqueue(own))
 	require.NotEqual(x, encode(c.start), encode(want[:2*c.hidden]), "x after the chain")
 	for i, v := range want[2*(c.hidden+c.layerShape.qkv):] {
-		value := fromBF16(v)
+		value := weight.FromBF16(v)
 		require.False(x, math.IsNaN(float64(value)) || math.IsInf(float64(value), 0), "h[%d] = %v", i, value)
 	}
 

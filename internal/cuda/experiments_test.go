@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/cu"
 
+	"phi3/internal/weight"
 	"phi3/kernels/emulator"
 )
 
@@ -379,7 +380,7 @@ func filledBF16(i, seed uint32, scale float32) uint16 {
 	h = (h ^ h>>16) * 0x85ebca6b
 	h = (h ^ h>>13) * 0xc2b2ae35
 	h ^= h >> 16
-	return toBF16(float32(int32(h>>8)-1<<23) / (1 << 23) * scale)
+	return weight.ToBF16(float32(int32(h>>8)-1<<23) / (1 << 23) * scale)
 }
 
 // upload copies values to new memory.

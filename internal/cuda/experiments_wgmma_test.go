@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/tensorcore"
+	"phi3/internal/weight"
 )
 
 // wgmmaArgs is WgmmaArgs of kernels/experiments/wgmma.cu.
@@ -128,7 +129,7 @@ func (x *experiment) checkWGMMA(
 		for i := range p.k {
 			in[i] = filledBF16(uint32(token*p.k+i), wgmmaInputs, wgmmaInputScale)
 			w[i] = filledBF16(uint32(row*p.k+i), wgmmaWeights, wgmmaWeightScale)
-			term := float64(fromBF16(in[i])) * float64(fromBF16(w[i]))
+			term := float64(weight.FromBF16(in[i])) * float64(weight.FromBF16(w[i]))
 			exact, size = exact+term, size+math.Abs(term)
 		}
 		var model float32

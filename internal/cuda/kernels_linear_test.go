@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
 )
 
 // linearBench is a device for one test, which ends at the first error, with the kernels of this file if the
@@ -180,7 +182,7 @@ func TestLinear(t *testing.T) {
 	}
 }
 
-func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
+func testLinear(b *linearBench, c linearCase, typ elementType, seed uint64) {
 	const eps = 1e-5
 	random := rand.New(rand.NewPCG(seed, 1))
 	tokens, rows, k := c.tokens, c.rows, c.k
@@ -196,7 +198,7 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	}
 	w, wBits := make([]float64, 2*rows*k), make([]uint16, 2*rows*k)
 	for i := range w {
-		wBits[i], w[i] = stored(weight, random.NormFloat64()*2/math.Sqrt(float64(k)))
+		wBits[i], w[i] = stored(typ, random.NormFloat64()*2/math.Sqrt(float64(k)))
 	}
 
 	xDev, normDev, wDev := upload(b, x), upload(b, norm), upload(b, wBits)
@@ -205,12 +207,12 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	b.run()
 	inputs := make([]float64, tokens*k)
 	for i, bits := range download[uint16](b, normed) {
-		inputs[i] = float64(fromBF16(bits))
+		inputs[i] = float64(weight.FromBF16(bits))
 	}
 
 	// Prefill against float64.
 	p := product{
-		x: normed.devicePtr, norm: normDev.devicePtr, w: wDev.devicePtr, weight: weight,
+		x: normed.devicePtr, norm: normDev.devicePtr, w: wDev.devicePtr, weight: typ,
 		tokens: tokens, rows: rows, k: k, eps: eps,
 	}
 	linear, linearAdd, gateUp := b.alloc(tokens*rows*4), upload(b, before), b.alloc(tokens*rows*2)
@@ -235,7 +237,7 @@ func testLinear(b *linearBench, c linearCase, weight elementType, seed uint64) {
 	for i, g := range dot {
 		gatedWant[i] = silu64(g) * up[i]
 	}
-	requireNear(b.t, "gate_up_prefill", gatedWant, func(i int) float64 { return float64(fromBF16(gated[i])) },
+	requireNear(b.t, "gate_up_prefill", gatedWant, func(i int) float64 { return float64(weight.FromBF16(gated[i])) },
 		func(i int) float64 {
 			return math.Abs(gatedWant[i])/256 + 1e-5*(size[i]+1)*(upSize[i]+1)
 		})

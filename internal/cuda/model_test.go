@@ -12,7 +12,7 @@ import (
 	"phi3/internal/model"
 	"phi3/internal/model/backendtest"
 	"phi3/internal/randomckpt"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // openBackend opens the backend and lets a test change it before it is used.
@@ -45,10 +45,10 @@ func TestModelsOnAmpere(t *testing.T) {
 }
 
 // randomModel is a checkpoint with random weights, whose configuration has more keys than those here.
-func randomModel(t *testing.T, more string, dtype safetensors.DType) (dir string) {
+func randomModel(t *testing.T, more string, dtype weight.Format) (dir string) {
 	dir = t.TempDir()
 	require.NoError(t, randomckpt.Write(context.Background(), randomckpt.Options{
-		Dir: dir, DType: dtype, Seed: 1, ShardBytes: 1 << 30,
+		Dir: dir, Format: dtype, Seed: 1, ShardBytes: 1 << 30,
 		Config: []byte(`{"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "vocab_size": 96, "hidden_size": 128,
 			"intermediate_size": 72, "eos_token_id": null, "bos_token_id": 1, "hidden_act": "silu", "rms_norm_eps": 1e-5,
 			"rope_theta": 10000.0, "max_position_embeddings": 400, "original_max_position_embeddings": 400, ` + more + `}`),
@@ -64,7 +64,7 @@ func TestModelsOfOtherHeads(t *testing.T) {
 		256: `"num_hidden_layers": 1, "num_attention_heads": 3, "num_key_value_heads": 1, "sliding_window": 100`,
 	} {
 		t.Run(fmt.Sprint(headDim), func(t *testing.T) {
-			dir := randomModel(t, fmt.Sprintf(`"head_dim": %d, %s`, headDim, more), safetensors.BF16)
+			dir := randomModel(t, fmt.Sprintf(`"head_dim": %d, %s`, headDim, more), weight.BF16)
 			backendtest.RunBits(t, dir, backendtest.Variant{Open: openBackend(t, func(*Backend) {})})
 		})
 	}
@@ -72,7 +72,7 @@ func TestModelsOfOtherHeads(t *testing.T) {
 
 // In float32 a key head may have any number of query heads.
 func TestManyQueryHeadsInFloat32(t *testing.T) {
-	dir := randomModel(t, `"num_hidden_layers": 1, "num_attention_heads": 129, "num_key_value_heads": 1, "head_dim": 6`, safetensors.BF16)
+	dir := randomModel(t, `"num_hidden_layers": 1, "num_attention_heads": 129, "num_key_value_heads": 1, "head_dim": 6`, weight.BF16)
 	m, err := loadOn(openTest(t, Options{Float32: true}), dir)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, m.Close()) }()

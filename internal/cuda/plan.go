@@ -9,7 +9,7 @@ import (
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // What the plan needs to know of kernels/args.h, for programs that are built without CUDA. kernels.go
@@ -166,8 +166,8 @@ func taken(bytes int) int64 {
 
 // weightBytes is what a tensor takes on the device: norms are float32 there, and matrices 16-bit unless
 // float32 ones are to stay so.
-func weightBytes(t *safetensors.Tensor, float32 bool) int {
-	if len(t.Shape) == 1 || t.DType == safetensors.F32 && float32 {
+func weightBytes(t *weight.Tensor, float32 bool) int {
+	if len(t.Shape) == 1 || t.Format == weight.F32 && float32 {
 		return 4 * t.Elems()
 	}
 	return 2 * t.Elems()

@@ -15,7 +15,7 @@ import (
 	"github.com/x448/float16"
 
 	"phi3/internal/model/backendtest"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // A matrix is float16 on the device unless a number is beyond it, or bfloat16 is nearer in some row or
@@ -82,7 +82,7 @@ func TestErrorsOfRounding(t *testing.T) {
 			x = float32(math.Ldexp(float64(i), -26)) // ties in float16
 		}
 		f16 := float64(x - float16.Fromfloat32(x).Float32())
-		bf16 := float64(x) - valueOfBF16(toBF16(x))
+		bf16 := float64(x) - valueOfBF16(weight.ToBF16(x))
 		require.Equal(t, squares{f16 * f16, bf16 * bf16}, errorsOf(math.Float32bits(x)), "%g", x)
 	}
 }
@@ -93,7 +93,7 @@ func TestSmallFloat32Weights(t *testing.T) {
 	const shape = `"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 64`
 	distances := map[bool]float64{}
 	for _, small := range []bool{false, true} {
-		dir := randomModel(t, shape, safetensors.F32)
+		dir := randomModel(t, shape, weight.F32)
 		if small { // the output projection makes up for it
 			scaleRows(t, dir, "model.layers.0.self_attn.qkv_proj.weight", 2*2*64, 5e-6)
 			scaleRows(t, dir, "model.layers.0.self_attn.o_proj.weight", 0, 2e5)

@@ -32,7 +32,7 @@ func BenchmarkDecodeQueue(b *testing.B) {
 		stage:      stage{host: &hostMemory{make([]byte, 1<<16)}},
 	}
 	matrixOf := func(cols int) model.Matrix { return model.Matrix{Rows: 1, Cols: cols, Data: &matrix{}} }
-	weightOf := func(n int) model.Weight { return model.Weight{Data: &weight{ptr: devicePtr(n)}} }
+	weightOf := func(n int) model.Weight { return model.Weight{Data: &parameter{ptr: devicePtr(n)}} }
 	x, qkv, attn, h, logits := matrixOf(hidden), matrixOf(3*hidden), matrixOf(hidden), matrixOf(8192), matrixOf(32064)
 	blocks := make([]int32, kvBlocks)
 	step := &model.Step{

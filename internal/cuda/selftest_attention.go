@@ -13,6 +13,7 @@ import (
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
+	"phi3/internal/weight"
 )
 
 // The self-test of kv_append and attention.
@@ -189,7 +190,7 @@ func (b *attentionBench) expectedCache() []byte {
 		if k.cache == typeF32 {
 			binary.LittleEndian.PutUint32(cache[4*at:], math.Float32bits(x))
 		} else {
-			binary.LittleEndian.PutUint16(cache[2*at:], toBF16(x))
+			binary.LittleEndian.PutUint16(cache[2*at:], weight.ToBF16(x))
 		}
 	}
 	for _, s := range b.sequences {
@@ -451,7 +452,7 @@ func (b *attentionBench) values(out []byte) []float64 {
 		if b.k.cache == typeF32 {
 			values[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(out[4*i:])))
 		} else {
-			values[i] = float64(fromBF16(binary.LittleEndian.Uint16(out[2*i:])))
+			values[i] = float64(weight.FromBF16(binary.LittleEndian.Uint16(out[2*i:])))
 		}
 	}
 	return values

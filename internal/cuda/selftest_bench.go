@@ -15,6 +15,8 @@ import (
 
 	"github.com/x448/float16"
 	"gorgonia.org/cu"
+
+	"phi3/internal/weight"
 )
 
 // workbench runs single kernels on arrays with poison around them. Once a call of the driver has failed, the
@@ -126,8 +128,8 @@ func stored16(typ elementType, s []float32) (bits []uint16, values []float32) {
 	bits, values = make([]uint16, len(s)), make([]float32, len(s))
 	for i, v := range s {
 		if typ == typeBF16 {
-			bits[i] = toBF16(v)
-			values[i] = fromBF16(bits[i])
+			bits[i] = weight.ToBF16(v)
+			values[i] = weight.FromBF16(bits[i])
 		} else {
 			half := float16.Fromfloat32(v)
 			bits[i], values[i] = half.Bits(), half.Float32()
@@ -148,7 +150,7 @@ func typed(typ elementType, s []float32) (data []byte, values []float32) {
 func widened(bits []uint16) []float32 {
 	s := make([]float32, len(bits))
 	for i, v := range bits {
-		s[i] = fromBF16(v)
+		s[i] = weight.FromBF16(v)
 	}
 	return s
 }

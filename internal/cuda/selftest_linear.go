@@ -18,6 +18,7 @@ import (
 	"github.com/x448/float16"
 
 	"phi3/internal/tensorcore"
+	"phi3/internal/weight"
 )
 
 // The self-test of tensor cores and of the matrix products that use them.
@@ -106,7 +107,7 @@ func (t *tally) roundedSum(where string, i int, got float32, x, w []uint16) {
 	// largest is of the finite terms. Where these are aligned, zeros and subnormal numbers count as 2⁻¹²⁶.
 	var sum, largest float64
 	for j := range x {
-		a, b := float64(fromBF16(x[j])), float64(fromBF16(w[j]))
+		a, b := float64(weight.FromBF16(x[j])), float64(weight.FromBF16(w[j]))
 		sum += a * b
 		if !math.IsInf(a*b, 0) && a == a && b == b {
 			largest = max(largest, max(math.Abs(a), 0x1p-126)*max(math.Abs(b), 0x1p-126))
@@ -348,7 +349,7 @@ func (t *tester) describe(c *productCase) {
 }
 
 // productSum is one output of a product, bit for bit: kernels/linear.cuh.
-func productSum(a tensorcore.Arch, x, w []uint16, weight elementType) float32 {
+func productSum(a tensorcore.Arch, x, w []uint16, typ elementType) float32 {
 	const tile = tensorcore.K
 	steps := ceilDiv(len(x), C.K_STEP)
 	segment := C.K_STEP * ceilDiv(steps, C.K_SEGMENTS)
@@ -359,14 +360,14 @@ func productSum(a tensorcore.Arch, x, w []uint16, weight elementType) float32 {
 			var xs, high, low [tile]uint16 // zeros from column k on
 			n := copy(xs[:], x[at:])
 			copy(high[:], w[at:])
-			if weight == typeF16 { // as two bfloat16 numbers, the greater first
+			if typ == typeF16 { // as two bfloat16 numbers, the greater first
 				for i := range n {
 					v := float16.Frombits(w[at+i]).Float32()
-					high[i] = toBF16(v)
-					low[i] = toBF16(v - fromBF16(high[i]))
+					high[i] = weight.ToBF16(v)
+					low[i] = weight.ToBF16(v - weight.FromBF16(high[i]))
 				}
 			}
-			if sum = a.DotAdd(sum, high[:], xs[:]); weight == typeF16 {
+			if sum = a.DotAdd(sum, high[:], xs[:]); typ == typeF16 {
 				sum = a.DotAdd(sum, low[:], xs[:])
 			}
 		}
@@ -451,7 +452,7 @@ func (t *tester) judgeProduct(
 	return results
 }
 
-func nearestBF16(x float64) float32 { return fromBF16(toBF16(float32(x))) }
+func nearestBF16(x float64) float32 { return weight.FromBF16(weight.ToBF16(float32(x))) }
 
 // repeated is n elements, from s again and again.
 func repeated[T any](s []T, n int) []T {

@@ -15,10 +15,11 @@ import (
 
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
-// weight is the Data of a model.Weight.
-type weight struct {
+// parameter is the Data of a model.Weight.
+type parameter struct {
 	ptr devicePtr
 	typ elementType // on the device; it need not be the checkpoint's
 }
@@ -27,19 +28,19 @@ type weight struct {
 // their type but for float32, which would take twice the memory and the time: they are rounded to float16,
 // eight times as exact as the bfloat16 that inputs are rounded to, or to bfloat16 where weights are too large
 // or too small for that. With --dtype f32 they stay.
-func (b *Backend) deviceType(t *safetensors.Tensor) elementType {
+func (b *Backend) deviceType(t *weight.Tensor) elementType {
 	switch {
-	case len(t.Shape) == 1 || t.DType == safetensors.F32 && b.float32:
+	case len(t.Shape) == 1 || t.Format == weight.F32 && b.float32:
 		return typeF32
-	case t.DType == safetensors.F16 || t.DType == safetensors.F32 && suitsF16(t.Data, t.Shape[0], t.Shape[1]):
+	case t.Format == weight.F16 || t.Format == weight.F32 && suitsF16(t.Data, t.Shape[0], t.Shape[1]):
 		return typeF16
 	}
 	return typeBF16
 }
 
 // Upload implements [model.Backend]. It may return before the copy has ended.
-func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
-	w := &weight{typ: b.deviceType(t)}
+func (b *Backend) Upload(t *weight.Tensor) (model.Weight, error) {
+	w := &parameter{typ: b.deviceType(t)}
 	err := b.do(func() (err error) {
 		if b.uploader == nil {
 			if b.uploader, err = newUploader(b, uploadBytes); err != nil {
@@ -50,9 +51,9 @@ func (b *Backend) Upload(t *safetensors.Tensor) (model.Weight, error) {
 		return err
 	})
 	if err == nil {
-		err = b.uploader.copy(w.ptr, t.Data, converter(t.DType, w.typ))
+		err = b.uploader.copy(w.ptr, t.Data, converter(t.Format, w.typ))
 	}
-	return model.Weight{Shape: t.Shape, DType: t.DType, Data: w}, err
+	return model.Weight{Shape: t.Shape, Format: t.Format, Data: w}, err
 }
 
 // uploader brings a checkpoint to the device through two pinned buffers: while one is being copied, the other
@@ -183,46 +184,29 @@ func inParallel(n int, work func(piece int)) {
 }
 
 // converter finds the conversion from a checkpoint's type to the device's.
-func converter(from safetensors.DType, to elementType) conversion {
+func converter(from weight.Format, to elementType) conversion {
 	switch {
-	case from == safetensors.F32 && to == typeBF16:
+	case from == weight.F32 && to == typeBF16:
 		return conversion{4, 2, func(dst, src []byte) {
 			for i := range len(src) / 4 {
 				binary.LittleEndian.PutUint16(dst[2*i:],
-					toBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))))
+					weight.ToBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))))
 			}
 		}}
-	case from == safetensors.F32 && to == typeF16:
+	case from == weight.F32 && to == typeF16:
 		return conversion{4, 2, func(dst, src []byte) {
 			for i := range len(src) / 4 {
 				f := float16.Fromfloat32(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
 				binary.LittleEndian.PutUint16(dst[2*i:], f.Bits())
 			}
 		}}
-	case from == safetensors.BF16 && to == typeF32:
+	case from != weight.F32 && to == typeF32:
 		return conversion{2, 4, func(dst, src []byte) {
-			for i := range len(src) / 2 {
-				binary.LittleEndian.PutUint32(dst[4*i:], uint32(binary.LittleEndian.Uint16(src[2*i:]))<<16)
-			}
-		}}
-	case from == safetensors.F16 && to == typeF32:
-		return conversion{2, 4, func(dst, src []byte) {
-			for i := range len(src) / 2 {
-				f := float16.Frombits(binary.LittleEndian.Uint16(src[2*i:])).Float32()
-				binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(f))
-			}
+			values := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst)/4)
+			weight.Widen(values, src, from)
 		}}
 	}
 	return conversion{from: to.bytes(), to: to.bytes()}
-}
-
-// toBF16 rounds to the nearest bfloat16, ties to even. NaN stays NaN.
-func toBF16(x float32) uint16 {
-	bits := math.Float32bits(x)
-	if bits&0x7fffffff > 0x7f800000 {
-		return uint16(bits>>16) | 0x40
-	}
-	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
 }
 
 // bytesOf is a slice's memory.

@@ -3,8 +3,6 @@
 package cuda
 
 import (
-	"math"
-
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
 )
@@ -16,7 +14,7 @@ import (
 // Embed implements [model.Backend]. It begins a step: what an abandoned one has left in the queue is dropped.
 func (b *Backend) Embed(x model.Matrix, table model.Weight, ids []int32) {
 	b.begin()
-	w := table.Data.(*weight)
+	w := table.Data.(*parameter)
 	b.kernels.embed(&b.queue, float32Out(x), w.ptr, w.typ, put(&b.stage, ids, len(ids)), len(ids), x.Cols)
 }
 
@@ -27,14 +25,14 @@ func (b *Backend) Select(y, x model.Matrix, rows []int32) {
 
 // Norm implements [model.Backend].
 func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
-	b.kernels.rmsNorm(&b.queue, float32Out(y), typeF32, ptr(x), norm.Data.(*weight).ptr, x.Rows, x.Cols,
+	b.kernels.rmsNorm(&b.queue, float32Out(y), typeF32, ptr(x), norm.Data.(*parameter).ptr, x.Rows, x.Cols,
 		b.eps())
 }
 
 // NormLinear implements [model.Backend].
 func (b *Backend) NormLinear(y, x model.Matrix, norm, w model.Weight) {
 	p := newProduct(float32Out(y), x, w, y.Cols)
-	p.norm, p.eps = norm.Data.(*weight).ptr, b.eps()
+	p.norm, p.eps = norm.Data.(*parameter).ptr, b.eps()
 	resident := &b.kernels.resident
 	switch {
 	case b.float32:
@@ -53,7 +51,7 @@ func (b *Backend) NormLinear(y, x model.Matrix, norm, w model.Weight) {
 // NormGateUp implements [model.Backend].
 func (b *Backend) NormGateUp(h, x model.Matrix, norm, w model.Weight) {
 	p := newProduct(b.inputOut(h), x, w, h.Cols)
-	p.norm, p.eps = norm.Data.(*weight).ptr, b.eps()
+	p.norm, p.eps = norm.Data.(*parameter).ptr, b.eps()
 	resident := &b.kernels.resident
 	switch {
 	case b.float32:
@@ -85,7 +83,7 @@ func (b *Backend) LinearAdd(x, a model.Matrix, w model.Weight) {
 
 // newProduct is the product of x with a weight, of so many outputs.
 func newProduct(y devicePtr, x model.Matrix, w model.Weight, rows int) product {
-	d := w.Data.(*weight)
+	d := w.Data.(*parameter)
 	return product{y: y, x: ptr(x), w: d.ptr, weight: d.typ, tokens: x.Rows, rows: rows, k: x.Cols}
 }
 
@@ -178,5 +176,3 @@ func (b *Backend) inputOut(m model.Matrix) devicePtr {
 	m.Data.(*matrix).bf16 = !b.float32
 	return ptr(m)
 }
-
-func fromBF16(v uint16) float32 { return math.Float32frombits(uint32(v) << 16) }

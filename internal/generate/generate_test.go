@@ -22,6 +22,7 @@ import (
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
 	"phi3/internal/sampling"
+	"phi3/internal/weight"
 )
 
 var prompt = []int32{5, 77, 300, 12, 9}
@@ -424,42 +425,42 @@ func TestDamagedWeights(t *testing.T) {
 		tensor string
 		at     int // element
 		value  float64
-		dtype  safetensors.DType
+		dtype  weight.Format
 		token  int // whose logit is the first one that suffers
 		reason string
 	}{
-		{"model.norm.weight", 0, math.NaN(), safetensors.F32, 0, "NaN or infinite at [0]"},
+		{"model.norm.weight", 0, math.NaN(), weight.F32, 0, "NaN or infinite at [0]"},
 		{
-			"lm_head.weight", 200 * c.HiddenSize, math.NaN(), safetensors.BF16, 200,
+			"lm_head.weight", 200 * c.HiddenSize, math.NaN(), weight.BF16, 200,
 			"NaN or infinite at [200 0]",
 		},
 		{
-			"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), safetensors.F16, 330,
+			"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), weight.F16, 330,
 			"NaN or infinite at [330 7]",
 		},
 		{
-			"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), safetensors.F16, 0,
+			"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), weight.F16, 0,
 			"NaN or infinite at [0 3]",
 		},
 		{
-			"model.layers.0.self_attn.qkv_proj.weight", 3, math.Inf(1), safetensors.F32, 0,
+			"model.layers.0.self_attn.qkv_proj.weight", 3, math.Inf(1), weight.F32, 0,
 			"NaN or infinite at [0 3]",
 		},
 		{
-			"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), safetensors.BF16, 0,
+			"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), weight.BF16, 0,
 			fmt.Sprintf("NaN or infinite at [%d 0]", prompt[0]),
 		},
-		{"model.layers.1.mlp.down_proj.weight", 3, 3e38, safetensors.F32, 0, overflow + "in layer 2"},
-		{"model.norm.weight", 0, math.MaxFloat32, safetensors.F32, 0, overflow + "after the last layer"},
+		{"model.layers.1.mlp.down_proj.weight", 3, 3e38, weight.F32, 0, overflow + "in layer 2"},
+		{"model.norm.weight", 0, math.MaxFloat32, weight.F32, 0, overflow + "after the last layer"},
 	} {
-		var sources []safetensors.Source
+		var sources []safetensors.Entry
 		for _, spec := range c.Tensors() {
 			n := 1
 			for _, d := range spec.Shape {
 				n *= d
 			}
-			sources = append(sources, safetensors.Source{
-				Name: spec.Name, DType: test.dtype,
+			sources = append(sources, safetensors.Entry{
+				Name: spec.Name, Format: test.dtype,
 				Shape: spec.Shape, WriteTo: func(w io.Writer) error {
 					var data []byte
 					for i := range n {
@@ -496,12 +497,12 @@ func TestDamagedWeights(t *testing.T) {
 }
 
 // appendNumber appends a number as a tensor stores it, cut and not rounded.
-func appendNumber(data []byte, v float64, dtype safetensors.DType) []byte {
+func appendNumber(data []byte, v float64, dtype weight.Format) []byte {
 	bits := math.Float32bits(float32(v))
 	switch dtype {
-	case safetensors.BF16:
+	case weight.BF16:
 		return binary.LittleEndian.AppendUint16(data, uint16(bits>>16))
-	case safetensors.F16:
+	case weight.F16:
 		return binary.LittleEndian.AppendUint16(data, float16.Fromfloat32(float32(v)).Bits())
 	}
 	return binary.LittleEndian.AppendUint32(data, bits)

@@ -14,6 +14,7 @@ import (
 	"phi3/internal/safetensors"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
+	"phi3/internal/weight"
 )
 
 // Options say what is described, and for which machine.
@@ -107,7 +108,7 @@ func Describe(fsys fs.FS, o Options) (*Checkpoint, error) {
 	i := &Checkpoint{Model: o.Name, title: o.Title, note: o.Note, Files: []string{}, Unused: []string{}}
 	ckpt, err := model.Open(fsys)
 	var config *model.Config
-	var tensors []*safetensors.Tensor
+	var tensors []*weight.Tensor
 	switch {
 	case errors.Is(err, safetensors.ErrMissing):
 		i.Missing = err.Error()
@@ -135,7 +136,7 @@ func Describe(fsys fs.FS, o Options) (*Checkpoint, error) {
 
 // expected returns the tensors that a configuration asks for, without data, in the type that it names. No
 // weights confirm its numbers, so numbers far beyond any model's are an error.
-func expected(c *model.Config) ([]*safetensors.Tensor, error) {
+func expected(c *model.Config) ([]*weight.Tensor, error) {
 	const maxWidth, maxBytes = 1 << 17, 1 << 42
 	for _, size := range []struct {
 		what  string
@@ -149,18 +150,18 @@ func expected(c *model.Config) ([]*safetensors.Tensor, error) {
 			return nil, fmt.Errorf("%s %d, and there are no weights to confirm that", size.what, size.value)
 		}
 	}
-	dtype := safetensors.BF16
+	dtype := weight.BF16
 	switch c.DType {
 	case "float16":
-		dtype = safetensors.F16
+		dtype = weight.F16
 	case "float32":
-		dtype = safetensors.F32
+		dtype = weight.F32
 	}
-	var tensors []*safetensors.Tensor
+	var tensors []*weight.Tensor
 	bytes := int64(0)
 	for _, spec := range c.Tensors() {
-		t := &safetensors.Tensor{Name: spec.Name, Shape: spec.Shape, DType: dtype}
-		if bytes += int64(t.Elems()) * int64(dtype.Bits()) / 8; bytes > maxBytes {
+		t := &weight.Tensor{Name: spec.Name, Shape: spec.Shape, Format: dtype}
+		if bytes += t.Bytes(); bytes > maxBytes {
 			return nil, fmt.Errorf("it describes a model of more than %s, and there are no weights to "+
 				"confirm that", show.Bytes(maxBytes))
 		}
@@ -169,16 +170,15 @@ func expected(c *model.Config) ([]*safetensors.Tensor, error) {
 	return tensors, nil
 }
 
-func (i *Checkpoint) addTensors(c *model.Config, tensors []*safetensors.Tensor) {
+func (i *Checkpoint) addTensors(c *model.Config, tensors []*weight.Tensor) {
 	dtypes := map[string]bool{}
 	for n, spec := range c.Tensors() {
 		t := tensors[n]
-		elems := int64(t.Elems())
-		bytes := elems * int64(t.DType.Bits()) / 8
-		i.Tensors = append(i.Tensors, Tensor{spec.Name, t.Shape, t.DType.String(), elems, bytes, t.File})
+		elems, bytes := int64(t.Elems()), t.Bytes()
+		i.Tensors = append(i.Tensors, Tensor{spec.Name, t.Shape, t.Format.String(), elems, bytes, t.File})
 		i.Parameters += elems
 		i.WeightBytes += bytes
-		dtypes[t.DType.String()] = true
+		dtypes[t.Format.String()] = true
 	}
 	i.DTypes = slices.Sorted(maps.Keys(dtypes))
 }

@@ -8,8 +8,8 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
 	"phi3/internal/show"
+	"phi3/internal/weight"
 )
 
 // Memory is what the model takes, in bytes, for the context and the type of [Options].
@@ -35,7 +35,7 @@ type Device struct {
 }
 
 // memory asks each backend what it would take, and how much context fits in what is free.
-func memory(c *model.Config, tensors []*safetensors.Tensor, o Options) (Memory, error) {
+func memory(c *model.Config, tensors []*weight.Tensor, o Options) (Memory, error) {
 	plan := func(context int) *model.Plan {
 		return model.NewPlan(c, tensors, model.Options{Context: context, MaxTokens: o.GPUMaxTokens})
 	}

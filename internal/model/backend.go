@@ -1,6 +1,6 @@
 package model
 
-import "phi3/internal/safetensors"
+import "phi3/internal/weight"
 
 // Backend is a device that can run the decoder stack. Its verbs are the stages of the architecture, each as
 // coarse as a fast kernel wants it, so that [Model.Forward] reads like the diagram and a backend is free to
@@ -20,7 +20,7 @@ type Backend interface {
 	// allows that and memory is short, or says what is missing.
 	Plan(p *Plan) error
 	// Upload takes a weight over to the device in its own type. The tensor's bytes stay valid until Close.
-	Upload(t *safetensors.Tensor) (Weight, error)
+	Upload(t *weight.Tensor) (Weight, error)
 	// NewMatrix allocates an activation of [rows, cols].
 	NewMatrix(rows, cols int) (Matrix, error)
 	// Read waits for all verbs so far and copies x to dst as float32, row after row. dst holds x.Rows*x.Cols
@@ -51,9 +51,9 @@ type Backend interface {
 
 // Weight is a parameter tensor on a device. Only the backend that made it looks at Data.
 type Weight struct {
-	Shape []int             // [out, in], or [width] for a norm
-	DType safetensors.DType // as stored in the checkpoint
-	Data  any
+	Shape  []int         // [out, in], or [width] for a norm
+	Format weight.Format // as stored in the checkpoint
+	Data   any
 }
 
 // Matrix is an activation on a device, rows of tokens. Only the backend that made it looks at Data.

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // Checkpoint is the files of a model, open and checked against its configuration, before anything of it goes
@@ -12,8 +13,8 @@ import (
 // large the files are; see tie for the exception.
 type Checkpoint struct {
 	Config  *Config
-	Tensors []*safetensors.Tensor // those of [Config.Tensors], in that order
-	Unused  []string              // names of tensors that the architecture has no place for
+	Tensors []*weight.Tensor // those of [Config.Tensors], in that order
+	Unused  []string         // names of tensors that the architecture has no place for
 
 	files *safetensors.Checkpoint
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // FindNotFinite reads every weight as the checkpoint stores it and returns an error that names the file, the
@@ -20,8 +20,8 @@ func (m *Model) FindNotFinite(ctx context.Context) (err error) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if i := firstNotFinite(t.Data[from:min(from+piece, len(t.Data))], t.DType); i >= 0 {
-				i += from * 8 / t.DType.Bits()
+			if i := firstNotFinite(t.Data[from:min(from+piece, len(t.Data))], t.Format); i >= 0 {
+				i += from * 8 / t.Format.Bits()
 				at := []int{i}
 				if len(t.Shape) == 2 {
 					at = []int{i / t.Shape[1], i % t.Shape[1]}
@@ -34,8 +34,8 @@ func (m *Model) FindNotFinite(ctx context.Context) (err error) {
 }
 
 // firstNotFinite is the index of the first element whose exponent is all ones, -1 if there is none.
-func firstNotFinite(data []byte, dtype safetensors.DType) int {
-	if dtype == safetensors.F32 {
+func firstNotFinite(data []byte, dtype weight.Format) int {
+	if dtype == weight.F32 {
 		const exponent = 0x7f800000
 		for i := range len(data) / 4 {
 			if binary.LittleEndian.Uint32(data[4*i:])&exponent == exponent {
@@ -45,7 +45,7 @@ func firstNotFinite(data []byte, dtype safetensors.DType) int {
 		return -1
 	}
 	exponent := uint16(0x7f80) // of bfloat16
-	if dtype == safetensors.F16 {
+	if dtype == weight.F16 {
 		exponent = 0x7c00
 	}
 	for i := range len(data) / 2 {

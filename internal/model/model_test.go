@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // recorder is a Backend that computes nothing and remembers what it was asked.
@@ -46,9 +47,9 @@ func (r *recorder) Plan(p *Plan) error {
 	return nil
 }
 
-func (r *recorder) Upload(t *safetensors.Tensor) (Weight, error) {
+func (r *recorder) Upload(t *weight.Tensor) (Weight, error) {
 	r.uploaded = append(r.uploaded, t.Name)
-	return Weight{Shape: t.Shape, DType: t.DType, Data: t.Name}, nil
+	return Weight{Shape: t.Shape, Format: t.Format, Data: t.Name}, nil
 }
 
 func (r *recorder) NewMatrix(rows, cols int) (Matrix, error) {
@@ -75,20 +76,20 @@ const tinyConfig = `{"architectures": ["Phi3ForCausalLM"], "vocab_size": 5, "hid
 	"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 300}`
 
 // tinyCheckpoint is a checkpoint in one file, of zeros where change does not say what is written.
-func tinyCheckpoint(t *testing.T, config string, change func(map[string]*safetensors.Source)) fs.FS {
+func tinyCheckpoint(t *testing.T, config string, change func(map[string]*safetensors.Entry)) fs.FS {
 	t.Helper()
 	c, err := ReadConfig(fileSystem("config.json", config))
 	require.NoError(t, err)
-	tensors := map[string]*safetensors.Source{}
+	tensors := map[string]*safetensors.Entry{}
 	for _, row := range new(Weights).table(c) {
-		tensors[row.name] = &safetensors.Source{Name: row.name, DType: safetensors.BF16, Shape: row.shape}
+		tensors[row.name] = &safetensors.Entry{Name: row.name, Format: weight.BF16, Shape: row.shape}
 	}
 	if change != nil {
 		change(tensors)
 	}
-	var sources []safetensors.Source
+	var sources []safetensors.Entry
 	for _, s := range tensors {
-		n := s.DType.Bits() / 8
+		n := s.Format.Bits() / 8
 		for _, d := range s.Shape {
 			n *= d
 		}
@@ -100,7 +101,7 @@ func tinyCheckpoint(t *testing.T, config string, change func(map[string]*safeten
 		}
 		sources = append(sources, *s)
 	}
-	slices.SortFunc(sources, func(a, b safetensors.Source) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(sources, func(a, b safetensors.Entry) int { return strings.Compare(a.Name, b.Name) })
 	var file bytes.Buffer
 	require.NoError(t, safetensors.Write(&file, sources, nil))
 	return fstest.MapFS{"config.json": {Data: []byte(config)}, "model.safetensors": {Data: file.Bytes()}}
@@ -255,24 +256,24 @@ func TestLoadChecksTheTable(t *testing.T) {
 	norm := "model.layers.1.post_attention_layernorm.weight"
 	for _, c := range []struct {
 		name, reason string
-		change       func(map[string]*safetensors.Source)
+		change       func(map[string]*safetensors.Entry)
 	}{
-		{"missing", norm + " is missing", func(m map[string]*safetensors.Source) { delete(m, norm) }},
+		{"missing", norm + " is missing", func(m map[string]*safetensors.Entry) { delete(m, norm) }},
 		{
 			"missing head", "lm_head.weight is missing",
-			func(m map[string]*safetensors.Source) { delete(m, "lm_head.weight") },
+			func(m map[string]*safetensors.Entry) { delete(m, "lm_head.weight") },
 		},
 		{
 			"shape", "model.safetensors: tensor " + norm + " has shape [5], config.json asks for [4]",
-			func(m map[string]*safetensors.Source) { m[norm].Shape = []int{5} },
+			func(m map[string]*safetensors.Entry) { m[norm].Shape = []int{5} },
 		},
 		{
 			"rank", "has shape [1 4], config.json asks for [4]",
-			func(m map[string]*safetensors.Source) { m[norm].Shape = []int{1, 4} },
+			func(m map[string]*safetensors.Entry) { m[norm].Shape = []int{1, 4} },
 		},
 		{"float64", norm + " is stored as F64; BF16, F16 and F32 are supported: save the checkpoint again " +
-			"in one of these", func(m map[string]*safetensors.Source) { m[norm].DType = "F64" }},
-		{"type", norm + " is stored as I8", func(m map[string]*safetensors.Source) { m[norm].DType = "I8" }},
+			"in one of these", func(m map[string]*safetensors.Entry) { m[norm].Format = weight.F64 }},
+		{"type", norm + " is stored as I8", func(m map[string]*safetensors.Entry) { m[norm].Format = weight.I8 }},
 	} {
 		b := &recorder{}
 		_, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, c.change), b, Options{})
@@ -283,7 +284,7 @@ func TestLoadChecksTheTable(t *testing.T) {
 }
 
 func TestLoadAcceptsOtherSpellings(t *testing.T) {
-	rename := func(m map[string]*safetensors.Source) { // a base checkpoint, without the "model." prefix
+	rename := func(m map[string]*safetensors.Entry) { // a base checkpoint, without the "model." prefix
 		for name, s := range m {
 			s.Name = strings.TrimPrefix(name, "model.")
 		}
@@ -300,12 +301,12 @@ func TestLoadAcceptsOtherSpellings(t *testing.T) {
 	require.Contains(t, b.uploaded, "model.model.embed_tokens.weight")
 	require.Contains(t, b.uploaded, "model.lm_head.weight")
 
-	extra := func(m map[string]*safetensors.Source) {
+	extra := func(m map[string]*safetensors.Entry) {
 		for _, name := range []string{
 			"model.layers.0.self_attn.rotary_emb.inv_freq",
 			"model.layers.0.self_attn.q_norm.weight",
 		} {
-			m[name] = &safetensors.Source{Name: name, DType: safetensors.F32, Shape: []int{2}}
+			m[name] = &safetensors.Entry{Name: name, Format: weight.F32, Shape: []int{2}}
 		}
 	}
 	m, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig, extra), &recorder{}, Options{})
@@ -315,8 +316,8 @@ func TestLoadAcceptsOtherSpellings(t *testing.T) {
 }
 
 // withPrefix puts a prefix in front of every tensor's name.
-func withPrefix(prefix string) func(map[string]*safetensors.Source) {
-	return func(m map[string]*safetensors.Source) {
+func withPrefix(prefix string) func(map[string]*safetensors.Entry) {
+	return func(m map[string]*safetensors.Entry) {
 		for name, s := range m {
 			s.Name = prefix + name
 		}
@@ -340,7 +341,7 @@ func TestForeignPrefix(t *testing.T) {
 	}
 	norm := "model.layers.1.mlp.down_proj"
 	_, err := Load(context.Background(),
-		tinyCheckpoint(t, tinyConfig, func(m map[string]*safetensors.Source) {
+		tinyCheckpoint(t, tinyConfig, func(m map[string]*safetensors.Entry) {
 			m[norm+".weight"].Name = norm + ".base_layer.weight"
 		}), &recorder{}, Options{})
 	require.EqualError(t, err, "tensor "+norm+".weight is missing from the checkpoint; there is "+norm+
@@ -355,11 +356,11 @@ func TestTokenClassificationHead(t *testing.T) {
 	for _, prefix := range []string{"score.", "classifier."} {
 		b := &recorder{}
 		m, err := Load(context.Background(),
-			tinyCheckpoint(t, config, func(m map[string]*safetensors.Source) {
+			tinyCheckpoint(t, config, func(m map[string]*safetensors.Entry) {
 				for _, name := range []string{"weight", "bias"} {
 					m["score."+name].Name = prefix + name
 				}
-				m["score.bias"].DType = safetensors.F32
+				m["score.bias"].Format = weight.F32
 			}), b, Options{})
 		require.NoError(t, err)
 		require.Empty(t, m.Unused)
@@ -385,7 +386,7 @@ func TestTokenClassificationHead(t *testing.T) {
 		require.EqualError(t, err, "a Phi3ForTokenClassification has no next token")
 	}
 	_, err := Load(context.Background(),
-		tinyCheckpoint(t, config, func(m map[string]*safetensors.Source) { delete(m, "score.bias") }),
+		tinyCheckpoint(t, config, func(m map[string]*safetensors.Entry) { delete(m, "score.bias") }),
 		&recorder{}, Options{})
 	require.ErrorContains(t, err, "score.bias is missing")
 }
@@ -404,10 +405,10 @@ func TestWideWindow(t *testing.T) {
 // tensors is enough, two equal ones are one, and two different ones are two, with a note.
 func TestTiedEmbeddings(t *testing.T) {
 	tied := strings.Replace(tinyConfig, "{", `{"tie_word_embeddings": true, `, 1)
-	head := func(dtype safetensors.DType, last byte) func(map[string]*safetensors.Source) {
-		return func(m map[string]*safetensors.Source) {
-			m[headName] = &safetensors.Source{
-				Name: headName, DType: dtype, Shape: []int{5, 4},
+	head := func(dtype weight.Format, last byte) func(map[string]*safetensors.Entry) {
+		return func(m map[string]*safetensors.Entry) {
+			m[headName] = &safetensors.Entry{
+				Name: headName, Format: dtype, Shape: []int{5, 4},
 				WriteTo: func(w io.Writer) error {
 					_, err := w.Write(append(make([]byte, 20*dtype.Bits()/8-1), last))
 					return err
@@ -415,19 +416,19 @@ func TestTiedEmbeddings(t *testing.T) {
 			}
 		}
 	}
-	onlyHead := func(m map[string]*safetensors.Source) {
-		head(safetensors.BF16, 1)(m)
+	onlyHead := func(m map[string]*safetensors.Entry) {
+		head(weight.BF16, 1)(m)
 		delete(m, embedName)
 	}
 	for name, c := range map[string]struct {
-		change      func(map[string]*safetensors.Source)
+		change      func(map[string]*safetensors.Entry)
 		embed, head string
 	}{
 		"no head":                {nil, embedName, embedName},
-		"the same":               {head(safetensors.BF16, 0), embedName, embedName},
-		"the same, other type":   {head(safetensors.F32, 0), embedName, embedName},
-		"differ":                 {head(safetensors.BF16, 1), embedName, headName},
-		"differ, and in type":    {head(safetensors.F32, 1), embedName, headName},
+		"the same":               {head(weight.BF16, 0), embedName, embedName},
+		"the same, other type":   {head(weight.F32, 0), embedName, embedName},
+		"differ":                 {head(weight.BF16, 1), embedName, headName},
+		"differ, and in type":    {head(weight.F32, 1), embedName, headName},
 		"only the head is there": {onlyHead, headName, headName},
 	} {
 		b := &recorder{}
@@ -446,12 +447,12 @@ func TestTiedEmbeddings(t *testing.T) {
 		require.Equal(t, !differ, m.Config.TiedEmbeddings, name)
 		require.Equal(t, differ, len(m.Config.Notes) == 1, name)
 	}
-	_, err := Load(context.Background(), tinyCheckpoint(t, tied, func(m map[string]*safetensors.Source) {
-		m[headName] = &safetensors.Source{Name: headName, DType: safetensors.BF16, Shape: []int{4, 4}}
+	_, err := Load(context.Background(), tinyCheckpoint(t, tied, func(m map[string]*safetensors.Entry) {
+		m[headName] = &safetensors.Entry{Name: headName, Format: weight.BF16, Shape: []int{4, 4}}
 	}), &recorder{}, Options{})
 	require.ErrorContains(t, err, "tensor lm_head.weight has shape [4 4], config.json asks for [5 4]")
 	_, err = Load(context.Background(), tinyCheckpoint(t, tinyConfig,
-		func(m map[string]*safetensors.Source) { delete(m, headName) }), &recorder{}, Options{})
+		func(m map[string]*safetensors.Entry) { delete(m, headName) }), &recorder{}, Options{})
 	require.ErrorContains(t, err, "tensor lm_head.weight is missing from the checkpoint; if the LM head is "+
 		"the embedding table, tie_word_embeddings in config.json must be true")
 }

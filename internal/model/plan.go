@@ -4,7 +4,7 @@ import (
 	"sort"
 
 	"phi3/internal/kvcache"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // leastContext is the shortest context, in tokens, that is chosen for a model of a longer one: a page of
@@ -14,9 +14,9 @@ const leastContext = 2048
 // Plan is what a backend reserves memory for.
 type Plan struct {
 	Config    *Config
-	Tensors   []*safetensors.Tensor // all that Upload will be called with, in that order
-	MaxTokens int                   // most new tokens of a step
-	Context   int                   // longest sequence, in tokens
+	Tensors   []*weight.Tensor // all that Upload will be called with, in that order
+	MaxTokens int              // most new tokens of a step
+	Context   int              // longest sequence, in tokens
 	// A backend without memory for Context lowers it, with Fit, but not below Least. The two are equal where
 	// the user asked for a length.
 	Least int
@@ -27,7 +27,7 @@ type Plan struct {
 }
 
 // NewPlan is the plan for a model with the given options.
-func NewPlan(c *Config, tensors []*safetensors.Tensor, o Options) *Plan {
+func NewPlan(c *Config, tensors []*weight.Tensor, o Options) *Plan {
 	p := &Plan{Config: c, Tensors: tensors, MaxTokens: o.MaxTokens, Context: o.Context, Least: o.Context}
 	if p.Context <= 0 {
 		p.Context = c.MaxPositions

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"slices"
 
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 const (
@@ -15,7 +15,7 @@ const (
 // tie decides which tensors the embedding table and the LM head are where config.json says that they are one,
 // as transformers 5 does (tie_weights): one of the two is enough, and two different ones are both used, with
 // a note. It may have to read both tensors, up to the first difference.
-func tie(c *Config, table []tensorRow, ckpt *safetensors.Checkpoint) []tensorRow {
+func tie(c *Config, table []tensorRow, ckpt weight.Source) []tensorRow {
 	if !c.TiedEmbeddings {
 		return table
 	}
@@ -38,20 +38,18 @@ func tie(c *Config, table []tensorRow, ckpt *safetensors.Checkpoint) []tensorRow
 }
 
 // sameValues tells whether two tensors hold the same numbers.
-func sameValues(a, b *safetensors.Tensor) bool {
+func sameValues(a, b *weight.Tensor) bool {
 	if !slices.Equal(a.Shape, b.Shape) || !readable(a) || !readable(b) {
 		return false
 	}
-	if a.DType == b.DType {
+	if a.Format == b.Format {
 		return bytes.Equal(a.Data, b.Data)
 	}
 	const piece = 1 << 12
-	part := func(t *safetensors.Tensor, from, n int) []float32 {
-		size := t.DType.Bits() / 8
-		return (&safetensors.Tensor{
-			DType: t.DType, Shape: []int{n},
-			Data: t.Data[from*size : (from+n)*size],
-		}).Float32s()
+	part := func(t *weight.Tensor, from, n int) []float32 {
+		values := make([]float32, n)
+		weight.Widen(values, t.Data[t.Format.RowBytes(from):], t.Format)
+		return values
 	}
 	for from := 0; from < a.Elems(); from += piece {
 		n := min(piece, a.Elems()-from)

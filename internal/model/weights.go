@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"phi3/internal/safetensors"
 	"phi3/internal/strictjson"
+	"phi3/internal/weight"
 )
 
 // Weights are the parameters of the model, named as in the checkpoint. Matrices are [out, in], so y = x·Wᵀ.
@@ -111,7 +111,7 @@ func (c *Config) Tensors() []TensorSpec {
 // find looks a tensor up by its name, or by another that it may have: one "model." too few, as in a base
 // checkpoint, or one too many, as transformers 5 reads both (core_model_loading.py, rename_source_key);
 // "classifier" for a TokenHead's "score" up to transformers 4.47.
-func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool) {
+func find(ckpt weight.Source, name string) (*weight.Tensor, bool) {
 	const prefix = "model."
 	names := []string{name, prefix + name, strings.TrimPrefix(name, prefix)}
 	if part, ok := strings.CutPrefix(name, "score."); ok {
@@ -127,7 +127,7 @@ func find(ckpt *safetensors.Checkpoint, name string) (*safetensors.Tensor, bool)
 
 // missing is the error for a tensor that is not there. It names the one that is probably meant: programs that
 // wrap a model, as for training, save it with names of their own.
-func missing(ckpt *safetensors.Checkpoint, name string) error {
+func missing(ckpt weight.Source, name string) error {
 	err := fmt.Errorf("tensor %s is missing from the checkpoint", name)
 	const unmerged = "was the adapter merged before it was saved?"
 	if name == headName {
@@ -165,8 +165,8 @@ func missing(ckpt *safetensors.Checkpoint, name string) error {
 // match finds the tensor for every row of the table and checks it. It also returns the names of the tensors
 // that the model has no use for. An error names the tensor and its file.
 func match(
-	table []tensorRow, ckpt *safetensors.Checkpoint,
-) (tensors []*safetensors.Tensor, unused []string, err error) {
+	table []tensorRow, ckpt weight.Source,
+) (tensors []*weight.Tensor, unused []string, err error) {
 	known := map[string]bool{headName: true} // where embeddings are tied, it is the same
 	for _, row := range table {
 		t, ok := find(ckpt, row.name)
@@ -179,7 +179,7 @@ func match(
 		}
 		if !readable(t) {
 			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported: "+
-				"save the checkpoint again in one of these", t.File, t.Name, t.DType)
+				"save the checkpoint again in one of these", t.File, t.Name, t.Format)
 		}
 		tensors = append(tensors, t)
 		known[t.Name] = true
@@ -193,15 +193,15 @@ func match(
 }
 
 // readable tells whether a tensor is of a type that weights may have.
-func readable(t *safetensors.Tensor) bool {
-	return t.DType == safetensors.BF16 || t.DType == safetensors.F16 || t.DType == safetensors.F32
+func readable(t *weight.Tensor) bool {
+	return t.Format == weight.BF16 || t.Format == weight.F16 || t.Format == weight.F32
 }
 
 // keepOnHost takes out of the table, and out of the tensors for its rows, what the backend does not get, and
 // widens it.
-func keepOnHost(table []tensorRow, tensors []*safetensors.Tensor) ([]tensorRow, []*safetensors.Tensor) {
+func keepOnHost(table []tensorRow, tensors []*weight.Tensor) ([]tensorRow, []*weight.Tensor) {
 	var rows []tensorRow
-	var rest []*safetensors.Tensor
+	var rest []*weight.Tensor
 	for i, row := range table {
 		if row.host != nil {
 			*row.host = tensors[i].Float32s()
@@ -214,7 +214,7 @@ func keepOnHost(table []tensorRow, tensors []*safetensors.Tensor) ([]tensorRow, 
 
 // upload hands the tensors, one for every row of the table, to the backend.
 func upload(
-	ctx context.Context, b Backend, table []tensorRow, tensors []*safetensors.Tensor,
+	ctx context.Context, b Backend, table []tensorRow, tensors []*weight.Tensor,
 	progress func(done, total int64),
 ) error {
 	var done, total int64

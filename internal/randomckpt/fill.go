@@ -10,7 +10,7 @@ import (
 
 	"github.com/x448/float16"
 
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // chunkElems is how many elements one goroutine makes at a time: 2 MB of bf16. Four elements share one random
@@ -23,17 +23,17 @@ type table [1 << 16]uint32
 
 // newTable tabulates a distribution by its quantile function, taken at the middle of each of 65536 equal
 // steps of (0, 1).
-func newTable(quantile func(p float64) float64, dtype safetensors.DType) *table {
+func newTable(quantile func(p float64) float64, dtype weight.Format) *table {
 	t := new(table)
 	for i := range t {
 		x := float32(quantile((float64(i) + 0.5) / float64(len(t))))
-		switch bits := math.Float32bits(x); dtype {
-		case safetensors.F32:
-			t[i] = bits
-		case safetensors.F16:
+		switch dtype {
+		case weight.F32:
+			t[i] = math.Float32bits(x)
+		case weight.F16:
 			t[i] = uint32(float16.Fromfloat32(x).Bits())
-		default: // bf16, rounded to nearest even
-			t[i] = (bits + 0x7fff + bits>>16&1) >> 16
+		default:
+			t[i] = uint32(weight.ToBF16(x))
 		}
 	}
 	return t

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // elems is the number of elements of a tensor.
@@ -24,7 +24,7 @@ type shard struct {
 
 // shards fills one file after another up to limit bytes of tensors; a larger tensor gets a file for itself. A
 // checkpoint that fits in one file is called model.safetensors and has no index, as Hugging Face has it.
-func shards(list []model.TensorSpec, dtype safetensors.DType, limit int64) []shard {
+func shards(list []model.TensorSpec, dtype weight.Format, limit int64) []shard {
 	groups := []shard{{}}
 	var size int64
 	for _, t := range list {

@@ -10,6 +10,7 @@ import (
 
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // TestPresets compares each preset with the published model: number of tensors, bytes, files (spec section
@@ -38,13 +39,13 @@ func TestPresets(t *testing.T) {
 			var tensors int
 			var total int64
 			var files []int64
-			list := shards(cfg.Tensors(), safetensors.BF16, 5_000_000_000)
+			list := shards(cfg.Tensors(), weight.BF16, 5_000_000_000)
 			for _, s := range list {
-				var sources []safetensors.Source
+				var sources []safetensors.Entry
 				var size int64
 				for _, w := range s.tensors {
 					sources = append(sources,
-						safetensors.Source{Name: w.Name, DType: safetensors.BF16, Shape: w.Shape})
+						safetensors.Entry{Name: w.Name, Format: weight.BF16, Shape: w.Shape})
 					size += elems(w) * 2
 				}
 				header, err := safetensors.HeaderBytes(sources, metadata)
@@ -84,7 +85,7 @@ func TestPublishedIndex(t *testing.T) {
 		cfg, err := model.ParseConfig(configText)
 		require.NoError(t, err)
 		got := map[string]string{}
-		for _, s := range shards(cfg.Tensors(), safetensors.BF16, 5_000_000_000) {
+		for _, s := range shards(cfg.Tensors(), weight.BF16, 5_000_000_000) {
 			for _, w := range s.tensors {
 				got[w.Name] = s.file
 			}

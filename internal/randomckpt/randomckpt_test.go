@@ -3,7 +3,6 @@ package randomckpt
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,9 +14,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"github.com/x448/float16"
 
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // tiny is a Phi-3 with grouped heads whose head size is not hidden/heads, and a comment that must survive.
@@ -26,7 +25,7 @@ const tiny = `{"model_type": "phi3", "vocab_size": 50, "hidden_size": 12, "inter
 	"rope_theta": 10000.0, "torch_dtype": "bfloat16"}`
 
 func tinyOptions(dir string) Options {
-	return Options{Dir: dir, Config: []byte(tiny), DType: safetensors.BF16, Seed: 1, ShardBytes: 4000}
+	return Options{Dir: dir, Config: []byte(tiny), Format: weight.BF16, Seed: 1, ShardBytes: 4000}
 }
 
 func open(t *testing.T, dir string) *safetensors.Checkpoint {
@@ -76,7 +75,7 @@ func TestNamesAndShapes(t *testing.T) {
 	var total int64
 	for _, name := range c.Names() {
 		x, _ := c.Tensor(name)
-		require.Equal(t, safetensors.BF16, x.DType)
+		require.Equal(t, weight.BF16, x.Format)
 		got[name] = x.Shape
 		total += int64(2 * x.Elems())
 	}
@@ -144,7 +143,7 @@ func TestOneFile(t *testing.T) {
 // one loop.
 func TestChunks(t *testing.T) {
 	const elems = 2*chunkElems + 7
-	for _, dtype := range []safetensors.DType{safetensors.BF16, safetensors.F32} {
+	for _, dtype := range []weight.Format{weight.BF16, weight.F32} {
 		width := dtype.Bits() / 8
 		values := newTable(normal, dtype)
 		want := make([]byte, elems*width)
@@ -162,7 +161,7 @@ func TestChunks(t *testing.T) {
 // errors.
 func TestDistribution(t *testing.T) {
 	const n = 400_000
-	for _, dtype := range []safetensors.DType{safetensors.BF16, safetensors.F16, safetensors.F32} {
+	for _, dtype := range []weight.Format{weight.BF16, weight.F16, weight.F32} {
 		draw := func(quantile func(float64) float64) (mean, deviation, correlation float64,
 			values []float64,
 		) {
@@ -170,16 +169,9 @@ func TestDistribution(t *testing.T) {
 			data := make([]byte, n*width)
 			newTable(quantile, dtype).fill(data, width, tensorKey(3, "x"), 0)
 			var sum, squares, products float64
-			for i := range n {
-				var x float32
-				switch dtype {
-				case safetensors.BF16:
-					x = math.Float32frombits(uint32(binary.LittleEndian.Uint16(data[2*i:])) << 16)
-				case safetensors.F16:
-					x = float16.Frombits(binary.LittleEndian.Uint16(data[2*i:])).Float32()
-				default:
-					x = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-				}
+			numbers := make([]float32, n)
+			weight.Widen(numbers, data, dtype)
+			for _, x := range numbers {
 				values = append(values, float64(x))
 				sum += float64(x)
 				squares += float64(x) * float64(x)
@@ -205,17 +197,17 @@ func TestDistribution(t *testing.T) {
 	}
 }
 
-func TestDTypes(t *testing.T) {
-	for dtype, name := range map[safetensors.DType]string{
-		safetensors.F16: "float16",
-		safetensors.F32: "float32",
+func TestFormats(t *testing.T) {
+	for dtype, name := range map[weight.Format]string{
+		weight.F16: "float16",
+		weight.F32: "float32",
 	} {
 		o := tinyOptions(t.TempDir())
-		o.DType = dtype
+		o.Format = dtype
 		require.NoError(t, Write(context.Background(), o))
 		for _, tensor := range open(t, o.Dir).Names() {
 			x, _ := open(t, o.Dir).Tensor(tensor)
-			require.Equal(t, dtype, x.DType)
+			require.Equal(t, dtype, x.Format)
 		}
 		require.Contains(t, readDir(t, o.Dir)["config.json"], `"torch_dtype": "`+name+`"`)
 	}
@@ -282,7 +274,7 @@ func TestInterrupted(t *testing.T) {
 
 func TestBadOptions(t *testing.T) {
 	for want, change := range map[string]func(*Options){
-		`type "I8"`:             func(o *Options) { o.DType = "I8" },
+		`type "I8"`:             func(o *Options) { o.Format = weight.I8 },
 		"cannot hold 0 bytes":   func(o *Options) { o.ShardBytes = 0 },
 		"config.json: is empty": func(o *Options) { o.Config = nil },
 		"config.json: neither":  func(o *Options) { o.Config = []byte("null") },

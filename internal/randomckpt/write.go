@@ -13,6 +13,7 @@ import (
 
 	"phi3/internal/model"
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 const indexFile = "model.safetensors.index.json"
@@ -22,11 +23,11 @@ var metadata = map[string]string{"format": "pt"}
 
 // Options says what to write.
 type Options struct {
-	Dir              string            // the checkpoint's directory; made if it does not exist
-	Config           []byte            // config.json, of a Phi-3 model
-	GenerationConfig []byte            // generation_config.json; nil: its ids are taken from Config
-	TokenizerDir     string            // copy the tokenizer's files from there; "": write none
-	DType            safetensors.DType // BF16, F16 or F32
+	Dir              string        // the checkpoint's directory; made if it does not exist
+	Config           []byte        // config.json, of a Phi-3 model
+	GenerationConfig []byte        // generation_config.json; nil: its ids are taken from Config
+	TokenizerDir     string        // copy the tokenizer's files from there; "": write none
+	Format           weight.Format // BF16, F16 or F32
 	Seed             uint64
 	ShardBytes       int64                         // at most so many bytes of tensors in a shard
 	Force            bool                          // replace the checkpoint that Dir holds; other files stay
@@ -37,11 +38,11 @@ type Options struct {
 // that no reader takes an unfinished checkpoint for a whole one; after an error or the end of ctx what was
 // finished stays.
 func Write(ctx context.Context, o Options) error {
-	dtypeName, ok := map[safetensors.DType]string{
-		safetensors.BF16: "bfloat16", safetensors.F16: "float16", safetensors.F32: "float32",
-	}[o.DType]
+	dtypeName, ok := map[weight.Format]string{
+		weight.BF16: "bfloat16", weight.F16: "float16", weight.F32: "float32",
+	}[o.Format]
 	if !ok {
-		return fmt.Errorf("cannot make weights of type %q: bf16, f16 or f32", o.DType)
+		return fmt.Errorf("cannot make weights of type %q: bf16, f16 or f32", o.Format)
 	}
 	if o.ShardBytes < 1 {
 		return fmt.Errorf("a shard cannot hold %d bytes", o.ShardBytes)
@@ -63,21 +64,21 @@ func Write(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	list := shards(cfg.Tensors(), o.DType, o.ShardBytes)
-	matrix, norm := newTable(normal, o.DType), newTable(nearOne, o.DType)
+	list := shards(cfg.Tensors(), o.Format, o.ShardBytes)
+	matrix, norm := newTable(normal, o.Format), newTable(nearOne, o.Format)
 	var total int64
 	weightMap := map[string]string{}
 	for _, s := range list {
-		sources := make([]safetensors.Source, len(s.tensors))
-		width := o.DType.Bits() / 8
+		sources := make([]safetensors.Entry, len(s.tensors))
+		width := o.Format.Bits() / 8
 		var size int64
 		for i, t := range s.tensors {
 			values := matrix
 			if len(t.Shape) == 1 {
 				values = norm
 			}
-			sources[i] = safetensors.Source{
-				Name: t.Name, DType: o.DType, Shape: t.Shape,
+			sources[i] = safetensors.Entry{
+				Name: t.Name, Format: o.Format, Shape: t.Shape,
 				WriteTo: func(out io.Writer) error {
 					return values.writeTensor(ctx, out, elems(t), width, tensorKey(o.Seed, t.Name))
 				},

@@ -10,6 +10,7 @@ import (
 
 	"phi3/internal/regular"
 	"phi3/internal/strictjson"
+	"phi3/internal/weight"
 )
 
 const (
@@ -31,7 +32,7 @@ func (missing) Is(target error) bool { return target == ErrMissing }
 // Checkpoint is all tensors of a checkpoint directory, in one file or in several.
 type Checkpoint struct {
 	files   []*File // sorted by name
-	tensors map[string]*Tensor
+	tensors map[string]*weight.Tensor
 }
 
 // Open opens the checkpoint in fsys: model.safetensors if it is there (Hugging Face prefers it too), else the
@@ -53,7 +54,7 @@ func Open(fsys fs.FS) (*Checkpoint, error) {
 }
 
 // Tensor returns the tensor of that name, and whether there is one.
-func (c *Checkpoint) Tensor(name string) (*Tensor, bool) {
+func (c *Checkpoint) Tensor(name string) (*weight.Tensor, bool) {
 	t, ok := c.tensors[name]
 	return t, ok
 }
@@ -93,7 +94,7 @@ func openSingle(fsys fs.FS) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{files: []*File{f}, tensors: make(map[string]*Tensor, len(f.Tensors))}
+	c := &Checkpoint{files: []*File{f}, tensors: make(map[string]*weight.Tensor, len(f.Tensors))}
 	for i := range f.Tensors {
 		c.tensors[f.Tensors[i].Name] = &f.Tensors[i]
 	}
@@ -105,7 +106,7 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", indexName, err)
 	}
-	c := &Checkpoint{tensors: map[string]*Tensor{}}
+	c := &Checkpoint{tensors: map[string]*weight.Tensor{}}
 	var opened shards
 	for _, name := range slices.Sorted(maps.Keys(tensorsIn)) {
 		f, err := opened.open(fsys, name)

@@ -12,6 +12,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
 )
 
 const (
@@ -58,8 +60,8 @@ func TestOpenShards(t *testing.T) {
 			require.EqualValues(t, 12, c.DataBytes())
 			y, ok := c.Tensor("y")
 			require.True(t, ok)
-			require.Equal(t, &Tensor{
-				Name: "y", DType: F32, Shape: []int{2, 1}, Data: make([]byte, 8),
+			require.Equal(t, &weight.Tensor{
+				Name: "y", Format: weight.F32, Shape: []int{2, 1}, Data: make([]byte, 8),
 				File: "2.safetensors",
 			}, y)
 			_, ok = c.Tensor("spare")

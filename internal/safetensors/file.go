@@ -14,6 +14,7 @@ import (
 
 	"phi3/internal/regular"
 	"phi3/internal/strictjson"
+	"phi3/internal/weight"
 )
 
 const (
@@ -24,31 +25,11 @@ const (
 	metadataKey = "__metadata__"
 )
 
-// Tensor is one named array of a file.
-type Tensor struct {
-	Name  string
-	DType DType
-	Shape []int // outermost dimension first; empty for a scalar
-	// Data is the elements, little-endian, row-major. It aliases the mapped file: read-only, gone after
-	// Close, and possibly not aligned to the element's size.
-	Data []byte
-	File string // the file that it is in
-}
-
-// Elems returns the number of elements: the product of Shape, 1 for a scalar.
-func (t *Tensor) Elems() int {
-	n := 1
-	for _, dim := range t.Shape {
-		n *= dim // cannot overflow: parse checked it
-	}
-	return n
-}
-
 // File is one open safetensors file.
 type File struct {
 	Name     string
 	Metadata map[string]string // the header's __metadata__; Hugging Face writes {"format": "pt"}
-	Tensors  []Tensor          // in the order of their bytes
+	Tensors  []weight.Tensor   // in the order of their bytes
 	mapped   []byte            // the whole file
 	unmap    func() error
 }
@@ -94,7 +75,7 @@ func parseMapped(name string, data []byte) (f *File, err error) {
 }
 
 // Tensor returns the tensor of that name, and whether there is one.
-func (f *File) Tensor(name string) (*Tensor, bool) {
+func (f *File) Tensor(name string) (*weight.Tensor, bool) {
 	for i := range f.Tensors {
 		if f.Tensors[i].Name == name {
 			return &f.Tensors[i], true
@@ -118,7 +99,7 @@ func (f *File) Close() error {
 
 // extent is a tensor as the header describes it: its bytes are data[begin:end].
 type extent struct {
-	Tensor
+	weight.Tensor
 	begin, end uint64
 }
 
@@ -156,7 +137,7 @@ func parse(file string, data []byte) (*File, error) {
 	slices.SortFunc(extents, func(a, b extent) int {
 		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end), cmp.Compare(a.Name, b.Name))
 	})
-	f := &File{Name: file, Metadata: metadata, Tensors: make([]Tensor, len(extents))}
+	f := &File{Name: file, Metadata: metadata, Tensors: make([]weight.Tensor, len(extents))}
 	var end uint64 // of the tensor before
 	for i, x := range extents {
 		if err := x.check(end, uint64(len(data))); err != nil {
@@ -186,13 +167,13 @@ func (x *extent) check(previousEnd, available uint64) error {
 		return fmt.Errorf("data_offsets [%d, %d] overlap the tensor before, which ends at %d",
 			x.begin, x.end, previousEnd)
 	}
-	size, err := sizeInBytes(x.DType, x.Shape)
+	size, err := sizeInBytes(x.Format, x.Shape)
 	if err != nil {
 		return err
 	}
 	if size != x.end-x.begin {
 		return fmt.Errorf("%s of shape %v needs %d bytes, but data_offsets [%d, %d] hold %d",
-			x.DType, x.Shape, size, x.begin, x.end, x.end-x.begin)
+			x.Format, x.Shape, size, x.begin, x.end, x.end-x.begin)
 	}
 	if x.end > available {
 		return fmt.Errorf("ends at byte %d of the data, but the file has %d: is the download complete?",
@@ -203,9 +184,9 @@ func (x *extent) check(previousEnd, available uint64) error {
 
 // sizeInBytes returns the bytes that a tensor takes. The number of elements fits an int and the number of
 // bits a uint64, or it is an error; so is an unknown type and a sub-byte type whose last byte is not full.
-func sizeInBytes(dtype DType, shape []int) (uint64, error) {
-	if dtype.Bits() == 0 {
-		return 0, fmt.Errorf("unknown dtype %q", strictjson.Clip(string(dtype)))
+func sizeInBytes(format weight.Format, shape []int) (uint64, error) {
+	if format.Bits() == 0 {
+		return 0, errors.New("its format is not given")
 	}
 	elems := uint64(1)
 	for _, dim := range shape {
@@ -218,12 +199,12 @@ func sizeInBytes(dtype DType, shape []int) (uint64, error) {
 		}
 		elems = product
 	}
-	over, size := bits.Mul64(elems, uint64(dtype.Bits()))
+	over, size := bits.Mul64(elems, uint64(format.Bits()))
 	if over != 0 {
-		return 0, fmt.Errorf("%s of shape %v has too many bits to count", dtype, shape)
+		return 0, fmt.Errorf("%s of shape %v has too many bits to count", format, shape)
 	}
 	if size%8 != 0 {
-		return 0, fmt.Errorf("%s of shape %v takes %d bits, not a whole number of bytes", dtype, shape, size)
+		return 0, fmt.Errorf("%s of shape %v takes %d bits, not a whole number of bytes", format, shape, size)
 	}
 	return size / 8, nil
 }
@@ -286,8 +267,11 @@ func readExtent(r jsonReader) (extent, error) {
 		switch key {
 		case "dtype":
 			var s string
+			var ok bool
 			s, err = r.str()
-			x.DType = DType(s)
+			if x.Format, ok = weight.ParseFormat(s); err == nil && !ok && s != "" {
+				return fmt.Errorf("unknown dtype %q", strictjson.Clip(s))
+			}
 		case "shape":
 			x.Shape, err = readShape(r)
 		case "data_offsets":
@@ -304,10 +288,8 @@ func readExtent(r jsonReader) (extent, error) {
 	switch {
 	case err != nil:
 		return x, err
-	case x.DType == "":
+	case x.Format == 0:
 		return x, errors.New("has no dtype")
-	case x.DType.Bits() == 0:
-		return x, fmt.Errorf("unknown dtype %q", strictjson.Clip(string(x.DType)))
 	case x.Shape == nil:
 		return x, errors.New("has no shape")
 	case len(offsets) != 2:

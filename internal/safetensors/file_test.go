@@ -14,6 +14,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
 )
 
 // fileOf puts a header in front of data bytes of zeros.
@@ -27,8 +29,8 @@ func withLength(n uint64) []byte {
 	return append(binary.LittleEndian.AppendUint64(nil, n), "{}"...)
 }
 
-func source(name string, dtype DType, shape []int, data []byte) Source {
-	return Source{name, dtype, shape, func(w io.Writer) error {
+func source(name string, format weight.Format, shape []int, data []byte) Entry {
+	return Entry{name, format, shape, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	}}
@@ -42,18 +44,18 @@ func TestGolden(t *testing.T) {
 	require.Equal(t, map[string]string{"format": "pt"}, f.Metadata)
 	require.Len(t, f.Tensors, 6)
 
-	for _, want := range []Tensor{
+	for _, want := range []weight.Tensor{
 		{
-			Name: "model.norm.weight", DType: BF16, Shape: []int{3},
+			Name: "model.norm.weight", Format: weight.BF16, Shape: []int{3},
 			Data: []byte{0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3f},
 		},
-		{Name: "half", DType: F16, Shape: []int{2, 1}, Data: []byte{0x00, 0x3e, 0x00, 0xb4}},
+		{Name: "half", Format: weight.F16, Shape: []int{2, 1}, Data: []byte{0x00, 0x3e, 0x00, 0xb4}},
 		{
-			Name: "scalar", DType: F32, Shape: []int{},
+			Name: "scalar", Format: weight.F32, Shape: []int{},
 			Data: binary.LittleEndian.AppendUint32(nil, math.Float32bits(7)),
 		},
-		{Name: "empty", DType: BF16, Shape: []int{0, 4}, Data: []byte{}},
-		{Name: `naïve <&> "quoted"`, DType: "I8", Shape: []int{3}, Data: []byte{1, 2, 3}},
+		{Name: "empty", Format: weight.BF16, Shape: []int{0, 4}, Data: []byte{}},
+		{Name: `naïve <&> "quoted"`, Format: weight.I8, Shape: []int{3}, Data: []byte{1, 2, 3}},
 	} {
 		want.File = "python.safetensors"
 		got, ok := f.Tensor(want.Name)
@@ -78,10 +80,10 @@ func TestGolden(t *testing.T) {
 // rewrite writes f's tensors anew.
 func rewrite(t *testing.T, f *File) []byte {
 	t.Helper()
-	var sources []Source
+	var sources []Entry
 	for i := range f.Tensors {
 		x := &f.Tensors[i]
-		sources = append(sources, source(x.Name, x.DType, x.Shape, x.Data))
+		sources = append(sources, source(x.Name, x.Format, x.Shape, x.Data))
 	}
 	var out bytes.Buffer
 	require.NoError(t, Write(&out, sources, f.Metadata))
@@ -343,7 +345,7 @@ func TestAccept(t *testing.T) {
 			f, err := parse("f", file)
 			require.NoError(t, err)
 			for i := range f.Tensors {
-				require.Equal(t, len(f.Tensors[i].Data)*8, f.Tensors[i].Elems()*f.Tensors[i].DType.Bits())
+				require.Equal(t, len(f.Tensors[i].Data)*8, f.Tensors[i].Elems()*f.Tensors[i].Format.Bits())
 			}
 		})
 	}
@@ -424,7 +426,7 @@ func checkParse(t *testing.T, data []byte) {
 	total := 0
 	for i := range parsed.Tensors {
 		x := &parsed.Tensors[i]
-		require.Equal(t, len(x.Data)*8, x.Elems()*x.DType.Bits())
+		require.Equal(t, len(x.Data)*8, x.Elems()*x.Format.Bits())
 		total += len(x.Data)
 	}
 	n := int(binary.LittleEndian.Uint64(data))

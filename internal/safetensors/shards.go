@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"phi3/internal/regular"
+	"phi3/internal/weight"
 )
 
 // MaxShards is how many files a checkpoint may have. Phi-3 models have 1 to 6, the largest of other families
@@ -27,7 +28,7 @@ func Shards(fsys fs.FS) ([]string, error) {
 // shard is an open file of a checkpoint, and its tensors by name.
 type shard struct {
 	*File
-	tensors map[string]*Tensor
+	tensors map[string]*weight.Tensor
 	info    fs.FileInfo
 }
 
@@ -55,7 +56,7 @@ func (s *shards) open(fsys fs.FS, name string) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &shard{f, make(map[string]*Tensor, len(f.Tensors)), info}
+	x := &shard{f, make(map[string]*weight.Tensor, len(f.Tensors)), info}
 	for i := range f.Tensors {
 		x.tensors[f.Tensors[i].Name] = &f.Tensors[i]
 	}

@@ -12,14 +12,15 @@ import (
 	"unicode/utf8"
 
 	"phi3/internal/strictjson"
+	"phi3/internal/weight"
 )
 
-// Source is a tensor to be written.
-type Source struct {
-	Name  string
-	DType DType
-	Shape []int // outermost dimension first; empty for a scalar
-	// WriteTo writes the elements, little-endian, row-major: exactly the bytes that DType and Shape call for.
+// Entry is a tensor to be written.
+type Entry struct {
+	Name   string
+	Format weight.Format
+	Shape  []int // outermost dimension first; empty for a scalar
+	// WriteTo writes the elements, little-endian, row-major: exactly the bytes that Format and Shape call for.
 	WriteTo func(w io.Writer) error
 }
 
@@ -27,10 +28,10 @@ type Source struct {
 // need be in memory. The order of the tensors is the reference implementation's, wide types first, then by
 // name, whatever their order in tensors; equal input gives equal bytes. metadata may be nil. After an error,
 // what w has received is not a valid file.
-func Write(w io.Writer, tensors []Source, metadata map[string]string) error {
+func Write(w io.Writer, tensors []Entry, metadata map[string]string) error {
 	tensors = slices.Clone(tensors)
-	slices.SortFunc(tensors, func(a, b Source) int {
-		return cmp.Or(-cmp.Compare(a.DType.Bits(), b.DType.Bits()), cmp.Compare(a.DType, b.DType),
+	slices.SortFunc(tensors, func(a, b Entry) int {
+		return cmp.Or(-cmp.Compare(a.Format.Bits(), b.Format.Bits()), cmp.Compare(a.Format.String(), b.Format.String()),
 			cmp.Compare(a.Name, b.Name))
 	})
 	header, err := makeHeader(tensors, metadata)
@@ -41,7 +42,7 @@ func Write(w io.Writer, tensors []Source, metadata map[string]string) error {
 		return fmt.Errorf("write header: %w", err)
 	}
 	for _, t := range tensors {
-		size, _ := sizeInBytes(t.DType, t.Shape) // makeHeader has seen its error
+		size, _ := sizeInBytes(t.Format, t.Shape) // makeHeader has seen its error
 		counted := &countingWriter{w: w, left: size}
 		if err := t.WriteTo(counted); err != nil {
 			return fmt.Errorf("tensor %q: %w", t.Name, err)
@@ -54,14 +55,14 @@ func Write(w io.Writer, tensors []Source, metadata map[string]string) error {
 }
 
 // HeaderBytes returns how many bytes Write puts before the first tensor's.
-func HeaderBytes(tensors []Source, metadata map[string]string) (int, error) {
+func HeaderBytes(tensors []Entry, metadata map[string]string) (int, error) {
 	header, err := makeHeader(tensors, metadata)
 	return len(header), err
 }
 
 // makeHeader returns the length and the JSON, padded with spaces to a multiple of 8 bytes so that the data is
 // aligned.
-func makeHeader(tensors []Source, metadata map[string]string) ([]byte, error) {
+func makeHeader(tensors []Entry, metadata map[string]string) ([]byte, error) {
 	header := bytes.NewBuffer(make([]byte, lengthBytes))
 	header.WriteByte('{')
 	if len(metadata) > 0 {
@@ -84,7 +85,7 @@ func makeHeader(tensors []Source, metadata map[string]string) ([]byte, error) {
 			return nil, fmt.Errorf("tensor %q: name is reserved or taken", strictjson.Clip(t.Name))
 		}
 		seen[t.Name] = true
-		size, err := sizeInBytes(t.DType, t.Shape)
+		size, err := sizeInBytes(t.Format, t.Shape)
 		if err == nil && len(t.Shape) > maxRank {
 			err = fmt.Errorf("has %d dimensions, over the limit of %d", len(t.Shape), maxRank)
 		}
@@ -100,10 +101,10 @@ func makeHeader(tensors []Source, metadata map[string]string) ([]byte, error) {
 		appendJSON(header, t.Name)
 		header.WriteByte(':')
 		appendJSON(header, struct {
-			DType   DType     `json:"dtype"`
+			DType   string    `json:"dtype"`
 			Shape   []int     `json:"shape"`
 			Offsets [2]uint64 `json:"data_offsets"`
-		}{t.DType, append([]int{}, t.Shape...), [2]uint64{begin, begin + size}})
+		}{t.Format.String(), append([]int{}, t.Shape...), [2]uint64{begin, begin + size}})
 		begin += size
 	}
 	header.WriteByte('}')

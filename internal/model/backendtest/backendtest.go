@@ -21,7 +21,7 @@ import (
 	"phi3/internal/inspect"
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // Variant is a way to run a backend that must not change its results, such as a number of threads.
@@ -601,7 +601,7 @@ func testArgmax(t *testing.T, g *Golden, v Variant) {
 		row(func(r []float32) { r[cols/2], r[last], r[last-1] = inf, nan, nan })
 		row(func(r []float32) { r[cols/2], r[last] = nan, inf })
 
-		table := &safetensors.Tensor{Name: "rows", DType: safetensors.F32, Shape: []int{len(rows), cols}}
+		table := &weight.Tensor{Name: "rows", Format: weight.F32, Shape: []int{len(rows), cols}}
 		want, next, ids := make([]int32, len(rows)), make([]int32, len(rows)), make([]int32, len(rows))
 		for i, r := range rows {
 			want[i], next[i], ids[i] = choice(r), math.MinInt32, int32(i)
@@ -610,7 +610,7 @@ func testArgmax(t *testing.T, g *Golden, v Variant) {
 			}
 		}
 		b := v.Open(true) // the table is not rounded either
-		tensors := []*safetensors.Tensor{table}
+		tensors := []*weight.Tensor{table}
 		require.NoError(t, b.Plan(&model.Plan{
 			Config: config, Tensors: tensors, MaxTokens: 16, Context: 1,
 			Least: 1,

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // Golden is what Hugging Face computed for one checkpoint; testdata/README.md describes the files.
@@ -99,7 +100,7 @@ func (g *Golden) Array(t testing.TB, name string) [][]float32 {
 	t.Helper()
 	a, ok := g.arrays.Tensor(name)
 	require.True(t, ok, "%s has no array %s", g.Dir, name)
-	require.Equal(t, safetensors.F32, a.DType, name)
+	require.Equal(t, weight.F32, a.Format, name)
 	width := a.Shape[len(a.Shape)-1]
 	rows := make([][]float32, a.Elems()/width)
 	for i := range rows {
