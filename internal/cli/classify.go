@@ -259,11 +259,11 @@ func (a *labelled) write(w io.Writer) error {
 	}
 	for i, token := range a.Tokens {
 		rows = append(rows, []string{
-			fmt.Sprint(i), fmt.Sprint(token.ID), shownPiece(token.Piece), visible(token.Label), percent(token.Score),
+			fmt.Sprint(i), fmt.Sprint(token.ID), shownPiece(token.Piece), visible(token.Label), show.Percent(token.Score),
 		})
 	}
 	for _, s := range a.Scores {
-		value := percent(s.Score)
+		value := show.Percent(s.Score)
 		if a.raw {
 			value = fmt.Sprintf("%.4f", s.Score)
 		}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"math"
 	"os"
 	"strings"
 	"testing"
@@ -15,41 +14,7 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-func TestRank(t *testing.T) {
-	tok, err := tokenizer.Load(demo.FS())
-	require.NoError(t, err)
-	logits := []float32{1, 3, 2, 3, -200}
-	ranking := rank(tok, logits)
-	ranked := ranking.first(100)
-	var ids []int32
-	var total, cumulative float64
-	for _, l := range logits {
-		total += math.Exp(float64(l))
-	}
-	for i, c := range ranked {
-		ids = append(ids, c.ID)
-		p := math.Exp(float64(logits[c.ID])) / total
-		cumulative += p
-		require.Equal(t, i+1, c.Rank)
-		require.Equal(t, logits[c.ID], c.Logit)
-		require.InDelta(t, p, c.Probability, 1e-12)
-		require.InDelta(t, cumulative, c.Cumulative, 1e-12)
-		alone := ranking.of(c.ID)
-		require.InDelta(t, c.Cumulative, alone.Cumulative, 1e-12)
-		alone.Cumulative = c.Cumulative
-		require.Equal(t, c, alone)
-	}
-	require.Equal(t, ranked[:2], ranking.first(2))
-	require.Equal(t, []int32{1, 3, 2, 0, 4}, ids, "equal logits in the order of their ids")
-}
-
 func TestFormats(t *testing.T) {
-	require.Equal(t, "99.87%", percent(0.99871))
-	require.Equal(t, "1.4e-05%", percent(1.4e-7))
-	require.Equal(t, "[ 1.0000, -0.5000,  0.0000, ..., 12.0000, -3.1416,  2.0000]",
-		ends([]float32{1, -0.5, 0, 9, 12, -3.1415927, 2}))
-	require.Equal(t, "[ 1.0000,  2.0000]", ends([]float32{1, 2}))
-	require.Equal(t, "(none)", visible(""))
 }
 
 // The table of verify fills a terminal and does not break its lines while there is any room.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/demo"
+	"phi3/internal/nexttoken"
 	"phi3/internal/show"
 )
 
@@ -55,47 +55,6 @@ func TestLongPiece(t *testing.T) {
 	require.NoError(t, xml.Unmarshal(picture, new(struct{})))
 }
 
-// The layers' logits are looked at one at a time; the numbers are those of all logits in hand.
-func TestLens(t *testing.T) {
-	var all, few bytes.Buffer
-	require.Zero(t, Main([]string{"next-token", "-p", "The capital of Germany is", "--layers", "--json"},
-		strings.NewReader(""), &all, io.Discard))
-	require.Zero(t, Main([]string{
-		"next-token", "-p", "The capital of Germany is", "--layers", "--json",
-		"--every", "3",
-	}, strings.NewReader(""), &few, io.Discard))
-	var a, b inspection
-	require.NoError(t, json.Unmarshal(all.Bytes(), &a))
-	require.NoError(t, json.Unmarshal(few.Bytes(), &b))
-	require.Len(t, a.Layers, 5)
-	require.Equal(t, []layerView{a.Layers[0], a.Layers[3], a.Layers[4]}, b.Layers)
-	require.Equal(t, a.Top[:lensTop], a.Layers[4].Top, "the last layer is the answer")
-	require.Equal(t, a.Argmax, a.Layers[4].Answer)
-}
-
-func TestThinned(t *testing.T) {
-	for _, c := range []struct {
-		layers, every int
-		first, shown  int // of the layers after the embeddings
-	}{
-		{4, 0, 1, 4}, {24, 0, 1, 24}, {32, 0, 2, 16}, {40, 0, 2, 20}, {80, 0, 4, 20}, {41, 0, 2, 21}, {
-			1000,
-			0, 42, 24,
-		}, {32, 1, 1, 32}, {32, 5, 5, 7}, {4, 100, 4, 1},
-	} {
-		layers := make([]layerView, c.layers+1)
-		for i := range layers {
-			layers[i].Layer = i
-		}
-		f := insideFlags{every: c.every}
-		shown := f.thinned(layers)
-		require.Equal(t, 0, shown[0].Layer)
-		require.Equal(t, c.first, shown[1].Layer, c)
-		require.Len(t, shown, 1+c.shown, c)
-		require.Equal(t, c.layers, shown[len(shown)-1].Layer)
-	}
-}
-
 func TestHiddenStates(t *testing.T) {
 	run := func(args ...string) (code int, out, stderr string) {
 		var o, e bytes.Buffer
@@ -105,7 +64,7 @@ func TestHiddenStates(t *testing.T) {
 	}
 	code, out, _ := run("--json")
 	require.Zero(t, code)
-	var a inspection
+	var a nexttoken.Report
 	require.NoError(t, json.Unmarshal([]byte(out), &a), "written row by row, it is one object")
 	require.Len(t, a.Hidden, 5)
 	require.Len(t, a.Hidden[4], 192)

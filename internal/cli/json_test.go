@@ -11,6 +11,7 @@ import (
 
 	"phi3/internal/bench"
 	"phi3/internal/info"
+	"phi3/internal/nexttoken"
 )
 
 // docs/json.md names every key that an answer can have, in its command's section or among what several share;
@@ -26,7 +27,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	}
 	for title, answers := range map[string][]any{
 		"phi3 generate":      {generated{}, generatedToken{}},
-		"phi3 next-token":    {inspection{}},
+		"phi3 next-token":    {nexttoken.Report{}},
 		"phi3 tokenize":      {tokenized{}},
 		"phi3 models":        {cacheContents{}},
 		"phi3 doctor":        {diagnosis{}},

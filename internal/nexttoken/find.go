@@ -1,0 +1,25 @@
+package nexttoken
+
+import (
+	"context"
+
+	"phi3/internal/tokenizer"
+)
+
+// Find returns the token that a person means by a text: the one that the text encodes to, or else the piece of
+// the vocabulary that is spelled like it, or else the token of the text with a blank before it, and spaced is
+// true. (Where tokens carry the blank before a word, a word at the beginning of a text is another token than the
+// same word in the middle.) If there is no such token, Find returns the several tokens of the text.
+func Find(ctx context.Context, t *tokenizer.Tokenizer, text string) (ids []int32, spaced bool, err error) {
+	alone := tokenizer.EncodeOptions{NoBOS: true}
+	if ids, err = t.Encode(ctx, text, alone); err != nil || len(ids) == 1 {
+		return ids, false, err
+	}
+	if id, ok := t.ID(text); ok {
+		return []int32{id}, false, nil
+	}
+	if after, err := t.Encode(ctx, " "+text, alone); err != nil || len(after) == 1 {
+		return after, true, err
+	}
+	return ids, false, nil
+}
