@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 var errLeave = errors.New("leave")
@@ -80,7 +81,7 @@ func (t *talk) command(ctx context.Context, command string) error {
 func nearCommand(word string) string {
 	best, distance := "", 3 // further away it is another word
 	for _, name := range chatCommands {
-		if d := editDistance(word, name); d < distance && d < len(name) {
+		if d := usage.EditDistance(word, name); d < distance && d < len(name) {
 			best, distance = name, d
 		}
 	}

@@ -21,6 +21,7 @@ import (
 
 	"phi3/internal/early"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 // Exit codes.
@@ -100,9 +101,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		started = true
 		if s.quiet && s.verbose {
-			return usagef("--quiet and --verbose contradict each other")
+			return usage.Errorf("--quiet and --verbose contradict each other")
 		}
-		if err := noEmptyFlag(cmd); err != nil {
+		if err := usage.NoEmptyFlag(cmd); err != nil {
 			return err
 		}
 		if n := early.BoundGOMAXPROCS(); n > 0 {
@@ -115,7 +116,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if flushErr := s.out.Flush(); err == nil {
 		err = cmp.Or(s.written, flushErr)
 	}
-	var usage usageError
+	var mistake usage.Error
 	var file *fs.PathError
 	switch {
 	case err == nil:
@@ -129,7 +130,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 		_, _ = show.Fprintf(s.err, "phi3: write the output: %v\n", file.Err)
 		return exitFailure
-	case !started || errors.As(err, &usage):
+	case !started || errors.As(err, &mistake):
 		_, _ = show.Fprintf(s.err, "phi3: %s\nSee '%s --help'.\n", brief(err), cmd.CommandPath())
 		return exitUsage
 	default:
@@ -149,9 +150,6 @@ func newRoot(s *streams) *cobra.Command {
 
 Without --model, or PHI3_MODEL in the environment, it answers with a tiny demonstration
 model that it carries inside, so every command can be tried at once.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -161,8 +159,6 @@ model that it carries inside, so every command can be tried at once.`,
 	root.SetIn(s.in)
 	root.SetOut(s)
 	root.SetErr(s.err)
-	root.SetFlagErrorFunc(flagMistake)
-	root.SetHelpCommand(newHelp())
 	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false,
 		"say nothing on stderr but errors, and when the context is full")
 	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "say more on stderr")
@@ -180,8 +176,11 @@ model that it carries inside, so every command can be tried at once.`,
 		newModels(s),
 		newVersion(s),
 	)
-	root.SetHelpFunc(showHelp)
-	addCompletion(root)
-	completeFlags(root)
+	usage.Install(root, completions)
 	return root
 }
+
+// usagef returns a mistake in the command line.
+func usagef(format string, args ...any) error { return usage.Errorf(format, args...) }
+
+var noArguments = usage.NoArguments

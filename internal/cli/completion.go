@@ -7,65 +7,20 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"phi3/internal/model"
+	"phi3/internal/usage"
 )
 
-// fileFlags take the name of a file, which the shell completes by itself.
-var fileFlags = map[string]bool{
-	"file": true, "classify jsonl": true, "svg": true, "plot": true,
-	"chat-template": true,
-}
-
-// addCompletion adds the command that prints a shell's completion script.
-func addCompletion(root *cobra.Command) {
-	root.InitDefaultCompletionCmd()
-	for _, cmd := range root.Commands() {
-		if cmd.Name() == "completion" {
-			cmd.Short = "Complete commands, flags and models in your shell"
-			cmd.Long = `Print a script with which your shell completes phi3's commands, flags and values, the names of
-downloaded models too. The help of each command below says where the script belongs.`
-			cmd.Example = `  source <(phi3 completion bash)
-  phi3 completion fish | source`
-		}
-	}
-}
-
-// completeFlags tells the shell what each flag's value may be. For those that are not listed here, numbers
-// and texts, it offers nothing, and no files either.
-func completeFlags(cmd *cobra.Command) {
-	choices := map[string]cobra.CompletionFunc{
-		"model":     completeModelFlag,
-		"attention": completeAttention,
-		"device": oneOf("auto\ta GPU with room for the model, else the CPU", "cpu",
-			"cuda\tthe first NVIDIA GPU", "cuda:1\tthe second one"),
-		"dtype":    oneOf("bf16\tround matrix inputs to bfloat16", "f32\tround nothing"),
-		"output":   oneOf("md\ta table in Markdown", "csv", "json"),
-		"revision": oneOf("main"),
-	}
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		complete := choices[f.Name]
-		switch {
-		case f.Value.Type() == "bool", fileFlags[f.Name], fileFlags[cmd.Name()+" "+f.Name]:
-			return
-		case complete == nil:
-			complete = cobra.NoFileCompletions
-		}
-		_ = cmd.RegisterFlagCompletionFunc(f.Name, complete) // fails for a flag that has one
-	})
-	if cmd.Args != nil && cmd.ValidArgsFunction == nil && !cmd.HasSubCommands() {
-		cmd.ValidArgsFunction = cobra.NoFileCompletions // the command takes no arguments
-	}
-	for _, sub := range cmd.Commands() {
-		completeFlags(sub)
-	}
-}
-
-// oneOf offers fixed values, each with what it means after a tab.
-func oneOf(values ...cobra.Completion) cobra.CompletionFunc {
-	return cobra.FixedCompletions(values,
-		cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder)
+// completions tell the shell what flags' values may be, by the flags' names.
+var completions = map[string]cobra.CompletionFunc{
+	"model":     completeModelFlag,
+	"attention": completeAttention,
+	"device": usage.OneOf("auto\ta GPU with room for the model, else the CPU", "cpu",
+		"cuda\tthe first NVIDIA GPU", "cuda:1\tthe second one"),
+	"dtype":    usage.OneOf("bf16\tround matrix inputs to bfloat16", "f32\tround nothing"),
+	"output":   usage.OneOf("md\ta table in Markdown", "csv", "json"),
+	"revision": usage.OneOf("main"),
 }
 
 // completeModelFlag offers the models of the cache and directories.

@@ -14,6 +14,7 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
 	"phi3/internal/model"
+	"phi3/internal/usage"
 	"phi3/internal/weight"
 )
 
@@ -192,7 +193,7 @@ func TestParseDevice(t *testing.T) {
 		"cuda:99999999999999999999", "cpu:0", "auto:0",
 	} {
 		_, err := parseDevice(text)
-		require.ErrorAs(t, err, new(usageError), text)
+		require.ErrorAs(t, err, new(usage.Error), text)
 		require.ErrorContains(t, err, fmt.Sprintf("--device is %q", text))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/demo"
+	"phi3/internal/usage"
 )
 
 // Every command's help fits a terminal, and has each flag under a heading with a word for its value.
@@ -20,38 +21,21 @@ func TestHelp(t *testing.T) {
 	var visit func(*cobra.Command)
 	visit = func(cmd *cobra.Command) {
 		seen++
-		text := helpText(cmd)
+		text := usage.Page(cmd)
 		for _, line := range strings.Split(text, "\n") {
-			require.LessOrEqual(t, utf8.RuneCountInString(line), helpWidth,
+			require.LessOrEqual(t, utf8.RuneCountInString(line), usage.Width,
 				"%s --help: break this line by hand:\n%s", cmd.CommandPath(), line)
 			require.NotContains(t, line, "\t")
 			require.NotContains(t, line, "`")
 		}
 		require.NotContains(t, text, "default -")
-		for _, g := range groupsOf(cmd) {
-			for _, f := range g.flags {
-				require.NotEmpty(t, g.title,
-					"%s --%s has no heading: add its name to a line of flagGroups in internal/cli/help.go", cmd.CommandPath(), f.Name)
-				if f.Value.Type() != "bool" {
-					require.NotEmpty(t, valueWord(f),
-						"%s --%s has no word for its value: put a word of its description in backquotes, "+
-							"or add one to valueWords in internal/cli/help.go", cmd.CommandPath(), f.Name)
-				}
-			}
-		}
+		require.Empty(t, usage.Unplaced(cmd))
 		for _, sub := range cmd.Commands() {
 			visit(sub)
 		}
 	}
 	visit(newRoot(&streams{}))
 	require.Greater(t, seen, 15)
-	once := map[string]bool{}
-	for _, g := range flagGroups {
-		for _, name := range g.flags {
-			require.False(t, once[name], "flagGroups has %q twice", name)
-			once[name] = true
-		}
-	}
 }
 
 func TestHelpText(t *testing.T) {
@@ -59,7 +43,7 @@ func TestHelpText(t *testing.T) {
 	cmd := func(name string) string {
 		c, _, err := root.Find(strings.Fields(name))
 		require.NoError(t, err)
-		return helpText(c)
+		return usage.Page(c)
 	}
 	help := cmd("generate")
 	require.Contains(t, help, "\nSampling:\n      --do-sample             draw each token by its probability;")

@@ -12,6 +12,7 @@ import (
 	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 // modelFlags are the flags that say which model runs, and how.
@@ -131,7 +132,7 @@ func (f *modelFlags) find(
 	}
 	c, err := checkpoint.Open(r)
 	if revision := new(checkpoint.RevisionError); errors.As(err, &revision) {
-		err = usageError{err}
+		err = usage.Error{Err: err}
 	}
 	return c, err
 }

@@ -20,6 +20,7 @@ import (
 	"phi3/internal/model"
 	"phi3/internal/show"
 	"phi3/internal/strictjson"
+	"phi3/internal/usage"
 )
 
 func newModels(s *streams) *cobra.Command {
@@ -198,7 +199,7 @@ to download them again too.`,
 func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, yes bool) error {
 	name, revision, err := h.ParseName(argument)
 	if err != nil {
-		return usageError{err}
+		return usage.Error{Err: err}
 	}
 	if revision != "" {
 		return usagef("rm removes all revisions of a model: say phi3 models rm %s", name)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/usage"
 )
 
 var update = flag.Bool("update", false, "write docs/commands anew (make docs)")
@@ -27,7 +29,7 @@ func TestCommandPages(t *testing.T) {
 			return strings.ReplaceAll(cmd.CommandPath(), " ", "_") +
 				".md"
 		}
-		page := "## " + cmd.CommandPath() + "\n\n```\n" + helpText(cmd) + "```\n\n### See also\n\n"
+		page := "## " + cmd.CommandPath() + "\n\n```\n" + usage.Page(cmd) + "```\n\n### See also\n\n"
 		if cmd.HasParent() {
 			page += fmt.Sprintf("* [%s](%s): %s\n", cmd.Parent().CommandPath(), file(cmd.Parent()),
 				cmd.Parent().Short)

@@ -14,6 +14,7 @@ import (
 	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 func newPull(s *streams) *cobra.Command {
@@ -49,7 +50,7 @@ log in with huggingface_hub's "hf auth login".`,
 			}
 			name, inAddress, err := h.ParseName(args[0])
 			if err != nil {
-				return usageError{err}
+				return usage.Error{Err: err}
 			}
 			if inAddress != "" {
 				if cmd.Flags().Changed("revision") && inAddress != revision {

@@ -5,6 +5,11 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"github.com/spf13/cobra"
+
+	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 // version says what this program was built from: the module's version where there is one, the commit, the
@@ -37,4 +42,18 @@ func describeBuild(info *debug.BuildInfo) string {
 		}
 	}
 	return fmt.Sprintf("%s (%s; %s, %s/%s)", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// newVersion is for people who try the word before the flag.
+func newVersion(s *streams) *cobra.Command {
+	return &cobra.Command{
+		Use:    "version",
+		Short:  "Print the version, as --version does",
+		Hidden: true,
+		Args:   usage.NoArguments,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := show.Fprintln(s.out, version())
+			return err
+		},
+	}
 }

@@ -1,8 +1,7 @@
-package cli
+package usage
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -12,8 +11,8 @@ import (
 	"phi3/internal/show"
 )
 
-// helpWidth is the most columns of a line of help.
-const helpWidth = 80
+// Width is the most columns of a line of help.
+const Width = 80
 
 // flagGroups are the headings of the flags in a command's help, and under each the flags in the order in
 // which they are shown. A name may have a command in front, where two commands mean different things by it.
@@ -47,12 +46,8 @@ var valueWords = map[string]string{
 	"max-new-tokens": "N", "min-new-tokens": "N", "n-prompt": "TOKENS", "n-gen": "TOKENS", "repetitions": "N", "top": "N", "output": "FORMAT",
 }
 
-// showHelp is what --help prints.
-func showHelp(cmd *cobra.Command, _ []string) {
-	_, _ = io.WriteString(cmd.OutOrStdout(), helpText(cmd))
-}
-
-func helpText(cmd *cobra.Command) string {
+// Page returns the help of a command: what --help prints.
+func Page(cmd *cobra.Command) string {
 	var b strings.Builder
 	about := cmd.Long
 	if about == "" {
@@ -187,13 +182,13 @@ func describeFlag(f *pflag.Flag) (left, about string) {
 func entry(b *strings.Builder, name string, column int, about string) {
 	b.WriteString(name)
 	at := utf8.RuneCountInString(name)
-	for _, line := range wrap(about, helpWidth-column) {
+	for _, line := range wrap(about, Width-column) {
 		if at > column-2 {
 			b.WriteString("\n")
 			at = 0
 		}
 		b.WriteString(strings.Repeat(" ", column-at) + line)
-		at = helpWidth // the next one is on a line of its own
+		at = Width // the next one is on a line of its own
 	}
 	b.WriteString("\n")
 }
@@ -204,7 +199,7 @@ func reflow(text string) string {
 	var lines, words []string
 	flush := func() {
 		if len(words) > 0 {
-			lines = append(lines, wrap(strings.Join(words, " "), helpWidth)...)
+			lines = append(lines, wrap(strings.Join(words, " "), Width)...)
 			words = nil
 		}
 	}

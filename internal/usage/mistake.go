@@ -1,4 +1,4 @@
-package cli
+package usage
 
 import (
 	"errors"
@@ -7,26 +7,30 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"phi3/internal/show"
 )
 
-// usageError is a mistake in the command line, as opposed to a failure of what it asked for.
-type usageError struct{ error }
+// Error is a mistake in the command line, as opposed to a failure of what it asked for.
+type Error struct{ Err error }
 
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+func (e Error) Error() string { return e.Err.Error() }
 
-// noArguments refuses words that belong to no flag, most often a prompt without --prompt.
-func noArguments(cmd *cobra.Command, args []string) error {
+// Unwrap returns what is wrong.
+func (e Error) Unwrap() error { return e.Err }
+
+// Errorf returns an [Error].
+func Errorf(format string, args ...any) error { return Error{fmt.Errorf(format, args...)} }
+
+// NoArguments refuses words that belong to no flag, most often a prompt without --prompt.
+func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	for _, name := range []string{"prompt", "text"} {
 		if cmd.Flags().Lookup(name) != nil {
-			return usagef("unexpected argument %q; the %[2]s goes after --%[2]s, in quotes", args[0], name)
+			return Errorf("unexpected argument %q; the %[2]s goes after --%[2]s, in quotes", args[0], name)
 		}
 	}
-	return usagef("unexpected argument %q", args[0])
+	return Errorf("unexpected argument %q", args[0])
 }
 
 // flagMistake says in words what is wrong with a flag: what was given, and what is wanted.
@@ -51,12 +55,12 @@ func flagMistake(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// noEmptyFlag refuses flags with an empty text, such as of an unset shell variable: something else would be
+// NoEmptyFlag refuses flags with an empty text, such as of an unset shell variable: something else would be
 // done than was meant.
-func noEmptyFlag(cmd *cobra.Command) (err error) {
+func NoEmptyFlag(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" {
-			err = usagef("--%s is empty", f.Name)
+			err = Errorf("--%s is empty", f.Name)
 		}
 	})
 	return err
@@ -85,7 +89,7 @@ func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	name := strings.ReplaceAll(unknown.GetSpecifiedName(), "_", "-")
 	best, distance := "", 3 // further away it is another word
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		d := editDistance(name, f.Name)
+		d := EditDistance(name, f.Name)
 		if strings.HasPrefix(f.Name, name) {
 			d = min(d, 1)
 		}
@@ -145,25 +149,25 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	said := fmt.Sprintf("there is no command %q", args[0])
 	word := strings.ToLower(args[0])
 	if other, ok := otherNames[word]; ok {
-		return usagef("%s: %s", said, other)
+		return Errorf("%s: %s", said, other)
 	}
 	best, distance := "", 3 // further away it is another word
 	for _, c := range cmd.Root().Commands() {
-		if d := editDistance(word, c.Name()); d < distance && d < len(word) && !c.Hidden {
+		if d := EditDistance(word, c.Name()); d < distance && d < len(word) && !c.Hidden {
 			best, distance = c.Name(), d
 		}
 	}
 	if best != "" {
-		return usagef("%s; did you mean phi3 %s?", said, best)
+		return Errorf("%s; did you mean phi3 %s?", said, best)
 	}
 	if strings.ContainsAny(args[0], " \n") {
-		return usagef("%s: phi3 generate --prompt takes a prompt", said)
+		return Errorf("%s: phi3 generate --prompt takes a prompt", said)
 	}
-	return usagef("%s; phi3 --help lists them", said)
+	return Errorf("%s; phi3 --help lists them", said)
 }
 
-// newHelp is the command help: what --help of another command prints.
-func newHelp() *cobra.Command {
+// helpCommand is the command help: what --help of another command prints.
+func helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Show the help of a command",
@@ -190,22 +194,8 @@ func newHelp() *cobra.Command {
 	}
 }
 
-// newVersion is for people who try the word before the flag.
-func newVersion(s *streams) *cobra.Command {
-	return &cobra.Command{
-		Use:    "version",
-		Short:  "Print the version, as --version does",
-		Hidden: true,
-		Args:   noArguments,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := show.Fprintln(s.out, version())
-			return err
-		},
-	}
-}
-
-// editDistance is the number of letters to insert, delete or change that turns a into b (Levenshtein).
-func editDistance(a, b string) int {
+// EditDistance is the number of letters to insert, delete or change that turns a into b (Levenshtein).
+func EditDistance(a, b string) int {
 	row := make([]int, len(b)+1) // distances from the letters of a so far to every beginning of b
 	for j := range row {
 		row[j] = j
