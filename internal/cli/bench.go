@@ -12,6 +12,7 @@ import (
 	"phi3/internal/bench"
 	"phi3/internal/cpu"
 	"phi3/internal/model"
+	"phi3/internal/picture"
 	"phi3/internal/show"
 )
 
@@ -78,7 +79,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 			"two others")
 	}
 	if f.plot != "" {
-		if _, err := checkPicture(f.plot); err != nil {
+		if err := picture.CheckFile(f.plot); err != nil {
 			return err
 		}
 	}
@@ -125,7 +126,7 @@ func (f *benchFlags) compare(ctx context.Context, s *streams, m *model.Model, ab
 		return bench.Write(s.out, c, f.output)
 	}
 	chart := c.Chart()
-	if err := writePicture(f.plot, []byte(chart.SVG())); err != nil {
+	if err := picture.WriteFile(f.plot, []byte(chart.SVG())); err != nil {
 		return err
 	}
 	err = bench.Write(s.out, c, f.output)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/nexttoken"
+	"phi3/internal/picture"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
@@ -64,7 +65,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 		return err
 	}
 	if f.inside.svg != "" {
-		if _, err := checkPicture(f.inside.svg); err != nil {
+		if err := picture.CheckFile(f.inside.svg); err != nil {
 			return err
 		}
 	}
@@ -100,7 +101,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	r.Model, r.Prompt = t.checkpoint.Name, t.text
 	if f.inside.svg != "" {
 		svg := r.Picture(t.checkpoint.Title, f.inside.every)
-		if err := writePicture(f.inside.svg, []byte(svg)); err != nil {
+		if err := picture.WriteFile(f.inside.svg, []byte(svg)); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package cli
+package picture
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWritePicture(t *testing.T) {
+func TestWriteFile(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "a.svg"), filepath.Join(dir, "link.svg")
 	content := func(name string) string {
@@ -16,11 +16,11 @@ func TestWritePicture(t *testing.T) {
 		require.NoError(t, err)
 		return string(data)
 	}
-	require.NoError(t, writePicture(file, []byte("one")))
+	require.NoError(t, WriteFile(file, []byte("one")))
 	require.Equal(t, "one", content(file))
 	require.NoError(t, os.Chmod(file, 0o600))
 	require.NoError(t, os.Symlink("a.svg", link))
-	require.NoError(t, writePicture(link, []byte("two")), "a link leads to the file that is replaced")
+	require.NoError(t, WriteFile(link, []byte("two")), "a link leads to the file that is replaced")
 	require.Equal(t, "two", content(file))
 	info, err := os.Lstat(link)
 	require.NoError(t, err)
@@ -29,13 +29,13 @@ func TestWritePicture(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
-	require.ErrorContains(t, writePicture(dir, nil), "is a directory, not a file")
-	require.ErrorContains(t, writePicture("/dev/null", nil), "/dev/null is not a regular file")
-	require.ErrorContains(t, writePicture(filepath.Join(dir, "nowhere", "a.svg"), nil),
+	require.ErrorContains(t, WriteFile(dir, nil), "is a directory, not a file")
+	require.ErrorContains(t, WriteFile("/dev/null", nil), "/dev/null is not a regular file")
+	require.ErrorContains(t, WriteFile(filepath.Join(dir, "nowhere", "a.svg"), nil),
 		"write the picture: there is no directory "+filepath.Join(dir, "nowhere"))
-	require.ErrorContains(t, writePicture(filepath.Join(file, "a.svg"), nil),
+	require.ErrorContains(t, WriteFile(filepath.Join(file, "a.svg"), nil),
 		"write the picture: "+file+" is not a directory")
-	require.ErrorContains(t, writePicture("-", nil), "write the picture: it cannot go to stdout")
+	require.ErrorContains(t, WriteFile("-", nil), "write the picture: it cannot go to stdout")
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, files, 2, "nothing else is left")

@@ -1,4 +1,4 @@
-package cli
+package picture
 
 import (
 	"errors"
@@ -10,9 +10,15 @@ import (
 	"phi3/internal/regular"
 )
 
-// checkPicture tells, before the work for a picture begins, whether its file can be written. info is of what
-// the picture replaces, nil if there is nothing.
-func checkPicture(file string) (info os.FileInfo, err error) {
+// CheckFile returns an error if [WriteFile] could not write a file. A command calls it before a long
+// computation.
+func CheckFile(file string) error {
+	_, err := replaced(file)
+	return err
+}
+
+// replaced returns the file that a picture replaces, nil if there is none.
+func replaced(file string) (info os.FileInfo, err error) {
 	info, err = os.Stat(file)
 	folder := filepath.Dir(file)
 	switch {
@@ -39,10 +45,10 @@ func checkPicture(file string) (info os.FileInfo, err error) {
 	return info, nil
 }
 
-// writePicture puts a finished picture where the user wants it, whole or not at all. It replaces a regular
-// file, as -o of other programs does, and follows a link to one; anything else it leaves alone.
-func writePicture(file string, svg []byte) (err error) {
-	info, err := checkPicture(file)
+// WriteFile writes a finished picture, whole or not at all. It replaces a regular file, also through a link,
+// and nothing else.
+func WriteFile(file string, svg []byte) (err error) {
+	info, err := replaced(file)
 	if err != nil {
 		return err
 	}
