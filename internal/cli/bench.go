@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"phi3/internal/bench"
 	"phi3/internal/cpu"
+	"phi3/internal/machine"
 	"phi3/internal/model"
 	"phi3/internal/picture"
 	"phi3/internal/show"
@@ -99,7 +99,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 			f.prompt, f.gen, most, m.Context, contextLimit(m.Model))
 	}
 	about := bench.About{
-		Model: checkpoint.Name, Title: checkpoint.Title, Device: m.Device(), Machine: machine(m.Device()),
+		Model: checkpoint.Name, Title: checkpoint.Title, Device: m.Device(), Machine: deviceName(m.Device()),
 		WeightBytes: m.WeightBytes(), LoadMS: m.took.Seconds() * 1e3,
 		Prompt: f.prompt, Gen: f.gen, Repetitions: f.reps,
 	}
@@ -138,9 +138,9 @@ func (f *benchFlags) compare(ctx context.Context, s *streams, m *model.Model, ab
 	return err
 }
 
-// machine is the device, with the processor's name where it is one and the system tells it.
-func machine(device string) string {
-	name := field(os.DirFS("/"), "proc/cpuinfo", "model name")
+// deviceName is the device, with the processor's name where it is one and the system tells it.
+func deviceName(device string) string {
+	name := machine.Processor()
 	if name == "" || !strings.HasPrefix(device, "CPU") {
 		return device
 	}

@@ -10,6 +10,7 @@ import (
 	"phi3/internal/chat"
 	"phi3/internal/generate"
 	"phi3/internal/model"
+	"phi3/internal/progress"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
@@ -41,21 +42,21 @@ func (t *talk) respond(
 	if !t.config.Neutral() {
 		o.Sampler = sampling.New(t.config, t.seed)
 	}
-	bar := startProgress(t.notes(), tokenBar)
-	defer bar.stop()
+	bar := progress.Start(t.notes(), progress.ReadingPrompt)
+	defer bar.Stop()
 	out := show.NewWrapper(t.out, func() int { return terminalWidth(t.out) })
 	started, anew := false, false
 	t.Progress = func(fed, of int) {
 		switch {
 		case !started:
-			bar.update(int64(fed), int64(of))
+			bar.Update(int64(fed), int64(of))
 		case !anew:
 			anew = true
 			_, _ = show.Fprintf(t.notes(), "\n%s\n", crossingNote(t.model))
 		}
 	}
 	a, err := ask(answering, o, func(piece string) error {
-		bar.stop()
+		bar.Stop()
 		if !started {
 			piece = strings.TrimLeft(piece, " ") // SentencePiece's word mark before the first word
 			started = piece != ""
@@ -63,7 +64,7 @@ func (t *talk) respond(
 		_, err := out.WriteString(piece)
 		return err
 	})
-	bar.stop()
+	bar.Stop()
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"phi3/internal/cuda"
+	"phi3/internal/machine"
 	"phi3/internal/model"
 	"phi3/internal/show"
 )
@@ -15,6 +16,7 @@ import (
 var (
 	openCUDA       = cuda.Open
 	cudaFreeMemory = cuda.FreeMemory
+	readMemory     = machine.ReadMemory
 )
 
 // A GPU takes many tokens a step without keeping Ctrl-C waiting: this many take it about a tenth of a second.

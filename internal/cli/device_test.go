@@ -13,6 +13,7 @@ import (
 
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
+	"phi3/internal/machine"
 	"phi3/internal/model"
 	"phi3/internal/usage"
 	"phi3/internal/weight"
@@ -169,14 +170,14 @@ func fakeFreeMemory(index int) (int64, error) {
 
 // fakeMemory is this machine's, or that of the machine that $FAKE_MEMORY describes: bytes available, or
 // "unknown".
-func fakeMemory() machineMemory {
+func fakeMemory() machine.Memory {
 	if os.Getenv("FAKE_MEMORY") == "unknown" {
-		return machineMemory{}
+		return machine.Memory{}
 	}
 	if n, err := strconv.ParseInt(os.Getenv("FAKE_MEMORY"), 10, 64); err == nil {
-		return machineMemory{total: 2 * n, available: n}
+		return machine.Memory{Total: 2 * n, Available: n}
 	}
-	return memoryIn(os.DirFS("/"))
+	return machine.ReadMemory()
 }
 
 func TestParseDevice(t *testing.T) {

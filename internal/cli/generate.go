@@ -13,6 +13,7 @@ import (
 
 	"phi3/internal/generate"
 	"phi3/internal/model"
+	"phi3/internal/progress"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
@@ -207,14 +208,14 @@ func (f *generateFlags) text(
 		g.Sampling = &sampledWith{seed, config}
 		_, _ = show.Fprintf(s.details(), "seed: %d\n", seed)
 	}
-	bar := startProgress(s.notes(), tokenBar)
-	defer bar.stop()
+	bar := progress.Start(s.notes(), progress.ReadingPrompt)
+	defer bar.Stop()
 	atTerminal := show.IsTerminal(s.out)
 	started, anew := false, false
 	session.Progress = func(fed, of int) {
 		switch {
 		case !started:
-			bar.update(int64(fed), int64(of))
+			bar.Update(int64(fed), int64(of))
 		case !f.noCache && !anew:
 			anew = true
 			if atTerminal {
@@ -251,7 +252,7 @@ func (f *generateFlags) text(
 		}
 		result.Add(token)
 		started, piece = true, ""
-		bar.stop() // before the first word
+		bar.Stop() // before the first word
 		err = a.push(token.ID)
 		if a.stop != "" {
 			result.Finish = generate.FinishStop
@@ -274,7 +275,7 @@ func (f *generateFlags) text(
 			break
 		}
 	}
-	bar.stop()
+	bar.Stop()
 	if endErr := a.end(); err == nil {
 		err = endErr
 	}

@@ -17,6 +17,7 @@ import (
 
 	"phi3/internal/demo"
 	"phi3/internal/safetensors"
+	"phi3/internal/show/showtest"
 	"phi3/internal/weight"
 )
 
@@ -64,7 +65,7 @@ func tryHostile(t *testing.T, modelText bool, args ...string) (code int) {
 		}
 	}
 
-	program, screen, err := newPseudoTerminal()
+	program, screen, err := showtest.NewTerminal()
 	require.NoError(t, err)
 	shown := &watched{}
 	done := make(chan struct{})

@@ -50,7 +50,7 @@ func (f *infoFlags) run(s *streams) error {
 	defer func() { _ = c.Close() }()
 	o := info.Options{
 		Name: c.Name, Title: c.Title, Context: f.model.context, Float32: f.model.dtype == "f32",
-		FreeMemory: readMemory().available, FreeGPUMemory: func() (int64, error) { return cudaFreeMemory(0) },
+		FreeMemory: readMemory().Available, FreeGPUMemory: func() (int64, error) { return cudaFreeMemory(0) },
 		GPUMaxTokens: cudaMaxTokens, Advice: advice,
 	}
 	if c.BuiltIn {

@@ -15,6 +15,7 @@ import (
 	"phi3/internal/cuda"
 	"phi3/internal/demo"
 	"phi3/internal/model"
+	"phi3/internal/progress"
 	"phi3/internal/show"
 	"phi3/internal/strictjson"
 	"phi3/internal/tokenizer"
@@ -97,7 +98,7 @@ func (f *modelFlags) loadOn(
 		}
 	}
 	backend, err := cpu.New(cpu.Options{
-		Threads: f.threads, Float32: f.dtype == "f32", Memory: readMemory().available,
+		Threads: f.threads, Float32: f.dtype == "f32", Memory: readMemory().Available,
 	})
 	if err != nil {
 		return nil, err
@@ -121,10 +122,10 @@ func (f *modelFlags) loadOnGPU(
 func (f *modelFlags) loadInto(
 	ctx context.Context, b model.Backend, maxTokens int, c *checkpoint.Checkpoint, s *streams,
 ) (*model.Model, error) {
-	bar := startProgress(s.notes(), byteBar)
-	defer bar.stop()
+	bar := progress.Start(s.notes(), progress.Loading)
+	defer bar.Stop()
 	m, err := model.Load(ctx, c.FS, b, model.Options{
-		Context: f.context, MaxTokens: maxTokens, WideWindow: f.wide, Progress: bar.update,
+		Context: f.context, MaxTokens: maxTokens, WideWindow: f.wide, Progress: bar.Update,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", c.Name, err)

@@ -2,43 +2,21 @@ package cli
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
-)
 
-// newPseudoTerminal returns both ends of one: what is written to screen is typed at program's terminal, what
-// program writes is shown on screen.
-func newPseudoTerminal() (program, screen *os.File, err error) {
-	if screen, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil {
-		return nil, nil, err
-	}
-	fd := int(screen.Fd())
-	if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		return nil, nil, err
-	}
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 100}); err != nil {
-		return nil, nil, err
-	}
-	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	return program, screen, err
-}
+	"phi3/internal/show/showtest"
+)
 
 // onTerminal runs phi3 with its stderr on a terminal, and returns all that went there.
 func onTerminal(t *testing.T, env string, args ...string) string {
 	t.Helper()
-	program, screen, err := newPseudoTerminal()
+	program, screen, err := showtest.NewTerminal()
 	require.NoError(t, err)
 	defer func() { _ = screen.Close() }()
 	cmd := exec.Command("phi3", args...)
@@ -63,20 +41,7 @@ func TestProgress(t *testing.T) {
 	require.NotContains(t, after, "\x1b")
 	require.Greater(t, strings.Count(before, "loading"), 2, "the bar moves")
 
-	// One that is quicker than the delay, which is as long as no machine takes here, shows nothing.
-	program, screen, err := newPseudoTerminal()
-	require.NoError(t, err)
-	defer func() { _ = screen.Close() }()
-	quick := startProgressAfter(time.Hour, program, byteBar)
-	quick.update(1, 2)
-	quick.update(2, 2)
-	quick.stop()
-	require.NoError(t, program.Close())
-	var quiet bytes.Buffer
-	_, _ = quiet.ReadFrom(screen) // the end is an error: the other side is closed
-	require.Empty(t, quiet.String())
-
-	// Neither does one whose stderr is a file or a pipe.
+	// A program whose stderr is a file or a pipe shows nothing.
 	cmd := exec.Command("phi3", "generate", "--prompt", "Hello", "-n", "1")
 	cmd.Env = append(os.Environ(), "FAKE_GPU=slow")
 	var stderr strings.Builder

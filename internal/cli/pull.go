@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phi3/internal/confined"
 	"phi3/internal/hub"
 	"phi3/internal/model"
+	"phi3/internal/progress"
 	"phi3/internal/show"
 	"phi3/internal/usage"
 )
@@ -73,7 +73,7 @@ log in with huggingface_hub's "hf auth login".`,
 
 // pull downloads what is missing of a model and says how it goes, and in the end what there is.
 func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Writer) (*hub.Snapshot, error) {
-	bars := newPullBars(notes)
+	bars := progress.NewFiles(notes)
 	snapshot, err := h.Pull(ctx, name, revision, hub.Options{
 		Check: func(checkpoint fs.FS) error {
 			if _, err := model.ReadConfig(checkpoint); err != nil {
@@ -81,35 +81,18 @@ func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Write
 			}
 			return nil
 		},
-		Progress: bars.update,
-		Note:     bars.note,
+		Progress: bars.Update,
+		Note:     bars.Note,
 	})
-	bars.stop()
+	bars.Stop()
 	if errors.Is(err, context.Canceled) {
 		_, _ = show.Fprintln(notes, "what has been downloaded is kept: the next pull goes on from there")
 	}
 	if err != nil {
 		return nil, err
 	}
-	files, bytes := checkpointSize(snapshot.Dir)
+	files, bytes := snapshot.Size()
 	_, _ = show.Fprintf(notes, "%s: commit %.7s, %d files, %s\n", name, snapshot.Commit, files,
 		show.Bytes(bytes))
 	return snapshot, nil
-}
-
-// checkpointSize counts the files of a directory and their bytes, links followed.
-func checkpointSize(dir string) (files int, bytes int64) {
-	d, err := confined.Open(dir)
-	if err != nil {
-		return 0, 0
-	}
-	defer func() { _ = d.Close() }()
-	entries, _ := fs.ReadDir(d, ".")
-	for _, e := range entries {
-		if info, err := d.Stat(e.Name()); err == nil && info.Mode().IsRegular() {
-			files++
-			bytes += info.Size()
-		}
-	}
-	return files, bytes
 }

@@ -15,6 +15,7 @@ import (
 
 	"phi3/internal/demo"
 	"phi3/internal/hub/hubtest"
+	"phi3/internal/show/showtest"
 )
 
 // demoHub is a hub that has the demonstration model, and the environment in which a program finds it.
@@ -54,7 +55,7 @@ func TestPullBars(t *testing.T) {
 		<-seen
 		return false
 	})
-	program, screen, err := newPseudoTerminal()
+	program, screen, err := showtest.NewTerminal()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = screen.Close() })
 	cmd := exec.Command("phi3", "pull", "acme/Tiny-Phi-3")
@@ -105,7 +106,7 @@ func TestRemoveAsks(t *testing.T) {
 	require.NoError(t, err)
 	for _, answer := range []string{"", "n", "yes please", "y"} {
 		require.DirExists(t, strings.TrimSpace(string(dir)))
-		program, screen, err := newPseudoTerminal()
+		program, screen, err := showtest.NewTerminal()
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = screen.Close() })
 		cmd := exec.Command("phi3", "models", "rm", "acme/Tiny-Phi-3")

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 
+	"phi3/internal/checkpoint"
 	"phi3/internal/demo"
 	"phi3/internal/hub"
 	"phi3/internal/show"
@@ -16,18 +17,8 @@ func offerCached(w io.Writer) {
 	if err != nil {
 		return
 	}
-	list, _ := listModels(h)
-	found := ""
-	for _, m := range list {
-		switch {
-		case !m.Runs || m.labels || m.Model == found:
-		case found != "":
-			return
-		default:
-			found = m.Model
-		}
-	}
-	if found != "" {
+	list, _ := checkpoint.List(h)
+	if found := checkpoint.OnlyOne(list); found != "" {
 		_, _ = show.Fprintf(w, "%s runs; --model %s, or %s=%[2]s in the environment, runs the model in the "+
 			"cache\n", demo.Name, found, modelVariable)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"phi3/internal/show/showtest"
 )
 
 func init() { commands["terminal"] = terminal }
@@ -30,7 +32,7 @@ func init() { commands["terminal"] = terminal }
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath(args[1])
 	ts.Check(err)
-	program, screen, err := newPseudoTerminal()
+	program, screen, err := showtest.NewTerminal()
 	ts.Check(err)
 	defer func() { _ = screen.Close() }()
 	cmd := exec.Command(path, args[2:]...)

@@ -22,6 +22,7 @@ type Snapshot struct {
 	Dir    string // the directory of its files, a Hugging Face checkpoint
 
 	Missing []string // files without which the model cannot run
+	Lack    string   // what is missing, and why, in words; "" for nothing
 	Unknown []string // files that would change what it says, and that the repository may or may not have
 }
 
@@ -76,9 +77,21 @@ func (s *Snapshot) look(r *repo) error {
 		need = append(need, weightsName)
 	}
 	for _, name := range need {
-		if !has(name) {
-			s.Missing = append(s.Missing, name)
+		_, err := r.files.Stat(path.Join(snapshotDir(s.Commit), name))
+		if err == nil {
+			continue
 		}
+		s.Missing = append(s.Missing, name)
+		if s.Lack == "" && errors.Is(err, confined.ErrLeadsOut) {
+			s.Lack = name + " is a link that leads out of the model's folder"
+		}
+	}
+	switch n := len(s.Missing); {
+	case s.Lack != "" || n == 0:
+	case n == 1:
+		s.Lack = s.Missing[0] + " is missing"
+	default:
+		s.Lack = fmt.Sprintf("%s and %d other files are missing", s.Missing[0], n-1)
 	}
 	return nil
 }

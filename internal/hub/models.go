@@ -25,6 +25,7 @@ type Cached struct {
 	Files    int       //
 	LastUsed time.Time // when one of its files was last read, as far as the file system keeps that
 	Missing  []string  // files without which the model cannot run
+	Lack     string    // what is missing, and why, in words; "" for nothing
 	Damage   string    // what else is wrong with it, or ""
 }
 
@@ -69,7 +70,7 @@ func (r *repo) revisions(name string) []Cached {
 		if err := s.look(r); err != nil {
 			c.Damage = err.Error()
 		}
-		c.Missing = s.Missing
+		c.Missing, c.Lack = s.Missing, s.Lack
 		list = append(list, c)
 	}
 	if len(list) == 0 {
@@ -108,6 +109,18 @@ func (r *repo) refs() map[string][]string {
 		return nil
 	})
 	return names
+}
+
+// Size counts the files of the snapshot and their bytes.
+func (s *Snapshot) Size() (files int, bytes int64) {
+	d, err := confined.Open(s.Dir)
+	if err != nil {
+		return 0, 0
+	}
+	defer func() { _ = d.Close() }()
+	c := Cached{}
+	c.measure(d)
+	return c.Files, c.Bytes
 }
 
 // measure adds up the files below a directory, links followed.

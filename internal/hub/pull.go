@@ -68,7 +68,8 @@ func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) 
 		case usable:
 			return cached, nil
 		case err == nil:
-			return nil, fmt.Errorf("HF_HUB_OFFLINE is set, and the cache has only a part of %s: %s is missing", name, strings.Join(cached.Missing, ", "))
+			return nil, fmt.Errorf("HF_HUB_OFFLINE is set, and the cache has only a part of %s: %s", name,
+				cached.Lack)
 		}
 		return nil, fmt.Errorf("HF_HUB_OFFLINE is set, and %w", err)
 	}

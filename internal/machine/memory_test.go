@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"testing"
@@ -14,34 +14,34 @@ func TestMemoryOfMachines(t *testing.T) {
 	const total, available = 24_000_000 << 10, 20_000_000 << 10
 	for name, c := range map[string]struct {
 		files map[string]string
-		want  machineMemory
+		want  Memory
 	}{
-		"not Linux": {nil, machineMemory{}},
+		"not Linux": {nil, Memory{}},
 		"old Linux": {
 			map[string]string{"proc/meminfo": "MemTotal:  24000000 kB\n"},
-			machineMemory{total: total},
+			Memory{Total: total},
 		},
-		"no groups": {map[string]string{"proc/meminfo": meminfo}, machineMemory{total, available, 0}},
+		"no groups": {map[string]string{"proc/meminfo": meminfo}, Memory{total, available, 0}},
 		"not limited": {map[string]string{
 			"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "max\n",
-		}, machineMemory{total, available, 0}},
+		}, Memory{total, available, 0}},
 		"container": {map[string]string{
 			"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n",
 			"sys/fs/cgroup/memory.max": "8000000000\n", "sys/fs/cgroup/memory.current": "3000000000\n",
 			"sys/fs/cgroup/memory.stat": "anon 500000000\nfile 2500000000\ninactive_file " +
 				"1500000000\nactive_file 900000000\n",
-		}, machineMemory{total, 7_400_000_000, 8_000_000_000}},
+		}, Memory{total, 7_400_000_000, 8_000_000_000}},
 		"container that tells no use": {map[string]string{
 			"proc/meminfo": meminfo, "sys/fs/cgroup/memory.max": "8000000000\n",
-		}, machineMemory{total, 8_000_000_000, 8_000_000_000}},
+		}, Memory{total, 8_000_000_000, 8_000_000_000}},
 		"full container": {map[string]string{
 			"proc/meminfo":             meminfo,
 			"sys/fs/cgroup/memory.max": "8000000000\n", "sys/fs/cgroup/memory.current": "8000000001\n",
-		}, machineMemory{total, 1, 8_000_000_000}},
+		}, Memory{total, 1, 8_000_000_000}},
 		"limit beyond what the machine has": {map[string]string{
 			"proc/meminfo":             meminfo,
 			"sys/fs/cgroup/memory.max": "80000000000\n", "sys/fs/cgroup/memory.current": "1000\n",
-		}, machineMemory{total, available, 80_000_000_000}},
+		}, Memory{total, available, 80_000_000_000}},
 		"groups in groups": {map[string]string{
 			"proc/meminfo": meminfo, "proc/self/cgroup": "1:name=systemd:/other\n0::/batch/job/step\n",
 			"sys/fs/cgroup/batch/memory.max":          "9000000000\n",
@@ -50,10 +50,10 @@ func TestMemoryOfMachines(t *testing.T) {
 			"sys/fs/cgroup/batch/job/memory.current":  "1000000000\n",
 			"sys/fs/cgroup/batch/job/step/memory.max": "max\n",
 			"sys/fs/cgroup/other/memory.max":          "1000\n",
-		}, machineMemory{total, 1_000_000_000, 5_000_000_000}},
+		}, Memory{total, 1_000_000_000, 5_000_000_000}},
 		"group that leaves the tree": {map[string]string{
 			"proc/meminfo": meminfo, "proc/self/cgroup": "0::/../../proc\n", "proc/memory.max": "1000\n",
-		}, machineMemory{total, available, 0}},
+		}, Memory{total, available, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := fstest.MapFS{}

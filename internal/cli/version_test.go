@@ -23,14 +23,3 @@ func TestDescribeBuild(t *testing.T) {
 	require.Contains(t, describeBuild(b), "phi3 v1.2.3 (commit 0123, changed since; go1.")
 	require.Contains(t, describeBuild(&debug.BuildInfo{}), "phi3 (of an unknown commit; go1.")
 }
-
-func TestMemoryFinding(t *testing.T) {
-	const gb = 1_000_000_000
-	require.Equal(t, finding{About: "memory", Status: statusOK, Found: "64.0 GB, 60.0 GB of it available"},
-		memory(machineMemory{64 * gb, 60 * gb, 0}))
-	f := memory(machineMemory{64 * gb, 60 * gb, 4 * gb})
-	require.Equal(t, "64.0 GB, 60.0 GB of it available; this process may have 4.00 GB", f.Found)
-	require.Contains(t, f.Hint, "Phi-3-mini")
-	require.Empty(t, memory(machineMemory{64 * gb, 60 * gb, 100 * gb}).Hint)
-	require.Equal(t, statusMissing, memory(machineMemory{}).Status)
-}

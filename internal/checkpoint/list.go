@@ -1,0 +1,100 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"phi3/internal/confined"
+	"phi3/internal/hub"
+	"phi3/internal/model"
+	"phi3/internal/strictjson"
+)
+
+// Cached is a revision of a model in the hub's cache.
+type Cached struct {
+	Model    string    `json:"model"`
+	Commit   string    `json:"commit,omitempty"` // "": an unfinished download
+	Refs     []string  `json:"refs"`             // the branches and tags that mean this commit
+	Path     string    `json:"path"`
+	Files    int       `json:"files"`
+	Bytes    int64     `json:"bytes"` // revisions share equal files
+	LastUsed time.Time `json:"last_used,omitzero"`
+	Runs     bool      `json:"runs"`          // phi3 can run it
+	Kind     string    `json:"kind"`          // what it is, in words
+	Why      string    `json:"why,omitempty"` // it does not run
+
+	labels bool // it has a classification head
+}
+
+// List describes the models in the hub's cache.
+func List(h *hub.Hub) ([]Cached, error) {
+	cached, err := h.Models()
+	if err != nil {
+		return nil, err
+	}
+	list := []Cached{}
+	for _, c := range cached {
+		entry := Cached{
+			Model: c.Name, Commit: c.Commit, Refs: append([]string{}, c.Refs...), Path: c.Dir,
+			Files: c.Files, Bytes: c.Bytes, LastUsed: c.LastUsed.UTC().Truncate(time.Second),
+		}
+		entry.judge(c)
+		list = append(list, entry)
+	}
+	return list, nil
+}
+
+// judge finds out what a cached model is and whether phi3 runs it.
+func (e *Cached) judge(c hub.Cached) {
+	if c.Commit == "" {
+		e.Why = "unfinished download: phi3 pull " + c.Name + " goes on"
+		return
+	}
+	config, err := readConfig(c.Dir)
+	switch {
+	case err == nil:
+		e.Kind = fmt.Sprintf("%d layers", config.Layers)
+		if config.DType != "" {
+			e.Kind += ", " + strictjson.Clip(config.DType)
+		}
+		if e.labels = config.Head != model.LMHead; e.labels {
+			e.Kind += ", for phi3 classify"
+		}
+	case !errors.Is(err, fs.ErrNotExist): // a config.json that is not there is in c.Lack
+		e.Why = err.Error()
+		return
+	}
+	switch {
+	case c.Lack != "":
+		e.Why = "incomplete: " + c.Lack
+	case c.Damage != "":
+		e.Why = c.Damage
+	}
+	e.Runs = e.Why == ""
+}
+
+func readConfig(dir string) (*model.Config, error) {
+	d, err := confined.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }()
+	return model.ReadConfig(d)
+}
+
+// OnlyOne returns the name of the only model of a list that continues texts, "" if there is none or several.
+// Revisions of one model count once.
+func OnlyOne(list []Cached) (name string) {
+	for _, e := range list {
+		switch {
+		case !e.Runs || e.labels || e.Model == name:
+		case name != "":
+			return ""
+		default:
+			name = e.Model
+		}
+	}
+	return name
+}

@@ -1,0 +1,2 @@
+// Package showtest is a terminal for tests.
+package showtest
