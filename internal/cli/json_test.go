@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/bench"
+	"phi3/internal/classify"
 	"phi3/internal/info"
 	"phi3/internal/nexttoken"
 )
@@ -32,7 +33,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 models":        {cacheContents{}},
 		"phi3 doctor":        {diagnosis{}},
 		"phi3 bench -o json": {bench.Speeds{}, bench.Comparison{}},
-		"phi3 classify":      {labelled{}},
+		"phi3 classify":      {classify.Answer{}},
 		"phi3 info":          {info.Checkpoint{}},
 		"phi3 verify":        {verification{}},
 	} {
