@@ -12,12 +12,18 @@ import (
 	"phi3/internal/usage"
 )
 
-// version says what this program was built from: the module's version where there is one, the commit, the
-// compiler.
+// release is the version of this build, as the Makefile links it in: a tag of git, or what git describe makes of
+// it. A plain go build leaves it empty.
+var release string
+
+// version says what this program was built from: the version, the commit and the compiler.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}
+	}
+	if release != "" {
+		info.Main.Version = release
 	}
 	return describeBuild(info)
 }
@@ -27,11 +33,10 @@ func describeBuild(info *debug.BuildInfo) string {
 	for _, s := range info.Settings {
 		setting[s.Key] = s.Value
 	}
-	name := "phi3"
+	name, commit := "phi3", "of an unknown commit; "
 	if v := info.Main.Version; v != "" && v != "(devel)" {
-		name += " " + v
+		name, commit = name+" "+v, ""
 	}
-	commit := "of an unknown commit"
 	if revision := setting["vcs.revision"]; revision != "" {
 		commit = "commit " + revision[:min(12, len(revision))]
 		if date, _, ok := strings.Cut(setting["vcs.time"], "T"); ok {
@@ -40,8 +45,9 @@ func describeBuild(info *debug.BuildInfo) string {
 		if setting["vcs.modified"] == "true" {
 			commit += ", changed since"
 		}
+		commit += "; "
 	}
-	return fmt.Sprintf("%s (%s; %s, %s/%s)", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("%s (%s%s, %s/%s)", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // newVersion is for people who try the word before the flag.

@@ -21,5 +21,7 @@ func TestDescribeBuild(t *testing.T) {
 	b.Main.Version = "v1.2.3"
 	b.Settings = setting("vcs.revision", "0123", "vcs.modified", "true")
 	require.Contains(t, describeBuild(b), "phi3 v1.2.3 (commit 0123, changed since; go1.")
+	b.Settings = nil
+	require.Contains(t, describeBuild(b), "phi3 v1.2.3 (go1.")
 	require.Contains(t, describeBuild(&debug.BuildInfo{}), "phi3 (of an unknown commit; go1.")
 }
