@@ -3,8 +3,8 @@ package chat
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +17,7 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
+	"phi3/internal/text"
 	"phi3/internal/tokenizer"
 )
 
@@ -30,22 +31,40 @@ func open(t *testing.T, fsys fs.FS, room int) *Conversation {
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	tok, err := tokenizer.Load(fsys)
 	require.NoError(t, err)
-	c, err := New(t.Context(), m, tok)
+	c, err := New(t.Context(), m, &text.Codec{Tokenizer: tok})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
 }
 
-func ask(t *testing.T, c *Conversation, question string) Answer {
+// answer is what a model said.
+type answer struct {
+	generate.Result
+	text   string
+	prompt int // tokens before it
+}
+
+// collect is a whole answer. It must be what the conversation remembers.
+func collect(t *testing.T, c *Conversation, pieces iter.Seq2[Piece, error]) (a answer, err error) {
 	t.Helper()
-	var shown strings.Builder
-	a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 100},
-		func(piece string) error {
-			shown.WriteString(piece)
-			return nil
-		})
+	shown := ""
+	for piece, err := range pieces {
+		if err != nil {
+			return a, err
+		}
+		shown += piece.Text
+		a.Add(piece.Token)
+	}
+	a.prompt = a.Cached + a.Fed
+	a.text = c.turns[len(c.turns)-1].Content
+	require.Equal(t, strings.TrimLeft(a.text, " "), shown)
+	return a, nil
+}
+
+func ask(t *testing.T, c *Conversation, question string) answer {
+	t.Helper()
+	a, err := collect(t, c, c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 100}))
 	require.NoError(t, err)
-	require.Equal(t, a.Text, shown.String())
 	return a
 }
 
@@ -68,36 +87,36 @@ func TestOnlyTheNewTurnIsComputed(t *testing.T) {
 		"Hello", "日本 and <|end|> in a text",
 	} {
 		a := ask(t, c, question)
-		require.NotEmpty(t, a.Text)
+		require.NotEmpty(t, a.text)
 		if i > 0 {
 			require.Equal(t, before, a.Cached)
-			require.Less(t, a.Prompt-a.Cached, 40)
+			require.Less(t, a.prompt-a.Cached, 40)
 		}
 		before = c.Tokens()
 
 		// The same from nothing.
-		text, err := c.tokenizer.ApplyChatTemplate(t.Context(),
-			append([]tokenizer.Message{{Role: "system", Content: "Be brief."}},
-				messages(append(slices.Clone(said), question)...)...), true)
+		all := append([]tokenizer.Message{{Role: "system", Content: "Be brief."}},
+			messages(append(slices.Clone(said), question)...)...)
+		rendered, err := c.codec.Tokenizer.ApplyChatTemplate(t.Context(), all, true)
 		require.NoError(t, err)
-		ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
+		ids, err := c.codec.Tokenizer.Encode(context.Background(), rendered, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
-		require.Equal(t, ids, c.session.IDs()[:a.Prompt])
+		require.Equal(t, ids, c.session.IDs()[:a.prompt])
 		fresh, err := generate.Run(context.Background(), c.model, ids,
 			generate.Options{MaxNewTokens: 100, Stop: c.model.Config.EOS})
 		require.NoError(t, err)
 		require.Equal(t, fresh.IDs, a.IDs)
-		said = append(said, question, a.Text)
+		said = append(said, question, a.text)
 	}
 	require.Equal(t, append([]tokenizer.Message{{Role: "system", Content: "Be brief."}},
 		messages(said...)...), c.Messages())
 }
 
-// With SetLiteral a message cannot end its turn, and the new turn alone is computed all the same.
+// Where messages are literal, a message cannot end its turn, and the new turn alone is computed all the same.
 func TestLiteralMessages(t *testing.T) {
 	c := open(t, demo.FS(), 0)
-	c.SetLiteral()
-	end, ok := c.tokenizer.ID("<|end|>")
+	c.codec.Literal = true
+	end, ok := c.codec.Tokenizer.ID("<|end|>")
 	require.True(t, ok)
 	before := 0
 	for turn := range 3 {
@@ -105,7 +124,7 @@ func TestLiteralMessages(t *testing.T) {
 		require.Equal(t, before, a.Cached)
 		before = c.Tokens()
 		ends := 0
-		for _, id := range c.session.IDs()[:a.Prompt] {
+		for _, id := range c.session.IDs()[:a.prompt] {
 			if id == end {
 				ends++
 			}
@@ -116,30 +135,29 @@ func TestLiteralMessages(t *testing.T) {
 
 func TestAgain(t *testing.T) {
 	c := open(t, demo.FS(), 0)
-	_, err := c.Again(context.Background(), generate.Options{}, nil)
+	_, err := collect(t, c, c.Again(context.Background(), generate.Options{}))
 	require.ErrorIs(t, err, ErrNothingAsked)
 	first := ask(t, c, "What is the capital of France?")
 	second := ask(t, c, "What is the capital of Germany?")
 	drawn := sampling.Defaults()
 	drawn.DoSample, drawn.Temperature = true, 3
-	silent := func(string) error { return nil }
-	other, err := c.Again(context.Background(),
-		generate.Options{MaxNewTokens: 20, Sampler: sampling.New(drawn, 1)}, silent)
+	other, err := collect(t, c, c.Again(context.Background(),
+		generate.Options{MaxNewTokens: 20, Sampler: sampling.New(drawn, 1)}))
 	require.NoError(t, err)
-	require.NotEqual(t, second.Text, other.Text)
-	require.Equal(t, second.Prompt-1, other.Cached, "the question is in the cache")
-	require.Equal(t, messages("What is the capital of France?", first.Text, "What is the capital of Germany?",
-		other.Text), c.Messages())
-	again, err := c.Again(context.Background(), generate.Options{MaxNewTokens: 100}, silent)
+	require.NotEqual(t, second.text, other.text)
+	require.Equal(t, second.prompt-1, other.Cached, "the question is in the cache")
+	require.Equal(t, messages("What is the capital of France?", first.text, "What is the capital of Germany?",
+		other.text), c.Messages())
+	again, err := collect(t, c, c.Again(context.Background(), generate.Options{MaxNewTokens: 100}))
 	require.NoError(t, err)
 	require.Equal(t, second.IDs, again.IDs)
-	require.Equal(t, second.Text, again.Text)
+	require.Equal(t, second.text, again.text)
 
 	// Of a conversation that was loaded, everything is computed.
 	require.NoError(t, c.Load(messages("What is the capital of France?", "Rome.")))
-	again, err = c.Again(context.Background(), generate.Options{MaxNewTokens: 100}, silent)
+	again, err = collect(t, c, c.Again(context.Background(), generate.Options{MaxNewTokens: 100}))
 	require.NoError(t, err)
-	require.Equal(t, first.Text, again.Text)
+	require.Equal(t, first.text, again.text)
 	require.Zero(t, again.Cached)
 }
 
@@ -147,17 +165,22 @@ func TestAgain(t *testing.T) {
 func TestInterruption(t *testing.T) {
 	c := open(t, demo.FS(), 0)
 	ctx, cancel := context.WithCancel(context.Background())
-	pieces := 0
-	a, err := c.Ask(ctx, "Write an email apologizing to Sarah for the tragic gardening mishap.",
-		generate.Options{MaxNewTokens: 100}, func(string) error {
-			if pieces++; pieces == 5 {
-				cancel()
-			}
-			return nil
-		})
+	defer cancel()
+	var a answer
+	var err error
+	question := "Write an email apologizing to Sarah for the tragic gardening mishap."
+	for piece, failed := range c.Ask(ctx, question, generate.Options{MaxNewTokens: 100}) {
+		a.text += piece.Text
+		if err = failed; err != nil {
+			continue
+		}
+		if a.Add(piece.Token); len(a.IDs) == 5 {
+			cancel()
+		}
+	}
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, a.IDs, 5)
-	require.Equal(t, a.Text, c.Messages()[1].Content)
+	require.Equal(t, a.text, strings.TrimLeft(c.Messages()[1].Content, " "))
 	before := c.Tokens()
 	next := ask(t, c, "What is the capital of France?")
 	require.Equal(t, before-1, next.Cached)
@@ -165,23 +188,25 @@ func TestInterruption(t *testing.T) {
 
 	// Before the first token: as if nothing had been asked, and nothing has to be computed again.
 	was, tokens := c.Messages(), slices.Clone(c.session.IDs())
-	_, err = c.Ask(ctx, "Hello", generate.Options{MaxNewTokens: 100}, nil)
+	_, err = collect(t, c, c.Ask(ctx, "Hello", generate.Options{MaxNewTokens: 100}))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, was, c.Messages())
 	require.Equal(t, tokens, c.session.IDs())
-	_, err = c.Again(ctx, generate.Options{MaxNewTokens: 100}, nil)
+	_, err = collect(t, c, c.Again(ctx, generate.Options{MaxNewTokens: 100}))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, was, c.Messages())
 	require.Equal(t, tokens, c.session.IDs())
 	next = ask(t, c, "Hello")
 	require.Positive(t, next.Cached)
 
-	// A screen that is gone ends the answer.
-	gone := errors.New("gone")
-	a, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 100},
-		func(string) error { return gone })
-	require.ErrorIs(t, err, gone)
-	require.Len(t, a.IDs, 1)
+	// An answer that the caller breaks off stays as far as it came.
+	for piece, err := range c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 100}) {
+		require.NoError(t, err)
+		require.Empty(t, piece.Finish)
+		break
+	}
+	require.Equal(t, 4, c.Questions())
+	require.NotEmpty(t, ask(t, c, "Hello").text)
 }
 
 func TestEndOfContext(t *testing.T) {
@@ -190,8 +215,8 @@ func TestEndOfContext(t *testing.T) {
 	require.Equal(t, generate.FinishStop, a.Finish)
 	was := c.Messages()
 	var tooLong *model.TooLongError
-	_, err := c.Ask(context.Background(), strings.Repeat("capital ", 70), generate.Options{MaxNewTokens: 9},
-		nil)
+	_, err := collect(t, c, c.Ask(context.Background(), strings.Repeat("capital ", 70),
+		generate.Options{MaxNewTokens: 9}))
 	require.ErrorAs(t, err, &tooLong)
 	require.Equal(t, 64, tooLong.Context)
 	require.Greater(t, tooLong.Tokens, 64)
@@ -199,12 +224,11 @@ func TestEndOfContext(t *testing.T) {
 
 	drawn := sampling.Defaults()
 	drawn.MinNewTokens, drawn.EOS = 1000, c.model.Config.EOS
-	a, err = c.Ask(context.Background(), "Hello",
-		generate.Options{MaxNewTokens: 1000, Sampler: sampling.New(drawn, 0)},
-		func(string) error { return nil })
+	a, err = collect(t, c, c.Ask(context.Background(), "Hello",
+		generate.Options{MaxNewTokens: 1000, Sampler: sampling.New(drawn, 0)}))
 	require.NoError(t, err)
 	require.Equal(t, generate.FinishContext, a.Finish)
-	_, err = c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 9}, nil)
+	_, err = collect(t, c, c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 9}))
 	require.ErrorAs(t, err, &tooLong)
 	c.Clear()
 	require.Empty(t, c.Messages())
@@ -234,7 +258,7 @@ func withTemplate(t *testing.T, template string) fs.FS {
 	return files
 }
 
-// Templates that render old turns otherwise than new ones cost time, and are right.
+// Templates that render old turns differently from new ones cost time, and the tokens are right.
 func TestOtherTemplates(t *testing.T) {
 	for name, template := range map[string]string{
 		"trims answers": `{% for m in messages %}<|{{ m.role }}|>` + "\n" +
@@ -243,7 +267,8 @@ func TestOtherTemplates(t *testing.T) {
 		"counts messages first": `{{ messages | length }}{% for m in messages %}<|{{ m.role }}|>` + "\n" +
 			`{{ m.content }}<|end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}<|assistant|>` +
 			"\n" + `{% endif %}`,
-		"no special tokens": `{% for m in messages %}{{ m.role }}:{{ m.content }}. {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`,
+		"no special tokens": `{% for m in messages %}{{ m.role }}:{{ m.content }}. {% endfor %}` +
+			`{% if add_generation_prompt %}assistant:{% endif %}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := open(t, withTemplate(t, template), 0)
@@ -251,16 +276,16 @@ func TestOtherTemplates(t *testing.T) {
 				"What is the capital of France?", "Hello",
 				"What is the capital of Germany?",
 			} {
-				a, err := c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 12},
-					func(string) error { return nil })
+				a, err := collect(t, c,
+					c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 12}))
 				require.NoError(t, err)
-				text, err := c.tokenizer.ApplyChatTemplate(t.Context(), c.Messages()[:len(c.Messages())-1],
+				rendered, err := c.codec.Tokenizer.ApplyChatTemplate(t.Context(), c.Messages()[:len(c.Messages())-1],
 					true)
 				require.NoError(t, err)
-				ids, err := c.tokenizer.Encode(context.Background(), text,
+				ids, err := c.codec.Tokenizer.Encode(context.Background(), rendered,
 					tokenizer.EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
-				require.Equal(t, ids, c.session.IDs()[:a.Prompt])
+				require.Equal(t, ids, c.session.IDs()[:a.prompt])
 				fresh, err := generate.Run(context.Background(), c.model, ids,
 					generate.Options{MaxNewTokens: 12, Stop: c.model.Config.EOS})
 				require.NoError(t, err)
@@ -271,7 +296,7 @@ func TestOtherTemplates(t *testing.T) {
 	b := open(t, demo.FS(), 0)
 	none, err := tokenizer.Load(withTemplate(t, ""))
 	require.NoError(t, err)
-	_, err = New(t.Context(), b.model, none)
+	_, err = New(t.Context(), b.model, &text.Codec{Tokenizer: none})
 	require.ErrorIs(t, err, tokenizer.ErrNoChatTemplate)
 }
 
@@ -312,9 +337,9 @@ func TestForget(t *testing.T) {
 	require.Equal(t, 3, c.Questions())
 	all := c.Messages()
 	count := func(m []tokenizer.Message) int {
-		text, err := c.tokenizer.ApplyChatTemplate(t.Context(), m, true)
+		rendered, err := c.codec.Tokenizer.ApplyChatTemplate(t.Context(), m, true)
 		require.NoError(t, err)
-		ids, err := c.tokenizer.Encode(context.Background(), text, tokenizer.EncodeOptions{NoBOS: true})
+		ids, err := c.codec.Tokenizer.Encode(context.Background(), rendered, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
 		return len(ids)
 	}
@@ -337,7 +362,7 @@ func TestForget(t *testing.T) {
 	want := ask(t, fresh, "What is the capital of Italy?")
 	require.Equal(t, fresh.session.IDs(), c.session.IDs())
 	require.Equal(t, want.IDs, got.IDs)
-	require.Equal(t, want.Prompt, got.Prompt)
+	require.Equal(t, want.prompt, got.prompt)
 
 	c.Forget(2)
 	require.Equal(t, all[:1], c.Messages())

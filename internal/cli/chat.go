@@ -2,23 +2,17 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"phi3/internal/chat"
-	"phi3/internal/generate"
 	"phi3/internal/lineedit"
-	"phi3/internal/model"
-	"phi3/internal/sampling"
 	"phi3/internal/show"
-	"phi3/internal/tokenizer"
+	"phi3/internal/talk"
+	"phi3/internal/text"
 )
 
 type chatFlags struct {
@@ -105,145 +99,41 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	if err := f.template.apply(t); err != nil {
 		return err
 	}
-	conversation, err := chat.New(ctx, m.Model, t)
+	codec := &text.Codec{Tokenizer: t, Literal: f.noSpecial}
+	conversation, err := chat.New(ctx, m.Model, codec)
 	if err != nil {
 		return err
 	}
 	defer conversation.Close()
-	if f.noSpecial {
-		conversation.SetLiteral()
-	}
 	if f.system != "" {
 		conversation.SetSystem(f.system)
-		noteSystemDropped(ctx, s.notes(), t, f.system)
+		if codec.DropsSystem(ctx, f.system) {
+			_, _ = show.Fprintf(s.notes(), "note: %s\n", text.SystemDropped)
+		}
 	}
 
-	// From here on, Ctrl-C stops an answer and not the program; only SIGTERM does that.
+	// From here on, Ctrl-C stops an answer and not the program; only SIGTERM ends the program.
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	s.takesInterrupts.Store(true)
 	defer signal.Stop(interrupts)
 	talking, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGTERM)
 	defer stop()
-	history, err := lineedit.OpenHistory(historyFile())
+	history, err := lineedit.OpenHistory(talk.HistoryFile())
 	if err != nil {
 		_, _ = show.Fprintf(s.notes(), "note: what is typed is not kept for the next run: %v\n", err)
 	}
-	person := &talk{
-		Conversation: conversation, streams: s, model: m.Model, tokenizer: t, name: checkpoint.Name, loaded: m.took,
-		editor: lineedit.New(in, out, history), interrupts: interrupts,
-		maxNew: f.maxNew, config: config.Config, seed: f.sampling.firstSeed(),
-		style: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+	conversing := &talk.Talk{
+		Conversation: conversation, Codec: codec, Model: m.Model, Name: checkpoint.Name, Loaded: m.took,
+		ContextLimit: contextLimit(m.Model), MaxNewTokens: f.maxNew, Sampling: config.Config,
+		Seed: f.sampling.firstSeed(), Editor: lineedit.New(in, out, history), Interrupts: interrupts,
+		Out: s.out, Width: func() int { return terminalWidth(s.out) }, Notes: s.notes(), Details: s.details(), Quiet: s.quiet,
+		Style:   os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		Reading: func() talk.Reading { return newReading(s, m.Model, true) },
 	}
-	err = person.loop(talking)
+	err = conversing.Run(talking)
 	if talking.Err() != nil {
 		<-ctx.Done() // the signal reaches it too, or an earlier one has
 	}
 	return err
-}
-
-// talk is a conversation at a terminal.
-type talk struct {
-	*chat.Conversation
-	*streams
-	model      *model.Model
-	tokenizer  *tokenizer.Tokenizer
-	name       string // of the model
-	loaded     time.Duration
-	editor     *lineedit.Editor
-	interrupts chan os.Signal
-	maxNew     int
-	config     sampling.Config
-	seed       uint64 // of the next answer
-	style      bool   // the terminal may be told to write bold and dim
-	last       *chat.Answer
-}
-
-// loop reads and answers until the person leaves, with nil, or the process is told to end.
-func (t *talk) loop(ctx context.Context) error {
-	if !t.quiet {
-		t.note("Ctrl-C stops an answer, Ctrl-D leaves, /help lists the commands.")
-	}
-	for {
-		text, err := t.read(ctx)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case errors.Is(err, lineedit.ErrInterrupted):
-			t.note("Ctrl-D leaves.")
-			continue
-		case errors.Is(err, lineedit.ErrTooLong):
-			t.note("%v.", err)
-			continue
-		case err != nil:
-			return err
-		}
-		err = nil
-		command, isCommand := strings.CutPrefix(text, "/")
-		switch {
-		case strings.TrimSpace(text) == "":
-		case isCommand && !strings.HasPrefix(command, "/"):
-			err = t.command(ctx, command)
-		default:
-			question := text
-			if isCommand {
-				question = command // "//" is a slash
-			}
-			err = t.respond(ctx, func(ctx context.Context, o generate.Options,
-				say func(string) error,
-			) (chat.Answer, error) {
-				return t.Ask(ctx, question, o, say)
-			})
-		}
-		if errors.Is(err, errLeave) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// quotes begin and end a message of several lines.
-const quotes = `"""`
-
-// read returns a message: a line, those after it while they end in a backslash, or all lines between quotes.
-func (t *talk) read(ctx context.Context) (string, error) {
-	text, err := t.line(ctx, ">>> ")
-	rest, quoted := strings.CutPrefix(text, quotes)
-	if quoted {
-		for text = rest; err == nil; {
-			if before, ended := strings.CutSuffix(text, quotes); ended {
-				text = strings.TrimSuffix(strings.TrimPrefix(before, "\n"), "\n")
-				break
-			}
-			rest, err = t.line(ctx, "... ")
-			text += "\n" + rest
-		}
-	}
-	for before, more := strings.CutSuffix(text, "\\"); more && !quoted &&
-		err == nil; before, more = strings.CutSuffix(text, "\\") {
-		rest, err = t.line(ctx, "... ")
-		text = before + "\n" + rest
-	}
-	if err != nil {
-		return "", err
-	}
-	if err := t.editor.History.Add(text); err != nil {
-		_, _ = show.Fprintf(t.details(), "history: %v\n", err)
-	}
-	return text, nil
-}
-
-func (t *talk) line(ctx context.Context, prompt string) (string, error) {
-	return t.editor.Read(ctx, lineedit.Prompt{Text: prompt, Bold: t.style})
-}
-
-// note tells the person something that is not the model's answer.
-func (t *talk) note(format string, args ...any) {
-	text := "(" + show.Sprintf(format, args...) + ")"
-	if t.style { // dim
-		text = "\x1b[2m" + text + "\x1b[0m"
-	}
-	_, _ = io.WriteString(t.out.Unwrap(), text+"\n")
 }

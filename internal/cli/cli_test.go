@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"phi3/internal/demo"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
@@ -53,15 +52,4 @@ func TestNamedTokens(t *testing.T) {
 	_, _ = namedTokens(context.Background(), s, tok, []string{"\xff"})
 	require.Equal(t, "warning: --token is not valid UTF-8; what is not a character is read as U+FFFD\n",
 		said.String())
-}
-
-// A token beyond the model's embeddings is refused with its name, before the model runs.
-func TestPromptBeyondVocabulary(t *testing.T) {
-	tok, err := tokenizer.Load(demo.FS())
-	require.NoError(t, err)
-	_, ids, err := new(promptFlags).encode(context.Background(), tok, "The capital", 10, 304)
-	require.NoError(t, err)
-	require.Equal(t, []int32{303, 288}, ids)
-	_, _, err = new(promptFlags).encode(context.Background(), tok, "The capital", 10, 303)
-	require.ErrorContains(t, err, `the prompt has the token "▁The" with id 303, and the model has embeddings for ids below 303: the tokenizer's files`)
 }

@@ -1,22 +1,12 @@
 package cli
 
 import (
-	"cmp"
-	"encoding/json"
-	"fmt"
-	"io"
 	"math"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"phi3/internal/generate"
-	"phi3/internal/model"
-	"phi3/internal/progress"
-	"phi3/internal/sampling"
 	"phi3/internal/show"
-	"phi3/internal/tokenizer"
 )
 
 type generateFlags struct {
@@ -107,48 +97,6 @@ func (f *generateFlags) check(cmd *cobra.Command) error {
 	return f.sampling.check()
 }
 
-// generated is one text as --json and --jsonl print it.
-type generated struct {
-	Model     string         `json:"model"`
-	Index     int            `json:"index"`  // of the text, from 0
-	Prompt    string         `json:"prompt"` // as the model saw it: with --chat, after the template
-	PromptIDs []int32        `json:"prompt_ids"`
-	Text      string         `json:"text"` // with --echo, the prompt too
-	IDs       []int32        `json:"ids"`
-	Finish    string         `json:"finish_reason"`       // stop, length or context
-	Stop      string         `json:"stop_text,omitempty"` // the --stop text that ended it
-	Sampling  *sampledWith   `json:"sampling,omitempty"`  // absent where the text is greedy
-	LogProbs  []tokenLogProb `json:"logprobs,omitempty"`  // of each of IDs
-	Cached    int            `json:"cached_tokens"`       // of the prompt, that were not computed again
-	LoadMS    float64        `json:"load_ms"`
-	PrefillMS float64        `json:"prefill_ms"` // to the first token
-	DecodeMS  float64        `json:"decode_ms"`  // from the first token to the last
-}
-
-type sampledWith struct {
-	Seed uint64 `json:"seed"`
-	sampling.Config
-}
-
-// tokenLogProb is a token and its log probability, of which the most probable ones are alternatives.
-type tokenLogProb struct {
-	token
-	// natural logarithm, of the softmax of the logits as the model gave them
-	LogProb float64        `json:"logprob"`
-	Top     []tokenLogProb `json:"top,omitempty"`
-}
-
-// generatedToken is one token as --jsonl prints it.
-type generatedToken struct {
-	Index int   `json:"index"` // of the text
-	ID    int32 `json:"id"`
-	// Text is what has become certain with this token: "" while a character or what may be a stop text is not
-	// complete. With the last token everything is certain.
-	Text    string         `json:"text"`
-	LogProb *float64       `json:"logprob,omitempty"`
-	Top     []tokenLogProb `json:"top,omitempty"`
-}
-
 func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	if err := f.check(cmd); err != nil {
 		return err
@@ -182,221 +130,12 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	session := generate.NewSession(t.model, f.noCache)
 	defer session.Close()
 	session.Append(t.ids...)
+	g := &generator{f, s, t, session, config.Config}
 	for i := range f.sequences {
 		session.Truncate(len(t.ids))
-		if err := f.text(cmd, s, t, session, i, config.Config, seed+uint64(i)); err != nil {
+		if err := g.one(cmd.Context(), i, seed+uint64(i)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// text generates and prints one text.
-func (f *generateFlags) text(
-	cmd *cobra.Command, s *streams, t *task, session *generate.Session, index int, config sampling.Config,
-	seed uint64,
-) error {
-	g := generated{Model: t.checkpoint.Name, Index: index, Prompt: t.text, PromptIDs: t.ids, LoadMS: ms(t.took)}
-	o := generate.Options{MaxNewTokens: f.maxNew, Logits: f.logProbs >= 0}
-	if !f.ignoreEOS {
-		o.Stop = t.model.Config.EOS
-	}
-	if !config.Neutral() {
-		o.Sampler = sampling.New(config, seed)
-	}
-	if config.DoSample {
-		g.Sampling = &sampledWith{seed, config}
-		_, _ = show.Fprintf(s.details(), "seed: %d\n", seed)
-	}
-	bar := progress.Start(s.notes(), progress.ReadingPrompt)
-	defer bar.Stop()
-	atTerminal := show.IsTerminal(s.out)
-	started, anew := false, false
-	session.Progress = func(fed, of int) {
-		switch {
-		case !started:
-			bar.Update(int64(fed), int64(of))
-		case !f.noCache && !anew:
-			anew = true
-			if atTerminal {
-				_, _ = io.WriteString(s.notes(), "\n") // the cursor is in the middle of the text
-			}
-			_, _ = show.Fprintln(s.notes(), crossingNote(t.model))
-		}
-	}
-
-	var piece string // of the token at hand
-	a := newAnswer(t.tokenizer, t.ids, f.stops, func(text string) error {
-		piece += text
-		if f.json || f.jsonLines {
-			return nil
-		}
-		_, err := io.WriteString(s.text(), text)
-		return err
-	})
-	if f.sequences > 1 && !f.json && !f.jsonLines {
-		if _, err := show.Fprintf(s.out, "--- %d of %d\n", index+1, f.sequences); err != nil {
-			return err
-		}
-	}
-	if f.echo {
-		if err := a.show(t.text); err != nil {
-			return err
-		}
-	}
-	result := generate.Result{Finish: generate.FinishLength}
-	var err error
-	for token, tokenErr := range session.Tokens(cmd.Context(), o) {
-		if err = tokenErr; err != nil {
-			break
-		}
-		result.Add(token)
-		started, piece = true, ""
-		bar.Stop() // before the first word
-		err = a.push(token.ID)
-		if a.stop != "" {
-			result.Finish = generate.FinishStop
-		}
-		if token.Finish != "" && err == nil {
-			err = a.end()
-		}
-		if f.logProbs >= 0 {
-			g.LogProbs = append(g.LogProbs, f.logProb(t.tokenizer, &token))
-		}
-		if f.jsonLines {
-			line := generatedToken{Index: index, ID: token.ID, Text: piece}
-			if f.logProbs >= 0 {
-				p := &g.LogProbs[len(g.LogProbs)-1]
-				line.LogProb, line.Top = &p.LogProb, p.Top
-			}
-			err = cmp.Or(writeLine(s.out, map[string]any{"token": line}), err)
-		}
-		if err != nil || result.Finish != "" {
-			break
-		}
-	}
-	bar.Stop()
-	if endErr := a.end(); err == nil {
-		err = endErr
-	}
-	g.Text = a.text.String()
-	if !f.json && !f.jsonLines && g.Text != "" && !strings.HasSuffix(g.Text, "\n") {
-		_, _ = io.WriteString(s.out, "\n")
-	}
-	if err != nil {
-		return explain(err, t.model)
-	}
-	g.IDs, g.Finish, g.Stop, g.Cached = nonNil(result.IDs), string(result.Finish), a.stop, result.Cached
-	g.PrefillMS, g.DecodeMS = ms(result.Prefill), ms(total(result.Steps))
-
-	_, _ = show.Fprintf(s.details(), "prompt: %d tokens, %d of them cached\n", len(t.ids), result.Cached)
-	switch result.Finish {
-	case generate.FinishLength:
-		if f.maxNew > 0 {
-			_, _ = show.Fprintf(s.notes(), "stopped at --max-new-tokens %d; the text may be incomplete\n",
-				f.maxNew)
-		}
-	case generate.FinishContext:
-		_, _ = show.Fprintf(s.err, "stopped: the context of %d tokens is full (%d of prompt, %d "+
-			"generated)%s\n",
-			t.model.Context, len(t.ids), len(result.IDs), contextLimit(t.model))
-	}
-	if f.timings || !s.quiet && !f.json && !f.jsonLines && atTerminal && show.IsTerminal(s.err) {
-		_, _ = show.Fprintln(s.err, timings(t.took, len(t.ids), &result))
-	}
-	switch {
-	case f.json:
-		return writeJSON(s.out, g)
-	case f.jsonLines:
-		return writeLine(s.out, map[string]any{"result": g})
-	case f.logProbs >= 0:
-		return writeLogProbs(s.err, g.LogProbs)
-	}
-	return nil
-}
-
-func (f *generateFlags) logProb(t *tokenizer.Tokenizer, chosen *generate.Token) tokenLogProb {
-	l := sampling.NewLogProbs(chosen.Logits)
-	p := tokenLogProb{token: describe(t, chosen.ID), LogProb: l.Of(chosen.ID)}
-	for _, top := range l.Top(f.logProbs) {
-		p.Top = append(p.Top, tokenLogProb{token: describe(t, top), LogProb: l.Of(top)})
-	}
-	return p
-}
-
-// writeLogProbs prints the table for people: one row a token, with its alternatives.
-func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
-	rows := [][]string{{"id", "piece", "logprob", "most probable"}}
-	for _, p := range tokens {
-		var top []string
-		for _, q := range p.Top {
-			top = append(top, fmt.Sprintf("%s %.4f", shownPiece(q.Piece), q.LogProb))
-		}
-		rows = append(rows, []string{
-			fmt.Sprint(p.ID), shownPiece(p.Piece), fmt.Sprintf("%.4f", p.LogProb),
-			strings.Join(top, "  "),
-		})
-	}
-	var b strings.Builder
-	b.WriteString(show.Table(rows))
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// timings is one line about what took how long.
-func timings(load time.Duration, prompt int, r *generate.Result) string {
-	fed := prompt - r.Cached
-	line := fmt.Sprintf("load %s; prompt %d tokens", show.Duration(load), prompt)
-	if len(r.IDs) == 0 {
-		return line
-	}
-	if r.Cached > 0 {
-		line += fmt.Sprintf(", %d of them cached", r.Cached)
-	}
-	line += fmt.Sprintf(", first token after %s (%s tokens/s); generated %d", show.Duration(r.Prefill),
-		show.Digits(float64(fed)/r.Prefill.Seconds()), len(r.IDs))
-	if n := len(r.Steps); n > 0 {
-		decode := total(r.Steps)
-		line += fmt.Sprintf(" in %s (%s tokens/s, %s a token)", show.Duration(r.Prefill+decode),
-			show.Digits(float64(n)/decode.Seconds()), show.Duration(decode/time.Duration(n)))
-	}
-	return line
-}
-
-// crossingNote explains a pause.
-func crossingNote(m *model.Model) string {
-	return fmt.Sprintf("note: beyond %d tokens this model rotates positions otherwise (long RoPE), so "+
-		"everything so far is computed once more", m.Config.Crossing())
-}
-
-// writeJSON writes one indented object, with < and > as they are: special tokens are full of them.
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(show.NewJSONWriter(w))
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
-// writeLine writes one object on a line of its own.
-func writeLine(w io.Writer, v any) error {
-	e := json.NewEncoder(show.NewJSONWriter(w))
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// nonNil makes an empty list print as [] and not as null.
-func nonNil[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
-}
-
-func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
-
-func total(steps []time.Duration) (sum time.Duration) {
-	for _, s := range steps {
-		sum += s
-	}
-	return sum
 }

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"time"
 
 	"github.com/spf13/pflag"
 
+	"phi3/internal/checkpoint"
+	"phi3/internal/model"
+	"phi3/internal/show"
+	"phi3/internal/text"
 	"phi3/internal/tokenizer"
 )
 
-// promptFlags say what the prompt is.
+// promptFlags name the prompt and say how the model reads it.
 type promptFlags struct {
 	inputFlags
 	chat      bool
@@ -46,55 +50,100 @@ func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
 	return f.inputFlags.read(ctx, s)
 }
 
-// encode turns the prompt into the text and ids that the model sees, at least one and no more than limit.
-// vocabulary is how many ids the model knows.
-func (f *promptFlags) encode(
-	ctx context.Context, t *tokenizer.Tokenizer, prompt string, limit, vocabulary int,
-) (text string, ids []int32, err error) {
-	parts, o, err := f.render(ctx, t, prompt)
-	if err != nil {
-		return "", nil, err
-	}
-	o.Max = limit
-	ids, err = t.EncodeParts(ctx, parts, o)
-	if err != nil {
-		return "", nil, fmt.Errorf("encode the prompt: %w", err)
-	}
-	if len(ids) == 0 {
-		return "", nil, errors.New("the prompt is empty")
-	}
-	if id := slices.Max(ids); int(id) >= vocabulary {
-		return "", nil, fmt.Errorf("the prompt has the token %q with id %d, and the model has embeddings "+
-			"for ids below %d: "+
-			"the tokenizer's files belong to another model, or a token was added and the model not resized", t.Piece(id), id, vocabulary)
-	}
-	return tokenizer.JoinParts(parts), ids, nil
+// codec is the way between text and ids that the flags ask for.
+func (f *promptFlags) codec(t *tokenizer.Tokenizer) *text.Codec {
+	return &text.Codec{Tokenizer: t, Literal: f.noSpecial}
 }
 
-// render makes the text to be encoded. A plain prompt gets the tokenizer's special tokens (BOS, where the
-// checkpoint wants one); a chat's come from its template (spec 4.1 and 5.3).
-func (f *promptFlags) render(
-	ctx context.Context, t *tokenizer.Tokenizer, prompt string,
-) (parts []tokenizer.Part, o tokenizer.EncodeOptions, err error) {
+// render makes what the model reads of the prompt that the user gave.
+func (f *promptFlags) render(ctx context.Context, c *text.Codec, given string) (text.Prompt, error) {
 	if !f.chat {
-		return []tokenizer.Part{{Text: prompt, Literal: f.noSpecial}}, o, nil
+		return c.Plain(given), nil
 	}
-	if err := f.template.apply(t); err != nil {
-		return nil, o, err
+	if err := f.template.apply(c.Tokenizer); err != nil {
+		return text.Prompt{}, err
 	}
 	var messages []tokenizer.Message
 	if f.flags.Changed("system") {
 		messages = append(messages, tokenizer.Message{Role: "system", Content: f.system})
 	}
-	messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
-	apply := func(messages []tokenizer.Message) (string,
-		error,
-	) {
-		return t.ApplyChatTemplate(ctx, messages, true)
+	messages = append(messages, tokenizer.Message{Role: "user", Content: given})
+	prompt, err := c.Chat(ctx, messages)
+	if err == nil && c.DropsSystem(ctx, f.system) {
+		_, _ = show.Fprintf(f.notes, "note: %s\n", text.SystemDropped)
 	}
-	if parts, err = tokenizer.ChatParts(messages, f.noSpecial, apply); err != nil {
-		return nil, o, err
+	return prompt, err
+}
+
+// task is what generate and next-token start from: a loaded model and a prompt that it can read.
+type task struct {
+	checkpoint *checkpoint.Checkpoint
+	model      *model.Model
+	took       time.Duration // to load the model
+	tokenizer  *tokenizer.Tokenizer
+	codec      *text.Codec
+	text       string  // the prompt as the model sees it: with --chat, after the template
+	ids        []int32 // the same as token ids, at least one
+}
+
+// openTask reads the prompt, which can fail at once, before it loads the model, which can take long. early,
+// if set, checks the command's other texts before the model is loaded. The caller closes the task.
+func openTask(
+	ctx context.Context, s *streams, mf *modelFlags, pf *promptFlags, early func(*tokenizer.Tokenizer) error,
+) (_ *task, err error) {
+	given, err := pf.read(ctx, s)
+	if err != nil {
+		return nil, err
 	}
-	noteSystemDropped(ctx, f.notes, t, f.system)
-	return parts, tokenizer.EncodeOptions{NoBOS: true}, nil
+	if given == "" {
+		return nil, errors.New("the prompt is empty")
+	}
+	t := &task{}
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	if t.checkpoint, err = mf.open(ctx, s); err != nil {
+		return nil, err
+	}
+	if early != nil {
+		if err := mf.checkHead(t.checkpoint); err != nil {
+			return nil, err
+		}
+		// A tokenizer that cannot be loaded is reported after mistakes in the weights' files.
+		if tok, err := loadTokenizer(t.checkpoint); err == nil {
+			if err := early(tok); err != nil {
+				return nil, err
+			}
+		}
+	}
+	m, err := mf.load(ctx, s, t.checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	t.model, t.took = m.Model, m.took
+	if t.tokenizer, err = loadTokenizer(t.checkpoint); err != nil {
+		return nil, err
+	}
+	t.codec = pf.codec(t.tokenizer)
+	prompt, err := pf.render(ctx, t.codec, given)
+	if err != nil {
+		return nil, err
+	}
+	t.text = prompt.String()
+	// Beyond twice the context it does not matter how long the prompt is.
+	if t.ids, err = t.codec.Encode(ctx, prompt, 2*t.model.Context); err != nil {
+		return nil, tooLong(fmt.Errorf("encode the prompt: %w", err), "prompt", t.model)
+	}
+	return t, t.codec.Check(t.ids, t.model.Config.VocabSize)
+}
+
+func (t *task) close() {
+	if t.model != nil {
+		_ = t.model.Close()
+	}
+	if t.checkpoint != nil {
+		_ = t.checkpoint.Close()
+	}
 }

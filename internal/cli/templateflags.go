@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -87,29 +86,4 @@ func (f *templateFlags) apply(t *tokenizer.Tokenizer) error {
 		}
 	}
 	return nil
-}
-
-// noteSystemDropped says that the chat template leaves the system message out, where it does: its text is the
-// same with another one.
-func noteSystemDropped(ctx context.Context, notes io.Writer, t *tokenizer.Tokenizer, system string) {
-	if systemDropped(ctx, t, system) {
-		_, _ = show.Fprintf(notes, "note: %s\n", systemDroppedNote)
-	}
-}
-
-const systemDroppedNote = "this model's chat template leaves the system message out, so the model does not see it"
-
-func systemDropped(ctx context.Context, t *tokenizer.Tokenizer, system string) bool {
-	render := func(system string) (string, error) {
-		return t.ApplyChatTemplate(ctx, []tokenizer.Message{
-			{Role: "system", Content: system},
-			{Role: "user", Content: "Hello"},
-		}, true)
-	}
-	with, err := render(system)
-	if err != nil || strings.TrimSpace(system) == "" {
-		return false
-	}
-	other, err := render(system + " And this.")
-	return err == nil && with == other
 }

@@ -87,12 +87,12 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if f.decode {
 		return f.writeText(ctx, s, t, input)
 	}
-	parts, o, err := f.prompt.render(ctx, t, input)
+	codec := f.prompt.codec(t)
+	prompt, err := f.prompt.render(ctx, codec, input)
 	if err != nil {
 		return err
 	}
-	o.Max = maxTokens
-	ids, err := t.EncodeParts(ctx, parts, o)
+	ids, err := codec.Encode(ctx, prompt, maxTokens)
 	if many := new(tokenizer.TooManyError); errors.As(err, &many) {
 		return fmt.Errorf("the text has more than %s tokens; tokenize shows at most %[1]s: cut it into parts",
 			show.Thousands(int64(many.Max)))
@@ -103,7 +103,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if f.json {
 		return writeTokens(ctx, s.out, t, ids, nil)
 	}
-	return writeTable(ctx, s.out, t, ids, tokenizer.JoinParts(parts))
+	return writeTable(ctx, s.out, t, ids, prompt.String())
 }
 
 // writeTable writes a row for each token, and how many there are. Rows go out as they are made: a long text

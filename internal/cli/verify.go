@@ -146,7 +146,7 @@ func (v *verification) finish(w io.Writer, asJSON bool) error {
 		v.Passed = v.Passed && v.GPU.Passed
 	}
 	if asJSON {
-		return writeJSON(w, v)
+		return show.WriteJSON(w, v)
 	}
 	var b strings.Builder
 	if v.Report != nil && v.Checkpoint == "" {

@@ -103,27 +103,6 @@ func (s *Session) next(ctx context.Context, o *Options) (t Token, err error) {
 	return t, err
 }
 
-// Result is what a text's tokens add up to.
-type Result struct {
-	IDs    []int32 // with the stop id, if one ended the text
-	Finish Finish
-	// Cached and Fed are the first token's: the prompt's tokens that were in the KV cache, and the others.
-	Cached, Fed int
-	Prefill     time.Duration   // the first token's time
-	Steps       []time.Duration // each later token's time
-}
-
-// Add takes the next token.
-func (r *Result) Add(t Token) {
-	if len(r.IDs) == 0 {
-		r.Prefill, r.Cached, r.Fed = t.Time, t.Cached, t.Fed
-	} else {
-		r.Steps = append(r.Steps, t.Time)
-	}
-	r.IDs = append(r.IDs, t.ID)
-	r.Finish = t.Finish
-}
-
 // Run continues a prompt in a session of its own. On an error the result holds the tokens so far.
 func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (r Result, err error) {
 	s := NewSession(m, false)

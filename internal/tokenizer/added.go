@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	hf "github.com/sugarme/tokenizer"
+
+	"phi3/internal/ahocorasick"
 )
 
 // addedToken is a token found in the text itself, before any BPE: <|user|>, <|end|>, </s>. The flags come
@@ -37,7 +39,7 @@ type addedSet struct {
 	patterns []string // backwards
 	tokens   []*addedToken
 	lengths  []int32 // of the patterns, in bytes
-	match    *matcher
+	match    *ahocorasick.Automaton
 	last     [256]bool // bytes a token can end with
 }
 
@@ -55,7 +57,7 @@ func (a *addedSet) add(pattern string, token *addedToken) {
 
 // build ends the adding.
 func (a *addedSet) build() {
-	a.match = newMatcher(a.patterns)
+	a.match = ahocorasick.New(a.patterns)
 	a.patterns = nil
 }
 
@@ -78,15 +80,15 @@ type search struct {
 // block reads the next block backwards. Its tokens may end behind it.
 func (s *search) block() {
 	m := s.set.match
-	from, to := s.done, min(s.done+max(searchBlock, m.longest), s.end)
+	from, to := s.done, min(s.done+max(searchBlock, m.Longest()), s.end)
 	state := int32(0)
-	for i := min(to+m.longest-1, s.end) - 1; i >= from; i-- {
+	for i := min(to+m.Longest()-1, s.end) - 1; i >= from; i-- {
 		c := s.text[i]
 		if state == 0 && !s.set.last[c] {
 			continue
 		}
-		state = m.step(state, c)
-		if p := m.nodes[state].pattern; p >= 0 && i < to {
+		state = m.Step(state, c)
+		if p := m.Pattern(state); p >= 0 && i < to {
 			s.hits = append(s.hits, hit{at: int32(i), length: s.set.lengths[p], token: p})
 		}
 	}

@@ -22,8 +22,7 @@
 // guessed.
 //
 // Encoding counts as it goes, and ends with its context or at EncodeOptions.Max; a text is normalized piece
-// by piece. EncodeParts reads parts of a text literally, and LiteralParts finds these parts in a rendered
-// chat (literal.go).
+// by piece. EncodeParts reads parts of a text literally; package text finds these parts in a rendered chat.
 //
 // Decode turns a whole list of ids back into text, Stream ids that come one at a time. ApplyChatTemplate
 // renders messages with the checkpoint's own Jinja template (chat.go); its text is then encoded with

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"phi3/internal/spell"
 )
 
 // Error is a mistake in the command line, as opposed to a failure of what it asked for.
@@ -89,7 +91,7 @@ func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	name := strings.ReplaceAll(unknown.GetSpecifiedName(), "_", "-")
 	best, distance := "", 3 // further away it is another word
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		d := EditDistance(name, f.Name)
+		d := spell.Distance(name, f.Name)
 		if strings.HasPrefix(f.Name, name) {
 			d = min(d, 1)
 		}
@@ -153,7 +155,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	}
 	best, distance := "", 3 // further away it is another word
 	for _, c := range cmd.Root().Commands() {
-		if d := EditDistance(word, c.Name()); d < distance && d < len(word) && !c.Hidden {
+		if d := spell.Distance(word, c.Name()); d < distance && d < len(word) && !c.Hidden {
 			best, distance = c.Name(), d
 		}
 	}
@@ -192,25 +194,4 @@ func helpCommand() *cobra.Command {
 			return names, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-}
-
-// EditDistance is the number of letters to insert, delete or change that turns a into b (Levenshtein).
-func EditDistance(a, b string) int {
-	row := make([]int, len(b)+1) // distances from the letters of a so far to every beginning of b
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

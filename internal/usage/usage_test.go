@@ -15,9 +15,3 @@ func TestFlagGroupsHaveEachFlagOnce(t *testing.T) {
 		}
 	}
 }
-
-func TestEditDistance(t *testing.T) {
-	require.Equal(t, 3, EditDistance("kitten", "sitting"))
-	require.Equal(t, 4, EditDistance("", "chat"))
-	require.Zero(t, EditDistance("chat", "chat"))
-}

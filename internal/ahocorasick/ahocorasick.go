@@ -1,4 +1,9 @@
-package tokenizer
+// Package ahocorasick finds many patterns in one pass over the bytes of a text. The time does not depend on
+// the patterns.
+//
+// The automaton of Aho and Corasick has a node for every beginning of a pattern. After some bytes of a text,
+// its state is the node of the longest beginning that these bytes end with.
+package ahocorasick
 
 import (
 	"cmp"
@@ -6,19 +11,16 @@ import (
 	"sort"
 )
 
-// matcher finds many patterns in one pass over the bytes of a text, in time that does not depend on the
-// patterns: Aho and Corasick's automaton. A node stands for a beginning of a pattern; the state after some
-// bytes is the node of the longest end of them that is one.
-//
-// It is built once from all patterns and takes about 30 bytes of memory for each of theirs.
-type matcher struct {
-	// 0 is the empty beginning; a node's children lie together, in the order of their bytes
-	nodes   []matchNode
+// Automaton is built once from all patterns. It takes about 30 bytes of memory for each byte of a pattern.
+// A state is an index of a node; 0, the empty beginning, is the state before a text.
+type Automaton struct {
+	// a node's children lie together, in the order of their bytes
+	nodes   []node
 	root    [256]int32 // children of node 0; 0 where there is none
 	longest int        // bytes of the longest pattern
 }
 
-type matchNode struct {
+type node struct {
 	child   int32  // the first child
 	fail    int32  // the node of the longest end of this beginning that is a beginning too
 	pattern int32  // the longest pattern that ends here; -1: none
@@ -27,9 +29,9 @@ type matchNode struct {
 	c       byte   // the last byte
 }
 
-// newMatcher builds the automaton. No pattern may be empty; of two equal ones the first is found.
-func newMatcher(patterns []string) *matcher {
-	m := &matcher{}
+// New takes patterns, none of them empty. Of two equal ones the first is found.
+func New(patterns []string) *Automaton {
+	m := &Automaton{}
 	order := make([]int32, len(patterns)) // patterns in alphabetical order
 	for i, p := range patterns {
 		order[i] = int32(i)
@@ -44,7 +46,7 @@ func newMatcher(patterns []string) *matcher {
 		}
 		count += len(patterns[at]) - shared
 	}
-	m.nodes = make([]matchNode, 1, count)
+	m.nodes = make([]node, 1, count)
 	m.nodes[0].pattern = -1
 	type span struct{ from, to int32 } // of order: the patterns that begin as the node says
 	spans := make([]span, 1, count)
@@ -80,21 +82,31 @@ func commonPrefix(a, b string) int {
 	return n
 }
 
-// addChild appends a node. Nodes come in the order of their depth, so the node to fail to is complete.
-func (m *matcher) addChild(parent int32, c byte) {
-	node := matchNode{depth: m.nodes[parent].depth + 1, pattern: -1, c: c}
+// addChild appends a node. Nodes are appended in the order of their depth, so the node to fail to is
+// complete.
+func (m *Automaton) addChild(parent int32, c byte) {
+	added := node{depth: m.nodes[parent].depth + 1, pattern: -1, c: c}
 	if parent != 0 {
-		node.fail = m.step(m.nodes[parent].fail, c)
-		node.pattern = m.nodes[node.fail].pattern
+		added.fail = m.Step(m.nodes[parent].fail, c)
+		added.pattern = m.nodes[added.fail].pattern
 	} else {
 		m.root[c] = int32(len(m.nodes))
 	}
 	m.nodes[parent].n++
-	m.nodes = append(m.nodes, node)
+	m.nodes = append(m.nodes, added)
 }
 
-// step is the state after one more byte.
-func (m *matcher) step(state int32, c byte) int32 {
+// Longest is the number of bytes of the longest pattern.
+func (m *Automaton) Longest() int { return m.longest }
+
+// Pattern is the index of the longest pattern that ends in a state; -1 if none does.
+func (m *Automaton) Pattern(state int32) int32 { return m.nodes[state].pattern }
+
+// Depth is how many bytes at the end of the text may be the beginning of a pattern.
+func (m *Automaton) Depth(state int32) int { return int(m.nodes[state].depth) }
+
+// Step is the state after one more byte.
+func (m *Automaton) Step(state int32, c byte) int32 {
 	for state != 0 {
 		if child := m.find(state, c); child >= 0 {
 			return child
@@ -104,8 +116,8 @@ func (m *matcher) step(state int32, c byte) int32 {
 	return m.root[c]
 }
 
-// find returns the child of a node for a byte; -1 if there is none.
-func (m *matcher) find(state int32, c byte) int32 {
+// find is the child of a node for a byte; -1 if there is none.
+func (m *Automaton) find(state int32, c byte) int32 {
 	from, to := m.nodes[state].child, m.nodes[state].child+int32(m.nodes[state].n)
 	for from < to {
 		middle := (from + to) / 2

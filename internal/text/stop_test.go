@@ -1,9 +1,10 @@
-package tokenizer
+package text
 
 import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -33,19 +34,19 @@ func TestStopper(t *testing.T) {
 		{[]string{"über"}, []string{"ü", "bel ", "übe", "r"}, []string{"", "übel ", "", ""}, "über"},
 		{[]string{"日本"}, []string{"日", "曜日", "x"}, []string{"", "日曜", "日x", ""}, ""},
 	} {
-		s := NewStopper(test.stops)
+		s := newStopper(test.stops)
 		var texts []string
 		var found string
 		for _, piece := range test.pieces {
 			var text string
-			text, found = s.Push(piece)
+			text, found = s.push(piece)
 			texts = append(texts, text)
 			if found != "" {
 				break
 			}
 		}
 		if found == "" {
-			texts = append(texts, s.Flush())
+			texts = append(texts, s.flush())
 		}
 		require.Equal(t, test.texts, texts, "%q in %q", test.stops, test.pieces)
 		require.Equal(t, test.found, found)
@@ -76,7 +77,7 @@ func TestStopperInPieces(t *testing.T) {
 				}
 			}
 		}
-		s := NewStopper(stops)
+		s := newStopper(stops)
 		var got, found string
 		for rest := text; rest != "" && found == ""; {
 			cut := 0
@@ -85,7 +86,7 @@ func TestStopperInPieces(t *testing.T) {
 				cut += size
 			}
 			var out string
-			out, found = s.Push(rest[:cut])
+			out, found = s.push(rest[:cut])
 			rest = rest[cut:]
 			got += out
 			require.True(t, utf8.ValidString(out), "no half characters")
@@ -94,9 +95,19 @@ func TestStopperInPieces(t *testing.T) {
 				strings.HasPrefix(stops[1], held))
 		}
 		if found == "" {
-			got += s.Flush()
+			got += s.flush()
 		}
 		require.Equal(t, want, got, "%q in %q", stops, text)
 		require.Equal(t, wantFound, found)
 	}
+}
+
+// A stop text that nearly occurs everywhere costs no more time.
+func TestStopperInLinearTime(t *testing.T) {
+	s := newStopper([]string{strings.Repeat("a", 1<<16) + "b"})
+	start := time.Now()
+	text, found := s.push(strings.Repeat("a", 1<<22))
+	require.Empty(t, found)
+	require.Len(t, text, 1<<22-1<<16)
+	require.Less(t, time.Since(start), 5*time.Second)
 }

@@ -1,4 +1,4 @@
-package cli
+package talk
 
 import (
 	"bytes"
@@ -29,11 +29,11 @@ type savedMessage struct {
 
 // save writes the file whole or not at all. It takes the place of a regular file if it may, and of nothing
 // else.
-func (t *talk) save(file string, replace bool) (err error) {
+func (t *Talk) save(file string, replace bool) (err error) {
 	if err := free(file, replace); err != nil {
 		return err
 	}
-	saved := savedChat{Model: t.name, Messages: []savedMessage{}}
+	saved := savedChat{Model: t.Name, Messages: []savedMessage{}}
 	for _, m := range t.Messages() {
 		m.Content = strings.TrimPrefix(m.Content, " ") // SentencePiece's word mark at the start of an answer
 		saved.Messages = append(saved.Messages, savedMessage(m))
@@ -47,7 +47,7 @@ func (t *talk) save(file string, replace bool) (err error) {
 		return fmt.Errorf("%s: %w", dir, regular.Reason(err))
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // after a rename it is not there
-	err = errors.Join(writeJSON(f, saved), f.Close())
+	err = errors.Join(show.WriteJSON(f, saved), f.Close())
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", file, regular.Reason(err))
@@ -93,7 +93,7 @@ const (
 )
 
 // load reads a file of save's, or a bare list of messages.
-func (t *talk) load(file string) error {
+func (t *Talk) load(file string) error {
 	data, err := regular.Read(file, maxSavedChat)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
@@ -169,9 +169,9 @@ func withHome(path string) string {
 	return path
 }
 
-// historyFile is where chat keeps what was typed: $PHI3_HISTORY, which may be empty for none, or a file of
+// HistoryFile is where chat keeps what was typed: $PHI3_HISTORY, which may be empty for none, or a file of
 // the XDG state directory.
-func historyFile() string {
+func HistoryFile() string {
 	if file, set := os.LookupEnv("PHI3_HISTORY"); set {
 		return file
 	}

@@ -1,4 +1,4 @@
-package cli
+package talk
 
 import (
 	"context"
@@ -8,7 +8,8 @@ import (
 	"strings"
 
 	"phi3/internal/show"
-	"phi3/internal/usage"
+	"phi3/internal/spell"
+	"phi3/internal/text"
 )
 
 var errLeave = errors.New("leave")
@@ -31,12 +32,12 @@ or end a line with a backslash. Up and down recall what was typed.
 var chatCommands = []string{"help", "clear", "forget", "system", "regen", "save", "load", "stats", "exit"}
 
 // command does what comes after a slash.
-func (t *talk) command(ctx context.Context, command string) error {
+func (t *Talk) command(ctx context.Context, command string) error {
 	name, argument, _ := strings.Cut(strings.TrimSpace(command), " ")
 	argument = strings.TrimSpace(argument)
 	switch name {
 	case "help", "?":
-		_, _ = io.WriteString(t.out, chatHelp)
+		_, _ = io.WriteString(t.Out, chatHelp)
 	case "exit", "quit", "bye":
 		return errLeave
 	case "clear":
@@ -48,7 +49,7 @@ func (t *talk) command(ctx context.Context, command string) error {
 			if t.System() == "" {
 				t.note("There is no system message.")
 			} else {
-				_, _ = io.WriteString(t.out, t.System()+"\n")
+				_, _ = io.WriteString(t.Out, t.System()+"\n")
 			}
 		case "-":
 			t.SetSystem("")
@@ -56,12 +57,12 @@ func (t *talk) command(ctx context.Context, command string) error {
 		default:
 			t.SetSystem(argument)
 			t.note("The system message is set.")
-			if systemDropped(ctx, t.tokenizer, argument) {
-				t.note("Note: %s.", systemDroppedNote)
+			if t.Codec.DropsSystem(ctx, argument) {
+				t.note("Note: %s.", text.SystemDropped)
 			}
 		}
 	case "regen":
-		if !t.config.DoSample && t.last != nil {
+		if !t.Sampling.DoSample && t.last != nil {
 			t.note("Greedy: the same question gets the same answer. Start with --temperature for others.")
 		}
 		return t.respond(ctx, t.Again)
@@ -81,7 +82,7 @@ func (t *talk) command(ctx context.Context, command string) error {
 func nearCommand(word string) string {
 	best, distance := "", 3 // further away it is another word
 	for _, name := range chatCommands {
-		if d := usage.EditDistance(word, name); d < distance && d < len(name) {
+		if d := spell.Distance(word, name); d < distance && d < len(name) {
 			best, distance = name, d
 		}
 	}
@@ -92,7 +93,7 @@ func nearCommand(word string) string {
 }
 
 // file saves or loads the conversation.
-func (t *talk) file(command, file string) {
+func (t *Talk) file(command, file string) {
 	if file == "" {
 		t.note("/%s needs the name of a file.", command)
 		return
@@ -114,7 +115,7 @@ func (t *talk) file(command, file string) {
 }
 
 // forget drops the oldest questions, one if the argument is empty.
-func (t *talk) forget(ctx context.Context, argument string) {
+func (t *Talk) forget(ctx context.Context, argument string) {
 	n, err := 1, error(nil)
 	if argument != "" {
 		n, err = strconv.Atoi(argument)
@@ -139,16 +140,16 @@ func (t *talk) forget(ctx context.Context, argument string) {
 	}
 }
 
-func (t *talk) stats() {
-	p := func(format string, args ...any) { _, _ = show.Fprintf(t.out, format+"\n", args...) }
-	p("model: %s on %s", t.name, t.model.Device())
-	p("messages: %d; tokens: %d of %d", len(t.Messages()), t.Tokens(), t.model.Context)
-	if t.config.DoSample {
-		p("sampling, next seed %d", t.seed)
+func (t *Talk) stats() {
+	p := func(format string, args ...any) { _, _ = show.Fprintf(t.Out, format+"\n", args...) }
+	p("model: %s on %s", t.Name, t.Model.Device())
+	p("messages: %d; tokens: %d of %d", len(t.Messages()), t.Tokens(), t.Model.Context)
+	if t.Sampling.DoSample {
+		p("sampling, next seed %d", t.Seed)
 	} else {
 		p("greedy")
 	}
 	if t.last != nil {
-		p("last answer: %s", timings(t.loaded, t.last.Prompt, &t.last.Result))
+		p("last answer: %s", t.last.Times(t.Loaded, t.last.Cached+t.last.Fed))
 	}
 }

@@ -1,0 +1,139 @@
+// Package talk is a conversation with a model at a terminal. It reads questions and commands, and prints the
+// answers as they are made.
+package talk
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"os"
+	"strings"
+	"time"
+
+	"phi3/internal/chat"
+	"phi3/internal/generate"
+	"phi3/internal/lineedit"
+	"phi3/internal/model"
+	"phi3/internal/sampling"
+	"phi3/internal/show"
+	"phi3/internal/text"
+)
+
+// Talk is a conversation at a terminal. All fields but the last are set before [Talk.Run].
+type Talk struct {
+	*chat.Conversation
+	Codec        *text.Codec // of the conversation
+	Model        *model.Model
+	Name         string        // of the model
+	Loaded       time.Duration // that loading the model took
+	ContextLimit string        // what limits the context, for notes; begins with a semicolon or is ""
+	MaxNewTokens int           // of an answer; 0: what the context holds
+	Sampling     sampling.Config
+	Seed         uint64 // of the next answer
+
+	Editor     *lineedit.Editor
+	Interrupts <-chan os.Signal // each stops the answer that is being made
+	Out        *show.Writer
+	Width      func() int // of the terminal, in columns
+	Notes      io.Writer
+	Details    io.Writer
+	Quiet      bool           // no greeting
+	Style      bool           // the terminal can write bold and dim
+	Reading    func() Reading // starts to show how much of a question has been read
+
+	last *generate.Result // the last answer
+}
+
+// Reading shows how much of a question the model has read.
+type Reading interface {
+	Progress(fed, of int) // of tokens
+	Begin()               // the answer begins, or nothing follows
+}
+
+// Run reads and answers until the person leaves, and returns nil, or until ctx is done.
+func (t *Talk) Run(ctx context.Context) error {
+	if !t.Quiet {
+		t.note("Ctrl-C stops an answer, Ctrl-D leaves, /help lists the commands.")
+	}
+	for {
+		text, err := t.read(ctx)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, lineedit.ErrInterrupted):
+			t.note("Ctrl-D leaves.")
+			continue
+		case errors.Is(err, lineedit.ErrTooLong):
+			t.note("%v.", err)
+			continue
+		case err != nil:
+			return err
+		}
+		err = nil
+		command, isCommand := strings.CutPrefix(text, "/")
+		switch {
+		case strings.TrimSpace(text) == "":
+		case isCommand && !strings.HasPrefix(command, "/"):
+			err = t.command(ctx, command)
+		default:
+			question := text
+			if isCommand {
+				question = command // "//" is a slash
+			}
+			err = t.respond(ctx, func(ctx context.Context, o generate.Options) iter.Seq2[chat.Piece, error] {
+				return t.Ask(ctx, question, o)
+			})
+		}
+		if errors.Is(err, errLeave) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// quotes begin and end a message of several lines.
+const quotes = `"""`
+
+// read returns a message: a line, those after it while they end in a backslash, or all lines between quotes.
+func (t *Talk) read(ctx context.Context) (string, error) {
+	text, err := t.line(ctx, ">>> ")
+	rest, quoted := strings.CutPrefix(text, quotes)
+	if quoted {
+		for text = rest; err == nil; {
+			if before, ended := strings.CutSuffix(text, quotes); ended {
+				text = strings.TrimSuffix(strings.TrimPrefix(before, "\n"), "\n")
+				break
+			}
+			rest, err = t.line(ctx, "... ")
+			text += "\n" + rest
+		}
+	}
+	for before, more := strings.CutSuffix(text, "\\"); more && !quoted &&
+		err == nil; before, more = strings.CutSuffix(text, "\\") {
+		rest, err = t.line(ctx, "... ")
+		text = before + "\n" + rest
+	}
+	if err != nil {
+		return "", err
+	}
+	if err := t.Editor.History.Add(text); err != nil {
+		_, _ = show.Fprintf(t.Details, "history: %v\n", err)
+	}
+	return text, nil
+}
+
+func (t *Talk) line(ctx context.Context, prompt string) (string, error) {
+	return t.Editor.Read(ctx, lineedit.Prompt{Text: prompt, Bold: t.Style})
+}
+
+// note tells the person something that is not the model's answer.
+func (t *Talk) note(format string, args ...any) {
+	text := "(" + show.Sprintf(format, args...) + ")"
+	if t.Style { // dim
+		text = "\x1b[2m" + text + "\x1b[0m"
+	}
+	_, _ = io.WriteString(t.Out.Unwrap(), text+"\n")
+}
