@@ -118,7 +118,7 @@ var amxKernels = &kernels{
 }
 
 var amxLinear = &linearKernels{
-	tileRows: amxTileRows, group: 32, pack: amxPack, multiply: amxMultiply,
+	panelRows: amxPanelRows, packTokens: 32, pack: amxPack, multiply: amxMultiply,
 	newScratch: func(s *scratch, _, maxTokens int) {
 		grow(&s.packed, amxMostRows*amxBlockSteps*64*2)
 		grow(&s.sums, upTo32(min(maxTokens, amxBlockTokens))*amxMostRows)
@@ -154,9 +154,9 @@ var tileConfigs = func() (c struct{ full, single [64]byte }) {
 	return c
 }()
 
-// amxTileRows: few rows for one reading of weights, many where tokens have to be read again for every tile.
+// amxPanelRows: few rows for one reading of weights, many where tokens have to be read again for every tile.
 // Threads must find enough tiles.
-func amxTileRows(tokens, cols, threads int) int {
+func amxPanelRows(tokens, cols, threads int) int {
 	if tokens <= 16 {
 		return 32
 	}
@@ -211,7 +211,7 @@ func amxPack(in *input, group int) {
 }
 
 // amxMultiply is linearKernels.multiply.
-func amxMultiply(p *product, t *tile, s *scratch) {
+func amxMultiply(p *product, t *panel, s *scratch) {
 	if p.in.tokens <= 16 {
 		amxFewTokens(p, t, s)
 		return
@@ -226,7 +226,7 @@ func amxMultiply(p *product, t *tile, s *scratch) {
 }
 
 // amxFewTokens multiplies twice 16 rows by up to 16 tokens. Weights of bfloat16 are read where they are.
-func amxFewTokens(p *product, t *tile, s *scratch) {
+func amxFewTokens(p *product, t *panel, s *scratch) {
 	tokens, width, config := p.in.tokens, 64, &tileConfigs.full[0]
 	if tokens == 1 {
 		width, config = 4, &tileConfigs.single[0]
@@ -268,7 +268,7 @@ const amxMostWidth = 2048
 
 // amxSumRows sets sums [16, width/4] to the products of up to 16 rows from n on with up to 16 tokens, or sums
 // [4, 16, 16] to those with up to 64. The rows from then on are what will be read next.
-func amxSumRows(sums []float32, t *tile, n, count, then int, x *input, s *scratch, config *byte, width int) {
+func amxSumRows(sums []float32, t *panel, n, count, then int, x *input, s *scratch, config *byte, width int) {
 	multiply := func(w *byte, stride, next, k, steps int, then uintptr) {
 		switch step := k / 32; {
 		case x.tokens <= 16:
@@ -298,7 +298,7 @@ func amxSumRows(sums []float32, t *tile, n, count, then int, x *input, s *scratc
 
 // amxSomeTokens multiplies 16 rows at a time, where they are, by up to 64 tokens. The tiles still wait for
 // memory.
-func amxSomeTokens(p *product, t *tile, s *scratch) {
+func amxSomeTokens(p *product, t *panel, s *scratch) {
 	sums := s.sums[:2048]
 	for i := 0; i < t.count; i += 16 {
 		n, count := t.n+i, min(16, t.count-i)
@@ -321,7 +321,7 @@ func amxSomeTokens(p *product, t *tile, s *scratch) {
 
 // amxSumSplit sets sums [2, 16, width/4] likewise to those of up to 16 rows each from two places on, of
 // float16.
-func amxSumSplit(sums []float32, t *tile, n, count [2]int, x *input, s *scratch, config *byte, width int) {
+func amxSumSplit(sums []float32, t *panel, n, count [2]int, x *input, s *scratch, config *byte, width int) {
 	const second = amxMostWidth / 32 * 2048
 	for k := 0; k < t.k; k += amxMostWidth {
 		steps := (min(amxMostWidth, t.k-k) + 31) / 32
@@ -335,7 +335,7 @@ func amxSumSplit(sums []float32, t *tile, n, count [2]int, x *input, s *scratch,
 //
 // The loops are, from outside in: blocks of k, groups of 32 tokens, blocks of 32 rows, and k again in a
 // kernel. The sums wait in memory between two blocks of k.
-func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
+func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
 	half := 16 // rows of a block from n on
 	if t.second == 0 {
 		half = 32
@@ -396,7 +396,7 @@ func amxManyTokens(p *product, t *tile, s *scratch, first, last int) {
 // packRows copies k … k+width-1 of up to 16 rows, from n on, to tiles [16, 32] that are next bytes apart, one
 // a step. Weights of float16 make two, the second one where the next one was, and so each step is twice as
 // far. Rows and values of k that do not exist are zeros.
-func packRows(to []byte, t *tile, n, count, k, width, next int) {
+func packRows(to []byte, t *panel, n, count, k, width, next int) {
 	steps := width / 32
 	if t.dtype == weight.F16 {
 		steps *= 2
@@ -439,7 +439,7 @@ func packStored(to []byte, dtype weight.Format, w *byte, stride, rows, steps, ne
 func (p *product) finishTile(n, rows, token, tokens int, sums *float32) {
 	to, stride := &p.out[token*p.cols+n], 4*p.cols
 	switch {
-	case p.use == add:
+	case p.epilogue == add:
 		addTile(to, stride, sums, rows, tokens)
 	case p.in.tokens > 64 && rows == 16 && (int(uintptr(unsafe.Pointer(to)))|stride)%64 == 0: // megabytes, which are not read soon
 		streamTile(to, stride, sums, rows, tokens)

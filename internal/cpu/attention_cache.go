@@ -21,7 +21,7 @@ type kvBlock struct {
 	bf16 []uint16
 	f32  []float32 // instead of bf16, when nothing is rounded
 
-	// damaged: there is, or was, a value that is not finite. See attentionTile.weigh.
+	// damaged: there is, or was, a value that is not finite. See queryChunk.weigh.
 	damaged atomic.Bool
 }
 

@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "go_asm.h"
 
 // Kernels for AVX2 with FMA and F16C. Go's assembler writes the destination last: VFMADD231PS a, b, c is c += a·b.
 //
@@ -57,14 +58,15 @@ GLOBL upper<>(SB), RODATA|NOPTR, $32
 	PREFETCHT0 (d)(R11)(R8*1)
 
 // size is the bytes of eight weights. Four steps are one cache line of every row (two, of float32).
-#define DOTROWS8(WIDEN, size) \
-	MOVQ   sums+0(FP), DI           \
-	MOVQ   w+8(FP), SI              \
-	MOVQ   stride+16(FP), BX        \
-	MOVQ   ahead+24(FP), R10        \
-	MOVQ   x+32(FP), DX             \
-	MOVQ   n+40(FP), CX             \
-	MOVQ   back+48(FP), AX          \
+#define DOT8X1(WIDEN, size) \
+	MOVQ   args+0(FP), R14          \
+	MOVQ   dotArgs_sums(R14), DI    \
+	MOVQ   dotArgs_rows(R14), SI    \
+	MOVQ   dotArgs_stride(R14), BX  \
+	MOVQ   dotArgs_ahead(R14), R10  \
+	MOVQ   dotArgs_x(R14), DX       \
+	MOVQ   dotArgs_k(R14), CX       \
+	MOVQ   dotArgs_back(R14), AX    \
 	LEAQ   (BX)(BX*2), R8           \
 	LEAQ   (SI)(BX*4), R9           \
 	ADDQ   SI, R10                  \
@@ -137,19 +139,20 @@ sum:                                \
 	VFMADD231PS Y14, Y13, b1
 
 #define DOT2X6(WIDEN, size) \
-	MOVQ    lanes+0(FP), DI         \
-	MOVQ    w+8(FP), R12            \
-	MOVQ    stride+16(FP), BX       \
-	MOVQ    next+24(FP), R13        \
-	MOVQ    pairs+32(FP), R11       \
-	MOVQ    ahead+40(FP), R8        \
+	MOVQ    args+0(FP), R14         \
+	MOVQ    dotArgs_sums(R14), DI   \
+	MOVQ    dotArgs_rows(R14), R12  \
+	MOVQ    dotArgs_stride(R14), BX \
+	MOVQ    dotArgs_next(R14), R13  \
+	MOVQ    dotArgs_blocks(R14), R11 \
+	MOVQ    dotArgs_ahead(R14), R8  \
 	LEAQ    (BX)(R8*1), R9          \
 	VMOVDQU upper<>(SB), Y15        \
 pair:                               \
 	MOVQ    R12, SI                 \
-	MOVQ    x+48(FP), DX            \
-	MOVQ    n+56(FP), CX            \
-	MOVQ    back+64(FP), AX         \
+	MOVQ    dotArgs_x(R14), DX      \
+	MOVQ    dotArgs_k(R14), CX      \
+	MOVQ    dotArgs_back(R14), AX   \
 	VMOVUPS 0(DI), Y0               \
 	VMOVUPS 32(DI), Y1              \
 	VMOVUPS 64(DI), Y2              \
@@ -201,32 +204,32 @@ store:                              \
 	VZEROUPPER                      \
 	RET
 
-// func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·dotRows8BF16(SB), NOSPLIT, $0-56
-	DOTROWS8(BF16, 16)
+// func dot8x1Lanes8BF16(args *dotArgs)
+TEXT ·dot8x1Lanes8BF16(SB), NOSPLIT, $0-8
+	DOT8X1(BF16, 16)
 
-// func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·dotRows8F16(SB), NOSPLIT, $0-56
-	DOTROWS8(F16, 16)
+// func dot8x1Lanes8F16(args *dotArgs)
+TEXT ·dot8x1Lanes8F16(SB), NOSPLIT, $0-8
+	DOT8X1(F16, 16)
 
-// func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·dotRows8F32(SB), NOSPLIT, $0-56
-	DOTROWS8(F32, 32)
+// func dot8x1Lanes8F32(args *dotArgs)
+TEXT ·dot8x1Lanes8F32(SB), NOSPLIT, $0-8
+	DOT8X1(F32, 32)
 
-// func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
-TEXT ·dot2x6BF16(SB), NOSPLIT, $0-72
+// func dot2x6Lanes8BF16(args *dotArgs)
+TEXT ·dot2x6Lanes8BF16(SB), NOSPLIT, $0-8
 	DOT2X6(BF16, 16)
 
-// func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
-TEXT ·dot2x6F16(SB), NOSPLIT, $0-72
+// func dot2x6Lanes8F16(args *dotArgs)
+TEXT ·dot2x6Lanes8F16(SB), NOSPLIT, $0-8
 	DOT2X6(F16, 16)
 
-// func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
-TEXT ·dot2x6F32(SB), NOSPLIT, $0-72
+// func dot2x6Lanes8F32(args *dotArgs)
+TEXT ·dot2x6Lanes8F32(SB), NOSPLIT, $0-8
 	DOT2X6(F32, 32)
 
-// func sumLanes(sums, lanes *float32, n int)
-TEXT ·sumLanes(SB), NOSPLIT, $0-24
+// func sumLanes8(sums, lanes *float32, n int)
+TEXT ·sumLanes8(SB), NOSPLIT, $0-24
 	MOVQ sums+0(FP), DI
 	MOVQ lanes+8(FP), SI
 	MOVQ n+16(FP), CX

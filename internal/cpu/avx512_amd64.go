@@ -2,48 +2,48 @@ package cpu
 
 import "phi3/internal/weight"
 
-// The functions of avx512_amd64.s are laneKernels, see there for one, several and sum. Those named pairs read
-// bfloat16 by bfloat16.
+// The functions of avx512_amd64.s. The names are as in lanes8.go; Pairs stands for 16 running sums of pairs of
+// products (VDPBF16PS), where the tokens' values are bfloat16 as well.
 
 //go:noescape
-func zRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+func dot8x1Lanes16BF16(args *dotArgs)
 
 //go:noescape
-func zRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+func dot8x1Lanes16F16(args *dotArgs)
 
 //go:noescape
-func zRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+func dot8x1Lanes16F32(args *dotArgs)
 
 //go:noescape
-func z4x6BF16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+func dot4x6Lanes16BF16(args *dotArgs)
 
 //go:noescape
-func z4x6F16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+func dot4x6Lanes16F16(args *dotArgs)
 
 //go:noescape
-func z4x6F32(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+func dot4x6Lanes16F32(args *dotArgs)
 
 //go:noescape
-func pairsRows8(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
+func dot8x1PairsBF16(args *dotArgs)
 
 //go:noescape
-func pairs4x6(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
+func dot4x6PairsBF16(args *dotArgs)
 
 //go:noescape
 func sumLanes16(sums, lanes *float32, n int)
 
-// zMultiplyAdd does n · 12 fused multiply-adds of 16 values. n is not 0.
-func zMultiplyAdd(n int)
+// multiplyAddAVX512 does n · 12 fused multiply-adds of 16 values. n is at least 1.
+func multiplyAddAVX512(n int)
 
-// pairsMultiplyAdd does n · 12 VDPBF16PS. n is not 0.
-func pairsMultiplyAdd(n int)
+// multiplyAddPairs executes n · 12 VDPBF16PS. n is at least 1.
+func multiplyAddPairs(n int)
 
 var avx512Kernels = &kernels{
 	name: "avx512", linear: always(avx512Linear), maxTokens: 256,
 	vectors: avx512Vectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 10_000
-		zMultiplyAdd(n)
+		multiplyAddAVX512(n)
 		return n * 12 * 16 * 2
 	},
 }
@@ -54,54 +54,42 @@ var avx512bf16Kernels = &kernels{
 		if float32 || w != weight.BF16 {
 			return avx512Linear
 		}
-		return avx512bf16Linear
+		return pairsLinear
 	},
 	vectors: avx512Vectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 10_000
-		pairsMultiplyAdd(n)
+		multiplyAddPairs(n)
 		return n * 12 * 32 * 2
 	},
 }
 
 var avx512Linear = (&laneKernels{
-	lanes: 16, step: 16, rows: 4, one: avx512One, several: avx512Several,
-	sum: sumLanes16,
+	lanes: 16, step: 16, rows: 4, sum: sumLanes16,
+	one: func(w weight.Format) func(*dotArgs) {
+		switch w {
+		case weight.BF16:
+			return dot8x1Lanes16BF16
+		case weight.F16:
+			return dot8x1Lanes16F16
+		default:
+			return dot8x1Lanes16F32
+		}
+	},
+	several: func(w weight.Format) func(*dotArgs) {
+		switch w {
+		case weight.BF16:
+			return dot4x6Lanes16BF16
+		case weight.F16:
+			return dot4x6Lanes16F16
+		default:
+			return dot4x6Lanes16F32
+		}
+	},
 }).linear()
 
-// avx512One is laneKernels.one.
-func avx512One(w weight.Format) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
-	switch w {
-	case weight.BF16:
-		return zRows8BF16
-	case weight.F16:
-		return zRows8F16
-	default:
-		return zRows8F32
-	}
-}
-
-// avx512Several is laneKernels.several.
-func avx512Several(
-	w weight.Format,
-) func(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int) {
-	switch w {
-	case weight.BF16:
-		return z4x6BF16
-	case weight.F16:
-		return z4x6F16
-	default:
-		return z4x6F32
-	}
-}
-
-var avx512bf16Linear = (&laneKernels{
+var pairsLinear = (&laneKernels{
 	lanes: 16, step: 32, rows: 4, narrow: narrowBF16, sum: sumLanes16,
-	one: func(weight.Format) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int) {
-		return pairsRows8
-	},
-	several: func(weight.Format) func(lanes *float32, w *byte, stride, next, blocks, ahead int,
-		x *float32, n, back int) {
-		return pairs4x6
-	},
+	one:     func(weight.Format) func(*dotArgs) { return dot8x1PairsBF16 },
+	several: func(weight.Format) func(*dotArgs) { return dot4x6PairsBF16 },
 }).linear()

@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "go_asm.h"
 #include "encoded_amd64.h"
 
 // Kernels of matrix products for AVX-512, and for its multiply-add of pairs of bfloat16 (VDPBF16PS). Go's assembler writes the destination
@@ -34,13 +35,14 @@
 // ---- Eight rows by one vector
 
 #define BEGIN8 \
-	MOVQ   sums+0(FP), DI    \
-	MOVQ   w+8(FP), SI       \
-	MOVQ   stride+16(FP), BX \
-	MOVQ   ahead+24(FP), R10 \
-	MOVQ   x+32(FP), DX      \
-	MOVQ   n+40(FP), CX      \
-	MOVQ   back+48(FP), AX   \
+	MOVQ   args+0(FP), R14         \
+	MOVQ   dotArgs_sums(R14), DI   \
+	MOVQ   dotArgs_rows(R14), SI   \
+	MOVQ   dotArgs_stride(R14), BX \
+	MOVQ   dotArgs_ahead(R14), R10 \
+	MOVQ   dotArgs_x(R14), DX      \
+	MOVQ   dotArgs_k(R14), CX      \
+	MOVQ   dotArgs_back(R14), AX   \
 	LEAQ   (BX)(BX*2), R8    \
 	LEAQ   (SI)(BX*4), R9    \
 	ADDQ   SI, R10           \
@@ -101,7 +103,7 @@
 	VFMADD231PS Z12, Z11, Z7
 
 // size is the bytes of 16 weights.
-#define ZROWS8(WIDEN, PREFETCH, size) \
+#define DOT8X1(WIDEN, PREFETCH, size) \
 	BEGIN8                     \
 	SUBQ $32, CX               \
 	JLT  rest                  \
@@ -137,12 +139,13 @@ sum:                           \
 // ---- Four rows by six vectors
 
 #define BEGIN24 \
-	MOVQ lanes+0(FP), DI   \
-	MOVQ w+8(FP), R12      \
-	MOVQ stride+16(FP), BX \
-	MOVQ next+24(FP), R13  \
-	MOVQ blocks+32(FP), R11 \
-	MOVQ ahead+40(FP), R14 \
+	MOVQ args+0(FP), R14          \
+	MOVQ dotArgs_sums(R14), DI    \
+	MOVQ dotArgs_rows(R14), R12   \
+	MOVQ dotArgs_stride(R14), BX  \
+	MOVQ dotArgs_next(R14), R13   \
+	MOVQ dotArgs_blocks(R14), R11 \
+	MOVQ dotArgs_ahead(R14), R10  \
 	LEAQ (BX)(BX*2), R8
 
 #define LOAD24 \
@@ -211,14 +214,14 @@ sum:                           \
 	PREFETCHT1 (R9)(BX*2) \
 	PREFETCHT1 (R9)(R8*1)
 
-#define Z4X6(WIDEN, size) \
+#define DOT4X6(WIDEN, size) \
 	BEGIN24                            \
 block:                                 \
 	MOVQ R12, SI                       \
-	LEAQ (R12)(R14*1), R9              \
-	MOVQ x+48(FP), DX                  \
-	MOVQ n+56(FP), CX                  \
-	MOVQ back+64(FP), AX               \
+	LEAQ (R12)(R10*1), R9              \
+	MOVQ dotArgs_x(R14), DX            \
+	MOVQ dotArgs_k(R14), CX            \
+	MOVQ dotArgs_back(R14), AX         \
 	LOAD24                             \
 	PCALIGN $64                        \
 step:                                  \
@@ -253,32 +256,32 @@ store:                                 \
 	VZEROUPPER                         \
 	RET
 
-// func zRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·zRows8BF16(SB), NOSPLIT, $0-56
-	ZROWS8(BF16, PREFETCH8, 32)
+// func dot8x1Lanes16BF16(args *dotArgs)
+TEXT ·dot8x1Lanes16BF16(SB), NOSPLIT, $0-8
+	DOT8X1(BF16, PREFETCH8, 32)
 
-// func zRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·zRows8F16(SB), NOSPLIT, $0-56
-	ZROWS8(F16, PREFETCH8, 32)
+// func dot8x1Lanes16F16(args *dotArgs)
+TEXT ·dot8x1Lanes16F16(SB), NOSPLIT, $0-8
+	DOT8X1(F16, PREFETCH8, 32)
 
-// func zRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·zRows8F32(SB), NOSPLIT, $0-56
-	ZROWS8(F32, PREFETCH16, 64)
+// func dot8x1Lanes16F32(args *dotArgs)
+TEXT ·dot8x1Lanes16F32(SB), NOSPLIT, $0-8
+	DOT8X1(F32, PREFETCH16, 64)
 
-// func z4x6BF16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
-TEXT ·z4x6BF16(SB), NOSPLIT, $0-72
-	Z4X6(BF16, 32)
+// func dot4x6Lanes16BF16(args *dotArgs)
+TEXT ·dot4x6Lanes16BF16(SB), NOSPLIT, $0-8
+	DOT4X6(BF16, 32)
 
-// func z4x6F16(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
-TEXT ·z4x6F16(SB), NOSPLIT, $0-72
-	Z4X6(F16, 32)
+// func dot4x6Lanes16F16(args *dotArgs)
+TEXT ·dot4x6Lanes16F16(SB), NOSPLIT, $0-8
+	DOT4X6(F16, 32)
 
-// func z4x6F32(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
-TEXT ·z4x6F32(SB), NOSPLIT, $0-72
-	Z4X6(F32, 64)
+// func dot4x6Lanes16F32(args *dotArgs)
+TEXT ·dot4x6Lanes16F32(SB), NOSPLIT, $0-8
+	DOT4X6(F32, 64)
 
-// func pairsRows8(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·pairsRows8(SB), NOSPLIT, $0-56
+// func dot8x1PairsBF16(args *dotArgs)
+TEXT ·dot8x1PairsBF16(SB), NOSPLIT, $0-8
 	BEGIN8
 	SUBQ $32, CX
 	JLT  last
@@ -318,15 +321,15 @@ last:
 sum:
 	END8
 
-// func pairs4x6(lanes *float32, w *byte, stride, next, blocks, ahead int, x *float32, n, back int)
-TEXT ·pairs4x6(SB), NOSPLIT, $0-72
+// func dot4x6PairsBF16(args *dotArgs)
+TEXT ·dot4x6PairsBF16(SB), NOSPLIT, $0-8
 	BEGIN24
 block:
 	MOVQ R12, SI
-	LEAQ (R12)(R14*1), R9
-	MOVQ x+48(FP), DX
-	MOVQ n+56(FP), CX
-	MOVQ back+64(FP), AX
+	LEAQ (R12)(R10*1), R9
+	MOVQ dotArgs_x(R14), DX
+	MOVQ dotArgs_k(R14), CX
+	MOVQ dotArgs_back(R14), AX
 	LOAD24
 	PCALIGN $64
 step:
@@ -414,8 +417,8 @@ four:
 
 // ---- What the machine can do at most, for the probe
 
-// func zMultiplyAdd(n int)
-TEXT ·zMultiplyAdd(SB), NOSPLIT, $0-8
+// func multiplyAddAVX512(n int)
+TEXT ·multiplyAddAVX512(SB), NOSPLIT, $0-8
 	MOVQ n+0(FP), CX
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -449,8 +452,8 @@ twelve: // independent sums
 	VZEROUPPER
 	RET
 
-// func pairsMultiplyAdd(n int)
-TEXT ·pairsMultiplyAdd(SB), NOSPLIT, $0-8
+// func multiplyAddPairs(n int)
+TEXT ·multiplyAddPairs(SB), NOSPLIT, $0-8
 	MOVQ n+0(FP), CX
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1

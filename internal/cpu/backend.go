@@ -44,12 +44,13 @@ type Backend struct {
 
 // scratch is one worker's memory.
 type scratch struct {
-	tile      tile // that it is at
+	panel     panel // that it is at
 	attention *attentionScratch
+	dot       dotArgs
 
 	// For matrix products; a path has what its loops need, see their newScratch.
-	sums   []float32 // of a tile
-	rows   []float32 // [rows of a tile, widest input] widened weight rows
+	sums   []float32 // of a panel
+	rows   []float32 // [rows of a panel, widest input] widened weight rows
 	lanes  []float32 // running sums, several for each of sums
 	tail   []float32 // widened weights that a kernel leaves over
 	packed []byte    // weights in another order
@@ -184,7 +185,7 @@ func (b *Backend) asInput(x []float32) {
 
 // Embed implements [model.Backend].
 func (b *Backend) Embed(x model.Matrix, table model.Weight, ids []int32) {
-	t := tileOf(table)
+	t := panelOf(table)
 	for i, id := range ids {
 		weight.Widen(row(values(x), i, x.Cols), t.row(int(id)), t.dtype)
 	}

@@ -6,49 +6,49 @@ import "phi3/internal/weight"
 // multiply and add, which it does on some processors and not on others and may do in one loop and not in the
 // next.
 
-// goTileRows is how many weight rows dotTile multiplies at once.
-const goTileRows = 6
+// goPanelRows is how many weight rows dotPanel multiplies at once.
+const goPanelRows = 6
 
 // goLinear are the loops of a matrix product that run everywhere.
 var goLinear = &linearKernels{
-	tileRows: func(int, int, int) int { return goTileRows },
-	multiply: func(p *product, t *tile, s *scratch) {
-		sums := s.sums[:p.in.tokens*goTileRows]
+	panelRows: func(int, int, int) int { return goPanelRows },
+	multiply: func(p *product, t *panel, s *scratch) {
+		sums := s.sums[:p.in.tokens*goPanelRows]
 		goDots(sums, t, &p.in, s)
-		p.finishSums(sums, goTileRows, t)
+		p.finishSums(sums, goPanelRows, t)
 	},
 	newScratch: func(s *scratch, widest, maxTokens int) {
-		grow(&s.sums, maxTokens*goTileRows)
-		grow(&s.rows, goTileRows*widest)
+		grow(&s.sums, maxTokens*goPanelRows)
+		grow(&s.rows, goPanelRows*widest)
 	},
 }
 
-// goDots sets sums [tokens, goTileRows] to the products of a tile's rows with every row of x.
-func goDots(sums []float32, t *tile, x *input, s *scratch) {
-	rows := s.rows[:goTileRows*t.k]
-	group, halves := goTileRows, 1
+// goDots sets sums [tokens, goPanelRows] to the products of a panel's rows with every row of x.
+func goDots(sums []float32, t *panel, x *input, s *scratch) {
+	rows := s.rows[:goPanelRows*t.k]
+	halfRows, halves := goPanelRows, 1
 	if t.second > 0 {
-		group, halves = goTileRows/2, 2
+		halfRows, halves = goPanelRows/2, 2
 	}
 	for half := range halves {
 		for i := range t.count {
-			weight.Widen(row(rows, half*group+i, t.k), t.row(t.n+half*t.second+i), t.dtype)
+			weight.Widen(row(rows, half*halfRows+i, t.k), t.row(t.n+half*t.second+i), t.dtype)
 		}
 	}
 	for token := range x.tokens {
-		s := dotTile(rows, x.row(token))
-		copy(row(sums, token, goTileRows), s[:])
+		s := dotPanel(rows, x.row(token))
+		copy(row(sums, token, goPanelRows), s[:])
 	}
 }
 
-// dotTile returns the dot products of x with the rows of w, each summed in natural order from k = 0. w is
-// [goTileRows, k], x is [k].
+// dotPanel returns the dot products of x with the rows of w, each summed in natural order from k = 0. w is
+// [goPanelRows, k], x is [k].
 //
 // Independent sums hide the latency of an addition, and each value of x is loaded once for all of them. Six
 // is what fits the registers: with eight, the compiler keeps one sum in memory, and that one sets the pace.
 // The order within a sum is the order that makes logits reproducible: it is the same for one token and for a
 // thousand.
-func dotTile(w, x []float32) [goTileRows]float32 {
+func dotPanel(w, x []float32) [goPanelRows]float32 {
 	k := len(x)
 	w0, w1, w2 := w[0*k:1*k], w[1*k:2*k], w[2*k:3*k]
 	w3, w4, w5 := w[3*k:4*k], w[4*k:5*k], w[5*k:6*k]
@@ -63,7 +63,7 @@ func dotTile(w, x []float32) [goTileRows]float32 {
 		s4 += float32(w4[i] * v)
 		s5 += float32(w5[i] * v)
 	}
-	return [goTileRows]float32{s0, s1, s2, s3, s4, s5}
+	return [goPanelRows]float32{s0, s1, s2, s3, s4, s5}
 }
 
 // elemSize returns the bytes of one element of a weight.

@@ -20,55 +20,50 @@ type laneKernels struct {
 	step  int // of k, multiplied at once
 	rows  int // rows multiplied at once where there are several tokens
 
-	// one sets sums [8] to the products of x with eight rows of n weights that are stride bytes apart. n is a
-	// multiple of step. Where back is not 0, one more step follows, whose weights begin back bytes before the
-	// end of the n ones. What lies ahead bytes from the rows is fetched into the cache.
-	one func(w weight.Format) func(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-	// several multiplies blocks of rows of n weights with six tokens and adds to lanes [blocks, rows, 6,
-	// lanes]. The rows of a block are stride bytes apart, a block and the next one next bytes. x is as
-	// packed, [steps, 6, step]. n is a multiple of step and neither n nor blocks is 0; back is that of one.
-	// What lies ahead bytes from the rows is fetched into the cache.
-	several func(w weight.Format) func(lanes *float32, w *byte, stride, next, blocks, ahead int,
-		x *float32, n, back int)
-	// sum adds up the lanes [n, lanes] of n sums, as one does. n is a multiple of 4 and not 0.
+	// one sets sums [8] to the products of x [k] with eight rows of k weights, and prefetches rows.
+	one func(w weight.Format) func(*dotArgs)
+	// several adds to sums [blocks, rows, 6, lanes], the running sums, the products of blocks of rows with six
+	// tokens, x [k/step, 6, step], and prefetches rows. k is at least a step.
+	several func(w weight.Format) func(*dotArgs)
+	// sum adds up the lanes [n, lanes] of n sums in the order of one. n is a multiple of 4, at least 4.
 	sum func(sums, lanes *float32, n int)
-	// narrow, if set: x is bfloat16, two in the place of a float32; it makes them of x [n], which has been
-	// rounded.
+	// narrow, if set, converts x [n], which has been rounded, to bfloat16; then the packed values are
+	// bfloat16, two in the place of a float32.
 	narrow func(to *byte, x *float32, n int)
 }
 
 const (
-	laneBlock  = 1024 // of k
-	tokenGroup = 6    // what several multiplies at once
-	// The most rows of a tile, and the most groups whose running sums are kept while others are computed: 192
+	laneStretch = 1024 // of k
+	tokenGroup  = 6    // what several multiplies at once
+	// The most rows of a panel, and the most groups whose running sums are kept while others are computed: 192
 	// KB of them with 16 lanes.
-	laneMostRows = 64
-	maxGroups    = 8
+	laneMaxRows = 64
+	maxGroups   = 8
 )
 
 // linear are the loops around the kernels.
 func (l *laneKernels) linear() *linearKernels {
 	return &linearKernels{
-		tileRows: laneTileRows,
-		multiply: l.multiply,
+		panelRows: lanePanelRows,
+		multiply:  l.multiply,
 		newScratch: func(s *scratch, _, maxTokens int) {
-			grow(&s.sums, maxTokens*laneMostRows)
-			grow(&s.lanes, min(tokenGroups(maxTokens), maxGroups)*(laneMostRows+2*l.rows)*tokenGroup*l.lanes)
+			grow(&s.sums, maxTokens*laneMaxRows)
+			grow(&s.lanes, min(tokenGroups(maxTokens), maxGroups)*(laneMaxRows+2*l.rows)*tokenGroup*l.lanes)
 			grow(&s.tail, l.step-1) // see addShort
 		},
 		pack:        l.pack,
 		packedBytes: func(tokens, k int) int { return tokenGroups(tokens) * tokenGroup * l.steps(k) * l.step * l.elemSize() },
-		group:       tokenGroup,
+		packTokens:  tokenGroup,
 	}
 }
 
-// laneTileRows: few rows where weights are read only once or twice, many where tokens have to be read again
-// for every tile. Threads must find enough tiles.
-func laneTileRows(tokens, cols, threads int) int {
+// lanePanelRows: few rows where weights are read only once or twice, many where tokens have to be read again
+// for every panel. Threads must find enough panels.
+func lanePanelRows(tokens, cols, threads int) int {
 	if tokens <= 2*tokenGroup {
 		return 16
 	}
-	return min(laneMostRows, max(16, cols/(4*threads)/16*16))
+	return min(laneMaxRows, max(16, cols/(4*threads)/16*16))
 }
 
 // elemSize is the bytes of a packed value.
@@ -152,101 +147,112 @@ func (l *laneKernels) pack(in *input, group int) {
 }
 
 // multiply is linearKernels.multiply.
-func (l *laneKernels) multiply(p *product, t *tile, s *scratch) {
-	rows, halves := p.group, 1 // rows of sums, a half
+func (l *laneKernels) multiply(p *product, t *panel, s *scratch) {
+	halves := 1
 	if t.second > 0 {
 		halves = 2
 	}
-	sums := s.sums[:p.in.tokens*halves*rows] // [tokens, halves, rows]
-	x := &p.in
-	whole := t.k / l.step * l.step
-	for half := range halves {
-		n := t.n + half*t.second
-		if x.tokens == 1 {
-			l.oneToken(sums[half*rows:], t, n, x, s, whole)
+	cols := halves * p.panelCols
+	sums := s.sums[:p.in.tokens*cols] // [tokens, halves, panelCols]
+	half := halfPanel{panel: t, cols: cols, in: &p.in, whole: t.k / l.step * l.step}
+	for i := range halves {
+		half.sums, half.n = sums[i*p.panelCols:], t.n+i*t.second
+		if p.in.tokens == 1 {
+			l.oneToken(&half, s)
 			continue
 		}
-		groups := tokenGroups(x.tokens)
+		groups := tokenGroups(p.in.tokens)
 		for group := 0; group < groups; group += maxGroups {
-			l.tokens(sums[half*rows:], halves*rows, t, n, x, s, whole, group, min(group+maxGroups, groups))
+			l.tokens(&half, s, group, min(group+maxGroups, groups))
 		}
 	}
-	if whole == 0 {
-		addShort(sums, halves*rows, t, x, s)
+	if half.whole == 0 {
+		addShort(sums, cols, t, &p.in, s)
 	}
-	p.finishSums(sums, halves*rows, t)
+	p.finishSums(sums, cols, t)
 }
 
-// oneToken sets sums to the products of t.count rows from n on with the only token. whole of k make whole
-// steps.
-func (l *laneKernels) oneToken(sums []float32, t *tile, n int, x *input, s *scratch, whole int) {
-	one := l.one(t.dtype)
-	stride, back := t.k*elemSize(t.dtype), l.back(t.k, elemSize(t.dtype))
-	values := unsafe.SliceData(floats(x.packed))
-	for i := 0; i < t.count; i += 8 {
-		if t.count-i >= 8 {
-			one(&sums[i], &t.row(n + i)[0], stride, 8*stride, values, whole, back)
-			continue
-		}
-		same := &s.blockSums
-		for j := i; j < t.count; j++ { // the end of the matrix: eight times one row
-			one(&same[0], &t.row(n + j)[0], 0, 0, values, whole, back)
-			sums[j] = same[0]
-		}
+// halfPanel is the rows n … n+count-1 of a panel, and where their products go.
+type halfPanel struct {
+	*panel
+	n     int
+	sums  []float32 // [tokens, cols], of which count of each token are set
+	cols  int
+	in    *input
+	whole int // how many of k are in whole steps
+}
+
+// oneToken sets the sums of the only token.
+func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
+	one := l.one(h.dtype)
+	stride := h.k * elemSize(h.dtype)
+	a := &s.dot
+	a.x, a.k, a.back = unsafe.SliceData(floats(h.in.packed)), h.whole, l.back(h.k, elemSize(h.dtype))
+	a.stride, a.ahead = stride, 8*stride
+	i := 0
+	for ; h.count-i >= 8; i += 8 {
+		a.sums, a.rows = &h.sums[i], &h.row(h.n + i)[0]
+		one(a)
+	}
+	a.stride, a.ahead = 0, 0
+	for ; i < h.count; i++ { // the end of the matrix: the same row eight times
+		a.sums, a.rows = &s.blockSums[0], &h.row(h.n + i)[0]
+		one(a)
+		h.sums[i] = s.blockSums[0]
 	}
 }
 
-// tokens sets sums, cols of them a token, of the tokens in groups first … last-1 to their products with
-// t.count rows from n on. whole of k make whole steps.
+// tokens sets the sums of the tokens in groups first … last-1.
 //
-// The loops are, from outside in: blocks of k, groups of tokens, blocks of rows, and k again in a kernel. So
-// a group's values of a block of k (24 KB) stay in the first cache while the rows pass, and the tile's (up to
-// 128 KB) are in the second cache from the first group on. The running sums wait in memory between two blocks
-// of k; a sum's order is the one that a single token has.
-func (l *laneKernels) tokens(
-	sums []float32, cols int, t *tile, n int, x *input, s *scratch, whole, first, last int,
-) {
-	several := l.several(t.dtype)
-	size := elemSize(t.dtype)
-	stride := t.k * size
-	// rows of the rest are blocks of their own: the same row several times
-	full, rest := t.count/l.rows, t.count%l.rows
+// The loops are, from outside in: stretches of k, groups of tokens, blocks of rows, and k again in a kernel.
+// A group's values of a stretch (24 KB) stay in the first-level cache while the rows pass, and the weights of a
+// panel (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in memory
+// between two stretches, so the order of a sum is the one that a single token has.
+func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
+	several := l.several(h.dtype)
+	size := elemSize(h.dtype)
+	stride := h.k * size
+	// Rows that do not fill a block are blocks of their own: the same row several times.
+	full, rest := h.count/l.rows, h.count%l.rows
 	blocks := full + rest
-	values := floats(x.packed)
+	values := floats(h.in.packed)
 	step := tokenGroup * l.step * l.elemSize() / 4 // of values
 	blockLanes := l.rows * tokenGroup * l.lanes
 	lanes := s.lanes[:(last-first)*blocks*blockLanes]
 	clear(lanes)
-	for k := 0; k < whole; k += laneBlock {
-		width, back := min(laneBlock, whole-k), 0
-		if k+width == whole {
-			back = l.back(t.k, size)
+	a := &s.dot
+	for k := 0; k < h.whole; k += laneStretch {
+		a.k, a.back = min(laneStretch, h.whole-k), 0
+		if k+a.k == h.whole {
+			a.back = l.back(h.k, size)
 		}
-		ahead := t.count * stride // the next tile, which the first group fetches
+		a.ahead = h.count * stride // the next panel, which the first group fetches
 		for group := first; group < last; group++ {
-			x := &values[(group*l.steps(t.k)+k/l.step)*step]
+			a.x = &values[(group*l.steps(h.k)+k/l.step)*step]
 			lanes := lanes[(group-first)*blocks*blockLanes:]
 			if full > 0 {
-				several(&lanes[0], &t.row(n)[k*size], stride, l.rows*stride, full, ahead, x, width, back)
+				a.sums, a.rows, a.blocks = &lanes[0], &h.row(h.n)[k*size], full
+				a.stride, a.next = stride, l.rows*stride
+				several(a)
 			}
 			if rest > 0 {
-				several(&lanes[full*blockLanes], &t.row(n + full*l.rows)[k*size], 0, stride, rest, ahead, x,
-					width, back)
+				a.sums, a.rows, a.blocks = &lanes[full*blockLanes], &h.row(h.n + full*l.rows)[k*size], rest
+				a.stride, a.next = 0, stride
+				several(a)
 			}
-			ahead = 0
+			a.ahead = 0
 		}
 	}
-	blockSums := &s.blockSums
 	for group := first; group < last; group++ {
 		for block := range blocks {
-			l.sum(&blockSums[0], &lanes[((group-first)*blocks+block)*blockLanes], l.rows*tokenGroup)
+			l.sum(&s.blockSums[0], &lanes[((group-first)*blocks+block)*blockLanes], l.rows*tokenGroup)
 			i, rows := block*l.rows, l.rows
 			if block >= full {
 				i, rows = full*l.rows+block-full, 1
 			}
-			for token := group * tokenGroup; token < min((group+1)*tokenGroup, x.tokens); token++ {
+			for token := group * tokenGroup; token < min((group+1)*tokenGroup, h.in.tokens); token++ {
 				for r := range rows {
-					sums[token*cols+i+r] = blockSums[r*tokenGroup+token-group*tokenGroup]
+					h.sums[token*h.cols+i+r] = s.blockSums[r*tokenGroup+token-group*tokenGroup]
 				}
 			}
 		}

@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "go_asm.h"
 
 // Kernels for NEON (Advanced SIMD, which every 64-bit Arm processor has). Go's assembler writes the destination last:
 // VFMLA a, b, c is c += a·b, with one rounding.
@@ -33,13 +34,14 @@
 	VFMLA V0.S4, V28.S4, lo.S4   \
 	VFMLA V1.S4, V29.S4, hi.S4
 
-#define DOTROWS8(WIDEN) \
-	MOVD sums+0(FP), R0      \
-	MOVD w+8(FP), R1         \
-	MOVD stride+16(FP), R11  \
-	MOVD x+32(FP), R9        \
-	MOVD n+40(FP), R10       \
-	MOVD back+48(FP), R12    \
+#define DOT8X1(WIDEN) \
+	MOVD args+0(FP), R14           \
+	MOVD dotArgs_sums(R14), R0     \
+	MOVD dotArgs_rows(R14), R1     \
+	MOVD dotArgs_stride(R14), R11  \
+	MOVD dotArgs_x(R14), R9        \
+	MOVD dotArgs_k(R14), R10       \
+	MOVD dotArgs_back(R14), R12    \
 	ADD  R11, R1, R2         \
 	ADD  R11, R2, R3         \
 	ADD  R11, R3, R4         \
@@ -119,18 +121,19 @@ sum:                             \
 	VFMLA V29.S4, V27.S4, b1.S4
 
 #define DOT2X6(WIDEN) \
-	MOVD lanes+0(FP), R0             \
-	MOVD w+8(FP), R3                 \
-	MOVD stride+16(FP), R4           \
-	MOVD next+24(FP), R5             \
-	MOVD pairs+32(FP), R6            \
+	MOVD args+0(FP), R14             \
+	MOVD dotArgs_sums(R14), R0       \
+	MOVD dotArgs_rows(R14), R3       \
+	MOVD dotArgs_stride(R14), R4     \
+	MOVD dotArgs_next(R14), R5       \
+	MOVD dotArgs_blocks(R14), R6     \
 	ZERO(V30)                        \
 pair:                                    \
 	MOVD R3, R1                      \
 	ADD  R4, R3, R2                  \
-	MOVD x+48(FP), R9                \
-	MOVD n+56(FP), R10               \
-	MOVD back+64(FP), R8             \
+	MOVD dotArgs_x(R14), R9          \
+	MOVD dotArgs_k(R14), R10         \
+	MOVD dotArgs_back(R14), R8       \
 	MOVD R0, R7                      \
 	VLD1.P 64(R7), [V0.S4, V1.S4, V2.S4, V3.S4]     \
 	VLD1.P 64(R7), [V4.S4, V5.S4, V6.S4, V7.S4]     \
@@ -167,32 +170,32 @@ store:                                   \
 	BNE  pair                        \
 	RET
 
-// func dotRows8BF16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·dotRows8BF16(SB), NOSPLIT, $0-56
-	DOTROWS8(BF16)
+// func dot8x1Lanes8BF16(args *dotArgs)
+TEXT ·dot8x1Lanes8BF16(SB), NOSPLIT, $0-8
+	DOT8X1(BF16)
 
-// func dotRows8F16(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·dotRows8F16(SB), NOSPLIT, $0-56
-	DOTROWS8(F16)
+// func dot8x1Lanes8F16(args *dotArgs)
+TEXT ·dot8x1Lanes8F16(SB), NOSPLIT, $0-8
+	DOT8X1(F16)
 
-// func dotRows8F32(sums *float32, w *byte, stride, ahead int, x *float32, n, back int)
-TEXT ·dotRows8F32(SB), NOSPLIT, $0-56
-	DOTROWS8(F32)
+// func dot8x1Lanes8F32(args *dotArgs)
+TEXT ·dot8x1Lanes8F32(SB), NOSPLIT, $0-8
+	DOT8X1(F32)
 
-// func dot2x6BF16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
-TEXT ·dot2x6BF16(SB), NOSPLIT, $0-72
+// func dot2x6Lanes8BF16(args *dotArgs)
+TEXT ·dot2x6Lanes8BF16(SB), NOSPLIT, $0-8
 	DOT2X6(BF16)
 
-// func dot2x6F16(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
-TEXT ·dot2x6F16(SB), NOSPLIT, $0-72
+// func dot2x6Lanes8F16(args *dotArgs)
+TEXT ·dot2x6Lanes8F16(SB), NOSPLIT, $0-8
 	DOT2X6(F16)
 
-// func dot2x6F32(lanes *float32, w *byte, stride, next, pairs, ahead int, x *float32, n, back int)
-TEXT ·dot2x6F32(SB), NOSPLIT, $0-72
+// func dot2x6Lanes8F32(args *dotArgs)
+TEXT ·dot2x6Lanes8F32(SB), NOSPLIT, $0-8
 	DOT2X6(F32)
 
-// func sumLanes(sums, lanes *float32, n int)
-TEXT ·sumLanes(SB), NOSPLIT, $0-24
+// func sumLanes8(sums, lanes *float32, n int)
+TEXT ·sumLanes8(SB), NOSPLIT, $0-24
 	MOVD sums+0(FP), R0
 	MOVD lanes+8(FP), R1
 	MOVD n+16(FP), R2

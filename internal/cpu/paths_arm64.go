@@ -1,16 +1,10 @@
 package cpu
 
-// neonKernels need no more than what every 64-bit Arm processor has. Their matrix products have the bits of
-// avx2Kernels.
+// neonKernels run on every 64-bit Arm processor. Their matrix products have the same bits as avx2Kernels.
 var neonKernels = &kernels{
-	name: "neon", linear: always(neonLinear), maxTokens: 256,
+	name: "neon", linear: always(lanes8.linear()), maxTokens: 256,
 	vectors: neonVectors, read: neonRead, compute: neonCompute,
 }
 
-var neonLinear = (&laneKernels{
-	lanes: 8, step: 8, rows: 2, one: rows8, several: several8,
-	sum: sumLanes,
-}).linear()
-
-// nativeKernels are the ones in assembly.
+// nativeKernels are the paths in assembly that this processor can run.
 func nativeKernels() []*kernels { return []*kernels{neonKernels} }

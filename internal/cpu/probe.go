@@ -80,10 +80,10 @@ func goRead(p []byte) {
 // goCompute is kernels.compute: the inner loop of the matrix product, in the first cache.
 func goCompute() float64 {
 	const k, n = 512, 50
-	var w [goTileRows * k]float32
+	var w [goPanelRows * k]float32
 	var x [k]float32
 	for range n {
-		probed.Store(uint64(dotTile(w[:], x[:])[0]))
+		probed.Store(uint64(dotPanel(w[:], x[:])[0]))
 	}
-	return n * goTileRows * k * 2
+	return n * goPanelRows * k * 2
 }

@@ -10,19 +10,16 @@ import (
 // runs them fastest. Any length will do where nothing else is said. They keep a fixed order of operations for
 // every element of a result: how many rows go into a call does not change its bits.
 type vectors struct {
-	// attentionRows is how many query heads at most share one reading of their keys and values (or those of
-	// one token that share a kv head, if they are more).
+	// attentionRows is how many query heads share one reading of their keys and values at most. The query
+	// heads of one token that share a KV head are read together even if there are more.
 	attentionRows int
-	tiles         *tileLoops // for attention's products with a cache of bfloat16, instead of addProducts
-	// addProducts sets c += a·b for some rows of a and columns from … to-1 of b, both multiples of 32: row i
-	// of c is c[i·cStride:], row i of a, whose elements go with b's rows first … last-1, is a[i·aStride:].
-	// first and last are even. What lies ahead bytes from b is fetched into the cache.
-	addProducts func(c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from,
-		to, ahead int)
-	// softmax replaces columns from … to-1, multiples of 32, of some rows of x [*, chunk] by 2^(x·scale -
-	// top), where top is the row's largest x·scale, and sets total to the sum of these powers. Columns before
-	// from and after to count as if they were -Inf. scale is positive.
-	softmax func(x []float32, rows, from, to int, scale float32, top, total []float32)
+	tiles         *tileLoops // AMX, for attention with a KV cache of bfloat16; nil: addProducts
+	// addProducts sets c += a·b.
+	addProducts func(p *kvProduct)
+	// softmax replaces the columns from … to-1, multiples of 32, of each row of x [len(top), chunk] by
+	// 2^(x·scale - top), where top is the row's largest x·scale, and sets total to the sum of these powers.
+	// The other columns count as -Inf. scale is positive.
+	softmax func(x []float32, from, to int, scale float32, top, total []float32)
 	// mergeStates joins the states (m, l) of a chunk to the running ones (top, total), all of one length: the
 	// largest score and the sum of powers under it. old and m become the factors by which the two sums of
 	// weighted values must be multiplied before they are added.
@@ -39,30 +36,42 @@ type vectors struct {
 	gate      func(y, gate, up []float32)               // y = SiLU(gate)·up
 }
 
-// tileLoops are products by AMX.
+// tileLoops are attention's products by AMX.
 type tileLoops struct {
-	// split makes two bfloat16 of each of x, whose number is a multiple of 32: the high one is x rounded, the
-	// low one the difference.
+	// split makes two bfloat16 of each value of x, whose length is a multiple of 32: high is x rounded, low is
+	// the difference, rounded.
 	split func(high, low []uint16, x []float32)
-	// products sets c = (high + low)·b; otherwise it is like addProducts, but first and last are multiples of
-	// 32.
-	products func(c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last,
-		from, to, ahead int)
-	// setColumns and setRows are kvMatrix's setColumn and setRow for sixteen columns or rows from a multiple
-	// of 16 on, of n elements, a multiple of 32; x has one every stride.
+	// products sets c = (high + low)·b, where first and last are multiples of 32.
+	products func(p *kvProduct)
+	// setColumns and setRows are setColumn and setRow of [kvMatrix] for 16 columns or rows from a multiple of
+	// 16 on, of n elements each, a multiple of 32. x has one every stride elements.
 	setColumns func(m kvMatrix, j int, x []float32, stride, n int)
 	setRows    func(m kvMatrix, i int, x []float32, stride, n int) (finite bool)
+}
+
+// kvProduct is a product of attention: some rows of a by rows first … last-1 (both even) and columns from …
+// to-1 (multiples of 32) of b. Row i of c is c[i·cStride:]; row i of a is a[i·aStride:], and its elements belong
+// to rows first … last-1 of b.
+type kvProduct struct {
+	c           []float32
+	cStride     int // in elements, as aStride
+	a           []float32
+	high, low   []uint16 // a as the sum of two bfloat16, for tiles
+	aStride     int
+	rows        int
+	b           kvMatrix
+	first, last int
+	from, to    int
+	ahead       int    // how many bytes after b the matrix lies that is read next, which is prefetched
+	args        kvArgs // of the loops in assembly
 }
 
 // goVectors run everywhere.
 var goVectors = &vectors{
 	attentionRows: 48,
 	addProducts:   goAddProducts, softmax: goSoftmax, mergeStates: goMergeStates, mergeRows: goMergeRows,
-	divideRows: goDivideRows, rmsNorm: goRMSNorm, roundBF16: goRoundBF16, rotate: func(x, cos,
-		sin []float32,
-	) {
-		goRotate(x, cos, sin, 0)
-	}, gate: goGate,
+	divideRows: goDivideRows, rmsNorm: goRMSNorm, roundBF16: goRoundBF16,
+	rotate: func(x, cos, sin []float32) { goRotate(x, cos, sin, 0) }, gate: goGate,
 }
 
 // kvMatrix are keys or values of some positions as the cache keeps them: one of the slices, in which rows
@@ -116,23 +125,21 @@ func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
 func upperHalf(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
 
 // goAddProducts is vectors.addProducts.
-func goAddProducts(
-	c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, _ int,
-) {
-	for r := range rows {
-		c, a := c[r*cStride:], a[r*aStride:]
-		c = c[from:to]
-		for i := first; i < last; i += 2 {
-			even, odd := a[i-first], a[i-first+1]
+func goAddProducts(p *kvProduct) {
+	b := p.b
+	for r := range p.rows {
+		c, a := p.c[r*p.cStride:][p.from:p.to], p.a[r*p.aStride:]
+		for i := p.first; i < p.last; i += 2 {
+			even, odd := a[i-p.first], a[i-p.first+1]
 			if b.f32 != nil {
-				b0, b1 := b.f32[i*b.cols:][from:to], b.f32[(i+1)*b.cols:][from:to]
+				b0, b1 := b.f32[i*b.cols:][p.from:p.to], b.f32[(i+1)*b.cols:][p.from:p.to]
 				b0, b1 = b0[:len(c)], b1[:len(c)]
 				for j := range c {
 					c[j] = c[j] + float32(even*b0[j]) + float32(odd*b1[j])
 				}
 				continue
 			}
-			pair := b.bf16[i*b.cols:][2*from : 2*to]
+			pair := b.bf16[i*b.cols:][2*p.from : 2*p.to]
 			for j := range c {
 				p := pair[2*j : 2*j+2 : 2*j+2]
 				c[j] = c[j] + float32(even*weight.FromBF16(p[0])) + float32(odd*weight.FromBF16(p[1]))
@@ -142,9 +149,9 @@ func goAddProducts(
 }
 
 // goSoftmax is vectors.softmax.
-func goSoftmax(x []float32, rows, from, to int, scale float32, top, total []float32) {
-	for r := range rows {
-		x := x[r*chunk+from : r*chunk+to]
+func goSoftmax(x []float32, from, to int, scale float32, top, total []float32) {
+	for r := range top {
+		x := row(x, r, chunk)[from:to]
 		m := x[0]
 		for _, v := range x {
 			m = max(m, v)

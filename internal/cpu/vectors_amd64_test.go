@@ -80,11 +80,16 @@ func TestTileProducts(t *testing.T) {
 				high, low := make([]uint16, len(a)), make([]uint16, len(a))
 				tiles.split(high, low, a)
 				c := slices.Repeat([]float32{77}, rows*(cols+5))
-				tiles.products(c, cols+5, high, low, aStride, rows, m, first, last, from, to, 64)
+				p := kvProduct{
+					c: c, cStride: cols + 5, high: high, low: low, aStride: aStride, rows: rows,
+					b: m, first: first, last: last, from: from, to: to, ahead: 64,
+				}
+				tiles.products(&p)
 				for r := range rows {
 					one := slices.Repeat([]float32{77}, cols)
-					tiles.products(one, cols, high[r*aStride:], low[r*aStride:], aStride, 1, m, first, last,
-						from, to, 0)
+					p.c, p.cStride, p.rows, p.ahead = one, cols, 1, 0
+					p.high, p.low = high[r*aStride:], low[r*aStride:]
+					tiles.products(&p)
 					require.Equal(t, one, c[r*(cols+5):][:cols], "row %d of %d, %d columns, %v", r, rows,
 						cols, of)
 					for j := from; j < to; j++ {

@@ -57,25 +57,22 @@ var attentionTiles = func() (c [17][64]byte) {
 }()
 
 // tileProducts is tileLoops.products.
-func tileProducts(
-	c []float32, cStride int, high, low []uint16, aStride, rows int, b kvMatrix, first, last, from, to,
-	ahead int,
-) {
-	pair, bStride := b.pair(first)
-	columns := (*byte)(unsafe.Add(unsafe.Pointer(pair), from*4))
-	steps, cols := (last-first)/32, to-from
-	for r := 0; r < rows; {
-		c := &c[r*cStride+from]
-		high, low := (*byte)(unsafe.Pointer(&high[r*aStride])), (*byte)(unsafe.Pointer(&low[r*aStride]))
-		if rows-r >= 32 {
-			tileProducts32(&attentionTiles[16][0], c, cStride*4, high, low, aStride*2, columns, bStride,
+func tileProducts(p *kvProduct) {
+	a := &p.args
+	p.b.setArgs(a, p.first, p.from)
+	steps, cols, ahead := (p.last-p.first)/32, p.to-p.from, p.ahead
+	for r := 0; r < p.rows; {
+		c := &p.c[r*p.cStride+p.from]
+		high, low := (*byte)(unsafe.Pointer(&p.high[r*p.aStride])), (*byte)(unsafe.Pointer(&p.low[r*p.aStride]))
+		if p.rows-r >= 32 {
+			tileProducts32(&attentionTiles[16][0], c, p.cStride*4, high, low, p.aStride*2, a.b, a.bStride,
 				steps, cols, ahead)
 			ahead = 0
 			r += 32
 			continue
 		}
-		m := min(16, rows-r)
-		tileProducts16(&attentionTiles[m][0], c, cStride*4, high, low, aStride*2, columns, bStride, steps,
+		m := min(16, p.rows-r)
+		tileProducts16(&attentionTiles[m][0], c, p.cStride*4, high, low, p.aStride*2, a.b, a.bStride, steps,
 			cols, ahead)
 		ahead = 0
 		r += m

@@ -3,21 +3,19 @@ package cpu
 // The functions of vectors_arm64.s, see assembly.
 
 //go:noescape
-func products4NEONBF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products4NEONBF16(args *kvArgs)
 
 //go:noescape
-func products4NEONF32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products4NEONF32(args *kvArgs)
 
 //go:noescape
-func products1NEONBF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
+func products1NEONBF16(args *kvArgs)
 
 //go:noescape
-func products1NEONF32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
+func products1NEONF32(args *kvArgs)
 
 //go:noescape
-func softmaxNEON(x *float32, stride, rows, cols int, scale float32, top, total *float32)
+func softmaxNEON(x *float32, rows, cols int, scale float32, top, total *float32)
 
 //go:noescape
 func mergeRowsNEON(out, sum, old, add *float32, rows, cols int)

@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "go_asm.h"
 
 // The loops of attention and SiLU for NEON: the operations of vectors_avx2_amd64.s.
 
@@ -119,21 +120,22 @@ GLOBL exp<>(SB), RODATA|NOPTR, $52
 	VDUP R8, V31.S4
 
 #define PRODUCTS4(PAIR) \
-	MOVD c+0(FP), R0         \
-	MOVD b+32(FP), R13       \
-	MOVD bStride+40(FP), R3  \
-	MOVD cols+56(FP), R15    \
-	MOVD aStride+24(FP), R5  \
-	MOVD cStride+8(FP), R7   \
+	MOVD args+0(FP), R16     \
+	MOVD kvArgs_c(R16), R0         \
+	MOVD kvArgs_b(R16), R13       \
+	MOVD kvArgs_bStride(R16), R3  \
+	MOVD kvArgs_cols(R16), R15    \
+	MOVD kvArgs_aStride(R16), R5  \
+	MOVD kvArgs_cStride(R16), R7   \
 	LSR  $1, R3, R11         \
 	MASK                     \
 columns:                     \
-	MOVD a+16(FP), R4        \
+	MOVD kvArgs_a(R16), R4        \
 	ADD  R5, R4, R6          \
 	ADD  R5, R6, R9          \
 	ADD  R5, R9, R10         \
 	MOVD R13, R2             \
-	MOVD pairs+48(FP), R1    \
+	MOVD kvArgs_pairs(R16), R1    \
 	MOVD R0, R14             \
 	VLD1 (R14), [V0.S4, V1.S4, V2.S4, V3.S4]     \
 	ADD  R7, R14             \
@@ -167,16 +169,17 @@ pair:                        \
 
 // One row: 32 columns go together.
 #define PRODUCTS1(PAIR) \
-	MOVD c+0(FP), R0         \
-	MOVD b+16(FP), R13       \
-	MOVD bStride+24(FP), R3  \
-	MOVD cols+40(FP), R15    \
+	MOVD args+0(FP), R16     \
+	MOVD kvArgs_c(R16), R0         \
+	MOVD kvArgs_b(R16), R13       \
+	MOVD kvArgs_bStride(R16), R3  \
+	MOVD kvArgs_cols(R16), R15    \
 	LSR  $1, R3, R11         \
 	MASK                     \
 columns:                     \
-	MOVD a+8(FP), R4         \
+	MOVD kvArgs_a(R16), R4         \
 	MOVD R13, R5             \
-	MOVD pairs+32(FP), R1    \
+	MOVD kvArgs_pairs(R16), R1    \
 	MOVD R0, R14             \
 	VLD1.P 64(R14), [V0.S4, V1.S4, V2.S4, V3.S4] \
 	VLD1 (R14), [V4.S4, V5.S4, V6.S4, V7.S4]     \
@@ -198,20 +201,20 @@ pair:                        \
 	BNE  columns             \
 	RET
 
-// func products4NEONBF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products4NEONBF16(SB), NOSPLIT, $0-72
+// func products4NEONBF16(args *kvArgs)
+TEXT ·products4NEONBF16(SB), NOSPLIT, $0-8
 	PRODUCTS4(PAIRBF16)
 
-// func products4NEONF32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products4NEONF32(SB), NOSPLIT, $0-72
+// func products4NEONF32(args *kvArgs)
+TEXT ·products4NEONF32(SB), NOSPLIT, $0-8
 	PRODUCTS4(PAIRF32)
 
-// func products1NEONBF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products1NEONBF16(SB), NOSPLIT, $0-56
+// func products1NEONBF16(args *kvArgs)
+TEXT ·products1NEONBF16(SB), NOSPLIT, $0-8
 	PRODUCTS1(PAIRBF16)
 
-// func products1NEONF32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products1NEONF32(SB), NOSPLIT, $0-56
+// func products1NEONF32(args *kvArgs)
+TEXT ·products1NEONF32(SB), NOSPLIT, $0-8
 	PRODUCTS1(PAIRF32)
 
 // ---- Softmax
@@ -248,15 +251,14 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VFMLA V2.S4, V0.S4, V3.S4  \
 	FMUL(1, 3, 0)
 
-// func softmaxNEON(x *float32, stride, rows, cols int, scale float32, top, total *float32)
-TEXT ·softmaxNEON(SB), NOSPLIT, $0-56
+// func softmaxNEON(x *float32, rows, cols int, scale float32, top, total *float32)
+TEXT ·softmaxNEON(SB), NOSPLIT, $0-48
 	MOVD x+0(FP), R0
-	MOVD stride+8(FP), R1
-	MOVD rows+16(FP), R2
-	MOVWU scale+32(FP), R9
+	MOVD rows+8(FP), R2
+	MOVWU scale+24(FP), R9
 	VDUP R9, V25.S4
-	MOVD top+40(FP), R4
-	MOVD total+48(FP), R5
+	MOVD top+32(FP), R4
+	MOVD total+40(FP), R5
 	MOVD    $exp2<>(SB), R8
 	VLD1R.P 4(R8), [V16.S4]
 	VLD1R.P 4(R8), [V17.S4]
@@ -269,7 +271,7 @@ TEXT ·softmaxNEON(SB), NOSPLIT, $0-56
 	VLD1R   (R8), [V24.S4]
 row:
 	MOVD R0, R6
-	MOVD cols+24(FP), R7
+	MOVD cols+16(FP), R7
 	VLD1 (R6), [V4.S4]
 most:
 	VLD1.P 16(R6), [V0.S4]
@@ -282,7 +284,7 @@ most:
 	VDUP V4.S[0], V4.S4
 	FNEG(4, 4)
 	MOVD R0, R6
-	MOVD cols+24(FP), R7
+	MOVD cols+16(FP), R7
 	VEOR V5.B16, V5.B16, V5.B16
 	VEOR V6.B16, V6.B16, V6.B16
 power:
@@ -307,7 +309,7 @@ power:
 	FMOVS F5, (R5)
 	ADD  $4, R4
 	ADD  $4, R5
-	ADD  R1, R0
+	ADD  $(const_chunk*4), R0
 	SUBS $1, R2
 	BNE  row
 	RET

@@ -4,19 +4,17 @@ package cpu
 
 import "unsafe"
 
-// assembly are the functions that an instruction set's vectors are made of. Strides are in bytes. cols is a
-// multiple of 32, n of the vectors' width, and neither they nor rows or pairs are 0.
+// assembly are the functions that an instruction set's vectors are made of. cols is a multiple of 32, n of the
+// vectors' width; all numbers are at least 1.
 type assembly struct {
 	width int // of a vector, in float32
-	rows  int // of a that many takes
+	rows  int // of a in a call of many
 
-	// c [rows, cols] += a [rows, 2·pairs] · b, of which pairs pairs of rows are read; what lies ahead bytes
-	// from there is fetched into the cache. For many rows, four and one; the sums have the same bits.
-	many, manyF32, four, fourF32 func(c *float32, cStride int, a *float32, aStride int, b *byte, bStride,
-		pairs, cols, ahead int)
-	one, oneF32 func(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
+	// c [rows, cols] += a [rows, 2·pairs] · b [pairs, 2, cols], where b is a part of a [kvMatrix] of bfloat16 or
+	// float32. many takes that many rows, four takes 4, one takes 1; a result has the same bits from each.
+	many, manyF32, four, fourF32, one, oneF32 func(*kvArgs)
 
-	softmax     func(x *float32, stride, rows, cols int, scale float32, top, total *float32)
+	softmax     func(x *float32, rows, cols int, scale float32, top, total *float32) // rows of x are [chunk]
 	mergeStates func(top, total, m, l, old *float32, n int)
 	mergeRows   func(out, sum, old, add *float32, rows, cols int)
 	divideRows  func(x, by *float32, rows, cols int)
@@ -33,8 +31,8 @@ type assembly struct {
 func (s *assembly) vectors() *vectors {
 	return &vectors{
 		attentionRows: 48, addProducts: s.addProducts,
-		softmax: func(x []float32, rows, from, to int, scale float32, top, total []float32) {
-			s.softmax(&x[from], chunk*4, rows, to-from, scale, &top[0], &total[0])
+		softmax: func(x []float32, from, to int, scale float32, top, total []float32) {
+			s.softmax(&x[from], len(top), to-from, scale, &top[0], &total[0])
 		},
 		mergeStates: func(top, total, m, l, old []float32) {
 			s.mergeStates(&top[0], &total[0], &m[0], &l[0], &old[0], len(top))
@@ -67,40 +65,40 @@ func (s *assembly) vectors() *vectors {
 func (s *assembly) whole(n int) int { return n - n%s.width }
 
 // addProducts is vectors.addProducts.
-func (s *assembly) addProducts(
-	c []float32, cStride int, a []float32, aStride, rows int, b kvMatrix, first, last, from, to, ahead int,
-) {
+func (s *assembly) addProducts(p *kvProduct) {
 	many, four, one := s.many, s.four, s.one
-	if b.f32 != nil {
+	if p.b.f32 != nil {
 		many, four, one = s.manyF32, s.fourF32, s.oneF32
 	}
-	pair, bStride := b.pair(first)
-	columns := (*byte)(unsafe.Add(unsafe.Pointer(pair), from*4))
-	pairs, cols := (last-first)/2, to-from
-	for r := 0; r < rows; {
-		c, a := &c[r*cStride+from], &a[r*aStride]
+	a := &p.args
+	p.b.setArgs(a, p.first, p.from)
+	a.cStride, a.aStride = p.cStride*4, p.aStride*4
+	a.pairs, a.cols, a.ahead = (p.last-p.first)/2, p.to-p.from, p.ahead
+	for r := 0; r < p.rows; {
+		a.c, a.a = &p.c[r*p.cStride+p.from], &p.a[r*p.aStride]
 		switch {
-		case rows-r >= s.rows:
-			many(c, cStride*4, a, aStride*4, columns, bStride, pairs, cols, ahead)
+		case p.rows-r >= s.rows:
+			many(a)
 			r += s.rows
-		case rows-r >= 4:
-			four(c, cStride*4, a, aStride*4, columns, bStride, pairs, cols, ahead)
+		case p.rows-r >= 4:
+			four(a)
 			r += 4
 		default:
-			one(c, a, columns, bStride, pairs, cols, ahead)
+			one(a)
 			r++
 		}
-		ahead = 0
+		a.ahead = 0
 	}
 }
 
-// pair is where row i and the next one, or the one before, lie in memory, and how many bytes are between two
-// such pairs. In either type, column j of a pair's first row is 4·j bytes from there.
-func (m kvMatrix) pair(i int) (start *byte, stride int) {
+// setArgs sets a.b to the matrix from row i, which is even, and column j on. In either type, column j of the first
+// row of a pair is 4·j bytes after the pair's beginning.
+func (m kvMatrix) setArgs(a *kvArgs, i, j int) {
 	if m.f32 != nil {
-		return (*byte)(unsafe.Pointer(&m.f32[i&^1*m.cols])), 8 * m.cols
+		a.b, a.bStride = (*byte)(unsafe.Pointer(&m.f32[i*m.cols+j])), 8*m.cols
+		return
 	}
-	return (*byte)(unsafe.Pointer(&m.bf16[i&^1*m.cols])), 4 * m.cols
+	a.b, a.bStride = (*byte)(unsafe.Pointer(&m.bf16[i*m.cols+2*j])), 4*m.cols
 }
 
 // rmsNorm is vectors.rmsNorm.

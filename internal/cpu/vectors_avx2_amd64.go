@@ -3,29 +3,25 @@ package cpu
 // The functions of vectors_avx2_amd64.s, see assembly.
 
 //go:noescape
-func products6AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products6AVX2BF16(args *kvArgs)
 
 //go:noescape
-func products6AVX2F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products6AVX2F32(args *kvArgs)
 
 //go:noescape
-func products4AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products4AVX2BF16(args *kvArgs)
 
 //go:noescape
-func products4AVX2F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products4AVX2F32(args *kvArgs)
 
 //go:noescape
-func products1AVX2BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
+func products1AVX2BF16(args *kvArgs)
 
 //go:noescape
-func products1AVX2F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
+func products1AVX2F32(args *kvArgs)
 
 //go:noescape
-func softmaxAVX2(x *float32, stride, rows, cols int, scale float32, top, total *float32)
+func softmaxAVX2(x *float32, rows, cols int, scale float32, top, total *float32)
 
 //go:noescape
 func mergeStatesAVX2(top, total, m, l, old *float32, n int)

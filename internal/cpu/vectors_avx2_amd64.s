@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "go_asm.h"
 
 // The loops of attention and of everything between matrix products, for AVX2 with FMA. Go's assembler writes the destination last:
 // VFMADD231PS a, b, c is c += a·b.
@@ -45,24 +46,25 @@
 	VMOVUPS c1, 32(R15) \
 	ADDQ    CX, R15
 
-#define ARGUMENTS \
-	MOVQ c+0(FP), DI         \
-	MOVQ aStride+24(FP), BX  \
-	MOVQ b+32(FP), R13       \
-	MOVQ bStride+40(FP), DX  \
-	MOVQ ahead+64(FP), R12   \
+#define BEGIN \
+	MOVQ args+0(FP), R14             \
+	MOVQ kvArgs_c(R14), DI         \
+	MOVQ kvArgs_aStride(R14), BX  \
+	MOVQ kvArgs_b(R14), R13       \
+	MOVQ kvArgs_bStride(R14), DX  \
+	MOVQ kvArgs_ahead(R14), R12   \
 	LEAQ (BX)(BX*2), AX      \
 	MASK
 
 #define FIRSTROW \
-	MOVQ a+16(FP), SI        \
+	MOVQ kvArgs_a(R14), SI        \
 	LEAQ (SI)(AX*1), R8      \
 	MOVQ R13, R11            \
-	MOVQ cStride+8(FP), CX   \
+	MOVQ kvArgs_cStride(R14), CX   \
 	MOVQ DI, R15
 
 #define FIRSTPAIR \
-	MOVQ pairs+48(FP), CX    \
+	MOVQ kvArgs_pairs(R14), CX    \
 	MOVQ DX, R15             \
 	SHRQ $1, R15
 
@@ -79,13 +81,17 @@
 	ADDQ DX, R11             \
 	DECQ CX
 
+// The next columns, of which there are some if the last comparison says less.
 #define NEXTCOLUMNS \
 	ADDQ $64, DI             \
 	ADDQ $64, R13            \
-	SUBQ $16, cols+56(FP)
+	MOVQ DI, CX              \
+	SUBQ kvArgs_c(R14), CX   \
+	SHRQ $2, CX              \
+	CMPQ CX, kvArgs_cols(R14)
 
 #define PRODUCTS6(EVEN, ODD) \
-	ARGUMENTS                \
+	BEGIN                \
 columns:                     \
 	FIRSTROW                 \
 	LOAD2(Y0, Y1)            \
@@ -99,7 +105,7 @@ columns:                     \
 pair:                        \
 	PAIR(EVEN, ODD, ROWS6)   \
 	JNZ  pair                \
-	MOVQ cStride+8(FP), CX   \
+	MOVQ kvArgs_cStride(R14), CX   \
 	MOVQ DI, R15             \
 	STORE2(Y0, Y1)           \
 	STORE2(Y2, Y3)           \
@@ -108,12 +114,12 @@ pair:                        \
 	STORE2(Y8, Y9)           \
 	STORE2(Y10, Y11)         \
 	NEXTCOLUMNS              \
-	JNZ  columns             \
+	JLT  columns             \
 	VZEROUPPER               \
 	RET
 
 #define PRODUCTS4(EVEN, ODD) \
-	ARGUMENTS                \
+	BEGIN                \
 columns:                     \
 	FIRSTROW                 \
 	LOAD2(Y0, Y1)            \
@@ -125,14 +131,14 @@ columns:                     \
 pair:                        \
 	PAIR(EVEN, ODD, ROWS4)   \
 	JNZ  pair                \
-	MOVQ cStride+8(FP), CX   \
+	MOVQ kvArgs_cStride(R14), CX   \
 	MOVQ DI, R15             \
 	STORE2(Y0, Y1)           \
 	STORE2(Y2, Y3)           \
 	STORE2(Y4, Y5)           \
 	STORE2(Y6, Y7)           \
 	NEXTCOLUMNS              \
-	JNZ  columns             \
+	JLT  columns             \
 	VZEROUPPER               \
 	RET
 
@@ -155,18 +161,19 @@ pair:                        \
 
 // One row: up to 96 columns go together, so that b is read in the order it lies in memory.
 #define PRODUCTS1(EVEN, ODD) \
-	MOVQ c+0(FP), DI                  \
-	MOVQ b+16(FP), R13                \
-	MOVQ bStride+24(FP), DX           \
-	MOVQ cols+40(FP), R9              \
-	MOVQ ahead+48(FP), R12            \
+	MOVQ args+0(FP), R14             \
+	MOVQ kvArgs_c(R14), DI                  \
+	MOVQ kvArgs_b(R14), R13                \
+	MOVQ kvArgs_bStride(R14), DX           \
+	MOVQ kvArgs_cols(R14), R9              \
+	MOVQ kvArgs_ahead(R14), R12            \
 	MOVQ DX, R15                      \
 	SHRQ $1, R15                      \
 	MASK                              \
 columns:                              \
-	MOVQ a+8(FP), SI                  \
+	MOVQ kvArgs_a(R14), SI                  \
 	MOVQ R13, R11                     \
-	MOVQ pairs+32(FP), CX             \
+	MOVQ kvArgs_pairs(R14), CX             \
 	VMOVUPS 0(DI), Y0                 \
 	VMOVUPS 32(DI), Y1                \
 	VMOVUPS 64(DI), Y2                \
@@ -259,28 +266,28 @@ end:                                  \
 	VZEROUPPER                        \
 	RET
 
-// func products6AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products6AVX2BF16(SB), NOSPLIT, $0-72
+// func products6AVX2BF16(args *kvArgs)
+TEXT ·products6AVX2BF16(SB), NOSPLIT, $0-8
 	PRODUCTS6(EVENBF16, ODDBF16)
 
-// func products6AVX2F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products6AVX2F32(SB), NOSPLIT, $0-72
+// func products6AVX2F32(args *kvArgs)
+TEXT ·products6AVX2F32(SB), NOSPLIT, $0-8
 	PRODUCTS6(EVENF32, ODDF32)
 
-// func products4AVX2BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products4AVX2BF16(SB), NOSPLIT, $0-72
+// func products4AVX2BF16(args *kvArgs)
+TEXT ·products4AVX2BF16(SB), NOSPLIT, $0-8
 	PRODUCTS4(EVENBF16, ODDBF16)
 
-// func products4AVX2F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products4AVX2F32(SB), NOSPLIT, $0-72
+// func products4AVX2F32(args *kvArgs)
+TEXT ·products4AVX2F32(SB), NOSPLIT, $0-8
 	PRODUCTS4(EVENF32, ODDF32)
 
-// func products1AVX2BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products1AVX2BF16(SB), NOSPLIT, $0-56
+// func products1AVX2BF16(args *kvArgs)
+TEXT ·products1AVX2BF16(SB), NOSPLIT, $0-8
 	PRODUCTS1(EVENBF16, ODDBF16)
 
-// func products1AVX2F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products1AVX2F32(SB), NOSPLIT, $0-56
+// func products1AVX2F32(args *kvArgs)
+TEXT ·products1AVX2F32(SB), NOSPLIT, $0-8
 	PRODUCTS1(EVENF32, ODDF32)
 
 // ---- Softmax
@@ -331,17 +338,16 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VPERMILPS    $0xb1, x, tx \
 	OP           tx, x, x
 
-// func softmaxAVX2(x *float32, stride, rows, cols int, scale float32, top, total *float32)
-TEXT ·softmaxAVX2(SB), NOSPLIT, $0-56
+// func softmaxAVX2(x *float32, rows, cols int, scale float32, top, total *float32)
+TEXT ·softmaxAVX2(SB), NOSPLIT, $0-48
 	MOVQ x+0(FP), SI
-	MOVQ stride+8(FP), BX
-	MOVQ rows+16(FP), R8
-	MOVQ top+40(FP), R9
-	MOVQ total+48(FP), R10
-	VBROADCASTSS scale+32(FP), Y15
+	MOVQ rows+8(FP), R8
+	MOVQ top+32(FP), R9
+	MOVQ total+40(FP), R10
+	VBROADCASTSS scale+24(FP), Y15
 row:
 	MOVQ    SI, DI
-	MOVQ    cols+24(FP), CX
+	MOVQ    cols+16(FP), CX
 	VMOVUPS 0(DI), Y0
 	VMOVUPS 32(DI), Y1
 	JMP     next
@@ -358,7 +364,7 @@ next:
 	VMOVSS X0, (R9)
 	VBROADCASTSS X0, Y0
 	MOVQ   SI, DI
-	MOVQ   cols+24(FP), CX
+	MOVQ   cols+16(FP), CX
 	VXORPS Y1, Y1, Y1
 power:
 	VMOVUPS 0(DI), Y2
@@ -378,7 +384,7 @@ power:
 	VMOVSS  X1, (R10)
 	ADDQ    $4, R9
 	ADDQ    $4, R10
-	ADDQ    BX, SI
+	ADDQ    $(const_chunk*4), SI
 	DECQ    R8
 	JNZ     row
 	VZEROUPPER

@@ -3,29 +3,25 @@ package cpu
 // The functions of vectors_avx512_amd64.s, see assembly.
 
 //go:noescape
-func products12AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products12AVX512BF16(args *kvArgs)
 
 //go:noescape
-func products12AVX512F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products12AVX512F32(args *kvArgs)
 
 //go:noescape
-func products4AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products4AVX512BF16(args *kvArgs)
 
 //go:noescape
-func products4AVX512F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols,
-	ahead int)
+func products4AVX512F32(args *kvArgs)
 
 //go:noescape
-func products1AVX512BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
+func products1AVX512BF16(args *kvArgs)
 
 //go:noescape
-func products1AVX512F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
+func products1AVX512F32(args *kvArgs)
 
 //go:noescape
-func softmaxAVX512(x *float32, stride, rows, cols int, scale float32, top, total *float32)
+func softmaxAVX512(x *float32, rows, cols int, scale float32, top, total *float32)
 
 //go:noescape
 func mergeStatesAVX512(top, total, m, l, old *float32, n int)

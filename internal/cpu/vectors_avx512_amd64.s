@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "go_asm.h"
 
 // The loops of attention and of everything between matrix products, for AVX-512 (F, DQ). Go's assembler writes the destination last:
 // VFMADD231PS a, b, c is c += a·b.
@@ -46,22 +47,32 @@
 	VMOVUPS c1, 64(R15) \
 	ADDQ    CX, R15
 
+// The next columns, of which there are some if the last comparison says less.
+#define NEXTCOLUMNS \
+	ADDQ $128, DI             \
+	ADDQ $128, R13            \
+	MOVQ DI, CX               \
+	SUBQ kvArgs_c(R14), CX    \
+	SHRQ $2, CX               \
+	CMPQ CX, kvArgs_cols(R14)
+
 #define PRODUCTS12(EVEN, ODD) \
-	MOVQ c+0(FP), DI                 \
-	MOVQ aStride+24(FP), BX          \
-	MOVQ b+32(FP), R13               \
-	MOVQ bStride+40(FP), DX          \
-	MOVQ ahead+64(FP), R12           \
+	MOVQ args+0(FP), R14             \
+	MOVQ kvArgs_c(R14), DI                 \
+	MOVQ kvArgs_aStride(R14), BX          \
+	MOVQ kvArgs_b(R14), R13               \
+	MOVQ kvArgs_bStride(R14), DX          \
+	MOVQ kvArgs_ahead(R14), R12           \
 	LEAQ (BX)(BX*2), AX              \
 	VPTERNLOGD $255, Z31, Z31, Z31   \
 	VPSLLD     $16, Z31, Z31         \
 columns:                             \
-	MOVQ a+16(FP), SI                \
+	MOVQ kvArgs_a(R14), SI                \
 	LEAQ (SI)(AX*1), R8              \
 	LEAQ (R8)(AX*1), R9              \
 	LEAQ (R9)(AX*1), R10             \
 	MOVQ R13, R11                    \
-	MOVQ cStride+8(FP), CX           \
+	MOVQ kvArgs_cStride(R14), CX           \
 	MOVQ DI, R15                     \
 	LOAD2(Z0, Z1)                    \
 	LOAD2(Z2, Z3)                    \
@@ -75,7 +86,7 @@ columns:                             \
 	LOAD2(Z18, Z19)                  \
 	LOAD2(Z20, Z21)                  \
 	LOAD2(Z22, Z23)                  \
-	MOVQ pairs+48(FP), CX            \
+	MOVQ kvArgs_pairs(R14), CX            \
 	MOVQ DX, R15                     \
 	SHRQ $1, R15                     \
 	PCALIGN $64                      \
@@ -95,7 +106,7 @@ pair:                                \
 	ADDQ DX, R11                     \
 	DECQ CX                          \
 	JNZ  pair                        \
-	MOVQ cStride+8(FP), CX           \
+	MOVQ kvArgs_cStride(R14), CX           \
 	MOVQ DI, R15                     \
 	STORE2(Z0, Z1)                   \
 	STORE2(Z2, Z3)                   \
@@ -109,10 +120,8 @@ pair:                                \
 	STORE2(Z18, Z19)                 \
 	STORE2(Z20, Z21)                 \
 	STORE2(Z22, Z23)                 \
-	ADDQ $128, DI                    \
-	ADDQ $128, R13                   \
-	SUBQ $32, cols+56(FP)            \
-	JNZ  columns                     \
+	NEXTCOLUMNS                      \
+	JLT  columns                     \
 	VZEROUPPER                       \
 	RET
 
@@ -123,24 +132,25 @@ pair:                                \
 	ROW2((d)(SI)(AX*1), b0, b1, Z6, Z7)
 
 #define PRODUCTS4(EVEN, ODD) \
-	MOVQ c+0(FP), DI                 \
-	MOVQ aStride+24(FP), BX          \
-	MOVQ b+32(FP), R13               \
-	MOVQ bStride+40(FP), DX          \
-	MOVQ ahead+64(FP), R12           \
+	MOVQ args+0(FP), R14             \
+	MOVQ kvArgs_c(R14), DI                 \
+	MOVQ kvArgs_aStride(R14), BX          \
+	MOVQ kvArgs_b(R14), R13               \
+	MOVQ kvArgs_bStride(R14), DX          \
+	MOVQ kvArgs_ahead(R14), R12           \
 	LEAQ (BX)(BX*2), AX              \
 	VPTERNLOGD $255, Z31, Z31, Z31   \
 	VPSLLD     $16, Z31, Z31         \
 columns:                             \
-	MOVQ a+16(FP), SI                \
+	MOVQ kvArgs_a(R14), SI                \
 	MOVQ R13, R11                    \
-	MOVQ cStride+8(FP), CX           \
+	MOVQ kvArgs_cStride(R14), CX           \
 	MOVQ DI, R15                     \
 	LOAD2(Z0, Z1)                    \
 	LOAD2(Z2, Z3)                    \
 	LOAD2(Z4, Z5)                    \
 	LOAD2(Z6, Z7)                    \
-	MOVQ pairs+48(FP), CX            \
+	MOVQ kvArgs_pairs(R14), CX            \
 	MOVQ DX, R15                     \
 	SHRQ $1, R15                     \
 pair:                                \
@@ -156,16 +166,14 @@ pair:                                \
 	ADDQ DX, R11                     \
 	DECQ CX                          \
 	JNZ  pair                        \
-	MOVQ cStride+8(FP), CX           \
+	MOVQ kvArgs_cStride(R14), CX           \
 	MOVQ DI, R15                     \
 	STORE2(Z0, Z1)                   \
 	STORE2(Z2, Z3)                   \
 	STORE2(Z4, Z5)                   \
 	STORE2(Z6, Z7)                   \
-	ADDQ $128, DI                    \
-	ADDQ $128, R13                   \
-	SUBQ $32, cols+56(FP)            \
-	JNZ  columns                     \
+	NEXTCOLUMNS                      \
+	JLT  columns                     \
 	VZEROUPPER                       \
 	RET
 
@@ -183,30 +191,26 @@ pair:                                \
 	DECQ CX       \
 	JNZ  label
 
-#define FIRSTPAIR \
-	MOVQ a+16(FP), SI    \
-	MOVQ R13, R11        \
-	MOVQ pairs+48(FP), CX
-
 #define ELEMENTS \
 	VBROADCASTSS 0(SI), Z28 \
 	VBROADCASTSS 4(SI), Z29
 
 // One row: up to 128 columns go together, so that b is read in the order it lies in memory.
 #define PRODUCTS1(EVEN, ODD) \
-	MOVQ c+0(FP), DI                 \
-	MOVQ b+16(FP), R13               \
-	MOVQ bStride+24(FP), DX          \
-	MOVQ cols+40(FP), R9             \
-	MOVQ ahead+48(FP), R12           \
+	MOVQ args+0(FP), R14             \
+	MOVQ kvArgs_c(R14), DI                 \
+	MOVQ kvArgs_b(R14), R13               \
+	MOVQ kvArgs_bStride(R14), DX          \
+	MOVQ kvArgs_cols(R14), R9             \
+	MOVQ kvArgs_ahead(R14), R12           \
 	MOVQ DX, R15                     \
 	SHRQ $1, R15                     \
 	VPTERNLOGD $255, Z31, Z31, Z31   \
 	VPSLLD     $16, Z31, Z31         \
 columns:                             \
-	MOVQ a+8(FP), SI                 \
+	MOVQ kvArgs_a(R14), SI                 \
 	MOVQ R13, R11                    \
-	MOVQ pairs+32(FP), CX            \
+	MOVQ kvArgs_pairs(R14), CX            \
 	VMOVUPS 0(DI), Z0                \
 	VMOVUPS 64(DI), Z1               \
 	CMPQ R9, $64                     \
@@ -279,28 +283,28 @@ end:                                 \
 	VZEROUPPER                       \
 	RET
 
-// func products12AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products12AVX512BF16(SB), NOSPLIT, $0-72
+// func products12AVX512BF16(args *kvArgs)
+TEXT ·products12AVX512BF16(SB), NOSPLIT, $0-8
 	PRODUCTS12(EVENBF16, ODDBF16)
 
-// func products12AVX512F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products12AVX512F32(SB), NOSPLIT, $0-72
+// func products12AVX512F32(args *kvArgs)
+TEXT ·products12AVX512F32(SB), NOSPLIT, $0-8
 	PRODUCTS12(EVENF32, ODDF32)
 
-// func products4AVX512BF16(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products4AVX512BF16(SB), NOSPLIT, $0-72
+// func products4AVX512BF16(args *kvArgs)
+TEXT ·products4AVX512BF16(SB), NOSPLIT, $0-8
 	PRODUCTS4(EVENBF16, ODDBF16)
 
-// func products4AVX512F32(c *float32, cStride int, a *float32, aStride int, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products4AVX512F32(SB), NOSPLIT, $0-72
+// func products4AVX512F32(args *kvArgs)
+TEXT ·products4AVX512F32(SB), NOSPLIT, $0-8
 	PRODUCTS4(EVENF32, ODDF32)
 
-// func products1AVX512BF16(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products1AVX512BF16(SB), NOSPLIT, $0-56
+// func products1AVX512BF16(args *kvArgs)
+TEXT ·products1AVX512BF16(SB), NOSPLIT, $0-8
 	PRODUCTS1(EVENBF16, ODDBF16)
 
-// func products1AVX512F32(c, a *float32, b *byte, bStride, pairs, cols, ahead int)
-TEXT ·products1AVX512F32(SB), NOSPLIT, $0-56
+// func products1AVX512F32(args *kvArgs)
+TEXT ·products1AVX512F32(SB), NOSPLIT, $0-8
 	PRODUCTS1(EVENF32, ODDF32)
 
 // ---- Softmax
@@ -356,18 +360,17 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VPERMILPS     $0xb1, x, tx    \
 	OP            tx, x, x
 
-// func softmaxAVX512(x *float32, stride, rows, cols int, scale float32, top, total *float32)
-TEXT ·softmaxAVX512(SB), NOSPLIT, $0-56
+// func softmaxAVX512(x *float32, rows, cols int, scale float32, top, total *float32)
+TEXT ·softmaxAVX512(SB), NOSPLIT, $0-48
 	MOVQ x+0(FP), SI
-	MOVQ stride+8(FP), BX
-	MOVQ rows+16(FP), R8
-	MOVQ top+40(FP), R9
-	MOVQ total+48(FP), R10
+	MOVQ rows+8(FP), R8
+	MOVQ top+32(FP), R9
+	MOVQ total+40(FP), R10
 	EXP2CONSTANTS
-	VBROADCASTSS scale+32(FP), Z22
+	VBROADCASTSS scale+24(FP), Z22
 row:
 	MOVQ    SI, DI
-	MOVQ    cols+24(FP), CX
+	MOVQ    cols+16(FP), CX
 	VMOVUPS 0(DI), Z0
 	VMOVUPS 64(DI), Z1
 	JMP     next
@@ -380,11 +383,11 @@ next:
 	JNZ    most
 	VMAXPS Z1, Z0, Z0
 	REDUCE(VMAXPS, Z0, Y0, X0, Y1, X1)
-	VMULSS scale+32(FP), X0, X0
+	VMULSS scale+24(FP), X0, X0
 	VMOVSS  X0, (R9)
 	VBROADCASTSS X0, Z0
 	MOVQ   SI, DI
-	MOVQ   cols+24(FP), CX
+	MOVQ   cols+16(FP), CX
 	VPXORD Z1, Z1, Z1
 power:
 	VMOVUPS 0(DI), Z2
@@ -404,7 +407,7 @@ power:
 	VMOVSS   X1, (R10)
 	ADDQ    $4, R9
 	ADDQ    $4, R10
-	ADDQ    BX, SI
+	ADDQ    $(const_chunk*4), SI
 	DECQ    R8
 	JNZ     row
 	VZEROUPPER

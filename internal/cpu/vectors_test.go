@@ -55,11 +55,15 @@ func testAddProducts(t *testing.T, v *vectors) {
 					}
 					m := kvMatrixOf(b, cols, bf16)
 					got := append([]float32{}, c...)
-					v.addProducts(got, cStride, a, aStride, rows, m, first, last, from, to, 64)
+					p := kvProduct{
+						c: got, cStride: cStride, a: a, aStride: aStride, rows: rows,
+						b: m, first: first, last: last, from: from, to: to, ahead: 64,
+					}
+					v.addProducts(&p)
 					singly := append([]float32{}, c...)
 					for r := range rows {
-						v.addProducts(singly[r*cStride:], cStride, a[r*aStride:], aStride, 1, m, first, last,
-							from, to, 0)
+						p.c, p.a, p.rows, p.ahead = singly[r*cStride:], a[r*aStride:], 1, 0
+						v.addProducts(&p)
 					}
 					require.Equal(t, singly, got, "bfloat16 %v, %d columns, %d rows, %v", bf16, cols, rows,
 						of)
@@ -102,7 +106,7 @@ func testSoftmaxPowers(t *testing.T, v *vectors) {
 			}
 		}
 		copy(x, in)
-		v.softmax(x, 1, 0, chunk, 1, top, total)
+		v.softmax(x, 0, chunk, 1, top, total)
 		require.Zero(t, top[0])
 		var sum float64
 		for i := range in {
@@ -127,7 +131,7 @@ func testSoftmaxPowers(t *testing.T, v *vectors) {
 		for i := range chunk {
 			clear(x)
 			x[i] = bad
-			v.softmax(x, 1, 0, chunk, 1, top, total)
+			v.softmax(x, 0, chunk, 1, top, total)
 			require.True(t, total[0] != total[0], "%g in column %d is noticed", bad, i)
 		}
 	}
@@ -150,9 +154,9 @@ func testSoftmaxRows(t *testing.T, v *vectors) {
 			got, all := append([]float32{}, x...), append([]float32{}, x...)
 			top, total, top2, total2 := make([]float32, rows), make([]float32, rows), make([]float32,
 				rows), make([]float32, rows)
-			v.softmax(got, rows, of[0], of[1], 0.3, top, total)
+			v.softmax(got, of[0], of[1], 0.3, top, total)
 			for r := range rows {
-				v.softmax(all[r*chunk:], 1, 0, chunk, 0.3, top2[r:], total2[r:])
+				v.softmax(all[r*chunk:], 0, chunk, 0.3, top2[r:r+1], total2[r:r+1])
 				m, l := float32(math.Inf(-1)), 0.0
 				for _, s := range row(x, r, chunk) {
 					m = max(m, s)
