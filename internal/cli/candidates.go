@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"io"
+
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
 )
@@ -15,3 +17,5 @@ func shownPiece(piece string) string { return show.Piece(piece, show.PieceColumn
 
 // visible writes a name or a sentence so that every character can be seen and a row stays a row.
 func visible(piece string) string { return show.Named(piece) }
+
+func terminalWidth(w io.Writer) int { return show.TerminalWidth(w) }

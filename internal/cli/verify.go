@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"phi3/internal/model"
 	"phi3/internal/show"
@@ -103,14 +101,14 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 		},
 	}
 	if !f.json {
-		o.OnResult = verifyTable(s.out)
+		o.OnResult = verify.Table(s.out, show.TerminalWidth(s.out))
 	}
 	answer.Report, err = verify.Run(ctx, o)
 	if err != nil && (answer.GPU == nil || ctx.Err() != nil) {
 		return err
 	}
 	if err == nil {
-		err = answer.failure()
+		err = answer.Err()
 	}
 	if answer.GPU != nil {
 		err = both(answer.GPU.failure(), err)
@@ -124,20 +122,6 @@ func both(a, b error) error {
 		return errors.Join(a, b)
 	}
 	return fmt.Errorf("%w; %w", a, b)
-}
-
-// failure is nil if the checkpoint has passed.
-func (v *verification) failure() error {
-	failed := 0
-	for _, r := range v.Results {
-		if !r.Passed {
-			failed++
-		}
-	}
-	if failed == 0 {
-		return nil
-	}
-	return fmt.Errorf("%d of %d checks failed", failed, len(v.Results))
 }
 
 // finish prints what comes after the tables, or everything as JSON.
@@ -158,63 +142,4 @@ func (v *verification) finish(w io.Writer, asJSON bool) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// verifyTable prints results as they come, a row each, and a line for each further distance. --json has what
-// is cut off.
-func verifyTable(w io.Writer) func(verify.Result) error {
-	widths := verifyWidths(terminalWidth(w))
-	first := true
-	return func(r verify.Result) error {
-		if first {
-			first = false
-			if err := tableRow(w, widths, "verdict", "check", "type", "expected", "got",
-				"distance"); err != nil {
-				return err
-			}
-		}
-		verdict := "ok"
-		if !r.Passed {
-			verdict = "FAIL"
-		}
-		distance, further := "", r.Distance
-		if len(further) > 0 {
-			distance, further = further[0].String(), further[1:]
-		}
-		if err := tableRow(w, widths, verdict, fmt.Sprintf("%s (%s)", r.Check, r.Source), r.DType, r.Expected,
-			r.Got, distance); err != nil {
-			return err
-		}
-		for _, m := range further {
-			if err := tableRow(w, widths, "", "", "", "", "", m.String()); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-}
-
-// verifyWidths are the widths of all columns but the last, so that a terminal's line, if there is one, has
-// room for all.
-func verifyWidths(terminal int) []int {
-	const verdict, dtype, distance, gaps, least = 7, 4, 28, 5 * 2, 10
-	check, value := 46, 28
-	if room := terminal - verdict - dtype - distance - gaps; terminal > 0 && room < check+2*value {
-		value = max(least, room*3/10)
-		check = max(least, room-2*value)
-	}
-	return []int{verdict, check, dtype, value, value}
-}
-
-// terminalWidth is the number of columns of the terminal that w is, 0 if it is none.
-func terminalWidth(w io.Writer) int {
-	f, ok := show.Bare(w).(*os.File)
-	if !ok {
-		return 0
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		return 0
-	}
-	return width
 }

@@ -95,8 +95,8 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 	return func(r cuda.KernelResult) error {
 		if first {
 			first = false
-			err := tableRow(w, widths, "verdict", "kernel", "variants", "checked against", "worst")
-			if err != nil {
+			head := show.Row(widths, "verdict", "kernel", "variants", "checked against", "worst")
+			if _, err := io.WriteString(w, head); err != nil {
 				return err
 			}
 		}
@@ -104,8 +104,8 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 		if r.Values > 0 || r.Worst > 0 { // else no result came back
 			worst = strconv.FormatFloat(r.Worst, 'g', 2, 64)
 		}
-		if err := tableRow(w, widths, string(r.Verdict), r.Kernel, strconv.Itoa(len(r.Variants)), r.Against,
-			worst); err != nil {
+		row := show.Row(widths, string(r.Verdict), r.Kernel, strconv.Itoa(len(r.Variants)), r.Against, worst)
+		if _, err := io.WriteString(w, row); err != nil {
 			return err
 		}
 		if r.Verdict != cuda.VerdictFail {
@@ -150,13 +150,3 @@ func (g *gpuReport) failure() error {
 
 // oneLine puts a text of several lines, such as a compiler's log, into one.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
-
-// tableRow prints columns of these widths, and a last one of any.
-func tableRow(w io.Writer, widths []int, columns ...string) error {
-	var b strings.Builder
-	for i, width := range widths {
-		b.WriteString(show.Fit(show.Line(columns[i]), width) + "  ")
-	}
-	_, err := show.Fprintln(w, strings.TrimRight(b.String()+columns[len(widths)], " "))
-	return err
-}

@@ -40,3 +40,13 @@ func Table(rows [][]string, right ...int) string {
 	}
 	return b.String()
 }
+
+// Row writes cells as columns of fixed widths, for a table whose rows come one by one. [Fit] cuts what is too
+// long. One cell more than widths is the last column, of any width.
+func Row(widths []int, cells ...string) string {
+	var b strings.Builder
+	for i, width := range widths {
+		b.WriteString(Fit(Line(cells[i]), width) + "  ")
+	}
+	return strings.TrimRight(b.String()+Line(cells[len(widths)]), " ") + "\n"
+}

@@ -23,3 +23,16 @@ func Bare(w io.Writer) io.Writer {
 	}
 	return w
 }
+
+// TerminalWidth is the number of columns of the terminal that w writes to, 0 if it is no terminal.
+func TerminalWidth(w io.Writer) int {
+	f, ok := Bare(w).(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}

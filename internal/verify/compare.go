@@ -151,17 +151,6 @@ func ends(row []float32) []float64 {
 	return values
 }
 
-// argmax is the lowest of the ids with the greatest logit.
-func argmax(logits []float32) int32 {
-	best := 0
-	for i, l := range logits {
-		if l > logits[best] {
-			best = i
-		}
-	}
-	return int32(best)
-}
-
 // steps is by how many steps of bfloat16 numbers of its size the greatest logit is above another.
 func steps(greatest, other float32) float64 {
 	// |greatest| is in [2^(exponent-1), 2^exponent), where bfloat16 has 2^7 numbers
