@@ -3,7 +3,6 @@ package picture
 import (
 	"fmt"
 	"math"
-	"strconv"
 
 	"phi3/internal/show"
 )
@@ -161,11 +160,11 @@ func (d *drawing) layers(p *PathData, y float64) float64 {
 			if c.ID == p.Answer.ID {
 				class, ink = "answer bar", "mono light"
 			}
-			d.rect(class, x, y, w, height, piece+" "+percent(c.Probability))
+			d.rect(class, x, y, w, height, piece+" "+show.Percent(c.Probability))
 			if room := w - 8; room >= min(mono(piece), 4*monoColumn) {
 				d.text(x+4, y+15, ink, fit(piece, room, monoColumn))
 			} else if i == 0 { // a bar too small for its own name says it in the free space beside the bars
-				name := piece + " " + percent(c.Probability)
+				name := piece + " " + show.Percent(c.Probability)
 				beside := left
 				for _, c := range layer.Top {
 					beside += width * c.Probability
@@ -176,7 +175,7 @@ func (d *drawing) layers(p *PathData, y float64) float64 {
 			}
 			x += w
 		}
-		d.text(pageWidth-margin, y+15, "dim end", percent(layer.Answer))
+		d.text(pageWidth-margin, y+15, "dim end", show.Percent(layer.Answer))
 		y += height + gap
 	}
 	return y
@@ -200,8 +199,8 @@ func (d *drawing) bars(next []Candidate, answer Token, y float64) float64 {
 		if c.ID == answer.ID {
 			class = "answer"
 		}
-		d.rect(class, left, y, max(1, width*c.Probability), height, piece+" "+percent(c.Probability))
-		d.text(left+max(1, width*c.Probability)+6, y+15, "dim", percent(c.Probability))
+		d.rect(class, left, y, max(1, width*c.Probability), height, piece+" "+show.Percent(c.Probability))
+		d.text(left+max(1, width*c.Probability)+6, y+15, "dim", show.Percent(c.Probability))
 		y += height + gap
 	}
 	return y
@@ -246,23 +245,9 @@ func (d *drawing) attention(a *Attention, all []Token, shown []int, y float64) f
 			// The root spreads out small weights, of which long prompts have many.
 			d.add(`<rect class="cell" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.3f"><title>%s %s</title></rect>`,
 				left+
-					cell*float64(i), y, cell, height, math.Sqrt(max(0, min(1, w))), escape(piece), percent(w))
+					cell*float64(i), y, cell, height, math.Sqrt(max(0, min(1, w))), escape(piece), show.Percent(w))
 		}
 		y += height
 	}
 	return y
-}
-
-// percent keeps the digits that tell probabilities apart: 99.87%, 41%, 0.053%, 0.0061%, 5e-06%.
-func percent(p float64) string {
-	v := 100 * p
-	switch {
-	case p >= 0.99:
-		return fmt.Sprintf("%.2f%%", v)
-	case v >= 0.0001:
-		return strconv.FormatFloat(v, 'f', max(0, 1-int(math.Floor(math.Log10(v)))), 64) + "%"
-	case p == 0:
-		return "0%"
-	}
-	return fmt.Sprintf("%.0e%%", v)
 }

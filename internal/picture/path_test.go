@@ -153,12 +153,3 @@ func TestEnds(t *testing.T) {
 		require.Equal(t, x.want, ends(x.in, 10), "%.20q", x.in)
 	}
 }
-
-func TestPercent(t *testing.T) {
-	for p, want := range map[float64]string{
-		1: "100.00%", 0.9987: "99.87%", 0.41: "41%", 0.054: "5.4%",
-		0.000533: "0.053%", 0.000061: "0.0061%", 5e-8: "5e-06%", 0: "0%",
-	} {
-		require.Equal(t, want, percent(p))
-	}
-}

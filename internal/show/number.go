@@ -32,9 +32,11 @@ func Thousands(n int64) string {
 }
 
 // Percent writes a probability with two decimal places, and a small one with two digits: 41.23%, 0.0061%,
-// 6.1e-05%.
+// 6.1e-05%, 0%.
 func Percent(p float64) string {
 	switch {
+	case p == 0:
+		return "0%"
 	case p >= 0.0001:
 		return fmt.Sprintf("%.2f%%", p*100)
 	case p >= 0.000001:

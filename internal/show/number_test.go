@@ -40,6 +40,7 @@ func TestNumbers(t *testing.T) {
 	require.Equal(t, "99.87%", Percent(0.99871))
 	require.Equal(t, "0.0061%", Percent(0.000061))
 	require.Equal(t, "1.4e-05%", Percent(1.4e-7))
+	require.Equal(t, "0%", Percent(0))
 }
 
 func TestTable(t *testing.T) {
