@@ -9,7 +9,7 @@ import (
 	"phi3/internal/confined"
 	"phi3/internal/hub"
 	"phi3/internal/model"
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 )
 
 // Cached is a revision of a model in the hub's cache.
@@ -57,7 +57,7 @@ func (e *Cached) judge(c hub.Cached) {
 	case err == nil:
 		e.Kind = fmt.Sprintf("%d layers", config.Layers)
 		if config.DType != "" {
-			e.Kind += ", " + strictjson.Clip(config.DType)
+			e.Kind += ", " + show.Brief(config.DType)
 		}
 		if e.labels = config.Head != model.LMHead; e.labels {
 			e.Kind += ", for phi3 classify"

@@ -17,7 +17,6 @@ import (
 	"phi3/internal/model"
 	"phi3/internal/progress"
 	"phi3/internal/show"
-	"phi3/internal/strictjson"
 	"phi3/internal/tokenizer"
 )
 
@@ -194,7 +193,7 @@ func warnUnused(w io.Writer, unused []string) {
 	if n := len(unused); n > 0 {
 		var shown []string
 		for _, name := range unused[:min(n, 3)] {
-			shown = append(shown, visible(strictjson.Clip(name)))
+			shown = append(shown, visible(show.Brief(name)))
 		}
 		_, _ = show.Fprintf(w, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are "+
 			"ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))

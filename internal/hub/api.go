@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 )
 
@@ -143,7 +144,7 @@ func parseRevision(text []byte) (*revision, error) {
 		s.Take(',')
 	}
 	if !commitHash.MatchString(r.commit) {
-		return nil, fmt.Errorf("sends an answer that names no commit, but %q", clip(r.commit))
+		return nil, fmt.Errorf("sends an answer that names no commit, but %q", show.Clip(r.commit, maxQuoted))
 	}
 	return r, nil
 }
@@ -184,7 +185,7 @@ func (r *revision) add(l listed) error {
 		return nil
 	}
 	if !pattern.MatchString(f.hash) {
-		return fmt.Errorf("lists %s with no hash to check it with, but %q", l.Name, clip(f.hash))
+		return fmt.Errorf("lists %s with no hash to check it with, but %q", l.Name, show.Clip(f.hash, maxQuoted))
 	}
 	if size == nil || *size < 0 || *size > limit {
 		return fmt.Errorf("lists %s with no size in 0 … %d", l.Name, limit)
@@ -247,14 +248,14 @@ func (p *pull) ask(ctx context.Context, commit string, f file) (file, error) {
 		return f, fmt.Errorf("%s %w", a.Request.URL.Host, errPage)
 	case a.commit != "" && a.commit != commit:
 		return f, fmt.Errorf("%s has commit %s of %s, not %s",
-			p.hub.host(), printable(a.commit), f.name, commit)
+			p.hub.host(), show.Message(a.commit), f.name, commit)
 	case !commitHash.MatchString(f.hash) && !sha256Hex.MatchString(f.hash):
 		return f, fmt.Errorf("%s does not tell the hash of %s: it does not answer ?blobs=true, and its "+
 			"ETag is %q; set HF_ENDPOINT to another mirror",
-			p.hub.host(), f.name, printable(f.hash))
+			p.hub.host(), f.name, show.Message(f.hash))
 	case err != nil || f.size < 0 || f.size > limit:
 		return f, fmt.Errorf("%s does not tell the size of %s, in 0 … %d bytes, but %q",
-			p.hub.host(), f.name, limit, printable(size))
+			p.hub.host(), f.name, limit, show.Message(size))
 	}
 	return f, nil
 }
@@ -322,7 +323,7 @@ func (r *revision) weights(shards []string) ([]file, error) {
 		f, ok := r.files[name]
 		if !ok || !isWeights(name) {
 			return nil, fmt.Errorf("%s names the shard %q, which the repository does not have",
-				indexName, clip(name))
+				indexName, show.Clip(name, maxQuoted))
 		}
 		files = append(files, f)
 	}

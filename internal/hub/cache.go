@@ -13,6 +13,7 @@ import (
 	"phi3/internal/confined"
 	"phi3/internal/regular"
 	"phi3/internal/safetensors"
+	"phi3/internal/show"
 )
 
 // Snapshot is one revision of a model in the cache.
@@ -200,7 +201,7 @@ func (r *repo) readRef(revision string) (commit string, err error) {
 	}
 	if commit = strings.TrimSpace(string(text)); !commitHash.MatchString(commit) {
 		return "", fmt.Errorf("%s should hold a commit, and holds %q",
-			r.path(refFile(revision)), clip(commit))
+			r.path(refFile(revision)), show.Clip(commit, maxQuoted))
 	}
 	return commit, nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"phi3/internal/regular"
+	"phi3/internal/show"
 )
 
 // attempts is how often in a row a download may fail without having brought a byte.
@@ -256,7 +257,7 @@ func (d *download) receive(ctx context.Context) (progress bool, err error) {
 // begins.
 func (d *download) expected(a *answer) error {
 	if a.commit != "" && a.commit != d.commit {
-		return fmt.Errorf("%s sends commit %s, not %s", d.hub.host(), printable(a.commit), d.commit)
+		return fmt.Errorf("%s sends commit %s, not %s", d.hub.host(), show.Message(a.commit), d.commit)
 	}
 	if (commitHash.MatchString(a.etag) || sha256Hex.MatchString(a.etag)) && a.etag != d.file.hash {
 		return fmt.Errorf("the file has changed on %s meanwhile: it has the hash %s now, not %s; try again",
@@ -264,7 +265,7 @@ func (d *download) expected(a *answer) error {
 	}
 	if a.size != "" && a.size != strconv.FormatInt(d.file.size, 10) {
 		return fmt.Errorf("%s says that the file has %s bytes, and listed it with %d", d.hub.host(),
-			printable(a.size), d.file.size)
+			show.Message(a.size), d.file.size)
 	}
 	switch a.StatusCode {
 	case http.StatusOK: // all of it, asked for or not
@@ -284,7 +285,7 @@ func (d *download) expected(a *answer) error {
 		if !ok || from != d.done || total != d.file.size {
 			err := fmt.Errorf("%s sends %q of the file, not what is missing: bytes %d to %d",
 				a.Request.URL.Host,
-				printable(a.Header.Get("Content-Range")), d.done, d.file.size-1)
+				show.Message(a.Header.Get("Content-Range")), d.done, d.file.size-1)
 			return errors.Join(&networkError{err}, d.restart())
 		}
 		return nil

@@ -109,10 +109,10 @@ func (h *Hub) setEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" ||
 		u.Fragment != "" {
-		shown := fmt.Sprintf("%q", clip(endpoint))
+		shown := fmt.Sprintf("%q", show.Clip(endpoint, maxQuoted))
 		if strings.Contains(endpoint, "@") { // what is before it may be a password
 			shown = fmt.Sprintf("%q (what comes before the @ is not shown)",
-				clip(endpoint[strings.LastIndex(endpoint, "@"):]))
+				show.Clip(endpoint[strings.LastIndex(endpoint, "@"):], maxQuoted))
 		}
 		return fmt.Errorf("HF_ENDPOINT is %s, not an address such as https://huggingface.co", shown)
 	}
@@ -241,7 +241,7 @@ var (
 func check(name, revision string) error {
 	if !IsName(name) {
 		return fmt.Errorf("%q is not the name of a model; those look like microsoft/Phi-3-mini-4k-instruct",
-			clip(name))
+			show.Clip(name, maxQuoted))
 	}
 	return checkRevision(revision)
 }
@@ -250,13 +250,11 @@ func checkRevision(revision string) error {
 	for _, part := range strings.Split(revision, "/") {
 		if !revisionPart.MatchString(part) || strings.Contains(part, "..") || len(revision) > 200 {
 			return fmt.Errorf("%q is not a revision; those are branches such as main, tags, and commits",
-				clip(revision))
+				show.Clip(revision, maxQuoted))
 		}
 	}
 	return nil
 }
 
-// clip keeps a hostile megabyte out of a message.
-func clip(s string) string {
-	return show.Clip(s, 200)
-}
+// maxQuoted is the most of a text that a message quotes, in bytes. It keeps a stranger's megabyte out.
+const maxQuoted = 200

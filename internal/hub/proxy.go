@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"phi3/internal/show"
 )
 
 // proxies reads the environment as huggingface_hub does, through Python's requests or httpx: HTTPS_PROXY or
@@ -51,7 +53,7 @@ func parseProxy(proxy, from string) (*url.URL, error) {
 		return u, nil
 	}
 	return nil, &proxyError{fmt.Errorf("%s names a proxy of the kind %q, which phi3 does not support; "+
-		"http, https, socks5 and socks5h are", from, clip(u.Scheme))}
+		"http, https, socks5 and socks5h are", from, show.Clip(u.Scheme, maxQuoted))}
 }
 
 // proxyError is a proxy variable that no later attempt will make right.

@@ -134,7 +134,7 @@ func (h *Hub) send(ctx context.Context, method, address string, header http.Head
 		}
 		if next.Scheme != "https" && (next.Scheme != "http" || request.URL.Scheme == "https") {
 			return nil, fmt.Errorf("%s redirects to an address without encryption: %s", request.URL.Host,
-				clip(next.Redacted()))
+				show.Clip(next.Redacted(), maxQuoted))
 		}
 		if method == http.MethodHead && !isHome(next) {
 			return a, nil
@@ -184,7 +184,7 @@ func (h *Hub) statusError(a *answer) *statusError {
 	return &statusError{
 		status:    a.StatusCode,
 		code:      a.Header.Get("X-Error-Code"),
-		message:   printable(a.Header.Get("X-Error-Message")),
+		message:   show.Message(a.Header.Get("X-Error-Message")),
 		wait:      waitAsked(a.Header, time.Now()),
 		host:      a.Request.URL.Host,
 		hub:       a.hub,
@@ -193,11 +193,6 @@ func (h *Hub) statusError(a *answer) *statusError {
 			(a.StatusCode < 500 || a.StatusCode == http.StatusNetworkAuthenticationRequired) &&
 			a.Header.Get("X-Error-Code") == "",
 	}
-}
-
-// printable makes a server's words fit for a terminal.
-func printable(s string) string {
-	return clip(show.Line(s))
 }
 
 var rateLimitReset = regexp.MustCompile(`;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})\b`)

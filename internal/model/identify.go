@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 )
 
@@ -59,7 +60,7 @@ func identify(text []byte) (head Head, note string, err error) {
 		plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
 		for _, r := range relatives {
 			if strings.HasPrefix(plain, r.prefix) {
-				return 0, "", fmt.Errorf("%s is %s: %s; %s", strictjson.Clip(name), r.name, r.why, runs)
+				return 0, "", fmt.Errorf("%s is %s: %s; %s", show.Brief(name), r.name, r.why, runs)
 			}
 		}
 	}
@@ -78,11 +79,11 @@ func identify(text []byte) (head Head, note string, err error) {
 // is phi3, other names count too: programs that wrap a model, as for training, save the wrapper's
 // (PeftModelForCausalLM, FSDPPhi3ForCausalLM).
 func headOf(names []string, modelType string) (head Head, note string, err error) {
-	all := strictjson.Clip(strings.Join(names, ", "))
+	all := show.Brief(strings.Join(names, ", "))
 	i := slices.IndexFunc(architectures[:], func(a string) bool { return slices.Contains(names, a) })
 	if i >= 0 || len(names) == 0 {
 		if modelType != "" && modelType != "phi3" {
-			return 0, "", fmt.Errorf("model_type is %q, not \"phi3\"; %s", strictjson.Clip(modelType), runs)
+			return 0, "", fmt.Errorf("model_type is %q, not \"phi3\"; %s", show.Brief(modelType), runs)
 		}
 		return Head(max(i, 0)), "", nil
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 	"phi3/internal/weight"
 )
 
@@ -153,11 +153,11 @@ func missing(ckpt weight.Source, name string) error {
 			continue
 		}
 		if strings.HasPrefix(prefix, "base_model.") {
-			return fmt.Errorf("%w; there is %s: %s", err, strictjson.Clip(other), unmerged)
+			return fmt.Errorf("%w; there is %s: %s", err, show.Brief(other), unmerged)
 		}
 		return fmt.Errorf("%w; there is %s: was the model saved inside another one? Phi-3's names do not "+
 			"begin with %s",
-			err, strictjson.Clip(other), strictjson.Clip(prefix))
+			err, show.Brief(other), show.Brief(prefix))
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"phi3/internal/regular"
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 	"phi3/internal/weight"
 )
@@ -123,7 +124,7 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 			t := f.tensors[tensor]
 			if t == nil {
 				return nil, errors.Join(fmt.Errorf("%s: tensor %q: %s says it is here, but it is not", name,
-					strictjson.Clip(tensor), indexName), c.Close())
+					show.Brief(tensor), indexName), c.Close())
 			}
 			c.tensors[tensor] = t
 		}
@@ -153,7 +154,7 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 				err = checkShardName(file)
 			}
 			if err != nil {
-				return fmt.Errorf("tensor %q: file name %w", strictjson.Clip(tensor), err)
+				return fmt.Errorf("tensor %q: file name %w", show.Brief(tensor), err)
 			}
 			tensorsIn[file] = append(tensorsIn[file], tensor)
 			return nil
@@ -179,9 +180,9 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 func checkShardName(name string) error {
 	switch {
 	case strings.ContainsAny(name, `/\:`) || strings.Contains(name, ".."):
-		return fmt.Errorf("%q leads out of the checkpoint's directory", strictjson.Clip(name))
+		return fmt.Errorf("%q leads out of the checkpoint's directory", show.Brief(name))
 	case !strings.HasSuffix(name, ".safetensors"):
-		return fmt.Errorf("%q does not end in .safetensors", strictjson.Clip(name))
+		return fmt.Errorf("%q does not end in .safetensors", show.Brief(name))
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 	"unsafe"
 
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 )
 
 // Tensors lie in mapped files, and the operating system answers whoever reads a page that is gone, because
@@ -63,7 +63,7 @@ func (f *File) explain(at int, addr uintptr) error {
 	var tensor string
 	for i := range f.Tensors {
 		if _, ok := offset(f.Tensors[i].Data, addr); ok {
-			tensor = fmt.Sprintf("tensor %q: ", strictjson.Clip(f.Tensors[i].Name))
+			tensor = fmt.Sprintf("tensor %q: ", show.Brief(f.Tensors[i].Name))
 		}
 	}
 	return fmt.Errorf("%sbyte %d of the file %w", tensor, at, errGone)

@@ -13,7 +13,7 @@ import (
 	"slices"
 
 	"phi3/internal/regular"
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 	"phi3/internal/weight"
 )
 
@@ -141,7 +141,7 @@ func parse(file string, data []byte) (*File, error) {
 	var end uint64 // of the tensor before
 	for i, x := range extents {
 		if err := x.check(end, uint64(len(data))); err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", strictjson.Clip(x.Name), err)
+			return nil, fmt.Errorf("tensor %q: %w", show.Brief(x.Name), err)
 		}
 		end = x.end
 		x.Data = data[x.begin:x.end:x.end]
@@ -230,7 +230,7 @@ func parseHeader(header []byte) (extents []extent, metadata map[string]string, e
 		}
 		x, err := readExtent(r)
 		if err != nil {
-			return fmt.Errorf("tensor %q: %w", strictjson.Clip(name), err)
+			return fmt.Errorf("tensor %q: %w", show.Brief(name), err)
 		}
 		x.Name = name
 		extents = append(extents, x)
@@ -247,7 +247,7 @@ func readMetadata(r jsonReader) (map[string]string, error) {
 	err := r.object(func(key string) error {
 		value, err := r.str()
 		if err != nil {
-			return fmt.Errorf("%q %w", strictjson.Clip(key), err)
+			return fmt.Errorf("%q %w", show.Brief(key), err)
 		}
 		metadata[key] = value
 		return nil
@@ -270,7 +270,7 @@ func readExtent(r jsonReader) (extent, error) {
 			var ok bool
 			s, err = r.str()
 			if x.Format, ok = weight.ParseFormat(s); err == nil && !ok && s != "" {
-				return fmt.Errorf("unknown dtype %q", strictjson.Clip(s))
+				return fmt.Errorf("unknown dtype %q", show.Brief(s))
 			}
 		case "shape":
 			x.Shape, err = readShape(r)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 )
 
@@ -38,7 +39,7 @@ func (r jsonReader) object(field func(key string) error) error {
 			return err
 		}
 		if seen[key] {
-			return fmt.Errorf("has the key %q twice", strictjson.Clip(key))
+			return fmt.Errorf("has the key %q twice", show.Brief(key))
 		}
 		if len(seen) == maxKeys {
 			return fmt.Errorf("has more than %d keys", maxKeys)
@@ -69,7 +70,7 @@ func (r jsonReader) uints(limit int) ([]uint64, error) {
 			if !isNumber(raw) {
 				return nil, fmt.Errorf("holds %s where a number belongs", describe(raw))
 			}
-			return nil, fmt.Errorf("holds %s, which is not an integer from 0 to 2^64-1", strictjson.Clip(raw))
+			return nil, fmt.Errorf("holds %s, which is not an integer from 0 to 2^64-1", show.Brief(raw))
 		}
 		list = append(list, n)
 		r.Take(',')
@@ -94,9 +95,9 @@ func describe(raw string) string {
 		return "an array"
 	case strings.HasPrefix(raw, `"`):
 		s, _ := strictjson.NewScanner([]byte(raw)).Str()
-		return "the string " + strconv.Quote(strictjson.Clip(s))
+		return "the string " + strconv.Quote(show.Brief(s))
 	case isNumber(raw):
-		return "the number " + strictjson.Clip(raw)
+		return "the number " + show.Brief(raw)
 	}
 	return raw // null, true or false
 }

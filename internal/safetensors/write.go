@@ -11,7 +11,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 	"phi3/internal/weight"
 )
 
@@ -68,7 +68,7 @@ func makeHeader(tensors []Entry, metadata map[string]string) ([]byte, error) {
 	if len(metadata) > 0 {
 		for key, value := range metadata {
 			if !utf8.ValidString(key) || !utf8.ValidString(value) {
-				return nil, fmt.Errorf("metadata %q: not valid UTF-8", strictjson.Clip(key))
+				return nil, fmt.Errorf("metadata %q: not valid UTF-8", show.Brief(key))
 			}
 		}
 		appendJSON(header, metadataKey)
@@ -79,10 +79,10 @@ func makeHeader(tensors []Entry, metadata map[string]string) ([]byte, error) {
 	var begin uint64
 	for i, t := range tensors {
 		if !utf8.ValidString(t.Name) {
-			return nil, fmt.Errorf("tensor %q: name is not valid UTF-8", strictjson.Clip(t.Name))
+			return nil, fmt.Errorf("tensor %q: name is not valid UTF-8", show.Brief(t.Name))
 		}
 		if seen[t.Name] {
-			return nil, fmt.Errorf("tensor %q: name is reserved or taken", strictjson.Clip(t.Name))
+			return nil, fmt.Errorf("tensor %q: name is reserved or taken", show.Brief(t.Name))
 		}
 		seen[t.Name] = true
 		size, err := sizeInBytes(t.Format, t.Shape)
@@ -93,7 +93,7 @@ func makeHeader(tensors []Entry, metadata map[string]string) ([]byte, error) {
 			err = errors.New("the file would have more than 2^64 bytes")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", strictjson.Clip(t.Name), err)
+			return nil, fmt.Errorf("tensor %q: %w", show.Brief(t.Name), err)
 		}
 		if i > 0 || len(metadata) > 0 {
 			header.WriteByte(',')

@@ -113,6 +113,12 @@ func Clip(s string, limit int) string {
 	return s[:limit] + "…"
 }
 
+// Brief returns a name or a value of a stranger's file for a message: at most 80 bytes of it.
+func Brief(s string) string { return Clip(s, 80) }
+
+// Message returns what another machine says, or an address, for a message: at most 200 bytes of one line.
+func Message(s string) string { return Clip(Line(s), 200) }
+
 // Width is the number of columns that s takes on a terminal: letters of East Asian scripts and emoji take
 // two, and a mark on another letter takes none.
 func Width(s string) int { return uniseg.StringWidth(s) }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"phi3/internal/show"
 )
 
 // Scanner walks over JSON whose syntax is known to be valid: within UnmarshalJSON, encoding/json has checked
@@ -68,7 +70,7 @@ func (s *Scanner) Int32() (int32, error) {
 	n, err := strconv.ParseInt(s.text[start:s.at], 10, 32)
 	if err != nil {
 		s.at = start
-		return 0, fmt.Errorf("want a whole number of up to 32 bits, not %s", Clip(s.Raw()))
+		return 0, fmt.Errorf("want a whole number of up to 32 bits, not %s", show.Brief(s.Raw()))
 	}
 	return int32(n), nil
 }

@@ -116,7 +116,7 @@ func (c *checker) object(t reflect.Type) error {
 			return err
 		}
 		if seen[key] {
-			return fmt.Errorf("has the key %q twice", Clip(key))
+			return fmt.Errorf("has the key %q twice", show.Brief(key))
 		}
 		seen[key] = true
 		c.Take(':')
@@ -129,7 +129,7 @@ func (c *checker) object(t reflect.Type) error {
 		if of == nil {
 			c.Skip()
 		} else if err := c.value(of); err != nil {
-			return fmt.Errorf("%s: %w", Clip(key), err)
+			return fmt.Errorf("%s: %w", show.Brief(key), err)
 		}
 		c.Take(',')
 	}
@@ -164,9 +164,4 @@ func elem(t reflect.Type) reflect.Type {
 		return t.Elem()
 	}
 	return reflect.TypeFor[any]()
-}
-
-// Clip keeps a hostile megabyte out of an error message.
-func Clip(s string) string {
-	return show.Clip(s, 80)
 }

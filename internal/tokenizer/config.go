@@ -10,6 +10,7 @@ import (
 
 	hf "github.com/sugarme/tokenizer"
 
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 )
 
@@ -181,7 +182,7 @@ func readTokens(e entry) ([]namedToken, error) {
 		s.Take(':')
 		var token namedToken
 		if err := token.UnmarshalJSON([]byte(s.Raw())); err != nil {
-			return nil, fmt.Errorf("%q: %w", strictjson.Clip(key), err)
+			return nil, fmt.Errorf("%q: %w", show.Brief(key), err)
 		}
 		token.name = key
 		if tokens = append(tokens, token); len(tokens) > maxAdded {
@@ -208,7 +209,7 @@ func (c *configuration) readDecoder() error {
 		}
 		var id int64
 		if json.Unmarshal([]byte(key), &id) != nil || id < 0 || id >= maxIDs {
-			return fmt.Errorf("%q is no id, a whole number in 0..%d", strictjson.Clip(key), maxIDs-1)
+			return fmt.Errorf("%q is no id, a whole number in 0..%d", show.Brief(key), maxIDs-1)
 		}
 		s.Take(':')
 		var token tokenJSON
@@ -241,7 +242,7 @@ func (c *configuration) readAdded(fsys fs.FS) error {
 	}
 	for content, id := range ids {
 		if id < 0 || id >= maxIDs {
-			return fmt.Errorf("%s: token %q has id %d, outside 0..%d", addedFile, strictjson.Clip(content),
+			return fmt.Errorf("%s: token %q has id %d, outside 0..%d", addedFile, show.Brief(content),
 				id, maxIDs-1)
 		}
 		special := c.named(content)

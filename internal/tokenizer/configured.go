@@ -7,7 +7,7 @@ import (
 
 	hf "github.com/sugarme/tokenizer"
 
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 )
 
 // contents returns the content of each named special token. A chat template gets these.
@@ -219,5 +219,5 @@ func (e entry) boolean(absent bool) (bool, error) {
 	case "false", "null":
 		return false, nil
 	}
-	return false, fmt.Errorf("is %s, not true or false", strictjson.Clip(string(e)))
+	return false, fmt.Errorf("is %s, not true or false", show.Brief(string(e)))
 }

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 )
 
 // Without tokenizer.json, transformers converts the files of an older checkpoint: tokenizer.model, of
@@ -66,7 +66,7 @@ func convert(
 func (c *configuration) noConverter(name string) error {
 	return fmt.Errorf("%s: the tokenizer's class is %q, and without tokenizer.json only those of Llama, "+
 		"GPT2 and CodeGen can be read: "+
-		"load it in transformers and save it, which writes tokenizer.json", name, strictjson.Clip(c.Class))
+		"load it in transformers and save it, which writes tokenizer.json", name, show.Brief(c.Class))
 }
 
 // convertSentencePiece is transformers' LlamaConverter.

@@ -11,6 +11,7 @@ import (
 	hf "github.com/sugarme/tokenizer"
 
 	"phi3/internal/jinja"
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 )
 
@@ -206,7 +207,7 @@ func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
 			n = utf8.RuneCountInString(piece)
 		}
 		if b.longest = max(b.longest, n); len(piece) > maxPiece {
-			return nil, fmt.Errorf("the token %q has %d bytes, more than %d", strictjson.Clip(piece),
+			return nil, fmt.Errorf("the token %q has %d bytes, more than %d", show.Brief(piece),
 				len(piece), maxPiece)
 		}
 	}
@@ -279,7 +280,7 @@ func (t *Tokenizer) newTemplate(e entry) (before, after []int32, err error) {
 			}
 		default:
 			return nil, nil, fmt.Errorf("type %q is not supported: only null, ByteLevel, "+
-				"TemplateProcessing, or one Sequence of them", strictjson.Clip(step.Type))
+				"TemplateProcessing, or one Sequence of them", show.Brief(step.Type))
 		}
 	}
 	return before, after, nil

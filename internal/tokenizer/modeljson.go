@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 )
 
@@ -43,11 +44,11 @@ func (v *vocabulary) UnmarshalJSON(raw []byte) error {
 		s.Take(':')
 		id, err := s.Int32()
 		if err != nil {
-			return fmt.Errorf("vocab: id of %q: %w", strictjson.Clip(piece), err)
+			return fmt.Errorf("vocab: id of %q: %w", show.Brief(piece), err)
 		}
 		(*v)[piece] = id
 		if len(*v) == n {
-			return fmt.Errorf("vocab: has the token %q twice", strictjson.Clip(piece))
+			return fmt.Errorf("vocab: has the token %q twice", show.Brief(piece))
 		}
 		if n == maxIDs {
 			return fmt.Errorf("vocab: has more than %d tokens", maxIDs)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 )
 
 // A step changes a text before it is cut into tokens: a normalizer's, or a pre-tokenizer's.
@@ -52,7 +52,7 @@ func newNormalizers(e entry) ([]step, error) {
 			steps = append(steps, step{old: *n.Pattern.String, new: n.Content})
 		default:
 			return nil, fmt.Errorf("type %q is not supported: only null, Prepend, Replace of a String, or "+
-				"one Sequence of them", strictjson.Clip(n.Type))
+				"one Sequence of them", show.Brief(n.Type))
 		}
 	}
 	return steps, nil

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 )
 
 // preTokenizerJSON is the "pre_tokenizer" entry or one of its steps.
@@ -53,7 +53,7 @@ func (t *Tokenizer) readPreTokenizer(e entry, prefixSpace bool) (byteLevel bool,
 	}
 	if top.Type != "Sequence" || len(steps) != 2 {
 		return false, fmt.Errorf("type %q: want null, Metaspace, ByteLevel or Sequence[Split, ByteLevel]",
-			strictjson.Clip(top.Type))
+			show.Brief(top.Type))
 	}
 	split, level := steps[0], steps[1]
 	switch {
@@ -81,7 +81,7 @@ func (t *Tokenizer) readPreTokenizer(e entry, prefixSpace bool) (byteLevel bool,
 // before every segment ("always") or the first one.
 func (t *Tokenizer) readMetaspace(m *preTokenizerJSON) error {
 	if utf8.RuneCountInString(m.Replacement) != 1 {
-		return fmt.Errorf("the Metaspace replacement %q is not one character", strictjson.Clip(m.Replacement))
+		return fmt.Errorf("the Metaspace replacement %q is not one character", show.Brief(m.Replacement))
 	}
 	t.prefixes = []step{{old: " ", new: m.Replacement}}
 	switch m.PrependScheme {
@@ -92,7 +92,7 @@ func (t *Tokenizer) readMetaspace(m *preTokenizerJSON) error {
 	case "never":
 	default:
 		return fmt.Errorf("the Metaspace prepend_scheme %q is not always, first or never",
-			strictjson.Clip(m.PrependScheme))
+			show.Brief(m.PrependScheme))
 	}
 	if m.AddPrefixSpace != nil && !*m.AddPrefixSpace && m.PrependScheme != "never" {
 		return fmt.Errorf("the Metaspace has add_prefix_space false and prepend_scheme %q, which "+

@@ -10,6 +10,7 @@ import (
 	hf "github.com/sugarme/tokenizer"
 	"github.com/sugarme/tokenizer/pretrained"
 
+	"phi3/internal/show"
 	"phi3/internal/strictjson"
 )
 
@@ -186,7 +187,7 @@ func (d *decoderKind) readChain(steps []decoderJSON) error {
 	for i, step := range steps {
 		at := slices.Index(names, step.Type)
 		if at < next || step.Type == "Strip" && (i == 0 || steps[i-1].Type != "Fuse") {
-			return fmt.Errorf("type %q as step %d: %s", strictjson.Clip(step.Type), i, want)
+			return fmt.Errorf("type %q as step %d: %s", show.Brief(step.Type), i, want)
 		}
 		next = at + 1
 		switch step.Type {

@@ -6,7 +6,7 @@ import (
 
 	hf "github.com/sugarme/tokenizer"
 
-	"phi3/internal/strictjson"
+	"phi3/internal/show"
 )
 
 // newVocabulary fills the table from id to piece with the model's vocabulary.
@@ -39,12 +39,12 @@ func (t *Tokenizer) newVocabulary() error {
 // fileToken checks an entry of tokenizer.json's added_tokens.
 func (t *Tokenizer) fileToken(a *hf.TokenConfig) (*addedToken, error) {
 	if a.Id < 0 || a.Id >= maxIDs {
-		return nil, fmt.Errorf("token %q has id %d, outside 0..%d", strictjson.Clip(a.Content), a.Id,
+		return nil, fmt.Errorf("token %q has id %d, outside 0..%d", show.Brief(a.Content), a.Id,
 			maxIDs-1)
 	}
 	id := int32(a.Id)
 	if inModel, ok := t.bpe.vocab[a.Content]; ok && inModel != id {
-		return nil, fmt.Errorf("token %q has id %d here and %d in the vocabulary", strictjson.Clip(a.Content),
+		return nil, fmt.Errorf("token %q has id %d here and %d in the vocabulary", show.Brief(a.Content),
 			id, inModel)
 	}
 	return &addedToken{
