@@ -82,9 +82,6 @@ func (s *Session) feed(ctx context.Context) (err error) {
 	if len(s.ids) == 0 {
 		return errors.New("the sequence is empty; there is nothing to predict from")
 	}
-	if len(s.ids) > s.model.Context {
-		return &model.TooLongError{Text: "sequence", Tokens: len(s.ids), Context: s.model.Context}
-	}
 	if s.noCache {
 		s.cache.Reset()
 	}

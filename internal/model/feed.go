@@ -34,6 +34,9 @@ func (m *Model) Feed(ctx context.Context, in Input, out *Output) (cached int, er
 	if end == 0 {
 		return 0, errors.New("the text has no tokens")
 	}
+	if len(in.IDs) > m.Context {
+		return 0, &TooLongError{Text: "sequence", Tokens: len(in.IDs), Context: m.Context}
+	}
 	if in.Cache.Len() >= end {
 		in.Cache.Truncate(end - 1)
 	}

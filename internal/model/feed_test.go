@@ -118,6 +118,6 @@ func TestFeedLeavesTheCacheAsItWas(t *testing.T) {
 	require.EqualError(t, err, "the text has no tokens")
 	in.IDs = make([]int32, 2*m.Context)
 	_, err = m.Feed(context.Background(), in, nil)
-	require.ErrorContains(t, err, "KV cache is full")
+	require.EqualError(t, err, "the sequence has 600 tokens, the context holds 300")
 	require.Equal(t, 3, cache.Len())
 }
