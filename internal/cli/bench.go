@@ -100,15 +100,15 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	}
 	about := bench.About{
 		Model: checkpoint.Name, Title: checkpoint.Title, Device: m.Device(), Machine: deviceName(m.Device()),
-		WeightBytes: m.WeightBytes(), LoadMS: m.took.Seconds() * 1e3,
+		WeightBytes: m.WeightBytes(), LoadMS: m.Took.Seconds() * 1e3,
 		Prompt: f.prompt, Gen: f.gen, Repetitions: f.reps,
 	}
 	if f.noCache {
 		return f.compare(ctx, s, m.Model, about)
 	}
 	var limits cpu.Limits
-	if m.cpu != nil && !f.noProbe {
-		limits = m.cpu.Probe()
+	if m.CPU != nil && !f.noProbe {
+		limits = m.CPU.Probe()
 	}
 	r, err := bench.Measure(ctx, m.Model, about, f.model.kvElemBytes(), limits)
 	if err != nil {

@@ -124,7 +124,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		_, _ = show.Fprintf(s.notes(), "note: what is typed is not kept for the next run: %v\n", err)
 	}
 	conversing := &talk.Talk{
-		Conversation: conversation, Codec: codec, Model: m.Model, Name: checkpoint.Name, Loaded: m.took,
+		Conversation: conversation, Codec: codec, Model: m.Model, Name: checkpoint.Name, Loaded: m.Took,
 		ContextLimit: contextLimit(m.Model), MaxNewTokens: f.maxNew, Sampling: config.Config,
 		Seed: f.sampling.firstSeed(), Editor: lineedit.New(in, out, history), Interrupts: interrupts,
 		Out: s.out, Width: func() int { return terminalWidth(s.out) }, Notes: s.notes(), Details: s.details(), Quiet: s.quiet,

@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"phi3/internal/cpu"
 	"phi3/internal/cuda"
 	"phi3/internal/machine"
 	"phi3/internal/model"
-	"phi3/internal/usage"
 	"phi3/internal/weight"
 )
 
@@ -178,23 +174,4 @@ func fakeMemory() machine.Memory {
 		return machine.Memory{Total: 2 * n, Available: n}
 	}
 	return machine.ReadMemory()
-}
-
-func TestParseDevice(t *testing.T) {
-	for text, want := range map[string]device{
-		"auto": {"auto", 0, "auto"}, "cpu": {"cpu", 0, "cpu"},
-		"cuda": {"cuda", 0, "cuda"}, "cuda:0": {"cuda", 0, "cuda:0"}, "cuda:12": {"cuda", 12, "cuda:12"},
-	} {
-		got, err := parseDevice(text)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-	}
-	for _, text := range []string{
-		"", "gpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cuda:1 ",
-		"cuda:99999999999999999999", "cpu:0", "auto:0",
-	} {
-		_, err := parseDevice(text)
-		require.ErrorAs(t, err, new(usage.Error), text)
-		require.ErrorContains(t, err, fmt.Sprintf("--device is %q", text))
-	}
 }

@@ -5,13 +5,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phi3/internal/cuda"
 	"phi3/internal/doctor"
 	"phi3/internal/show"
 )
-
-// cudaDevices is a variable so that tests can put another machine in place of this one.
-var cudaDevices = cuda.Devices
 
 func newDoctor(s *streams) *cobra.Command {
 	var asJSON bool

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/demo"
+	"phi3/internal/device"
 	"phi3/internal/info"
 	"phi3/internal/show"
 )
@@ -51,7 +52,7 @@ func (f *infoFlags) run(s *streams) error {
 	o := info.Options{
 		Name: c.Name, Title: c.Title, Context: f.model.context, Float32: f.model.dtype == "f32",
 		FreeMemory: readMemory().Available, FreeGPUMemory: func() (int64, error) { return cudaFreeMemory(0) },
-		GPUMaxTokens: cudaMaxTokens, Advice: advice,
+		Advice: device.Advice,
 	}
 	if c.BuiltIn {
 		o.Note = demo.Description

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phi3/internal/checkpoint"
+	"phi3/internal/device"
 	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/show"
@@ -94,9 +95,12 @@ func (f *modelFlags) checkName() error {
 }
 
 // chosenDevice reads --device.
-func (f *modelFlags) chosenDevice() (device, error) {
-	d, err := parseDevice(f.device)
-	if err == nil && d.name == "cuda" && f.flags.Changed("threads") {
+func (f *modelFlags) chosenDevice() (device.Device, error) {
+	d, err := device.Parse(f.device)
+	switch {
+	case err != nil:
+		err = usage.Error{Err: err}
+	case d.Kind == "cuda" && f.flags.Changed("threads"):
 		err = usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
 	}
 	return d, err

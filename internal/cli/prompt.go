@@ -122,7 +122,7 @@ func openTask(
 	if err != nil {
 		return nil, err
 	}
-	t.model, t.took = m.Model, m.took
+	t.model, t.took = m.Model, m.Took
 	if t.tokenizer, err = loadTokenizer(t.checkpoint); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"phi3/internal/cuda"
 	"phi3/internal/demo"
+	"phi3/internal/device"
 	"phi3/internal/model"
 	"phi3/internal/show"
 	"phi3/internal/verify"
@@ -29,21 +30,21 @@ type gpuReport struct {
 // where the CPU is chosen.
 func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, error) {
 	d, err := f.model.chosenDevice()
-	if err != nil || d.name == "cpu" {
+	if err != nil || d.Kind == "cpu" {
 		return nil, err
 	}
 	var onResult func(cuda.KernelResult) error
 	if !f.json {
 		onResult = selfTestTable(s.out)
 	}
-	r, err := selfTestCUDA(ctx, cuda.Options{Device: d.index, Compiling: noteCompiling(s)}, onResult)
+	r, err := selfTestCUDA(ctx, cuda.Options{Device: d.Index, Compiling: device.NoteCompiling(s.notes())}, onResult)
 	switch {
-	case d.name == "auto" && errors.Is(err, cuda.ErrUnavailable):
+	case d.Kind == "auto" && errors.Is(err, cuda.ErrUnavailable):
 		return nil, nil // loading the model says so
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, fmt.Errorf("--device %s: %w", d.flag, err)
+		return nil, fmt.Errorf("--device %s: %w", d.Flag, err)
 	}
 	g := &gpuReport{SelfTestReport: r, Logits: "none"}
 	if r.Error == "" {
@@ -64,12 +65,12 @@ func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, erro
 }
 
 // hashOnGPU is the hash of the logits of the built-in model in bfloat16.
-func hashOnGPU(ctx context.Context, d device) (hash string, err error) {
-	backend, err := d.openGPU(false, newStreams(nil, io.Discard, io.Discard))
+func hashOnGPU(ctx context.Context, d device.Device) (hash string, err error) {
+	backend, err := d.OpenGPU(&device.Options{OpenGPU: openCUDA, Notes: io.Discard, Details: io.Discard})
 	if err != nil {
 		return "none", fmt.Errorf("run the built-in model: %w", err)
 	}
-	o := model.Options{Context: verify.Context, MaxTokens: cudaMaxTokens}
+	o := model.Options{Context: verify.Context, MaxTokens: cuda.MaxTokens}
 	m, err := model.Load(ctx, demo.FS(), backend, o)
 	if err != nil {
 		return "none", fmt.Errorf("run the built-in model: %w", err)

@@ -37,6 +37,10 @@ func (k KernelCode) String() string {
 // bfloat16.
 const MinMajor = 8
 
+// MaxTokens is how many tokens a step takes at most. A GPU takes about a tenth of a second for so many, so
+// that Ctrl-C does not wait.
+const MaxTokens = 2048
+
 // DeviceInfo describes a GPU.
 type DeviceInfo struct {
 	Index        int

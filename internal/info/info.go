@@ -27,7 +27,6 @@ type Options struct {
 
 	FreeMemory    int64                 // of this machine, in bytes; 0: not known
 	FreeGPUMemory func() (int64, error) // of this machine's GPU; the error says why there is none
-	GPUMaxTokens  int                   // that a step takes on a GPU
 	Advice        func(error) string    // what to do about an error of the GPU, as the end of a sentence
 }
 

@@ -37,7 +37,7 @@ type Device struct {
 // memory asks each backend what it would take, and how much context fits in what is free.
 func memory(c *model.Config, tensors []*weight.Tensor, o Options) (Memory, error) {
 	plan := func(context int) *model.Plan {
-		return model.NewPlan(c, tensors, model.Options{Context: context, MaxTokens: o.GPUMaxTokens})
+		return model.NewPlan(c, tensors, model.Options{Context: context, MaxTokens: cuda.MaxTokens})
 	}
 	onCPU, err := cpuMemory(plan, o)
 	if err != nil {
