@@ -1,9 +1,9 @@
-// A checked build's eye on memory. The kernels are compiled with -fsanitize=thread but not linked with ThreadSanitizer: the calls that
-// the compiler puts before each load and store come here. Whether two accesses race is judged by the barriers between them, not by the
-// order they happened to run in.
+// Checks every memory access in a checked build. The kernels are compiled with -fsanitize=thread but not
+// linked with ThreadSanitizer, so the calls that the compiler puts before each load and store come to
+// this file. Two accesses race if there is no barrier between them, whatever the order in which they ran.
 //
-// Memory is looked at in granules of two bytes. A granule has a bit for whether it was ever written, and a cell that remembers the
-// last write and the last reads.
+// Memory is divided into granules of two bytes. A granule has a bit that says whether it was ever
+// written, and a cell that remembers the last write and the last reads.
 #include "emulator.h"
 #include <algorithm>
 #include <cstdio>
@@ -22,14 +22,14 @@ constexpr size_t GRANULE = 2;
 enum Kind : uint8_t {
 	PLAIN,
 	ATOMIC,
-	IN_FLIGHT, // a cp.async's write that was not waited for
-	// Reads: by this thread only, by several lanes of its warp, by several warps, all since the same barrier.
+	IN_FLIGHT, // a write by a cp.async that was not waited for
+	// Reads since the last barrier: by this thread only, by several lanes of its warp, by several warps.
 	ONE,
 	LANES,
 	WARPS,
 };
 
-// When and by whom: the time of a thread is its block's count of barriers and, within that, its warp's.
+// When and by which thread. The time is the number of barriers of the block and, within that, of the warp.
 struct Access {
 	uint32_t serial; // of the block; 0: never
 	uint16_t epoch, warp_epoch;
@@ -45,40 +45,41 @@ struct Cell {
 struct Shadow {
 	size_t granules;
 	Cell *cells;                  // mapped, zeros at first
-	std::vector<uint8_t> written; // a bit a granule
+	std::vector<uint8_t> written; // one bit for each granule
 };
 
-Cell shared_cells[SHARED_MAX / GRANULE]; // of the running block; those of earlier blocks have another serial
+Cell shared_cells[SHARED_MAX / GRANULE]; // of the running block; cells of earlier blocks have another serial
 
-// Between blocks of a launch, memory is ordered by: a fence, an atomic operation; then, in the other block, an atomic operation on the
-// same word, a fence.
+// Between blocks of a launch memory is ordered by a fence and an atomic operation in one block, followed
+// by an atomic operation on the same word and a fence in the other.
 struct Acquired {
-	Access release;  // when the other block fenced
-	Access atomic;   // when this one saw it
-	Access fence;    // when the same thread fenced, if it has
-	uint64_t number; // of the atomic, among fences and atomics
+	Access release;  // the other block's fence
+	Access atomic;   // this block's atomic operation
+	Access fence;    // the same thread's fence after that, if there was one
+	uint64_t number; // of the atomic operation, among fences and atomic operations
 };
 struct Fence {
 	Access when;
 	uint64_t number;
 };
-std::map<uintptr_t, std::vector<Access>> released; // by atomic word, in this launch
+std::map<uintptr_t, std::vector<Access>> released; // in this launch, by the address of the atomic word
 std::vector<Acquired> acquired;                    // by the running block
-Fence fences[1024];                                // last one of each thread
-uint64_t orderings;                                // fences and atomics so far
-uint32_t known_launch, known_block;                // whose the above are
+Fence fences[1024];                                // the last one of each thread
+uint64_t orderings;                                // fences and atomic operations so far
+uint32_t known_launch, known_block;                // the launch and block that the variables above describe
 
-// This library, from its first byte to the end of its variables.
+// This library, up to the end of its variables.
 const char *code_base;
 size_t code_size;
 
-// The source line of a place in a kernel, and the line of the kernel that it was inlined into, if that is another.
+// The source line of a place in a kernel. If it was inlined, also the line of the kernel that it was
+// inlined into.
 std::string line_of(uint32_t at)
 {
 	Dl_info d;
 	dladdr(code_base, &d);
 	char command[4300], line[600];
-	// One back from the return address, to be inside the call.
+	// One byte before the return address, which is inside the call.
 	snprintf(command, sizeof command, "addr2line -s -i -e '%s' %#x 2>/dev/null", d.dli_fname, at - 1);
 	std::vector<std::string> chain;
 	if (FILE *p = popen(command, "r")) {
@@ -96,16 +97,22 @@ std::string line_of(uint32_t at)
 
 Access now(const void *caller)
 {
-	return {block->serial, (uint16_t)block->epoch, (uint16_t)block->warp().epoch, (uint16_t)block->current, PLAIN,
+	return {block->serial,
+	        (uint16_t)block->epoch,
+	        (uint16_t)block->warp().epoch,
+	        (uint16_t)block->current,
+	        PLAIN,
 	        (uint32_t)((const char *)caller - code_base)};
 }
 
-// Whether, in one block, a comes before b whatever order threads run in: by a barrier, or by being the same thread.
+// Whether, in one block, a comes before b in every order of threads: because of a barrier, or because the
+// thread is the same.
 bool precedes(const Access &a, const Access &b)
 {
 	if (a.epoch != b.epoch)
 		return (int16_t)(b.epoch - a.epoch) > 0; // the counts may wrap
-	return a.thread == b.thread || (a.thread / 32 == b.thread / 32 && (int16_t)(b.warp_epoch - a.warp_epoch) > 0);
+	return a.thread == b.thread ||
+	       (a.thread / 32 == b.thread / 32 && (int16_t)(b.warp_epoch - a.warp_epoch) > 0);
 }
 
 void new_block()
@@ -116,7 +123,7 @@ void new_block()
 		known_block = block->serial, acquired.clear();
 }
 
-// Whether the running thread knows, through fences and an atomic word, what another block of the launch had done.
+// Whether fences and an atomic word order another block's access before the running thread's.
 bool known(const Access &theirs, const Access &mine)
 {
 	new_block();
@@ -125,7 +132,7 @@ bool known(const Access &theirs, const Access &mine)
 			continue;
 		if (a.fence.serial && precedes(a.fence, mine))
 			return true;
-		const Fence &own = fences[mine.thread]; // the reading thread's own, after it was told
+		const Fence &own = fences[mine.thread]; // the reading thread's own fence, after the atomic operation
 		if (own.when.serial == mine.serial && own.number > a.number && precedes(a.atomic, own.when))
 			return true;
 	}
@@ -150,8 +157,8 @@ std::string who(const Access &a)
 	const dim3 size = current_launch().block;
 	const uint3 b = block_index(a.serial);
 	char s[100];
-	snprintf(s, sizeof s, "block (%u,%u,%u) thread (%u,%u,%u)", b.x, b.y, b.z, a.thread % size.x, a.thread / size.x % size.y,
-	         a.thread / size.x / size.y);
+	snprintf(s, sizeof s, "block (%u,%u,%u) thread (%u,%u,%u)", b.x, b.y, b.z, a.thread % size.x,
+	         a.thread / size.x % size.y, a.thread / size.x / size.y);
 	return s;
 }
 
@@ -162,14 +169,15 @@ struct Place { // for reports
 
 std::string where(Place p)
 {
-	return "byte " + std::to_string(p.offset) + (p.shared ? " of shared memory" : " of a global allocation of " + std::to_string(p.size));
+	return "byte " + std::to_string(p.offset) +
+	       (p.shared ? " of shared memory" : " of a global allocation of " + std::to_string(p.size));
 }
 
 [[noreturn]] void race(const char *did, const Access &before, const char *does, const Access &mine, Place p)
 {
 	const bool same_block = before.serial == mine.serial;
-	fail(LAUNCH_FAILED, "race at %s: %s by %s at %s; %s by %s at %s; %s", where(p).c_str(), did, who(before).c_str(), line_of(before.at).c_str(),
-	     does, who(mine).c_str(), line_of(mine.at).c_str(),
+	fail(LAUNCH_FAILED, "race at %s: %s by %s at %s; %s by %s at %s; %s", where(p).c_str(), did,
+	     who(before).c_str(), line_of(before.at).c_str(), does, who(mine).c_str(), line_of(mine.at).c_str(),
 	     same_block ? "no barrier between" : "no __threadfence, atomic and __threadfence between");
 }
 
@@ -180,8 +188,8 @@ const char *write_name(const Access &a)
 
 void in_flight(const Access &write, const char *does, const Access &mine, Place p)
 {
-	fail(LAUNCH_FAILED, "race at %s: cp.async by %s at %s is in flight; %s by %s at %s", where(p).c_str(), who(write).c_str(),
-	     line_of(write.at).c_str(), does, who(mine).c_str(), line_of(mine.at).c_str());
+	fail(LAUNCH_FAILED, "race at %s: cp.async by %s at %s is in flight; %s by %s at %s", where(p).c_str(),
+	     who(write).c_str(), line_of(write.at).c_str(), does, who(mine).c_str(), line_of(mine.at).c_str());
 }
 
 void check_read(Cell &c, Access mine, Place p)
@@ -219,7 +227,8 @@ Shadow &shadow_of(Allocation *a)
 	if (!a->shadow) {
 		Shadow *s = new Shadow;
 		s->granules = (a->size + GRANULE - 1) / GRANULE;
-		void *p = mmap(nullptr, s->granules * sizeof(Cell), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *p = mmap(nullptr, s->granules * sizeof(Cell), PROT_READ | PROT_WRITE,
+		               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		s->cells = (Cell *)p;
 		s->written.resize((s->granules + 7) / 8);
 		a->shadow = s;
@@ -253,41 +262,51 @@ void look(const void *p, size_t n, size_t align, Does does, const void *caller)
 	const Launch &l = current_launch();
 	const uintptr_t a = (uintptr_t)p, shared = (uintptr_t)block->shared;
 	const bool is_shared = a - shared < SHARED_MAX;
-	if (!is_shared && (a - (uintptr_t)code_base < code_size || a - (uintptr_t)&threadIdx < sizeof threadIdx ||
-	                   a - (uintptr_t)&blockIdx < sizeof blockIdx || a - (uintptr_t)l.args < l.kernel->args_size))
+	if (!is_shared &&
+	    (a - (uintptr_t)code_base < code_size || a - (uintptr_t)&threadIdx < sizeof threadIdx ||
+	     a - (uintptr_t)&blockIdx < sizeof blockIdx || a - (uintptr_t)l.args < l.kernel->args_size))
 		return; // of the program, or a parameter
 	const Access mine = now(caller);
 	if (a % align)
-		fail(MISALIGNED_ADDRESS, "misaligned %s of %zu bytes at %s", does_names[does], n, line_of(mine.at).c_str());
+		fail(MISALIGNED_ADDRESS, "misaligned %s of %zu bytes at %s", does_names[does], n,
+		     line_of(mine.at).c_str());
 	Allocation *allocation = nullptr;
 	Shadow *shadow = nullptr;
 	Place place = {is_shared, a - shared, block->shared_used};
 	if (!is_shared) {
 		allocation = find_allocation(a);
 		if (!allocation || a - allocation->start >= allocation->size + 4096)
-			fail(ILLEGAL_ADDRESS, "%s out of bounds: %p is not in an allocation, at %s", does_names[does], p, line_of(mine.at).c_str());
+			fail(ILLEGAL_ADDRESS, "%s out of bounds: %p is not in an allocation, at %s", does_names[does], p,
+			     line_of(mine.at).c_str());
 		shadow = &shadow_of(allocation);
 		place = {false, a - allocation->start, allocation->size};
 	}
 	if (place.offset + n > place.size)
-		fail(ILLEGAL_ADDRESS, "%s out of bounds: bytes %zu to %zu of %s of %zu bytes, at %s", does_names[does], place.offset, place.offset + n - 1,
+		fail(ILLEGAL_ADDRESS, "%s out of bounds: bytes %zu to %zu of %s of %zu bytes, at %s",
+		     does_names[does], place.offset, place.offset + n - 1,
 		     is_shared ? "shared memory" : "an allocation", place.size, line_of(mine.at).c_str());
 	Cell *cells = is_shared ? shared_cells : shadow->cells;
 	for (size_t g = place.offset / GRANULE; g <= (place.offset + n - 1) / GRANULE; g++) {
 		const Place at = {is_shared, std::max(g * GRANULE, place.offset), place.size};
 		const bool written = is_shared ? cells[g].write.serial == mine.serial : is_written(*shadow, g);
 		if (!written && (does == READS || does == CHANGES))
-			fail(LAUNCH_FAILED, "%s of unwritten memory: %s, at %s", does_names[does], where(at).c_str(), line_of(mine.at).c_str());
+			fail(LAUNCH_FAILED, "%s of unwritten memory: %s, at %s", does_names[does], where(at).c_str(),
+			     line_of(mine.at).c_str());
 		if (does == READS)
 			check_read(cells[g], mine, at);
 		else
-			check_write(cells[g], mine, does == CHANGES ? ATOMIC : does == STARTS_COPY ? IN_FLIGHT : PLAIN, at);
+			check_write(cells[g], mine,
+			            does == CHANGES       ? ATOMIC
+			            : does == STARTS_COPY ? IN_FLIGHT
+			                                  : PLAIN,
+			            at);
 		if (!is_shared && !written)
 			shadow->written[g / 8] |= (uint8_t)(1u << g % 8);
 	}
 }
 
-// An atomic operation publishes what its thread had fenced before, and learns what others had published at the same word.
+// An atomic operation publishes what its thread fenced before, and acquires what others published at the
+// same word.
 void atomic(const void *p, size_t n, const void *caller)
 {
 	look(p, n, n, CHANGES, caller);
@@ -320,7 +339,7 @@ void copy_started(const void *to, const void *caller)
 	look(to, 16, 16, STARTS_COPY, caller);
 }
 
-// To the thread that waited the bytes are as if it had written them now.
+// After the wait, the bytes count as written by the waiting thread now.
 void copy_done(const void *to, const void *caller)
 {
 	const size_t first = ((uintptr_t)to - (uintptr_t)block->shared) / GRANULE;
@@ -334,7 +353,8 @@ void mark(const void *p, size_t n, bool written)
 	if (!a)
 		return;
 	Shadow &s = shadow_of(a);
-	const size_t first = ((uintptr_t)p - a->start) / GRANULE, last = ((uintptr_t)p - a->start + n - 1) / GRANULE;
+	const size_t first = ((uintptr_t)p - a->start) / GRANULE,
+				 last = ((uintptr_t)p - a->start + n - 1) / GRANULE;
 	for (size_t g = first; g <= last; g++) {
 		const bool byte = g % 8 == 0 && g + 7 <= last;
 		const uint8_t bits = byte ? 0xff : (uint8_t)(1u << g % 8);
@@ -345,14 +365,17 @@ void mark(const void *p, size_t n, bool written)
 
 void moved(const void *to, const void *from, size_t n)
 {
-	Allocation *a = n ? allocation_at((uintptr_t)to) : nullptr, *b = n ? allocation_at((uintptr_t)from) : nullptr;
+	Allocation *a = n ? allocation_at((uintptr_t)to) : nullptr,
+			   *b = n ? allocation_at((uintptr_t)from) : nullptr;
 	if (!a || !b)
 		return;
 	Shadow &s = shadow_of(a), &t = shadow_of(b);
 	for (size_t i = 0; i < n; i += GRANULE) {
 		const size_t g = ((uintptr_t)to - a->start + i) / GRANULE;
 		const uint8_t bit = (uint8_t)(1u << g % 8);
-		s.written[g / 8] = is_written(t, ((uintptr_t)from - b->start + i) / GRANULE) ? s.written[g / 8] | bit : s.written[g / 8] & ~bit;
+		s.written[g / 8] = is_written(t, ((uintptr_t)from - b->start + i) / GRANULE)
+		                       ? s.written[g / 8] | bit
+		                       : s.written[g / 8] & ~bit;
 	}
 }
 
@@ -391,12 +414,12 @@ struct Install {
 } // namespace
 } // namespace emulator
 
-// What -fsanitize=thread calls.
+// The functions that -fsanitize=thread calls.
 #define CALLER __builtin_return_address(0)
-#define HOOKS(n)                                                                                        \
-	void __tsan_read##n(void *p) { emulator::look(p, n, n, emulator::READS, CALLER); }                   \
-	void __tsan_write##n(void *p) { emulator::look(p, n, n, emulator::WRITES, CALLER); }                 \
-	void __tsan_unaligned_read##n(void *p) { emulator::look(p, n, 1, emulator::READS, CALLER); }         \
+#define HOOKS(n) \
+	void __tsan_read##n(void *p) { emulator::look(p, n, n, emulator::READS, CALLER); } \
+	void __tsan_write##n(void *p) { emulator::look(p, n, n, emulator::WRITES, CALLER); } \
+	void __tsan_unaligned_read##n(void *p) { emulator::look(p, n, 1, emulator::READS, CALLER); } \
 	void __tsan_unaligned_write##n(void *p) { emulator::look(p, n, 1, emulator::WRITES, CALLER); }
 extern "C" {
 void __tsan_init() {}

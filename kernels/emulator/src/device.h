@@ -1,7 +1,8 @@
-// CUDA's words and gpu.h's functions on the CPU. A CUDA thread is a fiber (threads.cc): it runs until it has to wait for others, so
-// barriers, shuffles and tensor-core instructions keep their meaning, and whatever order threads run in is one a GPU could pick.
+// CUDA's words and gpu.h's functions on the CPU. A CUDA thread is a fiber (threads.cc) that runs until it
+// has to wait for others. Barriers, shuffles and tensor-core instructions keep their meaning, and every
+// order of threads is one that a GPU could choose.
 //
-// Everything that waits passes its source line on, for the report if the others never come.
+// Every function that waits passes on its source line, for the report if the others never arrive.
 #pragma once
 #include <cfloat>
 #include <cmath>
@@ -61,14 +62,14 @@ template <class T> T max(T a, T b) { return a < b ? b : a; }
 // CUDA's min and max of floats ignore a NaN.
 inline float min(float a, float b) { return fminf(a, b); }
 inline float max(float a, float b) { return fmaxf(a, b); }
-// Hints about caches: here, plain loads and stores.
+// Hints about caches. Here they are plain loads and stores.
 template <class T> T __ldg(const T *p) { return *p; }
 template <class T> T __ldcg(const T *p) { return *p; }
 template <class T> T __ldcs(const T *p) { return *p; }
 template <class T> void __stcg(T *p, T v) { *p = v; }
 template <class T> void __stcs(T *p, T v) { *p = v; }
 
-// Of the fiber that runs on this thread of the operating system.
+// The indices of the fiber that is running on this thread of the operating system.
 extern __thread uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
@@ -83,7 +84,7 @@ struct Site { // a place in the source
 
 void block_sync(Site);
 void warp_sync(unsigned mask, Site);
-// Lane source's value. It must take part; a source that is the own lane is always allowed.
+// The value of lane source, which must take part. A thread's own lane is always allowed.
 uint64_t shuffle(const char *what, unsigned mask, uint64_t value, int source, Site);
 unsigned ballot(const char *what, unsigned mask, bool vote, Site);
 void fence();
@@ -108,8 +109,8 @@ template <class T> T shuffle(const char *what, unsigned mask, T value, int sourc
 	return value;
 }
 
-// Replaces *p by next(*p) in one step and gives the old value. The kernels' own loads and stores are watched by a checked build;
-// these are not, touch_atomic has told it.
+// Replaces *p by next(*p) in one step and returns the old value. touch_atomic tells a checked build,
+// which does not watch these loads and stores.
 template <class T, class F> __attribute__((no_sanitize("thread"), noinline)) T atomic(T *p, F next)
 {
 	touch_atomic(p, sizeof(T), __builtin_return_address(0));
@@ -124,9 +125,10 @@ inline void __syncthreads(SITE) { emulator::block_sync(site); }
 inline void __syncwarp(unsigned mask = ~0u, SITE) { emulator::warp_sync(mask, site); }
 template <class T> T __shfl_sync(unsigned mask, T v, int source, int width = 32, SITE)
 {
-	return emulator::shuffle("__shfl_sync", mask, v, (emulator::lane() & -width) | (source & (width - 1)), site);
+	return emulator::shuffle("__shfl_sync", mask, v, (emulator::lane() & -width) | (source & (width - 1)),
+	                         site);
 }
-// Where the source lies outside the thread's group of width lanes, it is the thread's own lane.
+// A source outside the thread's group of width lanes means the thread's own lane.
 template <class T> T __shfl_xor_sync(unsigned mask, T v, int x, int width = 32, SITE)
 {
 	int lane = emulator::lane(), source = lane ^ x;
@@ -135,25 +137,51 @@ template <class T> T __shfl_xor_sync(unsigned mask, T v, int x, int width = 32, 
 template <class T> T __shfl_down_sync(unsigned mask, T v, unsigned delta, int width = 32, SITE)
 {
 	int lane = emulator::lane(), source = lane + (int)delta;
-	return emulator::shuffle("__shfl_down_sync", mask, v, source > (lane | (width - 1)) ? lane : source, site);
+	return emulator::shuffle("__shfl_down_sync", mask, v, source > (lane | (width - 1)) ? lane : source,
+	                         site);
 }
 template <class T> T __shfl_up_sync(unsigned mask, T v, unsigned delta, int width = 32, SITE)
 {
 	int lane = emulator::lane(), source = lane - (int)delta;
 	return emulator::shuffle("__shfl_up_sync", mask, v, source < (lane & -width) ? lane : source, site);
 }
-inline unsigned __ballot_sync(unsigned mask, int vote, SITE) { return emulator::ballot("__ballot_sync", mask, vote != 0, site); }
-inline int __any_sync(unsigned mask, int vote, SITE) { return emulator::ballot("__any_sync", mask, vote != 0, site) != 0; }
-inline int __all_sync(unsigned mask, int vote, SITE) { return emulator::ballot("__all_sync", mask, vote == 0, site) == 0; }
+inline unsigned __ballot_sync(unsigned mask, int vote, SITE)
+{
+	return emulator::ballot("__ballot_sync", mask, vote != 0, site);
+}
+inline int __any_sync(unsigned mask, int vote, SITE)
+{
+	return emulator::ballot("__any_sync", mask, vote != 0, site) != 0;
+}
+inline int __all_sync(unsigned mask, int vote, SITE)
+{
+	return emulator::ballot("__all_sync", mask, vote == 0, site) == 0;
+}
 inline void __threadfence() { emulator::fence(); }
-inline void __threadfence_block() {} // orders nothing that matters here: fibers see each other's stores at once
+inline void __threadfence_block() {} // nothing to do: fibers see each other's stores at once
 
-// Inlined even where nothing is optimized, like the copies and loads below: reports name the place they were called from.
-template <class T> __forceinline__ T atomicAdd(T *p, T v) { return emulator::atomic(p, [=](T old) { return (T)(old + v); }); }
-template <class T> __forceinline__ T atomicSub(T *p, T v) { return emulator::atomic(p, [=](T old) { return (T)(old - v); }); }
-template <class T> __forceinline__ T atomicMax(T *p, T v) { return emulator::atomic(p, [=](T old) { return old < v ? v : old; }); }
-template <class T> __forceinline__ T atomicMin(T *p, T v) { return emulator::atomic(p, [=](T old) { return v < old ? v : old; }); }
-template <class T> __forceinline__ T atomicExch(T *p, T v) { return emulator::atomic(p, [=](T) { return v; }); }
+// Inlined even without optimization, like the copies and loads below, because reports name the place of
+// the call.
+template <class T> __forceinline__ T atomicAdd(T *p, T v)
+{
+	return emulator::atomic(p, [=](T old) { return (T)(old + v); });
+}
+template <class T> __forceinline__ T atomicSub(T *p, T v)
+{
+	return emulator::atomic(p, [=](T old) { return (T)(old - v); });
+}
+template <class T> __forceinline__ T atomicMax(T *p, T v)
+{
+	return emulator::atomic(p, [=](T old) { return old < v ? v : old; });
+}
+template <class T> __forceinline__ T atomicMin(T *p, T v)
+{
+	return emulator::atomic(p, [=](T old) { return v < old ? v : old; });
+}
+template <class T> __forceinline__ T atomicExch(T *p, T v)
+{
+	return emulator::atomic(p, [=](T) { return v; });
+}
 template <class T> __forceinline__ T atomicCAS(T *p, T expect, T v)
 {
 	return emulator::atomic(p, [=](T old) { return old == expect ? v : old; });
@@ -171,12 +199,30 @@ template <class T> T &shared(SITE)
 	return *(T *)emulator::shared_object(&type, sizeof(T), alignof(T), site);
 }
 inline unsigned char *dynamic_shared() { return emulator::dynamic_shared(); }
-inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SITE) { emulator::mma_bf16(d, a, b, site); }
-__forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void *row, SITE) { emulator::ldmatrix(r, 4, false, row, site); }
-__forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, SITE) { emulator::ldmatrix(r, 4, true, row, site); }
-__forceinline__ void ldmatrix_x2(uint32_t (&r)[2], const void *row, SITE) { emulator::ldmatrix(r, 2, false, row, site); }
-__forceinline__ void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row, SITE) { emulator::ldmatrix(r, 2, true, row, site); }
-__forceinline__ void cp_async_16(void *dst, const void *src, bool valid, SITE) { emulator::cp_async(dst, src, valid, site); }
+inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SITE)
+{
+	emulator::mma_bf16(d, a, b, site);
+}
+__forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void *row, SITE)
+{
+	emulator::ldmatrix(r, 4, false, row, site);
+}
+__forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, SITE)
+{
+	emulator::ldmatrix(r, 4, true, row, site);
+}
+__forceinline__ void ldmatrix_x2(uint32_t (&r)[2], const void *row, SITE)
+{
+	emulator::ldmatrix(r, 2, false, row, site);
+}
+__forceinline__ void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row, SITE)
+{
+	emulator::ldmatrix(r, 2, true, row, site);
+}
+__forceinline__ void cp_async_16(void *dst, const void *src, bool valid, SITE)
+{
+	emulator::cp_async(dst, src, valid, site);
+}
 inline void cp_async_commit() { emulator::cp_async_commit(); }
 template <int N> void cp_async_wait() { emulator::cp_async_wait(N); }
 
@@ -191,7 +237,10 @@ inline uint16_t float_to_bf16(float x)
 	uint32_t u = __float_as_uint(x);
 	return x != x ? 0x7fff : (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
-inline uint32_t pack_bf16(float lo, float hi) { return float_to_bf16(lo) | (uint32_t)float_to_bf16(hi) << 16; }
+inline uint32_t pack_bf16(float lo, float hi)
+{
+	return float_to_bf16(lo) | (uint32_t)float_to_bf16(hi) << 16;
+}
 inline float half_to_float(uint16_t bits)
 {
 	_Float16 h;

@@ -1,5 +1,6 @@
-// The parts of the stand-in libcuda.so share these. The emulated driver is as strict as the real one and as lazy: work on a stream
-// waits until something synchronises, so that code which forgets to is caught; a pinned buffer is read that late too.
+// Shared by the parts of the stand-in libcuda.so. The emulated driver is as strict as the real one. Work
+// on a stream waits until something synchronises, and pinned memory is read only then, so that code that
+// forgets to synchronise fails.
 //
 //   driver.cc          devices, contexts, errors
 //   driver_memory.cc   allocations and copies
@@ -25,13 +26,13 @@ using Address = unsigned long long; // CUdeviceptr
 
 using Task = std::function<int()>;
 
-struct Moment { // in the life of a stream
+struct Moment { // a point in a stream's work
 	uint64_t stream, number;
 };
 
 struct Work {
 	Task task;
-	std::vector<Moment> after; // what has to be done first, on other streams
+	std::vector<Moment> after; // what must be done first, on other streams
 };
 
 struct Graph {
@@ -43,9 +44,9 @@ struct Context;
 struct Stream {
 	Context *context;
 	uint64_t id;
-	bool blocking;         // waits for the default stream, and it for this one
+	bool blocking;         // it waits for the default stream, and the default stream for it
 	std::deque<Work> work; // not done yet
-	uint64_t done;         // how much is
+	uint64_t done;         // how much work is done
 	std::unique_ptr<Graph> capture;
 	bool capture_broken;
 };
@@ -54,24 +55,24 @@ struct Event {
 	Context *context;
 	bool timed, recorded;
 	Moment moment;
-	double milliseconds; // when the device came there
+	double milliseconds; // when the device reached it
 };
 
 // A device's primary context. Everything is freed with it.
 struct Context {
 	int device, retained;
-	int sticky; // the error that a kernel ended with: from then on the answer to everything
+	int sticky; // the error that a kernel ended with; every later call returns it
 	size_t used;
 	long allocations;
-	std::map<Address, size_t> memory; // and sizes
+	std::map<Address, size_t> memory; // allocations and their sizes
 	std::map<uint64_t, std::unique_ptr<Stream>> streams; // 0 is the default stream
 };
 
 extern std::mutex driver_mutex;
 
-// Remembers details for cuGetErrorString, and gives the code back.
+// Remembers the detail for cuGetErrorString and returns the code.
 int error(int code, const std::string &detail);
-// The calling thread's context, if it is fit for use; else *status says why not.
+// The calling thread's context if it can be used. If not, it is null and *status is the reason.
 Context *current(int *status);
 
 // A stream of the context by the caller's handle, or null.
@@ -84,7 +85,7 @@ int finish_all(Context *);
 bool capturing(const Context *);
 void destroy_memory(Context *);
 
-// Whether the caller's handle is alive, for handles that are pointers to our objects.
+// The objects whose handles are alive. A handle is a pointer to its object.
 template <class T> struct Handles {
 	std::map<void *, std::unique_ptr<T>> alive;
 	T *add(std::unique_ptr<T> object)

@@ -28,7 +28,8 @@ Function *find_function(void *handle)
 
 enum { SHARED_SIZE_BYTES = 1, BINARY_VERSION = 6, MAX_DYNAMIC_SHARED_SIZE_BYTES = 8 }; // CUfunction_attribute
 
-// Of launches without an order of their own a fast build takes the first, a checked build each of the four in turn.
+// The order of a launch for which the settings give none. A fast build always takes the first order, a
+// checked build takes each of the four in turn.
 Order next_order()
 {
 	static uint64_t launches;
@@ -49,7 +50,9 @@ Order next_order()
 
 std::string describe(Order o)
 {
-	static const char *const kinds[] = {"forward", "reverse", "favour:", "random:"}, *const copies[] = {"early", "late", "either"};
+	static const char *const kinds[] = {"forward", "reverse", "favour:", "random:"}, *const copies[] = {
+																						 "early", "late",
+																						 "either"};
 	std::string s = std::string("order=") + kinds[o.kind];
 	if (o.kind >= Order::FAVOUR)
 		s += std::to_string(o.number);
@@ -66,7 +69,8 @@ int run_kernel(Launch l, const std::vector<char> &args)
 	return status ? error(status, report + " (" + describe(l.order) + ")") : (int)OK;
 }
 
-int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void *stream, void **params, void **extra)
+int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void *stream, void **params,
+           void **extra)
 {
 	LOCK;
 	int status;
@@ -81,14 +85,17 @@ int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void 
 	if (!s)
 		return error(INVALID_HANDLE, name + ": no such stream");
 	if (!params || !params[0] || extra)
-		return error(INVALID_VALUE, name + ": one parameter, please");
+		return error(INVALID_VALUE, name + ": a kernel takes exactly one parameter");
 	const size_t threads = (size_t)block.x * block.y * block.z;
-	if (!grid.x || !grid.y || !grid.z || !threads || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535 || block.z > 64 || threads > 1024)
-		return error(INVALID_VALUE, name + ": a grid of (" + std::to_string(grid.x) + "," + std::to_string(grid.y) + "," + std::to_string(grid.z) +
-		                                ") blocks of (" + std::to_string(block.x) + "," + std::to_string(block.y) + "," +
-		                                std::to_string(block.z) + ") threads");
+	if (!grid.x || !grid.y || !grid.z || !threads || grid.x > 0x7fffffff || grid.y > 65535 ||
+	    grid.z > 65535 || block.z > 64 || threads > 1024)
+		return error(INVALID_VALUE,
+		             name + ": a grid of (" + std::to_string(grid.x) + "," + std::to_string(grid.y) + "," +
+		                 std::to_string(grid.z) + ") blocks of (" + std::to_string(block.x) + "," +
+		                 std::to_string(block.y) + "," + std::to_string(block.z) + ") threads");
 	if (dynamic_shared > (unsigned)f->dynamic_max)
-		return error(INVALID_VALUE, name + ": " + std::to_string(dynamic_shared) + " bytes of dynamic shared memory, allowed are " +
+		return error(INVALID_VALUE, name + ": " + std::to_string(dynamic_shared) +
+		                                " bytes of dynamic shared memory, allowed are " +
 		                                std::to_string(f->dynamic_max));
 	const char *from = (const char *)params[0];
 	std::vector<char> args(from, from + f->kernel->args_size);
@@ -96,7 +103,7 @@ int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void 
 	return enqueue(s, [l, args = std::move(args)] { return run_kernel(l, args); });
 }
 
-// What the compiler has to say goes where the caller wants it.
+// Writes the compiler's log to the buffer that the caller's options name.
 void write_log(const std::string &log, unsigned n, const int *options, void **values)
 {
 	enum { ERROR_LOG_BUFFER = 5, ERROR_LOG_BUFFER_SIZE_BYTES = 6 };
@@ -115,7 +122,7 @@ void write_log(const std::string &log, unsigned n, const int *options, void **va
 
 } // namespace
 
-// Filled before main by objects of other files, so it is made when the first of them asks.
+// Objects of other files fill it before main, so it is made at the first call.
 std::vector<Kernel> &kernels()
 {
 	static std::vector<Kernel> all;
@@ -126,7 +133,7 @@ std::vector<Kernel> &kernels()
 
 using namespace emulator;
 
-// Any image will do, the kernels are built in; but there must be one.
+// Accepts any image that is not empty, because the kernels are built in.
 API cuModuleLoadDataEx(void **module, const void *image, unsigned n, int *options, void **values)
 {
 	LOCK;
@@ -185,7 +192,8 @@ API cuFuncSetAttribute(void *function, int attribute, int value)
 	if (attribute != MAX_DYNAMIC_SHARED_SIZE_BYTES)
 		return OK; // the others are hints
 	if (value < 0 || (size_t)value > settings().shared)
-		return error(INVALID_VALUE, std::string(f->kernel->name) + ": " + std::to_string(value) + " bytes of dynamic shared memory, the device has " +
+		return error(INVALID_VALUE, std::string(f->kernel->name) + ": " + std::to_string(value) +
+		                                " bytes of dynamic shared memory, the device has " +
 		                                std::to_string(settings().shared));
 	f->dynamic_max = value;
 	return OK;
@@ -204,21 +212,25 @@ API cuFuncGetAttribute(int *value, int attribute, void *function)
 	return OK;
 }
 
-// By shared memory and threads; static shared memory and registers are not known here. A multiprocessor has 1 KB
-// more shared memory than a block can ask for, and keeps 1 KB of it for each block.
-API cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *function, int threads, size_t dynamic_shared)
+// Counts dynamic shared memory and threads; static shared memory and registers are not known here. A
+// multiprocessor has 1 KB more shared memory than a block can ask for, and reserves 1 KB of it for each
+// block.
+API cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *function, int threads,
+                                                size_t dynamic_shared)
 {
 	LOCK;
 	if (!find_function(function) || threads <= 0 || threads > 1024)
-		return error(INVALID_VALUE, "cuOccupancyMaxActiveBlocksPerMultiprocessor: no such function, or block");
+		return error(INVALID_VALUE,
+		             "cuOccupancyMaxActiveBlocksPerMultiprocessor: no such function, or block");
 	const Settings &s = settings();
 	const int threads_max = s.major == 8 && s.minor ? 1536 : s.major == 12 ? 1536 : 2048;
-	*blocks = std::min((int)((s.shared + 1024) / (dynamic_shared + 1024)), std::min(threads_max / threads, 32));
+	*blocks =
+		std::min((int)((s.shared + 1024) / (dynamic_shared + 1024)), std::min(threads_max / threads, 32));
 	return OK;
 }
 
-API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned dynamic_shared,
-                   void *stream, void **params, void **extra)
+API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned dynamic_shared, void *stream, void **params, void **extra)
 {
 	return launch(function, {gx, gy, gz}, {bx, by, bz}, dynamic_shared, stream, params, extra);
 }
@@ -238,19 +250,22 @@ struct CUlaunchConfig {
 	unsigned attribute_count;
 };
 
-// Programmatic stream serialization allows a kernel to start before the one before it has ended. It need not: here it keeps the stream's
-// order. A cooperative launch is refused, because blocks run one after another.
+// Programmatic stream serialization allows a kernel to start before the one before it has ended. Here
+// kernels keep the stream's order, which is also allowed. A cooperative launch is refused, because blocks
+// run one after another.
 API cuLaunchKernelEx(const CUlaunchConfig *c, void *function, void **params, void **extra)
 {
 	enum { IGNORE = 0, PROGRAMMATIC_STREAM_SERIALIZATION = 6 }; // CUlaunchAttributeID
 	for (unsigned i = 0; i < c->attribute_count; i++) {
 		const CUlaunchAttribute &a = c->attributes[i];
-		if (a.id != IGNORE && (a.id != PROGRAMMATIC_STREAM_SERIALIZATION || (a.value.allowed != 0 && a.value.allowed != 1))) {
+		if (a.id != IGNORE &&
+		    (a.id != PROGRAMMATIC_STREAM_SERIALIZATION || (a.value.allowed != 0 && a.value.allowed != 1))) {
 			LOCK;
-			return error(INVALID_VALUE, "cuLaunchKernelEx: the emulator does not know attribute " + std::to_string(a.id) + " with value " +
+			return error(INVALID_VALUE, "cuLaunchKernelEx: the emulator does not know attribute " +
+			                                std::to_string(a.id) + " with value " +
 			                                std::to_string(a.value.allowed));
 		}
 	}
-	return launch(function, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, c->dynamic_shared, c->stream, params,
-	              extra);
+	return launch(function, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]},
+	              c->dynamic_shared, c->stream, params, extra);
 }

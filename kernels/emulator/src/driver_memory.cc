@@ -6,9 +6,9 @@ namespace emulator {
 
 namespace {
 
-std::map<uintptr_t, size_t> pinned; // host memory from the driver, and sizes
+std::map<uintptr_t, size_t> pinned; // host memory from the driver, and its sizes
 
-constexpr size_t GRANULE = 512; // cuMemAlloc takes whole ones
+constexpr size_t GRANULE = 512; // cuMemAlloc rounds up to a multiple of it
 
 size_t free_memory(const Context *c)
 {
@@ -17,7 +17,7 @@ size_t free_memory(const Context *c)
 	return at_first > c->used ? at_first - c->used : 0;
 }
 
-// Whether the host's memory at p is pinned; all of the range must be, or *status says so.
+// Whether the host's memory at p is pinned. If only a part of the range is, *status is an error.
 bool is_pinned(const void *p, size_t bytes, int *status)
 {
 	*status = OK;
@@ -29,8 +29,8 @@ bool is_pinned(const void *p, size_t bytes, int *status)
 	if (offset >= it->second)
 		return false;
 	if (bytes > it->second - offset)
-		*status = error(INVALID_VALUE, std::to_string(bytes) + " bytes from byte " + std::to_string(offset) + " of a pinned buffer of " +
-		                                   std::to_string(it->second));
+		*status = error(INVALID_VALUE, std::to_string(bytes) + " bytes from byte " + std::to_string(offset) +
+		                                   " of a pinned buffer of " + std::to_string(it->second));
 	return true;
 }
 
@@ -41,8 +41,9 @@ int check_range(const char *what, const void *p, size_t bytes)
 	const Allocation *a = allocation_at((uintptr_t)p);
 	const size_t offset = a ? (uintptr_t)p - a->start : 0;
 	if (a && offset <= a->size)
-		return error(INVALID_VALUE, std::string(what) + ": " + std::to_string(bytes) + " bytes from byte " + std::to_string(offset) +
-		                                " of an allocation of " + std::to_string(a->size));
+		return error(INVALID_VALUE, std::string(what) + ": " + std::to_string(bytes) + " bytes from byte " +
+		                                std::to_string(offset) + " of an allocation of " +
+		                                std::to_string(a->size));
 	return error(INVALID_VALUE, std::string(what) + ": not in an allocation");
 }
 
@@ -77,7 +78,8 @@ int perform(const Transfer &t)
 	return OK;
 }
 
-// A copy from or to pageable memory is done when the call returns, as the driver's is; one with pinned memory waits its turn.
+// A copy from or to pageable memory is done when the call returns, as with the real driver. One from or
+// to pinned memory waits for its turn.
 int copy_async(const Transfer &t, void *stream)
 {
 	LOCK;
@@ -97,7 +99,9 @@ int copy_async(const Transfer &t, void *stream)
 	if (!late && !s->capture && t.from_side == HOST) {
 		const char *from = (const char *)t.from;
 		std::vector<char> staged(from, from + t.bytes);
-		return enqueue(s, [t, staged = std::move(staged)] { return perform({t.to, staged.data(), t.bytes, t.to_side, HOST}); });
+		return enqueue(s, [t, staged = std::move(staged)] {
+			return perform({t.to, staged.data(), t.bytes, t.to_side, HOST});
+		});
 	}
 	status = enqueue(s, [t] { return perform(t); });
 	return status || late || s->capture ? status : finish(s);
@@ -135,7 +139,8 @@ template <class T> int fill(Address to, T value, size_t count, void *stream)
 			return error(ILLEGAL_ADDRESS, "a memset of memory that was freed before its turn came");
 		for (size_t i = 0; i < count; i++)
 			((T *)to)[i] = value;
-		if (checks && sizeof(T) == 1 && value == (T)0xff) // what tests do to memory that is to be written
+		if (checks && sizeof(T) == 1 &&
+		    value == (T)0xff) // tests do this to memory that a kernel has to write
 			checks->poisoned((void *)to, count);
 		else if (checks)
 			checks->host_wrote((void *)to, count * sizeof(T));

@@ -18,10 +18,12 @@ Moment now(const Stream *s)
 bool reached(Context *c, Moment m)
 {
 	auto it = c->streams.find(m.stream);
-	return it == c->streams.end() || it->second->done >= m.number; // a destroyed stream was finished first
+	return it == c->streams.end() ||
+	       it->second->done >= m.number; // a stream is finished before it is destroyed
 }
 
-// Does a stream's work up to a moment. A failure is the context's from then on, and the rest is dropped as it comes up.
+// Does a stream's work up to a moment. After a failure the context keeps the error and drops the rest of
+// the work.
 int reach(Context *c, Moment m)
 {
 	while (!reached(c, m)) {
@@ -39,10 +41,11 @@ int reach(Context *c, Moment m)
 
 double clock_milliseconds()
 {
-	return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+	return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch())
+	    .count();
 }
 
-// Waiting for a stream that is being captured would never end.
+// Waiting for a stream that is being captured would never end, so it is an error.
 int refuse_capture(Stream *s, const char *what)
 {
 	s->capture_broken = true;
@@ -121,7 +124,7 @@ API cuStreamCreate(void **handle, unsigned flags)
 	return OK;
 }
 
-// Runs body with the calling thread's context c and its stream s of that handle.
+// Defines the calling thread's context c and its stream s with that handle, or returns an error.
 #define WITH_STREAM(handle)                                      \
 	LOCK;                                                        \
 	int status;                                                  \
@@ -149,7 +152,7 @@ API cuStreamSynchronize(void *handle)
 	return finish(s);
 }
 
-// Each question gets a piece of the work done, as time passes on a GPU.
+// Each query does one piece of the work, as if time passed on a GPU.
 API cuStreamQuery(void *handle)
 {
 	WITH_STREAM(handle);
@@ -181,7 +184,8 @@ API cuStreamBeginCapture_v2(void *handle, int)
 {
 	WITH_STREAM(handle);
 	if (s->id == 0 || s->capture)
-		return error(CAPTURE_UNSUPPORTED, s->capture ? "a stream that is being captured already" : "the default stream");
+		return error(CAPTURE_UNSUPPORTED,
+		             s->capture ? "a stream that is being captured already" : "the default stream");
 	s->capture = std::make_unique<Graph>();
 	s->capture_broken = false;
 	return OK;
@@ -281,7 +285,8 @@ API cuEventElapsedTime(float *milliseconds, void *from, void *to)
 		return status;
 	Event *a = events.find(from), *b = events.find(to);
 	if (!a || !b || !a->timed || !b->timed || !a->recorded || !b->recorded)
-		return error(INVALID_HANDLE, "cuEventElapsedTime: events that exist, are timed and were recorded, please");
+		return error(INVALID_HANDLE,
+		             "cuEventElapsedTime: the events must exist, be timed and have been recorded");
 	if (!reached(c, a->moment) || !reached(c, b->moment))
 		return NOT_READY;
 	*milliseconds = (float)(b->milliseconds - a->milliseconds);
@@ -319,5 +324,7 @@ API cuGraphDestroy(void *graph)
 API cuGraphExecDestroy(void *executable)
 {
 	LOCK;
-	return executables.remove(executable) ? OK : error(INVALID_VALUE, "cuGraphExecDestroy: no such executable graph");
+	return executables.remove(executable)
+			   ? OK
+			   : error(INVALID_VALUE, "cuGraphExecDestroy: no such executable graph");
 }

@@ -1,12 +1,12 @@
-// What the parts of the emulator know of each other.
+// Shared by the parts of the emulator:
 //
 //   threads.cc   one launch: fibers, their order, barriers, warp collectives, shared memory
 //   tensor.cc    mma, ldmatrix, cp.async
 //   mma.cc       the arithmetic of mma
 //   memory.cc    device memory
-//   check.cc     a checked build's eye on every load and store
+//   check.cc     checks every load and store in a checked build
 //   kernels.cc   the kernels themselves; register.h gives them their names
-//   settings.cc  $PHI3_EMULATOR: what the device is like, and the faults to provoke
+//   settings.cc  $PHI3_EMULATOR: the properties of the device, and the faults to cause
 //   driver*.cc   libcuda.so's functions, see driver.h
 #pragma once
 #include "device.h"
@@ -17,7 +17,7 @@
 
 namespace emulator {
 
-// A kernel as cuModuleGetFunction finds it. call runs it as one thread with a copy of the struct at args.
+// A kernel that cuModuleGetFunction finds. call runs it as one thread, with a copy of the struct at args.
 struct Kernel {
 	const char *name;
 	size_t args_size;
@@ -25,7 +25,7 @@ struct Kernel {
 };
 std::vector<Kernel> &kernels(); // every kernel in the library, see register.h
 
-// CUresult, as far as it is needed.
+// The values of CUresult that are used here.
 enum Status {
 	OK = 0,
 	INVALID_VALUE = 1,
@@ -52,8 +52,12 @@ enum Status {
 
 struct Order {
 	enum { FORWARD, REVERSE, FAVOUR, RANDOM } kind;
-	uint64_t number;                       // FAVOUR: the warp that always goes first; RANDOM: the seed
-	enum { EARLY, LATE, EITHER } copies; // when cp.async's bytes arrive: at once, when waited for, or a mixture
+	uint64_t number; // FAVOUR: the warp that always runs first; RANDOM: the seed
+	enum {
+		EARLY,
+		LATE,
+		EITHER
+	} copies; // when the bytes of a cp.async arrive: at once, when waited for, or mixed
 };
 
 struct Launch {
@@ -65,7 +69,7 @@ struct Launch {
 	TensorCore tensor_core;
 };
 
-// Runs all of a launch. Unless it is OK, report says in words what went wrong and where.
+// Runs a whole launch. If the result is not OK, *report says what went wrong and where.
 Status run(const Launch &, std::string *report);
 
 constexpr size_t SHARED_MAX = 227 << 10; // bytes of shared memory a block can have
@@ -73,7 +77,7 @@ constexpr size_t STATIC_SHARED_MAX = 48 << 10;
 
 // --- threads.cc, for tensor.cc and check.cc
 
-struct Copy { // a cp.async on its way
+struct Copy { // a cp.async in flight
 	void *to;
 	const void *from; // null: zeros
 	int group;
@@ -83,7 +87,7 @@ struct Copy { // a cp.async on its way
 struct Fiber {
 	void *sp;
 	uint3 index;
-	int group; // of copies, the open one
+	int group; // number of the group of copies that is open
 	std::vector<Copy> copies;
 };
 
@@ -94,17 +98,18 @@ struct Waiting { // what a lane waits for
 	const char *what;
 	uint32_t mask;
 	Site site;
-	Collective run; // called once by the last lane to come, for all
+	Collective run; // the last lane to arrive calls it once, for all
 };
 
 struct Warp {
-	uint32_t live, ready, waiting; // lanes that have not ended, that can run, that wait for others of the warp
+	uint32_t live, ready,
+		waiting; // lanes that have not ended, that can run, that wait for others of the warp
 	uint32_t epoch;                // __syncwarps so far
-	bool agreed;                   // all who wait, wait for the same as the first of them
-	unsigned first;                // lane
+	bool agreed;                   // all waiting lanes wait for the same as the first of them
+	unsigned first;                // the first waiting lane
 	Waiting lane[32];
-	// What lanes bring to a collective and take away. A lane writes its own place as it comes and reads it as it goes on, so a lane that
-	// is already in the next collective disturbs nobody.
+	// The inputs and results of a collective. A lane writes its own element when it arrives and reads it
+	// when it continues, so a lane that is already in the next collective does not disturb the others.
 	uint64_t value[32]; // shuffles and votes
 	int source[32];
 	uint32_t a[4][32], b[2][32]; // mma
@@ -119,7 +124,7 @@ struct Block {
 	unsigned threads, live;
 	uint32_t epoch;                   // __syncthreads so far
 	unsigned arrived;                 // at the barrier
-	Site barrier;                     // where they wait
+	Site barrier;                     // where they are waiting
 	std::vector<uint32_t> at_barrier; // lanes, by warp
 	std::vector<Warp> warps;
 	std::vector<Fiber> fibers;
@@ -132,9 +137,9 @@ struct Block {
 };
 extern Block *block; // the one that runs, or null
 
-// Waits for the live lanes of mask to come here too.
+// Waits for the live lanes of mask to arrive here too.
 void collective(const char *what, uint32_t mask, Site, Collective);
-// Abandons the launch. The report begins with kernel, block and thread.
+// Ends the launch with an error. The report begins with kernel, block and thread.
 [[noreturn]] void fail(Status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool on_fiber_stack(const void *);
 const Launch &current_launch();
@@ -145,15 +150,15 @@ const char *base_name(const char *path);
 
 // --- memory.cc
 
-void *allocate(size_t bytes); // filled with NaNs; null if the system has no more
+void *allocate(size_t bytes); // filled with NaNs; null if the system has no memory
 bool release(void *);
 struct Allocation {
 	uintptr_t start;
 	size_t size;
 	void *shadow; // check.cc's
 };
-Allocation *allocation_at(uintptr_t); // the last that starts at or before the address, or null
-bool on_device(const void *, size_t bytes);  // whether all of it lies in one allocation
+Allocation *allocation_at(uintptr_t); // the last one that starts at or before the address, or null
+bool on_device(const void *, size_t bytes);  // whether all bytes are in one allocation
 
 // --- check.cc: null in a fast build
 
@@ -165,7 +170,7 @@ struct Checks {
 	void (*copy_done)(const void *to, const void *caller);
 	void (*host_wrote)(const void *, size_t);                // by a copy or a memset of the driver
 	void (*host_moved)(const void *to, const void *from, size_t); // from device to device
-	void (*poisoned)(void *, size_t);                             // nothing is there any more, as if just allocated
+	void (*poisoned)(void *, size_t); // from now on unwritten, as if just allocated
 	void (*forget)(Allocation *);
 };
 extern const Checks *checks;

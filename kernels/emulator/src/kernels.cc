@@ -1,5 +1,5 @@
-// Every kernel of phi3, compiled for the CPU. A checked build compiles this file, and files of kernels that a test adds, with
-// -fsanitize=thread, and nothing else.
+// Every kernel of phi3, compiled for the CPU. A checked build compiles only this file, and the files of
+// kernels that a test adds, with -fsanitize=thread.
 #include "../../phi3.cu"
 #include "register.h"
 

@@ -1,4 +1,5 @@
-// Device memory: every allocation has pages of its own, with unmapped ones behind, and starts as NaNs.
+// Device memory. Every allocation has its own pages, with an inaccessible page after them, and is filled
+// with NaNs.
 #include "emulator.h"
 #include <map>
 #include <sys/mman.h>
@@ -20,7 +21,8 @@ size_t whole_pages(size_t bytes)
 void *allocate(size_t bytes)
 {
 	size_t mapped = whole_pages(bytes);
-	char *p = (char *)mmap(nullptr, mapped + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p =
+		(char *)mmap(nullptr, mapped + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return nullptr;
 	mprotect(p + mapped, PAGE, PROT_NONE);

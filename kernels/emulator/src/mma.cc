@@ -1,16 +1,22 @@
-// mma.sync.m16n8k16 as NVIDIA's tensor cores compute it, bit for bit, after Xie et al., "MMA-Sim: Bit-Accurate Reference Model of Tensor
-// Cores and Matrix Cores" (2025), arXiv 2511.10909.
+// Computes mma.sync.m16n8k16 with the bits of NVIDIA's tensor cores, as described by Xie et al.,
+// "MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix Cores" (2025), arXiv 2511.10909.
 //
 // A step adds PRODUCTS products to a float32 c, all at once:
-//   - a term is c or a product, exact. c's exponent is its own, a product's is the sum of its factors' (its significand may be 2 or more);
-//     a zero or subnormal number has the exponent -126, so a product of zero may have a large one;
-//   - every term is cut off, toward zero, to a multiple of the unit 2^(largest exponent - FRACTION); what is left is added as integers;
-//   - the sum is cut off, toward zero, to a float32. A sum of 0 is +0, one that is too large is infinite;
-//   - infinities and NaN give what they give in IEEE arithmetic, but the NaN is always 0x7fffffff.
-// An instruction of Ampere is two steps of 8 products, FRACTION 24; one of Hopper is one step of 16 products, FRACTION 25.
 //
-// add_row adds 8 sums at a time with a CPU's float instructions, which are exact for usual numbers. It tells for which sums they may not
-// be; add_exactly computes those again, one by one.
+//   1. The terms are c and the exact products. The exponent of a product is the sum of its factors'
+//      exponents, so its significand may be 2 or more. Zero and subnormal numbers have the exponent -126, so
+//      a product of zero may have a large exponent.
+//   2. Every term is truncated to a multiple of the unit 2^(largest exponent - FRACTION). The results are
+//      added as integers.
+//   3. The sum is truncated to a float32. A sum of 0 is +0. A sum that is too large is infinite.
+//   4. Infinities and NaN give the results of IEEE arithmetic, but every NaN is 0x7fffffff.
+//
+//                     steps of an instruction   PRODUCTS   FRACTION
+//   Ampere                                  2          8         24
+//   Hopper                                  1         16         25
+//
+// add_row adds 8 sums at a time with the CPU's float instructions, which are exact for usual numbers. It
+// reports the sums for which they may not be exact, and add_exactly computes those again, one by one.
 #include "mma.h"
 #include <cstring>
 
@@ -31,7 +37,7 @@ struct Term {
 	int exponent;        // of the bit that stands for 1
 };
 
-// A finite float32 with its significand's 23 bits behind the point.
+// Splits a finite float32. The significand has 23 bits after the point.
 Term take_apart(uint32_t bits)
 {
 	const int field = (int)(bits >> MANTISSA & 0xff);
@@ -39,7 +45,8 @@ Term take_apart(uint32_t bits)
 	return {bits & SIGN ? -significand : significand, (field ? field : 1) - BIAS};
 }
 
-// The result if any of c and the products is infinite or NaN, or 0: in float64 no product of finite bfloat16 numbers is.
+// The result if c or a product is infinite or NaN, otherwise 0. In float64 no product of finite bfloat16
+// numbers is infinite.
 uint32_t special_sum(uint32_t c, const uint16_t *x, const uint16_t *y, int products)
 {
 	const auto widened = [](uint32_t bits) {
@@ -57,7 +64,7 @@ uint32_t special_sum(uint32_t c, const uint16_t *x, const uint16_t *y, int produ
 	return 0;
 }
 
-// sum·2^unit as a float32, cut off.
+// sum·2^unit, truncated to a float32.
 uint32_t to_float32(int64_t sum, int unit)
 {
 	if (!sum)
@@ -67,13 +74,16 @@ uint32_t to_float32(int64_t sum, int unit)
 	const int exponent = unit + 63 - __builtin_clzll(magnitude); // of the leading bit
 	if (exponent > BIAS)
 		return sign | INFINITE;
-	const int last = (exponent < 1 - BIAS ? 1 - BIAS : exponent) - MANTISSA; // exponent of the float32's last bit
+	const int last =
+		(exponent < 1 - BIAS ? 1 - BIAS : exponent) - MANTISSA; // exponent of the float32's last bit
 	const int shift = last - unit;
 	magnitude = shift >= 64 ? 0 : shift >= 0 ? magnitude >> shift : magnitude << -shift;
 	if (!magnitude)
 		return 0;
 	// The leading bit of a normal number adds 1 to the exponent's field.
-	return magnitude >> MANTISSA ? sign | (uint32_t)(((uint64_t)(exponent + BIAS - 1) << MANTISSA) + magnitude) : sign | (uint32_t)magnitude;
+	return magnitude >> MANTISSA
+			   ? sign | (uint32_t)(((uint64_t)(exponent + BIAS - 1) << MANTISSA) + magnitude)
+			   : sign | (uint32_t)magnitude;
 }
 
 template <int FRACTION, int PRODUCTS> uint32_t add_exactly(uint32_t c, const uint16_t *x, const uint16_t *y)
@@ -83,13 +93,13 @@ template <int FRACTION, int PRODUCTS> uint32_t add_exactly(uint32_t c, const uin
 			c = special;
 			continue;
 		}
-		Term terms[1 + PRODUCTS]; // with FRACTION bits behind the point
+		Term terms[1 + PRODUCTS]; // with FRACTION bits after the point
 		terms[0] = take_apart(c);
 		terms[0].significand *= 1 << (FRACTION - MANTISSA);
 		int largest = terms[0].exponent;
 		for (int k = 0; k < PRODUCTS; k++) {
 			const Term p = take_apart((uint32_t)x[k] << 16), q = take_apart((uint32_t)y[k] << 16);
-			// A bfloat16 has 7 bits behind the point and 16 zeros after them.
+			// A bfloat16 has 7 bits after the point, followed by 16 zeros.
 			const int64_t product = (p.significand >> 16) * (q.significand >> 16);
 			terms[1 + k] = {product * (1 << (FRACTION - 14)), p.exponent + q.exponent};
 			largest = largest < terms[1 + k].exponent ? terms[1 + k].exponent : largest;
@@ -109,7 +119,7 @@ template <int FRACTION, int PRODUCTS> uint32_t add_exactly(uint32_t c, const uin
 
 typedef float Floats __attribute__((vector_size(32)));
 typedef uint32_t Words __attribute__((vector_size(32)));
-typedef int32_t Ints __attribute__((vector_size(32))); // as the result of a comparison, -1 where it holds
+typedef int32_t Ints __attribute__((vector_size(32))); // a comparison gives -1 where it holds
 #define VECTOR_FUNCTION static inline __attribute__((always_inline))
 
 VECTOR_FUNCTION Words load(const void *p)
@@ -119,30 +129,31 @@ VECTOR_FUNCTION Words load(const void *p)
 	return v;
 }
 
-// Exponents' fields of floats, 1 for zero and subnormal numbers. That of infinity and NaN is one that no sum of exponents reaches.
+// The exponent fields of floats: 1 for zero and subnormal numbers; for infinity and NaN a value that no
+// sum of exponents reaches.
 VECTOR_FUNCTION Ints exponents(Words bits)
 {
 	const Ints field = (Ints)(bits >> MANTISSA & 0xff), special = field == SPECIAL;
 	return (field > 1 ? field : Ints{} + 1) | (special & 0x1000);
 }
 
-// A register holds two bfloat16 numbers, the lower k in its lower half. As float32:
+// A register holds two bfloat16 numbers, the lower k in its lower half. These widen one of them to float32.
 VECTOR_FUNCTION Words lower(Words registers) { return registers << 16; }
 VECTOR_FUNCTION Words upper(Words registers) { return registers & 0xffff0000; }
 
-// a's registers, each number as a float and the field of its exponent less BIAS: [register][half][lane].
+// a's registers: each number as a float, and its exponent field minus BIAS; [register][half][lane].
 struct A {
 	alignas(32) float value[4][2][32];
 	alignas(32) int exponent[4][2][32];
-	bool zero[ROWS]; // all of the row is
+	bool zero[ROWS]; // whether the whole row is zero
 };
 
-// b's rows. The order of k is that of A's registers: 0, 2, 4, 6, 1, 3, 5, 7, and the same plus 8. The order of columns is that of d's:
-// 0, 2, 4, 6, 1, 3, 5, 7.
+// b's rows. k is in the order of A's registers: 0, 2, 4, 6, 1, 3, 5, 7, and the same plus 8. Columns are
+// in the order of d's: 0, 2, 4, 6, 1, 3, 5, 7.
 struct B {
 	Floats value[K];
 	Ints exponent[K];
-	Ints zero; // all of the column is
+	Ints zero; // whether the whole column is zero
 };
 
 VECTOR_FUNCTION void unpack_a(A &to, const uint32_t (&a)[4][32])
@@ -178,13 +189,16 @@ VECTOR_FUNCTION void unpack_b(B &to, const uint32_t (&b)[2][32])
 	to.zero = any == 0;
 }
 
-// Adds PRODUCTS products of a row, from k on, to c. Returns the sums, and in *doubtful those that may be wrong.
+// Adds PRODUCTS products of a row, from k on, to c. Returns the sums, and in *doubtful the sums that may
+// be wrong: those with an extreme exponent. For all others the float operations lose nothing that
+// matters:
 //
-// Where no exponent is extreme, and only there a sum is not doubtful, the float operations lose nothing that counts:
-//   - a product of two bfloat16 numbers has 16 bits; if it is subnormal and rounded, it is less than a unit, before and after;
-//   - what a multiplication by a power of two loses is less than a unit, too;
-//   - converting to integers cuts off.
-template <int FRACTION, int PRODUCTS> VECTOR_FUNCTION Words add_row(Words c, const A &a, const B &b, int row, int k, Ints *doubtful)
+//   - A product of two bfloat16 numbers has 16 bits. If it is subnormal and rounded, it is less than a unit,
+//     before and after.
+//   - A multiplication by a power of two loses less than a unit.
+//   - The conversion to integers truncates.
+template <int FRACTION, int PRODUCTS>
+VECTOR_FUNCTION Words add_row(Words c, const A &a, const B &b, int row, int k, Ints *doubtful)
 {
 	const int first = row / 8 + k / 8 * 2, lane = row % 8 * 4;
 	Ints largest = exponents(c);
@@ -193,7 +207,8 @@ template <int FRACTION, int PRODUCTS> VECTOR_FUNCTION Words add_row(Words c, con
 		const Ints e = a.exponent[first + i / 8 * 2][i / 4 % 2][lane + i % 4] + b.exponent[k + i];
 		largest = e > largest ? e : largest;
 	}
-	// The unit must be a normal number, and no product infinite. Where all terms are 0 their exponents do not matter.
+	// The unit must be a normal number, and no product may be infinite. If all terms are 0, exponents do
+	// not matter.
 	const Ints all_zero = (c << 1 == 0) & (b.zero | -(int)a.zero[row]);
 	*doubtful |= (largest > 2 * BIAS - 1) | ((largest < FRACTION + 1) & ~all_zero);
 	largest = largest < FRACTION + 1 ? Ints{} + FRACTION + 1 : largest;
@@ -206,22 +221,25 @@ template <int FRACTION, int PRODUCTS> VECTOR_FUNCTION Words add_row(Words c, con
 		const Floats product = a.value[first + i / 8 * 2][i / 4 % 2][lane + i % 4] * b.value[k + i];
 		products += (Words)__builtin_convertvector(product * per_unit, Ints);
 	}
-	// A product is less than 4·2^FRACTION, c less than 2·2^FRACTION: 16 products fit an int32, but perhaps not with c.
+	// A product is less than 4·2^FRACTION, and c is less than 2·2^FRACTION. 16 products fit in an int32,
+	// but perhaps not together with c.
 	if (PRODUCTS > 8) {
 		const int most = INT32_MAX - (1 << (FRACTION + 2));
 		*doubtful |= ((Ints)products > most) | ((Ints)products < -most);
 	}
 	const Ints sum = (Ints)(products + (Words)__builtin_convertvector((Floats)c * per_unit, Ints));
-	// The nearest float32 is the sum cut off, or the next one, farther from zero. Times the unit it is a normal number.
+	// The nearest float32 is the truncated sum, or the next one farther from zero. Times the unit it is a
+	// normal number.
 	const Floats nearest = __builtin_convertvector(sum, Floats);
 	const Ints back = __builtin_convertvector(nearest, Ints);
 	const Ints farther = (back < 0 ? -back : back) > (sum < 0 ? -sum : sum);
 	return (Words)((Floats)((Ints)nearest + farther) * unit);
 }
 
-// One sum again, given where it is in d.
+// Computes one sum again. row and column are its place in d.
 template <int FRACTION, int PRODUCTS>
-float exact_sum(const float (&d)[4][32], const uint32_t (&a)[4][32], const uint32_t (&b)[2][32], int row, int column)
+float exact_sum(const float (&d)[4][32], const uint32_t (&a)[4][32], const uint32_t (&b)[2][32], int row,
+                int column)
 {
 	uint16_t x[K], y[K];
 	for (int k = 0; k < K; k++) {
@@ -237,7 +255,8 @@ float exact_sum(const float (&d)[4][32], const uint32_t (&a)[4][32], const uint3
 	return sum;
 }
 
-template <int FRACTION, int PRODUCTS> void multiply(float (&d)[4][32], const uint32_t (&a)[4][32], const uint32_t (&b)[2][32])
+template <int FRACTION, int PRODUCTS>
+void multiply(float (&d)[4][32], const uint32_t (&a)[4][32], const uint32_t (&b)[2][32])
 {
 	// Each lane has two columns of a row, in two registers.
 	alignas(32) float sums[ROWS][COLUMNS];

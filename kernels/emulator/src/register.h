@@ -1,4 +1,4 @@
-// Makes kernels known to the driver by their names.
+// Registers kernels with the driver by their names.
 #pragma once
 #include "emulator.h"
 #include <initializer_list>
@@ -17,5 +17,7 @@ struct Register {
 
 } // namespace emulator
 
-// One element of Register's list. The comma ends it, so that PHI3_KERNELS can write one after another.
-#define REGISTER_KERNEL(name) emulator::Kernel{#name, emulator::Entry<name>::size, emulator::Entry<name>::call},
+// One element of Register's list. It ends with a comma, so that PHI3_KERNELS can write elements one after
+// another.
+#define REGISTER_KERNEL(name) \
+	emulator::Kernel{#name, emulator::Entry<name>::size, emulator::Entry<name>::call},

@@ -7,7 +7,7 @@ namespace emulator {
 
 namespace {
 
-// The number that text is, or after a prefix; false if it is none.
+// Reads a whole number. Returns false if text is not one.
 bool number(const std::string &text, uint64_t *n)
 {
 	char *end;
@@ -20,8 +20,11 @@ bool parse_order(Settings &s, const std::string &value)
 	const size_t colon = value.find(':');
 	const std::string word = value.substr(0, colon);
 	s.ordered = true;
-	s.order.kind = word == "forward" ? Order::FORWARD : word == "reverse" ? Order::REVERSE : word == "favour" ? Order::FAVOUR : Order::RANDOM;
-	if (!s.copies_given) // unless told otherwise, the orders differ in this too
+	s.order.kind = word == "forward"   ? Order::FORWARD
+	               : word == "reverse" ? Order::REVERSE
+	               : word == "favour"  ? Order::FAVOUR
+	                                   : Order::RANDOM;
+	if (!s.copies_given) // without a setting, each order has its own
 		s.order.copies = word == "forward" ? Order::EARLY : word == "reverse" ? Order::LATE : Order::EITHER;
 	if (word == "favour" || word == "random")
 		return colon != std::string::npos && number(value.substr(colon + 1), &s.order.number);
@@ -80,11 +83,12 @@ const Settings &settings()
 		return parsed;
 	text = now ? now : "", parsed = {};
 	for (size_t at = 0; at < text.size();) {
-		const bool last = text.compare(at, 10, "jit-error=") == 0; // a log may have semicolons
+		const bool last = text.compare(at, 10, "jit-error=") == 0; // a log may contain semicolons
 		const size_t end = last ? text.size() : std::min(text.find(';', at), text.size());
 		const std::string setting = text.substr(at, end - at);
 		const size_t equals = setting.find('=');
-		if (!setting.empty() && (equals == std::string::npos || !parse(parsed, setting.substr(0, equals), setting.substr(equals + 1))))
+		if (!setting.empty() && (equals == std::string::npos ||
+		                         !parse(parsed, setting.substr(0, equals), setting.substr(equals + 1))))
 			parsed.error = "PHI3_EMULATOR: no such setting: " + setting;
 		at = end + 1;
 	}

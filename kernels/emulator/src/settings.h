@@ -1,5 +1,5 @@
-// What $PHI3_EMULATOR asks for: settings key=value, separated by semicolons. They are read anew at every use, so a test can change
-// them; doc.go of the Go package lists them.
+// The settings in $PHI3_EMULATOR: key=value, separated by semicolons. They are read again at every use,
+// so a test can change them. doc.go of the Go package lists them.
 #pragma once
 #include "emulator.h"
 
@@ -11,13 +11,13 @@ struct Settings {
 	int major = 9, minor = 0;                 // compute capability
 	size_t shared = SHARED_MAX;               // most dynamic shared memory a kernel can be allowed
 	size_t memory = (size_t)8 << 30;          // of each device
-	size_t free = SIZE_MAX;                   // of it at first; else all
+	size_t free = SIZE_MAX;                   // free at first; by default all
 	long fail_alloc = 0;                      // this allocation since the context was made fails; 0: none
-	int jit_ms = 0;                           // how long the driver takes to compile PTX
+	int jit_ms = 0;                           // how long the driver takes to compile PTX, in ms
 	bool refuse_native = false;               // native code is too new for the driver
-	std::string jit_error;                    // what the compiler complains of when a module is loaded
+	std::string jit_error;                    // the compiler's log; loading a module then fails
 	std::string fault;                        // the kernel that commits an illegal access
-	bool ordered = false;                     // whether order was given; else the build's own habit
+	bool ordered = false;                     // whether order was given; if not, the build decides
 	Order order = {Order::FORWARD, 0, Order::EARLY};
 	bool copies_given = false;
 	std::string error; // what is wrong with the settings themselves

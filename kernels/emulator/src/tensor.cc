@@ -1,4 +1,4 @@
-// The instructions behind gpu.h's wrappers: mma, ldmatrix, cp.async. The shapes are told in gpu.h.
+// The instructions behind gpu.h's wrappers: mma, ldmatrix, cp.async. gpu.h describes the shapes.
 #include "emulator.h"
 
 namespace emulator {
@@ -12,19 +12,20 @@ void whole_warp(const Warp &w, uint32_t lanes)
 	const int lane = __builtin_ctz(lanes);
 	const Waiting &at = w.lane[lane];
 	block->current = block->current / 32 * 32 + (unsigned)lane;
-	fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d needs the whole warp, some of whose threads have ended", at.what, base_name(at.site.file),
-	     at.site.line);
+	fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d needs the whole warp, some of whose threads have ended",
+	     at.what, base_name(at.site.file), at.site.line);
 }
 
-// Aligned to its own size and inside the block's shared memory, or the report says what is wrong.
+// Fails unless p is aligned to 16 bytes and inside the block's shared memory.
 void check_shared(const char *what, const void *p, Site site)
 {
 	const unsigned char *a = (const unsigned char *)p;
 	if ((uintptr_t)p % 16)
-		fail(MISALIGNED_ADDRESS, "misaligned %s at %s:%d: shared address %p is not a multiple of 16", what, base_name(site.file), site.line, p);
+		fail(MISALIGNED_ADDRESS, "misaligned %s at %s:%d: shared address %p is not a multiple of 16", what,
+		     base_name(site.file), site.line, p);
 	if (a < block->shared || a + 16 > block->shared + block->shared_used)
-		fail(ILLEGAL_ADDRESS, "%s at %s:%d out of bounds: byte %td of %zu of shared memory", what, base_name(site.file), site.line,
-		     a - block->shared, block->shared_used);
+		fail(ILLEGAL_ADDRESS, "%s at %s:%d out of bounds: byte %td of %zu of shared memory", what,
+		     base_name(site.file), site.line, a - block->shared, block->shared_used);
 }
 
 void multiply(Warp &w, uint32_t lanes)
@@ -42,7 +43,7 @@ template <int MATRICES, bool TRANSPOSED> void load(Warp &w, uint32_t lanes)
 	for (int i = 0; i < MATRICES; i++) {
 		uint16_t m[8][8];
 		for (int r = 0; r < 8; r++) {
-			block->current = last / 32 * 32 + (unsigned)(8 * i + r); // the lane to name in a report
+			block->current = last / 32 * 32 + (unsigned)(8 * i + r); // the lane that a report names
 			check_shared("ldmatrix", rows[8 * i + r], w.lane[8 * i + r].site);
 			if (checks)
 				checks->read(rows[8 * i + r], 16, w.caller);
@@ -50,7 +51,8 @@ template <int MATRICES, bool TRANSPOSED> void load(Warp &w, uint32_t lanes)
 		}
 		for (int l = 0; l < 32; l++) {
 			const int g = l / 4, t = l % 4 * 2;
-			w.matrix[i][l] = TRANSPOSED ? m[t][g] | (uint32_t)m[t + 1][g] << 16 : m[g][t] | (uint32_t)m[g][t + 1] << 16;
+			w.matrix[i][l] =
+				TRANSPOSED ? m[t][g] | (uint32_t)m[t + 1][g] << 16 : m[g][t] | (uint32_t)m[g][t + 1] << 16;
 		}
 	}
 	block->current = last;
@@ -85,7 +87,9 @@ void ldmatrix(uint32_t *r, int matrices, bool transposed, const void *row, Site 
 	Warp &w = block->warp();
 	const unsigned l = block->current % 32;
 	w.row[l] = row, w.caller = __builtin_return_address(0);
-	const Collective run = matrices == 2 ? transposed ? load<2, true> : load<2, false> : transposed ? load<4, true> : load<4, false>;
+	const Collective run = matrices == 2 ? transposed ? load<2, true> : load<2, false>
+	                       : transposed  ? load<4, true>
+	                                     : load<4, false>;
 	collective(transposed ? "ldmatrix.trans" : "ldmatrix", ~0u, site, run);
 	for (int i = 0; i < matrices; i++)
 		r[i] = w.matrix[i][l];
@@ -96,7 +100,8 @@ void cp_async(void *dst, const void *src, bool valid, Site site)
 	const void *caller = __builtin_return_address(0);
 	check_shared("cp.async", dst, site);
 	if ((uintptr_t)src % 16)
-		fail(MISALIGNED_ADDRESS, "misaligned cp.async at %s:%d: global address %p is not a multiple of 16", base_name(site.file), site.line, src);
+		fail(MISALIGNED_ADDRESS, "misaligned cp.async at %s:%d: global address %p is not a multiple of 16",
+		     base_name(site.file), site.line, src);
 	Fiber &f = block->fiber();
 	const Copy c = {dst, valid ? src : nullptr, f.group, caller};
 	if (checks) {
@@ -105,7 +110,8 @@ void cp_async(void *dst, const void *src, bool valid, Site site)
 		checks->copy_started(dst, caller);
 	} else if (current_launch().order.copies == Order::EARLY)
 		return land(c);
-	// Until the thread waits for it, neither the old bytes nor, unless the order says so, the new.
+	// Until the thread waits for the copy, the bytes are neither the old ones nor, unless the order says
+	// so, the new.
 	const auto when = current_launch().order.copies;
 	if (when == Order::EARLY || (when == Order::EITHER && random_bits() >> 32 & 1)) {
 		if (valid)

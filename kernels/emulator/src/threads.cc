@@ -1,5 +1,5 @@
-// Runs a launch: block after block, each thread of a block a fiber with its own stack on one thread of the operating system. A fiber
-// gives way only where it waits for others. x86-64.
+// Runs a launch, block after block, on one thread of the operating system. Each thread of a block is a
+// fiber with its own stack. A fiber yields only when it waits for others. For x86-64.
 #include "emulator.h"
 #include <cstdarg>
 #include <cstdio>
@@ -27,15 +27,15 @@ struct SharedObject {
 Block the_block;
 const Launch *launch;
 std::vector<SharedObject> shared_objects;
-char *stacks; // THREADS_MAX of them
-unsigned fibers_made; // the first fibers have a stack on which fiber_main waits for the next block
+char *stacks;         // THREADS_MAX of them
+unsigned fibers_made; // this many have a stack, on which fiber_main waits for the next block
 void *main_sp;
 uint32_t serials, launch_serial;
 uint64_t random_state;
 Status status;
 std::string message;
 
-// Saves the callee-saved registers and the stack pointer, and takes up those of another stack.
+// Saves the callee-saved registers and the stack pointer, and restores those of another stack.
 __attribute__((naked, noipa)) void switch_stack(void ** /* save */, void * /* load */)
 {
 	asm("pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15; movq %rsp, (%rdi)\n"
@@ -49,10 +49,11 @@ void resume(void **save, unsigned fiber)
 	switch_stack(save, block->fibers[fiber].sp);
 }
 
-// The thread to run next, or -1. All orders stay with a warp as long as it can run: running far ahead is what shows a missing barrier.
+// The thread to run next, or -1 if none can run. Every order stays with a warp as long as it can run,
+// because a missing barrier shows when one warp runs far ahead.
 int pick()
 {
-	static unsigned favourite, first_lane, backward; // RANDOM: for a while
+	static unsigned favourite, first_lane, backward; // for RANDOM, changed now and then
 	const unsigned warps = (unsigned)block->warps.size();
 	unsigned w = block->current / 32, back = launch->order.kind == Order::REVERSE, lane = 0;
 	if (launch->order.kind == Order::FAVOUR)
@@ -76,7 +77,7 @@ int pick()
 
 [[noreturn]] void leave()
 {
-	fibers_made = 0; // the fibers are stuck in the middle of things
+	fibers_made = 0; // the fibers are stopped in the middle of a kernel
 	void *dead;
 	switch_stack(&dead, main_sp);
 	__builtin_unreachable();
@@ -101,15 +102,16 @@ int pick()
 	for (auto &[place, threads] : places)
 		s += (s.empty() ? "" : ", ") + std::to_string(threads) + " wait in " + place;
 	block->current = (unsigned)first;
-	fail(LAUNCH_TIMEOUT, "deadlock: of %u threads %s, %u have ended", block->threads, s.c_str(), block->threads - block->live);
+	fail(LAUNCH_TIMEOUT, "deadlock: of %u threads %s, %u have ended", block->threads, s.c_str(),
+	     block->threads - block->live);
 }
 
-// The running thread waits: another takes over.
+// The running thread waits; another one runs.
 void yield()
 {
 	const unsigned self = block->current;
 	const uint32_t ready = block->warp().ready;
-	const bool simple = launch->order.kind == Order::FORWARD && ready; // as pick() would, sooner
+	const bool simple = launch->order.kind == Order::FORWARD && ready; // a faster way to pick()'s result
 	const int next = simple ? (int)(self & ~31u) + __builtin_ctz(ready) : pick();
 	if (next < 0)
 		deadlock();
@@ -122,7 +124,7 @@ bool same(const Waiting &a, const Waiting &b)
 	return a.mask == b.mask && a.site.line == b.site.line && a.what == b.what;
 }
 
-// Lets the lanes go on that wait for the same thing as this lane, if all of them have come.
+// Lets the lanes continue that wait for the same as this lane, if all of them have arrived.
 bool complete(Warp &w, unsigned lane)
 {
 	const Waiting &mine = w.lane[lane];
@@ -132,9 +134,11 @@ bool complete(Warp &w, unsigned lane)
 	for (uint32_t rest = w.agreed ? 0 : lanes; rest; rest &= rest - 1) {
 		const Waiting &other = w.lane[__builtin_ctz(rest)];
 		if (!same(other, mine))
-			fail(LAUNCH_FAILED, "divergent warp: lane %u is in %s at %s:%d with mask %08x, lane %d in %s at %s:%d with mask %08x", lane, mine.what,
-			     base_name(mine.site.file), mine.site.line, mine.mask, __builtin_ctz(rest), other.what, base_name(other.site.file),
-			     other.site.line, other.mask);
+			fail(LAUNCH_FAILED,
+			     "divergent warp: lane %u is in %s at %s:%d with mask %08x, lane %d in %s at %s:%d with mask "
+			     "%08x",
+			     lane, mine.what, base_name(mine.site.file), mine.site.line, mine.mask, __builtin_ctz(rest),
+			     other.what, base_name(other.site.file), other.site.line, other.mask);
 	}
 	mine.run(w, lanes);
 	w.waiting &= ~lanes, w.ready |= lanes;
@@ -155,7 +159,7 @@ void fiber_main()
 		launch->kernel->call(launch->args);
 		Warp &w = block->warp();
 		w.live &= ~block->bit(), w.ready &= ~block->bit(), block->live--;
-		// The others of the warp or the block may have waited for this thread only.
+		// The others of the warp or of the block may have waited only for this thread.
 		for (uint32_t rest = w.waiting; rest; rest &= rest - 1)
 			if (complete(w, (unsigned)__builtin_ctz(rest)))
 				break;
@@ -168,11 +172,12 @@ void fiber_main()
 	}
 }
 
-// Gives the launch's threads stacks and numbers.
+// Gives the launch's threads their stacks and indices.
 bool prepare(const Launch &l)
 {
 	if (!stacks) {
-		void *p = mmap(nullptr, THREADS_MAX * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		void *p = mmap(nullptr, THREADS_MAX * STACK, PROT_READ | PROT_WRITE,
+		               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		void *shared = mmap(nullptr, SHARED_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (p == MAP_FAILED || shared == MAP_FAILED)
 			return false;
@@ -188,7 +193,8 @@ bool prepare(const Launch &l)
 	for (unsigned t = 0; t < b.threads; t++)
 		b.fibers[t].index = {t % l.block.x, t / l.block.x % l.block.y, t / l.block.x / l.block.y};
 	for (; fibers_made < b.threads; fibers_made++) {
-		// Tops of stacks are staggered, or all fibers would use the same few sets of the cache.
+		// The tops of the stacks are staggered, because otherwise all fibers would use the same few sets
+		// of the cache.
 		void **sp = (void **)(stacks + (fibers_made + 1) * STACK - fibers_made * 17 % 32 * 64);
 		*--sp = nullptr;
 		*--sp = (void *)fiber_main;
@@ -242,7 +248,8 @@ void fail(Status why, const char *format, ...)
 {
 	char s[1200];
 	uint3 b = block->index, t = block->fiber().index;
-	int n = snprintf(s, sizeof s, "%s: block (%u,%u,%u) thread (%u,%u,%u): ", launch->kernel->name, b.x, b.y, b.z, t.x, t.y, t.z);
+	int n = snprintf(s, sizeof s, "%s: block (%u,%u,%u) thread (%u,%u,%u): ", launch->kernel->name, b.x, b.y,
+	                 b.z, t.x, t.y, t.z);
 	va_list ap;
 	va_start(ap, format);
 	vsnprintf(s + n, sizeof s - (size_t)n, format, ap);
@@ -255,7 +262,8 @@ void collective(const char *what, uint32_t mask, Site site, Collective run)
 {
 	Warp &w = block->warp();
 	if (!(mask & block->bit()))
-		fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d with mask %08x, which lacks the thread's own lane", what, base_name(site.file), site.line, mask);
+		fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d with mask %08x, which lacks the thread's own lane", what,
+		     base_name(site.file), site.line, mask);
 	unsigned lane = block->current % 32;
 	w.lane[lane] = {what, mask, site, run};
 	if (!w.waiting)
@@ -269,15 +277,15 @@ void collective(const char *what, uint32_t mask, Site site, Collective run)
 
 void warp_sync(unsigned mask, Site site)
 {
-	// Of the warp's collectives only this one orders memory.
+	// This is the only collective of a warp that orders memory.
 	collective("__syncwarp", mask, site, [](Warp &w, uint32_t) { w.epoch++; });
 }
 
 void block_sync(Site site)
 {
 	if (block->arrived && (block->barrier.line != site.line || strcmp(block->barrier.file, site.file)))
-		fail(LAUNCH_FAILED, "divergent barrier: this thread is in __syncthreads at %s:%d, another at %s:%d", base_name(site.file), site.line,
-		     base_name(block->barrier.file), block->barrier.line);
+		fail(LAUNCH_FAILED, "divergent barrier: this thread is in __syncthreads at %s:%d, another at %s:%d",
+		     base_name(site.file), site.line, base_name(block->barrier.file), block->barrier.line);
 	block->barrier = site, block->arrived++;
 	block->at_barrier[block->current / 32] |= block->bit(), block->warp().ready &= ~block->bit();
 	if (block->arrived == block->live)
@@ -299,8 +307,9 @@ uint64_t shuffle(const char *what, unsigned mask, uint64_t value, int source, Si
 			if (!(lanes >> source & 1)) {
 				const Waiting &at = w.lane[lane];
 				block->current = block->current / 32 * 32 + (unsigned)lane;
-				fail(LAUNCH_FAILED, "wrong mask: %s at %s:%d with mask %08x reads lane %d, which takes no part", at.what, base_name(at.site.file),
-				     at.site.line, at.mask, source);
+				fail(LAUNCH_FAILED,
+				     "wrong mask: %s at %s:%d with mask %08x reads lane %d, which takes no part", at.what,
+				     base_name(at.site.file), at.site.line, at.mask, source);
 			}
 			w.value[lane] = value[source];
 		}
@@ -342,8 +351,11 @@ void *shared_object(const void *type, size_t size, size_t align, Site site)
 			return block->shared + o.offset;
 	size_t offset = (block->shared_used + align - 1) / align * align;
 	if (offset + size > SHARED_MAX || offset + size - launch->dynamic_shared > STATIC_SHARED_MAX)
-		fail(LAUNCH_FAILED, "too much shared memory at %s:%d: %zu bytes static, at most %zu, and %u dynamic, at most %zu in all",
-		     base_name(site.file), site.line, offset + size - launch->dynamic_shared, STATIC_SHARED_MAX, launch->dynamic_shared, SHARED_MAX);
+		fail(LAUNCH_FAILED,
+		     "too much shared memory at %s:%d: %zu bytes static, at most %zu, and %u dynamic, at most %zu in "
+		     "all",
+		     base_name(site.file), site.line, offset + size - launch->dynamic_shared, STATIC_SHARED_MAX,
+		     launch->dynamic_shared, SHARED_MAX);
 	block->shared_used = offset + size;
 	shared_objects.push_back({type, offset});
 	memset(block->shared + offset, 0xff, size);
@@ -370,7 +382,8 @@ uint32_t first_serial()
 	return launch_serial;
 }
 
-// RANDOM takes every 7919th block, wrapping around: a prime, so unless it divides their number it reaches them all.
+// RANDOM takes every 7919th block and wraps around. 7919 is a prime, so this reaches every block unless
+// 7919 divides their number.
 uint3 block_index(uint32_t serial)
 {
 	const size_t turn = serial - launch_serial, blocks = (size_t)gridDim.x * gridDim.y * gridDim.z;
@@ -379,7 +392,8 @@ uint3 block_index(uint32_t serial)
 		number = blocks - 1 - turn;
 	if (launch->order.kind == Order::RANDOM && blocks % 7919)
 		number = (launch->order.number + turn * 7919) % blocks;
-	return {(unsigned)(number % gridDim.x), (unsigned)(number / gridDim.x % gridDim.y), (unsigned)(number / gridDim.x / gridDim.y)};
+	return {(unsigned)(number % gridDim.x), (unsigned)(number / gridDim.x % gridDim.y),
+	        (unsigned)(number / gridDim.x / gridDim.y)};
 }
 
 uint64_t random_bits()

@@ -1,11 +1,11 @@
-// What the emulator must get right, seen from a kernel.
+// Kernels whose results the emulator must compute correctly.
 #include "emulator/testdata/args.h"
 #include "gpu.h"
 using namespace gpu;
 
 #define TEST_KERNEL(name) extern "C" __global__ void name(KERNEL_ARGS(TestArgs) args)
 
-// A block of 96 threads whose last warp is half empty at 80. out[which·32 + lane].
+// One warp. out[which·32 + lane] is the result of each kind of shuffle or vote.
 TEST_KERNEL(shuffles)
 {
 	const unsigned lane = threadIdx.x % 32, v = args.in[lane], half = lane < 16 ? 0x0000ffff : 0xffff0000;
@@ -16,15 +16,16 @@ TEST_KERNEL(shuffles)
 	args.out[128 + lane] = __shfl_up_sync(~0u, v, 3, 16);
 	args.out[160 + lane] = __shfl_sync(half, v, (int)lane ^ 1);
 	args.out[192 + lane] = __ballot_sync(~0u, v % 3 == 0);
-	args.out[224 + lane] = (unsigned)(__any_sync(~0u, v == 7) * 4 + __all_sync(~0u, v > 7) * 2 + __all_sync(half, v != 100 + 31));
+	args.out[224 + lane] = (unsigned)(__any_sync(~0u, v == 7) * 4 + __all_sync(~0u, v > 7) * 2 +
+	                                  __all_sync(half, v != 100 + 31));
 	args.out[256 + lane] = (unsigned)(__shfl_sync(~0u, (uint64_t)v << 32 | lane, 31) >> 32);
 	if (lane < 8)
 		args.out[288 + lane] = __shfl_xor_sync(0xffu, v, 7);
 	__syncwarp();
 }
 
-// A block a tile. in: tiles of a [16, 16] and the transpose of b [8, 16], bfloat16, and d [16, 8], float; out: d + a·b of each. The layout
-// is the one of the PTX manual.
+// One block for each tile. in: tiles of a [16, 16] and the transpose of b [8, 16], bfloat16, and d [16,
+// 8], float. out: d + a·b of each. The layout is that of the PTX manual.
 TEST_KERNEL(mma)
 {
 	const uint32_t *a = args.in + blockIdx.x * (128 + 64 + 128), *b = a + 128; // pairs
@@ -43,10 +44,10 @@ TEST_KERNEL(mma)
 		((float *)args.out)[blockIdx.x * 128 + (i < 2 ? g : g + 8) * 8 + t * 2 + (i & 1)] = d[i];
 }
 
-// in: four matrices [8, 8] of 16 bits. out: each lane's registers of x4, x4_trans, x2, x2_trans.
+// in: four matrices [8, 8] of 16 bits. out: each lane's registers from x4, x4_trans, x2, x2_trans.
 TEST_KERNEL(load_matrices)
 {
-	uint4 *rows = (uint4 *)dynamic_shared(); // in reverse, so that the pointers matter
+	uint4 *rows = (uint4 *)dynamic_shared(); // in reverse order, so that the pointers matter
 	rows[31 - threadIdx.x] = ((const uint4 *)args.in)[threadIdx.x];
 	__syncwarp();
 	uint32_t r[4], *out = args.out + threadIdx.x * 12;
@@ -62,7 +63,8 @@ TEST_KERNEL(load_matrices)
 	out[10] = s[0], out[11] = s[1];
 }
 
-// Sums the columns of in [n/4/blockDim, blockDim, 4], whose rows come through a ring of three; row 1 is replaced by zeros.
+// Sums the columns of in [n/4/blockDim, blockDim, 4]. The rows pass through a ring of three, and row 1
+// becomes zeros.
 TEST_KERNEL(ring)
 {
 	uint4 *stages = (uint4 *)dynamic_shared();
@@ -70,7 +72,8 @@ TEST_KERNEL(ring)
 	uint4 sum = {};
 	for (unsigned i = 0; i < rows + 2; i++) {
 		if (i < rows)
-			cp_async_16(stages + i % 3 * blockDim.x + threadIdx.x, (const uint4 *)args.in + i * blockDim.x + threadIdx.x, i != 1);
+			cp_async_16(stages + i % 3 * blockDim.x + threadIdx.x,
+			            (const uint4 *)args.in + i * blockDim.x + threadIdx.x, i != 1);
 		cp_async_commit();
 		if (i < 2)
 			continue;
@@ -81,7 +84,7 @@ TEST_KERNEL(ring)
 	((uint4 *)args.out)[threadIdx.x] = sum;
 }
 
-// Each block sums a stretch of in; the last to finish adds the sums up in order.
+// Each block sums a part of in. The last one to finish adds the sums in order.
 TEST_KERNEL(last_block_merges)
 {
 	struct Shared {
@@ -114,7 +117,7 @@ TEST_KERNEL(last_block_merges)
 	}
 }
 
-// All the ways of changing a word, by all threads.
+// Every atomic operation, by all threads.
 TEST_KERNEL(atomics)
 {
 	const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -133,7 +136,7 @@ TEST_KERNEL(atomics)
 		args.out[k] = atomicAdd(args.scratch + k, 0u);
 }
 
-// in: floats. out: what the conversions make of them.
+// in: floats. out: the results of the conversions.
 TEST_KERNEL(conversions)
 {
 	const float x = ((const float *)args.in)[threadIdx.x];
@@ -141,7 +144,8 @@ TEST_KERNEL(conversions)
 	out[0] = float_to_bf16(x);
 	out[1] = pack_bf16(x, 1);
 	out[2] = __float_as_uint(exp2_approx(x));
-	out[3] = __float_as_uint(half_to_float((uint16_t)threadIdx.x * 1024 + 1)) ^ __float_as_uint(bf16_to_float(0));
+	out[3] =
+		__float_as_uint(half_to_float((uint16_t)threadIdx.x * 1024 + 1)) ^ __float_as_uint(bf16_to_float(0));
 }
 
 #define BASIC_KERNELS(KERNEL) \

@@ -1,5 +1,5 @@
-// What the stand-in driver must be strict about. driver LIBCUDA prints what went otherwise; PHI3_EMULATOR must be
-// "devices=2;memory=1048576;fail-alloc=5".
+// Checks that the stand-in driver is strict. driver LIBCUDA prints what differs from the expected.
+// PHI3_EMULATOR must be "devices=2;memory=1048576;fail-alloc=5".
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -123,12 +123,17 @@ int main(int argc, char **argv)
 	char args[32] = {};
 	void *params[] = {args};
 	for (unsigned threads : {0u, 1025u})
-		EXPECT(1, call("cuLaunchKernel", function, 1u, 1u, 1u, threads, 1u, 1u, 0u, stream, (void **)params, (void **)nullptr));
-	EXPECT(1, call("cuLaunchKernel", function, 1u, 65536u, 1u, 1u, 1u, 1u, 0u, stream, (void **)params, (void **)nullptr));
-	EXPECT(1, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, (48u << 10) + 1, stream, (void **)params, (void **)nullptr));
-	EXPECT(1, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, 0u, stream, (void **)nullptr, (void **)nullptr));
+		EXPECT(1, call("cuLaunchKernel", function, 1u, 1u, 1u, threads, 1u, 1u, 0u, stream, (void **)params,
+		               (void **)nullptr));
+	EXPECT(1, call("cuLaunchKernel", function, 1u, 65536u, 1u, 1u, 1u, 1u, 0u, stream, (void **)params,
+	               (void **)nullptr));
+	EXPECT(1, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, (48u << 10) + 1, stream,
+	               (void **)params, (void **)nullptr));
+	EXPECT(1, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, 0u, stream, (void **)nullptr,
+	               (void **)nullptr));
 
-	// Launches with attributes: programmatic stream serialization (6) is known, a cooperative launch (2) is not.
+	// Launches with attributes: programmatic stream serialization (6) is known, a cooperative launch (2)
+	// is not.
 	struct {
 		int id;
 		alignas(8) int value[16];
@@ -151,7 +156,8 @@ int main(int argc, char **argv)
 
 	// A fault is the answer to everything, until the context is gone.
 	setenv("PHI3_EMULATOR", "fault=atomics", 1);
-	EXPECT(0, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, 0u, stream, (void **)params, (void **)nullptr));
+	EXPECT(0, call("cuLaunchKernel", function, 1u, 1u, 1u, 1u, 1u, 1u, 0u, stream, (void **)params,
+	               (void **)nullptr));
 	EXPECT(700, call("cuStreamSynchronize", stream));
 	EXPECT(700, call("cuMemAlloc_v2", &a, (size_t)8));
 	EXPECT(0, call("cuDevicePrimaryCtxRelease_v2", 0));

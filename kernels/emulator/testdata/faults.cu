@@ -1,4 +1,4 @@
-// One mistake a kernel. The line marked FAULT must be in the report.
+// Each kernel has one mistake. The report must name the line marked FAULT.
 
 struct Words {
 	uint32_t word[64];

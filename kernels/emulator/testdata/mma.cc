@@ -1,5 +1,5 @@
-// Calls src/mma.cc without a driver, for the tests: tiles on standard input, each the registers [register][lane] of a, b and d, and the
-// new d of each on standard output.
+// Calls src/mma.cc without a driver, for the tests. It reads tiles from standard input, each the registers
+// [register][lane] of a, b and d, and writes the new d of each to standard output.
 //
 //   mma ampere|hopper
 #include "../src/mma.h"
@@ -13,7 +13,8 @@ int main(int, char **argv)
 		float d[4][32];
 	} tile;
 	while (fread(&tile, sizeof tile, 1, stdin)) {
-		emulator::mma(strcmp(argv[1], "ampere") ? emulator::HOPPER : emulator::AMPERE, tile.d, tile.a, tile.b);
+		emulator::mma(strcmp(argv[1], "ampere") ? emulator::HOPPER : emulator::AMPERE, tile.d, tile.a,
+		              tile.b);
 		fwrite(tile.d, sizeof tile.d, 1, stdout);
 	}
 }

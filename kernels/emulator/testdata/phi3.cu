@@ -1,4 +1,4 @@
-// Stands in for kernels/phi3.cu in the emulator's own tests.
+// Replaces kernels/phi3.cu in the emulator's own tests.
 #include "basics.cu"
 #include "faults.cu"
 

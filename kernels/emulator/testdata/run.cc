@@ -2,8 +2,8 @@
 //
 //   run LIBCUDA KERNEL GRID BLOCK DYNAMIC_SHARED OUT_WORDS LAUNCHES [x Y]
 //
-// The input comes on standard input, the output goes to standard output, both arrays of 32-bit words. scratch is 64 words of zeros.
-// If the driver reports an error, that is all there is: on standard error, with exit status 1.
+// Input and output are arrays of 32-bit words on standard input and standard output. scratch is 64 words
+// of zeros. If the driver reports an error, it is printed on standard error and the exit status is 1.
 #include "args.h"
 #include <cstdio>
 #include <cstdlib>
@@ -27,7 +27,8 @@ int main(int argc, char **argv)
 {
 	if (argc != 8 || !(library = dlopen(argv[1], RTLD_NOW)))
 		return fprintf(stderr, "usage, or %s\n", dlerror()), 2;
-	const unsigned grid = (unsigned)atoi(argv[3]), block = (unsigned)atoi(argv[4]), dynamic = (unsigned)atoi(argv[5]);
+	const unsigned grid = (unsigned)atoi(argv[3]), block = (unsigned)atoi(argv[4]),
+				   dynamic = (unsigned)atoi(argv[5]);
 	std::vector<uint32_t> in, out((size_t)atoi(argv[6])), zeros(64);
 	for (uint32_t word; fread(&word, 4, 1, stdin);)
 		in.push_back(word);
@@ -48,7 +49,8 @@ int main(int argc, char **argv)
 	args.n = (int)in.size();
 	void *params[] = {&args};
 	for (int i = 0; i < atoi(argv[7]); i++)
-		call("cuLaunchKernel", function, grid, 1u, 1u, block, 1u, 1u, dynamic, (void *)nullptr, (void **)params, (void **)nullptr);
+		call("cuLaunchKernel", function, grid, 1u, 1u, block, 1u, 1u, dynamic, (void *)nullptr,
+		     (void **)params, (void **)nullptr);
 	call("cuMemcpyDtoH_v2", (void *)out.data(), (unsigned long long)args.out, out.size() * 4);
 	return fwrite(out.data(), 4, out.size(), stdout) == out.size() ? 0 : 2;
 }
