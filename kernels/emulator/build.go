@@ -29,7 +29,7 @@ import (
 //go:embed src
 var ownSources embed.FS
 
-// Files by path from kernels/ on.
+// sources are files by their path below kernels/.
 type sources map[string][]byte
 
 func embedded() (sources, error) {
@@ -55,7 +55,7 @@ func embedded() (sources, error) {
 // registering ends the name of the file that registers the kernels of an added one.
 const registering = ".register.cc"
 
-// add puts each file beside phi3's own, and next to it one that includes it and tells the driver the kernels'
+// add adds each file, and for each file with kernels another that includes it and registers the kernels'
 // names.
 func (s sources) add(extra []Extra) error {
 	for _, e := range extra {
@@ -78,8 +78,8 @@ static const emulator::Register registered = {%s};
 	return nil
 }
 
-// Build compiles the library, unless that was done before, and returns its path. It has phi3's kernels and
-// those of the extra files. Where the compiler is missing the error is an [ErrUnavailable].
+// Build compiles the library, unless it is in the cache, and returns its path. The library has phi3's
+// kernels and those of the extra files. If there is no compiler, the error is an [ErrUnavailable].
 func Build(kind Kind, extra ...Extra) (path string, err error) {
 	b, err := newBuilder(extra)
 	if err != nil {
@@ -88,7 +88,7 @@ func Build(kind Kind, extra ...Extra) (path string, err error) {
 	return b.build(kind)
 }
 
-// BuildMutant compiles a library with a mistake in it, in a folder. Tests check that the mistake is noticed.
+// BuildMutant compiles a library with a mistake into a folder. Tests check that the mistake is noticed.
 func BuildMutant(dir string, kind Kind, m Mutant, extra ...Extra) (path string, err error) {
 	b, err := newBuilder(extra)
 	if err != nil {
@@ -105,13 +105,15 @@ func BuildMutant(dir string, kind Kind, m Mutant, extra ...Extra) (path string, 
 	return b.build(kind)
 }
 
-// Lines that define or name attention's kernels, and those that do the matrix products'.
+// Lines that define or name a kernel of attention, and lines that include or name a matrix product.
 var (
-	attentionLine = regexp.MustCompile(`(?m)^\s*(?:ATTENTION_(?:DECODE|PREFILL)\(|KERNEL\(attention_(?:decode|prefill)_)(\d+)\b.*\n`)
-	productLine   = regexp.MustCompile(`(?m)^(?:#include "linear_|\s*KERNEL\((?:norm_)?(?:linear|gate_up)_).*\n`)
+	attentionLine = regexp.MustCompile(
+		`(?m)^\s*(?:ATTENTION_(?:DECODE|PREFILL)\(|KERNEL\(attention_(?:decode|prefill)_)(\d+)\b.*\n`)
+	productLine = regexp.MustCompile(
+		`(?m)^(?:#include "linear_|\s*KERNEL\((?:norm_)?(?:linear|gate_up)_).*\n`)
 )
 
-// keep removes kernels as Mutant.Heads says.
+// keep removes the kernels that [Mutant].Heads excludes.
 func (s sources) keep(widths []int) {
 	for _, file := range []string{"attention_decode.cu", "attention_prefill.cu", "phi3.cu"} {
 		s[file] = attentionLine.ReplaceAllFunc(s[file], func(line []byte) []byte {
@@ -127,7 +129,8 @@ func (s sources) keep(widths []int) {
 	}
 }
 
-// The library has a name that says everything it was made from, so it is there or not; there is no old one.
+// build compiles the library if it is missing. Its name is a hash of everything that it is made from, so
+// it cannot be out of date.
 func (b *builder) build(kind Kind) (path string, err error) {
 	b.prune()
 	var objects []object
@@ -157,14 +160,14 @@ func (b *builder) build(kind Kind) (path string, err error) {
 }
 
 type builder struct {
-	cache    string // folder of the user's
-	out      string // folder for the library: the cache too, but for mutants
-	compiler string // its path
+	cache    string // a folder of the user's
+	out      string // the folder for the library: the cache, except for mutants
+	compiler string // path
 	version  string
 	flags    []string
 	sources  sources
 	extra    []Extra
-	mutated  string // the source with a mistake; what is made from it lies in out
+	mutated  string // the source with a mistake; objects made from it are in out
 }
 
 func newBuilder(extra []Extra) (*builder, error) {
@@ -187,7 +190,8 @@ func newBuilder(extra []Extra) (*builder, error) {
 	if err != nil {
 		cache = os.TempDir()
 	}
-	// Strict arithmetic, or decode and prefill would differ: fusing is for the kernels to ask for.
+	// Without contraction of a·b + c, or decode and prefill would differ. The kernels call fmaf where
+	// they want it.
 	flags := strings.Fields("-std=c++17 -g1 -ffp-contract=off -fno-math-errno -fno-strict-aliasing -fPIC " +
 		"-fvisibility=hidden " +
 		"-ftls-model=initial-exec -Wall -Wextra -Wno-unknown-pragmas -Wno-psabi -I.")
@@ -198,9 +202,9 @@ func newBuilder(extra []Extra) (*builder, error) {
 	return &builder{cache, cache, compiler, string(version), flags, all, extra, ""}, nil
 }
 
-// prune removes what nobody has used for a week.
+// prune removes what was not used for a week.
 func (b *builder) prune() {
-	entries, _ := os.ReadDir(b.cache) // nothing to remove, then
+	entries, _ := os.ReadDir(b.cache) // on an error there is nothing to remove
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > 7*24*time.Hour {
 			_ = os.RemoveAll(filepath.Join(b.cache, e.Name())) // another process may do the same
@@ -214,7 +218,7 @@ type object struct {
 	path   string // in the cache
 }
 
-// The object that a source becomes in a library of this kind, or nil if it has no part in it.
+// object is the object file of a source in a library of this kind, or nil if the library does not contain it.
 func (b *builder) object(source string, kind Kind) *object {
 	if filepath.Ext(source) != ".cc" {
 		return nil
@@ -226,8 +230,7 @@ func (b *builder) object(source string, kind Kind) *object {
 		return nil
 	}
 	if isKernels && kind == Checked {
-		// Calls at every load and store, to check.cc. Line numbers survive, and so do callers, which reports
-		// name.
+		// Every load and store calls check.cc. Line numbers and callers stay, because reports name them.
 		flags = append(flags, "-O1", "-fsanitize=thread", "-fno-optimize-sibling-calls")
 	}
 	key, dir := sha256.New(), b.cache
@@ -235,7 +238,7 @@ func (b *builder) object(source string, kind Kind) *object {
 	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
 		uses := filepath.Ext(name) == ".h" || isKernels && filepath.Ext(name) != ".cc"
 		if !added && slices.ContainsFunc(b.extra, func(e Extra) bool { return e.Name == name }) {
-			uses = false // phi3's own files know nothing of what is added
+			uses = false // phi3's own files do not use the added ones
 		}
 		if name == source || uses {
 			key.Write(fmt.Appendln(nil, name, len(b.sources[name])))
@@ -248,7 +251,7 @@ func (b *builder) object(source string, kind Kind) *object {
 	return &object{source, flags, filepath.Join(dir, hex.EncodeToString(key.Sum(nil)[:8])+".o")}
 }
 
-// Compiles what is missing, two files at a time, and links.
+// link compiles what is missing, two files at a time, and links.
 func (b *builder) link(path string, objects []object) (err error) {
 	dir, err := os.MkdirTemp(b.cache, "build")
 	if err != nil {
@@ -292,7 +295,7 @@ func (b *builder) compile(dir string, o object) error {
 	return b.make(o.path, dir, append(slices.Clone(o.flags), "-c", o.source))
 }
 
-// Runs the compiler in the sources' folder, to make a file that appears when it is whole.
+// make runs the compiler in the sources' folder. The file appears when it is complete.
 func (b *builder) make(path, dir string, args []string) error {
 	out, err := os.CreateTemp(filepath.Dir(path), "new")
 	if err != nil {
@@ -313,7 +316,7 @@ func (b *builder) make(path, dir string, args []string) error {
 	return nil
 }
 
-// Keeps others who want the same library waiting until it is there.
+// lock makes other processes that want the same library wait until it is complete.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

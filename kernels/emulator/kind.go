@@ -13,17 +13,17 @@ const (
 
 // Extra is a file of kernels that are not part of phi3, such as a test's.
 type Extra struct {
-	Name    string // path below kernels/. Its includes are looked up in its own folder and in kernels/
+	Name    string // path below kernels/; #include searches its own folder and kernels/
 	Text    []byte
-	Kernels []string // names of its kernels; none if it is a header of others
+	Kernels []string // names of its kernels; none in a header
 }
 
 // Mutant is a mistake in a file.
 type Mutant struct {
 	File         string // path below kernels/
-	Old, Mistake string // what is replaced, which must be there once, and by what
-	// Heads lets less be compiled: attention for heads of these widths and no matrix products, or, if there
-	// are none, everything but attention. nil: all.
+	Old, Mistake string // Old, which must occur exactly once, is replaced by Mistake
+	// Heads limits what is compiled. nil: everything. Empty: everything but attention. Otherwise:
+	// everything but the matrix products, and attention only for heads of these widths.
 	Heads []int
 }
 

@@ -19,10 +19,10 @@ import (
 	"phi3/internal/tensorcore"
 )
 
-// One mma is a tile of these.
+// One mma computes a tile of these sizes.
 const rows, columns, depth = 16, 8, tensorcore.K
 
-// tiles are inputs as the kernel mma of testdata/ reads them.
+// tiles lays inputs out for the kernel mma of testdata/.
 func tiles(all []tensorcore.Inputs) (words []uint32) {
 	for _, in := range all {
 		for _, m := range [][]uint16{in.A, in.B} {
@@ -50,9 +50,9 @@ func sums(all []tensorcore.Inputs, arch tensorcore.Arch) (words []uint32) {
 	return words
 }
 
-// The cases of internal/tensorcore/testdata/mma_vectors.txt, which were worked out in rational numbers: 8 a
-// tile, where case i is the sum of row (3i + tile) % 16 and column i. The other sums of a tile have a row of
-// one case and a column of another; the table does not have those, and wanted is false for them.
+// vectors are the cases of internal/tensorcore/testdata/mma_vectors.txt, which were computed in rational
+// numbers. A tile has 8 of them: case i is the sum of row (3i + tile) % 16 and column i. The other sums
+// of a tile combine different cases, are not in the table, and have wanted = false.
 func vectors(t *testing.T) (all []tensorcore.Inputs, want map[tensorcore.Arch][]uint32, wanted []bool) {
 	t.Helper()
 	text, err := os.ReadFile("../../internal/tensorcore/testdata/mma_vectors.txt")
@@ -93,7 +93,7 @@ func vectors(t *testing.T) (all []tensorcore.Inputs, want map[tensorcore.Arch][]
 	return all, want, wanted
 }
 
-// Every compute capability has the arithmetic of its generation, through the driver.
+// TestMMAVectors: through the driver, every compute capability has the arithmetic of its generation.
 func TestMMAVectors(t *testing.T) {
 	l := newLab(t, Fast)
 	all, want, wanted := vectors(t)
@@ -114,7 +114,7 @@ func TestMMAVectors(t *testing.T) {
 	}
 }
 
-// different says how many words differ where they are wanted, or "".
+// different describes the wanted words that differ. It is "" if there are none.
 func different(got, want []uint32, wanted []bool) string {
 	n, first := 0, 0
 	for i := range want {
@@ -146,7 +146,7 @@ func compileMMA(t *testing.T, flags ...string) (program string) {
 	return program
 }
 
-// runMMA gives the sums that it makes.
+// runMMA runs it and returns the sums.
 func runMMA(t *testing.T, program string, arch tensorcore.Arch, all []tensorcore.Inputs) (words []uint32) {
 	t.Helper()
 	type registers struct {
@@ -154,7 +154,7 @@ func runMMA(t *testing.T, program string, arch tensorcore.Arch, all []tensorcore
 		B [2][32]uint32
 		D [4][32]uint32
 	}
-	// Where a lane's element i of d lies in a tile.
+	// The place of a lane's element i of d in a tile.
 	place := func(lane, i int) int { return (lane/4+i/2*8)*columns + lane%4*2 + i%2 }
 	var in, out bytes.Buffer
 	for _, inputs := range all {
@@ -195,7 +195,8 @@ func runMMA(t *testing.T, program string, arch tensorcore.Arch, all []tensorcore
 	return words
 }
 
-// Compiled for this processor and for any x86-64, every sum has the bits that internal/tensorcore computes.
+// TestMMA: compiled for this processor and for any x86-64, every sum has the bits that
+// internal/tensorcore computes.
 func TestMMA(t *testing.T) {
 	for name, flags := range map[string][]string{"this processor": nil, "any processor": {"-march=x86-64"}} {
 		program := compileMMA(t, flags...)
