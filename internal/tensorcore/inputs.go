@@ -13,7 +13,8 @@ type Inputs struct {
 	K int
 }
 
-// Multiply is the product as this generation computes it: a chain of instructions for each sum, k ascending.
+// Multiply is the product as this generation computes it: for each sum a chain of instructions, in ascending
+// order of k.
 func (a Arch) Multiply(in Inputs) []float32 {
 	columns := len(in.B) / in.K
 	sums := make([]float32, len(in.C))
@@ -27,13 +28,13 @@ func (a Arch) Multiply(in Inputs) []float32 {
 	return sums
 }
 
-// Kind is a kind of numbers that brings out how a tensor core adds.
+// Kind is a kind of numbers that shows how a tensor core adds.
 type Kind struct {
 	Name string
 	fill func(r *rand.Rand, in Inputs)
 }
 
-// Draw makes random inputs of a kind; k is a multiple of [K].
+// Draw makes random inputs of a kind. k is a multiple of [K].
 func (kind Kind) Draw(r *rand.Rand, rows, columns, k int) Inputs {
 	in := Inputs{
 		A: make([]uint16, rows*k), B: make([]uint16, columns*k), C: make([]float32, rows*columns), K: k,
@@ -42,7 +43,7 @@ func (kind Kind) Draw(r *rand.Rand, rows, columns, k int) Inputs {
 	return in
 }
 
-// Kinds are all kinds. A mistake may show in one of them only.
+// Kinds are all kinds. A mistake may show in only one of them.
 var Kinds = []Kind{
 	{"usual numbers", each(normal(0))},
 	{"a wide spread of exponents", each(normal(20))},
@@ -63,7 +64,7 @@ func normal(spread int) func(r *rand.Rand) float64 {
 	return func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), r.IntN(2*spread+1)-spread) }
 }
 
-// each draws every factor, and every start as a product of two, with all bits of a float32.
+// each draws every factor with draw. Every start is the product of two draws and has all bits of a float32.
 func each(draw func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 	return func(r *rand.Rand, in Inputs) {
 		fill := func(to []uint16) {
@@ -79,8 +80,8 @@ func each(draw func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 	}
 }
 
-// hiding multiplies some large numbers by nearly nothing: the exponents of those products are large enough to
-// hide parts of the others.
+// hiding multiplies some large numbers by very small ones. The exponents of the products are large enough
+// to hide parts of the others.
 func hiding(nothing func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 	return func(r *rand.Rand, in Inputs) {
 		each(func(r *rand.Rand) float64 { return math.Ldexp(r.NormFloat64(), -10) })(r, in)
@@ -103,7 +104,7 @@ func hiding(nothing func(r *rand.Rand) float64) func(r *rand.Rand, in Inputs) {
 	}
 }
 
-// cancelling makes products k and k+8 of every 16 almost opposite; and the start is small.
+// cancelling makes products k and k+8 of every 16 almost opposite. The start is small.
 func cancelling(r *rand.Rand, in Inputs) {
 	each(normal(3))(r, in)
 	for i := range in.C {
@@ -122,7 +123,8 @@ func cancelling(r *rand.Rand, in Inputs) {
 	}
 }
 
-// special puts an infinity or a NaN into some rows, columns and starts; some meet each other, or a zero.
+// special puts an infinity or a NaN into some rows, columns and starts. Some are multiplied with each
+// other, or with a zero.
 func special(r *rand.Rand, in Inputs) {
 	each(normal(0))(r, in)
 	draw := func() uint16 { return []uint16{0x7f80, 0xff80, 0x7f80, 0xff80, 0x7fc0, 0xff81, 0, 0}[r.IntN(8)] }
@@ -143,14 +145,14 @@ func special(r *rand.Rand, in Inputs) {
 	}
 }
 
-// nearOverflow makes sums of which some are infinite.
+// nearOverflow makes large sums, some of them infinite.
 func nearOverflow(r *rand.Rand, in Inputs) {
 	scale := 1.5 * math.Exp2(63) / math.Sqrt(math.Sqrt(float64(in.K)))
 	each(func(r *rand.Rand) float64 { return scale * r.NormFloat64() })(r, in)
 }
 
-// nearFour makes all products of a row nearly 4 in size and mostly of one sign, which are the largest sums of
-// one step; the start is nearly 2.
+// nearFour makes all products of a row nearly ±4, most with the same sign, which gives the largest sums
+// of one step. The start is nearly 2.
 func nearFour(r *rand.Rand, in Inputs) {
 	fill := func(to []uint16) {
 		for i := range to {
@@ -167,5 +169,5 @@ func nearFour(r *rand.Rand, in Inputs) {
 	}
 }
 
-// bfloat16 is x, cut off to a bfloat16's bits.
+// bfloat16 is x truncated to a bfloat16.
 func bfloat16(x float64) uint16 { return uint16(math.Float32bits(float32(x)) >> 16) }

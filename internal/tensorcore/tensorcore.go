@@ -1,14 +1,14 @@
-// Package tensorcore is the arithmetic of NVIDIA's tensor cores in Go, bit for bit: what mma.sync m16n8k16
-// makes of bfloat16 inputs and a float32 sum. The self-test of a GPU and the tests of the emulator are held
-// against it.
+// Package tensorcore computes in Go, bit for bit, what NVIDIA's tensor cores compute: mma.sync m16n8k16
+// of bfloat16 inputs and a float32 sum. The self-test of a GPU and the tests of the emulator compare with
+// it.
 //
-// A tensor core does not add floats one after another. It multiplies exactly, shifts every product and the
-// running sum to the largest exponent among them, cuts each off after a fixed number of bits, adds what is
-// left as integers, and cuts the total off to a float32. How many bits are kept, and how many products are
-// added at once, differs between generations.
+// A tensor core does not add floats one after another. It multiplies exactly, aligns every product and
+// the running sum to the largest exponent among them, truncates each after a fixed number of bits, adds
+// the results as integers, and truncates the total to a float32. Generations differ in the number of bits
+// that are kept and in the number of products that are added at once.
 //
-// The description is that of Xie et al., "MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix
-// Cores" (2025), arXiv 2511.10909, who compared it with chips.
+// The description is by Xie et al., "MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix Cores"
+// (2025), arXiv 2511.10909, who compared it with chips.
 package tensorcore
 
 import (
@@ -23,8 +23,8 @@ const K = 16
 // Arch is how the tensor cores of a generation add.
 type Arch struct {
 	name     string
-	fraction int // bits kept behind the point of the largest exponent
-	products int // that are added in one step; a divisor of K
+	fraction int // bits kept after the point, at the largest exponent
+	products int // added in one step; a divisor of K
 }
 
 // The generations that the kernels run on.
@@ -44,11 +44,11 @@ func For(major int) Arch {
 // String names the oldest architecture of the generation.
 func (a Arch) String() string { return a.name }
 
-// nan is the one NaN that tensor cores give.
+// nan is the only NaN that tensor cores produce.
 var nan = math.Float32frombits(0x7fffffff)
 
-// DotAdd is one element of an instruction's result: c + x·y, x being a row of A and y a column of B, both [K]
-// bfloat16.
+// DotAdd is one element of an instruction's result: c + x·y, where x is a row of A and y a column of B,
+// both [K] bfloat16.
 func (a Arch) DotAdd(c float32, x, y []uint16) float32 {
 	if len(x) != K || len(y) != K {
 		panic(fmt.Sprintf("tensorcore: DotAdd of %d and %d values, not %d", len(x), len(y), K))
@@ -59,8 +59,8 @@ func (a Arch) DotAdd(c float32, x, y []uint16) float32 {
 	return c
 }
 
-// Dot is a chain of instructions: x·y for [k] bfloat16 each, k ascending from a sum of 0. Missing values of
-// the last K count as zeros.
+// Dot is a chain of instructions: x·y, both [k] bfloat16, in ascending order of k from a sum of 0. If K
+// does not divide k, the missing values are zeros.
 func (a Arch) Dot(x, y []uint16) float32 {
 	var c float32
 	for len(x) >= K {
@@ -80,11 +80,11 @@ func (a Arch) Dot(x, y []uint16) float32 {
 type term struct {
 	negative    bool
 	significand uint64
-	exponent    int // of the bit that stands for 1; for zero and subnormal numbers the least there is
-	fraction    int // bits of the significand behind the point
+	exponent    int // of the bit that stands for 1; for zero and subnormal numbers the least one
+	fraction    int // bits of the significand after the point
 }
 
-// step adds c and the products of x and y in one go.
+// step adds c and the products of x and y at once.
 func (a Arch) step(c float32, x, y []uint16) float32 {
 	if special, is := specialSum(c, x, y); is {
 		return special
@@ -119,9 +119,9 @@ func (a Arch) step(c float32, x, y []uint16) float32 {
 	return truncate(sum, largest-a.fraction)
 }
 
-// specialSum is the result where infinities or NaN take part.
+// specialSum is the result if there are infinities or NaN among the inputs.
 func specialSum(c float32, x, y []uint16) (float32, bool) {
-	const all = 0x7f80 // the exponent's bits, all set in infinities and NaN
+	const all = 0x7f80 // the exponent's bits: infinities and NaN have all of them
 	some := math.Float32bits(c)>>16&all == all
 	for i := range x {
 		some = some || x[i]&all == all || y[i]&all == all
@@ -143,10 +143,10 @@ func specialSum(c float32, x, y []uint16) (float32, bool) {
 	return 0, false
 }
 
-// value is a bfloat16's.
+// value is the value of a bfloat16.
 func value(bits uint16) float64 { return float64(math.Float32frombits(uint32(bits) << 16)) }
 
-// termOf takes a finite float32 apart, given as bits.
+// termOf splits a finite float32, given as bits.
 func termOf(u uint32, fraction int) term {
 	t := term{
 		negative: u>>31 == 1, significand: uint64(u & 0x7fffff), exponent: int(u >> 23 & 0xff),
@@ -161,7 +161,7 @@ func termOf(u uint32, fraction int) term {
 	return t
 }
 
-// truncate is sum·2^unit as a float32, rounded toward zero. A sum of 0 is +0; one that is too large is
+// truncate is sum·2^unit as a float32, rounded toward zero. A sum of 0 is +0. A sum that is too large is
 // infinite.
 func truncate(sum int64, unit int) float32 {
 	if sum == 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// exact is DotAdd in rational numbers, as the paper words it (section "truncated fused dot-product-add").
+// exact is DotAdd in rational numbers, as in the paper's section "truncated fused dot-product-add".
 func exact(a Arch, c float32, x, y []uint16) float32 {
 	for at := 0; at < K; at += a.products {
 		c = exactStep(a, c, x[at:at+a.products], y[at:at+a.products])
@@ -68,8 +68,8 @@ func power(n int) *big.Rat {
 	return new(big.Rat).SetInt(p)
 }
 
-// towardZero searches the float32s, whose bits are in their order, for the last whose absolute value is not
-// above r's.
+// towardZero is the float32 with the largest absolute value not above r's. It searches the bits, whose
+// order is that of the values.
 func towardZero(r *big.Rat) float32 {
 	magnitude := new(big.Rat).Abs(r)
 	if magnitude.Cmp(power(128)) >= 0 {
@@ -90,7 +90,7 @@ func towardZero(r *big.Rat) float32 {
 	return math.Float32frombits(low)
 }
 
-// More kinds of factors than [Kinds], for single instructions.
+// More kinds of factors, for single instructions.
 var factors = map[string]func(r *rand.Rand) uint16{
 	"wide": func(r *rand.Rand) uint16 { return uint16(r.Uint32())&0x807f | uint16(r.IntN(255))<<7 },
 	"tiny": func(r *rand.Rand) uint16 { return uint16(r.Uint32())&0x807f | uint16(r.IntN(80))<<7 },
@@ -177,8 +177,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// A tensor core that keeps a bit more or less, or adds in other steps, agrees neither with the vectors nor
-// with a draw of usual numbers.
+// A tensor core that keeps one bit more or less, or adds in other steps, agrees neither with the vectors
+// nor with usual random numbers.
 func TestVectorsTellArchitecturesApart(t *testing.T) {
 	for _, wrong := range []struct{ like, arch Arch }{
 		{Hopper, Arch{"24 bits", 24, 16}},
@@ -203,7 +203,7 @@ func TestVectorsTellArchitecturesApart(t *testing.T) {
 	}
 }
 
-// A kind whose sums are nearly all infinite, NaN or zero would show nothing.
+// A kind whose sums are nearly all infinite, NaN or zero would test nothing.
 func TestKindsMakeSums(t *testing.T) {
 	for i, kind := range Kinds {
 		for _, k := range []int{K, 3072} {
@@ -222,8 +222,8 @@ func TestKindsMakeSums(t *testing.T) {
 	}
 }
 
-// How often sums differ between the two generations: in one chain of instructions and, as phi3's kernels sum,
-// in 8 chains that are added in order. docs/exactness.md quotes the log.
+// How often sums differ between the two generations: in one chain of instructions, and in 8 chains that
+// are added in order, as in phi3's kernels. docs/exactness.md quotes the log.
 func TestGenerationsDiffer(t *testing.T) {
 	for _, k := range []int{16, 1024, 3072, 8192} {
 		for _, chains := range []int{1, 8} {
@@ -251,7 +251,7 @@ func TestGenerationsDiffer(t *testing.T) {
 	}
 }
 
-// What the description means, in cases that can be worked out in the head.
+// Cases of the description that are simple enough to work out by hand.
 func TestDotAdd(t *testing.T) {
 	inf := float32(math.Inf(1))
 	one, two := bf16(1), bf16(2)
