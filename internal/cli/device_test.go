@@ -112,11 +112,11 @@ func (g fakeGPU) Upload(t *weight.Tensor) (model.Weight, error) {
 	return g.Backend.Upload(t)
 }
 
-func (g fakeGPU) Embed(x model.Matrix, table model.Weight, ids []int32) {
-	if g.kind == "thoughtful" && len(ids) > 8 {
+func (g fakeGPU) Begin(step *model.Step) {
+	if g.kind == "thoughtful" && len(step.IDs) > 8 {
 		time.Sleep(400 * time.Millisecond) // a step of a prompt
 	}
-	g.Backend.Embed(x, table, ids)
+	g.Backend.Begin(step)
 }
 
 func (g fakeGPU) Argmax(next []int32, logits model.Matrix) error {

@@ -3,17 +3,8 @@ package cpu
 import "phi3/internal/model"
 
 // Attend implements [model.Backend].
-func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
-	for _, s := range step.Seqs {
-		for i, id := range s.Blocks {
-			if b.kv[id] == nil {
-				b.kv[id] = b.newKVBlock()
-			}
-			if i*chunk >= s.Position && layer == 0 { // the sequence has overwritten, or will, all that it reads
-				b.kv[id].mend()
-			}
-		}
-	}
+func (b *Backend) Attend(a, qkv model.Matrix, layer int) {
+	step := b.step
 	parts, sets := 0, 0
 	for i := range step.Seqs {
 		parts += b.appendItems(&step.Seqs[i])

@@ -71,7 +71,8 @@ func (a *attendCase) attend(t *testing.T, o Options, pieces ...int) []float32 {
 			Cos:  a.step.Cos[from*half : (from+n)*half], Sin: a.step.Sin[from*half : (from+n)*half],
 		}
 		m := poisoned(n, width)
-		b.Attend(m, matrixOf(n, a.c.QKVRows(), a.qkv[from*a.c.QKVRows():(from+n)*a.c.QKVRows()]), 1, step)
+		b.Begin(step)
+		b.Attend(m, matrixOf(n, a.c.QKVRows(), a.qkv[from*a.c.QKVRows():(from+n)*a.c.QKVRows()]), 1)
 		require.NoError(t, b.Read(nil, m))
 		out = append(out, values(m)...)
 		from += n
@@ -211,8 +212,9 @@ func testAttendIsCausalWithNaN(t *testing.T) {
 	for _, a := range []*attendCase{bad, good} {
 		a.step.Seqs = []model.Span{{Len: a.tokens, Blocks: []int32{0}}}
 		m := poisoned(a.tokens, c.Heads*c.HeadDim)
+		b.Begin(&a.step)
 		for layer := range 2 {
-			b.Attend(m, matrixOf(a.tokens, c.QKVRows(), a.qkv), layer, &a.step)
+			b.Attend(m, matrixOf(a.tokens, c.QKVRows(), a.qkv), layer)
 		}
 		if a == good {
 			require.Equal(t, want, values(m))
@@ -261,7 +263,8 @@ func testAttendSharesChunks(t *testing.T) {
 				step.Seqs = append(step.Seqs, s)
 			}
 			m := poisoned(len(lengths)*tokens, c.Heads*c.HeadDim)
-			b.Attend(m, matrixOf(len(lengths)*tokens, c.QKVRows(), qkv), 0, step)
+			b.Begin(step)
+			b.Attend(m, matrixOf(len(lengths)*tokens, c.QKVRows(), qkv), 0)
 			require.Equal(t, threads > 1, len(b.chunkSums) > 0, "chunks are shared out")
 			return values(m)
 		}

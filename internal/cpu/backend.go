@@ -27,10 +27,11 @@ type Backend struct {
 	float32 bool
 	free    int64 // Options.Memory
 	config  *model.Config
-	kv      []*kvBlock // [blocks], nil until a sequence first uses it
-	scratch []*scratch // [threads]
-	normed  []float32  // [maxTokens, hidden]
-	packed  []byte     // a product's input in the order that its loops read
+	step    *model.Step // since Begin
+	kv      []*kvBlock  // [blocks], nil until a sequence first uses it
+	scratch []*scratch  // [threads]
+	normed  []float32   // [maxTokens, hidden]
+	packed  []byte      // a product's input in the order that its loops read
 
 	chunkSums []float32 // of attention, see attending.sums
 
@@ -183,10 +184,25 @@ func (b *Backend) asInput(x []float32) {
 	}
 }
 
+// Begin implements [model.Backend].
+func (b *Backend) Begin(step *model.Step) {
+	b.step = step
+	for _, s := range step.Seqs {
+		for i, id := range s.Blocks {
+			if b.kv[id] == nil {
+				b.kv[id] = b.newKVBlock()
+			}
+			if i*chunk >= s.Position { // nothing in the block belongs to the sequence yet
+				b.kv[id].mend()
+			}
+		}
+	}
+}
+
 // Embed implements [model.Backend].
-func (b *Backend) Embed(x model.Matrix, table model.Weight, ids []int32) {
+func (b *Backend) Embed(x model.Matrix, table model.Weight) {
 	t := panelOf(table)
-	for i, id := range ids {
+	for i, id := range b.step.IDs {
 		weight.Widen(row(values(x), i, x.Cols), t.row(int(id)), t.dtype)
 	}
 }

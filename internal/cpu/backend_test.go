@@ -165,7 +165,8 @@ func TestEmbedAndSelect(t *testing.T) {
 	b := newBackend(t, Options{Threads: 2}, &model.Config{HiddenSize: 6, Heads: 1, KVHeads: 1}, 4, 0)
 	table, tv := upload(t, b, rng, 11, 6)
 	x := poisoned(3, 6)
-	b.Embed(x, table, []int32{10, 0, 4})
+	b.Begin(&model.Step{IDs: []int32{10, 0, 4}})
+	b.Embed(x, table)
 	require.Equal(t, slices.Concat(row(tv, 10, 6), row(tv, 0, 6), row(tv, 4, 6)), values(x))
 	y := poisoned(2, 6)
 	b.Select(y, x, []int32{2, 0})
@@ -253,7 +254,8 @@ func testUnderGarbageCollection(t *testing.T) {
 			for range 50 {
 				h, a := poisoned(tokens, c.IntermediateSize), poisoned(tokens, c.HiddenSize)
 				b.NormGateUp(h, matrixOf(tokens, c.HiddenSize, x), norm, gu)
-				b.Attend(a, matrixOf(tokens, c.QKVRows(), qkv), 0, step)
+				b.Begin(step)
+				b.Attend(a, matrixOf(tokens, c.QKVRows(), qkv), 0)
 				result := slices.Concat(values(h), values(a))
 				if results[i] != nil && !slices.Equal(results[i], result) {
 					t.Error("the same again gives another result")

@@ -44,9 +44,9 @@ type Backend struct {
 	src devicePtr
 }
 
-// stagedStep is the step whose data are on the stage, so that the layers of a pass share them.
+// stagedStep is where the step's data are on the stage.
 type stagedStep struct {
-	step      *model.Step
+	ids       devicePtr
 	works     int
 	attention attention // but for what differs from layer to layer
 }
@@ -163,7 +163,7 @@ func (b *Backend) Argmax(next []int32, logits model.Matrix) error {
 
 // read sends everything queued, waits for it, and copies len(dst) bytes from src.
 func (b *Backend) read(dst []byte, src devicePtr) error {
-	defer b.begin()
+	defer b.sent()
 	if b.stage.err != nil {
 		return b.stage.err
 	}
@@ -208,8 +208,14 @@ func (b *Backend) send() error {
 	return b.graphs.run(b.device, b.stream, b.queue)
 }
 
-// begin empties the queue and the stage.
-func (b *Backend) begin() {
+// sent empties the queue after it has been sent. The step's data stay on the stage for the rest of the step.
+func (b *Backend) sent() {
 	b.queue = b.queue[:0]
-	b.stage.used, b.stage.err, b.staged = 0, nil, stagedStep{}
+	b.stage.used = b.stage.kept
+}
+
+// drop empties the queue and the stage.
+func (b *Backend) drop() {
+	b.queue = b.queue[:0]
+	b.stage.used, b.stage.kept, b.stage.err = 0, 0, nil
 }

@@ -102,13 +102,14 @@ func askAttention(x *experiment) {
 				}
 				x.fillBF16(f, b.kv, blocks*blockElems(c), cacheSeed, 1) // anew: each figure appends to it
 				calls := min(different, max(2, ceilDiv(x.muchMoreThanL2(f), need*blockBytes)), most)
-				b.begin()
+				b.drop()
 				for i := range calls {
 					own := make([]int32, need)
 					for j := range own {
 						own[j] = int32(i*need + j)
 					}
-					b.Attend(out, qkv, 0, stepAt(c, context.cached, own))
+					b.stageStep(stepAt(c, context.cached, own))
+					b.Attend(out, qkv, 0)
 				}
 				require.NoError(f, b.stage.err)
 				q := slices.Clone(b.queue)
@@ -228,10 +229,11 @@ func askToken(x *experiment) {
 	step := stepAt(c, cached, table)
 	next := make([]int32, 1)
 	token := func() error {
-		b.Embed(m[0], head, step.IDs)
+		b.Begin(step)
+		b.Embed(m[0], head)
 		for i, w := range weights {
 			b.NormLinear(m[1], m[0], norm, at(w.qkv))
-			b.Attend(m[2], m[1], i, step)
+			b.Attend(m[2], m[1], i)
 			b.LinearAdd(m[0], m[2], at(w.o))
 			b.NormGateUp(m[3], m[0], norm, at(w.gateUp))
 			b.LinearAdd(m[0], m[3], at(w.down))

@@ -41,10 +41,11 @@ func BenchmarkDecodeQueue(b *testing.B) {
 	}
 	decode := func() {
 		step.Seqs[0].Position++
-		backend.Embed(x, weightOf(0), step.IDs)
+		backend.Begin(step)
+		backend.Embed(x, weightOf(0))
 		for i := range layers {
 			backend.NormLinear(qkv, x, weightOf(8*i), weightOf(8*i+1))
-			backend.Attend(attn, qkv, i, step)
+			backend.Attend(attn, qkv, i)
 			backend.LinearAdd(x, attn, weightOf(8*i+2))
 			backend.NormGateUp(h, x, weightOf(8*i+3), weightOf(8*i+4))
 			backend.LinearAdd(x, h, weightOf(8*i+5))

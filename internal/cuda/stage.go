@@ -16,6 +16,7 @@ type stage struct {
 	host   *hostMemory
 	device devicePtr // the same, there
 	used   int
+	kept   int   // of used, what Begin has put there for the whole step
 	err    error // the first put that found no room
 }
 

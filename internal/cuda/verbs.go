@@ -11,11 +11,17 @@ import (
 // decode, where a kernel reads weights as fast as memory gives them; more as prefill, where tensor cores are
 // the limit. Both give the same bits.
 
-// Embed implements [model.Backend]. It begins a step: what an abandoned one has left in the queue is dropped.
-func (b *Backend) Embed(x model.Matrix, table model.Weight, ids []int32) {
-	b.begin()
+// Begin implements [model.Backend].
+func (b *Backend) Begin(step *model.Step) {
+	b.drop()
+	b.stageStep(step)
+	b.stage.kept = b.stage.used
+}
+
+// Embed implements [model.Backend].
+func (b *Backend) Embed(x model.Matrix, table model.Weight) {
 	w := table.Data.(*parameter)
-	b.kernels.embed(&b.queue, float32Out(x), w.ptr, w.typ, put(&b.stage, ids, len(ids)), len(ids), x.Cols)
+	b.kernels.embed(&b.queue, float32Out(x), w.ptr, w.typ, b.staged.ids, x.Rows, x.Cols)
 }
 
 // Select implements [model.Backend].
@@ -102,10 +108,7 @@ func (b *Backend) grid(tiles, resident int) int {
 }
 
 // Attend implements [model.Backend].
-func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
-	if b.staged.step != step {
-		b.stageStep(step)
-	}
+func (b *Backend) Attend(a, qkv model.Matrix, layer int) {
 	call := b.staged.attention
 	call.out, call.qkv = b.inputOut(a), ptr(qkv)
 	call.kv = b.kv + devicePtr(layer*b.blockElems/b.config.Layers*b.inputType().bytes())
@@ -124,8 +127,8 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
 	}
 }
 
-// stageStep puts on the stage what attention has to know. Sizes depend on the shape of the step and not on
-// how long its sequences are, so that one graph serves every token.
+// stageStep puts the step's data on the stage. Their sizes depend on the shape of the step and not on the
+// length of its sequences, so that one graph serves every token.
 func (b *Backend) stageStep(step *model.Step) {
 	k, s := b.kernels.attention, &b.scratch
 	s.spans, s.table, s.work = s.spans[:0], s.table[:0], s.work[:0]
@@ -141,7 +144,7 @@ func (b *Backend) stageStep(step *model.Step) {
 	default:
 		s.work = k.prefillWork(s.work, s.spans)
 	}
-	b.staged = stagedStep{step: step, works: len(s.work), attention: attention{
+	b.staged = stagedStep{ids: put(&b.stage, step.IDs, tokens), works: len(s.work), attention: attention{
 		spans:      put(&b.stage, s.spans, len(s.spans)),
 		blockTable: put(&b.stage, s.table, b.kvBlocks),
 		work:       put(&b.stage, s.work, max(b.kvBlocks, tokens)),

@@ -11,6 +11,7 @@ type watcher struct {
 	// attend, if set, is shown the queries, keys and values [tokens, QKVRows] of layer 1, 2, …, before RoPE.
 	attend func(layer int, qkv model.Matrix, step *model.Step) error
 
+	step  *model.Step
 	layer int   // the current one, from 1
 	mlp   bool  // the next LinearAdd ends the layer
 	err   error // the first one; Read and Argmax return it, as the contract of Backend asks
@@ -54,18 +55,22 @@ func (w *watcher) showStream(layer int, x model.Matrix) {
 	}
 }
 
-func (w *watcher) Embed(x model.Matrix, table model.Weight, ids []int32) {
-	w.mlp = false
-	w.Backend.Embed(x, table, ids)
+func (w *watcher) Begin(step *model.Step) {
+	w.step, w.mlp = step, false
+	w.Backend.Begin(step)
+}
+
+func (w *watcher) Embed(x model.Matrix, table model.Weight) {
+	w.Backend.Embed(x, table)
 	w.showStream(0, x)
 }
 
-func (w *watcher) Attend(a, qkv model.Matrix, layer int, step *model.Step) {
+func (w *watcher) Attend(a, qkv model.Matrix, layer int) {
 	w.layer = layer + 1
 	if w.attend != nil && w.err == nil {
-		w.err = w.attend(w.layer, qkv, step)
+		w.err = w.attend(w.layer, qkv, w.step)
 	}
-	w.Backend.Attend(a, qkv, layer, step)
+	w.Backend.Attend(a, qkv, layer)
 }
 
 func (w *watcher) NormGateUp(h, x model.Matrix, norm, weight model.Weight) {

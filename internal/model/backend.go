@@ -32,15 +32,18 @@ type Backend interface {
 	// Close frees everything on the device.
 	Close() error
 
-	// Embed sets row i of x to row ids[i] of the table.
-	Embed(x Matrix, table Weight, ids []int32)
+	// Begin starts a step. The verbs that follow belong to it, up to the next Begin; what an earlier step has
+	// left undone is dropped. The step does not change until the next Begin.
+	Begin(step *Step)
+	// Embed sets row i of x to the row of the table that the step's token i names.
+	Embed(x Matrix, table Weight)
 	// Norm sets y = RMSNorm(x)·norm.
 	Norm(y, x Matrix, norm Weight)
 	// NormLinear sets y = (RMSNorm(x)·norm)·wᵀ. It serves the QKV projection and the LM head.
 	NormLinear(y, x Matrix, norm, w Weight)
 	// Attend rotates q and k of qkv by their positions, appends k and v to the layer's cache, and sets a to
 	// the causal attention of every query over the cache of its own sequence.
-	Attend(a, qkv Matrix, layer int, step *Step)
+	Attend(a, qkv Matrix, layer int)
 	// LinearAdd sets x = x + a·wᵀ. It serves the attention's output projection and the MLP's down projection.
 	LinearAdd(x, a Matrix, w Weight)
 	// NormGateUp sets h = SiLU(g)·u where g and u are the halves of (RMSNorm(x)·norm)·wᵀ, gate first.

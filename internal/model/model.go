@@ -191,20 +191,21 @@ type Output struct {
 // Forward stops between two layers when ctx is done; the caches then are as they were.
 func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err error) {
 	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
-	if err := m.begin(batch); err != nil {
+	if err := m.layOut(batch); err != nil {
 		return err
 	}
 	b, w, n := m.backend, &m.weights, len(m.step.IDs)
 	x, qkv, attn, h := m.act.x.First(n), m.act.qkv.First(n), m.act.attn.First(n), m.act.h.First(n)
 
-	b.Embed(x, w.EmbedTokens, m.step.IDs) // x = table[ids]
+	b.Begin(&m.step)
+	b.Embed(x, w.EmbedTokens) // x = table[ids]
 	for i := range w.Layers {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		l := &w.Layers[i]
 		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj)          // q, k, v = RMSNorm(x)·Wqkvᵀ
-		b.Attend(attn, qkv, i, &m.step)                            // softmax(q·kᵀ)·v, with RoPE and the KV cache
+		b.Attend(attn, qkv, i)                                     // softmax(q·kᵀ)·v, with RoPE and the KV cache
 		b.LinearAdd(x, attn, l.OProj)                              // x += attn·Woᵀ
 		b.NormGateUp(h, x, l.PostAttentionLayernorm, l.GateUpProj) // h = SiLU(gate)·up
 		b.LinearAdd(x, h, l.DownProj)                              // x += h·Wdownᵀ

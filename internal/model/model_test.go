@@ -58,11 +58,12 @@ func (r *recorder) NewMatrix(rows, cols int) (Matrix, error) {
 func (r *recorder) Read([]float32, Matrix) error        { return r.fail }
 func (r *recorder) Argmax([]int32, Matrix) error        { r.call("Argmax"); return r.fail }
 func (r *recorder) Close() error                        { r.call("Close"); return nil }
-func (r *recorder) Embed(Matrix, Weight, []int32)       { r.call("Embed") }
+func (r *recorder) Begin(*Step)                         { r.call("Begin") }
+func (r *recorder) Embed(Matrix, Weight)                { r.call("Embed") }
 func (r *recorder) Norm(_, _ Matrix, n Weight)          { r.call("Norm " + n.Data.(string)) }
 func (r *recorder) NormLinear(_, _ Matrix, _, w Weight) { r.call("NormLinear " + w.Data.(string)) }
 
-func (r *recorder) Attend(_, _ Matrix, layer int, _ *Step) {
+func (r *recorder) Attend(_, _ Matrix, layer int) {
 	r.call("Attend " + string(rune('0'+layer)))
 }
 
@@ -118,7 +119,7 @@ func TestForwardIsTheArchitecture(t *testing.T) {
 	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: []int32{1, 2, 4}, Cache: cache}},
 		out))
 	require.Equal(t, []string{
-		"Embed",
+		"Begin", "Embed",
 		"NormLinear model.layers.0.self_attn.qkv_proj.weight", "Attend 0", "LinearAdd " +
 			"model.layers.0.self_attn.o_proj.weight",
 		"NormGateUp model.layers.0.mlp.gate_up_proj.weight", "LinearAdd model.layers.0.mlp.down_proj.weight",

@@ -7,8 +7,8 @@ import (
 	"phi3/internal/kvcache"
 )
 
-// begin checks the batch and lays it out as m.step.
-func (m *Model) begin(batch []Sequence) error {
+// layOut checks the batch and lays it out as m.step.
+func (m *Model) layOut(batch []Sequence) error {
 	s := &m.step
 	s.IDs, s.Seqs, s.Cos, s.Sin = s.IDs[:0], s.Seqs[:0], s.Cos[:0], s.Sin[:0]
 	for _, seq := range batch {
