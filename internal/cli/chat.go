@@ -127,7 +127,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		Conversation: conversation, Codec: codec, Model: m.Model, Name: checkpoint.Name, Loaded: m.Took,
 		ContextLimit: contextLimit(m.Model), MaxNewTokens: f.maxNew, Sampling: config.Config,
 		Seed: f.sampling.firstSeed(), Editor: lineedit.New(in, out, history), Interrupts: interrupts,
-		Out: s.out, Width: func() int { return terminalWidth(s.out) }, Notes: s.notes(), Details: s.details(), Quiet: s.quiet,
+		Out: s.out, Width: func() int { return show.TerminalWidth(s.out) }, Notes: s.notes(), Details: s.details(), Quiet: s.quiet,
 		Style:   os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 		Reading: func() talk.Reading { return newReading(s, m.Model, true) },
 	}

@@ -13,6 +13,7 @@ import (
 	"phi3/internal/progress"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
+	"phi3/internal/tokenizer"
 )
 
 // generated is one text as --json and --jsonl print it.
@@ -40,7 +41,7 @@ type sampledWith struct {
 
 // tokenLogProb is a token and its log probability, of which the most probable ones are alternatives.
 type tokenLogProb struct {
-	token
+	tokenizer.Token
 	// natural logarithm, of the softmax of the logits as the model gave them
 	LogProb float64        `json:"logprob"`
 	Top     []tokenLogProb `json:"top,omitempty"`
@@ -189,9 +190,9 @@ func (g *generator) report(r *generate.Result) {
 
 func (g *generator) logProb(chosen *generate.Token) tokenLogProb {
 	t, l := g.task.tokenizer, sampling.NewLogProbs(chosen.Logits)
-	p := tokenLogProb{token: describe(t, chosen.ID), LogProb: l.Of(chosen.ID)}
+	p := tokenLogProb{Token: t.Token(chosen.ID), LogProb: l.Of(chosen.ID)}
 	for _, top := range l.Top(g.logProbs) {
-		p.Top = append(p.Top, tokenLogProb{token: describe(t, top), LogProb: l.Of(top)})
+		p.Top = append(p.Top, tokenLogProb{Token: t.Token(top), LogProb: l.Of(top)})
 	}
 	return p
 }
@@ -204,10 +205,10 @@ func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
 	for _, p := range tokens {
 		var top []string
 		for _, q := range p.Top {
-			top = append(top, fmt.Sprintf("%s %.4f", shownPiece(q.Piece), q.LogProb))
+			top = append(top, fmt.Sprintf("%s %.4f", show.Piece(q.Piece, show.PieceColumns), q.LogProb))
 		}
 		rows = append(rows, []string{
-			fmt.Sprint(p.ID), shownPiece(p.Piece), fmt.Sprintf("%.4f", p.LogProb), strings.Join(top, "  "),
+			fmt.Sprint(p.ID), show.Piece(p.Piece, show.PieceColumns), fmt.Sprintf("%.4f", p.LogProb), strings.Join(top, "  "),
 		})
 	}
 	_, err := io.WriteString(w, show.Table(rows))

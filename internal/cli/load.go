@@ -108,7 +108,7 @@ func warnUnused(w io.Writer, unused []string) {
 	if n := len(unused); n > 0 {
 		var shown []string
 		for _, name := range unused[:min(n, 3)] {
-			shown = append(shown, visible(show.Brief(name)))
+			shown = append(shown, show.Named(show.Brief(name)))
 		}
 		_, _ = show.Fprintf(w, "warning: %d tensors of the checkpoint are not part of a Phi-3 model and are "+
 			"ignored: %s%s\n", n, strings.Join(shown, ", "), ellipsis(n > 3))

@@ -121,7 +121,7 @@ func writeTable(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []
 		if i%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		row(strconv.Itoa(i), strconv.Itoa(int(id)), show.Line(shownPiece(t.Piece(id))))
+		row(strconv.Itoa(i), strconv.Itoa(int(id)), show.Piece(t.Piece(id), show.PieceColumns))
 	}
 	_, _ = show.Fprintf(out, "\n%d tokens, %d characters, %d bytes\n", len(ids), utf8.RuneCountInString(text),
 		len(text))
