@@ -84,18 +84,18 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	config, err := f.sampling.config(s, checkpoint.FS, m.Config.EOS)
+	defaults, err := f.sampling.defaults(s, checkpoint.FS, m.Config.EOS)
 	if err != nil {
 		return err
 	}
-	if len(config.stops) > 0 {
+	if len(defaults.Stops) > 0 {
 		_, _ = show.Fprintln(s.notes(), "note: a chat does not look for the stop_strings of "+
 			"generation_config.json")
 	}
 	if f.maxNew == 0 {
-		f.maxNew = config.maxNew
+		f.maxNew = defaults.MaxNewTokens
 	}
-	config.MaxNewTokens = f.maxNew
+	defaults.Sampling.MaxNewTokens = f.maxNew
 	if err := f.template.apply(t); err != nil {
 		return err
 	}
@@ -125,11 +125,10 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	}
 	conversing := &talk.Talk{
 		Conversation: conversation, Codec: codec, Model: m.Model, Name: checkpoint.Name, Loaded: m.Took,
-		ContextLimit: contextLimit(m.Model), MaxNewTokens: f.maxNew, Sampling: config.Config,
+		ContextLimit: contextLimit(m.Model), MaxNewTokens: f.maxNew, Sampling: defaults.Sampling,
 		Seed: f.sampling.firstSeed(), Editor: lineedit.New(in, out, history), Interrupts: interrupts,
-		Out: s.out, Width: func() int { return show.TerminalWidth(s.out) }, Notes: s.notes(), Details: s.details(), Quiet: s.quiet,
-		Style:   os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
-		Reading: func() talk.Reading { return newReading(s, m.Model, true) },
+		Out: s.out, Notes: s.notes(), Details: s.details(), Quiet: s.quiet,
+		Style: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}
 	err = conversing.Run(talking)
 	if talking.Err() != nil {

@@ -106,31 +106,31 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 		return err
 	}
 	defer t.close()
-	config, err := f.sampling.config(s, t.checkpoint.FS, t.model.Config.EOS)
+	defaults, err := f.sampling.defaults(s, t.checkpoint.FS, t.model.Config.EOS)
 	if err != nil {
 		return err
 	}
 	seed := f.sampling.firstSeed()
-	if !config.DoSample && f.sampling.flags.Changed("seed") {
+	if !defaults.Sampling.DoSample && f.sampling.flags.Changed("seed") {
 		_, _ = show.Fprintln(s.notes(), "note: --seed changes nothing: without sampling the text is always "+
 			"the same (--do-sample turns it on)")
 	}
 
 	switch {
 	case cmd.Flags().Changed("max-new-tokens"):
-	case config.maxNew > 0:
-		f.maxNew = config.maxNew
+	case defaults.MaxNewTokens > 0:
+		f.maxNew = defaults.MaxNewTokens
 	case f.prompt.chat:
 		f.maxNew = t.model.Context
 	default:
 		f.maxNew = 256
 	}
-	config.MaxNewTokens = f.maxNew
-	f.stops = append(f.stops, config.stops...)
+	defaults.Sampling.MaxNewTokens = f.maxNew
+	f.stops = append(f.stops, defaults.Stops...)
 	session := generate.NewSession(t.model, f.noCache)
 	defer session.Close()
 	session.Append(t.ids...)
-	g := &generator{f, s, t, session, config.Config}
+	g := &generator{f, s, t, session, defaults.Sampling}
 	for i := range f.sequences {
 		session.Truncate(len(t.ids))
 		if err := g.one(cmd.Context(), i, seed+uint64(i)); err != nil {

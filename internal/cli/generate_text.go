@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"phi3/internal/generate"
-	"phi3/internal/model"
 	"phi3/internal/progress"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
@@ -118,10 +117,13 @@ func (g *generator) write(ctx context.Context, seed uint64, out *generated) (r g
 	if !g.config.Neutral() {
 		o.Sampler = sampling.New(g.config, seed)
 	}
-	reading := newReading(g.streams, g.task.model, show.IsTerminal(g.out))
-	defer reading.Begin()
-	reading.explained = g.noCache // then every token computes everything again
-	g.session.Progress = reading.Progress
+	crossing := g.task.model.Config.Crossing()
+	if g.noCache {
+		crossing = 0 // every token computes everything again
+	}
+	reading := progress.NewReading(g.notes(), crossing, show.IsTerminal(g.out))
+	defer reading.Stop()
+	g.session.Progress = reading.Update
 
 	answer := g.task.codec.Answer(g.task.ids, g.stops)
 	r.Finish = generate.FinishLength // also of no tokens
@@ -129,7 +131,7 @@ func (g *generator) write(ctx context.Context, seed uint64, out *generated) (r g
 		if err = tokenErr; err != nil {
 			break
 		}
-		reading.Begin()
+		reading.Stop()
 		r.Add(token)
 		piece := answer.Push(token.ID)
 		if answer.Stop() != "" {
@@ -213,42 +215,4 @@ func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
 	}
 	_, err := io.WriteString(w, show.Table(rows))
 	return err
-}
-
-// reading shows on stderr how much of the prompt has been computed. If everything is computed again after the
-// text has begun, it explains the pause, once.
-type reading struct {
-	bar              *progress.Bar
-	notes            io.Writer
-	crossing         int  // tokens beyond which the model uses other RoPE factors
-	midLine          bool // the cursor is in the middle of the text then
-	begun, explained bool
-}
-
-func newReading(s *streams, m *model.Model, midLine bool) *reading {
-	return &reading{
-		bar: progress.Start(s.notes(), progress.ReadingPrompt), notes: s.notes(), crossing: m.Config.Crossing(),
-		midLine: midLine,
-	}
-}
-
-// Progress is for [generate.Session].
-func (r *reading) Progress(fed, of int) {
-	switch {
-	case !r.begun:
-		r.bar.Update(int64(fed), int64(of))
-	case !r.explained:
-		r.explained = true
-		if r.midLine {
-			_, _ = io.WriteString(r.notes, "\n")
-		}
-		_, _ = show.Fprintf(r.notes, "note: beyond %d tokens this model uses different RoPE factors (long "+
-			"RoPE), so everything so far is computed again\n", r.crossing)
-	}
-}
-
-// Begin removes the bar: the text begins, or it ended before it began.
-func (r *reading) Begin() {
-	r.begun = true
-	r.bar.Stop()
 }

@@ -8,76 +8,114 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"phi3/internal/generate"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
 )
 
-// samplingFlags say how tokens are chosen. Greedy is the default; a flag that only means something to a draw
-// asks for sampling.
+// samplingFlags say how tokens are chosen: greedily, unless a flag asks for draws.
 type samplingFlags struct {
-	given sampling.Config // what the flags say; of no account where a flag was not given
-	seed  uint64
-	flags *pflag.FlagSet
+	doSample bool
+	given    sampling.Config // of the flags in settings
+	seed     uint64
+	flags    *pflag.FlagSet
+}
+
+// setting is a flag that sets a field of a [sampling.Config].
+type setting struct {
+	name, help string
+	draws      bool // it asks for draws, and means nothing without them
+	register   func(f setting, flags *pflag.FlagSet, into *sampling.Config)
+	copy       func(to, from *sampling.Config)
+}
+
+// settings are all of them, in the order of the help page.
+var settings = []setting{
+	number("temperature", "divides the logits: above 1 more surprising, below 1 less; 0 is greedy", true,
+		func(c *sampling.Config) *float32 { return &c.Temperature }),
+	number("top-k", "draw from the `k` most probable tokens; 0: from all", true,
+		func(c *sampling.Config) *int { return &c.TopK }),
+	number("top-p", "draw from the fewest tokens that have probability `p` together", true,
+		func(c *sampling.Config) *float64 { return &c.TopP }),
+	number("min-p", "draw from tokens at least `p` times as probable as the most probable one", true,
+		func(c *sampling.Config) *float64 { return &c.MinP }),
+	number("typical-p", "draw from the most typical tokens that have probability `p` together", true,
+		func(c *sampling.Config) *float64 { return &c.TypicalP }),
+	number("repetition-penalty", "above 1, tokens that occurred become less probable", false,
+		func(c *sampling.Config) *float32 { return &c.RepetitionPenalty }),
+	number("no-repeat-ngram", "let no `n` tokens in a row occur twice", false,
+		func(c *sampling.Config) *int { return &c.NoRepeatNGram }),
+	number("min-new-tokens", "no end of the text before so many `tokens`", false,
+		func(c *sampling.Config) *int { return &c.MinNewTokens }),
+}
+
+// number makes the setting of one field.
+func number[T int | float32 | float64](
+	name, help string, draws bool, field func(*sampling.Config) *T,
+) setting {
+	return setting{
+		name: name, help: help, draws: draws,
+		register: func(f setting, flags *pflag.FlagSet, into *sampling.Config) {
+			switch v := any(field(into)).(type) {
+			case *int:
+				flags.IntVar(v, f.name, *v, f.help)
+			case *float32:
+				flags.Float32Var(v, f.name, *v, f.help)
+			case *float64:
+				flags.Float64Var(v, f.name, *v, f.help)
+			}
+		},
+		copy: func(to, from *sampling.Config) { *field(to) = *field(from) },
+	}
 }
 
 func (f *samplingFlags) register(flags *pflag.FlagSet) {
-	f.flags = flags
-	d := sampling.Defaults()
-	flags.BoolVar(&f.given.DoSample, "do-sample", false,
+	f.flags, f.given = flags, sampling.Defaults()
+	flags.BoolVar(&f.doSample, "do-sample", false,
 		"draw each token by its probability; so do the next five flags. What they leave open, "+
 			"generation_config.json decides")
-	flags.Float32Var(&f.given.Temperature, "temperature", d.Temperature,
-		"divides the logits: above 1 more surprising, below 1 less; 0 is greedy")
-	flags.IntVar(&f.given.TopK, "top-k", d.TopK, "draw from the `k` most probable tokens; 0: from all")
-	flags.Float64Var(&f.given.TopP, "top-p", d.TopP,
-		"draw from the fewest tokens that have probability `p` together")
-	flags.Float64Var(&f.given.MinP, "min-p", d.MinP,
-		"draw from tokens at least `p` times as probable as the most probable one")
-	flags.Float64Var(&f.given.TypicalP, "typical-p", d.TypicalP,
-		"draw from the most typical tokens that have probability `p` together")
-	flags.Float32Var(&f.given.RepetitionPenalty, "repetition-penalty", d.RepetitionPenalty,
-		"above 1, tokens that occurred become less probable")
-	flags.IntVar(&f.given.NoRepeatNGram, "no-repeat-ngram", 0, "let no `n` tokens in a row occur twice")
-	flags.IntVar(&f.given.MinNewTokens, "min-new-tokens", 0, "no end of the text before so many `tokens`")
+	for _, set := range settings {
+		set.register(set, flags, &f.given)
+	}
 	flags.Uint64Var(&f.seed, "seed", 0, "of the draws: the same seed gives the same text (default: another "+
 		"one every time)")
 }
 
-// drawFlags are those that mean nothing without sampling.
-var drawFlags = []string{"temperature", "top-k", "top-p", "min-p", "typical-p"}
-
-// sampling tells whether the flags ask for draws.
+// sampling reports whether the flags ask for draws.
 func (f *samplingFlags) sampling() bool {
 	if f.flags.Changed("do-sample") {
-		return f.given.DoSample
+		return f.doSample
 	}
-	if f.flags.Changed("temperature") && f.given.Temperature == 0 {
+	if f.zero() {
 		return false
 	}
-	for _, name := range drawFlags {
-		if f.flags.Changed(name) {
+	for _, set := range settings {
+		if set.draws && f.flags.Changed(set.name) {
 			return true
 		}
 	}
 	return false
 }
 
-// check finds what is wrong with the flags alone.
+// zero reports whether --temperature asks for a greedy text.
+func (f *samplingFlags) zero() bool {
+	return f.flags.Changed("temperature") && f.given.Temperature == 0
+}
+
+// check finds mistakes in the flags' values.
 func (f *samplingFlags) check() error {
-	zero := f.flags.Changed("temperature") && f.given.Temperature == 0
-	if f.flags.Changed("do-sample") {
-		if f.given.DoSample && zero {
-			return usagef("--do-sample and --temperature 0 contradict each other: temperature 0 is greedy")
-		}
-		for _, name := range drawFlags {
-			if !f.given.DoSample && f.flags.Changed(name) && !(zero && name == "temperature") {
-				return usagef("--%s is for sampling, which --do-sample=false turns off", name)
-			}
+	if f.doSample && f.zero() {
+		return usagef("--do-sample and --temperature 0 contradict each other: temperature 0 is greedy")
+	}
+	for _, set := range settings {
+		if f.flags.Changed("do-sample") && !f.doSample && set.draws && f.flags.Changed(set.name) &&
+			!(f.zero() && set.name == "temperature") {
+			return usagef("--%s is for sampling, which --do-sample=false turns off", set.name)
 		}
 	}
 	given := f.given
-	if zero {
-		given.Temperature = 1 // greedy
+	if f.zero() {
+		given.Temperature = 1
 	}
 	var outOfRange *sampling.RangeError
 	if errors.As(given.Check(), &outOfRange) {
@@ -87,45 +125,35 @@ func (f *samplingFlags) check() error {
 	return nil
 }
 
-// config is what the checkpoint's generation_config.json says, as far as the flags leave it open. eos are the
-// model's. It notes what the file asks for in vain.
-func (f *samplingFlags) config(s *streams, checkpoint fs.FS, eos []int32) (*generationConfig, error) {
-	c, err := readGenerationConfig(checkpoint, f.sampling())
+// defaults is what the flags say and, where they leave it open, the checkpoint's generation_config.json. eos
+// are the model's end-of-text ids. Notes name what the file asks for and does not get.
+func (f *samplingFlags) defaults(s *streams, checkpoint fs.FS, eos []int32) (*generate.Defaults, error) {
+	d, err := generate.ReadDefaults(checkpoint, f.sampling())
 	if err != nil {
 		return nil, err
 	}
-	if len(c.undone) > 0 {
+	if len(d.Ignored) > 0 {
 		_, _ = show.Fprintf(s.notes(), "note: generation_config.json asks for what phi3 does not do: %s\n",
-			strings.Join(c.undone, ", "))
+			strings.Join(d.Ignored, ", "))
 	}
-	if c.draws && !f.sampling() && !f.flags.Changed("do-sample") {
+	if d.Draws && !f.sampling() && !f.flags.Changed("do-sample") {
 		_, _ = show.Fprintf(s.notes(), "note: generation_config.json asks for drawn texts (do_sample): "+
 			"--do-sample draws, without it each token is the most probable one\n")
 	}
-	c.DoSample = f.sampling()
-	for name, take := range map[string]func(){
-		"temperature": func() {
-			if c.DoSample {
-				c.Temperature = f.given.Temperature
-			}
-		},
-		"top-k":              func() { c.TopK = f.given.TopK },
-		"top-p":              func() { c.TopP = f.given.TopP },
-		"min-p":              func() { c.MinP = f.given.MinP },
-		"typical-p":          func() { c.TypicalP = f.given.TypicalP },
-		"repetition-penalty": func() { c.RepetitionPenalty = f.given.RepetitionPenalty },
-		"no-repeat-ngram":    func() { c.NoRepeatNGram = f.given.NoRepeatNGram },
-		"min-new-tokens":     func() { c.MinNewTokens, c.MinLength = f.given.MinNewTokens, 0 },
-	} {
-		if f.flags.Changed(name) {
-			take()
+	d.Sampling.DoSample = f.sampling()
+	d.Sampling.EOS = eos
+	for _, set := range settings {
+		if f.flags.Changed(set.name) && (d.Sampling.DoSample || !set.draws) {
+			set.copy(&d.Sampling, &f.given)
 		}
 	}
-	c.EOS = eos
-	return c, nil
+	if f.flags.Changed("min-new-tokens") {
+		d.Sampling.MinLength = 0 // the flag takes the place of both
+	}
+	return d, nil
 }
 
-// firstSeed is the one that was given, or one that is new every time and short enough to type.
+// firstSeed is the one that was given, or a new one that is short enough to type.
 func (f *samplingFlags) firstSeed() uint64 {
 	if f.flags.Changed("seed") {
 		return f.seed

@@ -12,6 +12,7 @@ import (
 	"phi3/internal/chat"
 	"phi3/internal/generate"
 	"phi3/internal/model"
+	"phi3/internal/progress"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
@@ -28,14 +29,14 @@ func (t *Talk) respond(
 	if !t.Sampling.Neutral() {
 		o.Sampler = sampling.New(t.Sampling, t.Seed)
 	}
-	reading := t.Reading()
-	defer reading.Begin()
-	t.Conversation.Progress = reading.Progress
-	out := show.NewWrapper(t.Out, t.Width)
+	reading := progress.NewReading(t.Notes, t.Model.Config.Crossing(), true)
+	defer reading.Stop()
+	t.Progress = reading.Update
+	out := show.NewWrapper(t.Out, func() int { return show.TerminalWidth(t.Out) })
 	var r generate.Result
 	var err error
 	for piece, failed := range ask(answering, o) {
-		reading.Begin()
+		reading.Stop()
 		if failed == nil {
 			r.Add(piece.Token)
 		}

@@ -35,20 +35,12 @@ type Talk struct {
 	Editor     *lineedit.Editor
 	Interrupts <-chan os.Signal // each stops the answer that is being made
 	Out        *show.Writer
-	Width      func() int // of the terminal, in columns
 	Notes      io.Writer
 	Details    io.Writer
-	Quiet      bool           // no greeting
-	Style      bool           // the terminal can write bold and dim
-	Reading    func() Reading // starts to show how much of a question has been read
+	Quiet      bool // no greeting
+	Style      bool // the terminal can write bold and dim
 
 	last *generate.Result // the last answer
-}
-
-// Reading shows how much of a question the model has read.
-type Reading interface {
-	Progress(fed, of int) // of tokens
-	Begin()               // the answer begins, or nothing follows
 }
 
 // Run reads and answers until the person leaves, and returns nil, or until ctx is done.

@@ -1,0 +1,44 @@
+package progress
+
+import (
+	"io"
+
+	"phi3/internal/show"
+)
+
+// Reading shows how much of a prompt the model has computed. Later it explains, once, the pause in which a
+// model with long RoPE computes everything again.
+type Reading struct {
+	bar      *Bar
+	notes    io.Writer
+	crossing int
+	midLine  bool
+	stopped  bool
+}
+
+// NewReading starts a bar on notes. crossing is the number of tokens beyond which the model uses different
+// RoPE factors; 0 explains nothing. midLine says that the terminal's cursor is in the middle of a text then.
+func NewReading(notes io.Writer, crossing int, midLine bool) *Reading {
+	return &Reading{bar: Start(notes, ReadingPrompt), notes: notes, crossing: crossing, midLine: midLine}
+}
+
+// Update takes the number of tokens computed so far, and the number to compute.
+func (r *Reading) Update(fed, of int) {
+	switch {
+	case !r.stopped:
+		r.bar.Update(int64(fed), int64(of))
+	case r.crossing > 0:
+		if r.midLine {
+			_, _ = io.WriteString(r.notes, "\n")
+		}
+		_, _ = show.Fprintf(r.notes, "note: beyond %d tokens this model uses different RoPE factors (long "+
+			"RoPE), so everything so far is computed again\n", r.crossing)
+		r.crossing = 0
+	}
+}
+
+// Stop removes the bar: the text begins, or it ended before it began. Later calls do nothing.
+func (r *Reading) Stop() {
+	r.stopped = true
+	r.bar.Stop()
+}
