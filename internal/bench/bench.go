@@ -1,4 +1,4 @@
-// Package bench measures how fast a model reads a prompt and writes tokens ([Measure]), and compares
+// Package bench measures how fast a model reads a prompt and generates tokens ([Measure]), and compares
 // generation with and without the KV cache ([Compare]).
 package bench
 

@@ -17,7 +17,7 @@ func TestSpread(t *testing.T) {
 	require.InDelta(t, math.Sqrt(32.0/7), s.SD, 1e-12)
 }
 
-// runOf is what watch would have seen of n tokens.
+// runOf is what [record] would have seen of n tokens.
 func runOf(n int) *run {
 	g := &run{}
 	for i := range n {

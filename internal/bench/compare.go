@@ -16,14 +16,14 @@ import (
 	"phi3/internal/show"
 )
 
-// run is one generation that was watched.
+// run is what [record] keeps of one generation.
 type run struct {
 	ids    []int32
-	logits [][sha256.Size]byte // of every step's logits [vocab], as little-endian float32
-	times  []time.Duration     // to each token; the first includes the prefill
+	logits [][sha256.Size]byte // hash of each step's logits [vocab], as little-endian float32
+	times  []time.Duration     // of each token; the first includes the prefill
 }
 
-func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache bool) (*run, error) {
+func record(ctx context.Context, m *model.Model, prompt []int32, n int, noCache bool) (*run, error) {
 	g := &run{}
 	session := generate.NewSession(m, noCache)
 	defer session.Close()
@@ -44,7 +44,7 @@ func watch(ctx context.Context, m *model.Model, prompt []int32, n int, noCache b
 	return g, nil
 }
 
-// difference says where two runs that must be equal are not; nil where they are.
+// difference returns an error that says where two runs differ, nil if they are equal.
 func difference(cached, uncached *run) error {
 	for i := range min(len(cached.logits), len(uncached.logits)) {
 		if cached.logits[i] != uncached.logits[i] {
@@ -63,19 +63,19 @@ type Comparison struct {
 	About
 	Lengths         []Row `json:"lengths"`
 	IdenticalTokens bool  `json:"identical_tokens"`
-	IdenticalLogits bool  `json:"identical_logits"` // all bytes of all logits of all steps
-	// Milliseconds to each generated token, medians over the repetitions; the first includes the prefill.
+	IdenticalLogits bool  `json:"identical_logits"` // every bit of the logits of every step
+	// Milliseconds for each token: the median of the repetitions. The first includes the prefill.
 	CachedTimes   []float64 `json:"cached_token_ms"`
 	UncachedTimes []float64 `json:"uncached_token_ms"`
-	differs       error     // what is not identical
+	differs       error     // the first difference
 }
 
-// Row compares the runs up to one number of generated tokens.
+// Row compares the runs up to one length.
 type Row struct {
 	Generated    int    `json:"generated"`
 	CachedRate   Spread `json:"cached_tokens_per_s"` // from the start of the prompt to this token
 	UncachedRate Spread `json:"uncached_tokens_per_s"`
-	// over the tokens since the row before, the first token left out
+	// for the tokens since the previous row, without the first token
 	CachedMS   Spread `json:"cached_ms_per_token"`
 	UncachedMS Spread `json:"uncached_ms_per_token"`
 	SpeedUp    Spread `json:"speed_up"` // of the total time
@@ -85,14 +85,14 @@ type Row struct {
 // tokens and logits. The two kinds of run take turns, so that a change of the machine's speed affects both.
 func Compare(ctx context.Context, m *model.Model, about About) (*Comparison, error) {
 	prompt := samplePrompt(m, about.Prompt)
-	if _, err := watch(ctx, m, prompt, 2, false); err != nil { // the warm-up
+	if _, err := record(ctx, m, prompt, 2, false); err != nil { // the warm-up
 		return nil, err
 	}
 	c := &Comparison{About: about, IdenticalTokens: true, IdenticalLogits: true}
 	var cached, uncached []*run
 	for range about.Repetitions {
 		for _, runs := range []*[]*run{&cached, &uncached} {
-			g, err := watch(ctx, m, prompt, about.Gen, runs == &uncached)
+			g, err := record(ctx, m, prompt, about.Gen, runs == &uncached)
 			if err != nil {
 				return nil, err
 			}
@@ -104,7 +104,7 @@ func Compare(ctx context.Context, m *model.Model, about About) (*Comparison, err
 	return c, nil
 }
 
-// fill computes the rows from the runs' times.
+// fill computes the rows and the medians from the times of the runs.
 func (c *Comparison) fill(cached, uncached []*run) {
 	c.CachedTimes, c.UncachedTimes = medians(cached), medians(uncached)
 	before := 1
@@ -123,7 +123,7 @@ func (c *Comparison) fill(cached, uncached []*run) {
 	}
 }
 
-// medians are the milliseconds to each token.
+// medians returns the median of the runs for each token, in milliseconds.
 func medians(runs []*run) []float64 {
 	times := make([]float64, len(runs[0].times))
 	for i := range times {
@@ -137,7 +137,7 @@ func medians(runs []*run) []float64 {
 	return times
 }
 
-// check compares a run with the first one.
+// check compares a run with the first one, and keeps the first difference.
 func (c *Comparison) check(first, g *run) {
 	c.IdenticalTokens = c.IdenticalTokens && slices.Equal(first.ids, g.ids)
 	c.IdenticalLogits = c.IdenticalLogits && slices.Equal(first.logits, g.logits)
@@ -146,7 +146,7 @@ func (c *Comparison) check(first, g *run) {
 	}
 }
 
-// over is the spread of a figure over the runs.
+// over returns the spread of a figure over the runs.
 func over(runs []*run, figure func(*run) float64) Spread {
 	values := make([]float64, len(runs))
 	for i, g := range runs {
@@ -155,7 +155,7 @@ func over(runs []*run, figure func(*run) float64) Spread {
 	return newSpread(values)
 }
 
-// rowLengths are the powers of two below n, and n.
+// rowLengths returns the powers of two below n, and n.
 func rowLengths(n int) (rows []int) {
 	for l := 1; l < n; l *= 2 {
 		rows = append(rows, l)
@@ -174,7 +174,7 @@ func (c *Comparison) markdown() string {
 	for _, r := range c.Lengths {
 		cached, uncached := r.CachedMS.String(), r.UncachedMS.String()
 		if r.CachedMS.Mean == 0 {
-			cached, uncached = "–", "–" // the first token: all prefill
+			cached, uncached = "–", "–" // the first token, which is all prefill
 		}
 		show.Fprintf(&b, "| %d | %s | %s | %s | %s | %.2f× |\n", r.Generated, r.CachedRate, r.UncachedRate,
 			cached, uncached, r.SpeedUp.Mean)

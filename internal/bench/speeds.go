@@ -27,9 +27,9 @@ type Speeds struct {
 	LimitBandwidth float64 `json:"limit_gb_per_s,omitempty"`
 }
 
-// Measure generates about.Repetitions times, after one time that does not count: it reads the pages of the
-// checkpoint from the disk. kvElemBytes is the size of a number in the KV cache; limits, of the machine, may
-// be zero.
+// Measure measures about.Repetitions generations. Before them it runs one that does not count, because it reads
+// the checkpoint from the disk. kvElemBytes is the size of one number in the KV cache. limits are the machine's;
+// zero if they were not measured.
 func Measure(
 	ctx context.Context, m *model.Model, about About, kvElemBytes int, limits cpu.Limits,
 ) (*Speeds, error) {
@@ -37,7 +37,7 @@ func Measure(
 	var first, prefill, flops, rate, perToken, bandwidth []float64
 	read := m.DecodeBytes(about.Prompt+about.Gen/2, kvElemBytes)
 	for rep := range about.Repetitions + 1 {
-		// One token more than counted: the first one comes out of the prefill.
+		// The first token is part of the prefill, so one more is generated than counted.
 		r, err := generate.Run(ctx, m, prompt, generate.Options{MaxNewTokens: about.Gen + 1})
 		if err != nil {
 			return nil, err

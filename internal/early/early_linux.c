@@ -1,12 +1,12 @@
-// This runs before Go's runtime does. With the environment's GOMAXPROCS far above the number of processors, the runtime takes minutes
-// and gigabytes before the first instruction of the program; and it opens /dev/null in the place of a closed stdout. Go code comes too
-// late for both.
+// This runs before Go's runtime. If GOMAXPROCS is far above the number of processors, the runtime takes minutes and
+// gigabytes before the program's first instruction. And if stdout is closed, the runtime opens /dev/null as stdout.
+// Go code runs too late to change either.
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-long phi3_gomaxprocs; // what the environment asked for, if that was too much
+long phi3_gomaxprocs; // the environment's GOMAXPROCS, if it was larger than the number of processors
 int phi3_stdout_closed;
 
 __attribute__((constructor)) static void early(void)

@@ -1,9 +1,12 @@
-// Package lineedit reads lines that a person types at a terminal, and lets them be edited and recalled.
+// Package lineedit reads lines that a person types at a terminal. The person can edit a line and recall
+// earlier ones.
 //
-// It counts in characters as readers see them, so that 日本語 and emoji of several code points can be edited;
-// pastes of any number of lines are one character with a label. It needs no answers from the terminal.
-// (reeflective/readline waits for ever for the cursor's position where nothing answers, and is slow with
-// long lines; peterh/liner and x/term cut emoji into pieces.)
+// The unit of editing is what a reader sees as one character, so 日本語 and emoji of several code points can be
+// edited. A paste of several lines is one such character, shown as a label. The package needs no answers from
+// the terminal.
+//
+// The alternatives failed in a terminal: reeflective/readline waits for the position of the cursor if the
+// terminal does not report it, and is slow with long lines; peterh/liner and x/term cut emoji into pieces.
 package lineedit
 
 import (
@@ -19,17 +22,16 @@ import (
 	"golang.org/x/term"
 )
 
-// What ends a line other than Enter. Ctrl-D on an empty line is [io.EOF].
+// What ends a line besides Enter. Ctrl-D on an empty line returns [io.EOF].
 var (
 	ErrInterrupted = errors.New("Ctrl-C")
-	ErrTooLong     = fmt.Errorf("the message has more than %d bytes, which is all that is read here; "+
-		"nothing was sent", MaxMessage)
+	ErrTooLong     = fmt.Errorf("the message has more than %d bytes and was not sent", MaxMessage)
 )
 
-// MaxMessage is the length of the longest line, pastes included, in bytes. It is far beyond any context.
+// MaxMessage is the length of the longest line in bytes, pastes included. No context holds as much.
 const MaxMessage = 4 << 20
 
-// Prompt is what stands before a line. Bold asks the terminal to show it so.
+// Prompt is the text before a line. Bold prints it in bold.
 type Prompt struct {
 	Text string
 	Bold bool
@@ -42,19 +44,19 @@ func (p Prompt) styled() string {
 	return p.Text
 }
 
-// Editor reads from a terminal, which is in raw mode only while a line is read.
+// Editor reads lines from a terminal. The terminal is in raw mode only during [Editor.Read].
 type Editor struct {
 	History *History
 	in, out *os.File
 	keys    decoder
-	pastes  int // so far, for their labels
+	pastes  int // number of pastes so far, for their labels
 }
 
-// New returns an editor for a terminal.
+// New returns an editor for the terminal of in and out.
 func New(in, out *os.File, h *History) *Editor { return &Editor{History: h, in: in, out: out} }
 
-// Read returns what was typed after the prompt, pastes in full. It returns when ctx is done, too; the
-// terminal is to be left alone then.
+// Read returns the line that was typed after the prompt, with the full text of pastes. It returns the error of
+// ctx when ctx is done. After that, a goroutine still reads the terminal, so nothing else should.
 func (e *Editor) Read(ctx context.Context, prompt Prompt) (string, error) {
 	before, err := term.MakeRaw(int(e.in.Fd()))
 	if err != nil {
@@ -81,7 +83,7 @@ func (e *Editor) Read(ctx context.Context, prompt Prompt) (string, error) {
 			_, _ = io.WriteString(e.out, "\r\n")
 			return s.line.text(), err
 		}
-		go func() { // reading a terminal cannot be stopped
+		go func() { // Go cannot stop a read from a terminal
 			data := make([]byte, 64<<10)
 			n, err := e.in.Read(data)
 			chunks <- chunk{data[:n], err}
@@ -111,11 +113,11 @@ type session struct {
 	editor   *Editor
 	screen   screen
 	line     line
-	recalled int    // the entry of the history that is shown; its length: the line that is being typed
-	typed    string // that line, while another one is shown
+	recalled int    // index of the shown entry of the history; the history's length: the line being typed
+	typed    string // the line being typed, while an entry of the history is shown
 }
 
-// handle does what the keys so far mean. It reports whether the line is finished.
+// handle applies the keys that have been read. It reports whether the line is finished.
 func (s *session) handle() (done bool, err error) {
 	for {
 		e, ok := s.editor.keys.next()
@@ -127,7 +129,7 @@ func (s *session) handle() (done bool, err error) {
 			s.paste(e.text)
 		case k == "":
 			s.line.insert(e.text)
-		case k == "\r" || k == "\n": // the latter for an Enter that came before the terminal was in raw mode
+		case k == "\r" || k == "\n": // \n: Enter was pressed before the terminal was in raw mode
 			if len(s.line.text()) > MaxMessage {
 				return true, ErrTooLong
 			}
@@ -149,7 +151,7 @@ func (s *session) handle() (done bool, err error) {
 	}
 }
 
-// recall shows an entry of the history, or the line that was being typed.
+// recall shows entry n of the history or, if n is its length, the line being typed.
 func (s *session) recall(n int) {
 	if n < 0 || n > s.editor.History.Len() {
 		return
@@ -163,7 +165,7 @@ func (s *session) recall(n int) {
 		text = s.editor.History.At(n)
 	}
 	s.line = line{cut: s.line.cut}
-	const most = 2000 // bytes that are shown and edited character by character
+	const most = 2000 // bytes; a longer entry is shown as one cell with a label
 	if len(text) > most {
 		s.line.replace(0, 0, []cell{s.editor.labelled(text)})
 		return
@@ -171,8 +173,8 @@ func (s *session) recall(n int) {
 	s.line.insert(text)
 }
 
-// paste puts a paste into the line: as it is, if it is short and has nothing but visible characters,
-// otherwise as one character with a label.
+// paste inserts a paste: as characters if it is short and they are all visible, otherwise as one cell with a
+// label.
 func (s *session) paste(text string) {
 	const short = 200
 	unseen := func(r rune) bool { return !unicode.IsPrint(r) && r != joiner }
@@ -183,7 +185,7 @@ func (s *session) paste(text string) {
 	s.line.replace(s.line.at, s.line.at, []cell{s.editor.labelled(text)})
 }
 
-const joiner = '\u200d' // in emoji
+const joiner = '\u200d' // joins the code points of an emoji
 
 func (e *Editor) labelled(text string) cell {
 	e.pastes++

@@ -13,22 +13,22 @@ import (
 	"phi3/internal/regular"
 )
 
-// Bounds of a history and its file: the newest entries stay.
+// Limits of a history and its file. The oldest entries are dropped.
 const (
 	maxEntries     = 1000
-	maxEntry       = 64 << 10 // bytes; a longer one is recalled in this run only
+	maxEntry       = 64 << 10 // bytes; a longer entry is not written to the file
 	maxHistoryFile = 4 << 20  // bytes
 )
 
-// History is what the up key brings back, the oldest first. With a file, the next run has it too: one JSON
-// string a line, readable by the user alone.
+// History is the list of earlier lines, oldest first, which the up key recalls. If it has a file, the next run
+// of the program reads it. The file has one JSON string per line, and only its owner may read it.
 type History struct {
 	entries []string
 	file    string // "": none
 }
 
-// OpenHistory reads the history in a file, which need not exist; "" is none. The error says why there is no
-// file to go on with; the history works without.
+// OpenHistory reads the history from a file, which need not exist. If file is "", the history has none. On an
+// error, which says why the file cannot be used, the returned history works without a file.
 func OpenHistory(file string) (*History, error) {
 	h := &History{}
 	if file == "" {
@@ -44,7 +44,7 @@ func OpenHistory(file string) (*History, error) {
 	for lines.Scan() {
 		var entry string
 		n++
-		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry != "" { // a line that was cut is skipped
+		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry != "" { // a truncated line is skipped
 			h.add(entry)
 		}
 	}
@@ -58,13 +58,13 @@ func OpenHistory(file string) (*History, error) {
 	return h, nil
 }
 
-// Len is the number of entries.
+// Len returns the number of entries.
 func (h *History) Len() int { return len(h.entries) }
 
-// At is entry i, from 0, the oldest.
+// At returns entry i. Entry 0 is the oldest.
 func (h *History) At(i int) string { return h.entries[i] }
 
-// Add remembers an entry, unless it is empty or the last one again.
+// Add appends an entry, unless it is empty or equal to the last one.
 func (h *History) Add(entry string) error {
 	if entry == "" || len(h.entries) > 0 && h.entries[len(h.entries)-1] == entry {
 		return nil
@@ -94,7 +94,7 @@ func (h *History) add(entry string) {
 	}
 }
 
-// rewrite leaves the newest entries in the file, up to a quarter of its bound.
+// rewrite replaces the file by one with the newest entries, up to a quarter of maxHistoryFile.
 func (h *History) rewrite() error {
 	var b []byte
 	first, size := len(h.entries), 0
@@ -120,6 +120,6 @@ func (h *History) rewrite() error {
 }
 
 func encode(entry string) []byte {
-	line, _ := json.Marshal(entry) // a string can be encoded
+	line, _ := json.Marshal(entry) // cannot fail for a string
 	return append(line, '\n')
 }

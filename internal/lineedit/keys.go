@@ -4,20 +4,21 @@ import (
 	"bytes"
 	"regexp"
 	"strings"
-	"unicode/utf8"
+
+	"phi3/internal/show"
 )
 
-// key is what a person pressed: a control character as it is, the name of a key, or "" for text.
+// key is a pressed key: a control character, the name of a key, or "" for text.
 type key string
 
-// event is a key, text that was typed, or a paste.
+// event is a key, typed text, or a paste.
 type event struct {
 	key    key
 	text   string
 	pasted bool
 }
 
-// Bracketed paste: the terminal marks what is pasted, once it has been told to.
+// Bracketed paste: after pasteOn, the terminal sends pasteStart and pasteEnd around what is pasted.
 const (
 	pasteOn    = "\x1b[?2004h"
 	pasteOff   = "\x1b[?2004l"
@@ -25,33 +26,37 @@ const (
 	pasteEnd   = "\x1b[201~"
 )
 
-// sequences are the names of keys that terminals send as several characters, without the ESC before them.
+// sequences names the keys that a terminal sends as several characters. The first character, ESC, is left out.
 var sequences = map[string]key{
-	"[A": "up", "OA": "up", "[B": "down", "OB": "down", "[C": "right", "OC": "right", "[D": "left", "OD": "left",
-	"[H": "home", "OH": "home", "[1~": "home", "[7~": "home", "[F": "end", "OF": "end", "[4~": "end", "[8~": "end", "[3~": "delete",
-	"b": "word left", "[1;3D": "word left", "[1;5D": "word left", "[5D": "word left", "Od": "word left",
+	"[A": "up", "OA": "up", "[B": "down", "OB": "down",
+	"[C": "right", "OC": "right", "[D": "left", "OD": "left",
+	"[H": "home", "OH": "home", "[1~": "home", "[7~": "home",
+	"[F": "end", "OF": "end", "[4~": "end", "[8~": "end",
+	"[3~": "delete",
+	"b":   "word left", "[1;3D": "word left", "[1;5D": "word left", "[5D": "word left", "Od": "word left",
 	"f": "word right", "[1;3C": "word right", "[1;5C": "word right", "[5C": "word right", "Oc": "word right",
-	"d": "erase word right", "[3;3~": "erase word right", "[3;5~": "erase word right", "\x7f": "erase word left", "\x08": "erase word left",
+	"d": "erase word right", "[3;3~": "erase word right", "[3;5~": "erase word right",
+	"\x7f": "erase word left", "\x08": "erase word left",
 	"\r": "newline", "\n": "newline",
 }
 
-// sequence is a whole one after ESC: CSI, SS3, or a character that was typed with Alt. unfinished is the
-// beginning of one.
+// sequence matches a complete sequence after ESC: CSI, SS3, or a character typed with Alt. unfinished matches
+// the beginning of one.
 var (
 	sequence   = regexp.MustCompile(`^(?:\[[0-?]*[ -/]*[@-~]|O[ -~]|[^\[O])`)
 	unfinished = regexp.MustCompile(`^(?:|O|\[[0-?]*[ -/]*)$`)
 )
 
-// decoder cuts what a terminal sends into events. Everything may come in pieces.
+// decoder turns what a terminal sends into events. A character, a sequence or a paste may arrive in pieces.
 type decoder struct {
-	raw     []byte // not looked at yet
+	raw     []byte // not decoded yet
 	pasting bool
-	paste   []byte // at most MaxMessage bytes and one more
+	paste   []byte // at most MaxMessage + 1 bytes
 }
 
 func (d *decoder) feed(p []byte) { d.raw = append(d.raw, p...) }
 
-// next returns the next event, or false if more must come first.
+// next returns the next event, or false if it is not complete yet.
 func (d *decoder) next() (event, bool) {
 	if d.pasting {
 		return d.nextPaste()
@@ -68,7 +73,7 @@ func (d *decoder) next() (event, bool) {
 	}
 	n := bytes.IndexFunc(d.raw, func(r rune) bool { return r < 0x20 && r != '\t' || r == 0x7f })
 	if n < 0 {
-		n = len(d.raw) - incomplete(d.raw)
+		n = len(d.raw) - show.Incomplete(d.raw)
 	}
 	if n == 0 {
 		return event{}, false
@@ -102,7 +107,7 @@ func (d *decoder) nextSequence() (event, bool) {
 func (d *decoder) nextPaste() (event, bool) {
 	text, rest, ended := bytes.Cut(d.raw, []byte(pasteEnd))
 	if !ended {
-		keep := 0 // the beginning of the end, perhaps
+		keep := 0 // bytes at the end that may be the beginning of pasteEnd
 		for n := min(len(pasteEnd)-1, len(text)); n > 0 && keep == 0; n-- {
 			if bytes.HasSuffix(text, []byte(pasteEnd[:n])) {
 				keep = n
@@ -117,20 +122,7 @@ func (d *decoder) nextPaste() (event, bool) {
 	}
 	pasted := strings.ToValidUTF8(string(d.paste), "\uFFFD")
 	d.paste, d.pasting = nil, false
-	// terminals send Enter for a line's end
+	// terminals send \r at the end of a pasted line
 	pasted = strings.ReplaceAll(strings.ReplaceAll(pasted, "\r\n", "\n"), "\r", "\n")
 	return event{text: pasted, pasted: true}, true
-}
-
-// incomplete is how many bytes at the end of p begin a character that is not whole yet.
-func incomplete(p []byte) int {
-	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
-		if utf8.RuneStart(p[len(p)-n]) {
-			if utf8.FullRune(p[len(p)-n:]) {
-				return 0
-			}
-			return n
-		}
-	}
-	return 0
 }

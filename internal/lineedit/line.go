@@ -8,18 +8,18 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// line is what has been typed so far, as characters in the sense of a reader: a letter with its accents, an
-// emoji of several code points. The cursor stands before cells[at].
+// line is the text so far, in cells: what a reader sees as one character, such as a letter with its accents or
+// an emoji of several code points. The cursor is before cells[at].
 type line struct {
 	cells []cell
 	at    int    // 0 to len(cells)
-	cut   string // what the last erasing key took away, for Ctrl-Y
+	cut   string // the text that the last erasing key removed, for Ctrl-Y
 }
 
-// cell is one character, or a paste, which is edited as one.
+// cell is one character or one paste.
 type cell struct {
 	text  string
-	label string // shown in place of the text of a paste; "" for a character
+	label string // shown instead of the text of a paste; "" for a character
 }
 
 func (l *line) text() string {
@@ -30,8 +30,8 @@ func (l *line) text() string {
 	return b.String()
 }
 
-// insert puts text before the cursor. It joins the character there if it belongs to it: an accent, or the
-// rest of an emoji.
+// insert inserts text before the cursor. Text that continues the character there, such as an accent or the rest
+// of an emoji, becomes part of that character.
 func (l *line) insert(text string) {
 	from := l.at
 	if from > 0 && l.cells[from-1].label == "" {
@@ -41,7 +41,7 @@ func (l *line) insert(text string) {
 	l.replace(from, l.at, characters(text))
 }
 
-// replace puts cells in the place of those from one position up to another, and the cursor after them.
+// replace replaces the cells [from, to), and puts the cursor after the new ones.
 func (l *line) replace(from, to int, cells []cell) {
 	l.cells = slices.Replace(l.cells, from, to, cells...)
 	l.at = from + len(cells)
@@ -56,7 +56,7 @@ func characters(text string) (cells []cell) {
 	return cells
 }
 
-// erase removes the cells from one position up to another and keeps their text for Ctrl-Y.
+// erase removes the cells [from, to) and keeps their text for Ctrl-Y.
 func (l *line) erase(from, to int) {
 	if from < to {
 		l.cut = (&line{cells: l.cells[from:to]}).text()
@@ -71,7 +71,7 @@ func (c cell) isWord() bool {
 
 func (c cell) isBlank() bool { return c.label == "" && strings.TrimSpace(c.text) == "" }
 
-// wordLeft is where the word before the cursor begins.
+// wordLeft returns the start of the word before the cursor.
 func (l *line) wordLeft() int {
 	at := l.at
 	for at > 0 && !l.cells[at-1].isWord() {
@@ -83,7 +83,7 @@ func (l *line) wordLeft() int {
 	return at
 }
 
-// wordRight is where the word after the cursor ends.
+// wordRight returns the end of the word after the cursor.
 func (l *line) wordRight() int {
 	at := l.at
 	for at < len(l.cells) && !l.cells[at].isWord() {
@@ -95,7 +95,7 @@ func (l *line) wordRight() int {
 	return at
 }
 
-// blankLeft is where everything up to a blank before the cursor begins, as Ctrl-W sees words.
+// blankLeft returns the start of the word before the cursor, where only blanks separate words, as for Ctrl-W.
 func (l *line) blankLeft() int {
 	at := l.at
 	for at > 0 && l.cells[at-1].isBlank() {
@@ -107,7 +107,7 @@ func (l *line) blankLeft() int {
 	return at
 }
 
-// edit does what a key means within the line. It reports whether the key means anything there.
+// edit applies a key to the line. It reports whether the key has a meaning there.
 func (l *line) edit(k key) bool {
 	end := len(l.cells)
 	switch k {

@@ -8,24 +8,24 @@ import (
 	"phi3/internal/show"
 )
 
-// screen draws a line on a terminal. It never asks the terminal where the cursor is, and never trusts the
-// widths of characters for more than the ends of rows: to move the cursor within a row it writes the row
-// once more, up to there.
+// screen draws a line on a terminal. It does not ask the terminal for the position of the cursor. It uses the
+// widths of characters only to break rows: to move the cursor within a row, it writes the row again up to that
+// point.
 type screen struct {
 	out      io.Writer
-	row      int  // of the cursor, from the first row that was drawn
-	prompted bool // the first row begins with the prompt
+	row      int  // of the cursor; 0 is the first row that was drawn
+	prompted bool // the first drawn row begins with the prompt
 }
 
-// draw shows the prompt and the line on a terminal of so many columns and rows. The prompt is written once.
+// draw draws the line on a terminal of the given size, and the prompt if it is not there yet.
 func (s *screen) draw(prompt Prompt, l *line, columns, rows int) {
 	lines, cursor, before := layout(l, show.Width(prompt.Text), columns)
-	first := 0 // where there are more rows than the terminal has, those around the cursor
+	first := 0 // if the terminal has too few rows, those around the cursor are drawn
 	if len(lines) > rows {
 		first = min(max(0, cursor-rows/2), len(lines)-rows)
 		lines = lines[first : first+rows]
 	}
-	start := "\r" // of the first row
+	start := "\r" // moves the cursor to the start of the first row
 	var b strings.Builder
 	b.WriteString("\r" + strings.Repeat("\x1b[A", s.row))
 	if first == 0 {
@@ -40,7 +40,7 @@ func (s *screen) draw(prompt Prompt, l *line, columns, rows int) {
 	}
 	b.WriteString(strings.Join(lines, "\r\n"))
 	s.row, s.prompted = cursor-first, first == 0
-	if l.at < len(l.cells) { // at the end it stands where it should
+	if l.at < len(l.cells) { // otherwise the cursor is at the right place already
 		if s.row > 0 {
 			start = "\r"
 		}
@@ -49,8 +49,8 @@ func (s *screen) draw(prompt Prompt, l *line, columns, rows int) {
 	_, _ = io.WriteString(s.out, b.String())
 }
 
-// layout cuts a line into rows, the first of which has the given columns taken. It also returns the row of
-// the cursor, and that row up to the cursor.
+// layout breaks a line into rows. In the first row, the given number of columns is taken. It also returns the
+// index of the cursor's row, and the text of that row before the cursor.
 func layout(l *line, taken, columns int) (rows []string, cursor int, before string) {
 	rows = []string{""}
 	for i := 0; i <= len(l.cells); i++ {

@@ -5,8 +5,7 @@ import (
 	"io"
 )
 
-// WriteJSON writes v as indented JSON. The characters < and > stay as they are, because special tokens are
-// full of them.
+// WriteJSON writes v as indented JSON. It does not escape < and >, which most special tokens contain.
 func WriteJSON(w io.Writer, v any) error { return encode(w, v, "  ") }
 
 // WriteJSONLine writes v as JSON on one line, otherwise as [WriteJSON] does.

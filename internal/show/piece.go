@@ -6,13 +6,12 @@ import (
 	"unicode"
 )
 
-// byteNames show the white space that SentencePiece vocabularies spell as bytes as that of other
-// vocabularies.
+// byteNames are SentencePiece's tokens for bytes of white space, and what Piece shows for them.
 var byteNames = map[string]string{"<0x09>": "⇥", "<0x0A>": "↵", "<0x0D>": "␍", "<0x20>": "␣"}
 
-// Piece returns a tokenizer's piece as one line of at most so many columns, in which every character can be
-// seen, white space too: a space is ␣, a newline ↵, a tab ⇥. What is missing is "…". A piece may have
-// megabytes: only what is shown of it is looked at.
+// Piece returns a tokenizer's piece as one line of at most the given number of columns, in which every
+// character is visible: a space is ␣, a newline ↵, a tab ⇥. A cut piece ends with "…". A piece may have
+// megabytes, so Piece reads no more of it than it shows.
 func Piece(s string, columns int) string {
 	if s == "" {
 		return "(none)" // an id beyond the tokenizer's vocabulary
@@ -20,7 +19,7 @@ func Piece(s string, columns int) string {
 	if name := byteNames[s]; name != "" {
 		return name
 	}
-	s = Clip(s, 16*columns) // a column of more bytes has a dozen marks on one letter
+	s = Clip(s, 16*columns) // more than 16 bytes for a column: a dozen marks on one letter
 	line := strings.Map(func(r rune) rune {
 		switch r {
 		case ' ':
@@ -28,7 +27,7 @@ func Piece(s string, columns int) string {
 		case '\u00a0':
 			return '⍽'
 		case '␉':
-			return '⇥' // fonts have it more often
+			return '⇥' // more fonts have it
 		}
 		return r
 	}, Line(s))
@@ -37,7 +36,7 @@ func Piece(s string, columns int) string {
 	}
 	switch first := []rune(line)[0]; {
 	case unicode.Is(unicode.M, first):
-		line = "◌" + line // a mark needs a letter to stand on
+		line = "◌" + line // a mark needs a letter to be drawn on
 	case Width(line) == 0:
 		line = spellOut(line, func(rune) bool { return true })
 	}
@@ -46,7 +45,7 @@ func Piece(s string, columns int) string {
 
 func blank(r rune) bool { return r != ' ' && unicode.IsSpace(r) }
 
-// spellOut writes characters by their numbers.
+// spellOut writes the selected characters as their numbers.
 func spellOut(s string, which func(rune) bool) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -59,7 +58,7 @@ func spellOut(s string, which func(rune) bool) string {
 	return b.String()
 }
 
-// PieceColumns is the widest piece in a table, in columns.
+// PieceColumns is the width of the widest piece in a table.
 const PieceColumns = 40
 
 // Named returns a name as one line, and "(none)" for an empty one.

@@ -1,11 +1,13 @@
-// Package show makes text safe to show. A terminal obeys control characters, and strangers write tensor
-// names, file names, tokens and error messages. This package is the only place that decides what may pass:
+// Package show makes text safe to print, and writes numbers and tables in one style.
 //
-//   - [Line] is for a name, a value or a message: one line, in which every character can be seen.
-//   - [Text] is for a model's answer: lines, tabs and the marks of foreign scripts stay.
-//   - [Writer] applies Text to everything that goes through it. It stands before stdout and stderr.
-//   - [Fprintf] applies Line to every argument, so that a value cannot begin a line of its own.
-//   - [JSON] is for JSON text: the value stays the same.
+// Tensor names, file names, tokens and error messages come from files that phi3 did not write, and a terminal
+// obeys control characters in them. Only this package decides which characters reach the terminal:
+//
+//   - [Line] is for a name, a value or a message. The result is one line in which every character is visible.
+//   - [Text] is for a model's answer. It keeps newlines, tabs and the invisible marks of scripts and emoji.
+//   - [Writer] applies Text to everything written to it. phi3 writes to stdout and stderr through one.
+//   - [Fprintf] applies Line to every argument, so that no argument can start a line.
+//   - [JSON] is for JSON text. It keeps the value.
 package show
 
 import (
@@ -19,17 +21,17 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// Line returns s as one line. Newlines become ↵, other control characters become their pictures (␛ for
-// ESC), and characters that are invisible or change the order of others are spelled, such as <U+202E>.
-// Bytes that are not UTF-8 become U+FFFD.
+// Line returns s as one line. A newline becomes ↵, another control character its picture (␛ for ESC), and a
+// character that is invisible or changes the writing direction its number (<U+202E>). Bytes that are not
+// UTF-8 become U+FFFD.
 func Line(s string) string { return replace(s, spelledInLine, picture) }
 
-// Text returns s as text of several lines. Newlines and tabs stay, and so do invisible characters that
-// scripts and emoji need. The rest is as in [Line].
+// Text returns s as text of several lines. It keeps newlines, tabs, and the invisible characters that scripts
+// and emoji need, and treats all others as [Line] does.
 func Text(s string) string { return replace(s, spelledInText, picture) }
 
-// JSON returns JSON text with the same value, in which the characters that Line spells are escaped as
-// \u0080. JSON itself escapes only those below U+0020.
+// JSON returns JSON text with the same value, in which the characters that Line replaces are escaped, such as
+// \u0080. An encoder of JSON escapes only those below U+0020.
 func JSON(s string) string {
 	return replace(s, func(r rune) bool { return r >= 0x7f && spelledInLine(r) }, escaped)
 }
@@ -53,9 +55,9 @@ func clean(s string, hidden func(rune) bool) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, hidden) < 0
 }
 
-// spelledInText are the characters that a terminal obeys, and those that change the order of what stands
-// around them: embeddings, overrides and isolates of writing direction. Line and paragraph separators end
-// lines in some programs.
+// spelledInText reports whether Text replaces a character: control characters, which a terminal obeys;
+// embeddings, overrides and isolates, which change the writing direction; and the separators of lines and
+// paragraphs, which end a line in some programs.
 func spelledInText(r rune) bool {
 	switch {
 	case r == '\n' || r == '\t':
@@ -66,8 +68,8 @@ func spelledInText(r rune) bool {
 	return 0x2028 <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069
 }
 
-// spelledInLine adds newlines, tabs and all other characters that cannot be seen, but for the two joiners
-// that words and emoji are made with.
+// spelledInLine reports whether Line replaces a character: those of Text, newlines, tabs, and all invisible
+// characters except the two joiners, which words and emoji contain.
 func spelledInLine(r rune) bool {
 	const nonJoiner, joiner = 0x200c, 0x200d
 	switch {
@@ -79,7 +81,7 @@ func spelledInLine(r rune) bool {
 	return unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r)
 }
 
-// picture spells a character for a person.
+// picture returns what Line and Text show for a character.
 func picture(r rune) string {
 	switch {
 	case r == '\n':
@@ -92,7 +94,7 @@ func picture(r rune) string {
 	return fmt.Sprintf("<U+%04X>", r)
 }
 
-// escaped spells a character for JSON.
+// escaped returns the escape sequence of a character in JSON.
 func escaped(r rune) string {
 	if r > 0xffff {
 		r -= 0x10000
@@ -101,8 +103,8 @@ func escaped(r rune) string {
 	return fmt.Sprintf(`\u%04x`, r)
 }
 
-// Clip returns at most limit bytes of s, whole characters, and "…" where some are missing. It keeps a
-// stranger's megabyte out of a message.
+// Clip returns s if it has at most limit bytes; otherwise as many of its first characters as fit, and "…". It
+// keeps a message short that quotes a file.
 func Clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s
@@ -113,27 +115,26 @@ func Clip(s string, limit int) string {
 	return s[:limit] + "…"
 }
 
-// Brief returns a name or a value of a stranger's file for a message: at most 80 bytes of it.
+// Brief clips a name or a value from a file to 80 bytes, for a message.
 func Brief(s string) string { return Clip(s, 80) }
 
-// Message returns what another machine says, or an address, for a message: at most 200 bytes of one line.
+// Message clips what a server sent to 200 bytes of one line, for a message.
 func Message(s string) string { return Clip(Line(s), 200) }
 
-// Width is the number of columns that s takes on a terminal: letters of East Asian scripts and emoji take
-// two, and a mark on another letter takes none.
+// Width returns the number of columns that s takes on a terminal. An East Asian letter or an emoji takes two,
+// and a combining mark takes none.
 func Width(s string) int { return uniseg.StringWidth(s) }
 
-// Fit makes s exactly so many columns wide: with blanks, or cut, with "…" for what is missing. columns is 1
-// or more.
+// Fit pads or cuts s to a width in columns, 1 or more. A cut text ends with "…".
 func Fit(s string, columns int) string {
 	if n := Width(s); n <= columns {
 		return s + strings.Repeat(" ", columns-n)
 	}
 	s = Cut(s, columns)
-	return s + strings.Repeat(" ", columns-Width(s)) // before a wide character one column can be left
+	return s + strings.Repeat(" ", columns-Width(s)) // a wide character may not have fit the last column
 }
 
-// Cut shortens s to at most so many columns, with "…" for what is missing.
+// Cut shortens s to at most the given number of columns. A cut text ends with "…".
 func Cut(s string, columns int) string {
 	if Width(s) <= columns {
 		return s
@@ -152,13 +153,13 @@ func Cut(s string, columns int) string {
 	return b.String() + "…"
 }
 
-// Fprintf is [fmt.Fprintf] for values that may come from a stranger: strings, errors and what has a String
-// method are each one line.
+// Fprintf is like [fmt.Fprintf], but applies [Line] to arguments that are strings, errors or Stringers, because
+// their text may come from a file.
 func Fprintf(w io.Writer, format string, args ...any) (int, error) {
 	return io.WriteString(w, Sprintf(format, args...))
 }
 
-// Sprintf is [fmt.Sprintf] with the rule of [Fprintf].
+// Sprintf is like [fmt.Sprintf] and treats arguments as [Fprintf] does.
 func Sprintf(format string, args ...any) string {
 	lines := make([]any, len(args))
 	for i, arg := range args {
@@ -173,7 +174,7 @@ func Sprintf(format string, args ...any) string {
 			lines[i] = eachLine(v)
 		default:
 			lines[i] = arg
-			if v := reflect.ValueOf(arg); v.Kind() == reflect.String { // a type of its own, such as a dtype
+			if v := reflect.ValueOf(arg); v.Kind() == reflect.String { // a named type, such as a dtype
 				lines[i] = Line(v.String())
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/term"
 )
 
-// IsTerminal tells whether a person sees what is written to w, or types what is read from it.
+// IsTerminal reports whether w, a reader or a writer, is a terminal.
 func IsTerminal(w any) bool {
 	if escaping, ok := w.(*Writer); ok {
 		w = escaping.Unwrap()
@@ -16,7 +16,7 @@ func IsTerminal(w any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Bare is the writer behind a [Writer], for the program's own control sequences: bars and colours.
+// Bare returns the writer under a [Writer], for phi3's own control sequences: bars and colours.
 func Bare(w io.Writer) io.Writer {
 	if escaping, ok := w.(*Writer); ok {
 		return escaping.Unwrap()
@@ -24,7 +24,7 @@ func Bare(w io.Writer) io.Writer {
 	return w
 }
 
-// TerminalWidth is the number of columns of the terminal that w writes to, 0 if it is no terminal.
+// TerminalWidth returns the number of columns of the terminal w, 0 if w is not a terminal.
 func TerminalWidth(w io.Writer) int {
 	f, ok := Bare(w).(*os.File)
 	if !ok {

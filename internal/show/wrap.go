@@ -7,28 +7,28 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// Wrapper breaks the lines of a text that comes in pieces between words, where a terminal would break them
-// within words. A word is held back until it is whole. Blocks of code (between lines that begin with ```),
-// indented lines and rows of tables stay as they are.
+// Wrapper breaks lines between words, where a terminal would break them within a word. The text comes in
+// pieces; Wrapper holds a word back until it is complete. It does not wrap blocks of code (between lines that
+// begin with ```), indented lines and rows of tables.
 type Wrapper struct {
 	to    io.Writer
-	width func() int // columns of the terminal, asked for every word; below 10: no wrapping
+	width func() int // columns of the terminal, asked before each word; below 10: no wrapping
 
-	held   string // text up to whose end nothing may be broken, so far
+	held   string // the last word, which the next piece may continue
 	column int    // of the cursor
-	line   string // the beginning of the text's own line, as far as it tells what the line is
-	code   bool   // within a block of code
+	line   string // the first lineKind bytes or more of the text's current line
+	code   bool   // inside a block of code
 }
 
 const (
-	lineKind = 4    // bytes of a line that tell whether it may be wrapped
-	longWord = 1000 // bytes after which a word is not held back any more
+	lineKind = 4    // bytes of a line that show whether it may be wrapped
+	longWord = 1000 // bytes; a longer word is not held back
 )
 
-// NewWrapper returns a Wrapper that begins at the start of a line.
+// NewWrapper returns a Wrapper whose cursor is at the start of a line.
 func NewWrapper(to io.Writer, width func() int) *Wrapper { return &Wrapper{to: to, width: width} }
 
-// WriteString takes the next piece, of whole characters.
+// WriteString writes the next piece, which consists of whole characters.
 func (w *Wrapper) WriteString(piece string) (int, error) {
 	w.held += piece
 	var out strings.Builder
@@ -47,7 +47,7 @@ func (w *Wrapper) WriteString(piece string) (int, error) {
 	return len(piece), err
 }
 
-// Flush writes what was held back.
+// Flush writes the word that was held back.
 func (w *Wrapper) Flush() error {
 	var out strings.Builder
 	w.word(&out, w.held)
@@ -56,10 +56,10 @@ func (w *Wrapper) Flush() error {
 	return err
 }
 
-// Column is the column of the cursor after all that was written, from 0.
+// Column returns the column of the cursor, from 0.
 func (w *Wrapper) Column() int { return w.column }
 
-// word writes a word, with the blanks and perhaps the newline after it.
+// word writes a word with the blanks after it, and a newline if there is one.
 func (w *Wrapper) word(out *strings.Builder, word string) {
 	word, newline := strings.CutSuffix(word, "\n")
 	if len(w.line) < lineKind {
@@ -72,14 +72,14 @@ func (w *Wrapper) word(out *strings.Builder, word string) {
 			out.WriteString("\n")
 			w.column = 0
 		}
-		// Blanks at the end of a line would begin the next one.
+		// Blanks beyond the last column would start the next line.
 		if blanks := word[len(body):]; width <= columns && w.column+width+len(blanks) >= columns {
 			word = body + blanks[:min(len(blanks), max(0, columns-w.column-width))]
 		}
 	}
 	out.WriteString(word)
 	w.column += Width(word)
-	if columns > 0 && w.column > columns && width > columns { // the terminal has broken it
+	if columns > 0 && w.column > columns && width > columns { // the terminal broke the word
 		w.column = (w.column-1)%columns + 1
 	}
 	if newline {
@@ -91,7 +91,7 @@ func (w *Wrapper) word(out *strings.Builder, word string) {
 	}
 }
 
-// wraps tells whether the line at hand is one of running text.
+// wraps reports whether the current line is running text.
 func (w *Wrapper) wraps() bool {
 	for _, kept := range []string{"    ", "\t", "|", "```"} {
 		if strings.HasPrefix(w.line, kept) {

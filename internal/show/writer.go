@@ -6,28 +6,28 @@ import (
 	"unicode/utf8"
 )
 
-// Writer writes text to another writer and lets no control character through; see [Text]. A character may
-// come in several writes.
+// Writer applies [Text] or [JSON] to what is written to it, and passes it on. A character may be split between
+// two writes.
 type Writer struct {
 	to     io.Writer
 	spell  func(string) string
-	broken []byte // the beginning of a character, up to 3 bytes
+	broken []byte // the first 1 to 3 bytes of a character whose rest has not come
 }
 
-// NewWriter returns a Writer for a stream that a person may read.
+// NewWriter returns a Writer that applies [Text].
 func NewWriter(to io.Writer) *Writer { return &Writer{to: to, spell: Text} }
 
-// NewJSONWriter returns a Writer for JSON text, whose value it keeps.
+// NewJSONWriter returns a Writer that applies [JSON].
 func NewJSONWriter(to io.Writer) *Writer { return &Writer{to: to, spell: JSON} }
 
-// Unwrap returns the writer behind w, for what must not be changed: a model's text in a pipe, and the
-// program's own control sequences.
+// Unwrap returns the underlying writer, for what must not change: a model's text in a pipe, and phi3's own
+// control sequences.
 func (w *Writer) Unwrap() io.Writer { return w.to }
 
 func (w *Writer) Write(p []byte) (int, error) {
 	text := slices.Concat(w.broken, p)
 	w.broken = nil
-	if n := incomplete(text); n > 0 {
+	if n := Incomplete(text); n > 0 {
 		w.broken = append(w.broken, text[len(text)-n:]...)
 		text = text[:len(text)-n]
 	}
@@ -39,7 +39,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes a character that was begun and not ended, as U+FFFD.
+// Flush writes U+FFFD for a character that was not completed.
 func (w *Writer) Flush() error {
 	if len(w.broken) == 0 {
 		return nil
@@ -49,8 +49,8 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// incomplete is how many bytes at the end of text may become a character with those that follow.
-func incomplete(text []byte) int {
+// Incomplete returns how many bytes at the end of text are the beginning of a character: 0 to 3.
+func Incomplete(text []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
 		if tail := text[len(text)-n:]; utf8.RuneStart(tail[0]) {
 			if utf8.FullRune(tail) {

@@ -6,9 +6,9 @@ import (
 	"phi3/internal/regular"
 )
 
-// ReadFile reads a whole file of a checkpoint, of at most limit bytes, and recognises what people have in its
-// place: see [regular.Placeholder]. Errors of the file system keep their identity ([fs.ErrNotExist]) but not
-// their path: callers put the name in front.
+// ReadFile reads a file of a checkpoint. It refuses a file of more than limit bytes, and one that is only a
+// placeholder; see [regular.Placeholder]. Errors of the file system can be compared ([fs.ErrNotExist]) but have
+// no path: the caller adds the name.
 func ReadFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	text, err := regular.ReadFS(fsys, name, limit)
 	if err != nil {

@@ -10,17 +10,17 @@ import (
 	"phi3/internal/show"
 )
 
-// Scanner walks over JSON whose syntax is known to be valid: within UnmarshalJSON, encoding/json has checked
-// it. On anything else it gives nonsense or an error.
+// Scanner reads JSON whose syntax is known to be valid, as in UnmarshalJSON, where encoding/json has checked it.
+// For other text its results are undefined, but it does not panic.
 type Scanner struct {
 	text string
 	at   int
 }
 
-// NewScanner starts at the beginning of text.
+// NewScanner returns a Scanner at the beginning of text.
 func NewScanner(text []byte) *Scanner { return &Scanner{text: string(text)} }
 
-// Take skips white space, and then the byte c if it comes next.
+// Take skips white space, and then the byte c if it is next. It reports whether it was.
 func (s *Scanner) Take(c byte) bool {
 	for s.at < len(s.text) &&
 		(s.text[s.at] == ' ' || s.text[s.at] == '\n' || s.text[s.at] == '\r' || s.text[s.at] == '\t') {
@@ -33,7 +33,7 @@ func (s *Scanner) Take(c byte) bool {
 	return false
 }
 
-// Str reads a string. Most need no decoding and share the text's memory.
+// Str reads a string. A string without escapes shares the memory of the text.
 func (s *Scanner) Str() (string, error) {
 	if !s.Take('"') {
 		return "", errors.New("want a string")
@@ -60,7 +60,7 @@ func (s *Scanner) Str() (string, error) {
 	return out, nil
 }
 
-// Int32 reads a whole number that fits an int32.
+// Int32 reads a whole number of up to 32 bits.
 func (s *Scanner) Int32() (int32, error) {
 	s.Take(' ')
 	start := s.at
@@ -75,7 +75,7 @@ func (s *Scanner) Int32() (int32, error) {
 	return int32(n), nil
 }
 
-// Raw is the text of the next value, which is passed over.
+// Raw skips the next value and returns its text.
 func (s *Scanner) Raw() string {
 	s.Take(' ')
 	start := s.at
@@ -83,7 +83,7 @@ func (s *Scanner) Raw() string {
 	return s.text[start:s.at]
 }
 
-// Skip passes over one value of any kind.
+// Skip skips the next value of any kind.
 func (s *Scanner) Skip() {
 	for depth := 0; ; {
 		switch {

@@ -1,13 +1,11 @@
-// Package strictjson reads the JSON files of a checkpoint, which come from strangers, exactly as they are
-// spelled.
+// Package strictjson reads the JSON files of a checkpoint without guessing.
 //
-// encoding/json alone will not do: it takes the key "deCoder" for "decoder", keeps the last of two equal keys
-// and repairs broken UTF-8, all silently, where Hugging Face's readers do neither. What one reader overlooks
-// and another obeys is how a file means two things. [Unmarshal] refuses such files; [Scanner] is for types
-// that read their own JSON.
+// encoding/json accepts the key "deCoder" for the field "decoder", keeps the last of two equal keys, and repairs
+// invalid UTF-8, all without an error. Hugging Face's readers do none of this, so such a file would mean one
+// thing to phi3 and another to transformers. [Unmarshal] refuses it. [Scanner] is for types that read their own
+// JSON.
 //
-// internal/safetensors has a reader of its own with the same rules, because its header is read number by
-// number.
+// internal/safetensors has its own reader with the same rules, because it reads its header number by number.
 package strictjson
 
 import (
@@ -21,11 +19,10 @@ import (
 	"phi3/internal/show"
 )
 
-// Unmarshal reads one JSON value into the variable that into points to, as [json.Unmarshal] does, and
-// refuses: text that is not UTF-8, an object that has a key twice, and a key that differs from a field's name
-// in the case of its letters only. Unknown keys are ignored, with all that is in them; so is what types with
-// an UnmarshalJSON of their own read, json.RawMessage among them. Errors are for people: they name the key,
-// or the line and column, and no Go types.
+// Unmarshal is like [json.Unmarshal], but refuses text that is not UTF-8, an object that has a key twice, and a
+// key that differs from a field's name only in case. It does not look inside the values of unknown keys, nor
+// inside values that a type reads with its own UnmarshalJSON, such as json.RawMessage. Errors are for users:
+// they name the key, or the line and column, and no Go types.
 func Unmarshal(text []byte, into any) error {
 	if err := foreign(text); err != nil {
 		return err
@@ -44,7 +41,7 @@ func Unmarshal(text []byte, into any) error {
 	return c.value(reflect.TypeOf(into))
 }
 
-// inWords says "rope_scaling.short_factor is a string, not a list".
+// inWords returns an error such as "rope_scaling.short_factor is a string, not an array".
 func inWords(wrong *json.UnmarshalTypeError) error {
 	where := wrong.Field
 	if where == "" {
@@ -74,8 +71,8 @@ func inWords(wrong *json.UnmarshalTypeError) error {
 	return fmt.Errorf("%s is %s, not %s", where, got, want)
 }
 
-// checker walks over a text that json.Unmarshal has taken, and looks at the keys of every object that became
-// a variable.
+// checker checks the keys of the objects in a text that json.Unmarshal has accepted. It follows the types that
+// the values were read into.
 type checker struct {
 	Scanner
 	names map[reflect.Type][]string // the JSON names of a struct's fields
@@ -83,7 +80,7 @@ type checker struct {
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
-// value checks the next value, which went into a variable of type t.
+// value checks the next value, which was read into a variable of type t.
 func (c *checker) value(t reflect.Type) error {
 	for t.Kind() == reflect.Pointer && !t.Implements(unmarshaler) {
 		t = t.Elem()
@@ -107,7 +104,7 @@ func (c *checker) value(t reflect.Type) error {
 	return nil
 }
 
-// object checks the rest of an object behind its "{".
+// object checks the rest of an object, after its "{".
 func (c *checker) object(t reflect.Type) error {
 	seen := map[string]bool{}
 	for !c.Take('}') {
@@ -136,7 +133,7 @@ func (c *checker) object(t reflect.Type) error {
 	return nil
 }
 
-// field is the type of the field that a key names, nil if none does.
+// field returns the type of the field that a key names, nil if there is none.
 func (c *checker) field(t reflect.Type, key string) (reflect.Type, error) {
 	names, ok := c.names[t]
 	if !ok {
@@ -157,7 +154,7 @@ func (c *checker) field(t reflect.Type, key string) (reflect.Type, error) {
 	return nil, nil
 }
 
-// elem is the type of what a list or map of type t holds; of an interface's contents, the interface itself.
+// elem returns the type of the elements of a list or map of type t. For any other type it returns any.
 func elem(t reflect.Type) reflect.Type {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Array, reflect.Map:

@@ -11,8 +11,8 @@ import (
 	"phi3/internal/regular"
 )
 
-// Check tells whether text is one well-formed JSON value in UTF-8, nested at most 10,000 deep. The error says
-// in which line and column it ends to be that, or what the text is instead.
+// Check returns an error unless text is one JSON value in UTF-8, nested at most 10,000 levels deep. The error
+// gives the line and column, or says what the text is instead of JSON.
 func Check(text []byte) error {
 	if err := foreign(text); err != nil {
 		return err
@@ -23,14 +23,14 @@ func Check(text []byte) error {
 	return syntax(text, json.Unmarshal(text, new(skipped)))
 }
 
-// skipped is any JSON value, passed over.
+// skipped reads any JSON value and drops it.
 type skipped struct{}
 
 // UnmarshalJSON implements [json.Unmarshaler].
 func (*skipped) UnmarshalJSON([]byte) error { return nil }
 
-// foreign recognises texts that are no JSON by their first bytes. Hugging Face's reader refuses a byte order
-// mark too.
+// foreign returns an error for text whose first bytes show that it is not JSON in UTF-8. Hugging Face's reader
+// refuses a byte order mark, too.
 func foreign(text []byte) error {
 	const save = "save the file as UTF-8 without one"
 	switch {
@@ -46,8 +46,8 @@ func foreign(text []byte) error {
 	return regular.Placeholder(text)
 }
 
-// wording is what encoding/json says of a character, and what this package says: which place in the text it
-// cannot have.
+// wording translates the errors of encoding/json about a character: ours says where the character is not
+// allowed.
 var wording = []struct{ theirs, ours string }{
 	{"looking for beginning of object key string", "where a key in double quotes belongs"},
 	{"looking for beginning of value", "where a value belongs"},
@@ -64,8 +64,7 @@ var wording = []struct{ theirs, ours string }{
 	{"in exponent of numeric literal", "in the exponent of a number"},
 }
 
-// syntax puts an error of encoding/json about the syntax of text into words, with its place. Other errors
-// stay as they are.
+// syntax translates a syntax error of encoding/json and adds its place. It returns other errors unchanged.
 func syntax(text []byte, err error) error {
 	var s *json.SyntaxError
 	if !errors.As(err, &s) {
@@ -103,7 +102,7 @@ func syntax(text []byte, err error) error {
 	return fmt.Errorf("is not valid JSON: %s has %q %s%s", place(text, at), r, where, hint)
 }
 
-// place is "line 3, column 14", both counted from 1, columns in characters.
+// place returns "line 3, column 14". Both count from 1; columns are characters.
 func place(text []byte, at int) string {
 	before := text[:at]
 	line := bytes.Count(before, []byte("\n")) + 1

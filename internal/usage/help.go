@@ -11,11 +11,11 @@ import (
 	"phi3/internal/show"
 )
 
-// Width is the most columns of a line of help.
+// Width is the longest line of a page, in columns.
 const Width = 80
 
-// flagGroups are the headings of the flags in a command's help, and under each the flags in the order in
-// which they are shown. A name may have a command in front, where two commands mean different things by it.
+// flagGroups lists the headings of a page, and the flags under each, in the order in which the page shows them.
+// A name with a command in front is that command's flag, where two commands use one name for different things.
 var flagGroups = []struct {
 	title string
 	flags []string
@@ -37,8 +37,8 @@ var flagGroups = []struct {
 	{"General", []string{"yes", "quiet", "verbose", "help", "version"}},
 }
 
-// valueWords name the values of flags whose description does not name them in backquotes, or names them too
-// narrowly.
+// valueWords are the words for the values of flags. A flag that is not listed here has its word in backquotes
+// in its description.
 var valueWords = map[string]string{
 	"prompt": "TEXT", "text": "TEXT", "system": "TEXT", "revision": "NAME", "model": "MODEL",
 	"ctx-size": "TOKENS", "device": "DEVICE", "threads": "N", "dtype": "TYPE",
@@ -89,18 +89,18 @@ type flagGroup struct {
 	flags []*pflag.Flag
 }
 
-// groupsOf are the flags that a command shows. Those that flagGroups does not list come last, without a
-// title.
+// groupsOf returns the flags that a command's page shows. Flags that flagGroups does not list come last, without
+// a title.
 func groupsOf(cmd *cobra.Command) (groups []flagGroup) {
 	cmd.InitDefaultHelpFlag()
-	cmd.InheritedFlags() // puts them among the command's own
+	cmd.InheritedFlags() // adds them to the command's own flags
 	left := map[string]*pflag.Flag{}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
 			left[f.Name] = f
 		}
 	})
-	special := map[string]bool{} // names that this command has in a place of its own
+	special := map[string]bool{} // flags that have this command in front of their name in flagGroups
 	for _, g := range flagGroups {
 		for _, name := range g.flags {
 			if command, flag, ok := strings.Cut(name, " "); ok && command == cmd.Name() {
@@ -136,7 +136,7 @@ func groupsOf(cmd *cobra.Command) (groups []flagGroup) {
 	return groups
 }
 
-// valueWord is what stands for a flag's value; "" for a flag without one, such as --json.
+// valueWord returns the word for a flag's value, "" for a flag that takes none, such as --json.
 func valueWord(f *pflag.Flag) string {
 	if f.Value.Type() == "bool" {
 		return ""
@@ -152,8 +152,8 @@ func valueWord(f *pflag.Flag) string {
 	return ""
 }
 
-// describeFlag gives " -c, --ctx-size TOKENS" and what it means. A default that is no value a user could
-// give, such as -1, is not said.
+// describeFlag returns " -c, --ctx-size TOKENS", and what the flag means. It leaves out a default that a user
+// could not give, such as -1.
 func describeFlag(f *pflag.Flag) (left, about string) {
 	left = "      --" + f.Name
 	if f.Shorthand != "" {
@@ -178,7 +178,7 @@ func describeFlag(f *pflag.Flag) (left, about string) {
 	return left, about
 }
 
-// entry writes a name, and from a column on what it means, in as many lines as that needs.
+// entry writes a name, and its meaning in lines that start at the given column.
 func entry(b *strings.Builder, name string, column int, about string) {
 	b.WriteString(name)
 	at := utf8.RuneCountInString(name)
@@ -188,13 +188,12 @@ func entry(b *strings.Builder, name string, column int, about string) {
 			at = 0
 		}
 		b.WriteString(strings.Repeat(" ", column-at) + line)
-		at = Width // the next one is on a line of its own
+		at = Width // the next line starts a new one
 	}
 	b.WriteString("\n")
 }
 
-// reflow breaks paragraphs into lines of help. Lines that begin with a blank are not text and stay as they
-// are.
+// reflow breaks paragraphs into lines of at most [Width] columns. It keeps lines that begin with a blank.
 func reflow(text string) string {
 	var lines, words []string
 	flush := func() {
@@ -215,7 +214,7 @@ func reflow(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// wrap breaks a text between words into lines of at most width columns, but not at no-break spaces.
+// wrap breaks a text into lines of at most width columns. It breaks at spaces, but not at no-break spaces.
 func wrap(text string, width int) (lines []string) {
 	line := ""
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\n' }) {

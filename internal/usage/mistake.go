@@ -22,7 +22,7 @@ func (e Error) Unwrap() error { return e.Err }
 // Errorf returns an [Error].
 func Errorf(format string, args ...any) error { return Error{fmt.Errorf(format, args...)} }
 
-// NoArguments refuses words that belong to no flag, most often a prompt without --prompt.
+// NoArguments refuses words that belong to no flag. Most often this is a prompt without --prompt.
 func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -35,7 +35,7 @@ func NoArguments(cmd *cobra.Command, args []string) error {
 	return Errorf("unexpected argument %q", args[0])
 }
 
-// flagMistake says in words what is wrong with a flag: what was given, and what is wanted.
+// flagMistake says what is wrong with a flag: what was given, and what is expected.
 func flagMistake(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var value *pflag.InvalidValueError
@@ -57,8 +57,7 @@ func flagMistake(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// NoEmptyFlag refuses flags with an empty text, such as of an unset shell variable: something else would be
-// done than was meant.
+// NoEmptyFlag refuses a flag whose text is empty. Most often the text came from a shell variable that is not set.
 func NoEmptyFlag(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" {
@@ -68,7 +67,7 @@ func NoEmptyFlag(cmd *cobra.Command) (err error) {
 	return err
 }
 
-// wanted describes the values of a flag's type, as pflag names types.
+// wanted describes the values that a type of pflag accepts.
 func wanted(kind string) string {
 	switch kind {
 	case "int":
@@ -80,10 +79,10 @@ func wanted(kind string) string {
 	case "bool":
 		return "true or false"
 	}
-	return "a value that it takes"
+	return "a value that it accepts"
 }
 
-// suggestFlag adds to the error for an unknown flag the one that was probably meant.
+// suggestFlag adds the flag that was probably meant to the error for an unknown one.
 func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	if unknown.GetSpecifiedShortnames() != "" {
 		return unknown
@@ -105,7 +104,7 @@ func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	return fmt.Errorf("%w; did you mean --%s?", unknown, best)
 }
 
-// otherNames are commands of other programs, and what does the same here.
+// otherNames are commands of other programs, and what to use in phi3.
 var otherNames = map[string]string{
 	"api":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
 	"ask":       "phi3 generate --chat answers one question, and phi3 chat talks",
@@ -143,7 +142,7 @@ var otherNames = map[string]string{
 	"completions": "phi3 completion writes a shell's completion script",
 }
 
-// unknownCommand refuses a word that is no command, and says which command was probably meant.
+// unknownCommand refuses a word that is not a command, and names the command that was probably meant.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -1,5 +1,5 @@
-// Package usage is how the command line reads: the pages of help, what a shell completes, and the words for
-// mistakes. It knows cobra and the names of phi3's flags, and no command.
+// Package usage is the text of the command line: pages of help, what a shell completes, and the words for
+// mistakes. It knows cobra and the names of phi3's commands and flags, but not what they do.
 package usage
 
 import (
@@ -8,9 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Install gives the program's root command, which has all its commands, the commands help and completion,
-// and the pages, completions and errors of this package. choices complete the values of flags, by their
-// names.
+// Install gives the root command the commands help and completion, and the pages, completions and errors of this
+// package. Call it after all commands have been added. choices complete the values of flags, by flag name.
 func Install(root *cobra.Command, choices map[string]cobra.CompletionFunc) {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Args = unknownCommand
@@ -23,7 +22,7 @@ func Install(root *cobra.Command, choices map[string]cobra.CompletionFunc) {
 	completeFlags(root, choices)
 }
 
-// Unplaced returns what is missing for a command's flags on its page: a heading, or a word for a value.
+// Unplaced returns what is missing on a command's page: a heading for a flag, or a word for its value.
 func Unplaced(cmd *cobra.Command) (missing []string) {
 	for _, g := range groupsOf(cmd) {
 		for _, f := range g.flags {
