@@ -14,6 +14,7 @@ import (
 	"phi3/internal/model"
 	"phi3/internal/picture"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 type benchFlags struct {
@@ -46,7 +47,7 @@ makes the command fail.`,
 		Example: `  phi3 bench
   phi3 bench --no-cache -p 16 -n 64
   phi3 bench --model ./Phi-3-mini-4k-instruct -p 512 -n 128 -r 5 -o json`,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
@@ -65,17 +66,17 @@ makes the command fail.`,
 func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	switch {
 	case f.prompt < 1 || f.gen < 1 || f.reps < 1:
-		return usagef("--n-prompt, --n-gen and --repetitions must be 1 or more")
+		return usage.Errorf("--n-prompt, --n-gen and --repetitions must be 1 or more")
 	case f.reps > maxRepetitions:
-		return usagef("--repetitions is %d, not in 1 … %d", f.reps, maxRepetitions)
+		return usage.Errorf("--repetitions is %d, not in 1 … %d", f.reps, maxRepetitions)
 	case f.output != "md" && f.output != "csv" && f.output != "json":
-		return usagef("--output is %q, not md, csv or json", f.output)
+		return usage.Errorf("--output is %q, not md, csv or json", f.output)
 	case f.plot == "" && f.model.flags.Changed("plot"):
-		return usagef("--plot is empty, not the name of a file")
+		return usage.Errorf("--plot is empty, not the name of a file")
 	case f.plot != "" && !f.noCache:
-		return usagef("--plot draws a comparison; it needs --no-cache")
+		return usage.Errorf("--plot draws a comparison; it needs --no-cache")
 	case f.plot != "" && f.gen < 3:
-		return usagef("--plot needs --n-gen 3 or more: the first token is all prefill, and a line needs " +
+		return usage.Errorf("--plot needs --n-gen 3 or more: the first token is all prefill, and a line needs " +
 			"two others")
 	}
 	if f.plot != "" {

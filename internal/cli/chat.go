@@ -13,6 +13,7 @@ import (
 	"phi3/internal/show"
 	"phi3/internal/talk"
 	"phi3/internal/text"
+	"phi3/internal/usage"
 )
 
 type chatFlags struct {
@@ -41,7 +42,7 @@ $XDG_STATE_HOME/phi3/history (~/.local/state/phi3/history), which only you can r
 PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
 		Example: `  phi3 chat --model ./Phi-3-mini-4k-instruct --temperature 0.7
   phi3 chat --system "Answer like a pirate."`,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
@@ -57,7 +58,7 @@ PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
 
 func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	if f.maxNew < 0 {
-		return usagef("--max-new-tokens is %d, not 0 or more", f.maxNew)
+		return usage.Errorf("--max-new-tokens is %d, not 0 or more", f.maxNew)
 	}
 	if err := f.template.check(true); err != nil {
 		return err
@@ -68,7 +69,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	in, inIsFile := s.in.(*os.File)
 	out, outIsFile := show.Bare(s.out).(*os.File)
 	if !inIsFile || !outIsFile || !show.IsTerminal(s.out) || !show.IsTerminal(in) {
-		return usagef("chat is for a person at a terminal; for a pipe or a file there is phi3 generate --chat")
+		return usage.Errorf("chat is for a person at a terminal; for a pipe or a file there is phi3 generate --chat")
 	}
 	checkpoint, err := f.model.open(ctx, s)
 	if err != nil {

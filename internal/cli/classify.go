@@ -12,6 +12,7 @@ import (
 	"phi3/internal/classify"
 	"phi3/internal/input"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 type classifyFlags struct {
@@ -38,7 +39,7 @@ and every line of the answer is the JSON object for it.
 		Example: `  phi3 classify --model ./phi3-sentiment --text "What a lovely day."
   phi3 classify --model ./phi3-sentiment --jsonl reviews.jsonl > labels.jsonl
   echo "Angela lives in Berlin" | phi3 classify --model ./phi3-names --json`,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
@@ -54,7 +55,7 @@ and every line of the answer is the JSON object for it.
 
 func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	if f.model.name == "" {
-		return usagef("classify needs --model: the built-in demonstration has no labels")
+		return usage.Errorf("classify needs --model: the built-in demonstration has no labels")
 	}
 	batch := f.jsonl != ""
 	var text string
@@ -62,7 +63,7 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	var err error
 	switch {
 	case batch && (f.input.flags.Changed("text") || f.input.flags.Changed("file")):
-		return usagef("--jsonl gives the texts, and so does another flag")
+		return usage.Errorf("--jsonl gives the texts, and so does another flag")
 	case f.jsonl == "-":
 		lines = input.Until(ctx, func() (io.ReadCloser, error) { return io.NopCloser(s.in), nil })
 	case batch:

@@ -179,8 +179,3 @@ model that it carries inside, so every command can be tried at once.`,
 	usage.Install(root, completions)
 	return root
 }
-
-// usagef returns a mistake in the command line.
-func usagef(format string, args ...any) error { return usage.Errorf(format, args...) }
-
-var noArguments = usage.NoArguments

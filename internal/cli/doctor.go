@@ -7,6 +7,7 @@ import (
 
 	"phi3/internal/doctor"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 func newDoctor(s *streams) *cobra.Command {
@@ -18,7 +19,7 @@ func newDoctor(s *streams) *cobra.Command {
 downloaded models, and say what phi3 can do with them, with a hint for each thing that
 is missing. It fails only if something is broken. Run "phi3 verify" to check a GPU's results.`,
 		Example: `  phi3 doctor`,
-		Args:    noArguments,
+		Args:    usage.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
 			d := diagnosis{Version: version(), Findings: doctor.Findings(readMemory(), cudaDevices)}
 			write := d.write

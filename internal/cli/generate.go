@@ -7,6 +7,7 @@ import (
 
 	"phi3/internal/generate"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 type generateFlags struct {
@@ -42,7 +43,7 @@ before a --stop text, or after --max-new-tokens.
   phi3 generate --chat --prompt "Write an email to Sarah." --temperature 0.8
   phi3 generate -m ./Phi-3-mini-4k-instruct -f prompt.txt -n 500 --stop "User:"
   echo "The capital of France is" | phi3 generate --json --logprobs 5`,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, s) },
 	}
 	flags := cmd.Flags()
@@ -74,24 +75,24 @@ func (f *generateFlags) check(cmd *cobra.Command) error {
 	changed := cmd.Flags().Changed
 	switch {
 	case f.maxNew < 0:
-		return usagef("--max-new-tokens is %d, not 0 or more", f.maxNew)
+		return usage.Errorf("--max-new-tokens is %d, not 0 or more", f.maxNew)
 	case f.sequences < 1:
-		return usagef("--num-return-sequences is %d, not 1 or more", f.sequences)
+		return usage.Errorf("--num-return-sequences is %d, not 1 or more", f.sequences)
 	case f.sequences > 1 && !f.sampling.sampling():
-		return usagef("--num-return-sequences %d would give the same text every time without sampling; add "+
+		return usage.Errorf("--num-return-sequences %d would give the same text every time without sampling; add "+
 			"--do-sample", f.sequences)
 	case uint64(f.sequences-1) > math.MaxUint64-f.sampling.seed:
-		return usagef("--seed is %d, and with --num-return-sequences %d not above %d: text i has the seed "+
+		return usage.Errorf("--seed is %d, and with --num-return-sequences %d not above %d: text i has the seed "+
 			"--seed + i",
 			f.sampling.seed, f.sequences, uint64(math.MaxUint64)-uint64(f.sequences-1))
 	case f.logProbs < 0 && changed("logprobs"):
-		return usagef("--logprobs is %d, not 0 or more", f.logProbs)
+		return usage.Errorf("--logprobs is %d, not 0 or more", f.logProbs)
 	case f.json && f.jsonLines:
-		return usagef("--json and --jsonl are two formats of one answer; give one")
+		return usage.Errorf("--json and --jsonl are two formats of one answer; give one")
 	}
 	for _, stop := range f.stops {
 		if stop == "" {
-			return usagef("--stop is empty")
+			return usage.Errorf("--stop is empty")
 		}
 	}
 	return f.sampling.check()

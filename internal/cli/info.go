@@ -9,6 +9,7 @@ import (
 	"phi3/internal/device"
 	"phi3/internal/info"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 type infoFlags struct {
@@ -31,7 +32,7 @@ weights is described by its config.json.`,
 		Example: `  phi3 info
   phi3 info --model ./Phi-3-mini-4k-instruct
   phi3 info --model ./Phi-3-mini-128k-instruct --ctx-size 8192 --json`,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(*cobra.Command, []string) error { return f.run(s) },
 	}
 	flags := cmd.Flags()

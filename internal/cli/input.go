@@ -12,6 +12,7 @@ import (
 
 	"phi3/internal/input"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 // inputFlags say where a text comes from: a flag, a file and stdin, or several of them.
@@ -48,9 +49,9 @@ func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {
 	byFlag, byFile := f.flags.Changed(f.name), f.flags.Changed("file")
 	switch {
 	case byFlag && byFile && f.text == "-" && f.file == "-":
-		return "", usagef("--%s and --file both are stdin", f.name)
+		return "", usage.Errorf("--%s and --file both are stdin", f.name)
 	case !byFlag && !byFile && !input.Piped(s.in):
-		return "", usagef("no %[1]s: give --%[1]s, --file, or pipe it in", f.name)
+		return "", usage.Errorf("no %[1]s: give --%[1]s, --file, or pipe it in", f.name)
 	}
 	var parts []string
 	read := func(from string, open func() (io.ReadCloser, error), optional bool) error {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phi3/internal/model"
+	"phi3/internal/usage"
 )
 
 // insideFlags ask next-token to look inside the model.
@@ -33,11 +34,11 @@ func (f *insideFlags) register(flags *pflag.FlagSet) {
 func (f *insideFlags) parse() error {
 	switch {
 	case f.flags.Changed("svg") && f.svg == "":
-		return usagef("--svg is empty, not the name of a file")
+		return usage.Errorf("--svg is empty, not the name of a file")
 	case f.flags.Changed("every") && f.every < 1:
-		return usagef("--every is %d, not 1 or more", f.every)
+		return usage.Errorf("--every is %d, not 1 or more", f.every)
 	case f.flags.Changed("every") && !f.lens():
-		return usagef("--every is for --layers and --svg")
+		return usage.Errorf("--every is for --layers and --svg")
 	case !f.flags.Changed("attention"):
 		return nil
 	}
@@ -47,7 +48,7 @@ func (f *insideFlags) parse() error {
 		f.head, err = strconv.Atoi(head)
 	}
 	if err != nil || f.layer < 1 || named && f.head < 1 {
-		return usagef("--attention is %q, not LAYER or LAYER:HEAD, both counted from 1", f.attention)
+		return usage.Errorf("--attention is %q, not LAYER or LAYER:HEAD, both counted from 1", f.attention)
 	}
 	return nil
 }
@@ -55,9 +56,9 @@ func (f *insideFlags) parse() error {
 func (f *insideFlags) check(c *model.Config) error {
 	switch {
 	case f.layer > c.Layers:
-		return usagef("--attention names layer %d, the model has layers 1 to %d", f.layer, c.Layers)
+		return usage.Errorf("--attention names layer %d, the model has layers 1 to %d", f.layer, c.Layers)
 	case f.head > c.Heads:
-		return usagef("--attention names head %d, a layer has heads 1 to %d", f.head, c.Heads)
+		return usage.Errorf("--attention names head %d, a layer has heads 1 to %d", f.head, c.Heads)
 	}
 	return nil
 }

@@ -76,11 +76,11 @@ func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
 func (f *modelFlags) check() error {
 	switch {
 	case f.dtype != "bf16" && f.dtype != "f32":
-		return usagef("--dtype is %q, not bf16 or f32", f.dtype)
+		return usage.Errorf("--dtype is %q, not bf16 or f32", f.dtype)
 	case f.flags.Changed("threads") && (f.threads < 1 || f.threads > maxThreads):
-		return usagef("--threads is %d, not in 1 … %d", f.threads, maxThreads)
+		return usage.Errorf("--threads is %d, not in 1 … %d", f.threads, maxThreads)
 	case f.context < 0 || f.context > maxContext:
-		return usagef("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
+		return usage.Errorf("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
 	}
 	return f.checkName()
 }
@@ -89,7 +89,7 @@ func (f *modelFlags) check() error {
 // answer instead of the model that was meant.
 func (f *modelFlags) checkName() error {
 	if f.flags.Changed("model") && f.name == "" {
-		return usagef("--model is empty")
+		return usage.Errorf("--model is empty")
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func (f *modelFlags) chosenDevice() (device.Device, error) {
 	case err != nil:
 		err = usage.Error{Err: err}
 	case d.Kind == "cuda" && f.flags.Changed("threads"):
-		err = usagef("--threads is for the CPU, it changes nothing with --device %s", f.device)
+		err = usage.Errorf("--threads is for the CPU, it changes nothing with --device %s", f.device)
 	}
 	return d, err
 }

@@ -12,6 +12,7 @@ import (
 	"phi3/internal/checkpoint"
 	"phi3/internal/hub"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 func newModels(s *streams) *cobra.Command {
@@ -34,7 +35,7 @@ func newModelsList(s *streams, name string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:  name,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(*cobra.Command, []string) error {
 			h, err := hub.New(os.Getenv)
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 	"phi3/internal/picture"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
+	"phi3/internal/usage"
 )
 
 type nextTokenFlags struct {
@@ -41,7 +42,7 @@ would say if it ended there. --attention shows which tokens the last one looks a
   phi3 next-token -p "The capital of Germany is" --hidden-states --json
   phi3 next-token -p "The capital of Germany is" --layers --attention 3
   phi3 next-token -p "The capital of Germany is" --layers --svg path.svg`,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, s) },
 	}
 	flags := cmd.Flags()
@@ -59,7 +60,7 @@ would say if it ended there. --attention shows which tokens the last one looks a
 
 func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	if f.top < 1 {
-		return usagef("--top is %d, not 1 or more", f.top)
+		return usage.Errorf("--top is %d, not 1 or more", f.top)
 	}
 	if err := f.inside.parse(); err != nil {
 		return err
@@ -122,7 +123,7 @@ func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts 
 	var named []int32
 	for _, text := range texts {
 		if text == "" {
-			return nil, usagef("--token is empty")
+			return nil, usage.Errorf("--token is empty")
 		}
 		if valid := tokenizer.ValidUTF8(text); valid != text {
 			_, _ = show.Fprintf(s.err, "warning: --token is not valid UTF-8; what is not a character is "+
@@ -138,7 +139,7 @@ func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts 
 			for _, id := range ids {
 				pieces = append(pieces, show.Piece(t.Piece(id), show.PieceColumns))
 			}
-			return nil, usagef("--token %q is %d tokens (%s); name one of them", text, len(ids),
+			return nil, usage.Errorf("--token %q is %d tokens (%s); name one of them", text, len(ids),
 				strings.Join(pieces, " "))
 		case spaced:
 			_, _ = show.Fprintf(s.notes(),

@@ -14,6 +14,7 @@ import (
 	"phi3/internal/show"
 	"phi3/internal/text"
 	"phi3/internal/tokenizer"
+	"phi3/internal/usage"
 )
 
 // promptFlags name the prompt and say how the model reads it.
@@ -40,7 +41,7 @@ const noSpecialHelp = "read special tokens such as <|end|> in texts as ordinary 
 // read returns the prompt as the user gave it, in valid UTF-8.
 func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
 	if f.flags.Changed("system") && !f.chat {
-		return "", usagef("--system needs --chat")
+		return "", usage.Errorf("--system needs --chat")
 	}
 	if err := f.template.check(f.chat); err != nil {
 		return "", err

@@ -39,7 +39,7 @@ log in with huggingface_hub's "hf auth login".`,
   phi3 chat --model microsoft/Phi-3-mini-4k-instruct`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("pull takes the name of one model, such as microsoft/Phi-3-mini-4k-instruct")
+				return usage.Errorf("pull takes the name of one model, such as microsoft/Phi-3-mini-4k-instruct")
 			}
 			return nil
 		},
@@ -54,7 +54,7 @@ log in with huggingface_hub's "hf auth login".`,
 			}
 			if inAddress != "" {
 				if cmd.Flags().Changed("revision") && inAddress != revision {
-					return usagef("--revision is %q, and the address names %q", revision, inAddress)
+					return usage.Errorf("--revision is %q, and the address names %q", revision, inAddress)
 				}
 				revision = inAddress
 			}

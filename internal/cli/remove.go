@@ -28,7 +28,7 @@ to download them again too.`,
 		Example: `  phi3 models rm microsoft/Phi-3-mini-4k-instruct`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef("rm takes the names of models, as phi3 models lists them")
+				return usage.Errorf("rm takes the names of models, as phi3 models lists them")
 			}
 			return nil
 		},
@@ -56,7 +56,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 		return usage.Error{Err: err}
 	}
 	if revision != "" {
-		return usagef("rm removes all revisions of a model: say phi3 models rm %s", name)
+		return usage.Errorf("rm removes all revisions of a model: say phi3 models rm %s", name)
 	}
 	bytes, err := h.Size(name)
 	if err != nil {
@@ -64,7 +64,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 	}
 	if !yes {
 		if input.Piped(s.in) {
-			return usagef("without --yes, rm asks first, and there is nobody to ask")
+			return usage.Errorf("without --yes, rm asks first, and there is nobody to ask")
 		}
 		_, _ = show.Fprintf(s.err, "remove %s (%s) from %s? [y/N] ", name, show.Bytes(bytes), h.Cache)
 		switch yes, err = confirmed(ctx, s.in); {

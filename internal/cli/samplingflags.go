@@ -11,6 +11,7 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 )
 
 // samplingFlags say how tokens are chosen: greedily, unless a flag asks for draws.
@@ -105,12 +106,12 @@ func (f *samplingFlags) zero() bool {
 // check finds mistakes in the flags' values.
 func (f *samplingFlags) check() error {
 	if f.doSample && f.zero() {
-		return usagef("--do-sample and --temperature 0 contradict each other: temperature 0 is greedy")
+		return usage.Errorf("--do-sample and --temperature 0 contradict each other: temperature 0 is greedy")
 	}
 	for _, set := range settings {
 		if f.flags.Changed("do-sample") && !f.doSample && set.draws && f.flags.Changed(set.name) &&
 			!(f.zero() && set.name == "temperature") {
-			return usagef("--%s is for sampling, which --do-sample=false turns off", set.name)
+			return usage.Errorf("--%s is for sampling, which --do-sample=false turns off", set.name)
 		}
 	}
 	given := f.given
@@ -120,7 +121,7 @@ func (f *samplingFlags) check() error {
 	var outOfRange *sampling.RangeError
 	if errors.As(given.Check(), &outOfRange) {
 		name := strings.TrimSuffix(strings.ReplaceAll(outOfRange.Field, "_", "-"), "-size")
-		return usagef("--%s is %v, not %s", name, outOfRange.Value, outOfRange.Range)
+		return usage.Errorf("--%s is %v, not %s", name, outOfRange.Value, outOfRange.Range)
 	}
 	return nil
 }

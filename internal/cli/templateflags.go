@@ -12,6 +12,7 @@ import (
 	"phi3/internal/regular"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
+	"phi3/internal/usage"
 )
 
 // templateFlags change the chat template, or what it is given.
@@ -35,7 +36,7 @@ func (f *templateFlags) register(flags *pflag.FlagSet) {
 func (f *templateFlags) check(chat bool) error {
 	for _, name := range []string{"chat-template", "template-var"} {
 		if f.flags.Changed(name) && !chat {
-			return usagef("--%s needs --chat", name)
+			return usage.Errorf("--%s needs --chat", name)
 		}
 	}
 	if f.flags.Changed("chat-template") {
@@ -79,10 +80,10 @@ func (f *templateFlags) apply(t *tokenizer.Tokenizer) error {
 	for _, v := range f.variables {
 		name, value, ok := strings.Cut(v, "=")
 		if !ok || name == "" {
-			return usagef("--template-var is %q, not NAME=JSON", v)
+			return usage.Errorf("--template-var is %q, not NAME=JSON", v)
 		}
 		if err := t.SetTemplateVariable(name, value); err != nil {
-			return usagef("--template-var %s: %v; a text has quotes: '%s=\"…\"'", name, err, name)
+			return usage.Errorf("--template-var %s: %v; a text has quotes: '%s=\"…\"'", name, err, name)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"phi3/internal/input"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
+	"phi3/internal/usage"
 )
 
 // Bounds on what tokenize keeps: what a normalizer or a long piece makes of a text multiplies with the text.
@@ -49,7 +50,7 @@ a BOS, is shown; with --chat, the chat template comes first.
 		Example: `  phi3 tokenize --prompt "The capital of Germany is"
   phi3 tokenize --chat --prompt Hello --json
   echo 303 288 285 1704 268 | phi3 tokenize --decode`,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
@@ -63,9 +64,9 @@ a BOS, is shown; with --chat, the chat template comes first.
 func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	switch {
 	case f.decode && f.prompt.chat:
-		return usagef("--decode and --chat exclude each other: a chat template is for text")
+		return usage.Errorf("--decode and --chat exclude each other: a chat template is for text")
 	case f.decode && f.prompt.noSpecial:
-		return usagef("--decode and --no-special exclude each other: ids are what they are")
+		return usage.Errorf("--decode and --no-special exclude each other: ids are what they are")
 	}
 	if err := f.model.checkName(); err != nil {
 		return err

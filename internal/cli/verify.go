@@ -11,6 +11,7 @@ import (
 
 	"phi3/internal/model"
 	"phi3/internal/show"
+	"phi3/internal/usage"
 	"phi3/internal/verify"
 )
 
@@ -48,7 +49,7 @@ The last line of the output sums all of it up. Paste it into bug reports.`,
   phi3 verify --device cuda
   phi3 verify --model ./Phi-3-mini-4k-instruct
   phi3 verify -m ./Phi-3-mini-4k-instruct --device cuda --dtype bf16 --json`,
-		Args: noArguments,
+		Args: usage.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	flags := cmd.Flags()
