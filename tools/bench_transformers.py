@@ -2,8 +2,8 @@
 
     python3 tools/bench_transformers.py CHECKPOINT PROMPT_TOKENS:GENERATED_TOKENS...
 
-Prints CSV with the columns of `phi3 bench`, a row for each pair of numbers, as soon as it is measured. What only phi3
-knows is left empty. Needs torch with CUDA and transformers.
+Prints CSV with the columns of `phi3 bench`: a row for each pair of numbers, as soon as it is measured. Columns that
+only phi3 knows are empty. Needs torch with CUDA and transformers.
 """
 
 import csv
@@ -30,7 +30,7 @@ def main(checkpoint, sizes):
     model = model.to("cuda").eval()
     torch.cuda.synchronize()
     load = time.perf_counter() - start
-    model.generation_config.eos_token_id = None  # random weights may say it any time
+    model.generation_config.eos_token_id = None  # random weights may produce it at any time
 
     writer = csv.DictWriter(sys.stdout, COLUMNS)
     writer.writeheader()
@@ -62,7 +62,7 @@ def measure(model, prompt_tokens, generated):
 
     seconds(2)  # warm-up
     first = [seconds(1) for _ in range(REPETITIONS)]
-    # As in phi3 bench, the first token comes out of the prefill and is not counted.
+    # As in phi3 bench, the first token comes from the prefill and is not counted.
     decode = [seconds(generated + 1) - statistics.median(first) for _ in range(REPETITIONS)]
 
     row = {"n_prompt": prompt_tokens, "n_gen": generated, "repetitions": REPETITIONS}

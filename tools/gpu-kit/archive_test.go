@@ -46,8 +46,9 @@ func TestArchive(t *testing.T) {
 		require.Equal(t, int64(0o111), modes["kit/"+program]&0o111, program)
 	}
 	for _, file := range []string{
-		"testdata/mini/golden.json", "internal/demo/checkpoint/config.json", "internal/cli/testdata/cuda/run.txtar",
-		"bench_transformers.py", "steps.sh", "summary.sh", "words.awk", "CODE",
+		"testdata/mini/golden.json", "internal/demo/checkpoint/config.json",
+		"internal/cli/testdata/cuda/run.txtar", "bench_transformers.py",
+		"steps.sh", "summary.sh", "words.awk", "CODE",
 	} {
 		require.Contains(t, modes, "kit/"+file)
 	}
@@ -74,7 +75,7 @@ func TestProgramsNeedOldGlibc(t *testing.T) {
 	}
 }
 
-// What cannot be carried to a GPU, or would not start there, is not packed.
+// What is too large to copy to a GPU machine, or would not start there, is not packed.
 func TestRefusedArchives(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
@@ -94,7 +95,8 @@ func TestRefusedArchives(t *testing.T) {
 		},
 		{"too new a glibc", `/new\.test needs glibc 2\.36, `, func(t *testing.T, kit string) {
 			cmd := exec.Command("gcc", "-x", "c", "-", "-o", kit+"/new.test")
-			cmd.Stdin = strings.NewReader("#include <stdlib.h>\nint main(void) { return arc4random() & 1; }\n")
+			const program = "#include <stdlib.h>\nint main(void) { return arc4random() & 1; }\n"
+			cmd.Stdin = strings.NewReader(program)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Skipf("there is no newer glibc here: %s", bytes.TrimSpace(out))
 			}

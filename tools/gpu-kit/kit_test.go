@@ -1,6 +1,6 @@
 //go:build cuda && linux
 
-// Package kit has no code: its tests prove the scripts beside it, which `make gpu-kit` packs.
+// Package kit has no code. Its tests test the scripts in this folder, which `make gpu-kit` packs.
 package kit
 
 import (
@@ -22,8 +22,8 @@ import (
 
 // The steps in their order, as --list shows them.
 var steps = strings.Fields(`doctor verify generate no-cache conformance kernels models backend commands
-	checkpoint bench-100 bench-512 bench-2048 bench-4000 first-token kernel-times experiments memcheck racecheck
-	transformers`)
+	checkpoint bench-100 bench-512 bench-2048 bench-4000 first-token kernel-times experiments
+	memcheck racecheck transformers`)
 
 var built struct {
 	sync.Once
@@ -116,9 +116,9 @@ func moduleKernels(t *testing.T) (extra []emulator.Extra) {
 	t.Helper()
 	for name, kernels := range map[string]string{
 		"conformance.cu": "sum_mma load_matrices copy_async convert powers",
-		"experiments/experiments.cu": `fill_bf16 fill_words empty empty_pdl in_order in_order_pdl read_ldg_16 read_ldg_64
-			read_cp_async_16 read_cp_async_64 chain_norm_linear_prefetch chain_linear_add_prefetch
-			chain_norm_gate_up_prefetch`,
+		"experiments/experiments.cu": `fill_bf16 fill_words empty empty_pdl in_order in_order_pdl
+			read_ldg_16 read_ldg_64 read_cp_async_16 read_cp_async_64
+			chain_norm_linear_prefetch chain_linear_add_prefetch chain_norm_gate_up_prefetch`,
 	} {
 		extra = append(extra, emulator.Extra{Name: name, Kernels: strings.Fields(kernels)})
 	}

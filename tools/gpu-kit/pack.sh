@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# Checks the kit and packs it: pack.sh FOLDER ARCHIVE. The programs must start on machines with glibc 2.34, and the
-# archive must be small enough to be carried there.
+# Checks the kit and packs it: pack.sh FOLDER ARCHIVE. The programs must start on machines with glibc
+# 2.34, and the archive must be small enough to copy to them.
 set -eu -o pipefail
 export LC_ALL=C
 folder=$1 archive=$2
 newest_glibc=2.34 most_packed=60000000 most_unpacked=$((4 << 30))
 
 for program in "$folder"/phi3 "$folder"/random-checkpoint "$folder"/*.test; do
-	symbols=$(objdump -T "$program" 2>&1) || [[ $symbols == *'not a dynamic object'* ]] # static programs need no glibc
+	# A static program needs no glibc.
+	symbols=$(objdump -T "$program" 2>&1) || [[ $symbols == *'not a dynamic object'* ]]
 	needs=$(awk 'match($0, /GLIBC_[0-9.]+/) { print substr($0, RSTART + 6, RLENGTH - 6) }' <<<"$symbols" |
 		sort -Vu | tail -n 1)
 	if [ "$(printf '%s\n' "$needs" $newest_glibc | sort -V | tail -n 1)" != $newest_glibc ]; then
-		echo "$program needs glibc $needs, the kit must run with $newest_glibc: build it on an older system" >&2
+		echo "$program needs glibc $needs, the kit must run with $newest_glibc:" \
+			"build it on an older system" >&2
 		exit 1
 	fi
 done

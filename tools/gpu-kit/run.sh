@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks and measures phi3 on this machine's NVIDIA GPU. It needs bash, coreutils, awk and the files beside it; no Go
-# and no network. steps.sh says what each step does, summary.sh writes the results down.
+# Checks and measures phi3 on this machine's NVIDIA GPU. It needs bash, coreutils, awk and the files
+# beside it. It needs no Go and no network. steps.sh runs the steps, summary.sh writes the results.
 set -u
 shopt -s extglob
 export LC_ALL=C
@@ -11,8 +11,8 @@ usage() {
 	cat <<'TEXT'
 usage: run.sh MINUTES [OUTDIR]
 
-Runs the steps that --list shows, the most valuable first, for at most MINUTES (a number such as 10 or 0.5). A step
-that fails does not stop the next. The results are in OUTDIR (./gpu-results) as soon as they exist:
+Runs the steps that --list shows, the most valuable first, for at most MINUTES (a number such as 10 or 0.5).
+A step that fails does not stop the next. The results are in OUTDIR (./gpu-results) as soon as they exist:
   summary.md   what passed, what failed and why, and every figure
   figures.csv  the figures
   steps/*.txt  what each step printed
@@ -28,7 +28,7 @@ Exit status: 0 if no step failed, 1 if one did, 2 for wrong usage, 128 + n after
 TEXT
 }
 
-# Name, seconds, what it does. The order is the order of their value.
+# Name, time limit in seconds, purpose. The most valuable step is first.
 steps=(
 	"doctor        30 the driver, the GPU"
 	"verify        90 phi3 verify: the built-in model against published numbers, in both types"
@@ -118,7 +118,7 @@ chosen() { # chosen NAME: whether the options ask for this step
 
 # ---- Results
 
-# Everything is written down anew after every step, so that whatever ends this script leaves a summary.
+# All results are written again after every step, so that there is a summary however this script ends.
 write_down() {
 	local name
 	for name in "${names[@]}"; do
@@ -134,7 +134,7 @@ finish() { # finish NAME STATE WORDS
 	write_down
 }
 
-# At most half a megabyte of a step's output is kept: its beginning and its end.
+# Keeps at most half a megabyte of a step's output: its beginning and its end.
 trim() {
 	local size half=$((1 << 18))
 	size=$(wc -c <"$1")
@@ -188,7 +188,7 @@ judge() { # judge NAME STATUS SECONDS FILE
 	esac
 }
 
-# An interruption ends the step that runs, and leaves a summary of those before it.
+# An interruption ends the running step. The summary has the steps before it.
 interrupted() { # interrupted NAME NUMBER
 	trap '' INT TERM HUP
 	local name
@@ -206,8 +206,8 @@ interrupted() { # interrupted NAME NUMBER
 	exit $((128 + $2))
 }
 
-# Ends and removes what a run left that was killed: a step that goes on measures on the same GPU as this run, and its
-# checkpoint may be 7.6 GB of memory.
+# Ends and removes what a killed run left behind. A step that is still running uses the same GPU as this
+# run, and its checkpoint may take 7.6 GB of memory.
 remove_stale() {
 	local folder process step
 	for folder in {/dev/shm,"${TMPDIR:-/tmp}"}/phi3-gpu-kit.*.*; do
@@ -220,7 +220,7 @@ remove_stale() {
 	done
 }
 
-# The checkpoint's place: memory where there is room for it, else the folder for temporary files.
+# The folder for the checkpoint: in memory if there is room, otherwise in the folder for temporary files.
 workplace() {
 	local free
 	free=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)
@@ -242,7 +242,8 @@ prepare() {
 	trap 'interrupted SIGHUP 1' HUP
 	trap 'interrupted SIGINT 2' INT
 	trap 'interrupted SIGTERM 15' TERM
-	export SHORT FIGURES=$out/figures.csv WORK=$work MODEL=$model CHECKPOINT=${model:-$work/checkpoint} END='not at its end'
+	export SHORT FIGURES=$out/figures.csv WORK=$work MODEL=$model CHECKPOINT=${model:-$work/checkpoint}
+	export END='not at its end'
 	export COMMAND="run.sh $*" HF_HOME=${HF_HOME:-$work/hub} PHI3_TEST_GPU=1
 	[ -z "$model" ] || CHECKPOINT=$(cd "$model" && pwd)
 	echo 'step,figure,value,sd,unit,gb_per_s,copy_gb_per_s,read_gb_per_s' >"$FIGURES"

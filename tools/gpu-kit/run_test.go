@@ -20,8 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWholeRun runs every step, as on an A100, with other programs in the place of compute-sanitizer and
-// python3.
+// TestWholeRun runs every step, as on an A100, with replacements for compute-sanitizer and python3.
 func TestWholeRun(t *testing.T) {
 	k := newKit(t)
 	k.env = append(k.env, "PHI3_EMULATOR=compute=8.0")
@@ -46,7 +45,9 @@ done`)
 		"commands":    {"passed", "2 passed"},
 		"memcheck":    {"passed", "1 passed"},
 		"racecheck":   {"passed", "1 passed"},
-		"experiments": {"passed", `[1-9]\d* passed, [1-9]\d* skipped \(the first: .+ is not compiled for .+\)`},
+		"experiments": {
+			"passed", `[1-9]\d* passed, [1-9]\d* skipped \(the first: .+ is not compiled for .+\)`,
+		},
 	}))
 	require.Zero(t, status)
 
@@ -80,8 +81,8 @@ done`)
 	require.NoDirExists(t, work, "temporary files")
 }
 
-// requireFigures checks the second table: all figures are there, each is a number, and the shares are those
-// of the step's own ceilings.
+// requireFigures checks the second table: it has all figures, each is a number, and the shares are of the
+// step's own ceilings.
 func (k *kit) requireFigures(s summary) {
 	t := k.t
 	const copying = "copy (bytes read and written)"
@@ -145,7 +146,7 @@ func (k *kit) requireFigures(s summary) {
 	require.Contains(t, s.text, fmt.Sprintf(row, "prefill of", 1000))
 }
 
-// Where the driver is broken, every step that asks it fails in the driver's words, and none stops the next.
+// If the driver is broken, every step that uses it fails with the driver's message, and none stops the next.
 func TestBrokenDrivers(t *testing.T) {
 	none := `.*no NVIDIA driver \(/nonexistent: cannot open shared object file: No such file or directory\).*`
 	memory := `.*cuMemAlloc of \d+ bytes: out of memory \(CUDA_ERROR_OUT_OF_MEMORY\).*`
@@ -186,7 +187,7 @@ func TestBrokenDrivers(t *testing.T) {
 	}
 }
 
-// A kernel that faults fails the tests of its own process, and no others.
+// A kernel that faults fails only the tests of its own process.
 func TestFaultingKernel(t *testing.T) {
 	k := newKit(t)
 	k.env = append(k.env, "PHI3_EMULATOR=fault=attention_decode_96")
@@ -201,7 +202,7 @@ func TestFaultingKernel(t *testing.T) {
 	require.Len(t, regexp.MustCompile(`(?m)^--- PASS: `).FindAll(text, -1), 7, "%s", text)
 }
 
-// What a sanitizer finds fails its step, even where every test passes.
+// A finding of a sanitizer fails its step, even if every test passes.
 func TestSanitizerFindings(t *testing.T) {
 	k := newKit(t)
 	k.tool("compute-sanitizer", `echo "--- PASS: TestLinear (0.00s)"
@@ -216,10 +217,10 @@ exit 1`)
 	}))
 }
 
-// slow is a phi3 whose verify says that it has started, and never ends.
+// slow is a phi3 whose verify prints that it has started, and never ends.
 const slow = `case "$1" in verify) echo "I am $$"; exec sleep 1000 ;; esac; exec "$0.real" "$@"`
 
-// started starts run.sh, and waits until its step verify runs, whose process it returns.
+// started starts run.sh, waits until its step verify runs, and returns the process of that step.
 func (k *kit) started(args ...string) (cmd *exec.Cmd, verify int) {
 	k.t.Helper()
 	k.replaceProgram(slow)
@@ -271,7 +272,7 @@ func TestInterruptedRun(t *testing.T) {
 	}
 }
 
-// Whatever ends run.sh, there is a summary of what came before.
+// However run.sh ends, there is a summary of the steps before.
 func TestKilledRun(t *testing.T) {
 	k := newKit(t)
 	cmd, verify := k.started("10", k.out, "--short")
@@ -308,7 +309,7 @@ func TestTimeRunsOut(t *testing.T) {
 	require.Zero(t, status, "nothing failed")
 }
 
-// A step that is over its own limit fails, and the next one has its turn.
+// A step that exceeds its own limit fails, and the next one runs.
 func TestStepWithoutEnd(t *testing.T) {
 	k := newKit(t)
 	k.replaceProgram(slow)
@@ -342,7 +343,7 @@ func TestGivenCheckpoint(t *testing.T) {
 	require.FileExists(t, model+"/config.json")
 }
 
-// An answer of the GPU that differs from the CPU's is a failure of the step generate.
+// If the GPU's text differs from the CPU's, the step generate fails.
 func TestDifferentText(t *testing.T) {
 	k := newKit(t)
 	k.replaceProgram(`case "$*" in *f32*cuda*) echo " Paris." ;; *) exec "$0.real" "$@" ;; esac`)
@@ -364,14 +365,15 @@ func TestUsage(t *testing.T) {
 		require.Regexp(t, `^ *[1-9]\d* \S`, rest)
 	}
 	require.Equal(t, steps, listed)
+	const notMinutes = ", not a number above 0 such as 10 or 0.5; --help says more\n"
 	known := "the steps are " + strings.Join(steps, " ") + "\n"
 	for _, c := range []struct {
 		args []string
 		want string
 	}{
-		{nil, "run.sh: MINUTES is '', not a number above 0 such as 10 or 0.5; --help says more\n"},
-		{[]string{"ten"}, "run.sh: MINUTES is 'ten', not a number above 0 such as 10 or 0.5; --help says more\n"},
-		{[]string{"0"}, "run.sh: MINUTES is '0', not a number above 0 such as 10 or 0.5; --help says more\n"},
+		{nil, "run.sh: MINUTES is ''" + notMinutes},
+		{[]string{"ten"}, "run.sh: MINUTES is 'ten'" + notMinutes},
+		{[]string{"0"}, "run.sh: MINUTES is '0'" + notMinutes},
 		{[]string{"1", "--only", ","}, "run.sh: --only ',' names no step\n"},
 		{[]string{"1", "a", "b"}, "run.sh: unexpected argument b\n"},
 		{[]string{"1", "--olny", "verify"}, "run.sh: there is no option --olny; --help lists them\n"},

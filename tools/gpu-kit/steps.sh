@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# One step of run.sh, which calls this script: steps.sh NAME. Exit status: 0 passed, 77 skipped, anything else failed.
-# The last line of a skipped or failed step says why. Figures go to the file $FIGURES as soon as they are known.
+# Runs one step of run.sh: steps.sh NAME. Exit status: 0 passed, 77 skipped, anything else failed. The
+# last line of a skipped or failed step says why. Figures are written to the file $FIGURES as soon as they
+# are known.
 set -u -o pipefail
 
 skip() {
@@ -17,7 +18,7 @@ phi3() { "$KIT/phi3" "$@"; }
 
 # ---- The GPU
 
-# "ok" and what phi3 doctor says of the first GPU, or another word and why there is none.
+# "ok" and phi3 doctor's description of the first GPU, or another word and why there is none.
 gpu() {
 	phi3 doctor 2>&1 | awk '
 		$2 == "GPU" && found !~ /^ok / {
@@ -35,7 +36,7 @@ need_gpu() {
 	[[ $found == 'ok '* ]] || fail "${found#* }"
 }
 
-# Lines "name<tab>value" about the machine and the program, for the head of the summary.
+# Prints lines "name<tab>value" about the machine and the program, for the head of the summary.
 step_head() {
 	local found card driver='unknown (no nvidia-smi)' capability=''
 	found=$(gpu)
@@ -62,14 +63,15 @@ step_doctor() {
 
 # ---- Figures
 
-# figure NAME VALUE UNIT [GB/S [SD]]: the summary compares GB/S with the two ceilings.
+# figure NAME VALUE UNIT [GB/S [SD]]: records a figure. The summary compares GB/S with the two ceilings.
 copy_rate='' read_rate=''
 figure() {
 	printf '%s,%s,%s,%s,%s,%s,%s,%s\n' "$STEP" "${1//,/}" "$2" "${5-}" "$3" "${4-}" \
 		"$copy_rate" "$read_rate" >>"$FIGURES"
 }
 
-# The figures in a line of Go's benchmarks, such as "BenchmarkGPU/decode_1/Attend-16   100   52 ns/op   1.2 GB/s".
+# Records the figures in a line of a Go benchmark, such as
+# "BenchmarkGPU/decode_1/Attend-16   100   52 ns/op   1.2 GB/s".
 bench_figures() {
 	local fields name i value unit rate=''
 	read -ra fields <<<"$1"
@@ -82,15 +84,15 @@ bench_figures() {
 		value=${fields[i]} unit=${fields[i + 1]}
 		case $unit in
 		ns/op) figure "$name" "$(awk -v ns="$value" 'BEGIN { printf "%.6g", ns / 1000 }')" µs "$rate" ;;
-		%copy | %read) ;; # the summary computes all shares
+		%copy | %read) ;; # the summary computes the shares
 		GB/s) figure "$name" "$value" GB/s "$value" ;;
 		*) figure "$name" "$value" "$unit" ;;
 		esac
 	done
 }
 
-# benchmarks PATTERN [FLAGS…]: runs benchmarks of internal/cuda, shows their lines and keeps their figures, each line
-# as it comes.
+# benchmarks PATTERN [FLAGS…]: runs benchmarks of internal/cuda. Prints each line and records its figures
+# at once.
 benchmarks() {
 	test_binary cuda -test.run '^$' -test.bench "$1" "${@:2}" | while IFS= read -r line; do
 		printf '%s\n' "$line"
@@ -98,10 +100,10 @@ benchmarks() {
 	done
 }
 
-# benchtime TIME: how long a benchmark runs.
+# benchtime TIME: prints how long a benchmark runs.
 benchtime() { if [ "$SHORT" ]; then echo 1x; else echo "$1"; fi; }
 
-# ceiling PATTERN BENCHTIME: the most GB/s among benchmarks. Their lines go to stderr.
+# ceiling PATTERN BENCHTIME: prints the highest GB/s among benchmarks. Their lines go to stderr.
 ceiling() {
 	test_binary cuda -test.run '^$' -test.bench "$1" -test.benchtime "$2" | awk '
 		{ print >"/dev/stderr" }
@@ -109,8 +111,9 @@ ceiling() {
 		END { if (most) print most }'
 }
 
-# What this GPU copies and reads at most, measured now, for the figures that follow. Without it they are still worth
-# having, so a step goes on and then fails with the status of this function.
+# Measures the highest rates at which this GPU copies and reads, for the figures that follow. These are
+# useful even without the rates, so after an error here a step continues, and fails at its end with this
+# function's status.
 ceilings() {
 	local status=0
 	copy_rate=$(ceiling '^BenchmarkGPU$/^copy$' "$(benchtime 200ms)") || status=1
@@ -144,8 +147,8 @@ step_no-cache() {
 
 # ---- Tests
 
-# test_binary PACKAGE FLAGS…: a test binary, in its package's folder, where it finds its testdata; for at most $alone
-# seconds, if that is set.
+# test_binary PACKAGE FLAGS…: runs a test binary in its package's folder, where it finds its testdata. If
+# $alone is set, it runs for at most that many seconds.
 alone=''
 test_binary() (
 	cd "$KIT/internal/$1" || exit
@@ -154,8 +157,8 @@ test_binary() (
 	exec "${limit[@]}" "$KIT/$1.test" ${SHORT:+-test.short} "${@:2}"
 )
 
-# tally STATUS: the end of a step of tests that ended with this status. It says how many passed; where none passed
-# and some were skipped, the step is skipped.
+# tally STATUS: ends a step whose tests ended with this status. Prints how many passed. If none passed and
+# some were skipped, the step is skipped.
 tally() {
 	[ "$1" -eq 0 ] || exit "$1"
 	awk '
@@ -172,7 +175,7 @@ tally() {
 	exit
 }
 
-# named NAME COMMAND…: runs a command, and says so if its time ($alone) ends it.
+# named NAME COMMAND…: runs a command. Prints a line if it was ended by its time limit, $alone.
 named() {
 	local status
 	"${@:2}"
@@ -181,7 +184,8 @@ named() {
 	return $status
 }
 
-# The kernels' own tests. The step "backend" runs all tests but these, TestModels and the conformance tests.
+# The tests of single kernels. The step "backend" runs all tests except these, TestModels and the
+# conformance tests.
 KERNEL_TESTS='^Test(Reference)?(Linear|Attention)$|^Test(LinearSpecials|RMSNorm|Argmax|EmbedAndCopyRows)$'
 
 step_conformance() {
@@ -189,7 +193,8 @@ step_conformance() {
 	tally $?
 }
 
-# Each test is a process of its own: one that loses the GPU's context, or never ends, does not take the others along.
+# Runs each test in its own process, so that one that loses the GPU's context, or never ends, does not
+# stop the others.
 step_kernels() {
 	local name status=0
 	alone=90
@@ -218,7 +223,7 @@ step_commands() {
 
 # ---- A model of full size
 
-# --short takes the built-in model's sizes, and a 20th of each prompt.
+# --short uses the built-in model's sizes, and a 20th of each prompt.
 context=4096 generated=64 repetitions=3
 [ -z "$SHORT" ] || context=512 generated=4 repetitions=1
 
@@ -226,7 +231,7 @@ step_checkpoint() {
 	local from=(--preset phi-3-mini) free need=7700000 # KB
 	[ -z "$MODEL" ] || skip "--checkpoint gives the model: $MODEL"
 	[ -z "$SHORT" ] || from=(--config "$KIT/internal/demo/checkpoint/config.json") need=10000
-	need_gpu # or writing it would be for nothing
+	need_gpu # without one the checkpoint is not needed
 	free=$(df --output=avail -k "$WORK" | tail -n 1)
 	[ "$free" -ge $need ] ||
 		fail "no room: the checkpoint takes $need KB, $WORK has $free KB; TMPDIR names another place"
@@ -238,7 +243,8 @@ need_checkpoint() {
 	[ -f "$CHECKPOINT/config.json" ] || fail 'there is no checkpoint to measure: see the step checkpoint'
 }
 
-# columns WHO: keeps the figures in the CSV of phi3 bench, or of bench_transformers.py with the same columns, on stdin.
+# columns WHO: records the figures of a CSV on stdin. It is from phi3 bench, or from
+# bench_transformers.py, which has the same columns.
 columns() {
 	local name value unit rate sd
 	awk -F, -v who="$1" '
@@ -250,9 +256,11 @@ columns() {
 			decode = who "decode after " get("n_prompt") " tokens"
 			prefill = who "prefill of " get("n_prompt") " tokens"
 			several = get("repetitions") + 0 == 1 ? 0 : 1 # one measurement has no deviation
-			print decode "," get("decode_tokens_per_s") ",tokens/s," rate "," (several ? get("decode_tokens_per_s_sd") : "")
+			decode_sd = several ? get("decode_tokens_per_s_sd") : ""
+			prefill_sd = several ? get("prefill_tokens_per_s_sd") : ""
+			print decode "," get("decode_tokens_per_s") ",tokens/s," rate "," decode_sd
 			if (rate != "") print decode "," rate ",GB/s," rate ","
-			print prefill "," get("prefill_tokens_per_s") ",tokens/s,," (several ? get("prefill_tokens_per_s_sd") : "")
+			print prefill "," get("prefill_tokens_per_s") ",tokens/s,," prefill_sd
 			flops = get("prefill_gflop_per_s")
 			if (flops != "") print prefill "," flops / 1000 ",TFLOP/s,,"
 			print prefill "," get("first_token_ms") ",ms,,"
@@ -288,8 +296,8 @@ step_first-token() {
 	cat "$CHECKPOINT"/*.safetensors >/dev/null # into the page cache
 	for ((i = 0; i < repetitions; i++)); do
 		start=$EPOCHREALTIME
-		phi3 generate --device cuda --model "$CHECKPOINT" --ctx-size 512 --prompt Hello -n 1 --ignore-eos --timings ||
-			return
+		phi3 generate --device cuda --model "$CHECKPOINT" --ctx-size 512 --prompt Hello -n 1 --ignore-eos \
+			--timings || return
 		figure 'program start to first token' "$(seconds_since "$start")" s
 	done
 }
@@ -306,8 +314,9 @@ step_kernel-times() {
 
 # ---- Experiments
 
-# The questions of BenchmarkExperiment. Each is a process of its own: one that loses the GPU's context, or never ends,
-# does not take the others along. The last process is for questions that are not in this list.
+# The questions of BenchmarkExperiment. Each runs in its own process, so that one that loses the GPU's
+# context, or never ends, does not stop the others. The last process runs the questions that are not in
+# this list.
 QUESTIONS='read empty chain carve-out attention token barrier wgmma'
 
 step_experiments() {
@@ -316,7 +325,8 @@ step_experiments() {
 	need_gpu
 	ceilings # a failure shows again below
 	for question in $QUESTIONS; do
-		alone=90 named "BenchmarkExperiment/$question" benchmarks "^BenchmarkExperiment\$/^$question\$" -test.v \
+		alone=90 named "BenchmarkExperiment/$question" \
+			benchmarks "^BenchmarkExperiment\$/^$question\$" -test.v \
 			-test.benchtime "$(benchtime 20x)" || status=1
 	done
 	named 'more experiments' benchmarks '^BenchmarkExperiment$' -test.v \
@@ -326,11 +336,12 @@ step_experiments() {
 
 # ---- compute-sanitizer
 
-# Some tests provoke errors of the driver, which are not findings.
+# Some tests cause errors of the driver on purpose. These are not findings.
 sanitizer() { # sanitizer FLAGS…
 	local tool
 	PATH=$PATH:/usr/local/cuda/bin
-	tool=$(command -v compute-sanitizer) || skip 'there is no compute-sanitizer, which comes with the CUDA toolkit'
+	tool=$(command -v compute-sanitizer) ||
+		skip 'there is no compute-sanitizer, which comes with the CUDA toolkit'
 	cd "$KIT/internal/cuda" || return
 	"$tool" --target-processes application-only --error-exitcode 1 "$@" \
 		"$KIT/cuda.test" -test.v -test.short -test.run "$KERNEL_TESTS"
@@ -345,8 +356,9 @@ step_racecheck() { sanitizer --tool racecheck; }
 step_transformers() {
 	local python=${PYTHON:-python3} why round sizes='100:128 2048:32' size
 	command -v "$python" >/dev/null || skip "there is no $python"
-	why=$("$python" -c 'import torch, transformers; assert torch.cuda.is_available(), "torch sees no GPU"' 2>&1) ||
-		skip "${why##*$'\n'}"
+	why=$("$python" -c '
+import torch, transformers
+assert torch.cuda.is_available(), "torch sees no GPU"' 2>&1) || skip "${why##*$'\n'}"
 	[ -z "$SHORT" ] || sizes='5:4 25:2'
 	need_checkpoint
 	ceilings || return

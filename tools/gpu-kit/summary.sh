@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes summary.md and all.txt into a folder of results: summary.sh OUTDIR. run.sh calls it after every step. The file
-# $RESULTS has a line for each step: name, state, seconds, words, separated by tabs.
+# Writes summary.md and all.txt into a folder of results: summary.sh OUTDIR. run.sh calls it after every
+# step. The file $RESULTS has a line for each step: name, state, seconds and words, separated by tabs.
 set -u
 export LC_ALL=C
 out=$1
@@ -12,7 +12,9 @@ head_table() {
 	echo '|---|---|'
 	awk -F'\t' '{ print "| " $1 " | " $2 " |" }' "$WORK/head"
 	cat "$out"/steps/{verify,generate}.txt 2>/dev/null | awk '
-		match($0, /native code for sm_[0-9a-z]+|PTX, compiled by the driver/) { code = substr($0, RSTART, RLENGTH) }
+		match($0, /native code for sm_[0-9a-z]+|PTX, compiled by the driver/) {
+			code = substr($0, RSTART, RLENGTH)
+		}
 		/; compute capability / { report = $0 }
 		END {
 			print "| code used | " (code == "" ? "unknown" : code) " |"
@@ -47,13 +49,15 @@ steps_table() {
 	}' "$RESULTS"
 }
 
-# Figures that were measured several times show as their median.
+# A figure that was measured several times is shown as the median.
 figures_table() {
 	echo '| step | figure | value | unit | of the copy | of the read-only ceiling |'
 	echo '|---|---|---|---|---|---|'
 	awk -F, '
 	function digits(x) { return x >= 1000 ? sprintf("%.0f", x) : sprintf("%.4g", x) }
-	function share(part, whole) { return part == "" || whole == "" ? "–" : sprintf("%.3g %%", 100 * part / whole) }
+	function share(part, whole) {
+		return part == "" || whole == "" ? "–" : sprintf("%.3g %%", 100 * part / whole)
+	}
 	function median(list,    n, i, j, x, t) {
 		n = split(list, x, " ")
 		for (i = 2; i <= n; i++)
@@ -85,12 +89,13 @@ figures_table() {
 	}' "$FIGURES"
 }
 
-# Written beside and moved, so that there is always a whole one.
+# Written to another file and then moved, so that there is always a complete summary.
 {
 	head_table
 	printf '\n## Steps\n\n'
 	steps_table
-	printf '\n## Figures\n\nShares are of a copy (bytes read and written) and of the fastest read-only kernel,\n'
+	printf '\n## Figures\n\n'
+	printf 'Shares are of a copy (bytes read and written) and of the fastest read-only kernel,\n'
 	printf 'both measured at the beginning of the same step.\n\n'
 	figures_table
 } >"$out/.summary" && mv "$out/.summary" "$out/summary.md"

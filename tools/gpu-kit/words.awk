@@ -1,8 +1,9 @@
-# What the output of a step has to say in one line, by what:
+# Summarises the output of a step in one line. The variable what says how:
 #   passed  the tally of its tests, if it has one
 #   last    its last line
-#   where   how far it came, behind a comma
-#   failed  why: the line of a crash, the tests that failed and the first reason, or the last line that means something
+#   where   how far it got, after a comma
+#   failed  why it failed: the line of a crash, the tests that failed with the first reason, or the last
+#           line that is not empty
 function strip(text) {
 	gsub(/[\001-\037\177]+/, " ", text)
 	gsub(/  +/, " ", text)
@@ -37,10 +38,11 @@ function because(    reason) {
 /^ *---|^===|^ *\[|^ *$/ { follows = 0 }
 follows { said = said " " strip($0) } # the log of a compiler
 /^FAIL +[^ ]/ && !/^FAIL\t/ { finding = first(finding, strip($0)) } # a row of phi3 verify
-/^ +FAIL: / { script = first(script, first(said, strip($0))) } # of testscript: the last command's error is the reason
+# testscript: the last command's error is the reason
+/^ +FAIL: / { script = first(script, first(said, strip($0))) }
 /^ +[a-z_0-9]+_test\.go:[0-9]+: ./ { logged = first(logged, strip($0)) }
 
-# testify: the text behind "Error:" and the lines below it, up to the next label
+# testify: the text after "Error:" and the lines below it, up to the next label
 /^ *\tError:/ { inside = 1; sub(/^ *\tError:/, ""); text = ""; }
 inside && /^ *\t(Test|Messages|Error Trace):/ {
 	inside = 0
@@ -55,7 +57,8 @@ inside { text = text " " strip($0) }
 END {
 	if (what == "passed") answer = last ~ /^[0-9]+ passed/ ? last : ""
 	else if (what == "last") answer = last
-	else if (what == "where") answer = running != "" ? ", in " running : last != "" ? "; last line: " last : ""
+	else if (what == "where")
+		answer = running != "" ? ", in " running : last != "" ? "; last line: " last : ""
 	else answer = because()
 	if (length(answer) > 400) { # bytes, so the last character may be cut
 		answer = substr(answer, 1, 400)

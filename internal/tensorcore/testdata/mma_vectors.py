@@ -1,10 +1,10 @@
-"""Writes mma_vectors.txt: sums of one mma.sync m16n8k16 bf16, worked out in rational numbers. Needs nothing but Python 3:
+"""Writes mma_vectors.txt: sums of one mma.sync m16n8k16 bf16, in rational numbers. Needs only Python 3:
 
     python3 internal/tensorcore/testdata/mma_vectors.py >internal/tensorcore/testdata/mma_vectors.txt
 
-A line is a kind of case, then hexadecimal bits: the float32 c, x[16], y[16] as bfloat16, and c + x·y on compute capability 8.x and on
-9.0 and newer. The rules are those of "MMA-Sim" (Xie et al., 2025, arXiv 2511.10909); nothing here is shared with the Go and C++ code
-that is compared with it.
+A line is a kind of case, then hexadecimal bits: the float32 c, x[16], y[16] as bfloat16, and c + x·y on
+compute capability 8.x and on 9.0 and newer. The rules are those of "MMA-Sim" (Xie et al., 2025, arXiv
+2511.10909). This script shares nothing with the Go and C++ code that is compared with it.
 """
 
 import random
@@ -14,7 +14,7 @@ INFINITY, NOT_A_NUMBER = 0x7F800000, 0x7FFFFFFF
 
 
 def take_apart(bits):
-    """The float32 of these bits: its value, and the exponent that it is aligned by. None for the value of an infinity or a NaN."""
+    """The value and the alignment exponent of a float32, given as bits. None, None for infinity and NaN."""
     sign, field, mantissa = -1 if bits >> 31 else 1, bits >> 23 & 255, bits & 0x7FFFFF
     if field == 255:
         return None, None
@@ -27,7 +27,8 @@ def special(c, x, y):
     signs = set()
     for factors in [(c,)] + [(p << 16, q << 16) for p, q in zip(x, y)]:
         infinite = any(f & 0x7FFFFFFF == INFINITY for f in factors)
-        if any(f & 0x7FFFFFFF > INFINITY for f in factors) or infinite and any(f & 0x7FFFFFFF == 0 for f in factors):
+        nan = any(f & 0x7FFFFFFF > INFINITY for f in factors)
+        if nan or infinite and any(f & 0x7FFFFFFF == 0 for f in factors):
             return NOT_A_NUMBER
         if infinite:
             signs.add(sum(f >> 31 for f in factors) % 2)
@@ -116,7 +117,13 @@ def near_four():
     sign = rng.getrandbits(1)
     flip = lambda: 0x8000 if rng.random() < 0.05 else 0
     x = [0x3FFF ^ sign << 15 ^ rng.randint(0, 1) ^ flip() for _ in range(16)]
-    return 0x3FFFFFFF ^ rng.getrandbits(1) << 31 ^ rng.randint(0, 255), x, [0x3FFF ^ rng.randint(0, 1) for _ in range(16)]
+    c = 0x3FFFFFFF ^ rng.getrandbits(1) << 31 ^ rng.randint(0, 255)
+    return c, x, [0x3FFF ^ rng.randint(0, 1) for _ in range(16)]
+
+
+def all_zeros():
+    c = rng.choice([0, 1 << 31, number(0, 100, 32)])
+    return c, [rng.choice([0, 0x8000]) for _ in range(16)], plain(1, 250)()[2]
 
 
 def special_c():
@@ -133,7 +140,7 @@ KINDS = [
     ("largest", 30, plain(180, 191)),
     ("zeros", 40, some([0, 0x8000], plain(110, 140))),
     ("large zeros", 30, some([0, 0x8000, number(200, 230)], plain(60, 100))),
-    ("all zeros", 8, lambda: (rng.choice([0, 1 << 31, number(0, 100, 32)]), [rng.choice([0, 0x8000]) for _ in range(16)], plain(1, 250)()[2])),
+    ("all zeros", 8, all_zeros),
     ("subnormal", 30, some([1, 0x8001, 0x7F, 0x807F, 0x40], plain(200, 230))),
     ("cancelling", 50, cancelling),
     ("near four", 30, near_four),
@@ -146,5 +153,6 @@ KINDS = [
 for kind, count, draw in KINDS:
     for _ in range(count):
         c, x, y = draw()
-        bits = [f"{c:08x}"] + [f"{v:04x}" for v in x + y] + [f"{ampere(c, x, y):08x}", f"{hopper(c, x, y):08x}"]
+        bits = [f"{c:08x}"] + [f"{v:04x}" for v in x + y]
+        bits += [f"{ampere(c, x, y):08x}", f"{hopper(c, x, y):08x}"]
         print(kind.replace(" ", "-"), *bits)
