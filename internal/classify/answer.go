@@ -9,14 +9,14 @@ import (
 
 	"phi3/internal/model"
 	"phi3/internal/show"
+	"phi3/internal/text"
 	"phi3/internal/tokenizer"
 )
 
 // Classifier labels texts.
 type Classifier struct {
-	Model         *model.Model // with a classification head
-	Tokenizer     *tokenizer.Tokenizer
-	SpecialAsText bool // special tokens in texts are ordinary characters
+	Model *model.Model // with a classification head
+	Codec *text.Codec
 }
 
 // Answer is what a model says of a text. Its JSON is the answer of phi3 classify --json.
@@ -43,9 +43,8 @@ type Token struct {
 }
 
 // Label labels a text, or each of its tokens.
-func (c *Classifier) Label(ctx context.Context, text string) (*Answer, error) {
-	ids, err := c.Tokenizer.Encode(ctx, text,
-		tokenizer.EncodeOptions{Max: 2 * c.Model.Context, SpecialAsText: c.SpecialAsText})
+func (c *Classifier) Label(ctx context.Context, given string) (*Answer, error) {
+	ids, err := c.Codec.Encode(ctx, c.Codec.Plain(given), 2*c.Model.Context)
 	if err != nil {
 		return nil, fmt.Errorf("encode the text: %w", err)
 	}
@@ -54,13 +53,13 @@ func (c *Classifier) Label(ctx context.Context, text string) (*Answer, error) {
 		return nil, err
 	}
 	config := &c.Model.Config
-	answer := &Answer{Text: text, IDs: ids, regression: config.ProblemType == "regression"}
+	answer := &Answer{Text: given, IDs: ids, regression: config.ProblemType == "regression"}
 	for i, row := range rows {
 		ranked := rank(config.Labels, Scores(config, row))
 		if config.Head == model.SequenceHead {
 			answer.Label, answer.Scores = ranked[0].Label, ranked
 		} else {
-			answer.Tokens = append(answer.Tokens, Token{c.Tokenizer.Token(ids[i]), ranked[0]})
+			answer.Tokens = append(answer.Tokens, Token{c.Codec.Tokenizer.Token(ids[i]), ranked[0]})
 		}
 	}
 	return answer, nil

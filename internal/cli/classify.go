@@ -12,6 +12,7 @@ import (
 	"phi3/internal/classify"
 	"phi3/internal/input"
 	"phi3/internal/show"
+	"phi3/internal/text"
 	"phi3/internal/usage"
 )
 
@@ -58,7 +59,7 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 		return usage.Errorf("classify needs --model: the built-in demonstration has no labels")
 	}
 	batch := f.jsonl != ""
-	var text string
+	var given string
 	var lines io.Reader
 	var err error
 	switch {
@@ -70,7 +71,7 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 		_, err = os.Stat(f.jsonl) // before the model is loaded
 		lines = input.Until(ctx, func() (io.ReadCloser, error) { return os.Open(f.jsonl) })
 	default:
-		if text, err = f.input.read(ctx, s); err == nil && text == "" {
+		if given, err = f.input.read(ctx, s); err == nil && given == "" {
 			err = errors.New("the text is empty")
 		}
 	}
@@ -91,11 +92,13 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	c := &classify.Classifier{Model: m.Model, Tokenizer: tok, SpecialAsText: f.noSpecial}
+	c := &classify.Classifier{
+		Model: m.Model, Codec: &text.Codec{Tokenizer: tok, Literal: f.noSpecial},
+	}
 	if batch {
 		return f.labelLines(ctx, s, c, lines)
 	}
-	answer, err := c.Label(ctx, text)
+	answer, err := c.Label(ctx, given)
 	switch {
 	case err != nil:
 		return tooLong(err, "text", c.Model)

@@ -8,6 +8,7 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
+	"phi3/internal/text"
 	"phi3/internal/tokenizer"
 )
 
@@ -21,16 +22,16 @@ func (r *run) tokens(ctx context.Context, c *Check) Result {
 			return result
 		}
 	}
-	text, o := c.Text, tokenizer.EncodeOptions{}
+	codec := &text.Codec{Tokenizer: r.tokenizer}
+	prompt := codec.Plain(c.Text)
 	if c.Messages != nil {
 		var err error
-		if text, err = r.tokenizer.ApplyChatTemplate(ctx, c.Messages, true); err != nil {
+		if prompt, err = codec.Chat(ctx, c.Messages); err != nil {
 			result.Got = err.Error()
 			return result
 		}
-		o.NoBOS = true
 	}
-	got, err := r.tokenizer.Encode(ctx, text, o)
+	got, err := codec.Encode(ctx, prompt, 0)
 	if err != nil {
 		result.Got = err.Error()
 		return result
