@@ -129,6 +129,9 @@ func (b *Backend) Plan(p *model.Plan) error {
 		p.Fit(b.free, b.memory(p))
 	}
 	b.kv = make([]*kvBlock, p.Blocks())
+	for _, m := range p.Matrices() {
+		m.Data = makeLarge[float32](m.Rows * m.Cols)
+	}
 	return nil
 }
 
@@ -140,11 +143,6 @@ func (b *Backend) Upload(t *weight.Tensor) (model.Weight, error) {
 		weight.Widen(w.norm, t.Data, t.Format)
 	}
 	return model.Weight{Shape: t.Shape, Format: t.Format, Data: w}, nil
-}
-
-// NewMatrix implements [model.Backend].
-func (b *Backend) NewMatrix(rows, cols int) (model.Matrix, error) {
-	return model.Matrix{Rows: rows, Cols: cols, Data: makeLarge[float32](rows * cols)}, nil
 }
 
 // Read implements [model.Backend].

@@ -33,8 +33,8 @@ func (b *Backend) memory(p *model.Plan) func(blocks int) model.Memory {
 			m.Workspace += 4 * int64(t.Elems()) // Upload widens norms
 		}
 	}
-	for _, a := range model.Activations(p.Config, p.MaxTokens) {
-		m.Workspace += 4 * int64(a.Rows) * int64(a.Cols)
+	for _, x := range p.Matrices() {
+		m.Workspace += 4 * int64(x.Rows) * int64(x.Cols)
 	}
 	block := 2 * int64(b.kvBlockElems())
 	if b.float32 {

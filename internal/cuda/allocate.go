@@ -9,7 +9,7 @@ import (
 )
 
 // Plan implements [model.Backend]. It allocates the KV cache, of as much context as the plan wants and the
-// free memory has room for, and the workspace; nothing is allocated when there is too little memory for all
+// free memory has room for, the matrices and the workspace; nothing is allocated when there is too little memory for all
 // of it and the weights.
 func (b *Backend) Plan(plan *model.Plan) error {
 	c := plan.Config
@@ -48,6 +48,13 @@ func (b *Backend) Plan(plan *model.Plan) error {
 		}
 		if err := b.device.fill(b.arrived, 0, p.arrived, b.stream); err != nil {
 			return err
+		}
+		for _, m := range plan.Matrices() {
+			at, err := b.device.alloc(4 * m.Rows * m.Cols)
+			if err != nil {
+				return err
+			}
+			m.Data = &matrix{ptr: at}
 		}
 		b.stage, err = newStage(b.device, p.stage)
 		return err

@@ -111,16 +111,6 @@ func (b *Backend) Name() string {
 // KernelCode says in which form the GPU got its kernels.
 func (b *Backend) KernelCode() KernelCode { return b.kernels.code }
 
-// NewMatrix implements [model.Backend].
-func (b *Backend) NewMatrix(rows, cols int) (model.Matrix, error) {
-	m := &matrix{}
-	err := b.do(func() (err error) {
-		m.ptr, err = b.device.alloc(4 * rows * cols)
-		return err
-	})
-	return model.Matrix{Rows: rows, Cols: cols, Data: m}, err
-}
-
 // Close implements [model.Backend]. After it, everything that can fail does.
 func (b *Backend) Close() error {
 	err := b.device.close() // and with it everything that it owns

@@ -642,12 +642,20 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+func newMatrix(t *testing.T, b *Backend, rows, cols int) model.Matrix {
+	m := &matrix{}
+	require.NoError(t, b.do(func() (err error) {
+		m.ptr, err = b.device.alloc(4 * rows * cols)
+		return err
+	}))
+	return model.Matrix{Rows: rows, Cols: cols, Data: m}
+}
+
 // What a verb stored as bfloat16 is widened; and without room for anything, Read only waits.
 func TestRead(t *testing.T) {
 	b := openTest(t, Options{})
 	defer func() { require.NoError(t, b.Close()) }()
-	m, err := b.NewMatrix(5, 7)
-	require.NoError(t, err)
+	m := newMatrix(t, b, 5, 7)
 	want := make([]float32, 35)
 	bits := make([]uint16, 35)
 	for i := range bits {
@@ -670,8 +678,7 @@ func TestRead(t *testing.T) {
 	check(bytesOf(want), false)
 
 	// More than comes back at a time.
-	large, err := b.NewMatrix(3, readBackBytes/4+5)
-	require.NoError(t, err)
+	large := newMatrix(t, b, 3, readBackBytes/4+5)
 	want = make([]float32, large.Rows*large.Cols)
 	for i := range want {
 		want[i] = float32(i)
@@ -687,14 +694,11 @@ func TestRead(t *testing.T) {
 
 func TestAfterClose(t *testing.T) {
 	b := openTest(t, Options{})
-	x, err := b.NewMatrix(1, 1)
-	require.NoError(t, err)
+	x := newMatrix(t, b, 1, 1)
 	require.NoError(t, b.Close())
 	require.NoError(t, b.Close())
 	require.ErrorIs(t, b.Read(make([]float32, 1), x), errClosed)
-	_, err = b.NewMatrix(1, 1)
-	require.ErrorIs(t, err, errClosed)
-	_, err = b.Upload(&weight.Tensor{Format: weight.BF16, Shape: []int{1}, Data: []byte{0, 0}})
+	_, err := b.Upload(&weight.Tensor{Format: weight.BF16, Shape: []int{1}, Data: []byte{0, 0}})
 	require.ErrorIs(t, err, errClosed)
 }
 

@@ -57,18 +57,9 @@ func openBench(b *testing.B) *bench {
 	b.Cleanup(func() { require.NoError(b, opened.Close()) })
 	m := &bench{Backend: opened.(*Backend), poolSize: poolSize, prompt: prompt}
 	const most = benchContext + decodeTokens
-	require.NoError(b, m.Plan(&model.Plan{Config: config, MaxTokens: prompt, Context: most, Least: most}))
-	for i, cols := range []int{
-		config.HiddenSize, config.QKVRows(), config.Heads * config.HeadDim,
-		config.IntermediateSize, config.VocabSize,
-	} {
-		rows := prompt
-		if cols == config.VocabSize {
-			rows = decodeTokens
-		}
-		m.xs[i], err = m.NewMatrix(rows, cols)
-		require.NoError(b, err)
-	}
+	plan := &model.Plan{Config: config, MaxTokens: prompt, Context: most, Least: most}
+	require.NoError(b, m.Plan(plan))
+	m.xs = [...]model.Matrix{plan.X, plan.QKV, plan.Attended, plan.Gated, plan.Logits}
 	random := make([]byte, min(m.poolSize, 64<<20))
 	rng := rand.New(rand.NewSource(1))
 	for i := 0; i < len(random); i += 2 {

@@ -66,14 +66,9 @@ func askAttention(x *experiment) {
 	blockBytes := 2 * blockElems(c)
 	blocks := x.affordable(x, sized(1568, 8)*blockBytes) / blockBytes
 	tokens := blocks * kvcache.BlockTokens
-	require.NoError(x, b.Plan(&model.Plan{
-		Config: c, MaxTokens: decodeTokens, Context: tokens,
-		Least: tokens,
-	}))
-	qkv, err := b.NewMatrix(1, c.QKVRows())
-	require.NoError(x, err)
-	out, err := b.NewMatrix(1, c.Heads*c.HeadDim)
-	require.NoError(x, err)
+	plan := &model.Plan{Config: c, MaxTokens: decodeTokens, Context: tokens, Least: tokens}
+	require.NoError(x, b.Plan(plan))
+	qkv, out := plan.QKV.First(1), plan.Attended.First(1)
 	rng := rand.New(rand.NewSource(1))
 	values := make([]float32, qkv.Cols)
 	for i := range values {
@@ -202,7 +197,8 @@ func askToken(x *experiment) {
 	const cached = 100
 	blocks := kvcache.BlocksFor(cached + 1)
 	tokens := blocks * kvcache.BlockTokens
-	require.NoError(x, b.Plan(&model.Plan{Config: c, MaxTokens: 1, Context: tokens, Least: tokens}))
+	plan := &model.Plan{Config: c, MaxTokens: 1, Context: tokens, Least: tokens}
+	require.NoError(x, b.Plan(plan))
 	x.fillBF16(x, b.kv, blocks*blockElems(c), cacheSeed, 1)
 	shape := layerShape{hidden: c.HiddenSize, qkv: c.QKVRows(), inner: c.IntermediateSize}
 	weights := x.randomWeights(x, shape, c.Layers)
@@ -215,13 +211,7 @@ func askToken(x *experiment) {
 	at := func(p devicePtr) model.Weight { return model.Weight{Data: &parameter{ptr: p, typ: typeBF16}} }
 	norm := model.Weight{Data: &parameter{ptr: x.upload(x, norms), typ: typeF32}}
 	head := at(headWeights)
-	var m [5]model.Matrix
-	columns := []int{c.HiddenSize, c.QKVRows(), c.Heads * c.HeadDim, c.IntermediateSize, c.VocabSize}
-	for i, cols := range columns {
-		var err error
-		m[i], err = b.NewMatrix(1, cols)
-		require.NoError(x, err)
-	}
+	m := []model.Matrix{plan.X, plan.QKV, plan.Attended, plan.Gated, plan.Logits.First(1)}
 	table := make([]int32, blocks)
 	for i := range table {
 		table[i] = int32(i)

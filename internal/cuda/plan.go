@@ -148,8 +148,10 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 	for _, bytes := range []int{p.partial, p.arrived, p.normed, p.stage} {
 		p.Workspace += taken(bytes)
 	}
-	for _, a := range model.Activations(c, maxTokens) {
-		p.Workspace += taken(4 * a.Rows * a.Cols)
+	lowered := *plan
+	lowered.MaxTokens = maxTokens
+	for _, m := range lowered.Matrices() {
+		p.Workspace += taken(4 * m.Rows * m.Cols)
 	}
 	return p
 }

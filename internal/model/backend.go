@@ -16,13 +16,12 @@ type Backend interface {
 	// Name describes the device for people, e.g. "CPU, 2 threads".
 	Name() string
 
-	// Plan is the first call: it reserves memory for what the plan says, with a shorter context if the plan
-	// allows that and memory is short, or says what is missing.
+	// Plan is the first call. It reserves memory for what the plan says, with a shorter context if the plan
+	// allows that and memory is short, or says what is missing. It gives every matrix of [Plan.Matrices] its
+	// memory.
 	Plan(p *Plan) error
 	// Upload takes a weight over to the device in its own type. The tensor's bytes stay valid until Close.
 	Upload(t *weight.Tensor) (Weight, error)
-	// NewMatrix allocates an activation of [rows, cols].
-	NewMatrix(rows, cols int) (Matrix, error)
 	// Read waits for all verbs so far and copies x to dst as float32, row after row. dst holds x.Rows*x.Cols
 	// values.
 	Read(dst []float32, x Matrix) error

@@ -16,7 +16,9 @@ type Checkpoint struct {
 	Tensors []*weight.Tensor // those of [Config.Tensors], in that order
 	Unused  []string         // names of tensors that the architecture has no place for
 
-	files *safetensors.Checkpoint
+	files   *safetensors.Checkpoint
+	weights *Weights
+	table   []tensorRow // of weights, with the tensors
 }
 
 // Open opens the checkpoint in fsys. An error names the file and what in it is wrong; it wraps
@@ -37,10 +39,13 @@ func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 		}
 	}()
 	defer files.CatchFault(debug.SetPanicOnFault(true), &err)
-	c := &Checkpoint{Config: config, files: files}
-	c.Tensors, c.Unused, err = match(tie(config, new(Weights).table(config), files), files)
-	if err != nil {
+	c := &Checkpoint{Config: config, files: files, weights: new(Weights)}
+	c.table = tie(config, c.weights, files)
+	if c.Unused, err = match(c.table, files); err != nil {
 		return nil, err
+	}
+	for _, row := range c.table {
+		c.Tensors = append(c.Tensors, row.tensor)
 	}
 	return c, nil
 }

@@ -21,25 +21,14 @@ type Model struct {
 	Short bool
 
 	backend     Backend
-	weights     Weights
+	weights     *Weights
+	buffers     *Buffers
 	checkpoint  *Checkpoint
 	pool        *kvcache.Pool
 	short, long *ropeTable
 	maxTokens   int
 	step        Step
-	act         activations
 	rows        []int32 // scratch of wantedRows
-}
-
-// activations are the buffers of one step, allocated once for the largest.
-type activations struct {
-	x      Matrix // [tokens, hidden] the residual stream
-	qkv    Matrix // [tokens, (heads + 2·kvHeads)·headDim]
-	attn   Matrix // [tokens, heads·headDim]
-	h      Matrix // [tokens, intermediate]
-	last   Matrix // [LogitRows, hidden] rows of x whose logits are asked for
-	normed Matrix // [LogitRows, hidden] the same after the final norm
-	logits Matrix // [LogitRows, HeadRows]
 }
 
 // LogitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400
@@ -83,27 +72,21 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		config.SlidingWindow++
 	}
 	m.Config, m.Unused = *config, m.checkpoint.Unused
-	table, tensors := keepOnHost(m.weights.table(config), m.checkpoint.Tensors)
-	plan := NewPlan(config, tensors, o)
+	m.weights = m.checkpoint.weights
+	table := m.checkpoint.table
+	keepOnHost(table)
+	plan := NewPlan(config, onDevice(table), o)
 	if err := backend.Plan(plan); err != nil {
 		return nil, err
 	}
 	m.Context, m.FitIn, m.Short, m.maxTokens = plan.Context, plan.FitIn, plan.Short, plan.MaxTokens
+	m.buffers = &plan.Buffers
 	m.pool = kvcache.NewPool(plan.Blocks())
-	if err := upload(ctx, backend, table, tensors, o.Progress); err != nil {
+	if err := upload(ctx, backend, table, o.Progress); err != nil {
 		return nil, err
 	}
 	if config.TiedEmbeddings {
 		m.weights.Head = m.weights.EmbedTokens
-	}
-	matrices := []*Matrix{
-		&m.act.x, &m.act.qkv, &m.act.attn, &m.act.h, &m.act.last, &m.act.normed,
-		&m.act.logits,
-	}
-	for i, a := range Activations(config, m.maxTokens) {
-		if *matrices[i], err = backend.NewMatrix(a.Rows, a.Cols); err != nil {
-			return nil, err
-		}
 	}
 	m.short = newRopeTable(&config.RoPE, config.RoPE.ShortFactor)
 	m.long = m.short
@@ -111,20 +94,6 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 		m.long = newRopeTable(&config.RoPE, config.RoPE.LongFactor)
 	}
 	return m, nil
-}
-
-// Activations are the shapes of the matrices that [Load] asks a backend for, so that memory can be planned;
-// they are in the order of the fields that they become.
-func Activations(c *Config, maxTokens int) []Matrix {
-	return []Matrix{
-		{Rows: maxTokens, Cols: c.HiddenSize},
-		{Rows: maxTokens, Cols: c.QKVRows()},
-		{Rows: maxTokens, Cols: c.Heads * c.HeadDim},
-		{Rows: maxTokens, Cols: c.IntermediateSize},
-		{Rows: LogitRows, Cols: c.HiddenSize},
-		{Rows: LogitRows, Cols: c.HiddenSize},
-		{Rows: LogitRows, Cols: c.HeadRows()},
-	}
 }
 
 // Close frees the device's memory and unmaps the checkpoint.
@@ -194,8 +163,9 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err
 	if err := m.layOut(batch); err != nil {
 		return err
 	}
-	b, w, n := m.backend, &m.weights, len(m.step.IDs)
-	x, qkv, attn, h := m.act.x.First(n), m.act.qkv.First(n), m.act.attn.First(n), m.act.h.First(n)
+	b, w, n := m.backend, m.weights, len(m.step.IDs)
+	x, qkv := m.buffers.X.First(n), m.buffers.QKV.First(n)
+	attn, h := m.buffers.Attended.First(n), m.buffers.Gated.First(n)
 
 	b.Begin(&m.step)
 	b.Embed(x, w.EmbedTokens) // x = table[ids]

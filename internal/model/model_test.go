@@ -44,6 +44,7 @@ func (r *recorder) Plan(p *Plan) error {
 	if r.fit != nil {
 		r.fit(p)
 	}
+	p.Matrices()
 	return nil
 }
 
@@ -52,9 +53,6 @@ func (r *recorder) Upload(t *weight.Tensor) (Weight, error) {
 	return Weight{Shape: t.Shape, Format: t.Format, Data: t.Name}, nil
 }
 
-func (r *recorder) NewMatrix(rows, cols int) (Matrix, error) {
-	return Matrix{Rows: rows, Cols: cols}, nil
-}
 func (r *recorder) Read([]float32, Matrix) error        { return r.fail }
 func (r *recorder) Argmax([]int32, Matrix) error        { r.call("Argmax"); return r.fail }
 func (r *recorder) Close() error                        { r.call("Close"); return nil }

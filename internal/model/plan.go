@@ -13,6 +13,7 @@ const leastContext = 2048
 
 // Plan is what a backend reserves memory for.
 type Plan struct {
+	Buffers
 	Config    *Config
 	Tensors   []*weight.Tensor // all that Upload will be called with, in that order
 	MaxTokens int              // most new tokens of a step
@@ -38,6 +39,30 @@ func NewPlan(c *Config, tensors []*weight.Tensor, o Options) *Plan {
 	}
 	p.MaxTokens = min(p.MaxTokens, p.Context)
 	return p
+}
+
+// Buffers are the matrices that steps are computed in, made once for the longest step.
+type Buffers struct {
+	X        Matrix // [MaxTokens, hidden]: the residual stream
+	QKV      Matrix // [MaxTokens, QKVRows]: queries, keys and values
+	Attended Matrix // [MaxTokens, heads·headDim]: what attention returns
+	Gated    Matrix // [MaxTokens, intermediate]: the inner layer of the MLP
+	Selected Matrix // [LogitRows, hidden]: rows of X whose logits are asked for
+	Normed   Matrix // [LogitRows, hidden]: Selected after the final norm
+	Logits   Matrix // [LogitRows, HeadRows]
+}
+
+// Matrices returns the buffers in the shapes that MaxTokens asks for, which [Plan.Fit] may lower.
+func (p *Plan) Matrices() []*Matrix {
+	c, b := p.Config, &p.Buffers
+	b.X.Rows, b.X.Cols = p.MaxTokens, c.HiddenSize
+	b.QKV.Rows, b.QKV.Cols = p.MaxTokens, c.QKVRows()
+	b.Attended.Rows, b.Attended.Cols = p.MaxTokens, c.Heads*c.HeadDim
+	b.Gated.Rows, b.Gated.Cols = p.MaxTokens, c.IntermediateSize
+	b.Selected.Rows, b.Selected.Cols = LogitRows, c.HiddenSize
+	b.Normed.Rows, b.Normed.Cols = LogitRows, c.HiddenSize
+	b.Logits.Rows, b.Logits.Cols = LogitRows, c.HeadRows()
+	return []*Matrix{&b.X, &b.QKV, &b.Attended, &b.Gated, &b.Selected, &b.Normed, &b.Logits}
 }
 
 // Blocks is how many blocks of KV cache hold the context.

@@ -47,7 +47,7 @@ func (m *Model) layOut(batch []Sequence) error {
 func (m *Model) head(logits []float32, rows []int32) error {
 	outputs := m.Config.HeadRows()
 	err := m.inChunks(rows, func(x Matrix, from, to int) error {
-		chunk := m.act.logits.First(to - from)
+		chunk := m.buffers.Logits.First(to - from)
 		m.backend.NormLinear(chunk, x, m.weights.Norm, m.weights.Head)
 		return m.backend.Read(logits[from*outputs:to*outputs], chunk)
 	})
@@ -62,9 +62,9 @@ func (m *Model) head(logits []float32, rows []int32) error {
 // finish applies the final norm and the head to the positions that out asks for. Without out it only waits
 // for the device.
 func (m *Model) finish(out *Output) error {
-	b, w, c := m.backend, &m.weights, &m.Config
+	b, w, c := m.backend, m.weights, &m.Config
 	if out == nil {
-		return b.Read(nil, m.act.x.First(0))
+		return b.Read(nil, m.buffers.X.First(0))
 	}
 	if out.Greedy && c.Head != LMHead {
 		return fmt.Errorf("a %s has no next token", c.Head)
@@ -73,7 +73,7 @@ func (m *Model) finish(out *Output) error {
 		rows := m.selectRows(true)
 		out.Hidden = grow(out.Hidden, len(rows)*c.HiddenSize)
 		err := m.inChunks(rows, func(x Matrix, from, to int) error {
-			normed := m.act.normed.First(to - from)
+			normed := m.buffers.Normed.First(to - from)
 			b.Norm(normed, x, w.Norm)
 			return b.Read(out.Hidden[from*c.HiddenSize:to*c.HiddenSize], normed)
 		})
@@ -88,7 +88,7 @@ func (m *Model) finish(out *Output) error {
 	}
 	out.Next = grow(out.Next, len(rows))
 	return m.inChunks(rows, func(x Matrix, from, to int) error {
-		logits := m.act.logits.First(to - from)
+		logits := m.buffers.Logits.First(to - from)
 		b.NormLinear(logits, x, w.Norm, w.Head)
 		return b.Argmax(out.Next[from:to], logits)
 	})
@@ -114,8 +114,8 @@ func (m *Model) selectRows(all bool) []int32 {
 func (m *Model) inChunks(rows []int32, use func(x Matrix, from, to int) error) error {
 	for from := 0; from < len(rows); from += LogitRows {
 		to := min(from+LogitRows, len(rows))
-		chunk := m.act.last.First(to - from)
-		m.backend.Select(chunk, m.act.x.First(len(m.step.IDs)), rows[from:to])
+		chunk := m.buffers.Selected.First(to - from)
+		m.backend.Select(chunk, m.buffers.X.First(len(m.step.IDs)), rows[from:to])
 		if err := use(chunk, from, to); err != nil {
 			return err
 		}

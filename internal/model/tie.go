@@ -12,10 +12,11 @@ const (
 	headName  = "lm_head.weight"
 )
 
-// tie decides which tensors the embedding table and the LM head are where config.json says that they are one,
-// as transformers 5 does (tie_weights): one of the two is enough, and two different ones are both used, with
-// a note. It may have to read both tensors, up to the first difference.
-func tie(c *Config, table []tensorRow, ckpt weight.Source) []tensorRow {
+// tie returns the weight table of a checkpoint. Where config.json says that the embedding table and the LM head
+// are one tensor, the checkpoint decides, as in transformers 5 (tie_weights): one of the two is enough, and two
+// different ones are both used, with a note. tie may have to read both tensors, up to the first difference.
+func tie(c *Config, w *Weights, ckpt weight.Source) []tensorRow {
+	table := w.table(c)
 	if !c.TiedEmbeddings {
 		return table
 	}
@@ -32,7 +33,7 @@ func tie(c *Config, table []tensorRow, ckpt weight.Source) []tensorRow {
 			"file's " +
 			headName + " differs from it: phi3 uses " + headName + ", as transformers 5 does; " +
 			"set tie_word_embeddings to false to say so")
-		return new(Weights).table(c)
+		return w.table(c)
 	}
 	return table
 }

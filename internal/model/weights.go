@@ -35,10 +35,11 @@ type LayerWeights struct {
 
 // tensorRow is one row of the weight table.
 type tensorRow struct {
-	name  string
-	shape []int
-	field *Weight    // on the backend, or
-	host  *[]float32 // not there
+	name   string
+	shape  []int
+	tensor *weight.Tensor // what match has found
+	field  *Weight        // where the backend's weight goes, or
+	host   *[]float32     // where the values go that stay on the host
 }
 
 // table lists every tensor the checkpoint must have, its shape and the field it goes to (spec section 2). It
@@ -162,26 +163,24 @@ func missing(ckpt weight.Source, name string) error {
 	return err
 }
 
-// match finds the tensor for every row of the table and checks it. It also returns the names of the tensors
-// that the model has no use for. An error names the tensor and its file.
-func match(
-	table []tensorRow, ckpt weight.Source,
-) (tensors []*weight.Tensor, unused []string, err error) {
+// match sets the tensor of every row of the table, after checking it. It returns the names of the tensors that
+// the model has no use for. An error names the tensor and its file.
+func match(table []tensorRow, ckpt weight.Source) (unused []string, err error) {
 	known := map[string]bool{headName: true} // where embeddings are tied, it is the same
-	for _, row := range table {
+	for i, row := range table {
 		t, ok := find(ckpt, row.name)
 		if !ok {
-			return nil, nil, missing(ckpt, row.name)
+			return nil, missing(ckpt, row.name)
 		}
 		if !slices.Equal(t.Shape, row.shape) {
-			return nil, nil, fmt.Errorf("%s: tensor %s has shape %v, config.json asks for %v", t.File, t.Name,
+			return nil, fmt.Errorf("%s: tensor %s has shape %v, config.json asks for %v", t.File, t.Name,
 				t.Shape, row.shape)
 		}
 		if !readable(t) {
-			return nil, nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported: "+
+			return nil, fmt.Errorf("%s: tensor %s is stored as %s; BF16, F16 and F32 are supported: "+
 				"save the checkpoint again in one of these", t.File, t.Name, t.Format)
 		}
-		tensors = append(tensors, t)
+		table[i].tensor = t
 		known[t.Name] = true
 	}
 	for _, name := range ckpt.Names() {
@@ -189,7 +188,7 @@ func match(
 			unused = append(unused, name)
 		}
 	}
-	return tensors, unused, nil
+	return unused, nil
 }
 
 // readable tells whether a tensor is of a type that weights may have.
@@ -197,39 +196,44 @@ func readable(t *weight.Tensor) bool {
 	return t.Format == weight.BF16 || t.Format == weight.F16 || t.Format == weight.F32
 }
 
-// keepOnHost takes out of the table, and out of the tensors for its rows, what the backend does not get, and
-// widens it.
-func keepOnHost(table []tensorRow, tensors []*weight.Tensor) ([]tensorRow, []*weight.Tensor) {
-	var rows []tensorRow
-	var rest []*weight.Tensor
-	for i, row := range table {
+// keepOnHost widens what the backend does not get.
+func keepOnHost(table []tensorRow) {
+	for _, row := range table {
 		if row.host != nil {
-			*row.host = tensors[i].Float32s()
-			continue
+			*row.host = row.tensor.Float32s()
 		}
-		rows, rest = append(rows, row), append(rest, tensors[i])
 	}
-	return rows, rest
 }
 
-// upload hands the tensors, one for every row of the table, to the backend.
-func upload(
-	ctx context.Context, b Backend, table []tensorRow, tensors []*weight.Tensor,
-	progress func(done, total int64),
-) error {
-	var done, total int64
-	for _, t := range tensors {
-		total += int64(len(t.Data))
+// onDevice lists what the backend gets.
+func onDevice(table []tensorRow) []*weight.Tensor {
+	var tensors []*weight.Tensor
+	for _, row := range table {
+		if row.field != nil {
+			tensors = append(tensors, row.tensor)
+		}
 	}
-	for i, t := range tensors {
+	return tensors
+}
+
+// upload hands what the backend gets to it.
+func upload(ctx context.Context, b Backend, table []tensorRow, progress func(done, total int64)) error {
+	var done, total int64
+	for _, t := range onDevice(table) {
+		total += t.Bytes()
+	}
+	for _, row := range table {
+		if row.field == nil {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		var err error
-		if *table[i].field, err = b.Upload(t); err != nil {
-			return fmt.Errorf("load tensor %s: %w", t.Name, err)
+		if *row.field, err = b.Upload(row.tensor); err != nil {
+			return fmt.Errorf("load tensor %s: %w", row.tensor.Name, err)
 		}
-		if done += int64(len(t.Data)); progress != nil {
+		if done += row.tensor.Bytes(); progress != nil {
 			progress(done, total)
 		}
 	}

@@ -611,14 +611,12 @@ func testArgmax(t *testing.T, g *Golden, v Variant) {
 		}
 		b := v.Open(true) // the table is not rounded either
 		tensors := []*weight.Tensor{table}
-		require.NoError(t, b.Plan(&model.Plan{
-			Config: config, Tensors: tensors, MaxTokens: 16, Context: 1,
-			Least: 1,
-		}))
+		config.VocabSize = cols
+		plan := &model.Plan{Config: config, Tensors: tensors, MaxTokens: 16, Context: 1, Least: 1}
+		require.NoError(t, b.Plan(plan))
 		w, err := b.Upload(table)
 		require.NoError(t, err)
-		x, err := b.NewMatrix(len(rows), cols)
-		require.NoError(t, err)
+		x := plan.Logits.First(len(rows))
 		b.Begin(&model.Step{IDs: ids})
 		b.Embed(x, w)
 		require.NoError(t, b.Argmax(next, x))
