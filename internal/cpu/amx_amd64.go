@@ -119,9 +119,11 @@ var amxKernels = &kernels{
 
 var amxLinear = &linearKernels{
 	panelRows: amxPanelRows, packTokens: 32, pack: amxPack, multiply: amxMultiply,
-	newScratch: func(s *scratch, _, maxTokens int) {
-		grow(&s.packed, amxMostRows*amxBlockSteps*64*2)
-		grow(&s.sums, upTo32(min(maxTokens, amxBlockTokens))*amxMostRows)
+	scratch: func(_, maxTokens int) scratchSize {
+		return scratchSize{
+			packed: amxMostRows * amxBlockSteps * 64 * 2,
+			sums:   upTo32(min(maxTokens, amxBlockTokens)) * amxMostRows,
+		}
 	},
 	packedBytes: func(tokens, k int) int {
 		if tokens <= 16 {

@@ -29,12 +29,12 @@ type kvBlock struct {
 func kvDims(c *model.Config) int { return (c.HeadDim + 31) &^ 31 }
 
 // kvBlockElems is how many numbers a block holds.
-func (b *Backend) kvBlockElems() int {
-	return b.config.Layers * 2 * b.config.KVHeads * chunk * kvDims(b.config)
+func kvBlockElems(c *model.Config) int {
+	return c.Layers * 2 * c.KVHeads * chunk * kvDims(c)
 }
 
 func (b *Backend) newKVBlock() *kvBlock {
-	n := b.kvBlockElems()
+	n := kvBlockElems(b.config)
 	if b.float32 {
 		return &kvBlock{f32: makeLarge[float32](n)}
 	}

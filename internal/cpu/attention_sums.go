@@ -53,9 +53,25 @@ type attentionScratch struct {
 	own kvMatrix
 }
 
-func newAttentionScratch(v *vectors, c *model.Config) *attentionScratch {
+// attentionScratchRows is the number of rows in the largest query set.
+func attentionScratchRows(v *vectors, c *model.Config) int {
 	perKV := c.Heads / c.KVHeads
-	rows := max(1, v.attentionRows/perKV) * perKV
+	return max(1, v.attentionRows/perKV) * perKV
+}
+
+// attentionScratchBytes is the size of what newAttentionScratch allocates.
+func attentionScratchBytes(v *vectors, c *model.Config) int64 {
+	rows := attentionScratchRows(v, c)
+	inputs := rows*kvDims(c) + rows*chunk // q and scores
+	bytes := 4 * (inputs + upTo16(rows) + 2*sumsLen(rows, kvDims(c)))
+	if v.tiles != nil {
+		bytes += 2 * 2 * inputs
+	}
+	return int64(bytes)
+}
+
+func newAttentionScratch(v *vectors, c *model.Config) *attentionScratch {
+	rows := attentionScratchRows(v, c)
 	floats := func(n int) []float32 { return make([]float32, n) }
 	n := sumsLen(rows, kvDims(c))
 	w := &attentionScratch{

@@ -49,7 +49,7 @@ type scratch struct {
 	attention *attentionScratch
 	dot       dotArgs
 
-	// For matrix products; a path has what its loops need, see their newScratch.
+	// For matrix products. A path has what its loops need: see scratchSize.
 	sums   []float32 // of a panel
 	rows   []float32 // [rows of a panel, widest input] widened weight rows
 	lanes  []float32 // running sums, several for each of sums
@@ -60,9 +60,9 @@ type scratch struct {
 }
 
 // grow replaces the memory at p where it is shorter than n, see [makeLarge].
-func grow[T byte | float32](p *[]T, n int) {
+func grow(p *[]float32, n int) {
 	if len(*p) < n {
-		*p = makeLarge[T](n)
+		*p = makeLarge[float32](n)
 	}
 }
 
@@ -83,14 +83,19 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	threads := o.Threads
-	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
-		if n := cores(); n > 0 {
-			threads = min(threads, n)
-		}
+	return &Backend{kernels: k, pool: newPool(o.threads()), float32: o.Float32, free: o.Memory}, nil
+}
+
+// threads is how many threads the backend has.
+func (o Options) threads() int {
+	if o.Threads > 0 {
+		return o.Threads
 	}
-	return &Backend{kernels: k, pool: newPool(threads), float32: o.Float32, free: o.Memory}, nil
+	threads := runtime.GOMAXPROCS(0)
+	if n := cores(); n > 0 {
+		threads = min(threads, n)
+	}
+	return threads
 }
 
 // Name implements [model.Backend].
@@ -109,25 +114,18 @@ func (b *Backend) MaxTokens() int { return b.kernels.maxTokens }
 // until it is filled. It never refuses: weights beyond the memory come from the disk again for every token,
 // which is slow and works.
 func (b *Backend) Plan(p *model.Plan) error {
-	c, maxTokens := p.Config, p.MaxTokens
-	b.config = c
-	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
+	if b.free > 0 {
+		fit(p, Options{Threads: b.pool.threads, Float32: b.float32}, b.kernels, b.free)
+	}
+	b.config = p.Config
+	size := b.kernels.workspace(p)
 	b.scratch = make([]*scratch, b.pool.threads)
 	for i := range b.scratch {
-		b.scratch[i] = &scratch{attention: newAttentionScratch(b.kernels.vectors, c)}
+		b.scratch[i] = newScratch(size.scratch)
+		b.scratch[i].attention = newAttentionScratch(b.kernels.vectors, p.Config)
 	}
-	for _, l := range b.kernels.allLinear() {
-		for _, s := range b.scratch {
-			l.newScratch(s, widest, maxTokens)
-		}
-		if l.pack != nil {
-			grow(&b.packed, l.packedBytes(maxTokens, widest))
-		}
-	}
-	b.normed = makeLarge[float32](maxTokens * c.HiddenSize)
-	if b.free > 0 {
-		p.Fit(b.free, b.memory(p))
-	}
+	b.packed = makeLarge[byte](size.packed)
+	b.normed = makeLarge[float32](size.normed)
 	b.kv = make([]*kvBlock, p.Blocks())
 	for _, m := range p.Matrices() {
 		m.Data = makeLarge[float32](m.Rows * m.Cols)

@@ -17,9 +17,8 @@ var goLinear = &linearKernels{
 		goDots(sums, t, &p.in, s)
 		p.finishSums(sums, goPanelRows, t)
 	},
-	newScratch: func(s *scratch, widest, maxTokens int) {
-		grow(&s.sums, maxTokens*goPanelRows)
-		grow(&s.rows, goPanelRows*widest)
+	scratch: func(widest, maxTokens int) scratchSize {
+		return scratchSize{sums: maxTokens * goPanelRows, rows: goPanelRows * widest}
 	},
 }
 

@@ -46,10 +46,12 @@ func (l *laneKernels) linear() *linearKernels {
 	return &linearKernels{
 		panelRows: lanePanelRows,
 		multiply:  l.multiply,
-		newScratch: func(s *scratch, _, maxTokens int) {
-			grow(&s.sums, maxTokens*laneMaxRows)
-			grow(&s.lanes, min(tokenGroups(maxTokens), maxGroups)*(laneMaxRows+2*l.rows)*tokenGroup*l.lanes)
-			grow(&s.tail, l.step-1) // see addShort
+		scratch: func(_, maxTokens int) scratchSize {
+			return scratchSize{
+				sums:  maxTokens * laneMaxRows,
+				lanes: min(tokenGroups(maxTokens), maxGroups) * (laneMaxRows + 2*l.rows) * tokenGroup * l.lanes,
+				tail:  l.step - 1, // see addShort
+			}
 		},
 		pack:        l.pack,
 		packedBytes: func(tokens, k int) int { return tokenGroups(tokens) * tokenGroup * l.steps(k) * l.step * l.elemSize() },

@@ -35,8 +35,9 @@ func testWorkspaceIsInProportion(t *testing.T) {
 			})
 		}
 		const threads = 2
-		m, err := PlanMemory(model.NewPlan(c, tensors, model.Options{}), Options{Threads: threads})
+		maxTokens, err := MaxTokens()
 		require.NoError(t, err)
+		m := PlanMemory(model.NewPlan(c, tensors, model.Options{MaxTokens: maxTokens}), Options{Threads: threads})
 		t.Logf("%-17s weights %12d, workspace %12d, %.1f times", name, m.Weights, m.Workspace,
 			float64(m.Workspace)/float64(m.Weights))
 		require.Less(t, m.Workspace, int64(64<<20)+16*m.Weights, name)

@@ -36,8 +36,8 @@ type linearKernels struct {
 	panelRows func(tokens, cols, threads int) int
 	// multiply computes a panel's products and their epilogue.
 	multiply func(p *product, t *panel, s *scratch)
-	// newScratch allocates what multiply needs of a worker's memory, for inputs up to the given size.
-	newScratch func(s *scratch, widest, maxTokens int)
+	// scratch returns what multiply needs of a worker's memory, for inputs up to the given size.
+	scratch func(widest, maxTokens int) scratchSize
 
 	// If pack is set, the loops read the tokens' values in another order than they have in memory: pack lays
 	// out one group of packTokens tokens in in.packed, whose size is packedBytes.

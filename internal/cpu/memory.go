@@ -1,32 +1,24 @@
 package cpu
 
-import (
-	"errors"
-	"reflect"
+import "phi3/internal/model"
 
-	"phi3/internal/model"
-)
-
-// PlanMemory is what the plan takes of the machine's memory, in steps as large as suit this processor, after
-// its context is made to fit in Options.Memory. Of the tensors it looks at type and shape only. Weights are
-// pages of the checkpoint's files, which the system shares between processes and may drop; keys and values
-// are allocated as the context fills, so KV is the most they come to.
-func PlanMemory(p *model.Plan, o Options) (_ model.Memory, err error) {
-	b, err := New(o)
+// MaxTokens is how many new tokens a step should have at most on this processor, see [model.Options]. The error
+// says why [New] refuses $PHI3_CPU.
+func MaxTokens() (int, error) {
+	k, err := choosePath()
 	if err != nil {
-		return model.Memory{}, err
+		return 0, err
 	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	p.MaxTokens = min(b.MaxTokens(), p.Context)
-	if err := b.Plan(p); err != nil {
-		return model.Memory{}, err
-	}
-	return b.memory(p)(p.Blocks()), nil
+	return k.maxTokens, nil
 }
 
-// memory tells what the plan takes with so many blocks of KV cache. Plan has allocated the workspace.
-func (b *Backend) memory(p *model.Plan) func(blocks int) model.Memory {
-	m := model.Memory{Workspace: b.workspaceBytes()}
+// PlanMemory is what the plan takes of the machine's memory. Of the tensors it needs only the formats and the
+// shapes. Weights are pages of the checkpoint's files, which the system shares between processes and may drop.
+// Keys and values are allocated as the context fills, so KV is the most they take.
+func PlanMemory(p *model.Plan, o Options) model.Memory { return planMemory(p, o, planningPath()) }
+
+func planMemory(p *model.Plan, o Options, k *kernels) model.Memory {
+	m := model.Memory{Workspace: k.workspace(p).bytes(k, p.Config, o.threads())}
 	for _, t := range p.Tensors {
 		m.Weights += t.Bytes()
 		if len(t.Shape) == 1 {
@@ -36,46 +28,79 @@ func (b *Backend) memory(p *model.Plan) func(blocks int) model.Memory {
 	for _, x := range p.Matrices() {
 		m.Workspace += 4 * int64(x.Rows) * int64(x.Cols)
 	}
-	block := 2 * int64(b.kvBlockElems())
-	if b.float32 {
-		block *= 2
+	blocks := int64(p.Blocks())
+	m.Workspace += pointerBytes * blocks
+	elem := int64(2)
+	if o.Float32 {
+		elem = 4
 	}
-	return func(blocks int) model.Memory {
-		m.KV = int64(blocks) * block
-		return m
+	m.KV = blocks * elem * int64(kvBlockElems(p.Config))
+	return m
+}
+
+// Fit lowers the plan's context to what fits in free bytes of memory, as the backend does. It never refuses a
+// plan: see [Backend.Plan].
+func Fit(p *model.Plan, o Options, free int64) { fit(p, o, planningPath(), free) }
+
+func fit(p *model.Plan, o Options, k *kernels, free int64) {
+	p.Fit(free, func(blocks int) model.Memory {
+		shorter := *p
+		shorter.Context = blocks * chunk
+		return planMemory(&shorter, o, k)
+	})
+}
+
+// planningPath is the path that New takes. Where it takes none, New and MaxTokens say why.
+func planningPath() *kernels {
+	k, err := choosePath()
+	if err != nil {
+		return goKernels
+	}
+	return k
+}
+
+const pointerBytes = 8
+
+// workspaceSize is what Plan allocates beside matrices, norms, attention's scratch and the cache.
+type workspaceSize struct {
+	scratch scratchSize // of each worker
+	packed  int         // bytes
+	normed  int         // float32 values
+}
+
+// scratchSize is the size of a worker's memory for matrix products: bytes of packed, else float32 values.
+type scratchSize struct{ sums, rows, lanes, tail, packed int }
+
+// workspace is enough for every matrix product that can come up.
+func (k *kernels) workspace(p *model.Plan) (w workspaceSize) {
+	c := p.Config
+	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
+	for _, l := range k.allLinear() {
+		s := l.scratch(widest, p.MaxTokens)
+		w.scratch = scratchSize{
+			sums: max(w.scratch.sums, s.sums), rows: max(w.scratch.rows, s.rows),
+			lanes: max(w.scratch.lanes, s.lanes), tail: max(w.scratch.tail, s.tail),
+			packed: max(w.scratch.packed, s.packed),
+		}
+		if l.pack != nil {
+			w.packed = max(w.packed, l.packedBytes(p.MaxTokens, widest))
+		}
+	}
+	w.normed = p.MaxTokens * c.HiddenSize
+	return w
+}
+
+func newScratch(s scratchSize) *scratch {
+	return &scratch{
+		sums: makeLarge[float32](s.sums), rows: makeLarge[float32](s.rows),
+		lanes: makeLarge[float32](s.lanes), tail: makeLarge[float32](s.tail),
+		packed: makeLarge[byte](s.packed),
 	}
 }
 
-// workspaceBytes is what Plan has allocated: the slices of the backend, and what is in them. By reflection,
-// so that none is forgotten.
-func (b *Backend) workspaceBytes() (n int64) {
-	v := reflect.ValueOf(b).Elem()
-	for i := range v.NumField() {
-		if f := v.Field(i); f.Kind() == reflect.Slice {
-			n += bytesIn(f)
-		}
-	}
-	return n
-}
-
-// bytesIn is the memory of a slice, and of those in the structs that it points to.
-func bytesIn(v reflect.Value) (n int64) {
-	switch v.Kind() {
-	case reflect.Slice:
-		n = int64(v.Len()) * int64(v.Type().Elem().Size())
-		if v.Type().Elem().Kind() == reflect.Pointer {
-			for i := range v.Len() {
-				n += bytesIn(v.Index(i))
-			}
-		}
-	case reflect.Pointer:
-		if !v.IsNil() {
-			n = bytesIn(v.Elem())
-		}
-	case reflect.Struct:
-		for i := range v.NumField() {
-			n += bytesIn(v.Field(i))
-		}
-	}
-	return n
+// bytes is all of it, with attention's scratch.
+func (w workspaceSize) bytes(k *kernels, c *model.Config, threads int) int64 {
+	s := w.scratch
+	worker := int64(4*(s.sums+s.rows+s.lanes+s.tail)+s.packed) + attentionScratchBytes(k.vectors, c) + pointerBytes
+	return int64(threads)*worker + int64(w.packed) + 4*int64(w.normed)
 }

@@ -3,6 +3,7 @@ package cpu
 import (
 	"context"
 	"os"
+	"reflect"
 	"runtime"
 	"testing"
 	"unsafe"
@@ -24,9 +25,10 @@ func testPlanMemory(t *testing.T) {
 			require.NoError(t, err)
 			defer func() { require.NoError(t, ckpt.Close()) }()
 			const tokens = 1 << 16
-			plan := model.NewPlan(ckpt.Config, ckpt.Tensors, model.Options{Context: tokens})
-			planned, err := PlanMemory(plan, Options{Threads: 2, Float32: float32})
+			maxTokens, err := MaxTokens()
 			require.NoError(t, err)
+			plan := model.NewPlan(ckpt.Config, ckpt.Tensors, model.Options{Context: tokens, MaxTokens: maxTokens})
+			planned := PlanMemory(plan, Options{Threads: 2, Float32: float32})
 			require.Equal(t, ckpt.DataBytes(), planned.Weights)
 
 			var before, after runtime.MemStats
@@ -42,6 +44,7 @@ func testPlanMemory(t *testing.T) {
 			took := int64(after.HeapAlloc) - int64(before.HeapAlloc)
 			require.InDelta(t, planned.Workspace, took, 200_000, "%s, float32 %v: headers and tables apart",
 				dir, float32)
+			require.Equal(t, planned.Workspace, workspaceBytes(b)+matrixBytes(plan)+normBytes(plan))
 
 			elem := 2
 			if float32 {
@@ -53,6 +56,56 @@ func testPlanMemory(t *testing.T) {
 			require.NoError(t, m.Close())
 		}
 	}
+}
+
+// workspaceBytes is what Plan has allocated: the slices of the backend, and what is in them. By reflection, so
+// that none is forgotten.
+func workspaceBytes(b *Backend) (n int64) {
+	v := reflect.ValueOf(b).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice {
+			n += bytesIn(f)
+		}
+	}
+	return n
+}
+
+// bytesIn is the memory of a slice, and of those in the structs that it points to.
+func bytesIn(v reflect.Value) (n int64) {
+	switch v.Kind() {
+	case reflect.Slice:
+		n = int64(v.Len()) * int64(v.Type().Elem().Size())
+		if v.Type().Elem().Kind() == reflect.Pointer {
+			for i := range v.Len() {
+				n += bytesIn(v.Index(i))
+			}
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			n = bytesIn(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			n += bytesIn(v.Field(i))
+		}
+	}
+	return n
+}
+
+func matrixBytes(p *model.Plan) (n int64) {
+	for _, m := range p.Matrices() {
+		n += 4 * int64(m.Rows) * int64(m.Cols)
+	}
+	return n
+}
+
+func normBytes(p *model.Plan) (n int64) {
+	for _, t := range p.Tensors {
+		if len(t.Shape) == 1 {
+			n += 4 * int64(t.Elems())
+		}
+	}
+	return n
 }
 
 func TestMakeLarge(t *testing.T) {
@@ -86,13 +139,11 @@ func TestContextThatFits(t *testing.T) {
 	for _, float32 := range []bool{false, true} {
 		fitted := func(memory int64) *model.Plan {
 			p := model.NewPlan(&config, ckpt.Tensors, model.Options{})
-			_, err := PlanMemory(p, Options{Threads: 2, Float32: float32, Memory: memory})
-			require.NoError(t, err)
+			Fit(p, Options{Threads: 2, Float32: float32}, memory)
 			return p
 		}
 		plan := model.NewPlan(&config, ckpt.Tensors, model.Options{})
-		whole, err := PlanMemory(plan, Options{Threads: 2, Float32: float32})
-		require.NoError(t, err)
+		whole := PlanMemory(plan, Options{Threads: 2, Float32: float32})
 		block := whole.KV / 1024
 		for _, blocks := range []int64{17, 300, 1000} {
 			need := whole.Total() - whole.KV + blocks*block + block/2
@@ -101,8 +152,12 @@ func TestContextThatFits(t *testing.T) {
 			require.Equal(t, need*16/15, p.FitIn)
 			require.False(t, p.Short)
 		}
-		require.Equal(t, 131_072, fitted(0).Context, "not known")
 		require.Equal(t, 131_072, fitted(2*whole.Total()).Context)
+		b, err := New(Options{Threads: 2, Float32: float32})
+		require.NoError(t, err)
+		require.NoError(t, b.Plan(plan))
+		require.Equal(t, 131_072, plan.Context, "memory that is not known")
+		require.NoError(t, b.Close())
 		for _, memory := range []int64{1, whole.Weights, whole.Total() - whole.KV + 15*block} {
 			p := fitted(memory)
 			require.Equal(t, 2048, p.Context)

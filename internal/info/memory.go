@@ -36,15 +36,15 @@ type Device struct {
 
 // memory asks each backend what it would take, and how much context fits in what is free.
 func memory(c *model.Config, tensors []*weight.Tensor, o Options) (Memory, error) {
-	plan := func(context int) *model.Plan {
-		return model.NewPlan(c, tensors, model.Options{Context: context, MaxTokens: cuda.MaxTokens})
+	plan := func(context, maxTokens int) *model.Plan {
+		return model.NewPlan(c, tensors, model.Options{Context: context, MaxTokens: maxTokens})
 	}
 	onCPU, err := cpuMemory(plan, o)
 	if err != nil {
 		return Memory{}, err
 	}
 	m := Memory{
-		Context: plan(o.Context).Context, DType: "bf16", KVPerToken: c.KVBytesPerToken(2),
+		Context: plan(o.Context, 1).Context, DType: "bf16", KVPerToken: c.KVBytesPerToken(2),
 		Devices: []Device{onCPU, gpuMemory(c, plan, o)},
 	}
 	if o.Float32 {
@@ -53,28 +53,27 @@ func memory(c *model.Config, tensors []*weight.Tensor, o Options) (Memory, error
 	return m, nil
 }
 
-func cpuMemory(plan func(context int) *model.Plan, o Options) (Device, error) {
-	need, err := cpu.PlanMemory(plan(o.Context), cpu.Options{Float32: o.Float32})
+func cpuMemory(plan func(context, maxTokens int) *model.Plan, o Options) (Device, error) {
+	maxTokens, err := cpu.MaxTokens()
 	if err != nil {
 		return Device{}, err
 	}
-	d := newDevice("cpu", need)
+	options := cpu.Options{Float32: o.Float32}
+	d := newDevice("cpu", cpu.PlanMemory(plan(o.Context, maxTokens), options))
 	if o.FreeMemory == 0 {
 		d.unknown = "the system does not tell how much memory is free"
 		return d, nil
 	}
-	fitted := plan(0)
-	if _, err := cpu.PlanMemory(fitted, cpu.Options{Float32: o.Float32, Memory: o.FreeMemory}); err != nil {
-		return Device{}, err
-	}
+	fitted := plan(0, maxTokens)
+	cpu.Fit(fitted, options, o.FreeMemory)
 	d.fit(o.FreeMemory, fitted)
 	d.short = fmt.Sprintf("%s tokens, slowly: the model does not fit", show.Thousands(int64(fitted.Context)))
 	return d, nil
 }
 
-func gpuMemory(c *model.Config, plan func(context int) *model.Plan, o Options) Device {
+func gpuMemory(c *model.Config, plan func(context, maxTokens int) *model.Plan, o Options) Device {
 	options := cuda.Options{Float32: o.Float32}
-	d := newDevice("cuda", cuda.PlanMemory(plan(o.Context), options))
+	d := newDevice("cuda", cuda.PlanMemory(plan(o.Context, cuda.MaxTokens), options))
 	if refused := cuda.Supports(c, options); refused != nil {
 		d.Refused = refused.Error() + o.Advice(refused)
 	}
@@ -83,7 +82,7 @@ func gpuMemory(c *model.Config, plan func(context int) *model.Plan, o Options) D
 		d.unknown = err.Error()
 		return d
 	}
-	fitted := plan(0)
+	fitted := plan(0, cuda.MaxTokens)
 	if err := cuda.Fit(fitted, options, free); errors.As(err, new(*cuda.TooLittleError)) {
 		least := show.Thousands(int64(fitted.Context))
 		d.short = fmt.Sprintf("not even %s tokens fit%s", least, o.Advice(err))
