@@ -28,22 +28,22 @@ type benchFlags struct {
 	output  string
 }
 
-// maxRepetitions bounds what is measured and kept: more tells nothing new.
+// maxRepetitions limits the number of measurements, which are kept in memory.
 const maxRepetitions = 10_000
 
 func newBench(s *streams) *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure speed, with the KV cache or against it",
-		Long: `Measure how long the model takes to load, to read a prompt (prefill) and to write
-(decode), and how many bytes a second decoding reads. Every figure is the mean ±
-standard deviation over the repetitions, after one that does not count. On the CPU, a probe of
-less than a second first measures what the machine can read and compute at most.
+		Short: "Measure speed, or compare runs with and without the KV cache",
+		Long: `Measure how long the model takes to load, to read a prompt (prefill) and to generate
+tokens (decode), and how many bytes per second decoding reads. Each figure is a mean ±
+standard deviation over the repetitions; a first run is not counted. On the CPU, a probe
+of less than a second first measures the most that the machine can read and compute.
 
 With --no-cache, run the same generation with and without the KV cache, compare the
-times, and check that tokens and logits are the same to the last bit. A difference
-makes the command fail.`,
+times, and check that tokens and logits are equal to the last bit. If they are not, the
+command fails.`,
 		Example: `  phi3 bench
   phi3 bench --no-cache -p 16 -n 64
   phi3 bench --model ./Phi-3-mini-4k-instruct -p 512 -n 128 -r 5 -o json`,
@@ -54,7 +54,7 @@ makes the command fail.`,
 	f.model.register(flags)
 	flags.IntVarP(&f.prompt, "n-prompt", "p", 128, "tokens in the prompt")
 	flags.IntVarP(&f.gen, "n-gen", "n", 64, "tokens to generate")
-	flags.IntVarP(&f.reps, "repetitions", "r", 3, "how often to measure")
+	flags.IntVarP(&f.reps, "repetitions", "r", 3, "number of measurements")
 	flags.BoolVar(&f.noCache, "no-cache", false, "compare generation with and without the KV cache")
 	flags.BoolVar(&f.noProbe, "no-probe", false, "do not measure the machine's limits")
 	flags.StringVar(&f.plot, "plot", "",
@@ -94,7 +94,7 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer func() { _ = m.Close() }()
-	// the sum of two ints may be no int
+	// the sum of two ints may overflow an int
 	if most := uint64(f.prompt) + uint64(f.gen); most > uint64(m.Context) {
 		return fmt.Errorf("--n-prompt %d and --n-gen %d make %d tokens, the context holds %d%s",
 			f.prompt, f.gen, most, m.Context, contextLimit(m.Model))

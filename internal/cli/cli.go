@@ -1,8 +1,8 @@
-// Package cli is the command line: cobra commands, flags, what goes to stdout and to stderr, exit codes. It
-// is the only package that prints or decides how the process ends. There is no mathematics here; each command
-// is a thin layer over [generate.Session] and [model.Model].
+// Package cli is the command line: commands, flags, the order of steps, what goes to stdout and to stderr, and
+// exit codes. No other package prints to the process's streams or ends the process. The work is done in the
+// packages that the commands call.
 //
-// Only a command's answer goes to stdout, so that it can be piped; everything else goes to stderr.
+// Only a command's answer goes to stdout, so that it can be piped. Everything else goes to stderr.
 package cli
 
 import (
@@ -30,29 +30,29 @@ const (
 	exitFailure     = 1
 	exitUsage       = 2
 	exitInterrupted = 130 // 128 + SIGINT, as shells count
-	exitPipe        = 141 // 128 + SIGPIPE; where that signal is not ignored, it ends the process itself
+	exitPipe        = 141 // 128 + SIGPIPE; unless the signal is ignored, it ends the process first
 )
 
-// streams are the three files of the process, and how much the user wants to hear on stderr. Whatever goes to
-// out and err passes a [show.Writer], so no string of a stranger can control the terminal; values belong into
-// [show.Fprintf], so that none can forge a line.
+// streams are the process's stdin, stdout and stderr, and how much the user wants to read on stderr. All output
+// goes through a [show.Writer], so that no text from a file can control the terminal. Values are printed with
+// [show.Fprintf], so that none can add a line.
 type streams struct {
 	in             io.Reader
 	out, err       *show.Writer
 	quiet, verbose bool
 
-	interrupted sync.Once // the line about it is written once
-	// the command stops at Ctrl-C what it is doing, and goes on: see interruptible
+	interrupted sync.Once // writes the line that says so
+	// Ctrl-C does not end the command, which handles it itself; see interruptible.
 	takesInterrupts atomic.Bool
-	written         error // the first error of writing to out by cobra, which does not look
+	written         error // cobra's first error of writing to out, which cobra ignores
 }
 
 func newStreams(stdin io.Reader, stdout, stderr io.Writer) *streams {
 	return &streams{in: stdin, out: show.NewWriter(stdout), err: show.NewWriter(stderr)}
 }
 
-// text is stdout for a model's text and for paths: unchanged in a pipe or a file, and without control
-// characters on a terminal.
+// text is stdout for a model's text and for paths. A pipe or a file gets them unchanged, a terminal without
+// control characters.
 func (s *streams) text() io.Writer {
 	if show.IsTerminal(s.out) {
 		return s.out
@@ -60,7 +60,7 @@ func (s *streams) text() io.Writer {
 	return s.out.Unwrap()
 }
 
-// notes is for what a user may want to know and did not ask for: which model, warnings, progress.
+// notes is stderr for the model's name, warnings and progress. --quiet discards them.
 func (s *streams) notes() io.Writer {
 	if s.quiet {
 		return io.Discard
@@ -68,7 +68,7 @@ func (s *streams) notes() io.Writer {
 	return s.err
 }
 
-// details is for what only -v asks for.
+// details is stderr for what only --verbose prints.
 func (s *streams) details() io.Writer {
 	if s.verbose {
 		return s.err
@@ -76,8 +76,7 @@ func (s *streams) details() io.Writer {
 	return io.Discard
 }
 
-// Write implements [io.Writer] for cobra: it keeps the first error, so that help on a full disk is no
-// success.
+// Write implements [io.Writer] for cobra. It keeps the first error, so that printing help to a full disk fails.
 func (s *streams) Write(p []byte) (int, error) {
 	n, err := s.out.Write(p)
 	if s.written == nil {
@@ -89,19 +88,19 @@ func (s *streams) Write(p []byte) (int, error) {
 // Main runs the program and returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	s := newStreams(stdin, stdout, stderr)
-	if stdout == os.Stdout && early.StdoutClosed() { // every answer would be lost
-		_, _ = show.Fprintln(s.err, "phi3: stdout is closed; > /dev/null throws an answer away")
+	if stdout == os.Stdout && early.StdoutClosed() { // the answer would be lost
+		_, _ = show.Fprintln(s.err, "phi3: stdout is closed; use > /dev/null to discard the answer")
 		return exitFailure
 	}
 	ctx, ended := s.interruptible()
 	defer ended()
 	root := newRoot(s)
 	root.SetArgs(args)
-	started := false // from here on, errors are failures and not mistakes in the command line
+	started := false // once it is true, an error is a failure and not a mistake in the command line
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		started = true
 		if s.quiet && s.verbose {
-			return usage.Errorf("--quiet and --verbose contradict each other")
+			return usage.Errorf("--quiet and --verbose exclude each other")
 		}
 		if err := usage.NoEmptyFlag(cmd); err != nil {
 			return err
@@ -125,7 +124,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		s.sayInterrupted()
 		return exitInterrupted
 	case errors.As(err, &file) && file.Op == "write" && file.Path == os.Stdout.Name():
-		if errors.Is(err, syscall.EPIPE) { // who reads has enough, as in phi3 … | head -1
+		if errors.Is(err, syscall.EPIPE) { // the reader has closed the pipe, as in phi3 … | head -1
 			return exitPipe
 		}
 		_, _ = show.Fprintf(s.err, "phi3: write the output: %v\n", file.Err)
@@ -139,17 +138,17 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 }
 
-// brief is an error's text, at most 2,000 bytes of it: it may quote a stranger's file.
+// brief returns at most 2,000 bytes of an error's text, which may quote a file.
 func brief(err error) string { return show.Clip(err.Error(), 2000) }
 
 func newRoot(s *streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "phi3",
 		Short: "Run Microsoft's Phi-3 language models",
-		Long: `phi3 runs Microsoft's Phi-3 language models from Hugging Face directories.
+		Long: `phi3 runs Microsoft's Phi-3 language models from Hugging Face checkpoints.
 
-Without --model, or PHI3_MODEL in the environment, it answers with a tiny demonstration
-model that it carries inside, so every command can be tried at once.`,
+If neither --model nor the environment variable PHI3_MODEL names a model, phi3 runs a
+tiny built-in demonstration model, so you can try every command at once.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -160,8 +159,8 @@ model that it carries inside, so every command can be tried at once.`,
 	root.SetOut(s)
 	root.SetErr(s.err)
 	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false,
-		"say nothing on stderr but errors, and when the context is full")
-	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "say more on stderr")
+		"print only errors on stderr, and a note when the context is full")
+	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "print more on stderr")
 	root.AddCommand(
 		newGenerate(s),
 		newChat(s),

@@ -22,7 +22,7 @@ func TestStdoutClosed(t *testing.T) {
 		"generate -q -p a -n 1", "generate -q -p a -n 1 --json", "next-token -q -p a", "tokenize -p a", "info", "--help", "--version", "completion bash",
 	} {
 		for redirection, words := range map[string]string{
-			">&-":            "phi3: stdout is closed; > /dev/null throws an answer away\n",
+			">&-":            "phi3: stdout is closed; use > /dev/null to discard the answer\n",
 			">/dev/null":     "",
 			"1<>/dev/null":   "",
 			"</dev/null|cat": "",

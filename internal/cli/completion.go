@@ -12,7 +12,7 @@ import (
 	"phi3/internal/usage"
 )
 
-// completions tell the shell what flags' values may be, by the flags' names.
+// completions tell the shell what the values of flags may be, by flag name.
 var completions = map[string]cobra.CompletionFunc{
 	"model":     completeModelFlag,
 	"attention": completeAttention,
@@ -23,13 +23,13 @@ var completions = map[string]cobra.CompletionFunc{
 	"revision": usage.OneOf("main"),
 }
 
-// completeModelFlag offers the models of the cache and directories.
+// completeModelFlag offers the models in the cache, and directories.
 func completeModelFlag(
 	cmd *cobra.Command, _ []string, begun string,
 ) ([]cobra.Completion, cobra.ShellCompDirective) {
 	names, _ := completeModels(cmd, nil, begun)
 	if len(names) == 0 {
-		return nil, cobra.ShellCompDirectiveFilterDirs // the shell knows best about ~ and blanks
+		return nil, cobra.ShellCompDirectiveFilterDirs // the shell handles ~ and blanks better
 	}
 	directive := cobra.ShellCompDirectiveNoFileComp
 	folder, start := filepath.Split(begun)
@@ -37,13 +37,13 @@ func completeModelFlag(
 	for _, e := range entries {
 		if e.IsDir() && strings.HasPrefix(e.Name(), start) && (start != "" || e.Name()[0] != '.') {
 			names = append(names, folder+e.Name()+"/")
-			directive |= cobra.ShellCompDirectiveNoSpace // one may go on below
+			directive |= cobra.ShellCompDirectiveNoSpace // a path may continue below it
 		}
 	}
 	return names, directive
 }
 
-// completeAttention offers the layers of the model that the line names, and after a colon the heads.
+// completeAttention offers the layers of the model on the command line and, after a colon, the heads.
 func completeAttention(
 	cmd *cobra.Command, _ []string, begun string,
 ) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -63,7 +63,7 @@ func completeAttention(
 	if layer, _, colon := strings.Cut(begun, ":"); colon {
 		before, what, n = layer+":", "head", config.Heads
 	}
-	const shown = 1000 // configurations come from strangers
+	const shown = 1000 // config.json may name any number
 	var offers []cobra.Completion
 	for i := range min(n, shown) {
 		if offer := fmt.Sprintf("%s%d", before, i+1); strings.HasPrefix(offer, begun) {

@@ -21,14 +21,14 @@ func newInfo(s *streams) *cobra.Command {
 	var f infoFlags
 	cmd := &cobra.Command{
 		Use:   "info",
-		Short: "Show what a checkpoint is: layers, shapes, tokens, memory",
-		Long: `Show what a checkpoint is: its layers as a tree with shapes and parameter counts,
-context and RoPE, special tokens, the memory it takes for a given --ctx-size on the
-CPU and on a GPU, whether or not there is one, and how much context fits in the memory
-that is free on this machine.
+		Short: "Describe a checkpoint: layers, shapes, tokens, memory",
+		Long: `Describe a checkpoint: its layers as a tree with shapes and parameter counts, its context
+and RoPE, and its special tokens. Then show how much memory it needs for a given
+--ctx-size on the CPU and on a GPU, even if this machine has no GPU, and how much
+context fits in the memory that is free on this machine.
 
-Only the headers of the weights are read, so it takes no time. A directory without
-weights is described by its config.json.`,
+phi3 info reads only the headers of the weights, so it is fast. If a directory has no
+weights, it describes the model in config.json.`,
 		Example: `  phi3 info
   phi3 info --model ./Phi-3-mini-4k-instruct
   phi3 info --model ./Phi-3-mini-128k-instruct --ctx-size 8192 --json`,

@@ -15,41 +15,41 @@ import (
 	"phi3/internal/usage"
 )
 
-// inputFlags say where a text comes from: a flag, a file and stdin, or several of them.
+// inputFlags say where a text comes from: a flag, a file, stdin, or several of them.
 type inputFlags struct {
-	name  string // what the text is: also the flag that holds it
+	name  string // of the text, and of the flag that holds it
 	text  string
 	file  string
-	whole bool // a last newline is part of the text
+	whole bool // a newline at the end is part of the text
 	flags *pflag.FlagSet
 }
 
 func (f *inputFlags) register(flags *pflag.FlagSet, name, shorthand string) {
 	f.name, f.flags = name, flags
-	flags.StringVarP(&f.text, name, shorthand, "", "the "+name+"; - reads it from stdin, as a pipe does")
+	flags.StringVarP(&f.text, name, shorthand, "", "the "+name+"; - reads it from stdin")
 	flags.StringVarP(&f.file, "file", "f", "",
-		"`file` to read the "+name+" from, after --"+name+" if both are given; - is stdin")
+		"`file` with the "+name+", which follows --"+name+" if both are given; - is stdin")
 }
 
-// inputHelp is the paragraph about these flags in a command's help. ending says what happens to a newline at
-// the end of a file or a pipe.
+// inputHelp returns the paragraph about these flags for a command's help. ending says what happens to a newline
+// at the end of a file or a pipe.
 func inputHelp(name, ending string) string {
-	return fmt.Sprintf(`The %[1]s is what --%[1]s, --file and a pipe give, in this order, with an empty line
-between them. %[3]s A pipe beside one
-of the flags is not waited for if it says nothing for %[2]d seconds, and a file that a
-loop has begun to read is left to the loop; in a loop over a pipe, add "< /dev/null".
-Texts are UTF-8, or UTF-16 with a byte order mark.`, name, int(input.Patience.Seconds()), ending)
+	return fmt.Sprintf(`The %[1]s consists of --%[1]s, --file and a pipe on stdin, in this order, with an empty
+line between them. %[3]s If a flag is given and
+the pipe sends nothing for %[2]d seconds, the %[1]s is without it. phi3 does not read a
+file on stdin that a shell loop has begun to read; in a loop over a pipe, add
+"< /dev/null". Texts are UTF-8, or UTF-16 with a byte order mark.`, name, int(input.Patience.Seconds()), ending)
 }
 
-// newlineDropped is what most commands do.
+// newlineDropped is the ending of inputHelp for most commands.
 const newlineDropped = "One newline at the end of a file or a pipe is dropped."
 
-// read returns the text as the user gave it, in valid UTF-8, and warns where that took a change.
+// read returns the text in valid UTF-8, and warns if that changed it.
 func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {
 	byFlag, byFile := f.flags.Changed(f.name), f.flags.Changed("file")
 	switch {
 	case byFlag && byFile && f.text == "-" && f.file == "-":
-		return "", usage.Errorf("--%s and --file both are stdin", f.name)
+		return "", usage.Errorf("--%s and --file both name stdin", f.name)
 	case !byFlag && !byFile && !input.Piped(s.in):
 		return "", usage.Errorf("no %[1]s: give --%[1]s, --file, or pipe it in", f.name)
 	}
@@ -88,8 +88,8 @@ func (f *inputFlags) readFrom(
 	_, _ = show.Fprintf(s.details(), "reading the %s from %s\n", f.name, from)
 	silent := func() (wait bool) {
 		if optional {
-			_, _ = show.Fprintf(s.err, "warning: nothing came from %s for %d seconds, and the %s goes without it; "+
-				"--file - waits for a pipe, and < /dev/null looks for none\n",
+			_, _ = show.Fprintf(s.err, "warning: nothing came from %s for %d seconds, so the %s is without it; "+
+				"use --file - to wait, or < /dev/null to read nothing\n",
 				from, int(input.Patience.Seconds()), f.name)
 			return false
 		}

@@ -9,15 +9,13 @@ import (
 	"time"
 )
 
-// grace is how long a command may take to end by itself after Ctrl-C or SIGTERM. Within it a step of the
-// model ends, files are closed and a terminal gets its settings back. What takes longer cannot be told to
-// stop: opening a named pipe, a write to a pipe that nobody reads, a file on a network drive that does not
-// answer.
+// grace is how long a command may take to end after Ctrl-C or SIGTERM. This is enough to finish a step of the
+// model, close files and restore the terminal. What takes longer cannot be stopped: opening a named pipe,
+// writing to a pipe that nobody reads, or a file on a network drive that does not answer.
 const grace = 500 * time.Millisecond
 
-// interruptible returns a context that Ctrl-C and SIGTERM end. A process that is still running [grace] later
-// ends with [exitInterrupted], whatever it is doing, and a second signal ends it at once. The command calls
-// ended when it is done.
+// interruptible returns a context that ends at Ctrl-C or SIGTERM. If the process still runs [grace] later, it
+// ends with [exitInterrupted]; a second signal ends it at once. The caller calls ended when the command is done.
 func (s *streams) interruptible() (ctx context.Context, ended func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -28,7 +26,7 @@ func (s *streams) interruptible() (ctx context.Context, ended func()) {
 			select {
 			case sig := <-signals:
 				if sig != os.Interrupt || !s.takesInterrupts.Load() {
-					signal.Stop(signals) // from here on a signal does what it does to any process
+					signal.Stop(signals) // the next signal ends the process
 					cancel()
 				}
 			case <-done:
@@ -49,8 +47,7 @@ func (s *streams) interruptible() (ctx context.Context, ended func()) {
 	}
 }
 
-// sayInterrupted writes the line that ends an interrupted command. It does not wait for a stderr that nobody
-// reads.
+// sayInterrupted prints the last line of an interrupted command. If nobody reads stderr, it gives up soon.
 func (s *streams) sayInterrupted() {
 	said := make(chan struct{})
 	go s.interrupted.Do(func() {

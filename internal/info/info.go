@@ -1,5 +1,5 @@
 // Package info describes a checkpoint: its tensors as a tree, its shapes, RoPE and special tokens, and the
-// memory that it needs on each device. It reads the headers of the weights and no weight.
+// memory that it needs on each device. It reads only the headers of the weights.
 package info
 
 import (

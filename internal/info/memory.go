@@ -28,13 +28,13 @@ type Device struct {
 	Workspace int64  `json:"workspace"`
 	Total     int64  `json:"total"`
 	Refused   string `json:"refused,omitempty"` // why the model cannot run there
-	Free      *int64 `json:"free,omitempty"`    // absent: not known, or there is no such device here
-	Fits      *int   `json:"fits,omitempty"`    // the context without --ctx-size, in tokens; 0: none fits
+	Free      *int64 `json:"free,omitempty"`    // absent: not known, or this machine has no such device
+	Fits      *int   `json:"fits,omitempty"`    // tokens of context without --ctx-size; 0: none fits
 	unknown   string // why Free is not known
-	short     string // what happens there, if Fits is 0
+	short     string // what happens if Fits is 0
 }
 
-// memory asks each backend what it would take, and how much context fits in what is free.
+// memory asks each backend how much memory the model takes, and how much context fits in the free memory.
 func memory(c *model.Config, tensors []*weight.Tensor, o Options) (Memory, error) {
 	plan := func(context, maxTokens int) *model.Plan {
 		return model.NewPlan(c, tensors, model.Options{Context: context, MaxTokens: maxTokens})
@@ -97,7 +97,7 @@ func newDevice(device string, need model.Memory) Device {
 	}
 }
 
-// fit says how much context fits in so many bytes, by a plan that was made to fit in them.
+// fit sets how much context fits in the free memory. fitted is a plan that was made for that much memory.
 func (d *Device) fit(free int64, fitted *model.Plan) {
 	d.Free, d.Fits = &free, new(int)
 	switch {
@@ -108,7 +108,7 @@ func (d *Device) fit(free int64, fitted *model.Plan) {
 	}
 }
 
-// describe is two tables: what the context takes, and how much context fits in what this machine has free.
+// describe returns two tables: what the context takes, and how much context fits in the free memory.
 func (m *Memory) describe() string {
 	var b strings.Builder
 	show.Fprintf(&b, "memory for a context of %s tokens (--ctx-size) in %s (--dtype):\n\n",

@@ -8,16 +8,15 @@ import (
 	"phi3/internal/show"
 )
 
-// module is a node of the checkpoint's tree: a tensor, or what tensors belong to, as their names say.
+// module is a node of the tree that the dots in the names of tensors make: a tensor, or a group of tensors.
 type module struct {
 	name     string
 	children []*module
 	tensor   *Tensor // of a leaf
-	repeats  int     // layers of the same form that this one stands for; 0: none but itself
+	repeats  int     // number of equal modules that this one stands for; 0: only itself
 }
 
-// tree prints the tensors as the modules that their names spell, layers of the same form once: a row a
-// module, with shape, parameters, bytes and type.
+// tree returns a row for each module, with shape, parameters, bytes and type. Equal layers share one row.
 func (i *Checkpoint) tree() [][]string {
 	root := &module{name: i.Architecture}
 	for n := range i.Tensors {
@@ -43,7 +42,7 @@ func (m *module) add(path []string, t *Tensor) {
 	child.add(path[1:], t)
 }
 
-// fold puts runs of numbered children of the same form into their first.
+// fold merges each run of numbered children of the same form into the first of them.
 func (m *module) fold() {
 	var kept []*module
 	for _, c := range m.children {
@@ -59,7 +58,7 @@ func (m *module) fold() {
 	m.children = kept
 }
 
-// form spells what a module is made of, without its name.
+// form describes what a module consists of, without its name. Equal modules have equal forms.
 func (m *module) form() string {
 	if m.tensor != nil {
 		return fmt.Sprint(m.tensor.Shape, m.tensor.DType)
@@ -71,7 +70,7 @@ func (m *module) form() string {
 	return b.String()
 }
 
-// size is the parameters and bytes of the module, all its repeats included.
+// size returns the parameters and bytes of the module and of the modules it stands for.
 func (m *module) size() (parameters, bytes int64) {
 	if m.tensor != nil {
 		parameters, bytes = m.tensor.Parameters, m.tensor.Bytes
@@ -84,8 +83,8 @@ func (m *module) size() (parameters, bytes int64) {
 	return n * parameters, n * bytes
 }
 
-// rows appends the module and what is below it. before stands in front of its own name, below in front of its
-// children's.
+// rows appends the rows of the module and its children. before is drawn in front of its name, below in front of
+// the names of its children.
 func (m *module) rows(rows [][]string, before, below string, types bool) [][]string {
 	name, shape, dtype := m.name, "", ""
 	parameters, bytes := m.size()
@@ -94,7 +93,7 @@ func (m *module) rows(rows [][]string, before, below string, types bool) [][]str
 		first, _ := strconv.Atoi(m.name)
 		name = fmt.Sprintf("%d … %d, each", first, first+m.repeats-1)
 		parameters, bytes = parameters/int64(m.repeats), bytes/int64(m.repeats)
-	case len(m.children) == 1 && m.children[0].repeats > 0: // all layers are of one form: the list and its one item share a row
+	case len(m.children) == 1 && m.children[0].repeats > 0: // all layers are equal: the list and its item share a row
 		only := m.children[0]
 		name = fmt.Sprintf("%s: %s, each of", m.name, show.Thousands(int64(only.repeats)))
 		m = only

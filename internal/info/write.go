@@ -9,7 +9,7 @@ import (
 	"phi3/internal/show"
 )
 
-// Write writes the description for people.
+// Write prints the description.
 func (i *Checkpoint) Write(w io.Writer) error {
 	var b strings.Builder
 	show.Fprintf(&b, "%s: %s, %s parameters", i.title, i.Architecture, show.Thousands(i.Parameters))
@@ -25,16 +25,13 @@ func (i *Checkpoint) Write(w io.Writer) error {
 	if i.note != "" {
 		show.Fprintf(&b, "\n(%s)", i.note)
 	}
-	b.WriteString("\n\n")
-	b.WriteString(show.Table(append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...), 1, 2, 3))
-	b.WriteString("\n")
-	b.WriteString(show.Table(i.facts()))
-	b.WriteString("\n" + i.Memory.describe())
+	tree := append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...)
+	b.WriteString("\n\n" + show.Table(tree, 1, 2, 3) + "\n" + show.Table(i.facts()) + "\n" + i.Memory.describe())
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// facts are what the tree does not show, one a row.
+// facts returns what the tree does not show, one fact a row.
 func (i *Checkpoint) facts() [][]string {
 	attention := fmt.Sprintf("query heads: %d of %d dimensions, heads of keys and values: ", i.Heads,
 		i.HeadDim)

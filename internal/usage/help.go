@@ -79,7 +79,7 @@ func Page(cmd *cobra.Command) string {
 		}
 	}
 	if cmd.HasAvailableSubCommands() {
-		show.Fprintf(&b, "\n'%s COMMAND --help' says more about a command.\n", cmd.CommandPath())
+		show.Fprintf(&b, "\nRun '%s COMMAND --help' for more about a command.\n", cmd.CommandPath())
 	}
 	return b.String()
 }

@@ -106,8 +106,8 @@ func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 
 // otherNames are commands of other programs, and what to use in phi3.
 var otherNames = map[string]string{
-	"api":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
-	"ask":       "phi3 generate --chat answers one question, and phi3 chat talks",
+	"api":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat holds a conversation",
+	"ask":       "phi3 generate --chat answers one question, and phi3 chat holds a conversation",
 	"benchmark": "phi3 bench measures the speed",
 	"complete":  "phi3 generate continues a prompt",
 	"decode":    "phi3 tokenize --decode turns ids into text",
@@ -126,12 +126,12 @@ var otherNames = map[string]string{
 	"ps":          "phi3 models lists the models in the cache; no model runs in the background",
 	"remove":      "phi3 models rm removes models",
 	"rm":          "phi3 models rm removes models",
-	"run":         "phi3 generate continues a prompt, and phi3 chat talks",
+	"run":         "phi3 generate continues a prompt, and phi3 chat holds a conversation",
 	"search":      "huggingface.co lists the models, and phi3 pull downloads one",
-	"serve":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
-	"server":      "phi3 has no server; phi3 generate answers one prompt, and phi3 chat talks",
+	"serve":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat holds a conversation",
+	"server":      "phi3 has no server; phi3 generate answers one prompt, and phi3 chat holds a conversation",
 	"show":        "phi3 info describes a model",
-	"start":       "phi3 chat talks, and phi3 generate answers one prompt",
+	"start":       "phi3 chat holds a conversation, and phi3 generate answers one prompt",
 	"test":        "phi3 verify checks a GPU and a model",
 	"train":       "phi3 runs models and does not train them",
 	"finetune":    "phi3 runs models and does not train them",
@@ -164,7 +164,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if strings.ContainsAny(args[0], " \n") {
 		return Errorf("%s: phi3 generate --prompt takes a prompt", said)
 	}
-	return Errorf("%s; phi3 --help lists them", said)
+	return Errorf("%s; phi3 --help lists the commands", said)
 }
 
 // helpCommand is the command help: what --help of another command prints.
