@@ -1,5 +1,6 @@
-// Package classify reads labels off a model with a classification head: a text's ids go in, the head's logits
-// come out, and [Scores] makes of them what transformers' pipelines show (spec section 6).
+// Package classify labels texts, or their tokens, with a model that has a classification head (spec section
+// 6). [Logits] computes the head's logits, [Scores] turns them into the scores of transformers' pipelines,
+// and a [Classifier] does both for a text. [Lines] reads a file of texts.
 package classify
 
 import (
@@ -13,8 +14,8 @@ import (
 	"phi3/internal/model"
 )
 
-// Logits returns the logits of the labels: one row [labels] for the whole text where the model has a
-// [model.SequenceHead], one row for every token where it has a [model.TokenHead]. ids must not be empty.
+// Logits returns the logits of the labels: one row [labels] for the whole text if the model has a
+// [model.SequenceHead], one row for each token if it has a [model.TokenHead]. ids must not be empty.
 func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, error) {
 	c := &m.Config
 	switch {
@@ -44,9 +45,11 @@ func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, erro
 	return slices.Collect(slices.Chunk(out.Logits, len(c.Labels))), nil
 }
 
-// Scores are what transformers' pipelines make of a row of logits [labels]: probabilities that sum to 1, and
-// for a text one probability for each label by itself where several may apply or there is only one, or the
-// logits themselves for a regression.
+// Scores returns the scores that transformers' pipelines compute from a row of logits [labels]:
+//
+//   - of a token: probabilities that sum to 1
+//   - of a text: the same. If several labels may apply, or if there is only one: a probability of each label by
+//     itself. For a regression: the logits.
 func Scores(c *model.Config, logits []float32) []float64 {
 	scores := make([]float64, len(logits))
 	for i, l := range logits {

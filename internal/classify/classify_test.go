@@ -96,7 +96,8 @@ func TestLogitsRefusals(t *testing.T) {
 		binary.LittleEndian.PutUint16(data[at:], 0x7fc0)
 	}, model.Options{})
 	_, err = Logits(context.Background(), broken, []int32{1})
-	require.EqualError(t, err, `the logit of label "neutral" is NaN or infinite: the checkpoint is damaged: model.safetensors: tensor "score.weight" is NaN or infinite at [1 0]`)
+	require.EqualError(t, err, `the logit of label "neutral" is NaN or infinite: the checkpoint is damaged: `+
+		`model.safetensors: tensor "score.weight" is NaN or infinite at [1 0]`)
 }
 
 func TestScores(t *testing.T) {

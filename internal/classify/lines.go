@@ -24,8 +24,8 @@ type Line struct {
 // maxLine is the longest line that [Lines] reads, in bytes.
 const maxLine = 16 << 20
 
-// Lines reads texts, one a line: a JSON string, or a JSON object with a "text". It passes over empty lines. The
-// first error ends it, and comes with the line's number.
+// Lines reads texts, one a line: a JSON string, or a JSON object with a "text". It passes over empty lines.
+// The first error ends it, and comes with the line's number.
 func Lines(r io.Reader) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		scanner := bufio.NewScanner(r)
@@ -43,7 +43,8 @@ func Lines(r io.Reader) iter.Seq2[Line, error] {
 			}
 		}
 		if err := scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
-			yield(Line{Number: n + 1}, fmt.Errorf("is longer than %s, and no more is read", show.Bytes(maxLine)))
+			err = fmt.Errorf("is longer than %s, and no more is read", show.Bytes(maxLine))
+			yield(Line{Number: n + 1}, err)
 		} else if err != nil {
 			yield(Line{}, err)
 		}

@@ -115,7 +115,8 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 	return r.WriteJSON(s.out)
 }
 
-// maxHidden is the largest number of values of hidden states that --hidden-states keeps: 1 GB. Tests lower it.
+// maxHidden is the largest number of values of hidden states that --hidden-states keeps: 1 GB. Tests lower
+// it.
 var maxHidden = 1 << 28
 
 // namedTokens finds the token that each text means.

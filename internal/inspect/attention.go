@@ -7,8 +7,8 @@ import (
 	"phi3/internal/model"
 )
 
-// attention collects the queries and keys of a text, step after step, to show where attention goes. A backend
-// never has the weights in one place, so they are computed here, in float64.
+// attention collects the queries and keys of a text, step after step, and computes attention weights from
+// them, in float64. A backend never has all weights in one place.
 type attention struct {
 	config *model.Config
 	layers []int       // from 1
@@ -20,12 +20,12 @@ type attention struct {
 }
 
 // see keeps what a step adds to a layer.
-func (a *attention) see(w *watcher, layer int, qkv model.Matrix, step *model.Step) (err error) {
+func (a *attention) see(w *watcher, layer int, qkv model.Matrix) (err error) {
 	if a.query == nil {
 		a.query, a.keys = make([][]float32, len(a.layers)), make([][]float32, len(a.layers))
 	}
 	if layer == 1 {
-		a.cos, a.sin = append(a.cos, step.Cos...), append(a.sin, step.Sin...)
+		a.cos, a.sin = append(a.cos, w.step.Cos...), append(a.sin, w.step.Sin...)
 	}
 	if !slices.Contains(a.layers, layer) {
 		return nil

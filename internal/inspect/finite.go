@@ -18,21 +18,21 @@ func CheckLogits(ctx context.Context, m *model.Model, in model.Input, logits []f
 	return nil
 }
 
-// TokenNotFinite is [NotFinite] for the logit of a token after the text.
+// TokenNotFinite calls [NotFinite] for the logit of a token after the text.
 func TokenNotFinite(ctx context.Context, m *model.Model, in model.Input, id int32) error {
 	return NotFinite(ctx, m, in, fmt.Sprintf("token %d after %d tokens", id, len(in.IDs)))
 }
 
-// FirstNotFinite is the index of the first value that is NaN or infinite, -1 if there is none.
+// FirstNotFinite returns the index of the first value that is NaN or infinite, -1 if there is none.
 func FirstNotFinite(values []float32) int {
 	return slices.IndexFunc(values, func(x float32) bool {
 		return math.IsNaN(float64(x)) || math.IsInf(float64(x), 0)
 	})
 }
 
-// NotFinite is the error for a logit that is NaN or infinite. It names the weight that is, or else the layer in
-// which the numbers overflow. To find the layer, it computes the text of in again, with in.Cache. of says which
-// logit it is.
+// NotFinite returns the error for a logit that is NaN or infinite; of says which logit. The error names a
+// weight of the checkpoint that is NaN or infinite. If there is none, it names the layer in which the numbers
+// overflow, and NotFinite computes the text again to find it.
 func NotFinite(ctx context.Context, m *model.Model, in model.Input, of string) error {
 	err := fmt.Errorf("the logit of %s is NaN or infinite", of)
 	if found := m.FindNotFinite(ctx); found != nil {

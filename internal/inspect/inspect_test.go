@@ -45,7 +45,9 @@ func TestLookingChangesNothing(t *testing.T) {
 	want := logits(t, m, prompt)
 	text := NewText(m, prompt)
 	defer text.Close()
-	for _, look := range []Look{{}, {Hidden: true}, {Attention: []int{2}}, {Hidden: true, Attention: []int{2, 1, 2}}} {
+	for _, look := range []Look{
+		{}, {Hidden: true}, {Attention: []int{2}}, {Hidden: true, Attention: []int{2, 1, 2}},
+	} {
 		view, err := text.Look(context.Background(), look)
 		require.NoError(t, err)
 		require.Equal(t, want, view.Logits)

@@ -44,9 +44,7 @@ func (t *Text) Look(ctx context.Context, look Look) (View, error) {
 	a := attention{config: &t.model.Config, layers: look.Attention}
 	if len(look.Attention) > 0 {
 		w := &watcher{}
-		w.attend = func(layer int, qkv model.Matrix, step *model.Step) error {
-			return a.see(w, layer, qkv, step)
-		}
+		w.attend = func(layer int, qkv model.Matrix) error { return a.see(w, layer, qkv) }
 		defer watch(t.model, w)()
 	}
 	out := model.Output{AllHidden: look.Hidden}
@@ -58,8 +56,8 @@ func (t *Text) Look(ctx context.Context, look Look) (View, error) {
 }
 
 // Lens shows the logits [vocab] after the text as they would be if the model ended after layer 0 (the
-// embeddings), 1, 2, … The last ones are the model's logits. see is called for one layer after the other. After
-// [Text.Look], only the last token is computed again.
+// embeddings), 1, 2, …, by calling see for one layer after the other. The last ones are the model's logits.
+// After [Text.Look], Lens computes only the last token again.
 func (t *Text) Lens(ctx context.Context, see func(layer int, logits []float32)) error {
 	if last := len(t.ids) - 1; t.cache.Len() < last {
 		in := t.input()

@@ -9,7 +9,7 @@ type watcher struct {
 	// stream after layer i.
 	stream func(layer int, x model.Matrix) error
 	// attend, if set, is shown the queries, keys and values [tokens, QKVRows] of layer 1, 2, …, before RoPE.
-	attend func(layer int, qkv model.Matrix, step *model.Step) error
+	attend func(layer int, qkv model.Matrix) error
 
 	step  *model.Step
 	layer int   // the current one, from 1
@@ -25,8 +25,8 @@ func watch(m *model.Model, w *watcher) (stop func()) {
 	})
 }
 
-// EachLayer shows the residual stream [tokens, hidden] of every step to see until stop is called: layer 0 is the
-// embeddings, layer i the stream after layer i. The values are valid during the call.
+// EachLayer calls see with the residual stream [tokens, hidden] of every step until stop is called: layer 0
+// is the embeddings, layer i the stream after layer i. The values are valid during the call.
 func EachLayer(m *model.Model, see func(layer int, x []float32)) (stop func()) {
 	w := &watcher{}
 	var values []float32
@@ -39,7 +39,7 @@ func EachLayer(m *model.Model, see func(layer int, x []float32)) (stop func()) {
 	return watch(m, w)
 }
 
-// read brings an activation back from the device, into values if it fits.
+// read copies an activation from the device, into values if it fits.
 func (w *watcher) read(values []float32, x model.Matrix) ([]float32, error) {
 	if n := x.Rows * x.Cols; cap(values) < n {
 		values = make([]float32, n)
@@ -68,7 +68,7 @@ func (w *watcher) Embed(x model.Matrix, table model.Weight) {
 func (w *watcher) Attend(a, qkv model.Matrix, layer int) {
 	w.layer = layer + 1
 	if w.attend != nil && w.err == nil {
-		w.err = w.attend(w.layer, qkv, w.step)
+		w.err = w.attend(w.layer, qkv)
 	}
 	w.Backend.Attend(a, qkv, layer)
 }

@@ -19,8 +19,8 @@ type Input struct {
 }
 
 // Feed computes the tokens that in.Cache does not hold yet, in steps of at most [Model.MaxTokens] tokens. It
-// returns how many leading tokens the cache already held. If the cache holds the whole text, Feed computes the
-// last token again.
+// returns how many leading tokens the cache already held. If the cache holds the whole text, Feed computes
+// the last token again.
 //
 // out receives the results of all computed tokens where it asks for all; otherwise those of the last token.
 // It may be nil.

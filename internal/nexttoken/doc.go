@@ -1,4 +1,4 @@
-// Package nexttoken answers what a model would say next: how a prompt is cut into tokens, the most probable
-// next tokens, and, if asked, what [phi3/internal/inspect] sees inside the model. [New] makes a [Report], which
-// can be written as JSON, as tables and as a picture.
+// Package nexttoken reports what a model would say next: how a prompt is split into tokens, the most probable
+// next tokens, and, if asked, what package inspect sees inside the model. [New] makes a [Report], which can
+// be written as JSON, as tables and as a picture.
 package nexttoken

@@ -6,10 +6,14 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// Find returns the token that a person means by a text: the one that the text encodes to, or else the piece of
-// the vocabulary that is spelled like it, or else the token of the text with a blank before it, and spaced is
-// true. (Where tokens carry the blank before a word, a word at the beginning of a text is another token than the
-// same word in the middle.) If there is no such token, Find returns the several tokens of the text.
+// Find returns the token that a person means by a text. It tries, in this order:
+//
+//   - the token that the text encodes to
+//   - the piece of the vocabulary that is spelled like the text
+//   - the token that the text with a blank before it encodes to; then spaced is true. In many vocabularies
+//     the token of a word includes the blank before the word.
+//
+// If there is no such token, Find returns the several tokens of the text.
 func Find(ctx context.Context, t *tokenizer.Tokenizer, text string) (ids []int32, spaced bool, err error) {
 	alone := tokenizer.EncodeOptions{NoBOS: true}
 	if ids, err = t.Encode(ctx, text, alone); err != nil || len(ids) == 1 {

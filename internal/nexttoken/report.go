@@ -111,8 +111,8 @@ func New(
 	return r, err
 }
 
-// layers asks for the layers' logits when the answer is known, so that a few numbers of each layer are kept and
-// not all logits.
+// layers computes the layers' logits when the answer is known, so that it can keep a few numbers of each
+// layer instead of all logits.
 func layers(
 	ctx context.Context, text *inspect.Text, t *tokenizer.Tokenizer, answer int32,
 ) (layers []Layer, err error) {
@@ -130,11 +130,11 @@ func layers(
 	return layers, err
 }
 
-// easyLayers is the largest number of layers that a table or a picture has unless asked for more.
+// easyLayers is the largest number of layers in a table or a picture, unless the user asks for more.
 const easyLayers = 24
 
-// Thin returns the layers to show: the embeddings, every nth layer and the last. With every 0, they are as many
-// as are easy to read.
+// Thin returns the layers to show: the embeddings, every nth layer, and the last one. If every is 0, it
+// chooses n so that the layers are easy to read.
 func Thin(layers []Layer, every int) (shown []Layer) {
 	last := len(layers) - 1
 	if every == 0 {

@@ -49,7 +49,8 @@ func (r *Report) WriteTables(w io.Writer, every int) error {
 	return err
 }
 
-// writeCandidates writes one table, whose columns are the same above and below the line about named tokens.
+// writeCandidates writes the most probable tokens and the named ones as one table, so that their columns
+// agree.
 func (r *Report) writeCandidates(b *strings.Builder) {
 	rows := [][]string{{"rank", "id", "piece", "logit", "probability", "cumulative"}}
 	for _, c := range slices.Concat(r.Top, r.Tokens) {
@@ -65,7 +66,8 @@ func (r *Report) writeCandidates(b *strings.Builder) {
 	}
 }
 
-// eachShown calls show for the positions of n that a table has, and skip for what is left out between them.
+// eachShown calls show for each of n positions that a table has, and skip with the number of those between
+// that it has not.
 func eachShown(n int, show func(position int), skip func(tokens int)) {
 	for i := 0; i < n; i++ {
 		if n > longPrompt && i == promptEnd {
@@ -109,8 +111,8 @@ func layerName(layer int) string {
 	return fmt.Sprint(layer)
 }
 
-// write writes the mean weights of the heads, token by token, and for several heads the token that each looks at
-// most.
+// write writes the mean of the heads' weights for each token, and for several heads the token that each looks
+// at most.
 func (a *LayerAttention) write(b *strings.Builder, input []Token) {
 	mean := make([]float64, len(input))
 	for _, h := range a.Heads {

@@ -1,7 +1,6 @@
-// Package picture draws what phi3 measures as SVG files, which every browser shows and which can be read as
-// text.
+// Package picture draws what phi3 measures as SVG files. Every browser shows them, and they are text.
 //
-// It knows nothing of models. [Path] takes words and numbers and says where they go, element after element; a
-// [Chart] has lines over whole numbers, and [Panel.Text] draws them with characters. No picture grows with
-// what a stranger's texts weigh: they are cut to a width.
+// The package knows nothing of models. [Path] draws the path of a prompt from words and numbers. A [Chart]
+// draws lines over whole numbers, and [Panel.Text] draws the same lines with characters. Texts are cut to a
+// width, so the size of a picture has a limit whatever texts it shows.
 package picture

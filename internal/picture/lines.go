@@ -48,10 +48,10 @@ func (c *Chart) SVG() string {
 	return d.svg(page, bottom+margin, show.Line(c.Title))
 }
 
-// panel draws title and names of the lines above each other, and under them the lines, and returns the lower
+// panel draws the title, the names of the lines under it, and the lines under these. It returns the lower
 // edge.
 func (d *drawing) panel(p *Panel, x, y, width, height float64) float64 {
-	const numbers = 46.0 // room for those of the y axis
+	const numbers = 46.0 // room for the numbers of the y axis
 	d.text(x, y, "bold", fit(p.Title+", "+p.Unit, width, boldColumn))
 	for i, l := range p.Lines {
 		y += 20
@@ -89,8 +89,8 @@ func (d *drawing) panel(p *Panel, x, y, width, height float64) float64 {
 	return bottom + 46
 }
 
-// polyline is the d of a path through the values. Of many, each stretch of the picture has its lowest and its
-// highest.
+// polyline is the d attribute of a path through the values. If there are many values, each stretch of the
+// path goes through the lowest and the highest of several.
 func polyline(values []float64, atX func(int) float64, atY func(float64) float64) string {
 	const stretches = 450
 	var b strings.Builder
@@ -120,7 +120,7 @@ func polyline(values []float64, atX func(int) float64, atY func(float64) float64
 	return b.String()
 }
 
-// roundStep is 1, 2 or 5 times a power of ten: the smallest that covers the range in at most so many steps.
+// roundStep is the smallest of 1, 2 or 5 times a power of ten that covers the range in at most so many steps.
 func roundStep(most float64, steps int) float64 {
 	if most <= 0 {
 		return 1
@@ -135,7 +135,7 @@ func roundStep(most float64, steps int) float64 {
 	return 10 * power
 }
 
-// number writes a multiple of a step with the digits that the step has.
+// number writes a multiple of a step with as many decimal places as the step has.
 func number(v, step float64) string {
 	return strconv.FormatFloat(v, 'f', max(0, -int(math.Floor(math.Log10(step)+1e-9))), 64)
 }

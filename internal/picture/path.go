@@ -7,22 +7,21 @@ import (
 	"phi3/internal/show"
 )
 
-// PathData is the way of a prompt through a model, as [Path] draws it. Texts are as they are, of any length
-// and with any characters.
+// PathData is the path of a prompt through a model, for [Path]. Texts may have any length and any characters.
 type PathData struct {
 	Model  string  // its name
 	Prompt string  // the text as it was given; "" if only its tokens are known
 	Tokens []Token // the prompt's, in order
-	// Layers are what the model would say after the embeddings, layer 1, 2, …, or some of them; empty: not
-	// drawn.
+	// Layers are what the model would say after the embeddings and after layer 1, 2, …, or after some of
+	// them. If empty, they are not drawn.
 	Layers    []Layer
-	Left      string      // which layers are left out, if any are
+	Left      string      // says which layers are left out, if any are
 	Answer    Token       // the most probable token after the last layer
-	Next      []Candidate // the most probable tokens, falling
+	Next      []Candidate // the most probable tokens, in falling order
 	Attention *Attention  // nil: not drawn
 }
 
-// Token is a piece of text and its number.
+// Token is a piece of text and its id.
 type Token struct {
 	ID    int32
 	Piece string
@@ -37,7 +36,7 @@ type Candidate struct {
 // Layer is what the model would say if it ended there.
 type Layer struct {
 	Name   string
-	Top    []Candidate // the most probable, falling
+	Top    []Candidate // the most probable, in falling order
 	Answer float64     // probability of the final answer
 }
 
@@ -59,16 +58,16 @@ const (
 	pageLabel = 100.0 // room for a row's name
 	pageRight = 68.0  // room for a row's number
 
-	// What is drawn of more.
-	tokenLimit = 48 // tokens: the first few and the last ones
-	firstShown = 8  // of these
-	rowLimit   = 64 // heads, candidates
-	tipLimit   = 40 // columns of a piece under the mouse
+	// The most that is drawn.
+	tokenLimit = 48 // tokens: the first firstShown of them and the last ones
+	firstShown = 8
+	rowLimit   = 64 // heads, or candidates
+	tipLimit   = 40 // columns of the text that appears under the mouse
 )
 
-// Path draws the way of a prompt through a model: text, tokens, ids, what each layer would say, and the final
-// distribution as bars. With attention, also what the last position looks at. Its size does not grow with the
-// prompt, the pieces or the number of candidates.
+// Path draws the path of a prompt through a model: text, tokens, ids, what the last position attends to, what
+// each layer would say, and the final distribution as bars. Its size has a limit, however long the prompt and
+// the pieces are and however many candidates there are.
 func Path(p *PathData) string {
 	d := &drawing{}
 	y := margin + 12
@@ -96,8 +95,8 @@ func Path(p *PathData) string {
 	return d.svg(pageWidth, y+margin, title)
 }
 
-// shownTokens lists the positions that are drawn: all, or the first eight and the last ones, with -1 for
-// those between.
+// shownTokens lists the positions that are drawn. Of a long prompt these are the first eight and the last
+// ones, and one -1 stands for those between.
 func shownTokens(n int) (positions []int) {
 	for i := range n {
 		switch {
@@ -139,7 +138,7 @@ func (d *drawing) tokens(all []Token, shown []int, y float64) float64 {
 	return y + 44
 }
 
-// layers draws for each layer a bar of its candidates' probabilities, the final answer's in colour.
+// layers draws one bar for each layer: the probabilities of its candidates. The final answer has a colour.
 func (d *drawing) layers(p *PathData, y float64) float64 {
 	const height, gap = 20.0, 3.0
 	left, width := margin+pageLabel, pageWidth-2*margin-pageLabel-pageRight
@@ -163,7 +162,7 @@ func (d *drawing) layers(p *PathData, y float64) float64 {
 			d.rect(class, x, y, w, height, piece+" "+show.Percent(c.Probability))
 			if room := w - 8; room >= min(mono(piece), 4*monoColumn) {
 				d.text(x+4, y+15, ink, fit(piece, room, monoColumn))
-			} else if i == 0 { // a bar too small for its own name says it in the free space beside the bars
+			} else if i == 0 { // the name does not fit in its bar: write it beside all bars
 				name := piece + " " + show.Percent(c.Probability)
 				beside := left
 				for _, c := range layer.Top {
@@ -206,7 +205,7 @@ func (d *drawing) bars(next []Candidate, answer Token, y float64) float64 {
 	return y
 }
 
-// attention draws a row of cells for each head, darker where more weight lies, under the tokens' names.
+// attention draws a row of cells for each head under the tokens' names. A larger weight is a darker cell.
 func (d *drawing) attention(a *Attention, all []Token, shown []int, y float64) float64 {
 	d.text(margin, y, "bold", fit(a.Title, pageWidth-2*margin, boldColumn))
 	const height, longest, angle = 18.0, 12, 60.0 // letters of two columns, 15 pixels apart, do not touch
@@ -242,10 +241,11 @@ func (d *drawing) attention(a *Attention, all []Token, shown []int, y float64) f
 					w += between
 				}
 			}
-			// The root spreads out small weights, of which long prompts have many.
-			d.add(`<rect class="cell" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.3f"><title>%s %s</title></rect>`,
-				left+
-					cell*float64(i), y, cell, height, math.Sqrt(max(0, min(1, w))), escape(piece), show.Percent(w))
+			// A long prompt has many small weights. The square root makes them visible.
+			opacity := math.Sqrt(max(0, min(1, w)))
+			d.add(`<rect class="cell" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.3f">`+
+				`<title>%s %s</title></rect>`,
+				left+cell*float64(i), y, cell, height, opacity, escape(piece), show.Percent(w))
 		}
 		y += height
 	}

@@ -11,7 +11,7 @@ import (
 // drawing collects the elements of an SVG. Lengths are in pixels, y grows downwards.
 type drawing struct{ strings.Builder }
 
-// add appends an element. Texts must come through [escape].
+// add appends an element. Texts in it must be escaped ([escape]).
 func (d *drawing) add(format string, args ...any) {
 	_, _ = fmt.Fprintf(d, "  "+format+"\n", args...)
 }
@@ -21,7 +21,7 @@ func (d *drawing) text(x, y float64, class, s string) {
 	d.add(`<text x="%.1f" y="%.1f" class="%s">%s</text>`, x, y, class, escape(s))
 }
 
-// rect draws a rectangle with a text that appears when the mouse is over it; "" is none.
+// rect draws a rectangle. tip, if not empty, appears when the mouse is over it.
 func (d *drawing) rect(class string, x, y, width, height float64, tip string) {
 	if tip == "" {
 		d.add(`<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, class, x, y, width, height)
@@ -31,9 +31,10 @@ func (d *drawing) rect(class string, x, y, width, height float64, tip string) {
 		y, width, height, escape(tip))
 }
 
-// svg is the finished picture.
+// svg returns the finished picture.
 func (d *drawing) svg(width, height float64, title string) string {
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f">
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" `+
+		`width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f">
   <title>%s</title>
   <style>%s</style>
   <rect class="page" width="%.0f" height="%.0f"/>
@@ -41,9 +42,10 @@ func (d *drawing) svg(width, height float64, title string) string {
 `, width, height, width, height, escape(title), style, width, height, d.String())
 }
 
-// style holds the classes that pictures share: mono for what a tokenizer made, dim for what explains, end and
-// middle for alignment. Where the reader wants dark pages, and the program that shows the picture knows it,
-// they are dark.
+// style holds the classes that all pictures share: mono for tokens, dim for explanations, end and middle for
+// alignment. A picture is dark if the program that shows it says that the reader prefers dark pages.
+//
+//nolint:lll // a style sheet has one line for each purpose
 const style = `
     text { fill: #1f2328; font-family: DejaVu Sans, Verdana, sans-serif; font-size: 12px }
     .mono { font-family: DejaVu Sans Mono, Menlo, Consolas, monospace; font-size: 13px } .small { font-size: 11px } .bold { font-weight: bold; font-size: 14px }
@@ -60,7 +62,7 @@ const style = `
     }
   `
 
-// The widest that a column of text may become in the fonts of style, in pixels.
+// The largest width of one column of text in the fonts of style, in pixels.
 const (
 	monoColumn  = 7.9 // of class mono
 	smallColumn = 6.7 // of class small
@@ -68,14 +70,15 @@ const (
 	boldColumn  = 9.8
 )
 
-// escape makes a text fit for XML: markup escaped, what XML cannot hold replaced, every space kept.
+// escape returns a text for XML: it escapes markup, replaces characters that XML cannot hold, and keeps every
+// space.
 func escape(s string) string {
 	var b strings.Builder
 	_ = xml.EscapeText(&b, []byte(s)) // a strings.Builder does not fail
 	return strings.ReplaceAll(b.String(), " ", "\u00a0")
 }
 
-// fit shortens a text so that it takes at most so many pixels.
+// fit shortens a text to at most the given number of pixels.
 func fit(s string, pixels, column float64) string {
 	return show.Cut(s, max(1, int(pixels/column)))
 }
@@ -83,8 +86,8 @@ func fit(s string, pixels, column float64) string {
 // mono is the width of a text in class mono, in pixels.
 func mono(s string) float64 { return monoColumn * float64(show.Width(s)) }
 
-// ends is a text in one line or two of so many columns, the second with its end where it is longer. Spaces
-// are visible where one could miss them.
+// ends returns a text as one line of at most so many columns. Of a longer text it returns two: the beginning
+// and the end. A space that a reader could miss is drawn as ␣.
 func ends(text string, columns int) []string {
 	if most := 16 * columns; len(text) > 2*most {
 		text = show.Clip(text, most) + strings.ToValidUTF8(text[len(text)-most:], "")

@@ -40,7 +40,7 @@ func (r *run) tokens(ctx context.Context, c *Check) Result {
 	return result
 }
 
-// check does a check that runs the model.
+// check makes a check that runs the model.
 func (r *run) check(ctx context.Context, m *model.Model, c *Check) error {
 	result := Result{Check: c.Name, DType: c.DType, Source: c.Source}
 	var err error
@@ -95,7 +95,7 @@ func (r *Result) hidden(ctx context.Context, m *model.Model, c *Check) error {
 	return nil
 }
 
-// follow compares the model's choice at every step along the expected ids.
+// follow feeds the expected ids one by one and compares the model's choice at each.
 func (r *Result) follow(ctx context.Context, m *model.Model, c *Check) error {
 	n := len(c.Expect)
 	r.Check += ": next token"
@@ -141,7 +141,7 @@ func (r *Result) follow(ctx context.Context, m *model.Model, c *Check) error {
 	return nil
 }
 
-// forward returns logits and last hidden state of every one of the ids.
+// forward returns the logits and the last hidden state of every id.
 func forward(ctx context.Context, m *model.Model, ids []int32) (all logits, hidden [][]float32, err error) {
 	cache := m.NewCache()
 	defer cache.Reset()

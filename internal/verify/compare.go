@@ -8,27 +8,29 @@ import (
 	"strings"
 )
 
-// The tolerances of spec 7.5, where they are derived. None has been measured on the published weights yet.
+// The tolerances. Section 7.5 of the specification derives them. They have not been tried on the published
+// weights yet.
 const (
 	strictAbs, strictRel = 1e-3, 1e-3 // a float32 logit x may be off by strictAbs + strictRel·|x|
 
-	// bfloat16 hidden states, whose residual in another program was rounded after every addition.
+	// For bfloat16 hidden states. Other programs round the residual stream after every addition.
 	hiddenLargest = 0.08
 	hiddenMean    = 0.03
 	hiddenCosine  = 0.995 // of a row, at least
 
-	// The choice of another token is a near tie if our logit of it is no further above the expected one's
-	// than so many steps of bfloat16 numbers of its size. At 20, where Phi-3's are, a step is 0.125. The
-	// specification suggests about 2 between bfloat16 runs, but on the small checkpoints of testdata
-	// transformers' run is up to 2.6 from ours. Float32 runs are nearer.
+	// The choice of another token than the expected one is a near tie if its logit is above the expected
+	// token's by at most so many steps between neighbouring bfloat16 numbers. Phi-3's logits are near 20,
+	// where a step is 0.125. The specification suggests about 2 steps between bfloat16 runs. On the small
+	// checkpoints of testdata, ours and transformers' differ by up to 2.6 steps. Float32 runs differ less.
 	nearTieBF16 = 4
 	nearTieF32  = 0.5
 
-	// Two releases of weights are some 14 apart in the mean logit, random weights of Phi-3-mini's shape 1.7
-	// from either, and bfloat16 less than 0.1 from float32.
+	// Weights are a release's if the mean distance of their logits is at most this. The mean distance is 14
+	// between two releases, 1.7 between random weights of Phi-3-mini's shape and either of them, and less
+	// than 0.1 between bfloat16 and float32.
 	recognised = 0.5
 
-	// Our own two runs against each other, any checkpoint.
+	// Between our own two runs of any checkpoint.
 	selfCosine = 0.999
 )
 
@@ -48,7 +50,7 @@ func (m Measure) OK() bool {
 	return m.Value <= m.Limit
 }
 
-// finite puts the worst number there is in the place of none, which JSON does not have either.
+// finite replaces NaN and infinity, which JSON does not have, by the worst finite number.
 func (m Measure) finite() Measure {
 	if math.IsNaN(m.Value) || math.IsInf(m.Value, 0) {
 		m.Value = math.MaxFloat64
@@ -70,15 +72,15 @@ func (m Measure) String() string {
 		sign = ">"
 	}
 	digits := 3
-	if m.Least { // cosines differ from 1 in late digits
+	if m.Least { // a cosine differs from 1 only in late digits
 		digits = 6
 	}
 	return fmt.Sprintf("%s %s %s %s", m.Name, strconv.FormatFloat(m.Value, 'g', digits, 64), sign,
 		strconv.FormatFloat(m.Limit, 'g', 4, 64))
 }
 
-// strict finds the logit that is off by most of what it may be, and returns by how much it is off, and may
-// be. got's rows begin with want's values.
+// strict finds the logit whose distance is the largest share of its tolerance, and returns both. The rows of
+// got begin with the values that want has.
 func strict(want [][]float64, got [][]float32) Measure {
 	worst := Measure{Name: "largest"}
 	ratio := -1.0
@@ -96,7 +98,7 @@ func strict(want [][]float64, got [][]float32) Measure {
 	return worst
 }
 
-// meanOff is the mean distance of got from want.
+// meanOff returns the mean distance of got from want.
 func meanOff(want [][]float64, got [][]float32) float64 {
 	var sum float64
 	n := 0
@@ -139,7 +141,7 @@ func cosine[T float32 | float64](a, b []T) float64 {
 	return ab / math.Sqrt(aa*bb)
 }
 
-// ends is the first and the last three elements of a row.
+// ends returns the first and the last three elements of a row.
 func ends(row []float32) []float64 {
 	if len(row) > 6 {
 		row = slices.Concat(row[:3], row[len(row)-3:])
@@ -151,7 +153,8 @@ func ends(row []float32) []float64 {
 	return values
 }
 
-// steps is by how many steps of bfloat16 numbers of its size the greatest logit is above another.
+// steps returns the distance of the greatest logit from another one, in steps between bfloat16 numbers of the
+// greatest one's size.
 func steps(greatest, other float32) float64 {
 	// |greatest| is in [2^(exponent-1), 2^exponent), where bfloat16 has 2^7 numbers
 	_, exponent := math.Frexp(float64(greatest))

@@ -1,13 +1,12 @@
-// Package verify compares a checkpoint, as this program runs it, with numbers that others have published for
-// it.
+// Package verify compares a checkpoint, as this program runs it, with published numbers, and with itself.
 //
 // # Fixtures
 //
-// A fixture (fixtures/*.json, embedded) is about checkpoints of one configuration. It holds their releases,
-// because Microsoft has replaced weights under an old name, and for each release what is known of it: token
-// ids of texts, logits of a strict float32 run, last hidden states of a bfloat16 run, greedy continuations.
+// A fixture (fixtures/*.json, embedded) is about the checkpoints of one configuration. Microsoft has replaced
+// weights under an old name, so a fixture lists releases. For each release it holds what is known: token ids
+// of texts, logits of a strict float32 run, last hidden states of a bfloat16 run, and greedy continuations.
 // Every check names its source, most often a section of docs/phi3-spec.md. fixtures/demo.json is about the
-// built-in model; there the source is Hugging Face transformers, through testdata/demo.
+// built-in model; its source is Hugging Face transformers, through testdata/demo.
 //
 // # What Run does
 //
@@ -16,17 +15,16 @@
 //	      ▼
 //	load, bfloat16 ─► its bfloat16 checks: hidden states, next token, greedy texts
 //	      │
-//	      ▼           and of any checkpoint, published numbers or not: the same bits with the KV cache and without it,
+//	      ▼           and for any checkpoint: the same bits with the KV cache and without it,
 //	   Report         and bfloat16 near to float32
 //
-// The two runs matter, because a bfloat16 run cannot tell a mistake from a rounding: every layer rounds, and
-// two correct programs differ by a few percent of a row. In float32, weights are the same 16-bit numbers but
+// Both runs are needed. In bfloat16 every layer rounds, and two correct programs differ by a few percent of a
+// row, so a small mistake looks like a rounding. In float32 the weights are the same 16-bit numbers and
 // nothing else is rounded, so the published logits must come out to four digits, and a wrong mask, head or
-// rotation cannot hide. The bfloat16 run is what people use, so it is compared with what they see.
+// rotation shows. The bfloat16 run is the one that people use.
 //
-// A greedy text is followed along the expected ids, one decode step at a time, and at each the choice is
-// compared. As logits are a function of the ids alone, all choices agree exactly if generating would give
-// this text. Where one differs, the distance counts by which the model preferred its own choice: another
-// correct program may well fall on the other side of a near tie. Tolerances are in compare.go, with their
-// reasons.
+// For a greedy text, the expected ids are fed one by one, and the model's choice is compared at each. Logits
+// depend on the ids alone, so all choices agree exactly if the model would generate this text. Where a choice
+// differs, its distance says by how much the model preferred it: in a near tie another correct program may
+// choose differently. The tolerances and their reasons are in compare.go.
 package verify

@@ -11,14 +11,14 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// Fixture is what is known of checkpoints of one configuration.
+// Fixture is what has been published about the checkpoints of one configuration.
 type Fixture struct {
 	Checkpoint string    `json:"checkpoint"` // its name
 	Config     Match     `json:"config"`
 	Releases   []Release `json:"releases"`
 }
 
-// Match is the configuration that a fixture is about, as far as it tells models apart.
+// Match is the part of a configuration that tells models apart.
 type Match struct {
 	VocabSize    int `json:"vocab_size"`
 	HiddenSize   int `json:"hidden_size"`
@@ -26,11 +26,11 @@ type Match struct {
 	MaxPositions int `json:"max_position_embeddings"`
 }
 
-// Release is weights that have been published under the checkpoint's name. Its first check of logits tells it
-// from the others.
+// Release is one set of weights that was published under the checkpoint's name. Its first check of logits
+// tells it from the other releases.
 type Release struct {
 	Name       string    `json:"name"`
-	LongFactor []float32 `json:"long_factor,omitempty"` // how its list begins; absent: it need not have one
+	LongFactor []float32 `json:"long_factor,omitempty"` // the beginning of its list; absent: any
 	Checks     []Check   `json:"checks"`
 }
 
@@ -53,7 +53,7 @@ type Check struct {
 	Name   string `json:"name"`
 	Source string `json:"source"`
 	DType  string `json:"dtype,omitempty"` // f32 or bf16; tokens need no model
-	// of Tokens the input, of Next and Greedy the expected text
+	// Text is the input of Tokens, and the expected text of Next and Greedy.
 	Text     string              `json:"text,omitempty"`
 	Messages []tokenizer.Message `json:"messages,omitempty"`
 	IDs      []int32             `json:"ids"`
@@ -64,7 +64,7 @@ type Check struct {
 //go:embed fixtures
 var files embed.FS
 
-// Fixtures are all that the program carries.
+// Fixtures returns all fixtures of the program.
 func Fixtures() ([]Fixture, error) {
 	names, err := fs.Glob(files, "fixtures/*.json")
 	if err != nil {
@@ -85,7 +85,7 @@ func Fixtures() ([]Fixture, error) {
 	return all, nil
 }
 
-// applies returns the releases that a checkpoint of this configuration may be.
+// applies returns the releases that have this configuration.
 func (f *Fixture) applies(c *model.Config) []Release {
 	if f.Config != (Match{c.VocabSize, c.HiddenSize, c.Layers, c.MaxPositions}) {
 		return nil
@@ -112,7 +112,7 @@ func (r *Release) begins(factors []float32) bool {
 	return true
 }
 
-// fingerprint is the check that tells the release from others, nil if it has none.
+// fingerprint returns the check that tells the release from others, nil if it has none.
 func (r *Release) fingerprint() *Check {
 	for i := range r.Checks {
 		if r.Checks[i].Kind == Logits {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/model"
 	"phi3/internal/model/backendtest"
 	"phi3/internal/tokenizer"
 )
@@ -200,5 +201,47 @@ func fixtureOf(t testing.TB, name string, g *backendtest.Golden) Fixture {
 	return Fixture{
 		Checkpoint: name, Config: Match{c.VocabSize, c.HiddenSize, c.Layers, c.MaxPositions},
 		Releases: []Release{{Name: "golden", Checks: checks}},
+	}
+}
+
+// Every fixture is about the published configuration that it says, and about none of the others.
+func TestApplies(t *testing.T) {
+	fixtures, err := Fixtures()
+	require.NoError(t, err)
+	long := func(factors ...float32) model.RoPEConfig { return model.RoPEConfig{LongFactor: factors} }
+	mini := model.Config{VocabSize: 32064, HiddenSize: 3072, Layers: 32, MaxPositions: 4096}
+	mini128 := mini
+	mini128.MaxPositions = 131072
+	for _, test := range []struct {
+		config   model.Config
+		rope     model.RoPEConfig
+		releases string
+	}{
+		{mini, long(), "Phi-3-mini-4k-instruct: June/July 2024, April 2024"},
+		{
+			mini128, long(1.0700000524520874, 1.1200000047683716, 1.149999976158142, 1.42),
+			"Phi-3-mini-128k-instruct: June/July 2024",
+		},
+		{
+			mini128, long(1.0299999713897705, 1.0499999523162842, 1.0499999523162842, 1.08),
+			"Phi-3-mini-128k-instruct: April 2024",
+		},
+		{mini128, long(1.0800000429153442, 1.1100000143051147, 1.1399999856948853), ""}, // Phi-3.5-mini
+		{mini128, long(1.07), ""},
+		// medium
+		{model.Config{VocabSize: 32064, HiddenSize: 5120, Layers: 40, MaxPositions: 4096}, long(), ""},
+	} {
+		test.config.RoPE = test.rope
+		var got []string
+		for _, f := range fixtures {
+			var names []string
+			for _, r := range f.applies(&test.config) {
+				names = append(names, r.Name)
+			}
+			if len(names) > 0 {
+				got = append(got, f.Checkpoint+": "+strings.Join(names, ", "))
+			}
+		}
+		require.Equal(t, test.releases, strings.Join(got, "; "))
 	}
 }

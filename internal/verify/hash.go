@@ -9,10 +9,10 @@ import (
 	"phi3/internal/model"
 )
 
-// LogitsHash tells apart what two machines compute: the first 16 hexadecimal digits of the SHA-256 of a
-// model's logits, float32 in little-endian order, for fixed ids. They are the logits of every token of a
-// prompt, which comes in one step, and of the tokens after it, which come one by one and by threes. The model
-// needs a context of [Context] tokens and steps of at least hashPrompt tokens.
+// LogitsHash returns a hash that is the same on two machines only if they compute the same logits. It is the
+// first 16 hexadecimal digits of the SHA-256 of the logits of fixed ids, as float32 in little-endian order. A
+// prompt is fed in one step, and the tokens after it one by one and by threes. The model needs a context of
+// [Context] tokens and steps of at least hashPrompt tokens.
 func LogitsHash(ctx context.Context, m *model.Model) (string, error) {
 	ids := spread(hashPrompt+12, m.Config.VocabSize)
 	cache := m.NewCache()
@@ -32,5 +32,5 @@ func LogitsHash(ctx context.Context, m *model.Model) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)[:8]), nil
 }
 
-// hashPrompt is more tokens than any backend takes for decoding.
+// hashPrompt is the length of the prompt: more tokens than any backend counts as decoding.
 const hashPrompt = 40

@@ -12,22 +12,23 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// Context is the longest sequence of any check, in tokens: what a model has to be loaded with.
+// Context is the longest sequence of any check, in tokens. A model must be loaded with a context of at least
+// that.
 const Context = 128
 
-// Options are what to verify and how.
+// Options say what to verify, and how.
 type Options struct {
 	Fixtures []Fixture
-	// Open loads the model with a context of [Context] tokens. Run closes it before it opens the next: there
-	// is room for one.
+	// Open loads the model with a context of [Context] tokens. Run closes a model before it opens the next
+	// one, because memory may hold only one.
 	Open func(ctx context.Context, float32 bool) (*model.Model, error)
-	// Checkpoint is the directory, for its tokenizer.
+	// Checkpoint is the directory of the checkpoint. Its tokenizer is read from there.
 	Checkpoint fs.FS
-	DType      string             // f32 or bf16: one of the two runs; "": both
-	OnResult   func(Result) error // if set, sees each result as it comes
+	DType      string             // f32 or bf16 asks for one of the two runs; "" for both
+	OnResult   func(Result) error // if set, is called with each result as it comes
 }
 
-// Result is what came of one check.
+// Result is the result of one check.
 type Result struct {
 	Check    string    `json:"check"`
 	DType    string    `json:"dtype,omitempty"`
@@ -38,11 +39,10 @@ type Result struct {
 	Passed   bool      `json:"passed"`
 }
 
-// Report is the outcome.
+// Report is the result of [Run].
 type Report struct {
-	// that the configuration is of, if there are fixtures for it
-	Checkpoint string   `json:"checkpoint,omitempty"`
-	Release    string   `json:"release,omitempty"` // that the weights are of
+	Checkpoint string   `json:"checkpoint,omitempty"` // has this configuration; "": no fixture is about it
+	Release    string   `json:"release,omitempty"`    // has these weights
 	Results    []Result `json:"results"`
 	Passed     bool     `json:"passed"`
 }
@@ -54,14 +54,14 @@ type run struct {
 	fixture   *Fixture
 	release   *Release
 	tokenizer *tokenizer.Tokenizer // loaded when first needed
-	own       map[string]logits    // of the self check's ids, by dtype
+	own       map[string]logits    // of the ids of the self check, by dtype
 }
 
 // logits is [tokens][vocab].
 type logits [][]float32
 
-// Run verifies a checkpoint. An error means that it could not be done; a check that fails, also for an error
-// of its own, is a result.
+// Run verifies a checkpoint. It returns an error if it could not do so. A check that fails, even with an
+// error, is a result and not an error of Run.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &run{Options: o, own: map[string]logits{}}
 	r.report.Results = []Result{}
@@ -77,7 +77,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return &r.report, nil
 }
 
-// add keeps a result, whose verdict its measures decide, too.
+// add keeps a result. A result passes only if all its measures are within their limits.
 func (r *run) add(result Result) error {
 	for i, m := range result.Distance {
 		result.Distance[i] = m.finite()
@@ -90,7 +90,7 @@ func (r *run) add(result Result) error {
 	return r.OnResult(result)
 }
 
-// pass loads the model once and does the checks of this type.
+// pass loads the model once and makes the checks of this type.
 func (r *run) pass(ctx context.Context, dtype string) (err error) {
 	m, err := r.Open(ctx, dtype == "f32")
 	if err != nil {
@@ -115,7 +115,7 @@ func (r *run) pass(ctx context.Context, dtype string) (err error) {
 	return r.self(ctx, m, dtype)
 }
 
-// recognise finds the fixture and the release, and does the release's checks of the tokenizer.
+// recognise finds the fixture and the release, and makes the release's checks of the tokenizer.
 func (r *run) recognise(ctx context.Context, m *model.Model, dtype string) error {
 	var releases []Release
 	for i := range r.Fixtures {
@@ -125,7 +125,7 @@ func (r *run) recognise(ctx context.Context, m *model.Model, dtype string) error
 		}
 	}
 	if r.fixture == nil {
-		r.fixture = &Fixture{} // nothing is published; do not look again
+		r.fixture = &Fixture{} // nothing is published: do not look again
 		return nil
 	}
 	r.report.Checkpoint = r.fixture.Checkpoint
@@ -149,7 +149,7 @@ func (r *run) recognise(ctx context.Context, m *model.Model, dtype string) error
 	result.Expected = strings.Join(names, " or ")
 	result.Distance = []Measure{{Name: "mean", Value: nearest, Limit: recognised}}
 	if result.Passed = nearest <= recognised; !result.Passed {
-		r.release = nil // there is no point in comparing these weights with others
+		r.release = nil // the release's other checks are about other weights
 		result.Got = "others: fine-tuned, broken?"
 		return r.add(result)
 	}

@@ -11,11 +11,11 @@ import (
 	"phi3/internal/sampling"
 )
 
-// self checks the model against itself, which needs nothing published.
+// self checks the model against itself. That needs no published numbers.
 func (r *run) self(ctx context.Context, m *model.Model, dtype string) error {
 	tokens := 12
 	if crossing := m.Config.Crossing(); crossing > 0 {
-		tokens = min(tokens, crossing) // the logits of the first tokens of a longer text would be others
+		tokens = min(tokens, crossing) // a longer text changes the RoPE factors of its first tokens
 	}
 	prompt := spread(tokens, m.Config.VocabSize)
 	at, _, err := forward(ctx, m, prompt)
@@ -45,7 +45,8 @@ func (r *run) self(ctx context.Context, m *model.Model, dtype string) error {
 		}
 	}
 	result := Result{
-		Check: "token by token and at once", DType: dtype, Source: "itself", Expected: "the same bits", Got: "the same bits",
+		Check: "token by token and at once", DType: dtype, Source: "itself",
+		Expected: "the same bits", Got: "the same bits",
 		Distance: []Measure{differing}, Passed: failed == nil,
 	}
 	switch {
@@ -60,7 +61,7 @@ func (r *run) self(ctx context.Context, m *model.Model, dtype string) error {
 	return r.add(selfResult(r.own["f32"], r.own["bf16"]))
 }
 
-// spread is so many ids, from all over the vocabulary.
+// spread returns so many ids from all parts of the vocabulary.
 func spread(tokens, vocab int) []int32 {
 	ids := make([]int32, tokens)
 	for i := range ids {
@@ -69,8 +70,8 @@ func spread(tokens, vocab int) []int32 {
 	return ids
 }
 
-// selfResult compares the two runs: every row of logits points the same way, and bfloat16's choice is one of
-// float32's first two, or as good as these.
+// selfResult compares the two runs. Every row of logits must point in the same direction, and the choice in
+// bfloat16 must be one of the two best in float32, or a near tie with the best.
 func selfResult(exact, rounded logits) Result {
 	least := Measure{Name: "cosine", Value: 1, Limit: selfCosine, Least: true}
 	gap := Measure{Name: "bf16 steps", Limit: nearTieBF16}
@@ -86,12 +87,14 @@ func selfResult(exact, rounded logits) Result {
 		}
 	}
 	return Result{
-		Check: "bf16 against f32", Source: "itself", Expected: "the same choices, or the second best", Got: fmt.Sprintf("%d of %d the same", same, len(exact)),
+		Check: "bf16 against f32", Source: "itself",
+		Expected: "the same choices, or the second best",
+		Got:      fmt.Sprintf("%d of %d the same", same, len(exact)),
 		Distance: []Measure{least, gap}, Passed: true,
 	}
 }
 
-// rank is 1 for the most probable id.
+// rank returns the place of an id among all, 1 for the most probable.
 func rank(logits []float32, id int32) int {
 	n := 1
 	for i, l := range logits {
