@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "go_asm.h"
 #include "encoded_amd64.h"
 
 // Matrix products with AMX. A tile register holds 16 rows of 64 bytes. TDPBF16PS_T6_T4_T0 adds to T0, 16 weight rows by 16 tokens of
@@ -55,21 +56,22 @@
 	TDPBF16PS_T5_T4_T3
 
 #define SEVERAL(STEP) \
-	MOVQ config+0(FP), AX \
-	MOVQ sums+8(FP), DI \
-	MOVQ w+16(FP), SI \
-	MOVQ stride+24(FP), BX \
-	MOVQ next+32(FP), R9 \
-	MOVQ x+40(FP), DX \
-	MOVQ group+48(FP), R10 \
-	MOVQ steps+56(FP), CX \
-	MOVQ then+72(FP), R14 \
+	MOVQ args+0(FP), R15 \
+	MOVQ tileRowsArgs_config(R15), AX \
+	MOVQ tileRowsArgs_sums(R15), DI \
+	MOVQ tileRowsArgs_w(R15), SI \
+	MOVQ tileRowsArgs_stride(R15), BX \
+	MOVQ tileRowsArgs_next(R15), R9 \
+	MOVQ tileRowsArgs_x(R15), DX \
+	MOVQ tileRowsArgs_group(R15), R10 \
+	MOVQ tileRowsArgs_steps(R15), CX \
+	MOVQ tileRowsArgs_then(R15), R14 \
 	MOVQ $64, R8 \
 	LEAQ 1024(DI), R11 \
 	LEAQ 2048(DI), R12 \
 	LEAQ 3072(DI), R13 \
 	LDTILECFG_AX \
-	CMPB fresh+64(FP), $0 \
+	CMPB tileRowsArgs_fresh(R15), $0 \
 	JNE  zero \
 	TILELOADD_DI_R8_T0 \
 	TILELOADD_R11_R8_T1 \
@@ -155,20 +157,21 @@ step: \
 	LEAQ 3072(DI), DX
 
 #define BLOCKS(STEP) \
-	MOVQ config+0(FP), AX \
-	MOVQ sums+8(FP), DI \
-	MOVQ w+16(FP), SI \
-	MOVQ blocks+40(FP), R12 \
-	MOVQ nextX+56(FP), R10 \
-	MOVQ nextW+64(FP), R11 \
-	MOVQ nextStride+72(FP), R8 \
+	MOVQ args+0(FP), R15 \
+	MOVQ tileBlocksArgs_config(R15), AX \
+	MOVQ tileBlocksArgs_sums(R15), DI \
+	MOVQ tileBlocksArgs_w(R15), SI \
+	MOVQ tileBlocksArgs_blocks(R15), R12 \
+	MOVQ tileBlocksArgs_nextX(R15), R10 \
+	MOVQ tileBlocksArgs_nextW(R15), R11 \
+	MOVQ tileBlocksArgs_nextStride(R15), R8 \
 	MOVQ $64, BX \
 	LDTILECFG_AX \
 block: \
-	MOVQ steps+32(FP), CX \
+	MOVQ tileBlocksArgs_steps(R15), CX \
 	SUMS \
 	LEAQ 4096(DI), R9 \
-	CMPB fresh+48(FP), $0 \
+	CMPB tileBlocksArgs_fresh(R15), $0 \
 	JNE  zero \
 	TILELOADD_DI_BX_T0 \
 	TILELOADD_R13_BX_T1 \
@@ -181,7 +184,7 @@ zero: \
 	TILEZERO_T2 \
 	TILEZERO_T3 \
 tokens: \
-	MOVQ x+24(FP), DX \
+	MOVQ tileBlocksArgs_x(R15), DX \
 	PCALIGN $32 \
 step: \
 	STEP \
@@ -193,7 +196,7 @@ step: \
 	TILESTORED_T2_R14_BX \
 	TILESTORED_T3_DX_BX \
 	ADDQ $4096, DI \
-	MOVQ steps+32(FP), CX \
+	MOVQ tileBlocksArgs_steps(R15), CX \
 	SHLQ $6, CX \
 	SUBQ CX, R11 \
 	LEAQ (R11)(R8*2), R11 \
@@ -342,21 +345,22 @@ done: \
 	VZEROUPPER \
 	RET
 
-// func amxRows(config *byte, sums *float32, w *byte, stride, next int, x *byte, width, steps int, fresh bool, then uintptr)
-TEXT ·amxRows(SB), NOSPLIT, $0-80
-	MOVQ config+0(FP), AX
-	MOVQ sums+8(FP), DI
-	MOVQ w+16(FP), SI
-	MOVQ stride+24(FP), BX
-	MOVQ next+32(FP), R9
-	MOVQ x+40(FP), DX
-	MOVQ width+48(FP), R8
-	MOVQ steps+56(FP), CX
-	MOVQ then+72(FP), R14
+// func dot16x16TilesBF16(args *tileRowsArgs)
+TEXT ·dot16x16TilesBF16(SB), NOSPLIT, $0-8
+	MOVQ args+0(FP), R15
+	MOVQ tileRowsArgs_config(R15), AX
+	MOVQ tileRowsArgs_sums(R15), DI
+	MOVQ tileRowsArgs_w(R15), SI
+	MOVQ tileRowsArgs_stride(R15), BX
+	MOVQ tileRowsArgs_next(R15), R9
+	MOVQ tileRowsArgs_x(R15), DX
+	MOVQ tileRowsArgs_width(R15), R8
+	MOVQ tileRowsArgs_steps(R15), CX
+	MOVQ tileRowsArgs_then(R15), R14
 	MOVQ R8, R10
 	SHLQ $4, R10
 	LDTILECFG_AX
-	CMPB fresh+64(FP), $0
+	CMPB tileRowsArgs_fresh(R15), $0
 	JNE  zero
 	TILELOADD_DI_R8_T0
 	JMP  begin
@@ -377,30 +381,31 @@ step:
 	TILERELEASE
 	RET
 
-// func amxRows32(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool, then uintptr)
-TEXT ·amxRows32(SB), NOSPLIT, $0-80
+// func dot16x32TilesBF16(args *tileRowsArgs)
+TEXT ·dot16x32TilesBF16(SB), NOSPLIT, $0-8
 	SEVERAL(STEP32)
 
-// func amxRows64(config *byte, sums *float32, w *byte, stride, next int, x *byte, group, steps int, fresh bool, then uintptr)
-TEXT ·amxRows64(SB), NOSPLIT, $0-80
+// func dot16x64TilesBF16(args *tileRowsArgs)
+TEXT ·dot16x64TilesBF16(SB), NOSPLIT, $0-8
 	SEVERAL(STEP64)
 
-// func amxRowsSplit(config *byte, sums *float32, w *byte, second int, x *byte, width, steps int, fresh bool)
-TEXT ·amxRowsSplit(SB), NOSPLIT, $0-57
-	MOVQ config+0(FP), AX
-	MOVQ sums+8(FP), DI
-	MOVQ w+16(FP), SI
-	MOVQ second+24(FP), R12
-	MOVQ x+32(FP), DX
-	MOVQ width+40(FP), R8
-	MOVQ steps+48(FP), CX
+// func dot32x16TilesF16(args *tileRowsArgs)
+TEXT ·dot32x16TilesF16(SB), NOSPLIT, $0-8
+	MOVQ args+0(FP), R15
+	MOVQ tileRowsArgs_config(R15), AX
+	MOVQ tileRowsArgs_sums(R15), DI
+	MOVQ tileRowsArgs_w(R15), SI
+	MOVQ tileRowsArgs_second(R15), R12
+	MOVQ tileRowsArgs_x(R15), DX
+	MOVQ tileRowsArgs_width(R15), R8
+	MOVQ tileRowsArgs_steps(R15), CX
 	MOVQ $64, BX
 	MOVQ R8, R10
 	SHLQ $4, R10
 	LEAQ (DI)(R10*1), R11
 	ADDQ SI, R12
 	LDTILECFG_AX
-	CMPB fresh+56(FP), $0
+	CMPB tileRowsArgs_fresh(R15), $0
 	JNE  zero
 	TILELOADD_DI_R8_T0
 	TILELOADD_R11_R8_T1
@@ -430,12 +435,12 @@ step:
 	TILERELEASE
 	RET
 
-// func amxBlocks(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
-TEXT ·amxBlocks(SB), NOSPLIT, $0-80
+// func dot32x32TilesBF16(args *tileBlocksArgs)
+TEXT ·dot32x32TilesBF16(SB), NOSPLIT, $0-8
 	BLOCKS(STEP)
 
-// func amxBlocksSplit(config *byte, sums *float32, w, x *byte, steps, blocks int, fresh bool, nextX, nextW uintptr, nextStride int)
-TEXT ·amxBlocksSplit(SB), NOSPLIT, $0-80
+// func dot32x32TilesF16(args *tileBlocksArgs)
+TEXT ·dot32x32TilesF16(SB), NOSPLIT, $0-8
 	BLOCKS(STEPSPLIT)
 
 // func amxCompute(config *byte, n int)
@@ -460,15 +465,16 @@ four:
 
 // ---- Into the order of tiles and out of it. These need no tiles, only AVX-512.
 
-// func packRowsBF16(to, w *byte, stride, rows, steps, next int)
-TEXT ·packRowsBF16(SB), NOSPLIT, $0-48
-	MOVQ to+0(FP), DI
-	MOVQ w+8(FP), SI
-	MOVQ stride+16(FP), BX
-	MOVQ steps+32(FP), CX
-	MOVQ next+40(FP), R9
+// func packRowsBF16(args *packArgs)
+TEXT ·packRowsBF16(SB), NOSPLIT, $0-8
+	MOVQ args+0(FP), R15
+	MOVQ packArgs_to(R15), DI
+	MOVQ packArgs_from(R15), SI
+	MOVQ packArgs_stride(R15), BX
+	MOVQ packArgs_steps(R15), CX
+	MOVQ packArgs_next(R15), R9
 step: // a whole tile before the next one: tiles lie at the same places in the first cache
-	MOVQ rows+24(FP), R8
+	MOVQ packArgs_rows(R15), R8
 	MOVQ SI, R10
 	MOVQ DI, R11
 row:
@@ -496,19 +502,20 @@ DATA odd<>+48(SB)/8, $0x0037003500330031
 DATA odd<>+56(SB)/8, $0x003f003d003b0039
 GLOBL odd<>(SB), RODATA|NOPTR, $64
 
-// func packRowsF16(to, w *byte, stride, rows, steps, next, second int)
-TEXT ·packRowsF16(SB), NOSPLIT, $0-56
-	MOVQ to+0(FP), DI
-	MOVQ w+8(FP), SI
-	MOVQ stride+16(FP), BX
-	MOVQ steps+32(FP), CX
-	MOVQ next+40(FP), R9
-	MOVQ second+48(FP), R12
+// func packRowsF16(args *packArgs)
+TEXT ·packRowsF16(SB), NOSPLIT, $0-8
+	MOVQ args+0(FP), R15
+	MOVQ packArgs_to(R15), DI
+	MOVQ packArgs_from(R15), SI
+	MOVQ packArgs_stride(R15), BX
+	MOVQ packArgs_steps(R15), CX
+	MOVQ packArgs_next(R15), R9
+	MOVQ packArgs_second(R15), R12
 	VMOVDQU64 odd<>(SB), Z31
 	MOVL $0xffff0000, AX
 	VPBROADCASTD AX, Z30
 step:
-	MOVQ rows+24(FP), R8
+	MOVQ packArgs_rows(R15), R8
 	MOVQ SI, R10
 	MOVQ DI, R11
 row:
@@ -565,16 +572,17 @@ step:
 	VMOVDQU64 z, (R11) \
 	ADDQ      R12, R11
 
-// func packTokens(to *byte, x *float32, stride, tokens, steps, next, pair int)
-TEXT ·packTokens(SB), NOSPLIT, $0-56
-	MOVQ to+0(FP), DI
-	MOVQ x+8(FP), SI
-	MOVQ stride+16(FP), BX
-	MOVQ steps+32(FP), CX
-	MOVQ next+40(FP), R8
-	MOVQ pair+48(FP), R12
+// func packTokens(args *packArgs)
+TEXT ·packTokens(SB), NOSPLIT, $0-8
+	MOVQ args+0(FP), R15
+	MOVQ packArgs_to(R15), DI
+	MOVQ packArgs_from(R15), SI
+	MOVQ packArgs_stride(R15), BX
+	MOVQ packArgs_steps(R15), CX
+	MOVQ packArgs_next(R15), R8
+	MOVQ packArgs_pair(R15), R12
 step:
-	MOVQ tokens+24(FP), R9
+	MOVQ packArgs_rows(R15), R9
 	MOVQ SI, R10
 	VMOVDQU64 odd<>(SB), Z31
 	TOKEN(Z0)

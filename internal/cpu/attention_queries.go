@@ -151,25 +151,24 @@ func (c *queryChunk) score(keys, next kvMatrix) {
 	r, rows := c.rowsOf()
 	start, end := c.columns()
 	scores := w.scores[r*chunk : (r+rows)*chunk]
-	w.product = kvProduct{
-		c: scores, cStride: chunk, a: w.q[r*dims:], aStride: dims, rows: rows,
-		b: keys, first: 0, last: dims, from: start, to: end, ahead: keys.distance(next),
-	}
+	p := &w.product
+	p.c, p.cStride, p.a, p.aStride, p.rows = scores, chunk, w.q[r*dims:], dims, rows
+	p.b, p.first, p.last, p.from, p.to, p.ahead = keys, 0, dims, start, end, keys.distance(next)
 	if c.useTiles() {
-		w.product.high, w.product.low = w.highQ[r*dims:], w.lowQ[r*dims:]
-		k.tiles.products(&w.product)
+		p.high, p.low = w.highQ[r*dims:], w.lowQ[r*dims:]
+		k.tiles.products(p)
 	} else {
 		clear(scores)
-		k.addProducts(&w.product)
+		k.addProducts(p)
 	}
 	for i := range rows {
 		first, last := c.visible(c.from+i/c.b.headsPerKV(), c.n)
 		x := row(scores, i, chunk)
-		for p := start; p < first; p++ {
-			x[p] = float32(math.Inf(-1))
+		for i := start; i < first; i++ {
+			x[i] = float32(math.Inf(-1))
 		}
-		for p := last; p < end; p++ {
-			x[p] = float32(math.Inf(-1))
+		for i := last; i < end; i++ {
+			x[i] = float32(math.Inf(-1))
 		}
 	}
 	scale := float32(math.Log2E / math.Sqrt(float64(c.b.config.HeadDim)))
@@ -208,15 +207,14 @@ func (c *queryChunk) weighAll(vals, next kvMatrix) {
 	r, rows := c.rowsOf()
 	start, end := c.columns()
 	at := r*chunk + start
-	w.product = kvProduct{
-		c: c.sums.values[r*dims : (r+rows)*dims], cStride: dims, a: w.scores[at:], aStride: chunk, rows: rows,
-		b: vals, first: start, last: end, from: 0, to: dims, ahead: vals.distance(next),
-	}
+	p := &w.product
+	p.c, p.cStride, p.a, p.aStride, p.rows = c.sums.values[r*dims:(r+rows)*dims], dims, w.scores[at:], chunk, rows
+	p.b, p.first, p.last, p.from, p.to, p.ahead = vals, start, end, 0, dims, vals.distance(next)
 	if c.useTiles() {
-		w.product.high, w.product.low = w.high[at:], w.low[at:]
-		k.tiles.products(&w.product)
+		p.high, p.low = w.high[at:], w.low[at:]
+		k.tiles.products(p)
 		return
 	}
-	clear(w.product.c)
-	k.addProducts(&w.product)
+	clear(p.c)
+	k.addProducts(p)
 }

@@ -2,21 +2,17 @@ package cpu
 
 import "unsafe"
 
-// The functions of vectors_amx_amd64.s. config is one of attentionTiles. Strides are in bytes. cols is a
-// multiple of 32.
+// The functions of vectors_amx_amd64.s.
 
-// tileProducts32 sets c [32, cols] to the products of rows [32, 32·steps], in two parts of bfloat16, with b.
-// It fetches into the cache what lies ahead bytes from b, if that is not 0.
+// products32AMXBF16 is for 32 rows.
 //
 //go:noescape
-func tileProducts32(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride,
-	steps, cols, ahead int)
+func products32AMXBF16(args *tileKVArgs)
 
-// tileProducts16 is the same for up to 16 rows, as many as config says.
+// products16AMXBF16 is for up to 16 rows, as many as config says.
 //
 //go:noescape
-func tileProducts16(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride,
-	steps, cols, ahead int)
+func products16AMXBF16(args *tileKVArgs)
 
 // splitBF16 makes two bfloat16 of each of x [n], whose sum has 16 of its bits. n is a multiple of 32.
 //
@@ -34,11 +30,14 @@ var amxVectors = func() *vectors {
 		products: tileProducts,
 		setColumns: func(m kvMatrix, j int, x []float32, stride, n int) {
 			to := (*byte)(unsafe.Pointer(&m.bf16[2*j]))
-			packTokens(to, &x[0], stride*4, 16, n/32, 16*m.cols*4, m.cols*4)
+			packTokens(&packArgs{
+				to: to, from: unsafe.Pointer(&x[0]), stride: stride * 4,
+				rows: strip, steps: n / 32, next: 16 * m.cols * 4, pair: m.cols * 4,
+			})
 		},
 		setRows: func(m kvMatrix, i int, x []float32, stride, n int) bool {
 			to := (*byte)(unsafe.Pointer(&m.bf16[i*m.cols]))
-			return packPairs(to, m.cols*4, &x[0], stride*4, 8, n)
+			return packPairs(to, m.cols*4, &x[0], stride*4, strip/2, n)
 		},
 	}
 	return &v
@@ -58,23 +57,24 @@ var attentionTiles = func() (c [17][64]byte) {
 
 // tileProducts is tileLoops.products.
 func tileProducts(p *kvProduct) {
-	a := &p.args
-	p.b.setArgs(a, p.first, p.from)
-	steps, cols, ahead := (p.last-p.first)/32, p.to-p.from, p.ahead
+	a := tileKVArgs{
+		cStride: p.cStride * 4, aStride: p.aStride * 2, b: p.b.at(p.first, p.from), bStride: p.b.pairStride(),
+		steps: (p.last - p.first) / 32, cols: p.to - p.from, ahead: p.ahead,
+	}
 	for r := 0; r < p.rows; {
-		c := &p.c[r*p.cStride+p.from]
-		high, low := (*byte)(unsafe.Pointer(&p.high[r*p.aStride])), (*byte)(unsafe.Pointer(&p.low[r*p.aStride]))
+		a.c = &p.c[r*p.cStride+p.from]
+		a.high = (*byte)(unsafe.Pointer(&p.high[r*p.aStride]))
+		a.low = (*byte)(unsafe.Pointer(&p.low[r*p.aStride]))
 		if p.rows-r >= 32 {
-			tileProducts32(&attentionTiles[16][0], c, p.cStride*4, high, low, p.aStride*2, a.b, a.bStride,
-				steps, cols, ahead)
-			ahead = 0
+			a.config = &attentionTiles[16][0]
+			products32AMXBF16(&a)
 			r += 32
-			continue
+		} else {
+			m := min(16, p.rows-r)
+			a.config = &attentionTiles[m][0]
+			products16AMXBF16(&a)
+			r += m
 		}
-		m := min(16, p.rows-r)
-		tileProducts16(&attentionTiles[m][0], c, p.cStride*4, high, low, p.aStride*2, a.b, a.bStride, steps,
-			cols, ahead)
-		ahead = 0
-		r += m
+		a.ahead = 0
 	}
 }

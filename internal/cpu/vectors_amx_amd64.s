@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "go_asm.h"
 #include "encoded_amd64.h"
 
 // Attention's products with AMX. TDPBF16PS_T6_T4_T0 adds to T0 [rows, 16 columns] the products of T4, rows by 32 k of bfloat16, with T6,
@@ -20,23 +21,25 @@
 	PREFETCHT0 64(R12)       \
 	ADDQ       R11, R12
 
-// func tileProducts32(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride, steps, cols, ahead int)
-TEXT ·tileProducts32(SB), NOSPLIT, $0-88
-	MOVQ config+0(FP), AX
-	MOVQ c+8(FP), DI
-	MOVQ cStride+16(FP), R13
-	MOVQ aStride+40(FP), BX
-	MOVQ bStride+56(FP), R11
+// func products32AMXBF16(args *tileKVArgs)
+TEXT ·products32AMXBF16(SB), NOSPLIT, $0-8
+	MOVQ args+0(FP), R15
+	MOVQ tileKVArgs_config(R15), AX
+	MOVQ tileKVArgs_c(R15), DI
+	MOVQ tileKVArgs_cStride(R15), R13
+	MOVQ tileKVArgs_aStride(R15), BX
+	MOVQ tileKVArgs_bStride(R15), R11
+	MOVQ tileKVArgs_b(R15), R14
 	LDTILECFG_AX
 columns:
-	MOVQ high+24(FP), SI
-	MOVQ low+32(FP), R9
+	MOVQ tileKVArgs_high(R15), SI
+	MOVQ tileKVArgs_low(R15), R9
 	MOVQ BX, R8
 	SHLQ $4, R8
 	LEAQ (R9)(R8*1), R10
 	LEAQ (SI)(R8*1), R8
-	MOVQ b+48(FP), DX
-	MOVQ steps+64(FP), CX
+	MOVQ R14, DX
+	MOVQ tileKVArgs_steps(R15), CX
 	MOVQ R11, AX
 	SHLQ $4, AX
 	TILEZERO_T0
@@ -59,7 +62,7 @@ step:
 	TILELOADD_R10_BX_T5
 	TDPBF16PS_T6_T5_T2
 	TDPBF16PS_T7_T5_T3
-	MOVQ ahead+80(FP), R12
+	MOVQ tileKVArgs_ahead(R15), R12
 	TESTQ R12, R12
 	JZ   near
 	ADDQ DX, R12
@@ -85,25 +88,30 @@ near:
 	TILESTORED_T2_R9_R13
 	TILESTORED_T3_R10_R13
 	ADDQ $128, DI
-	ADDQ $128, b+48(FP)
-	SUBQ $32, cols+72(FP)
-	JNZ  columns
+	ADDQ $128, R14
+	MOVQ DI, CX
+	SUBQ tileKVArgs_c(R15), CX
+	SHRQ $2, CX
+	CMPQ CX, tileKVArgs_cols(R15)
+	JLT  columns
 	TILERELEASE
 	RET
 
-// func tileProducts16(config *byte, c *float32, cStride int, high, low *byte, aStride int, b *byte, bStride, steps, cols, ahead int)
-TEXT ·tileProducts16(SB), NOSPLIT, $0-88
-	MOVQ config+0(FP), AX
-	MOVQ c+8(FP), DI
-	MOVQ cStride+16(FP), R13
-	MOVQ aStride+40(FP), BX
-	MOVQ bStride+56(FP), R11
+// func products16AMXBF16(args *tileKVArgs)
+TEXT ·products16AMXBF16(SB), NOSPLIT, $0-8
+	MOVQ args+0(FP), R15
+	MOVQ tileKVArgs_config(R15), AX
+	MOVQ tileKVArgs_c(R15), DI
+	MOVQ tileKVArgs_cStride(R15), R13
+	MOVQ tileKVArgs_aStride(R15), BX
+	MOVQ tileKVArgs_bStride(R15), R11
+	MOVQ tileKVArgs_b(R15), R14
 	LDTILECFG_AX
 columns:
-	MOVQ high+24(FP), SI
-	MOVQ low+32(FP), R9
-	MOVQ b+48(FP), DX
-	MOVQ steps+64(FP), CX
+	MOVQ tileKVArgs_high(R15), SI
+	MOVQ tileKVArgs_low(R15), R9
+	MOVQ R14, DX
+	MOVQ tileKVArgs_steps(R15), CX
 	MOVQ R11, AX
 	SHLQ $4, AX
 	TILEZERO_T0
@@ -118,7 +126,7 @@ step:
 	TILELOADD_R9_BX_T5
 	TDPBF16PS_T6_T5_T0
 	TDPBF16PS_T7_T5_T1
-	MOVQ ahead+80(FP), R12
+	MOVQ tileKVArgs_ahead(R15), R12
 	TESTQ R12, R12
 	JZ   near
 	ADDQ DX, R12
@@ -136,9 +144,12 @@ near:
 	TILESTORED_T0_DI_R13
 	TILESTORED_T1_R8_R13
 	ADDQ $128, DI
-	ADDQ $128, b+48(FP)
-	SUBQ $32, cols+72(FP)
-	JNZ  columns
+	ADDQ $128, R14
+	MOVQ DI, CX
+	SUBQ tileKVArgs_c(R15), CX
+	SHRQ $2, CX
+	CMPQ CX, tileKVArgs_cols(R15)
+	JLT  columns
 	TILERELEASE
 	RET
 

@@ -71,7 +71,7 @@ func (s *assembly) addProducts(p *kvProduct) {
 		many, four, one = s.manyF32, s.fourF32, s.oneF32
 	}
 	a := &p.args
-	p.b.setArgs(a, p.first, p.from)
+	a.b, a.bStride = p.b.at(p.first, p.from), p.b.pairStride()
 	a.cStride, a.aStride = p.cStride*4, p.aStride*4
 	a.pairs, a.cols, a.ahead = (p.last-p.first)/2, p.to-p.from, p.ahead
 	for r := 0; r < p.rows; {
@@ -91,14 +91,21 @@ func (s *assembly) addProducts(p *kvProduct) {
 	}
 }
 
-// setArgs sets a.b to the matrix from row i, which is even, and column j on. In either type, column j of the first
-// row of a pair is 4·j bytes after the pair's beginning.
-func (m kvMatrix) setArgs(a *kvArgs, i, j int) {
+// at is the address of row i, which is even, from column j on. In either type, column j of the first row of a pair
+// is 4·j bytes after the pair's beginning.
+func (m kvMatrix) at(i, j int) *byte {
 	if m.f32 != nil {
-		a.b, a.bStride = (*byte)(unsafe.Pointer(&m.f32[i*m.cols+j])), 8*m.cols
-		return
+		return (*byte)(unsafe.Pointer(&m.f32[i*m.cols+j]))
 	}
-	a.b, a.bStride = (*byte)(unsafe.Pointer(&m.bf16[i*m.cols+2*j])), 4*m.cols
+	return (*byte)(unsafe.Pointer(&m.bf16[i*m.cols+2*j]))
+}
+
+// pairStride is the bytes from a pair of rows to the next pair.
+func (m kvMatrix) pairStride() int {
+	if m.f32 != nil {
+		return 8 * m.cols
+	}
+	return 4 * m.cols
 }
 
 // rmsNorm is vectors.rmsNorm.
