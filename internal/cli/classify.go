@@ -29,12 +29,12 @@ func newClassify(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "classify",
 		Short: "Label texts with a classification checkpoint",
-		Long: `Label a text, or each of its tokens, with a checkpoint that was trained for that:
+		Long: `Label a text, or each of its tokens, with a checkpoint that was trained for that task:
 a Phi3ForSequenceClassification or a Phi3ForTokenClassification. The labels and
 probabilities are those of the Hugging Face pipelines.
 
-With --jsonl every line of the file is a JSON string or an object with a "text",
-and every line of the answer is the JSON object for it.
+With --jsonl, each line of the file is a JSON string or an object with a "text", and each
+line of the output is the JSON object for it.
 
 ` + inputHelp("text", newlineDropped),
 		Example: `  phi3 classify --model ./phi3-sentiment --text "What a lovely day."
@@ -47,7 +47,7 @@ and every line of the answer is the JSON object for it.
 	f.input.register(flags, "text", "")
 	f.model.register(flags)
 	flags.StringVar(&f.jsonl, "jsonl", "",
-		"`file` of texts, one JSON string or object with \"text\" a line; - reads stdin")
+		"`file` with one text on each line, a JSON string or an object with a \"text\"; - is stdin")
 	flags.BoolVar(&f.noSpecial, "no-special", false,
 		"read special tokens such as <|end|> in texts as ordinary characters")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object, at full precision")

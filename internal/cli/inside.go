@@ -10,10 +10,10 @@ import (
 	"phi3/internal/usage"
 )
 
-// insideFlags ask next-token to look inside the model.
+// insideFlags are the flags of next-token that look inside the model.
 type insideFlags struct {
 	layers    bool
-	every     int    // of the layers shown; 0: as many as are easy to read
+	every     int    // show every nth layer; 0: as many as are easy to read
 	attention string // LAYER[:HEAD], both from 1
 	svg       string // file
 
@@ -25,10 +25,10 @@ func (f *insideFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.BoolVar(&f.layers, "layers", false, "show what the model would say if it ended after each layer")
 	flags.IntVar(&f.every, "every", 0, "with --layers or --svg: show every `n`th layer and the last "+
-		"(default: all of up to 24, of more every 2nd, 3rd, …)")
+		"(default: all layers if there are up to 24, otherwise fewer)")
 	flags.StringVar(&f.attention, "attention", "",
-		"show which tokens the last one looks at in this `layer[:head]`, both counted from 1")
-	flags.StringVar(&f.svg, "svg", "", "draw the path from text to next token into this `file`")
+		"show which tokens the last token looks at in this `layer[:head]`, both counted from 1")
+	flags.StringVar(&f.svg, "svg", "", "draw the path from the prompt to the next token into this `file`")
 }
 
 func (f *insideFlags) parse() error {

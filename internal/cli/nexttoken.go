@@ -29,12 +29,12 @@ func newNextToken(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "next-token",
 		Short: "Show what the model would say next, and how sure it is",
-		Long: `Show how the prompt is cut into tokens, which token the model would say next (the
+		Long: `Show how the prompt is split into tokens, which token the model would say next (the
 argmax of the logits), and the most probable candidates.
 
---layers looks inside: for the embeddings and after each decoder layer, what the model
-would say if it ended there. --attention shows which tokens the last one looks at.
---svg draws the whole path as a picture.
+--layers shows what the model would say if it ended after the embeddings, or after each
+decoder layer. --attention shows which tokens the last token looks at. --svg draws the
+path from the prompt to the next token as a picture.
 
 ` + inputHelp("prompt", newlineDropped),
 		Example: `  phi3 next-token --prompt "The capital of Germany is"
@@ -52,7 +52,7 @@ would say if it ended there. --attention shows which tokens the last one looks a
 	flags.StringArrayVar(&f.tokens, "token", nil,
 		"also show the rank and probability of this `text`'s token (repeatable)")
 	flags.BoolVar(&f.hidden, "hidden-states", false,
-		"show the last hidden state: shape, and both ends of every row")
+		"show the last hidden state: its shape, and both ends of every row")
 	f.inside.register(flags)
 	flags.BoolVar(&f.json, "json", false, "print everything as one JSON object, at full precision")
 	return cmd
@@ -119,7 +119,7 @@ func (f *nextTokenFlags) run(cmd *cobra.Command, s *streams) error {
 // it.
 var maxHidden = 1 << 28
 
-// namedTokens finds the token that each text means.
+// namedTokens finds the token that each text of --token means.
 func namedTokens(ctx context.Context, s *streams, t *tokenizer.Tokenizer, texts []string) ([]int32, error) {
 	var named []int32
 	for _, text := range texts {

@@ -25,26 +25,25 @@ func newVerify(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check a GPU, and a checkpoint against published numbers",
-		Long: `Run a checkpoint and compare the results with what has been published for it: token
-ids, logits of a float32 run, hidden states, greedy texts. The logits tell which release
-the weights are. Any checkpoint is also checked against itself. A check that fails makes
-the command fail.
+		Long: `Run a checkpoint and compare the results with published ones: token ids, logits of a
+float32 run, hidden states and greedy texts. The logits tell which release the weights
+are. Every checkpoint is also compared with itself. If a check fails, the command fails.
 
-The model is loaded twice, to run in float32, which shows mistakes, and as usual in
-bfloat16, which rounds; --dtype asks for one of the two.
+The model is loaded twice: to run in float32, which shows mistakes, and in bfloat16, the
+usual type, which rounds. --dtype asks for one of the two.
 
-On a GPU, a self-test of the GPU comes first. It is sized to take less than
-10 seconds and needs no checkpoint. It runs every kernel on random data and compares the results with reference
-kernels, with float64 and with the published arithmetic of NVIDIA's tensor cores. The
-verdict on a kernel is one of these:
+On a GPU, a self-test of the GPU comes first. It is meant to take less than 10 seconds
+and needs no checkpoint. It runs every kernel on random data and compares the results
+with reference kernels, with float64, and with the published arithmetic of NVIDIA's
+tensor cores. The verdict on a kernel is one of these:
 
-  exact    every bit is the expected one
+  exact    every bit is as expected
   ok       within rounding of the expected values
-  differs  within rounding, but other bits than the published description of
-           tensor cores: the results are right, but differ from other cards'
+  differs  within rounding, but not the bits of the published arithmetic: the
+           results are correct, but other GPUs give different bits
   FAIL     wrong
 
-The last line of the output sums all of it up. Paste it into bug reports.`,
+The last line of the output is a summary for bug reports.`,
 		Example: `  phi3 verify
   phi3 verify --device cuda
   phi3 verify --model ./Phi-3-mini-4k-instruct
@@ -117,7 +116,7 @@ func (f *verifyFlags) run(ctx context.Context, s *streams) error {
 	return both(err, answer.finish(s.out, f.json))
 }
 
-// both are two failures, either of which may be none, in one line.
+// both joins two errors, either of which may be nil, in one line.
 func both(a, b error) error {
 	if a == nil || b == nil {
 		return errors.Join(a, b)
@@ -135,8 +134,8 @@ func (v *verification) finish(w io.Writer, asJSON bool) error {
 	}
 	var b strings.Builder
 	if v.Report != nil && v.Checkpoint == "" {
-		b.WriteString("\nNothing is published for checkpoints like this one: it was checked against itself " +
-			"alone.\n")
+		b.WriteString("\nThere are no published numbers for this checkpoint: it was compared only with " +
+			"itself.\n")
 	}
 	if v.GPU != nil {
 		show.Fprintf(&b, "\nFor bug reports:\n%s\n", v.GPU.Line)

@@ -19,15 +19,15 @@ import (
 // selfTestCUDA is a variable so that tests can put another machine in place of this one.
 var selfTestCUDA = cuda.SelfTest
 
-// gpuReport is what verify says of the GPU itself.
+// gpuReport is the part of verify's answer about the GPU itself.
 type gpuReport struct {
 	*cuda.SelfTestReport
 	Logits string `json:"logits"` // verify.LogitsHash of the built-in model, or why there is none
 	Line   string `json:"line"`   // all of it, for a bug report
 }
 
-// testGPU runs the self-test of the GPU that the flags choose, and prints a table of it. There is no report
-// where the CPU is chosen.
+// testGPU runs the self-test of the GPU that the flags choose and prints a table of it. The report is nil if
+// the flags choose the CPU.
 func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, error) {
 	d, err := f.model.chosenDevice()
 	if err != nil || d.Kind == "cpu" {
@@ -37,7 +37,8 @@ func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, erro
 	if !f.json {
 		onResult = selfTestTable(s.out)
 	}
-	r, err := selfTestCUDA(ctx, cuda.Options{Device: d.Index, Compiling: device.NoteCompiling(s.notes())}, onResult)
+	options := cuda.Options{Device: d.Index, Compiling: device.NoteCompiling(s.notes())}
+	r, err := selfTestCUDA(ctx, options, onResult)
 	switch {
 	case d.Kind == "auto" && errors.Is(err, cuda.ErrUnavailable):
 		return nil, nil // loading the model says so
@@ -51,7 +52,7 @@ func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, erro
 		var tooLittle *cuda.TooLittleError
 		g.Logits, err = hashOnGPU(ctx, d)
 		switch {
-		case errors.As(err, &tooLittle): // says nothing of the GPU's results
+		case errors.As(err, &tooLittle): // no fault of the GPU
 			g.Logits = "none, for want of memory"
 		case err != nil:
 			r.Passed, r.Error = false, err.Error()
@@ -64,7 +65,7 @@ func (f *verifyFlags) testGPU(ctx context.Context, s *streams) (*gpuReport, erro
 	return g, explainSelfTest(s.out, r)
 }
 
-// hashOnGPU is the hash of the logits of the built-in model in bfloat16.
+// hashOnGPU returns the hash of the logits of the built-in model in bfloat16.
 func hashOnGPU(ctx context.Context, d device.Device) (hash string, err error) {
 	backend, err := d.OpenGPU(&device.Options{OpenGPU: openCUDA, Notes: io.Discard, Details: io.Discard})
 	if err != nil {
@@ -82,14 +83,14 @@ func hashOnGPU(ctx context.Context, d device.Device) (hash string, err error) {
 	return hash, nil
 }
 
-// The columns of the self-test's table but the last. --json has what is cut off.
+// The widths of the columns of the self-test's table, but the last. --json has what is cut off.
 const (
 	kernelWidth   = 24
 	variantsWidth = len("variants")
 	againstWidth  = 44
 )
 
-// selfTestTable prints verdicts as they come, a row each, and a line for what is wrong.
+// selfTestTable prints verdicts as they come, one row each, and one line more for each failure.
 func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 	widths := []int{len(cuda.VerdictNotDone), kernelWidth, variantsWidth, againstWidth}
 	first := true
@@ -102,7 +103,7 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 			}
 		}
 		worst := ""
-		if r.Values > 0 || r.Worst > 0 { // else no result came back
+		if r.Values > 0 || r.Worst > 0 { // otherwise no result came back
 			worst = strconv.FormatFloat(r.Worst, 'g', 2, 64)
 		}
 		row := show.Row(widths, string(r.Verdict), r.Kernel, strconv.Itoa(len(r.Variants)), r.Against, worst)
@@ -117,11 +118,11 @@ func selfTestTable(w io.Writer) func(cuda.KernelResult) error {
 	}
 }
 
-// explainSelfTest says under the table what its words mean, as far as they came up.
+// explainSelfTest explains the words of the table under it.
 func explainSelfTest(w io.Writer, r *cuda.SelfTestReport) error {
 	var b strings.Builder
 	b.WriteString("\nvariants: how many shapes and types the kernel ran with; --json lists them\n" +
-		"worst: the greatest error, as a share of what rounding explains; more than 1 is wrong\n")
+		"worst: the largest error, divided by the error that rounding explains; more than 1 is wrong\n")
 	for _, k := range r.Kernels {
 		if k.Verdict == cuda.VerdictDiffers {
 			show.Fprintf(&b, "%s: %s\n", k.Verdict, k.Note)
@@ -129,7 +130,7 @@ func explainSelfTest(w io.Writer, r *cuda.SelfTestReport) error {
 		}
 	}
 	if r.Error != "" {
-		show.Fprintf(&b, "the self-test did not reach its end: %s\n", oneLine(r.Error))
+		show.Fprintf(&b, "the self-test did not finish: %s\n", oneLine(r.Error))
 	}
 	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
@@ -142,7 +143,7 @@ func (g *gpuReport) failure() error {
 	case g.Passed:
 		return nil
 	case g.Error != "":
-		return fmt.Errorf("the GPU's self-test did not reach its end: %s", g.Error)
+		return fmt.Errorf("the GPU's self-test did not finish: %s", g.Error)
 	default:
 		return fmt.Errorf("%d of %d verdicts on the GPU are FAIL: %s",
 			len(failed), len(g.Kernels), strings.Join(failed, ", "))
