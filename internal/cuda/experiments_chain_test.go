@@ -123,21 +123,13 @@ func (c *chain) products(qkv, o, gateUp, down func(p product)) {
 func (c *chain) ownKernels() queue {
 	var q queue
 	b := &Backend{device: c.device, kernels: c.own}
-	r := &c.own.resident
-	add := func(p product) {
-		c.own.linearAddDecode(&q, p,
-			b.grid(decodeTiles(p.rows), r.linearAdd[p.weight]))
+	add := func(e epilogue, norm devicePtr) func(p product) {
+		return func(p product) {
+			p.epilogue, p.norm = e, norm
+			c.own.decode(&q, p, b.blocks(p.decodeTiles(), c.own.decodeResident(&p)))
+		}
 	}
-	c.products(
-		func(p product) {
-			c.own.normLinearDecode(&q, p, b.grid(decodeTiles(p.rows), r.normLinear[p.weight][p.tokens]))
-		},
-		add,
-		func(p product) {
-			c.own.normGateUpDecode(&q, p, b.grid(gateUpDecodeTiles(p.rows), r.normGateUp[p.weight][p.tokens]))
-		},
-		add,
-	)
+	c.products(add(store, c.norm), add(addTo, 0), add(gateUp, c.norm), add(addTo, 0))
 	return q
 }
 
@@ -189,7 +181,8 @@ func (c *chain) variant(f *figure, v chainVariant) queue {
 				before.nextBytes = int32(min(v.prefetch, 2*matrixRows*p.k) / warps &^ 15)
 			}
 			args = append(args, a)
-			add(&q, c.kernel(f, "chain_"+kernel+"_"+v.suffix, shared), blocks, 1, 256, shared, a)
+			k := c.kernel(f, "chain_"+kernel+"_"+v.suffix, shared)
+			add(&q, k, grid{blocks, 1, 256, shared}, a)
 			q[len(q)-1].flags = v.flags
 		}
 	}
@@ -277,7 +270,8 @@ func askCarveOut(x *experiment) {
 	own := c.ownKernels()
 	want := c.result(x, x.enqueue(own))
 	kernels := []function{
-		c.own.normLinearDecodeF[typeBF16], c.own.normGateUpDecodeF[typeBF16], c.own.linearAddDecodeF[typeBF16],
+		c.own.products[store][normDecode][typeBF16], c.own.products[gateUp][normDecode][typeBF16],
+		c.own.products[addTo][decode][typeBF16],
 	}
 	for _, share := range []struct {
 		name    string

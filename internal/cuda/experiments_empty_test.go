@@ -20,7 +20,7 @@ type emptyArgs struct {
 func askEmpty(x *experiment) {
 	const launches = 160 // of a token of Phi-3-mini: 5 a layer
 	counter := x.allocate(x, 8)
-	for _, grid := range []struct {
+	for _, size := range []struct {
 		name   string
 		blocks int
 	}{{"1block", 1}, {"2blocks-SM", 2 * x.multiprocessors}} {
@@ -34,12 +34,12 @@ func askEmpty(x *experiment) {
 			{"stream-pdl", "_pdl", false, launchOverlap},
 			{"graph-pdl", "_pdl", true, launchOverlap},
 		} {
-			x.figure(grid.name+"/"+way.name, func(f *figure) {
+			x.figure(size.name+"/"+way.name, func(f *figure) {
 				chain := func(kernel string) func() error {
 					k := x.kernel(f, kernel+way.suffix, 0)
 					var q queue
 					for i := range launches {
-						add(&q, k, grid.blocks, 1, 256, 0, &emptyArgs{counter: counter, number: int32(i)})
+						add(&q, k, grid{size.blocks, 1, 256, 0}, &emptyArgs{counter: counter, number: int32(i)})
 						if i > 0 {
 							q[i].flags = way.flags
 						}
@@ -81,7 +81,7 @@ func askBarrier(x *experiment) {
 			k := x.kernel(f, kernel, 0)
 			args.rounds = int32(rounds)
 			var q queue
-			add(&q, k, blocks, 1, 256, 0, &args)
+			add(&q, k, grid{blocks, 1, 256, 0}, &args)
 			q[0].flags = launchCooperative
 			return func() error {
 				if err := x.fill(args.counter, 0, 4, x.stream); err != nil {

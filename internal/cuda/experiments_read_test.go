@@ -43,7 +43,7 @@ func (r reader) shared(kb int) int {
 // reading is a launch of a reader over memory that holds the words of fill_words.
 func (x *experiment) reading(r reader, f function, kb int, args readArgs) queue {
 	var q queue
-	add(&q, f, x.multiprocessors, 1, r.threads, r.shared(kb), &args)
+	add(&q, f, grid{x.multiprocessors, 1, r.threads, r.shared(kb)}, &args)
 	return q
 }
 

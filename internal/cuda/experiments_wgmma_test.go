@@ -70,7 +70,7 @@ func askWGMMA(x *experiment) {
 						x.fillAtoms(f, in, tokens, p.k, wgmmaInputs, wgmmaInputScale)
 						var q queue
 						for _, w := range p.copies {
-							add(&q, k, x.multiprocessors, 1, 384, shared, &wgmmaArgs{
+							add(&q, k, grid{x.multiprocessors, 1, 384, shared}, &wgmmaArgs{
 								y: y, x: in, w: w,
 								tokens: int32(tokens), rows: int32(p.rows), k: int32(p.k), groups: int32(tokens / 8),
 							})

@@ -55,14 +55,14 @@ func (t elementType) bytes() int {
 	return 2
 }
 
-// kernelSet is the module on the device: a method for every kernel, which takes what the kernel takes and
-// puts a launch on a queue. What the kernels compute stands in kernels/args.h, whose structs they share.
+// kernelSet is the loaded module. Its methods each append the launch of a kernel to a queue. kernels/args.h says what
+// the kernels compute, and defines the structs of arguments.
 type kernelSet struct {
+	rowKernels
 	*linearKernels
-	attention         *attentionKernels // once the model is known
-	embedF, copyRowsF function
-	module            cu.Module
-	code              KernelCode
+	attention *attentionKernels // nil until the model is known
+	module    cu.Module
+	code      KernelCode
 }
 
 // compilingAfter is how long loading PTX takes before the user is told that the driver compiles it. From the
@@ -102,26 +102,9 @@ func (d *device) loadKernels(compiling func()) (*kernelSet, error) {
 		return nil, err
 	}
 	k := &kernelSet{module: m, code: code}
-	if k.embedF, err = d.function(m, "embed"); err != nil {
-		return nil, err
-	}
-	if k.copyRowsF, err = d.function(m, "copy_rows"); err != nil {
+	if k.rowKernels, err = d.loadRowKernels(m); err != nil {
 		return nil, err
 	}
 	k.linearKernels, err = d.loadLinearKernels(m)
 	return k, err
-}
-
-// embed sets x [tokens, cols] to the rows ids [tokens] of table [vocab, cols].
-func (k *kernelSet) embed(q *queue, x, table devicePtr, stored elementType, ids devicePtr, tokens, cols int) {
-	add(q, k.embedF, tokens, 1, C.EMBED_THREADS, 0, &C.EmbedArgs{
-		x: C.uint64_t(x), table: C.uint64_t(table), ids: C.uint64_t(ids), cols: C.int32_t(cols), _type: C.int32_t(stored),
-	})
-}
-
-// copyRows sets row i of y [rows, cols] to row at[i] of x, at being int32.
-func (k *kernelSet) copyRows(q *queue, y, x, at devicePtr, rows, cols int) {
-	add(q, k.copyRowsF, rows, 1, C.COPY_ROWS_THREADS, 0, &C.CopyRowsArgs{
-		y: C.uint64_t(y), x: C.uint64_t(x), rows: C.uint64_t(at), cols: C.int32_t(cols),
-	})
 }

@@ -19,19 +19,16 @@ import (
 	"gorgonia.org/cu"
 )
 
-// attentionKernels are the append to the KV cache, and attention over it, for models of one shape. What they
-// compute stands in kernels/args.h.
+// attentionKernels append to the KV cache and attend over it, for models of one shape. kernels/args.h says what
+// they compute.
 type attentionKernels struct {
 	attentionShape
-	// how the cache stores keys and values: typeBF16 or typeF32
-	cache elementType
-	// decode and prefill for bfloat16, the reference for float32
+	cache elementType // how the cache stores keys and values: typeBF16 or typeF32
+	// decodeF and prefillF are for a bfloat16 cache, referenceF for a float32 one.
 	kvAppendF, decodeF, prefillF, referenceF     function
 	decodeShared, prefillShared, referenceShared int // bytes of dynamic shared memory
-	// blocks of prefill that share a result's columns
-	prefillSplits int
-	// blocks of decode that a multiprocessor runs at once
-	decodeResident int
+	prefillSplits                                int // blocks of prefill that share a result's columns
+	decodeResident                               int // blocks of decode that a multiprocessor runs at once
 }
 
 func (d *device) loadAttentionKernels(
@@ -77,70 +74,76 @@ func (d *device) loadAttentionKernels(
 	return k, nil
 }
 
-// attention is the operands of a step's attention in one layer, as AttentionArgs and KVAppendArgs have them.
+// attention is the operands of one layer's attention in a step, as AttentionArgs and KVAppendArgs have them.
 type attention struct {
-	// [tokens, heads·headDim], as cache is stored; [tokens, (heads+2·kvHeads)·headDim] float32
-	out, qkv          devicePtr
+	out               devicePtr // [tokens, heads·headDim], of the cache's type
+	qkv               devicePtr // [tokens, (heads+2·kvHeads)·headDim] float32
 	kv                devicePtr // the layer's keys in block 0 of the cache
 	cos, sin          devicePtr // [tokens, ropeHalf] float32
 	spans, blockTable devicePtr // [seqs] span; [*] int32
-	work              devicePtr // [*] workItem, of decodeWork or prefillWork
-	works             devicePtr // decode: [1] int32, how many of them
+	work              devicePtr // [*] workItem, from decodeWork or prefillWork
+	works             devicePtr // decode: [1] int32, the number of work items
 	partial           devicePtr // decode: partialBytes
 	arrived           devicePtr // decode: [seqs, kvHeads] int32, all 0
 	blockStride       int       // elements of the cache from one block to the next
-	seqs, maxChunks   int       // maxChunks: most chunks that decodeWork made of a sequence, or more
+	seqs              int
+	maxChunks         int // at least the number of chunks that decodeWork makes of any sequence
 }
 
-// By value: a pointer would be garbage for every layer.
+// args returns a struct and not a pointer, which would be garbage in every layer.
 func (k *attentionKernels) args(a *attention) C.AttentionArgs {
 	return C.AttentionArgs{
-		out: C.uint64_t(a.out), qkv: C.uint64_t(a.qkv), kv: C.uint64_t(a.kv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
-		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable), work: C.uint64_t(a.work), works: C.uint64_t(a.works),
+		out: C.uint64_t(a.out), qkv: C.uint64_t(a.qkv), kv: C.uint64_t(a.kv),
+		cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
+		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable),
+		work: C.uint64_t(a.work), works: C.uint64_t(a.works),
 		partial: C.uint64_t(a.partial), arrived: C.uint64_t(a.arrived), block_stride: C.int64_t(a.blockStride),
-		seqs: C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads), head_dim: C.int32_t(k.headDim),
-		rope_half: C.int32_t(k.ropeHalf), window: C.int32_t(k.window), max_chunks: C.int32_t(a.maxChunks), scale: C.float(math.Log2E / math.Sqrt(float64(k.headDim))),
+		seqs: C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads),
+		head_dim: C.int32_t(k.headDim), rope_half: C.int32_t(k.ropeHalf), window: C.int32_t(k.window),
+		max_chunks: C.int32_t(a.maxChunks), scale: C.float(math.Log2E / math.Sqrt(float64(k.headDim))),
 	}
 }
 
-// kvAppend puts the keys, rotated, and values of a step into the cache. Only decode does that by itself.
+// kvAppend queues the append of a step's rotated keys and values to the cache. decode does this itself.
 func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
-	add(q, k.kvAppendF, tokens, 1, C.KV_APPEND_THREADS, 0, &C.KVAppendArgs{
-		kv: C.uint64_t(a.kv), qkv: C.uint64_t(a.qkv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin), spans: C.uint64_t(a.spans),
-		block_table: C.uint64_t(a.blockTable), block_stride: C.int64_t(a.blockStride), seqs: C.int32_t(a.seqs), heads: C.int32_t(k.heads),
-		kv_heads: C.int32_t(k.kvHeads), head_dim: C.int32_t(k.headDim), rope_half: C.int32_t(k.ropeHalf), _type: C.int32_t(k.cache),
+	add(q, k.kvAppendF, grid{tokens, 1, C.KV_APPEND_THREADS, 0}, &C.KVAppendArgs{
+		kv: C.uint64_t(a.kv), qkv: C.uint64_t(a.qkv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
+		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable), block_stride: C.int64_t(a.blockStride),
+		seqs: C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads),
+		head_dim: C.int32_t(k.headDim), rope_half: C.int32_t(k.ropeHalf), _type: C.int32_t(k.cache),
 	})
 }
 
-// decode is for up to DECODE_TOKENS tokens, on any number of blocks: the results do not depend on it.
+// decode queues attention of up to decodeTokens tokens, on any number of blocks: the results do not depend on it.
 func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
 	args := k.args(a)
-	add(q, k.decodeF, blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared, &args)
+	add(q, k.decodeF, grid{blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared}, &args)
 }
 
 func (k *attentionKernels) prefill(q *queue, a *attention, works int) {
 	args := k.args(a)
-	add(q, k.prefillF, works, k.kvHeads*k.prefillSplits, C.ATTENTION_PREFILL_THREADS, k.prefillShared, &args)
+	add(q, k.prefillF,
+		grid{works, k.kvHeads * k.prefillSplits, C.ATTENTION_PREFILL_THREADS, k.prefillShared}, &args)
 }
 
 func (k *attentionKernels) reference(q *queue, a *attention, tokens int) {
 	args := k.args(a)
-	add(q, k.referenceF, tokens, k.heads, 32, k.referenceShared, &args)
+	add(q, k.referenceF, grid{tokens, k.heads, 32, k.referenceShared}, &args)
 }
 
-// decodeWork appends the items of decode: every chunk of keys that a query of the step sees.
+// decodeWork appends the work items of decode: every chunk of keys that a query of the step sees.
 func (s *attentionShape) decodeWork(work []workItem, spans []span) []workItem {
 	for seq, of := range spans {
-		for chunk := s.oldestVisible(int(of.position)) / C.KV_CHUNK; chunk <= int(of.position+
-			of.len-1)/C.KV_CHUNK; chunk++ {
+		last := int(of.position+of.len-1) / C.KV_CHUNK
+		for chunk := s.oldestVisible(int(of.position)) / C.KV_CHUNK; chunk <= last; chunk++ {
 			work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(chunk)})
 		}
 	}
 	return work
 }
 
-// prefillWork appends the items of prefill: groups of a sequence's queries. The last queries see most and
-// come first, so that no long item is left for the end.
+// prefillWork appends the work items of prefill: groups of a sequence's queries. The last queries see the most keys
+// and come first, so that no long item starts at the end.
 func (s *attentionShape) prefillWork(work []workItem, spans []span) []workItem {
 	queries := prefillRows / (s.heads / s.kvHeads)
 	for seq, of := range spans {

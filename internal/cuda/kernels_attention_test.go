@@ -46,7 +46,7 @@ type attentionTest struct {
 	t testing.TB
 }
 
-func openAttention(b *linearBench, c *attentionCase, cache elementType) *attentionTest {
+func openAttention(b *kernelBench, c *attentionCase, cache elementType) *attentionTest {
 	b.t.Helper()
 	var m cu.Module
 	b.do(func() (err error) {
@@ -161,7 +161,7 @@ func TestAttention(t *testing.T) {
 	if checked || onGPU && small() {
 		cases = cases[:len(cases)-1] // the last is about numbers, and as long as all others together
 	}
-	b := newLinearBench(t)
+	b := newKernelBench(t)
 	for i := range cases {
 		c := &cases[i]
 		ok := t.Run(fmt.Sprintf("%d/%d heads of %d, %d rotated, window %d, %v tokens", c.heads, c.kvHeads,
@@ -225,7 +225,7 @@ func testAttention(b *attentionTest, c *attentionCase) {
 
 // TestReferenceAttention: likewise in float32, where head dimensions may be any.
 func TestReferenceAttention(t *testing.T) {
-	b := newLinearBench(t)
+	b := newKernelBench(t)
 	for _, c := range []attentionCase{
 		{shape(2, 2, 96, 48, 0), []int{131, 3}, 1, 1},
 		{shape(1, 1, 128, 48, 130), []int{262}, 1, 2},

@@ -10,101 +10,124 @@ enum { NORMED_PADDING = NORMED_BYTES(1, 0) / 2 };
 */
 import "C"
 
-import (
-	"gorgonia.org/cu"
+import "gorgonia.org/cu"
+
+// epilogue is what a matrix product does with its sums, as in kernels/linear.cuh.
+type epilogue int
+
+const (
+	store  epilogue = iota // y = sum
+	addTo                  // y = y + sum
+	gateUp                 // y = SiLU(g)·u
+	epilogues
 )
 
-// linearKernels are the matrix products, RMSNorm and argmax of a loaded module. What they compute stands in
-// kernels/args.h.
-type linearKernels struct {
-	// By the weight's type, typeBF16 or typeF16.
-	normLinearDecodeF, normGateUpDecodeF, linearDecodeF, gateUpDecodeF, linearAddDecodeF [2]function
-	linearPrefillF, gateUpPrefillF, linearAddPrefillF                                    [2]function
+// epilogueNames are the kernels' names for them.
+var epilogueNames = [epilogues]string{store: "linear", addTo: "linear_add", gateUp: "gate_up"}
 
-	rmsNormF, argmaxF, referenceLinearF, referenceGateUpF function
+// phase is one of the kernels that compute a product. All give the same bits.
+type phase int
 
-	maxShared int // bytes of dynamic shared memory that a block can have
-	resident  linearResident
+const (
+	decode     phase = iota // up to decodeTokens tokens
+	normDecode              // the same, of RMSNorm(x)·norm; there is none for addTo
+	prefill                 // any number of tokens
+	phases
+)
+
+// productKernel is the name of a kernel without its suffix for the weight's type.
+func productKernel(e epilogue, v phase) string {
+	switch v {
+	case normDecode:
+		return "norm_" + epilogueNames[e] + "_decode"
+	case prefill:
+		return epilogueNames[e] + "_prefill"
+	}
+	return epilogueNames[e] + "_decode"
 }
 
-// linearResident is how many blocks of each decode product a multiprocessor runs at once, by the weight's
-// type and the number of tokens, which decides how much shared memory the products with a norm take.
-type linearResident struct {
-	normLinear, normGateUp    [2][decodeTokens + 1]int
-	linear, gateUp, linearAdd [2]int
+// referenceKernel is the name of the kernel that computes a product in float32.
+func referenceKernel(e epilogue) string {
+	if e == gateUp {
+		return "reference_gate_up"
+	}
+	return "reference_linear"
+}
+
+// linearKernels are the matrix products of a loaded module. kernels/args.h says what they compute.
+type linearKernels struct {
+	// products are the kernels, by the weight's type (typeBF16 or typeF16).
+	products [epilogues][phases][2]function
+	// references are the float32 kernels, for weights of any type.
+	references [epilogues]function
+	// resident is how many blocks of a decode product a multiprocessor runs at once, by the weight's type and by
+	// the number of tokens that the product normalises, which decides how much shared memory it takes. 0: none.
+	resident [epilogues][2][decodeTokens + 1]int
+
+	maxShared int // bytes of dynamic shared memory that a block can have
 }
 
 func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 	k := &linearKernels{maxShared: d.maxShared}
-	for _, l := range []struct {
-		name   string
-		shared int
-		f      []function // of one kernel, or of its two forms for types of weights
-	}{
-		{"norm_linear_decode", d.maxShared, k.normLinearDecodeF[:]},
-		{"norm_gate_up_decode", d.maxShared, k.normGateUpDecodeF[:]},
-		{"linear_decode", C.LINEAR_DECODE_SHARED, k.linearDecodeF[:]},
-		{"gate_up_decode", C.LINEAR_DECODE_SHARED, k.gateUpDecodeF[:]},
-		{"linear_add_decode", C.LINEAR_DECODE_SHARED, k.linearAddDecodeF[:]},
-		{"linear_prefill", C.LINEAR_PREFILL_SHARED, k.linearPrefillF[:]},
-		{"gate_up_prefill", C.LINEAR_PREFILL_SHARED, k.gateUpPrefillF[:]},
-		{"linear_add_prefill", C.LINEAR_PREFILL_SHARED, k.linearAddPrefillF[:]},
-	} {
-		for t, suffix := range [2]string{typeBF16: "_bf16", typeF16: "_f16"} {
-			var err error
-			if l.f[t], err = d.function(m, l.name+suffix); err != nil {
-				return nil, err
+	shared := [phases]int{
+		decode: C.LINEAR_DECODE_SHARED, normDecode: d.maxShared, prefill: C.LINEAR_PREFILL_SHARED,
+	}
+	for e := range epilogues {
+		for v := range phases {
+			if e == addTo && v == normDecode {
+				continue
 			}
-			if err = d.allowShared(l.f[t], l.shared); err != nil {
-				return nil, err
+			for t, suffix := range [2]string{typeBF16: "_bf16", typeF16: "_f16"} {
+				f, err := d.function(m, productKernel(e, v)+suffix)
+				if err != nil {
+					return nil, err
+				}
+				if err := d.allowShared(f, shared[v]); err != nil {
+					return nil, err
+				}
+				k.products[e][v][t] = f
 			}
 		}
-	}
-	for name, f := range map[string]*function{
-		"rms_norm":          &k.rmsNormF,
-		"argmax":            &k.argmaxF,
-		"reference_linear":  &k.referenceLinearF,
-		"reference_gate_up": &k.referenceGateUpF,
-	} {
 		var err error
-		if *f, err = d.function(m, name); err != nil {
+		if k.references[e], err = d.function(m, referenceKernel(e)); err != nil {
 			return nil, err
 		}
 	}
 	return k, nil
 }
 
-// countResident asks the device how many blocks of the decode products it runs at once. hidden is the k of
-// the products with a norm.
+// countResident asks the device how many blocks of the decode products a multiprocessor runs at once. hidden is
+// the k of the products with a norm.
 func (l *linearKernels) countResident(d *device, hidden int) (err error) {
-	count := func(f function, shared int) int {
-		n, e := d.residentBlocks(f, C.LINEAR_DECODE_THREADS, shared)
-		if err == nil {
-			err = e
+	for e := range epilogues {
+		for t := range 2 { // typeBF16, typeF16
+			l.resident[e][t][0], err = d.residentBlocks(l.products[e][decode][t], C.LINEAR_DECODE_THREADS,
+				C.LINEAR_DECODE_SHARED)
+			if err != nil {
+				return err
+			}
+			for tokens := 1; e != addTo && tokens <= decodeTokens && l.normFits(tokens, hidden); tokens++ {
+				l.resident[e][t][tokens], err = d.residentBlocks(l.products[e][normDecode][t],
+					C.LINEAR_DECODE_THREADS, normedDecodeShared(tokens, hidden))
+				if err != nil {
+					return err
+				}
+			}
 		}
-		return n
 	}
-	r := &l.resident
-	for t := range 2 { // typeBF16, typeF16
-		for tokens := 1; tokens <= decodeTokens && l.normFits(tokens, hidden); tokens++ {
-			shared := normedDecodeShared(tokens, hidden)
-			r.normLinear[t][tokens] = count(l.normLinearDecodeF[t], shared)
-			r.normGateUp[t][tokens] = count(l.normGateUpDecodeF[t], shared)
-		}
-		r.linear[t] = count(l.linearDecodeF[t], C.LINEAR_DECODE_SHARED)
-		r.gateUp[t] = count(l.gateUpDecodeF[t], C.LINEAR_DECODE_SHARED)
-		r.linearAdd[t] = count(l.linearAddDecodeF[t], C.LINEAR_DECODE_SHARED)
-	}
-	return err
+	return nil
 }
 
-// product is the operands of a matrix product, as LinearArgs has them: y [tokens, rows], x [tokens, k], norm
-// [k], w [rows, k], or [2·rows, k] for gateUp.
+// product is a matrix product and its operands, as LinearArgs has them: y [tokens, rows], x [tokens, k],
+// w [rows, k], or [2·rows, k] for gateUp.
 type product struct {
-	y, x, norm, w   devicePtr // norm only for the kernels that normalise
-	weight          elementType
+	epilogue
+	y, x, w         devicePtr
+	weight          elementType // of w
 	tokens, rows, k int
-	eps             float32
+	// norm [k], if not 0, means that the product's input is RMSNorm(x)·norm. x is then float32.
+	norm devicePtr
+	eps  float32
 }
 
 func (p *product) args() *C.LinearArgs {
@@ -118,98 +141,57 @@ func normedDecodeShared(tokens, k int) int {
 	return C.LINEAR_DECODE_SHARED + tokens*(k+C.NORMED_PADDING)*2
 }
 
-// normFits reports whether the decode products that normalise their own input can hold so many tokens of k
-// columns.
+// normFits reports whether the decode products can normalise this many tokens of k columns in shared memory.
 func (l *linearKernels) normFits(tokens, k int) bool {
 	return normedDecodeShared(tokens, k) <= l.maxShared
 }
 
-// decodeTiles is how many blocks of a decode product with so many outputs find work.
-func decodeTiles(rows int) int {
-	return ceilDiv(rows, C.LINEAR_DECODE_TILE)
-}
-
-func gateUpDecodeTiles(rows int) int {
-	return ceilDiv(rows, C.LINEAR_DECODE_TILE/2)
-}
-
-// The products of up to DECODE_TOKENS tokens, on any number of blocks: the results do not depend on it.
-
-func (l *linearKernels) normLinearDecode(q *queue, p product, blocks int) {
-	add(q, l.normLinearDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS,
-		normedDecodeShared(p.tokens, p.k), p.args())
-}
-
-func (l *linearKernels) normGateUpDecode(q *queue, p product, blocks int) {
-	add(q, l.normGateUpDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS,
-		normedDecodeShared(p.tokens, p.k), p.args())
-}
-
-func (l *linearKernels) linearDecode(q *queue, p product, blocks int) {
-	add(q, l.linearDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS, C.LINEAR_DECODE_SHARED, p.args())
-}
-
-func (l *linearKernels) gateUpDecode(q *queue, p product, blocks int) {
-	add(q, l.gateUpDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS, C.LINEAR_DECODE_SHARED, p.args())
-}
-
-func (l *linearKernels) linearAddDecode(q *queue, p product, blocks int) {
-	add(q, l.linearAddDecodeF[p.weight], blocks, 1, C.LINEAR_DECODE_THREADS, C.LINEAR_DECODE_SHARED, p.args())
-}
-
-// The products of any number of tokens.
-
-func (l *linearKernels) linearPrefill(q *queue, p product) {
-	l.prefill(q, l.linearPrefillF, p, C.LINEAR_PREFILL_ROWS)
-}
-
-func (l *linearKernels) gateUpPrefill(q *queue, p product) {
-	l.prefill(q, l.gateUpPrefillF, p, C.LINEAR_PREFILL_ROWS/2)
-}
-
-func (l *linearKernels) linearAddPrefill(q *queue, p product) {
-	l.prefill(q, l.linearAddPrefillF, p, C.LINEAR_PREFILL_ROWS)
-}
-
-func (l *linearKernels) prefill(q *queue, f [2]function, p product, outputs int) {
-	add(q, f[p.weight], ceilDiv(p.tokens, C.LINEAR_PREFILL_TOKENS), ceilDiv(p.rows, outputs),
-		C.LINEAR_PREFILL_THREADS,
-		C.LINEAR_PREFILL_SHARED, p.args())
-}
-
-// rmsNorm sets y = RMSNorm(x)·norm, stored as bfloat16 or float32.
-func (l *linearKernels) rmsNorm(
-	q *queue, y devicePtr, stored elementType, x, norm devicePtr, tokens, cols int, eps float32,
-) {
-	add(q, l.rmsNormF, tokens, 1, C.RMS_NORM_THREADS, 0, &C.RMSNormArgs{
-		y: C.uint64_t(y), x: C.uint64_t(x), norm: C.uint64_t(norm), cols: C.int32_t(cols), _type: C.int32_t(stored), eps: C.float(eps),
-	})
-}
-
-// argmax sets next[i], an int32, to the lowest id among the greatest of row i of logits, or to ^id of its
-// first NaN or infinity.
-func (l *linearKernels) argmax(q *queue, next, logits devicePtr, rows, vocab int) {
-	add(q, l.argmaxF, rows, 1, C.ARGMAX_THREADS, 0, &C.ArgmaxArgs{
-		next: C.uint64_t(next), logits: C.uint64_t(logits), vocab: C.int32_t(vocab),
-	})
-}
-
-// referenceLinear sets y = x·wᵀ, or adds that to y, in float32 throughout. Here w may be of any type.
-func (l *linearKernels) referenceLinear(q *queue, p product, addToY bool) {
-	l.reference(q, l.referenceLinearF, p, addToY)
-}
-
-// referenceGateUp sets y = SiLU(g)·u likewise, y being float32.
-func (l *linearKernels) referenceGateUp(q *queue, p product) {
-	l.reference(q, l.referenceGateUpF, p, false)
-}
-
-func (l *linearKernels) reference(q *queue, f function, p product, addToY bool) {
-	args := &C.ReferenceLinearArgs{
-		y: C.uint64_t(p.y), x: C.uint64_t(p.x), w: C.uint64_t(p.w), rows: C.int32_t(p.rows), k: C.int32_t(p.k), _type: C.int32_t(p.weight),
+// decodeTiles is how many blocks of a decode product have work.
+func (p *product) decodeTiles() int {
+	if p.epilogue == gateUp {
+		return ceilDiv(p.rows, C.LINEAR_DECODE_TILE/2)
 	}
-	if addToY {
+	return ceilDiv(p.rows, C.LINEAR_DECODE_TILE)
+}
+
+// decodeResident is how many blocks of the decode product a multiprocessor runs at once.
+func (l *linearKernels) decodeResident(p *product) int {
+	if p.norm == 0 {
+		return l.resident[p.epilogue][p.weight][0]
+	}
+	return l.resident[p.epilogue][p.weight][p.tokens]
+}
+
+// decode queues a product of up to decodeTokens tokens, on any number of blocks: the results do not depend on it.
+func (l *linearKernels) decode(q *queue, p product, blocks int) {
+	v, shared := decode, C.LINEAR_DECODE_SHARED
+	if p.norm != 0 {
+		v, shared = normDecode, normedDecodeShared(p.tokens, p.k)
+	}
+	add(q, l.products[p.epilogue][v][p.weight], grid{blocks, 1, C.LINEAR_DECODE_THREADS, shared}, p.args())
+}
+
+// prefill queues a product of any number of tokens. norm must be 0.
+func (l *linearKernels) prefill(q *queue, p product) {
+	outputs := C.LINEAR_PREFILL_ROWS // of a block
+	if p.epilogue == gateUp {
+		outputs /= 2
+	}
+	add(q, l.products[p.epilogue][prefill][p.weight], grid{
+		ceilDiv(p.tokens, C.LINEAR_PREFILL_TOKENS), ceilDiv(p.rows, outputs),
+		C.LINEAR_PREFILL_THREADS, C.LINEAR_PREFILL_SHARED,
+	}, p.args())
+}
+
+// reference queues a product in which x, y and the sums are float32, for a weight of any type. norm must be 0.
+func (l *linearKernels) reference(q *queue, p product) {
+	args := &C.ReferenceLinearArgs{
+		y: C.uint64_t(p.y), x: C.uint64_t(p.x), w: C.uint64_t(p.w),
+		rows: C.int32_t(p.rows), k: C.int32_t(p.k), _type: C.int32_t(p.weight),
+	}
+	if p.epilogue == addTo {
 		args.add = 1
 	}
-	add(q, f, ceilDiv(p.rows, C.REFERENCE_THREADS), p.tokens, C.REFERENCE_THREADS, 0, args)
+	add(q, l.references[p.epilogue],
+		grid{ceilDiv(p.rows, C.REFERENCE_THREADS), p.tokens, C.REFERENCE_THREADS, 0}, args)
 }

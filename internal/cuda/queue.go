@@ -10,18 +10,20 @@ import "C"
 
 import "unsafe"
 
-// A queue is launches to come, in their order.
+// queue is launches to send to the device, in their order.
 type queue []launch
 
-// add appends a launch of f on a grid of x by y blocks, of so many threads and bytes of dynamic shared
-// memory. args is the kernel's struct of args.h.
-func add[Args any](q *queue, f function, x, y, block, shared int, args *Args) {
+// grid is x by y blocks, each of so many threads and so many bytes of dynamic shared memory.
+type grid struct{ x, y, threads, shared int }
+
+// add appends a launch of f. args is the kernel's struct of args.h.
+func add[Args any](q *queue, f function, g grid, args *Args) {
 	size := unsafe.Sizeof(*args)
 	*q = append(*q, launch{
 		function: f,
-		grid:     [3]uint32{uint32(x), uint32(y), 1},
-		block:    uint32(block),
-		shared:   uint32(shared),
+		grid:     [3]uint32{uint32(g.x), uint32(g.y), 1},
+		block:    uint32(g.threads),
+		shared:   uint32(g.shared),
 		size:     uint32(size),
 	})
 	copy((*q)[len(*q)-1].args[:], unsafe.Slice((*byte)(unsafe.Pointer(args)), size))

@@ -32,7 +32,7 @@ func BenchmarkDecodeQueue(b *testing.B) {
 		stage:      stage{host: &hostMemory{make([]byte, 1<<16)}},
 	}
 	matrixOf := func(cols int) model.Matrix { return model.Matrix{Rows: 1, Cols: cols, Data: &matrix{}} }
-	weightOf := func(n int) model.Weight { return model.Weight{Data: &parameter{ptr: devicePtr(n)}} }
+	weightOf := func(n int) model.Weight { return model.Weight{Data: &parameter{ptr: devicePtr(n + 1)}} }
 	x, qkv, attn, h, logits := matrixOf(hidden), matrixOf(3*hidden), matrixOf(hidden), matrixOf(8192), matrixOf(32064)
 	blocks := make([]int32, kvBlocks)
 	step := &model.Step{
@@ -66,4 +66,26 @@ func BenchmarkDecodeQueue(b *testing.B) {
 	}
 	require.Len(b, backend.graphs.seen, 1)
 	b.ReportMetric(float64(len(backend.queue)), "launches")
+}
+
+// A decode step queues some 160 launches, again and again.
+func TestQueueAllocatesNothing(t *testing.T) {
+	k, q := &kernelSet{linearKernels: &linearKernels{}}, make(queue, 0, 4)
+	p := product{tokens: 1, rows: 9216, k: 3072, norm: 1}
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		q = q[:0]
+		k.decode(&q, p, 264)
+		k.prefill(&q, p)
+		k.rmsNorm(&q, rowNorm{typ: typeBF16, tokens: 1, cols: 3072})
+		k.argmax(&q, 0, 0, 1, 32064)
+	}))
+}
+
+func BenchmarkQueue(b *testing.B) {
+	k, q := &linearKernels{}, make(queue, 0, 1)
+	p := product{tokens: 1, rows: 9216, k: 3072, norm: 1}
+	for b.Loop() {
+		q = q[:0]
+		k.decode(&q, p, 264)
+	}
 }

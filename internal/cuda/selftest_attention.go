@@ -9,10 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"gorgonia.org/cu"
-
 	"phi3/internal/kvcache"
-	"phi3/internal/model"
 	"phi3/internal/weight"
 )
 
@@ -77,11 +74,12 @@ func (t *tester) attend(c *attentionCase) {
 	t.settle("reference_attention", where)
 	of := t.of("reference_attention")
 	of.ran("%s", variant)
-	var want [][]float64
+	known := expectedAttention{make([][]float64, len(c.lens)), make([][]float64, len(c.lens))}
 	for i := range exact.sequences {
-		want = append(want, exact.exact(&exact.sequences[i], plain))
+		known.float64s[i] = exact.exact(&exact.sequences[i], plain)
+		known.reference[i] = exact.values(reference[i])
 		// Float32 throughout: products of up to 256 elements, and powers of two to 2 units in the last place.
-		of.rows("float64", where, i, 0, exact.values(reference[i]), want[i], exact.k, 1e-5)
+		of.rows(&rowComparison{"float64", where, i, exact.k, 1e-5}, known.reference[i], known.float64s[i], 0)
 	}
 
 	b := newAttentionBench(t.workbench, t.k.module, c, typeBF16)
@@ -93,7 +91,7 @@ func (t *tester) attend(c *attentionCase) {
 	name := b.k.name("attention_prefill")
 	t.settle(name, where)
 	t.of(name).ran("%s", variant)
-	t.rounded(name, where, b, prefill, want, reference, make([]int, len(c.lens)))
+	t.rounded(&known, where, b, name, prefill, make([]int, len(c.lens)))
 
 	grids := []int{1, 7, 3 * t.d.multiprocessors}
 	for _, blocks := range grids {
@@ -106,7 +104,7 @@ func (t *tester) attend(c *attentionCase) {
 		of := t.of(name)
 		of.ran("%s on %s", variant, blocksText(grids))
 		t.settle(name, where)
-		t.rounded(name, where, b, decode, want, reference, steps[0])
+		t.rounded(&known, where, b, name, decode, steps[0])
 		if t.trusted(b.k.name("attention_prefill")) {
 			for i := range decode {
 				from := steps[0][i] * c.heads * c.headDim * b.elementBytes()
@@ -119,10 +117,13 @@ func (t *tester) attend(c *attentionCase) {
 	}
 }
 
-// rounded compares results whose inputs were rounded to bfloat16 with those of numbers that were not: of each
-// sequence, from a token on.
+// expectedAttention is the attention of each sequence on the host and by the reference kernel.
+type expectedAttention struct{ float64s, reference [][]float64 }
+
+// rounded compares a kernel's results, whose inputs were rounded to bfloat16, with the expected ones, whose inputs
+// were not. from is the first token of each sequence to compare.
 func (t *tester) rounded(
-	kernel, where string, b *attentionBench, got [][]byte, want [][]float64, reference [][]byte, from []int,
+	known *expectedAttention, where string, b *attentionBench, kernel string, got [][]byte, from []int,
 ) {
 	// Queries, keys, values, weights and results are rounded by 2⁻⁹ at most: for random numbers about 0.003
 	// of a row's length. One key too many or too few, of a few hundred, makes 0.05 or more.
@@ -130,25 +131,28 @@ func (t *tester) rounded(
 	for i := range got {
 		first := from[i] * b.k.heads * b.k.headDim
 		values := b.values(got[i])
-		t.of(kernel).rows("float64", where, i, first, values, want[i], b.k, limit)
+		t.of(kernel).rows(&rowComparison{"float64", where, i, b.k, limit}, values, known.float64s[i], first)
 		if t.trusted("reference_attention") {
-			exact := make([]float64, len(values))
-			for j := range exact {
-				exact[j] = float64(math.Float32frombits(binary.LittleEndian.Uint32(reference[i][4*j:])))
-			}
-			t.of(kernel).rows("reference_attention", where, i, first, values, exact, b.k, limit)
+			t.of(kernel).rows(&rowComparison{"reference_attention", where, i, b.k, limit},
+				values, known.reference[i], first)
 		}
 	}
 }
 
-// rows compares a sequence's results from one on, a row for every query and head.
-func (t *tally) rows(
-	source, where string, sequence, first int, got, want []float64, k *attentionKernels, limit float64,
-) {
-	for row := first; row < len(want); row += k.headDim {
-		if off := distance(got[row:][:k.headDim], want[row:][:k.headDim]); !t.within(off, limit) {
+// rowComparison says what a sequence's results are compared with, and how exactly.
+type rowComparison struct {
+	source, where string
+	sequence      int
+	k             *attentionKernels
+	limit         float64 // distance, in row lengths
+}
+
+// rows compares a sequence's results from element first on, a row for every query and head.
+func (t *tally) rows(c *rowComparison, got, want []float64, first int) {
+	for row := first; row < len(want); row += c.k.headDim {
+		if off := distance(got[row:][:c.k.headDim], want[row:][:c.k.headDim]); !t.within(off, c.limit) {
 			t.fail("%s: sequence %d, query %d, head %d is %.2g of its length from %s, more than %g",
-				where, sequence, row/k.headDim/k.heads, row/k.headDim%k.heads, off, source, limit)
+				c.where, c.sequence, row/c.k.headDim/c.k.heads, row/c.k.headDim%c.k.heads, off, c.source, c.limit)
 		}
 	}
 }
@@ -225,235 +229,3 @@ func turned(x []float32, j, half int, cos, sin []float32) float32 {
 
 // name is that of a kernel made for heads of one width.
 func (k *attentionKernels) name(kernel string) string { return fmt.Sprint(kernel, "_", k.headDim) }
-
-// ---- Running attention ----------------------------------------------------------------------
-
-// attentionCase is a model's shape and the lengths of sequences to attend over.
-type attentionCase struct {
-	attentionShape
-	lens  []int
-	sharp float64 // standard deviation of queries, keys and values: the greater, the fewer keys matter
-	seed  uint64  // of the random splits
-}
-
-func shape(kvHeads, group, headDim, ropeHalf, window int) attentionShape {
-	return attentionShape{kvHeads * group, kvHeads, headDim, ropeHalf, window}
-}
-
-// attentionSequence is the projections of a sequence's tokens and where its part of the cache lies.
-type attentionSequence struct {
-	qkv    []float32 // [len, (heads+2·kvHeads)·headDim]
-	blocks []int32
-}
-
-// attentionBench runs attention over the sequences of one case.
-type attentionBench struct {
-	*workbench
-	k         *attentionKernels
-	sequences []attentionSequence
-	blocks    int // of the cache
-}
-
-func newAttentionBench(b *workbench, m cu.Module, c *attentionCase, cache elementType) *attentionBench {
-	a := &attentionBench{workbench: b, k: &attentionKernels{attentionShape: c.attentionShape}}
-	b.do(func() (err error) {
-		a.k, err = b.d.loadAttentionKernels(m, c.attentionShape, cache)
-		return err
-	})
-	random := rand.New(rand.NewPCG(c.seed, 1))
-	for _, n := range c.lens {
-		s := attentionSequence{normals(random, n*a.columns(), c.sharp), make([]int32, ceilDiv(n, 128))}
-		a.sequences = append(a.sequences, s)
-		a.blocks += len(s.blocks)
-	}
-	a.blocks++ // which nobody may touch
-	for i, block := range random.Perm(a.blocks)[1:] {
-		for s := range a.sequences {
-			if i < len(a.sequences[s].blocks) {
-				a.sequences[s].blocks[i] = int32(block)
-				break
-			}
-			i -= len(a.sequences[s].blocks)
-		}
-	}
-	return a
-}
-
-// columns is the width of qkv.
-func (b *attentionBench) columns() int { return (b.k.heads + 2*b.k.kvHeads) * b.k.headDim }
-
-func (b *attentionBench) elementBytes() int {
-	if b.k.cache == typeF32 {
-		return 4
-	}
-	return 2
-}
-
-// angles are the cosines and sines of a position.
-func (b *attentionBench) angles(position int) (cos, sin []float32) {
-	for j := range b.k.ropeHalf {
-		sine, cosine := math.Sincos(float64(position) / math.Pow(10000, float64(j)/float64(b.k.ropeHalf)))
-		cos, sin = append(cos, float32(cosine)), append(sin, float32(sine))
-	}
-	return cos, sin
-}
-
-// attend feeds the sequences to the cache, steps[i][s] tokens of sequence s in step i, and gives every
-// sequence's result and the whole cache. Steps of up to 8 tokens are decoded on so many blocks, unless that
-// is 0.
-func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
-	k := b.k
-	layer := 2 * k.kvHeads * 128 * k.headDim // elements in a block, which has two layers: the second is used
-	kv := b.alloc(b.blocks * 2 * layer * b.elementBytes())
-	arrived := toDevice(b.workbench, make([]int32, len(b.sequences)*k.kvHeads))
-	outs = make([][]byte, len(b.sequences))
-	positions := make([]int, len(b.sequences))
-	for _, step := range steps {
-		var spans []span
-		var who []int // sequence of each span
-		var qkv, cos, sin []float32
-		var table []int32
-		tokens := 0
-		for s, n := range step {
-			if n == 0 {
-				continue
-			}
-			who = append(who, s)
-			at := model.Span{Start: tokens, Len: n, Position: positions[s]}
-			spans = append(spans, newSpan(at, len(table)))
-			table = append(table, b.sequences[s].blocks...)
-			qkv = append(qkv, b.sequences[s].qkv[positions[s]*b.columns():][:n*b.columns()]...)
-			for range n {
-				c, s1 := b.angles(positions[s])
-				cos, sin = append(cos, c...), append(sin, s1...)
-				positions[s]++
-			}
-			tokens += n
-		}
-		decode := k.cache == typeBF16 && tokens <= 8 && blocks > 0
-		var work []workItem
-		maxChunks := 0
-		if decode {
-			work = k.decodeWork(work, spans)
-			maxChunks = k.maxChunks(slices.Max(positions))
-		} else {
-			work = k.prefillWork(work, spans)
-		}
-		arrays := map[string]array{
-			"out":     b.alloc(tokens * k.heads * k.headDim * b.elementBytes()),
-			"qkv":     toDevice(b.workbench, qkv),
-			"cos":     toDevice(b.workbench, cos),
-			"sin":     toDevice(b.workbench, sin),
-			"spans":   toDevice(b.workbench, spans),
-			"table":   toDevice(b.workbench, table),
-			"work":    toDevice(b.workbench, work),
-			"works":   toDevice(b.workbench, []int32{int32(len(work))}),
-			"partial": b.alloc(k.partialBytes(tokens, maxChunks)),
-		}
-		at := func(name string) devicePtr { return arrays[name].devicePtr }
-		a := attention{
-			out: at("out"), qkv: at("qkv"), kv: kv.devicePtr + devicePtr(layer*b.elementBytes()),
-			cos: at("cos"), sin: at("sin"), spans: at("spans"), blockTable: at("table"),
-			work: at("work"), works: at("works"), partial: at("partial"), arrived: arrived.devicePtr,
-			blockStride: 2 * layer, seqs: len(spans), maxChunks: maxChunks,
-		}
-		switch {
-		case decode:
-			k.decode(&b.q, &a, blocks)
-			b.run(k.name("attention_decode"))
-		case k.cache == typeBF16:
-			k.kvAppend(&b.q, &a, tokens)
-			b.run("kv_append")
-			k.prefill(&b.q, &a, len(work))
-			b.run(k.name("attention_prefill"))
-		default:
-			k.kvAppend(&b.q, &a, tokens)
-			b.run("kv_append")
-			k.reference(&b.q, &a, tokens)
-			b.run("reference_attention")
-		}
-		out := fromDevice[byte](b.workbench, arrays["out"])
-		for i, s := range who {
-			n := int(spans[i].len) * k.heads * k.headDim * b.elementBytes()
-			outs[s] = append(outs[s], out[:n]...)
-			out = out[n:]
-		}
-		if left := slices.Max(fromDevice[int32](b.workbench, arrived)); left != 0 {
-			b.wrong = fmt.Sprintf("chunks still counted as arrived after %v", step)
-		}
-		for name, x := range arrays {
-			fromDevice[byte](b.workbench, x) // its surroundings, that is
-			b.free(arrays[name])
-		}
-	}
-	cache = fromDevice[byte](b.workbench, kv)
-	b.free(kv, arrived)
-	return outs, cache
-}
-
-// exact is the attention of a sequence in float64: spec 3, 3.1 (SDPA) and 3.2. round is applied where Hugging
-// Face's bfloat16 rounds.
-func (b *attentionBench) exact(s *attentionSequence, round func(float64) float64) []float64 {
-	k, dim, columns := b.k, b.k.headDim, b.columns()
-	n := len(s.qkv) / columns
-	x := make([]float64, len(s.qkv))
-	parallel(n, func(t int) {
-		row := x[t*columns:][:columns]
-		for i := range row {
-			row[i] = round(float64(s.qkv[t*columns+i]))
-		}
-		cos, sin := b.angles(t)
-		for h := range k.heads + k.kvHeads {
-			for j := range cos {
-				c, s := round(float64(cos[j])), round(float64(sin[j]))
-				lo, hi := &row[h*dim+j], &row[h*dim+j+k.ropeHalf]
-				*lo, *hi = round(round(*lo*c)-round(*hi*s)), round(round(*hi*c)+round(*lo*s))
-			}
-		}
-	})
-	out := make([]float64, n*k.heads*dim)
-	parallel(n, func(t int) {
-		weights := make([]float64, t+1)
-		for h := range k.heads {
-			q, keys := x[t*columns+h*dim:][:dim], (k.heads+h*k.kvHeads/k.heads)*dim
-			oldest, top, total := 0, math.Inf(-1), 0.0
-			if k.window > 0 {
-				oldest = max(0, t-k.window+1)
-			}
-			for key := oldest; key <= t; key++ {
-				var dot float64
-				for j, v := range x[key*columns+keys:][:dim] {
-					dot += q[j] * v
-				}
-				weights[key] = dot / math.Sqrt(float64(dim))
-				top = max(top, weights[key])
-			}
-			o := out[(t*k.heads+h)*dim:][:dim]
-			for key := oldest; key <= t; key++ {
-				w := math.Exp(weights[key] - top)
-				total += w
-				w = round(w)
-				for j, v := range x[key*columns+keys+k.kvHeads*dim:][:dim] {
-					o[j] += w * v
-				}
-			}
-			for j := range o {
-				o[j] = round(o[j] / total)
-			}
-		}
-	})
-	return out
-}
-
-// values are the numbers of a result.
-func (b *attentionBench) values(out []byte) []float64 {
-	values := make([]float64, len(out)/b.elementBytes())
-	for i := range values {
-		if b.k.cache == typeF32 {
-			values[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(out[4*i:])))
-		} else {
-			values[i] = float64(weight.FromBF16(binary.LittleEndian.Uint16(out[2*i:])))
-		}
-	}
-	return values
-}

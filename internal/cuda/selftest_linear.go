@@ -15,33 +15,35 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/x448/float16"
-
-	"phi3/internal/tensorcore"
 	"phi3/internal/weight"
 )
 
-// The self-test of tensor cores and of the matrix products that use them.
+// The self-test of the matrix products.
 
 func linearChecks() []kernelGroup {
-	const sums = "tensor cores as described, reference_linear"
-	const silu = "the described sums through float64, reference_gate_up"
 	products := kernelGroup{run: (*tester).products}
 	for _, l := range []struct {
-		name, against string
-		best          Verdict
+		e epilogue
+		v phase
 	}{
-		{"linear_prefill", sums, VerdictExact},
-		{"linear_add_prefill", sums, VerdictExact},
-		{"gate_up_prefill", silu, VerdictOK},
-		{"linear_decode", sums + ", prefill", VerdictExact},
-		{"norm_linear_decode", sums + ", prefill", VerdictExact},
-		{"linear_add_decode", sums + ", prefill", VerdictExact},
-		{"gate_up_decode", silu + ", prefill", VerdictOK},
-		{"norm_gate_up_decode", silu + ", prefill", VerdictOK},
+		{store, prefill},
+		{addTo, prefill},
+		{gateUp, prefill},
+		{store, decode},
+		{store, normDecode},
+		{addTo, decode},
+		{gateUp, decode},
+		{gateUp, normDecode},
 	} {
+		against, best := "tensor cores as described, reference_linear", VerdictExact
+		if l.e == gateUp {
+			against, best = "the described sums through float64, reference_gate_up", VerdictOK
+		}
+		if l.v != prefill {
+			against += ", prefill"
+		}
 		for _, suffix := range []string{"_bf16", "_f16"} {
-			products.kernels = append(products.kernels, kernelCheck{l.name + suffix, l.best, l.against})
+			products.kernels = append(products.kernels, kernelCheck{productKernel(l.e, l.v) + suffix, best, against})
 		}
 	}
 	tensorCores := kernelGroup{
@@ -50,82 +52,6 @@ func linearChecks() []kernelGroup {
 	}
 	return []kernelGroup{tensorCores, products}
 }
-
-// ---- Tensor cores ----------------------------------------------------------------------
-
-// tensorCores sends numbers of every kind through one mma, and through two, of which the first makes the sum
-// that the second adds to. The products with so few columns are nothing but these: the other mmas of their
-// step add zeros.
-func (t *tester) tensorCores() {
-	const rows = 64
-	of := t.of(TensorCores)
-	for i, kind := range tensorcore.Kinds {
-		of.ran("%s", kind.Name)
-		for _, c := range []struct {
-			kernel    string
-			tokens, k int
-		}{
-			{"linear_decode_bf16", 8, 16},
-			{"linear_decode_bf16", 8, 32},
-			{"linear_prefill_bf16", 36, 16},
-			{"linear_prefill_bf16", 36, 32},
-		} {
-			in := kind.Draw(rand.New(rand.NewPCG(uint64(i), uint64(c.k))), rows, c.tokens, c.k)
-			w, x := in.A, in.B // a product's sums start at 0, so in.C is not used
-			xDev, wDev, y := toDevice(t.workbench, x), toDevice(t.workbench, w), t.alloc(c.tokens*rows*4)
-			p := product{
-				y: y.devicePtr, x: xDev.devicePtr, w: wDev.devicePtr, weight: typeBF16,
-				tokens: c.tokens, rows: rows, k: c.k,
-			}
-			if c.tokens <= decodeTokens {
-				t.k.linearDecode(&t.q, p, rows/16)
-			} else {
-				t.k.linearPrefill(&t.q, p)
-			}
-			t.run(c.kernel)
-			got, want := fromDevice[float32](t.workbench, y), make([]float32, c.tokens*rows)
-			for i := range want {
-				want[i] = 0 + t.sums.Dot(x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])
-			}
-			where := fmt.Sprintf("%s, %d mma in %s", kind.Name, c.k/16, c.kernel)
-			of.described(got, want)
-			for i := range got {
-				of.roundedSum(where, i, got[i], x[i/rows*c.k:][:c.k], w[i%rows*c.k:][:c.k])
-			}
-			t.settle(TensorCores, where)
-			t.free(xDev, wDev, y)
-		}
-	}
-	for _, form := range []string{"1 and 2 mma", "decode and prefill"} {
-		of.ran("%s", form)
-	}
-}
-
-// roundedSum wants a sum that some tensor core or other could give: finite ones within 2⁻²⁰ of the largest
-// magnitude in each of 16 terms, where 2⁻²⁴ is usual; infinities and NaN where float64 has them.
-func (t *tally) roundedSum(where string, i int, got float32, x, w []uint16) {
-	// largest is of the finite terms. Where these are aligned, zeros and subnormal numbers count as 2⁻¹²⁶.
-	var sum, largest float64
-	for j := range x {
-		a, b := float64(weight.FromBF16(x[j])), float64(weight.FromBF16(w[j]))
-		sum += a * b
-		if !math.IsInf(a*b, 0) && a == a && b == b {
-			largest = max(largest, max(math.Abs(a), 0x1p-126)*max(math.Abs(b), 0x1p-126))
-		}
-	}
-	const edge = math.MaxFloat32 / 32 // of larger terms, some orders of adding make infinities
-	switch {
-	case largest > edge:
-	case math.IsNaN(sum) || math.IsInf(sum, 0):
-		if bits32(got) != bits32(float32(sum)) {
-			t.fail("%s: sum %d is %g, not %g", where, i, got, sum)
-		}
-	case !t.within(math.Abs(float64(got)-sum), largest*float64(len(x))*0x1p-20+0x1p-149):
-		t.fail("%s: sum %d is %g, and float64 has %g", where, i, got, sum)
-	}
-}
-
-// ---- Products ----------------------------------------------------------------------
 
 // productSizes have every awkward number: fewer than, exactly and just over a tile, a step, a segment. The
 // last three fill the GPU: every block of decode goes through several tiles, and every segment through more
@@ -214,8 +140,10 @@ func (t *tester) newProductCase(size productSize, weight elementType, seed uint6
 	c.xDev = toDevice(t.workbench, normals(random, tokens*k, 1))
 	c.normDev, c.wDev = toDevice(t.workbench, norm), toDevice(t.workbench, c.w)
 	c.normedDev = t.alloc(tokens * k * 2)
-	normed := c.normedDev.devicePtr
-	t.k.rmsNorm(&t.q, normed, typeBF16, c.xDev.devicePtr, c.normDev.devicePtr, tokens, k, productEps)
+	t.k.rmsNorm(&t.q, rowNorm{
+		y: c.normedDev.devicePtr, typ: typeBF16, x: c.xDev.devicePtr, norm: c.normDev.devicePtr,
+		tokens: tokens, cols: k, eps: productEps,
+	})
 	t.run("rms_norm")
 	c.inputs = fromDevice[uint16](t.workbench, c.normedDev)
 	c.xNorm = lengths(widened(c.inputs), k)
@@ -230,46 +158,36 @@ func (t *tester) newProductCase(size productSize, weight elementType, seed uint6
 	return c
 }
 
-// operands are those of a product of the first tokens, whose input is not normalised inside.
-func (c *productCase) operands(tokens int) product {
+// product is one of the first tokens, of input that is normalised already.
+func (c *productCase) product(e epilogue, y array, tokens int) product {
 	return product{
-		x: c.normedDev.devicePtr, norm: c.normDev.devicePtr, w: c.wDev.devicePtr, weight: c.weight,
-		tokens: tokens, rows: c.rows, k: c.k, eps: productEps,
+		epilogue: e, y: y.devicePtr, x: c.normedDev.devicePtr, w: c.wDev.devicePtr, weight: c.weight,
+		tokens: tokens, rows: c.rows, k: c.k,
 	}
 }
 
 // reference runs the reference kernels.
 func (t *tester) reference(c *productCase) {
 	inputs, y := toDevice(t.workbench, widened(c.inputs)), t.alloc(c.tokens*c.rows*4)
-	p := c.operands(c.tokens)
-	p.x, p.y = inputs.devicePtr, y.devicePtr
-	t.k.referenceLinear(&t.q, p, false)
-	t.run("reference_linear")
-	c.referenceSum = fromDevice[float32](t.workbench, y)
-	t.k.referenceGateUp(&t.q, p)
-	t.run("reference_gate_up")
-	c.referenceGated = fromDevice[float32](t.workbench, y)
+	for e, to := range map[epilogue]*[]float32{store: &c.referenceSum, gateUp: &c.referenceGated} {
+		p := c.product(e, y, c.tokens)
+		p.x = inputs.devicePtr
+		t.k.reference(&t.q, p)
+		t.run(referenceKernel(e))
+		*to = fromDevice[float32](t.workbench, y)
+	}
 	t.free(inputs, y)
 }
 
-// prefill judges the products of many tokens, which take few, too. It returns the results of each operation.
-func (t *tester) prefill(c *productCase) map[string]bitsOf {
-	results := map[string]bitsOf{}
-	for _, prefill := range []struct {
-		operation string
-		launch    func(*queue, product)
-	}{
-		{"linear", t.k.linearPrefill},
-		{"linear_add", t.k.linearAddPrefill},
-		{"gate_up", t.k.gateUpPrefill},
-	} {
-		name := prefill.operation + "_prefill" + c.suffix
-		y, p := t.output(c, prefill.operation, c.tokens), c.operands(c.tokens)
-		p.y = y.devicePtr
-		prefill.launch(&t.q, p)
+// prefill judges the products of many tokens, which take few, too. It returns each product's results.
+func (t *tester) prefill(c *productCase) (results [epilogues]bitsOf) {
+	for e := range epilogues {
+		name := productKernel(e, prefill) + c.suffix
+		y := t.output(c, e, c.tokens)
+		t.k.prefill(&t.q, c.product(e, y, c.tokens))
 		t.run(name)
 		t.of(name).ran("%s", c.where)
-		results[prefill.operation] = t.judgeProduct(c, t.of(name), c.where, prefill.operation, y, c.tokens)
+		results[e] = t.judgeProduct(c, t.of(name), c.where, e, y, c.tokens)
 		t.settle(name, c.where)
 		t.free(y)
 	}
@@ -277,42 +195,36 @@ func (t *tester) prefill(c *productCase) map[string]bitsOf {
 }
 
 // decode judges the products of up to 8 tokens, on several grids.
-func (t *tester) decode(c *productCase, prefilled map[string]bitsOf) {
-	tokens, tiles := min(c.tokens, decodeTokens), decodeTiles(c.rows)
+func (t *tester) decode(c *productCase, prefilled [epilogues]bitsOf) {
+	tokens := min(c.tokens, decodeTokens)
+	tiles := ceilDiv(c.rows, C.LINEAR_DECODE_TILE)
 	// One block, unless that takes long; a number that does not divide the tiles; and two a multiprocessor.
 	grids := distinct(min(tiles, 2*t.d.multiprocessors), min(tiles, 7))
 	if c.rows < 1000 {
 		grids = distinct(append(grids, 1)...)
 	}
-	for _, decode := range []struct {
-		name, operation string
-		launch          func(*queue, product, int)
-		norm            bool
-	}{
-		{"linear_decode", "linear", t.k.linearDecode, false},
-		{"norm_linear_decode", "linear", t.k.normLinearDecode, true},
-		{"linear_add_decode", "linear_add", t.k.linearAddDecode, false},
-		{"gate_up_decode", "gate_up", t.k.gateUpDecode, false},
-		{"norm_gate_up_decode", "gate_up", t.k.normGateUpDecode, true},
-	} {
-		if decode.norm && !t.k.normFits(tokens, c.k) { // the backend runs the kernel without the norm then
+	for _, d := range []struct {
+		e epilogue
+		v phase
+	}{{store, decode}, {store, normDecode}, {addTo, decode}, {gateUp, decode}, {gateUp, normDecode}} {
+		if d.v == normDecode && !t.k.normFits(tokens, c.k) { // the backend then runs the kernel without the norm
 			continue
 		}
-		name := decode.name + c.suffix
+		name := productKernel(d.e, d.v) + c.suffix
 		of := t.of(name)
 		of.ran("%d×%d×%d on %s", tokens, c.rows, c.k, blocksText(grids))
 		for _, blocks := range grids {
-			y, p := t.output(c, decode.operation, tokens), c.operands(tokens)
-			p.y = y.devicePtr
-			if decode.norm {
-				p.x = c.xDev.devicePtr
+			y := t.output(c, d.e, tokens)
+			p := c.product(d.e, y, tokens)
+			if d.v == normDecode {
+				p.x, p.norm, p.eps = c.xDev.devicePtr, c.normDev.devicePtr, productEps
 			}
-			decode.launch(&t.q, p, blocks)
+			t.k.decode(&t.q, p, blocks)
 			t.run(name)
 			where := fmt.Sprintf("%d×%d×%d on %d blocks", tokens, c.rows, c.k, blocks)
-			got := t.judgeProduct(c, of, where, decode.operation, y, tokens)
-			if t.trusted(decode.operation + "_prefill" + c.suffix) {
-				same(of, "the bytes of prefill", where, got, prefilled[decode.operation][:len(got)])
+			got := t.judgeProduct(c, of, where, d.e, y, tokens)
+			if t.trusted(productKernel(d.e, prefill) + c.suffix) {
+				same(of, "the bytes of prefill", where, got, prefilled[d.e][:len(got)])
 			}
 			t.settle(name, where)
 			t.free(y)
@@ -327,11 +239,11 @@ func (t *tester) trusted(kernel string) bool {
 }
 
 // output is an array for a product's results.
-func (t *tester) output(c *productCase, operation string, tokens int) array {
-	switch operation {
-	case "gate_up":
+func (t *tester) output(c *productCase, e epilogue, tokens int) array {
+	switch e {
+	case gateUp:
 		return t.alloc(tokens * c.rows * 2)
-	case "linear_add":
+	case addTo:
 		return toDevice(t.workbench, c.before[:tokens*c.rows])
 	}
 	return t.alloc(tokens * c.rows * 4)
@@ -348,42 +260,14 @@ func (t *tester) describe(c *productCase) {
 	})
 }
 
-// productSum is one output of a product, bit for bit: kernels/linear.cuh.
-func productSum(a tensorcore.Arch, x, w []uint16, typ elementType) float32 {
-	const tile = tensorcore.K
-	steps := ceilDiv(len(x), C.K_STEP)
-	segment := C.K_STEP * ceilDiv(steps, C.K_SEGMENTS)
-	var total float32
-	for first := 0; first < len(x); first += segment {
-		var sum float32
-		for at := first; at < min(first+segment, len(x)); at += tile {
-			var xs, high, low [tile]uint16 // zeros from column k on
-			n := copy(xs[:], x[at:])
-			copy(high[:], w[at:])
-			if typ == typeF16 { // as two bfloat16 numbers, the greater first
-				for i := range n {
-					v := float16.Frombits(w[at+i]).Float32()
-					high[i] = weight.ToBF16(v)
-					low[i] = weight.ToBF16(v - weight.FromBF16(high[i]))
-				}
-			}
-			if sum = a.DotAdd(sum, high[:], xs[:]); typ == typeF16 {
-				sum = a.DotAdd(sum, low[:], xs[:])
-			}
-		}
-		total += sum
-	}
-	return total
-}
-
-// judgeProduct compares the results of one operation for the first tokens with all that is known of them, and
+// judgeProduct compares the results of one product for the first tokens with all that is known of them, and
 // returns their bits.
 func (t *tester) judgeProduct(
-	c *productCase, of *tally, where, operation string, y array, tokens int,
+	c *productCase, of *tally, where string, e epilogue, y array, tokens int,
 ) (results bitsOf) {
 	n := tokens * c.rows
 	var got []float32
-	if operation == "gate_up" {
+	if e == gateUp {
 		narrow := fromDevice[uint16](t.workbench, y)
 		got = widened(narrow)
 		for _, v := range narrow {
@@ -403,12 +287,12 @@ func (t *tester) judgeProduct(
 	// term is about 1/k of these.
 	rounding := func(i, row int) float64 { return 4e-6 * c.xNorm[i/c.rows] * c.wNorm[row] }
 	var wantBits, gotBits []float32 // of the chosen outputs
-	switch operation {
-	case "linear", "linear_add":
+	switch e {
+	case store, addTo:
 		for j, i := range c.chosen {
 			if i < n {
 				want := c.sum[j]
-				if operation == "linear_add" {
+				if e == addTo {
 					want += c.before[i]
 				}
 				wantBits, gotBits = append(wantBits, want), append(gotBits, got[i])
@@ -418,7 +302,7 @@ func (t *tester) judgeProduct(
 		if t.trusted("reference_linear") {
 			want := func(i int) float64 { return float64(c.referenceSum[i]) }
 			tolerance := func(i int) float64 { return rounding(i, i%c.rows) }
-			if operation == "linear_add" {
+			if e == addTo {
 				want = func(i int) float64 { return float64(c.before[i]) + float64(c.referenceSum[i]) }
 				tolerance = func(i int) float64 {
 					return rounding(i, i%c.rows) + 1e-7*math.Abs(float64(got[i])) + 1e-7
@@ -426,7 +310,7 @@ func (t *tester) judgeProduct(
 			}
 			of.near("reference_linear", where, n, at32(got), want, tolerance)
 		}
-	case "gate_up":
+	case gateUp:
 		// SiLU(g)·u is rounded to bfloat16; before, ex2.approx, whose last bits nobody describes, and four
 		// more roundings may move it by 1e-6, and by 1e-7 for each unit of g, since the argument of a power
 		// is rounded, too.

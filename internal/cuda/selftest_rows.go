@@ -38,8 +38,8 @@ func (t *tester) embed() {
 			ids := rowsToPick(random, c.rows)
 			tableDev, idsDev := toDevice(t.workbench, table), toDevice(t.workbench, ids)
 			x := t.alloc(len(ids) * c.cols * 4)
-			stored := elementType(typ)
-			t.k.embed(&t.q, x.devicePtr, tableDev.devicePtr, stored, idsDev.devicePtr, len(ids), c.cols)
+			stored := parameter{ptr: tableDev.devicePtr, typ: elementType(typ)}
+			t.k.embed(&t.q, x.devicePtr, stored, idsDev.devicePtr, len(ids), c.cols)
 			t.run("embed")
 			t.of("embed").ran("%d×%d of bf16, f16, f32", c.rows, c.cols)
 			where := fmt.Sprintf("%s %d×%d", name, c.rows, c.cols)
@@ -104,8 +104,11 @@ func (t *tester) rmsNorm() {
 		}
 		xDev, normDev := toDevice(t.workbench, x), toDevice(t.workbench, norm)
 		exact, narrow := t.alloc(len(x)*4), t.alloc(len(x)*2)
-		for y, stored := range map[array]elementType{exact: typeF32, narrow: typeBF16} {
-			t.k.rmsNorm(&t.q, y.devicePtr, stored, xDev.devicePtr, normDev.devicePtr, c.tokens, c.cols, eps)
+		for y, typ := range map[array]elementType{exact: typeF32, narrow: typeBF16} {
+			t.k.rmsNorm(&t.q, rowNorm{
+				y: y.devicePtr, typ: typ, x: xDev.devicePtr, norm: normDev.devicePtr,
+				tokens: c.tokens, cols: c.cols, eps: eps,
+			})
 			t.run("rms_norm")
 		}
 		of.ran("%s to f32 and bf16", where)
@@ -183,15 +186,11 @@ func (t *tester) referenceProducts() {
 				x: xDev.devicePtr, w: wDev.devicePtr, weight: elementType(typ),
 				tokens: c.tokens, rows: c.rows, k: c.k,
 			}
-			p.y = y.devicePtr
-			t.k.referenceLinear(&t.q, p, false)
-			t.run("reference_linear")
-			p.y = added.devicePtr
-			t.k.referenceLinear(&t.q, p, true)
-			t.run("reference_linear")
-			p.y = gated.devicePtr
-			t.k.referenceGateUp(&t.q, p)
-			t.run("reference_gate_up")
+			for e, out := range [epilogues]array{store: y, addTo: added, gateUp: gated} {
+				p.epilogue, p.y = epilogue(e), out.devicePtr
+				t.k.reference(&t.q, p)
+				t.run(referenceKernel(p.epilogue))
+			}
 
 			sums, addedSums := fromDevice[float32](t.workbench, y), fromDevice[float32](t.workbench, added)
 			products, wantSum := fromDevice[float32](t.workbench, gated), make([]float32, len(before))

@@ -21,7 +21,7 @@ func (b *Backend) Begin(step *model.Step) {
 // Embed implements [model.Backend].
 func (b *Backend) Embed(x model.Matrix, table model.Weight) {
 	w := table.Data.(*parameter)
-	b.kernels.embed(&b.queue, float32Out(x), w.ptr, w.typ, b.staged.ids, x.Rows, x.Cols)
+	b.kernels.embed(&b.queue, float32Out(x), *w, b.staged.ids, x.Rows, x.Cols)
 }
 
 // Select implements [model.Backend].
@@ -31,79 +31,60 @@ func (b *Backend) Select(y, x model.Matrix, rows []int32) {
 
 // Norm implements [model.Backend].
 func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
-	b.kernels.rmsNorm(&b.queue, float32Out(y), typeF32, ptr(x), norm.Data.(*parameter).ptr, x.Rows, x.Cols,
-		b.eps())
+	b.kernels.rmsNorm(&b.queue, rowNorm{
+		y: float32Out(y), typ: typeF32, x: ptr(x), norm: norm.Data.(*parameter).ptr,
+		tokens: x.Rows, cols: x.Cols, eps: b.eps(),
+	})
 }
 
 // NormLinear implements [model.Backend].
 func (b *Backend) NormLinear(y, x model.Matrix, norm, w model.Weight) {
-	p := newProduct(float32Out(y), x, w, y.Cols)
+	p := newProduct(store, float32Out(y), x, w, y.Cols)
 	p.norm, p.eps = norm.Data.(*parameter).ptr, b.eps()
-	resident := &b.kernels.resident
-	switch {
-	case b.float32:
-		b.kernels.referenceLinear(&b.queue, b.normInput(p), false)
-	case x.Rows > decodeTokens:
-		b.kernels.linearPrefill(&b.queue, b.normInput(p))
-	case b.kernels.normFits(p.tokens, p.k):
-		b.kernels.normLinearDecode(&b.queue, p,
-			b.grid(decodeTiles(p.rows), resident.normLinear[p.weight][p.tokens]))
-	default:
-		b.kernels.linearDecode(&b.queue, b.normInput(p),
-			b.grid(decodeTiles(p.rows), resident.linear[p.weight]))
-	}
+	b.product(p)
 }
 
 // NormGateUp implements [model.Backend].
 func (b *Backend) NormGateUp(h, x model.Matrix, norm, w model.Weight) {
-	p := newProduct(b.inputOut(h), x, w, h.Cols)
+	p := newProduct(gateUp, b.inputOut(h), x, w, h.Cols)
 	p.norm, p.eps = norm.Data.(*parameter).ptr, b.eps()
-	resident := &b.kernels.resident
-	switch {
-	case b.float32:
-		b.kernels.referenceGateUp(&b.queue, b.normInput(p))
-	case x.Rows > decodeTokens:
-		b.kernels.gateUpPrefill(&b.queue, b.normInput(p))
-	case b.kernels.normFits(p.tokens, p.k):
-		b.kernels.normGateUpDecode(&b.queue, p,
-			b.grid(gateUpDecodeTiles(p.rows), resident.normGateUp[p.weight][p.tokens]))
-	default:
-		b.kernels.gateUpDecode(&b.queue, b.normInput(p),
-			b.grid(gateUpDecodeTiles(p.rows), resident.gateUp[p.weight]))
-	}
+	b.product(p)
 }
 
 // LinearAdd implements [model.Backend].
 func (b *Backend) LinearAdd(x, a model.Matrix, w model.Weight) {
-	p := newProduct(float32Out(x), a, w, x.Cols)
+	b.product(newProduct(addTo, float32Out(x), a, w, x.Cols))
+}
+
+// newProduct is the product of x with a weight, with rows outputs for each token.
+func newProduct(e epilogue, y devicePtr, x model.Matrix, w model.Weight, rows int) product {
+	d := w.Data.(*parameter)
+	return product{epilogue: e, y: y, x: ptr(x), w: d.ptr, weight: d.typ, tokens: x.Rows, rows: rows, k: x.Cols}
+}
+
+// product queues a matrix product, with the kernels for its number of tokens.
+func (b *Backend) product(p product) {
+	k := b.kernels
+	if p.norm != 0 && (b.float32 || p.tokens > decodeTokens || !k.normFits(p.tokens, p.k)) {
+		k.rmsNorm(&b.queue, rowNorm{
+			y: b.normed, typ: b.inputType(), x: p.x, norm: p.norm, tokens: p.tokens, cols: p.k, eps: p.eps,
+		})
+		p.x, p.norm = b.normed, 0
+	}
 	switch {
 	case b.float32:
-		b.kernels.referenceLinear(&b.queue, p, true)
-	case x.Rows > decodeTokens:
-		b.kernels.linearAddPrefill(&b.queue, p)
+		k.reference(&b.queue, p)
+	case p.tokens > decodeTokens:
+		k.prefill(&b.queue, p)
 	default:
-		b.kernels.linearAddDecode(&b.queue, p,
-			b.grid(decodeTiles(p.rows), b.kernels.resident.linearAdd[p.weight]))
+		k.decode(&b.queue, p, b.blocks(p.decodeTiles(), k.decodeResident(&p)))
 	}
 }
 
-// newProduct is the product of x with a weight, of so many outputs.
-func newProduct(y devicePtr, x model.Matrix, w model.Weight, rows int) product {
-	d := w.Data.(*parameter)
-	return product{y: y, x: ptr(x), w: d.ptr, weight: d.typ, tokens: x.Rows, rows: rows, k: x.Cols}
-}
-
-// normInput queues RMSNorm(x)·norm into the workspace, as the kernels read it, and returns the product with
-// that as input.
-func (b *Backend) normInput(p product) product {
-	b.kernels.rmsNorm(&b.queue, b.normed, b.inputType(), p.x, p.norm, p.tokens, p.k, p.eps)
-	p.x = b.normed
-	return p
-}
-
-// grid is how many blocks share out tiles of work: as many as the device runs at once, where resident blocks
-// fit a multiprocessor, and no more than there are tiles. At least one: a launch that cannot run says why.
-func (b *Backend) grid(tiles, resident int) int {
+// blocks is the number of blocks that share this many tiles of work: as many as the device runs at once, if
+// resident blocks fit on a multiprocessor, and at most one for each tile. It is at least 1, because the error of
+// an impossible launch says why.
+func (b *Backend) blocks(tiles, resident int) int {
 	return max(1, min(tiles, resident*b.device.multiprocessors))
 }
 
@@ -120,7 +101,7 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int) {
 	case qkv.Rows <= decodeTokens:
 		// The most items of work that these sequences can ever have, so that one graph serves every token.
 		items := call.seqs * b.kvBlocks * b.config.KVHeads
-		k.decode(&b.queue, &call, b.grid(items, k.decodeResident))
+		k.decode(&b.queue, &call, b.blocks(items, k.decodeResident))
 	default:
 		k.kvAppend(&b.queue, &call, qkv.Rows)
 		k.prefill(&b.queue, &call, b.staged.works)
