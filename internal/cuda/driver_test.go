@@ -45,8 +45,8 @@ func TestUnavailable(t *testing.T) {
 		{"not a library", garbage, "no NVIDIA driver (" + garbage + ": file too short)"},
 		{"not a driver", empty, "no NVIDIA driver (" + empty + ": undefined symbol: cuInit)"},
 		{
-			"old driver", compileDriver(t,
-				"int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { *v = 11040; return 0; }"),
+			"old driver", compileDriver(t, "int cuInit(unsigned f) { return 0; } "+
+				"int cuDriverGetVersion(int *v) { *v = 11040; return 0; }"),
 			"the NVIDIA driver is too old: it supports CUDA 11.4, phi3 needs 11.8 or newer",
 		},
 		{
@@ -54,7 +54,8 @@ func TestUnavailable(t *testing.T) {
 			"the NVIDIA driver does not start: cuInit: an error unknown to the driver (CUDA error 803)",
 		},
 		{
-			"no device", compileDriver(t, `int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { *v = 12040; return 0; }
+			"no device", compileDriver(t, `int cuInit(unsigned f) { return 0; }
+				int cuDriverGetVersion(int *v) { *v = 12040; return 0; }
 				int cuDeviceGetCount(int *n) { *n = 0; return 0; }`),
 			"the NVIDIA driver sees no GPU",
 		},

@@ -39,7 +39,8 @@ func askEmpty(x *experiment) {
 					k := x.kernel(f, kernel+way.suffix, 0)
 					var q queue
 					for i := range launches {
-						add(&q, k, grid{size.blocks, 1, 256, 0}, &emptyArgs{counter: counter, number: int32(i)})
+						args := &emptyArgs{counter: counter, number: int32(i)}
+						add(&q, k, grid{size.blocks, 1, 256, 0}, args)
 						if i > 0 {
 							q[i].flags = way.flags
 						}

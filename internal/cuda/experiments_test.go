@@ -20,7 +20,8 @@ import (
 // The experiments ask a GPU what it can do before an answer is built into the program:
 //
 //	make internal/cuda/testdata/experiments.fatbin
-//	PHI3_TEST_GPU=1 go test -tags cuda ./internal/cuda -run '^$' -bench '^BenchmarkExperiment$' -benchtime 20x -v
+//	PHI3_TEST_GPU=1 go test -tags cuda ./internal/cuda -v -run '^$' \
+//		-bench '^BenchmarkExperiment$' -benchtime 20x
 //
 // A question is a sub-benchmark, -bench '^BenchmarkExperiment$/^read$', and a figure one of its own below
 // that. Where a question has kernels, the head of kernels/experiments/*.cu says what it asks and how to read
@@ -71,7 +72,8 @@ func TestExperimentMutants(t *testing.T) {
 	for _, m := range []mutant{
 		{
 			"words left out", "read.cu",
-			"sum += words_sum(ring[slot * READ_THREADS]);", "", "^TestExperiments$/^read$", "the sum of all words",
+			"sum += words_sum(ring[slot * READ_THREADS]);", "",
+			"^TestExperiments$/^read$", "the sum of all words",
 		},
 		{
 			"words that are still in flight", "read.cu",
@@ -83,7 +85,8 @@ func TestExperimentMutants(t *testing.T) {
 		},
 		{
 			"a segment left out", "chain.cu",
-			"total[0] += part.x;", "total[0] = part.x;", "^TestExperiments$/^chain$", "differ from those of phi3's own",
+			"total[0] += part.x;", "total[0] = part.x;",
+			"^TestExperiments$/^chain$", "differ from those of phi3's own",
 		},
 	} {
 		t.Run(m.name, func(t *testing.T) {

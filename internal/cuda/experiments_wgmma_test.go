@@ -72,7 +72,8 @@ func askWGMMA(x *experiment) {
 						for _, w := range p.copies {
 							add(&q, k, grid{x.multiprocessors, 1, 384, shared}, &wgmmaArgs{
 								y: y, x: in, w: w,
-								tokens: int32(tokens), rows: int32(p.rows), k: int32(p.k), groups: int32(tokens / 8),
+								tokens: int32(tokens), rows: int32(p.rows), k: int32(p.k),
+								groups: int32(tokens / 8),
 							})
 						}
 						x.must(f, func() error { return x.fill(y, 0xff, 4*tokens*p.rows, x.stream) })

@@ -1,8 +1,9 @@
 //go:build cuda && linux
 
-// The driver API's functions, as jumps through a table. The executable defines every symbol that gorgonia.org/cu and this package
-// refer to, so it needs no libcuda.so.1 to be linked or to start. Arguments pass through untouched, whatever a function's type is.
-// The symbols are hidden: with visible ones libcuda's calls of its own functions could come back here.
+// Defines the functions of the driver API as jumps through a table. The executable then has every symbol
+// that gorgonia.org/cu and this package use, and needs no libcuda.so.1 to be linked or to start. A jump
+// leaves the arguments unchanged, whatever the function's type. The symbols are hidden, because otherwise
+// libcuda's calls of its own functions could come back here.
 #define _GNU_SOURCE
 #include "forward.h"
 #include <dlfcn.h>
@@ -55,7 +56,8 @@ HIDDEN void *forward_table[COUNT] = {
 #include "forward_list.h"
 #undef X
 
-// gorgonia.org/cu calls cuInit when the program starts, and exits where it fails. Whether there is a driver is asked when a GPU is.
+// gorgonia.org/cu calls cuInit when the program starts, and exits if it fails. So this one succeeds, and
+// the driver is loaded only when a GPU is needed.
 HIDDEN int cuInit(unsigned int flags)
 {
 	(void)flags;

@@ -1,8 +1,9 @@
 #pragma once
 #include <stddef.h>
 
-// Loads the driver from the shared library at path and points the forwarders at it, once in the life of a process: NULL, or why not.
-// The answer stays valid until the next call of a dl function by this thread.
+// Loads the driver from the shared library at path and makes the functions of forward.c jump to it. It
+// can be called once in a process. Returns NULL, or an error message that is valid until this thread's
+// next call of a dl function.
 const char *forward_load(const char *path);
 
 // The driver's own cuInit(0), after forward_load.

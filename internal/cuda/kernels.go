@@ -55,8 +55,8 @@ func (t elementType) bytes() int {
 	return 2
 }
 
-// kernelSet is the loaded module. Its methods each append the launch of a kernel to a queue. kernels/args.h says what
-// the kernels compute, and defines the structs of arguments.
+// kernelSet is the loaded module. Its methods each append the launch of a kernel to a queue.
+// kernels/args.h says what the kernels compute, and defines the structs of arguments.
 type kernelSet struct {
 	rowKernels
 	*linearKernels

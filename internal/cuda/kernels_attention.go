@@ -19,8 +19,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// attentionKernels append to the KV cache and attend over it, for models of one shape. kernels/args.h says what
-// they compute.
+// attentionKernels append to the KV cache and attend over it, for models of one shape. kernels/args.h
+// says what they compute.
 type attentionKernels struct {
 	attentionShape
 	cache elementType // how the cache stores keys and values: typeBF16 or typeF32
@@ -97,8 +97,9 @@ func (k *attentionKernels) args(a *attention) C.AttentionArgs {
 		cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
 		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable),
 		work: C.uint64_t(a.work), works: C.uint64_t(a.works),
-		partial: C.uint64_t(a.partial), arrived: C.uint64_t(a.arrived), block_stride: C.int64_t(a.blockStride),
-		seqs: C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads),
+		partial: C.uint64_t(a.partial), arrived: C.uint64_t(a.arrived),
+		block_stride: C.int64_t(a.blockStride),
+		seqs:         C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads),
 		head_dim: C.int32_t(k.headDim), rope_half: C.int32_t(k.ropeHalf), window: C.int32_t(k.window),
 		max_chunks: C.int32_t(a.maxChunks), scale: C.float(math.Log2E / math.Sqrt(float64(k.headDim))),
 	}
@@ -108,13 +109,15 @@ func (k *attentionKernels) args(a *attention) C.AttentionArgs {
 func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
 	add(q, k.kvAppendF, grid{tokens, 1, C.KV_APPEND_THREADS, 0}, &C.KVAppendArgs{
 		kv: C.uint64_t(a.kv), qkv: C.uint64_t(a.qkv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
-		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable), block_stride: C.int64_t(a.blockStride),
-		seqs: C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads),
+		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable),
+		block_stride: C.int64_t(a.blockStride),
+		seqs:         C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads),
 		head_dim: C.int32_t(k.headDim), rope_half: C.int32_t(k.ropeHalf), _type: C.int32_t(k.cache),
 	})
 }
 
-// decode queues attention of up to decodeTokens tokens, on any number of blocks: the results do not depend on it.
+// decode queues attention of up to decodeTokens tokens, on any number of blocks: the results do not
+// depend on it.
 func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
 	args := k.args(a)
 	add(q, k.decodeF, grid{blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared}, &args)
@@ -142,8 +145,8 @@ func (s *attentionShape) decodeWork(work []workItem, spans []span) []workItem {
 	return work
 }
 
-// prefillWork appends the work items of prefill: groups of a sequence's queries. The last queries see the most keys
-// and come first, so that no long item starts at the end.
+// prefillWork appends the work items of prefill: groups of a sequence's queries. The last queries see the
+// most keys and come first, so that no long item starts at the end.
 func (s *attentionShape) prefillWork(work []workItem, spans []span) []workItem {
 	queries := prefillRows / (s.heads / s.kvHeads)
 	for seq, of := range spans {

@@ -60,8 +60,9 @@ type linearKernels struct {
 	products [epilogues][phases][2]function
 	// references are the float32 kernels, for weights of any type.
 	references [epilogues]function
-	// resident is how many blocks of a decode product a multiprocessor runs at once, by the weight's type and by
-	// the number of tokens that the product normalises, which decides how much shared memory it takes. 0: none.
+	// resident is how many blocks of a decode product a multiprocessor runs at once, by the weight's type
+	// and by the number of tokens that the product normalises, which decides how much shared memory it
+	// takes. 0: none.
 	resident [epilogues][2][decodeTokens + 1]int
 
 	maxShared int // bytes of dynamic shared memory that a block can have
@@ -96,8 +97,8 @@ func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 	return k, nil
 }
 
-// countResident asks the device how many blocks of the decode products a multiprocessor runs at once. hidden is
-// the k of the products with a norm.
+// countResident asks the device how many blocks of the decode products a multiprocessor runs at once.
+// hidden is the k of the products with a norm.
 func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 	for e := range epilogues {
 		for t := range 2 { // typeBF16, typeF16
@@ -162,7 +163,8 @@ func (l *linearKernels) decodeResident(p *product) int {
 	return l.resident[p.epilogue][p.weight][p.tokens]
 }
 
-// decode queues a product of up to decodeTokens tokens, on any number of blocks: the results do not depend on it.
+// decode queues a product of up to decodeTokens tokens, on any number of blocks: the results do not
+// depend on it.
 func (l *linearKernels) decode(q *queue, p product, blocks int) {
 	v, shared := decode, C.LINEAR_DECODE_SHARED
 	if p.norm != 0 {
@@ -183,7 +185,8 @@ func (l *linearKernels) prefill(q *queue, p product) {
 	}, p.args())
 }
 
-// reference queues a product in which x, y and the sums are float32, for a weight of any type. norm must be 0.
+// reference queues a product in which x, y and the sums are float32, for a weight of any type. norm must
+// be 0.
 func (l *linearKernels) reference(q *queue, p product) {
 	args := &C.ReferenceLinearArgs{
 		y: C.uint64_t(p.y), x: C.uint64_t(p.x), w: C.uint64_t(p.w),

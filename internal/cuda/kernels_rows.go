@@ -58,8 +58,8 @@ func (k *rowKernels) rmsNorm(q *queue, n rowNorm) {
 	})
 }
 
-// argmax sets next[i], an int32, to the lowest id among the greatest of row i of logits. If the row has a NaN or
-// an infinity, next[i] is ^id of the first one.
+// argmax sets next[i], an int32, to the lowest id among the greatest of row i of logits. If the row has a
+// NaN or an infinity, next[i] is ^id of the first one.
 func (k *rowKernels) argmax(q *queue, next, logits devicePtr, rows, vocab int) {
 	add(q, k.argmaxF, grid{rows, 1, C.ARGMAX_THREADS, 0}, &C.ArgmaxArgs{
 		next: C.uint64_t(next), logits: C.uint64_t(logits), vocab: C.int32_t(vocab),

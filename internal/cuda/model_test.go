@@ -49,9 +49,10 @@ func randomModel(t *testing.T, more string, dtype weight.Format) (dir string) {
 	dir = t.TempDir()
 	require.NoError(t, randomckpt.Write(context.Background(), randomckpt.Options{
 		Dir: dir, Format: dtype, Seed: 1, ShardBytes: 1 << 30,
-		Config: []byte(`{"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "vocab_size": 96, "hidden_size": 128,
-			"intermediate_size": 72, "eos_token_id": null, "bos_token_id": 1, "hidden_act": "silu", "rms_norm_eps": 1e-5,
-			"rope_theta": 10000.0, "max_position_embeddings": 400, "original_max_position_embeddings": 400, ` + more + `}`),
+		Config: []byte(`{"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "vocab_size": 96,
+			"hidden_size": 128, "intermediate_size": 72, "eos_token_id": null, "bos_token_id": 1,
+			"hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "max_position_embeddings": 400,
+			"original_max_position_embeddings": 400, ` + more + `}`),
 	}))
 	return dir
 }
@@ -59,9 +60,11 @@ func randomModel(t *testing.T, more string, dtype weight.Format) (dir string) {
 // Whole models with heads of the widths that no golden has.
 func TestModelsOfOtherHeads(t *testing.T) {
 	for headDim, more := range map[int]string{
-		64:  `"num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2`,
-		80:  `"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "partial_rotary_factor": 0.5`,
-		256: `"num_hidden_layers": 1, "num_attention_heads": 3, "num_key_value_heads": 1, "sliding_window": 100`,
+		64: `"num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2`,
+		80: `"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+			"partial_rotary_factor": 0.5`,
+		256: `"num_hidden_layers": 1, "num_attention_heads": 3, "num_key_value_heads": 1,
+			"sliding_window": 100`,
 	} {
 		t.Run(fmt.Sprint(headDim), func(t *testing.T) {
 			dir := randomModel(t, fmt.Sprintf(`"head_dim": %d, %s`, headDim, more), weight.BF16)
@@ -72,7 +75,8 @@ func TestModelsOfOtherHeads(t *testing.T) {
 
 // In float32 a key head may have any number of query heads.
 func TestManyQueryHeadsInFloat32(t *testing.T) {
-	dir := randomModel(t, `"num_hidden_layers": 1, "num_attention_heads": 129, "num_key_value_heads": 1, "head_dim": 6`, weight.BF16)
+	dir := randomModel(t, `"num_hidden_layers": 1, "num_attention_heads": 129, "num_key_value_heads": 1,
+		"head_dim": 6`, weight.BF16)
 	m, err := loadOn(openTest(t, Options{Float32: true}), dir)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, m.Close()) }()

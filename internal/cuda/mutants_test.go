@@ -44,7 +44,8 @@ func forTheEmulator(t *testing.T) {
 // The tests that a checked build runs: every kernel, on small sizes, and whole steps, with and without
 // graphs.
 const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversions)$|` +
-	`^(TestEmbedAndCopyRows|TestLinear|TestLinearSpecials|TestRMSNorm|TestReferenceLinear|TestArgmax|TestReferenceAttention|TestLaunch|TestAbandonedSteps|TestForgottenGraphs)$|` +
+	`^Test(EmbedAndCopyRows|Linear|LinearSpecials|RMSNorm|ReferenceLinear|Argmax|ReferenceAttention)$|` +
+	`^Test(Launch|AbandonedSteps|ForgottenGraphs)$|` +
 	`^TestAttention$/./window_(7|129|1),`
 
 // TestChecked: no access of any kernel is out of bounds, misaligned, of something unwritten, or in a race.
@@ -111,7 +112,8 @@ var mutants = []mutant{
 	},
 	{
 		"decode: waits for too few copies", "linear_decode.cu",
-		"cp_async_wait<LINEAR_DECODE_STAGES - 2>()", "cp_async_wait<LINEAR_DECODE_STAGES - 1>()", testLinear3, inFlight,
+		"cp_async_wait<LINEAR_DECODE_STAGES - 2>()", "cp_async_wait<LINEAR_DECODE_STAGES - 1>()",
+		testLinear3, inFlight,
 	},
 	{
 		"decode: ring one stage too far ahead", "linear_decode.cu",
@@ -139,11 +141,13 @@ var mutants = []mutant{
 	},
 	{
 		"decode: normed tokens read before the barrier", "linear_decode.cu",
-		"row[args.k + threadIdx.x] = 0;\n\t}\n\t__syncthreads();", "row[args.k + threadIdx.x] = 0;\n\t}", testLinear3, raceOrUnwritten,
+		"row[args.k + threadIdx.x] = 0;\n\t}\n\t__syncthreads();", "row[args.k + threadIdx.x] = 0;\n\t}",
+		testLinear3, raceOrUnwritten,
 	},
 	{
 		"decode: rows of normed tokens not a multiple of 16 bytes", "linear_decode.cu",
-		"args.tokens - 1) * (args.k + UNIT_COLS)", "args.tokens - 1) * (args.k + 4)", testLinear3, misaligned + "ldmatrix",
+		"args.tokens - 1) * (args.k + UNIT_COLS)", "args.tokens - 1) * (args.k + 4)", testLinear3,
+		misaligned + "ldmatrix",
 	},
 	{
 		"decode: weights copied from an odd address", "linear_decode.cu",
@@ -157,7 +161,8 @@ var mutants = []mutant{
 	},
 	{
 		"decode: segments added in another order", "linear_decode.cu",
-		"for (int s = 0; s < segments; s++) {", "for (int s = segments - 1; s >= 0; s--) {", testLinear3, wrongResult,
+		"for (int s = 0; s < segments; s++) {", "for (int s = segments - 1; s >= 0; s--) {", testLinear3,
+		wrongResult,
 	},
 	{
 		"products: rows that do not exist are stored", "linear.cuh",
@@ -174,11 +179,13 @@ var mutants = []mutant{
 	},
 	{
 		"prefill: waits for too few copies", "linear_prefill.cu",
-		"cp_async_wait<LINEAR_PREFILL_STAGES - 2>();", "cp_async_wait<LINEAR_PREFILL_STAGES - 1>();", testLinear9, inFlight,
+		"cp_async_wait<LINEAR_PREFILL_STAGES - 2>();", "cp_async_wait<LINEAR_PREFILL_STAGES - 1>();",
+		testLinear9, inFlight,
 	},
 	{
 		"prefill: one stage more than there is room for", "linear_prefill.cu",
-		"i < LINEAR_PREFILL_STAGES; i++)", "i <= LINEAR_PREFILL_STAGES; i++)", testLinear9, "cp.async .*out of bounds",
+		"i < LINEAR_PREFILL_STAGES; i++)", "i <= LINEAR_PREFILL_STAGES; i++)", testLinear9,
+		"cp.async .*out of bounds",
 	},
 	{
 		"prefill: tokens that do not exist", "linear_prefill.cu",
@@ -186,7 +193,8 @@ var mutants = []mutant{
 	},
 	{
 		"prefill: swapped fragments", "linear_prefill.cu",
-		"x[n][1] = r[1];\n\t\t\tx[n + 1][0] = r[2];", "x[n][1] = r[2];\n\t\t\tx[n + 1][0] = r[1];", testLinear9, wrongResult,
+		"x[n][1] = r[1];\n\t\t\tx[n + 1][0] = r[2];", "x[n][1] = r[2];\n\t\t\tx[n + 1][0] = r[1];",
+		testLinear9, wrongResult,
 	},
 	{
 		"prefill: the wrong stride between rows", "linear_prefill.cu",
@@ -219,17 +227,18 @@ var mutants = []mutant{
 	},
 	{
 		"argmax: a mask of half the warp", "argmax.cu",
-		"__shfl_xor_sync(~0u, value, distance)", "__shfl_xor_sync(0xffffu, value, distance)", "^TestArgmax$", wrongMask,
+		"__shfl_xor_sync(~0u, value, distance)", "__shfl_xor_sync(0xffffu, value, distance)",
+		"^TestArgmax$", wrongMask,
 	},
 	{
 		"attention, decode: no fence before arrival", "attention_decode.cu",
-		"__threadfence(); // whoever", "// whoever", testAttention262, "race at .* of a global allocation " +
-			".* no __threadfence",
+		"__threadfence(); // whoever", "// whoever", testAttention262,
+		"race at .* of a global allocation .* no __threadfence",
 	},
 	{
 		"attention, decode: no fence after arrival", "attention_decode.cu",
-		"__threadfence(); // and after", "// and after", testAttention262, "race at .* of a global " +
-			"allocation .* no __threadfence",
+		"__threadfence(); // and after", "// and after", testAttention262,
+		"race at .* of a global allocation .* no __threadfence",
 	},
 	{
 		"attention, decode: arrivals counted without an atomic", "attention_decode.cu",
@@ -241,20 +250,23 @@ var mutants = []mutant{
 	},
 	{
 		"attention, decode: two barriers for one", "attention_decode.cu",
-		"__syncthreads(); // keys and queries are there", "if (warp < " +
-			"2)\n__syncthreads();\nelse\n__syncthreads();", testAttention258, divergent,
+		"__syncthreads(); // keys and queries are there",
+		"if (warp < 2)\n__syncthreads();\nelse\n__syncthreads();", testAttention258, divergent,
 	},
 	{
 		"attention, decode: maxima read before the barrier", "attention_decode.cu",
-		"__syncthreads(); // every warp's maxima are there", "// every warp's maxima are there", testAttention258, raceOrUnwritten,
+		"__syncthreads(); // every warp's maxima are there", "// every warp's maxima are there",
+		testAttention258, raceOrUnwritten,
 	},
 	{
 		"attention, decode: values used before they are waited for", "attention_decode.cu",
-		"cp_async_wait<0>();\n\t\t\t__syncthreads(); // all weights", "__syncthreads(); // all weights", testAttention262, inFlight,
+		"cp_async_wait<0>();\n\t\t\t__syncthreads(); // all weights", "__syncthreads(); // all weights",
+		testAttention262, inFlight,
 	},
 	{
 		"attention, decode: shared memory reused too early", "attention_decode.cu",
-		"__syncthreads(); // all is written to partial", "// all is written to partial", testAttention262, race,
+		"__syncthreads(); // all is written to partial", "// all is written to partial", testAttention262,
+		race,
 	},
 	{
 		"attention, decode: a query does not see itself", "attention_decode.cu",
@@ -270,11 +282,13 @@ var mutants = []mutant{
 	},
 	{
 		"attention, prefill: keys read before the barrier", "attention_prefill.cu",
-		"__syncthreads(); // this part of the keys", "// this part of the keys", testAttention258, raceOrUnwritten,
+		"__syncthreads(); // this part of the keys", "// this part of the keys", testAttention258,
+		raceOrUnwritten,
 	},
 	{
 		"attention, prefill: values read before the barrier", "attention_prefill.cu",
-		"__syncthreads(); // this part of the values", "// this part of the values", testAttention258, raceOrUnwritten,
+		"__syncthreads(); // this part of the values", "// this part of the values", testAttention258,
+		raceOrUnwritten,
 	},
 	{
 		"attention, prefill: rows that do not exist are stored", "attention_prefill.cu",
@@ -283,7 +297,8 @@ var mutants = []mutant{
 	},
 	{
 		"attention, prefill: top of another row", "attention_prefill.cu",
-		"__shfl_xor_sync(~0u, chunk_top, 2)", "__shfl_xor_sync(~0u, chunk_top, 4)", testAttention258, wrongResult,
+		"__shfl_xor_sync(~0u, chunk_top, 2)", "__shfl_xor_sync(~0u, chunk_top, 4)", testAttention258,
+		wrongResult,
 	},
 	{
 		"attention: rows of 80 permuted beyond their end", "attention.cuh",
@@ -296,18 +311,22 @@ var mutants = []mutant{
 	},
 	{
 		"attention, decode: values where keys are still read", "attention_decode.cu",
-		"__syncthreads(); // every warp's maxima are there; the keys are no longer read\n\t\t\tif (ONE_TILE)\n" +
+		"__syncthreads(); // every warp's maxima are there; the keys are no longer read\n" +
+			"\t\t\tif (ONE_TILE)\n" +
 			"\t\t\t\tload_chunk<D>(args, h, chunk, nullptr, values);",
-		"if (ONE_TILE)\n\t\t\t\tload_chunk<D>(args, h, chunk, nullptr, values);\n\t\t\t__syncthreads();", testAttention256, race,
+		"if (ONE_TILE)\n\t\t\t\tload_chunk<D>(args, h, chunk, nullptr, values);\n\t\t\t__syncthreads();",
+		testAttention256, race,
 	},
 	{
 		"attention, decode: values in the keys' place are not waited for", "attention_decode.cu",
-		"cp_async_wait<0>();\n\t\t\t__syncthreads(); // all weights", "__syncthreads(); // all weights", testAttention256, inFlight,
+		"cp_async_wait<0>();\n\t\t\t__syncthreads(); // all weights", "__syncthreads(); // all weights",
+		testAttention256, inFlight,
 	},
 	{
 		"attention, decode: keys are not brought again for the next rows", "attention_decode.cu",
 		"if (ONE_TILE)\n\t\t\t\tload_chunk<D>(args, h, chunk, keys, nullptr);",
-		"if (ONE_TILE && first_row == 0)\n\t\t\t\tload_chunk<D>(args, h, chunk, keys, nullptr);", testAttentionTwo, wrongResult,
+		"if (ONE_TILE && first_row == 0)\n\t\t\t\tload_chunk<D>(args, h, chunk, keys, nullptr);",
+		testAttentionTwo, wrongResult,
 	},
 	{
 		"attention, prefill: both halves of the columns are the first", "attention_prefill.cu",
@@ -315,7 +334,8 @@ var mutants = []mutant{
 	},
 	{
 		"attention, prefill: the keys' parts share a tile", "attention_prefill.cu",
-		"tiles + part % 2 * KV_CHUNK * PART, (const", "tiles + part / 4 * KV_CHUNK * PART, (const", testAttention256, race,
+		"tiles + part % 2 * KV_CHUNK * PART, (const", "tiles + part / 4 * KV_CHUNK * PART, (const",
+		testAttention256, race,
 	},
 	{
 		"KV append: the next position's block", "kv_append.cu",

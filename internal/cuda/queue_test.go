@@ -33,7 +33,8 @@ func BenchmarkDecodeQueue(b *testing.B) {
 	}
 	matrixOf := func(cols int) model.Matrix { return model.Matrix{Rows: 1, Cols: cols, Data: &matrix{}} }
 	weightOf := func(n int) model.Weight { return model.Weight{Data: &parameter{ptr: devicePtr(n + 1)}} }
-	x, qkv, attn, h, logits := matrixOf(hidden), matrixOf(3*hidden), matrixOf(hidden), matrixOf(8192), matrixOf(32064)
+	x, qkv, attn := matrixOf(hidden), matrixOf(3*hidden), matrixOf(hidden)
+	h, logits := matrixOf(8192), matrixOf(32064)
 	blocks := make([]int32, kvBlocks)
 	step := &model.Step{
 		IDs: []int32{1}, Seqs: []model.Span{{Len: 1, Position: 2000, Blocks: blocks}},

@@ -120,8 +120,8 @@ func (t *tester) attend(c *attentionCase) {
 // expectedAttention is the attention of each sequence on the host and by the reference kernel.
 type expectedAttention struct{ float64s, reference [][]float64 }
 
-// rounded compares a kernel's results, whose inputs were rounded to bfloat16, with the expected ones, whose inputs
-// were not. from is the first token of each sequence to compare.
+// rounded compares a kernel's results, whose inputs were rounded to bfloat16, with the expected ones,
+// whose inputs were not. from is the first token of each sequence to compare.
 func (t *tester) rounded(
 	known *expectedAttention, where string, b *attentionBench, kernel string, got [][]byte, from []int,
 ) {
@@ -152,7 +152,8 @@ func (t *tally) rows(c *rowComparison, got, want []float64, first int) {
 	for row := first; row < len(want); row += c.k.headDim {
 		if off := distance(got[row:][:c.k.headDim], want[row:][:c.k.headDim]); !t.within(off, c.limit) {
 			t.fail("%s: sequence %d, query %d, head %d is %.2g of its length from %s, more than %g",
-				c.where, c.sequence, row/c.k.headDim/c.k.heads, row/c.k.headDim%c.k.heads, off, c.source, c.limit)
+				c.where, c.sequence, row/c.k.headDim/c.k.heads, row/c.k.headDim%c.k.heads, off, c.source,
+				c.limit)
 		}
 	}
 }

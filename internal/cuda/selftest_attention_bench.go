@@ -86,7 +86,8 @@ func (b *attentionBench) angles(position int) (cos, sin []float32) {
 }
 
 // attend feeds the sequences to the cache, steps[i][s] tokens of sequence s in step i. It returns every
-// sequence's result and the whole cache. If blocks > 0, steps of up to 8 tokens are decoded on that many blocks.
+// sequence's result and the whole cache. If blocks > 0, steps of up to 8 tokens are decoded on that many
+// blocks.
 func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
 	k := b.k
 	layer := 2 * k.kvHeads * 128 * k.headDim // elements in a block, which has two layers: the second is used

@@ -43,7 +43,8 @@ func linearChecks() []kernelGroup {
 			against += ", prefill"
 		}
 		for _, suffix := range []string{"_bf16", "_f16"} {
-			products.kernels = append(products.kernels, kernelCheck{productKernel(l.e, l.v) + suffix, best, against})
+			name := productKernel(l.e, l.v) + suffix
+			products.kernels = append(products.kernels, kernelCheck{name, best, against})
 		}
 	}
 	tensorCores := kernelGroup{
@@ -207,7 +208,7 @@ func (t *tester) decode(c *productCase, prefilled [epilogues]bitsOf) {
 		e epilogue
 		v phase
 	}{{store, decode}, {store, normDecode}, {addTo, decode}, {gateUp, decode}, {gateUp, normDecode}} {
-		if d.v == normDecode && !t.k.normFits(tokens, c.k) { // the backend then runs the kernel without the norm
+		if d.v == normDecode && !t.k.normFits(tokens, c.k) { // the backend does not run it either
 			continue
 		}
 		name := productKernel(d.e, d.v) + c.suffix

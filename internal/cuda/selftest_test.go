@@ -117,7 +117,8 @@ func TestSelfTestEndsAtAFault(t *testing.T) {
 	emulate(t, "fault=linear_add_decode_f16")
 	r := selfTestOf(t, selfTestSettings{})
 	require.False(t, r.Passed)
-	require.Regexp(t, `^linear_add_decode_f16: cuStreamSynchronize: .*ILLEGAL_ADDRESS.*; the self-test ends there: `,
+	require.Regexp(t,
+		`^linear_add_decode_f16: cuStreamSynchronize: .*ILLEGAL_ADDRESS.*; the self-test ends there: `,
 		r.Error)
 	require.Contains(t, r.Line(), r.Error)
 	require.Equal(t, []string{"linear_add_decode_f16"}, r.Failed())

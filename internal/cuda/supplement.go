@@ -12,15 +12,15 @@ package cuda
 #cgo nocallback launch_graph
 
 typedef struct {
-	uintptr_t function; // a CUfunction, as a number: Go need not look for pointers in a queue of launches
+	uintptr_t function; // a CUfunction, as a number, so that Go does not scan a queue for pointers
 	uint32_t grid[3], block, shared, size, flags;
 	_Alignas(16) char args[256];
 } launch;
 
 // Bits of launch.flags.
 enum {
-	LAUNCH_OVERLAP = 1,     // programmatic dependent launch: may start before the launch before it ends
-	LAUNCH_COOPERATIVE = 2, // all blocks run at the same time, or the driver refuses
+	LAUNCH_OVERLAP = 1,     // programmatic dependent launch: may start before the previous launch ends
+	LAUNCH_COOPERATIVE = 2, // all blocks run at the same time, or the driver refuses the launch
 };
 
 static CUresult launch_one(CUstream stream, const launch *l)
@@ -28,15 +28,19 @@ static CUresult launch_one(CUstream stream, const launch *l)
 	void *params[] = {(void *)l->args}; // every kernel takes one struct; the driver copies it
 	CUfunction function = (CUfunction)l->function;
 	if (!l->flags)
-		return cuLaunchKernel(function, l->grid[0], l->grid[1], l->grid[2], l->block, 1, 1, l->shared, stream, params, NULL);
+		return cuLaunchKernel(function, l->grid[0], l->grid[1], l->grid[2], l->block, 1, 1, l->shared, stream,
+			params, NULL);
 	CUlaunchAttribute attributes[2];
 	unsigned int n = 0;
 	if (l->flags & LAUNCH_OVERLAP)
 		attributes[n++] = (CUlaunchAttribute){
-			.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, .value = {.programmaticStreamSerializationAllowed = 1}};
+			.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+			.value = {.programmaticStreamSerializationAllowed = 1}};
 	if (l->flags & LAUNCH_COOPERATIVE)
-		attributes[n++] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value = {.cooperative = 1}};
-	CUlaunchConfig config = {l->grid[0], l->grid[1], l->grid[2], l->block, 1, 1, l->shared, stream, attributes, n};
+		attributes[n++] = (CUlaunchAttribute){
+			.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value = {.cooperative = 1}};
+	CUlaunchConfig config = {l->grid[0], l->grid[1], l->grid[2], l->block, 1, 1, l->shared, stream,
+		attributes, n};
 	return cuLaunchKernelEx(&config, function, params, NULL);
 }
 
@@ -54,7 +58,8 @@ static CUresult launch_all(CUstream stream, const launch *queue, size_t n, size_
 }
 
 // Makes a graph of the queue. On an error, *op is the function that failed.
-static CUresult capture(CUstream stream, const launch *queue, size_t n, size_t *failed, CUgraphExec *exec, const char **op)
+static CUresult capture(
+	CUstream stream, const launch *queue, size_t n, size_t *failed, CUgraphExec *exec, const char **op)
 {
 	*op = "cuStreamBeginCapture";
 	CUresult r = cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
@@ -70,7 +75,8 @@ static CUresult capture(CUstream stream, const launch *queue, size_t n, size_t *
 	}
 	if (r == CUDA_SUCCESS) {
 		*op = "cuGraphInstantiate";
-		r = cuGraphInstantiateWithFlags(exec, graph, 0); // the one form whose type is the same from CUDA 11.4 on
+		// Of the functions that do this, only this one has had the same type since CUDA 11.4.
+		r = cuGraphInstantiateWithFlags(exec, graph, 0);
 	}
 	if (graph)
 		cuGraphDestroy(graph);
@@ -100,12 +106,13 @@ import (
 	"gorgonia.org/cu"
 )
 
-// What gorgonia.org/cu lacks or does badly: launches without an allocation each and with arguments of any
-// size, graphs from streams, pinned memory, the log of a failed module, more than 48 KB of shared memory.
+// This file has what gorgonia.org/cu lacks: launches that do not allocate and take arguments of any size,
+// graphs captured from streams, pinned memory, the log of a module that fails to load, and more than 48
+// KB of shared memory.
 
-// The handles of gorgonia.org/cu are structs of one unexported pointer, and cgo gives every package types of
-// its own, so a handle crosses by reading that pointer. These arrays have a negative length, and do not
-// compile, where the sizes differ.
+// A handle of gorgonia.org/cu is a struct with one unexported pointer, and cgo types differ between
+// packages. So this package converts a handle by reinterpreting its memory. If the sizes differed, one of
+// these arrays would have a negative length and not compile.
 type (
 	_ [unsafe.Sizeof(cu.Module{}) - unsafe.Sizeof(C.CUmodule(nil))]byte
 	_ [unsafe.Sizeof(C.CUmodule(nil)) - unsafe.Sizeof(cu.Module{})]byte
@@ -120,7 +127,8 @@ const maxSharedOptIn = cu.DeviceAttribute(C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMOR
 // function is a kernel of a loaded module.
 type function uintptr
 
-// launch is one launch of a kernel, laid out as in C above. Launches with equal bytes do the same.
+// launch is one launch of a kernel, with the layout of the C struct above. Launches with equal bytes do
+// the same.
 type launch struct {
 	function function
 	grid     [3]uint32
@@ -133,12 +141,11 @@ type launch struct {
 }
 
 const (
-	// may start before the launch before it ends: the kernel waits for that itself
-	launchOverlap     = C.LAUNCH_OVERLAP
+	launchOverlap     = C.LAUNCH_OVERLAP     // may start before the previous launch ends
 	launchCooperative = C.LAUNCH_COOPERATIVE // all blocks run at the same time, or the driver refuses
 )
 
-// Go's layout of launch is C's: likewise.
+// These do not compile unless Go and C lay launch out in the same way.
 type (
 	_ [unsafe.Sizeof(launch{}) - unsafe.Sizeof(C.launch{})]byte
 	_ [unsafe.Sizeof(C.launch{}) - unsafe.Sizeof(launch{})]byte
@@ -151,7 +158,7 @@ func (d *device) loadModule(image []byte) (cu.Module, error) {
 	if len(image) == 0 {
 		return cu.Module{}, errors.New("no compiled kernels to load")
 	}
-	// C's memory: aligned as a fatbin has to be, and PTX ends with a 0
+	// malloc aligns the image as a fatbin requires, and PTX must end with a 0.
 	p := C.malloc(C.size_t(len(image) + 1))
 	defer C.free(p)
 	copied := unsafe.Slice((*byte)(p), len(image)+1)
@@ -180,9 +187,10 @@ func (d *device) function(m cu.Module, name string) (function, error) {
 	return *(*function)(unsafe.Pointer(&f)), nil
 }
 
-// allowShared lets a kernel be launched with up to size bytes of dynamic shared memory. Without it 48 KB are
-// the most. It also asks for all of a multiprocessor's memory as shared memory rather than L1 cache: left to
-// itself the driver may choose a split that one block fits, where two or more could run.
+// allowShared allows launches of a kernel with up to size bytes of dynamic shared memory. The default
+// limit is 48 KB. It also asks to use all of a multiprocessor's memory as shared memory and none as L1
+// cache. Otherwise the driver may choose a split in which only one block fits where two or more could
+// run.
 func (d *device) allowShared(f function, size int) error {
 	err := checkResult(fmt.Sprintf("%d bytes of shared memory: cuFuncSetAttribute", size),
 		C.cuFuncSetAttribute(f.c(), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(size)))
@@ -192,8 +200,8 @@ func (d *device) allowShared(f function, size int) error {
 	return d.preferShared(f, 100)
 }
 
-// residentBlocks is how many blocks of a kernel a multiprocessor runs at once. A grid of more blocks than
-// that would run in waves, and the last wave leaves multiprocessors idle.
+// residentBlocks is how many blocks of a kernel a multiprocessor runs at once. A larger grid would run in
+// waves, and the last wave would leave multiprocessors idle.
 func (d *device) residentBlocks(f function, threads, shared int) (int, error) {
 	n, err := (*cu.Function)(unsafe.Pointer(&f)).MaxActiveBlocksPerMultiProcessor(threads, int64(shared))
 	return n, check("cuOccupancyMaxActiveBlocksPerMultiprocessor", err)

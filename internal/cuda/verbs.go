@@ -59,7 +59,9 @@ func (b *Backend) LinearAdd(x, a model.Matrix, w model.Weight) {
 // newProduct is the product of x with a weight, with rows outputs for each token.
 func newProduct(e epilogue, y devicePtr, x model.Matrix, w model.Weight, rows int) product {
 	d := w.Data.(*parameter)
-	return product{epilogue: e, y: y, x: ptr(x), w: d.ptr, weight: d.typ, tokens: x.Rows, rows: rows, k: x.Cols}
+	return product{
+		epilogue: e, y: y, x: ptr(x), w: d.ptr, weight: d.typ, tokens: x.Rows, rows: rows, k: x.Cols,
+	}
 }
 
 // product queues a matrix product, with the kernels for its number of tokens.
@@ -81,9 +83,9 @@ func (b *Backend) product(p product) {
 	}
 }
 
-// blocks is the number of blocks that share this many tiles of work: as many as the device runs at once, if
-// resident blocks fit on a multiprocessor, and at most one for each tile. It is at least 1, because the error of
-// an impossible launch says why.
+// blocks is the number of blocks that share this many tiles of work: as many as the device runs at once,
+// if resident blocks fit on a multiprocessor, and at most one for each tile. It is at least 1, because
+// the error of an impossible launch says why.
 func (b *Backend) blocks(tiles, resident int) int {
 	return max(1, min(tiles, resident*b.device.multiprocessors))
 }

@@ -1,11 +1,13 @@
-// The part of NVIDIA's driver API that phi3 is compiled against: the types, constants and functions that gorgonia.org/cu v0.9.6
-// and internal/cuda use, and nothing more. It exists so that phi3 builds with a C compiler and nothing of NVIDIA's: the driver's
-// binary interface never changes, so a program compiled with this file runs on every driver since CUDA 11.8. It was written for
-// this project; header_test.go compares every constant, size, offset and prototype in it with a real cuda.h where there is one.
+// The part of NVIDIA's driver API that phi3 uses: the types, constants and functions that gorgonia.org/cu
+// v0.9.6 and internal/cuda need. With this file phi3 builds with a C compiler and without any file of
+// NVIDIA's. The driver's binary interface never changes, so a program compiled with it runs on every
+// driver since CUDA 11.8. This file was written for this project. header_test.go compares every constant,
+// size, offset and prototype with a real cuda.h if there is one.
 //
-// A function that changed its signature over the years has a symbol for each: cuMemAlloc is the oldest, cuMemAlloc_v2 the one
-// to use. As in NVIDIA's header, a macro gives the plain name to the symbol meant, here the one of CUDA 11.8. Structs are
-// declared under their versioned names for the same reason. What a parameter is for, NVIDIA's manual says.
+// A function whose signature changed has one symbol for each signature: cuMemAlloc is the oldest, and
+// cuMemAlloc_v2 is the one to use. As in NVIDIA's header, a macro maps the plain name to a symbol, here
+// to that of CUDA 11.8. Structs are declared under their versioned names for the same reason. NVIDIA's
+// manual describes the parameters.
 #pragma once
 
 #include <stddef.h>
@@ -433,7 +435,8 @@ CUresult cuModuleUnload(CUmodule);
 #define cuLinkAddData cuLinkAddData_v2
 #define cuLinkAddFile cuLinkAddFile_v2
 #define cuLinkCreate cuLinkCreate_v2
-CUresult cuLinkAddData_v2(CUlinkState, CUjitInputType, void *, size_t, const char *, unsigned int, CUjit_option *, void **);
+CUresult cuLinkAddData_v2(CUlinkState, CUjitInputType, void *, size_t, const char *, unsigned int,
+	CUjit_option *, void **);
 CUresult cuLinkAddFile_v2(CUlinkState, CUjitInputType, const char *, unsigned int, CUjit_option *, void **);
 CUresult cuLinkComplete(CUlinkState, void **, size_t *);
 CUresult cuLinkCreate_v2(unsigned int, CUjit_option *, void **, CUlinkState *);
@@ -444,7 +447,8 @@ CUresult cuFuncGetAttribute(int *, CUfunction_attribute, CUfunction);
 CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int);
 CUresult cuFuncSetCacheConfig(CUfunction, CUfunc_cache);
 CUresult cuFuncSetSharedMemConfig(CUfunction, CUsharedconfig);
-CUresult cuLaunchKernel(CUfunction, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int,
+CUresult cuLaunchKernel(CUfunction, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int,
+	unsigned int, unsigned int,
 	CUstream, void **, void **);
 CUresult cuLaunchKernelEx(const CUlaunchConfig *, CUfunction, void **, void **);
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *, CUfunction, int, size_t);
@@ -777,10 +781,14 @@ CUresult cuEventSynchronize(CUevent);
 CUresult cuGraphAddChildGraphNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, CUgraph);
 CUresult cuGraphAddDependencies(CUgraph, const CUgraphNode *, const CUgraphNode *, size_t);
 CUresult cuGraphAddEmptyNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t);
-CUresult cuGraphAddHostNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_HOST_NODE_PARAMS_v1 *);
-CUresult cuGraphAddKernelNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_KERNEL_NODE_PARAMS_v1 *);
-CUresult cuGraphAddMemcpyNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_MEMCPY3D_v2 *, CUcontext);
-CUresult cuGraphAddMemsetNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_MEMSET_NODE_PARAMS_v1 *, CUcontext);
+CUresult cuGraphAddHostNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t,
+	const CUDA_HOST_NODE_PARAMS_v1 *);
+CUresult cuGraphAddKernelNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t,
+	const CUDA_KERNEL_NODE_PARAMS_v1 *);
+CUresult cuGraphAddMemcpyNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t,
+	const CUDA_MEMCPY3D_v2 *, CUcontext);
+CUresult cuGraphAddMemsetNode(CUgraphNode *, CUgraph, const CUgraphNode *, size_t,
+	const CUDA_MEMSET_NODE_PARAMS_v1 *, CUcontext);
 CUresult cuGraphClone(CUgraph *, CUgraph);
 CUresult cuGraphCreate(CUgraph *, unsigned int);
 CUresult cuGraphDestroy(CUgraph);

@@ -1,4 +1,5 @@
-// Kernels that show what a device's instructions do, for conformance_test.go. They are not part of the program.
+// Kernels for conformance_test.go, which show what a device's instructions do. They are not part of the
+// program.
 #include "args.h"
 #include "gpu.h"
 
@@ -51,11 +52,11 @@ extern "C" __global__ void sum_mma(KERNEL_ARGS(SumArgs) args)
 		args.d[place(i, 8)] = d[i];
 }
 
-// The same with wgmma, which compute capability 9.0 alone has.
+// The same with wgmma, which only compute capability 9.0 has.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// wgmma's matrices in shared memory: 8 rows of 16 bytes follow each other, and make one of its core matrices. Here all rows of the first
-// 8 columns, then all rows of the last 8. No swizzle.
+// A matrix for wgmma in shared memory. 8 consecutive rows of 16 bytes are a core matrix. Here all rows of
+// the first 8 columns come first, then all rows of the last 8. There is no swizzle.
 template <int ROWS> struct Operand {
 	__align__(128) bf16_bits core[2][ROWS][8];
 
@@ -76,14 +77,15 @@ template <int ROWS> struct Operand {
 #define D4(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
 #define D24(i) D4(i), D4(i + 1), D4(i + 2), D4(i + 3), D4(i + 4), D4(i + 5)
 #define D96 D24(0), D24(6), D24(12), D24(18)
-#define D96_NAMES                                                                                                         \
-	"{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30," \
-	"%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,"    \
-	"%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,"    \
-	"%87,%88,%89,%90,%91,%92,%93,%94,%95}"
+#define D96_NAMES \
+	"{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23," \
+	"%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+	"%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71," \
+	"%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95}"
 #define A_REGISTERS "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
 
-// d += a·bᵀ for 16 columns of k. The numbers after the operands: add to d, do not negate a nor b, transpose neither that is in memory.
+// d += a·bᵀ for 16 columns of k. The numbers after the operands mean: add to d; do not negate a or b; do
+// not transpose those in memory.
 static __device__ void wgmma(float (&d)[1][4], const uint32_t (&a)[4], uint64_t b)
 {
 	asm volatile("wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0,%1,%2,%3},{%4,%5,%6,%7},%8,1,1,1,0;"
@@ -94,12 +96,16 @@ static __device__ void wgmma(float (&d)[1][4], const uint32_t (&a)[4], uint64_t 
 
 static __device__ void wgmma(float (&d)[1][4], uint64_t a, uint64_t b)
 {
-	asm volatile("wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0,%1,%2,%3},%4,%5,1,1,1,0,0;" : D4(0) : "l"(a), "l"(b) : "memory");
+	asm volatile("wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0,%1,%2,%3},%4,%5,1,1,1,0,0;"
+	             : D4(0)
+	             : "l"(a), "l"(b)
+	             : "memory");
 }
 
 static __device__ void wgmma(float (&d)[24][4], const uint32_t (&a)[4], uint64_t b)
 {
-	asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 " D96_NAMES ",{%96,%97,%98,%99},%100,1,1,1,0;"
+	asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 " D96_NAMES
+	             ",{%96,%97,%98,%99},%100,1,1,1,0;"
 	             : D96
 	             : A_REGISTERS, "l"(b)
 	             : "memory");
@@ -107,7 +113,10 @@ static __device__ void wgmma(float (&d)[24][4], const uint32_t (&a)[4], uint64_t
 
 static __device__ void wgmma(float (&d)[24][4], uint64_t a, uint64_t b)
 {
-	asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 " D96_NAMES ",%96,%97,1,1,1,0,0;" : D96 : "l"(a), "l"(b) : "memory");
+	asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 " D96_NAMES ",%96,%97,1,1,1,0,0;"
+	             : D96
+	             : "l"(a), "l"(b)
+	             : "memory");
 }
 
 template <int COLUMNS, bool A_IN_SHARED_MEMORY> static __device__ void sum_wgmma(const SumArgs &args)
@@ -124,7 +133,8 @@ template <int COLUMNS, bool A_IN_SHARED_MEMORY> static __device__ void sum_wgmma
 		if (A_IN_SHARED_MEMORY)
 			shared_a.copy(args.a + k, args.k);
 		shared_b.copy(args.b + k, args.k);
-		asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); // wgmma reads through another path than stores take
+		// wgmma reads shared memory through another path than stores write it.
+		asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 		__syncthreads();
 		uint32_t r[4];
 		load_a(r, a + k, args.k);
@@ -190,8 +200,8 @@ typedef struct {
 	int32_t valid;          // threads below this one copy, the others get zeros
 } CopyArgs;
 
-// Two groups of asynchronous copies; the first is waited for while the second may still be under way. Each thread reads what its
-// neighbour copied.
+// Two groups of asynchronous copies. The first is waited for while the second may still be in flight.
+// Each thread reads what its neighbour copied.
 extern "C" __global__ void copy_async(KERNEL_ARGS(CopyArgs) args)
 {
 	struct Tile {

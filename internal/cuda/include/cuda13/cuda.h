@@ -1,5 +1,6 @@
-// CUDA 13's cuda.h with the functions that it changed under their old names changed back to what gorgonia.org/cu calls. Every driver
-// still has the old symbols. For builds against NVIDIA's header only: put this directory on the include path before NVIDIA's.
+// CUDA 13 changed some functions of cuda.h under their old names. This file changes them back to what
+// gorgonia.org/cu calls. Every driver still has the old symbols. It is needed only for builds with
+// NVIDIA's header: put this directory before NVIDIA's on the include path.
 #pragma once
 
 #include_next <cuda.h>
