@@ -38,6 +38,7 @@ type Backend struct {
 	// The loops that the pool shares out. They live here because a token must not allocate any.
 	linear    product
 	packing   packing
+	embedding embedding
 	norming   norming
 	appending appending
 	attending attending
@@ -136,21 +137,30 @@ func (b *Backend) Plan(p *model.Plan) error {
 // Upload implements [model.Backend]. Nothing is copied but norms.
 func (b *Backend) Upload(t *weight.Tensor) (model.Weight, error) {
 	w := &parameter{bytes: t.Data}
-	if len(t.Shape) == 1 {
-		w.norm = make([]float32, t.Shape[0])
-		weight.Widen(w.norm, t.Data, t.Format)
-	}
-	return model.Weight{Shape: t.Shape, Format: t.Format, Data: w}, nil
+	b.pool.tensors = append(b.pool.tensors, t)
+	err := weight.Guard([]*weight.Tensor{t}, func() error {
+		if len(t.Shape) == 1 {
+			w.norm = t.Float32s()
+		}
+		return nil
+	})
+	return model.Weight{Shape: t.Shape, Format: t.Format, Data: w}, err
 }
 
 // Read implements [model.Backend].
 func (b *Backend) Read(dst []float32, x model.Matrix) error {
+	if err := b.pool.takeFault(); err != nil {
+		return err
+	}
 	copy(dst, values(x))
 	return nil
 }
 
 // Argmax implements [model.Backend].
 func (b *Backend) Argmax(next []int32, logits model.Matrix) error {
+	if err := b.pool.takeFault(); err != nil {
+		return err
+	}
 	for i := range next {
 		next[i] = argmax(row(values(logits), i, logits.Cols))
 	}
@@ -182,6 +192,7 @@ func (b *Backend) asInput(x []float32) {
 
 // Begin implements [model.Backend].
 func (b *Backend) Begin(step *model.Step) {
+	_ = b.pool.takeFault() // of a step that was abandoned
 	b.step = step
 	for _, s := range step.Seqs {
 		for i, id := range s.Blocks {
@@ -197,9 +208,21 @@ func (b *Backend) Begin(step *model.Step) {
 
 // Embed implements [model.Backend].
 func (b *Backend) Embed(x model.Matrix, table model.Weight) {
-	t := panelOf(table)
-	for i, id := range b.step.IDs {
-		weight.Widen(row(values(x), i, x.Cols), t.row(int(id)), t.dtype)
+	b.embedding = embedding{b.step.IDs, values(x), panelOf(table)}
+	b.pool.run(x.Rows, 16, &b.embedding)
+}
+
+// embedding is the copying of rows of the embedding table in progress.
+type embedding struct {
+	ids   []int32
+	x     []float32 // [tokens, hidden]
+	table panel
+}
+
+// work implements [task].
+func (e *embedding) work(_, from, to int) {
+	for i := from; i < to; i++ {
+		weight.Widen(row(e.x, i, e.table.k), e.table.row(int(e.ids[i])), e.table.dtype)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // A checkpoint's file that becomes shorter while the model runs is an error that names it, whoever reads the
@@ -86,11 +86,9 @@ func TestShrunkFileWhileLoading(t *testing.T) {
 func TestOtherPanicsGoOn(t *testing.T) {
 	p := newPool(1)
 	require.PanicsWithValue(t, "a bug", func() { p.run(1, 1, badTask{}) })
-	var c safetensors.Checkpoint
 	var err error
 	require.PanicsWithValue(t, "a bug", func() {
-		defer c.CatchFault(false, &err)
-		panic("a bug")
+		err = weight.Guard(nil, func() error { panic("a bug") })
 	})
 	require.NoError(t, err)
 }

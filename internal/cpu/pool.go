@@ -6,7 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"phi3/internal/safetensors"
+	"phi3/internal/weight"
 )
 
 // task is a loop that a pool shares out.
@@ -33,11 +33,12 @@ type pool struct {
 	work     sync.Cond // there are items, or the pool is stopped
 	done     sync.Cond // the last item is done
 	task     task
-	items    int // of the task
-	grain    int // as few items as a worker may get
-	next     int // first item that nobody has
-	sleeping int // workers that wait for work
-	fault    any // what a worker has panicked with, see take
+	items    int              // of the task
+	grain    int              // as few items as a worker may get
+	next     int              // first item that nobody has
+	sleeping int              // workers that wait for work
+	tensors  []*weight.Tensor // those that tasks read
+	fault    error            // of reading one of them: see take and takeFault
 	ended    bool
 
 	// These change with the lock held, and are looked at without.
@@ -59,10 +60,15 @@ func newPool(threads int) *pool {
 }
 
 // run has all items 0 … items-1 of the task done and returns then. It waits for the work and not for the
-// workers: one that the operating system wakes too late finds nothing left to do. One run at a time.
+// workers: one that the operating system wakes too late finds nothing left to do. One run at a time. After a
+// fault, run does nothing.
 func (p *pool) run(items, grain int, t task) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.fault != nil {
+		return
+	}
 	p.task, p.items, p.grain, p.next = t, items, grain, 0
 	if items > grain && p.threads > 1 {
 		p.wake()
@@ -79,10 +85,15 @@ func (p *pool) run(items, grain int, t task) {
 		p.done.Wait()
 	}
 	p.task = nil
-	if fault := p.fault; fault != nil {
-		p.fault = nil
-		panic(fault)
-	}
+}
+
+// takeFault returns what has kept a run from its end since the last call, if anything.
+func (p *pool) takeFault() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fault := p.fault
+	p.fault = nil
+	return fault
 }
 
 // wake calls all workers. The lock is held.
@@ -119,19 +130,20 @@ func (p *pool) serve(worker int) {
 
 // take works until there are no more items. The lock is held before and after it, and not during the work.
 //
-// Where weights lie in a mapped file that can no longer be read, the work panics; run then has that panic on
-// its caller's goroutine (see [safetensors.Checkpoint.CatchFault]). Other panics are bugs, and go on here.
+// If a weight's file can no longer be read, the work panics, and take keeps the fault. Other panics are bugs, and
+// go on.
 func (p *pool) take(worker int) {
 	working := false
 	defer func() {
 		if !working {
 			return
 		}
+		recovered := recover()
 		p.mu.Lock()
 		p.busy.Add(-1)
 		p.next = p.items // nobody begins another range
-		if p.fault = recover(); !safetensors.IsFault(p.fault) {
-			panic(p.fault)
+		if p.fault = weight.Fault(recovered, p.tensors); p.fault == nil {
+			panic(recovered)
 		}
 	}()
 	for p.next < p.items {

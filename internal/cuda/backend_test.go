@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"testing"
 
@@ -734,9 +733,10 @@ func TestFillFromShrunkFile(t *testing.T) {
 	defer func() { require.NoError(t, c.Close()) }()
 	x, _ := c.Tensor("x")
 	read := func(to elementType) (err error) {
-		defer c.CatchFault(debug.SetPanicOnFault(true), &err)
-		fill(make([]byte, to.bytes()*elems), x.Data, converter(weight.BF16, to))
-		return nil
+		return weight.Guard([]*weight.Tensor{x}, func() error {
+			fill(make([]byte, to.bytes()*elems), x.Data, converter(weight.BF16, to))
+			return nil
+		})
 	}
 	for _, to := range []elementType{typeBF16, typeF32} { // copied by the runtime's assembly, and by a loop
 		require.NoError(t, read(to))

@@ -14,7 +14,6 @@ import (
 	"gorgonia.org/cu"
 
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
 	"phi3/internal/weight"
 )
 
@@ -39,7 +38,16 @@ func (b *Backend) deviceType(t *weight.Tensor) elementType {
 }
 
 // Upload implements [model.Backend]. It may return before the copy has ended.
-func (b *Backend) Upload(t *weight.Tensor) (model.Weight, error) {
+func (b *Backend) Upload(t *weight.Tensor) (w model.Weight, err error) {
+	err = weight.Guard([]*weight.Tensor{t}, func() (err error) {
+		w, err = b.upload(t)
+		return err
+	})
+	return w, err
+}
+
+// upload is Upload without a guard against files that can no longer be read.
+func (b *Backend) upload(t *weight.Tensor) (model.Weight, error) {
 	w := &parameter{typ: b.deviceType(t)}
 	err := b.do(func() (err error) {
 		if b.uploader == nil {
@@ -160,7 +168,7 @@ func fill(dst, src []byte, c conversion) {
 }
 
 // inParallel does n pieces of work that read a checkpoint's memory. Where a page cannot be read, it panics as
-// [safetensors.Checkpoint.CatchFault] awaits it.
+// [weight.Guard] expects it.
 func inParallel(n int, work func(piece int)) {
 	var wg sync.WaitGroup
 	var fault atomic.Value
@@ -168,7 +176,7 @@ func inParallel(n int, work func(piece int)) {
 		wg.Go(func() {
 			defer func(before bool) {
 				debug.SetPanicOnFault(before)
-				if p := recover(); p != nil && !safetensors.IsFault(p) {
+				if p := recover(); p != nil && !weight.IsFault(p) {
 					panic(p)
 				} else if p != nil {
 					fault.CompareAndSwap(nil, p)

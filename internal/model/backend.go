@@ -7,7 +7,7 @@ import "phi3/internal/weight"
 // fuse.
 //
 // Verbs may return before the device is done, and report nothing: the first error of any of them comes out of
-// the next Read or Argmax. A backend serves one goroutine at a time.
+// the next Read or Argmax. That includes a weight whose file can no longer be read: see [weight.Guard]. A backend serves one goroutine at a time.
 //
 // Every element of every result is one fixed sequence of floating-point operations, independent of the other
 // tokens of the call, of how many there are, and of threads. That is what makes logits a function of the

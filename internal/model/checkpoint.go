@@ -2,7 +2,6 @@ package model
 
 import (
 	"io/fs"
-	"runtime/debug"
 
 	"phi3/internal/safetensors"
 	"phi3/internal/weight"
@@ -38,9 +37,10 @@ func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 			_ = files.Close()
 		}
 	}()
-	defer files.CatchFault(debug.SetPanicOnFault(true), &err)
 	c := &Checkpoint{Config: config, files: files, weights: new(Weights)}
-	c.table = tie(config, c.weights, files)
+	if c.table, err = tie(config, c.weights, files); err != nil {
+		return nil, err
+	}
 	if c.Unused, err = match(c.table, files); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"runtime/debug"
 
 	"phi3/internal/weight"
 )
@@ -12,9 +11,13 @@ import (
 // FindNotFinite reads every weight as the checkpoint stores it and returns an error that names the file, the
 // tensor and the place of the first value that is NaN or infinite; nil if there is none. It is for the moment
 // when logits are no numbers, and takes as long as reading the checkpoint does; it stops when ctx is done.
-func (m *Model) FindNotFinite(ctx context.Context) (err error) {
-	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
-	for _, t := range m.checkpoint.Tensors {
+func (m *Model) FindNotFinite(ctx context.Context) error {
+	tensors := m.checkpoint.Tensors
+	return weight.Guard(tensors, func() error { return findNotFinite(ctx, tensors) })
+}
+
+func findNotFinite(ctx context.Context, tensors []*weight.Tensor) error {
+	for _, t := range tensors {
 		const piece = 1 << 24 // bytes, between two looks at ctx
 		for from := 0; from < len(t.Data); from += piece {
 			if err := ctx.Err(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime/debug"
 
 	"phi3/internal/kvcache"
 )
@@ -66,7 +65,6 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	if m.checkpoint, err = Open(fsys); err != nil {
 		return nil, err
 	}
-	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
 	config := m.checkpoint.Config
 	if o.WideWindow && config.SlidingWindow > 0 {
 		config.SlidingWindow++
@@ -74,7 +72,9 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	m.Config, m.Unused = *config, m.checkpoint.Unused
 	m.weights = m.checkpoint.weights
 	table := m.checkpoint.table
-	keepOnHost(table)
+	if err := keepOnHost(table); err != nil {
+		return nil, err
+	}
 	plan := NewPlan(config, onDevice(table), o)
 	if err := backend.Plan(plan); err != nil {
 		return nil, err
@@ -158,8 +158,7 @@ type Output struct {
 //
 // out may be nil where only the cache matters, as for all but the last chunk of a prompt.
 // Forward stops between two layers when ctx is done; the caches then are as they were.
-func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) (err error) {
-	defer m.checkpoint.files.CatchFault(debug.SetPanicOnFault(true), &err)
+func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) error {
 	if err := m.layOut(batch); err != nil {
 		return err
 	}

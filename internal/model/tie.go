@@ -15,27 +15,35 @@ const (
 // tie returns the weight table of a checkpoint. Where config.json says that the embedding table and the LM head
 // are one tensor, the checkpoint decides, as in transformers 5 (tie_weights): one of the two is enough, and two
 // different ones are both used, with a note. tie may have to read both tensors, up to the first difference.
-func tie(c *Config, w *Weights, ckpt weight.Source) []tensorRow {
+func tie(c *Config, w *Weights, ckpt weight.Source) ([]tensorRow, error) {
 	table := w.table(c)
 	if !c.TiedEmbeddings {
-		return table
+		return table, nil
 	}
 	embed, hasEmbed := find(ckpt, embedName)
 	head, hasHead := find(ckpt, headName)
-	switch {
-	case !hasHead:
-	case !hasEmbed: // the head is the table
+	if !hasHead {
+		return table, nil
+	}
+	if !hasEmbed { // the head is the table
 		i := slices.IndexFunc(table, func(r tensorRow) bool { return r.name == embedName })
 		table[i].name = headName
-	case !sameValues(embed, head):
+		return table, nil
+	}
+	same := false
+	err := weight.Guard([]*weight.Tensor{embed, head}, func() error {
+		same = sameValues(embed, head)
+		return nil
+	})
+	if err == nil && !same {
 		c.TiedEmbeddings, c.HeadDiffers = false, true
 		c.note("config.json says that the LM head is the embedding table (tie_word_embeddings), but the " +
 			"file's " +
 			headName + " differs from it: phi3 uses " + headName + ", as transformers 5 does; " +
 			"set tie_word_embeddings to false to say so")
-		return w.table(c)
+		return w.table(c), nil
 	}
-	return table
+	return table, err
 }
 
 // sameValues tells whether two tensors hold the same numbers.

@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -197,12 +198,20 @@ func readable(t *weight.Tensor) bool {
 }
 
 // keepOnHost widens what the backend does not get.
-func keepOnHost(table []tensorRow) {
+func keepOnHost(table []tensorRow) error {
 	for _, row := range table {
-		if row.host != nil {
+		if row.host == nil {
+			continue
+		}
+		err := weight.Guard([]*weight.Tensor{row.tensor}, func() error {
 			*row.host = row.tensor.Float32s()
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // onDevice lists what the backend gets.
@@ -230,7 +239,11 @@ func upload(ctx context.Context, b Backend, table []tensorRow, progress func(don
 			return err
 		}
 		var err error
-		if *row.field, err = b.Upload(row.tensor); err != nil {
+		*row.field, err = b.Upload(row.tensor)
+		if errors.Is(err, weight.ErrUnreadable) {
+			return err // it names the tensor
+		}
+		if err != nil {
 			return fmt.Errorf("load tensor %s: %w", row.tensor.Name, err)
 		}
 		if done += row.tensor.Bytes(); progress != nil {

@@ -62,7 +62,7 @@ func TestOpenShards(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, &weight.Tensor{
 				Name: "y", Format: weight.F32, Shape: []int{2, 1}, Data: make([]byte, 8),
-				File: "2.safetensors",
+				File: "2.safetensors", Offset: int64(8 + len(hasY)),
 			}, y)
 			_, ok = c.Tensor("spare")
 			require.False(t, ok)

@@ -30,13 +30,12 @@ type File struct {
 	Name     string
 	Metadata map[string]string // the header's __metadata__; Hugging Face writes {"format": "pt"}
 	Tensors  []weight.Tensor   // in the order of their bytes
-	mapped   []byte            // the whole file
 	unmap    func() error
 }
 
 // ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every rule
 // of the format. The caller must Close it, and be ready for a mapped file to shrink while it is open: see
-// [Checkpoint.CatchFault].
+// [weight.Guard].
 func ReadFile(fsys fs.FS, name string) (*File, error) {
 	opened, _, err := regular.OpenFS(fsys, name)
 	if err != nil {
@@ -56,7 +55,7 @@ func readFile(opened fs.File, name string) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), unmap())
 	}
-	f.mapped, f.unmap = data, unmap
+	f.unmap = unmap
 	return f, nil
 }
 
@@ -65,10 +64,10 @@ func parseMapped(name string, data []byte) (f *File, err error) {
 	defer func(before bool) {
 		debug.SetPanicOnFault(before)
 		if p := recover(); p != nil {
-			if !IsFault(p) {
+			if !weight.IsFault(p) {
 				panic(p)
 			}
-			err = fmt.Errorf("its header %w", errGone)
+			err = fmt.Errorf("its header %w", weight.ErrUnreadable)
 		}
 	}(debug.SetPanicOnFault(true))
 	return parse(name, data)
@@ -93,7 +92,7 @@ func (f *File) Close() error {
 		f.Tensors[i].Data = nil // a late user gets an empty slice, not a fault
 	}
 	unmap := f.unmap
-	f.mapped, f.unmap = nil, nil
+	f.unmap = nil
 	return unmap()
 }
 
@@ -145,7 +144,7 @@ func parse(file string, data []byte) (*File, error) {
 		}
 		end = x.end
 		x.Data = data[x.begin:x.end:x.end]
-		x.File = file
+		x.File, x.Offset = file, int64(lengthBytes+n+x.begin)
 		f.Tensors[i] = x.Tensor
 	}
 	if end != uint64(len(data)) {

@@ -11,7 +11,10 @@ type Tensor struct {
 	// read-only, ends with the Source's Close, and may begin at any address. It is nil where only the sizes
 	// matter.
 	Data []byte
-	File string // the file that Data is in, for messages
+
+	// Where Data is, for messages: the file, and the offset of Data in it.
+	File   string
+	Offset int64
 }
 
 // Elems returns the number of elements: the product of Shape, 1 for a scalar.
