@@ -17,7 +17,7 @@ archive() {
 	cp LICENSE README.md "dist/folders/$folder"
 	find "dist/folders/$folder" -exec touch -d "$date" {} +
 	case $1 in
-	windows-*) (cd dist/folders && TZ=UTC zip -qrX "../$folder.zip" "$folder") ;;
+	windows-*) (cd dist/folders && find "$folder" | LC_ALL=C sort | TZ=UTC zip -qX@ "../$folder.zip") ;;
 	*) tar -C dist/folders --sort=name --owner=0 --group=0 --numeric-owner -c "$folder" |
 		gzip -n >"dist/$folder.tar.gz" ;;
 	esac
@@ -65,6 +65,9 @@ check() {
 	said=$("$@" "$program" generate -q --device cpu --prompt 'The capital of Germany is' | tr -d '\r')
 	[ "$said" = ' Berlin. It is a city in Europe.' ] || fail "$target: the answer is '$said'"
 	echo "$target: run${1+ by $1}"
+	case $target in
+	*-cuda) echo "$target: needs $(objdump -T "$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1) or newer" ;;
+	esac
 }
 
 for target in $targets linux-amd64-cuda; do
