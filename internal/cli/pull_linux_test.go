@@ -64,7 +64,7 @@ func TestPullBars(t *testing.T) {
 	cmd.Stdout = &out
 	require.NoError(t, cmd.Start())
 	require.NoError(t, program.Close())
-	shown := untilShown(t, screen, `unexpected EOF; trying again in 1(?s:.*)`+shard+
+	shown := untilShown(t, screen, `connection ended early; trying again in 1(?s:.*)`+shard+
 		` +\[=*>?-*\] +300 kB / 2\.76 MB +[0-9.]+ [kM]?B/s +[0-9ms]+ left`)
 	require.Contains(t, shown, "model-00002-of-00002.safetensors")
 	close(seen)

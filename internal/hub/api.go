@@ -17,10 +17,10 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// Bounds of what a hub may say. They are far above every real model.
+// Bounds of a hub's answers, far above every real model.
 const (
 	maxInfoBytes  = 32 << 20 // the answer that lists a repository's files
-	maxListed     = 100_000  // files of a repository, which the hub recommends to stay below
+	maxListed     = 100_000  // files of a repository; the hub recommends fewer
 	maxSmallBytes = 1 << 28  // a file that is not weights
 	maxShardBytes = 1 << 40
 )
@@ -33,29 +33,29 @@ const (
 	adapterName = "adapter_model.safetensors" // LoRA's
 )
 
-// besideWeights are the files that are downloaded if a repository has them: what phi3 reads, and what
-// transformers wants to build the same tokenizer from the same cache.
+// besideWeights are the files that are downloaded if a repository has them: those that phi3 reads, and those
+// from which transformers builds the same tokenizer in the same cache.
 var besideWeights = []string{
 	configName, "generation_config.json", vocabName, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 	"chat_template.jinja", "chat_template.json", "tokenizer.model", "vocab.json", "merges.txt",
 }
 
-// file is a file of a revision, as the hub describes it.
+// file is a file of a revision as the hub describes it.
 type file struct {
 	name string
 	size int64
-	hash string // 64 hex digits, SHA-256 of the content; or 40, SHA-1 as git computes it for a blob
+	hash string // SHA-256 of the content, 64 hex digits; or SHA-1 as git computes it for a blob, 40
 }
 
-// revision is what the hub says of one: the commit that it is at present, and its files.
+// revision is a revision as the hub describes it: the commit that it means now, and its files.
 type revision struct {
 	commit string
-	// by name, those that phi3 may ask for; a mirror may not tell hash ("") and size (-1)
+	// by name, those that phi3 may ask for; without hash ("") and size (-1) if a mirror does not tell them
 	files  map[string]file
 	others []string // endings of other files' names that look like weights
 }
 
-// lookUp asks the hub what a revision of a model is.
+// lookUp asks the hub for a revision of a model.
 func (p *pull) lookUp(ctx context.Context, tries int) (*revision, error) {
 	address := fmt.Sprintf("%s/api/models/%s/revision/%s?blobs=true", p.hub.Endpoint, p.name,
 		url.PathEscape(p.revision))
@@ -109,19 +109,19 @@ type listed struct {
 	} `json:"lfs"`
 }
 
-// parseRevision reads the answer of /api/models/…?blobs=true, file by file, so that a long list of nothing
-// takes no more memory than it has bytes.
+// parseRevision reads the answer of /api/models/…?blobs=true one file at a time, so that a hostile list takes
+// no more memory than its bytes.
 func parseRevision(text []byte) (*revision, error) {
 	if err := strictjson.Check(text); err != nil {
 		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("<")) {
 			return nil, errPage
 		}
-		return nil, fmt.Errorf("sends an answer that is not the hub's: it %w", err)
+		return nil, fmt.Errorf("sends an answer that is not a hub's: it %w", err)
 	}
 	r := &revision{files: map[string]file{}}
 	s := strictjson.NewScanner(text)
 	if !s.Take('{') {
-		return nil, errors.New("sends an answer that is not the hub's: it is not an object")
+		return nil, errors.New("sends an answer that is not a hub's: it is not an object")
 	}
 	for !s.Take('}') {
 		key, err := s.Str()
@@ -132,7 +132,7 @@ func parseRevision(text []byte) (*revision, error) {
 		switch {
 		case key == "sha":
 			if err := strictjson.Unmarshal([]byte(s.Raw()), &r.commit); err != nil {
-				return nil, fmt.Errorf("sends an answer that is not the hub's: sha: %w", err)
+				return nil, fmt.Errorf("sends an answer that is not a hub's: sha: %w", err)
 			}
 		case key == "siblings" && s.Take('['):
 			if err := r.list(s); err != nil {
@@ -144,12 +144,12 @@ func parseRevision(text []byte) (*revision, error) {
 		s.Take(',')
 	}
 	if !commitHash.MatchString(r.commit) {
-		return nil, fmt.Errorf("sends an answer that names no commit, but %q", show.Clip(r.commit, maxQuoted))
+		return nil, fmt.Errorf("sends an answer without a commit: its sha is %q", show.Clip(r.commit, maxQuoted))
 	}
 	return r, nil
 }
 
-// list reads the rest of the list of files.
+// list reads the list of files after its bracket.
 func (r *revision) list(s *strictjson.Scanner) error {
 	for n := 1; !s.Take(']'); n++ {
 		if n > maxListed {
@@ -157,7 +157,7 @@ func (r *revision) list(s *strictjson.Scanner) error {
 		}
 		var f listed
 		if err := strictjson.Unmarshal([]byte(s.Raw()), &f); err != nil {
-			return fmt.Errorf("lists a file in words that are not the hub's: %w", err)
+			return fmt.Errorf("sends an answer that is not a hub's: in the list of files, %w", err)
 		}
 		if err := r.add(f); err != nil {
 			return err
@@ -167,7 +167,7 @@ func (r *revision) list(s *strictjson.Scanner) error {
 	return nil
 }
 
-// add takes over a file that phi3 may ask for. It must have a hash and a size, or neither: see [pull.ask].
+// add keeps a file that phi3 may ask for. The file has a hash and a size, or neither: see [pull.ask].
 func (r *revision) add(l listed) error {
 	limit, wanted := sizeLimit(l.Name)
 	if !wanted {
@@ -185,17 +185,17 @@ func (r *revision) add(l listed) error {
 		return nil
 	}
 	if !pattern.MatchString(f.hash) {
-		return fmt.Errorf("lists %s with no hash to check it with, but %q", l.Name, show.Clip(f.hash, maxQuoted))
+		return fmt.Errorf("lists %s without a valid hash: it is %q", l.Name, show.Clip(f.hash, maxQuoted))
 	}
 	if size == nil || *size < 0 || *size > limit {
-		return fmt.Errorf("lists %s with no size in 0 … %d", l.Name, limit)
+		return fmt.Errorf("lists %s without a size in 0 … %d", l.Name, limit)
 	}
 	f.size = *size
 	r.files[l.Name] = f
 	return nil
 }
 
-// sizeLimit is the largest size of a file that phi3 reads, and whether it reads one of that name.
+// sizeLimit returns the largest size of a file, and whether phi3 reads files of that name.
 func sizeLimit(name string) (bytes int64, wanted bool) {
 	if isWeights(name) && name != adapterName {
 		return maxShardBytes, true
@@ -203,7 +203,7 @@ func sizeLimit(name string) (bytes int64, wanted bool) {
 	return maxSmallBytes, name == indexName || slices.Contains(besideWeights, name)
 }
 
-// note remembers what a repository has that phi3 does not read, for messages.
+// note remembers the kinds of weights that a repository has and phi3 does not read, for messages.
 func (r *revision) note(name string) {
 	for _, ending := range []string{".gguf", ".bin", ".pth", ".pt", ".onnx", adapterName} {
 		if strings.HasSuffix(name, ending) && !slices.Contains(r.others, ending) {
@@ -212,8 +212,8 @@ func (r *revision) note(name string) {
 	}
 }
 
-// ask asks for the hash and the size of a file that a list does not tell them of: mirrors may not know
-// ?blobs=true. They are in the headers, as huggingface_hub reads them.
+// ask asks for the hash and the size of a file if the list does not have them: a mirror may not know
+// ?blobs=true. They are in the headers, where huggingface_hub reads them.
 func (p *pull) ask(ctx context.Context, commit string, f file) (file, error) {
 	if f.hash != "" {
 		return f, nil
@@ -260,7 +260,7 @@ func (p *pull) ask(ctx context.Context, commit string, f file) (file, error) {
 	return f, nil
 }
 
-// address is where the hub has a file.
+// address is the address of a file on the hub.
 func (p *pull) address(commit, name string) string {
 	return fmt.Sprintf("%s/%s/resolve/%s/%s", p.hub.Endpoint, p.name, commit, url.PathEscape(name))
 }
@@ -270,14 +270,14 @@ var (
 	weightsFile = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,200}\.safetensors$`)
 )
 
-// isWeights tells whether a file is weights that phi3 reads and that lie at the top of a repository. The name
-// is then safe as a path.
+// isWeights tells whether a name is that of a weights file at the top of a repository. Such a name is safe as
+// a path.
 func isWeights(name string) bool {
 	return weightsFile.MatchString(name) && !strings.Contains(name, "..")
 }
 
-// small lists what comes first: everything but weights. It fails if the repository cannot be run in any case,
-// before anything is downloaded.
+// small lists the files that are downloaded first: all but the weights. It fails if phi3 cannot run the
+// repository whatever the files contain.
 func (r *revision) small() (files []file, missing []string, err error) {
 	for _, name := range besideWeights {
 		if f, ok := r.files[name]; ok {
@@ -295,14 +295,14 @@ func (r *revision) small() (files []file, missing []string, err error) {
 		return nil, nil, errors.New("has no config.json")
 	case slices.Contains(missing, vocabName) && slices.Contains(missing, "tokenizer.model") &&
 		slices.Contains(missing, "vocab.json"):
-		return nil, nil, errors.New("has no tokenizer.json, and no tokenizer.model or vocab.json to make one of")
-	case !whole: // where there is one file as well, that is the one which is read
+		return nil, nil, errors.New("has no tokenizer: no tokenizer.json, tokenizer.model or vocab.json")
+	case !whole: // a repository may have both, and then the single file is read
 		files = append(files, index)
 	}
 	return files, missing, nil
 }
 
-// withoutWeights says what a repository has instead of safetensors.
+// withoutWeights is the error for a repository without safetensors. It names what there is instead.
 func (r *revision) withoutWeights() error {
 	others := r.others
 	if len(others) == 0 {
@@ -313,7 +313,7 @@ func (r *revision) withoutWeights() error {
 		strings.Join(others, ", "), weightsName, indexName)
 }
 
-// weights lists the files of the weights; shards are what the index names.
+// weights lists the files of the weights. shards are the files that the index names.
 func (r *revision) weights(shards []string) ([]file, error) {
 	if f, ok := r.files[weightsName]; ok {
 		return []file{f}, nil

@@ -24,13 +24,13 @@ type Snapshot struct {
 
 	Missing []string // files without which the model cannot run
 	Lack    string   // what is missing, and why, in words; "" for nothing
-	Unknown []string // files that would change what it says, and that the repository may or may not have
+	Unknown []string // files that change the model's answers, if the repository has them
 }
 
-// Complete tells whether the model can run, as its makers meant it.
+// Complete tells whether the cache has all that a run needs and uses.
 func (s *Snapshot) Complete() bool { return len(s.Missing) == 0 && len(s.Unknown) == 0 }
 
-// ErrNotCached is the error of [Hub.Find] for what is not in the cache at all.
+// ErrNotCached is the error of [Hub.Find] for a model or revision that is not in the cache.
 var ErrNotCached = errors.New("not in the cache")
 
 // Find looks for a revision of a model in the cache, without asking the hub.
@@ -57,12 +57,12 @@ func (h *Hub) Find(name, revision string) (*Snapshot, error) {
 	return s, s.look(r)
 }
 
-// look finds out what is missing.
+// look finds out which files are missing.
 func (s *Snapshot) look(r *repo) error {
 	has := func(name string) bool { return r.exists(path.Join(snapshotDir(s.Commit), name)) }
 	need := []string{configName, vocabName}
-	// With generation_config.json come the ids that end an answer, with tokenizer_config.json the chat
-	// template and the first token.
+	// generation_config.json has the ids that end an answer; tokenizer_config.json has the chat template and
+	// the first token.
 	for _, name := range []string{"generation_config.json", "tokenizer_config.json"} {
 		if !has(name) && !r.exists(absentFile(s.Commit, name)) {
 			s.Unknown = append(s.Unknown, name)
@@ -97,8 +97,8 @@ func (s *Snapshot) look(r *repo) error {
 	return nil
 }
 
-// repo is a model's folder in the cache. Who has written into the cache is not known, and so nothing is read
-// or written but through files and the roots: no link leads out of the folder, except to the blobs that the
+// repo is a model's folder in the cache. A stranger may have written into the cache, so all reading and
+// writing goes through files and the roots: no link leads out of the folder, except to the blobs that the
 // models of a cache share.
 type repo struct {
 	dir    string // …/models--org--name
@@ -109,22 +109,22 @@ type repo struct {
 	cache *os.Root            // the cache, for the locks; nil before create
 }
 
-// The names of what is in a model's folder.
+// The paths below a model's folder.
 func snapshotDir(commit string) string      { return "snapshots/" + commit }
 func blobFile(hash string) string           { return "blobs/" + hash }
 func refFile(revision string) string        { return "refs/" + revision }
 func absentFile(commit, name string) string { return ".no_exist/" + commit + "/" + name }
 
-// partEnding is what the beginning of a blob is called.
+// partEnding follows the name of a blob that is not complete.
 const partEnding = ".incomplete"
 
-// lockDir is where a model's locks are, below the cache.
+// lockDir is the folder of a model's locks, below the cache.
 func (r *repo) lockDir() string { return ".locks/" + r.folder }
 
 // lockFile is the lock of a blob, below the cache.
 func (r *repo) lockFile(hash string) string { return r.lockDir() + "/" + hash + ".lock" }
 
-// path is a name's path, for people.
+// path is the whole path of a name, for messages.
 func (r *repo) path(name string) string { return filepath.Join(r.dir, filepath.FromSlash(name)) }
 
 func (h *Hub) repo(name string) *repo {
@@ -132,8 +132,8 @@ func (h *Hub) repo(name string) *repo {
 	return &repo{dir: filepath.Join(h.Cache, folder), folder: folder}
 }
 
-// open opens the folder to read. It may be a link that its owner has made, to another disk.
-// wanted is what of the model is looked for, for the error.
+// open opens the folder to read. The folder may be a link that its owner made to another disk. wanted is what
+// the caller looks for, for the error.
 func (r *repo) open(wanted string) (err error) {
 	r.files, err = confined.OpenModel(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -142,7 +142,7 @@ func (r *repo) open(wanted string) (err error) {
 	return r.failed("", err)
 }
 
-// create opens the folder to write, and makes it if it is not there.
+// create opens the folder to write. It makes the folder if there is none.
 func (r *repo) create() error {
 	cache := filepath.Dir(r.dir)
 	err := os.MkdirAll(cache, 0o777)
@@ -153,8 +153,8 @@ func (r *repo) create() error {
 		return fmt.Errorf("the cache for downloaded models: %w", err)
 	}
 	if info, err := r.cache.Lstat(r.folder); err == nil && !info.IsDir() {
-		return fmt.Errorf("%s is not a directory, and phi3 downloads nothing through links: remove it, or "+
-			"let HF_HUB_CACHE name another cache", r.dir)
+		return fmt.Errorf("%s is not a directory, and phi3 does not download through links: remove it, "+
+			"or set HF_HUB_CACHE to another directory", r.dir)
 	}
 	if err := r.cache.MkdirAll(r.folder, 0o777); err != nil {
 		return r.failed("", err)
@@ -176,7 +176,7 @@ func (r *repo) close() {
 	}
 }
 
-// failed says where in the cache something failed.
+// failed adds the path in the cache to an error.
 func (r *repo) failed(name string, err error) error {
 	if err == nil {
 		return nil
@@ -184,7 +184,7 @@ func (r *repo) failed(name string, err error) error {
 	return fmt.Errorf("%s: %w", r.path(name), regular.Reason(err))
 }
 
-// exists follows links: a link to a blob that is gone is no file, nor is one that leads out.
+// exists follows links. A link to nothing and a link that leads out of the folder do not exist.
 func (r *repo) exists(name string) bool {
 	_, err := r.files.Stat(name)
 	return err == nil
@@ -200,13 +200,13 @@ func (r *repo) readRef(revision string) (commit string, err error) {
 		return "", r.failed(refFile(revision), err)
 	}
 	if commit = strings.TrimSpace(string(text)); !commitHash.MatchString(commit) {
-		return "", fmt.Errorf("%s should hold a commit, and holds %q",
+		return "", fmt.Errorf("%s should contain a commit, and contains %q",
 			r.path(refFile(revision)), show.Clip(commit, maxQuoted))
 	}
 	return commit, nil
 }
 
-// writeRef makes revision mean commit. A link in the place of the ref is replaced, not followed.
+// writeRef makes revision mean commit. It replaces a link in the place of the ref and does not follow it.
 func (r *repo) writeRef(revision, commit string) error {
 	if revision == commit {
 		return nil
@@ -214,7 +214,7 @@ func (r *repo) writeRef(revision, commit string) error {
 	name := refFile(revision)
 	if old, err := r.readRef(revision); err == nil && old == commit {
 		if info, err := r.root.Lstat(name); err == nil && info.Mode().IsRegular() {
-			return nil // a cache that others own and that is up to date needs no writing
+			return nil // so that a cache that others own works while it is up to date
 		}
 	}
 	if err := r.root.MkdirAll(path.Dir(name), 0o777); err != nil {
@@ -231,7 +231,7 @@ func (r *repo) writeRef(revision, commit string) error {
 	return err
 }
 
-// writeNew makes a file that is not there yet.
+// writeNew makes a new file.
 func (r *repo) writeNew(name string, text []byte) error {
 	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -241,7 +241,7 @@ func (r *repo) writeNew(name string, text []byte) error {
 	return r.failed(name, errors.Join(err, f.Close()))
 }
 
-// markAbsent remembers that the repository has no such files.
+// markAbsent records which files the repository does not have.
 func (r *repo) markAbsent(commit string, names []string) error {
 	for _, name := range names {
 		name = absentFile(commit, name)
@@ -258,8 +258,8 @@ func (r *repo) markAbsent(commit string, names []string) error {
 	return nil
 }
 
-// openPart opens the beginning of a blob, or makes one of no bytes. It is a file that has this one name. A
-// link, which would have another file be written, is taken away first; of hard links too.
+// openPart opens the beginning of a blob, or makes an empty one. It first removes a symbolic or hard link in
+// its place, through which another file would be written.
 func (r *repo) openPart(name string) (*os.File, error) {
 	info, err := r.root.Lstat(name)
 	if err == nil && (!info.Mode().IsRegular() || linkCount(info) > 1) {
@@ -280,13 +280,14 @@ func (r *repo) openPart(name string) (*os.File, error) {
 		return nil, r.failed(name, err)
 	}
 	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
-		return nil, errors.Join(fmt.Errorf("%s has become another file just now", r.path(name)), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s was replaced by another file while phi3 opened it", r.path(name)), f.Close())
 	}
 	return f, nil
 }
 
-// link makes the snapshot's file lead to the blob. Where a file system has no symbolic links it becomes the
-// file: moved there if nothing else can be using the blob yet, otherwise copied, as huggingface_hub does.
+// link makes the snapshot's file a link to the blob. On a file system without symbolic links it becomes the
+// file itself: moved if the blob is fresh, so that nothing else uses it, and copied otherwise, as
+// huggingface_hub does.
 func (h *Hub) link(r *repo, blob, name string, fresh bool) error {
 	target, err := filepath.Rel(filepath.FromSlash(path.Dir(name)), filepath.FromSlash(blob))
 	if err != nil {
@@ -312,7 +313,7 @@ func (h *Hub) link(r *repo, blob, name string, fresh bool) error {
 	return nil
 }
 
-// copy makes a new file of what another holds.
+// copy copies a file to a new one.
 func (r *repo) copy(from, to string) error {
 	source, err := r.files.Open(from)
 	if err != nil {

@@ -1,19 +1,18 @@
-// Package hub gets models from the Hugging Face hub and keeps them in the cache directory that Python's
-// huggingface_hub keeps, laid out the same, so that what one program has downloaded the other finds:
+// Package hub downloads models from the Hugging Face hub into the cache directory of Python's
+// huggingface_hub, in the same layout, so that each program finds what the other has downloaded:
 //
-//	<cache>/models--org--name/refs/main                      the commit that "main" was when last looked at, 40 hex digits
+//	<cache>/models--org--name/refs/main                      the commit that main meant at the last pull, 40 hex digits
 //	<cache>/models--org--name/snapshots/<commit>/config.json a relative link to ../../blobs/<hash>
-//	<cache>/models--org--name/blobs/<hash>                   a file; its name is its SHA-256, or git's SHA-1 for small ones
+//	<cache>/models--org--name/blobs/<hash>                   a file; its name is its SHA-256, or git's SHA-1 for a small file
 //	<cache>/models--org--name/blobs/<hash>.incomplete        the beginning of one
 //	<cache>/models--org--name/.no_exist/<commit>/<file>      an empty file: the repository has no such file
-//	<cache>/.locks/models--org--name/<hash>.lock             locked with flock by whoever writes that blob
+//	<cache>/.locks/models--org--name/<hash>.lock             a program that writes the blob holds flock on it
 //
-// [New] reads the environment variables that the Python library reads. [Hub.Find] looks into the cache and
-// nowhere else. [Hub.Pull] asks the hub which files a revision has, downloads what phi3 needs of them and the
-// cache lacks, and names the snapshot only when all of it is there and every hash is right. A start is
-// pull.go; one file's way from the network to its link is download.go.
+// [New] reads the environment variables that the Python library reads. [Hub.Find] looks only into the cache.
+// [Hub.Pull] asks the hub which files a revision has and downloads those that phi3 needs and the cache lacks.
+// It gives the revision its name only when all files are there and every hash is right. Begin to read in
+// pull.go; download.go brings one file from the network to its link.
 //
-// Whatever comes over the network is untrusted: names are compared with a list or a pattern before they
-// become paths, hashes must look like hashes, sizes are bounded, and a file that is not what its hash says
-// does not get its name.
+// What comes over the network is untrusted: names are compared with a list or a pattern before they become
+// paths, hashes must look like hashes, sizes are bounded, and a file gets its name only if its hash is right.
 package hub

@@ -20,12 +20,12 @@ import (
 	"phi3/internal/show"
 )
 
-// attempts is how often in a row a download may fail without having brought a byte.
+// attempts is how many requests in a row may fail without bringing a byte.
 const attempts = 5
 
-// file makes one file of the snapshot be there and be right: already there, downloaded before for another
-// revision, or downloaded now. Whichever process comes first to a blob has its lock; the others wait and find
-// it done.
+// file gets one file of the snapshot: it checks the file if the cache has it, also from another revision, and
+// downloads it otherwise. The first process to reach a blob holds its lock; the others wait and then find it
+// complete.
 func (p *pull) file(ctx context.Context, commit string, f file) error {
 	r := p.repo
 	blob, name := blobFile(f.hash), path.Join(snapshotDir(commit), f.name)
@@ -36,13 +36,13 @@ func (p *pull) file(ctx context.Context, commit string, f file) error {
 	}
 	defer unlock()
 	old := blob
-	if !r.exists(blob) { // a file system without links has the file itself in the snapshot
+	if !r.exists(blob) { // without symbolic links the snapshot has the file itself
 		old = name
 	}
 	if r.exists(old) {
 		err := p.verify(ctx, old, f)
 		if err == nil {
-			_ = r.root.Remove(blob + partEnding) // that another program has not gone on with, but begun anew
+			_ = r.root.Remove(blob + partEnding) // of another program that started over
 			if old == name {
 				return nil
 			}
@@ -64,7 +64,7 @@ func (p *pull) file(ctx context.Context, commit string, f file) error {
 
 var errDamaged = errors.New("is not what its hash says")
 
-// verify reads a file of the cache and compares size and hash.
+// verify compares the size and the hash of a file in the cache.
 func (p *pull) verify(ctx context.Context, name string, f file) error {
 	in, size, err := regular.OpenFS(p.repo.files, name)
 	if errors.Is(err, regular.ErrNotRegular) {
@@ -84,7 +84,7 @@ func (p *pull) verify(ctx context.Context, name string, f file) error {
 	return sum.check()
 }
 
-// readInto adds all of a file on the disk to a hash.
+// readInto adds a whole file on the disk to a hash.
 func readInto(ctx context.Context, sum *sum, in io.Reader, progress func(done int64)) error {
 	buffer := make([]byte, 1<<20)
 	var done int64
@@ -103,7 +103,7 @@ func readInto(ctx context.Context, sum *sum, in io.Reader, progress func(done in
 	return context.Cause(ctx)
 }
 
-// sum computes the hash that a file's name in the cache is.
+// sum computes the hash that is a file's name in the cache.
 type sum struct {
 	hash.Hash
 	want string
@@ -125,15 +125,15 @@ func (s *sum) check() error {
 	return nil
 }
 
-// download brings a file into <blob>.incomplete, going on where an earlier try ended, this program's or
-// huggingface_hub's; checks it; and gives it its name.
+// download gets a file into <blob>.incomplete, checks it, and renames it. It continues where an earlier try
+// of phi3 or huggingface_hub ended.
 func (p *pull) download(ctx context.Context, commit string, f file, blob string) (err error) {
 	r := p.repo
 	part, err := r.openPart(blob + partEnding)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, part.Close()) }() // what has come stays, for the next try
+	defer func() { err = errors.Join(err, part.Close()) }() // the bytes stay for the next try
 
 	d := &download{pull: p, file: f, part: part, sum: newSum(f)}
 	d.url, d.commit = p.address(commit, f.name), commit
@@ -155,21 +155,21 @@ func (p *pull) download(ctx context.Context, commit string, f file, blob string)
 			return errors.Join(fmt.Errorf("%s as %s sends it %w", f.name, p.hub.host(), err),
 				r.root.Remove(blob+partEnding))
 		}
-		p.note("%s: what came %v; downloading it again", f.name, err)
+		p.note("%s: the download %v; downloading it again", f.name, err)
 		if err := d.restart(); err != nil {
 			return err
 		}
 	}
-	if err := part.Truncate(f.size); err != nil { // an earlier part may have been longer
+	if err := part.Truncate(f.size); err != nil { // an earlier part may be longer
 		return err
 	}
-	if err := part.Sync(); err != nil { // or a power cut could leave the name without the bytes
+	if err := part.Sync(); err != nil { // otherwise a power cut could leave the name without the bytes
 		return err
 	}
 	return r.failed(blob, r.root.Rename(blob+partEnding, blob))
 }
 
-// download is one file on its way.
+// download is one file that is being downloaded.
 type download struct {
 	*pull
 	file   file
@@ -177,26 +177,26 @@ type download struct {
 	commit string
 	part   *os.File
 	done   int64 // bytes in part, and in sum
-	most   int64 // that done ever was: to get as far again, after a server made us begin anew, is no progress
+	most   int64 // the largest done so far: after a restart, the same bytes again are not progress
 	sum    *sum
 }
 
-// begin takes over what is there already.
+// begin takes over the bytes that are there already.
 func (d *download) begin(ctx context.Context) error {
 	info, err := d.part.Stat()
 	if err != nil {
 		return err
 	}
 	d.done, d.most = info.Size(), info.Size()
-	// told at once: it is no download
+	// reported in one step, because it is not a download
 	err = readInto(ctx, d.sum, io.LimitReader(d.part, d.done), func(int64) {})
 	d.progress(d.file, d.done)
 	return err
 }
 
-// restart goes back to the first byte. What is there is written over and not cut off: on a network disk whose
-// locks do not hold, another program may be at work on the same file, with the same bytes, and must not be
-// left with a hole.
+// restart goes back to the first byte. It overwrites the bytes that are there and does not truncate: on a
+// network disk where locks have no effect, another program may write the same bytes to the same file, and
+// must not end with a hole.
 func (d *download) restart() error {
 	d.done, d.sum = 0, newSum(d.file)
 	d.progress(d.file, 0)
@@ -204,13 +204,13 @@ func (d *download) restart() error {
 	return err
 }
 
-var errSilent = errors.New("the connection brings nothing any more")
+var errSilent = errors.New("the server sends nothing")
 
-// receive makes one request for the bytes that are missing, and tells whether any came.
+// receive makes one request for the missing bytes, and tells whether any came.
 func (d *download) receive(ctx context.Context) (progress bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// the hash is that of the file, not of a compressed one
+	// the hash is that of the file before compression
 	header := http.Header{"Accept-Encoding": {"identity"}}
 	if d.done > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", d.done))
@@ -230,7 +230,7 @@ func (d *download) receive(ctx context.Context) (progress bool, err error) {
 		n, err := a.Body.Read(buffer)
 		watch.Reset(d.hub.stall)
 		if d.done+int64(n) > d.file.size {
-			return true, fmt.Errorf("%s sends more than the %d bytes it said", d.hub.host(), d.file.size)
+			return true, fmt.Errorf("%s sends more than the %d bytes that it announced", d.hub.host(), d.file.size)
 		}
 		if n > 0 {
 			if _, err := d.part.Write(buffer[:n]); err != nil {
@@ -253,14 +253,14 @@ func (d *download) receive(ctx context.Context) (progress bool, err error) {
 	}
 }
 
-// expected checks that an answer is the file that was asked for, and sets the download to where the answer
-// begins.
+// expected checks that an answer is the file that was asked for, and moves the download to the byte where
+// the answer begins.
 func (d *download) expected(a *answer) error {
 	if a.commit != "" && a.commit != d.commit {
 		return fmt.Errorf("%s sends commit %s, not %s", d.hub.host(), show.Message(a.commit), d.commit)
 	}
 	if (commitHash.MatchString(a.etag) || sha256Hex.MatchString(a.etag)) && a.etag != d.file.hash {
-		return fmt.Errorf("the file has changed on %s meanwhile: it has the hash %s now, not %s; try again",
+		return fmt.Errorf("the file changed on %s during the download: its hash is now %s, not %s; try again",
 			d.hub.host(), a.etag, d.file.hash)
 	}
 	if a.size != "" && a.size != strconv.FormatInt(d.file.size, 10) {
@@ -268,7 +268,7 @@ func (d *download) expected(a *answer) error {
 			show.Message(a.size), d.file.size)
 	}
 	switch a.StatusCode {
-	case http.StatusOK: // all of it, asked for or not
+	case http.StatusOK: // the whole file, also if only a part was asked for
 		if a.isPage() && a.ContentLength != d.file.size {
 			return fmt.Errorf("%s %w", a.Request.URL.Host, errPage)
 		}
@@ -276,27 +276,27 @@ func (d *download) expected(a *answer) error {
 			return fmt.Errorf("%s sends %d bytes, not %d", a.Request.URL.Host, a.ContentLength, d.file.size)
 		}
 		if d.done > 0 {
-			d.note("%s: %s sends all of it and not the rest; beginning anew", d.file.name, a.Request.URL.Host)
+			d.note("%s: %s sends the whole file instead of the rest; starting over", d.file.name, a.Request.URL.Host)
 			return d.restart()
 		}
 		return nil
 	case http.StatusPartialContent:
 		from, total, ok := contentRange(a.Header.Get("Content-Range"))
 		if !ok || from != d.done || total != d.file.size {
-			err := fmt.Errorf("%s sends %q of the file, not what is missing: bytes %d to %d",
+			err := fmt.Errorf("%s sends %q of the file, not the missing bytes %d to %d",
 				a.Request.URL.Host,
 				show.Message(a.Header.Get("Content-Range")), d.done, d.file.size-1)
 			return errors.Join(&networkError{err}, d.restart())
 		}
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
-		err := errors.New("the server refuses to go on where the last try ended")
+		err := errors.New("the server refuses to continue where the last try ended")
 		return errors.Join(&networkError{err}, d.restart()) // the next attempt asks for all of it
 	}
 	return d.hub.statusError(a)
 }
 
-// contentRange reads "bytes 100-199/200", which must reach to the end.
+// contentRange reads a range such as "bytes 100-199/200", which must reach to the end.
 func contentRange(text string) (from, total int64, ok bool) {
 	rest, ok := strings.CutPrefix(text, "bytes ")
 	if !ok {
@@ -310,7 +310,7 @@ func contentRange(text string) (from, total int64, ok bool) {
 	return from, total, err1 == nil && err2 == nil && err3 == nil && from >= 0 && total > 0 && to == total-1
 }
 
-// left is how much of a file is still to come, bytes.
+// left is how many bytes of a file are still to be downloaded.
 func (p *pull) left(commit string, f file) int64 {
 	blob := blobFile(f.hash)
 	if p.repo.exists(blob) || p.repo.exists(path.Join(snapshotDir(commit), f.name)) {

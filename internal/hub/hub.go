@@ -17,20 +17,20 @@ import (
 	"phi3/internal/show"
 )
 
-// Hub is a hub and the cache of what came from it.
+// Hub is a hub and the cache of its downloads.
 type Hub struct {
 	Endpoint string // such as https://huggingface.co, without a slash at the end, and without a password
 	Cache    string // the directory that holds models--org--name
 	Offline  bool   // never use the network
 
-	// of HF_ENDPOINT, for a mirror that wants a name and a password; it goes instead of the token
+	// of HF_ENDPOINT, for a mirror that asks for a name and a password; sent instead of the token
 	login     *url.Userinfo
 	token     string // "" for none
 	tokenFrom string // where it was found, for messages
-	tokenErr  error  // why the token could not be read; it counts when the network is used
+	tokenErr  error  // why the token cannot be read; reported when the network is used
 
 	client *http.Client
-	// a connection that brings nothing for so long is given up
+	// a connection without data for so long is given up
 	stall    time.Duration
 	pause    func(context.Context, time.Duration) error // waits between attempts
 	freeDisk func(dir string) (bytes int64, ok bool)
@@ -52,7 +52,7 @@ func New(getenv func(string) string) (*Hub, error) {
 	}
 	userHome, err := os.UserHomeDir()
 	if err != nil && first("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME") == "" {
-		return nil, fmt.Errorf("no place for downloaded models: %w; set HF_HOME to a directory", err)
+		return nil, fmt.Errorf("there is no directory for downloaded models: %w; set HF_HOME to one", err)
 	}
 	expand := func(path string) string {
 		if path == "~" || strings.HasPrefix(path, "~/") {
@@ -103,14 +103,14 @@ func New(getenv func(string) string) (*Hub, error) {
 	return h, nil
 }
 
-// setEndpoint takes the name and the password out of the address: the address is shown, and they are for the
-// hub alone.
+// setEndpoint takes the name and the password out of the address: messages show the address, and only the hub
+// gets the other two.
 func (h *Hub) setEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" ||
 		u.Fragment != "" {
 		shown := fmt.Sprintf("%q", show.Clip(endpoint, maxQuoted))
-		if strings.Contains(endpoint, "@") { // what is before it may be a password
+		if strings.Contains(endpoint, "@") { // the part before it may be a password
 			shown = fmt.Sprintf("%q (what comes before the @ is not shown)",
 				show.Clip(endpoint[strings.LastIndex(endpoint, "@"):], maxQuoted))
 		}
@@ -121,8 +121,8 @@ func (h *Hub) setEndpoint(endpoint string) error {
 	return nil
 }
 
-// Free is the space for downloads on the disk of the cache, which need not exist yet, and whether that is
-// known.
+// Free returns the free bytes on the disk of the cache, and whether they are known. The cache need not exist
+// yet.
 func (h *Hub) Free() (bytes int64, known bool) {
 	dir := h.Cache
 	for !isDirectory(dir) && dir != filepath.Dir(dir) {
@@ -136,7 +136,7 @@ func isDirectory(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// yes tells whether a variable says so, as huggingface_hub understands it.
+// yes tells whether a variable's value means yes to huggingface_hub.
 func yes(value string) bool {
 	switch strings.ToUpper(value) {
 	case "1", "ON", "YES", "TRUE":
@@ -145,10 +145,10 @@ func yes(value string) bool {
 	return false
 }
 
-// maxToken bounds the file of a token, which has 37 bytes.
+// maxToken bounds the file of a token, in bytes. A token has 37.
 const maxToken = 4096
 
-// findToken looks where huggingface_hub looks. Without a token, public models can be read all the same.
+// findToken looks where huggingface_hub looks. Public models need no token.
 func (h *Hub) findToken(getenv, expand func(string) string, home string) {
 	if yes(getenv("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
 		return
@@ -157,8 +157,8 @@ func (h *Hub) findToken(getenv, expand func(string) string, home string) {
 		token = strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(token))
 		h.token, h.tokenFrom = token, from
 		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			h.token, h.tokenErr = "", fmt.Errorf("the Hugging Face token in %s holds characters that no "+
-				"token has", from)
+			h.token, h.tokenErr = "", fmt.Errorf("the Hugging Face token in %s has characters that a "+
+				"token cannot have", from)
 		}
 		return token != ""
 	}
@@ -172,7 +172,7 @@ func (h *Hub) findToken(getenv, expand func(string) string, home string) {
 		path = filepath.Join(home, "token")
 	}
 	path = expand(path)
-	if path == os.DevNull { // a way to say that there is none
+	if path == os.DevNull { // a user's way to have no token
 		return
 	}
 	token, err := regular.Read(path, maxToken)
@@ -185,8 +185,8 @@ func (h *Hub) findToken(getenv, expand func(string) string, home string) {
 	}
 }
 
-// newClient is an HTTP client that leaves redirects to the caller and opens a connection for each file: over
-// HTTP/2 all files would share one, and its window would be the limit.
+// newClient returns an HTTP client that leaves redirects to the caller and opens a connection for each file.
+// Over HTTP/2 all files would share one connection, whose window would limit the speed.
 func newClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = proxy
@@ -211,7 +211,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// host is the hub as a person would name it.
+// host is the hub's name for messages.
 func (h *Hub) host() string {
 	if u, err := url.Parse(h.Endpoint); err == nil {
 		return u.Host
@@ -228,7 +228,7 @@ func IsName(text string) bool {
 		!strings.Contains(text, "--") && !strings.Contains(text, "..") && !strings.HasSuffix(name, ".git")
 }
 
-// DefaultRevision is the branch that is meant where no revision is named.
+// DefaultRevision is the branch that is used if no revision is given.
 const DefaultRevision = "main"
 
 var (
@@ -237,7 +237,7 @@ var (
 	commitHash   = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
-// check refuses names and revisions that are none, before they become paths or addresses.
+// check refuses malformed names and revisions before they become paths or addresses.
 func check(name, revision string) error {
 	if !IsName(name) {
 		return fmt.Errorf("%q is not the name of a model; those look like microsoft/Phi-3-mini-4k-instruct",
@@ -249,7 +249,7 @@ func check(name, revision string) error {
 func checkRevision(revision string) error {
 	for _, part := range strings.Split(revision, "/") {
 		if !revisionPart.MatchString(part) || strings.Contains(part, "..") || len(revision) > 200 {
-			return fmt.Errorf("%q is not a revision; those are branches such as main, tags, and commits",
+			return fmt.Errorf("%q is not a revision: a branch such as main, a tag or a commit",
 				show.Clip(revision, maxQuoted))
 		}
 	}

@@ -16,8 +16,8 @@ import (
 	"phi3/internal/regular"
 )
 
-// lock takes the lock of a blob, as Python's filelock does: flock on a file of its own below root, which
-// stays. waiting is called once if another process has it. ctx ends the wait.
+// lock takes the lock of a blob as Python's filelock does: flock on a file below root that stays there.
+// waiting is called once if another process holds the lock. ctx ends the wait.
 func lock(ctx context.Context, root *os.Root, name string, waiting func()) (unlock func(), err error) {
 	if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(root.Name(), path.Dir(name)), regular.Reason(err))
@@ -39,8 +39,8 @@ func lock(ctx context.Context, root *os.Root, name string, waiting func()) (unlo
 
 var errLocked = errors.New("is locked by another process")
 
-// tryLock takes the lock if nobody has it, otherwise it fails with errLocked. A lock is a file, never a link
-// to one.
+// tryLock takes the lock, or fails with errLocked if another process holds it. A lock is a file and not a
+// link.
 func tryLock(root *os.Root, name string) (unlock func(), err error) {
 	failed := func(err error) error {
 		return fmt.Errorf("%s: %w", filepath.Join(root.Name(), name), regular.Reason(err))
@@ -55,7 +55,7 @@ func tryLock(root *os.Root, name string) (unlock func(), err error) {
 		return nil, failed(err)
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	// some versions of filelock remove the file when they are done
+	// some versions of filelock remove the file when they unlock it
 	if err == nil && !stillThere(f, root, name) {
 		err = unix.EWOULDBLOCK
 	}
@@ -65,7 +65,7 @@ func tryLock(root *os.Root, name string) (unlock func(), err error) {
 	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EACCES):
 		err = errLocked
 	default:
-		err = fmt.Errorf("cannot be locked: %w; HF_HUB_CACHE can name a directory on a local disk", err)
+		err = fmt.Errorf("cannot be locked: %w; set HF_HUB_CACHE to a directory on a local disk", err)
 	}
 	return nil, errors.Join(failed(err), f.Close())
 }

@@ -15,21 +15,21 @@ import (
 	"phi3/internal/regular"
 )
 
-// Cached is a revision of a model in the cache, or what an unfinished download has left of one.
+// Cached is a revision of a model in the cache, or an unfinished download.
 type Cached struct {
 	Name     string
-	Commit   string    // "": nothing but the beginnings of files
-	Refs     []string  // the branches and tags that mean this commit
-	Dir      string    // the checkpoint directory; without a commit, the model's directory in the cache
-	Bytes    int64     // of its files; revisions share those that are equal
-	Files    int       //
-	LastUsed time.Time // when one of its files was last read, as far as the file system keeps that
+	Commit   string   // "" for an unfinished download
+	Refs     []string // the branches and tags that mean this commit
+	Dir      string   // the checkpoint directory; without a commit, the model's directory in the cache
+	Bytes    int64    // of its files; revisions share equal files
+	Files    int
+	LastUsed time.Time // when one of its files was last read, as far as the file system records that
 	Missing  []string  // files without which the model cannot run
 	Lack     string    // what is missing, and why, in words; "" for nothing
-	Damage   string    // what else is wrong with it, or ""
+	Damage   string    // what else is wrong; "" for nothing
 }
 
-// Models lists what the cache holds, by name, the revision that is named main first.
+// Models lists the models in the cache by name. Of each model the revision main comes first.
 func (h *Hub) Models() ([]Cached, error) {
 	entries, err := os.ReadDir(h.Cache)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -55,7 +55,7 @@ func (h *Hub) Models() ([]Cached, error) {
 	return all, nil
 }
 
-// revisions lists what the cache holds of one model. What cannot be read counts as not there.
+// revisions lists the revisions of one model. Those that cannot be read are left out.
 func (r *repo) revisions(name string) []Cached {
 	refs := r.refs()
 	var list []Cached
@@ -91,7 +91,7 @@ func (r *repo) revisions(name string) []Cached {
 	return list
 }
 
-// refs lists the names of every commit that has some.
+// refs lists the names of each commit that has names.
 func (r *repo) refs() map[string][]string {
 	names := map[string][]string{}
 	root := path.Clean(refFile(""))
@@ -101,7 +101,7 @@ func (r *repo) refs() map[string][]string {
 		}
 		name := strings.TrimPrefix(file, root+"/")
 		if checkRevision(name) != nil {
-			return nil //nolint:nilerr // no program that shares the cache has made it
+			return nil //nolint:nilerr // no program that shares the cache makes such a name
 		}
 		if commit, err := r.readRef(name); err == nil {
 			names[commit] = append(names[commit], name)
@@ -123,7 +123,7 @@ func (s *Snapshot) Size() (files int, bytes int64) {
 	return c.Files, c.Bytes
 }
 
-// measure adds up the files below a directory, links followed.
+// measure adds up the files below a directory. It follows links.
 func (c *Cached) measure(dir *confined.Directory) {
 	_ = fs.WalkDir(dir, ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -131,7 +131,7 @@ func (c *Cached) measure(dir *confined.Directory) {
 		}
 		info, err := dir.Stat(name)
 		if err != nil || !info.Mode().IsRegular() {
-			return nil //nolint:nilerr // a link to a blob that is gone, or out of the folder
+			return nil //nolint:nilerr // a link to nothing, or out of the folder
 		}
 		c.Bytes += info.Size()
 		c.Files++
@@ -146,7 +146,7 @@ func (c *Cached) measure(dir *confined.Directory) {
 	})
 }
 
-// Size returns what a model takes on the disk, all revisions and unfinished downloads together, in bytes.
+// Size returns how many bytes a model takes on the disk, with all revisions and unfinished downloads.
 func (h *Hub) Size(name string) (bytes int64, err error) {
 	if err := check(name, DefaultRevision); err != nil {
 		return 0, err
@@ -171,8 +171,8 @@ func (h *Hub) Size(name string) (bytes int64, err error) {
 	return bytes, err
 }
 
-// Remove deletes a model, with all its revisions and unfinished downloads, from the cache. It refuses while a
-// program is downloading it. Of a model's folder that is a link, the link is deleted and nothing else.
+// Remove deletes a model from the cache, with all revisions and unfinished downloads. It fails while a program
+// is downloading the model. If the model's folder is a link, only the link is deleted.
 func (h *Hub) Remove(name string) error {
 	if err := check(name, DefaultRevision); err != nil {
 		return err
@@ -213,8 +213,8 @@ func (h *Hub) Remove(name string) error {
 	return err
 }
 
-// lockAll takes the locks of all of a model's blobs, if no program has one of them. A folder of locks that is
-// a link has none: no program locks through it.
+// lockAll takes the locks of all blobs of a model, or fails if a program holds one of them. A folder of locks
+// that is a link counts as empty, because no program locks through it.
 func (r *repo) lockAll(cache *os.Root) (unlock func(), err error) {
 	var held []func()
 	unlock = func() {
@@ -236,7 +236,7 @@ func (r *repo) lockAll(cache *os.Root) (unlock func(), err error) {
 	}
 	for _, e := range entries {
 		if !e.Type().IsRegular() {
-			continue // nobody's lock
+			continue // not a lock
 		}
 		release, err := tryLock(cache, path.Join(r.lockDir(), e.Name()))
 		if err != nil {
@@ -251,7 +251,7 @@ func (r *repo) lockAll(cache *os.Root) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// isDir tells whether a name is a directory itself and not a link to one.
+// isDir tells whether a name is a directory and not a link to one.
 func isDir(root *os.Root, name string) bool {
 	info, err := root.Lstat(name)
 	return err == nil && info.IsDir()

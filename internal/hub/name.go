@@ -9,14 +9,14 @@ import (
 	"phi3/internal/confined"
 )
 
-// ParseAddress reads what people copy from the hub's pages, and from commands of other programs, in the place
-// of a model's name:
+// ParseAddress reads other ways to name a model, as people copy them from the hub's pages and from commands
+// of other programs:
 //
 //	https://huggingface.co/org/name, hf.co/org/name, hf://org/name, and the same on the host of HF_ENDPOINT
 //	https://huggingface.co/org/name/tree/revision
 //	org/name@revision, org/name/, models--org--name
 //
-// revision is "" where none is named. ok is false for anything else, a plain org/name among it.
+// revision is "" if the text has none. ok is false for any other text, also for a plain org/name.
 func (h *Hub) ParseAddress(text string) (name, revision string, ok bool) {
 	given := text
 	text = strings.TrimSpace(text)
@@ -55,7 +55,8 @@ func (h *Hub) ParseAddress(text string) (name, revision string, ok bool) {
 	return name, revision, true
 }
 
-// afterHost is what follows the hub's host in an address, and whether the text begins with one.
+// afterHost returns the part of an address after the hub's host. ok tells whether the text begins with the
+// host.
 func (h *Hub) afterHost(text string) (rest string, ok bool) {
 	scheme, after, hasScheme := strings.Cut(text, "://")
 	if hasScheme && strings.EqualFold(scheme, "hf") {
@@ -72,8 +73,8 @@ func (h *Hub) afterHost(text string) (rest string, ok bool) {
 	return rest, host == "huggingface.co" || host == "hf.co" || host == strings.ToLower(h.host())
 }
 
-// ParseName reads the name of a model on the hub as a user may give it: org/name, or what [Hub.ParseAddress]
-// reads. revision is "" where none is named.
+// ParseName reads the name of a model on the hub as users give it: org/name, or a text for
+// [Hub.ParseAddress]. revision is "" if the text has none.
 func (h *Hub) ParseName(text string) (name, revision string, err error) {
 	if IsName(text) {
 		return text, "", nil

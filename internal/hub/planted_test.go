@@ -72,7 +72,7 @@ func TestPlantedLinks(t *testing.T) {
 	small := hubtest.Hash("config.json", shards()["config.json"])
 	commit := hubtestCommit()
 	for place, want := range map[string]string{ // "": the link is replaced, and the pull is right
-		"models--acme--Tiny-Phi-3":                                      "downloads nothing through links",
+		"models--acme--Tiny-Phi-3":                                      "does not download through links",
 		"models--acme--Tiny-Phi-3/blobs":                                leadsOut,
 		"models--acme--Tiny-Phi-3/snapshots":                            leadsOut,
 		"models--acme--Tiny-Phi-3/snapshots/" + commit:                  leadsOut,
@@ -230,7 +230,7 @@ func TestTokenFile(t *testing.T) {
 		"/dev/zero":  "the Hugging Face token in /dev/zero is not a regular file but a device",
 		t.TempDir():  "is not a regular file but a directory",
 		long:         "has 5000 bytes, over the limit of 4096",
-		odd:          "holds characters that no token has",
+		odd:          "has characters that a token cannot have",
 		"/dev/null":  "",
 		pipe + "off": "",
 	} {

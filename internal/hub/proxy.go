@@ -11,11 +11,10 @@ import (
 	"phi3/internal/show"
 )
 
-// proxies reads the environment as huggingface_hub does, through Python's requests or httpx: HTTPS_PROXY or
-// HTTP_PROXY for addresses of that kind, ALL_PROXY for both, and NO_PROXY for the hosts that are reached
-// without one. A name in small letters counts before the one in capitals. What is on this machine (localhost,
-// 127.0.0.1) is reached without a proxy, as by every Go program. Go's own http.ProxyFromEnvironment does not
-// know ALL_PROXY.
+// proxies reads the environment as huggingface_hub does through Python's requests or httpx: HTTPS_PROXY or
+// HTTP_PROXY for addresses of that kind, ALL_PROXY for both, and NO_PROXY for hosts without a proxy. A name in
+// small letters comes before the name in capitals. This machine (localhost, 127.0.0.1) is reached without a
+// proxy, as by every Go program. Go's own http.ProxyFromEnvironment does not know ALL_PROXY.
 func proxies(getenv func(string) string) func(*http.Request) (*url.URL, error) {
 	either := func(name string) (value, from string) {
 		for _, name := range []string{strings.ToLower(name), name} {
@@ -32,13 +31,13 @@ func proxies(getenv func(string) string) func(*http.Request) (*url.URL, error) {
 			proxy, from = either("ALL_PROXY")
 		}
 		if proxy == "" || bypass(without, r.URL.Hostname(), r.URL.Port()) {
-			return nil, nil //nolint:nilnil // no proxy and no error, as http.Transport has it
+			return nil, nil //nolint:nilnil // means no proxy to http.Transport
 		}
 		return parseProxy(proxy, from)
 	}
 }
 
-// parseProxy reads a proxy's address. An error does not repeat it, because it may have a password in it.
+// parseProxy reads a proxy's address. Errors do not show it, because it may contain a password.
 func parseProxy(proxy, from string) (*url.URL, error) {
 	if !strings.Contains(proxy, "://") {
 		proxy = "http://" + proxy
@@ -56,10 +55,11 @@ func parseProxy(proxy, from string) (*url.URL, error) {
 		"http, https, socks5 and socks5h are", from, show.Clip(u.Scheme, maxQuoted))}
 }
 
-// proxyError is a proxy variable that no later attempt will make right.
+// proxyError is a wrong proxy variable, for which a later attempt is of no use.
 type proxyError struct{ error }
 
-// bypass tells whether a list such as "localhost,.example.com,10.0.0.0/8,host:8080" has a host. "*" has all.
+// bypass tells whether a list such as "localhost,.example.com,10.0.0.0/8,host:8080" contains a host. "*"
+// contains every host.
 func bypass(list, host, port string) bool {
 	host = strings.ToLower(host)
 	ip, err := netip.ParseAddr(host)

@@ -15,11 +15,11 @@ import (
 
 // Options of [Hub.Pull]; each may be nil. Progress and Note are called from several goroutines at once.
 type Options struct {
-	// sees the small files before the weights are downloaded; its error ends the pull
+	// looks at the small files before the weights are downloaded; an error ends the pull
 	Check func(checkpoint fs.FS) error
-	// bytes of a file that are here; done may go back when a file has to begin anew
+	// how many bytes of a file are here; done can fall when a download starts over
 	Progress func(file string, done, size int64)
-	// one line about something that takes longer, or is not as it should be
+	// one line about a delay or about something wrong
 	Note func(text string)
 }
 
@@ -45,10 +45,10 @@ func (p *pull) progress(f file, done int64) {
 	}
 }
 
-// Pull makes the cache hold a revision of a model, as the hub has it now: the files that phi3 needs, each
-// checked by its hash whether it was downloaded now or earlier. Only then does the revision's name mean the
-// new commit, so that a pull that ends early, by ctx or by an error, changes nothing but what the next one
-// need not download. A hub that cannot be reached is no error if the cache has the revision: a note says so.
+// Pull brings a revision of a model in the cache up to date with the hub: it gets the files that phi3 needs
+// and checks each by its hash, also those that were there. Only then does the revision's name mean the new
+// commit. A pull that ends early, by ctx or by an error, keeps its bytes for the next one and changes nothing
+// else. If the hub cannot be reached and the cache has the revision, Pull returns that, with a note.
 func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) (s *Snapshot, err error) {
 	if err := check(name, revision); err != nil {
 		return nil, err
@@ -59,7 +59,8 @@ func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) 
 	if usable && len(cached.Unknown) > 0 {
 		defer func() {
 			if s == cached {
-				p.note("%s: the cache does not have %s, and whether the hub does is not known; answers may differ", name, strings.Join(cached.Unknown, " and "))
+				p.note("%s: the cache does not have %s, and the hub may; answers may differ", name,
+					strings.Join(cached.Unknown, " and "))
 			}
 		}()
 	}
@@ -92,8 +93,8 @@ func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) 
 	return h.Find(name, r.commit)
 }
 
-// files downloads what a revision needs, small files first: they tell which weights there are and whether
-// phi3 can run them.
+// files downloads the files of a revision, small files first: they tell which weights there are and whether
+// phi3 can run the model.
 func (p *pull) files(ctx context.Context, r *revision) error {
 	small, absent, err := r.small()
 	if err != nil {
@@ -139,7 +140,7 @@ func (p *pull) files(ctx context.Context, r *revision) error {
 	return p.repo.writeRef(p.revision, r.commit)
 }
 
-// all downloads files side by side. The first error ends the others.
+// all downloads several files at a time. The first error ends the others.
 func (p *pull) all(ctx context.Context, commit string, files []file) error {
 	for i := range files {
 		var err error
@@ -170,7 +171,7 @@ func (p *pull) all(ctx context.Context, commit string, files []file) error {
 	return context.Cause(ctx)
 }
 
-// fits checks that the disk has room for what is still to come.
+// fits checks that the disk has room for the rest of the download.
 func (p *pull) fits(commit string, files []file) error {
 	var need int64
 	for _, f := range files {
@@ -182,6 +183,6 @@ func (p *pull) fits(commit string, files []file) error {
 	}
 	const mega = 1e6
 	return fmt.Errorf("%.1f MB are still to be downloaded and the disk of %s has %.1f MB free: make room, "+
-		"or let HF_HUB_CACHE name a directory on another disk",
+		"or set HF_HUB_CACHE to a directory on another disk",
 		float64(need)/mega, filepath.Dir(p.repo.dir), float64(free)/mega)
 }

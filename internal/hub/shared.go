@@ -20,10 +20,10 @@ import (
 //	<cache>/blobs/<first two digits>/<64 digits>.lock  locked by whoever adds or removes a link
 //	<cache>/blobs/.huggingface-shared-blobs            says which layout this is: version 1
 //
-// This package reads such blobs through their links ([confined.Directory]) and makes none. It only has to
-// know them to give their space back.
+// This package reads such blobs through their links ([confined.Directory]) and makes none. It removes them with
+// the last model that uses them.
 
-// sharedBlobs lists the shared blobs that a model's blobs lead to, by their names below <cache>/blobs.
+// sharedBlobs lists the shared blobs that a model's blobs are links to, by their names below <cache>/blobs.
 func (r *repo) sharedBlobs() (blobs []string) {
 	entries, _ := fs.ReadDir(r.files, "blobs")
 	for _, e := range entries {
@@ -34,16 +34,15 @@ func (r *repo) sharedBlobs() (blobs []string) {
 	return blobs
 }
 
-// removeUnshared deletes a shared blob that no link leads to any more, as far as its list of links is there
-// to tell. A list that is missing or cannot be read is no reason to delete; nor is a blob whose folder is a
-// link.
+// removeUnshared deletes a shared blob if its list of links shows that no model uses it. It keeps a blob
+// whose list is missing or cannot be read, and a blob whose folder is a link.
 func removeUnshared(cache, shared *os.Root, blob string) error {
 	if info, err := shared.Lstat(path.Dir(blob)); err != nil || !info.IsDir() {
-		return nil // it is not there, or elsewhere
+		return nil // it is not there, or is a link
 	}
 	unlock, err := tryLock(shared, blob+".lock")
 	if errors.Is(err, errLocked) {
-		return nil // somebody is making a link to it just now
+		return nil // another program is making a link to it
 	}
 	if err != nil {
 		return err

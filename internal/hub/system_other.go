@@ -12,8 +12,8 @@ import (
 
 var errLocked = errors.New("is locked by another process")
 
-// On other systems two processes that download the same file are not kept apart. What they write is checked
-// all the same.
+// On other systems two processes may download the same file at the same time. The result is checked by its
+// hash in any case.
 func lock(context.Context, *os.Root, string, func()) (unlock func(), err error) {
 	return func() {}, nil
 }

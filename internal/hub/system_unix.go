@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeDisk is the space that an ordinary user can fill on the disk of a directory, and whether that is known.
+// freeDisk returns how many bytes an ordinary user can write on the disk of a directory, and whether that is
+// known.
 func freeDisk(dir string) (bytes int64, ok bool) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
@@ -19,7 +20,7 @@ func freeDisk(dir string) (bytes int64, ok bool) {
 	return int64(s.Bavail) * int64(s.Bsize), true //nolint:unconvert // the types differ from system to system
 }
 
-// lastRead is when a file was last read, to the precision that the file system keeps.
+// lastRead returns when a file was last read, as precisely as the file system records it.
 func lastRead(info fs.FileInfo) (t time.Time, ok bool) {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -28,7 +29,7 @@ func lastRead(info fs.FileInfo) (t time.Time, ok bool) {
 	return accessTime(s), true
 }
 
-// linkCount is how many names a file has.
+// linkCount returns how many names a file has.
 func linkCount(info fs.FileInfo) int {
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
 		return int(s.Nlink)
