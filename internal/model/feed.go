@@ -44,7 +44,7 @@ func (m *Model) Feed(ctx context.Context, in Input, out *Output) (cached int, er
 	if cached, err = in.Cache.Prepare(len(in.IDs)); err != nil {
 		return 0, err
 	}
-	var all rows
+	var all results
 	for fed := cached; fed < end; {
 		step := in.IDs[fed:min(fed+m.maxTokens, end)]
 		fed += len(step)
@@ -65,13 +65,13 @@ func (m *Model) Feed(ctx context.Context, in Input, out *Output) (cached int, er
 	return cached, nil
 }
 
-// rows collects the results of all steps where an [Output] asks for them.
-type rows struct {
+// results collects the results of all steps where an [Output] asks for them.
+type results struct {
 	logits, hidden []float32
 	next           []int32
 }
 
-func (r *rows) add(o *Output) {
+func (r *results) add(o *Output) {
 	if o != nil && o.AllLogits {
 		r.logits, r.next = append(r.logits, o.Logits...), append(r.next, o.Next...)
 	}
@@ -80,7 +80,7 @@ func (r *rows) add(o *Output) {
 	}
 }
 
-func (r *rows) moveTo(o *Output) {
+func (r *results) moveTo(o *Output) {
 	if o != nil && o.AllLogits {
 		o.Logits, o.Next = r.logits, r.next
 	}
