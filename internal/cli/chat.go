@@ -30,16 +30,16 @@ func newChat(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "chat",
 		Short: "Talk with the model",
-		Long: `Talk with the model at a terminal. What was said stays in the KV cache, so that every
-question costs its own tokens alone.
+		Long: `Talk with the model at a terminal. The conversation stays in the KV cache, so each
+question computes only its own tokens.
 
-Ctrl-C stops an answer, Ctrl-D leaves. Several lines can be pasted, or written between
-lines of """; a line that ends in a backslash goes on in the next one. /help lists the
-commands. On the terminal, answers are wrapped between words.
+Ctrl-C stops an answer, Ctrl-D leaves, /help lists the commands. A message of several
+lines can be pasted, or typed between lines of """. A line that ends in a backslash
+continues on the next line. Answers are wrapped between words.
 
-The up key recalls what was typed, in earlier runs too. It is kept in
-$XDG_STATE_HOME/phi3/history (~/.local/state/phi3/history), which only you can read;
-PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
+The up key recalls the messages of this run and of earlier ones. They are kept in
+$XDG_STATE_HOME/phi3/history (~/.local/state/phi3/history), which only you can read.
+PHI3_HISTORY names another file; PHI3_HISTORY= keeps nothing.`,
 		Example: `  phi3 chat --model ./Phi-3-mini-4k-instruct --temperature 0.7
   phi3 chat --system "Answer like a pirate."`,
 		Args: usage.NoArguments,
@@ -52,7 +52,7 @@ PHI3_HISTORY names another file, and PHI3_HISTORY= keeps nothing.`,
 	flags.BoolVar(&f.noSpecial, "no-special", false, noSpecialHelp)
 	f.template.register(flags)
 	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0,
-		"most tokens of an answer (default: what the context holds)")
+		"largest number of tokens of an answer (default: what the context holds)")
 	return cmd
 }
 
@@ -69,7 +69,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	in, inIsFile := s.in.(*os.File)
 	out, outIsFile := show.Bare(s.out).(*os.File)
 	if !inIsFile || !outIsFile || !show.IsTerminal(s.out) || !show.IsTerminal(in) {
-		return usage.Errorf("chat is for a person at a terminal; for a pipe or a file there is phi3 generate --chat")
+		return usage.Errorf("chat needs a terminal; for a pipe or a file, use phi3 generate --chat")
 	}
 	checkpoint, err := f.model.open(ctx, s)
 	if err != nil {
@@ -90,8 +90,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	if len(defaults.Stops) > 0 {
-		_, _ = show.Fprintln(s.notes(), "note: a chat does not look for the stop_strings of "+
-			"generation_config.json")
+		_, _ = show.Fprintln(s.notes(), "note: chat ignores the stop_strings of generation_config.json")
 	}
 	if f.maxNew == 0 {
 		f.maxNew = defaults.MaxNewTokens
@@ -122,7 +121,7 @@ func (f *chatFlags) run(ctx context.Context, s *streams) error {
 	defer stop()
 	history, err := lineedit.OpenHistory(talk.HistoryFile())
 	if err != nil {
-		_, _ = show.Fprintf(s.notes(), "note: what is typed is not kept for the next run: %v\n", err)
+		_, _ = show.Fprintf(s.notes(), "note: the history of this run is not kept: %v\n", err)
 	}
 	conversing := &talk.Talk{
 		Conversation: conversation, Codec: codec, Model: m.Model, Name: checkpoint.Name, Loaded: m.Took,

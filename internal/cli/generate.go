@@ -31,9 +31,9 @@ func newGenerate(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate",
 		Short: "Continue a prompt",
-		Long: `Continue a prompt, token by token: always with the most probable one (greedy), or by
-drawing, with --do-sample or a flag such as --temperature, in the same order and with
-the same formulas as Hugging Face's generate.
+		Long: `Continue a prompt, token by token. Each token is the most probable one (greedy), unless
+--do-sample or a flag such as --temperature asks for a random draw. Draws follow the
+order and the formulas of Hugging Face's generate.
 
 The text appears on stdout as it is made. It ends at the model's end-of-text token,
 before a --stop text, or after --max-new-tokens.
@@ -51,26 +51,27 @@ before a --stop text, or after --max-new-tokens.
 	f.model.register(flags)
 	f.sampling.register(flags)
 	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0,
-		"most tokens to generate (default: 256; with --chat, what the context holds)")
+		"largest number of tokens to generate (default: 256; with --chat, what the context holds)")
 	flags.StringArrayVar(&f.stops, "stop", nil, "end before this `text` (repeatable)")
 	flags.IntVar(&f.sequences, "num-return-sequences", 1,
-		"how many texts to draw; the prompt is read once. Text i, from 0, has the seed --seed + i")
+		"number of texts to draw; the prompt is computed once. Text i, counted from 0, has the seed "+
+			"--seed + i")
 	flags.IntVar(&f.logProbs, "logprobs", -1,
 		"also show each token's log probability in the model's own distribution, and those of the `n` most "+
-			"probable ones")
+			"probable tokens")
 	flags.BoolVar(&f.noCache, "no-cache", false,
 		"recompute the whole sequence for every token instead of caching keys and values")
 	flags.BoolVar(&f.echo, "echo", false, "print the prompt before the answer")
-	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "go on after an end-of-text token")
+	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "continue after an end-of-text token")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object for each text instead of streaming it")
 	flags.BoolVar(&f.jsonLines, "jsonl", false,
 		"print one line of JSON for each token as it is made, and one for each text (schema: docs/json.md)")
 	flags.BoolVar(&f.timings, "timings", false,
-		"say on stderr how long everything took; on a terminal that is the default")
+		"print times and speeds on stderr; the default on a terminal")
 	return cmd
 }
 
-// check finds what is wrong with the flags alone, before anything takes time.
+// check finds mistakes in the flags' values, before anything takes time.
 func (f *generateFlags) check(cmd *cobra.Command) error {
 	changed := cmd.Flags().Changed
 	switch {
@@ -79,16 +80,15 @@ func (f *generateFlags) check(cmd *cobra.Command) error {
 	case f.sequences < 1:
 		return usage.Errorf("--num-return-sequences is %d, not 1 or more", f.sequences)
 	case f.sequences > 1 && !f.sampling.sampling():
-		return usage.Errorf("--num-return-sequences %d would give the same text every time without sampling; add "+
-			"--do-sample", f.sequences)
+		return usage.Errorf("--num-return-sequences %d would give the same text every time without "+
+			"sampling; add --do-sample", f.sequences)
 	case uint64(f.sequences-1) > math.MaxUint64-f.sampling.seed:
-		return usage.Errorf("--seed is %d, and with --num-return-sequences %d not above %d: text i has the seed "+
-			"--seed + i",
-			f.sampling.seed, f.sequences, uint64(math.MaxUint64)-uint64(f.sequences-1))
+		return usage.Errorf("--seed is %d; with --num-return-sequences %d it is at most %d, because "+
+			"text i has the seed --seed + i", f.sampling.seed, f.sequences, uint64(math.MaxUint64)-uint64(f.sequences-1))
 	case f.logProbs < 0 && changed("logprobs"):
 		return usage.Errorf("--logprobs is %d, not 0 or more", f.logProbs)
 	case f.json && f.jsonLines:
-		return usage.Errorf("--json and --jsonl are two formats of one answer; give one")
+		return usage.Errorf("--json and --jsonl are two formats of one answer; give one of them")
 	}
 	for _, stop := range f.stops {
 		if stop == "" {

@@ -27,7 +27,7 @@ type generated struct {
 	Stop      string         `json:"stop_text,omitempty"` // the --stop text that ended it
 	Sampling  *sampledWith   `json:"sampling,omitempty"`  // absent where the text is greedy
 	LogProbs  []tokenLogProb `json:"logprobs,omitempty"`  // of each of IDs
-	Cached    int            `json:"cached_tokens"`       // of the prompt, that were not computed again
+	Cached    int            `json:"cached_tokens"`       // tokens of the prompt that were not computed again
 	LoadMS    float64        `json:"load_ms"`
 	PrefillMS float64        `json:"prefill_ms"` // to the first token
 	DecodeMS  float64        `json:"decode_ms"`  // from the first token to the last
@@ -38,10 +38,10 @@ type sampledWith struct {
 	sampling.Config
 }
 
-// tokenLogProb is a token and its log probability, of which the most probable ones are alternatives.
+// tokenLogProb is a token with its log probability. Those of Top are the most probable ones at its place.
 type tokenLogProb struct {
 	tokenizer.Token
-	// natural logarithm, of the softmax of the logits as the model gave them
+	// natural logarithm of the softmax of the model's logits
 	LogProb float64        `json:"logprob"`
 	Top     []tokenLogProb `json:"top,omitempty"`
 }
@@ -50,8 +50,8 @@ type tokenLogProb struct {
 type generatedToken struct {
 	Index int   `json:"index"` // of the text
 	ID    int32 `json:"id"`
-	// Text is what has become certain with this token: "" while a character or what may be a stop text is not
-	// complete. With the last token everything is certain.
+	// Text is what can be shown after this token: "" while a character, or what may be a stop text, is
+	// incomplete. The last token completes the text.
 	Text    string         `json:"text"`
 	LogProb *float64       `json:"logprob,omitempty"`
 	Top     []tokenLogProb `json:"top,omitempty"`
@@ -66,7 +66,7 @@ type generator struct {
 	config  sampling.Config
 }
 
-// one generates and prints one text. Before, the session holds the prompt and no more.
+// one generates and prints one text. The session must hold the prompt and no more.
 func (g *generator) one(ctx context.Context, index int, seed uint64) error {
 	out := &generated{Index: index, Model: g.task.checkpoint.Name, Prompt: g.task.text, PromptIDs: g.task.ids}
 	if g.config.DoSample {
@@ -210,7 +210,8 @@ func writeLogProbs(w io.Writer, tokens []tokenLogProb) error {
 			top = append(top, fmt.Sprintf("%s %.4f", show.Piece(q.Piece, show.PieceColumns), q.LogProb))
 		}
 		rows = append(rows, []string{
-			fmt.Sprint(p.ID), show.Piece(p.Piece, show.PieceColumns), fmt.Sprintf("%.4f", p.LogProb), strings.Join(top, "  "),
+			fmt.Sprint(p.ID), show.Piece(p.Piece, show.PieceColumns), fmt.Sprintf("%.4f", p.LogProb),
+			strings.Join(top, "  "),
 		})
 	}
 	_, err := io.WriteString(w, show.Table(rows))

@@ -35,8 +35,8 @@ func (f *promptFlags) register(flags *pflag.FlagSet) {
 	f.template.register(flags)
 }
 
-const noSpecialHelp = "read special tokens such as <|end|> in texts as ordinary characters; those of a " +
-	"chat template count"
+const noSpecialHelp = "read special tokens such as <|end|> in texts as ordinary characters; those of the " +
+	"chat template keep their meaning"
 
 // read returns the prompt as the user gave it, in valid UTF-8.
 func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
@@ -51,12 +51,12 @@ func (f *promptFlags) read(ctx context.Context, s *streams) (string, error) {
 	return f.inputFlags.read(ctx, s)
 }
 
-// codec is the way between text and ids that the flags ask for.
+// codec returns the codec that the flags ask for.
 func (f *promptFlags) codec(t *tokenizer.Tokenizer) *text.Codec {
 	return &text.Codec{Tokenizer: t, Literal: f.noSpecial}
 }
 
-// render makes what the model reads of the prompt that the user gave.
+// render makes the text that the model reads from the prompt that the user gave.
 func (f *promptFlags) render(ctx context.Context, c *text.Codec, given string) (text.Prompt, error) {
 	if !f.chat {
 		return c.Plain(given), nil

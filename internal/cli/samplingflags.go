@@ -32,21 +32,21 @@ type setting struct {
 
 // settings are all of them, in the order of the help page.
 var settings = []setting{
-	number("temperature", "divides the logits: above 1 more surprising, below 1 less; 0 is greedy", true,
+	number("temperature", "divides the logits; above 1, draws are more random, below 1 less; 0: greedy", true,
 		func(c *sampling.Config) *float32 { return &c.Temperature }),
 	number("top-k", "draw from the `k` most probable tokens; 0: from all", true,
 		func(c *sampling.Config) *int { return &c.TopK }),
-	number("top-p", "draw from the fewest tokens that have probability `p` together", true,
+	number("top-p", "draw from the fewest tokens whose probabilities add up to `p`", true,
 		func(c *sampling.Config) *float64 { return &c.TopP }),
 	number("min-p", "draw from tokens at least `p` times as probable as the most probable one", true,
 		func(c *sampling.Config) *float64 { return &c.MinP }),
-	number("typical-p", "draw from the most typical tokens that have probability `p` together", true,
+	number("typical-p", "draw from the most typical tokens whose probabilities add up to `p`", true,
 		func(c *sampling.Config) *float64 { return &c.TypicalP }),
-	number("repetition-penalty", "above 1, tokens that occurred become less probable", false,
+	number("repetition-penalty", "above 1, tokens that have occurred become less probable", false,
 		func(c *sampling.Config) *float32 { return &c.RepetitionPenalty }),
-	number("no-repeat-ngram", "let no `n` tokens in a row occur twice", false,
+	number("no-repeat-ngram", "never repeat `n` tokens in a row", false,
 		func(c *sampling.Config) *int { return &c.NoRepeatNGram }),
-	number("min-new-tokens", "no end of the text before so many `tokens`", false,
+	number("min-new-tokens", "do not end the text before this number of `tokens`", false,
 		func(c *sampling.Config) *int { return &c.MinNewTokens }),
 }
 
@@ -73,13 +73,13 @@ func number[T int | float32 | float64](
 func (f *samplingFlags) register(flags *pflag.FlagSet) {
 	f.flags, f.given = flags, sampling.Defaults()
 	flags.BoolVar(&f.doSample, "do-sample", false,
-		"draw each token by its probability; so do the next five flags. What they leave open, "+
-			"generation_config.json decides")
+		"draw each token by its probability; each of the next five flags implies it. Values that no flag "+
+			"sets come from generation_config.json")
 	for _, set := range settings {
 		set.register(set, flags, &f.given)
 	}
-	flags.Uint64Var(&f.seed, "seed", 0, "of the draws: the same seed gives the same text (default: another "+
-		"one every time)")
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of the draws: the same seed gives the same text (default: a "+
+		"new one each time)")
 }
 
 // sampling reports whether the flags ask for draws.
@@ -134,12 +134,12 @@ func (f *samplingFlags) defaults(s *streams, checkpoint fs.FS, eos []int32) (*ge
 		return nil, err
 	}
 	if len(d.Ignored) > 0 {
-		_, _ = show.Fprintf(s.notes(), "note: generation_config.json asks for what phi3 does not do: %s\n",
+		_, _ = show.Fprintf(s.notes(), "note: phi3 ignores these keys of generation_config.json: %s\n",
 			strings.Join(d.Ignored, ", "))
 	}
 	if d.Draws && !f.sampling() && !f.flags.Changed("do-sample") {
-		_, _ = show.Fprintf(s.notes(), "note: generation_config.json asks for drawn texts (do_sample): "+
-			"--do-sample draws, without it each token is the most probable one\n")
+		_, _ = show.Fprintf(s.notes(), "note: generation_config.json sets do_sample, but phi3 draws "+
+			"only with --do-sample; without it each token is the most probable one\n")
 	}
 	d.Sampling.DoSample = f.sampling()
 	d.Sampling.EOS = eos

@@ -15,7 +15,7 @@ import (
 	"phi3/internal/usage"
 )
 
-// templateFlags change the chat template, or what it is given.
+// templateFlags replace the chat template and set its variables.
 type templateFlags struct {
 	file      string
 	source    string   // of file
@@ -26,13 +26,13 @@ type templateFlags struct {
 func (f *templateFlags) register(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVar(&f.file, "chat-template", "",
-		"`FILE` with a chat template (Jinja) in place of the model's own")
+		"`FILE` with a chat template (Jinja) to use instead of the model's own")
 	flags.StringArrayVar(&f.variables, "template-var", nil,
-		"give the chat template a variable: `NAME=JSON`, such as enable_thinking=false (repeatable)")
+		"set a variable of the chat template: `NAME=JSON`, such as enable_thinking=false (repeatable)")
 }
 
-// check finds what is wrong with the flags and the file, before a model is loaded. chat is whether a template
-// is used at all.
+// check finds mistakes in the flags and in the file, before a model is loaded. chat is whether the command
+// uses a template.
 func (f *templateFlags) check(chat bool) error {
 	for _, name := range []string{"chat-template", "template-var"} {
 		if f.flags.Changed(name) && !chat {
@@ -48,7 +48,7 @@ func (f *templateFlags) check(chat bool) error {
 	return f.apply(&tokenizer.Tokenizer{})
 }
 
-// readTemplate reads a file, or a named pipe, such as a shell's <(…).
+// readTemplate reads a file or a named pipe, such as a shell's <(…).
 func readTemplate(name string) (string, error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -70,7 +70,7 @@ func readTemplate(name string) (string, error) {
 	return string(source), regular.Placeholder(source)
 }
 
-// apply gives the tokenizer the template and the variables.
+// apply sets the tokenizer's template and variables.
 func (f *templateFlags) apply(t *tokenizer.Tokenizer) error {
 	if f.flags.Changed("chat-template") {
 		if err := t.SetChatTemplate(f.file, f.source); err != nil {

@@ -20,8 +20,8 @@ import (
 	"phi3/internal/usage"
 )
 
-// Bounds on what tokenize keeps: what a normalizer or a long piece makes of a text multiplies with the text.
-// Variables for tests.
+// Limits of what tokenize keeps in memory. A normalizer, or an id with a long piece, can make much of a short
+// input. They are variables for tests.
 var (
 	maxTokens  = 16 << 20      // of a text, or ids to decode
 	maxDecoded = input.MaxText // bytes of the pieces that ids stand for
@@ -39,14 +39,14 @@ func newTokenize(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tokenize",
 		Short: "Turn text into tokens, or ids into text",
-		Long: `Show which tokens a text is cut into, as the model gets it; with --decode, the text
-that ids stand for. The directory needs the tokenizer's files only.
+		Long: `Show the tokens of a text as the model gets them or, with --decode, the text of ids.
+The model's directory needs only the tokenizer's files.
 
-Special tokens written in the text, such as <|end|>, count as such unless
---no-special takes them literally. A token that the checkpoint puts before a text,
-a BOS, is shown; with --chat, the chat template comes first.
+Special tokens in the text, such as <|end|>, count as such unless --no-special reads
+them as ordinary characters. If the checkpoint puts a BOS before a text, it is shown.
+With --chat, the chat template is applied first.
 
-` + inputHelp("prompt", "Every byte of a file or a pipe counts, a newline at its end too."),
+` + inputHelp("prompt", "All bytes of a file or a pipe count, also a newline at the end."),
 		Example: `  phi3 tokenize --prompt "The capital of Germany is"
   phi3 tokenize --chat --prompt Hello --json
   echo 303 288 285 1704 268 | phi3 tokenize --decode`,
@@ -56,7 +56,8 @@ a BOS, is shown; with --chat, the chat template comes first.
 	flags := cmd.Flags()
 	f.model.registerModel(flags)
 	f.prompt.register(flags)
-	flags.BoolVar(&f.decode, "decode", false, "the input is ids, between blanks or commas: print their text")
+	flags.BoolVar(&f.decode, "decode", false,
+		"the input is ids, separated by spaces or commas: print their text")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object with ids and pieces")
 	return cmd
 }
@@ -66,7 +67,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	case f.decode && f.prompt.chat:
 		return usage.Errorf("--decode and --chat exclude each other: a chat template is for text")
 	case f.decode && f.prompt.noSpecial:
-		return usage.Errorf("--decode and --no-special exclude each other: ids are what they are")
+		return usage.Errorf("--decode and --no-special exclude each other: --no-special is for text")
 	}
 	if err := f.model.checkName(); err != nil {
 		return err
@@ -107,8 +108,8 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	return writeTable(ctx, s.out, t, ids, prompt.String())
 }
 
-// writeTable writes a row for each token, and how many there are. Rows go out as they are made: a long text
-// has millions.
+// writeTable writes a row for each token, and the number of tokens. It writes each row as it is made, because
+// a long text has millions.
 func writeTable(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []int32, text string) error {
 	out := bufio.NewWriter(w)
 	position := max(len("position"), len(strconv.Itoa(len(ids)-1)))
@@ -130,7 +131,7 @@ func writeTable(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []
 }
 
 // writeTokens writes the ids, their pieces as in the vocabulary ("" for an id without a token) and a text, if
-// there is one, as writeJSON would, but as it goes: a long text has millions.
+// there is one, as [show.WriteJSON] does. It writes each as it is made, because a long text has millions.
 func writeTokens(ctx context.Context, w io.Writer, t *tokenizer.Tokenizer, ids []int32, text *string) error {
 	out := bufio.NewWriter(show.NewJSONWriter(w))
 	quoted := func(text string) string {
@@ -184,7 +185,7 @@ func (f *tokenizeFlags) writeText(
 	for _, id := range ids {
 		piece := t.Piece(id)
 		if total += len(piece); total > maxDecoded {
-			return fmt.Errorf("the pieces of the ids have more than %s; tokenize decodes at most %[1]s: "+
+			return fmt.Errorf("the ids stand for more than %s of text; tokenize decodes at most %[1]s: "+
 				"cut them into parts", show.Bytes(int64(maxDecoded)))
 		}
 		if len(unknown) < 6 && piece == "" {
@@ -192,7 +193,7 @@ func (f *tokenizeFlags) writeText(
 		}
 	}
 	if n := len(unknown); n > 0 {
-		_, _ = show.Fprintf(s.notes(), "warning: without a token, and so without text: %s%s\n",
+		_, _ = show.Fprintf(s.notes(), "warning: these ids have no token, and so no text: %s%s\n",
 			strings.Join(unknown[:min(n, 5)], ", "), ellipsis(n > 5))
 	}
 	text := t.Decode(ids, false)
@@ -203,14 +204,14 @@ func (f *tokenizeFlags) writeText(
 	return err
 }
 
-// parseIDs reads numbers between blanks and commas, also a list in brackets.
+// parseIDs reads numbers separated by spaces and commas, also a list in brackets.
 func parseIDs(input string) ([]int32, error) {
 	var ids []int32
 	for word := range strings.FieldsFuncSeq(input,
 		func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) }) {
 		id, err := strconv.ParseInt(word, 10, 32)
 		if err != nil || id < 0 {
-			return nil, fmt.Errorf("%.40q is no token id", word)
+			return nil, fmt.Errorf("%.40q is not a token id", word)
 		}
 		if len(ids) == maxTokens {
 			return nil, fmt.Errorf("there are more than %s ids; tokenize decodes at most %[1]s: cut them "+

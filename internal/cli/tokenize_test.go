@@ -24,7 +24,7 @@ func TestTokenizeIsBounded(t *testing.T) {
 		{[]string{"--decode", "--prompt", "303 303 303"}, ""},
 		{
 			[]string{"--decode", "--prompt", "303 303 303 303"},
-			"the pieces of the ids have more than 20 B; tokenize decodes at most 20 B: cut them into parts",
+			"the ids stand for more than 20 B of text; tokenize decodes at most 20 B: cut them into parts",
 		},
 		{
 			[]string{"--decode", "--prompt", "1 2 3 4 5 6"},

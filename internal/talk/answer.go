@@ -110,14 +110,14 @@ func (t *Talk) ended(ctx context.Context, r *generate.Result, err error) error {
 	return nil
 }
 
-// offer tells how many of the oldest questions to forget, of at most so many, for so many tokens of room,
-// and how much room each gives. It is "" where that would not help.
+// offer says how many of the oldest questions to forget to free a number of tokens, and how many tokens each
+// of them frees. It returns "" if that takes more than most questions, or 20.
 func (t *Talk) offer(ctx context.Context, most, tokens int) string {
 	freed := 0
 	var each []string
 	for n := range most {
 		frees, err := t.Frees(ctx, n+1)
-		if err != nil || len(each) == 20 { // beyond, the list is no help
+		if err != nil || len(each) == 20 { // nobody reads a longer list
 			return ""
 		}
 		each = append(each, strconv.Itoa(frees-freed))

@@ -20,7 +20,7 @@ const chatHelp = `/clear         start a new conversation; the system message st
                with - remove it
 /regen         answer the last question again
 /save FILE     write the conversation as JSON; /save! replaces a file
-/load FILE     go on with one that was saved
+/load FILE     continue a conversation that was saved
 /stats         tokens, times, seed
 /exit          leave, as Ctrl-D does
 //…            a message that begins with a slash
@@ -28,10 +28,10 @@ Ctrl-C stops an answer. Several lines: paste them, write them between lines of "
 or end a line with a backslash. Up and down recall what was typed.
 `
 
-// chatCommands are the names of the commands, for suggestions.
+// chatCommands are the names that nearCommand suggests.
 var chatCommands = []string{"help", "clear", "forget", "system", "regen", "save", "load", "stats", "exit"}
 
-// command does what comes after a slash.
+// command runs a command, without its slash.
 func (t *Talk) command(ctx context.Context, command string) error {
 	name, argument, _ := strings.Cut(strings.TrimSpace(command), " ")
 	argument = strings.TrimSpace(argument)
@@ -53,7 +53,7 @@ func (t *Talk) command(ctx context.Context, command string) error {
 			}
 		case "-":
 			t.SetSystem("")
-			t.note("No system message from here on.")
+			t.note("The system message is removed.")
 		default:
 			t.SetSystem(argument)
 			t.note("The system message is set.")
@@ -63,7 +63,8 @@ func (t *Talk) command(ctx context.Context, command string) error {
 		}
 	case "regen":
 		if !t.Sampling.DoSample && t.last != nil {
-			t.note("Greedy: the same question gets the same answer. Start with --temperature for others.")
+			t.note("Greedy: the same question gets the same answer. Start phi3 chat with --temperature for " +
+				"other answers.")
 		}
 		return t.respond(ctx, t.Again)
 	case "forget":
@@ -78,9 +79,9 @@ func (t *Talk) command(ctx context.Context, command string) error {
 	return nil
 }
 
-// nearCommand is the command whose name is nearest to a word that is none, as a question.
+// nearCommand asks whether the nearest command was meant; "" if none is near.
 func nearCommand(word string) string {
-	best, distance := "", 3 // further away it is another word
+	best, distance := "", 3 // a larger distance makes another word
 	for _, name := range chatCommands {
 		if d := spell.Distance(word, name); d < distance && d < len(name) {
 			best, distance = name, d
@@ -114,7 +115,7 @@ func (t *Talk) file(command, file string) {
 	t.note("%s: %d messages.", done, len(t.Messages()))
 }
 
-// forget drops the oldest questions, one if the argument is empty.
+// forget drops the oldest question, or the number of them that the argument says.
 func (t *Talk) forget(ctx context.Context, argument string) {
 	n, err := 1, error(nil)
 	if argument != "" {
@@ -122,7 +123,7 @@ func (t *Talk) forget(ctx context.Context, argument string) {
 	}
 	switch all := t.Questions(); {
 	case err != nil || n < 1:
-		t.note("/forget %s: how many of the oldest questions? A number from 1 on, or nothing for one.",
+		t.note("/forget %s: give the number of questions to drop, 1 or more, or nothing to drop one.",
 			show.Clip(argument, 80))
 	case all == 0:
 		t.note("There is nothing to forget.")
@@ -135,8 +136,8 @@ func (t *Talk) forget(ctx context.Context, argument string) {
 			return
 		}
 		t.Forget(n)
-		t.note("Forgotten: %d of %d questions with their answers, %d tokens. The rest is read again with "+
-			"the next question.", n, all, freed)
+		t.note("Forgotten: %d of %d questions with their answers, %d tokens. The rest is computed again "+
+			"with the next question.", n, all, freed)
 	}
 }
 

@@ -27,15 +27,14 @@ type savedMessage struct {
 	Content string `json:"content"`
 }
 
-// save writes the file whole or not at all. It takes the place of a regular file if it may, and of nothing
-// else.
+// save writes the whole file or nothing. With replace it replaces a regular file, and never anything else.
 func (t *Talk) save(file string, replace bool) (err error) {
 	if err := free(file, replace); err != nil {
 		return err
 	}
 	saved := savedChat{Model: t.Name, Messages: []savedMessage{}}
 	for _, m := range t.Messages() {
-		m.Content = strings.TrimPrefix(m.Content, " ") // SentencePiece's word mark at the start of an answer
+		m.Content = strings.TrimPrefix(m.Content, " ") // the mark that SentencePiece puts before a word
 		saved.Messages = append(saved.Messages, savedMessage(m))
 	}
 	dir := filepath.Dir(file)
@@ -46,7 +45,7 @@ func (t *Talk) save(file string, replace bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, regular.Reason(err))
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // after a rename it is not there
+	defer func() { _ = os.Remove(f.Name()) }() // a rename has removed it
 	err = errors.Join(show.WriteJSON(f, saved), f.Close())
 	switch {
 	case err != nil:
@@ -54,7 +53,7 @@ func (t *Talk) save(file string, replace bool) (err error) {
 	case replace:
 		err = os.Rename(f.Name(), file)
 	default:
-		// unlike a rename it takes no file's place, one of this very moment included
+		// Unlike a rename, a link never replaces a file, not even one that was made just now.
 		err = os.Link(f.Name(), file)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			if err = free(file, false); err == nil { // a file system without links
@@ -68,7 +67,7 @@ func (t *Talk) save(file string, replace bool) (err error) {
 	return nil
 }
 
-// free tells whether a file may be written: there is none, or a regular one that may be replaced.
+// free returns an error unless a file may be written: there is none, or a regular one that may be replaced.
 func free(file string, replace bool) error {
 	info, err := os.Lstat(file)
 	switch {
@@ -86,19 +85,19 @@ func free(file string, replace bool) error {
 	return nil
 }
 
-// Bounds of a file of /load, far beyond any context.
+// Limits of a file for /load, far above any context.
 const (
 	maxSavedChat     = 16 << 20 // bytes
 	maxSavedMessages = 100_000
 )
 
-// load reads a file of save's, or a bare list of messages.
+// load reads a file that save wrote, or a JSON list of messages.
 func (t *Talk) load(file string) error {
 	data, err := regular.Read(file, maxSavedChat)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	// Windows puts that mark before UTF-8
+	// Windows writes a byte order mark before UTF-8.
 	messages, err := savedMessages(bytes.TrimPrefix(data, []byte("\ufeff")))
 	if err == nil {
 		err = t.Load(messages)
@@ -109,7 +108,7 @@ func (t *Talk) load(file string) error {
 	return nil
 }
 
-// savedMessages reads message by message, so that a wrong one ends it before many take memory.
+// savedMessages reads the messages one by one, so that a wrong one ends it before others take memory.
 func savedMessages(data []byte) (messages []tokenizer.Message, err error) {
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		return nil, errors.New("it is UTF-16; save it as UTF-8")
@@ -117,7 +116,7 @@ func savedMessages(data []byte) (messages []tokenizer.Message, err error) {
 	if err := strictjson.Unmarshal(data, new(json.RawMessage)); err != nil {
 		return nil, err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(data)) // of valid JSON: its errors cannot come
+	decoder := json.NewDecoder(bytes.NewReader(data)) // the JSON is valid, so these calls cannot fail
 	opening, _ := decoder.Token()
 	if opening == json.Delim('{') {
 		found := false
@@ -159,7 +158,7 @@ func savedMessages(data []byte) (messages []tokenizer.Message, err error) {
 	return messages, nil
 }
 
-// withHome replaces the ~ of a path, as a shell would.
+// withHome replaces the ~ at the start of a path, as a shell does.
 func withHome(path string) string {
 	if rest, ok := strings.CutPrefix(path, "~/"); ok {
 		if home, err := os.UserHomeDir(); err == nil {
@@ -169,8 +168,8 @@ func withHome(path string) string {
 	return path
 }
 
-// HistoryFile is where chat keeps what was typed: $PHI3_HISTORY, which may be empty for none, or a file of
-// the XDG state directory.
+// HistoryFile is the file that keeps the messages of earlier runs: $PHI3_HISTORY, or a file in the XDG state
+// directory. "" keeps nothing.
 func HistoryFile() string {
 	if file, set := os.LookupEnv("PHI3_HISTORY"); set {
 		return file

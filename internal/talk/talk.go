@@ -62,21 +62,7 @@ func (t *Talk) Run(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		err = nil
-		command, isCommand := strings.CutPrefix(text, "/")
-		switch {
-		case strings.TrimSpace(text) == "":
-		case isCommand && !strings.HasPrefix(command, "/"):
-			err = t.command(ctx, command)
-		default:
-			question := text
-			if isCommand {
-				question = command // "//" is a slash
-			}
-			err = t.respond(ctx, func(ctx context.Context, o generate.Options) iter.Seq2[chat.Piece, error] {
-				return t.Ask(ctx, question, o)
-			})
-		}
+		err = t.message(ctx, text)
 		if errors.Is(err, errLeave) {
 			return nil
 		}
@@ -86,10 +72,26 @@ func (t *Talk) Run(ctx context.Context) error {
 	}
 }
 
+// message answers what the person typed: a command or a question.
+func (t *Talk) message(ctx context.Context, text string) error {
+	command, isCommand := strings.CutPrefix(text, "/")
+	switch {
+	case strings.TrimSpace(text) == "":
+		return nil
+	case isCommand && !strings.HasPrefix(command, "/"):
+		return t.command(ctx, command)
+	case isCommand:
+		text = command // a question that begins with a slash
+	}
+	return t.respond(ctx, func(ctx context.Context, o generate.Options) iter.Seq2[chat.Piece, error] {
+		return t.Ask(ctx, text, o)
+	})
+}
+
 // quotes begin and end a message of several lines.
 const quotes = `"""`
 
-// read returns a message: a line, those after it while they end in a backslash, or all lines between quotes.
+// read returns a message: one line, several that end in a backslash, or all lines between quotes.
 func (t *Talk) read(ctx context.Context) (string, error) {
 	text, err := t.line(ctx, ">>> ")
 	rest, quoted := strings.CutPrefix(text, quotes)
