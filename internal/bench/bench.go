@@ -30,7 +30,8 @@ type About struct {
 
 func (a *About) headline() string {
 	return show.Sprintf("%s (%s) on %s, loaded in %s; prompt %d, generated %d, %d repetitions\n\n",
-		a.Title, show.Bytes(a.WeightBytes), a.Device, show.Milliseconds(a.LoadMS), a.Prompt, a.Gen, a.Repetitions)
+		a.Title, show.Bytes(a.WeightBytes), a.Device, show.Milliseconds(a.LoadMS),
+		a.Prompt, a.Gen, a.Repetitions)
 }
 
 // Result is what a benchmark found. Encoded as JSON, it is the answer of phi3 bench -o json.

@@ -38,7 +38,8 @@ func TestComparisonFindsDifferences(t *testing.T) {
 	bad := runOf(5)
 	bad.logits[3][0] ^= 1
 	c.check(runOf(5), bad)
-	require.EqualError(t, c.differs, "the logits of token 4 differ with and without the KV cache: this is a bug")
+	require.EqualError(t, c.differs,
+		"the logits of token 4 differ with and without the KV cache: this is a bug")
 	require.True(t, c.IdenticalTokens)
 	require.False(t, c.IdenticalLogits)
 

@@ -7,8 +7,8 @@ import (
 	"phi3/internal/show"
 )
 
-// Chart returns a picture of a comparison of 3 or more tokens: the time for each token, without the first, which
-// is all prefill, and the total time up to each token.
+// Chart returns a picture of a comparison of 3 or more tokens: the time for each token, without the first,
+// which is all prefill, and the total time up to each token.
 func (c *Comparison) Chart() picture.Chart {
 	const x = "tokens in the sequence"
 	uncached, cached := c.UncachedTimes[1:], c.CachedTimes[1:]

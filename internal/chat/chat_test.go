@@ -99,7 +99,7 @@ func TestOnlyTheNewTurnIsComputed(t *testing.T) {
 			messages(append(slices.Clone(said), question)...)...)
 		rendered, err := c.codec.Tokenizer.ApplyChatTemplate(t.Context(), all, true)
 		require.NoError(t, err)
-		ids, err := c.codec.Tokenizer.Encode(context.Background(), rendered, tokenizer.EncodeOptions{NoBOS: true})
+		ids, err := c.codec.Tokenizer.Encode(t.Context(), rendered, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
 		require.Equal(t, ids, c.session.IDs()[:a.prompt])
 		fresh, err := generate.Run(context.Background(), c.model, ids,
@@ -279,8 +279,8 @@ func TestOtherTemplates(t *testing.T) {
 				a, err := collect(t, c,
 					c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 12}))
 				require.NoError(t, err)
-				rendered, err := c.codec.Tokenizer.ApplyChatTemplate(t.Context(), c.Messages()[:len(c.Messages())-1],
-					true)
+				said := c.Messages()
+				rendered, err := c.codec.Tokenizer.ApplyChatTemplate(t.Context(), said[:len(said)-1], true)
 				require.NoError(t, err)
 				ids, err := c.codec.Tokenizer.Encode(context.Background(), rendered,
 					tokenizer.EncodeOptions{NoBOS: true})
@@ -339,7 +339,7 @@ func TestForget(t *testing.T) {
 	count := func(m []tokenizer.Message) int {
 		rendered, err := c.codec.Tokenizer.ApplyChatTemplate(t.Context(), m, true)
 		require.NoError(t, err)
-		ids, err := c.codec.Tokenizer.Encode(context.Background(), rendered, tokenizer.EncodeOptions{NoBOS: true})
+		ids, err := c.codec.Tokenizer.Encode(t.Context(), rendered, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
 		return len(ids)
 	}

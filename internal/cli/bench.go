@@ -76,8 +76,8 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 	case f.plot != "" && !f.noCache:
 		return usage.Errorf("--plot draws a comparison; it needs --no-cache")
 	case f.plot != "" && f.gen < 3:
-		return usage.Errorf("--plot needs --n-gen 3 or more: the first token is all prefill, and a line needs " +
-			"two others")
+		return usage.Errorf("--plot needs --n-gen 3 or more: " +
+			"the first token is all prefill, and a line needs two others")
 	}
 	if f.plot != "" {
 		if err := picture.CheckFile(f.plot); err != nil {

@@ -1,6 +1,6 @@
-// Package cli is the command line: commands, flags, the order of steps, what goes to stdout and to stderr, and
-// exit codes. No other package prints to the process's streams or ends the process. The work is done in the
-// packages that the commands call.
+// Package cli is the command line: commands, flags, the order of steps, what goes to stdout and to stderr,
+// and exit codes. No other package prints to the process's streams or ends the process. The work is done in
+// the packages that the commands call.
 //
 // Only a command's answer goes to stdout, so that it can be piped. Everything else goes to stderr.
 package cli
@@ -33,9 +33,9 @@ const (
 	exitPipe        = 141 // 128 + SIGPIPE; unless the signal is ignored, it ends the process first
 )
 
-// streams are the process's stdin, stdout and stderr, and how much the user wants to read on stderr. All output
-// goes through a [show.Writer], so that no text from a file can control the terminal. Values are printed with
-// [show.Fprintf], so that none can add a line.
+// streams are the process's stdin, stdout and stderr, and how much the user wants to read on stderr. All
+// output goes through a [show.Writer], so that no text from a file can control the terminal. Values are
+// printed with [show.Fprintf], so that none can add a line.
 type streams struct {
 	in             io.Reader
 	out, err       *show.Writer
@@ -76,7 +76,8 @@ func (s *streams) details() io.Writer {
 	return io.Discard
 }
 
-// Write implements [io.Writer] for cobra. It keeps the first error, so that printing help to a full disk fails.
+// Write implements [io.Writer] for cobra. It keeps the first error, so that printing help to a full disk
+// fails.
 func (s *streams) Write(p []byte) (int, error) {
 	n, err := s.out.Write(p)
 	if s.written == nil {

@@ -19,7 +19,8 @@ func TestStdoutClosed(t *testing.T) {
 	phi3 := t.TempDir() + "/phi3"
 	require.NoError(t, os.Symlink(self, phi3))
 	for _, args := range []string{
-		"generate -q -p a -n 1", "generate -q -p a -n 1 --json", "next-token -q -p a", "tokenize -p a", "info", "--help", "--version", "completion bash",
+		"generate -q -p a -n 1", "generate -q -p a -n 1 --json", "next-token -q -p a", "tokenize -p a",
+		"info", "--help", "--version", "completion bash",
 	} {
 		for redirection, words := range map[string]string{
 			">&-":            "phi3: stdout is closed; use > /dev/null to discard the answer\n",

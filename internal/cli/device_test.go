@@ -49,7 +49,8 @@ func fakeSelfTest(
 		return nil, err
 	}
 	r := &cuda.SelfTestReport{
-		Card: "Fake", Driver: "550.54.15", CUDA: "12.4", Compute: "9.0", Sums: "sm_90", Code: "PTX", Seconds: 1.5, Passed: kind != "wrong",
+		Card: "Fake", Driver: "550.54.15", CUDA: "12.4", Compute: "9.0", Sums: "sm_90", Code: "PTX",
+		Seconds: 1.5, Passed: kind != "wrong",
 		Kernels: []cuda.KernelResult{
 			{
 				Kernel: "embed", Verdict: cuda.VerdictExact, Variants: []string{"5×7", "33×64"},

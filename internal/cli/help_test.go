@@ -46,7 +46,8 @@ func TestHelpText(t *testing.T) {
 		return usage.Page(c)
 	}
 	help := cmd("generate")
-	require.Contains(t, help, "\nSampling:\n      --do-sample             draw each token by its probability;")
+	require.Contains(t, help,
+		"\nSampling:\n      --do-sample             draw each token by its probability;")
 	require.Contains(t, help, "\n  -c, --ctx-size TOKENS       longest sequence in tokens (default: what "+
 		"the\n                              model was made for,")
 	require.Contains(t, help, "--logprobs N ")

@@ -32,7 +32,8 @@ var hostileName = strings.ReplaceAll(hostile, "\x00", "")
 
 // obeyed is what must not come out: bytes that are not UTF-8, control characters, what changes directions,
 // and the forged line.
-var obeyed = regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f\x{80}-\x{9f}\x{2028}-\x{202e}\x{2066}-\x{2069}]|(?m)^phi3: forged`)
+var obeyed = regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f\x{80}-\x{9f}\x{2028}-\x{202e}\x{2066}-\x{2069}]` +
+	`|(?m)^phi3: forged`)
 
 func requireHarmless(t *testing.T, where, text string) {
 	t.Helper()
@@ -98,7 +99,9 @@ func hostileModel(t *testing.T) string {
 	require.NoError(t, err)
 	zero := func(w io.Writer) error { _, err := w.Write(make([]byte, 4)); return err }
 	require.NoError(t, safetensors.Write(file,
-		[]safetensors.Entry{{Name: "model." + hostile, Format: weight.F32, Shape: []int{1}, WriteTo: zero}}, nil))
+		[]safetensors.Entry{
+			{Name: "model." + hostile, Format: weight.F32, Shape: []int{1}, WriteTo: zero},
+		}, nil))
 	require.NoError(t, file.Close())
 	var index map[string]any
 	data, err := os.ReadFile(filepath.Join(dir, "model.safetensors.index.json"))

@@ -31,14 +31,15 @@ func (f *inputFlags) register(flags *pflag.FlagSet, name, shorthand string) {
 		"`file` with the "+name+", which follows --"+name+" if both are given; - is stdin")
 }
 
-// inputHelp returns the paragraph about these flags for a command's help. ending says what happens to a newline
-// at the end of a file or a pipe.
+// inputHelp returns the paragraph about these flags for a command's help. ending says what happens to a
+// newline at the end of a file or a pipe.
 func inputHelp(name, ending string) string {
-	return fmt.Sprintf(`The %[1]s consists of --%[1]s, --file and a pipe on stdin, in this order, with an empty
-line between them. %[3]s If a flag is given and
-the pipe sends nothing for %[2]d seconds, the %[1]s is without it. phi3 does not read a
-file on stdin that a shell loop has begun to read; in a loop over a pipe, add
-"< /dev/null". Texts are UTF-8, or UTF-16 with a byte order mark.`, name, int(input.Patience.Seconds()), ending)
+	return fmt.Sprintf(`The %[1]s consists of --%[1]s, --file and a pipe on stdin, in this order,
+with an empty line between them. %[3]s If a flag
+is given and the pipe sends nothing for %[2]d seconds, the %[1]s is without it. phi3
+does not read a file on stdin that a shell loop has begun to read; in a loop over
+a pipe, add "< /dev/null". Texts are UTF-8, or UTF-16 with a byte order mark.`,
+		name, int(input.Patience.Seconds()), ending)
 }
 
 // newlineDropped is the ending of inputHelp for most commands.
@@ -88,8 +89,8 @@ func (f *inputFlags) readFrom(
 	_, _ = show.Fprintf(s.details(), "reading the %s from %s\n", f.name, from)
 	silent := func() (wait bool) {
 		if optional {
-			_, _ = show.Fprintf(s.err, "warning: nothing came from %s for %d seconds, so the %s is without it; "+
-				"use --file - to wait, or < /dev/null to read nothing\n",
+			_, _ = show.Fprintf(s.err, "warning: nothing came from %s for %d seconds, so the %s is without "+
+				"it; use --file - to wait, or < /dev/null to read nothing\n",
 				from, int(input.Patience.Seconds()), f.name)
 			return false
 		}

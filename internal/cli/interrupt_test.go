@@ -50,7 +50,10 @@ func TestInterrupt(t *testing.T) {
 		ready         func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader)
 	}{
 		{"generating", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000", firstByte},
-		{"generating without a cache", "generate --prompt Hello --ignore-eos --no-cache -c 1000000 -n 1000000", firstByte},
+		{
+			"generating without a cache",
+			"generate --prompt Hello --ignore-eos --no-cache -c 1000000 -n 1000000", firstByte,
+		},
 		{
 			"generating for --json", "generate --prompt Hello --ignore-eos -c 1000000 -n 1000000 --json",
 			modelLine,

@@ -12,8 +12,8 @@ import (
 	"phi3/internal/usage"
 )
 
-// release is the version of this build, as the Makefile links it in: a tag of git, or what git describe makes of
-// it. A plain go build leaves it empty.
+// release is the version of this build, as the Makefile links it in: a tag of git, or what git describe makes
+// of it. A plain go build leaves it empty.
 var release string
 
 // version says what this program was built from: the version, the commit and the compiler.

@@ -23,8 +23,8 @@ type Defaults struct {
 	Ignored      []string // keys that would change a text in transformers and that phi3 does not follow
 }
 
-// These keys change texts in transformers 4.57, and phi3 does not follow them. Each has the value that changes
-// nothing, besides null. Those of ignoredDraws matter only where tokens are drawn.
+// These keys change texts in transformers 4.57, and phi3 does not follow them. Each has the value that
+// changes nothing, besides null. Those of ignoredDraws matter only where tokens are drawn.
 var (
 	ignored = map[string]string{
 		"constraints": "[]", "dola_layers": "[]", "encoder_no_repeat_ngram_size": "0",

@@ -13,21 +13,21 @@ import (
 	"phi3/internal/model"
 )
 
-// Session is a sequence of tokens that a model is extending.
+// Session is a sequence of tokens that a model continues. Only one goroutine may use it.
 type Session struct {
-	model   *model.Model
-	cache   *kvcache.Cache
-	noCache bool
-	ids     []int32
-	out     model.Output
 	// Progress, if set, is called after every step of a computation that takes more than one token, with the
 	// number of tokens computed so far and the number to compute. That is the prompt; later tokens take one
 	// each, unless the sequence grows beyond the short RoPE factors and is computed again.
 	Progress func(fed, of int)
+	model    *model.Model
+	cache    *kvcache.Cache
+	noCache  bool
+	ids      []int32
+	out      model.Output
 	reused   int // tokens that the last feed found in the cache
 }
 
-// NewSession starts an empty sequence. With noCache, every call of Logits recomputes the whole sequence; the
+// NewSession starts an empty sequence. With noCache, every token computes the whole sequence again. The
 // logits are the same, bit for bit.
 func NewSession(m *model.Model, noCache bool) *Session {
 	return &Session{model: m, cache: m.NewCache(), noCache: noCache}
@@ -39,10 +39,11 @@ func (s *Session) Append(ids ...int32) { s.ids = append(s.ids, ids...) }
 // Len is the number of tokens in the sequence.
 func (s *Session) Len() int { return len(s.ids) }
 
-// IDs are the tokens of the sequence: read them, don't keep them.
+// IDs are the tokens of the sequence. The caller must not change them, and they are valid until the next
+// change of the sequence.
 func (s *Session) IDs() []int32 { return s.ids }
 
-// Truncate forgets all tokens from length on; what the cache holds of the others stays in it.
+// Truncate drops all tokens from length on. The others stay in the cache.
 func (s *Session) Truncate(length int) {
 	s.ids = s.ids[:length]
 	s.cache.Truncate(length)
@@ -51,10 +52,10 @@ func (s *Session) Truncate(length int) {
 // Close gives the cache's blocks back to the model.
 func (s *Session) Close() { s.cache.Reset() }
 
-// Logits returns the logits [vocab] of the token after the sequence, valid until the next call. Tokens that
-// are not in the cache are fed first, in steps that the model has room for. The sequence must not be empty.
+// Logits returns the logits [vocab] of the token after the sequence, which must not be empty. They are valid
+// until the next call. It first computes the tokens that are not in the cache.
 //
-// An error leaves the sequence as it was: the call can be repeated.
+// After an error the sequence is as it was, and the call can be repeated.
 func (s *Session) Logits(ctx context.Context) ([]float32, error) {
 	s.out.Greedy = false
 	if err := s.feed(ctx); err != nil {
@@ -63,8 +64,9 @@ func (s *Session) Logits(ctx context.Context) ([]float32, error) {
 	return s.out.Logits, inspect.CheckLogits(ctx, s.model, s.input(), s.out.Logits)
 }
 
-// Next returns the most probable token after the sequence, of equal ones the lowest id: the greedy choice
-// from Logits, made on the device, which then sends four bytes and not the whole vocabulary's logits.
+// Next returns the most probable token after the sequence, and the lowest id of equal ones. The choice is the
+// one that sampling.Greedy makes of Logits. The device makes it, and sends four bytes, not the logits of the
+// whole vocabulary.
 func (s *Session) Next(ctx context.Context) (int32, error) {
 	s.out.Greedy = true
 	if err := s.feed(ctx); err != nil {

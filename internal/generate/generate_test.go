@@ -1,28 +1,18 @@
 package generate
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"math"
 	"os"
 	"slices"
-	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
-	"github.com/x448/float16"
 
 	"phi3/internal/cpu"
 	"phi3/internal/model"
-	"phi3/internal/safetensors"
 	"phi3/internal/sampling"
-	"phi3/internal/weight"
 )
 
 var prompt = []int32{5, 77, 300, 12, 9}
@@ -143,19 +133,6 @@ func TestTokensCome(t *testing.T) {
 	require.Equal(t, free.IDs, seen)
 }
 
-func TestSessionRepeatsItself(t *testing.T) {
-	m := open(t, mini, 0)
-	s := NewSession(m, false)
-	defer s.Close()
-	s.Append(prompt...)
-	first, err := s.Logits(context.Background())
-	require.NoError(t, err)
-	want := slices.Clone(first)
-	again, err := s.Logits(context.Background())
-	require.NoError(t, err)
-	require.Equal(t, want, again)
-}
-
 // lowest is a sampler of another mind.
 type lowest struct{}
 
@@ -242,49 +219,6 @@ func TestSeed(t *testing.T) {
 	require.NotEqual(t, want, generated(64, 2, false, 4))
 }
 
-// Several texts from one prompt: the session is cut back to it, which costs one token and no prefill, and
-// changes nothing.
-func TestSessionGoesBack(t *testing.T) {
-	// longrope: going back crosses to the short factors, which costs the cache
-	for _, checkpoint := range []string{"mini", "longrope"} {
-		m := open(t, os.DirFS("../../testdata/"+checkpoint), 0)
-		ids := long(30)
-		config := sampling.Defaults()
-		config.DoSample = true
-		s := NewSession(m, false)
-		s.Append(ids...)
-		for seed := range uint64(3) {
-			s.Truncate(len(ids))
-			var fed [][2]int
-			s.Progress = func(n, of int) { fed = append(fed, [2]int{n, of}) }
-			var got Result
-			for token, err := range s.Tokens(context.Background(),
-				Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)}) {
-				require.NoError(t, err)
-				got.Add(token)
-			}
-			want, err := Run(context.Background(), m, ids,
-				Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)})
-			require.NoError(t, err)
-			require.Equal(t, want.IDs, got.IDs, "seed %d", seed)
-			require.Equal(t, append(slices.Clone(ids), got.IDs...), s.IDs())
-			switch {
-			case checkpoint == "longrope":
-				require.Zero(t, got.Cached)
-				require.Equal(t, [][2]int{{30, 30}, {33, 33}}, fed,
-					"the second time, all is computed anew with the long factors")
-			case seed == 0:
-				require.Zero(t, got.Cached)
-				require.Equal(t, [][2]int{{30, 30}}, fed)
-			default:
-				require.Equal(t, 29, got.Cached)
-				require.Empty(t, fed)
-			}
-		}
-		s.Close()
-	}
-}
-
 // Progress of a prompt that takes several steps.
 func TestProgress(t *testing.T) {
 	m, err := model.Load(context.Background(), mini, newCPU(t, 0), model.Options{Context: 256, MaxTokens: 50})
@@ -298,22 +232,6 @@ func TestProgress(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, [][2]int{{50, 130}, {100, 130}, {130, 130}}, fed)
-}
-
-// A session may change between the ways to ask.
-func TestSessionNext(t *testing.T) {
-	m := open(t, mini, 0)
-	s := NewSession(m, false)
-	defer s.Close()
-	s.Append(prompt...)
-	for range 5 {
-		id, err := s.Next(context.Background())
-		require.NoError(t, err)
-		logits, err := s.Logits(context.Background())
-		require.NoError(t, err)
-		require.Equal(t, sampling.Greedy(logits), id)
-		s.Append(id)
-	}
 }
 
 // long is a prompt of n ids that differ.
@@ -343,167 +261,4 @@ func TestRunWithoutCache(t *testing.T) {
 	require.Equal(t, ids[0], ids[1])
 	require.Equal(t, runs[0], runs[1])
 	require.Len(t, runs[0], 4)
-}
-
-// fuse is a context that is cancelled when it has been asked for the nth time.
-type fuse struct {
-	context.Context
-	left int
-}
-
-func (f *fuse) Err() error {
-	if f.left--; f.left < 0 {
-		return context.Canceled
-	}
-	return nil
-}
-
-// An interruption, between whichever layers of whichever step, leaves the session fit to go on, with the same
-// bits.
-func TestSessionAfterInterruption(t *testing.T) {
-	// All the blocks that the sequence needs and not one more; three steps of two layers.
-	m, err := model.Load(context.Background(), mini, newCPU(t, 0), model.Options{Context: 256, MaxTokens: 50})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, m.Close()) }()
-	ids := long(130)
-	fresh := NewSession(m, false)
-	fresh.Append(ids...)
-	logits, err := fresh.Logits(context.Background())
-	require.NoError(t, err)
-	want := slices.Clone(logits)
-	fresh.Close()
-
-	// at the start, inside the first step, between two steps, inside the last
-	for _, asked := range []int{0, 1, 2, 5} {
-		s := NewSession(m, false)
-		s.Append(ids...)
-		_, err := s.Logits(&fuse{context.Background(), asked})
-		require.ErrorIs(t, err, context.Canceled, asked)
-		require.Equal(t, len(ids), s.Len())
-		logits, err := s.Logits(context.Background())
-		require.NoError(t, err)
-		require.Equal(t, want, logits, asked)
-		s.Close()
-	}
-}
-
-func TestSessionsGiveTheirBlocksBack(t *testing.T) {
-	m := open(t, mini, 128) // one block
-	for range 3 {
-		_, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 3})
-		require.NoError(t, err)
-		_, err = Run(&fuse{context.Background(), 3}, m, prompt, Options{MaxNewTokens: 3})
-		require.ErrorIs(t, err, context.Canceled)
-		_, err = Run(context.Background(), m, []int32{5, 331}, Options{MaxNewTokens: 3})
-		require.EqualError(t, err, "token id 331 is not in the model's vocabulary of 331")
-	}
-	// Two at a time are one too many, and that harms neither.
-	first, second := NewSession(m, false), NewSession(m, false)
-	first.Append(prompt...)
-	second.Append(prompt...)
-	logits, err := first.Logits(context.Background())
-	require.NoError(t, err)
-	want := slices.Clone(logits)
-	_, err = second.Logits(context.Background())
-	require.ErrorContains(t, err, "KV cache is full")
-	first.Close()
-	logits, err = second.Logits(context.Background())
-	require.NoError(t, err)
-	require.Equal(t, want, logits)
-	second.Close()
-}
-
-// A checkpoint with a NaN, an infinity or a number that overflows must be called damaged, with the place, and
-// not answer with token 0.
-func TestDamagedWeights(t *testing.T) {
-	c, err := model.ReadConfig(mini)
-	require.NoError(t, err)
-	config, err := fs.ReadFile(mini, "config.json")
-	require.NoError(t, err)
-	const overflow = "no weight is, but the numbers overflow "
-	for _, test := range []struct {
-		tensor string
-		at     int // element
-		value  float64
-		dtype  weight.Format
-		token  int // whose logit is the first one that suffers
-		reason string
-	}{
-		{"model.norm.weight", 0, math.NaN(), weight.F32, 0, "NaN or infinite at [0]"},
-		{
-			"lm_head.weight", 200 * c.HiddenSize, math.NaN(), weight.BF16, 200,
-			"NaN or infinite at [200 0]",
-		},
-		{
-			"lm_head.weight", 330*c.HiddenSize + 7, math.Inf(1), weight.F16, 330,
-			"NaN or infinite at [330 7]",
-		},
-		{
-			"model.layers.1.mlp.down_proj.weight", 3, math.NaN(), weight.F16, 0,
-			"NaN or infinite at [0 3]",
-		},
-		{
-			"model.layers.0.self_attn.qkv_proj.weight", 3, math.Inf(1), weight.F32, 0,
-			"NaN or infinite at [0 3]",
-		},
-		{
-			"model.embed_tokens.weight", int(prompt[0]) * c.HiddenSize, math.Inf(-1), weight.BF16, 0,
-			fmt.Sprintf("NaN or infinite at [%d 0]", prompt[0]),
-		},
-		{"model.layers.1.mlp.down_proj.weight", 3, 3e38, weight.F32, 0, overflow + "in layer 2"},
-		{"model.norm.weight", 0, math.MaxFloat32, weight.F32, 0, overflow + "after the last layer"},
-	} {
-		var sources []safetensors.Entry
-		for _, spec := range c.Tensors() {
-			n := 1
-			for _, d := range spec.Shape {
-				n *= d
-			}
-			sources = append(sources, safetensors.Entry{
-				Name: spec.Name, Format: test.dtype,
-				Shape: spec.Shape, WriteTo: func(w io.Writer) error {
-					var data []byte
-					for i := range n {
-						value := 0.5
-						if spec.Name == test.tensor && i == test.at {
-							value = test.value
-						}
-						data = appendNumber(data, value, test.dtype)
-					}
-					_, err := w.Write(data)
-					return err
-				},
-			})
-		}
-		var file bytes.Buffer
-		require.NoError(t, safetensors.Write(&file, sources, nil))
-		m := open(t, fstest.MapFS{"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()}},
-			0)
-		for _, o := range []Options{
-			{MaxNewTokens: 1},               // found by Argmax
-			{MaxNewTokens: 1, Logits: true}, // found in the logits
-		} {
-			r, err := Run(context.Background(), m, prompt, o)
-			require.ErrorContains(t, err,
-				fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: ", test.token), test)
-			require.ErrorContains(t, err, test.reason, test)
-			if !strings.HasPrefix(test.reason, overflow) {
-				require.ErrorContains(t, err,
-					fmt.Sprintf("the checkpoint is damaged: model.safetensors: tensor %q is", test.tensor))
-			}
-			require.Empty(t, r.IDs)
-		}
-	}
-}
-
-// appendNumber appends a number as a tensor stores it, cut and not rounded.
-func appendNumber(data []byte, v float64, dtype weight.Format) []byte {
-	bits := math.Float32bits(float32(v))
-	switch dtype {
-	case weight.BF16:
-		return binary.LittleEndian.AppendUint16(data, uint16(bits>>16))
-	case weight.F16:
-		return binary.LittleEndian.AppendUint16(data, float16.Fromfloat32(float32(v)).Bits())
-	}
-	return binary.LittleEndian.AppendUint32(data, bits)
 }

@@ -28,11 +28,11 @@ type Options struct {
 // Token is one token that continues a sequence.
 type Token struct {
 	ID     int32
-	Logits []float32 // [vocab] that ID was chosen from, if Options.Logits; valid until the next token
-	Cached int       // tokens before it whose keys and values were in the KV cache
-	Fed    int       // tokens before it that were computed for it
-	Time   time.Duration
-	Finish Finish // why no token follows; "" if one does
+	Logits []float32     // [vocab] that ID was chosen from, if Options.Logits; valid until the next token
+	Cached int           // tokens before it whose keys and values were in the KV cache
+	Fed    int           // tokens before it that were computed for it
+	Time   time.Duration // to compute and to choose it
+	Finish Finish        // why no token follows; "" if one does
 }
 
 // Finish says why a text ended.
@@ -45,11 +45,11 @@ const (
 	FinishContext Finish = "context" // the model's context is full
 )
 
-// Tokens continues the sequence, token by token, and appends each one before it yields it. It yields no more
-// than one error, and last: after it, or after the caller breaks off, the session can go on from the tokens
-// that it has.
+// Tokens continues the sequence token by token. It appends each token before it yields it. Finish of the last
+// one says why the text ended; if MaxNewTokens is 0, there is none.
 //
-// The last token's Finish says why the text ended. No tokens are yielded if MaxNewTokens is 0.
+// An error ends the loop. After an error, and after the caller breaks off, the session can go on from the
+// tokens that it has.
 func (s *Session) Tokens(ctx context.Context, o Options) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		if s.Len() > s.model.Context {
@@ -57,7 +57,7 @@ func (s *Session) Tokens(ctx context.Context, o Options) iter.Seq2[Token, error]
 			return
 		}
 		for n := 1; n <= o.MaxNewTokens; n++ {
-			token, err := s.next(ctx, &o)
+			token, err := s.choose(ctx, &o)
 			if err != nil {
 				yield(Token{}, err)
 				return
@@ -78,32 +78,27 @@ func (s *Session) Tokens(ctx context.Context, o Options) iter.Seq2[Token, error]
 	}
 }
 
-// next chooses the token after the sequence.
-func (s *Session) next(ctx context.Context, o *Options) (t Token, err error) {
+// choose computes the logits after the sequence and chooses a token.
+func (s *Session) choose(ctx context.Context, o *Options) (t Token, err error) {
 	start := time.Now()
-	var logits []float32
-	switch {
-	case o.Sampler == nil && !o.Logits:
+	if o.Sampler == nil && !o.Logits {
 		t.ID, err = s.Next(ctx)
-	default:
-		if logits, err = s.Logits(ctx); err != nil {
-			break
-		}
+	} else if t.Logits, err = s.Logits(ctx); err == nil {
 		if o.Sampler == nil {
-			t.ID = sampling.Greedy(logits)
+			t.ID = sampling.Greedy(t.Logits)
 		} else {
-			t.ID, err = o.Sampler.Sample(logits, s.ids)
+			t.ID, err = o.Sampler.Sample(t.Logits, s.ids)
 		}
 	}
 	t.Time = time.Since(start)
 	t.Cached, t.Fed = s.reused, s.Len()-s.reused
-	if o.Logits {
-		t.Logits = logits
+	if !o.Logits {
+		t.Logits = nil
 	}
 	return t, err
 }
 
-// Run continues a prompt in a session of its own. On an error the result holds the tokens so far.
+// Run continues a prompt in a session of its own. After an error the result has the tokens that came before.
 func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (r Result, err error) {
 	s := NewSession(m, false)
 	defer s.Close()

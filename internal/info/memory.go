@@ -122,14 +122,14 @@ func (m *Memory) describe() string {
 			row = append(row, show.Bytes(bytes))
 		}
 		takes = append(takes, row)
-		switch {
-		case d.Free == nil:
-			fits = append(fits, []string{d.Device, "–", d.unknown})
-		case *d.Fits > 0:
-			fits = append(fits, []string{d.Device, show.Bytes(*d.Free), show.Thousands(int64(*d.Fits)) + " tokens"})
-		default:
-			fits = append(fits, []string{d.Device, show.Bytes(*d.Free), d.short})
+		free, context := "–", d.unknown
+		if d.Free != nil {
+			free, context = show.Bytes(*d.Free), d.short
+			if *d.Fits > 0 {
+				context = show.Thousands(int64(*d.Fits)) + " tokens"
+			}
 		}
+		fits = append(fits, []string{d.Device, free, context})
 		if d.Refused != "" {
 			remarks = append(remarks, show.Sprintf("Not on %s: %s.\n", d.Device, d.Refused))
 		}

@@ -83,8 +83,8 @@ func (m *module) size() (parameters, bytes int64) {
 	return n * parameters, n * bytes
 }
 
-// rows appends the rows of the module and its children. before is drawn in front of its name, below in front of
-// the names of its children.
+// rows appends the rows of the module and its children. before is drawn in front of its name, below in front
+// of the names of its children.
 func (m *module) rows(rows [][]string, before, below string, types bool) [][]string {
 	name, shape, dtype := m.name, "", ""
 	parameters, bytes := m.size()
@@ -93,7 +93,7 @@ func (m *module) rows(rows [][]string, before, below string, types bool) [][]str
 		first, _ := strconv.Atoi(m.name)
 		name = fmt.Sprintf("%d … %d, each", first, first+m.repeats-1)
 		parameters, bytes = parameters/int64(m.repeats), bytes/int64(m.repeats)
-	case len(m.children) == 1 && m.children[0].repeats > 0: // all layers are equal: the list and its item share a row
+	case len(m.children) == 1 && m.children[0].repeats > 0: // all layers are equal: one row for list and item
 		only := m.children[0]
 		name = fmt.Sprintf("%s: %s, each of", m.name, show.Thousands(int64(only.repeats)))
 		m = only

@@ -26,7 +26,8 @@ func (i *Checkpoint) Write(w io.Writer) error {
 		show.Fprintf(&b, "\n(%s)", i.note)
 	}
 	tree := append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...)
-	b.WriteString("\n\n" + show.Table(tree, 1, 2, 3) + "\n" + show.Table(i.facts()) + "\n" + i.Memory.describe())
+	b.WriteString("\n\n" + show.Table(tree, 1, 2, 3))
+	b.WriteString("\n" + show.Table(i.facts()) + "\n" + i.Memory.describe())
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -113,8 +114,8 @@ func (i *Checkpoint) facts() [][]string {
 func (r *RoPE) describe(headDim int) string {
 	text := fmt.Sprintf("plain, θ = %g", r.Theta)
 	if r.Kind == "longrope" {
-		text = fmt.Sprintf("long, θ = %g: short factors up to %s tokens, long ones beyond; cos and sin × %.6g",
-			r.Theta, show.Thousands(int64(r.OriginalMax)), r.AttentionFactor)
+		text = fmt.Sprintf("long, θ = %g: short factors up to %s tokens, long ones beyond; "+
+			"cos and sin × %.6g", r.Theta, show.Thousands(int64(r.OriginalMax)), r.AttentionFactor)
 	}
 	if r.Dim < headDim {
 		text += fmt.Sprintf("; %d of %d dimensions rotate", r.Dim, headDim)

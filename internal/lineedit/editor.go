@@ -55,8 +55,8 @@ type Editor struct {
 // New returns an editor for the terminal of in and out.
 func New(in, out *os.File, h *History) *Editor { return &Editor{History: h, in: in, out: out} }
 
-// Read returns the line that was typed after the prompt, with the full text of pastes. It returns the error of
-// ctx when ctx is done. After that, a goroutine still reads the terminal, so nothing else should.
+// Read returns the line that was typed after the prompt, with the full text of pastes. It returns the error
+// of ctx when ctx is done. After that, a goroutine still reads the terminal, so nothing else should.
 func (e *Editor) Read(ctx context.Context, prompt Prompt) (string, error) {
 	before, err := term.MakeRaw(int(e.in.Fd()))
 	if err != nil {

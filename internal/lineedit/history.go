@@ -20,8 +20,8 @@ const (
 	maxHistoryFile = 4 << 20  // bytes
 )
 
-// History is the list of earlier lines, oldest first, which the up key recalls. If it has a file, the next run
-// of the program reads it. The file has one JSON string per line, and only its owner may read it.
+// History is the list of earlier lines, oldest first, which the up key recalls. If it has a file, the next
+// run of the program reads it. The file has one JSON string per line, and only its owner may read it.
 type History struct {
 	entries []string
 	file    string // "": none

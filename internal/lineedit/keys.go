@@ -26,7 +26,8 @@ const (
 	pasteEnd   = "\x1b[201~"
 )
 
-// sequences names the keys that a terminal sends as several characters. The first character, ESC, is left out.
+// sequences names the keys that a terminal sends as several characters. The first character, ESC, is left
+// out.
 var sequences = map[string]key{
 	"[A": "up", "OA": "up", "[B": "down", "OB": "down",
 	"[C": "right", "OC": "right", "[D": "left", "OD": "left",

@@ -8,8 +8,8 @@ import (
 	"github.com/rivo/uniseg"
 )
 
-// line is the text so far, in cells: what a reader sees as one character, such as a letter with its accents or
-// an emoji of several code points. The cursor is before cells[at].
+// line is the text so far, in cells: what a reader sees as one character, such as a letter with its accents
+// or an emoji of several code points. The cursor is before cells[at].
 type line struct {
 	cells []cell
 	at    int    // 0 to len(cells)
@@ -30,8 +30,8 @@ func (l *line) text() string {
 	return b.String()
 }
 
-// insert inserts text before the cursor. Text that continues the character there, such as an accent or the rest
-// of an emoji, becomes part of that character.
+// insert inserts text before the cursor. Text that continues the character there, such as an accent or the
+// rest of an emoji, becomes part of that character.
 func (l *line) insert(text string) {
 	from := l.at
 	if from > 0 && l.cells[from-1].label == "" {

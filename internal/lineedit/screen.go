@@ -9,8 +9,8 @@ import (
 )
 
 // screen draws a line on a terminal. It does not ask the terminal for the position of the cursor. It uses the
-// widths of characters only to break rows: to move the cursor within a row, it writes the row again up to that
-// point.
+// widths of characters only to break rows: to move the cursor within a row, it writes the row again up to
+// that point.
 type screen struct {
 	out      io.Writer
 	row      int  // of the cursor; 0 is the first row that was drawn

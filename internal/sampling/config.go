@@ -26,20 +26,21 @@ func (ids *IDs) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Config says how to choose tokens. [Defaults] has the neutral values; the zero value is not valid. The JSON
-// names are those of a generation_config.json, which can be decoded into a Config; DoSample is not among
-// them: whether to sample is for the user to say.
+// Config says how to choose tokens. Start from [Defaults]; the zero value is not valid. A
+// generation_config.json can be decoded into a Config. DoSample is not read from it: the user decides.
 type Config struct {
-	// > 0; scores of ids that occurred are divided by it, negative ones multiplied; 1: off
+	// above 0; divides the scores of ids that occurred, and multiplies negative ones; 1: off
 	RepetitionPenalty float32 `json:"repetition_penalty"`
 	NoRepeatNGram     int     `json:"no_repeat_ngram_size"` // no n ids in a row occur twice; 0: off
-	MinNewTokens      int     `json:"min_new_tokens"`       // none of EOS before so many new tokens; 0: off
+	MinNewTokens      int     `json:"min_new_tokens"`       // new tokens before EOS is allowed; 0: off
 	EOS               []int32 `json:"-"`
 
-	// These have no flags: a checkpoint asks for them. Ids beyond the vocabulary mean nothing.
-	// lists of ids that never occur in a row; one of EOS alone does
+	// The fields up to MaxNewTokens have no flags; only a checkpoint sets them. Ids beyond the vocabulary are
+	// ignored.
+
+	// lists of ids that never occur in a row; a list of one EOS id is ignored
 	BadWords [][]int32 `json:"bad_words_ids,omitempty"`
-	// like MinNewTokens, counting the prompt too; 0: off
+	// like MinNewTokens, but counts the tokens of the prompt too; 0: off
 	MinLength int `json:"min_length,omitempty"`
 	// the only choice after a prompt of one token
 	ForcedBOS *int32 `json:"forced_bos_token_id,omitempty"`
@@ -49,9 +50,9 @@ type Config struct {
 	SuppressFirst []int32 `json:"begin_suppress_tokens,omitempty"` // not chosen as the first new token
 	MaxNewTokens  int     `json:"-"`                               // for ForcedEOS
 
-	// draw from what the fields below leave; otherwise take the most probable token
+	// draw from the tokens that the fields below leave; false: take the most probable token
 	DoSample    bool    `json:"-"`
-	Temperature float32 `json:"temperature"` // ≥ 1e-20; scores are divided by it; 1: off
+	Temperature float32 `json:"temperature"` // at least 1e-20; divides the scores; 1: off
 	TopK        int     `json:"top_k"`       // keep the k highest scores, and those equal to the last; 0: off
 	// 0 … 1; keep the fewest tokens that have this probability together; 1: off
 	TopP float64 `json:"top_p"`
@@ -61,24 +62,24 @@ type Config struct {
 	TypicalP float64 `json:"typical_p"`
 }
 
-// Defaults are Hugging Face's: they do nothing, but for a top-k of 50 where DoSample is set.
+// Defaults are Hugging Face's. They change nothing, except for a top-k of 50 in draws.
 func Defaults() Config {
 	return Config{RepetitionPenalty: 1, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1}
 }
 
-// RangeError says which field of a [Config] has a value it must not have.
+// RangeError says which field of a [Config] is out of range.
 type RangeError struct {
 	Field string // as in generation_config.json
 	Value any
-	Range string // what it must be, such as "above 0"
+	Range string // of valid values, such as "above 0"
 }
 
 func (e *RangeError) Error() string {
 	return fmt.Sprintf("%s is %v, not %s", e.Field, e.Value, e.Range)
 }
 
-// leastTemperature keeps logits finite that are divided by it, up to 1e18: infinite ones would all be as
-// probable.
+// leastTemperature keeps logits up to 1e18 finite when they are divided by it. Infinite ones would all be
+// equally probable.
 const leastTemperature = 1e-20
 
 // Check returns a [*RangeError] for the first value out of range.
@@ -110,10 +111,10 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// Neutral reports whether a sampler would do nothing but take the most probable token, which a device can do
-// without one.
+// Neutral reports whether a sampler would only take the most probable token. Then a device can choose without
+// a sampler.
 func (c *Config) Neutral() bool {
 	return !c.DoSample && c.RepetitionPenalty == 1 && c.NoRepeatNGram == 0 && c.MinNewTokens == 0 &&
-		c.MinLength == 0 &&
-		len(c.BadWords)+len(c.ForcedEOS)+len(c.Suppress)+len(c.SuppressFirst) == 0 && c.ForcedBOS == nil
+		c.MinLength == 0 && len(c.BadWords)+len(c.ForcedEOS)+len(c.Suppress)+len(c.SuppressFirst) == 0 &&
+		c.ForcedBOS == nil
 }

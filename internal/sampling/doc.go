@@ -1,22 +1,20 @@
-// Package sampling turns logits into the next token's id. It knows nothing of models and texts: a row of
-// logits and the ids so far come in, an id goes out.
+// Package sampling chooses the next token. A row of logits and the ids so far go in, and an id comes out.
 //
-// [Greedy] is the most probable token. A [Sampler] does what a [Config] says, in the order and with the
-// formulas of Hugging Face's generate (spec 4.3); the names in Config are those of its GenerationConfig and
-// of generation_config.json:
+// [Greedy] chooses the most probable token. A [Sampler] follows a [Config], in the order and with the
+// formulas of Hugging Face's generate (spec 4.3). The names in Config are those of generation_config.json:
 //
 //	logits ── repetition penalty ── no repeated n-gram ── bad words ── min length, min new tokens
 //	       ── forced first or last token ── suppressed tokens ──┬── argmax
-//	                                                            │ DoSample
-//	                                                            └── temperature ── top-k ── top-p ── min-p ── typical-p ── draw
+//	          ┌──────────────────────── DoSample ───────────────┘
+//	          └── temperature ── top-k ── top-p ── min-p ── typical-p ── draw
 //
-// Each step sees what the one before it left. Steps at their neutral value are skipped, as there.
+// Each step sees what the step before it left. A step at its neutral value is skipped, as in Hugging Face.
 //
-// Scores are float32, as in Hugging Face; probabilities are float64, computed in one fixed order. The draw
+// Scores are float32, as in Hugging Face. Probabilities are float64, computed in one fixed order. The draw
 // takes exactly one number from the sampler's own random stream for every token. So the ids are a function of
-// the logits, the Config and the seed alone; and since logits are a function of the ids alone, the same seed
-// gives the same text, with the KV cache and without it, on any number of threads.
+// the logits, the Config and the seed. Since logits are a function of the ids, the same seed gives the same
+// text, with and without the KV cache, on any number of threads.
 //
-// Nothing sorts a vocabulary: top-k keeps a heap of k, top-p and typical-p select like quickselect does, by
-// probability instead of rank. After its first token a Sampler allocates nothing.
+// No step sorts the vocabulary. Top-k keeps a heap of k scores; top-p and typical-p work like quickselect,
+// with the sum of probabilities in place of the rank. A Sampler allocates memory only for its first token.
 package sampling

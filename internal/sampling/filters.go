@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// filter applies temperature, top-k, top-p, min-p and typical-p to the scores, and leaves in s.kept the
-// tokens that can be drawn: at least one, unless all have been ruled out before.
+// filter applies temperature, top-k, top-p, min-p and typical-p to the scores. s.kept receives the tokens
+// that can be drawn: at least one, unless all were ruled out before.
 func (s *Sampler) filter() {
 	c := &s.config
 	if c.Temperature != 1 {
@@ -45,8 +45,9 @@ func (s *Sampler) all() {
 	}
 }
 
-// topK keeps the k highest scores and those equal to the last of them: TopKLogitsWarper. One pass over the
-// vocabulary keeps a heap of the k highest so far, and every token that was among them then.
+// topK keeps the k highest scores and those equal to the last of them, as TopKLogitsWarper does. One pass
+// over the vocabulary keeps a heap of the k highest scores so far, and every token that was among them at its
+// turn.
 func (s *Sampler) topK(k int) {
 	s.kept, s.highest = s.kept[:0], s.highest[:0]
 	least := ruledOut
@@ -63,7 +64,7 @@ func (s *Sampler) topK(k int) {
 	s.drop(func(c candidate) bool { return c.score < least })
 }
 
-// weigh finds the highest score, and gives the kept their weights.
+// weigh finds the highest score and computes the weights of s.kept.
 func (s *Sampler) weigh() {
 	s.best = ruledOut
 	for _, k := range s.kept {
@@ -71,7 +72,7 @@ func (s *Sampler) weigh() {
 	}
 	for i := range s.kept {
 		k := &s.kept[i]
-		// also where a tiny temperature has made the score infinite, and the difference no number
+		// A tiny temperature can make the highest score infinite. Then the difference would be NaN.
 		k.weight = 1
 		if k.score != s.best {
 			k.weight = math.Exp(float64(k.score) - float64(s.best))
@@ -81,13 +82,13 @@ func (s *Sampler) weigh() {
 
 func (s *Sampler) drop(unwanted func(candidate) bool) { s.kept = slices.DeleteFunc(s.kept, unwanted) }
 
-// topP keeps the shortest beginning of the tokens in falling order whose probability is p or more:
-// TopPLogitsWarper. Of equal scores at the end of it the highest ids are kept, as a stable ascending sort has
-// it there.
+// topP sorts the tokens by falling score and keeps the fewest first ones whose probability is p or more, as
+// TopPLogitsWarper does. Of equal scores at the end it keeps the highest ids, as that class does with a
+// stable ascending sort.
 func (s *Sampler) topP(p float64) {
 	total := s.total()
-	// Of n tokens, those with less than (1−p)/n cannot have 1−p together, even all of them: they need no
-	// ordering.
+	// Of n tokens, those with a probability below (1−p)/n have less than 1−p together, even all n. They are
+	// dropped in any case and need no sorting.
 	least := (1 - p) * total / float64(len(s.kept))
 	s.ranked = s.ranked[:0]
 	for _, k := range s.kept {
@@ -99,9 +100,8 @@ func (s *Sampler) topP(p float64) {
 	s.drop(func(k candidate) bool { return last.before(ranked{key: -float64(k.score), tie: -k.id}) })
 }
 
-// typicalP orders tokens by the distance of their surprise −log p from the mean surprise, which is the
-// entropy, and keeps the shortest beginning whose probability is p or more, and what is as far as its last
-// one: TypicalLogitsWarper.
+// typicalP sorts the tokens by the distance of −log p from its mean, the entropy. It keeps the fewest first
+// ones whose probability is p or more, and those as far as the last of them, as TypicalLogitsWarper does.
 func (s *Sampler) typicalP(p float64) {
 	total := s.total()
 	logTotal := math.Log(total)

@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// LogProbs is what a model said before anything was chosen: natural logarithms of the probabilities of its
-// own distribution, the softmax of unprocessed logits at temperature 1.
+// LogProbs has the natural logarithms of the model's own probabilities: of the softmax of the logits before
+// any step of sampling, at temperature 1.
 type LogProbs struct {
 	logSum float64 // log Σ e^logit
 	logits []float32
 }
 
-// NewLogProbs looks at the logits [vocab] of one position, and keeps the slice.
+// NewLogProbs takes the logits [vocab] of one position. It keeps the slice.
 func NewLogProbs(logits []float32) LogProbs {
 	highest := float64(logits[Greedy(logits)])
 	var sum float64
@@ -26,7 +26,7 @@ func NewLogProbs(logits []float32) LogProbs {
 // Of is the logarithm of a token's probability.
 func (l LogProbs) Of(id int32) float64 { return float64(l.logits[id]) - l.logSum }
 
-// Top returns the n most probable ids, equal ones by id.
+// Top returns the n most probable ids, and equal ones in the order of their ids.
 func (l LogProbs) Top(n int) []int32 {
 	n = min(n, len(l.logits))
 	if n <= 0 {

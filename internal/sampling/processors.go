@@ -7,7 +7,7 @@ import (
 
 var ruledOut = float32(math.Inf(-1))
 
-// forbid rules ids out. Ids beyond the vocabulary, which a damaged checkpoint may name, are ignored.
+// forbid rules ids out. It ignores ids beyond the vocabulary, which a damaged checkpoint may name.
 func forbid(scores []float32, ids []int32) {
 	for _, id := range ids {
 		if id >= 0 && int(id) < len(scores) {
@@ -16,8 +16,8 @@ func forbid(scores []float32, ids []int32) {
 	}
 }
 
-// penalize makes every id that occurred less probable, once however often it did:
-// RepetitionPenaltyLogitsProcessor.
+// penalize makes every id that occurred less probable, as RepetitionPenaltyLogitsProcessor does. The number
+// of times that it occurred does not matter.
 func (s *Sampler) penalize(ids []int32) {
 	if s.seen == nil {
 		s.seen = make([]uint64, (len(s.scores)+63)/64)
@@ -37,8 +37,8 @@ func (s *Sampler) penalize(ids []int32) {
 	}
 }
 
-// forbidRepeats rules out what followed the last n−1 ids wherever they stood before:
-// NoRepeatNGramLogitsProcessor.
+// forbidRepeats rules out every id that followed the last n−1 ids at an earlier place, as
+// NoRepeatNGramLogitsProcessor does.
 func forbidRepeats(scores []float32, ids []int32, n int) {
 	if len(ids) < n {
 		return
@@ -51,8 +51,8 @@ func forbidRepeats(scores []float32, ids []int32, n int) {
 	}
 }
 
-// forbidWords rules out what would complete one of the words: NoBadWordsLogitsProcessor. A word that is one
-// of eos is none.
+// forbidWords rules out the ids that would complete one of the words, as NoBadWordsLogitsProcessor does. It
+// ignores a word that is one id of eos.
 func forbidWords(scores []float32, ids []int32, words [][]int32, eos []int32) {
 	for _, word := range words {
 		before, last := word[:len(word)-1], word[len(word)-1:]
@@ -64,8 +64,8 @@ func forbidWords(scores []float32, ids []int32, words [][]int32, eos []int32) {
 	}
 }
 
-// force leaves ids as the only choices, all alike: ForcedBOSTokenLogitsProcessor and
-// ForcedEOSTokenLogitsProcessor.
+// force makes ids the only choices, with equal scores, as ForcedBOSTokenLogitsProcessor and
+// ForcedEOSTokenLogitsProcessor do.
 func force(scores []float32, ids []int32) {
 	for i := range scores {
 		scores[i] = ruledOut

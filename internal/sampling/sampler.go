@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 )
 
-// Greedy returns the index of the largest of logits, which must not be empty; of equal ones the lowest, as
-// PyTorch's argmax documents (spec 4.4).
+// Greedy returns the index of the largest of logits, and the lowest index of equal ones, as PyTorch's argmax
+// does (spec 4.4). logits must not be empty.
 func Greedy(logits []float32) int32 {
 	best := 0
 	for i, l := range logits {
@@ -18,16 +18,16 @@ func Greedy(logits []float32) int32 {
 	return int32(best)
 }
 
-// Sampler chooses the tokens of one text. It serves one goroutine at a time.
+// Sampler chooses the tokens of one text. Only one goroutine may use it.
 type Sampler struct {
 	config  Config
 	random  *rand.ChaCha8
 	chosen  int         // tokens so far
 	scores  []float32   // [vocab]
 	seen    []uint64    // [vocab] bits: the ids so far
-	best    float32     // the highest score; tokens that have it are kept by all steps before typical-p
+	best    float32     // the highest score; every step before typical-p keeps the tokens that have it
 	kept    []candidate // in the order of their ids
-	ranked  []ranked    // scratch of the steps that order by something else
+	ranked  []ranked    // scratch of top-p and typical-p
 	highest []float32   // scratch of top-k: a heap
 }
 
@@ -35,13 +35,13 @@ type Sampler struct {
 type candidate struct {
 	id     int32
 	score  float32
-	weight float64 // its probability, up to a factor that all share: e^(score − highest score)
+	weight float64 // e^(score − highest score): its probability times a factor that all share
 }
 
 // New starts a text. The config must have passed [Config.Check].
 //
-// Random numbers are those of C2SP's chacha8rand, Go's math/rand/v2 ChaCha8, keyed with the seed as eight
-// little-endian bytes and 24 zeros: one 64-bit number v for every token, made to u = (v >> 11)·2⁻⁵³. The
+// The random numbers are C2SP's chacha8rand, which is ChaCha8 of Go's math/rand/v2. The key is the seed as
+// eight little-endian bytes, and 24 zeros. Every token takes one 64-bit number v, and u = (v >> 11)·2⁻⁵³. The
 // token is the first one, in the order of ids, at which the sum of the probabilities exceeds u.
 func New(c Config, seed uint64) *Sampler {
 	var key [32]byte
@@ -49,12 +49,12 @@ func New(c Config, seed uint64) *Sampler {
 	return &Sampler{config: c, random: rand.NewChaCha8(key)}
 }
 
-// ErrNothingLeft says that the processors have ruled out every token.
+// ErrNothingLeft says that the settings rule out every token.
 var ErrNothingLeft = errors.New("no token is left to choose: the settings of generation, such as " +
 	"no_repeat_ngram_size, rule out the whole vocabulary")
 
-// Sample returns the token that follows ids, the prompt's and the text's so far, whose logits [vocab] are
-// given. It changes neither. Logits must be finite.
+// Sample chooses the token after ids, which are the prompt's and the text's so far, from its logits [vocab].
+// It changes neither. The logits must be finite.
 func (s *Sampler) Sample(logits []float32, ids []int32) (int32, error) {
 	c := &s.config
 	u := float64(s.random.Uint64()>>11) * 0x1p-53
@@ -75,7 +75,7 @@ func (s *Sampler) Sample(logits []float32, ids []int32) (int32, error) {
 	return s.draw(u), nil
 }
 
-// process changes the scores as [Config] says, in the order of the library's _get_logits_processor.
+// process changes the scores as [Config] says, in the order of transformers' _get_logits_processor.
 func (s *Sampler) process(ids []int32) {
 	c := &s.config
 	if c.RepetitionPenalty != 1 {
@@ -97,18 +97,18 @@ func (s *Sampler) process(ids []int32) {
 	forbid(s.scores, c.Suppress)
 	first := 0
 	if prompt := len(ids) - s.chosen; prompt == 1 && c.ForcedBOS != nil {
-		first = 1 // the forced one does not count
+		first = 1 // after the forced one
 	}
 	if s.chosen == first {
 		forbid(s.scores, c.SuppressFirst)
 	}
 }
 
-// draw chooses among the kept by their weights.
+// draw chooses one of s.kept by the weights.
 func (s *Sampler) draw(u float64) int32 {
 	u *= s.total()
 	var sum float64
-	last := s.kept[0].id // for the case that rounding keeps the sum from reaching u
+	last := s.kept[0].id // if the rounded sum never exceeds u
 	for _, k := range s.kept {
 		if sum += k.weight; sum > u {
 			return k.id

@@ -1,11 +1,8 @@
 package sampling
 
 import (
-	"encoding/json"
-	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 
@@ -23,116 +20,6 @@ func TestGreedy(t *testing.T) {
 		{[]float32{float32(math.Inf(-1)), -9}, 1},
 	} {
 		require.Equal(t, c.want, Greedy(c.logits), "%v", c.logits)
-	}
-}
-
-// golden is testdata/golden.json, which its script describes.
-type golden struct {
-	EOS    []int32
-	Logits []json.RawMessage
-	Cases  []struct {
-		Config json.RawMessage
-		Logits int
-		IDs    []int32
-		Prompt int
-		Kept   []int32
-		Scores []float32
-	}
-}
-
-func (g *golden) row(t *testing.T, n int) (logits []float32) {
-	var formula struct{ Size uint32 }
-	if json.Unmarshal(g.Logits[n], &formula) != nil {
-		require.NoError(t, json.Unmarshal(g.Logits[n], &logits))
-	}
-	for i := range formula.Size {
-		logits = append(logits, float32(i*2654435761>>12)*0x1p-16)
-	}
-	return logits
-}
-
-func readGolden(t *testing.T) (g golden) {
-	t.Helper()
-	data, err := os.ReadFile("testdata/golden.json")
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(data, &g))
-	require.Greater(t, len(g.Cases), 100)
-	return g
-}
-
-// Every processor, and all together, leave the tokens that Hugging Face's leave, with the same scores to the
-// last bit.
-func TestGolden(t *testing.T) {
-	g := readGolden(t)
-	for _, c := range g.Cases {
-		t.Run(fmt.Sprintf("%d/%s", c.Logits, c.Config), func(t *testing.T) {
-			config := Defaults()
-			require.NoError(t, json.Unmarshal(c.Config, &config))
-			config.EOS = g.EOS
-			var more struct {
-				DoSample  bool `json:"do_sample"`
-				MaxLength int  `json:"max_length"`
-			}
-			require.NoError(t, json.Unmarshal(c.Config, &more))
-			config.DoSample, config.MaxNewTokens = more.DoSample, more.MaxLength-c.Prompt
-			require.NoError(t, config.Check())
-			require.Equal(t, string(c.Config) == "{}", config.Neutral())
-
-			s := New(config, 0)
-			s.chosen = len(c.IDs) - c.Prompt
-			logits := g.row(t, c.Logits)
-			before := slices.Clone(logits)
-			id, err := s.Sample(logits, c.IDs)
-			require.NoError(t, err)
-			require.Equal(t, before, logits, "the logits are the caller's")
-
-			var kept []int32
-			var scores []float32
-			if config.DoSample {
-				for _, k := range s.kept {
-					kept = append(kept, k.id)
-					scores = append(scores, k.score)
-				}
-				require.Contains(t, kept, id)
-			} else {
-				for id, score := range s.scores {
-					if score != ruledOut {
-						kept = append(kept, int32(id))
-						scores = append(scores, score)
-					}
-				}
-				require.Equal(t, c.Kept[Greedy(c.Scores)], id)
-			}
-			require.Equal(t, slices.Sorted(slices.Values(c.Scores)), slices.Sorted(slices.Values(scores)))
-			// it may end among equal scores, and Hugging Face's choice of those is no rule
-			if config.TopP < 1 {
-				least := slices.Min(scores)
-				unlike := func(scores []float32, ids []int32) (rest []int32) {
-					for i, score := range scores {
-						if score != least {
-							rest = append(rest, ids[i])
-						}
-					}
-					return rest
-				}
-				require.Equal(t, unlike(c.Scores, c.Kept), unlike(scores, kept))
-				return
-			}
-			require.Equal(t, c.Kept, kept)
-			require.Equal(t, c.Scores, scores)
-
-			if !config.DoSample {
-				return
-			}
-			var total float64
-			highest := float64(c.Scores[Greedy(c.Scores)])
-			for _, score := range c.Scores {
-				total += math.Exp(float64(score) - highest)
-			}
-			for i, k := range s.kept {
-				require.InEpsilon(t, math.Exp(float64(c.Scores[i])-highest)/total, k.weight/s.total(), 1e-12)
-			}
-		})
 	}
 }
 
@@ -294,56 +181,6 @@ func TestEdges(t *testing.T) {
 	require.EqualValues(t, 1, s.draw(1), "nor does rounding at the other end")
 }
 
-func TestConfig(t *testing.T) {
-	c := Defaults()
-	require.NoError(t, c.Check())
-	require.True(t, c.Neutral())
-	require.NoError(t, json.Unmarshal([]byte(`{"do_sample": true, "temperature": 0.8, "top_p": null, "top_k": 20, "eos_token_id": [1, 2], "min_p": 0.1}`), &c))
-	require.Equal(t, Config{
-		RepetitionPenalty: 1, Temperature: 0.8, TopK: 20, TopP: 1, MinP: 0.1,
-		TypicalP: 1,
-	}, c)
-
-	for want, change := range map[string]func(*Config){
-		"temperature is 0, not above 0 (1e-20 or more)":  func(c *Config) { c.Temperature = 0 },
-		"temperature is -1, not above 0 (1e-20 or more)": func(c *Config) { c.Temperature = -1 },
-		"top_k is -1, not 0 or more":                     func(c *Config) { c.TopK = -1 },
-		"top_p is 1.5, not in 0 … 1":                     func(c *Config) { c.TopP = 1.5 },
-		"min_p is -0.1, not in 0 … 1":                    func(c *Config) { c.MinP = -0.1 },
-		"typical_p is 0, not above 0 and up to 1":        func(c *Config) { c.TypicalP = 0 },
-		"repetition_penalty is 0, not above 0":           func(c *Config) { c.RepetitionPenalty = 0 },
-		"no_repeat_ngram_size is -2, not 0 or more":      func(c *Config) { c.NoRepeatNGram = -2 },
-		"min_new_tokens is -2, not 0 or more":            func(c *Config) { c.MinNewTokens = -2 },
-	} {
-		c := Defaults()
-		change(&c)
-		require.EqualError(t, c.Check(), want)
-	}
-	for _, change := range []func(*Config){
-		func(c *Config) { c.Temperature = float32(math.NaN()) },
-		func(c *Config) { c.Temperature = float32(math.Inf(1)) },
-		func(c *Config) { c.Temperature = 1e-21 },
-		func(c *Config) { c.RepetitionPenalty = float32(math.Inf(1)) },
-		func(c *Config) { c.TopP = math.NaN() },
-		func(c *Config) { c.MinP = math.NaN() },
-		func(c *Config) { c.TypicalP = math.NaN() },
-	} {
-		c := Defaults()
-		change(&c)
-		require.ErrorAs(t, c.Check(), new(*RangeError))
-	}
-	for _, change := range []func(*Config){
-		func(c *Config) { c.DoSample = true },
-		func(c *Config) { c.RepetitionPenalty = 1.1 },
-		func(c *Config) { c.NoRepeatNGram = 3 },
-		func(c *Config) { c.MinNewTokens = 1 },
-	} {
-		c := Defaults()
-		change(&c)
-		require.False(t, c.Neutral())
-	}
-}
-
 // Whatever the settings and logits, a token that can be drawn is drawn, or the error says that there is none.
 func FuzzSample(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 200, 5}, float32(0.8), 3, 0.9, 0.1, 0.9, float32(1.1), 2, uint8(7))
@@ -352,11 +189,9 @@ func FuzzSample(f *testing.F) {
 		penalty float32, ngram int, bits uint8,
 	) {
 		c := Config{
-			DoSample: bits&1 == 1, Temperature: temperature, TopK: topK, TopP: topP, MinP: minP, TypicalP: typicalP,
-			RepetitionPenalty: penalty, NoRepeatNGram: ngram, MinNewTokens: int(bits >> 6), EOS: []int32{
-				1,
-				3,
-			},
+			DoSample: bits&1 == 1, Temperature: temperature, TopK: topK, TopP: topP, MinP: minP,
+			TypicalP: typicalP, RepetitionPenalty: penalty, NoRepeatNGram: ngram,
+			MinNewTokens: int(bits >> 6), EOS: []int32{1, 3},
 		}
 		if len(values) == 0 || c.Check() != nil {
 			return
@@ -434,80 +269,4 @@ func TestLogProbs(t *testing.T) {
 	require.Equal(t, []int32{1, 3, 2, 0, 4}, l.Top(99))
 	require.Empty(t, l.Top(0))
 	require.InDelta(t, 0, NewLogProbs([]float32{500, -500}).Of(0), 1e-12, "no overflow")
-}
-
-var vocabularies = []int{32064, 200064}
-
-// logitsLike makes logits that are spread as a language model's: most around 0, a few up to 25, which have
-// nearly all of the probability.
-func logitsLike(size int) []float32 {
-	random := rand.New(rand.NewPCG(5, 6))
-	logits := make([]float32, size)
-	for i := range logits {
-		logits[i] = float32(2.5 * random.NormFloat64())
-	}
-	for i := range 200 {
-		logits[random.IntN(size)] += 25 / float32(1+i/10)
-	}
-	return logits
-}
-
-var settings = []struct {
-	name   string
-	change func(*Config)
-}{
-	{"penalties", func(c *Config) { c.DoSample = false; c.RepetitionPenalty, c.NoRepeatNGram = 1.1, 3 }},
-	{"top-k=50", func(*Config) {}},
-	{"top-k=50,top-p=0.9", func(c *Config) { c.Temperature, c.TopP = 0.8, 0.9 }},
-	{"top-k=0", func(c *Config) { c.TopK = 0 }},
-	{"top-p=0.9", func(c *Config) { c.TopK, c.TopP = 0, 0.9 }},
-	{"min-p=0.05", func(c *Config) { c.TopK, c.MinP = 0, 0.05 }},
-	{"typical-p=0.9", func(c *Config) { c.TopK, c.TypicalP = 0, 0.9 }},
-}
-
-func (s *Sampler) mustSample(tb testing.TB, logits []float32, ids []int32) {
-	if _, err := s.Sample(logits, ids); err != nil {
-		tb.Fatal(err)
-	}
-}
-
-func TestSampleAllocatesNothing(t *testing.T) {
-	logits := logitsLike(5000)
-	ids := []int32{1, 2, 3, 1, 2}
-	for _, setting := range settings {
-		c := Defaults()
-		c.DoSample = true
-		setting.change(&c)
-		s := New(c, 1)
-		s.mustSample(t, logits, ids)
-		require.Zero(t, testing.AllocsPerRun(20, func() { s.mustSample(t, logits, ids) }), setting.name)
-	}
-}
-
-func BenchmarkSample(b *testing.B) {
-	for _, size := range vocabularies {
-		logits := logitsLike(size)
-		ids := make([]int32, 1000)
-		for i := range ids {
-			ids[i] = int32(i * 31 % 700)
-		}
-		b.Run(fmt.Sprintf("vocab=%d/greedy", size), func(b *testing.B) {
-			for b.Loop() {
-				Greedy(logits)
-			}
-		})
-		for _, setting := range settings {
-			b.Run(fmt.Sprintf("vocab=%d/%s", size, setting.name), func(b *testing.B) {
-				c := Defaults()
-				c.DoSample = true
-				setting.change(&c)
-				s := New(c, 1)
-				s.mustSample(b, logits, ids)
-				b.ReportAllocs()
-				for b.Loop() {
-					s.mustSample(b, logits, ids)
-				}
-			})
-		}
-	}
 }

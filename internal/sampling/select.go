@@ -1,6 +1,6 @@
 package sampling
 
-// pushHighest adds a score to a heap of the highest ones, at most k, the least of them first.
+// pushHighest adds a score to a heap of the k highest scores. The first element is the lowest.
 func pushHighest(heap []float32, score float32, k int) []float32 {
 	switch {
 	case len(heap) < k:
@@ -35,7 +35,7 @@ func sink(heap []float32, i int) {
 	}
 }
 
-// ranked is a token in an order of its own: by key, then by tie.
+// ranked is a token to be sorted by key, and by tie where keys are equal.
 type ranked struct {
 	key    float64
 	weight float64
@@ -44,12 +44,13 @@ type ranked struct {
 
 func (r ranked) before(o ranked) bool { return r.key < o.key || r.key == o.key && r.tie < o.tie }
 
-// cut returns the last element of the shortest beginning, in order, whose weights sum up to need; the last of
-// all, if all do not. r must not be empty, holds no two equal elements, and is reordered.
+// cut returns the last of the fewest first elements, in sorted order, whose weights add up to need, or the
+// last of all if their weights add up to less. r must not be empty or hold two equal elements. cut reorders
+// it.
 //
-// This is quickselect, looking for a weight and not a number of elements.
+// This is quickselect that looks for a sum of weights, not for a number of elements.
 func cut(r []ranked, need float64) ranked {
-	state := uint32(1) // of a linear congruential generator: pivots that nobody can have prepared for
+	state := uint32(1) // of a linear congruential generator, which chooses the pivots
 	for {
 		state = state*1664525 + 1013904223
 		pivot := int(uint64(state) * uint64(len(r)) >> 32)

@@ -153,8 +153,8 @@ func Cut(s string, columns int) string {
 	return b.String() + "…"
 }
 
-// Fprintf is like [fmt.Fprintf], but applies [Line] to arguments that are strings, errors or Stringers, because
-// their text may come from a file.
+// Fprintf is like [fmt.Fprintf], but applies [Line] to arguments that are strings, errors or Stringers,
+// because their text may come from a file.
 func Fprintf(w io.Writer, format string, args ...any) (int, error) {
 	return io.WriteString(w, Sprintf(format, args...))
 }

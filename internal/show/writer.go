@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Writer applies [Text] or [JSON] to what is written to it, and passes it on. A character may be split between
-// two writes.
+// Writer applies [Text] or [JSON] to what is written to it, and passes it on. A character may be split
+// between two writes.
 type Writer struct {
 	to     io.Writer
 	spell  func(string) string

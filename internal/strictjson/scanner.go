@@ -10,8 +10,8 @@ import (
 	"phi3/internal/show"
 )
 
-// Scanner reads JSON whose syntax is known to be valid, as in UnmarshalJSON, where encoding/json has checked it.
-// For other text its results are undefined, but it does not panic.
+// Scanner reads JSON whose syntax is known to be valid, as in UnmarshalJSON, where encoding/json has checked
+// it. For other text its results are undefined, but it does not panic.
 type Scanner struct {
 	text string
 	at   int

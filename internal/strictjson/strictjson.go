@@ -1,9 +1,9 @@
 // Package strictjson reads the JSON files of a checkpoint without guessing.
 //
-// encoding/json accepts the key "deCoder" for the field "decoder", keeps the last of two equal keys, and repairs
-// invalid UTF-8, all without an error. Hugging Face's readers do none of this, so such a file would mean one
-// thing to phi3 and another to transformers. [Unmarshal] refuses it. [Scanner] is for types that read their own
-// JSON.
+// encoding/json accepts the key "deCoder" for the field "decoder", keeps the last of two equal keys, and
+// repairs invalid UTF-8, all without an error. Hugging Face's readers do none of this, so such a file would
+// mean one thing to phi3 and another to transformers. [Unmarshal] refuses it. [Scanner] is for types that
+// read their own JSON.
 //
 // internal/safetensors has its own reader with the same rules, because it reads its header number by number.
 package strictjson
@@ -19,10 +19,10 @@ import (
 	"phi3/internal/show"
 )
 
-// Unmarshal is like [json.Unmarshal], but refuses text that is not UTF-8, an object that has a key twice, and a
-// key that differs from a field's name only in case. It does not look inside the values of unknown keys, nor
-// inside values that a type reads with its own UnmarshalJSON, such as json.RawMessage. Errors are for users:
-// they name the key, or the line and column, and no Go types.
+// Unmarshal is like [json.Unmarshal], but refuses text that is not UTF-8, an object that has a key twice, and
+// a key that differs from a field's name only in case. It does not look inside the values of unknown keys,
+// nor inside values that a type reads with its own UnmarshalJSON, such as json.RawMessage. Errors are for
+// users: they name the key, or the line and column, and no Go types.
 func Unmarshal(text []byte, into any) error {
 	if err := foreign(text); err != nil {
 		return err
@@ -59,8 +59,10 @@ func inWords(wrong *json.UnmarshalTypeError) error {
 		got = "a " + got
 	}
 	want := map[reflect.Kind]string{
-		reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "an array", reflect.Array: "an array",
-		reflect.Struct: "an object", reflect.Map: "an object", reflect.Float32: "a number", reflect.Float64: "a number",
+		reflect.String: "a string", reflect.Bool: "true or false", reflect.Slice: "an array",
+		reflect.Array:  "an array",
+		reflect.Struct: "an object", reflect.Map: "an object", reflect.Float32: "a number",
+		reflect.Float64: "a number",
 	}[wrong.Type.Kind()]
 	switch {
 	case want == "a number" && strings.HasPrefix(wrong.Value, "number "):
@@ -71,8 +73,8 @@ func inWords(wrong *json.UnmarshalTypeError) error {
 	return fmt.Errorf("%s is %s, not %s", where, got, want)
 }
 
-// checker checks the keys of the objects in a text that json.Unmarshal has accepted. It follows the types that
-// the values were read into.
+// checker checks the keys of the objects in a text that json.Unmarshal has accepted. It follows the types
+// that the values were read into.
 type checker struct {
 	Scanner
 	names map[reflect.Type][]string // the JSON names of a struct's fields

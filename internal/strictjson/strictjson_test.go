@@ -30,8 +30,10 @@ type part struct {
 
 func TestUnmarshal(t *testing.T) {
 	var f file
-	text := ` { "name" : "a\"]}", "count":3, "unknown": {"id":1,"id":2,"ID":[{}, "\\"]}, "nested":{"id":4}, "named":{"ID":{"id":5},"id":{"id":6}},
-		"later":{"Id":1,"Id":2}, "list":[1, 2.5e0], "parts":[{"id":7},{},null], "any":[{"a":1,"A":2}], "raws":[{},[],"]"], "\u006fn":true}`
+	text := ` { "name" : "a\"]}", "count":3, "unknown": {"id":1,"id":2,"ID":[{}, "\\"]},
+		"nested":{"id":4}, "named":{"ID":{"id":5},"id":{"id":6}},
+		"later":{"Id":1,"Id":2}, "list":[1, 2.5e0], "parts":[{"id":7},{},null],
+		"any":[{"a":1,"A":2}], "raws":[{},[],"]"], "\u006fn":true}`
 	require.NoError(t, Unmarshal([]byte(text), &f))
 	require.Equal(t, `a"]}`, f.Name)
 	require.Equal(t, 3, *f.Count)
@@ -65,10 +67,11 @@ func TestUnmarshalRefuses(t *testing.T) {
 		"{\"name\":\"\xff\"}":           "is not valid UTF-8",
 		"{\"\xed\xa0\x80\":1}":          "is not valid UTF-8", // a surrogate
 		``:                              "is empty: is the download complete?",
-		`{}{}`:                          `is not valid JSON: line 1, column 3 has '{' after the end of the JSON`,
-		`{"list":"a"}`:                  "list is a string, not an array",
-		`{"list":[1e99]}`:               "list is the number 1e99, not one that 32 bits hold",
-		`{"count":1.5}`:                 "count is the number 1.5, not a whole number of up to 64 bits",
+		`{}{}`: `is not valid JSON: line 1, column 3 has '{'` +
+			` after the end of the JSON`,
+		`{"list":"a"}`:    "list is a string, not an array",
+		`{"list":[1e99]}`: "list is the number 1e99, not one that 32 bits hold",
+		`{"count":1.5}`:   "count is the number 1.5, not a whole number of up to 64 bits",
 		`{"short":4294967296}`: "short is the number 4294967296, not a whole number of " +
 			"up to 32 bits",
 		`{"nested":{"id":"1"}}`: "nested.id is a string, not a whole number of up to 64 bits",
@@ -89,21 +92,25 @@ func TestUnmarshalRefuses(t *testing.T) {
 // A syntax error tells its line and column, counted in characters, in words that are not Go's.
 func TestSyntax(t *testing.T) {
 	for text, want := range map[string]string{
-		"{\n \"a\": 1,\n}":        `line 3, column 1 has '}' where a key in double quotes belongs; is there a comma too many before it?`,
-		"{\r\n\"é\": 1 \"b\"}":    `line 2, column 8 has '"' where a comma or } belongs`,
-		`{"a":[1,2,]}`:            `line 1, column 11 has ']' where a value belongs; is there a comma too many before it?`,
-		`{"a":[1 2]}`:             `line 1, column 9 has '2' where a comma or ] belongs`,
-		`{a:1}`:                   `line 1, column 2 has 'a' where a key in double quotes belongs`,
-		`{"a" 1}`:                 `line 1, column 6 has '1' where a colon belongs`,
-		"{\"a\":\"x\ny\"}":        `line 1, column 8 has '\n' in a string, where only an escape such as \n may stand for it`,
-		`{"a":"\x"}`:              `line 1, column 8 has 'x' after a \ in a string`,
-		`{"a":"\u00zz"}`:          `line 1, column 11 has 'z' in an escape \u…`,
-		`{"a":nul}`:               `line 1, column 9 has '}' in one of the words true, false and null`,
-		`{"a":NaN}`:               `line 1, column 6 has 'N' where a value belongs`,
-		`{"a":1.}`:                `line 1, column 8 has '}' after a number's decimal point`,
-		`{"a":1e}`:                `line 1, column 8 has '}' in the exponent of a number`,
-		`{"a":-}`:                 `line 1, column 7 has '}' in a number`,
-		"{\"a\":\n1":              `is not valid JSON: it ends unfinished, at line 2, column 2: is the download complete?`,
+		"{\n \"a\": 1,\n}": `line 3, column 1 has '}' where a key in double quotes belongs; ` +
+			`is there a comma too many before it?`,
+		"{\r\n\"é\": 1 \"b\"}": `line 2, column 8 has '"' where a comma or } belongs`,
+		`{"a":[1,2,]}`: `line 1, column 11 has ']' where a value belongs; ` +
+			`is there a comma too many before it?`,
+		`{"a":[1 2]}`: `line 1, column 9 has '2' where a comma or ] belongs`,
+		`{a:1}`:       `line 1, column 2 has 'a' where a key in double quotes belongs`,
+		`{"a" 1}`:     `line 1, column 6 has '1' where a colon belongs`,
+		"{\"a\":\"x\ny\"}": `line 1, column 8 has '\n' in a string, ` +
+			`where only an escape such as \n may stand for it`,
+		`{"a":"\x"}`:     `line 1, column 8 has 'x' after a \ in a string`,
+		`{"a":"\u00zz"}`: `line 1, column 11 has 'z' in an escape \u…`,
+		`{"a":nul}`:      `line 1, column 9 has '}' in one of the words true, false and null`,
+		`{"a":NaN}`:      `line 1, column 6 has 'N' where a value belongs`,
+		`{"a":1.}`:       `line 1, column 8 has '}' after a number's decimal point`,
+		`{"a":1e}`:       `line 1, column 8 has '}' in the exponent of a number`,
+		`{"a":-}`:        `line 1, column 7 has '}' in a number`,
+		"{\"a\":\n1": `is not valid JSON: it ends unfinished, at line 2, column 2: ` +
+			`is the download complete?`,
 		" \n":                     `is empty: is the download complete?`,
 		"\xef\xbb\xbf{}":          `begins with a byte order mark (BOM), which JSON must not have`,
 		"\xff\xfe{\x00}\x00":      `is UTF-16 with a byte order mark, not UTF-8`,
@@ -112,7 +119,8 @@ func TestSyntax(t *testing.T) {
 		"\x00{\x00}":              `looks like UTF-16, not UTF-8`,
 		"\x1f\x8b\x08\x00":        `is compressed (gzip)`,
 		"<!DOCTYPE html>\n<html>": `is a web page (HTML), not the file itself`,
-		"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n": `is a Git LFS pointer, not the file itself: run git lfs pull, or phi3 pull ORG/NAME`,
+		"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n": `is a Git LFS pointer, not the file itself: ` +
+			`run git lfs pull, or phi3 pull ORG/NAME`,
 	} {
 		for _, err := range []error{Unmarshal([]byte(text), &file{}), Check([]byte(text))} {
 			require.ErrorContains(t, err, want, "%q", text)
@@ -133,8 +141,10 @@ func TestSyntax(t *testing.T) {
 // FuzzUnmarshal: what passes is what encoding/json reads, and whoever reads keys exactly reads the same.
 func FuzzUnmarshal(f *testing.F) {
 	for _, seed := range []string{
-		`{"name":"a","count":3,"nested":{"id":4},"named":{"ID":{"id":5}},"list":[1,2],"parts":[{"id":7},{}],"any":[{"a":1}],"raws":[{}]}`,
-		`{"later":{"Id":1,"Id":2},"x":[{"\\":"\""}]}`, `{"Name":"a"}`, `[]`, `{"named":{"a":null,"b":{"iD":1}}}`,
+		`{"name":"a","count":3,"nested":{"id":4},"named":{"ID":{"id":5}},` +
+			`"list":[1,2],"parts":[{"id":7},{}],"any":[{"a":1}],"raws":[{}]}`,
+		`{"later":{"Id":1,"Id":2},"x":[{"\\":"\""}]}`, `{"Name":"a"}`, `[]`,
+		`{"named":{"a":null,"b":{"iD":1}}}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -29,8 +29,8 @@ type skipped struct{}
 // UnmarshalJSON implements [json.Unmarshaler].
 func (*skipped) UnmarshalJSON([]byte) error { return nil }
 
-// foreign returns an error for text whose first bytes show that it is not JSON in UTF-8. Hugging Face's reader
-// refuses a byte order mark, too.
+// foreign returns an error for text whose first bytes show that it is not JSON in UTF-8. Hugging Face's
+// reader refuses a byte order mark, too.
 func foreign(text []byte) error {
 	const save = "save the file as UTF-8 without one"
 	switch {

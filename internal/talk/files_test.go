@@ -14,7 +14,8 @@ func TestSavedMessages(t *testing.T) {
 	want := []tokenizer.Message{{Role: "user", Content: "é"}, {Role: "assistant", Content: ""}}
 	for _, text := range []string{
 		`[{"role": "user", "content": "é"}, {"content": "", "role": "assistant", "more": 1}]`,
-		`{"model": "x", "more": [[1]], "messages": [{"role": "user", "content": "é"}, {"role": "assistant", "content": ""}], "x": 1}`,
+		`{"model": "x", "more": [[1]], "messages": [{"role": "user", "content": "é"},
+			{"role": "assistant", "content": ""}], "x": 1}`,
 	} {
 		got, err := savedMessages([]byte(text))
 		require.NoError(t, err)

@@ -26,8 +26,8 @@ where to put the script.`
 	}
 }
 
-// completeFlags sets what the shell offers for the values of flags. For a flag that is not in choices, the shell
-// offers nothing, except for fileFlags, for which it offers files.
+// completeFlags sets what the shell offers for the values of flags. For a flag that is not in choices, the
+// shell offers nothing, except for fileFlags, for which it offers files.
 func completeFlags(cmd *cobra.Command, choices map[string]cobra.CompletionFunc) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		complete := choices[f.Name]

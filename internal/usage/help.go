@@ -14,14 +14,16 @@ import (
 // Width is the longest line of a page, in columns.
 const Width = 80
 
-// flagGroups lists the headings of a page, and the flags under each, in the order in which the page shows them.
-// A name with a command in front is that command's flag, where two commands use one name for different things.
+// flagGroups lists the headings of a page, and the flags under each, in the order in which the page shows
+// them. A name with a command in front is that command's flag, where two commands use one name for different
+// things.
 var flagGroups = []struct {
 	title string
 	flags []string
 }{
 	{"Prompt", []string{
-		"prompt", "text", "file", "classify jsonl", "chat", "system", "chat-template", "template-var", "no-special", "decode",
+		"prompt", "text", "file", "classify jsonl", "chat", "system", "chat-template", "template-var",
+		"no-special", "decode",
 	}},
 	{"Model", []string{"model", "revision", "ctx-size"}},
 	{"Device", []string{"device", "threads", "dtype"}},
@@ -43,7 +45,8 @@ var valueWords = map[string]string{
 	"prompt": "TEXT", "text": "TEXT", "system": "TEXT", "revision": "NAME", "model": "MODEL",
 	"ctx-size": "TOKENS", "device": "DEVICE", "threads": "N", "dtype": "TYPE",
 	"temperature": "T", "seed": "N", "num-return-sequences": "N", "repetition-penalty": "FACTOR",
-	"max-new-tokens": "N", "min-new-tokens": "N", "n-prompt": "TOKENS", "n-gen": "TOKENS", "repetitions": "N", "top": "N", "output": "FORMAT",
+	"max-new-tokens": "N", "min-new-tokens": "N", "n-prompt": "TOKENS", "n-gen": "TOKENS",
+	"repetitions": "N", "top": "N", "output": "FORMAT",
 }
 
 // Page returns the help of a command: what --help prints.
@@ -89,8 +92,8 @@ type flagGroup struct {
 	flags []*pflag.Flag
 }
 
-// groupsOf returns the flags that a command's page shows. Flags that flagGroups does not list come last, without
-// a title.
+// groupsOf returns the flags that a command's page shows. Flags that flagGroups does not list come last,
+// without a title.
 func groupsOf(cmd *cobra.Command) (groups []flagGroup) {
 	cmd.InitDefaultHelpFlag()
 	cmd.InheritedFlags() // adds them to the command's own flags

@@ -57,7 +57,8 @@ func flagMistake(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// NoEmptyFlag refuses a flag whose text is empty. Most often the text came from a shell variable that is not set.
+// NoEmptyFlag refuses a flag whose text is empty. Most often the text came from a shell variable that is not
+// set.
 func NoEmptyFlag(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" {

@@ -8,8 +8,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Install gives the root command the commands help and completion, and the pages, completions and errors of this
-// package. Call it after all commands have been added. choices complete the values of flags, by flag name.
+// Install gives the root command the commands help and completion, and the pages, completions and errors of
+// this package. Call it after all commands have been added. choices complete the values of flags, by flag
+// name.
 func Install(root *cobra.Command, choices map[string]cobra.CompletionFunc) {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Args = unknownCommand
@@ -26,13 +27,13 @@ func Install(root *cobra.Command, choices map[string]cobra.CompletionFunc) {
 func Unplaced(cmd *cobra.Command) (missing []string) {
 	for _, g := range groupsOf(cmd) {
 		for _, f := range g.flags {
+			name := cmd.CommandPath() + " --" + f.Name
 			if g.title == "" {
-				missing = append(missing, cmd.CommandPath()+" --"+f.Name+
-					" has no heading: add its name to flagGroups in internal/usage/help.go")
+				missing = append(missing, name+" has no heading: add its name to flagGroups in usage/help.go")
 			}
 			if f.Value.Type() != "bool" && valueWord(f) == "" {
-				missing = append(missing, cmd.CommandPath()+" --"+f.Name+" has no word for its value: "+
-					"put a word of its description in backquotes, or add it to valueWords in internal/usage/help.go")
+				missing = append(missing, name+" has no word for its value: put a word of its description in "+
+					"backquotes, or add it to valueWords in usage/help.go")
 			}
 		}
 	}
