@@ -16,7 +16,7 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// What comes out is compared with transformers in internal/model/backendtest, on every backend; here is what
+// What comes out is compared with transformers in internal/backendtest, on every backend; here is what
 // does not depend on one.
 
 func open(t *testing.T, dir string, change func(fstest.MapFS), o model.Options) *model.Model {

@@ -5,8 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/backendtest"
 	"phi3/internal/model"
-	"phi3/internal/model/backendtest"
 )
 
 func TestModels(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/backendtest"
 	"phi3/internal/model"
-	"phi3/internal/model/backendtest"
 	"phi3/internal/randomckpt"
 	"phi3/internal/weight"
 )

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/x448/float16"
 
-	"phi3/internal/model/backendtest"
+	"phi3/internal/backendtest"
 	"phi3/internal/weight"
 )
 

@@ -14,7 +14,7 @@ import (
 	"phi3/internal/model"
 )
 
-// What is seen inside is compared with Hugging Face's models in internal/model/backendtest, on every backend.
+// What is seen inside is compared with Hugging Face's models in internal/backendtest, on every backend.
 // Here is what does not depend on one.
 
 var prompt = []int32{5, 77, 300, 12, 9}

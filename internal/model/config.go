@@ -200,18 +200,25 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 		BOS:              1,
 		EOS:              []int32{32000},
 		Pad:              32000,
-		DType:            r.TorchDType,
+		DType:            cmp.Or(r.TorchDType, r.DType),
 		Head:             head,
-	}
-	if c.DType == "" {
-		c.DType = r.DType
 	}
 	c.KVHeads = or(r.KVHeads, c.Heads)
 	r.noteBiases(c)
+	for _, step := range []func(*Config) error{r.sizes, r.headDim, r.windowAndNorm, r.rope, r.labels, r.tokenIDs} {
+		if err := step(c); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
 
-	// No published model comes near these bounds. They keep every product of two sizes within 64 bits, and a
-	// hostile file from asking for absurd amounts of memory.
-	const maxSize = 1 << 24
+// maxSize bounds every size. No published model comes near it. It keeps every product of two sizes within 64
+// bits, and a hostile file from asking for absurd amounts of memory.
+const maxSize = 1 << 24
+
+// sizes checks the sizes that config.json gives.
+func (r *rawConfig) sizes(c *Config) error {
 	for _, s := range []struct {
 		key   string
 		value int
@@ -225,27 +232,31 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 		{"max_position_embeddings", c.MaxPositions},
 	} {
 		if s.value < 1 || s.value > maxSize {
-			return nil, fmt.Errorf("%s is %d, not in 1 … %d", s.key, s.value, maxSize)
+			return fmt.Errorf("%s is %d, not in 1 … %d", s.key, s.value, maxSize)
 		}
 	}
 	if c.Layers > maxLayers {
-		return nil, fmt.Errorf("num_hidden_layers is %d, more than %d", c.Layers, maxLayers)
+		return fmt.Errorf("num_hidden_layers is %d, more than %d", c.Layers, maxLayers)
 	}
+	return nil
+}
+
+// headDim sets the head dimension, and checks the heads and what depends on their size.
+func (r *rawConfig) headDim(c *Config) error {
 	if c.Heads%c.KVHeads != 0 {
-		return nil, fmt.Errorf("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)",
+		return fmt.Errorf("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)",
 			c.Heads, c.KVHeads)
 	}
 	if r.HeadDim == nil && c.HiddenSize%c.Heads != 0 {
-		return nil, fmt.Errorf("hidden_size (%d) is not a multiple of num_attention_heads (%d)", c.HiddenSize,
+		return fmt.Errorf("hidden_size (%d) is not a multiple of num_attention_heads (%d)", c.HiddenSize,
 			c.Heads)
 	}
 	c.HeadDim = or(r.HeadDim, c.HiddenSize/c.Heads)
 	if c.HeadDim < 2 || c.HeadDim%2 != 0 || c.HeadDim > maxHeadDim {
-		return nil, fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim,
-			maxHeadDim)
+		return fmt.Errorf("the head dimension is %d, not an even number in 2 … %d", c.HeadDim, maxHeadDim)
 	}
 	if c.QKVRows() > maxSize {
-		return nil, fmt.Errorf("%d + 2·%d heads of %d make %d rows of qkv_proj, more than %d", c.Heads,
+		return fmt.Errorf("%d + 2·%d heads of %d make %d rows of qkv_proj, more than %d", c.Heads,
 			c.KVHeads, c.HeadDim, c.QKVRows(), maxSize)
 	}
 	for _, s := range []struct {
@@ -253,24 +264,23 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 		width int
 	}{{"intermediate_size", c.IntermediateSize}, {"qkv_proj's rows", c.QKVRows()}} {
 		if s.width > maxWidening*c.HiddenSize {
-			return nil, fmt.Errorf("%s (%d) is more than %d times hidden_size (%d)", s.what, s.width,
+			return fmt.Errorf("%s (%d) is more than %d times hidden_size (%d)", s.what, s.width,
 				maxWidening, c.HiddenSize)
 		}
 	}
+	return nil
+}
+
+// windowAndNorm checks the sliding window and the norms' epsilon.
+func (r *rawConfig) windowAndNorm(c *Config) error {
 	if r.SlidingWindow != nil && c.SlidingWindow < 1 {
-		return nil, fmt.Errorf("sliding_window is %d, so no token would see any; null means that each sees "+
+		return fmt.Errorf("sliding_window is %d, so no token would see any; null means that each sees "+
 			"all before it", c.SlidingWindow)
 	}
 	if eps := float64(c.RMSNormEps); !(eps >= 0) || math.IsInf(eps, 0) {
-		return nil, fmt.Errorf("rms_norm_eps is %g, not a number from 0 up", or(r.Eps, 0))
+		return fmt.Errorf("rms_norm_eps is %g, not a number from 0 up", or(r.Eps, 0))
 	}
-	if err := r.rope(c); err != nil {
-		return nil, err
-	}
-	if err := r.labels(c); err != nil {
-		return nil, err
-	}
-	return c, r.tokenIDs(c)
+	return nil
 }
 
 // requiredKeys are those that may be left out, but not null, in transformers.

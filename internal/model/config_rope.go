@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"reflect"
@@ -19,90 +20,101 @@ type rawRope struct {
 	AttentionFactor *float64  `json:"attention_factor"`
 }
 
-// rope merges the old and new spellings of the RoPE settings into c.RoPE. Where a key is given twice, the one
-// object's wins, as in transformers 5, but for original_max_position_embeddings, which counts at the top
-// level only (standardize_rope_params).
+// rope merges the old and new spellings of the RoPE settings into c.RoPE. If a key is given twice, the one in the
+// object counts, as in transformers 5. Of original_max_position_embeddings only the one at the top level counts
+// (standardize_rope_params).
 func (r *rawConfig) rope(c *Config) error {
 	scaling, key := r.ropeObject()
 	if scaling == nil {
 		scaling = &rawRope{}
 	}
+	rope, err := r.rotation(c, scaling)
+	if err != nil {
+		return err
+	}
+	switch kind := cmp.Or(scaling.RopeType, scaling.Type); kind {
+	case "", "default":
+	case "longrope", "su", "yarn": // three names that Phi-3's configs have used for the same thing
+		if rope.OddDim > 0 {
+			return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, an odd "+
+				"number, for which %s has no factors", or(scaling.Partial, or(r.Partial, 1)), c.HeadDim,
+				rope.OddDim, key)
+		}
+		if err := scaling.long(c, rope, key); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("%s has the type %q; Phi-3 uses \"longrope\" (also called \"su\") or none", key,
+			kind)
+	}
+	c.RoPE = *rope
+	return nil
+}
+
+// rotation reads the settings of plain RoPE.
+func (r *rawConfig) rotation(c *Config, scaling *rawRope) (*RoPEConfig, error) {
 	for _, k := range []struct {
 		key    string
 		inside bool
 	}{{"rope_theta", scaling.Theta != nil}, {"partial_rotary_factor", scaling.Partial != nil}} {
 		if r.ropeNulls[k.key] || r.nulls[k.key] && !k.inside {
-			return fmt.Errorf("%s is null, not a number", k.key)
+			return nil, fmt.Errorf("%s is null, not a number", k.key)
 		}
 	}
 	theta := or(scaling.Theta, or(r.Theta, 10000))
 	if !(theta >= 1) || math.IsInf(theta, 0) {
-		return fmt.Errorf("rope_theta is %g, not a number from 1 up", theta)
+		return nil, fmt.Errorf("rope_theta is %g, not a number from 1 up", theta)
 	}
 	partial := or(scaling.Partial, or(r.Partial, 1))
 	if !(partial > 0 && partial <= 1) {
-		return fmt.Errorf("partial_rotary_factor is %g, not in (0, 1]", partial)
+		return nil, fmt.Errorf("partial_rotary_factor is %g, not in (0, 1]", partial)
 	}
-	rope := RoPEConfig{
+	rope := &RoPEConfig{
 		Theta:           theta,
 		Dim:             int(float64(c.HeadDim) * partial),
 		OriginalMax:     or(r.OriginalMax, 4096),
 		AttentionFactor: 1,
 	}
 	if rope.Dim < 1 {
-		return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates 0 dimensions", partial,
-			c.HeadDim)
+		return nil, fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates 0 dimensions",
+			partial, c.HeadDim)
 	}
 	if rope.Dim%2 != 0 {
 		rope.OddDim = rope.Dim
 		rope.Dim++
 	}
+	return rope, nil
+}
 
-	kind := scaling.RopeType
-	if kind == "" {
-		kind = scaling.Type
+// long adds the settings of long RoPE. key is the object's in config.json.
+func (r *rawRope) long(c *Config, rope *RoPEConfig, key string) error {
+	if inside := or(r.OriginalMax, rope.OriginalMax); inside != rope.OriginalMax {
+		c.note(fmt.Sprintf("original_max_position_embeddings is %d in %s, where it does not count, and "+
+			"%d beside it, which counts, as in transformers 5 (without that key it is 4096)",
+			inside, key, rope.OriginalMax))
 	}
-	switch kind {
-	case "", "default":
-	case "longrope", "su", "yarn": // three names that Phi-3's configs have used for the same thing
-		if rope.OddDim > 0 {
-			return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, "+
-				"an odd number, "+
-				"for which %s has no factors", partial, c.HeadDim, rope.OddDim, key)
+	if rope.OriginalMax < 1 || rope.OriginalMax > maxSize {
+		return fmt.Errorf("original_max_position_embeddings is %d, not in 1 … %d", rope.OriginalMax, maxSize)
+	}
+	rope.ShortFactor, rope.LongFactor = r.Short, r.Long
+	for _, f := range []struct {
+		name   string
+		values []float32
+	}{{"short_factor", rope.ShortFactor}, {"long_factor", rope.LongFactor}} {
+		if len(f.values) != rope.Dim/2 {
+			return fmt.Errorf("%s.%s has %d numbers, not %d (half of the %d rotated dimensions)",
+				key, f.name, len(f.values), rope.Dim/2, rope.Dim)
 		}
-		if inside := or(scaling.OriginalMax, rope.OriginalMax); inside != rope.OriginalMax {
-			c.note(fmt.Sprintf("original_max_position_embeddings is %d in %s, where it does not count, and "+
-				"%d beside it, "+
-				"which counts, as in transformers 5 (without that key it is 4096)", inside, key, rope.OriginalMax))
-		}
-		if rope.OriginalMax < 1 || rope.OriginalMax > 1<<24 {
-			return fmt.Errorf("original_max_position_embeddings is %d, not in 1 … %d", rope.OriginalMax,
-				1<<24)
-		}
-		rope.ShortFactor, rope.LongFactor = scaling.Short, scaling.Long
-		for _, f := range []struct {
-			name   string
-			values []float32
-		}{{"short_factor", rope.ShortFactor}, {"long_factor", rope.LongFactor}} {
-			if len(f.values) != rope.Dim/2 {
-				return fmt.Errorf("%s.%s has %d numbers, not %d (half of the %d rotated dimensions)",
-					key, f.name, len(f.values), rope.Dim/2, rope.Dim)
-			}
-			for i, v := range f.values {
-				if !(v > 0) || math.IsInf(float64(v), 0) {
-					return fmt.Errorf("%s.%s[%d] is %g, not a positive number", key, f.name, i, v)
-				}
+		for i, v := range f.values {
+			if !(v > 0) || math.IsInf(float64(v), 0) {
+				return fmt.Errorf("%s.%s[%d] is %g, not a positive number", key, f.name, i, v)
 			}
 		}
-		rope.AttentionFactor = attentionFactor(scaling, c.MaxPositions, rope.OriginalMax)
-		if a := rope.AttentionFactor; !(a > 0) || math.IsInf(a, 0) {
-			return fmt.Errorf("%s gives an attention factor of %g, not a positive number", key, a)
-		}
-	default:
-		return fmt.Errorf("%s has the type %q; Phi-3 uses \"longrope\" (also called \"su\") or none", key,
-			kind)
 	}
-	c.RoPE = rope
+	rope.AttentionFactor = attentionFactor(r, c.MaxPositions, rope.OriginalMax)
+	if a := rope.AttentionFactor; !(a > 0) || math.IsInf(a, 0) {
+		return fmt.Errorf("%s gives an attention factor of %g, not a positive number", key, a)
+	}
 	return nil
 }
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/backendtest"
 	"phi3/internal/model"
-	"phi3/internal/model/backendtest"
 	"phi3/internal/tokenizer"
 )
 

@@ -13,10 +13,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/backendtest"
 	"phi3/internal/cpu"
 	"phi3/internal/demo"
 	"phi3/internal/model"
-	"phi3/internal/model/backendtest"
 	"phi3/internal/safetensors"
 	"phi3/internal/sampling"
 )
