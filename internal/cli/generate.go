@@ -84,7 +84,8 @@ func (f *generateFlags) check(cmd *cobra.Command) error {
 			"sampling; add --do-sample", f.sequences)
 	case uint64(f.sequences-1) > math.MaxUint64-f.sampling.seed:
 		return usage.Errorf("--seed is %d; with --num-return-sequences %d it is at most %d, because "+
-			"text i has the seed --seed + i", f.sampling.seed, f.sequences, uint64(math.MaxUint64)-uint64(f.sequences-1))
+			"text i has the seed --seed + i",
+			f.sampling.seed, f.sequences, uint64(math.MaxUint64)-uint64(f.sequences-1))
 	case f.logProbs < 0 && changed("logprobs"):
 		return usage.Errorf("--logprobs is %d, not 0 or more", f.logProbs)
 	case f.json && f.jsonLines:

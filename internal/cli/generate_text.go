@@ -169,7 +169,7 @@ func (g *generator) show(piece string) error {
 	if !g.asText() {
 		return nil
 	}
-	_, err := io.WriteString(g.streams.text(), piece)
+	_, err := io.WriteString(g.text(), piece)
 	return err
 }
 
