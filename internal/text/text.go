@@ -71,9 +71,8 @@ func (c *Codec) Check(ids []int32, vocabulary int) error {
 	}
 	if id := slices.Max(ids); int(id) >= vocabulary {
 		return fmt.Errorf("the prompt has the token %q with id %d, and the model has embeddings for ids "+
-			"below %d: the tokenizer's files belong to another model, or a token was added and the model not "+
-			"resized",
-			c.Tokenizer.Piece(id), id, vocabulary)
+			"below %d: the tokenizer's files belong to another model, or a token was added and the model "+
+			"not resized", c.Tokenizer.Piece(id), id, vocabulary)
 	}
 	return nil
 }
