@@ -17,7 +17,7 @@ func TestSpread(t *testing.T) {
 	require.InDelta(t, math.Sqrt(32.0/7), s.SD, 1e-12)
 }
 
-// runOf is what [record] would have seen of n tokens.
+// runOf returns what record would have returned for n tokens.
 func runOf(n int) *run {
 	g := &run{}
 	for i := range n {
@@ -28,7 +28,7 @@ func runOf(n int) *run {
 	return g
 }
 
-// One planted difference between cached and uncached runs must fail the command and say where.
+// A difference between a cached and an uncached run is found, and its place is named.
 func TestComparisonFindsDifferences(t *testing.T) {
 	c := Comparison{IdenticalTokens: true, IdenticalLogits: true}
 	c.check(runOf(5), runOf(5))
@@ -58,7 +58,7 @@ func TestComparisonFindsDifferences(t *testing.T) {
 	require.ErrorContains(t, c.differs, "the tokens differ")
 }
 
-// The command fails, and the result that shows why is written all the same.
+// On a difference, the result is written and the command fails.
 func TestComparisonFailsTheCommand(t *testing.T) {
 	for output, want := range map[string]string{
 		"md": "identical logits: NO", "csv": "true,false\n",
@@ -76,7 +76,7 @@ func TestComparisonFailsTheCommand(t *testing.T) {
 	}
 }
 
-// The sums of bench --no-cache, on times that are known.
+// The rows of a comparison of known times.
 func TestComparisonRows(t *testing.T) {
 	cached, uncached := runOf(4), runOf(4)
 	for i := range uncached.times {

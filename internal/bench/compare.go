@@ -81,11 +81,12 @@ type Row struct {
 	SpeedUp    Spread `json:"speed_up"` // of the total time
 }
 
-// Compare generates about.Repetitions times with the KV cache and as often without, and compares times,
-// tokens and logits. The two kinds of run take turns, so that a change of the machine's speed affects both.
+// Compare runs about.Repetitions generations with the KV cache and the same number without it, and compares
+// times, tokens and logits. The two kinds take turns, so that a change of the machine's speed affects both.
 func Compare(ctx context.Context, m *model.Model, about About) (*Comparison, error) {
 	prompt := samplePrompt(m, about.Prompt)
-	if _, err := record(ctx, m, prompt, 2, false); err != nil { // the warm-up
+	// a first run reads the checkpoint from the disk
+	if _, err := record(ctx, m, prompt, 2, false); err != nil {
 		return nil, err
 	}
 	c := &Comparison{About: about, IdenticalTokens: true, IdenticalLogits: true}

@@ -139,7 +139,7 @@ func (f *benchFlags) compare(ctx context.Context, s *streams, m *model.Model, ab
 	return err
 }
 
-// deviceName is the device, with the processor's name where it is one and the system tells it.
+// deviceName returns the device and, if it is the CPU and the system names it, the name of the processor.
 func deviceName(device string) string {
 	name := machine.Processor()
 	if name == "" || !strings.HasPrefix(device, "CPU") {

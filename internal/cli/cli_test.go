@@ -13,7 +13,7 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// --token means a word as it stands in a text, where that is one token.
+// --token takes a word with the blank that precedes it in a text, if that is one token.
 func TestNamedTokens(t *testing.T) {
 	raw, err := os.ReadFile("../tokenizer/testdata/cl100k.json")
 	require.NoError(t, err)

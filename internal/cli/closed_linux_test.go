@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Without a stdout every answer is lost, which is no success. With /dev/null there, opened in any way, it is
-// one.
+// Without a stdout the answer is lost, so every command fails. With /dev/null as stdout, opened in any way,
+// it succeeds.
 func TestStdoutClosed(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)

@@ -14,8 +14,7 @@ import (
 	"phi3/kernels/emulator"
 )
 
-// cudaEnv gives a command the CUDA backend, on the emulator or with $PHI3_TEST_GPU=1 on the GPU of this
-// machine.
+// cudaEnv gives a command the CUDA backend, on the emulator or, with $PHI3_TEST_GPU=1, on this machine's GPU.
 func cudaEnv(t *testing.T) []string {
 	t.Helper()
 	if onGPU() {
@@ -24,7 +23,7 @@ func cudaEnv(t *testing.T) []string {
 			"PHI3_LIBCUDA", "PHI3_EMULATOR", "LD_LIBRARY_PATH",
 			"CUDA_VISIBLE_DEVICES",
 		} {
-			if value, ok := os.LookupEnv(name); ok { // scripts begin with an empty environment
+			if value, ok := os.LookupEnv(name); ok { // a script starts with an empty environment
 				env = append(env, name+"="+value)
 			}
 		}
@@ -37,8 +36,8 @@ func cudaEnv(t *testing.T) []string {
 
 func onGPU() bool { return os.Getenv("PHI3_TEST_GPU") == "1" }
 
-// TestCUDAScript runs testdata/cuda: the command line on the CUDA backend. There, the condition [emulator]
-// tells where faults can be provoked.
+// TestCUDAScript runs testdata/cuda: the command line on the CUDA backend. The condition [emulator]
+// is true where a script can provoke faults.
 func TestCUDAScript(t *testing.T) {
 	vars := cudaEnv(t)
 	testscript.Run(t, testscript.Params{

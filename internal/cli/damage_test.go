@@ -15,15 +15,15 @@ import (
 	"phi3/internal/demo"
 )
 
-// Checkpoints are untrusted. However a file of one is damaged, the program must answer, or say in one
-// sentence what is wrong and end with exit code 1: no panic, and no answer together with an error.
+// Checkpoints are untrusted. For any damage to a file, the program either answers, or prints one sentence
+// that says what is wrong and exits with code 1. It does not panic, and does not print both.
 func TestDamagedFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")
 	require.NoError(t, os.CopyFS(dir, demo.FS()))
 	entries, err := fs.ReadDir(demo.FS(), ".")
 	require.NoError(t, err)
 	rng := rand.New(rand.NewSource(1))
-	const header = 4096 // bytes; in the tensors' own bytes a change is another model, not damage
+	const header = 4096 // bytes; a change after them makes another model, not a damaged one
 	for _, entry := range entries {
 		good, err := fs.ReadFile(demo.FS(), entry.Name())
 		require.NoError(t, err)
@@ -71,7 +71,7 @@ type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errDiskFull }
 
-// An answer that could not be written is a failure; a script must not take it for an empty one.
+// A command whose answer cannot be written fails, so that a script does not take the answer for an empty one.
 func TestAnswerCannotBeWritten(t *testing.T) {
 	labels := filepath.Join(t.TempDir(), "tokens")
 	require.NoError(t, copyCheckpoint(labels, "tokens"))

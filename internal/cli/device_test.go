@@ -15,9 +15,9 @@ import (
 	"phi3/internal/weight"
 )
 
-// fakeCUDA answers for the machine that $FAKE_GPU describes: without a GPU, or with one, a broken one, one
-// that is slow to load or to think or never answers, "limited" to the models that CUDA supports, or one of so
-// many bytes of free memory. For "no" fake, the CUDA backend answers.
+// fakeCUDA replaces the CUDA backend by the machine that $FAKE_GPU describes: no GPU, a good or a broken one,
+// one that loads or computes slowly or never answers, one that is "limited" to the models that CUDA supports,
+// or one with the given number of bytes of free memory. With "no", the real CUDA backend is used.
 func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	kind := os.Getenv("FAKE_GPU")
 	switch {
@@ -36,8 +36,8 @@ func fakeCUDA(o cuda.Options) (model.Backend, error) {
 	return fakeGPU{b, kind}, err
 }
 
-// fakeSelfTest answers for the kernels of that machine's GPU: two of them, of which a "wrong" one has one
-// that is wrong and one that differs.
+// fakeSelfTest returns the results of two kernels of that machine's GPU. On a "wrong" GPU, the results of one
+// are wrong, and those of the other differ.
 func fakeSelfTest(
 	ctx context.Context, o cuda.Options, onResult func(cuda.KernelResult) error,
 ) (*cuda.SelfTestReport, error) {
@@ -98,7 +98,7 @@ func fakeDevices() ([]cuda.DeviceInfo, error) {
 	}
 }
 
-// fakeGPU is a CPU by another name.
+// fakeGPU is the CPU backend under another name.
 type fakeGPU struct {
 	*cpu.Backend
 	kind string
@@ -145,13 +145,13 @@ func (g fakeGPU) Plan(p *model.Plan) error {
 	return g.Backend.Plan(p)
 }
 
-// free is of a GPU whose kind is a number: that many bytes.
+// free returns the free memory of a GPU whose kind is a number of bytes.
 func (g fakeGPU) free() (int64, bool) {
 	n, err := strconv.ParseInt(g.kind, 10, 64)
 	return n, err == nil
 }
 
-// fakeFreeMemory is that of the GPU.
+// fakeFreeMemory returns the free memory of the GPU.
 func fakeFreeMemory(index int) (int64, error) {
 	g := fakeGPU{kind: os.Getenv("FAKE_GPU")}
 	switch free, ok := g.free(); {
@@ -165,7 +165,7 @@ func fakeFreeMemory(index int) (int64, error) {
 	return 60_000_000_000, nil
 }
 
-// fakeMemory is this machine's, or that of the machine that $FAKE_MEMORY describes: bytes available, or
+// fakeMemory returns this machine's memory or, if $FAKE_MEMORY is set, that many available bytes, or
 // "unknown".
 func fakeMemory() machine.Memory {
 	if os.Getenv("FAKE_MEMORY") == "unknown" {

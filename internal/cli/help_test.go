@@ -15,7 +15,7 @@ import (
 	"phi3/internal/usage"
 )
 
-// Every command's help fits a terminal, and has each flag under a heading with a word for its value.
+// Every page of help fits a terminal, and has each flag under a heading with a word for its value.
 func TestHelp(t *testing.T) {
 	seen := 0
 	var visit func(*cobra.Command)
@@ -61,8 +61,8 @@ func TestHelpText(t *testing.T) {
 	require.Contains(t, cmd("models"), "Usage:\n  phi3 models [flags]\n  phi3 models COMMAND\n")
 }
 
-// What a shell is offered, as cobra's hidden command answers it: the offers, and after a colon what the shell
-// shall do besides.
+// cobra's hidden command __complete prints what it offers to the shell and, after a colon, a code for what
+// else the shell should do.
 func TestCompletion(t *testing.T) {
 	cache, dir := t.TempDir(), t.TempDir()
 	for _, name := range []string{
@@ -80,7 +80,7 @@ func TestCompletion(t *testing.T) {
 	t.Chdir(dir)
 
 	for _, c := range []struct {
-		args  string // the last is what is being typed
+		args  string // the last one is being typed
 		want  []string
 		shell string
 	}{

@@ -21,17 +21,15 @@ import (
 	"phi3/internal/weight"
 )
 
-// hostile has all that a terminal would obey, and a line that looks like one of phi3's own: it sets the
-// clipboard, clears the screen, changes colours with a C1 control, turns the writing direction and begins
-// new lines.
+// hostile is a text that a terminal would obey: it sets the clipboard, clears the screen, changes colours
+// with a C1 control, changes the writing direction, and starts a line that looks like one of phi3's.
 const hostile = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\u009b31m\u0085\x7f\u202e\u2066\u2028\r\nphi3: " +
 	"forged\n\x00\x08|"
 
-// hostileName is a file's name, which has no NUL or slash.
+// hostileName is hostile as the name of a file, which cannot contain NUL.
 var hostileName = strings.ReplaceAll(hostile, "\x00", "")
 
-// obeyed is what must not come out: bytes that are not UTF-8, control characters, what changes directions,
-// and the forged line.
+// obeyed matches what phi3 must not print: control characters, changes of direction, and the forged line.
 var obeyed = regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f\x{80}-\x{9f}\x{2028}-\x{202e}\x{2066}-\x{2069}]` +
 	`|(?m)^phi3: forged`)
 
@@ -42,8 +40,8 @@ func requireHarmless(t *testing.T, where, text string) {
 	}
 }
 
-// tryHostile runs a command with a pipe and with a terminal for stdout and stderr, and looks at what comes
-// out. Into a pipe a model's text (modelText) goes as it is, and nothing else does.
+// tryHostile runs a command with pipes and with a terminal as stdout and stderr, and checks the output. With
+// modelText, stdout may have a model's text, which goes into a pipe unchanged.
 func tryHostile(t *testing.T, modelText bool, args ...string) (code int) {
 	t.Helper()
 	var stdout, stderr strings.Builder
@@ -86,8 +84,8 @@ func tryHostile(t *testing.T, modelText bool, args ...string) (code int) {
 	return code
 }
 
-// hostileModel is the built-in model in a directory of a hostile name, with hostile special tokens, names
-// of tensors, and texts around them.
+// hostileModel makes a copy of the built-in model with hostile text in the directory's name, special tokens,
+// names of tensors and settings.
 func hostileModel(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), hostileName)
@@ -114,7 +112,7 @@ func hostileModel(t *testing.T) string {
 	return dir
 }
 
-// replaceIn puts the hostile text in the place of a JSON string.
+// replaceIn replaces a JSON string by the hostile text.
 func replaceIn(t *testing.T, file, old string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -126,8 +124,7 @@ func replaceIn(t *testing.T, file, old string) {
 		0o600))
 }
 
-// Whatever strings a checkpoint has, and whatever a user pastes as an argument, no command lets the
-// terminal obey them.
+// No command sends control characters from a checkpoint or from an argument to the terminal.
 func TestHostileStrings(t *testing.T) {
 	dir := hostileModel(t)
 	labels := filepath.Join(t.TempDir(), "labels")
@@ -208,14 +205,14 @@ func TestHostileStrings(t *testing.T) {
 		tryHostile(t, false, args...)
 	}
 
-	// A shard that is not there.
+	// A shard is missing.
 	require.NoError(t, os.Remove(filepath.Join(dir, "more.safetensors")))
 	for _, command := range []string{"info", "verify", "generate -p x", "info --json", "next-token -p x"} {
 		tryHostile(t, false, append(strings.Fields(command), "--model", dir)...)
 	}
 }
 
-// Every string of every small file of a checkpoint, one after the other.
+// The same for each string in the small files of a checkpoint, one at a time.
 func TestHostileFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")
 	require.NoError(t, os.CopyFS(dir, demo.FS()))
@@ -260,7 +257,7 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// The names in the cache, and what a hub answers.
+// The same for names in the cache, and for the answers of a hub.
 func TestHostileHub(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("HOME", t.TempDir())

@@ -13,7 +13,7 @@ import (
 
 type hubKey struct{}
 
-// startHub gives a script a hub of its own, and an empty cache.
+// startHub gives a script its own hub and an empty cache.
 func startHub(env *testscript.Env) {
 	server := hubtest.New()
 	env.Defer(server.Close)
@@ -22,15 +22,15 @@ func startHub(env *testscript.Env) {
 	env.Setenv("HF_HOME", filepath.Join(env.WorkDir, "hf"))
 }
 
-// hubCommand makes the script's hub do things:
+// hubCommand controls the script's hub:
 //
-//	hub add ORG/NAME DIRECTORY      have a model, or a new commit of it
-//	hub gate ORG/NAME TOKEN         let only those in who have the token
+//	hub add ORG/NAME DIRECTORY      add a model, or a new commit of it
+//	hub gate ORG/NAME TOKEN         refuse requests without the token
 //	hub fail FILE cut N             break the next download of the file after N bytes
 //	hub fail FILE status N FIELD…   answer it with a status and header fields
 //	hub fail FILE wrong             send other bytes
-//	hub down                        be gone
-//	hub requests N                  fail unless there were so many requests since the last time
+//	hub down                        stop the hub
+//	hub requests N                  fail unless it got N requests since the last time
 func hubCommand(ts *testscript.TestScript, neg bool, args []string) {
 	server := ts.Value(hubKey{}).(*hubtest.Server)
 	number := func(i int) int {

@@ -18,8 +18,8 @@ import (
 	"phi3/internal/model"
 )
 
-// info reads no weight: of a checkpoint of Phi-3-mini's size, all of it a hole in the file but for the
-// header, next to nothing comes into memory.
+// info reads no weights. The test describes a checkpoint of Phi-3-mini's size, whose file is sparse after the
+// header, and measures memory.
 func TestInfoReadsNoWeights(t *testing.T) {
 	// transformers' defaults are Phi-3-mini-4k
 	config, err := model.ParseConfig([]byte(`{"model_type": "phi3"}`))
@@ -61,7 +61,7 @@ func TestInfoReadsNoWeights(t *testing.T) {
 	require.Empty(t, answer.Memory.Devices[1].Refused)
 }
 
-// residentMemory is the most memory that this process has had at a time, in kB; pages of mapped files count.
+// residentMemory returns the peak memory of this process in kB, with pages of mapped files.
 func residentMemory(t *testing.T) int {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")

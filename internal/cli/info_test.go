@@ -14,7 +14,7 @@ import (
 	"phi3/internal/info"
 )
 
-// The published configurations are described as they are: parameters, bytes, heads, RoPE.
+// info describes the published configurations correctly: parameters, bytes, heads, RoPE.
 func TestInfoOfPublishedConfigs(t *testing.T) {
 	const data = "../../../shared/phi3-data"
 	text, err := os.ReadFile(filepath.Join(data, "variants.json"))
@@ -41,7 +41,7 @@ func TestInfoOfPublishedConfigs(t *testing.T) {
 		name, release, _ := strings.Cut(strings.TrimPrefix(v.Name, "microsoft/"), " ")
 		dir := filepath.Join(data, name)
 		if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil || release == "(Jun/Jul 2024)" {
-			continue // the April one is there
+			continue // only the April release is here
 		}
 		described++
 		var out bytes.Buffer

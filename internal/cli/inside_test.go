@@ -16,8 +16,7 @@ import (
 	"phi3/internal/show"
 )
 
-// A vocabulary may have a piece of 4,096 bytes. Tables and pictures show a beginning of it, JSON has the
-// whole.
+// A vocabulary may have a piece of 4,096 bytes. Tables and pictures show its beginning, JSON all of it.
 func TestLongPiece(t *testing.T) {
 	const size = 4096
 	dir := t.TempDir()

@@ -21,8 +21,8 @@ func firstByte(t *testing.T, _ io.Writer, stdout, _ io.Reader) {
 	require.NoError(t, err)
 }
 
-// Ctrl-C ends every command with exit code 130 and one line, whatever it is doing. Nothing here waits for
-// time to pass: the signal goes out when the program has shown what it is at.
+// Ctrl-C ends every command with exit code 130 and one line, at any point. The test sends the signal when the
+// output of the program shows what it is doing, so it does not depend on timing.
 func TestInterrupt(t *testing.T) {
 	modelLine := func(t *testing.T, _ io.Writer, _, stderr io.Reader) {
 		for b := make([]byte, 1); b[0] != '\n'; {
@@ -31,16 +31,17 @@ func TestInterrupt(t *testing.T) {
 		}
 	}
 	readingPrompt := func(t *testing.T, stdin io.Writer, _, _ io.Reader) {
-		_, err := stdin.Write(make([]byte, 1<<20)) // more than a pipe holds: someone is reading
+		_, err := stdin.Write(make([]byte, 1<<20)) // more than a pipe holds, so the program reads
 		require.NoError(t, err)
 	}
 	dir := t.TempDir()
 	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
-	require.NoError(t, syscall.Mkfifo(pipe, 0o600)) // nobody will ever open its other end
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600)) // nobody opens its other end
 	require.NoError(t, os.WriteFile(large, []byte(strings.Repeat("word ", 1<<18)), 0o600))
 	labels := filepath.Join(t.TempDir(), "tokens")
 	require.NoError(t, copyCheckpoint(labels, "tokens"))
-	labelling := func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader) { // the next line is awaited
+	// the program waits for the next line
+	labelling := func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader) {
 		_, err := io.WriteString(stdin, "\"Hello\"\n")
 		require.NoError(t, err)
 		firstByte(t, stdin, stdout, stderr)
@@ -77,7 +78,7 @@ func TestInterrupt(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			// The slow GPU is heard of when it is opened, and loading takes seconds from there.
+			// The slow GPU prints a line when it is opened. Loading takes seconds after that.
 			gpu := "FAKE_GPU=slow"
 			if test.name == "a device that does not answer" {
 				gpu = "FAKE_GPU=stuck"
@@ -90,7 +91,7 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// interrupt runs a command until it is ready, presses Ctrl-C, and returns what then came on stderr.
+// interrupt runs a command until it is ready, sends SIGINT, and returns what it then wrote to stderr.
 func interrupt(
 	t *testing.T, command string, env []string,
 	ready func(t *testing.T, stdin io.Writer, stdout, stderr io.Reader),

@@ -15,8 +15,8 @@ import (
 	"phi3/internal/nexttoken"
 )
 
-// docs/json.md names every key that an answer can have, in its command's section or among what several share;
-// and no answer has a key that stands nowhere there.
+// docs/json.md names every key that an answer can have, in its command's section or in the part before the
+// sections.
 func TestJSONIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/json.md")
 	require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	}
 }
 
-// jsonKeys are the keys of a type and of all that it is made of.
+// jsonKeys returns the JSON keys of a type and of the types that it contains.
 func jsonKeys(t reflect.Type, seen map[reflect.Type]bool) (keys []string) {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Pointer:

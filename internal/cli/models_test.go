@@ -9,7 +9,7 @@ import (
 	"phi3/internal/checkpoint"
 )
 
-// The columns are as wide as a terminal shows them, not as long as their bytes.
+// The columns have the width that a terminal shows, not the number of their bytes.
 func TestModelsOfWideNames(t *testing.T) {
 	var shown strings.Builder
 	require.NoError(t, writeModels(&shown, []checkpoint.Cached{

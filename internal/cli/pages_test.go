@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/commands anew (make docs)")
 
-// docs/commands has a page for every command, as its help has it now, and no page else.
+// docs/commands has a page for every command, equal to its help, and no other page.
 func TestCommandPages(t *testing.T) {
 	const folder = "../../docs/commands"
 	pages := map[string]string{}

@@ -11,7 +11,7 @@ import (
 	"phi3/internal/demo"
 )
 
-// What a stranger's file makes its way into an error is short and harmless.
+// An error quotes little of a file, and no control characters.
 func TestErrorsArePrintable(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")
 	require.NoError(t, os.CopyFS(dir, demo.FS()))
@@ -38,7 +38,7 @@ func TestErrorsArePrintable(t *testing.T) {
 	}
 }
 
-// Values reach stdout and stderr through package show, which no command may bypass.
+// Commands print values only with package show.
 func TestOutputGoesThroughShow(t *testing.T) {
 	var files []string
 	for _, room := range strings.Fields("cli bench classify device doctor info nexttoken progress talk usage verify") {

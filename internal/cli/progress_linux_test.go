@@ -13,7 +13,7 @@ import (
 	"phi3/internal/show/showtest"
 )
 
-// onTerminal runs phi3 with its stderr on a terminal, and returns all that went there.
+// onTerminal runs phi3 with a terminal as stderr, and returns all that it wrote there.
 func onTerminal(t *testing.T, env string, args ...string) string {
 	t.Helper()
 	program, screen, err := showtest.NewTerminal()
@@ -31,8 +31,7 @@ func onTerminal(t *testing.T, env string, args ...string) string {
 }
 
 func TestProgress(t *testing.T) {
-	// A slow load shows a bar, and takes it away: the last thing it does there is to go up a line and erase,
-	// before the next line is said.
+	// A slow load shows a bar and removes it: before the next line, it moves the cursor up and erases.
 	shown := onTerminal(t, "FAKE_GPU=slow", "generate", "--prompt", "Hello", "-n", "1")
 	require.Regexp(t, `loading +\[=*>?-*\] [0-9.]+ [kM]B / 5\.5 MB +[0-9.]+ [kM]B/s +[0-9]+s left`, shown)
 	before, after, found := strings.Cut(shown, "model: phi3-demo")
@@ -41,7 +40,7 @@ func TestProgress(t *testing.T) {
 	require.NotContains(t, after, "\x1b")
 	require.Greater(t, strings.Count(before, "loading"), 2, "the bar moves")
 
-	// A program whose stderr is a file or a pipe shows nothing.
+	// If stderr is a file or a pipe, there is no bar.
 	cmd := exec.Command("phi3", "generate", "--prompt", "Hello", "-n", "1")
 	cmd.Env = append(os.Environ(), "FAKE_GPU=slow")
 	var stderr strings.Builder
@@ -51,7 +50,7 @@ func TestProgress(t *testing.T) {
 		stderr.String())
 }
 
-// A long prompt shows a bar too, which is gone before the first word.
+// A long prompt shows a bar, which is removed before the first word.
 func TestPromptProgress(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "prompt")
 	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("capital ", 2100)), 0o600))

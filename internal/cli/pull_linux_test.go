@@ -18,7 +18,7 @@ import (
 	"phi3/internal/show/showtest"
 )
 
-// demoHub is a hub that has the demonstration model, and the environment in which a program finds it.
+// demoHub starts a hub that has the demonstration model, and sets the environment so that phi3 uses it.
 func demoHub(t *testing.T) (server *hubtest.Server, env []string) {
 	t.Helper()
 	server = hubtest.New()
@@ -34,7 +34,7 @@ func demoHub(t *testing.T) (server *hubtest.Server, env []string) {
 	return server, append(os.Environ(), "HF_ENDPOINT="+server.URL, "HF_HOME="+t.TempDir())
 }
 
-// untilShown reads the screen until it has shown what the pattern says.
+// untilShown reads the screen until the pattern matches.
 func untilShown(t *testing.T, screen *os.File, pattern string) string {
 	t.Helper()
 	var shown strings.Builder
@@ -46,7 +46,7 @@ func untilShown(t *testing.T, screen *os.File, pattern string) string {
 	return shown.String()
 }
 
-// A file that takes long has a bar, with notes above it, and nothing is left of it in the end.
+// A slow download shows a bar with notes above it, and removes it at the end.
 func TestPullBars(t *testing.T) {
 	const shard = "model-00001-of-00002.safetensors"
 	server, env := demoHub(t)
@@ -76,7 +76,7 @@ func TestPullBars(t *testing.T) {
 	require.NotContains(t, out.String(), "\x1b")
 }
 
-// Ctrl-C keeps what has come.
+// Ctrl-C keeps what has been downloaded.
 func TestPullInterrupted(t *testing.T) {
 	server, env := demoHub(t)
 	begun := make(chan struct{})
@@ -98,7 +98,7 @@ func TestPullInterrupted(t *testing.T) {
 	require.NotEmpty(t, parts)
 }
 
-// phi3 models rm asks a person, who may say no.
+// phi3 models rm asks, and the user may refuse.
 func TestRemoveAsks(t *testing.T) {
 	_, env := demoHub(t)
 	pull := exec.Command("phi3", "pull", "acme/Tiny-Phi-3")

@@ -16,11 +16,11 @@ import (
 	"phi3/internal/demo"
 )
 
-// The tests run on a machine without a GPU, whatever is in this one; $FAKE_GPU puts one in.
+// The tests see no GPU, even if this machine has one. $FAKE_GPU gives them one.
 func TestMain(m *testing.M) {
 	openCUDA, cudaDevices, cudaFreeMemory, readMemory = fakeCUDA, fakeDevices, fakeFreeMemory, fakeMemory
 	selfTestCUDA = fakeSelfTest
-	if filepath.Base(os.Args[0]) != "phi3" { // a script's own program keeps what the script sets
+	if filepath.Base(os.Args[0]) != "phi3" { // the phi3 of a script keeps the script's environment
 		_ = os.Unsetenv(modelVariable)
 	}
 	testscript.Main(m, map[string]func(){
@@ -28,11 +28,11 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScript runs testdata/script: what a user types, and what must come back.
+// TestScript runs testdata/script: commands that a user types, and their expected output.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
-		Setup: func(env *testscript.Env) error { // every script finds a checkpoint directory: model
+		Setup: func(env *testscript.Env) error { // every script has a checkpoint in the directory model
 			startHub(env)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			return os.CopyFS(filepath.Join(env.WorkDir, "model"), demo.FS())
@@ -41,7 +41,7 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// commands are what scripts can use besides testscript's own.
+// commands are what scripts can use in addition to testscript's commands.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exits":    exits,
 	"truncate": truncate,
@@ -62,7 +62,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"hub":   hubCommand,
 }
 
-// fetch NAME: puts the checkpoint of the project's testdata folder here, with the demonstration's tokenizer.
+// fetch NAME: copies a checkpoint from the project's testdata folder, with the demonstration's tokenizer.
 func fetch(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(copyCheckpoint(ts.MkAbs(args[0]), args[0]))
 }
@@ -83,7 +83,7 @@ func copyCheckpoint(dir, name string) error {
 	return nil
 }
 
-// exits CODE COMMAND ARGS…: the command ends with exactly this exit code.
+// exits CODE COMMAND ARGS…: runs a command, which must end with this exit code.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	got := "0"
@@ -95,7 +95,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// truncate FILE: cuts the file's last byte off.
+// truncate FILE: removes the last byte of the file.
 func truncate(ts *testscript.TestScript, _ bool, args []string) {
 	file := ts.MkAbs(args[0])
 	info, err := os.Stat(file)
@@ -103,7 +103,7 @@ func truncate(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.Truncate(file, info.Size()-1))
 }
 
-// edit FILE OLD NEW: replaces text that must be there.
+// edit FILE OLD NEW: replaces a text, which the file must contain.
 func edit(ts *testscript.TestScript, _ bool, args []string) {
 	file := ts.MkAbs(args[0])
 	data, err := os.ReadFile(file)
@@ -137,8 +137,8 @@ func poison(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("%s has no tensor %s", args[0], args[1])
 }
 
-// json PATH WANT: stdout is one JSON value, in which the path of keys and indices, such as top.0.id, leads to
-// WANT, written as JSON. json-file FILE PATH WANT: likewise of a file.
+// json PATH WANT: stdout must be one JSON value. A path of keys and indices, such as top.0.id, must lead to
+// WANT, which is JSON. json-file FILE PATH WANT: the same for a file.
 func jsonField(ts *testscript.TestScript, neg bool, file string, args []string) {
 	value := json.RawMessage(ts.ReadFile(file))
 	for _, step := range strings.Split(args[0], ".") {
@@ -165,7 +165,7 @@ func jsonField(ts *testscript.TestScript, neg bool, file string, args []string) 
 	}
 }
 
-// plain: neither stdout nor stderr has escape codes or carriage returns.
+// plain: stdout and stderr must have no escape codes and no carriage returns.
 func plain(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, stream := range []string{"stdout", "stderr"} {
 		if text := ts.ReadFile(stream); strings.ContainsAny(text, "\x1b\r") {

@@ -13,7 +13,7 @@ import (
 	"phi3/internal/demo"
 )
 
-// onFirstWrite does something once, when the answer begins.
+// onFirstWrite calls a function once, when the answer begins.
 type onFirstWrite struct{ do func() }
 
 func (w *onFirstWrite) Write(p []byte) (int, error) {
@@ -24,8 +24,8 @@ func (w *onFirstWrite) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A weight file that another program cuts in the middle of an answer ends the answer with a sentence, not the
-// process with a signal.
+// If another program truncates a weight file during an answer, the command fails with a sentence. The signal
+// does not end the process.
 func TestFileShrinksWhileAnswering(t *testing.T) {
 	for _, file := range []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"} {
 		dir := filepath.Join(t.TempDir(), "model")

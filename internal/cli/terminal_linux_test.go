@@ -21,14 +21,14 @@ func init() { commands["terminal"] = terminal }
 
 // terminal FILE COMMAND ARGS…: runs a command at a pseudo-terminal. Every line of the file is one of
 //
-//	see REGEXP    wait until that has been shown, after what the last one saw
+//	see REGEXP    wait for this text, after the text of the last see
 //	type KEYS     a Go string without its quotes: \r is Enter, \x03 Ctrl-C, \x04 Ctrl-D
 //	signal NAME   TERM
 //	env NAME=VALUE
-//	resize N      the terminal has N columns; it begins with 100
+//	resize N      set the number of columns, which is 100 at first
 //
-// The command must end by itself, with exit code 0, or that of a line "exits N". What was shown is in the
-// file screen.
+// The command must end with exit code 0, or with that of a line "exits N". The file screen has all that was
+// shown.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath(args[1])
 	ts.Check(err)
@@ -43,7 +43,7 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
-	// set only where a script says so: empty means something
+	// only scripts set it, because an empty value has a meaning
 	for _, line := range strings.Split(ts.ReadFile(args[0]), "\n") {
 		if setting, ok := strings.CutPrefix(line, "env "); ok {
 			cmd.Env = append(cmd.Env, os.Expand(setting, ts.Getenv))
@@ -98,11 +98,11 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// watched is a screen on which one waits for something to appear.
+// watched is a screen that can wait for a text.
 type watched struct {
 	sync.Mutex
 	text   string
-	seen   int // beginning of what has not been seen yet
+	seen   int // start of the text that no wait has matched
 	closed bool
 }
 
@@ -125,10 +125,10 @@ func (w *watched) all() string {
 	return w.text
 }
 
-// wait returns when r is shown, or for nil, when the screen is closed; false if that will not happen any
-// more.
+// wait returns true when r matches or, for nil, when the screen is closed. It returns false if that does not
+// happen.
 func (w *watched) wait(r *regexp.Regexp) bool {
-	for range 2000 { // 20 s: not a time to measure, but one to give up
+	for range 2000 { // gives up after 20 s
 		w.Lock()
 		text, closed := w.text[w.seen:], w.closed
 		var at []int

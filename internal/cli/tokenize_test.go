@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Tokens, ids and decoded pieces are bounded, exactly; what goes beyond is refused in one sentence.
+// The numbers of tokens, ids and decoded bytes are limited. Beyond a limit there is an error of one sentence.
 func TestTokenizeIsBounded(t *testing.T) {
 	defer func(n, m int) { maxTokens, maxDecoded = n, m }(maxTokens, maxDecoded)
 	maxTokens, maxDecoded = 5, 20

@@ -41,7 +41,7 @@ func TestReadText(t *testing.T) {
 	require.EqualError(t, err, "it has 1.07 GB, and at most 67.1 MB are read")
 }
 
-// What never comes ends with the context, before and after the first byte.
+// Reading ends with the context, before and after the first byte.
 func TestReadingEndsWithTheContext(t *testing.T) {
 	for _, begun := range []string{"", "a"} {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -16,7 +16,7 @@ import (
 
 const left, up, down, home, end = "\x1b[D", "\x1b[A", "\x1b[B", "\x1b[H", "\x1bOF"
 
-// typing gives the line after keys that come in pieces of so many bytes.
+// typing returns the line after keys that arrive in pieces of the given number of bytes.
 func typing(t *testing.T, keys string, size int, history ...string) (string, error) {
 	t.Helper()
 	e := &Editor{History: &History{entries: history}}
@@ -115,7 +115,7 @@ func TestScreen(t *testing.T) {
 			require.Equal(t, ">>> ", term.text())
 		}
 	}
-	// A line of more rows than the terminal has.
+	// The line has more rows than the terminal.
 	term := &terminal{columns: 10, rows: 5}
 	s, l := screen{out: term}, line{}
 	l.insert(strings.Repeat("0123456789", 20))
@@ -129,10 +129,10 @@ func TestScreen(t *testing.T) {
 	require.Equal(t, "> ", term.before())
 }
 
-// terminal understands what draw uses.
+// terminal interprets the control sequences that draw uses.
 type terminal struct {
 	columns, rows, row, column int
-	cells                      [][]string // characters of each row; "" after a wide one
+	cells                      [][]string // characters of each row; "" after a wide character
 }
 
 func (m *terminal) Write(p []byte) (int, error) {
@@ -187,7 +187,7 @@ func (m *terminal) text() string {
 	return b.String()
 }
 
-// before is all text before the cursor.
+// before returns all text before the cursor.
 func (m *terminal) before() string {
 	var b strings.Builder
 	for i, row := range m.cells[:min(len(m.cells), m.row+1)] {
@@ -219,7 +219,7 @@ func TestHistory(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode())
 	require.Equal(t, []string{"one", "two\nlines 日本", "one"}, open().entries)
 
-	// A damaged line is skipped, and the newest stay when there are too many.
+	// A damaged line is skipped. If there are too many entries, the newest stay.
 	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = io.WriteString(f, "\"cut\n"+strings.Repeat("\"same\"\n", maxEntries)+"\"last\"\n")
@@ -232,7 +232,7 @@ func TestHistory(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, maxEntries, strings.Count(string(data), "\n"))
 
-	// What is not a file of ours is left alone.
+	// A file that is not a history is not changed.
 	require.NoError(t, os.Remove(file))
 	require.NoError(t, os.Mkdir(file, 0o700))
 	h, err = OpenHistory(file)

@@ -30,7 +30,7 @@ func TestLineAndText(t *testing.T) {
 	}
 }
 
-// Whatever comes in, nothing that a terminal obeys comes out; JSON keeps its value.
+// For any input, the output has nothing that a terminal obeys, and JSON keeps its value.
 func TestEveryCharacter(t *testing.T) {
 	for r := range rune(unicode.MaxRune + 1) {
 		s := "a" + string(r) + "b"

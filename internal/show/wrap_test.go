@@ -40,7 +40,7 @@ func TestWrapper(t *testing.T) {
 	}
 }
 
-// A terminal that becomes wider or narrower is followed, and one that is too narrow gets the text as it is.
+// Wrapping follows a change of the terminal's width. A terminal that is too narrow gets the text unchanged.
 func TestWrapperFollowsTheTerminal(t *testing.T) {
 	var b strings.Builder
 	columns := 10

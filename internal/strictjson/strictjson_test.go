@@ -89,7 +89,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 	}
 }
 
-// A syntax error tells its line and column, counted in characters, in words that are not Go's.
+// A syntax error gives the line and column, in characters, and does not use the words of Go's errors.
 func TestSyntax(t *testing.T) {
 	for text, want := range map[string]string{
 		"{\n \"a\": 1,\n}": `line 3, column 1 has '}' where a key in double quotes belongs; ` +
@@ -138,7 +138,7 @@ func TestSyntax(t *testing.T) {
 	}
 }
 
-// FuzzUnmarshal: what passes is what encoding/json reads, and whoever reads keys exactly reads the same.
+// FuzzUnmarshal: for accepted text, the result is that of encoding/json, and of a reader with exact keys.
 func FuzzUnmarshal(f *testing.F) {
 	for _, seed := range []string{
 		`{"name":"a","count":3,"nested":{"id":4},"named":{"ID":{"id":5}},` +

@@ -1,5 +1,4 @@
-// Package jsontest makes broken variants of JSON files for tests, the same ones every time. Fuzzing goes
-// further, but by chance.
+// Package jsontest makes broken variants of JSON files for tests, the same ones every time.
 package jsontest
 
 import (
@@ -10,24 +9,23 @@ import (
 	"strings"
 )
 
-// values take the place of every value of a file: every type, and numbers, texts and lists that a reader may
-// stumble over.
+// values replace each value of a file: one of each type, and numbers, texts and lists that are hard to read.
 var values = []string{
 	`null`, `true`, `0`, `-1`, `1.5`, `1e400`, `2147483648`, `9223372036854775808`, `""`, `"x"`, `"<0xZZ>"`,
 	`"\u0000"`, `"\ud800"`,
 	`[]`, `[null]`, `[[[]]]`, `["a b c"]`, `{}`, `{"type":7}`, `{"a":{"a":{}}}`,
 }
 
-// Mutants are the variants of a JSON text in which one value is another, is missing, or has its key in
-// capitals, and those in which a list has one element twice. The text is also each value alone. path says
-// where, such as "decoder.decoders.0.type". Of an object or list only the first few entries are changed.
+// Mutants returns variants of a JSON text. In each, one value is replaced or removed, its key is in capitals,
+// or an element of a list is doubled. Each replacing value alone is a variant too. path is the place of the
+// change, such as "decoder.decoders.0.type". Only the first few entries of an object or a list are changed.
 func Mutants(text []byte, few int) iter.Seq2[string, []byte] {
 	return func(yield func(path string, text []byte) bool) {
 		mutate(text, "", few, yield)
 	}
 }
 
-// mutate yields the variants of a value, and reports whether to go on.
+// mutate yields the variants of a value, and reports whether to continue.
 func mutate(text []byte, path string, few int, yield func(string, []byte) bool) bool {
 	for _, v := range values {
 		if !yield(path, []byte(v)) {
@@ -76,7 +74,7 @@ func mutate(text []byte, path string, few int, yield func(string, []byte) bool) 
 	return true
 }
 
-// marshal writes what has been read, so it cannot fail.
+// marshal encodes a value that was decoded from JSON, so it cannot fail.
 func marshal(v any) []byte {
 	text, _ := json.Marshal(v)
 	return text
