@@ -1,8 +1,8 @@
 // Package ahocorasick finds many patterns in one pass over the bytes of a text. The time does not depend on
 // the patterns.
 //
-// The automaton of Aho and Corasick has a node for every beginning of a pattern. After some bytes of a text,
-// its state is the node of the longest beginning that these bytes end with.
+// The automaton of Aho and Corasick has a node for every prefix of a pattern. Its state after some bytes of a
+// text is the node of the longest prefix that these bytes end with.
 package ahocorasick
 
 import (
@@ -11,31 +11,31 @@ import (
 	"sort"
 )
 
-// Automaton is built once from all patterns. It takes about 30 bytes of memory for each byte of a pattern.
-// A state is an index of a node; 0, the empty beginning, is the state before a text.
+// Automaton finds patterns. It takes about 30 bytes of memory for each byte of a pattern. A state is the
+// index of a node; the state before a text is 0, the node of the empty prefix.
 type Automaton struct {
-	// a node's children lie together, in the order of their bytes
+	// the children of a node are neighbours, sorted by their bytes
 	nodes   []node
-	root    [256]int32 // children of node 0; 0 where there is none
+	root    [256]int32 // children of node 0; 0: none
 	longest int        // bytes of the longest pattern
 }
 
 type node struct {
 	child   int32  // the first child
-	fail    int32  // the node of the longest end of this beginning that is a beginning too
-	pattern int32  // the longest pattern that ends here; -1: none
-	depth   int32  // bytes
-	n       uint16 // children
-	c       byte   // the last byte
+	fail    int32  // the node of the longest suffix of this prefix that is a prefix of a pattern too
+	pattern int32  // the longest pattern that is a suffix of this prefix; -1: none
+	depth   int32  // bytes of this prefix
+	n       uint16 // number of children
+	c       byte   // the last byte of this prefix
 }
 
-// New takes patterns, none of them empty. Of two equal ones the first is found.
+// New builds the automaton of patterns, none of which may be empty. Of two equal ones the first is found.
 func New(patterns []string) *Automaton {
-	m := &Automaton{}
+	a := &Automaton{}
 	order := make([]int32, len(patterns)) // patterns in alphabetical order
 	for i, p := range patterns {
 		order[i] = int32(i)
-		m.longest = max(m.longest, len(p))
+		a.longest = max(a.longest, len(p))
 	}
 	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(patterns[a], patterns[b]) })
 	count := 1
@@ -46,32 +46,32 @@ func New(patterns []string) *Automaton {
 		}
 		count += len(patterns[at]) - shared
 	}
-	m.nodes = make([]node, 1, count)
-	m.nodes[0].pattern = -1
-	type span struct{ from, to int32 } // of order: the patterns that begin as the node says
+	a.nodes = make([]node, 1, count)
+	a.nodes[0].pattern = -1
+	type span struct{ from, to int32 } // of order: the patterns that begin with the node's prefix
 	spans := make([]span, 1, count)
 	spans[0] = span{0, int32(len(order))}
-	for at := int32(0); int(at) < len(m.nodes); at++ {
-		depth, s := m.nodes[at].depth, spans[at]
+	for at := int32(0); int(at) < len(a.nodes); at++ {
+		depth, s := a.nodes[at].depth, spans[at]
 		for s.from < s.to && len(patterns[order[s.from]]) == int(depth) {
 			s.from++ // these end here
 		}
-		m.nodes[at].child = int32(len(m.nodes))
+		a.nodes[at].child = int32(len(a.nodes))
 		for s.from < s.to {
 			first := patterns[order[s.from]]
 			c := first[depth]
 			to := s.from +
 				int32(sort.Search(int(s.to-s.from),
 					func(i int) bool { return patterns[order[s.from+int32(i)]][depth] > c }))
-			m.addChild(at, c)
+			a.addChild(at, c)
 			if len(first) == int(depth)+1 {
-				m.nodes[len(m.nodes)-1].pattern = order[s.from]
+				a.nodes[len(a.nodes)-1].pattern = order[s.from]
 			}
 			spans = append(spans, span{s.from, to})
 			s.from = to
 		}
 	}
-	return m
+	return a
 }
 
 func commonPrefix(a, b string) int {
@@ -84,44 +84,44 @@ func commonPrefix(a, b string) int {
 
 // addChild appends a node. Nodes are appended in the order of their depth, so the node to fail to is
 // complete.
-func (m *Automaton) addChild(parent int32, c byte) {
-	added := node{depth: m.nodes[parent].depth + 1, pattern: -1, c: c}
+func (a *Automaton) addChild(parent int32, c byte) {
+	added := node{depth: a.nodes[parent].depth + 1, pattern: -1, c: c}
 	if parent != 0 {
-		added.fail = m.Step(m.nodes[parent].fail, c)
-		added.pattern = m.nodes[added.fail].pattern
+		added.fail = a.Step(a.nodes[parent].fail, c)
+		added.pattern = a.nodes[added.fail].pattern
 	} else {
-		m.root[c] = int32(len(m.nodes))
+		a.root[c] = int32(len(a.nodes))
 	}
-	m.nodes[parent].n++
-	m.nodes = append(m.nodes, added)
+	a.nodes[parent].n++
+	a.nodes = append(a.nodes, added)
 }
 
 // Longest is the number of bytes of the longest pattern.
-func (m *Automaton) Longest() int { return m.longest }
+func (a *Automaton) Longest() int { return a.longest }
 
-// Pattern is the index of the longest pattern that ends in a state; -1 if none does.
-func (m *Automaton) Pattern(state int32) int32 { return m.nodes[state].pattern }
+// Pattern is the index of the longest pattern that the text ends with in a state; -1 if there is none.
+func (a *Automaton) Pattern(state int32) int32 { return a.nodes[state].pattern }
 
-// Depth is how many bytes at the end of the text may be the beginning of a pattern.
-func (m *Automaton) Depth(state int32) int { return int(m.nodes[state].depth) }
+// Depth is the length of the longest prefix of a pattern that the text ends with in a state, in bytes.
+func (a *Automaton) Depth(state int32) int { return int(a.nodes[state].depth) }
 
 // Step is the state after one more byte.
-func (m *Automaton) Step(state int32, c byte) int32 {
+func (a *Automaton) Step(state int32, c byte) int32 {
 	for state != 0 {
-		if child := m.find(state, c); child >= 0 {
+		if child := a.find(state, c); child >= 0 {
 			return child
 		}
-		state = m.nodes[state].fail
+		state = a.nodes[state].fail
 	}
-	return m.root[c]
+	return a.root[c]
 }
 
 // find is the child of a node for a byte; -1 if there is none.
-func (m *Automaton) find(state int32, c byte) int32 {
-	from, to := m.nodes[state].child, m.nodes[state].child+int32(m.nodes[state].n)
+func (a *Automaton) find(state int32, c byte) int32 {
+	from, to := a.nodes[state].child, a.nodes[state].child+int32(a.nodes[state].n)
 	for from < to {
 		middle := (from + to) / 2
-		switch at := m.nodes[middle].c; {
+		switch at := a.nodes[middle].c; {
 		case at == c:
 			return middle
 		case at < c:

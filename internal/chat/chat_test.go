@@ -21,7 +21,7 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// open starts a conversation with the built-in model, with room for so many tokens (0: 512).
+// open starts a conversation with the built-in model, with a context of room tokens; 0: 512.
 func open(t *testing.T, fsys fs.FS, room int) *Conversation {
 	t.Helper()
 	b, err := cpu.New(cpu.Options{})

@@ -24,7 +24,7 @@ func newCPU(t *testing.T, threads int) *cpu.Backend {
 	return b
 }
 
-// open loads testdata/mini, with room for so many tokens.
+// open loads a checkpoint with a context of room tokens; 0: its own.
 func open(t *testing.T, fsys fs.FS, room int) *model.Model {
 	t.Helper()
 	m, err := model.Load(context.Background(), fsys, newCPU(t, 2), model.Options{Context: room})

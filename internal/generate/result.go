@@ -36,7 +36,8 @@ func (r *Result) Decode() (sum time.Duration) {
 	return sum
 }
 
-// Times is one line for people: how long loading, reading a prompt of so many tokens, and generating took.
+// Times is a line for people: the times of loading, of a prompt with that number of tokens, and of
+// generating.
 func (r *Result) Times(load time.Duration, prompt int) string {
 	line := fmt.Sprintf("load %s; prompt %d tokens", show.Duration(load), prompt)
 	if len(r.IDs) == 0 {
