@@ -90,12 +90,12 @@ func TestOpenErrors(t *testing.T) {
 	folder := filepath.Dir(filepath.Dir(dir))
 	for want, r := range map[string]Request{
 		"there is no directory nowhere":                             {Name: "nowhere"},
-		"there is no directory nowhere (from PHI3_MODEL)":           {Name: "nowhere", Variable: "PHI3_MODEL"},
+		"nowhere (from PHI3_MODEL)":                                 {Name: "nowhere", Variable: "PHI3_MODEL"},
 		"there is no directory tiny; in the cache there is acme/Ti": {Name: "tiny"},
-		"there is no directory acme/Big (from PHI3_MODEL), and no model of that name in the cache; phi3 pull " +
-			"acme/Big downloads it": {Name: "acme/Big", Variable: "PHI3_MODEL"},
+		"there is no directory acme/Big (from PHI3_MODEL), and no model of that name in the cache; " +
+			"phi3 pull acme/Big downloads it": {Name: "acme/Big", Variable: "PHI3_MODEL"},
 		"file is a file; --model takes the directory of a checkpoint, such as .": {Name: "file"},
-		"by phi3 pull microsoft/Phi-3.5-mini-instruct":                           {Name: "Phi-3.5-mini-instruct-Q4.gguf"},
+		"by phi3 pull microsoft/Phi-3.5":                                         {Name: "Phi-3.5-mini-instruct-Q4.gguf"},
 		"is the folder of a model in a cache":                                    {Name: folder},
 		`--revision is for a model of the hub; --model is ""`:                    {Revision: "main"},
 		`--model is "file" (from PHI3_MODEL)`: {

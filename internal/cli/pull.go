@@ -39,7 +39,7 @@ log in with huggingface_hub's "hf auth login".`,
   phi3 chat --model microsoft/Phi-3-mini-4k-instruct`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage.Errorf("pull takes the name of one model, such as microsoft/Phi-3-mini-4k-instruct")
+				return usage.Errorf("pull takes the name of one model, such as %s", hub.ExampleName)
 			}
 			return nil
 		},

@@ -1,12 +1,13 @@
-// Package confined opens the directory of a checkpoint, from which no name and no link leads out.
+// Package confined opens the directory of a checkpoint as a file system that no name and no link leads out
+// of.
 //
 // In Hugging Face's cache, a model's files are relative links:
 //
 //	models--org--name/snapshots/<commit>/config.json  ->  ../../blobs/<hash>
 //
-// There the root is the model's folder, models--org--name. huggingface_hub 2 may share blobs between models,
-// and then those are links again, ../../blobs/<2 digits>/<64 digits>, into one folder beside the models. That
-// folder's blobs may be read too, and nothing else of it.
+// There the root is the model's folder, models--org--name. huggingface_hub 2 may share blobs between models.
+// A shared blob is again a link, ../../blobs/<2 digits>/<64 digits>, into one folder beside the models. This
+// package reads the blobs in that folder too, and nothing else in it.
 package confined
 
 import (
@@ -21,19 +22,19 @@ import (
 	"phi3/internal/regular"
 )
 
-// Directory is a directory as a file system that nothing leads out of. Otherwise a checkpoint from a stranger
-// could have the program map, and show in its errors, any file of the person who runs it. It opens regular
-// files and directories, and waits for neither.
+// Directory is a directory as a file system that nothing leads out of, so that a stranger's checkpoint cannot
+// make the program read, and show in its errors, other files of the user. It opens only regular files and
+// directories, and never waits.
 type Directory struct {
 	root   *os.Root
 	prefix string   // the checkpoint below root
-	shared *os.Root // blobs that the models of a cache share; nil if there are none
+	shared *os.Root // the blobs that models of a cache share; nil if there are none
 }
 
 // ModelPrefix begins the name of a model's folder in a cache.
 const ModelPrefix = "models--"
 
-// Open opens a checkpoint's directory. dir itself may be a link. The caller must Close it.
+// Open opens a checkpoint's directory, which may itself be a link. The caller must Close it.
 func Open(dir string) (*Directory, error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err == nil {
@@ -60,8 +61,8 @@ func Open(dir string) (*Directory, error) {
 	return &Directory{root: root, prefix: "."}, nil
 }
 
-// OpenModel opens a model's folder in a cache, with the blobs beside it that models share. folder itself may
-// be a link. The caller must Close it.
+// OpenModel opens a model's folder in a cache, with the shared blobs beside it. The folder may itself be a
+// link. The caller must Close it.
 func OpenModel(folder string) (*Directory, error) {
 	root, err := openRoot(folder)
 	if err != nil {
@@ -70,14 +71,14 @@ func OpenModel(folder string) (*Directory, error) {
 	d := &Directory{root: root, prefix: "."}
 	cache, err := openRoot(filepath.Dir(folder))
 	if err != nil {
-		return d, nil // a folder may be readable, and the one above it not
+		return d, nil // the folder may be readable where the cache is not
 	}
 	defer func() { _ = cache.Close() }()
 	d.shared = OpenShared(cache)
 	return d, nil
 }
 
-// openRoot looks first: to open a named pipe would wait for ever.
+// openRoot looks before it opens, because opening a named pipe could wait forever.
 func openRoot(dir string) (*os.Root, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		if err == nil {
@@ -88,8 +89,8 @@ func openRoot(dir string) (*os.Root, error) {
 	return os.OpenRoot(dir)
 }
 
-// OpenShared opens the folder of blobs that the models of a cache share, if it has one that this program
-// understands; otherwise it is nil. The caller closes it.
+// OpenShared opens the folder of a cache's shared blobs. It returns nil if there is none, or one of an
+// unknown version. The caller closes it.
 func OpenShared(cache *os.Root) *os.Root {
 	text, err := regular.ReadIn(cache, "blobs/.huggingface-shared-blobs", 16)
 	if err != nil || string(text) != "1\n" {
@@ -105,7 +106,7 @@ func OpenShared(cache *os.Root) *os.Root {
 	return shared
 }
 
-// Sub is the directory dir below d, without a root of its own: it lives as long as d.
+// Sub returns the directory dir below d. It is open as long as d is.
 func (d *Directory) Sub(dir string) *Directory {
 	return &Directory{root: d.root, prefix: path.Join(d.prefix, dir), shared: d.shared}
 }
@@ -121,8 +122,8 @@ func (d *Directory) Close() error {
 
 var sharedName = regexp.MustCompile(`^[0-9a-f]{2}/[0-9a-f]{64}$`)
 
-// SharedBlob follows the links of a name to a shared blob, and tells its name in the folder of those, such as
-// ab/ab01…; ok is false if it leads elsewhere. The blob need not be there.
+// SharedBlob follows the links of a name to a shared blob and returns the blob's name in the shared folder,
+// such as ab/ab01…. ok is false if the name leads elsewhere. The blob need not exist.
 func (d *Directory) SharedBlob(name string) (blob string, ok bool) {
 	if d.shared == nil {
 		return "", false
@@ -144,7 +145,7 @@ func (d *Directory) SharedBlob(name string) (blob string, ok bool) {
 	return "", false
 }
 
-// SharedSize is the size of a shared blob in bytes, 0 if it is not there.
+// SharedSize returns the size of a shared blob in bytes, 0 if the blob does not exist.
 func (d *Directory) SharedSize(blob string) int64 {
 	info, err := d.shared.Stat(blob)
 	if err != nil {
@@ -192,11 +193,11 @@ func (d *Directory) Stat(name string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// ErrLeadsOut is the reason behind the error for a link out of the directory.
+// ErrLeadsOut is the reason in the error for a link out of the directory.
 var ErrLeadsOut = errors.New("is a link that leads out of the checkpoint's directory: put a copy in its " +
 	"place, or give the directory that it leads to")
 
-// within names the file as the checkpoint does.
+// within names the file by its path in the checkpoint.
 func within(op, name string, err error) error {
 	err = regular.Reason(err)
 	if errors.Is(err, regular.ErrLeadsOut) {

@@ -18,7 +18,8 @@ import (
 // Options of [Device.Load].
 type Options struct {
 	OpenGPU      func(cuda.Options) (model.Backend, error) // [cuda.Open], or a test's
-	Memory       int64                                     // of the machine that is available, bytes; 0: not known
+	// of the machine that is available, bytes; 0: not known
+	Memory       int64
 	Threads      int                                       // of the CPU; 0: one for each processor
 	Float32      bool                                      // round nothing
 	WideWindow   bool                                      // see [model.Options]

@@ -36,7 +36,8 @@ const (
 // besideWeights are the files that are downloaded if a repository has them: those that phi3 reads, and those
 // from which transformers builds the same tokenizer in the same cache.
 var besideWeights = []string{
-	configName, "generation_config.json", vocabName, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+	configName, "generation_config.json", vocabName, "tokenizer_config.json",
+	"special_tokens_map.json", "added_tokens.json",
 	"chat_template.jinja", "chat_template.json", "tokenizer.model", "vocab.json", "merges.txt",
 }
 
@@ -144,7 +145,8 @@ func parseRevision(text []byte) (*revision, error) {
 		s.Take(',')
 	}
 	if !commitHash.MatchString(r.commit) {
-		return nil, fmt.Errorf("sends an answer without a commit: its sha is %q", show.Clip(r.commit, maxQuoted))
+		return nil, fmt.Errorf("sends an answer without a commit: its sha is %q",
+			show.Clip(r.commit, maxQuoted))
 	}
 	return r, nil
 }

@@ -280,7 +280,8 @@ func (r *repo) openPart(name string) (*os.File, error) {
 		return nil, r.failed(name, err)
 	}
 	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) {
-		return nil, errors.Join(fmt.Errorf("%s was replaced by another file while phi3 opened it", r.path(name)), f.Close())
+		err := fmt.Errorf("%s was replaced by another file while phi3 opened it", r.path(name))
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }

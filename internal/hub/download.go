@@ -230,7 +230,8 @@ func (d *download) receive(ctx context.Context) (progress bool, err error) {
 		n, err := a.Body.Read(buffer)
 		watch.Reset(d.hub.stall)
 		if d.done+int64(n) > d.file.size {
-			return true, fmt.Errorf("%s sends more than the %d bytes that it announced", d.hub.host(), d.file.size)
+			return true, fmt.Errorf("%s sends more than the %d bytes that it announced", d.hub.host(),
+				d.file.size)
 		}
 		if n > 0 {
 			if _, err := d.part.Write(buffer[:n]); err != nil {
@@ -276,7 +277,8 @@ func (d *download) expected(a *answer) error {
 			return fmt.Errorf("%s sends %d bytes, not %d", a.Request.URL.Host, a.ContentLength, d.file.size)
 		}
 		if d.done > 0 {
-			d.note("%s: %s sends the whole file instead of the rest; starting over", d.file.name, a.Request.URL.Host)
+			d.note("%s: %s sends the whole file instead of the rest; starting over", d.file.name,
+				a.Request.URL.Host)
 			return d.restart()
 		}
 		return nil

@@ -49,8 +49,8 @@ func (e *statusError) passing() bool {
 	switch e.status {
 	case http.StatusForbidden:
 		return !e.hub // the hub's signed addresses expire
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
 	return false
@@ -152,8 +152,8 @@ func (p *pull) explain(err error) error {
 		return fmt.Errorf("%s is disabled by Hugging Face, and nobody can download it (%w)", p.name,
 			err)
 	case strings.Contains(status.message, "awaiting a review"):
-		return fmt.Errorf("your request for access to %s waits for review by its authors; see %s (%w)", p.name,
-			page, err)
+		return fmt.Errorf("your request for access to %s waits for review by its authors; see %s (%w)",
+			p.name, page, err)
 	case strings.Contains(status.message, "has been rejected"):
 		return fmt.Errorf("your request for access to %s was rejected by its authors (%w)", p.name, err)
 	case status.code == "GatedRepo" && status.withToken, status.status == http.StatusForbidden &&

@@ -26,11 +26,12 @@ func shards() map[string][]byte {
 		return b
 	}
 	return map[string][]byte{
-		"config.json":                      []byte(`{"model_type": "phi3"}`),
-		"generation_config.json":           []byte(`{"eos_token_id": [1, 2]}`),
-		"tokenizer.json":                   random(70_000),
-		"tokenizer_config.json":            {}, // empty files exist
-		"model.safetensors.index.json":     []byte(`{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}`),
+		"config.json":            []byte(`{"model_type": "phi3"}`),
+		"generation_config.json": []byte(`{"eos_token_id": [1, 2]}`),
+		"tokenizer.json":         random(70_000),
+		"tokenizer_config.json":  {}, // empty files exist
+		"model.safetensors.index.json": []byte(`{"weight_map": {"a": "model-00001-of-00002.safetensors", ` +
+			`"b": "model-00002-of-00002.safetensors"}}`),
 		"model-00001-of-00002.safetensors": random(900_000),
 		"model-00002-of-00002.safetensors": random(600_000),
 		"pytorch_model.bin":                random(100),
@@ -46,8 +47,8 @@ const shard = "model-00001-of-00002.safetensors"
 
 // needed is what of shards() is to be downloaded.
 var needed = []string{
-	"config.json", "generation_config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
-	"model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+	"config.json", "generation_config.json", "model-00001-of-00002.safetensors",
+	"model-00002-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
 }
 
 // fixture is a hub with a model, and a cache that is empty.

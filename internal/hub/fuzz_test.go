@@ -18,10 +18,14 @@ import (
 func FuzzRevision(f *testing.F) {
 	const hash = `"0123456789012345678901234567890123456789"`
 	f.Add([]byte(`{"sha": `+hash+`, "siblings": [{"rfilename": "config.json", "size": 3, "blobId": `+hash+`},
-		{"rfilename": "tokenizer.json", "size": 3, "blobId": `+hash+`}, {"rfilename": "model.safetensors.index.json", "size": 3, "blobId": `+hash+`},
-		{"rfilename": "a.safetensors", "size": 3, "blobId": `+hash+`, "lfs": {"sha256": "`+strings.Repeat("a", 64)+`", "size": 7}}]}`),
+		{"rfilename": "tokenizer.json", "size": 3, "blobId": `+hash+`},
+		{"rfilename": "model.safetensors.index.json", "size": 3, "blobId": `+hash+`},
+		{"rfilename": "a.safetensors", "size": 3, "blobId": `+hash+`,
+		"lfs": {"sha256": "`+strings.Repeat("a", 64)+`", "size": 7}}]}`),
 		[]byte(`{"weight_map": {"x": "a.safetensors"}}`))
-	f.Add([]byte(`{"sha": `+hash+`, "siblings": [{"rfilename": "../../x.safetensors", "size": -1, "blobId": "../../x"}]}`), []byte(`{"weight_map": {"x": "../../x.safetensors"}}`))
+	f.Add([]byte(`{"sha": `+hash+`,
+		"siblings": [{"rfilename": "../../x.safetensors", "size": -1, "blobId": "../../x"}]}`),
+		[]byte(`{"weight_map": {"x": "../../x.safetensors"}}`))
 	f.Add([]byte(`{"sha": `+hash+`, "siblings": [null, {}]}`), []byte(`{}`))
 	f.Fuzz(func(t *testing.T, answer, index []byte) {
 		r, err := parseRevision(answer)

@@ -109,7 +109,8 @@ var contentFaults = map[string]misbehaviour{
 	"cut again and again, each time further": {
 		file: shard, faults: slices.Repeat([]hubtest.Fault{hubtest.Cut(100_000)}, 8),
 		ranges: []string{
-			"bytes=100000-", "bytes=200000-", "bytes=300000-", "bytes=400000-", "bytes=500000-", "bytes=600000-", "bytes=700000-", "bytes=800000-",
+			"bytes=100000-", "bytes=200000-", "bytes=300000-", "bytes=400000-",
+			"bytes=500000-", "bytes=600000-", "bytes=700000-", "bytes=800000-",
 		},
 	},
 	"cut before the first byte, for ever": {
@@ -133,7 +134,8 @@ var contentFaults = map[string]misbehaviour{
 	"ignores Range and cuts, for ever": {
 		file: shard,
 		faults: append([]hubtest.Fault{hubtest.Cut(300_000)},
-			slices.Repeat([]hubtest.Fault{wholeThenCut(200_000)}, 3*attempts)...), err: "connection ended early",
+			slices.Repeat([]hubtest.Fault{wholeThenCut(200_000)}, 3*attempts)...),
+		err: "connection ended early",
 	},
 	"wrong bytes once": {
 		file: shard, faults: []hubtest.Fault{hubtest.Wrong()},

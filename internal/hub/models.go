@@ -171,8 +171,8 @@ func (h *Hub) Size(name string) (bytes int64, err error) {
 	return bytes, err
 }
 
-// Remove deletes a model from the cache, with all revisions and unfinished downloads. It fails while a program
-// is downloading the model. If the model's folder is a link, only the link is deleted.
+// Remove deletes a model from the cache, with all revisions and unfinished downloads. It fails while a
+// program is downloading the model. If the model's folder is a link, only the link is deleted.
 func (h *Hub) Remove(name string) error {
 	if err := check(name, DefaultRevision); err != nil {
 		return err

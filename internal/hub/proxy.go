@@ -12,9 +12,9 @@ import (
 )
 
 // proxies reads the environment as huggingface_hub does through Python's requests or httpx: HTTPS_PROXY or
-// HTTP_PROXY for addresses of that kind, ALL_PROXY for both, and NO_PROXY for hosts without a proxy. A name in
-// small letters comes before the name in capitals. This machine (localhost, 127.0.0.1) is reached without a
-// proxy, as by every Go program. Go's own http.ProxyFromEnvironment does not know ALL_PROXY.
+// HTTP_PROXY for addresses of that kind, ALL_PROXY for both, and NO_PROXY for hosts without a proxy. A name
+// in small letters comes before the name in capitals. This machine (localhost, 127.0.0.1) is reached without
+// a proxy, as by every Go program. Go's own http.ProxyFromEnvironment does not know ALL_PROXY.
 func proxies(getenv func(string) string) func(*http.Request) (*url.URL, error) {
 	either := func(name string) (value, from string) {
 		for _, name := range []string{strings.ToLower(name), name} {

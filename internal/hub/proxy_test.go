@@ -73,7 +73,8 @@ func TestProxies(t *testing.T) {
 		require.Equal(t, test.want, got, "%v %s", test.env, test.address)
 	}
 	for value, want := range map[string]string{
-		"socks4://p:1":      `ALL_PROXY names a proxy of the kind "socks4", which phi3 does not support; http, https, socks5 and socks5h are`,
+		"socks4://p:1": `ALL_PROXY names a proxy of the kind "socks4", which phi3 does not support; ` +
+			`http, https, socks5 and socks5h are`,
 		"http://":           "ALL_PROXY is not the address of a proxy",
 		"http://me:a b@p:1": "ALL_PROXY is not the address of a proxy",
 	} {

@@ -116,7 +116,9 @@ func TestNothingToRun(t *testing.T) {
 			files["\x1b[2J.safetensors"] = nil
 			files["model.safetensors.index.json"] = []byte(`{"weight_map": {"a": "\u001b[2J.safetensors"}}`)
 		}, `names the shard "\x1b[2J.safetensors", which`},
-		"an index that is none": {func(files map[string][]byte) { files["model.safetensors.index.json"] = []byte(`[]`) }, "model.safetensors.index.json: "},
+		"an index that is none": {func(files map[string][]byte) {
+			files["model.safetensors.index.json"] = []byte(`[]`)
+		}, "model.safetensors.index.json: "},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()

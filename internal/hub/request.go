@@ -76,7 +76,8 @@ func (h *Hub) send(ctx context.Context, method, address string, header http.Head
 			a.note(response.Header)
 		}
 		switch response.StatusCode {
-		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+			http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		default:
 			return a, nil
 		}

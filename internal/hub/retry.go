@@ -13,8 +13,8 @@ import (
 
 var rateLimitReset = regexp.MustCompile(`;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})\b`)
 
-// waitAsked returns how long the server asks to wait: Retry-After in seconds or as a date, or the hub's RateLimit:
-// "api";r=0;t=55.
+// waitAsked returns how long the server asks to wait: Retry-After in seconds or as a date, or the hub's
+// RateLimit: "api";r=0;t=55.
 func waitAsked(header http.Header, now time.Time) time.Duration {
 	after := header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(after, 10, 31); err == nil {
@@ -36,8 +36,8 @@ const (
 	longestWait = 10 * time.Minute // that a server may ask for
 )
 
-// retry calls attempt until it succeeds, fails for a reason that does not pass, or has failed tries times in a
-// row. An attempt with progress restarts the count. what names the download in notes.
+// retry calls attempt until it succeeds, fails for a reason that does not pass, or has failed tries times in
+// a row. An attempt with progress restarts the count. what names the download in notes.
 func (p *pull) retry(
 	ctx context.Context, what string, tries int, attempt func() (progress bool, err error),
 ) error {

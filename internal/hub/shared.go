@@ -16,12 +16,12 @@ import (
 // a relative link to
 //
 //	<cache>/blobs/<first two digits>/<64 digits>       the file, named by another hash than ours (Xet's)
-//	<cache>/blobs/<first two digits>/<64 digits>.refs  the links to it, a line each: models--org--name/blobs/<hash>
+//	<cache>/blobs/<first two digits>/<64 digits>.refs  its links, one a line: models--org--name/blobs/<hash>
 //	<cache>/blobs/<first two digits>/<64 digits>.lock  locked by whoever adds or removes a link
 //	<cache>/blobs/.huggingface-shared-blobs            says which layout this is: version 1
 //
-// This package reads such blobs through their links ([confined.Directory]) and makes none. It removes them with
-// the last model that uses them.
+// This package reads such blobs through their links ([confined.Directory]) and makes none. It removes them
+// with the last model that uses them.
 
 // sharedBlobs lists the shared blobs that a model's blobs are links to, by their names below <cache>/blobs.
 func (r *repo) sharedBlobs() (blobs []string) {

@@ -1,6 +1,6 @@
-// Package regular opens files that strangers may have made. It opens regular files only, and never waits: a
-// named pipe without a writer would block for ever, and a device may have no end. Every file of a checkpoint,
-// of a cache of models and every token is opened here.
+// Package regular opens files that strangers may have made. It opens only regular files and never waits: a
+// named pipe without a writer would block forever, and a device may have no end. The program opens all files
+// of checkpoints and of the cache of models here, and the file of the hub's token.
 package regular
 
 import (
@@ -13,21 +13,21 @@ import (
 	"syscall"
 )
 
-// Open opens the file at path for reading. Links are followed. Errors keep their identity ([fs.ErrNotExist])
-// but not their path: callers put the name in front.
+// Open opens the file at path for reading. It follows links. Errors keep their identity ([fs.ErrNotExist])
+// and have no path: the caller adds the name.
 func Open(path string) (*os.File, error) {
 	info, err := os.Stat(path)
 	return open(info, err, func(flag int) (*os.File, error) { return os.OpenFile(path, flag, 0) })
 }
 
-// OpenIn opens a file below root for reading, and no file outside of it.
+// OpenIn opens a file below root for reading. It opens no file outside root.
 func OpenIn(root *os.Root, name string) (*os.File, error) {
 	info, err := root.Stat(name)
 	return open(info, err, func(flag int) (*os.File, error) { return root.OpenFile(name, flag, 0) })
 }
 
-// open looks before it opens, because to open a device can have effects, and again afterwards, because the
-// file may be another by then.
+// open looks before it opens, because opening a device can have effects, and again afterwards, because
+// another file may have taken the place.
 func open(info fs.FileInfo, err error, openFile func(flag int) (*os.File, error)) (*os.File, error) {
 	if err == nil {
 		err = Check(info.Mode())
@@ -48,8 +48,7 @@ func open(info fs.FileInfo, err error, openFile func(flag int) (*os.File, error)
 	return f, nil
 }
 
-// OpenFS opens a file of fsys and tells its size in bytes. What fsys opens without waiting is opened without
-// waiting.
+// OpenFS opens a file of fsys and returns its size in bytes. It does not wait unless fsys does.
 func OpenFS(fsys fs.FS, name string) (f fs.File, size int64, err error) {
 	info, err := fs.Stat(fsys, name)
 	if err == nil {
@@ -70,10 +69,10 @@ func OpenFS(fsys fs.FS, name string) (f fs.File, size int64, err error) {
 	return f, info.Size(), nil
 }
 
-// ErrNotRegular is the reason behind the errors of [Check].
+// ErrNotRegular is the reason in the errors of [Check].
 var ErrNotRegular = errors.New("is not a regular file")
 
-// Check refuses everything but a regular file, and says what it is instead.
+// Check refuses everything but a regular file, and names what the file is.
 func Check(mode fs.FileMode) error {
 	var is string
 	switch {
@@ -122,7 +121,7 @@ func ReadFS(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	return readAll(f, limit)
 }
 
-// readAll reads and closes a file. A file over the limit is refused before it is read.
+// readAll reads and closes a file. It refuses a file over the limit before it reads.
 func readAll(f fs.File, limit int64) (text []byte, err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	info, err := f.Stat()
@@ -147,11 +146,11 @@ func tooLarge(size, limit int64) error {
 	return fmt.Errorf("has %d bytes, over the limit of %d", size, limit)
 }
 
-// ErrLeadsOut is the reason behind errors about a name below an [os.Root] that leads out of it.
+// ErrLeadsOut is the reason in errors about a name that leads out of its [os.Root].
 var ErrLeadsOut = errors.New("leads out of its directory through a link")
 
-// Reason strips the operation and the path from a file system's error, and puts [ErrLeadsOut] in the place of
-// os.Root's, which has no name.
+// Reason removes the operation and the path from a file system's error, and replaces the unnamed error of
+// os.Root by [ErrLeadsOut].
 func Reason(err error) error {
 	var pathErr *fs.PathError
 	var linkErr *os.LinkError

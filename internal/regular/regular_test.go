@@ -53,7 +53,8 @@ func TestOnlyRegularFiles(t *testing.T) {
 			require.Equal(t, want, string(text), way)
 		}
 		for name, want := range map[string]string{
-			"pipe": "but a named pipe", "linked-pipe": "but a named pipe", "s": "but a socket", "folder": "but a directory", "zero": "but a device",
+			"pipe": "but a named pipe", "linked-pipe": "but a named pipe", "s": "but a socket",
+			"folder": "but a directory", "zero": "but a device",
 		} {
 			if name == "zero" && way == "root" {
 				want = ErrLeadsOut.Error()

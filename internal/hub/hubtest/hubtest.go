@@ -81,7 +81,8 @@ func (s *Server) Add(name string, files map[string][]byte) (commit string) {
 		repo = &Repo{Refs: map[string]string{}, Commits: map[string]map[string][]byte{}}
 		s.repos[name] = repo
 	}
-	commit = fmt.Sprintf("%x", sha1.Sum([]byte(fmt.Sprint(name, len(repo.Commits))))) //nolint:gosec // any 40 digits
+	//nolint:gosec // any 40 digits
+	commit = fmt.Sprintf("%x", sha1.Sum([]byte(fmt.Sprint(name, len(repo.Commits)))))
 	repo.Commits[commit] = files
 	repo.Refs["main"] = commit
 	return commit
@@ -115,7 +116,8 @@ func Hash(file string, content []byte) string {
 	if IsLFS(file) {
 		return fmt.Sprintf("%x", sha256.Sum256(content))
 	}
-	return fmt.Sprintf("%x", sha1.Sum(append(fmt.Appendf(nil, "blob %d\x00", len(content)), content...))) //nolint:gosec // git's
+	blob := append(fmt.Appendf(nil, "blob %d\x00", len(content)), content...)
+	return fmt.Sprintf("%x", sha1.Sum(blob)) //nolint:gosec // git's
 }
 
 // IsLFS tells whether the hub keeps a file in LFS, and so on the CDN.
@@ -286,7 +288,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, name, revision str
 		}
 		answer.Siblings = append(answer.Siblings, f)
 	}
-	sort.Slice(answer.Siblings, func(i, j int) bool { return answer.Siblings[i].Name < answer.Siblings[j].Name })
+	sort.Slice(answer.Siblings, func(i, j int) bool {
+		return answer.Siblings[i].Name < answer.Siblings[j].Name
+	})
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(answer)
 }
