@@ -88,23 +88,29 @@ func TestOpenErrors(t *testing.T) {
 	require.NoError(t, os.WriteFile("file", nil, 0o600))
 	require.NoError(t, os.WriteFile("Phi-3.5-mini-instruct-Q4.gguf", nil, 0o600))
 	folder := filepath.Dir(filepath.Dir(dir))
-	for want, r := range map[string]Request{
-		"there is no directory nowhere":                             {Name: "nowhere"},
-		"nowhere (from PHI3_MODEL)":                                 {Name: "nowhere", Variable: "PHI3_MODEL"},
-		"there is no directory tiny; in the cache there is acme/Ti": {Name: "tiny"},
-		"there is no directory acme/Big (from PHI3_MODEL), and no model of that name in the cache; " +
-			"phi3 pull acme/Big downloads it": {Name: "acme/Big", Variable: "PHI3_MODEL"},
-		"file is a file; --model takes the directory of a checkpoint, such as .": {Name: "file"},
-		"by phi3 pull microsoft/Phi-3.5":                                         {Name: "Phi-3.5-mini-instruct-Q4.gguf"},
-		"is the folder of a model in a cache":                                    {Name: folder},
-		`--revision is for a model of the hub; --model is ""`:                    {Revision: "main"},
-		`--model is "file" (from PHI3_MODEL)`: {
-			Name: "file", Revision: "v1", Variable: "PHI3_MODEL",
+	for _, test := range []struct {
+		r    Request
+		want string
+	}{
+		{Request{Name: "nowhere"}, "there is no directory nowhere"},
+		{Request{Name: "nowhere", Variable: "PHI3_MODEL"}, "there is no directory nowhere (from PHI3_MODEL)"},
+		{Request{Name: "tiny"}, "there is no directory tiny; in the cache there is acme/Tiny"},
+		{
+			Request{Name: "acme/Big", Variable: "PHI3_MODEL"}, "there is no directory acme/Big (from PHI3_MODEL), " +
+				"and no model of that name in the cache; phi3 pull acme/Big downloads it",
+		},
+		{Request{Name: "file"}, "file is a file; --model takes the directory of a checkpoint, such as ."},
+		{Request{Name: "Phi-3.5-mini-instruct-Q4.gguf"}, "by phi3 pull microsoft/Phi-3.5-mini-instruct"},
+		{Request{Name: folder}, "is the folder of a model in a cache"},
+		{Request{Revision: "main"}, `--revision is for a model of the hub; --model is ""`},
+		{
+			Request{Name: "file", Revision: "v1", Variable: "PHI3_MODEL"},
+			`--model is "file" (from PHI3_MODEL)`,
 		},
 	} {
-		_, err := Open(r)
-		require.ErrorContains(t, err, want)
-		require.Equal(t, r.Revision != "", errors.As(err, new(*RevisionError)))
+		_, err := Open(test.r)
+		require.ErrorContains(t, err, test.want)
+		require.Equal(t, test.r.Revision != "", errors.As(err, new(*RevisionError)))
 	}
 }
 

@@ -3,7 +3,7 @@
 //
 //	<cache>/models--org--name/refs/main                      the commit that main meant at the last pull
 //	<cache>/models--org--name/snapshots/<commit>/config.json a relative link to ../../blobs/<hash>
-//	<cache>/models--org--name/blobs/<hash>                   a file; its name is SHA-256, or git's SHA-1 if small
+//	<cache>/models--org--name/blobs/<hash>                   a file; its name is its SHA-256 or git's SHA-1
 //	<cache>/models--org--name/blobs/<hash>.incomplete        the beginning of one
 //	<cache>/models--org--name/.no_exist/<commit>/<file>      an empty file: the repository has no such file
 //	<cache>/.locks/models--org--name/<hash>.lock             a program that writes the blob holds flock on it

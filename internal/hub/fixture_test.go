@@ -48,7 +48,8 @@ const shard = "model-00001-of-00002.safetensors"
 // needed is what of shards() is to be downloaded.
 var needed = []string{
 	"config.json", "generation_config.json", "model-00001-of-00002.safetensors",
-	"model-00002-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+	"model-00002-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json",
+	"tokenizer_config.json",
 }
 
 // fixture is a hub with a model, and a cache that is empty.

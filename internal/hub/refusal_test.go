@@ -117,8 +117,8 @@ func TestMirrorWithoutHashes(t *testing.T) {
 		x := newFixture(t)
 		x.server.Do(func() { x.server.Plain, x.server.ETag = true, strings.TrimPrefix(file, "etag: ")+" " })
 		_, err := x.pull()
-		require.ErrorContains(t, err, "does not tell the hash of config.json: it does not answer ?blobs=true, "+
-			"and "+want)
+		require.ErrorContains(t, err, "does not tell the hash of config.json: it does not answer "+
+			"?blobs=true, and "+want)
 	}
 }
 

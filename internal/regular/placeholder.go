@@ -1,25 +1,26 @@
 package regular
 
-import (
-	"bytes"
-	"errors"
-)
+import "bytes"
 
-const (
-	lfsPointer = "version https://git-lfs.github.com/spec/" // what git has in the place of a large file
-	isPointer  = "is a Git LFS pointer, not the file itself: run git lfs pull, or phi3 pull ORG/NAME"
-	isPage     = "is a web page (HTML), not the file itself: save the file, or run phi3 pull ORG/NAME"
-)
+const lfsPointer = "version https://git-lfs.github.com/spec/" // what git has in the place of a large file
 
-// Placeholder recognises what people often have in the place of a model's file, by its beginning, and says
-// so; otherwise it is nil.
+// PlaceholderError is the error for a file that users often have in the place of a model's file.
+type PlaceholderError struct {
+	Is     string // what the file is
+	Advice string // how to get the model's file
+}
+
+func (e *PlaceholderError) Error() string { return e.Is + ", not the file itself: " + e.Advice }
+
+// Placeholder recognises a placeholder by the beginning of its text, and returns a [*PlaceholderError].
+// Otherwise it returns nil.
 func Placeholder(text []byte) error {
 	if bytes.HasPrefix(text, []byte(lfsPointer)) {
-		return errors.New(isPointer)
+		return &PlaceholderError{"is a Git LFS pointer", "run git lfs pull, or phi3 pull ORG/NAME"}
 	}
 	start := bytes.ToLower(bytes.TrimLeft(text[:min(len(text), 512)], " \t\r\n"))
 	if bytes.HasPrefix(start, []byte("<!doctype html")) || bytes.HasPrefix(start, []byte("<html")) {
-		return errors.New(isPage)
+		return &PlaceholderError{"is a web page (HTML)", "save the file, or run phi3 pull ORG/NAME"}
 	}
 	return nil
 }

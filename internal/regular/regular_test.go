@@ -86,9 +86,11 @@ func TestOnlyRegularFiles(t *testing.T) {
 
 func TestPlaceholder(t *testing.T) {
 	pointer := "version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 2755488\n"
-	require.EqualError(t, Placeholder([]byte(pointer)), isPointer)
+	require.EqualError(t, Placeholder([]byte(pointer)),
+		"is a Git LFS pointer, not the file itself: run git lfs pull, or phi3 pull ORG/NAME")
 	for _, page := range []string{"<!DOCTYPE html>\n<html>", " \r\n<HTML lang=en>", "<!doctype HTML PUBLIC"} {
-		require.EqualError(t, Placeholder([]byte(page)), isPage)
+		require.EqualError(t, Placeholder([]byte(page)),
+			"is a web page (HTML), not the file itself: save the file, or run phi3 pull ORG/NAME")
 	}
 	for _, other := range []string{"", "{}", "version 1", "<|user|>", "<html", "{{ '<html>' }}"} {
 		if other != "<html" {

@@ -114,6 +114,9 @@ func savedMessages(data []byte) (messages []tokenizer.Message, err error) {
 		return nil, errors.New("it is UTF-16; save it as UTF-8")
 	}
 	if err := strictjson.Unmarshal(data, new(json.RawMessage)); err != nil {
+		if p := new(regular.PlaceholderError); errors.As(err, &p) { // its advice is for a model's files
+			return nil, errors.New("it " + p.Is)
+		}
 		return nil, err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data)) // the JSON is valid, so these calls cannot fail
