@@ -17,15 +17,15 @@ import (
 
 // Options of [Device.Load].
 type Options struct {
-	OpenGPU      func(cuda.Options) (model.Backend, error) // [cuda.Open], or a test's
+	OpenGPU func(cuda.Options) (model.Backend, error) // [cuda.Open], or a test's
 	// of the machine that is available, bytes; 0: not known
 	Memory       int64
-	Threads      int                                       // of the CPU; 0: one for each processor
-	Float32      bool                                      // round nothing
-	WideWindow   bool                                      // see [model.Options]
-	Context      int                                       // tokens; 0: what the model was made for and fits
-	ContextAsked bool                                      // the user asked for Context
-	Notes        io.Writer                                 // which device runs, and why; a bar
+	Threads      int       // of the CPU; 0: one for each processor
+	Float32      bool      // round nothing
+	WideWindow   bool      // see [model.Options]
+	Context      int       // tokens; 0: what the model was made for and fits
+	ContextAsked bool      // the user asked for Context
+	Notes        io.Writer // which device runs, and why; a bar
 	Details      io.Writer
 }
 
