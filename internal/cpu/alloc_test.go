@@ -10,7 +10,7 @@ import (
 	"phi3/internal/model"
 )
 
-// A decode step, all of it from the ids to the next id or to the logits, allocates nothing.
+// A whole decode step, from the ids to the next id or to the logits, allocates nothing.
 func TestDecodeAllocatesNothing(t *testing.T) { onEveryPath(t, testDecodeAllocatesNothing) }
 
 func testDecodeAllocatesNothing(t *testing.T) {
@@ -25,7 +25,7 @@ func testDecodeAllocatesNothing(t *testing.T) {
 		require.NoError(t, err)
 		out := &model.Output{Greedy: greedy}
 		batch := []model.Sequence{{IDs: []int32{5, 77, 300, 12}, Cache: cache}}
-		// the step's and the result's memory, the block of KV cache
+		// allocates the memory of the step and of the result, and the block of the KV cache
 		require.NoError(t, m.Forward(context.Background(), batch, out))
 		batch[0].IDs = batch[0].IDs[:1]
 		require.Zero(t, testing.AllocsPerRun(50,

@@ -16,7 +16,7 @@ import (
 )
 
 // Go preempts goroutines with signals and moves them between processors, and a garbage collection stops all
-// of them: nothing of that may show in the tiles' sums.
+// of them. The sums in the tiles must not change.
 func TestAMXUnderPreemption(t *testing.T) {
 	if !slices.Contains(nativeKernels(), amxKernels) {
 		t.Skip("this processor or operating system has no AMX")
@@ -77,8 +77,8 @@ func TestAMXUnderPreemption(t *testing.T) {
 	wg.Wait()
 }
 
-// What TDPBF16PS does, in plain float32: the products of two bfloat16 are exact, so that each addition rounds
-// once, as a fused one does.
+// TDPBF16PS is computed here in float32. The product of two bfloat16 is exact in float32, so each addition
+// rounds once, as a fused multiply-add does.
 func TestAMXOrder(t *testing.T) {
 	if !slices.Contains(nativeKernels(), amxKernels) {
 		t.Skip("this processor or operating system has no AMX")
@@ -106,7 +106,7 @@ func TestAMXOrder(t *testing.T) {
 	}
 }
 
-// A system that refuses the tiles gets the next path, and one that forces AMX there is told.
+// Without permission to use the tiles, the next path is chosen, and PHI3_CPU=amx is an error.
 func TestTilesRefused(t *testing.T) {
 	allowed := tilesAllowed
 	defer func() { tilesAllowed = allowed }()

@@ -108,7 +108,8 @@ func (a *tileRowsArgs) multiply(in *input, k int) {
 	}
 }
 
-// amxSomeTokens multiplies 16 rows at a time, where they are, by up to 64 tokens. The tiles still wait for memory.
+// amxSomeTokens multiplies 16 rows at a time, where they are, by up to 64 tokens. The tiles still wait for
+// memory.
 func amxSomeTokens(p *product, t *panel, s *scratch) {
 	sums := s.sums[:2048]
 	for i := 0; i < t.count; i += 16 {
@@ -130,8 +131,8 @@ func amxSomeTokens(p *product, t *panel, s *scratch) {
 	}
 }
 
-// amxSumSplit sets sums [2, 16, tokens] to the products of up to 16 rows of float16 from each of two places on with
-// up to 16 tokens.
+// amxSumSplit sets sums [2, 16, tokens] to the products of up to 16 rows of float16 from each of two places
+// on with up to 16 tokens.
 func amxSumSplit(sums []float32, t *panel, n, count [2]int, in *input, s *scratch) {
 	a := tileRowsArgs{sums: &sums[0], w: &s.packed[0], second: amxFewStretch / 32 * 2048}
 	a.config, a.width = fewConfig(in.tokens)
@@ -146,8 +147,8 @@ func amxSumSplit(sums []float32, t *panel, n, count [2]int, in *input, s *scratc
 
 // amxManyTokens multiplies a panel with the tokens first … last-1.
 //
-// The loops are, from outside in: stretches of k, groups of 32 tokens, blocks of 32 rows, and k again in a kernel.
-// The sums wait in memory between two stretches.
+// The loops are, from outside in: stretches of k, groups of 32 tokens, blocks of 32 rows, and k again in a
+// kernel. The sums wait in memory between two stretches.
 func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
 	half := 16 // rows of a block from n on
 	if t.second == 0 {

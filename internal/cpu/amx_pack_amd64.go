@@ -6,8 +6,9 @@ import (
 	"phi3/internal/weight"
 )
 
-// amxPack is linearKernels.pack. It lays out a group of 32 tokens in tiles [steps, 2, 16, 16, 2]. Up to 16 tokens in
-// all are in tiles [steps, 16, 16, 2], and a single token is in [steps, 16, 1, 2]. What the last step lacks is zeros.
+// amxPack is linearKernels.pack. It lays out a group of 32 tokens in tiles [steps, 2, 16, 16, 2]. Up to 16
+// tokens in all are in tiles [steps, 16, 16, 2], and a single token is in [steps, 16, 1, 2]. What the last
+// step lacks is zeros.
 func amxPack(in *input, group int) {
 	whole := in.k &^ 31
 	steps := upTo32(in.k) / 32
@@ -58,9 +59,9 @@ func amxPack(in *input, group int) {
 	}
 }
 
-// pack copies k … k+width-1 of up to 16 rows, from n on, into tiles [16, 32], one for each step, next bytes apart.
-// Weights of float16 become two tiles, next bytes apart, and a step is twice as far from the next one. Rows and
-// values of k that do not exist become zeros.
+// pack copies k … k+width-1 of up to 16 rows, from n on, into tiles [16, 32], one for each step, next bytes
+// apart. Weights of float16 become two tiles, next bytes apart, and a step is twice as far from the next one.
+// Rows and values of k that do not exist become zeros.
 func (t *panel) pack(to []byte, n, count, k, width, next int) {
 	steps := width / 32
 	if t.dtype == weight.F16 {

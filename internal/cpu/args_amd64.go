@@ -2,12 +2,12 @@ package cpu
 
 import "unsafe"
 
-// The arguments of the loops for AMX, see args.go. A tile is a tile register: up to 16 rows of up to 64 bytes. A
-// step is 32 values of k: a tile of weights and a tile of tokens, 1 KiB each. All counts are at least 1. Addresses
-// that are only prefetched are uintptr, because they need not exist.
+// The arguments of the loops for AMX, see args.go. A tile is a tile register: up to 16 rows of up to 64
+// bytes. A step is 32 values of k: a tile of weights and a tile of tokens, 1 KiB each. All counts are at
+// least 1. Addresses that are only prefetched are uintptr, because they need not exist.
 
-// tileRowsArgs are products of 16 weight rows, read where they are, with up to 64 tokens; for weights in two parts,
-// of twice 16 packed rows with up to 16 tokens. See the functions of amx_amd64.go.
+// tileRowsArgs are products of 16 weight rows, read where they are, with up to 64 tokens; for weights in two
+// parts, of twice 16 packed rows with up to 16 tokens. See the functions of amx_amd64.go.
 type tileRowsArgs struct {
 	config *byte    // the sizes of the tiles, one of tileConfigs
 	sums   *float32 // the results

@@ -36,8 +36,8 @@ type appending struct {
 	step  *model.Step
 }
 
-// A strip is this many neighbouring positions, from a multiple of it on. Their keys share cache lines, so they
-// are written together.
+// A strip is this many neighbouring positions, from a multiple of it on. Their keys share cache lines, so
+// they are written together.
 const strip = 16
 
 // strips returns the number of strips that contain a sequence's new tokens.
@@ -46,8 +46,8 @@ func strips(s *model.Span) int { return (s.Position+s.Len-1)/strip - s.Position/
 // appendItems returns the number of a sequence's items.
 func (b *Backend) appendItems(s *model.Span) int { return strips(s) * b.config.KVHeads }
 
-// spanOf finds the sequence of an item, and the number of the item within the sequence. items returns the number
-// of items of a sequence.
+// spanOf finds the sequence of an item, and the number of the item within the sequence. items returns the
+// number of items of a sequence.
 func spanOf(step *model.Step, item int, items func(*model.Span) int) (*model.Span, int) {
 	i := 0
 	for item >= items(&step.Seqs[i]) {

@@ -9,26 +9,26 @@ import (
 )
 
 // chunk is the number of keys whose scores are computed, exponentiated and summed together, counted from
-// position 0 of the sequence. Chunks are merged in order, so how a sequence was fed to the cache leaves no
-// trace in the result.
+// position 0 of the sequence. Chunks are merged in order, so the result does not depend on how the sequence
+// was split into steps.
 const chunk = kvcache.BlockTokens
 
-// kvBlock is the memory of one block: keys and values of chunk positions, for all layers. For each layer
-// there are the keys of all kv heads and then the values of all of them, as [kvMatrix]: a head's keys are
-// [dims, chunk], values are [chunk, dims], where dims is the head's width rounded up to a multiple of 32.
-// What was never written is 0.
+// kvBlock is the memory of one block of the KV cache: the keys and values of chunk positions, for all layers.
+// A layer has the keys of all KV heads and then the values of all KV heads, each a [kvMatrix]. A head's keys
+// are [dims, chunk] and its values are [chunk, dims], where dims is the head's width rounded up to a multiple
+// of 32. Elements that were never written are 0.
 type kvBlock struct {
 	bf16 []uint16
 	f32  []float32 // instead of bf16, when nothing is rounded
 
-	// damaged: there is, or was, a value that is not finite. See queryChunk.weigh.
+	// damaged is set if some value is not finite, or was not. See queryChunk.weigh.
 	damaged atomic.Bool
 }
 
-// kvDims is the width of a head in the cache.
+// kvDims returns the width of a head in the cache.
 func kvDims(c *model.Config) int { return (c.HeadDim + 31) &^ 31 }
 
-// kvBlockElems is how many numbers a block holds.
+// kvBlockElems returns how many numbers a block holds.
 func kvBlockElems(c *model.Config) int {
 	return c.Layers * 2 * c.KVHeads * chunk * kvDims(c)
 }
@@ -41,7 +41,7 @@ func (b *Backend) newKVBlock() *kvBlock {
 	return &kvBlock{bf16: makeLarge[uint16](n)}
 }
 
-// mend makes everything finite again.
+// mend makes all values of a damaged block 0.
 func (k *kvBlock) mend() {
 	if k.damaged.Load() {
 		clear(k.bf16)
@@ -50,26 +50,23 @@ func (k *kvBlock) mend() {
 	}
 }
 
-// keysAndValues are those of one kv head.
+// keysAndValues returns the keys and values of a layer's KV head in a block.
 func (b *Backend) keysAndValues(block int32, layer, head int) (keys, vals kvMatrix) {
 	c, dims := b.config, kvDims(b.config)
 	k := b.kv[block]
 	size := dims * chunk
 	at := (layer*2*c.KVHeads + head) * size
 	values := at + c.KVHeads*size
+	keys, vals = kvMatrix{cols: chunk}, kvMatrix{cols: dims}
 	if k.f32 != nil {
-		return kvMatrix{f32: k.f32[at : at+size], cols: chunk}, kvMatrix{
-			f32:  k.f32[values : values+size],
-			cols: dims,
-		}
+		keys.f32, vals.f32 = k.f32[at:at+size], k.f32[values:values+size]
+	} else {
+		keys.bf16, vals.bf16 = k.bf16[at:at+size], k.bf16[values:values+size]
 	}
-	return kvMatrix{bf16: k.bf16[at : at+size], cols: chunk}, kvMatrix{
-		bf16: k.bf16[values : values+size],
-		cols: dims,
-	}
+	return keys, vals
 }
 
-// distance is how many bytes before next m begins.
+// distance returns how many bytes after m next begins.
 func (m kvMatrix) distance(next kvMatrix) int {
 	if m.f32 != nil {
 		return int(uintptr(unsafe.Pointer(&next.f32[0])) - uintptr(unsafe.Pointer(&m.f32[0])))
@@ -77,7 +74,7 @@ func (m kvMatrix) distance(next kvMatrix) int {
 	return int(uintptr(unsafe.Pointer(&next.bf16[0])) - uintptr(unsafe.Pointer(&m.bf16[0])))
 }
 
-// copyRows copies rows first … last-1 of another matrix of the same shape and makes all others 0.
+// copyRows copies rows first … last-1 of another matrix of the same shape and sets all other rows to 0.
 func (m kvMatrix) copyRows(from kvMatrix, first, last int) {
 	clear(m.bf16)
 	clear(m.f32)

@@ -25,12 +25,12 @@ func (b *Backend) setsPerHead(queries int) int {
 	return (queries + b.setQueries() - 1) / b.setQueries()
 }
 
-// attend sets the query heads of the set in a to softmax(q·kᵀ/√headDim)·v over the keys that each query may see:
-// those up to its own position and within the sliding window (spec 3.1 and 3.4).
+// attend sets the query heads of the set in a to softmax(q·kᵀ/√headDim)·v over the keys that each query may
+// see: those up to its own position and within the sliding window (spec 3.1 and 3.4).
 //
-// Keys are taken in chunks, counted from position 0. Each chunk has its own maximum, sum of powers and weighted
-// sum of values, which are merged with those of the chunks before it as in flash attention (Dao et al., 2022,
-// algorithm 1). Powers are powers of two, so the scores are multiplied by log2(e).
+// Keys are taken in chunks, counted from position 0. Each chunk has its own maximum, sum of powers and
+// weighted sum of values, which are merged with those of the chunks before it as in flash attention (Dao et
+// al., 2022, algorithm 1). Powers are powers of two, so the scores are multiplied by log2(e).
 func (q *querySet) attend(a, qkv []float32, w *attentionScratch) {
 	q.load(qkv, w)
 	w.ofAll.clear()
@@ -81,8 +81,8 @@ func (q *querySet) finish(a []float32, all *weightedSums) {
 	}
 }
 
-// visible returns the keys start … end-1 of chunk n that a query may see. There are none if end ≤ 0 or start ≥
-// chunk.
+// visible returns the keys start … end-1 of chunk n that a query may see. There are none if end ≤ 0 or start
+// ≥ chunk.
 func (q *querySet) visible(query, n int) (start, end int) {
 	position := q.s.Position + query
 	return max(q.b.oldestVisible(position)-n*chunk, 0), min(position+1-n*chunk, chunk)
@@ -180,9 +180,9 @@ func (c *queryChunk) score(keys, next kvMatrix) {
 
 // weigh sets the sums of the chunk's values times their weights. It prefetches next.
 //
-// Values that a query may not see have a weight of 0. That is not enough if they are NaN or infinite: those may
-// be later values of the sequence, or values that another sequence left in the block. In a block with such
-// values each query gets a copy of the values, with zeros where it sees none.
+// Values that a query may not see have a weight of 0. That is not enough if they are NaN or infinite: those
+// may be later values of the sequence, or values that another sequence left in the block. In a block with
+// such values each query gets a copy of the values, with zeros where it sees none.
 func (c *queryChunk) weigh(vals, next kvMatrix) {
 	if !c.b.kv[c.s.Blocks[c.n]].damaged.Load() {
 		c.weighAll(vals, next)
@@ -208,7 +208,8 @@ func (c *queryChunk) weighAll(vals, next kvMatrix) {
 	start, end := c.columns()
 	at := r*chunk + start
 	p := &w.product
-	p.c, p.cStride, p.a, p.aStride, p.rows = c.sums.values[r*dims:(r+rows)*dims], dims, w.scores[at:], chunk, rows
+	p.c, p.cStride = c.sums.values[r*dims:(r+rows)*dims], dims
+	p.a, p.aStride, p.rows = w.scores[at:], chunk, rows
 	p.b, p.first, p.last, p.from, p.to, p.ahead = vals, start, end, 0, dims, vals.distance(next)
 	if c.useTiles() {
 		p.high, p.low = w.high[at:], w.low[at:]

@@ -2,9 +2,9 @@ package cpu
 
 import "phi3/internal/model"
 
-// attending computes attention. An item is a query set, or, if there are too few query sets for the threads (as in
-// a decode step with few KV heads), a chunk of a query set. The sums of the chunks are merged afterwards in their
-// order, so the bits are the same.
+// attending computes attention. An item is a query set, or, if there are too few query sets for the threads
+// (as in a decode step with few KV heads), a chunk of a query set. The sums of the chunks are merged
+// afterwards in their order, so the bits are the same.
 type attending struct {
 	b      *Backend
 	a, qkv []float32
@@ -60,8 +60,8 @@ func (w *attending) run() {
 	}
 }
 
-// work implements [task]. The sets of a KV head and the chunks of a set are neighbours, so that keys and values stay
-// in a cache.
+// work implements [task]. The sets of a KV head and the chunks of a set are neighbours, so that keys and
+// values stay in a cache.
 func (w *attending) work(worker, from, to int) {
 	scratch := w.b.scratch[worker].attention
 	for item := from; item < to; item++ {
@@ -89,7 +89,8 @@ func (w *attending) set(i int) querySet {
 	}
 }
 
-// sums returns the sums of query set number i over chunk n, or over all chunks so far if n is the window's end.
+// sums returns the sums of query set number i over chunk n, or over all chunks so far if n is the window's
+// end.
 func (w *attending) sums(i, n int) weightedSums {
 	size := sumsLen(w.rows, kvDims(w.b.config))
 	at := (i*(w.window+1) + n - w.first) * size
@@ -107,8 +108,8 @@ func (w *attending) sumChunk(i, n int, scratch *attentionScratch) {
 	q.sum(n, &sums, scratch)
 }
 
-// mergeSet merges the sums of query set number i over the window's chunks with those before them, and writes the
-// query heads after the last chunk.
+// mergeSet merges the sums of query set number i over the window's chunks with those before them, and writes
+// the query heads after the last chunk.
 func (w *attending) mergeSet(i int, scratch *attentionScratch) {
 	q := w.set(i)
 	oldest, newest := q.chunks()

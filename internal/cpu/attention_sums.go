@@ -6,7 +6,8 @@ import (
 	"phi3/internal/model"
 )
 
-// weightedSums are the sums of the values times their weights, for some rows. A row is a query head of a token.
+// weightedSums are the sums of the values times their weights, for some rows. A row is a query head of a
+// token.
 type weightedSums struct {
 	top, total []float32 // [rows, or some more] the largest score, and the sum of the powers relative to it
 	values     []float32 // [rows, dims]
@@ -35,11 +36,11 @@ func (s *weightedSums) clearStates() {
 	}
 }
 
-// attentionScratch is one worker's memory for a query set. Its rows are the query heads of the first query, then
-// those of the next query.
+// attentionScratch is one worker's memory for a query set. Its rows are the query heads of the first query,
+// then those of the next query.
 type attentionScratch struct {
 	q       []float32    // [rows, dims]
-	scores  []float32    // [rows, chunk] of a chunk; then the powers of two, which are the weights of its values
+	scores  []float32    // [rows, chunk] scores, then the powers of two: the weights of the values
 	ofChunk weightedSums // over one chunk
 	ofAll   weightedSums // over all chunks so far
 	old     []float32    // [rows] the factors of the sums so far, see vectors.mergeStates
@@ -48,8 +49,8 @@ type attentionScratch struct {
 	// With tiles only.
 	highQ, lowQ, high, low []uint16 // q and scores, each as the sum of two bfloat16
 
-	// [chunk, dims] values, with zeros for those that a query may not see, see queryChunk.weigh. It is allocated
-	// when it is first needed.
+	// [chunk, dims] values, with zeros for those that a query may not see, see queryChunk.weigh. It is
+	// allocated when it is first needed.
 	own kvMatrix
 }
 
@@ -76,7 +77,8 @@ func newAttentionScratch(v *vectors, c *model.Config) *attentionScratch {
 	n := sumsLen(rows, kvDims(c))
 	w := &attentionScratch{
 		q: floats(rows * kvDims(c)), scores: floats(rows * chunk), old: floats(upTo16(rows)),
-		ofChunk: newWeightedSums(floats(n), rows, kvDims(c)), ofAll: newWeightedSums(floats(n), rows, kvDims(c)),
+		ofChunk: newWeightedSums(floats(n), rows, kvDims(c)),
+		ofAll:   newWeightedSums(floats(n), rows, kvDims(c)),
 	}
 	if v.tiles != nil {
 		w.highQ, w.lowQ = make([]uint16, len(w.q)), make([]uint16, len(w.q))

@@ -13,7 +13,7 @@ import (
 	"phi3/internal/weight"
 )
 
-// attention of one query in float64, straight from the definition.
+// referenceAttention is the attention of one query in float64, from its definition.
 func referenceAttention(q []float32, keys, vals [][]float32, window int) []float64 {
 	first := 0
 	if window > 0 {
@@ -58,8 +58,8 @@ func newAttendCase(c model.Config, tokens int) *attendCase {
 	return a
 }
 
-// attend feeds the sequence in pieces of the given lengths, the last of which repeats, and returns all of its
-// attention.
+// attend feeds the sequence in pieces of the given lengths, repeating the last length, and returns the
+// attention of all tokens.
 func (a *attendCase) attend(t *testing.T, o Options, pieces ...int) []float32 {
 	b := newBackend(t, o, a.c, a.tokens, 8)
 	half, width := a.c.RoPE.Dim/2, a.c.Heads*a.c.HeadDim
@@ -80,8 +80,8 @@ func (a *attendCase) attend(t *testing.T, o Options, pieces ...int) []float32 {
 	return out
 }
 
-// Attend against the definition, and in pieces of all kinds against itself: head widths, GQA, partial
-// rotation, windows whose edges fall before, on and after a chunk's.
+// Attend is compared with the definition, and in pieces of all kinds with itself: head widths, GQA, partial
+// rotation, and windows whose edges are before, on and after the edge of a chunk.
 func TestAttend(t *testing.T) { onEveryPath(t, testAttend) }
 
 func testAttend(t *testing.T) {
@@ -118,13 +118,12 @@ func testAttend(t *testing.T) {
 	}
 }
 
-// compare checks some tokens' attention against the definition. Keys, values and results are bfloat16 if they
-// are rounded.
+// compare compares the attention of some tokens with the definition. Keys, values and results are bfloat16 if
+// round is set.
 func (a *attendCase) compare(t *testing.T, got []float32, round bool) {
 	c, half := a.c, a.c.RoPE.Dim/2
 	head := func(token, h int) []float32 {
-		return slices.Clone(row(row(a.qkv, token, c.QKVRows()), h,
-			c.HeadDim))
+		return slices.Clone(row(row(a.qkv, token, c.QKVRows()), h, c.HeadDim))
 	}
 	rotated := func(token, h int) []float32 {
 		x := head(token, h)
@@ -155,8 +154,8 @@ func (a *attendCase) compare(t *testing.T, got []float32, round bool) {
 			for d := range want {
 				tolerance := 2e-5
 				if round {
-					// The result is rounded, and one in some hundred keys the other way, where RoPE's last
-					// bit differs from float64's.
+					// The result is rounded. One of some hundred keys is rounded in the other direction,
+					// because RoPE's last bit differs from float64's.
 					tolerance = 5e-3 * (0.2 + math.Abs(want[d]))
 				}
 				require.InDelta(t, want[d], float64(got[d]), tolerance, "token %d, head %d, dimension %d",
@@ -166,8 +165,8 @@ func (a *attendCase) compare(t *testing.T, got []float32, round bool) {
 	}
 }
 
-// A query's result does not depend on values that it must not see, even if they are NaN or infinite: later
-// ones in the same step, and what another sequence left in a block.
+// The result of a query does not depend on values that it may not see, even if they are NaN or infinite:
+// later values of the same step, and values that another sequence left in a block.
 func TestAttendIsCausalWithNaN(t *testing.T) { onEveryPath(t, testAttendIsCausalWithNaN) }
 
 func testAttendIsCausalWithNaN(t *testing.T) {
@@ -201,7 +200,7 @@ func testAttendIsCausalWithNaN(t *testing.T) {
 		}
 	}
 
-	// One sequence damages a block, another one gets it next.
+	// One sequence damages a block, and another sequence gets the block next.
 	c := model.Config{Heads: 2, KVHeads: 1, HeadDim: 96, RoPE: model.RoPEConfig{Dim: 96}}
 	good, bad := newAttendCase(c, 40), newAttendCase(c, 100)
 	want := good.attend(t, Options{Threads: 1}, good.tokens)
@@ -225,9 +224,9 @@ func testAttendIsCausalWithNaN(t *testing.T) {
 	}
 }
 
-// Threads share chunks out where kv heads are few, in windows of some chunks. The bits are those of one
-// thread, which takes whole tiles: for sequences of different lengths, one of which is within one chunk, with
-// a sliding window, and with a value that is not finite.
+// With few KV heads, threads share out the chunks of a query set, in windows of some chunks. The bits are
+// those of one thread, which computes whole query sets. The sequences have different lengths, one of them
+// less than a chunk; some have a sliding window, or a value that is not finite.
 func TestAttendSharesChunks(t *testing.T) { onEveryPath(t, testAttendSharesChunks) }
 
 func testAttendSharesChunks(t *testing.T) {
@@ -278,7 +277,7 @@ func testAttendSharesChunks(t *testing.T) {
 	}
 }
 
-// bitsOf are values whose NaN are equal to themselves.
+// bitsOf returns the bits of values, because NaN is not equal to itself.
 func bitsOf(x []float32) []uint32 {
 	bits := make([]uint32, len(x))
 	for i, v := range x {

@@ -1,14 +1,16 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// Kernels for AVX2 with FMA and F16C. Go's assembler writes the destination last: VFMADD231PS a, b, c is c += a·b.
+// Dot products for AVX2 with FMA and F16C, see laneKernels and dotArgs. Go's assembler writes the destination
+// last: VFMADD231PS a, b, c is c += a·b. R14 is the address of the arguments.
 //
-// Everything is summed in lanes: an element of the result has 8 running sums, the i-th of which takes the products k = i, i+8, …
-// in ascending order, each with one fused multiply-add. At the end the lanes are added as ((0+1)+(2+3)) + ((4+5)+(6+7)). Where back is not
-// 0, one more step reads weights again, see laneKernels.
+// An element of the result has 8 running sums, its lanes. Lane i takes the products k = i, i+8, … in
+// ascending order, each with one fused multiply-add. At the end the lanes are added as ((0+1)+(2+3)) +
+// ((4+5)+(6+7)). If back is not 0, one more step reads weights again.
 
-// Eight weights at mem, as float32 in y. A bfloat16 is the upper half of a float32: one shuffle by Y15 puts each in its place, out of
-// two copies of the eight. (VPMOVZXWD and a shift do the same in three times the operations.)
+// Loads eight weights at mem as float32 to y. A bfloat16 is the upper half of a float32: one shuffle by Y15
+// moves each weight to its place, from two copies of the eight. (VPMOVZXWD and a shift take three times the
+// operations.)
 #define BF16(mem, y) \
 	VBROADCASTI128 mem, y \
 	VPSHUFB        Y15, y, y
@@ -17,36 +19,36 @@
 #define F32(mem, y) \
 	VMOVUPS mem, y
 
-// Indices of bytes for BF16; 0x80 makes a zero.
+// The byte indices of the shuffle in BF16. 0x80 makes a zero.
 DATA upper<>+0(SB)/8, $0x0302808001008080
 DATA upper<>+8(SB)/8, $0x0706808005048080
 DATA upper<>+16(SB)/8, $0x0b0a808009088080
 DATA upper<>+24(SB)/8, $0x0f0e80800d0c8080
 GLOBL upper<>(SB), RODATA|NOPTR, $32
 
-// ---- Eight rows by one vector
+// ---- Eight rows by one token
 
-// Eight lanes of k: WIDEN reads eight weights of a row at offset d, the vector's are at offset dx.
+// One step: eight weights of each row at offset d by the eight values of the token at offset dx.
 #define ROWS8(WIDEN, d, dx) \
-	VMOVUPS     (dx)(DX), Y14          \
-	WIDEN((d)(SI), Y8)                 \
-	WIDEN((d)(SI)(BX*1), Y9)           \
-	WIDEN((d)(SI)(BX*2), Y10)          \
-	WIDEN((d)(SI)(R8*1), Y11)          \
-	VFMADD231PS Y14, Y8, Y0            \
-	VFMADD231PS Y14, Y9, Y1            \
-	VFMADD231PS Y14, Y10, Y2           \
-	VFMADD231PS Y14, Y11, Y3           \
-	WIDEN((d)(R9), Y8)                 \
-	WIDEN((d)(R9)(BX*1), Y9)           \
-	WIDEN((d)(R9)(BX*2), Y10)          \
-	WIDEN((d)(R9)(R8*1), Y11)          \
-	VFMADD231PS Y14, Y8, Y4            \
-	VFMADD231PS Y14, Y9, Y5            \
-	VFMADD231PS Y14, Y10, Y6           \
+	VMOVUPS     (dx)(DX), Y14 \
+	WIDEN((d)(SI), Y8)        \
+	WIDEN((d)(SI)(BX*1), Y9)  \
+	WIDEN((d)(SI)(BX*2), Y10) \
+	WIDEN((d)(SI)(R8*1), Y11) \
+	VFMADD231PS Y14, Y8, Y0   \
+	VFMADD231PS Y14, Y9, Y1   \
+	VFMADD231PS Y14, Y10, Y2  \
+	VFMADD231PS Y14, Y11, Y3  \
+	WIDEN((d)(R9), Y8)        \
+	WIDEN((d)(R9)(BX*1), Y9)  \
+	WIDEN((d)(R9)(BX*2), Y10) \
+	WIDEN((d)(R9)(R8*1), Y11) \
+	VFMADD231PS Y14, Y8, Y4   \
+	VFMADD231PS Y14, Y9, Y5   \
+	VFMADD231PS Y14, Y10, Y6  \
 	VFMADD231PS Y14, Y11, Y7
 
-// One cache line of each of eight rows that come later.
+// Prefetches one cache line of each of eight later rows.
 #define PREFETCH8(d) \
 	PREFETCHT0 (d)(R10)       \
 	PREFETCHT0 (d)(R10)(BX*1) \
@@ -57,151 +59,151 @@ GLOBL upper<>(SB), RODATA|NOPTR, $32
 	PREFETCHT0 (d)(R11)(BX*2) \
 	PREFETCHT0 (d)(R11)(R8*1)
 
-// size is the bytes of eight weights. Four steps are one cache line of every row (two, of float32).
+// size is the bytes of eight weights. Four steps read one cache line of every row, or two of float32.
 #define DOT8X1(WIDEN, size) \
-	MOVQ   args+0(FP), R14          \
-	MOVQ   dotArgs_sums(R14), DI    \
-	MOVQ   dotArgs_rows(R14), SI    \
-	MOVQ   dotArgs_stride(R14), BX  \
-	MOVQ   dotArgs_ahead(R14), R10  \
-	MOVQ   dotArgs_x(R14), DX       \
-	MOVQ   dotArgs_k(R14), CX       \
-	MOVQ   dotArgs_back(R14), AX    \
-	LEAQ   (BX)(BX*2), R8           \
-	LEAQ   (SI)(BX*4), R9           \
-	ADDQ   SI, R10                  \
-	LEAQ   (R10)(BX*4), R11         \
-	VMOVDQU upper<>(SB), Y15        \
-	VXORPS Y0, Y0, Y0               \
-	VXORPS Y1, Y1, Y1               \
-	VXORPS Y2, Y2, Y2               \
-	VXORPS Y3, Y3, Y3               \
-	VXORPS Y4, Y4, Y4               \
-	VXORPS Y5, Y5, Y5               \
-	VXORPS Y6, Y6, Y6               \
-	VXORPS Y7, Y7, Y7               \
-	SUBQ   $32, CX                  \
-	JLT    rest                     \
-line:                               \
-	PREFETCH8(0)                    \
-	ROWS8(WIDEN, 0*size, 0)         \
-	ROWS8(WIDEN, 1*size, 32)        \
-	ROWS8(WIDEN, 2*size, 64)        \
-	ROWS8(WIDEN, 3*size, 96)        \
-	ADDQ   $(4*size), SI            \
-	ADDQ   $(4*size), R9            \
-	ADDQ   $(4*size), R10           \
-	ADDQ   $(4*size), R11           \
-	ADDQ   $128, DX                 \
-	SUBQ   $32, CX                  \
-	JGE    line                     \
-rest:                               \
-	ADDQ   $32, CX                  \
-	JZ     last                     \
-step:                               \
-	ROWS8(WIDEN, 0, 0)              \
-	ADDQ   $size, SI                \
-	ADDQ   $size, R9                \
-	ADDQ   $32, DX                  \
-	SUBQ   $8, CX                   \
-	JNZ    step                     \
-last:                               \
-	TESTQ  AX, AX                   \
-	JZ     sum                      \
-	SUBQ   AX, SI                   \
-	SUBQ   AX, R9                   \
-	XORQ   AX, AX                   \
-	MOVQ   $8, CX                   \
-	JMP    step                     \
-sum:                                \
-	VHADDPS    Y1, Y0, Y0           \
-	VHADDPS    Y3, Y2, Y2           \
-	VHADDPS    Y5, Y4, Y4           \
-	VHADDPS    Y7, Y6, Y6           \
-	VHADDPS    Y2, Y0, Y0           \
-	VHADDPS    Y6, Y4, Y4           \
-	VPERM2F128 $0x20, Y4, Y0, Y1    \
-	VPERM2F128 $0x31, Y4, Y0, Y2    \
-	VADDPS     Y2, Y1, Y0           \
-	VMOVUPS    Y0, (DI)             \
-	VZEROUPPER                      \
+	MOVQ   args+0(FP), R14         \
+	MOVQ   dotArgs_sums(R14), DI   \
+	MOVQ   dotArgs_rows(R14), SI   \
+	MOVQ   dotArgs_stride(R14), BX \
+	MOVQ   dotArgs_ahead(R14), R10 \
+	MOVQ   dotArgs_x(R14), DX      \
+	MOVQ   dotArgs_k(R14), CX      \
+	MOVQ   dotArgs_back(R14), AX   \
+	LEAQ   (BX)(BX*2), R8          \
+	LEAQ   (SI)(BX*4), R9          \
+	ADDQ   SI, R10                 \
+	LEAQ   (R10)(BX*4), R11        \
+	VMOVDQU upper<>(SB), Y15       \
+	VXORPS Y0, Y0, Y0              \
+	VXORPS Y1, Y1, Y1              \
+	VXORPS Y2, Y2, Y2              \
+	VXORPS Y3, Y3, Y3              \
+	VXORPS Y4, Y4, Y4              \
+	VXORPS Y5, Y5, Y5              \
+	VXORPS Y6, Y6, Y6              \
+	VXORPS Y7, Y7, Y7              \
+	SUBQ   $32, CX                 \
+	JLT    rest                    \
+line:                                  \
+	PREFETCH8(0)                   \
+	ROWS8(WIDEN, 0*size, 0)        \
+	ROWS8(WIDEN, 1*size, 32)       \
+	ROWS8(WIDEN, 2*size, 64)       \
+	ROWS8(WIDEN, 3*size, 96)       \
+	ADDQ   $(4*size), SI           \
+	ADDQ   $(4*size), R9           \
+	ADDQ   $(4*size), R10          \
+	ADDQ   $(4*size), R11          \
+	ADDQ   $128, DX                \
+	SUBQ   $32, CX                 \
+	JGE    line                    \
+rest:                                  \
+	ADDQ   $32, CX                 \
+	JZ     last                    \
+step:                                  \
+	ROWS8(WIDEN, 0, 0)             \
+	ADDQ   $size, SI               \
+	ADDQ   $size, R9               \
+	ADDQ   $32, DX                 \
+	SUBQ   $8, CX                  \
+	JNZ    step                    \
+last:                                  \
+	TESTQ  AX, AX                  \
+	JZ     sum                     \
+	SUBQ   AX, SI                  \
+	SUBQ   AX, R9                  \
+	XORQ   AX, AX                  \
+	MOVQ   $8, CX                  \
+	JMP    step                    \
+sum:                                   \
+	VHADDPS    Y1, Y0, Y0          \
+	VHADDPS    Y3, Y2, Y2          \
+	VHADDPS    Y5, Y4, Y4          \
+	VHADDPS    Y7, Y6, Y6          \
+	VHADDPS    Y2, Y0, Y0          \
+	VHADDPS    Y6, Y4, Y4          \
+	VPERM2F128 $0x20, Y4, Y0, Y1   \
+	VPERM2F128 $0x31, Y4, Y0, Y2   \
+	VADDPS     Y2, Y1, Y0          \
+	VMOVUPS    Y0, (DI)            \
+	VZEROUPPER                     \
 	RET
 
-// ---- Two rows by six vectors
+// ---- Two rows by six tokens
 
-// Vectors t and t+1, whose eight values are at offsets d and d+32, by both rows in Y12 and Y13.
+// The values of two tokens, at offsets d and d+32, by both rows in Y12 and Y13.
 #define TOKENS2(d, a0, a1, b0, b1) \
-	VMOVUPS     (d)(DX), Y14      \
-	VFMADD231PS Y14, Y12, a0      \
-	VFMADD231PS Y14, Y13, b0      \
-	VMOVUPS     (d+32)(DX), Y14   \
-	VFMADD231PS Y14, Y12, a1      \
+	VMOVUPS     (d)(DX), Y14    \
+	VFMADD231PS Y14, Y12, a0    \
+	VFMADD231PS Y14, Y13, b0    \
+	VMOVUPS     (d+32)(DX), Y14 \
+	VFMADD231PS Y14, Y12, a1    \
 	VFMADD231PS Y14, Y13, b1
 
 #define DOT2X6(WIDEN, size) \
-	MOVQ    args+0(FP), R14         \
-	MOVQ    dotArgs_sums(R14), DI   \
-	MOVQ    dotArgs_rows(R14), R12  \
-	MOVQ    dotArgs_stride(R14), BX \
-	MOVQ    dotArgs_next(R14), R13  \
+	MOVQ    args+0(FP), R14          \
+	MOVQ    dotArgs_sums(R14), DI    \
+	MOVQ    dotArgs_rows(R14), R12   \
+	MOVQ    dotArgs_stride(R14), BX  \
+	MOVQ    dotArgs_next(R14), R13   \
 	MOVQ    dotArgs_blocks(R14), R11 \
-	MOVQ    dotArgs_ahead(R14), R8  \
-	LEAQ    (BX)(R8*1), R9          \
-	VMOVDQU upper<>(SB), Y15        \
-pair:                               \
-	MOVQ    R12, SI                 \
-	MOVQ    dotArgs_x(R14), DX      \
-	MOVQ    dotArgs_k(R14), CX      \
-	MOVQ    dotArgs_back(R14), AX   \
-	VMOVUPS 0(DI), Y0               \
-	VMOVUPS 32(DI), Y1              \
-	VMOVUPS 64(DI), Y2              \
-	VMOVUPS 96(DI), Y3              \
-	VMOVUPS 128(DI), Y4             \
-	VMOVUPS 160(DI), Y5             \
-	VMOVUPS 192(DI), Y6             \
-	VMOVUPS 224(DI), Y7             \
-	VMOVUPS 256(DI), Y8             \
-	VMOVUPS 288(DI), Y9             \
-	VMOVUPS 320(DI), Y10            \
-	VMOVUPS 352(DI), Y11            \
-	PCALIGN $64                     \
-step:                               \
-	WIDEN((SI), Y12)                \
-	WIDEN((SI)(BX*1), Y13)          \
-	PREFETCHT1 (SI)(R8*1)           \
-	PREFETCHT1 (SI)(R9*1)           \
-	TOKENS2(0, Y0, Y1, Y6, Y7)      \
-	TOKENS2(64, Y2, Y3, Y8, Y9)     \
-	TOKENS2(128, Y4, Y5, Y10, Y11)  \
-	ADDQ    $size, SI               \
-	ADDQ    $192, DX                \
-	SUBQ    $8, CX                  \
-	JNZ     step                    \
-	TESTQ   AX, AX                  \
-	JZ      store                   \
-	SUBQ    AX, SI                  \
-	XORQ    AX, AX                  \
-	MOVQ    $8, CX                  \
-	JMP     step                    \
-store:                              \
-	VMOVUPS Y0, 0(DI)               \
-	VMOVUPS Y1, 32(DI)              \
-	VMOVUPS Y2, 64(DI)              \
-	VMOVUPS Y3, 96(DI)              \
-	VMOVUPS Y4, 128(DI)             \
-	VMOVUPS Y5, 160(DI)             \
-	VMOVUPS Y6, 192(DI)             \
-	VMOVUPS Y7, 224(DI)             \
-	VMOVUPS Y8, 256(DI)             \
-	VMOVUPS Y9, 288(DI)             \
-	VMOVUPS Y10, 320(DI)            \
-	VMOVUPS Y11, 352(DI)            \
-	ADDQ    $384, DI                \
-	ADDQ    R13, R12                \
-	DECQ    R11                     \
-	JNZ     pair                    \
-	VZEROUPPER                      \
+	MOVQ    dotArgs_ahead(R14), R8   \
+	LEAQ    (BX)(R8*1), R9           \
+	VMOVDQU upper<>(SB), Y15         \
+pair:                                    \
+	MOVQ    R12, SI                  \
+	MOVQ    dotArgs_x(R14), DX       \
+	MOVQ    dotArgs_k(R14), CX       \
+	MOVQ    dotArgs_back(R14), AX    \
+	VMOVUPS 0(DI), Y0                \
+	VMOVUPS 32(DI), Y1               \
+	VMOVUPS 64(DI), Y2               \
+	VMOVUPS 96(DI), Y3               \
+	VMOVUPS 128(DI), Y4              \
+	VMOVUPS 160(DI), Y5              \
+	VMOVUPS 192(DI), Y6              \
+	VMOVUPS 224(DI), Y7              \
+	VMOVUPS 256(DI), Y8              \
+	VMOVUPS 288(DI), Y9              \
+	VMOVUPS 320(DI), Y10             \
+	VMOVUPS 352(DI), Y11             \
+	PCALIGN $64                      \
+step:                                    \
+	WIDEN((SI), Y12)                 \
+	WIDEN((SI)(BX*1), Y13)           \
+	PREFETCHT1 (SI)(R8*1)            \
+	PREFETCHT1 (SI)(R9*1)            \
+	TOKENS2(0, Y0, Y1, Y6, Y7)       \
+	TOKENS2(64, Y2, Y3, Y8, Y9)      \
+	TOKENS2(128, Y4, Y5, Y10, Y11)   \
+	ADDQ    $size, SI                \
+	ADDQ    $192, DX                 \
+	SUBQ    $8, CX                   \
+	JNZ     step                     \
+	TESTQ   AX, AX                   \
+	JZ      store                    \
+	SUBQ    AX, SI                   \
+	XORQ    AX, AX                   \
+	MOVQ    $8, CX                   \
+	JMP     step                     \
+store:                                   \
+	VMOVUPS Y0, 0(DI)                \
+	VMOVUPS Y1, 32(DI)               \
+	VMOVUPS Y2, 64(DI)               \
+	VMOVUPS Y3, 96(DI)               \
+	VMOVUPS Y4, 128(DI)              \
+	VMOVUPS Y5, 160(DI)              \
+	VMOVUPS Y6, 192(DI)              \
+	VMOVUPS Y7, 224(DI)              \
+	VMOVUPS Y8, 256(DI)              \
+	VMOVUPS Y9, 288(DI)              \
+	VMOVUPS Y10, 320(DI)             \
+	VMOVUPS Y11, 352(DI)             \
+	ADDQ    $384, DI                 \
+	ADDQ    R13, R12                 \
+	DECQ    R11                      \
+	JNZ     pair                     \
+	VZEROUPPER                       \
 	RET
 
 // func dot8x1Lanes8BF16(args *dotArgs)

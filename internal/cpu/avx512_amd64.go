@@ -2,8 +2,8 @@ package cpu
 
 import "phi3/internal/weight"
 
-// The functions of avx512_amd64.s. The names are as in lanes8.go; Pairs stands for 16 running sums of pairs of
-// products (VDPBF16PS), where the tokens' values are bfloat16 as well.
+// The functions of avx512_amd64.s. The names are as in lanes8.go; Pairs stands for 16 running sums of pairs
+// of products (VDPBF16PS), where the tokens' values are bfloat16 as well.
 
 //go:noescape
 func dot8x1Lanes16BF16(args *dotArgs)

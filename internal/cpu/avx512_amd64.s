@@ -2,14 +2,16 @@
 #include "go_asm.h"
 #include "encoded_amd64.h"
 
-// Kernels of matrix products for AVX-512, and for its multiply-add of pairs of bfloat16 (VDPBF16PS). Go's assembler writes the destination
-// last: VFMADD231PS a, b, c is c += a·b.
+// Dot products for AVX-512, also with its multiply-add of pairs of bfloat16 (VDPBF16PS), see laneKernels and
+// dotArgs. Go's assembler writes the destination last: VFMADD231PS a, b, c is c += a·b. R14 is the address of
+// the arguments.
 //
-// Everything is summed in lanes: an element of the result has 16 running sums, the i-th of which takes the products k = i, i+16, … in
-// ascending order, each with one fused multiply-add; or the pairs of products k = 2i, 2i+1; 2i+32, 2i+33; … At the end the lanes i and i+8
-// are added, and then these eight as ((0+1)+(2+3)) + ((4+5)+(6+7)). Where back is not 0, one more step reads weights again, see laneKernels.
+// An element of the result has 16 running sums, its lanes. Lane i takes the products k = i, i+16, … in
+// ascending order, each with one fused multiply-add; with VDPBF16PS it takes the pairs of products k = 2i,
+// 2i+1; 2i+32, 2i+33; … At the end the lanes i and i+8 are added, then these eight sums as ((0+1)+(2+3)) +
+// ((4+5)+(6+7)). If back is not 0, one more step reads weights again.
 
-// 16 weights at mem, as float32 in z.
+// Loads 16 weights at mem as float32 to z.
 #define BF16(mem, z) \
 	VPMOVZXWD mem, z \
 	VPSLLD    $16, z, z
@@ -18,7 +20,7 @@
 #define F32(mem, z) \
 	VMOVUPS mem, z
 
-// One cache line of each of eight rows that come later.
+// Prefetches one cache line, or two, of each of eight later rows.
 #define PREFETCH8(d) \
 	PREFETCHT0 (d)(R10)       \
 	PREFETCHT0 (d)(R10)(BX*1) \
@@ -32,7 +34,7 @@
 	PREFETCH8(d) \
 	PREFETCH8(d+64)
 
-// ---- Eight rows by one vector
+// ---- Eight rows by one token
 
 #define BEGIN8 \
 	MOVQ   args+0(FP), R14         \
@@ -43,32 +45,32 @@
 	MOVQ   dotArgs_x(R14), DX      \
 	MOVQ   dotArgs_k(R14), CX      \
 	MOVQ   dotArgs_back(R14), AX   \
-	LEAQ   (BX)(BX*2), R8    \
-	LEAQ   (SI)(BX*4), R9    \
-	ADDQ   SI, R10           \
-	LEAQ   (R10)(BX*4), R11  \
-	VPXORD Z0, Z0, Z0 \
-	VPXORD Z1, Z1, Z1 \
-	VPXORD Z2, Z2, Z2 \
-	VPXORD Z3, Z3, Z3 \
-	VPXORD Z4, Z4, Z4 \
-	VPXORD Z5, Z5, Z5 \
-	VPXORD Z6, Z6, Z6 \
+	LEAQ   (BX)(BX*2), R8          \
+	LEAQ   (SI)(BX*4), R9          \
+	ADDQ   SI, R10                 \
+	LEAQ   (R10)(BX*4), R11        \
+	VPXORD Z0, Z0, Z0              \
+	VPXORD Z1, Z1, Z1              \
+	VPXORD Z2, Z2, Z2              \
+	VPXORD Z3, Z3, Z3              \
+	VPXORD Z4, Z4, Z4              \
+	VPXORD Z5, Z5, Z5              \
+	VPXORD Z6, Z6, Z6              \
 	VPXORD Z7, Z7, Z7
 
-// Z0 … Z7 to their sums.
+// Adds up the lanes of Z0 … Z7 and stores the eight sums.
 #define FOLD(z, y) \
 	VEXTRACTF64X4 $1, z, Y8 \
 	VADDPS Y8, y, y
 #define END8 \
-	FOLD(Z0, Y0) \
-	FOLD(Z1, Y1) \
-	FOLD(Z2, Y2) \
-	FOLD(Z3, Y3) \
-	FOLD(Z4, Y4) \
-	FOLD(Z5, Y5) \
-	FOLD(Z6, Y6) \
-	FOLD(Z7, Y7) \
+	FOLD(Z0, Y0)                 \
+	FOLD(Z1, Y1)                 \
+	FOLD(Z2, Y2)                 \
+	FOLD(Z3, Y3)                 \
+	FOLD(Z4, Y4)                 \
+	FOLD(Z5, Y5)                 \
+	FOLD(Z6, Y6)                 \
+	FOLD(Z7, Y7)                 \
 	VHADDPS    Y1, Y0, Y0        \
 	VHADDPS    Y3, Y2, Y2        \
 	VHADDPS    Y5, Y4, Y4        \
@@ -82,61 +84,61 @@
 	VZEROUPPER                   \
 	RET
 
-// A step of k: WIDEN reads 16 weights of a row at offset d, the vector's are at offset dx.
+// One step: 16 weights of each row at offset d by the 16 values of the token at offset dx.
 #define ROWS8(WIDEN, d, dx) \
-	VMOVUPS     (dx)(DX), Z12    \
-	WIDEN((d)(SI), Z8)           \
-	WIDEN((d)(SI)(BX*1), Z9)     \
-	WIDEN((d)(SI)(BX*2), Z10)    \
-	WIDEN((d)(SI)(R8*1), Z11)    \
-	VFMADD231PS Z12, Z8, Z0      \
-	VFMADD231PS Z12, Z9, Z1      \
-	VFMADD231PS Z12, Z10, Z2     \
-	VFMADD231PS Z12, Z11, Z3     \
-	WIDEN((d)(R9), Z8)           \
-	WIDEN((d)(R9)(BX*1), Z9)     \
-	WIDEN((d)(R9)(BX*2), Z10)    \
-	WIDEN((d)(R9)(R8*1), Z11)    \
-	VFMADD231PS Z12, Z8, Z4      \
-	VFMADD231PS Z12, Z9, Z5      \
-	VFMADD231PS Z12, Z10, Z6     \
+	VMOVUPS     (dx)(DX), Z12 \
+	WIDEN((d)(SI), Z8)        \
+	WIDEN((d)(SI)(BX*1), Z9)  \
+	WIDEN((d)(SI)(BX*2), Z10) \
+	WIDEN((d)(SI)(R8*1), Z11) \
+	VFMADD231PS Z12, Z8, Z0   \
+	VFMADD231PS Z12, Z9, Z1   \
+	VFMADD231PS Z12, Z10, Z2  \
+	VFMADD231PS Z12, Z11, Z3  \
+	WIDEN((d)(R9), Z8)        \
+	WIDEN((d)(R9)(BX*1), Z9)  \
+	WIDEN((d)(R9)(BX*2), Z10) \
+	WIDEN((d)(R9)(R8*1), Z11) \
+	VFMADD231PS Z12, Z8, Z4   \
+	VFMADD231PS Z12, Z9, Z5   \
+	VFMADD231PS Z12, Z10, Z6  \
 	VFMADD231PS Z12, Z11, Z7
 
 // size is the bytes of 16 weights.
 #define DOT8X1(WIDEN, PREFETCH, size) \
-	BEGIN8                     \
-	SUBQ $32, CX               \
-	JLT  rest                  \
+	BEGIN8                 \
+	SUBQ $32, CX           \
+	JLT  rest              \
 line:                          \
-	PREFETCH(0)                \
-	ROWS8(WIDEN, 0, 0)         \
-	ROWS8(WIDEN, size, 64)     \
-	ADDQ $(2*size), SI         \
-	ADDQ $(2*size), R9         \
-	ADDQ $(2*size), R10        \
-	ADDQ $(2*size), R11        \
-	ADDQ $128, DX              \
-	SUBQ $32, CX               \
-	JGE  line                  \
+	PREFETCH(0)            \
+	ROWS8(WIDEN, 0, 0)     \
+	ROWS8(WIDEN, size, 64) \
+	ADDQ $(2*size), SI     \
+	ADDQ $(2*size), R9     \
+	ADDQ $(2*size), R10    \
+	ADDQ $(2*size), R11    \
+	ADDQ $128, DX          \
+	SUBQ $32, CX           \
+	JGE  line              \
 rest:                          \
-	ADDQ $32, CX               \
-	JZ   last                  \
+	ADDQ $32, CX           \
+	JZ   last              \
 step:                          \
-	ROWS8(WIDEN, 0, 0)         \
-	ADDQ $size, SI             \
-	ADDQ $size, R9             \
-	ADDQ $64, DX               \
+	ROWS8(WIDEN, 0, 0)     \
+	ADDQ $size, SI         \
+	ADDQ $size, R9         \
+	ADDQ $64, DX           \
 last:                          \
-	TESTQ AX, AX               \
-	JZ    sum                  \
-	SUBQ  AX, SI               \
-	SUBQ  AX, R9               \
-	XORQ  AX, AX               \
-	JMP   step                 \
+	TESTQ AX, AX           \
+	JZ    sum              \
+	SUBQ  AX, SI           \
+	SUBQ  AX, R9           \
+	XORQ  AX, AX           \
+	JMP   step             \
 sum:                           \
 	END8
 
-// ---- Four rows by six vectors
+// ---- Four rows by six tokens
 
 #define BEGIN24 \
 	MOVQ args+0(FP), R14          \
@@ -149,22 +151,22 @@ sum:                           \
 	LEAQ (BX)(BX*2), R8
 
 #define LOAD24 \
-	VMOVUPS 0(DI), Z0 \
-	VMOVUPS 64(DI), Z1 \
-	VMOVUPS 128(DI), Z2 \
-	VMOVUPS 192(DI), Z3 \
-	VMOVUPS 256(DI), Z4 \
-	VMOVUPS 320(DI), Z5 \
-	VMOVUPS 384(DI), Z6 \
-	VMOVUPS 448(DI), Z7 \
-	VMOVUPS 512(DI), Z8 \
-	VMOVUPS 576(DI), Z9 \
-	VMOVUPS 640(DI), Z10 \
-	VMOVUPS 704(DI), Z11 \
-	VMOVUPS 768(DI), Z12 \
-	VMOVUPS 832(DI), Z13 \
-	VMOVUPS 896(DI), Z14 \
-	VMOVUPS 960(DI), Z15 \
+	VMOVUPS 0(DI), Z0     \
+	VMOVUPS 64(DI), Z1    \
+	VMOVUPS 128(DI), Z2   \
+	VMOVUPS 192(DI), Z3   \
+	VMOVUPS 256(DI), Z4   \
+	VMOVUPS 320(DI), Z5   \
+	VMOVUPS 384(DI), Z6   \
+	VMOVUPS 448(DI), Z7   \
+	VMOVUPS 512(DI), Z8   \
+	VMOVUPS 576(DI), Z9   \
+	VMOVUPS 640(DI), Z10  \
+	VMOVUPS 704(DI), Z11  \
+	VMOVUPS 768(DI), Z12  \
+	VMOVUPS 832(DI), Z13  \
+	VMOVUPS 896(DI), Z14  \
+	VMOVUPS 960(DI), Z15  \
 	VMOVUPS 1024(DI), Z16 \
 	VMOVUPS 1088(DI), Z17 \
 	VMOVUPS 1152(DI), Z18 \
@@ -174,22 +176,22 @@ sum:                           \
 	VMOVUPS 1408(DI), Z22 \
 	VMOVUPS 1472(DI), Z23
 #define STORE24 \
-	VMOVUPS Z0, 0(DI) \
-	VMOVUPS Z1, 64(DI) \
-	VMOVUPS Z2, 128(DI) \
-	VMOVUPS Z3, 192(DI) \
-	VMOVUPS Z4, 256(DI) \
-	VMOVUPS Z5, 320(DI) \
-	VMOVUPS Z6, 384(DI) \
-	VMOVUPS Z7, 448(DI) \
-	VMOVUPS Z8, 512(DI) \
-	VMOVUPS Z9, 576(DI) \
-	VMOVUPS Z10, 640(DI) \
-	VMOVUPS Z11, 704(DI) \
-	VMOVUPS Z12, 768(DI) \
-	VMOVUPS Z13, 832(DI) \
-	VMOVUPS Z14, 896(DI) \
-	VMOVUPS Z15, 960(DI) \
+	VMOVUPS Z0, 0(DI)     \
+	VMOVUPS Z1, 64(DI)    \
+	VMOVUPS Z2, 128(DI)   \
+	VMOVUPS Z3, 192(DI)   \
+	VMOVUPS Z4, 256(DI)   \
+	VMOVUPS Z5, 320(DI)   \
+	VMOVUPS Z6, 384(DI)   \
+	VMOVUPS Z7, 448(DI)   \
+	VMOVUPS Z8, 512(DI)   \
+	VMOVUPS Z9, 576(DI)   \
+	VMOVUPS Z10, 640(DI)  \
+	VMOVUPS Z11, 704(DI)  \
+	VMOVUPS Z12, 768(DI)  \
+	VMOVUPS Z13, 832(DI)  \
+	VMOVUPS Z14, 896(DI)  \
+	VMOVUPS Z15, 960(DI)  \
 	VMOVUPS Z16, 1024(DI) \
 	VMOVUPS Z17, 1088(DI) \
 	VMOVUPS Z18, 1152(DI) \
@@ -199,7 +201,7 @@ sum:                           \
 	VMOVUPS Z22, 1408(DI) \
 	VMOVUPS Z23, 1472(DI)
 
-// A vector's values by four rows' in Z24 … Z27.
+// The values of a token, at offset d, by four rows in Z24 … Z27.
 #define TOKEN(d, s0, s1, s2, s3) \
 	VMOVUPS     (d)(DX), Z28 \
 	VFMADD231PS Z28, Z24, s0 \
@@ -207,7 +209,7 @@ sum:                           \
 	VFMADD231PS Z28, Z26, s2 \
 	VFMADD231PS Z28, Z27, s3
 
-// The same rows of the tile that comes next.
+// Prefetches the same rows of the next panel.
 #define PREFETCH4 \
 	PREFETCHT1 (R9)       \
 	PREFETCHT1 (R9)(BX*1) \
@@ -215,45 +217,45 @@ sum:                           \
 	PREFETCHT1 (R9)(R8*1)
 
 #define DOT4X6(WIDEN, size) \
-	BEGIN24                            \
-block:                                 \
-	MOVQ R12, SI                       \
-	LEAQ (R12)(R10*1), R9              \
-	MOVQ dotArgs_x(R14), DX            \
-	MOVQ dotArgs_k(R14), CX            \
-	MOVQ dotArgs_back(R14), AX         \
-	LOAD24                             \
-	PCALIGN $64                        \
-step:                                  \
-	WIDEN((SI), Z24)                   \
-	WIDEN((SI)(BX*1), Z25)             \
-	WIDEN((SI)(BX*2), Z26)             \
-	WIDEN((SI)(R8*1), Z27)             \
-	PREFETCH4                          \
-	TOKEN(0, Z0, Z6, Z12, Z18) \
-	TOKEN(64, Z1, Z7, Z13, Z19) \
-	TOKEN(128, Z2, Z8, Z14, Z20) \
-	TOKEN(192, Z3, Z9, Z15, Z21) \
+	BEGIN24                       \
+block:                                \
+	MOVQ R12, SI                  \
+	LEAQ (R12)(R10*1), R9         \
+	MOVQ dotArgs_x(R14), DX       \
+	MOVQ dotArgs_k(R14), CX       \
+	MOVQ dotArgs_back(R14), AX    \
+	LOAD24                        \
+	PCALIGN $64                   \
+step:                                 \
+	WIDEN((SI), Z24)              \
+	WIDEN((SI)(BX*1), Z25)        \
+	WIDEN((SI)(BX*2), Z26)        \
+	WIDEN((SI)(R8*1), Z27)        \
+	PREFETCH4                     \
+	TOKEN(0, Z0, Z6, Z12, Z18)    \
+	TOKEN(64, Z1, Z7, Z13, Z19)   \
+	TOKEN(128, Z2, Z8, Z14, Z20)  \
+	TOKEN(192, Z3, Z9, Z15, Z21)  \
 	TOKEN(256, Z4, Z10, Z16, Z22) \
 	TOKEN(320, Z5, Z11, Z17, Z23) \
-	ADDQ $size, SI                     \
-	ADDQ $size, R9                     \
-	ADDQ $384, DX                      \
-	SUBQ $16, CX                       \
-	JNZ  step                          \
-	TESTQ AX, AX                       \
-	JZ   store                         \
-	SUBQ AX, SI                        \
-	XORQ AX, AX                        \
-	MOVQ $16, CX                       \
-	JMP  step                          \
-store:                                 \
-	STORE24                            \
-	ADDQ $1536, DI                     \
-	ADDQ R13, R12                      \
-	DECQ R11                           \
-	JNZ  block                         \
-	VZEROUPPER                         \
+	ADDQ $size, SI                \
+	ADDQ $size, R9                \
+	ADDQ $384, DX                 \
+	SUBQ $16, CX                  \
+	JNZ  step                     \
+	TESTQ AX, AX                  \
+	JZ   store                    \
+	SUBQ AX, SI                   \
+	XORQ AX, AX                   \
+	MOVQ $16, CX                  \
+	JMP  step                     \
+store:                                \
+	STORE24                       \
+	ADDQ $1536, DI                \
+	ADDQ R13, R12                 \
+	DECQ R11                      \
+	JNZ  block                    \
+	VZEROUPPER                    \
 	RET
 
 // func dot8x1Lanes16BF16(args *dotArgs)
@@ -415,7 +417,7 @@ four:
 	VZEROUPPER
 	RET
 
-// ---- What the machine can do at most, for the probe
+// ---- For the probe: the most that the processor can compute
 
 // func multiplyAddAVX512(n int)
 TEXT ·multiplyAddAVX512(SB), NOSPLIT, $0-8

@@ -17,7 +17,7 @@ import (
 	"phi3/internal/weight"
 )
 
-// onEveryPath runs a test with each set of kernels that this processor has.
+// onEveryPath runs a test with each path that this processor can run.
 func onEveryPath(t *testing.T, test func(t *testing.T)) {
 	for _, k := range append(nativeKernels(), goKernels) {
 		t.Run(k.name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func newBackend(t *testing.T, o Options, c *model.Config, maxTokens, blocks int)
 	return b
 }
 
-// upload makes a BF16 weight and also returns its values as the backend will see them.
+// upload makes a BF16 weight. It also returns the values of the weight, rounded to bfloat16.
 func upload(t testing.TB, b *Backend, rng *rand.Rand, shape ...int) (model.Weight, []float32) {
 	t.Helper()
 	n := 1
@@ -59,12 +59,12 @@ func matrixOf(rows, cols int, v []float32) model.Matrix {
 	return model.Matrix{Rows: rows, Cols: cols, Data: slices.Clone(v)}
 }
 
-// poisoned is a matrix of NaN: a value that no verb wrote is noticed.
+// poisoned returns a matrix of NaN, so that values which no verb writes are noticed.
 func poisoned(rows, cols int) model.Matrix {
 	return matrixOf(rows, cols, slices.Repeat([]float32{float32(math.NaN())}, rows*cols))
 }
 
-// normed is RMSNorm in float64, rounded to what a matrix product reads.
+// normed is RMSNorm in float64, rounded as the input of a matrix product if round is set.
 func normed(x, w []float32, round bool) []float32 {
 	y := make([]float32, len(x))
 	for t := range len(x) / len(w) {
@@ -82,7 +82,7 @@ func normed(x, w []float32, round bool) []float32 {
 	return y
 }
 
-// The linear verbs against float64, at sizes that divide by nothing.
+// The linear verbs are compared with float64, at sizes that are not multiples of anything.
 func TestLinearVerbs(t *testing.T) { onEveryPath(t, testLinearVerbs) }
 
 func testLinearVerbs(t *testing.T) {
@@ -118,8 +118,8 @@ func testLinearVerbs(t *testing.T) {
 							}
 							return sum, size
 						}
-						// One input in a few hundred rounds the other way, because the norm's last bit
-						// differs from float64's.
+						// One of a few hundred inputs is rounded in the other direction, because the last bit
+						// of the norm differs from float64's.
 						tolerance := 1e-6
 						if !f32 {
 							tolerance = 4e-3
@@ -180,7 +180,7 @@ func TestArgmax(t *testing.T) {
 		3, 1, 2, 3, // a tie: the lowest id
 		-4, -3, -1, -2,
 		float32(math.Copysign(0, -1)), 0, -1, 0, // -0 and 0 are equal
-		9, nan, inf, 1, // the first damaged one, not the greatest
+		9, nan, inf, 1, // the first that is not finite, not the greatest
 		1, 2, 3, -inf,
 		inf, 1, nan, 1,
 		1, 2, 3, 4,
@@ -190,7 +190,7 @@ func TestArgmax(t *testing.T) {
 	require.Equal(t, []int32{0, 2, 0, ^1, ^3, ^0}, next)
 }
 
-// counting counts how often each item is done, and whether two goroutines are the same worker.
+// counting counts how often each item is done, and notices if two goroutines are the same worker at once.
 type counting struct {
 	seen, busy []atomic.Int32
 	twice      atomic.Bool
@@ -211,7 +211,7 @@ func TestPoolRunsEveryItemOnce(t *testing.T) {
 		p := newPool(threads)
 		for _, items := range []int{0, 1, 2, 7, 64, 1000} {
 			for _, grain := range []int{1, 3, 100} {
-				for range 10 { // one after another: a worker that comes late meets the next loop
+				for range 10 { // one after another, so that a late worker finds the next loop
 					c := &counting{seen: make([]atomic.Int32, items), busy: make([]atomic.Int32, threads)}
 					p.run(items, grain, c)
 					require.False(t, c.twice.Load())
@@ -226,8 +226,8 @@ func TestPoolRunsEveryItemOnce(t *testing.T) {
 	}
 }
 
-// Several backends at once while the garbage collector never rests: assembly holds pointers in registers, and
-// stacks move.
+// Several backends run at once while the garbage collector runs all the time: assembly has pointers in
+// registers, and stacks move.
 func TestUnderGarbageCollection(t *testing.T) { onEveryPath(t, testUnderGarbageCollection) }
 
 func testUnderGarbageCollection(t *testing.T) {

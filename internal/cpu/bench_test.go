@@ -9,8 +9,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// The matrix product of one token (decode) and of many (prefill) with a matrix far larger than any cache, 201
-// MB.
+// The matrix product of one token (decode) and of many tokens (prefill) with a matrix of 201 MB, far larger
+// than any cache.
 func BenchmarkProduct(b *testing.B) {
 	const k, rows = 3072, 32768
 	data := make([]byte, 2*k*rows)
@@ -58,8 +58,8 @@ func BenchmarkProduct(b *testing.B) {
 	}
 }
 
-// Attention of one layer of Phi-3-mini for one token (decode) and for 64 (prefill), after 4,096 cached ones,
-// in bytes of keys and values a second and multiply-adds.
+// Attention of one layer of Phi-3-mini for one token (decode) and for 64 tokens (prefill), after 4,096 cached
+// tokens: bytes of keys and values per second, and floating-point operations per second.
 func BenchmarkAttend(b *testing.B) {
 	const cached, layers = 4096, 4 // several layers: 201 MB of keys and values, which no cache keeps
 	for _, tokens := range []int{1, 64} {

@@ -14,13 +14,13 @@ import (
 	"phi3/internal/model"
 )
 
-// What config.json may say, in more than a hundred spellings, against the logits of transformers 5.15.0 and
-// 4.57.6 (testdata/make_configs.py): phi3 does as the newer one, or as the older one where only that runs, or
-// refuses in words.
+// More than a hundred variants of config.json are compared with transformers 5.15.0 and 4.57.6
+// (testdata/make_configs.py). phi3 has the logits of the newer version, or of the older version where the
+// newer one fails, or refuses the configuration with an error.
 func TestConfigSpellings(t *testing.T) {
 	const newer, older = "5.15.0", "4.57.6"
-	// Spellings that are refused, and what with. Transformers refuses them too, or computes what nobody
-	// means.
+	// Variants that phi3 refuses, and words of the error. Transformers refuses them too, or computes
+	// something that cannot be intended.
 	refused := map[string]string{
 		"window 0":                         "sliding_window is 0",
 		"window -1":                        "sliding_window is -1",
@@ -52,14 +52,13 @@ func TestConfigSpellings(t *testing.T) {
 		"context as text":                            "max_position_embeddings is a string",
 		"context in scientific notation":             "max_position_embeddings",
 	}
-	// Both versions fail on these, by accident rather than by intent; what they mean is plain, and read as
-	// another spelling.
+	// Both versions fail on these, but not by intent. Their meaning is clear, and is that of another variant.
 	readAs := map[string]string{
 		"head_dim null":                "base",
 		"model_type absent":            "base",
 		"rope_scaling by rope_type su": "rope_scaling longrope",
 	}
-	// The newer version fails on these, and the older one ignores rope_parameters altogether.
+	// The newer version fails on these, and the older version ignores rope_parameters.
 	readAs["rope_parameters su"] = "rope_parameters longrope"
 
 	data, err := os.ReadFile("../../testdata/configs/spellings.json")

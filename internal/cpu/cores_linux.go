@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cores is how many cores the process may use, or 0 where that is not known. Two hardware threads of one core
-// count once: loops that keep the core's units busy gain nothing from the second one.
+// cores returns how many cores the process may use, or 0 if that is not known. Two hardware threads of one
+// core count once: loops that keep the core's units busy gain nothing from the second thread.
 func cores() int {
 	var allowed unix.CPUSet
 	if unix.SchedGetaffinity(0, &allowed) != nil {
@@ -18,8 +18,8 @@ func cores() int {
 	return coresOf(os.DirFS("/sys/devices/system/cpu"), &allowed)
 }
 
-// coresOf counts the cores of some hardware threads, of which dir tells in files
-// cpuN/topology/thread_siblings_list.
+// coresOf counts the cores of the hardware threads, which the files cpuN/topology/thread_siblings_list in dir
+// assign to cores.
 func coresOf(dir fs.FS, threads *unix.CPUSet) int {
 	found := map[string]bool{}
 	for n := range len(threads) * 64 {

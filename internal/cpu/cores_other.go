@@ -2,5 +2,5 @@
 
 package cpu
 
-// cores is how many cores the process may use: not known.
+// cores returns 0: how many cores the process may use is not known.
 func cores() int { return 0 }

@@ -11,9 +11,9 @@ import (
 	"phi3/internal/weight"
 )
 
-// Weights too small to be normal numbers of their type: VDPBF16PS and AMX take those of bfloat16 for 0, every
-// other path multiplies them. Those of float16 and float32 count on all paths. One token and several agree.
-// docs/cpu.md says so.
+// Weights that are denormal numbers of their format: VDPBF16PS and AMX take those of bfloat16 as 0, and all
+// other paths multiply them. Those of float16 and float32 are multiplied on all paths. One token and several
+// tokens agree. docs/cpu.md has the table.
 func TestDenormalWeights(t *testing.T) { onEveryPath(t, testDenormalWeights) }
 
 func testDenormalWeights(t *testing.T) {
@@ -28,7 +28,7 @@ func testDenormalWeights(t *testing.T) {
 		zero   bool
 	}{
 		{weight.BF16, binary.LittleEndian.AppendUint16(nil, 0x0040), math.Ldexp(1, -127), flushes},
-		// the smallest normal one
+		// the smallest normal number
 		{weight.BF16, binary.LittleEndian.AppendUint16(nil, 0x0080), math.Ldexp(1, -126), false},
 		{weight.F16, binary.LittleEndian.AppendUint16(nil, 0x0001), math.Ldexp(1, -24), false},
 		{weight.F32, binary.LittleEndian.AppendUint32(nil, 0x00400000), math.Ldexp(1, -127), false},

@@ -1,17 +1,23 @@
-// Package cpu runs the model on the processor's cores: the [model.Backend] for machines without a GPU, and
-// the one that the tests measure others by. It needs no cgo.
+// Package cpu is the [model.Backend] that runs on the processor's cores. It needs no cgo.
 //
-// backend.go holds memory and the verbs; linear.go the matrix product that nearly all time goes into;
-// attention.go RoPE, attention and the KV cache's memory; pool.go the goroutines that share them out. The
-// innermost loops come in several versions, of which paths.go chooses one: kernels.go and vectors.go are the
-// version in Go, the files *_amd64 and *_arm64 are those in assembly, vectors_* all that is not a matrix
-// product with weights. Instructions that Go's assembler does not know are macros of bytes in
-// encoded_amd64.h, which the command in encode writes. probe.go measures the machine's limits.
+// The files by what they do:
 //
-// Weights are read straight from the checkpoint's memory map, in the type they are stored in, so a checkpoint
-// takes no memory beyond its own pages. Every element of every result is computed by one goroutine in one
-// order, which is fixed for a version of the loops, so the bytes of the logits depend on neither the number
-// of threads nor on how tokens are grouped into calls.
+//	backend.go, memory.go    the verbs, the memory and its size
+//	linear.go                the matrix product, which takes nearly all of the time
+//	attention*.go            RoPE, attention and the memory of the KV cache
+//	pool.go                  the goroutines that share out the loops
+//	paths*.go                the choice of a path: one version of the innermost loops
+//	kernels.go, vectors.go   the path in plain Go: matrix products with weights, and all other loops
+//	*_amd64.*, *_arm64.*     the paths in assembly; vectors_* are the loops that read no weights
+//	lanes*.go                matrix products around the AVX2, AVX-512 and NEON loops; amx_* for AMX
+//	args*.go                 the arguments of the loops in assembly
+//	encoded_amd64.h          instructions that Go's assembler does not know, written by the command encode
+//	probe*.go                measures how fast the machine can read and compute
+//
+// Weights are read from the checkpoint's memory map in the format they are stored in, so a checkpoint takes
+// no memory beyond its own pages. One goroutine computes an element of a result, in an order that depends
+// only on the path. So the bits of the logits depend neither on the number of threads nor on how tokens are
+// grouped into calls.
 package cpu
 
 //go:generate go run ./encode

@@ -2,14 +2,13 @@ package cpu
 
 import "phi3/internal/weight"
 
-// The innermost loops. Products are written float32(a*b): the conversion forbids the compiler to fuse
-// multiply and add, which it does on some processors and not on others and may do in one loop and not in the
-// next.
+// The innermost loops in Go. Products are written float32(a*b): the conversion keeps the compiler from fusing
+// the multiplication with an addition. It does so on some processors only, and not in every loop.
 
-// goPanelRows is how many weight rows dotPanel multiplies at once.
+// goPanelRows is the number of weight rows that dotPanel multiplies at once.
 const goPanelRows = 6
 
-// goLinear are the loops of a matrix product that run everywhere.
+// goLinear are the loops of a matrix product in Go.
 var goLinear = &linearKernels{
 	panelRows: func(int, int, int) int { return goPanelRows },
 	multiply: func(p *product, t *panel, s *scratch) {
@@ -40,13 +39,11 @@ func goDots(sums []float32, t *panel, x *input, s *scratch) {
 	}
 }
 
-// dotPanel returns the dot products of x with the rows of w, each summed in natural order from k = 0. w is
-// [goPanelRows, k], x is [k].
+// dotPanel returns the dot products of x [k] with the rows of w [goPanelRows, k]. Each is summed in ascending
+// order of k, for one token as for a thousand, which makes logits reproducible.
 //
 // Independent sums hide the latency of an addition, and each value of x is loaded once for all of them. Six
-// is what fits the registers: with eight, the compiler keeps one sum in memory, and that one sets the pace.
-// The order within a sum is the order that makes logits reproducible: it is the same for one token and for a
-// thousand.
+// sums fit in the registers; with eight, the compiler keeps one of them in memory, which slows down the loop.
 func dotPanel(w, x []float32) [goPanelRows]float32 {
 	k := len(x)
 	w0, w1, w2 := w[0*k:1*k], w[1*k:2*k], w[2*k:3*k]
@@ -73,7 +70,7 @@ func elemSize(t weight.Format) int {
 	return 2
 }
 
-// argmax is the lowest id among the greatest logits, or ^id of the first that is NaN or infinite.
+// argmax returns the lowest id among the greatest logits, or ^id of the first logit that is NaN or infinite.
 func argmax(logits []float32) int32 {
 	best := 0
 	for id, l := range logits {

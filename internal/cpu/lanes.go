@@ -9,21 +9,21 @@ import (
 	"phi3/internal/weight"
 )
 
-// laneKernels are kernels of a matrix product whose every result has as many running sums, its lanes, as a
-// register has: the i-th takes the products (or pairs of them) i, i+lanes, … in ascending order. At the end
-// they are added pairwise.
+// laneKernels are loops of a matrix product in which each result has several running sums, its lanes: as many
+// as a register holds. Lane i takes the products (or pairs of products) i, i+lanes, … in ascending order. At
+// the end the lanes are added pairwise.
 //
-// Where k is not a multiple of step, the last step is the row's last step weights. The input has zeros for
-// those of them that the step before has taken, so a kernel never reads past a row.
+// If k is not a multiple of step, one more step takes the last step weights of the row. Some of them were
+// taken before; the input has zeros for those. So a kernel never reads past the end of a row.
 type laneKernels struct {
 	lanes int // running sums of a result
-	step  int // of k, multiplied at once
-	rows  int // rows multiplied at once where there are several tokens
+	step  int // how many of k are multiplied at once
+	rows  int // how many rows are multiplied at once if there are several tokens: a block
 
 	// one sets sums [8] to the products of x [k] with eight rows of k weights, and prefetches rows.
 	one func(w weight.Format) func(*dotArgs)
-	// several adds to sums [blocks, rows, 6, lanes], the running sums, the products of blocks of rows with six
-	// tokens, x [k/step, 6, step], and prefetches rows. k is at least a step.
+	// several adds to sums [blocks, rows, 6, lanes], the running sums, the products of blocks of rows with
+	// six tokens, x [k/step, 6, step], and prefetches rows. k is at least a step.
 	several func(w weight.Format) func(*dotArgs)
 	// sum adds up the lanes [n, lanes] of n sums in the order of one. n is a multiple of 4, at least 4.
 	sum func(sums, lanes *float32, n int)
@@ -34,33 +34,36 @@ type laneKernels struct {
 
 const (
 	laneStretch = 1024 // of k
-	tokenGroup  = 6    // what several multiplies at once
-	// The most rows of a panel, and the most groups whose running sums are kept while others are computed: 192
-	// KB of them with 16 lanes.
+	tokenGroup  = 6    // how many tokens several multiplies at once
+	// The most rows of a panel, and the most groups of tokens whose running sums are kept at a time: together
+	// 192 KB with 16 lanes.
 	laneMaxRows = 64
 	maxGroups   = 8
 )
 
-// linear are the loops around the kernels.
+// linear returns the loops around the kernels.
 func (l *laneKernels) linear() *linearKernels {
 	return &linearKernels{
 		panelRows: lanePanelRows,
 		multiply:  l.multiply,
 		scratch: func(_, maxTokens int) scratchSize {
+			groups := min(tokenGroups(maxTokens), maxGroups)
 			return scratchSize{
 				sums:  maxTokens * laneMaxRows,
-				lanes: min(tokenGroups(maxTokens), maxGroups) * (laneMaxRows + 2*l.rows) * tokenGroup * l.lanes,
+				lanes: groups * (laneMaxRows + 2*l.rows) * tokenGroup * l.lanes,
 				tail:  l.step - 1, // see addShort
 			}
 		},
-		pack:        l.pack,
-		packedBytes: func(tokens, k int) int { return tokenGroups(tokens) * tokenGroup * l.steps(k) * l.step * l.elemSize() },
-		packTokens:  tokenGroup,
+		pack: l.pack,
+		packedBytes: func(tokens, k int) int {
+			return tokenGroups(tokens) * tokenGroup * l.steps(k) * l.step * l.elemSize()
+		},
+		packTokens: tokenGroup,
 	}
 }
 
-// lanePanelRows: few rows where weights are read only once or twice, many where tokens have to be read again
-// for every panel. Threads must find enough panels.
+// lanePanelRows returns few rows if weights are read only once or twice, and many if tokens are read again
+// for every panel. There must be enough panels for the threads.
 func lanePanelRows(tokens, cols, threads int) int {
 	if tokens <= 2*tokenGroup {
 		return 16
@@ -68,7 +71,7 @@ func lanePanelRows(tokens, cols, threads int) int {
 	return min(laneMaxRows, max(16, cols/(4*threads)/16*16))
 }
 
-// elemSize is the bytes of a packed value.
+// elemSize returns the bytes of a packed value.
 func (l *laneKernels) elemSize() int {
 	if l.narrow != nil {
 		return 2
@@ -76,10 +79,10 @@ func (l *laneKernels) elemSize() int {
 	return 4
 }
 
-// tokenGroups is how many groups so many tokens make.
+// tokenGroups returns how many groups the tokens make.
 func tokenGroups(tokens int) int { return (tokens + tokenGroup - 1) / tokenGroup }
 
-// steps is how many steps a row of k weights takes; none if it is shorter than one.
+// steps returns how many steps a row of k weights takes: 0 if it is shorter than a step.
 func (l *laneKernels) steps(k int) int {
 	if k < l.step {
 		return 0
@@ -87,8 +90,8 @@ func (l *laneKernels) steps(k int) int {
 	return (k + l.step - 1) / l.step
 }
 
-// back is how many bytes before the end of the whole steps of a row of k weights its last step begins, 0 if
-// nothing is left over.
+// back returns how many bytes before the end of the whole steps of a row of k weights the last step begins,
+// or 0 if the row consists of whole steps.
 func (l *laneKernels) back(k, size int) int {
 	if k < l.step || k%l.step == 0 {
 		return 0
@@ -96,7 +99,7 @@ func (l *laneKernels) back(k, size int) int {
 	return (l.step - k%l.step) * size
 }
 
-// lay writes steps first … last-1 of a token's values.
+// lay writes steps first … last-1 of a token's values x to to.
 func (l *laneKernels) lay(to []byte, x []float32, first, last int) {
 	whole, size := min(last, len(x)/l.step), l.elemSize()
 	switch values := x[first*l.step : whole*l.step]; {
@@ -121,9 +124,9 @@ func (l *laneKernels) lay(to []byte, x []float32, first, last int) {
 	}
 }
 
-// pack is linearKernels.pack: a step of each of six tokens, and on to the next step. (Rows of several
-// thousand values would lie at the same place in every way of the first cache.) A single token's steps follow
-// each other.
+// pack is linearKernels.pack. It writes one step of each of six tokens, then the next step. (Six rows of
+// several thousand values each would compete for the same places of the first-level cache.) The steps of a
+// single token follow each other.
 func (l *laneKernels) pack(in *input, group int) {
 	steps, size := l.steps(in.k), l.step*l.elemSize()
 	if in.tokens == 1 {
@@ -140,7 +143,7 @@ func (l *laneKernels) pack(in *input, group int) {
 		for step := range steps {
 			to := packed[(step*tokenGroup+i)*size:][:size]
 			if x == nil {
-				clear(to) // no token: finite numbers at least
+				clear(to) // no token: any finite numbers
 				continue
 			}
 			l.lay(to, x, step, step+1)
@@ -207,9 +210,9 @@ func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
 // tokens sets the sums of the tokens in groups first … last-1.
 //
 // The loops are, from outside in: stretches of k, groups of tokens, blocks of rows, and k again in a kernel.
-// A group's values of a stretch (24 KB) stay in the first-level cache while the rows pass, and the weights of a
-// panel (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in memory
-// between two stretches, so the order of a sum is the one that a single token has.
+// A group's values of a stretch (24 KB) stay in the first-level cache while the rows pass, and the weights of
+// a panel (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in
+// memory between two stretches, so the order of a sum is the one that a single token has.
 func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
 	several := l.several(h.dtype)
 	size := elemSize(h.dtype)

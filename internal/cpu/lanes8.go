@@ -4,8 +4,8 @@ package cpu
 
 import "phi3/internal/weight"
 
-// The functions of avx2_amd64.s and neon_arm64.s. Both compute the same bits. Their names are dot, then rows x
-// tokens, the running sums of a result, and the type of the weights. See laneKernels for what they do.
+// The functions of avx2_amd64.s and neon_arm64.s. Both compute the same bits. Their names are dot, then rows
+// x tokens, the running sums of a result, and the type of the weights. See laneKernels for what they do.
 
 //go:noescape
 func dot8x1Lanes8BF16(args *dotArgs)

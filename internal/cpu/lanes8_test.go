@@ -15,7 +15,7 @@ import (
 	"phi3/internal/weight"
 )
 
-// AVX2 and NEON add in the same order: the bits of some products, of both processors, are these.
+// AVX2 and NEON add in the same order: some products have the same bits, whose hashes are these.
 func TestLanes8SameBits(t *testing.T) {
 	i := slices.IndexFunc(nativeKernels(),
 		func(k *kernels) bool { return k.name == "avx2" || k.name == "neon" })

@@ -26,10 +26,10 @@ type epilogue int
 const (
 	store  epilogue = iota // they replace the output
 	add                    // they are added to the output
-	gateUp                 // the output is SiLU(g)·u, where g and u are the first and the second half of the sums
+	gateUp                 // the output is SiLU(g)·u, where g and u are the two halves of the sums
 )
 
-// linearKernels are the innermost loops of a matrix product.
+// linearKernels are the innermost loops of a matrix product with weights.
 type linearKernels struct {
 	// panelRows returns the number of rows of a panel, an even number, for a product with so many output
 	// columns.
@@ -46,7 +46,7 @@ type linearKernels struct {
 	packedBytes func(tokens, k int) int
 }
 
-// always are the same loops for all weights.
+// always returns the same loops for all weights.
 func always(l *linearKernels) func(weight.Format, bool) *linearKernels {
 	return func(weight.Format, bool) *linearKernels { return l }
 }
@@ -66,18 +66,18 @@ func panelOf(w model.Weight) panel {
 	return panel{bytes: w.Data.(*parameter).bytes, dtype: w.Format, k: w.Shape[1]}
 }
 
-// row is row i of the weight as stored.
+// row returns row i of the weight as it is stored.
 func (t *panel) row(i int) []byte {
 	size := t.k * elemSize(t.dtype)
 	return t.bytes[i*size : (i+1)*size]
 }
 
-// input is the other factor of a product.
+// input is the tokens' factor of a product.
 type input struct {
 	x         []float32 // [tokens, k]
 	tokens, k int
-	packed    []byte   // see linearKernels.pack; at an address that is a multiple of 64
-	norm      *norming // what x has yet to be set by, or nil
+	packed    []byte   // see linearKernels.pack; its address is a multiple of 64
+	norm      *norming // if not nil, the norm that x must be computed by first
 }
 
 func (in *input) row(token int) []float32 { return row(in.x, token, in.k) }
@@ -94,8 +94,8 @@ type product struct {
 	panelCols int // columns of out that a panel computes
 }
 
-// someWork, in bytes of weights times tokens, takes ten microseconds or more. A worker takes at least this much
-// at a time where there are enough panels: less would not be worth the synchronization.
+// someWork, in bytes of weights times tokens, takes ten microseconds or more. A worker takes at least this
+// much at a time where there are enough panels: less would not be worth the synchronization.
 const someWork = 256 << 10
 
 // product multiplies in.x [tokens, k] by w [*, k]; the epilogue writes out [tokens, cols].
@@ -151,14 +151,13 @@ func (p *product) finish(token, n int, sums []float32) {
 	}
 }
 
-// gate sets gate to SiLU(gate)·up, rounded for the next product.
+// gate sets gate to SiLU(gate)·up, rounded as the input of the next product.
 func (p *product) gate(gate, up []float32) {
 	p.b.kernels.gate(gate, gate, up)
 	p.b.asInput(gate)
 }
 
-// packing is the laying out of a product's input in progress, and its norm just before that. An item is a
-// group of tokens.
+// packing lays out the input of a product, and computes its norm just before. An item is a group of tokens.
 type packing struct {
 	in      *input
 	kernels *linearKernels

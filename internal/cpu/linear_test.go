@@ -15,14 +15,14 @@ import (
 	"phi3/internal/weight"
 )
 
-// stored are values as a checkpoint holds them, at an odd address, and what they become.
+// stored returns the values as a checkpoint holds them, at an odd address, and their exact values.
 func stored(dtype weight.Format, x []float32) (data []byte, values []float32) {
 	data = []byte{0}
 	for _, v := range x {
 		switch dtype {
 		case weight.BF16:
 			data = binary.LittleEndian.AppendUint16(data, weight.ToBF16(v))
-		case weight.F16: // a float16 near v's size; every exponent but those of infinity and NaN comes up
+		case weight.F16: // a float16 near v's size, of any exponent but that of infinity and NaN
 			bits := uint16(math.Float32bits(v)>>16) & 0xbfff
 			data = binary.LittleEndian.AppendUint16(data, bits)
 		case weight.F32:
@@ -35,7 +35,7 @@ func stored(dtype weight.Format, x []float32) (data []byte, values []float32) {
 	return data, values
 }
 
-// Every product against float64, for one token and for many, which must agree in every bit.
+// Every product is compared with float64. Products for one token and for many tokens must agree in every bit.
 func TestProducts(t *testing.T) { onEveryPath(t, testProducts) }
 
 func testProducts(t *testing.T) {
@@ -79,7 +79,7 @@ func testProduct(t *testing.T, dtype weight.Format, f32 bool, k, cols, most int)
 	x, before := normals(rng, most*k), normals(rng, most*cols)
 	b.asInput(x)
 	nans := bytes.Repeat([]byte{0xff}, len(b.packed)) // whatever the type
-	// all is every use of the products of some tokens.
+	// all returns the products of some tokens with every epilogue.
 	all := func(first, tokens int) (stored, added, gated []float32) {
 		x := x[first*k : (first+tokens)*k]
 		copy(b.packed, nans) // what is read must have been written

@@ -2,8 +2,8 @@ package cpu
 
 import "phi3/internal/model"
 
-// MaxTokens is how many new tokens a step should have at most on this processor, see [model.Options]. The error
-// says why [New] refuses $PHI3_CPU.
+// MaxTokens returns how many new tokens a step should have at most on this processor, see [model.Options].
+// The error says why [New] refuses $PHI3_CPU.
 func MaxTokens() (int, error) {
 	k, err := choosePath()
 	if err != nil {
@@ -12,9 +12,9 @@ func MaxTokens() (int, error) {
 	return k.maxTokens, nil
 }
 
-// PlanMemory is what the plan takes of the machine's memory. Of the tensors it needs only the formats and the
-// shapes. Weights are pages of the checkpoint's files, which the system shares between processes and may drop.
-// Keys and values are allocated as the context fills, so KV is the most they take.
+// PlanMemory returns how much of the machine's memory the plan takes. Of the tensors it reads only the
+// formats and the shapes. Weights are pages of the checkpoint's files, which the system shares between
+// processes and may drop. Keys and values are allocated as the context fills: KV is the most that they take.
 func PlanMemory(p *model.Plan, o Options) model.Memory { return planMemory(p, o, planningPath()) }
 
 func planMemory(p *model.Plan, o Options, k *kernels) model.Memory {
@@ -50,7 +50,7 @@ func fit(p *model.Plan, o Options, k *kernels, free int64) {
 	})
 }
 
-// planningPath is the path that New takes. Where it takes none, New and MaxTokens say why.
+// planningPath returns the path that New chooses. If it chooses none, New and MaxTokens return the error.
 func planningPath() *kernels {
 	k, err := choosePath()
 	if err != nil {
@@ -61,17 +61,19 @@ func planningPath() *kernels {
 
 const pointerBytes = 8
 
-// workspaceSize is what Plan allocates beside matrices, norms, attention's scratch and the cache.
+// workspaceSize is the size of what Plan allocates besides matrices, norms, the scratch of attention and the
+// cache.
 type workspaceSize struct {
 	scratch scratchSize // of each worker
 	packed  int         // bytes
 	normed  int         // float32 values
 }
 
-// scratchSize is the size of a worker's memory for matrix products: bytes of packed, else float32 values.
+// scratchSize is the size of a worker's memory for matrix products: bytes of packed, float32 values of the
+// others.
 type scratchSize struct{ sums, rows, lanes, tail, packed int }
 
-// workspace is enough for every matrix product that can come up.
+// workspace returns the size that is enough for all matrix products of the model.
 func (k *kernels) workspace(p *model.Plan) (w workspaceSize) {
 	c := p.Config
 	widest := max(c.HiddenSize, c.IntermediateSize, c.Heads*c.HeadDim)
@@ -98,9 +100,10 @@ func newScratch(s scratchSize) *scratch {
 	}
 }
 
-// bytes is all of it, with attention's scratch.
+// bytes returns the size of all of it, with the scratch of attention.
 func (w workspaceSize) bytes(k *kernels, c *model.Config, threads int) int64 {
 	s := w.scratch
-	worker := int64(4*(s.sums+s.rows+s.lanes+s.tail)+s.packed) + attentionScratchBytes(k.vectors, c) + pointerBytes
+	products := int64(4*(s.sums+s.rows+s.lanes+s.tail) + s.packed)
+	worker := products + attentionScratchBytes(k.vectors, c) + pointerBytes
 	return int64(threads)*worker + int64(w.packed) + 4*int64(w.normed)
 }

@@ -13,8 +13,7 @@ import (
 	"phi3/internal/model"
 )
 
-// What a model takes beside its weights, which stay in their files, is what was planned for it: nothing
-// forgotten, nothing twice.
+// The memory that a model takes besides its weights, which stay in their files, is what PlanMemory says.
 func TestPlanMemory(t *testing.T) { onEveryPath(t, testPlanMemory) }
 
 func testPlanMemory(t *testing.T) {
@@ -27,14 +26,15 @@ func testPlanMemory(t *testing.T) {
 			const tokens = 1 << 16
 			maxTokens, err := MaxTokens()
 			require.NoError(t, err)
-			plan := model.NewPlan(ckpt.Config, ckpt.Tensors, model.Options{Context: tokens, MaxTokens: maxTokens})
+			plan := model.NewPlan(ckpt.Config, ckpt.Tensors,
+				model.Options{Context: tokens, MaxTokens: maxTokens})
 			planned := PlanMemory(plan, Options{Threads: 2, Float32: float32})
 			require.Equal(t, ckpt.DataBytes(), planned.Weights)
 
 			var before, after runtime.MemStats
 			b, err := New(Options{Threads: 2, Float32: float32})
 			require.NoError(t, err)
-			runtime.GC() // what was allocated and given up again does not count
+			runtime.GC() // memory that is no longer used does not count
 			runtime.ReadMemStats(&before)
 			m, err := model.Load(context.Background(), fsys, b,
 				model.Options{Context: tokens, MaxTokens: b.MaxTokens()})
@@ -58,8 +58,8 @@ func testPlanMemory(t *testing.T) {
 	}
 }
 
-// workspaceBytes is what Plan has allocated: the slices of the backend, and what is in them. By reflection, so
-// that none is forgotten.
+// workspaceBytes returns how much memory Plan has allocated in the slices of the backend. It uses reflection,
+// so that no slice is forgotten.
 func workspaceBytes(b *Backend) (n int64) {
 	v := reflect.ValueOf(b).Elem()
 	for i := range v.NumField() {
@@ -70,7 +70,7 @@ func workspaceBytes(b *Backend) (n int64) {
 	return n
 }
 
-// bytesIn is the memory of a slice, and of those in the structs that it points to.
+// bytesIn returns the memory of a slice, and of the slices in the structs that it points to.
 func bytesIn(v reflect.Value) (n int64) {
 	switch v.Kind() {
 	case reflect.Slice:
@@ -128,8 +128,8 @@ func TestMakeLarge(t *testing.T) {
 	}
 }
 
-// The context is the most blocks that fit in the memory beside the margin, and memory that is too small even
-// for the weights is no error.
+// The context is as many blocks as fit in the memory beside the margin. Memory that is too small even for the
+// weights is not an error.
 func TestContextThatFits(t *testing.T) {
 	ckpt, err := model.Open(os.DirFS("../../testdata/mini"))
 	require.NoError(t, err)

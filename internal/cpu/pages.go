@@ -5,9 +5,9 @@ import "unsafe"
 // hugePage is the size of a huge page on most systems that have them.
 const hugePage = 2 << 20
 
-// makeLarge is make([]T, n), on huge pages where the system gives some and n is large enough for them: the
-// second cache has room for more of what lies on one page, and addresses are looked up more quickly. Where
-// the slice begins is a multiple of 64 bytes.
+// makeLarge is make([]T, n), on huge pages if n is large enough and the system provides some: then more of
+// the data fits in the second-level cache at once, and address translation is faster. The slice begins at a
+// multiple of 64 bytes.
 func makeLarge[T byte | uint16 | float32](n int) []T {
 	size := n * int(unsafe.Sizeof(T(0)))
 	memory := make([]byte, size+64)

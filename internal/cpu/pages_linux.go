@@ -2,5 +2,5 @@ package cpu
 
 import "golang.org/x/sys/unix"
 
-// adviseHuge asks for huge pages. Linux need not have any, so what it answers is nobody's concern.
+// adviseHuge asks for huge pages. An error is ignored: memory without huge pages works as well.
 func adviseHuge(memory []byte) { _ = unix.Madvise(memory, unix.MADV_HUGEPAGE) }

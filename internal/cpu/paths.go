@@ -9,36 +9,36 @@ import (
 	"phi3/internal/weight"
 )
 
-// kernels are the innermost loops as one kind of processor runs them fastest. Within one set of kernels the
-// same inputs give the same bits; two sets add in different orders.
+// kernels are a path: one version of the innermost loops. Within a path the same inputs give the same bits;
+// two paths add in different orders.
 type kernels struct {
 	name string
 
-	// linear returns the loops of a matrix product with weights of a type. Inputs are rounded to bfloat16,
-	// unless float32 is set.
+	// linear returns the loops of a matrix product with weights of a format. Inputs have been rounded to
+	// bfloat16 unless float32 is set.
 	linear func(w weight.Format, float32 bool) *linearKernels
-	// maxTokens is how many new tokens one step should take at most: more share the reading of weights, which
-	// is worth the more, the faster the arithmetic is, but memory grows, and only between two layers can a
-	// step be interrupted.
+	// maxTokens is how many new tokens a step should have at most. With more tokens, more of them share each
+	// reading of the weights, which matters most if arithmetic is fast. But memory grows, and a step can be
+	// interrupted only between two layers.
 	maxTokens int
 	*vectors
 
-	// For [Backend.Probe]: read reads p, whose length is a multiple of 128; compute does as many
-	// floating-point operations as it returns, as fast as they go.
+	// For [Backend.Probe]. read reads p, whose length is a multiple of 128. compute executes floating-point
+	// operations as fast as possible and returns their number.
 	read    func(p []byte)
 	compute func() float64
 }
 
-// goKernels run everywhere.
+// goKernels are the path in plain Go, which runs everywhere.
 var goKernels = &kernels{
 	name: "go", linear: always(goLinear), maxTokens: 64,
 	vectors: goVectors, read: goRead, compute: goCompute,
 }
 
-// pathVariable names the environment variable that forces a path.
+// pathVariable is the name of the environment variable that forces a path.
 const pathVariable = "PHI3_CPU"
 
-// choosePath returns the kernels that $PHI3_CPU names, or the best ones for this processor.
+// choosePath returns the path that $PHI3_CPU names, or the best path for this processor.
 func choosePath() (*kernels, error) {
 	paths := append(nativeKernels(), goKernels) // the best first
 	forced := os.Getenv(pathVariable)
@@ -56,8 +56,8 @@ func choosePath() (*kernels, error) {
 		strings.Join(names, ", "))
 }
 
-// Paths names what this processor can run, the best first, and the one that New takes. The error says why
-// $PHI3_CPU is refused.
+// Paths returns the names of the paths that this processor can run, the best first, and the path that New
+// chooses. The error says why $PHI3_CPU is refused.
 func Paths() (names []string, chosen string, err error) {
 	for _, k := range append(nativeKernels(), goKernels) {
 		names = append(names, k.name)
@@ -69,7 +69,7 @@ func Paths() (names []string, chosen string, err error) {
 	return names, k.name, nil
 }
 
-// allLinear are the loops of every matrix product that can come up.
+// allLinear returns the loops of all matrix products that a path may compute.
 func (k *kernels) allLinear() []*linearKernels {
 	var all []*linearKernels
 	for _, w := range []weight.Format{weight.BF16, weight.F16, weight.F32} {

@@ -6,21 +6,21 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// processor is what the choice of a path depends on: who made it, and which of the paths' instructions the
-// processor has and the operating system supports. Nothing is timed, so the choice, and with it every bit, is
-// the same on each start.
+// processor is what the choice of a path depends on: the vendor, and the instructions that the processor has
+// and the operating system supports. Nothing is timed, so the choice, and with it every bit, is the same at
+// each start.
 type processor struct {
-	vendor        string // as CPUID has it: "GenuineIntel", "AuthenticAMD"
-	family, model int    // as Linux shows them in /proc/cpuinfo
+	vendor        string // as in CPUID: "GenuineIntel", "AuthenticAMD"
+	family, model int    // as in Linux's /proc/cpuinfo
 
-	avx2, avx512, bf16, amx bool // each with what it needs of those before it
+	avx2, avx512, bf16, amx bool // what the paths of that name need
 }
 
-// cpuid asks the processor.
+// cpuid executes CPUID.
 func cpuid(leaf uint32) (eax, ebx, ecx, edx uint32)
 
-// thisProcessor is the one that the program runs on. (That the system saves the wide registers is part of
-// what the flags say, but for AMX's, whose use is asked for.)
+// thisProcessor describes the processor that the program runs on. (The flags of x/sys/cpu include that the
+// operating system saves the registers, except for AMX, see tilesAllowed.)
 func thisProcessor() processor {
 	var p processor
 	_, ebx, ecx, edx := cpuid(0)
@@ -37,7 +37,7 @@ func thisProcessor() processor {
 	return p
 }
 
-// familyAndModel reads CPUID's version.
+// familyAndModel decodes the version that CPUID returns.
 func familyAndModel(version uint32) (family, model int) {
 	family, model = int(version>>8&15), int(version>>4&15)
 	if family == 6 || family == 15 {
@@ -49,16 +49,16 @@ func familyAndModel(version uint32) (family, model int) {
 	return family, model
 }
 
-// halfRateBF16 tells whether VDPBF16PS does fewer operations a second than multiply-adds of float32: half of
-// them on Intel's processors since Sapphire Rapids, which have AMX for such products, whether or not a
-// hypervisor shows it. The one before, Cooper Lake (a later stepping of model 85), had no AMX. docs/cpu.md
-// has what was measured.
+// halfRateBF16 returns whether VDPBF16PS does fewer operations per second than float32 multiply-adds. It does
+// half as many on Intel's processors since Sapphire Rapids, which have AMX for such products even if a
+// hypervisor hides it. The processor before, Cooper Lake (a later stepping of model 85), had no AMX.
+// docs/cpu.md has the measurements.
 func (p processor) halfRateBF16() bool {
 	const cooperLake = 85
 	return p.vendor == "GenuineIntel" && !(p.family == 6 && p.model == cooperLake)
 }
 
-// paths are the kernels in assembly that a processor can run, the best first.
+// paths returns the paths in assembly that the processor can run, the best first.
 func (p processor) paths() []*kernels {
 	var found []*kernels
 	if p.amx {
@@ -78,5 +78,5 @@ func (p processor) paths() []*kernels {
 	return found
 }
 
-// nativeKernels are those of this processor.
+// nativeKernels returns the paths in assembly that this processor can run, the best first.
 func nativeKernels() []*kernels { return thisProcessor().paths() }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Which paths a processor gets, the best first, by who made it and what it has.
+// The paths of a processor, the best first, depend on its vendor and its instructions.
 func TestProcessorPaths(t *testing.T) {
 	const intel, amd = "GenuineIntel", "AuthenticAMD"
 	for _, c := range []struct {
@@ -37,7 +37,7 @@ func TestProcessorPaths(t *testing.T) {
 		{"Zen 5", processor{amd, 26, 2, true, true, true, false}, "avx512bf16 avx512 avx2"},
 		{"Zen 3", processor{amd, 25, 1, true, false, false, false}, "avx2"},
 		{
-			"a vendor that nobody has heard of",
+			"an unknown vendor",
 			processor{"Something", 6, 143, true, true, true, false},
 			"avx512bf16 avx512 avx2",
 		},
@@ -51,7 +51,7 @@ func TestProcessorPaths(t *testing.T) {
 	}
 }
 
-// What is read of the processor is what Linux reads, and the same every time.
+// The processor is described as by Linux, and in the same way every time.
 func TestThisProcessor(t *testing.T) {
 	p := thisProcessor()
 	require.Equal(t, p, thisProcessor())

@@ -6,5 +6,5 @@ var neonKernels = &kernels{
 	vectors: neonVectors, read: neonRead, compute: neonCompute,
 }
 
-// nativeKernels are the paths in assembly that this processor can run.
+// nativeKernels returns the paths in assembly that this processor can run.
 func nativeKernels() []*kernels { return []*kernels{neonKernels} }

@@ -2,5 +2,5 @@
 
 package cpu
 
-// nativeKernels are the ones in assembly that this processor can run: none.
+// nativeKernels returns the paths in assembly that this processor can run: none.
 func nativeKernels() []*kernels { return nil }

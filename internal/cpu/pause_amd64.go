@@ -1,4 +1,4 @@
 package cpu
 
-// pause lets a microsecond or less pass, in a way that leaves the core to its other hardware thread.
+// pause waits for up to a microsecond, and leaves the core to its other hardware thread meanwhile.
 func pause()

@@ -4,7 +4,7 @@ package cpu
 
 import "sync/atomic"
 
-// pause lets a microsecond or less pass.
+// pause waits for up to a microsecond.
 func pause() {
 	var n atomic.Int32
 	for n.Add(1) < 200 {

@@ -9,24 +9,26 @@ import (
 	"phi3/internal/weight"
 )
 
-// task is a loop that a pool shares out.
+// task is a loop over items that a pool runs on several threads.
 type task interface {
-	// work does items from … to-1. worker is a number below the pool's threads that no other running call
-	// has. Which worker gets which items is left to chance, so the result must be the same for every split.
+	// work does items from … to-1. worker is a number below the pool's number of threads, different from that
+	// of every other running call. Timing decides which worker gets which items, so the result must be the
+	// same for every split.
 	work(worker, from, to int)
 }
 
-// pool is a fixed set of goroutines that share out loops. They live as long as the backend: a forward pass
-// runs some hundred loops a token. Running one allocates nothing. Who asks for items gets a part of those
-// that are left: many neighbours at first, and few at last, so that nobody waits long for another.
+// pool is a fixed set of goroutines, the workers, that run loops together. They live as long as the backend,
+// because a forward pass runs some hundred loops per token. Running a loop allocates nothing. A worker that
+// is free takes a part of the items that are left: many neighbours at first and few at the end, so that no
+// worker waits long for another.
 //
-// Waking a goroutine takes the operating system up to some tens of microseconds, as long as the smallest
-// loops. So who waits looks out for work, or for its end, for about as long before it goes to sleep: within a
-// forward pass nobody does.
+// The operating system needs up to some tens of microseconds to wake a goroutine, as long as the smallest
+// loops take. So an idle worker spins for about as long before it sleeps: within a forward pass no worker
+// sleeps.
 type pool struct {
 	threads int
-	// how often who waits looks before it sleeps, with half a microsecond or so between; 0 where threads have
-	// to take turns
+	// How often an idle worker looks for work before it sleeps, about every half microsecond. 0 if there are
+	// more threads than processors.
 	lookouts int
 
 	mu       sync.Mutex
@@ -34,19 +36,19 @@ type pool struct {
 	done     sync.Cond // the last item is done
 	task     task
 	items    int              // of the task
-	grain    int              // as few items as a worker may get
-	next     int              // first item that nobody has
-	sleeping int              // workers that wait for work
-	tensors  []*weight.Tensor // those that tasks read
-	fault    error            // of reading one of them: see take and takeFault
+	grain    int              // the least number of items that a worker takes, except at the end
+	next     int              // the first item that no worker has taken
+	sleeping int              // workers that sleep
+	tensors  []*weight.Tensor // the weights that tasks read
+	fault    error            // a weight could not be read, see take and takeFault
 	ended    bool
 
-	// These change with the lock held, and are looked at without.
+	// These are written with the lock held and read without it.
 	busy atomic.Int32  // workers with items
-	runs atomic.Uint32 // how many loops there were to share, and one more at the end
+	runs atomic.Uint32 // loops that workers were woken for, and one more when the pool stops
 }
 
-// newPool starts threads-1 goroutines; the caller of run is the last one.
+// newPool starts threads-1 workers. The caller of run is the last one.
 func newPool(threads int) *pool {
 	p := &pool{threads: threads}
 	if threads <= runtime.GOMAXPROCS(0) {
@@ -59,9 +61,8 @@ func newPool(threads int) *pool {
 	return p
 }
 
-// run has all items 0 … items-1 of the task done and returns then. It waits for the work and not for the
-// workers: one that the operating system wakes too late finds nothing left to do. One run at a time. After a
-// fault, run does nothing.
+// run returns when items 0 … items-1 of the task are done. It does not wait for workers that the operating
+// system wakes too late to find an item. Only one run may be in progress. After a fault, run does nothing.
 func (p *pool) run(items, grain int, t task) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	p.mu.Lock()
@@ -87,7 +88,7 @@ func (p *pool) run(items, grain int, t task) {
 	p.task = nil
 }
 
-// takeFault returns what has kept a run from its end since the last call, if anything.
+// takeFault returns the fault that ended a run since the last call, or nil.
 func (p *pool) takeFault() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,7 +97,7 @@ func (p *pool) takeFault() error {
 	return fault
 }
 
-// wake calls all workers. The lock is held.
+// wake wakes all workers. The lock is held.
 func (p *pool) wake() {
 	p.runs.Add(1)
 	if p.sleeping > 0 {
@@ -104,7 +105,7 @@ func (p *pool) wake() {
 	}
 }
 
-// serve is the life of a goroutine.
+// serve is the loop of a worker.
 func (p *pool) serve(worker int) {
 	debug.SetPanicOnFault(true)
 	p.mu.Lock()
@@ -128,10 +129,10 @@ func (p *pool) serve(worker int) {
 	}
 }
 
-// take works until there are no more items. The lock is held before and after it, and not during the work.
+// take does items until none are left. The lock is held before and after it, and not during the work.
 //
-// If a weight's file can no longer be read, the work panics, and take keeps the fault. Other panics are bugs, and
-// go on.
+// If the file of a weight can no longer be read, the work panics, and take keeps the fault. Other panics are
+// bugs and continue.
 func (p *pool) take(worker int) {
 	working := false
 	defer func() {
@@ -141,7 +142,7 @@ func (p *pool) take(worker int) {
 		recovered := recover()
 		p.mu.Lock()
 		p.busy.Add(-1)
-		p.next = p.items // nobody begins another range
+		p.next = p.items // no worker takes another item
 		if p.fault = weight.Fault(recovered, p.tensors); p.fault == nil {
 			panic(recovered)
 		}
@@ -160,7 +161,7 @@ func (p *pool) take(worker int) {
 	}
 }
 
-// stop ends the goroutines. No run may follow.
+// stop ends the workers. No run may follow.
 func (p *pool) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// Limits are what the processor reaches with all threads of a backend when it does nothing else.
+// Limits are the highest rates that the processor reaches with all threads of a backend.
 type Limits struct {
-	Read    float64 // bytes a second out of memory
-	Compute float64 // floating-point operations a second
+	Read    float64 // bytes read from memory per second
+	Compute float64 // floating-point operations per second
 }
 
-// probeBytes is memory far larger than what a last cache keeps.
+// probeBytes is far more memory than a last-level cache has.
 const probeBytes = 256 << 20
 
-// probeTime is how long either limit is looked for.
+// probeTime is how long each limit is measured.
 const probeTime = 200 * time.Millisecond
 
-// Probe measures the limits, in less than a second: the best of several rounds.
+// Probe measures the limits, in less than a second. Each is the best of several rounds.
 func (b *Backend) Probe() Limits {
 	reading := &reading{b.kernels, make([]byte, probeBytes)}
 	for i := 0; i < probeBytes; i += 4096 {
-		reading.memory[i] = 1 // pages that were never written are all the same one
+		reading.memory[i] = 1 // pages that were never written share one page of memory
 	}
 	computing := &computing{kernels: b.kernels}
 	var l Limits
@@ -51,7 +51,7 @@ const readingItem = 1 << 20
 // work implements [task].
 func (r *reading) work(_, from, to int) { r.kernels.read(r.memory[from*readingItem : to*readingItem]) }
 
-// computing computes, and counts operations.
+// computing computes, and counts the operations.
 type computing struct {
 	kernels *kernels
 	done    atomic.Int64
@@ -64,7 +64,7 @@ func (c *computing) work(_, from, to int) {
 	}
 }
 
-// probed keeps the compiler from leaving out what the versions in Go compute.
+// probed keeps the compiler from removing the computations of the versions in Go.
 var probed atomic.Uint64
 
 // goRead is kernels.read.
@@ -77,7 +77,7 @@ func goRead(p []byte) {
 	probed.Store(a + b)
 }
 
-// goCompute is kernels.compute: the inner loop of the matrix product, in the first cache.
+// goCompute is kernels.compute: the inner loop of the matrix product, with data in the first-level cache.
 func goCompute() float64 {
 	const k, n = 512, 50
 	var w [goPanelRows * k]float32

@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// What AVX2 can do at most: FMAs on registers alone, and loads alone.
+// For the probe: nothing but AVX2 multiply-adds on registers, and nothing but loads.
 
 // func multiplyAdd(n int)
 TEXT ·multiplyAdd(SB), NOSPLIT, $0-8

@@ -1,9 +1,9 @@
 package cpu
 
-// multiplyAdd does n · 16 fused multiply-adds of four values. n is not 0.
+// multiplyAdd does n · 16 fused multiply-adds of four values. n is at least 1.
 func multiplyAdd(n int)
 
-// readMemory reads n bytes, a multiple of 128 and not 0.
+// readMemory reads n bytes, a multiple of 128, at least 128.
 //
 //go:noescape
 func readMemory(p *byte, n int)

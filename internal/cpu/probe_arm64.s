@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// What NEON can do at most: FMAs on registers alone, and loads alone.
+// For the probe: nothing but NEON multiply-adds on registers, and nothing but loads.
 
 #define ZERO(v) VEOR v.B16, v.B16, v.B16
 #define FMA(v) VFMLA V24.S4, V25.S4, v.S4

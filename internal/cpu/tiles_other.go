@@ -2,5 +2,5 @@
 
 package cpu
 
-// tilesAllowed says whether the process may use AMX's tile registers. How to ask is known for Linux only.
+// tilesAllowed returns whether the process may use AMX's tile registers. Only Linux is supported.
 var tilesAllowed = func() bool { return false }

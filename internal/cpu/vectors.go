@@ -6,9 +6,9 @@ import (
 	"phi3/internal/weight"
 )
 
-// vectors are the loops of attention and of everything else between matrix products, as one kind of processor
-// runs them fastest. Any length will do where nothing else is said. They keep a fixed order of operations for
-// every element of a result: how many rows go into a call does not change its bits.
+// vectors are one path's loops of attention and of everything else between matrix products with weights.
+// Lengths are arbitrary unless a comment says more. The order of operations for an element of a result is
+// fixed: the number of rows in a call does not change its bits.
 type vectors struct {
 	// attentionRows is how many query heads share one reading of their keys and values at most. The query
 	// heads of one token that share a KV head are read together even if there are more.
@@ -20,14 +20,15 @@ type vectors struct {
 	// 2^(x·scale - top), where top is the row's largest x·scale, and sets total to the sum of these powers.
 	// The other columns count as -Inf. scale is positive.
 	softmax func(x []float32, from, to int, scale float32, top, total []float32)
-	// mergeStates joins the states (m, l) of a chunk to the running ones (top, total), all of one length: the
-	// largest score and the sum of powers under it. old and m become the factors by which the two sums of
-	// weighted values must be multiplied before they are added.
+	// mergeStates merges the states (m, l) of a chunk into the states (top, total) of the chunks before it:
+	// the largest score, and the sum of the powers relative to it. It sets old and m to the factors by which
+	// the two weighted sums of values must be multiplied before they are added. All lengths are the same, a
+	// multiple of 16.
 	mergeStates func(top, total, m, l, old []float32)
-	// mergeRows sets every row of out to out·old + sum·add, where old and add have an element a row; cols is
-	// a multiple of 32.
+	// mergeRows sets every row of out to out·old + sum·add, where old and add have one element for each row.
+	// cols is a multiple of 32.
 	mergeRows func(out, sum, old, add []float32, cols int)
-	// divideRows divides every row of x by one number of by; cols is a multiple of 32.
+	// divideRows divides every row of x by one element of by. cols is a multiple of 32.
 	divideRows func(x, by []float32, cols int)
 
 	rmsNorm   func(y, x, weight []float32, eps float32) // of one row, see goRMSNorm
@@ -38,8 +39,8 @@ type vectors struct {
 
 // tileLoops are attention's products by AMX.
 type tileLoops struct {
-	// split makes two bfloat16 of each value of x, whose length is a multiple of 32: high is x rounded, low is
-	// the difference, rounded.
+	// split makes two bfloat16 of each value of x, whose length is a multiple of 32: high is x rounded, low
+	// is the difference, rounded.
 	split func(high, low []uint16, x []float32)
 	// products sets c = (high + low)·b, where first and last are multiples of 32.
 	products func(p *kvProduct)
@@ -50,8 +51,8 @@ type tileLoops struct {
 }
 
 // kvProduct is a product of attention: some rows of a by rows first … last-1 (both even) and columns from …
-// to-1 (multiples of 32) of b. Row i of c is c[i·cStride:]; row i of a is a[i·aStride:], and its elements belong
-// to rows first … last-1 of b.
+// to-1 (multiples of 32) of b. Row i of c is c[i·cStride:]; row i of a is a[i·aStride:], and its elements
+// belong to rows first … last-1 of b.
 type kvProduct struct {
 	c           []float32
 	cStride     int // in elements, as aStride
@@ -66,7 +67,7 @@ type kvProduct struct {
 	args        kvArgs // of the loops in assembly
 }
 
-// goVectors run everywhere.
+// goVectors are the loops in Go.
 var goVectors = &vectors{
 	attentionRows: 48,
 	addProducts:   goAddProducts, softmax: goSoftmax, mergeStates: goMergeStates, mergeRows: goMergeRows,
@@ -74,17 +75,17 @@ var goVectors = &vectors{
 	rotate: func(x, cos, sin []float32) { goRotate(x, cos, sin, 0) }, gate: goGate,
 }
 
-// kvMatrix are keys or values of some positions as the cache keeps them: one of the slices, in which rows
-// stand in pairs. Element (i, j) of a bfloat16 matrix [rows, cols] is at (i/2·cols + j)·2 + i%2, so that one
-// load and two cheap operations make float32 vectors of both rows; tiles of AMX read the same. A float32
-// matrix is in natural order.
+// kvMatrix is the keys or the values of a chunk in the KV cache, in one of the two slices. A bfloat16 matrix
+// [rows, cols] is stored in pairs of rows: element (i, j) is at (i/2·cols + j)·2 + i%2. So one load and two
+// cheap operations make float32 vectors of both rows, and the tiles of AMX read the same order. A float32
+// matrix is stored row after row.
 type kvMatrix struct {
 	bf16 []uint16
 	f32  []float32
 	cols int
 }
 
-// setColumn makes x the start of column j. For a bfloat16 matrix it has been rounded.
+// setColumn sets the first elements of column j to x, which has been rounded if the matrix is bfloat16.
 func (m kvMatrix) setColumn(j int, x []float32) {
 	if m.f32 != nil {
 		for i, v := range x {
@@ -101,10 +102,10 @@ func (m kvMatrix) setColumn(j int, x []float32) {
 	}
 }
 
-// setRow makes x the start of row i. For a bfloat16 matrix it has been rounded. The answer is whether all of
-// it is finite.
+// setRow sets the first elements of row i to x, which has been rounded if the matrix is bfloat16. It returns
+// whether all of x is finite.
 func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
-	var exponents uint32 // with a bit above for those that are all ones
+	var exponents uint32 // bit 31 is set by an exponent of all ones: NaN or infinite
 	if m.f32 != nil {
 		for j, v := range x {
 			m.f32[i*m.cols+j] = v
@@ -121,7 +122,7 @@ func (m kvMatrix) setRow(i int, x []float32) (finite bool) {
 	return exponents>>31 == 0
 }
 
-// upperHalf is a bfloat16 that was rounded before.
+// upperHalf converts a value that has been rounded to bfloat16.
 func upperHalf(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
 
 // goAddProducts is vectors.addProducts.
@@ -195,8 +196,8 @@ func goDivideRows(x, by []float32, cols int) {
 	}
 }
 
-// goRMSNorm sets y = x / sqrt(mean(x²) + eps) · weight (spec 3, step 2a). The mean is taken in float64: it
-// costs nothing here and makes the one number that scales a whole row exact.
+// goRMSNorm sets y = x / sqrt(mean(x²) + eps) · weight (spec 3, step 2a). The mean is computed in float64, so
+// that the factor of a whole row is exact to float32; this costs next to nothing.
 func goRMSNorm(y, x, weight []float32, eps float32) {
 	var sum float64
 	for _, v := range x {
@@ -208,7 +209,7 @@ func goRMSNorm(y, x, weight []float32, eps float32) {
 	}
 }
 
-// rmsScale is the factor of RMSNorm for n values whose squares have the given sum.
+// rmsScale returns the factor of RMSNorm for n values whose squares have the given sum.
 func rmsScale(sum float64, n int, eps float32) float32 {
 	return float32(1 / math.Sqrt(sum/float64(n)+float64(eps)))
 }
@@ -220,8 +221,8 @@ func goRoundBF16(x []float32) {
 	}
 }
 
-// goRotate turns the pairs (x[j], x[j+half]) from j = first on of a head by the angles given (spec 3.2,
-// "rotate_half"); later dimensions stay.
+// goRotate rotates the pairs (x[j], x[j+half]) of a head by the given angles, from j = first on (spec 3.2,
+// "rotate_half"). The dimensions after the pairs stay.
 func goRotate(x, cos, sin []float32, first int) {
 	half := len(cos)
 	for j := first; j < half; j++ {

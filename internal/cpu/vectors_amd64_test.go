@@ -11,7 +11,7 @@ import (
 	"phi3/internal/weight"
 )
 
-// SiLU's exponential function over all of float32.
+// The exponential function of SiLU over the whole range of float32.
 func TestExp(t *testing.T) {
 	onEveryVectors(t, func(t *testing.T, v *vectors) {
 		for _, s := range []*assembly{avx2Assembly, avx512Assembly} {
@@ -28,7 +28,7 @@ func testExp(t *testing.T, s *assembly) {
 	for bits := uint64(0); bits < 1<<32; {
 		for i := range x {
 			x[i] = math.Float32frombits(uint32(bits))
-			bits += 10007 // a prime: all the ways of the last bits
+			bits += 10007 // a prime, so that the last bits take all values
 		}
 		copy(y, x)
 		s.exp(&y[0], len(y))
@@ -40,7 +40,7 @@ func testExp(t *testing.T, s *assembly) {
 			case want > math.MaxFloat32:
 				require.True(t, math.IsInf(float64(y[i]), 1) || want < math.MaxFloat32*(1+1e-6),
 					"exp(%g) is %g", v, y[i])
-			case want < 1.2e-38: // subnormal: the distance between two numbers does not shrink any more
+			case want < 1.2e-38: // subnormal: neighbouring numbers have a constant distance
 				require.InDelta(t, want, float64(y[i]), 1.5e-45, "exp(%g)", v)
 			default:
 				worst = max(worst, math.Abs(float64(y[i])-want)/want)
@@ -58,7 +58,7 @@ func testExp(t *testing.T, s *assembly) {
 	require.Equal(t, want, edges[:len(want)])
 }
 
-// Attention's products by AMX against float64, and a row alone against the same row among others.
+// Attention's products by AMX are compared with float64, and a row alone with the same row among others.
 func TestTileProducts(t *testing.T) {
 	if !slices.Contains(nativeKernels(), amxKernels) {
 		t.Skip("this processor or operating system has no AMX")
@@ -73,7 +73,7 @@ func TestTileProducts(t *testing.T) {
 				a, b := normals(rng, rows*aStride), normals(rng, n*cols)
 				for i := range b {
 					if i/cols < first || i/cols >= last || i%cols < from || i%cols >= to {
-						b[i] = float32(math.NaN()) // what must not be looked at
+						b[i] = float32(math.NaN()) // must not be read
 					}
 				}
 				m := kvMatrixOf(b, cols, true)

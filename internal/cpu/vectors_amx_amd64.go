@@ -14,12 +14,13 @@ func products32AMXBF16(args *tileKVArgs)
 //go:noescape
 func products16AMXBF16(args *tileKVArgs)
 
-// splitBF16 makes two bfloat16 of each of x [n], whose sum has 16 of its bits. n is a multiple of 32.
+// splitBF16 makes two bfloat16 of each value of x [n]. Their sum has 16 bits of the value's significand. n is
+// a multiple of 32, at least 32.
 //
 //go:noescape
 func splitBF16(high, low *byte, x *float32, n int)
 
-// amxVectors are AVX-512's, with tiles for attention.
+// amxVectors are the loops for AVX-512, with tiles for attention.
 var amxVectors = func() *vectors {
 	v := *avx512Vectors
 	v.attentionRows = 64
@@ -43,7 +44,8 @@ var amxVectors = func() *vectors {
 	return &v
 }()
 
-// attentionTiles [m] are the tiles of m rows: T0 … T5 have so many, T6 and T7, of keys and values, have 16.
+// attentionTiles[m] are the sizes of the tiles for m rows: T0 … T5 have m rows; T6 and T7, with keys or
+// values, have 16.
 var attentionTiles = func() (c [17][64]byte) {
 	for m := range c {
 		c[m][0] = 1 // palette

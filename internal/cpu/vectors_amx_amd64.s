@@ -2,23 +2,24 @@
 #include "go_asm.h"
 #include "encoded_amd64.h"
 
-// Attention's products with AMX. TDPBF16PS_T6_T4_T0 adds to T0 [rows, 16 columns] the products of T4, rows by 32 k of bfloat16, with T6,
-// 16 pairs of k by 16 columns by the two k of the pair: that is how the cache keeps keys and values, see kvMatrix. The rows come in two parts
-// whose sum they are; a sum takes 32 k of the first part and then the same of the second one.
+// Attention's products with AMX, see tileKVArgs. R15 is the address of the arguments. TDPBF16PS_T6_T4_T0 adds
+// to T0 [rows, 16 columns] the products of T4 [rows, 32 k] with T6 [16 pairs of k, 16 columns, 2]. T6 has the
+// order in which the KV cache keeps keys and values, see kvMatrix. The rows are the sum of two parts of
+// bfloat16: a sum takes 32 products with the first part, then the same 32 with the second part.
 
-// One line of each of the next 16 pairs' rows, R12 and R11 bytes apart.
+// Prefetches four pairs of rows at R12, R11 bytes apart.
 #define FETCH4 \
-	PREFETCHT0 (R12)         \
-	PREFETCHT0 64(R12)       \
-	ADDQ       R11, R12      \
-	PREFETCHT0 (R12)         \
-	PREFETCHT0 64(R12)       \
-	ADDQ       R11, R12      \
-	PREFETCHT0 (R12)         \
-	PREFETCHT0 64(R12)       \
-	ADDQ       R11, R12      \
-	PREFETCHT0 (R12)         \
-	PREFETCHT0 64(R12)       \
+	PREFETCHT0 (R12)    \
+	PREFETCHT0 64(R12)  \
+	ADDQ       R11, R12 \
+	PREFETCHT0 (R12)    \
+	PREFETCHT0 64(R12)  \
+	ADDQ       R11, R12 \
+	PREFETCHT0 (R12)    \
+	PREFETCHT0 64(R12)  \
+	ADDQ       R11, R12 \
+	PREFETCHT0 (R12)    \
+	PREFETCHT0 64(R12)  \
 	ADDQ       R11, R12
 
 // func products32AMXBF16(args *tileKVArgs)
@@ -187,7 +188,7 @@ thirtytwo:
 	VZEROUPPER
 	RET
 
-// Indices of the upper halves of two vectors' elements, for VPERMT2W.
+// The indices of the upper halves of two vectors' elements, for VPERMT2W.
 DATA upperWords<>+0(SB)/8, $0x0007000500030001
 DATA upperWords<>+8(SB)/8, $0x000f000d000b0009
 DATA upperWords<>+16(SB)/8, $0x0017001500130011

@@ -4,14 +4,14 @@ package cpu
 
 import "unsafe"
 
-// assembly are the functions that an instruction set's vectors are made of. cols is a multiple of 32, n of the
-// vectors' width; all numbers are at least 1.
+// assembly are the functions that an instruction set's vectors are made of. cols is a multiple of 32, n of
+// the vectors' width; all numbers are at least 1.
 type assembly struct {
 	width int // of a vector, in float32
 	rows  int // of a in a call of many
 
-	// c [rows, cols] += a [rows, 2·pairs] · b [pairs, 2, cols], where b is a part of a [kvMatrix] of bfloat16 or
-	// float32. many takes that many rows, four takes 4, one takes 1; a result has the same bits from each.
+	// c [rows, cols] += a [rows, 2·pairs] · b [pairs, 2, cols], where b is a part of a [kvMatrix] of bfloat16
+	// or float32. many takes that many rows, four takes 4, one takes 1; a result has the same bits from each.
 	many, manyF32, four, fourF32, one, oneF32 func(*kvArgs)
 
 	softmax     func(x *float32, rows, cols int, scale float32, top, total *float32) // rows of x are [chunk]
@@ -20,14 +20,14 @@ type assembly struct {
 	divideRows  func(x, by *float32, rows, cols int)
 
 	gate       func(y, gate, up []float32)
-	exp        func(x *float32, n int) // in place; gate's, for tests
+	exp        func(x *float32, n int) // e^x in place, as gate computes it; for tests
 	roundBF16  func(x *float32, n int)
 	sumSquares func(x *float32, n int) float64
 	scale      func(y, x, weight *float32, n int, scale float32) // y = (x · scale) · weight
 	rotate     func(lo, hi, cos, sin *float32, n int)
 }
 
-// vectors are the same for the lengths that there are.
+// vectors returns the loops for arbitrary lengths.
 func (s *assembly) vectors() *vectors {
 	return &vectors{
 		attentionRows: 48, addProducts: s.addProducts,
@@ -61,7 +61,7 @@ func (s *assembly) vectors() *vectors {
 	}
 }
 
-// whole is how many of n elements make whole vectors.
+// whole returns how many of n elements are in whole vectors.
 func (s *assembly) whole(n int) int { return n - n%s.width }
 
 // addProducts is vectors.addProducts.
@@ -91,8 +91,8 @@ func (s *assembly) addProducts(p *kvProduct) {
 	}
 }
 
-// at is the address of row i, which is even, from column j on. In either type, column j of the first row of a pair
-// is 4·j bytes after the pair's beginning.
+// at is the address of row i, which is even, from column j on. In either type, column j of the first row of a
+// pair is 4·j bytes after the pair's beginning.
 func (m kvMatrix) at(i, j int) *byte {
 	if m.f32 != nil {
 		return (*byte)(unsafe.Pointer(&m.f32[i*m.cols+j]))

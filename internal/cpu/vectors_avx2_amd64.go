@@ -1,6 +1,6 @@
 package cpu
 
-// The functions of vectors_avx2_amd64.s, see assembly.
+// The functions of vectors_avx2_amd64.s, see assembly. A number in a name is how many rows a call takes.
 
 //go:noescape
 func products6AVX2BF16(args *kvArgs)
@@ -55,12 +55,13 @@ var avx2Assembly = &assembly{
 	many: products6AVX2BF16, manyF32: products6AVX2F32, four: products4AVX2BF16, fourF32: products4AVX2F32,
 	one: products1AVX2BF16, oneF32: products1AVX2F32,
 	softmax: softmaxAVX2, mergeStates: mergeStatesAVX2, mergeRows: mergeRowsAVX2, divideRows: divideRowsAVX2,
-	gate: gateAVX2Any, exp: expAVX2, roundBF16: roundBF16AVX2, sumSquares: sumSquaresAVX2, scale: scaleAVX2, rotate: rotateAVX2,
+	gate: gateAVX2Any, exp: expAVX2, roundBF16: roundBF16AVX2, sumSquares: sumSquaresAVX2,
+	scale: scaleAVX2, rotate: rotateAVX2,
 }
 
 var avx2Vectors = avx2Assembly.vectors()
 
-// gateAVX2Any is vectors.gate. (Not a method of assembly: the arrays would have to be allocated.)
+// gateAVX2Any is vectors.gate. (As a method of assembly it would allocate the arrays on the heap.)
 func gateAVX2Any(y, gate, up []float32) {
 	n := len(y) &^ 7
 	if n > 0 {

@@ -1,10 +1,15 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// The loops of attention and of everything between matrix products, for AVX2 with FMA. Go's assembler writes the destination last:
-// VFMADD231PS a, b, c is c += a·b.
+// The loops of attention and of everything else that reads no weights, for AVX2 with FMA, see assembly. Go's
+// assembler writes the destination last: VFMADD231PS a, b, c is c += a·b.
 
-// ---- Products with keys and values, as for AVX-512, in columns of eight
+// ---- Products with keys and values
+//
+// c += a·b as in vectors_avx512_amd64.s, but with 8 columns in a register. R14 is the address of the
+// arguments.
+
+// Eight columns at offset d of the even row of the pair at R11, and of its odd row. Y15 masks upper halves.
 
 #define EVENBF16(d, y) \
 	VMOVDQU (d)(R11), y \
@@ -17,18 +22,18 @@
 	VPCMPEQD Y15, Y15, Y15 \
 	VPSLLD   $16, Y15, Y15
 
-// Two sums of a row of a.
+// An element of a row of a by 16 columns in Y12 and Y13.
 #define ROW2(a, c0, c1) \
 	VBROADCASTSS a, Y14       \
 	VFMADD231PS  Y12, Y14, c0 \
 	VFMADD231PS  Y13, Y14, c1
 
 #define ROWS6(d) \
-	ROW2((d)(SI), Y0, Y1)        \
-	ROW2((d)(SI)(BX*1), Y2, Y3)  \
-	ROW2((d)(SI)(BX*2), Y4, Y5)  \
-	ROW2((d)(R8), Y6, Y7)        \
-	ROW2((d)(R8)(BX*1), Y8, Y9)  \
+	ROW2((d)(SI), Y0, Y1)       \
+	ROW2((d)(SI)(BX*1), Y2, Y3) \
+	ROW2((d)(SI)(BX*2), Y4, Y5) \
+	ROW2((d)(R8), Y6, Y7)       \
+	ROW2((d)(R8)(BX*1), Y8, Y9) \
 	ROW2((d)(R8)(BX*2), Y10, Y11)
 
 #define ROWS4(d) \
@@ -47,106 +52,106 @@
 	ADDQ    CX, R15
 
 #define BEGIN \
-	MOVQ args+0(FP), R14             \
-	MOVQ kvArgs_c(R14), DI         \
-	MOVQ kvArgs_aStride(R14), BX  \
-	MOVQ kvArgs_b(R14), R13       \
-	MOVQ kvArgs_bStride(R14), DX  \
-	MOVQ kvArgs_ahead(R14), R12   \
-	LEAQ (BX)(BX*2), AX      \
+	MOVQ args+0(FP), R14         \
+	MOVQ kvArgs_c(R14), DI       \
+	MOVQ kvArgs_aStride(R14), BX \
+	MOVQ kvArgs_b(R14), R13      \
+	MOVQ kvArgs_bStride(R14), DX \
+	MOVQ kvArgs_ahead(R14), R12  \
+	LEAQ (BX)(BX*2), AX          \
 	MASK
 
 #define FIRSTROW \
-	MOVQ kvArgs_a(R14), SI        \
-	LEAQ (SI)(AX*1), R8      \
-	MOVQ R13, R11            \
-	MOVQ kvArgs_cStride(R14), CX   \
+	MOVQ kvArgs_a(R14), SI       \
+	LEAQ (SI)(AX*1), R8          \
+	MOVQ R13, R11                \
+	MOVQ kvArgs_cStride(R14), CX \
 	MOVQ DI, R15
 
 #define FIRSTPAIR \
-	MOVQ kvArgs_pairs(R14), CX    \
-	MOVQ DX, R15             \
+	MOVQ kvArgs_pairs(R14), CX \
+	MOVQ DX, R15               \
 	SHRQ $1, R15
 
 #define PAIR(EVEN, ODD, ROWS) \
-	EVEN(0, Y12)             \
-	EVEN(32, Y13)            \
-	PREFETCHT0 (R11)(R12*1)  \
-	ROWS(0)                  \
-	ODD(0, Y12)              \
-	ODD(32, Y13)             \
-	ROWS(4)                  \
-	ADDQ $8, SI              \
-	ADDQ $8, R8              \
-	ADDQ DX, R11             \
+	EVEN(0, Y12)            \
+	EVEN(32, Y13)           \
+	PREFETCHT0 (R11)(R12*1) \
+	ROWS(0)                 \
+	ODD(0, Y12)             \
+	ODD(32, Y13)            \
+	ROWS(4)                 \
+	ADDQ $8, SI             \
+	ADDQ $8, R8             \
+	ADDQ DX, R11            \
 	DECQ CX
 
-// The next columns, of which there are some if the last comparison says less.
+// Goes on to the next columns. The comparison says less if there are any.
 #define NEXTCOLUMNS \
-	ADDQ $64, DI             \
-	ADDQ $64, R13            \
-	MOVQ DI, CX              \
-	SUBQ kvArgs_c(R14), CX   \
-	SHRQ $2, CX              \
+	ADDQ $64, DI           \
+	ADDQ $64, R13          \
+	MOVQ DI, CX            \
+	SUBQ kvArgs_c(R14), CX \
+	SHRQ $2, CX            \
 	CMPQ CX, kvArgs_cols(R14)
 
 #define PRODUCTS6(EVEN, ODD) \
-	BEGIN                \
-columns:                     \
-	FIRSTROW                 \
-	LOAD2(Y0, Y1)            \
-	LOAD2(Y2, Y3)            \
-	LOAD2(Y4, Y5)            \
-	LOAD2(Y6, Y7)            \
-	LOAD2(Y8, Y9)            \
-	LOAD2(Y10, Y11)          \
-	FIRSTPAIR                \
-	PCALIGN $64              \
-pair:                        \
-	PAIR(EVEN, ODD, ROWS6)   \
-	JNZ  pair                \
-	MOVQ kvArgs_cStride(R14), CX   \
-	MOVQ DI, R15             \
-	STORE2(Y0, Y1)           \
-	STORE2(Y2, Y3)           \
-	STORE2(Y4, Y5)           \
-	STORE2(Y6, Y7)           \
-	STORE2(Y8, Y9)           \
-	STORE2(Y10, Y11)         \
-	NEXTCOLUMNS              \
-	JLT  columns             \
-	VZEROUPPER               \
+	BEGIN                        \
+columns:                             \
+	FIRSTROW                     \
+	LOAD2(Y0, Y1)                \
+	LOAD2(Y2, Y3)                \
+	LOAD2(Y4, Y5)                \
+	LOAD2(Y6, Y7)                \
+	LOAD2(Y8, Y9)                \
+	LOAD2(Y10, Y11)              \
+	FIRSTPAIR                    \
+	PCALIGN $64                  \
+pair:                                \
+	PAIR(EVEN, ODD, ROWS6)       \
+	JNZ  pair                    \
+	MOVQ kvArgs_cStride(R14), CX \
+	MOVQ DI, R15                 \
+	STORE2(Y0, Y1)               \
+	STORE2(Y2, Y3)               \
+	STORE2(Y4, Y5)               \
+	STORE2(Y6, Y7)               \
+	STORE2(Y8, Y9)               \
+	STORE2(Y10, Y11)             \
+	NEXTCOLUMNS                  \
+	JLT  columns                 \
+	VZEROUPPER                   \
 	RET
 
 #define PRODUCTS4(EVEN, ODD) \
-	BEGIN                \
-columns:                     \
-	FIRSTROW                 \
-	LOAD2(Y0, Y1)            \
-	LOAD2(Y2, Y3)            \
-	LOAD2(Y4, Y5)            \
-	LOAD2(Y6, Y7)            \
-	FIRSTPAIR                \
-	PCALIGN $64              \
-pair:                        \
-	PAIR(EVEN, ODD, ROWS4)   \
-	JNZ  pair                \
-	MOVQ kvArgs_cStride(R14), CX   \
-	MOVQ DI, R15             \
-	STORE2(Y0, Y1)           \
-	STORE2(Y2, Y3)           \
-	STORE2(Y4, Y5)           \
-	STORE2(Y6, Y7)           \
-	NEXTCOLUMNS              \
-	JLT  columns             \
-	VZEROUPPER               \
+	BEGIN                        \
+columns:                             \
+	FIRSTROW                     \
+	LOAD2(Y0, Y1)                \
+	LOAD2(Y2, Y3)                \
+	LOAD2(Y4, Y5)                \
+	LOAD2(Y6, Y7)                \
+	FIRSTPAIR                    \
+	PCALIGN $64                  \
+pair:                                \
+	PAIR(EVEN, ODD, ROWS4)       \
+	JNZ  pair                    \
+	MOVQ kvArgs_cStride(R14), CX \
+	MOVQ DI, R15                 \
+	STORE2(Y0, Y1)               \
+	STORE2(Y2, Y3)               \
+	STORE2(Y4, Y5)               \
+	STORE2(Y6, Y7)               \
+	NEXTCOLUMNS                  \
+	JLT  columns                 \
+	VZEROUPPER                   \
 	RET
 
-// Eight columns by one row of a, whose even element is in Y13 and whose odd one is in Y14.
+// Eight columns of a pair by one row of a, whose even element is in Y13 and whose odd element is in Y14.
 #define COLUMNS(EVEN, ODD, d, t, c) \
-	EVEN(d, t)             \
-	VFMADD231PS Y13, t, c  \
-	ODD(d, t)              \
+	EVEN(d, t)            \
+	VFMADD231PS Y13, t, c \
+	ODD(d, t)             \
 	VFMADD231PS Y14, t, c
 
 #define ELEMENTS \
@@ -154,26 +159,26 @@ pair:                        \
 	VBROADCASTSS 4(SI), Y14
 
 #define NEXTPAIR(label) \
-	ADDQ $8, SI   \
-	ADDQ DX, R11  \
-	DECQ CX       \
+	ADDQ $8, SI  \
+	ADDQ DX, R11 \
+	DECQ CX      \
 	JNZ  label
 
-// One row: up to 96 columns go together, so that b is read in the order it lies in memory.
+// One row: up to 96 columns are computed together, so that b is read in the order of memory.
 #define PRODUCTS1(EVEN, ODD) \
-	MOVQ args+0(FP), R14             \
-	MOVQ kvArgs_c(R14), DI                  \
-	MOVQ kvArgs_b(R14), R13                \
-	MOVQ kvArgs_bStride(R14), DX           \
-	MOVQ kvArgs_cols(R14), R9              \
-	MOVQ kvArgs_ahead(R14), R12            \
+	MOVQ args+0(FP), R14              \
+	MOVQ kvArgs_c(R14), DI            \
+	MOVQ kvArgs_b(R14), R13           \
+	MOVQ kvArgs_bStride(R14), DX      \
+	MOVQ kvArgs_cols(R14), R9         \
+	MOVQ kvArgs_ahead(R14), R12       \
 	MOVQ DX, R15                      \
 	SHRQ $1, R15                      \
 	MASK                              \
-columns:                              \
-	MOVQ kvArgs_a(R14), SI                  \
+columns:                                  \
+	MOVQ kvArgs_a(R14), SI            \
 	MOVQ R13, R11                     \
-	MOVQ kvArgs_pairs(R14), CX             \
+	MOVQ kvArgs_pairs(R14), CX        \
 	VMOVUPS 0(DI), Y0                 \
 	VMOVUPS 32(DI), Y1                \
 	VMOVUPS 64(DI), Y2                \
@@ -190,7 +195,7 @@ columns:                              \
 	VMOVUPS 288(DI), Y9               \
 	VMOVUPS 320(DI), Y10              \
 	VMOVUPS 352(DI), Y11              \
-pair96:                               \
+pair96:                                   \
 	ELEMENTS                          \
 	PREFETCHT0 0(R11)(R12*1)          \
 	PREFETCHT0 64(R11)(R12*1)         \
@@ -220,7 +225,7 @@ pair96:                               \
 	VMOVUPS Y6, 192(DI)               \
 	VMOVUPS Y7, 224(DI)               \
 	JMP  last32                       \
-pair64:                               \
+pair64:                                   \
 	ELEMENTS                          \
 	PREFETCHT0 0(R11)(R12*1)          \
 	PREFETCHT0 64(R11)(R12*1)         \
@@ -248,7 +253,7 @@ pair64:                               \
 	SUBQ $64, R9                      \
 	JNZ  columns                      \
 	JMP  end                          \
-pair32:                               \
+pair32:                                   \
 	ELEMENTS                          \
 	PREFETCHT0 0(R11)(R12*1)          \
 	PREFETCHT0 64(R11)(R12*1)         \
@@ -257,12 +262,12 @@ pair32:                               \
 	COLUMNS(EVEN, ODD, 64, Y10, Y2)   \
 	COLUMNS(EVEN, ODD, 96, Y11, Y3)   \
 	NEXTPAIR(pair32)                  \
-last32:                               \
+last32:                                   \
 	VMOVUPS Y0, 0(DI)                 \
 	VMOVUPS Y1, 32(DI)                \
 	VMOVUPS Y2, 64(DI)                \
 	VMOVUPS Y3, 96(DI)                \
-end:                                  \
+end:                                      \
 	VZEROUPPER                        \
 	RET
 
@@ -292,9 +297,9 @@ TEXT ·products1AVX2F32(SB), NOSPLIT, $0-8
 
 // ---- Softmax
 
-DATA exp2<>+0(SB)/4, $-127.0             // 2 to this and less is taken for zero
+DATA exp2<>+0(SB)/4, $-127.0             // 2 to this or a lower power becomes 0
 DATA exp2<>+4(SB)/4, $1.0
-DATA exp2<>+8(SB)/4, $0.6931471880262288 // 2^r = 1 + r·(this + r·(the next + …)) for |r| ≤ 0.5, with a relative error of 9e-9
+DATA exp2<>+8(SB)/4, $0.6931471880262288 // 2^r = 1 + r·(this + r·(the next + …)), see EXP2
 DATA exp2<>+12(SB)/4, $0.24022650760568126
 DATA exp2<>+16(SB)/4, $0.05550357114219078
 DATA exp2<>+20(SB)/4, $0.009618082557277852
@@ -303,9 +308,10 @@ DATA exp2<>+28(SB)/4, $0.0001545316294512069
 DATA exp2<>+32(SB)/4, $12583039.0        // 1.5·2^23 + 127
 GLOBL exp2<>(SB), RODATA|NOPTR, $36
 
-// e = 2^x for x ≤ 0: 2^n · 2^r with n the integer next to x. The sum of x and 1.5·2^23 + 127 has n + 127 in its lowest bits, which is the
-// exponent of 2^n; n = -127 makes 0. NaN stays NaN: VMAXPS returns its first operand, in Go's order, when either is NaN. x, n and c are
-// overwritten.
+// Sets e = 2^x for x ≤ 0, as 2^n · 2^r, where n is the integer nearest to x and |r| ≤ 0.5; the polynomial for
+// 2^r has a relative error of 9e-9. The lowest bits of x + 1.5·2^23 + 127 are n + 127, which is the exponent
+// of 2^n; n = -127 makes 0. NaN stays NaN: VMAXPS returns its first operand, in Go's order, if either is NaN.
+// x, n and c are overwritten.
 #define EXP2(x, n, c, e) \
 	VBROADCASTSS exp2<>+0(SB), c  \
 	VMAXPS       x, c, x          \
@@ -329,7 +335,7 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VFMADD213PS  c, x, e          \
 	VMULPS       n, e, e
 
-// OP over y's eight lanes, into all lanes of x, y's lower half: pairs four apart, then two and one.
+// Combines the eight lanes of y by OP into all lanes of x, the lower half of y: lanes 4 apart, then 2 and 1.
 #define REDUCE(OP, y, x, tx) \
 	VEXTRACTF128 $1, y, tx    \
 	OP           tx, x, x     \
@@ -475,13 +481,13 @@ columns:
 	VZEROUPPER
 	RET
 
-// ---- Between matrix products
+// ---- SiLU, rounding, RMSNorm, RoPE
 
-DATA exp<>+0(SB)/4, $89.0                // e to this and more is infinite in float32,
-DATA exp<>+4(SB)/4, $-105.0              // to this and less, zero
+DATA exp<>+0(SB)/4, $89.0                // e to this or a higher power is infinite in float32
+DATA exp<>+4(SB)/4, $-105.0              // e to this or a lower power is 0
 DATA exp<>+8(SB)/4, $1.4426950408889634  // 1/ln 2
-DATA exp<>+12(SB)/4, $0x3f317218         // ln 2 as a float32,
-DATA exp<>+16(SB)/4, $-1.904654323148e-9 // and what that is too small by
+DATA exp<>+12(SB)/4, $0x3f317218         // ln 2 as a float32
+DATA exp<>+16(SB)/4, $-1.904654323148e-9 // ln 2 minus that float32
 DATA exp<>+20(SB)/4, $1.9841269841e-4    // 1/7!
 DATA exp<>+24(SB)/4, $1.3888888889e-3    // 1/6!
 DATA exp<>+28(SB)/4, $8.3333333333e-3    // 1/5!
@@ -492,9 +498,10 @@ DATA exp<>+44(SB)/4, $1.0
 DATA exp<>+48(SB)/4, $127                // the exponent's bias
 GLOBL exp<>(SB), RODATA|NOPTR, $52
 
-// EXP sets e = e^x for eight values: 2^n · e^r with n = round(x/ln 2) and |r| ≤ ln(2)/2, where seven terms of the series leave a
-// relative error of 7e-9. 2^n is two factors, for the results that are subnormal. NaN stays NaN: VMINPS and VMAXPS return their first
-// operand, in Go's order, when either is NaN. x, n and c are overwritten.
+// Sets e to the exponential function of x, as 2^n · e^r, where n = round(x/ln 2) and |r| ≤ ln(2)/2. Seven
+// terms of the series for e^r have a relative error of 7e-9. 2^n is applied as two factors, for subnormal
+// results. NaN stays NaN: VMINPS and VMAXPS return their first operand, in Go's order, if either is NaN. x, n
+// and c are overwritten.
 #define EXP(x, n, c, e) \
 	VBROADCASTSS exp<>+0(SB), c  \
 	VMINPS       x, c, x         \
@@ -576,8 +583,8 @@ TEXT ·roundBF16AVX2(SB), NOSPLIT, $0-16
 	MOVQ n+8(FP), CX
 	VPCMPEQD Y9, Y9, Y9
 	VPSRLD   $31, Y9, Y8      // the lowest bit
-	VPSLLD   $22, Y8, Y7      // what makes a NaN quiet
-	VPSRLD   $17, Y9, Y6      // a half, but for the last bit
+	VPSLLD   $22, Y8, Y7      // the bit that makes a NaN quiet
+	VPSRLD   $17, Y9, Y6      // half of the last bit that stays, minus 1
 	VPSLLD   $16, Y9, Y9      // the upper half
 eight:
 	VMOVUPS  (SI), Y0

@@ -1,6 +1,6 @@
 package cpu
 
-// The functions of vectors_avx512_amd64.s, see assembly.
+// The functions of vectors_avx512_amd64.s, see assembly. A number in a name is how many rows a call takes.
 
 //go:noescape
 func products12AVX512BF16(args *kvArgs)
@@ -32,7 +32,7 @@ func mergeRowsAVX512(out, sum, old, add *float32, rows, cols int)
 //go:noescape
 func divideRowsAVX512(x, by *float32, rows, cols int)
 
-// gateAVX512 takes any n but 0.
+// gateAVX512 takes any n of at least 1.
 //
 //go:noescape
 func gateAVX512(y, gate, up *float32, n int)
@@ -54,13 +54,13 @@ func rotateAVX512(lo, hi, cos, sin *float32, n int)
 
 var avx512Assembly = &assembly{
 	width: 16, rows: 12,
-	many: products12AVX512BF16, manyF32: products12AVX512F32, four: products4AVX512BF16, fourF32: products4AVX512F32,
+	many: products12AVX512BF16, manyF32: products12AVX512F32,
+	four: products4AVX512BF16, fourF32: products4AVX512F32,
 	one: products1AVX512BF16, oneF32: products1AVX512F32,
-	softmax: softmaxAVX512, mergeStates: mergeStatesAVX512, mergeRows: mergeRowsAVX512, divideRows: divideRowsAVX512,
-	gate: func(y, gate, up []float32) {
-		gateAVX512(&y[0], &gate[0], &up[0],
-			len(y))
-	}, exp: expAVX512, roundBF16: roundBF16AVX512, sumSquares: sumSquaresAVX512,
+	softmax: softmaxAVX512, mergeStates: mergeStatesAVX512,
+	mergeRows: mergeRowsAVX512, divideRows: divideRowsAVX512,
+	gate: func(y, gate, up []float32) { gateAVX512(&y[0], &gate[0], &up[0], len(y)) },
+	exp:  expAVX512, roundBF16: roundBF16AVX512, sumSquares: sumSquaresAVX512,
 	scale: scaleAVX512, rotate: rotateAVX512,
 }
 

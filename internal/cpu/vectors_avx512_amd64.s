@@ -1,43 +1,45 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// The loops of attention and of everything between matrix products, for AVX-512 (F, DQ). Go's assembler writes the destination last:
-// VFMADD231PS a, b, c is c += a·b.
+// The loops of attention and of everything else that reads no weights, for AVX-512 (F, DQ), see assembly.
+// Go's assembler writes the destination last: VFMADD231PS a, b, c is c += a·b.
 
 // ---- Products with keys and values
 //
-// c += a·b, where b is stored in pairs of rows (see kvMatrix): 16 columns of a pair are 64 bytes, at the same offsets in either type. An
-// element of c takes its products in ascending order, one fused multiply-add each, however many rows and columns go together.
+// c += a·b, where b is stored in pairs of rows, see kvArgs and kvMatrix. R14 is the address of the arguments.
+// 16 columns of a pair begin at the same offset in either type of b. An element of c takes its products in
+// ascending order, one fused multiply-add each, however many rows and columns are computed together.
 
-// Sixteen columns at offset d of R11's even row, and of its odd row. A bfloat16 is the upper half of a float32, an odd one with the even one
-// below it. Z31 masks upper halves; R15 is the distance of a float32 pair's rows.
+// 16 columns at offset d of the even row of the pair at R11, and of its odd row. Bfloat16 of the even row are
+// the lower halves of 32 bits, those of the odd row the upper halves, and a bfloat16 is the upper half of a
+// float32. Z31 masks upper halves. R15 is the distance between the two rows of float32.
 #define EVENBF16(d, z) VPSLLD $16, (d)(R11), z
 #define ODDBF16(d, z) VPANDD (d)(R11), Z31, z
 #define EVENF32(d, z) VMOVUPS (d)(R11), z
 #define ODDF32(d, z) VMOVUPS (d)(R11)(R15*1), z
 
-// Two sums of a row of a.
+// An element of a row of a by 32 columns in b0 and b1.
 #define ROW2(a, b0, b1, c0, c1) \
-	VBROADCASTSS a, Z28       \
-	VFMADD231PS  b0, Z28, c0  \
+	VBROADCASTSS a, Z28      \
+	VFMADD231PS  b0, Z28, c0 \
 	VFMADD231PS  b1, Z28, c1
 
-// All twelve rows: element d of each by the columns in b0 and b1.
+// The elements at offset d of twelve rows of a by the columns in b0 and b1.
 #define ROWS12(d, b0, b1) \
-	ROW2((d)(SI), b0, b1, Z0, Z1)         \
-	ROW2((d)(SI)(BX*1), b0, b1, Z2, Z3)   \
-	ROW2((d)(SI)(BX*2), b0, b1, Z4, Z5)   \
-	ROW2((d)(R8), b0, b1, Z6, Z7)         \
-	ROW2((d)(R8)(BX*1), b0, b1, Z8, Z9)   \
-	ROW2((d)(R8)(BX*2), b0, b1, Z10, Z11) \
-	ROW2((d)(R9), b0, b1, Z12, Z13)       \
-	ROW2((d)(R9)(BX*1), b0, b1, Z14, Z15) \
-	ROW2((d)(R9)(BX*2), b0, b1, Z16, Z17) \
-	ROW2((d)(R10), b0, b1, Z18, Z19)      \
+	ROW2((d)(SI), b0, b1, Z0, Z1)          \
+	ROW2((d)(SI)(BX*1), b0, b1, Z2, Z3)    \
+	ROW2((d)(SI)(BX*2), b0, b1, Z4, Z5)    \
+	ROW2((d)(R8), b0, b1, Z6, Z7)          \
+	ROW2((d)(R8)(BX*1), b0, b1, Z8, Z9)    \
+	ROW2((d)(R8)(BX*2), b0, b1, Z10, Z11)  \
+	ROW2((d)(R9), b0, b1, Z12, Z13)        \
+	ROW2((d)(R9)(BX*1), b0, b1, Z14, Z15)  \
+	ROW2((d)(R9)(BX*2), b0, b1, Z16, Z17)  \
+	ROW2((d)(R10), b0, b1, Z18, Z19)       \
 	ROW2((d)(R10)(BX*1), b0, b1, Z20, Z21) \
 	ROW2((d)(R10)(BX*2), b0, b1, Z22, Z23)
 
-// A row's sums from memory, or back, and on to the next row.
+// Loads or stores the sums of a row, and goes on to the next row.
 #define LOAD2(c0, c1) \
 	VMOVUPS 0(R15), c0  \
 	VMOVUPS 64(R15), c1 \
@@ -47,82 +49,82 @@
 	VMOVUPS c1, 64(R15) \
 	ADDQ    CX, R15
 
-// The next columns, of which there are some if the last comparison says less.
+// Goes on to the next columns. The comparison says less if there are any.
 #define NEXTCOLUMNS \
-	ADDQ $128, DI             \
-	ADDQ $128, R13            \
-	MOVQ DI, CX               \
-	SUBQ kvArgs_c(R14), CX    \
-	SHRQ $2, CX               \
+	ADDQ $128, DI          \
+	ADDQ $128, R13         \
+	MOVQ DI, CX            \
+	SUBQ kvArgs_c(R14), CX \
+	SHRQ $2, CX            \
 	CMPQ CX, kvArgs_cols(R14)
 
 #define PRODUCTS12(EVEN, ODD) \
-	MOVQ args+0(FP), R14             \
-	MOVQ kvArgs_c(R14), DI                 \
-	MOVQ kvArgs_aStride(R14), BX          \
-	MOVQ kvArgs_b(R14), R13               \
-	MOVQ kvArgs_bStride(R14), DX          \
-	MOVQ kvArgs_ahead(R14), R12           \
-	LEAQ (BX)(BX*2), AX              \
-	VPTERNLOGD $255, Z31, Z31, Z31   \
-	VPSLLD     $16, Z31, Z31         \
-columns:                             \
-	MOVQ kvArgs_a(R14), SI                \
-	LEAQ (SI)(AX*1), R8              \
-	LEAQ (R8)(AX*1), R9              \
-	LEAQ (R9)(AX*1), R10             \
-	MOVQ R13, R11                    \
-	MOVQ kvArgs_cStride(R14), CX           \
-	MOVQ DI, R15                     \
-	LOAD2(Z0, Z1)                    \
-	LOAD2(Z2, Z3)                    \
-	LOAD2(Z4, Z5)                    \
-	LOAD2(Z6, Z7)                    \
-	LOAD2(Z8, Z9)                    \
-	LOAD2(Z10, Z11)                  \
-	LOAD2(Z12, Z13)                  \
-	LOAD2(Z14, Z15)                  \
-	LOAD2(Z16, Z17)                  \
-	LOAD2(Z18, Z19)                  \
-	LOAD2(Z20, Z21)                  \
-	LOAD2(Z22, Z23)                  \
-	MOVQ kvArgs_pairs(R14), CX            \
-	MOVQ DX, R15                     \
-	SHRQ $1, R15                     \
-	PCALIGN $64                      \
-pair:                                \
-	EVEN(0, Z24)                     \
-	EVEN(64, Z25)                    \
-	ODD(0, Z26)                      \
-	ODD(64, Z27)                     \
-	PREFETCHT0 0(R11)(R12*1)         \
-	PREFETCHT0 64(R11)(R12*1)        \
-	ROWS12(0, Z24, Z25)              \
-	ROWS12(4, Z26, Z27)              \
-	ADDQ $8, SI                      \
-	ADDQ $8, R8                      \
-	ADDQ $8, R9                      \
-	ADDQ $8, R10                     \
-	ADDQ DX, R11                     \
-	DECQ CX                          \
-	JNZ  pair                        \
-	MOVQ kvArgs_cStride(R14), CX           \
-	MOVQ DI, R15                     \
-	STORE2(Z0, Z1)                   \
-	STORE2(Z2, Z3)                   \
-	STORE2(Z4, Z5)                   \
-	STORE2(Z6, Z7)                   \
-	STORE2(Z8, Z9)                   \
-	STORE2(Z10, Z11)                 \
-	STORE2(Z12, Z13)                 \
-	STORE2(Z14, Z15)                 \
-	STORE2(Z16, Z17)                 \
-	STORE2(Z18, Z19)                 \
-	STORE2(Z20, Z21)                 \
-	STORE2(Z22, Z23)                 \
-	NEXTCOLUMNS                      \
-	JLT  columns                     \
-	VZEROUPPER                       \
+	MOVQ args+0(FP), R14           \
+	MOVQ kvArgs_c(R14), DI         \
+	MOVQ kvArgs_aStride(R14), BX   \
+	MOVQ kvArgs_b(R14), R13        \
+	MOVQ kvArgs_bStride(R14), DX   \
+	MOVQ kvArgs_ahead(R14), R12    \
+	LEAQ (BX)(BX*2), AX            \
+	VPTERNLOGD $255, Z31, Z31, Z31 \
+	VPSLLD     $16, Z31, Z31       \
+columns:                               \
+	MOVQ kvArgs_a(R14), SI         \
+	LEAQ (SI)(AX*1), R8            \
+	LEAQ (R8)(AX*1), R9            \
+	LEAQ (R9)(AX*1), R10           \
+	MOVQ R13, R11                  \
+	MOVQ kvArgs_cStride(R14), CX   \
+	MOVQ DI, R15                   \
+	LOAD2(Z0, Z1)                  \
+	LOAD2(Z2, Z3)                  \
+	LOAD2(Z4, Z5)                  \
+	LOAD2(Z6, Z7)                  \
+	LOAD2(Z8, Z9)                  \
+	LOAD2(Z10, Z11)                \
+	LOAD2(Z12, Z13)                \
+	LOAD2(Z14, Z15)                \
+	LOAD2(Z16, Z17)                \
+	LOAD2(Z18, Z19)                \
+	LOAD2(Z20, Z21)                \
+	LOAD2(Z22, Z23)                \
+	MOVQ kvArgs_pairs(R14), CX     \
+	MOVQ DX, R15                   \
+	SHRQ $1, R15                   \
+	PCALIGN $64                    \
+pair:                                  \
+	EVEN(0, Z24)                   \
+	EVEN(64, Z25)                  \
+	ODD(0, Z26)                    \
+	ODD(64, Z27)                   \
+	PREFETCHT0 0(R11)(R12*1)       \
+	PREFETCHT0 64(R11)(R12*1)      \
+	ROWS12(0, Z24, Z25)            \
+	ROWS12(4, Z26, Z27)            \
+	ADDQ $8, SI                    \
+	ADDQ $8, R8                    \
+	ADDQ $8, R9                    \
+	ADDQ $8, R10                   \
+	ADDQ DX, R11                   \
+	DECQ CX                        \
+	JNZ  pair                      \
+	MOVQ kvArgs_cStride(R14), CX   \
+	MOVQ DI, R15                   \
+	STORE2(Z0, Z1)                 \
+	STORE2(Z2, Z3)                 \
+	STORE2(Z4, Z5)                 \
+	STORE2(Z6, Z7)                 \
+	STORE2(Z8, Z9)                 \
+	STORE2(Z10, Z11)               \
+	STORE2(Z12, Z13)               \
+	STORE2(Z14, Z15)               \
+	STORE2(Z16, Z17)               \
+	STORE2(Z18, Z19)               \
+	STORE2(Z20, Z21)               \
+	STORE2(Z22, Z23)               \
+	NEXTCOLUMNS                    \
+	JLT  columns                   \
+	VZEROUPPER                     \
 	RET
 
 #define ROWS4(d, b0, b1) \
@@ -132,52 +134,52 @@ pair:                                \
 	ROW2((d)(SI)(AX*1), b0, b1, Z6, Z7)
 
 #define PRODUCTS4(EVEN, ODD) \
-	MOVQ args+0(FP), R14             \
-	MOVQ kvArgs_c(R14), DI                 \
-	MOVQ kvArgs_aStride(R14), BX          \
-	MOVQ kvArgs_b(R14), R13               \
-	MOVQ kvArgs_bStride(R14), DX          \
-	MOVQ kvArgs_ahead(R14), R12           \
-	LEAQ (BX)(BX*2), AX              \
-	VPTERNLOGD $255, Z31, Z31, Z31   \
-	VPSLLD     $16, Z31, Z31         \
-columns:                             \
-	MOVQ kvArgs_a(R14), SI                \
-	MOVQ R13, R11                    \
-	MOVQ kvArgs_cStride(R14), CX           \
-	MOVQ DI, R15                     \
-	LOAD2(Z0, Z1)                    \
-	LOAD2(Z2, Z3)                    \
-	LOAD2(Z4, Z5)                    \
-	LOAD2(Z6, Z7)                    \
-	MOVQ kvArgs_pairs(R14), CX            \
-	MOVQ DX, R15                     \
-	SHRQ $1, R15                     \
-pair:                                \
-	EVEN(0, Z24)                     \
-	EVEN(64, Z25)                    \
-	ODD(0, Z26)                      \
-	ODD(64, Z27)                     \
-	PREFETCHT0 0(R11)(R12*1)         \
-	PREFETCHT0 64(R11)(R12*1)        \
-	ROWS4(0, Z24, Z25)               \
-	ROWS4(4, Z26, Z27)               \
-	ADDQ $8, SI                      \
-	ADDQ DX, R11                     \
-	DECQ CX                          \
-	JNZ  pair                        \
-	MOVQ kvArgs_cStride(R14), CX           \
-	MOVQ DI, R15                     \
-	STORE2(Z0, Z1)                   \
-	STORE2(Z2, Z3)                   \
-	STORE2(Z4, Z5)                   \
-	STORE2(Z6, Z7)                   \
-	NEXTCOLUMNS                      \
-	JLT  columns                     \
-	VZEROUPPER                       \
+	MOVQ args+0(FP), R14           \
+	MOVQ kvArgs_c(R14), DI         \
+	MOVQ kvArgs_aStride(R14), BX   \
+	MOVQ kvArgs_b(R14), R13        \
+	MOVQ kvArgs_bStride(R14), DX   \
+	MOVQ kvArgs_ahead(R14), R12    \
+	LEAQ (BX)(BX*2), AX            \
+	VPTERNLOGD $255, Z31, Z31, Z31 \
+	VPSLLD     $16, Z31, Z31       \
+columns:                               \
+	MOVQ kvArgs_a(R14), SI         \
+	MOVQ R13, R11                  \
+	MOVQ kvArgs_cStride(R14), CX   \
+	MOVQ DI, R15                   \
+	LOAD2(Z0, Z1)                  \
+	LOAD2(Z2, Z3)                  \
+	LOAD2(Z4, Z5)                  \
+	LOAD2(Z6, Z7)                  \
+	MOVQ kvArgs_pairs(R14), CX     \
+	MOVQ DX, R15                   \
+	SHRQ $1, R15                   \
+pair:                                  \
+	EVEN(0, Z24)                   \
+	EVEN(64, Z25)                  \
+	ODD(0, Z26)                    \
+	ODD(64, Z27)                   \
+	PREFETCHT0 0(R11)(R12*1)       \
+	PREFETCHT0 64(R11)(R12*1)      \
+	ROWS4(0, Z24, Z25)             \
+	ROWS4(4, Z26, Z27)             \
+	ADDQ $8, SI                    \
+	ADDQ DX, R11                   \
+	DECQ CX                        \
+	JNZ  pair                      \
+	MOVQ kvArgs_cStride(R14), CX   \
+	MOVQ DI, R15                   \
+	STORE2(Z0, Z1)                 \
+	STORE2(Z2, Z3)                 \
+	STORE2(Z4, Z5)                 \
+	STORE2(Z6, Z7)                 \
+	NEXTCOLUMNS                    \
+	JLT  columns                   \
+	VZEROUPPER                     \
 	RET
 
-// Sixteen columns by one row of a, whose even element is in Z28 and whose odd one is in Z29.
+// 16 columns of a pair by one row of a, whose even element is in Z28 and whose odd element is in Z29.
 #define COLUMNS(EVEN, ODD, d, t, c) \
 	PREFETCHT0  (d)(R11)(R12*1) \
 	EVEN(d, t)                  \
@@ -186,31 +188,31 @@ pair:                                \
 	VFMADD231PS Z29, t, c
 
 #define NEXTPAIR(label) \
-	ADDQ $8, SI   \
-	ADDQ DX, R11  \
-	DECQ CX       \
+	ADDQ $8, SI  \
+	ADDQ DX, R11 \
+	DECQ CX      \
 	JNZ  label
 
 #define ELEMENTS \
 	VBROADCASTSS 0(SI), Z28 \
 	VBROADCASTSS 4(SI), Z29
 
-// One row: up to 128 columns go together, so that b is read in the order it lies in memory.
+// One row: up to 128 columns are computed together, so that b is read in the order of memory.
 #define PRODUCTS1(EVEN, ODD) \
 	MOVQ args+0(FP), R14             \
-	MOVQ kvArgs_c(R14), DI                 \
-	MOVQ kvArgs_b(R14), R13               \
-	MOVQ kvArgs_bStride(R14), DX          \
-	MOVQ kvArgs_cols(R14), R9             \
-	MOVQ kvArgs_ahead(R14), R12           \
+	MOVQ kvArgs_c(R14), DI           \
+	MOVQ kvArgs_b(R14), R13          \
+	MOVQ kvArgs_bStride(R14), DX     \
+	MOVQ kvArgs_cols(R14), R9        \
+	MOVQ kvArgs_ahead(R14), R12      \
 	MOVQ DX, R15                     \
 	SHRQ $1, R15                     \
 	VPTERNLOGD $255, Z31, Z31, Z31   \
 	VPSLLD     $16, Z31, Z31         \
-columns:                             \
-	MOVQ kvArgs_a(R14), SI                 \
+columns:                                 \
+	MOVQ kvArgs_a(R14), SI           \
 	MOVQ R13, R11                    \
-	MOVQ kvArgs_pairs(R14), CX            \
+	MOVQ kvArgs_pairs(R14), CX       \
 	VMOVUPS 0(DI), Z0                \
 	VMOVUPS 64(DI), Z1               \
 	CMPQ R9, $64                     \
@@ -224,7 +226,7 @@ columns:                             \
 	JLT  pair96                      \
 	VMOVUPS 384(DI), Z6              \
 	VMOVUPS 448(DI), Z7              \
-pair128:                             \
+pair128:                                 \
 	ELEMENTS                         \
 	COLUMNS(EVEN, ODD, 0, Z16, Z0)   \
 	COLUMNS(EVEN, ODD, 64, Z17, Z1)  \
@@ -248,7 +250,7 @@ pair128:                             \
 	SUBQ $128, R9                    \
 	JNZ  columns                     \
 	JMP  end                         \
-pair96:                              \
+pair96:                                  \
 	ELEMENTS                         \
 	COLUMNS(EVEN, ODD, 0, Z16, Z0)   \
 	COLUMNS(EVEN, ODD, 64, Z17, Z1)  \
@@ -260,26 +262,26 @@ pair96:                              \
 	VMOVUPS Z4, 256(DI)              \
 	VMOVUPS Z5, 320(DI)              \
 	JMP  store64                     \
-pair64:                              \
+pair64:                                  \
 	ELEMENTS                         \
 	COLUMNS(EVEN, ODD, 0, Z16, Z0)   \
 	COLUMNS(EVEN, ODD, 64, Z17, Z1)  \
 	COLUMNS(EVEN, ODD, 128, Z18, Z2) \
 	COLUMNS(EVEN, ODD, 192, Z19, Z3) \
 	NEXTPAIR(pair64)                 \
-store64:                             \
+store64:                                 \
 	VMOVUPS Z2, 128(DI)              \
 	VMOVUPS Z3, 192(DI)              \
 	JMP  store32                     \
-last32:                              \
+last32:                                  \
 	ELEMENTS                         \
 	COLUMNS(EVEN, ODD, 0, Z16, Z0)   \
 	COLUMNS(EVEN, ODD, 64, Z17, Z1)  \
 	NEXTPAIR(last32)                 \
-store32:                             \
+store32:                                 \
 	VMOVUPS Z0, 0(DI)                \
 	VMOVUPS Z1, 64(DI)               \
-end:                                 \
+end:                                     \
 	VZEROUPPER                       \
 	RET
 
@@ -309,9 +311,9 @@ TEXT ·products1AVX512F32(SB), NOSPLIT, $0-8
 
 // ---- Softmax
 
-DATA exp2<>+0(SB)/4, $-127.0             // 2 to this and less is taken for zero
+DATA exp2<>+0(SB)/4, $-127.0             // 2 to this or a lower power becomes 0
 DATA exp2<>+4(SB)/4, $1.0
-DATA exp2<>+8(SB)/4, $0.6931471880262288 // 2^r = 1 + r·(this + r·(the next + …)) for |r| ≤ 0.5, with a relative error of 9e-9
+DATA exp2<>+8(SB)/4, $0.6931471880262288 // 2^r = 1 + r·(this + r·(the next + …)), see EXP2
 DATA exp2<>+12(SB)/4, $0.24022650760568126
 DATA exp2<>+16(SB)/4, $0.05550357114219078
 DATA exp2<>+20(SB)/4, $0.009618082557277852
@@ -331,33 +333,35 @@ GLOBL exp2<>(SB), RODATA|NOPTR, $36
 	VBROADCASTSS exp2<>+28(SB), Z31 \
 	VBROADCASTSS exp2<>+32(SB), Z23
 
-// e = 2^x for x ≤ 0: 2^n · 2^r with n the integer next to x. The sum of x and Z23 has n + 127 in its lowest bits, which is the exponent of 2^n;
-// n = -127 makes 0. (Subnormal results, VSCALEFPS's among them, take a hundred times as long.) NaN stays NaN: VMAXPS returns its first operand,
-// in Go's order, when either is NaN. x and n are overwritten.
+// Sets e = 2^x for x ≤ 0, as 2^n · 2^r, where n is the integer nearest to x and |r| ≤ 0.5; the polynomial for
+// 2^r has a relative error of 9e-9. The lowest bits of x + Z23 are n + 127, which is the exponent of 2^n; n =
+// -127 makes 0. (Subnormal results, also those of VSCALEFPS, take a hundred times as long.) NaN stays NaN:
+// VMAXPS returns its first operand, in Go's order, if either is NaN. x and n are overwritten.
 #define EXP2(x, n, e) \
-	VMAXPS      x, Z24, x     \
-	VADDPS      Z23, x, n     \
-	VSUBPS      Z23, n, e     \
-	VSUBPS      e, x, x       \
-	VPSLLD      $23, n, n     \
-	VMOVAPS     Z31, e        \
-	VFMADD213PS Z30, x, e     \
-	VFMADD213PS Z29, x, e     \
-	VFMADD213PS Z28, x, e     \
-	VFMADD213PS Z27, x, e     \
-	VFMADD213PS Z26, x, e     \
-	VFMADD213PS Z25, x, e     \
+	VMAXPS      x, Z24, x \
+	VADDPS      Z23, x, n \
+	VSUBPS      Z23, n, e \
+	VSUBPS      e, x, x   \
+	VPSLLD      $23, n, n \
+	VMOVAPS     Z31, e    \
+	VFMADD213PS Z30, x, e \
+	VFMADD213PS Z29, x, e \
+	VFMADD213PS Z28, x, e \
+	VFMADD213PS Z27, x, e \
+	VFMADD213PS Z26, x, e \
+	VFMADD213PS Z25, x, e \
 	VMULPS      n, e, e
 
-// OP over z's sixteen lanes, into all lanes of x, z's lowest: pairs eight apart, then four, two and one.
+// Combines the 16 lanes of z by OP into all lanes of x, the lowest quarter of z: lanes 8 apart, then 4, 2 and
+// 1.
 #define REDUCE(OP, z, y, x, ty, tx) \
-	VEXTRACTF64X4 $1, z, ty       \
-	OP            ty, y, y        \
-	VEXTRACTF128  $1, y, tx       \
-	OP            tx, x, x        \
-	VPERMILPS     $0x4e, x, tx    \
-	OP            tx, x, x        \
-	VPERMILPS     $0xb1, x, tx    \
+	VEXTRACTF64X4 $1, z, ty    \
+	OP            ty, y, y     \
+	VEXTRACTF128  $1, y, tx    \
+	OP            tx, x, x     \
+	VPERMILPS     $0x4e, x, tx \
+	OP            tx, x, x     \
+	VPERMILPS     $0xb1, x, tx \
 	OP            tx, x, x
 
 // func softmaxAVX512(x *float32, rows, cols int, scale float32, top, total *float32)
@@ -475,12 +479,12 @@ columns:
 	VZEROUPPER
 	RET
 
-// ---- Between matrix products
+// ---- SiLU, rounding, RMSNorm, RoPE
 
-DATA exp<>+0(SB)/4, $-105.0              // e to this and less is zero in float32
+DATA exp<>+0(SB)/4, $-105.0              // e to this or a lower power is 0 in float32
 DATA exp<>+4(SB)/4, $1.4426950408889634  // 1/ln 2
-DATA exp<>+8(SB)/4, $0x3f317218          // ln 2 as a float32,
-DATA exp<>+12(SB)/4, $-1.904654323148e-9 // and what that is too small by
+DATA exp<>+8(SB)/4, $0x3f317218          // ln 2 as a float32
+DATA exp<>+12(SB)/4, $-1.904654323148e-9 // ln 2 minus that float32
 DATA exp<>+16(SB)/4, $1.9841269841e-4    // 1/7!
 DATA exp<>+20(SB)/4, $1.3888888889e-3    // 1/6!
 DATA exp<>+24(SB)/4, $8.3333333333e-3    // 1/5!
@@ -488,26 +492,26 @@ DATA exp<>+28(SB)/4, $4.1666666667e-2    // 1/4!
 DATA exp<>+32(SB)/4, $1.6666666667e-1    // 1/3!
 DATA exp<>+36(SB)/4, $0.5
 DATA exp<>+40(SB)/4, $1.0
-DATA exp<>+44(SB)/4, $89.0               // e to this and more is infinite
+DATA exp<>+44(SB)/4, $89.0               // e to this or a higher power is infinite
 GLOBL exp<>(SB), RODATA|NOPTR, $48
 
-// e = e^x: 2^n · e^r with n = round(x/ln 2) and |r| ≤ ln(2)/2, where seven terms of the series leave a relative error of 7e-9. NaN stays NaN.
-// x and n are overwritten.
+// Sets e to the exponential function of x, as 2^n · e^r, where n = round(x/ln 2) and |r| ≤ ln(2)/2. Seven
+// terms of the series for e^r have a relative error of 7e-9. NaN stays NaN. x and n are overwritten.
 #define EXP(x, n, e) \
-	VMAXPS       x, Z20, x     \
-	VMINPS       x, Z31, x     \
-	VMULPS       Z21, x, n     \
-	VRNDSCALEPS  $0, n, n      \
-	VFNMADD231PS Z22, n, x     \
-	VFNMADD231PS Z23, n, x     \
-	VMOVAPS      Z24, e        \
-	VFMADD213PS  Z25, x, e     \
-	VFMADD213PS  Z26, x, e     \
-	VFMADD213PS  Z27, x, e     \
-	VFMADD213PS  Z28, x, e     \
-	VFMADD213PS  Z29, x, e     \
-	VFMADD213PS  Z30, x, e     \
-	VFMADD213PS  Z30, x, e     \
+	VMAXPS       x, Z20, x \
+	VMINPS       x, Z31, x \
+	VMULPS       Z21, x, n \
+	VRNDSCALEPS  $0, n, n  \
+	VFNMADD231PS Z22, n, x \
+	VFNMADD231PS Z23, n, x \
+	VMOVAPS      Z24, e    \
+	VFMADD213PS  Z25, x, e \
+	VFMADD213PS  Z26, x, e \
+	VFMADD213PS  Z27, x, e \
+	VFMADD213PS  Z28, x, e \
+	VFMADD213PS  Z29, x, e \
+	VFMADD213PS  Z30, x, e \
+	VFMADD213PS  Z30, x, e \
 	VSCALEFPS    n, e, e
 
 #define EXPCONSTANTS \
@@ -536,7 +540,7 @@ TEXT ·gateAVX512(SB), NOSPLIT, $0-32
 sixteen:
 	CMPQ    CX, $16
 	JGE     whole
-	MOVL    $0xffff0000, AX // the last ones: as many bits as values
+	MOVL    $0xffff0000, AX // the last values: as many bits as values
 	ROLL    CX, AX
 whole:
 	KMOVW     AX, K1
@@ -571,7 +575,7 @@ sixteen:
 	VZEROUPPER
 	RET
 
-// BF16CONSTANTS and ROUND round z to the nearest bfloat16, ties to even. NaN stays NaN, and becomes a quiet one.
+// ROUND rounds z to the nearest bfloat16, ties to even, with BF16CONSTANTS. NaN stays NaN and becomes quiet.
 #define BF16CONSTANTS \
 	VPTERNLOGD $255, Z31, Z31, Z31 \
 	VPSRLD     $31, Z31, Z30       \
@@ -580,12 +584,12 @@ sixteen:
 	VPSLLD     $16, Z31, Z31
 
 #define ROUND(z, t) \
-	VCMPPS  $3, z, z, K1     \
-	VPSRLD  $16, z, t        \
-	VPANDD  Z30, t, t        \
-	VPADDD  Z29, t, t        \
-	VPADDD  z, t, t          \
-	VPORD   Z28, z, K1, t    \
+	VCMPPS  $3, z, z, K1  \
+	VPSRLD  $16, z, t     \
+	VPANDD  Z30, t, t     \
+	VPADDD  Z29, t, t     \
+	VPADDD  z, t, t       \
+	VPORD   Z28, z, K1, t \
 	VPANDD  Z31, t, z
 
 // func roundBF16AVX512(x *float32, n int)

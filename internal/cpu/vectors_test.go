@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// onEveryVectors runs a test with each set of vector loops that this processor has.
+// onEveryVectors runs a test with each vectors that this processor can run.
 func onEveryVectors(t *testing.T, test func(t *testing.T, v *vectors)) {
 	seen := map[*vectors]bool{}
 	for _, k := range append(nativeKernels(), goKernels) {
@@ -20,7 +20,8 @@ func onEveryVectors(t *testing.T, test func(t *testing.T, v *vectors)) {
 	}
 }
 
-// kvMatrixOf are values [rows, cols] as the cache keeps them; those of bfloat16 are rounded to it in place.
+// kvMatrixOf returns values [rows, cols] as the cache stores them. For bfloat16 it rounds them in place
+// first.
 func kvMatrixOf(x []float32, cols int, bf16 bool) kvMatrix {
 	m := kvMatrix{f32: make([]float32, len(x)), cols: cols}
 	if bf16 {
@@ -33,7 +34,8 @@ func kvMatrixOf(x []float32, cols int, bf16 bool) kvMatrix {
 	return m
 }
 
-// Products of some rows with a part of a matrix, against float64; one row at a time gives the same bits.
+// Products of some rows with a part of a matrix are compared with float64. One row at a time gives the same
+// bits.
 func TestAddProducts(t *testing.T) { onEveryVectors(t, testAddProducts) }
 
 func testAddProducts(t *testing.T, v *vectors) {
@@ -50,7 +52,7 @@ func testAddProducts(t *testing.T, v *vectors) {
 						rows*cStride)
 					for i := range b {
 						if i/cols < first || i/cols >= last || i%cols < from || i%cols >= to {
-							b[i] = nan // what must not be looked at
+							b[i] = nan // must not be read
 						}
 					}
 					m := kvMatrixOf(b, cols, bf16)
@@ -87,7 +89,8 @@ func testAddProducts(t *testing.T, v *vectors) {
 	}
 }
 
-// The powers of two of softmax against float64 over all of their range, and what becomes of NaN and infinity.
+// The powers of two of softmax are compared with float64 over their whole range. NaN and infinity must be
+// noticed.
 func TestSoftmaxPowers(t *testing.T) { onEveryVectors(t, testSoftmaxPowers) }
 
 func testSoftmaxPowers(t *testing.T, v *vectors) {
@@ -100,7 +103,7 @@ func testSoftmaxPowers(t *testing.T, v *vectors) {
 			if in[i] != in[i] {
 				in[i] = float32(math.Inf(-1))
 			}
-			bits += 10007 // a prime: all the ways of the last bits
+			bits += 10007 // a prime, so that the last bits take all values
 			if bits >= 1<<31 {
 				bits |= 0x80000000
 			}
@@ -138,7 +141,7 @@ func testSoftmaxPowers(t *testing.T, v *vectors) {
 }
 
 // Softmax of several rows and a part of the columns: the largest value, the sum, and the same bits for any
-// number of rows and masked columns.
+// number of rows and of masked columns.
 func TestSoftmaxRows(t *testing.T) { onEveryVectors(t, testSoftmaxRows) }
 
 func testSoftmaxRows(t *testing.T, v *vectors) {

@@ -1,9 +1,9 @@
 // Command encode writes encoded_amd64.h: the instructions that Go's assembler does not know, as macros of
-// bytes that GNU as found. `go generate ./internal/cpu` runs it, where there is as (binutils).
+// bytes. GNU as (binutils) assembles them. `go generate ./internal/cpu` runs the command.
 //
-// Assembly names such an instruction and its operands in one word, destination last, as in TDPBF16PS_T6_T4_T0
-// or TILELOADD_SI_BX_T4, which is memory at SI with BX bytes from row to row. The files are searched for such
-// words, so there is no other list of them.
+// The assembly files name such an instruction and its operands in one word, destination last.
+// TDPBF16PS_T6_T4_T0 is an example; in TILELOADD_SI_BX_T4 the memory is at SI and has BX bytes from row to
+// row. The command searches the files for such words, so there is no other list of them.
 package main
 
 import (
@@ -29,10 +29,12 @@ func main() {
 	}
 }
 
-// word is an instruction that this command knows, with its operands.
-var word = regexp.MustCompile(`\b(?:(?:VDPBF16PS|TDPBF16PS|TILELOADD|TILELOADDT1|TILESTORED|TILEZERO|LDTILECFG)(?:_[A-Z0-9]+)+|TILERELEASE)\b`)
+// word matches an instruction that this command knows, with its operands.
+var word = regexp.MustCompile(`\b(?:` +
+	`(?:VDPBF16PS|TDPBF16PS|TILELOADD|TILELOADDT1|TILESTORED|TILEZERO|LDTILECFG)(?:_[A-Z0-9]+)+` +
+	`|TILERELEASE)\b`)
 
-// header returns the text of encoded_amd64.h for the assembly in a folder.
+// header returns the text of encoded_amd64.h for the assembly files in a directory.
 func header(dir string) ([]byte, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*_amd64.s"))
 	if err != nil {
@@ -75,7 +77,7 @@ func header(dir string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// gnu is a word in the syntax of GNU as.
+// gnu translates a word into the syntax of GNU as.
 func gnu(word string) (string, error) {
 	parts := strings.Split(word, "_")
 	name := strings.ToLower(parts[0])
@@ -113,10 +115,10 @@ func gnu(word string) (string, error) {
 	return strings.TrimSpace(name + " " + strings.Join(operands, ", ")), nil
 }
 
-// listed is a line of as's listing: line of the source, address, bytes in groups of four.
+// listed matches a line of as's listing: the number of the source line, the address, and the bytes.
 var listed = regexp.MustCompile(`(?m)^ *[0-9]+ [0-9a-f]{4} ([0-9A-F ]+)`)
 
-// assemble returns the bytes of each instruction.
+// assemble returns the bytes of each instruction of source.
 func assemble(source []string) ([][]byte, error) {
 	as := exec.Command("as", "--64", "-aln", "--listing-lhs-width=4", "-o", os.DevNull)
 	as.Stdin = strings.NewReader(strings.Join(source, "\n") + "\n")

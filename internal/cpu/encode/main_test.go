@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The committed bytes are what as makes of the names in the assembly now.
+// The committed header is what as makes of the words in the assembly files.
 func TestHeaderIsUpToDate(t *testing.T) {
 	if _, err := exec.LookPath("as"); err != nil {
 		t.Skip("as, of binutils, is missing")
