@@ -12,7 +12,7 @@ func amxMultiply(p *product, t *panel, s *scratch) {
 		amxFewTokens(p, t, s)
 		return
 	}
-	if p.in.tokens <= 64 && t.dtype == weight.BF16 {
+	if p.in.tokens <= 64 && t.format == weight.BF16 {
 		amxSomeTokens(p, t, s)
 		return
 	}
@@ -39,7 +39,7 @@ func amxFewTokens(p *product, t *panel, s *scratch) {
 	}
 	place := 16 * width / 4 // of the second rows' sums
 	sums := s.sums[:2*place]
-	if t.dtype == weight.F16 {
+	if t.format == weight.F16 {
 		amxSumSplit(sums, t, n, count, &p.in, s)
 	} else {
 		for i := range 2 {
@@ -156,7 +156,7 @@ func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
 	}
 	blocks := (t.count + half - 1) / half
 	parts := 1
-	if t.dtype == weight.F16 {
+	if t.format == weight.F16 {
 		parts = 2
 	}
 	allSteps := upTo32(t.k) / 32

@@ -64,7 +64,7 @@ func amxPack(in *input, group int) {
 // Rows and values of k that do not exist become zeros.
 func (t *panel) pack(to []byte, n, count, k, width, next int) {
 	steps := width / 32
-	if t.dtype == weight.F16 {
+	if t.format == weight.F16 {
 		steps *= 2
 	}
 	if count < 16 {
@@ -86,7 +86,7 @@ func (t *panel) pack(to []byte, n, count, k, width, next int) {
 			copy(last[i*64:(i+1)*64], t.row(n + i)[2*(k+32*whole):])
 		}
 		at := whole * next
-		if t.dtype == weight.F16 {
+		if t.format == weight.F16 {
 			at *= 2
 		}
 		t.packSteps(&packArgs{
@@ -97,7 +97,7 @@ func (t *panel) pack(to []byte, n, count, k, width, next int) {
 
 // packSteps is pack for whole steps.
 func (t *panel) packSteps(a *packArgs) {
-	if t.dtype == weight.F16 {
+	if t.format == weight.F16 {
 		a.second = a.next
 		a.next *= 2
 		packRowsF16(a)

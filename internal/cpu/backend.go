@@ -14,28 +14,28 @@ import (
 type Options struct {
 	Threads int  // 0: one for every core the process may use
 	Float32 bool // round nothing: matrix inputs and the KV cache stay float32
-	// Memory is the bytes that a model should fit in when nobody asks for a length of context; 0: not known,
-	// the context is the model's.
+	// Memory is the number of bytes that a model should fit in if the plan allows a shorter context. 0: it is
+	// not known, and the context is the model's.
 	Memory int64
 }
 
-// Backend implements [model.Backend]. Matrices are float32 in memory; where a matrix product will read one,
-// its values have been rounded to bfloat16 first (unless Float32 is set), as they would be on tensor cores.
+// Backend implements [model.Backend]. Matrices are float32 in memory. The inputs of matrix products are
+// rounded to bfloat16, as on tensor cores, unless Float32 is set.
 type Backend struct {
 	kernels *kernels
 	pool    *pool
 	float32 bool
 	free    int64 // Options.Memory
 	config  *model.Config
-	step    *model.Step // since Begin
+	step    *model.Step // of the last Begin
 	kv      []*kvBlock  // [blocks], nil until a sequence first uses it
 	scratch []*scratch  // [threads]
 	normed  []float32   // [maxTokens, hidden]
-	packed  []byte      // a product's input in the order that its loops read
+	packed  []byte      // the input of a product, see linearKernels.pack
 
 	chunkSums []float32 // of attention, see attending.sums
 
-	// The loops that the pool shares out. They live here because a token must not allocate any.
+	// The tasks of the pool. They are here because a token must not allocate memory.
 	linear    product
 	packing   packing
 	embedding embedding
@@ -46,28 +46,28 @@ type Backend struct {
 
 // scratch is one worker's memory.
 type scratch struct {
-	panel     panel // that it is at
+	panel     panel // that the worker computes
 	attention *attentionScratch
 	dot       dotArgs
 
-	// For matrix products. A path has what its loops need: see scratchSize.
+	// For matrix products, as large as the loops of the path need, see scratchSize.
 	sums   []float32 // of a panel
 	rows   []float32 // [rows of a panel, widest input] widened weight rows
-	lanes  []float32 // running sums, several for each of sums
-	tail   []float32 // widened weights that a kernel leaves over
-	packed []byte    // weights in another order
+	lanes  []float32 // [sums, lanes] running sums, see laneKernels
+	tail   []float32 // widened weights, see addShort
+	packed []byte    // weights in the order that the loops read
 
 	blockSums [24]float32 // the sums of a block of rows and a group of tokens
 }
 
-// grow replaces the memory at p where it is shorter than n, see [makeLarge].
+// grow replaces the memory at p if it is shorter than n, see [makeLarge].
 func grow(p *[]float32, n int) {
 	if len(*p) < n {
 		*p = makeLarge[float32](n)
 	}
 }
 
-// floats are the same bytes.
+// floats returns the same memory as float32.
 func floats(b []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
@@ -75,10 +75,10 @@ func floats(b []byte) []float32 {
 // parameter is the Data of a model.Weight.
 type parameter struct {
 	bytes []byte    // little-endian, in the checkpoint's memory
-	norm  []float32 // the same widened, for one-dimensional weights
+	norm  []float32 // the same as float32, for one-dimensional weights
 }
 
-// New makes a backend.
+// New returns a backend on the path that $PHI3_CPU names, or on the best path.
 func New(o Options) (*Backend, error) {
 	k, err := choosePath()
 	if err != nil {
@@ -87,7 +87,7 @@ func New(o Options) (*Backend, error) {
 	return &Backend{kernels: k, pool: newPool(o.threads()), float32: o.Float32, free: o.Memory}, nil
 }
 
-// threads is how many threads the backend has.
+// threads returns how many threads the backend has.
 func (o Options) threads() int {
 	if o.Threads > 0 {
 		return o.Threads
@@ -108,12 +108,12 @@ func (b *Backend) Name() string {
 	return name
 }
 
-// MaxTokens is how many new tokens a step should have at most, see [model.Options].
+// MaxTokens returns how many new tokens a step should have at most, see [model.Options].
 func (b *Backend) MaxTokens() int { return b.kernels.maxTokens }
 
-// Plan implements [model.Backend]. KV blocks are allocated when first used, so a long context costs nothing
-// until it is filled. It never refuses: weights beyond the memory come from the disk again for every token,
-// which is slow and works.
+// Plan implements [model.Backend]. KV blocks are allocated when they are first used, so a long context costs
+// nothing until it is filled. Plan never refuses a plan: weights that do not fit in memory are read from the
+// disk again for every token, which is slow but works.
 func (b *Backend) Plan(p *model.Plan) error {
 	if b.free > 0 {
 		fit(p, Options{Threads: b.pool.threads, Float32: b.float32}, b.kernels, b.free)
@@ -134,7 +134,7 @@ func (b *Backend) Plan(p *model.Plan) error {
 	return nil
 }
 
-// Upload implements [model.Backend]. Nothing is copied but norms.
+// Upload implements [model.Backend]. It copies only norms.
 func (b *Backend) Upload(t *weight.Tensor) (model.Weight, error) {
 	w := &parameter{bytes: t.Data}
 	b.pool.tensors = append(b.pool.tensors, t)
@@ -177,13 +177,13 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// values is a matrix's memory, [rows, cols].
+// values returns the memory of a matrix, [rows, cols].
 func values(m model.Matrix) []float32 { return m.Data.([]float32)[:m.Rows*m.Cols] }
 
-// row is row i of a [*, cols] matrix.
+// row returns row i of a [*, cols] matrix.
 func row(m []float32, i, cols int) []float32 { return m[i*cols : (i+1)*cols : (i+1)*cols] }
 
-// asInput rounds a matrix product's input to the type that the product reads.
+// asInput rounds values to the type that matrix products read.
 func (b *Backend) asInput(x []float32) {
 	if !b.float32 {
 		b.kernels.roundBF16(x)
@@ -192,7 +192,7 @@ func (b *Backend) asInput(x []float32) {
 
 // Begin implements [model.Backend].
 func (b *Backend) Begin(step *model.Step) {
-	_ = b.pool.takeFault() // of a step that was abandoned
+	_ = b.pool.takeFault() // of an abandoned step
 	b.step = step
 	for _, s := range step.Seqs {
 		for i, id := range s.Blocks {
@@ -212,7 +212,7 @@ func (b *Backend) Embed(x model.Matrix, table model.Weight) {
 	b.pool.run(x.Rows, 16, &b.embedding)
 }
 
-// embedding is the copying of rows of the embedding table in progress.
+// embedding copies rows of the embedding table. An item is a token.
 type embedding struct {
 	ids   []int32
 	x     []float32 // [tokens, hidden]
@@ -222,7 +222,7 @@ type embedding struct {
 // work implements [task].
 func (e *embedding) work(_, from, to int) {
 	for i := from; i < to; i++ {
-		weight.Widen(row(e.x, i, e.table.k), e.table.row(int(e.ids[i])), e.table.dtype)
+		weight.Widen(row(e.x, i, e.table.k), e.table.row(int(e.ids[i])), e.table.format)
 	}
 }
 
@@ -239,18 +239,18 @@ func (b *Backend) Norm(y, x model.Matrix, norm model.Weight) {
 	b.pool.run(x.Rows, 4, &b.norming)
 }
 
-// normInput is RMSNorm(x)·norm, rounded for a matrix product. The result is valid until the next call.
+// normInput returns RMSNorm(x)·norm as the input of a matrix product. It is valid until the next call.
 func (b *Backend) normInput(x model.Matrix, norm model.Weight) input {
 	y := b.normed[:x.Rows*x.Cols]
 	b.norming = norming{b, y, values(x), norm.Data.(*parameter).norm, true}
 	return input{x: y, norm: &b.norming}
 }
 
-// norming is RMSNorm of every row in progress.
+// norming computes RMSNorm. An item is a row.
 type norming struct {
 	b            *Backend
 	y, x, weight []float32
-	input        bool // to a matrix product
+	input        bool // y is the input of a matrix product
 }
 
 // work implements [task].

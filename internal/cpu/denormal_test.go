@@ -22,7 +22,7 @@ func testDenormalWeights(t *testing.T) {
 	flushes := chosen.name == "amx" || chosen.name == "avx512bf16"
 	const k, cols = 64, 32
 	for _, c := range []struct {
-		dtype  weight.Format
+		format weight.Format
 		weight []byte
 		value  float64
 		zero   bool
@@ -45,7 +45,7 @@ func testDenormalWeights(t *testing.T) {
 			b := newBackend(t, Options{Threads: 1},
 				&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
 			w, err := b.Upload(&weight.Tensor{
-				Name: "w", Format: c.dtype, Shape: []int{cols, k},
+				Name: "w", Format: c.format, Shape: []int{cols, k},
 				Data: data,
 			})
 			require.NoError(t, err)
@@ -56,7 +56,7 @@ func testDenormalWeights(t *testing.T) {
 			out := make([]float32, tokens*cols)
 			b.product(out, cols, input{x: x}, w, store)
 			for _, v := range out {
-				require.Equal(t, want, v, "%s %x, %d tokens", c.dtype, c.weight, tokens)
+				require.Equal(t, want, v, "%s %x, %d tokens", c.format, c.weight, tokens)
 			}
 		}
 	}

@@ -14,9 +14,9 @@ import (
 	"phi3/internal/weight"
 )
 
-// A checkpoint's file that becomes shorter while the model runs is an error that names it, whoever reads the
-// missing page: the caller of a pass, a worker of the pool, Go or assembly. The backend outlives it: with the
-// file whole again, it computes what it did before.
+// If a checkpoint's file becomes shorter while the model runs, the error names the file. It does not matter
+// whether the caller of a pass or a worker of the pool, Go or assembly, reads the missing page. When the file
+// is whole again, the backend computes the same as before.
 func TestShrunkFile(t *testing.T) { onEveryPath(t, testShrunkFile) }
 
 func testShrunkFile(t *testing.T) {
@@ -40,7 +40,7 @@ func testShrunkFile(t *testing.T) {
 			err = m.Forward(context.Background(), []model.Sequence{{IDs: ids, Cache: cache}}, out)
 			return append([]float32(nil), out.Logits...), err
 		}
-		// one token and several take different kernels
+		// one token and several tokens are computed by different kernels
 		prompts := [][]int32{{5}, {5, 77, 300, 12, 9, 1, 44, 2}}
 		var want [][]float32
 		for _, ids := range prompts {
@@ -48,14 +48,15 @@ func testShrunkFile(t *testing.T) {
 			require.NoError(t, err)
 			want = append(want, logits)
 		}
-		// the rest of the last page would read as zeros
+		// the rest of the last page would be read as zeros
 		for at := 0; at < len(whole)-os.Getpagesize(); at += len(whole) / 7 {
 			require.NoError(t, os.Truncate(file, int64(at)))
 			for i, ids := range prompts {
 				_, err := forward(ids...)
 				require.Error(t, err, "%d of %d bytes", at, len(whole))
-				require.Regexp(t, "^"+shard+`: tensor "[a-z0-9_.]+": byte \d+ of the file can no longer be read: `+
-					"the file has become shorter", err.Error())
+				require.Regexp(t, "^"+shard+
+					`: tensor "[a-z0-9_.]+": byte \d+ of the file can no longer be read: `+
+					`the file has become shorter`, err.Error())
 				require.NoError(t, os.WriteFile(file, whole, 0o600))
 				got, err := forward(ids...)
 				require.NoError(t, err)
@@ -68,7 +69,7 @@ func testShrunkFile(t *testing.T) {
 	}
 }
 
-// Loading reads norms at once.
+// Loading reads the norms.
 func TestShrunkFileWhileLoading(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS("../../testdata/mini")))
@@ -82,7 +83,7 @@ func TestShrunkFileWhileLoading(t *testing.T) {
 	require.ErrorContains(t, err, "model-00001-of-00002.safetensors: tensor")
 }
 
-// What is not such a fault, a bug, still ends the program where it is.
+// Any other fault is a bug, and still ends the program where it happens.
 func TestOtherPanicsGoOn(t *testing.T) {
 	p := newPool(1)
 	require.PanicsWithValue(t, "a bug", func() { p.run(1, 1, badTask{}) })

@@ -30,7 +30,7 @@ func goDots(sums []float32, t *panel, x *input, s *scratch) {
 	}
 	for half := range halves {
 		for i := range t.count {
-			weight.Widen(row(rows, half*halfRows+i, t.k), t.row(t.n+half*t.second+i), t.dtype)
+			weight.Widen(row(rows, half*halfRows+i, t.k), t.row(t.n+half*t.second+i), t.format)
 		}
 	}
 	for token := range x.tokens {

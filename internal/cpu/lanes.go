@@ -189,10 +189,10 @@ type halfPanel struct {
 
 // oneToken sets the sums of the only token.
 func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
-	one := l.one(h.dtype)
-	stride := h.k * elemSize(h.dtype)
+	one := l.one(h.format)
+	stride := h.k * elemSize(h.format)
 	a := &s.dot
-	a.x, a.k, a.back = unsafe.SliceData(floats(h.in.packed)), h.whole, l.back(h.k, elemSize(h.dtype))
+	a.x, a.k, a.back = unsafe.SliceData(floats(h.in.packed)), h.whole, l.back(h.k, elemSize(h.format))
 	a.stride, a.ahead = stride, 8*stride
 	i := 0
 	for ; h.count-i >= 8; i += 8 {
@@ -214,8 +214,8 @@ func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
 // a panel (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in
 // memory between two stretches, so the order of a sum is the one that a single token has.
 func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
-	several := l.several(h.dtype)
-	size := elemSize(h.dtype)
+	several := l.several(h.format)
+	size := elemSize(h.format)
 	stride := h.k * size
 	// Rows that do not fill a block are blocks of their own: the same row several times.
 	full, rest := h.count/l.rows, h.count%l.rows

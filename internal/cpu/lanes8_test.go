@@ -24,14 +24,14 @@ func TestLanes8SameBits(t *testing.T) {
 	}
 	t.Setenv(pathVariable, nativeKernels()[i].name)
 	const k, cols, tokens = 1056 + 3, 47, 13
-	for dtype, want := range map[weight.Format]uint64{
+	for format, want := range map[weight.Format]uint64{
 		weight.BF16: 0x3ced8b6befb407be, weight.F16: 0xb1212492440709be, weight.F32: 0x122c858790c0df7,
 	} {
 		rng := rand.New(rand.NewSource(1))
 		b := newBackend(t, Options{Threads: 2},
 			&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, tokens, 0)
-		data, _ := stored(dtype, normals(rng, cols*k))
-		w, err := b.Upload(&weight.Tensor{Name: "w", Format: dtype, Shape: []int{cols, k}, Data: data})
+		data, _ := stored(format, normals(rng, cols*k))
+		w, err := b.Upload(&weight.Tensor{Name: "w", Format: format, Shape: []int{cols, k}, Data: data})
 		require.NoError(t, err)
 		out := make([]float32, tokens*cols)
 		b.product(out, cols, input{x: normals(rng, tokens*k)}, w, store)
@@ -40,6 +40,6 @@ func TestLanes8SameBits(t *testing.T) {
 			bits := math.Float32bits(v)
 			_, _ = hash.Write([]byte{byte(bits), byte(bits >> 8), byte(bits >> 16), byte(bits >> 24)})
 		}
-		require.Equal(t, want, hash.Sum64(), dtype)
+		require.Equal(t, want, hash.Sum64(), format)
 	}
 }

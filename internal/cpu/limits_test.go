@@ -31,7 +31,8 @@ func testWorkspaceIsInProportion(t *testing.T) {
 		"one wide head":    shape(8, 1, 1, 1024, 8),
 	} {
 		c, err := model.ParseConfig([]byte(
-			`{"model_type": "phi3", "num_hidden_layers": 1, "max_position_embeddings": 16777216, ` + config + `}`))
+			`{"model_type": "phi3", "num_hidden_layers": 1, "max_position_embeddings": 16777216, ` +
+				config + `}`))
 		require.NoError(t, err, name)
 		var tensors []*weight.Tensor
 		for _, spec := range c.Tensors() {

@@ -55,7 +55,7 @@ func always(l *linearKernels) func(weight.Format, bool) *linearKernels {
 // n+count-1 and, if second is not 0, rows n+second … n+second+count-1.
 type panel struct {
 	bytes            []byte // of the whole weight
-	dtype            weight.Format
+	format           weight.Format
 	k                int
 	n, count, second int
 	next             int // where the worker's next panel begins; n if there is none yet
@@ -63,12 +63,12 @@ type panel struct {
 
 // panelOf returns a panel without rows.
 func panelOf(w model.Weight) panel {
-	return panel{bytes: w.Data.(*parameter).bytes, dtype: w.Format, k: w.Shape[1]}
+	return panel{bytes: w.Data.(*parameter).bytes, format: w.Format, k: w.Shape[1]}
 }
 
 // row returns row i of the weight as it is stored.
 func (t *panel) row(i int) []byte {
-	size := t.k * elemSize(t.dtype)
+	size := t.k * elemSize(t.format)
 	return t.bytes[i*size : (i+1)*size]
 }
 
@@ -195,7 +195,7 @@ func addShort(sums []float32, cols int, t *panel, x *input, s *scratch) {
 	tail := s.tail[:t.k]
 	for half := range halves {
 		for i := range t.count {
-			weight.Widen(tail, t.row(t.n+half*t.second+i), t.dtype)
+			weight.Widen(tail, t.row(t.n+half*t.second+i), t.format)
 			for token := range x.tokens {
 				sum := &sums[token*cols+half*cols/2+i]
 				for j, v := range x.row(token) {

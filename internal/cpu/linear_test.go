@@ -16,10 +16,10 @@ import (
 )
 
 // stored returns the values as a checkpoint holds them, at an odd address, and their exact values.
-func stored(dtype weight.Format, x []float32) (data []byte, values []float32) {
+func stored(format weight.Format, x []float32) (data []byte, values []float32) {
 	data = []byte{0}
 	for _, v := range x {
-		switch dtype {
+		switch format {
 		case weight.BF16:
 			data = binary.LittleEndian.AppendUint16(data, weight.ToBF16(v))
 		case weight.F16: // a float16 near v's size, of any exponent but that of infinity and NaN
@@ -31,7 +31,7 @@ func stored(dtype weight.Format, x []float32) (data []byte, values []float32) {
 	}
 	data = slices.Clip(data)[1:]
 	values = make([]float32, len(x))
-	weight.Widen(values, data, dtype)
+	weight.Widen(values, data, format)
 	return data, values
 }
 
@@ -39,7 +39,7 @@ func stored(dtype weight.Format, x []float32) (data []byte, values []float32) {
 func TestProducts(t *testing.T) { onEveryPath(t, testProducts) }
 
 func testProducts(t *testing.T) {
-	for _, dtype := range []weight.Format{weight.BF16, weight.F16, weight.F32} {
+	for _, format := range []weight.Format{weight.BF16, weight.F16, weight.F32} {
 		for _, float32 := range []bool{false, true} {
 			for _, k := range []int{
 				1, 7, 8, 9, 16, 31, 32, 33, 40, 96, 1000, 1024, 1030, 1056, 2056 + 3,
@@ -53,9 +53,9 @@ func testProducts(t *testing.T) {
 					if k == 96 && cols == 18 || k == 33 && cols == 3 {
 						most = 550 // more than any kernel keeps sums of
 					}
-					t.Run(fmt.Sprintf("%s,float32=%v,k=%d,cols=%d", dtype, float32, k, cols),
+					t.Run(fmt.Sprintf("%s,float32=%v,k=%d,cols=%d", format, float32, k, cols),
 						func(t *testing.T) {
-							testProduct(t, dtype, float32, k, cols, most)
+							testProduct(t, format, float32, k, cols, most)
 						})
 				}
 			}
@@ -63,15 +63,15 @@ func testProducts(t *testing.T) {
 	}
 }
 
-func testProduct(t *testing.T, dtype weight.Format, f32 bool, k, cols, most int) {
+func testProduct(t *testing.T, format weight.Format, f32 bool, k, cols, most int) {
 	rng := rand.New(rand.NewSource(int64(1000*k + cols)))
 	b := newBackend(t, Options{Threads: 3, Float32: f32},
 		&model.Config{HiddenSize: k, IntermediateSize: cols, Heads: 1, KVHeads: 1}, most, 0)
-	data, w := stored(dtype, normals(rng, 2*cols*k))
+	data, w := stored(format, normals(rng, 2*cols*k))
 	weight := func(rows int) model.Weight {
 		wt, err := b.Upload(&weight.Tensor{
-			Name: "w", Format: dtype, Shape: []int{rows, k},
-			Data: data[:rows*k*elemSize(dtype)],
+			Name: "w", Format: format, Shape: []int{rows, k},
+			Data: data[:rows*k*elemSize(format)],
 		})
 		require.NoError(t, err)
 		return wt
