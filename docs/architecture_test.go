@@ -49,7 +49,8 @@ func folderOf(name string) string {
 func packages(t *testing.T) map[string][]string {
 	all := map[string][]string{}
 	for _, tags := range []string{"", "cuda"} {
-		list := exec.Command("go", "list", "-tags", tags, "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
+		const format = `{{.ImportPath}} {{join .Imports " "}}`
+		list := exec.Command("go", "list", "-tags", tags, "-f", format, "./...")
 		list.Dir = ".."
 		list.Env = append(os.Environ(), "CGO_ENABLED=1")
 		list.Stderr = os.Stderr
@@ -71,7 +72,8 @@ func packages(t *testing.T) map[string][]string {
 	return all
 }
 
-// TestArchitecture: the table has every package and its imports, and a package imports only packages below its row.
+// TestArchitecture: the table has every package and its imports, and a package imports only packages below its
+// row.
 func TestArchitecture(t *testing.T) {
 	rows, actual := tableRows(t), packages(t)
 	below := map[string]bool{}
