@@ -1,6 +1,6 @@
-// Package backendtest is the test that every backend must pass: whole models against Hugging Face's numbers,
-// and the promise that logits are a function of the token ids alone, byte for byte. Each backend's own test
-// file calls [Run].
+// Package backendtest is the test that every backend must pass. It compares whole models with Hugging
+// Face's numbers, and it checks that logits depend on the token ids alone, bit for bit. Each backend's
+// own test file calls [Run].
 package backendtest
 
 import (
@@ -38,8 +38,8 @@ func (e Effort) of(full, short int) int {
 	return full
 }
 
-// Run tests a backend against the goldens in testdata, in its first variant, and compares the other variants
-// with that one.
+// Run compares the first variant of a backend with the goldens in testdata, and the other variants with
+// the first.
 func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 	goldens := Goldens(t, testdata)
 	if slow {
@@ -55,8 +55,8 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 	t.Run("argmax", func(t *testing.T) { testArgmax(t, goldens["mini"], variants[0]) })
 }
 
-// RunOtherSums tests a backend once more that only adds in another order, such as an emulated GPU of another
-// generation: the distances of every checkpoint, and the bits of those named.
+// RunOtherSums tests a backend again that only adds in another order, such as an emulated GPU of another
+// generation: the distances of every checkpoint, and the bits of the named ones.
 func RunOtherSums(t *testing.T, testdata string, v Variant, names ...string) {
 	goldens := Goldens(t, testdata)
 	for _, name := range names {
@@ -65,7 +65,7 @@ func RunOtherSums(t *testing.T, testdata string, v Variant, names ...string) {
 	t.Run("bfloat16", func(t *testing.T) { testBFloat16(t, goldens, v) })
 }
 
-// RunBits tests a checkpoint that no golden exists for, such as one with random weights: bits, and that the
+// RunBits tests a checkpoint without a golden, such as one with random weights: the bits, and that the
 // logits are near those of the path that rounds nothing.
 func RunBits(t *testing.T, dir string, v Variant) {
 	g := &Golden{Dir: dir}
@@ -75,7 +75,7 @@ func RunBits(t *testing.T, dir string, v Variant) {
 	require.Less(t, Distance(everyLogits(t, m, ids)[1:], everyLogits(t, exact, ids)[1:]), 0.02)
 }
 
-// load opens a model that closes when the test ends.
+// load opens a model that is closed at the end of the test.
 func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *model.Model {
 	t.Helper()
 	const room = 1024 // tokens of KV cache: for a batch, more than one sequence of the model's own context

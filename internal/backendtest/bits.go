@@ -163,7 +163,8 @@ func (b *bits) uncached(t *testing.T) {
 	}
 }
 
-// steps feeds 1, 2, … 9, 1, 2, … tokens at a time: few tokens may take another way through a backend than many.
+// steps feeds 1, 2, … 9, 1, 2, … tokens at a time: few tokens may take another way through a backend than
+// many.
 func (b *bits) steps(t *testing.T) {
 	m, ids, want := b.m, b.ids, b.want
 	cache := m.NewCache()

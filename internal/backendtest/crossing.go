@@ -11,9 +11,10 @@ import (
 	"phi3/internal/model"
 )
 
-// crossing tests sequences around the length beyond which long RoPE uses its other factors, growing and shrinking,
-// in every way in which a sequence can. At that length everything cached is void, and what is computed again must
-// have the bytes of an uncached pass. b.m takes the tokens of several such sequences in one step.
+// crossing tests sequences around the length beyond which long RoPE uses its other factors, growing and
+// shrinking, in every way in which a sequence can. At that length everything cached is void, and what is
+// computed again must have the bytes of an uncached pass. b.m takes the tokens of several such sequences
+// in one step.
 func (b *bits) crossing(t *testing.T) {
 	c := crossing{bits: b, at: b.m.Config.Crossing()}
 	c.first, c.last = max(1, c.at-b.effort.of(4, 1)), c.at+b.effort.of(4, 2)

@@ -1,20 +1,19 @@
-// Package kvcache keeps the books of the KV cache: which positions of a sequence are cached, in which blocks,
-// and when cached keys stop being valid. The bytes themselves live in the backend; this package never sees a
-// key or a value.
+// Package kvcache records which positions of a sequence are in the KV cache, in which blocks, and when
+// cached keys become invalid. The keys and values themselves are in the backend.
 //
-// A cache is a list of blocks of [BlockTokens] positions, counted from position 0, taken from a [Pool] that
-// all sequences share. It grows without copying and shrinks by giving blocks back. Position p of a sequence
-// is row p % BlockTokens of block Blocks()[p / BlockTokens].
+// A cache is a list of blocks of [BlockTokens] positions, counted from position 0. Blocks come from a
+// [Pool] that all sequences share. A cache grows without copying and shrinks by returning blocks.
+// Position p of a sequence is row p % BlockTokens of block Blocks()[p / BlockTokens].
 package kvcache
 
 import "fmt"
 
-// BlockTokens is the number of positions in a block. It equals the key chunk of attention, so that one chunk
-// of keys is always one contiguous piece of memory.
+// BlockTokens is the number of positions in a block. It equals the key chunk of attention, so that a
+// chunk of keys is always contiguous in memory.
 const BlockTokens = 128
 
-// Pool hands out block numbers 0 … blocks-1. The lowest free number goes first, so that a backend which
-// allocates a block's memory on first use touches no more than it needs.
+// Pool manages the block numbers 0 … blocks-1. It gives the lowest free number first, so that a backend
+// that allocates a block's memory on first use allocates only what it needs.
 type Pool struct {
 	used []bool // [blocks]
 }
@@ -25,7 +24,7 @@ func NewPool(blocks int) *Pool { return &Pool{used: make([]bool, blocks)} }
 // BlocksFor returns how many blocks hold the given number of tokens.
 func BlocksFor(tokens int) int { return (tokens + BlockTokens - 1) / BlockTokens }
 
-// take returns a free block, or an error that names the pool's size in tokens.
+// take returns a free block. The error gives the size of the pool in tokens.
 func (p *Pool) take() (int32, error) {
 	for i, used := range p.used {
 		if !used {
@@ -36,7 +35,7 @@ func (p *Pool) take() (int32, error) {
 	return 0, fmt.Errorf("KV cache is full: all %d tokens of it are in use", len(p.used)*BlockTokens)
 }
 
-// Cache says what is cached of one sequence. The zero value is not usable; see [New].
+// Cache records what is cached of one sequence. The zero value is not usable: see [New].
 type Cache struct {
 	pool     *Pool
 	blocks   []int32 // block table: positions [i*BlockTokens, (i+1)*BlockTokens) are in block blocks[i]
@@ -45,28 +44,28 @@ type Cache struct {
 	long     bool    // which factors the cached keys were rotated with
 }
 
-// New makes an empty cache that takes its blocks from pool. crossing is original_max_position_embeddings for
-// models with long RoPE (spec 3.2) and 0 for all others.
+// New makes an empty cache that takes its blocks from pool. For a model with long RoPE, crossing is
+// original_max_position_embeddings (spec 3.2). For others it is 0.
 func New(pool *Pool, crossing int) *Cache { return &Cache{pool: pool, crossing: crossing} }
 
-// Len is the number of cached positions.
+// Len returns the number of cached positions.
 func (c *Cache) Len() int { return c.length }
 
-// Blocks is the block table, long enough for the total of the last [Cache.Prepare]. It is the cache's own:
-// read it, don't keep it.
+// Blocks returns the block table. It is long enough for the total of the last [Cache.Prepare]. It belongs
+// to the cache: do not change or keep it.
 func (c *Cache) Blocks() []int32 { return c.blocks }
 
-// Long tells which RoPE factors the sequence uses at the length given to the last [Cache.Prepare].
+// Long reports whether the sequence uses the long RoPE factors at the length of the last [Cache.Prepare].
 func (c *Cache) Long() bool { return c.long }
 
-// Prepare makes room for a sequence of total tokens and returns how many of its leading positions are cached
-// and still valid; the caller must feed the rest, in as many calls as it likes, before it prepares a longer
-// total.
+// Prepare makes room for a sequence of total tokens. It returns how many of its leading positions are
+// cached and still valid. The caller must compute the rest, in any number of calls, before it prepares a
+// longer total.
 //
-// Long RoPE picks its factors by the sequence's total length (spec 3.2), and every cached key and value
-// depends on that choice. So when total is on the other side of the crossing from the cached keys, all of
-// them are dropped and the answer is 0. The error says that the pool is exhausted; the cache then stays as it
-// was, apart from such a drop.
+// The total length of a sequence decides which factors long RoPE uses (spec 3.2), and every cached key
+// and value depends on them. So if total is on the other side of the crossing than the cached positions,
+// Prepare drops them all and returns 0. The error says that the pool is exhausted. The cache is then as
+// before, except for such a drop.
 func (c *Cache) Prepare(total int) (cached int, err error) {
 	if total < c.length {
 		return 0, fmt.Errorf("KV cache holds %d tokens, more than the %d asked for: truncate it first",
@@ -87,8 +86,8 @@ func (c *Cache) Prepare(total int) (cached int, err error) {
 	return c.length, nil
 }
 
-// Advance records that the backend has written the next n positions.
-// It panics beyond the room that Prepare made, which only a bug in this program can ask for.
+// Advance records that the backend has written the next n positions. It panics if Prepare has not made
+// room for them, which is a bug in this program.
 func (c *Cache) Advance(n int) {
 	if n < 0 || c.length+n > len(c.blocks)*BlockTokens {
 		panic(fmt.Sprintf("kvcache: advance of %d from %d, with room for %d", n, c.length,
@@ -97,17 +96,17 @@ func (c *Cache) Advance(n int) {
 	c.length += n
 }
 
-// Truncate forgets all positions from length on and gives back the blocks that only they used.
-// Lengths beyond what is cached change nothing.
+// Truncate forgets all positions from length on and returns the blocks that only they used. A length
+// beyond the cached positions changes nothing.
 func (c *Cache) Truncate(length int) {
 	c.length = max(0, min(length, c.length))
 	c.release(BlocksFor(c.length))
 }
 
-// Reset forgets everything and gives all blocks back.
+// Reset forgets everything and returns all blocks.
 func (c *Cache) Reset() { c.Truncate(0) }
 
-// release gives back all blocks of the table from index keep on.
+// release returns all blocks of the table from index keep on.
 func (c *Cache) release(keep int) {
 	for _, block := range c.blocks[keep:] {
 		c.pool.used[block] = false

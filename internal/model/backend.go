@@ -2,15 +2,16 @@ package model
 
 import "phi3/internal/weight"
 
-// Backend is a device that can run the decoder stack. Its verbs are the stages of the architecture, each as
-// coarse as a fast kernel wants it, so that [Model.Forward] reads like the diagram and a backend is free to
-// fuse.
+// Backend is a device that runs the decoder stack. Its verbs are the stages of the architecture. Each
+// does as much as one fast kernel can, so that [Model.Forward] reads like the diagram and a backend can
+// fuse operations.
 //
-// Verbs may return before the device is done, and report nothing: the first error of any of them comes out of
-// the next Read or Argmax. That includes a weight whose file can no longer be read: see [weight.Guard]. A backend serves one goroutine at a time.
+// A verb may return before the device has finished, and it reports no error. The first error of any verb
+// is returned by the next Read or Argmax. That includes a weight whose file can no longer be read: see
+// [weight.Guard]. A backend serves one goroutine at a time.
 //
-// Every element of every result is one fixed sequence of floating-point operations, independent of the other
-// tokens of the call, of how many there are, and of threads. That is what makes logits a function of the
+// Every element of every result is computed by one fixed sequence of floating-point operations, whatever
+// the other tokens of the call, their number, and the number of threads. So the logits depend on the
 // token ids alone, bit for bit.
 type Backend interface {
 	// Name describes the device for people, e.g. "CPU, 2 threads".
@@ -20,28 +21,30 @@ type Backend interface {
 	// allows that and memory is short, or says what is missing. It gives every matrix of [Plan.Matrices] its
 	// memory.
 	Plan(p *Plan) error
-	// Upload takes a weight over to the device in its own type. The tensor's bytes stay valid until Close.
+	// Upload copies a weight to the device, or uses it in place, in its own format. The tensor's Data
+	// stays valid until Close.
 	Upload(t *weight.Tensor) (Weight, error)
-	// Read waits for all verbs so far and copies x to dst as float32, row after row. dst holds x.Rows*x.Cols
-	// values.
+	// Read waits for all verbs so far and copies x to dst as float32, row after row. dst holds
+	// x.Rows*x.Cols values.
 	Read(dst []float32, x Matrix) error
-	// Argmax waits likewise, and sets next[i] to the lowest id among the greatest logits of row i, or to ^id,
-	// which is negative, of the row's first logit that is NaN or infinite. next holds logits.Rows ids.
+	// Argmax waits for all verbs so far and sets next[i] to the lowest id among the greatest logits of
+	// row i. If a logit of the row is NaN or infinite, next[i] is ^id of the first such logit, which is
+	// negative. next holds logits.Rows ids.
 	Argmax(next []int32, logits Matrix) error
 	// Close frees everything on the device.
 	Close() error
 
-	// Begin starts a step. The verbs that follow belong to it, up to the next Begin; what an earlier step has
-	// left undone is dropped. The step does not change until the next Begin.
+	// Begin starts a step. The verbs up to the next Begin belong to it, and step does not change until
+	// then. Verbs of an earlier step that no Read or Argmax has waited for are dropped.
 	Begin(step *Step)
-	// Embed sets row i of x to the row of the table that the step's token i names.
+	// Embed sets row i of x to the row of the table for token i of the step.
 	Embed(x Matrix, table Weight)
 	// Norm sets y = RMSNorm(x)·norm.
 	Norm(y, x Matrix, norm Weight)
 	// NormLinear sets y = (RMSNorm(x)·norm)·wᵀ. It serves the QKV projection and the LM head.
 	NormLinear(y, x Matrix, norm, w Weight)
-	// Attend rotates q and k of qkv by their positions, appends k and v to the layer's cache, and sets a to
-	// the causal attention of every query over the cache of its own sequence.
+	// Attend rotates q and k of qkv by their positions and appends k and v to the layer's cache. It sets
+	// a to the causal attention of every query over the cache of its own sequence.
 	Attend(a, qkv Matrix, layer int)
 	// LinearAdd sets x = x + a·wᵀ. It serves the attention's output projection and the MLP's down projection.
 	LinearAdd(x, a Matrix, w Weight)
@@ -64,18 +67,19 @@ type Matrix struct {
 	Data       any
 }
 
-// First is the first rows of m.
+// First returns the first rows of m.
 func (m Matrix) First(rows int) Matrix {
 	m.Rows = rows
 	return m
 }
 
-// Step is one call of [Model.Forward] laid out for a backend: the new tokens of all sequences, one sequence
-// after another.
+// Step is the new tokens of one call of [Model.Forward], laid out for a backend one sequence after
+// another.
 type Step struct {
 	IDs  []int32 // [tokens]
 	Seqs []Span
-	// Cosines and sines of every token's position, with the attention factor already multiplied in.
+	// Cos and Sin are the cosines and sines of every token's position, multiplied by the attention
+	// factor.
 	Cos, Sin []float32 // [tokens, RoPE.Dim/2]
 }
 

@@ -7,21 +7,21 @@ import (
 	"phi3/internal/weight"
 )
 
-// Checkpoint is the files of a model, open and checked against its configuration, before anything of it goes
-// to a device. Of the weights' bytes none has been read, so opening takes the time of the headers, however
-// large the files are; see tie for the exception.
+// Checkpoint is the files of a model, opened and checked against the configuration. No weight has been
+// read, so opening takes only the time to read the headers, however large the files are. The exception is
+// a tied head: see tie.
 type Checkpoint struct {
 	Config  *Config
 	Tensors []*weight.Tensor // those of [Config.Tensors], in that order
-	Unused  []string         // names of tensors that the architecture has no place for
+	Unused  []string         // names of tensors that the architecture does not use
 
 	files   *safetensors.Checkpoint
 	weights *Weights
 	table   []tensorRow // of weights, with the tensors
 }
 
-// Open opens the checkpoint in fsys. An error names the file and what in it is wrong; it wraps
-// [safetensors.ErrMissing] where the configuration is in order and the weights are not there. The caller must
+// Open opens the checkpoint in fsys. An error names the file and the mistake in it. It wraps
+// [safetensors.ErrMissing] if the configuration is correct and the weights are missing. The caller must
 // Close the checkpoint.
 func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 	config, err := ReadConfig(fsys)
@@ -50,11 +50,11 @@ func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 	return c, nil
 }
 
-// DataBytes is the size of the checkpoint's tensors, those without a place among them.
+// DataBytes returns the size of all tensors of the checkpoint, with those that the model does not use.
 func (c *Checkpoint) DataBytes() int64 { return c.files.DataBytes() }
 
 // Files returns the names of the files that hold tensors, sorted.
 func (c *Checkpoint) Files() []string { return c.files.Files() }
 
-// Close unmaps the files; the tensors' data are gone then.
+// Close unmaps the files and empties the Data of the tensors.
 func (c *Checkpoint) Close() error { return c.files.Close() }

@@ -12,8 +12,8 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// Config is a checkpoint's architecture, with every default filled in and every value checked (spec section
-// 1).
+// Config is a checkpoint's architecture. Every default is filled in and every value is checked (spec
+// section 1).
 type Config struct {
 	// rows of the embedding table and of the LM head; may exceed the tokenizer's vocabulary
 	VocabSize        int
@@ -23,32 +23,32 @@ type Config struct {
 	Heads            int     // query heads
 	KVHeads          int     // key and value heads; query head h uses kv head h / (Heads/KVHeads)
 	HeadDim          int     // width of one head, even
-	RMSNormEps       float32 //
+	RMSNormEps       float32 // the norms add it to the mean square
 	SlidingWindow    int     // a query sees this many positions, itself included; 0: all of them
 	TiedEmbeddings   bool    // the LM head is the embedding table
-	HeadDiffers      bool    // config.json says that it is, but the file has another one, see tie
+	HeadDiffers      bool    // config.json says that it is, but the file has another head: see tie
 	MaxPositions     int     // the longest sequence the model was made for
 	RoPE             RoPEConfig
 
-	Head        Head     // what becomes of the last hidden state
+	Head        Head     // the last matrix product
 	Labels      []string // names of a classification head's outputs; nil for an LM head
-	ProblemType string   // of a classification head, as config.json has it: what its logits mean; often ""
+	ProblemType string   // what a classification head's logits mean, as in config.json; often ""
 
 	BOS int32   // -1: none
 	EOS []int32 // generation ends on any of these
 	Pad int32   // -1: none
 
-	Notes []string // what a user should know about how the checkpoint was read, a sentence each
+	Notes []string // sentences for the user about how the checkpoint was read
 
 	DType string // what config.json says the weights are stored in, e.g. "bfloat16"; "" if it does not say
 }
 
 // RoPEConfig describes the rotary position embedding (spec 3.2).
 type RoPEConfig struct {
-	Theta float64 // base of the geometric series of wavelengths
+	Theta float64 // base of the wavelengths, which are a geometric series
 	Dim   int     // leading dimensions of a head that rotate, even, ≤ HeadDim
-	// the number that the config asks for and the frequencies depend on, where it is odd; Dim is one more.
-	// Else 0
+	// OddDim is the number of dimensions that the config asks for, if it is odd; else 0. The frequencies
+	// depend on it, and Dim is one more.
 	OddDim          int
 	ShortFactor     []float32 // [Dim/2] divisors of the frequencies up to OriginalMax tokens; nil: plain RoPE
 	LongFactor      []float32 // [Dim/2] divisors beyond OriginalMax tokens; nil: plain RoPE
@@ -56,14 +56,14 @@ type RoPEConfig struct {
 	AttentionFactor float64   // multiplies cos and sin
 }
 
-// note adds to the notes.
+// note adds a sentence to the notes.
 func (c *Config) note(sentence string) { c.Notes = append(c.Notes, sentence) }
 
-// QKVRows is the number of output rows of qkv_proj: all query heads, then all key heads, then all value
-// heads.
+// QKVRows returns the number of output rows of qkv_proj: all query heads, then all key heads, then all
+// value heads.
 func (c *Config) QKVRows() int { return (c.Heads + 2*c.KVHeads) * c.HeadDim }
 
-// Crossing is the sequence length beyond which the long RoPE factors apply, 0 for plain RoPE.
+// Crossing returns the sequence length beyond which the long RoPE factors apply, or 0 for plain RoPE.
 func (c *Config) Crossing() int {
 	if c.RoPE.LongFactor == nil {
 		return 0
@@ -71,12 +71,13 @@ func (c *Config) Crossing() int {
 	return c.RoPE.OriginalMax
 }
 
-// KVBytesPerToken is the size of one position in the KV cache, all layers, for elements of the given size.
+// KVBytesPerToken returns the size of one position in the KV cache, for all layers, if an element has
+// elemBytes bytes.
 func (c *Config) KVBytesPerToken(elemBytes int) int64 {
 	return 2 * int64(c.Layers) * int64(c.KVHeads) * int64(c.HeadDim) * int64(elemBytes)
 }
 
-// rawConfig is config.json as written; pointers tell an absent key from a zero.
+// rawConfig is config.json as written. Pointers distinguish an absent key from a zero.
 type rawConfig struct {
 	HiddenAct    *string  `json:"hidden_act"`
 	VocabSize    *int     `json:"vocab_size"`
@@ -92,7 +93,7 @@ type rawConfig struct {
 	Theta        *float64 `json:"rope_theta"`
 	Partial      *float64 `json:"partial_rotary_factor"`
 	RopeScaling  *rawRope `json:"rope_scaling"`
-	// the one object of configs saved by transformers v5
+	// RopeParams is the one object with RoPE settings in configs that transformers 5 has saved.
 	RopeParams    *rawRope        `json:"rope_parameters"`
 	SlidingWindow *int            `json:"sliding_window"`
 	Tied          bool            `json:"tie_word_embeddings"`
@@ -111,21 +112,23 @@ type rawConfig struct {
 	nulls, ropeNulls map[string]bool // the keys whose value is null, of all and of the RoPE object
 }
 
-// MaxConfigBytes bounds the JSON files of a model: real ones have 1 to 5 KB, with long RoPE's factors.
+// MaxConfigBytes bounds the size of a model's JSON files. Real ones have 1 to 5 KB, with the factors of
+// long RoPE.
 const MaxConfigBytes = 4 << 20
 
-// A table of the weights is made before they are looked for, and a step has buffers as wide as a head,
-// qkv_proj and the MLP, for every token of it. These bounds keep both in proportion to the weights. Real
-// models have 32 or 40 layers, heads of 96 or 128, and widen the hidden size 3.5 times.
+// The program makes a table of the weights before it looks for them, and buffers that are as wide as the
+// heads, qkv_proj and the MLP for every token of a step. These bounds keep both in proportion to the
+// weights. Real models have 32 or 40 layers, heads of 96 or 128, and an MLP that is 3.5 times as wide as
+// the hidden size.
 const (
 	maxLayers   = 1 << 12
 	maxHeadDim  = 1 << 10
 	maxWidening = 2048
 )
 
-// ReadConfig reads config.json and, where there is one, generation_config.json, whose token ids win (spec
-// 4.1). A model with a classification head generates nothing, and of its generation_config.json nothing is
-// read. The error names the file and the key.
+// ReadConfig reads config.json and, if it exists, generation_config.json. The token ids of the second
+// replace those of the first (spec 4.1). A model with a classification head generates no text, so its
+// generation_config.json is not read. An error names the file and the key.
 func ReadConfig(fsys fs.FS) (*Config, error) {
 	data, err := strictjson.ReadFile(fsys, "config.json", MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -156,7 +159,7 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 	return c, nil
 }
 
-// ParseConfig reads the text of a config.json. The error names the file and the key.
+// ParseConfig reads the text of a config.json. An error names the file and the key.
 func ParseConfig(text []byte) (*Config, error) {
 	head, note, err := identify(text) // first: another family's keys may have other types
 	if err != nil {
@@ -205,7 +208,9 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 	}
 	c.KVHeads = or(r.KVHeads, c.Heads)
 	r.noteBiases(c)
-	for _, step := range []func(*Config) error{r.sizes, r.headDim, r.windowAndNorm, r.rope, r.labels, r.tokenIDs} {
+	for _, step := range []func(*Config) error{
+		r.sizes, r.headDim, r.windowAndNorm, r.rope, r.labels, r.tokenIDs,
+	} {
 		if err := step(c); err != nil {
 			return nil, err
 		}
@@ -213,8 +218,8 @@ func (r *rawConfig) config(head Head) (*Config, error) {
 	return c, nil
 }
 
-// maxSize bounds every size. No published model comes near it. It keeps every product of two sizes within 64
-// bits, and a hostile file from asking for absurd amounts of memory.
+// maxSize bounds every size. Published models are far below it. It keeps the product of two sizes within
+// 64 bits, and it prevents a hostile file from asking for absurd amounts of memory.
 const maxSize = 1 << 24
 
 // sizes checks the sizes that config.json gives.
@@ -283,13 +288,15 @@ func (r *rawConfig) windowAndNorm(c *Config) error {
 	return nil
 }
 
-// requiredKeys are those that may be left out, but not null, in transformers.
+// requiredKeys are the keys that transformers allows to be absent but not to be null.
 var requiredKeys = []string{
-	"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings",
+	"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+	"max_position_embeddings",
 	"original_max_position_embeddings", "rms_norm_eps", "hidden_act",
 }
 
-// noteBiases says that biases are ignored, as transformers ignores them: no Phi-3 has any.
+// noteBiases adds a note if the config asks for biases. No Phi-3 has any, and transformers ignores the
+// keys too.
 func (r *rawConfig) noteBiases(c *Config) {
 	for _, bias := range []struct {
 		key string
@@ -302,7 +309,7 @@ func (r *rawConfig) noteBiases(c *Config) {
 	}
 }
 
-// findNulls sets nulls and ropeNulls from a config.json that has been read without error.
+// findNulls sets nulls and ropeNulls. text is a config.json that has been read without error.
 func (r *rawConfig) findNulls(text []byte) {
 	nulls := func(text []byte) (object map[string]json.RawMessage, keys map[string]bool) {
 		keys = map[string]bool{}
@@ -318,7 +325,7 @@ func (r *rawConfig) findNulls(text []byte) {
 	_, r.ropeNulls = nulls(object[key])
 }
 
-// tokenIDs reads the special ids that are present. eos_token_id may be a number or a list.
+// tokenIDs reads the special ids that are given. eos_token_id may be a number or a list.
 func (r *rawConfig) tokenIDs(c *Config) error {
 	for _, k := range []struct {
 		key string

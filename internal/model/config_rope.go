@@ -20,9 +20,9 @@ type rawRope struct {
 	AttentionFactor *float64  `json:"attention_factor"`
 }
 
-// rope merges the old and new spellings of the RoPE settings into c.RoPE. If a key is given twice, the one in the
-// object counts, as in transformers 5. Of original_max_position_embeddings only the one at the top level counts
-// (standardize_rope_params).
+// rope merges the old and new spellings of the RoPE settings into c.RoPE. If a key is given twice, the
+// one in the object counts, as in transformers 5. Of original_max_position_embeddings only the one at the
+// top level counts (standardize_rope_params).
 func (r *rawConfig) rope(c *Config) error {
 	scaling, key := r.ropeObject()
 	if scaling == nil {
@@ -34,10 +34,10 @@ func (r *rawConfig) rope(c *Config) error {
 	}
 	switch kind := cmp.Or(scaling.RopeType, scaling.Type); kind {
 	case "", "default":
-	case "longrope", "su", "yarn": // three names that Phi-3's configs have used for the same thing
+	case "longrope", "su", "yarn": // three names for the same thing in the configs of Phi-3
 		if rope.OddDim > 0 {
-			return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, an odd "+
-				"number, for which %s has no factors", or(scaling.Partial, or(r.Partial, 1)), c.HeadDim,
+			return fmt.Errorf("partial_rotary_factor %g of a head dimension of %d rotates %d dimensions, an "+
+				"odd number, for which %s has no factors", or(scaling.Partial, or(r.Partial, 1)), c.HeadDim,
 				rope.OddDim, key)
 		}
 		if err := scaling.long(c, rope, key); err != nil {
@@ -118,7 +118,8 @@ func (r *rawRope) long(c *Config, rope *RoPEConfig, key string) error {
 	return nil
 }
 
-// ropeObject is the object with the RoPE settings, or nil, and its key. One that is empty is as good as none.
+// ropeObject returns the object with the RoPE settings and its key. The object is nil if there is none or
+// if it is empty.
 func (r *rawConfig) ropeObject() (*rawRope, string) {
 	if r.RopeScaling != nil && !reflect.ValueOf(*r.RopeScaling).IsZero() {
 		return r.RopeScaling, "rope_scaling"
@@ -126,7 +127,8 @@ func (r *rawConfig) ropeObject() (*rawRope, string) {
 	return r.RopeParams, "rope_parameters"
 }
 
-// attentionFactor is A of spec 3.2, the factor on cos and sin that makes up for the stretched positions.
+// attentionFactor is A of spec 3.2: cosines and sines are multiplied by it to compensate for the
+// stretched positions.
 func attentionFactor(r *rawRope, maxPositions, originalMax int) float64 {
 	if r.AttentionFactor != nil {
 		return *r.AttentionFactor

@@ -8,9 +8,9 @@ import (
 	"phi3/internal/weight"
 )
 
-// FindNotFinite reads every weight as the checkpoint stores it and returns an error that names the file, the
-// tensor and the place of the first value that is NaN or infinite; nil if there is none. It is for the moment
-// when logits are no numbers, and takes as long as reading the checkpoint does; it stops when ctx is done.
+// FindNotFinite reads every weight of the checkpoint. It returns an error that names the file, the tensor
+// and the place of the first value that is NaN or infinite, or nil if there is none. It takes as long as
+// reading the checkpoint. It stops when ctx is done.
 func (m *Model) FindNotFinite(ctx context.Context) error {
 	tensors := m.checkpoint.Tensors
 	return weight.Guard(tensors, func() error { return findNotFinite(ctx, tensors) })
@@ -18,7 +18,7 @@ func (m *Model) FindNotFinite(ctx context.Context) error {
 
 func findNotFinite(ctx context.Context, tensors []*weight.Tensor) error {
 	for _, t := range tensors {
-		const piece = 1 << 24 // bytes, between two looks at ctx
+		const piece = 1 << 24 // bytes between two checks of ctx
 		for from := 0; from < len(t.Data); from += piece {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -36,9 +36,9 @@ func findNotFinite(ctx context.Context, tensors []*weight.Tensor) error {
 	return nil
 }
 
-// firstNotFinite is the index of the first element whose exponent is all ones, -1 if there is none.
-func firstNotFinite(data []byte, dtype weight.Format) int {
-	if dtype == weight.F32 {
+// firstNotFinite returns the index of the first element whose exponent is all ones, or -1.
+func firstNotFinite(data []byte, format weight.Format) int {
+	if format == weight.F32 {
 		const exponent = 0x7f800000
 		for i := range len(data) / 4 {
 			if binary.LittleEndian.Uint32(data[4*i:])&exponent == exponent {
@@ -48,7 +48,7 @@ func firstNotFinite(data []byte, dtype weight.Format) int {
 		return -1
 	}
 	exponent := uint16(0x7f80) // of bfloat16
-	if dtype == weight.F16 {
+	if format == weight.F16 {
 		exponent = 0x7c00
 	}
 	for i := range len(data) / 2 {

@@ -5,11 +5,11 @@ import (
 	"strconv"
 )
 
-// Head is what becomes of the last hidden state: the kind of a checkpoint's last matrix product (spec section
-// 6).
+// Head is the kind of the checkpoint's last matrix product, which reads the last hidden state (spec
+// section 6).
 type Head int
 
-// The heads, with the architecture that config.json calls each by.
+// The heads, with the name of each architecture in config.json.
 const (
 	LMHead Head = iota // Phi3ForCausalLM: logits of the next token, from lm_head.weight
 	// Phi3ForSequenceClassification: logits of the text's labels, from score.weight, at one position
@@ -23,11 +23,11 @@ var architectures = [...]string{
 	"Phi3ForTokenClassification",
 }
 
-// String is the architecture's name.
+// String returns the name of the architecture.
 func (h Head) String() string { return architectures[h] }
 
-// HeadRows is the number of logits that the head makes of a position: one for every token of the vocabulary,
-// or for every label.
+// HeadRows returns the number of logits at a position: one for every token of the vocabulary, or one for
+// every label.
 func (c *Config) HeadRows() int {
 	if c.Head == LMHead {
 		return c.VocabSize
@@ -35,9 +35,9 @@ func (c *Config) HeadRows() int {
 	return len(c.Labels)
 }
 
-// PooledPosition is the position whose logits label the whole text [tokens], for a [SequenceHead]: that of
-// the last token that is not padding, 0 if all are, and simply the last if there is no padding token
-// (transformers from 4.49 on, spec section 6).
+// PooledPosition returns the position whose logits label the whole text [tokens], for a [SequenceHead].
+// It is the position of the last token that is not padding, or 0 if all tokens are padding. Without a
+// padding token it is the last position (transformers from 4.49 on, spec section 6).
 func (c *Config) PooledPosition(ids []int32) int {
 	for i := len(ids) - 1; i > 0; i-- {
 		if ids[i] != c.Pad {
@@ -47,8 +47,8 @@ func (c *Config) PooledPosition(ids []int32) int {
 	return 0
 }
 
-// labels reads the names of a classification head's outputs. Without id2label they are called LABEL_0,
-// LABEL_1, … as in transformers.
+// labels reads the names of a classification head's outputs. Without id2label they are LABEL_0, LABEL_1,
+// …, as in transformers.
 func (r *rawConfig) labels(c *Config) error {
 	if c.Head == LMHead {
 		return nil

@@ -11,9 +11,9 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// relatives are models with Phi in their name that are something else than Phi3ForCausalLM (spec section 1),
-// by the beginning of their architecture or model_type in small letters and without _ and -. The first match
-// counts.
+// relatives are models with Phi in their name that are not a Phi3ForCausalLM (spec section 1). prefix is
+// the beginning of their architecture or model_type, in small letters and without _ and -. The first
+// match counts.
 var relatives = []struct{ prefix, name, why string }{
 	{"phi3small", "Phi-3-small", "it has block-sparse attention, LayerNorm, biases and another activation"},
 	{"phi3v", "Phi-3-vision", "it also reads images, with an encoder of its own"},
@@ -41,14 +41,14 @@ const (
 		"Phi3ForCausalLM checkpoint"
 )
 
-// identify says which head a config.json describes, and refuses by name what is not of this family, or not as
-// it was published. The note, if there is one, is for the user.
+// identify returns the head that a config.json describes. For a model of another family, and for
+// quantized weights, it returns an error that names them. The note is for the user; it may be empty.
 func identify(text []byte) (head Head, note string, err error) {
 	var c struct {
 		Architectures      []string        `json:"architectures"`
 		ModelType          string          `json:"model_type"`
 		QuantizationConfig json.RawMessage `json:"quantization_config"`
-		Quantization       json.RawMessage `json:"quantization"` // as MLX has it
+		Quantization       json.RawMessage `json:"quantization"` // the key that MLX writes
 	}
 	if err := strictjson.Unmarshal(text, &c); err != nil {
 		return 0, "", err
@@ -75,9 +75,9 @@ func identify(text []byte) (head Head, note string, err error) {
 	return head, note, nil
 }
 
-// headOf tells the head by the architecture's name. Transformers builds what model_type says, so where that
-// is phi3, other names count too: programs that wrap a model, as for training, save the wrapper's
-// (PeftModelForCausalLM, FSDPPhi3ForCausalLM).
+// headOf returns the head for the architecture's name. Transformers uses model_type, so if that is phi3,
+// other names are accepted too: programs that wrap a model, for example to train it, save the name of the
+// wrapper (PeftModelForCausalLM, FSDPPhi3ForCausalLM).
 func headOf(names []string, modelType string) (head Head, note string, err error) {
 	all := show.Brief(strings.Join(names, ", "))
 	i := slices.IndexFunc(architectures[:], func(a string) bool { return slices.Contains(names, a) })
@@ -105,13 +105,13 @@ func headOf(names []string, modelType string) (head Head, note string, err error
 		head), nil
 }
 
-// inLlamaShape tells whether the architecture is one whose mathematics is Phi-3's.
+// inLlamaShape reports whether the architecture computes the same as Phi-3 with other tensors.
 func inLlamaShape(names []string, modelType string) bool {
 	return modelType == "llama" || modelType == "mistral" ||
 		slices.Contains(names, "LlamaForCausalLM") || slices.Contains(names, "MistralForCausalLM")
 }
 
-// quantized is the refusal of quantized weights, with the method's name where there is one.
+// quantized returns the error for quantized weights. It names the method if the config does.
 func quantized(config json.RawMessage) error {
 	var q struct {
 		Method string `json:"quant_method"`

@@ -12,10 +12,10 @@ import (
 // Model is a checkpoint on a device, ready to run. It serves one goroutine at a time.
 type Model struct {
 	Config  Config
-	Unused  []string // tensors of the checkpoint that the architecture has no place for
-	Context int      // longest sequence there is room for, in tokens
-	// FitIn is the bytes of free memory that Context was made to fit in, where it is less than the model was
-	// made for and nobody asked for it; else 0. Short is whether the free memory is too little even so.
+	Unused  []string // tensors of the checkpoint that the architecture does not use
+	Context int      // the longest sequence that there is room for, in tokens
+	// FitIn is the free memory, in bytes, that Context was lowered to fit in; 0 if it was not lowered. Short
+	// reports that the free memory is too little even for Context.
 	FitIn int64
 	Short bool
 
@@ -27,34 +27,34 @@ type Model struct {
 	short, long *ropeTable
 	maxTokens   int
 	step        Step
-	rows        []int32 // scratch of wantedRows
+	rows        []int32 // scratch of selectRows
 }
 
-// LogitRows bounds the rows of logits computed at a time: a vocabulary of 200,064 by 512 tokens would be 400
-// MB.
+// LogitRows bounds the rows of logits computed at a time. The logits of 512 tokens with a vocabulary of
+// 200,064 would take 400 MB.
 const LogitRows = 16
 
-// Options are the sizes that memory depends on, and who watches the loading.
+// Options are the sizes that memory depends on, and the observer of the loading.
 type Options struct {
-	Context int // longest sequence; 0: max_position_embeddings, or as much of it as fits in memory
-	// WideWindow lets a query see one position more than sliding_window, as transformers 4.41 and the models'
-	// first code did (spec 3.4).
+	Context int // the longest sequence; 0: max_position_embeddings, or as much as fits in memory
+	// WideWindow lets a query see one position more than sliding_window says, as transformers 4.41 and
+	// the first code of the models did (spec 3.4).
 	WideWindow bool
-	// most new tokens in one step, as far as the context holds them; 0: a default that suits a plain loop on
-	// a CPU
+	// MaxTokens is the most new tokens of a step. It is lowered to the context. 0 means a default for a
+	// loop in plain Go.
 	MaxTokens int
-	// Progress, if set, is told after every tensor how many bytes of tensors the backend has, and of how
-	// many.
+	// Progress, if set, is called after every tensor with the bytes of tensors that the backend has, and
+	// the bytes of all.
 	Progress func(done, total int64)
 }
 
-// defaultMaxTokens is a compromise: weights are read once a step, so more tokens share the cost, but Ctrl-C
-// waits for a layer to end, and on a CPU a layer of 64 tokens takes about as long as one token of the whole
-// model.
+// defaultMaxTokens is a compromise. A step reads the weights once, so more tokens share that cost. But
+// Ctrl-C waits for the end of a layer, and on a CPU a layer of 64 tokens takes about as long as the whole
+// model for one token.
 const defaultMaxTokens = 64
 
-// Load opens the checkpoint in fsys and puts its weights on the backend, which the model owns from then on,
-// also on error. It stops between two tensors when ctx is done.
+// Load opens the checkpoint in fsys and puts its weights on the backend. The model owns the backend from
+// then on, and closes it if Load fails. Load stops between two tensors when ctx is done.
 func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model, err error) {
 	m := &Model{backend: backend}
 	defer func() {
@@ -107,9 +107,9 @@ func (m *Model) Close() error {
 
 // TooLongError says that a text does not fit the context.
 type TooLongError struct {
-	Text            string // what the text is, such as "prompt"
+	Text            string // the kind of text, such as "prompt"
 	Tokens, Context int
-	More            bool // than Tokens; the rest was not looked at
+	More            bool // the text has more than Tokens; the rest was not counted
 }
 
 func (e *TooLongError) Error() string {
@@ -120,44 +120,45 @@ func (e *TooLongError) Error() string {
 	return fmt.Sprintf("the %s has %d tokens, the context holds %d", e.Text, e.Tokens, e.Context)
 }
 
-// Device describes the backend for people.
+// Device returns the name of the backend for people.
 func (m *Model) Device() string { return m.backend.Name() }
 
-// WeightBytes is the size of the checkpoint's tensors.
+// WeightBytes returns the size of the checkpoint's tensors.
 func (m *Model) WeightBytes() int64 { return m.checkpoint.DataBytes() }
 
-// MaxTokens is the largest number of new tokens, over all sequences, that one call of Forward takes.
+// MaxTokens returns the largest number of new tokens, over all sequences, that one call of Forward takes.
 func (m *Model) MaxTokens() int { return m.maxTokens }
 
 // NewCache makes an empty KV cache for one sequence.
 func (m *Model) NewCache() *kvcache.Cache { return kvcache.New(m.pool, m.Config.Crossing()) }
 
 // Sequence is one text in a call of [Model.Forward]: its new tokens, and the cache that holds all tokens
-// before them. The cache must have been prepared ([kvcache.Cache.Prepare]) for the length the sequence is
-// about to reach, which for a prompt fed in several chunks is its whole length: long RoPE depends on it.
+// before them. The cache must be prepared ([kvcache.Cache.Prepare]) for the length that the sequence
+// reaches. For a prompt in several chunks that is the length of the whole prompt, because long RoPE
+// depends on it.
 type Sequence struct {
 	IDs   []int32
 	Cache *kvcache.Cache
 }
 
-// Output says what to bring back from a forward pass, and receives it. Its slices are reused from call to
-// call.
+// Output says which results of a forward pass to return, and receives them. Later calls reuse its slices.
 type Output struct {
-	AllLogits bool // logits of every new token of every sequence; otherwise of the last one of each
-	AllHidden bool // the last hidden state of every new token; otherwise none
-	Greedy    bool // of an LM head's logits only the argmax, which the device finds: Next instead of Logits
-	// [sequences or tokens, HeadRows]: the vocabulary's, or the labels' of a classification head
+	AllLogits bool // logits of every new token, not only of the last one of each sequence
+	AllHidden bool // the last hidden state of every new token
+	Greedy    bool // Next instead of Logits, for an LM head: the device finds the greatest logit
+	// [sequences or tokens, HeadRows]: for the tokens of the vocabulary, or for the labels of a
+	// classification head
 	Logits []float32
-	// [sequences or tokens] ids, or ^id of a logit that is NaN or infinite, as [Backend] Argmax says
+	// [sequences or tokens]: ids, or ^id of a logit that is NaN or infinite; see Argmax of [Backend]
 	Next   []int32
 	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
 }
 
-// Forward runs the new tokens of every sequence through the decoder stack and appends them to their caches.
-// This is the architecture of Phi-3 (spec section 3); what each stage computes is in [Backend].
+// Forward runs the new tokens of every sequence through the decoder stack and appends them to their
+// caches. This is the architecture of Phi-3 (spec section 3). [Backend] says what each stage computes.
 //
-// out may be nil where only the cache matters, as for all but the last chunk of a prompt.
-// Forward stops between two layers when ctx is done; the caches then are as they were.
+// out may be nil if only the cache matters, as for all but the last chunk of a prompt. Forward stops
+// between two layers when ctx is done. The caches are then as before.
 func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) error {
 	if err := m.layOut(batch); err != nil {
 		return err
@@ -174,7 +175,7 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 		}
 		l := &w.Layers[i]
 		b.NormLinear(qkv, x, l.InputLayernorm, l.QKVProj)          // q, k, v = RMSNorm(x)·Wqkvᵀ
-		b.Attend(attn, qkv, i)                                     // softmax(q·kᵀ)·v, with RoPE and the KV cache
+		b.Attend(attn, qkv, i)                                     // softmax(q·kᵀ)·v with RoPE and KV cache
 		b.LinearAdd(x, attn, l.OProj)                              // x += attn·Woᵀ
 		b.NormGateUp(h, x, l.PostAttentionLayernorm, l.GateUpProj) // h = SiLU(gate)·up
 		b.LinearAdd(x, h, l.DownProj)                              // x += h·Wdownᵀ
@@ -188,9 +189,9 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 	return nil
 }
 
-// DecodeBytes is how much memory one token's pass has to read with the given number of positions cached:
-// every weight once, of the embedding table only the token's row, and the keys and values that the token
-// sees, of elemBytes each.
+// DecodeBytes returns the bytes that a pass for one token reads if the given number of positions is
+// cached: every weight once, one row of the embedding table, and the keys and values that the token sees.
+// A key or value has elemBytes bytes.
 func (m *Model) DecodeBytes(cached, elemBytes int) int64 {
 	c := &m.Config
 	n := m.WeightBytes()
@@ -204,14 +205,14 @@ func (m *Model) DecodeBytes(cached, elemBytes int) int64 {
 	return n + int64(cached)*c.KVBytesPerToken(elemBytes)
 }
 
-// PrefillFlops is the arithmetic of a prompt of so many tokens: a multiplication and an addition for every
-// weight of a matrix and token, of the head for the last token only, and for every key and value that a query
+// PrefillFlops returns the floating-point operations for a prompt: a multiplication and an addition for
+// every weight and token, for the head only of the last token, and for every key and value that a query
 // sees.
 func (m *Model) PrefillFlops(tokens int) float64 {
 	c := &m.Config
 	attention := c.Heads * c.HeadDim
 	weights := c.Layers * c.HiddenSize * (c.QKVRows() + attention + 3*c.IntermediateSize)
-	seen := 0 // keys, by all queries
+	seen := 0 // keys that all queries together see
 	for position := range tokens {
 		n := position + 1
 		if c.SlidingWindow > 0 {

@@ -7,27 +7,29 @@ import (
 	"phi3/internal/weight"
 )
 
-// leastContext is the shortest context, in tokens, that is chosen for a model of a longer one: a page of
-// prompt and an answer. A device with memory for less is too small for the model.
+// leastContext is the shortest context, in tokens, that a backend may choose for a model with a longer
+// one. It holds a page of prompt and an answer. A device without the memory for it is too small for the
+// model.
 const leastContext = 2048
 
 // Plan is what a backend reserves memory for.
 type Plan struct {
 	Buffers
 	Config    *Config
-	Tensors   []*weight.Tensor // all that Upload will be called with, in that order
-	MaxTokens int              // most new tokens of a step
-	Context   int              // longest sequence, in tokens
-	// A backend without memory for Context lowers it, with Fit, but not below Least. The two are equal where
-	// the user asked for a length.
+	Tensors   []*weight.Tensor // the arguments of Upload, in order
+	MaxTokens int              // the most new tokens of a step
+	Context   int              // the longest sequence, in tokens
+	// A backend without memory for Context lowers it with Fit, but not below Least. The two are equal if
+	// the user has asked for a length.
 	Least int
-	// FitIn is the bytes of free memory that Context was lowered to fit in; 0: it was not lowered.
+	// FitIn is the free memory, in bytes, that Context was lowered to fit in. It is 0 if Context was not
+	// lowered.
 	FitIn int64
-	// Short is whether the free memory is too little even for Context.
+	// Short reports that the free memory is too little even for Context.
 	Short bool
 }
 
-// NewPlan is the plan for a model with the given options.
+// NewPlan makes the plan for a model with the given options.
 func NewPlan(c *Config, tensors []*weight.Tensor, o Options) *Plan {
 	p := &Plan{Config: c, Tensors: tensors, MaxTokens: o.MaxTokens, Context: o.Context, Least: o.Context}
 	if p.Context <= 0 {
@@ -41,18 +43,19 @@ func NewPlan(c *Config, tensors []*weight.Tensor, o Options) *Plan {
 	return p
 }
 
-// Buffers are the matrices that steps are computed in, made once for the longest step.
+// Buffers are the matrices of a step. They are made once, for the longest step.
 type Buffers struct {
 	X        Matrix // [MaxTokens, hidden]: the residual stream
 	QKV      Matrix // [MaxTokens, QKVRows]: queries, keys and values
 	Attended Matrix // [MaxTokens, heads·headDim]: what attention returns
 	Gated    Matrix // [MaxTokens, intermediate]: the inner layer of the MLP
-	Selected Matrix // [LogitRows, hidden]: rows of X whose logits are asked for
+	Selected Matrix // [LogitRows, hidden]: the rows of X whose logits are needed
 	Normed   Matrix // [LogitRows, hidden]: Selected after the final norm
 	Logits   Matrix // [LogitRows, HeadRows]
 }
 
-// Matrices returns the buffers in the shapes that MaxTokens asks for, which [Plan.Fit] may lower.
+// Matrices sets the shapes of the buffers for MaxTokens, which [Plan.Fit] may have lowered, and returns
+// them.
 func (p *Plan) Matrices() []*Matrix {
 	c, b := p.Config, &p.Buffers
 	b.X.Rows, b.X.Cols = p.MaxTokens, c.HiddenSize
@@ -65,15 +68,15 @@ func (p *Plan) Matrices() []*Matrix {
 	return []*Matrix{&b.X, &b.QKV, &b.Attended, &b.Gated, &b.Selected, &b.Normed, &b.Logits}
 }
 
-// Blocks is how many blocks of KV cache hold the context.
+// Blocks returns the number of blocks of KV cache that hold the context.
 func (p *Plan) Blocks() int { return kvcache.BlocksFor(p.Context) }
 
-// Fit lowers the context to the most blocks of KV cache for which need is no more than free bytes less a
-// margin, but not below Least. need must not fall as blocks grow.
+// Fit lowers the context to the most blocks of KV cache for which need returns at most the free bytes
+// less a margin, but not below Least. need must not fall as blocks grow.
 func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
 	most, least := p.Blocks(), kvcache.BlocksFor(p.Least)
 	room := free - margin(free)
-	// blocks given up
+	// given is the number of blocks to give up.
 	given := sort.Search(most-least, func(n int) bool { return need(most-n).Total() <= room })
 	if given > 0 {
 		p.Context = (most - given) * kvcache.BlockTokens
@@ -83,17 +86,17 @@ func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
 	p.Short = need(most-given).Total() > free
 }
 
-// margin is how much of the free memory a context that nobody asked for leaves to others: programs that run
-// beside this one take more while it runs, such as a browser, which draws with the same GPU. A sixteenth, at
-// most 512 MiB, which is 1,365 tokens of a Phi-3-mini.
+// margin is how much of the free memory a context stays away from if nobody has asked for its length.
+// Other programs may need more memory while this one runs: a browser, for example, draws with the same
+// GPU. The margin is a sixteenth and at most 512 MiB, which is 1,365 tokens of a Phi-3-mini.
 func margin(free int64) int64 { return min(free/16, 512<<20) }
 
 // Memory is what a model takes on a device, in bytes.
 type Memory struct {
 	Weights   int64
-	KV        int64 // keys and values of as many tokens as the context holds
-	Workspace int64 // activations and what else the backend needs
+	KV        int64 // keys and values of the whole context
+	Workspace int64 // the buffers, and what else the backend needs
 }
 
-// Total is the sum.
+// Total returns the sum.
 func (m Memory) Total() int64 { return m.Weights + m.KV + m.Workspace }

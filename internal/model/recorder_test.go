@@ -77,8 +77,9 @@ func (r *recorder) NormGateUp(_, _ Matrix, _, w Weight) { r.call("NormGateUp " +
 func (r *recorder) Select(_, _ Matrix, rows []int32) { r.call("Select") }
 
 // tinyConfig has two layers and tensors of a few numbers.
-const tinyConfig = `{"architectures": ["Phi3ForCausalLM"], "vocab_size": 5, "hidden_size": 4, "intermediate_size": 3,
-	"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 300}`
+const tinyConfig = `{"architectures": ["Phi3ForCausalLM"], "vocab_size": 5, "hidden_size": 4,
+	"intermediate_size": 3, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+	"max_position_embeddings": 300}`
 
 // tinyCheckpoint is a checkpoint in one file, of zeros where change does not say what is written.
 func tinyCheckpoint(t *testing.T, config string, change func(map[string]*safetensors.Entry)) fs.FS {

@@ -5,18 +5,19 @@ import (
 	"math"
 )
 
-// ropeTable holds the cosines and sines of one set of RoPE factors, position after position, grown as
-// sequences get longer.
+// ropeTable holds the cosines and sines of one set of RoPE factors, for each position. It grows with the
+// longest sequence.
 //
-// Angles are formed in float32, as Hugging Face does, because positions up to 131,071 times a frequency lose
-// bits that matter; a table in a 16-bit type turns long prompts into word salad (spec 3.2 and trap 7).
+// Angles are computed in float32, as Hugging Face does: a position up to 131,071 times a frequency loses
+// bits, and the lost bits matter. A table in a 16-bit type makes the answers to long prompts meaningless
+// (spec 3.2 and trap 7).
 type ropeTable struct {
 	inv      []float32 // [dim/2] frequencies
 	scale    float32   // attention factor on cos and sin
 	cos, sin []float32 // [positions, dim/2]
 }
 
-// newRopeTable makes the table for the given factors; nil factors mean plain RoPE.
+// newRopeTable makes the table for the given factors. If factors is nil, it is plain RoPE.
 func newRopeTable(c *RoPEConfig, factors []float32) *ropeTable {
 	t := &ropeTable{inv: make([]float32, c.Dim/2), scale: float32(c.AttentionFactor)}
 	for j := range t.inv {
@@ -30,7 +31,8 @@ func newRopeTable(c *RoPEConfig, factors []float32) *ropeTable {
 	return t
 }
 
-// rows appends the cosines and sines of positions [from, to) to cos and sin, dim/2 values a position.
+// rows appends the cosines and sines of positions from … to-1 to cos and sin, dim/2 values for each
+// position.
 func (t *ropeTable) rows(cos, sin []float32, from, to int) ([]float32, []float32) {
 	half := len(t.inv)
 	for p := len(t.cos) / half; p < to; p++ {

@@ -7,7 +7,7 @@ import (
 	"phi3/internal/kvcache"
 )
 
-// layOut checks the batch and lays it out as m.step.
+// layOut checks the batch and sets m.step to it.
 func (m *Model) layOut(batch []Sequence) error {
 	s := &m.step
 	s.IDs, s.Seqs, s.Cos, s.Sin = s.IDs[:0], s.Seqs[:0], s.Cos[:0], s.Sin[:0]
@@ -43,7 +43,8 @@ func (m *Model) layOut(batch []Sequence) error {
 	return nil
 }
 
-// head sets logits [rows, HeadRows] to the final norm and the head of the given rows of the residual stream.
+// head sets logits [rows, HeadRows] to the logits of the given rows of the residual stream: final norm,
+// then head.
 func (m *Model) head(logits []float32, rows []int32) error {
 	outputs := m.Config.HeadRows()
 	err := m.inChunks(rows, func(x Matrix, from, to int) error {
@@ -59,8 +60,7 @@ func (m *Model) head(logits []float32, rows []int32) error {
 	return err
 }
 
-// finish applies the final norm and the head to the positions that out asks for. Without out it only waits
-// for the device.
+// finish computes the results that out asks for. If out is nil, it only waits for the device.
 func (m *Model) finish(out *Output) error {
 	b, w, c := m.backend, m.weights, &m.Config
 	if out == nil {
@@ -94,7 +94,7 @@ func (m *Model) finish(out *Output) error {
 	})
 }
 
-// selectRows lists the rows of the step: all, or the last one of each sequence.
+// selectRows returns the rows of the step: all of them, or the last one of each sequence.
 func (m *Model) selectRows(all bool) []int32 {
 	m.rows = m.rows[:0]
 	for _, s := range m.step.Seqs {
@@ -110,7 +110,7 @@ func (m *Model) selectRows(all bool) []int32 {
 	return m.rows
 }
 
-// inChunks collects the given rows of the residual stream, LogitRows at a time, and hands them to use.
+// inChunks calls use with the given rows of the residual stream, LogitRows at a time.
 func (m *Model) inChunks(rows []int32, use func(x Matrix, from, to int) error) error {
 	for from := 0; from < len(rows); from += LogitRows {
 		to := min(from+LogitRows, len(rows))
@@ -123,7 +123,7 @@ func (m *Model) inChunks(rows []int32, use func(x Matrix, from, to int) error) e
 	return nil
 }
 
-// grow returns s with length n, reallocated only when it is too small.
+// grow returns s with length n. It allocates only if s is too small.
 func grow[T any](s []T, n int) []T {
 	if cap(s) < n {
 		return make([]T, n)

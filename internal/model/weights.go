@@ -20,7 +20,7 @@ type Weights struct {
 	// classification head
 	Head Weight
 
-	HeadBias []float32 // [HeadRows] of a TokenHead, nil for others; so few numbers are added on the host
+	HeadBias []float32 // [HeadRows] of a TokenHead, else nil; the host adds it, because it is small
 }
 
 // LayerWeights are the parameters of one decoder layer.
@@ -38,15 +38,14 @@ type LayerWeights struct {
 type tensorRow struct {
 	name   string
 	shape  []int
-	tensor *weight.Tensor // what match has found
-	field  *Weight        // where the backend's weight goes, or
-	host   *[]float32     // where the values go that stay on the host
+	tensor *weight.Tensor // set by match
+	field  *Weight        // receives the backend's weight, or
+	host   *[]float32     // receives the values, which stay on the host
 }
 
-// table lists every tensor the checkpoint must have, its shape and the field it goes to (spec section 2). It
-// is walked to load, to check and to report; nothing else in the program spells a tensor's name. The order is
-// that in which Hugging Face saves a Phi-3, so that shards written from it are cut where the published ones
-// are.
+// table lists every tensor that the checkpoint must have, its shape and its field (spec section 2). It is
+// used to load, to check and to report. No other code spells the name of a tensor. The order is that in
+// which Hugging Face saves a Phi-3, so that shards written from it are divided like the published ones.
 func (w *Weights) table(c *Config) []tensorRow {
 	w.Layers = make([]LayerWeights, c.Layers)
 	rows := []tensorRow{{name: embedName, shape: []int{c.VocabSize, c.HiddenSize}, field: &w.EmbedTokens}}
@@ -100,8 +99,8 @@ type TensorSpec struct {
 	Shape []int
 }
 
-// Tensors lists the tensors of a checkpoint of this configuration: embeddings, layer after layer, final norm,
-// head, in the order in which Hugging Face saves them.
+// Tensors lists the tensors of a checkpoint with this configuration in the order in which Hugging Face
+// saves them: embeddings, layer after layer, final norm, head.
 func (c *Config) Tensors() []TensorSpec {
 	var specs []TensorSpec
 	for _, row := range new(Weights).table(c) {
@@ -110,9 +109,9 @@ func (c *Config) Tensors() []TensorSpec {
 	return specs
 }
 
-// find looks a tensor up by its name, or by another that it may have: one "model." too few, as in a base
-// checkpoint, or one too many, as transformers 5 reads both (core_model_loading.py, rename_source_key);
-// "classifier" for a TokenHead's "score" up to transformers 4.47.
+// find returns a tensor by its name, or by another name that it may have: without "model.", as in a base
+// checkpoint, or with one "model." more, as transformers 5 accepts both (core_model_loading.py,
+// rename_source_key); and "classifier" instead of "score" for a TokenHead up to transformers 4.47.
 func find(ckpt weight.Source, name string) (*weight.Tensor, bool) {
 	const prefix = "model."
 	names := []string{name, prefix + name, strings.TrimPrefix(name, prefix)}
@@ -127,8 +126,8 @@ func find(ckpt weight.Source, name string) (*weight.Tensor, bool) {
 	return nil, false
 }
 
-// missing is the error for a tensor that is not there. It names the one that is probably meant: programs that
-// wrap a model, as for training, save it with names of their own.
+// missing returns the error for a tensor that the checkpoint does not have. It names the tensor that is
+// probably meant: programs that wrap a model, for example to train it, save the tensors with other names.
 func missing(ckpt weight.Source, name string) error {
 	err := fmt.Errorf("tensor %s is missing from the checkpoint", name)
 	const unmerged = "was the adapter merged before it was saved?"
@@ -164,10 +163,10 @@ func missing(ckpt weight.Source, name string) error {
 	return err
 }
 
-// match sets the tensor of every row of the table, after checking it. It returns the names of the tensors that
-// the model has no use for. An error names the tensor and its file.
+// match sets the tensor of every row of the table, after checking it. It returns the names of the tensors
+// that the model has no use for. An error names the tensor and its file.
 func match(table []tensorRow, ckpt weight.Source) (unused []string, err error) {
-	known := map[string]bool{headName: true} // where embeddings are tied, it is the same
+	known := map[string]bool{headName: true} // not unused if the embeddings are tied
 	for i, row := range table {
 		t, ok := find(ckpt, row.name)
 		if !ok {
@@ -192,12 +191,12 @@ func match(table []tensorRow, ckpt weight.Source) (unused []string, err error) {
 	return unused, nil
 }
 
-// readable tells whether a tensor is of a type that weights may have.
+// readable reports whether weights may have the tensor's format.
 func readable(t *weight.Tensor) bool {
 	return t.Format == weight.BF16 || t.Format == weight.F16 || t.Format == weight.F32
 }
 
-// keepOnHost widens what the backend does not get.
+// keepOnHost converts the tensors that stay on the host.
 func keepOnHost(table []tensorRow) error {
 	for _, row := range table {
 		if row.host == nil {
@@ -214,7 +213,7 @@ func keepOnHost(table []tensorRow) error {
 	return nil
 }
 
-// onDevice lists what the backend gets.
+// onDevice returns the tensors for the backend.
 func onDevice(table []tensorRow) []*weight.Tensor {
 	var tensors []*weight.Tensor
 	for _, row := range table {
@@ -225,7 +224,7 @@ func onDevice(table []tensorRow) []*weight.Tensor {
 	return tensors
 }
 
-// upload hands what the backend gets to it.
+// upload gives the tensors to the backend that it needs.
 func upload(ctx context.Context, b Backend, table []tensorRow, progress func(done, total int64)) error {
 	var done, total int64
 	for _, t := range onDevice(table) {

@@ -69,7 +69,10 @@ func TestLoadChecksTheTable(t *testing.T) {
 		},
 		{"float64", norm + " is stored as F64; BF16, F16 and F32 are supported: save the checkpoint again " +
 			"in one of these", func(m map[string]*safetensors.Entry) { m[norm].Format = weight.F64 }},
-		{"type", norm + " is stored as I8", func(m map[string]*safetensors.Entry) { m[norm].Format = weight.I8 }},
+		{
+			"type", norm + " is stored as I8",
+			func(m map[string]*safetensors.Entry) { m[norm].Format = weight.I8 },
+		},
 	} {
 		b := &recorder{}
 		_, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, c.change), b, Options{})

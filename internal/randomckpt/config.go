@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// setDType makes config.json say which type the weights have, and leaves the rest of it as it is.
+// setDType sets the type of the weights in config.json and changes nothing else.
 func setDType(text []byte, name string) ([]byte, error) {
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(text, &keys); err != nil {
@@ -26,7 +26,7 @@ func setDType(text []byte, name string) ([]byte, error) {
 	return encode(keys)
 }
 
-// generationConfig is generation_config.json for a configuration that came without one.
+// generationConfig makes a generation_config.json from the ids in config.json.
 func generationConfig(configText []byte) ([]byte, error) {
 	var ids map[string]any
 	if err := json.Unmarshal(configText, &ids); err != nil {

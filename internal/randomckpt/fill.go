@@ -51,8 +51,8 @@ func tensorKey(seed uint64, name string) uint64 {
 }
 
 // mix is the finaliser of SplitMix64 (Steele, Lea, Flood 2014): every output bit depends on every input bit.
-// The sequence mix(key + i·golden) is that generator, and any place in it can be computed directly, so chunks
-// need not know of each other.
+// The sequence mix(key + i·golden) is that generator. Any element of it can be computed directly, so
+// chunks do not depend on each other.
 func mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
@@ -84,8 +84,8 @@ func (t *table) fill(dst []byte, width int, key, first uint64) {
 	}
 }
 
-// writeTensor writes elems elements of the tensor with that key: all cores make chunks ahead, w receives them
-// in order.
+// writeTensor writes elems elements of the tensor with that key. All cores make chunks in advance, and w
+// receives them in order.
 func (t *table) writeTensor(ctx context.Context, w io.Writer, elems int64, width int, key uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -22,8 +22,8 @@ type shard struct {
 	tensors []model.TensorSpec
 }
 
-// shards fills one file after another up to limit bytes of tensors; a larger tensor gets a file for itself. A
-// checkpoint that fits in one file is called model.safetensors and has no index, as Hugging Face has it.
+// shards fills one file after another with up to limit bytes of tensors. A larger tensor gets its own
+// file. A checkpoint in one file is called model.safetensors and has no index, as in Hugging Face.
 func shards(list []model.TensorSpec, dtype weight.Format, limit int64) []shard {
 	groups := []shard{{}}
 	var size int64

@@ -20,8 +20,9 @@ import (
 )
 
 // tiny is a Phi-3 with grouped heads whose head size is not hidden/heads, and a comment that must survive.
-const tiny = `{"model_type": "phi3", "vocab_size": 50, "hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 2,
-	"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "eos_token_id": [7, 9], "bos_token_id": null,
+const tiny = `{"model_type": "phi3", "vocab_size": 50, "hidden_size": 12, "intermediate_size": 20,
+	"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+	"eos_token_id": [7, 9], "bos_token_id": null,
 	"rope_theta": 10000.0, "torch_dtype": "bfloat16"}`
 
 func tinyOptions(dir string) Options {
@@ -279,7 +280,7 @@ func TestBadOptions(t *testing.T) {
 		"config.json: is empty": func(o *Options) { o.Config = nil },
 		"config.json: neither":  func(o *Options) { o.Config = []byte("null") },
 		`model_type is "llama"`: func(o *Options) { o.Config = []byte(`{"model_type": "llama"}`) },
-		"vocab_size is 0":       func(o *Options) { o.Config = []byte(`{"model_type": "phi3", "vocab_size": 0}`) },
+		"vocab_size is 0":       func(o *Options) { o.Config = []byte(`{"model_type": "phi3", "vocab_size": 0}`) }, //nolint:lll // JSON
 	} {
 		o := tinyOptions(t.TempDir())
 		change(&o)

@@ -18,7 +18,7 @@ import (
 
 const indexFile = "model.safetensors.index.json"
 
-// metadata is what Hugging Face writes into each shard; its loader refuses a file without it.
+// metadata is what Hugging Face writes into each shard. Its loader refuses a file without it.
 var metadata = map[string]string{"format": "pt"}
 
 // Options says what to write.
@@ -29,14 +29,14 @@ type Options struct {
 	TokenizerDir     string        // copy the tokenizer's files from there; "": write none
 	Format           weight.Format // BF16, F16 or F32
 	Seed             uint64
-	ShardBytes       int64                         // at most so many bytes of tensors in a shard
+	ShardBytes       int64                         // the most bytes of tensors in a shard
 	Force            bool                          // replace the checkpoint that Dir holds; other files stay
 	Progress         func(file string, size int64) // called when a shard is complete; may be nil
 }
 
-// Write writes a checkpoint. Each file appears under its name only when it is complete, the index last, so
-// that no reader takes an unfinished checkpoint for a whole one; after an error or the end of ctx what was
-// finished stays.
+// Write writes a checkpoint. Each file gets its name only when it is complete, and the index is written
+// last, so that no reader takes an unfinished checkpoint for a complete one. After an error or the end of
+// ctx, the complete files stay.
 func Write(ctx context.Context, o Options) error {
 	dtypeName, ok := map[weight.Format]string{
 		weight.BF16: "bfloat16", weight.F16: "float16", weight.F32: "float32",
@@ -111,7 +111,7 @@ func Write(ctx context.Context, o Options) error {
 	return writeFile(o.Dir, indexFile, contents(index))
 }
 
-// smallFiles gathers everything but weights, before anything is written.
+// smallFiles returns the contents of all files without weights.
 func smallFiles(o Options, dtypeName string) (map[string][]byte, error) {
 	configText, err := setDType(o.Config, dtypeName)
 	if err != nil {
@@ -143,11 +143,12 @@ func smallFiles(o Options, dtypeName string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// oldWeights matches the files of a checkpoint that must not survive beside a new one, and temporary files of
-// a killed run.
-var oldWeights = regexp.MustCompile(`^model\.safetensors(\.index\.json)?$|^model-\d{5}-of-\d{5}\.safetensors$|^\..+\.unfinished-\d+$`)
+// oldWeights matches the files of an old checkpoint, which must not stay beside a new one, and the
+// temporary files of a killed run.
+var oldWeights = regexp.MustCompile(`^model\.safetensors(\.index\.json)?$|` +
+	`^model-\d{5}-of-\d{5}\.safetensors$|^\..+\.unfinished-\d+$`)
 
-// prepare makes dir, or empties it of weights if force allows that.
+// prepare makes dir. If dir is not empty and force is set, it deletes the weights in it.
 func prepare(dir string, force bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -176,7 +177,8 @@ func contents(text []byte) func(io.Writer) error {
 	}
 }
 
-// writeFile lets write fill a temporary file beside its destination, and renames it when it is complete.
+// writeFile calls write with a temporary file beside the destination, and renames the file when it is
+// complete.
 func writeFile(dir, name string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(dir, "."+name+".unfinished-*")
 	if err != nil {

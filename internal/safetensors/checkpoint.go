@@ -21,25 +21,26 @@ const (
 	maxIndexBytes = 16 << 20 // real ones have 20 to 50 KB
 )
 
-// ErrMissing is the reason behind errors that say a checkpoint, or one of its files, is not there: nothing is
-// wrong with what is.
+// ErrMissing is the reason of errors that say that a checkpoint, or one of its files, is missing. The
+// files that are there are correct.
 var ErrMissing = errors.New("the weights are missing")
 
-// missing is an [ErrMissing] in words of its own.
+// missing is an [ErrMissing] with its own message.
 type missing struct{ error }
 
 func (missing) Is(target error) bool { return target == ErrMissing }
 
-// Checkpoint is all tensors of a checkpoint directory, in one file or in several.
+// Checkpoint is all tensors of a checkpoint directory, from one file or several. It is a [weight.Source].
 type Checkpoint struct {
 	files   []*File // sorted by name
 	tensors map[string]*weight.Tensor
 }
 
-// Open opens the checkpoint in fsys: model.safetensors if it is there (Hugging Face prefers it too), else the
-// shards that model.safetensors.index.json names. The index decides what belongs to the checkpoint: a tensor
-// that it lists must be in the file it says; a tensor that lies in a shard unlisted is checked with its file
-// and then left out, as Hugging Face does. The caller must Close it.
+// Open opens the checkpoint in fsys. That is model.safetensors if it exists, which Hugging Face prefers
+// too, and otherwise the shards that model.safetensors.index.json names. The index decides which tensors
+// belong to the checkpoint: a tensor in the index must be in the file that the index gives, and a tensor
+// of a shard that is not in the index is checked with its file and then left out, as in Hugging Face. The
+// caller must Close the checkpoint.
 func Open(fsys fs.FS) (*Checkpoint, error) {
 	if _, err := fs.Stat(fsys, singleName); err == nil {
 		return openSingle(fsys)
@@ -81,7 +82,7 @@ func (c *Checkpoint) Files() []string {
 	return names
 }
 
-// Close unmaps every file and empties every Tensor's Data. Closing twice is harmless.
+// Close unmaps every file and empties the Data of every tensor. It may be called twice.
 func (c *Checkpoint) Close() error {
 	var errs []error
 	for _, f := range c.files {
@@ -132,7 +133,7 @@ func openShards(fsys fs.FS) (*Checkpoint, error) {
 	return c, nil
 }
 
-// readIndex returns, for each shard that the index names, the tensors it should hold.
+// readIndex returns the tensors of each shard that the index names.
 func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 	text, err := strictjson.ReadFile(fsys, indexName, maxIndexBytes)
 	if err != nil {
@@ -143,7 +144,7 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 		return nil, err
 	}
 	err = r.object(func(key string) error {
-		if key != "weight_map" { // metadata.total_size is informative, and not always there or right
+		if key != "weight_map" { // metadata.total_size may be absent or wrong
 			r.Skip()
 			return nil
 		}
@@ -176,7 +177,7 @@ func readIndex(fsys fs.FS) (tensorsIn map[string][]string, err error) {
 	return tensorsIn, nil
 }
 
-// checkShardName keeps an index from reaching outside its directory.
+// checkShardName rejects names that lead out of the checkpoint's directory.
 func checkShardName(name string) error {
 	switch {
 	case strings.ContainsAny(name, `/\:`) || strings.Contains(name, ".."):
@@ -187,7 +188,8 @@ func checkShardName(name string) error {
 	return nil
 }
 
-// explainMissing says what a directory without a checkpoint holds instead.
+// explainMissing returns the error for a directory without a checkpoint. It says what the directory holds
+// instead.
 func explainMissing(fsys fs.FS) error {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -205,8 +207,9 @@ func explainMissing(fsys fs.FS) error {
 	return missing{fmt.Errorf("%s: not a Hugging Face checkpoint directory?", neither)}
 }
 
-// OtherWeights says which files of a directory look like weights in a form that this program does not read,
-// as the second half of a sentence that begins with what is missing; "" if none does.
+// OtherWeights says which files of a directory look like weights in a format that this program does not
+// read. The text is the second half of a sentence that begins with what is missing. It is "" if there are
+// no such files.
 func OtherWeights(fsys fs.FS) string {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {

@@ -4,8 +4,10 @@
 // A file is three things in a row:
 //
 //	8 bytes   N, the header's length in bytes (unsigned, little-endian)
-//	N bytes   JSON: {"name": {"dtype": "BF16", "shape": [4, 2], "data_offsets": [0, 16]}, …}, padded with spaces
-//	the rest  the tensors' bytes, little-endian, row-major, with neither holes nor overlaps; offsets count from here
+//	N bytes   JSON, padded with spaces:
+//	          {"name": {"dtype": "BF16", "shape": [4, 2], "data_offsets": [0, 16]}, …}
+//	the rest  the tensors' bytes, little-endian, row after row, without holes or overlaps;
+//	          data_offsets count from here
 //
 // A large checkpoint is split into several such files (shards), with model.safetensors.index.json saying
 // which tensor is in which.

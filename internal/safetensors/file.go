@@ -33,8 +33,8 @@ type File struct {
 	unmap    func() error
 }
 
-// ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every rule
-// of the format. The caller must Close it, and be ready for a mapped file to shrink while it is open: see
+// ReadFile opens the file name of fsys, maps it (see the package comment) and checks its header by every
+// rule of the format. The caller must Close it. A mapped file may shrink while it is open: see
 // [weight.Guard].
 func ReadFile(fsys fs.FS, name string) (*File, error) {
 	opened, _, err := regular.OpenFS(fsys, name)
@@ -45,7 +45,7 @@ func ReadFile(fsys fs.FS, name string) (*File, error) {
 	return readFile(opened, name)
 }
 
-// readFile is ReadFile of a file that is open. Its caller closes it.
+// readFile is ReadFile for an open file. The caller closes the file.
 func readFile(opened fs.File, name string) (*File, error) {
 	data, unmap, err := load(opened)
 	if err != nil {
@@ -59,7 +59,7 @@ func readFile(opened fs.File, name string) (*File, error) {
 	return f, nil
 }
 
-// parseMapped is parse of a file that may become shorter meanwhile.
+// parseMapped is parse for a file that may shrink while it is read.
 func parseMapped(name string, data []byte) (f *File, err error) {
 	defer func(before bool) {
 		debug.SetPanicOnFault(before)
@@ -83,26 +83,26 @@ func (f *File) Tensor(name string) (*weight.Tensor, bool) {
 	return nil, false
 }
 
-// Close unmaps the file and empties every Tensor's Data. Closing twice is harmless.
+// Close unmaps the file and empties the Data of every tensor. It may be called twice.
 func (f *File) Close() error {
 	if f.unmap == nil {
 		return nil
 	}
 	for i := range f.Tensors {
-		f.Tensors[i].Data = nil // a late user gets an empty slice, not a fault
+		f.Tensors[i].Data = nil // a later use finds an empty slice and does not fault
 	}
 	unmap := f.unmap
 	f.unmap = nil
 	return unmap()
 }
 
-// extent is a tensor as the header describes it: its bytes are data[begin:end].
+// extent is a tensor as the header describes it. Its bytes are data[begin:end].
 type extent struct {
 	weight.Tensor
 	begin, end uint64
 }
 
-// parse checks a whole file's bytes and cuts them into tensors. It reads nothing behind the header.
+// parse checks the bytes of a whole file and divides them into tensors. It reads only the header.
 func parse(file string, data []byte) (*File, error) {
 	if err := regular.Placeholder(data); err != nil {
 		return nil, err
@@ -148,13 +148,13 @@ func parse(file string, data []byte) (*File, error) {
 		f.Tensors[i] = x.Tensor
 	}
 	if end != uint64(len(data)) {
-		return nil, fmt.Errorf("has %d bytes behind the last tensor", uint64(len(data))-end)
+		return nil, fmt.Errorf("has %d bytes after the last tensor", uint64(len(data))-end)
 	}
 	return f, nil
 }
 
-// check holds a tensor's claims against each other, the end of the tensor before it, and the bytes that the
-// file really has.
+// check compares the description of a tensor with the end of the tensor before it and with the number of
+// bytes in the file.
 func (x *extent) check(previousEnd, available uint64) error {
 	switch {
 	case x.end < x.begin:
@@ -181,8 +181,9 @@ func (x *extent) check(previousEnd, available uint64) error {
 	return nil
 }
 
-// sizeInBytes returns the bytes that a tensor takes. The number of elements fits an int and the number of
-// bits a uint64, or it is an error; so is an unknown type and a sub-byte type whose last byte is not full.
+// sizeInBytes returns the bytes that a tensor takes. It returns an error if the number of elements does
+// not fit an int, if the number of bits does not fit a uint64, or if numbers of less than a byte do not
+// fill the last byte.
 func sizeInBytes(format weight.Format, shape []int) (uint64, error) {
 	if format.Bits() == 0 {
 		return 0, errors.New("its format is not given")
@@ -208,8 +209,8 @@ func sizeInBytes(format weight.Format, shape []int) (uint64, error) {
 	return size / 8, nil
 }
 
-// parseHeader reads the JSON, in the file's order. Whether the tensors make sense together is for parse to
-// say.
+// parseHeader reads the JSON in the file's order. It does not check the tensors against each other: parse
+// does.
 func parseHeader(header []byte) (extents []extent, metadata map[string]string, err error) {
 	if len(header) == 0 || header[0] != '{' {
 		return nil, nil, errors.New("header does not start with '{': not a safetensors file?")
@@ -257,8 +258,8 @@ func readMetadata(r jsonReader) (map[string]string, error) {
 	return metadata, nil
 }
 
-// readExtent reads {"dtype": …, "shape": …, "data_offsets": …}. Unknown fields are skipped, as the reference
-// does.
+// readExtent reads {"dtype": …, "shape": …, "data_offsets": …}. It skips unknown fields, as the reference
+// implementation does.
 func readExtent(r jsonReader) (extent, error) {
 	var x extent
 	var offsets []uint64

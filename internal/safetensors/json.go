@@ -9,8 +9,8 @@ import (
 	"phi3/internal/strictjson"
 )
 
-// jsonReader walks a JSON text value by value. A header is not read into structs, as other files are, because
-// its errors name the number that is wrong, and its memory is to stay in proportion.
+// jsonReader reads a JSON text value by value. Other files are read into structs. A header is not,
+// because its errors name the wrong number, and because the memory must stay in proportion to the file.
 type jsonReader struct{ *strictjson.Scanner }
 
 // newJSONReader checks that text is one well-formed JSON value: see [strictjson.Check].
@@ -21,13 +21,13 @@ func newJSONReader(text []byte) (jsonReader, error) {
 	return jsonReader{strictjson.NewScanner(text)}, nil
 }
 
-// maxKeys bounds the keys of one object, such as the tensors of a file: a map of them takes ten times as much
-// memory as their shortest text. A Phi-3 has 6 tensors a layer and 3 more, the largest checkpoints of other
-// families some 100,000.
+// maxKeys bounds the keys of one object, such as the tensors of a file: a map of them takes ten times as
+// much memory as their shortest text. A Phi-3 has 6 tensors in a layer and 3 more. The largest
+// checkpoints of other families have about 100,000.
 const maxKeys = 1 << 18
 
-// object reads an object and calls field with each key; field must read the key's value. A repeated key is an
-// error.
+// object reads an object and calls field with each key. field must read the key's value. A repeated key
+// is an error.
 func (r jsonReader) object(field func(key string) error) error {
 	if !r.Take('{') {
 		return fmt.Errorf("is %s, not an object", describe(r.Raw()))
@@ -86,7 +86,7 @@ func (r jsonReader) str() (string, error) {
 	return strictjson.NewScanner([]byte(raw)).Str()
 }
 
-// describe says what the text of a JSON value is.
+// describe returns words for the kind of a JSON value, for messages.
 func describe(raw string) string {
 	switch {
 	case strings.HasPrefix(raw, "{"):

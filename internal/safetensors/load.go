@@ -10,8 +10,8 @@ import (
 	"phi3/internal/regular"
 )
 
-// load returns a file's bytes and what to call when they are no longer needed. Operating-system files are
-// mapped, others read.
+// load returns a file's bytes, and a function to call when they are no longer needed. It maps files of
+// the operating system and reads others.
 func load(f fs.File) (data []byte, unmap func() error, err error) {
 	osFile, ok := f.(*os.File)
 	if !ok {
@@ -25,7 +25,7 @@ func load(f fs.File) (data []byte, unmap func() error, err error) {
 	if info.Size() > math.MaxInt {
 		return nil, nil, fmt.Errorf("has %d bytes, more than this machine can address", info.Size())
 	}
-	if info.Size() == 0 { // cannot be mapped
+	if info.Size() == 0 { // an empty file cannot be mapped
 		return nil, func() error { return nil }, nil
 	}
 	return mapFile(osFile, int(info.Size()))

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// mapFile reads size bytes of f into memory, where the system has no mmap.
+// mapFile reads size bytes of f into memory, on systems without mmap.
 func mapFile(f *os.File, size int) (data []byte, unmap func() error, err error) {
 	data = make([]byte, size)
 	_, err = io.ReadFull(f, data)

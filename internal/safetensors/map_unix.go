@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps size > 0 bytes of f, read-only and shared, so that the weights live once in the page cache
-// however many processes use them. f may be closed afterwards.
+// mapFile maps size > 0 bytes of f, read-only and shared: the weights are in the page cache once, however
+// many processes use them. f may be closed afterwards.
 func mapFile(f *os.File, size int) (data []byte, unmap func() error, err error) {
 	data, err = unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {

@@ -11,12 +11,12 @@ import (
 	"phi3/internal/weight"
 )
 
-// MaxShards is how many files a checkpoint may have. Phi-3 models have 1 to 6, the largest of other families
+// MaxShards bounds the files of a checkpoint. Phi-3 models have 1 to 6, the largest of other families
 // some hundreds.
 const MaxShards = 1024
 
-// Shards returns the names of the files that model.safetensors.index.json in fsys names, sorted. Whether they
-// are there is not looked at.
+// Shards returns the names of the files that model.safetensors.index.json in fsys names, sorted. It does
+// not check that the files exist.
 func Shards(fsys fs.FS) ([]string, error) {
 	tensorsIn, err := readIndex(fsys)
 	if err != nil {
@@ -32,9 +32,8 @@ type shard struct {
 	info    fs.FileInfo
 }
 
-// shards are the files that are open. Names that lead to the same file have one of them between them: an
-// index of many names and a directory of as many links must not make one file's header take its memory as
-// many times.
+// shards are the open files. Names that lead to the same file share one entry, so that an index of many
+// names and a directory of as many links cannot multiply the memory of one file's header.
 type shards []*shard
 
 func (s *shards) open(fsys fs.FS, name string) (*shard, error) {

@@ -15,23 +15,25 @@ import (
 	"phi3/internal/weight"
 )
 
-// Entry is a tensor to be written.
+// Entry is a tensor to write.
 type Entry struct {
 	Name   string
 	Format weight.Format
 	Shape  []int // outermost dimension first; empty for a scalar
-	// WriteTo writes the elements, little-endian, row-major: exactly the bytes that Format and Shape call for.
+	// WriteTo writes the elements, little-endian, row after row: exactly the bytes that Format and Shape
+	// require.
 	WriteTo func(w io.Writer) error
 }
 
-// Write writes a safetensors file: first the header, then each tensor through its WriteTo, so that no tensor
-// need be in memory. The order of the tensors is the reference implementation's, wide types first, then by
-// name, whatever their order in tensors; equal input gives equal bytes. metadata may be nil. After an error,
-// what w has received is not a valid file.
+// Write writes a safetensors file: the header, then each tensor by its WriteTo, so that no whole tensor
+// need be in memory. It orders the tensors like the reference implementation, wide formats first and then
+// by name, so equal input gives equal bytes. metadata may be nil. After an error, w has not received a
+// valid file.
 func Write(w io.Writer, tensors []Entry, metadata map[string]string) error {
 	tensors = slices.Clone(tensors)
 	slices.SortFunc(tensors, func(a, b Entry) int {
-		return cmp.Or(-cmp.Compare(a.Format.Bits(), b.Format.Bits()), cmp.Compare(a.Format.String(), b.Format.String()),
+		return cmp.Or(-cmp.Compare(a.Format.Bits(), b.Format.Bits()),
+			cmp.Compare(a.Format.String(), b.Format.String()),
 			cmp.Compare(a.Name, b.Name))
 	})
 	header, err := makeHeader(tensors, metadata)
@@ -42,7 +44,7 @@ func Write(w io.Writer, tensors []Entry, metadata map[string]string) error {
 		return fmt.Errorf("write header: %w", err)
 	}
 	for _, t := range tensors {
-		size, _ := sizeInBytes(t.Format, t.Shape) // makeHeader has seen its error
+		size, _ := sizeInBytes(t.Format, t.Shape) // makeHeader has returned its error
 		counted := &countingWriter{w: w, left: size}
 		if err := t.WriteTo(counted); err != nil {
 			return fmt.Errorf("tensor %q: %w", t.Name, err)
@@ -54,14 +56,14 @@ func Write(w io.Writer, tensors []Entry, metadata map[string]string) error {
 	return nil
 }
 
-// HeaderBytes returns how many bytes Write puts before the first tensor's.
+// HeaderBytes returns the number of bytes that Write writes before the first tensor.
 func HeaderBytes(tensors []Entry, metadata map[string]string) (int, error) {
 	header, err := makeHeader(tensors, metadata)
 	return len(header), err
 }
 
-// makeHeader returns the length and the JSON, padded with spaces to a multiple of 8 bytes so that the data is
-// aligned.
+// makeHeader returns the length and the JSON, padded with spaces to a multiple of 8 bytes so that the
+// data is aligned.
 func makeHeader(tensors []Entry, metadata map[string]string) ([]byte, error) {
 	header := bytes.NewBuffer(make([]byte, lengthBytes))
 	header.WriteByte('{')
@@ -119,7 +121,7 @@ func makeHeader(tensors []Entry, metadata map[string]string) ([]byte, error) {
 	return header.Bytes(), nil
 }
 
-// appendJSON appends v without HTML escapes or spaces, as the reference implementation does. v is always
+// appendJSON appends v without HTML escapes or spaces, as the reference implementation does. v must be
 // encodable.
 func appendJSON(buf *bytes.Buffer, v any) {
 	enc := json.NewEncoder(buf)
@@ -128,7 +130,7 @@ func appendJSON(buf *bytes.Buffer, v any) {
 	buf.Truncate(buf.Len() - 1) // Encode's newline
 }
 
-// countingWriter refuses more bytes than the header promised.
+// countingWriter refuses more bytes than the header says.
 type countingWriter struct {
 	w    io.Writer
 	left uint64
@@ -136,7 +138,7 @@ type countingWriter struct {
 
 func (c *countingWriter) Write(p []byte) (int, error) {
 	if uint64(len(p)) > c.left {
-		return 0, errors.New("more bytes than its dtype and shape call for")
+		return 0, errors.New("more bytes than its dtype and shape require")
 	}
 	n, err := c.w.Write(p)
 	c.left -= uint64(n)

@@ -8,20 +8,20 @@ import (
 )
 
 // The Data of tensors lies in mapped files. If a file becomes shorter or its disk fails, the operating system
-// answers a read of the missing page with the signal SIGBUS, which by default ends the program. Go can turn the
-// signal into a panic (debug.SetPanicOnFault), for each goroutine separately, also where assembly reads. So a
-// goroutine that reads Data calls [Guard], or sets debug.SetPanicOnFault itself and passes what it recovers to
-// [Fault].
+// answers a read of the missing page with the signal SIGBUS, which by default ends the program. Go can
+// turn the signal into a panic (debug.SetPanicOnFault), for each goroutine separately, also where
+// assembly reads. So a goroutine that reads Data calls [Guard], or sets debug.SetPanicOnFault itself and
+// passes what it recovers to [Fault].
 //
-// Two changes cannot be noticed: a file that is overwritten in place, which changes the weights, and a file that
-// loses only bytes of its last page in memory, which then reads as zeros.
+// Two changes cannot be noticed: a file that is overwritten in place, which changes the weights, and a
+// file that loses only bytes of its last page in memory, which then reads as zeros.
 
 // ErrUnreadable is the reason of [Fault] errors.
 var ErrUnreadable = errors.New("can no longer be read: the file has become shorter since it was opened, or " +
 	"its disk has failed")
 
-// Guard calls read, which reads the Data of the tensors on this goroutine. If a page cannot be read, it returns
-// an error that names the file and the tensor. Other panics go on.
+// Guard calls read, which reads the Data of the tensors on this goroutine. If a page cannot be read, it
+// returns an error that names the file and the tensor. Other panics go on.
 func Guard(tensors []*Tensor, read func() error) (err error) {
 	defer func(before bool) {
 		debug.SetPanicOnFault(before)
@@ -34,8 +34,8 @@ func Guard(tensors []*Tensor, read func() error) (err error) {
 	return read()
 }
 
-// Fault returns the error for a recovered panic if it is the fault of reading the Data of one of the tensors, and
-// nil otherwise.
+// Fault returns the error for a recovered panic if it is the fault of reading the Data of one of the
+// tensors, and nil otherwise.
 func Fault(recovered any, tensors []*Tensor) error {
 	if !IsFault(recovered) {
 		return nil
