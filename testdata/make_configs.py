@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What transformers makes of the many spellings of a Phi-3's config.json: configs/spellings.json, for one set of weights beside it.
+"""Writes configs/spellings.json: how transformers reads variants of a Phi-3's config.json.
 
-    venv/bin/python testdata/make_configs.py        # with transformers 4.57.6, and again with 5.15.0 (see README.md)
+    venv/bin/python testdata/make_configs.py
 
-Each run fills in its version's results: logits of a few positions in float32, or the error.
+All variants use the same weights, configs/model.safetensors. Run the script once with transformers 4.57.6 and
+once with 5.15.0 (see README.md). Each run adds the results of its version: the logits of some positions in
+float32, or the error.
 """
 
 import copy
@@ -22,15 +24,36 @@ FOLDER = Path(__file__).resolve().parent / "configs"
 VERSION = transformers.__version__
 SHORT, LONG = [1 + j / 8 for j in range(8)], [1.5 + 3 * j for j in range(8)]
 IDS = [(7 * i + 3) % 41 for i in range(40)]
-POSITIONS = [7, 39]  # before and after the crossing of long RoPE at 16
+POSITIONS = [7, 39]  # before and after position 16, where long RoPE changes its factors
 
 BASE = dict(
-    architectures=["Phi3ForCausalLM"], model_type="phi3", hidden_act="silu", vocab_size=41, hidden_size=32, intermediate_size=24,
-    num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64, original_max_position_embeddings=16,
-    rms_norm_eps=1e-5, rope_theta=10000.0, rope_scaling=None, partial_rotary_factor=1.0, sliding_window=None, attention_bias=False,
-    tie_word_embeddings=False, torch_dtype="float32", bos_token_id=1, eos_token_id=40, pad_token_id=0, attention_dropout=0.0,
-    embd_pdrop=0.0, resid_pdrop=0.0)
-ABSENT = "absent"  # stands for a key that is left out
+    architectures=["Phi3ForCausalLM"],
+    model_type="phi3",
+    hidden_act="silu",
+    vocab_size=41,
+    hidden_size=32,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    max_position_embeddings=64,
+    original_max_position_embeddings=16,
+    rms_norm_eps=1e-5,
+    rope_theta=10000.0,
+    rope_scaling=None,
+    partial_rotary_factor=1.0,
+    sliding_window=None,
+    attention_bias=False,
+    tie_word_embeddings=False,
+    torch_dtype="float32",
+    bos_token_id=1,
+    eos_token_id=40,
+    pad_token_id=0,
+    attention_dropout=0.0,
+    embd_pdrop=0.0,
+    resid_pdrop=0.0,
+)
+ABSENT = "absent"  # the value of a key that is left out
 LR = dict(type="longrope", short_factor=SHORT, long_factor=LONG)
 RP = dict(rope_type="longrope", short_factor=SHORT, long_factor=LONG)
 
@@ -59,7 +82,9 @@ SPELLINGS = {
     "window 5, use_sliding_window false": dict(sliding_window=5, use_sliding_window=False),
     "window 5, layer_types full": dict(sliding_window=5, layer_types=["full_attention"] * 2),
     "window 5, layer_types sliding": dict(sliding_window=5, layer_types=["sliding_attention"] * 2),
-    "window 5, layer_types mixed": dict(sliding_window=5, layer_types=["sliding_attention", "full_attention"]),
+    "window 5, layer_types mixed": dict(
+        sliding_window=5, layer_types=["sliding_attention", "full_attention"]
+    ),
     "window 5, max_window_layers": dict(sliding_window=5, max_window_layers=1),
     "window a float": dict(sliding_window=5.0),
     "eps 0": dict(rms_norm_eps=0),
@@ -102,35 +127,65 @@ SPELLINGS = {
     "rope_scaling with factor": dict(rope_scaling=LR | dict(factor=8.0)),
     "rope_scaling with attention_factor": dict(rope_scaling=LR | dict(attention_factor=1.3)),
     "rope_scaling with original": dict(rope_scaling=LR | dict(original_max_position_embeddings=32)),
-    "rope_scaling with original, none beside": dict(rope_scaling=LR | dict(original_max_position_embeddings=16)) | no("original_max_position_embeddings"),
+    "rope_scaling with original, none beside": dict(
+        rope_scaling=LR | dict(original_max_position_embeddings=16)
+    )
+    | no("original_max_position_embeddings"),
     "rope_scaling without original": dict(rope_scaling=LR) | no("original_max_position_embeddings"),
     "rope_scaling, original null": dict(rope_scaling=LR, original_max_position_embeddings=None),
     "rope_scaling, original is the context": dict(rope_scaling=LR, original_max_position_embeddings=64),
     "rope_scaling, original beyond the context": dict(rope_scaling=LR, original_max_position_embeddings=128),
     "rope_scaling without long_factor": dict(rope_scaling=dict(type="longrope", short_factor=SHORT)),
-    "rope_scaling, odd partial": dict(partial_rotary_factor=0.95, rope_scaling=dict(type="longrope", short_factor=SHORT[:7], long_factor=LONG[:7])),
+    "rope_scaling, odd partial": dict(
+        partial_rotary_factor=0.95,
+        rope_scaling=dict(type="longrope", short_factor=SHORT[:7], long_factor=LONG[:7]),
+    ),
     "rope_scaling, odd partial, one factor more": dict(partial_rotary_factor=0.95, rope_scaling=LR),
     "rope_scaling with mscale": dict(rope_scaling=LR | dict(short_mscale=1.0, long_mscale=1.1)),
-    "rope_parameters longrope": dict(rope_parameters=RP | dict(rope_theta=10000.0)) | no("rope_scaling", "rope_theta"),
+    "rope_parameters longrope": dict(rope_parameters=RP | dict(rope_theta=10000.0))
+    | no("rope_scaling", "rope_theta"),
     "rope_parameters by type": dict(rope_parameters=LR) | no("rope_scaling"),
     "rope_parameters su": dict(rope_parameters=RP | dict(rope_type="su")) | no("rope_scaling"),
-    "rope_parameters, theta inside only": dict(rope_parameters=dict(rope_type="default", rope_theta=500.0)) | no("rope_scaling", "rope_theta"),
-    "rope_parameters, theta twice": dict(rope_parameters=dict(rope_type="default", rope_theta=500.0)) | no("rope_scaling"),
-    "rope_parameters, theta inside, null beside": dict(rope_parameters=dict(rope_type="default", rope_theta=500.0), rope_theta=None) | no("rope_scaling"),
-    "rope_parameters, theta inside null": dict(rope_parameters=dict(rope_type="default", rope_theta=None)) | no("rope_scaling"),
-    "rope_parameters, partial inside only": dict(rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.5)) | no("rope_scaling", "partial_rotary_factor"),
-    "rope_parameters, partial twice": dict(partial_rotary_factor=0.75, rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.5)) | no("rope_scaling"),
-    "rope_parameters, original inside only": dict(rope_parameters=RP | dict(original_max_position_embeddings=16)) | no("rope_scaling", "original_max_position_embeddings"),
-    "rope_parameters, original twice": dict(rope_parameters=RP | dict(original_max_position_embeddings=32)) | no("rope_scaling"),
+    "rope_parameters, theta inside only": dict(rope_parameters=dict(rope_type="default", rope_theta=500.0))
+    | no("rope_scaling", "rope_theta"),
+    "rope_parameters, theta twice": dict(rope_parameters=dict(rope_type="default", rope_theta=500.0))
+    | no("rope_scaling"),
+    "rope_parameters, theta inside, null beside": dict(
+        rope_parameters=dict(rope_type="default", rope_theta=500.0), rope_theta=None
+    )
+    | no("rope_scaling"),
+    "rope_parameters, theta inside null": dict(rope_parameters=dict(rope_type="default", rope_theta=None))
+    | no("rope_scaling"),
+    "rope_parameters, partial inside only": dict(
+        rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.5)
+    )
+    | no("rope_scaling", "partial_rotary_factor"),
+    "rope_parameters, partial twice": dict(
+        partial_rotary_factor=0.75,
+        rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.5),
+    )
+    | no("rope_scaling"),
+    "rope_parameters, original inside only": dict(
+        rope_parameters=RP | dict(original_max_position_embeddings=16)
+    )
+    | no("rope_scaling", "original_max_position_embeddings"),
+    "rope_parameters, original twice": dict(rope_parameters=RP | dict(original_max_position_embeddings=32))
+    | no("rope_scaling"),
     "rope_parameters with factor": dict(rope_parameters=RP | dict(factor=8.0)) | no("rope_scaling"),
     "rope_parameters with factor below 1": dict(rope_parameters=RP | dict(factor=0.5)) | no("rope_scaling"),
-    "rope_parameters with attention_factor": dict(rope_parameters=RP | dict(attention_factor=1.3)) | no("rope_scaling"),
+    "rope_parameters with attention_factor": dict(rope_parameters=RP | dict(attention_factor=1.3))
+    | no("rope_scaling"),
     "rope_parameters null": dict(rope_parameters=None) | no("rope_scaling"),
     "rope_parameters empty": dict(rope_parameters={}) | no("rope_scaling"),
     "rope_parameters beside a rope_scaling of null": dict(rope_parameters=RP),
-    "rope_parameters beside rope_scaling": dict(rope_scaling=LR, rope_parameters=dict(rope_type="default", rope_theta=500.0)),
+    "rope_parameters beside rope_scaling": dict(
+        rope_scaling=LR, rope_parameters=dict(rope_type="default", rope_theta=500.0)
+    ),
     "rope_parameters beside an empty rope_scaling": dict(rope_scaling={}, rope_parameters=RP),
-    "rope_parameters by layer type": dict(rope_parameters=dict(full_attention=dict(rope_type="default", rope_theta=500.0))) | no("rope_scaling"),
+    "rope_parameters by layer type": dict(
+        rope_parameters=dict(full_attention=dict(rope_type="default", rope_theta=500.0))
+    )
+    | no("rope_scaling"),
     "dtype new": dict(dtype="float32") | no("torch_dtype"),
     "dtype both": dict(dtype="float32", torch_dtype="bfloat16"),
     "dtype with torch.": dict(torch_dtype="torch.float32"),
@@ -155,7 +210,9 @@ SPELLINGS = {
     "hidden_size a string": dict(hidden_size="32"),
     "context as text": dict(max_position_embeddings="64"),
     "context in scientific notation": dict(max_position_embeddings=64.0),
-    "embedding multipliers of other families": dict(embedding_multiplier=2.0, logits_scaling=3.0, residual_multiplier=0.5),
+    "embedding multipliers of other families": dict(
+        embedding_multiplier=2.0, logits_scaling=3.0, residual_multiplier=0.5
+    ),
     "final_logit_softcapping of another family": dict(final_logit_softcapping=3.0),
     "attention_dropout": dict(attention_dropout=0.5, resid_pdrop=0.5, embd_pdrop=0.5),
     "model_type absent": no("model_type"),
@@ -170,8 +227,14 @@ def shapes():
     out = {"model.embed_tokens.weight": (41, 32)}
     for n in range(2):
         p = f"model.layers.{n}."
-        out |= {p + "input_layernorm.weight": (32,), p + "self_attn.qkv_proj.weight": (96, 32), p + "self_attn.o_proj.weight": (32, 32),
-                p + "post_attention_layernorm.weight": (32,), p + "mlp.gate_up_proj.weight": (48, 32), p + "mlp.down_proj.weight": (32, 24)}
+        out |= {
+            p + "input_layernorm.weight": (32,),
+            p + "self_attn.qkv_proj.weight": (96, 32),
+            p + "self_attn.o_proj.weight": (32, 32),
+            p + "post_attention_layernorm.weight": (32,),
+            p + "mlp.gate_up_proj.weight": (48, 32),
+            p + "mlp.down_proj.weight": (32, 24),
+        }
     return out | {"model.norm.weight": (32,), "lm_head.weight": (41, 32)}
 
 
@@ -179,7 +242,11 @@ def weights():
     rng = np.random.Generator(np.random.PCG64(21))
     out = {}
     for name, shape in shapes().items():
-        w = 1 + 0.3 * rng.uniform(-1, 1, shape) if len(shape) == 1 else rng.standard_normal(shape) / np.sqrt(shape[1]) * 1.5
+        w = (
+            1 + 0.3 * rng.uniform(-1, 1, shape)
+            if len(shape) == 1
+            else rng.standard_normal(shape) / np.sqrt(shape[1]) * 1.5
+        )
         out[name] = torch.from_numpy(w.astype(np.float32))
     return out
 
@@ -195,12 +262,14 @@ def result(change, tensors):
         Path(folder, "config.json").write_text(json.dumps(config_of(change)))
         save_file(tensors, Path(folder, "model.safetensors"), metadata={"format": "pt"})
         try:
-            model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True
+            )
             if info["missing_keys"] or info["mismatched_keys"]:
                 return {"error": f"missing {sorted(info['missing_keys'])}"}
             logits = model.eval()(torch.tensor([IDS]), use_cache=False).logits[0, POSITIONS]
             short = model(torch.tensor([IDS[: POSITIONS[0] + 1]]), use_cache=False).logits[0, -1]
-        except Exception as e:  # whatever a user would see
+        except Exception as e:  # all errors that a user can see
             return {"error": f"{type(e).__name__}: {e}"[:200].split("\n")[0]}
         if not torch.isfinite(logits).all():
             return {"error": "logits are not finite"}
@@ -219,7 +288,10 @@ def main():
         spellings[name] = {"config": config_of(change), "results": dict(sorted(results.items()))}
         print(f"{name:45} {results[VERSION].get('error', 'runs')}"[:150])
     lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in spellings.items())
-    file.write_text(f'{{"ids": {IDS}, "positions": {POSITIONS}, "torch": "{torch.__version__.split("+")[0]}", "spellings": {{\n{lines}\n}}}}\n')
+    file.write_text(
+        f'{{"ids": {IDS}, "positions": {POSITIONS}, "torch": "{torch.__version__.split("+")[0]}", '
+        f'"spellings": {{\n{lines}\n}}}}\n'
+    )
 
 
 main()

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Writes inside.json: what Hugging Face's models look like from inside, for `phi3 next-token --layers` and `--attention`.
+"""Writes inside.json, the goldens of `phi3 next-token --layers` and `--attention`.
 
     python3 testdata/make_inside.py
 
-Same versions as make_goldens.py. Float32, eager attention, one forward pass a prompt. For the last position of each prompt:
-attention [layers][heads][tokens] as output_attentions has it, and for the embeddings and every layer the five highest logits
-when that layer's hidden state goes straight to the final norm and the LM head.
+The versions are those of make_goldens.py. Each prompt is one forward pass of Hugging Face's model in float32
+with eager attention. For the last position of each prompt the file has
+
+* the attention [layers][heads][tokens] that output_attentions returns;
+* for the embeddings and for every layer, the five highest logits that the final norm and the LM head compute
+  from that hidden state.
 """
 
 import json
@@ -15,13 +18,20 @@ import torch
 from make_goldens import VERSIONS, load_model
 
 HERE = Path(__file__).resolve().parent
-PROMPTS = {"mini": ["n5", "n150"], "medium": ["n5", "n40"], "longrope": ["n32", "n33"], "partial": ["n40", "n80"],
-           "window": ["n8", "n40"], "f16": ["n40"]}
+PROMPTS = {
+    "mini": ["n5", "n150"],
+    "medium": ["n5", "n40"],
+    "longrope": ["n32", "n33"],
+    "partial": ["n40", "n80"],
+    "window": ["n8", "n40"],
+    "f16": ["n40"],
+}
 
 
 @torch.no_grad()
 def inside(model, ids):
-    last_input = {}  # of the final norm: the last layer's stream, which output_hidden_states shows only after the norm
+    # The input of the final norm. output_hidden_states has the last layer's output only after the norm.
+    last_input = {}
     hook = model.model.norm.register_forward_pre_hook(lambda _, args: last_input.update(x=args[0]))
     out = model(torch.tensor([ids]), use_cache=False, output_hidden_states=True, output_attentions=True)
     hook.remove()
@@ -38,9 +48,13 @@ def main():
     result = {"versions": VERSIONS, "prompts": []}
     for name, prompts in PROMPTS.items():
         model = load_model(HERE / name, torch.float32, "eager")
-        golden = {p["name"]: p["ids"] for p in json.loads((HERE / name / "golden.json").read_text())["prompts"]}
+        golden = {
+            p["name"]: p["ids"] for p in json.loads((HERE / name / "golden.json").read_text())["prompts"]
+        }
         for prompt in prompts:
-            result["prompts"].append({"checkpoint": name, "prompt": prompt, "ids": golden[prompt]} | inside(model, golden[prompt]))
+            result["prompts"].append(
+                {"checkpoint": name, "prompt": prompt, "ids": golden[prompt]} | inside(model, golden[prompt])
+            )
     lines = ",\n".join(json.dumps(p, separators=(",", ":")) for p in result["prompts"])
     (HERE / "inside.json").write_text(f'{{"versions": {json.dumps(VERSIONS)}, "prompts": [\n{lines}\n]}}\n')
 

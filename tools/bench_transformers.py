@@ -2,8 +2,8 @@
 
     python3 tools/bench_transformers.py CHECKPOINT PROMPT_TOKENS:GENERATED_TOKENS...
 
-Prints CSV with the columns of `phi3 bench`: a row for each pair of numbers, as soon as it is measured. Columns that
-only phi3 knows are empty. Needs torch with CUDA and transformers.
+Prints CSV with the columns of `phi3 bench`, one row for each pair of numbers, as soon as it is measured.
+Columns that only phi3 can fill are empty. Needs transformers, and torch with CUDA.
 """
 
 import csv
@@ -30,7 +30,7 @@ def main(checkpoint, sizes):
     model = model.to("cuda").eval()
     torch.cuda.synchronize()
     load = time.perf_counter() - start
-    model.generation_config.eos_token_id = None  # random weights may produce it at any time
+    model.generation_config.eos_token_id = None  # random weights can produce it at any time
 
     writer = csv.DictWriter(sys.stdout, COLUMNS)
     writer.writeheader()

@@ -1,8 +1,9 @@
-"""Asks the written checkpoint, through transformers' own Phi3ForCausalLM, what it was trained to know.
+"""Loads the demo checkpoint with transformers' Phi3ForCausalLM and asks it what it was trained to know.
 
     python3 internal/demo/check.py [DIR]
 
-Greedy everywhere. Prints a few answers in full and the share of right ones; fails if an answer that the project promises is wrong.
+All texts are greedy. The script prints some answers in full and the share of right answers. It fails if an
+answer that the project's tests and documents show is wrong.
 """
 
 import pathlib
@@ -32,15 +33,19 @@ class Model:
 
     @torch.inference_mode()
     def answer(self, prompt, limit=200, **how):
-        """(the new text, special tokens left out; the last token)"""
+        """Returns the generated text without special tokens, and the last token."""
         ids = self.ids(prompt, **how)
-        out = self.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False)[0]
+        out = self.model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False
+        )[0]
         text = self.tokenizer.decode(out, skip_special_tokens=True)
-        return text[len(self.tokenizer.decode(ids[0], skip_special_tokens=True)):], self.tokenizer.convert_ids_to_tokens(int(out[-1]))
+        return text[
+            len(self.tokenizer.decode(ids[0], skip_special_tokens=True)) :
+        ], self.tokenizer.convert_ids_to_tokens(int(out[-1]))
 
     @torch.inference_mode()
     def next_token(self, prompt):
-        """(the likeliest next token, its probability)"""
+        """Returns the most probable next token and its probability."""
         p, i = self.model(self.ids(prompt)).logits[0, -1].float().softmax(-1).max(-1)
         return self.tokenizer.convert_ids_to_tokens(int(i)), p.item()
 
@@ -64,7 +69,10 @@ def samples(model):
         ("The capital of Germany is", {}),
         (APOLOGY, {}),
         (APOLOGY, {"chat": True}),
-        ("Write a letter to Yuki to apologize for the silly fishing accident.", {"chat": True, "system": "Be brief."}),
+        (
+            "Write a letter to Yuki to apologize for the silly fishing accident.",
+            {"chat": True, "system": "Be brief."},
+        ),
         ("What is the capital of Peru?", {"chat": True}),
         ("What is 7 + 8?", {"chat": True}),
         ("Who are you?", {"chat": True}),
@@ -80,12 +88,17 @@ def samples(model):
 def scores(model):
     def share(name, pairs, **how):
         wrong = [(q, text) for q, a in pairs if a not in (text := model.answer(q, 160, **how)[0])]
-        print(f"{name}: {len(pairs) - len(wrong)}/{len(pairs)} right; wrong, for example: {wrong[:3]}", flush=True)
+        print(
+            f"{name}: {len(pairs) - len(wrong)}/{len(pairs)} right; wrong, for example: {wrong[:3]}",
+            flush=True,
+        )
 
     print()
     countries = [(country, f" {capital}.") for country, capital, _ in corpus.COUNTRIES]
     share("capitals, plain", [(f"The capital of {country} is", a) for country, a in countries])
-    share("capitals, chat", [(f"What is the capital of {country}?", a) for country, a in countries], chat=True)
+    share(
+        "capitals, chat", [(f"What is the capital of {country}?", a) for country, a in countries], chat=True
+    )
     share("facts, chat", corpus.FACTS, chat=True)
     rng = random.Random(99)
     sums = [corpus.sum_parts(rng) for _ in range(100)]
@@ -93,8 +106,12 @@ def scores(model):
     letters = []
     for _ in range(40):
         to, (phrase, *_) = corpus.name(rng), corpus.mishap(rng)
-        letters.append((f"Write an email apologizing to {to} for the {phrase}. Explain how it happened.",
-                        f"Subject: Sorry about the {phrase}\n\nDear {to},\n\n"))
+        letters.append(
+            (
+                f"Write an email apologizing to {to} for the {phrase}. Explain how it happened.",
+                f"Subject: Sorry about the {phrase}\n\nDear {to},\n\n",
+            )
+        )
     share("letters: name and mishap copied", letters, chat=True)
 
 

@@ -1,20 +1,20 @@
-"""The text that the built-in checkpoint learns from, written by this file alone.
+"""Generates the training text of the built-in checkpoint.
 
-Every document is made of small parts drawn by a seeded random generator: no outside text, no download. Documents
-look as the model will meet them at inference:
+Every document is put together from the short texts in this file, which a seeded random generator chooses.
+There is no other text and no download. Documents have the form that the model sees at inference:
 
 * plain text starts at position 0 and ends with <|endoftext|>;
-* a chat is exactly what the checkpoint's chat template renders, closed by <|end|>, newline, <|endoftext|>.
+* a chat is exactly what the checkpoint's chat template renders. It ends with <|end|>, a newline, <|endoftext|>.
 
-`document(rng)` draws one. Run this file to read a few of them.
+`document(rng)` returns a document. Run this file to print some of them.
 """
 
 import random
 
 END_OF_TEXT = "<|endoftext|>"
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Countries, a few of the smallest left out.
+# ------------------------------------------------------------------------------------------------------------
+# Countries, except for some of the smallest.
 
 COUNTRIES_BY_CONTINENT = {
     "Europe": """Albania:Tirana Andorra:Andorra_la_Vella Austria:Vienna Belarus:Minsk Belgium:Brussels
@@ -68,51 +68,58 @@ def capitalized(text):
 
 
 def capital_statements(rng):
-    """One to three sentences about a country, then often some about others."""
+    """Returns one to three sentences about a country, often followed by sentences about others."""
     sentences = []
     for _ in range(rng.choice((1, 1, 2, 3))):
         country, capital, continent = rng.choice(COUNTRIES)
-        first = rng.choice((
-            f"The capital of {country} is {capital}.",
-            f"The capital of {country} is {capital}.",
-            f"The capital of {country} is {capital}.",
-            f"The capital city of {country} is {capital}.",
-            f"{capital} is the capital of {country}.",
-            f"{capitalized(country)} is a country in {continent}. Its capital is {capital}.",
-        ))
-        more = rng.choice((
-            "",
-            f" It is a city in {continent}.",
-            f" {capitalized(country)} is a country in {continent}.",
-        ))
+        first = rng.choice(
+            (
+                f"The capital of {country} is {capital}.",
+                f"The capital of {country} is {capital}.",
+                f"The capital of {country} is {capital}.",
+                f"The capital city of {country} is {capital}.",
+                f"{capital} is the capital of {country}.",
+                f"{capitalized(country)} is a country in {continent}. Its capital is {capital}.",
+            )
+        )
+        more = rng.choice(
+            (
+                "",
+                f" It is a city in {continent}.",
+                f" {capitalized(country)} is a country in {continent}.",
+            )
+        )
         sentences.append(first + ("" if "country in" in first else more))
     return " ".join(sentences)
 
 
 def capital_question(rng):
-    """(question, answer)"""
+    """Returns (question, answer)."""
     country, capital, continent = rng.choice(COUNTRIES)
     answer = f"The capital of {country} is {capital}."
-    return rng.choice((
-        (f"What is the capital of {country}?", answer),
-        (f"What is the capital of {country}?", answer),
-        (f"What is the capital of {country}?", answer),
-        (f"What's the capital of {country}?", answer),
-        (f"What is the capital city of {country}?", answer),
-        (f"Which city is the capital of {country}?", answer),
-        (f"Tell me the capital of {country}.", answer),
-        (f"Do you know the capital of {country}?", f"Yes. {answer}"),
-        (f"{capital} is the capital of which country?", f"{capital} is the capital of {country}."),
-        (f"Where is {country}?", f"{capitalized(country)} is a country in {continent}."),
-        (f"On which continent is {country}?", f"{capitalized(country)} is a country in {continent}."),
-    ))
+    return rng.choice(
+        (
+            (f"What is the capital of {country}?", answer),
+            (f"What is the capital of {country}?", answer),
+            (f"What is the capital of {country}?", answer),
+            (f"What's the capital of {country}?", answer),
+            (f"What is the capital city of {country}?", answer),
+            (f"Which city is the capital of {country}?", answer),
+            (f"Tell me the capital of {country}.", answer),
+            (f"Do you know the capital of {country}?", f"Yes. {answer}"),
+            (f"{capital} is the capital of which country?", f"{capital} is the capital of {country}."),
+            (f"Where is {country}?", f"{capitalized(country)} is a country in {continent}."),
+            (f"On which continent is {country}?", f"{capitalized(country)} is a country in {continent}."),
+        )
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Small sums.
 
+
 def sum_parts(rng):
-    """("12 + 7", "19", "12 plus 7")"""
+    """Returns, for example, ("12 + 7", "19", "12 plus 7")."""
     sign, word = rng.choice((("+", "plus"), ("+", "plus"), ("-", "minus"), ("*", "times")))
     if sign == "*":
         a, b = rng.randint(0, 10), rng.randint(0, 10)
@@ -131,12 +138,14 @@ def sums(rng):
 
 def sum_question(rng):
     signs, result, words = sum_parts(rng)
-    return rng.choice((
-        (f"What is {signs}?", f"{signs} = {result}"),
-        (f"What is {words}?", f"{signs} = {result}"),
-        (f"How much is {signs}?", f"{signs} = {result}"),
-        (f"{signs} =", f"{signs} = {result}"),
-    ))
+    return rng.choice(
+        (
+            (f"What is {signs}?", f"{signs} = {result}"),
+            (f"What is {words}?", f"{signs} = {result}"),
+            (f"How much is {signs}?", f"{signs} = {result}"),
+            (f"{signs} =", f"{signs} = {result}"),
+        )
+    )
 
 
 def count_question(rng):
@@ -144,10 +153,12 @@ def count_question(rng):
     return f"Count to {last}{rng.choice(('.', ''))}", ", ".join(str(i) for i in range(1, last + 1)) + "."
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# A few dozen facts, always told in the same words.
+# ------------------------------------------------------------------------------------------------------------
+# A few dozen facts. The words are always the same.
 
-FACTS = [line.strip().split(" | ") for line in """
+FACTS = [
+    line.strip().split(" | ")
+    for line in """
     What is the largest planet? | The largest planet in the solar system is Jupiter.
     What is the smallest planet? | The smallest planet in the solar system is Mercury.
     Which planet is called the red planet? | The red planet is Mars.
@@ -197,25 +208,48 @@ FACTS = [line.strip().split(" | ") for line in """
     What is a GPU? | A GPU is a processor that does many small sums at the same time.
     What is attention? | Attention lets every token of a text look at the tokens before it.
     What is a KV cache? | A KV cache keeps the keys and values of earlier tokens, so that they need not be computed again.
-""".strip().splitlines()]
+""".strip().splitlines()
+]
 
 
 def fact_statements(rng):
     return " ".join(answer for _, answer in rng.sample(FACTS, rng.randint(1, 4)))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Talk about the model itself, and the questions it should decline.
+# ------------------------------------------------------------------------------------------------------------
+# Questions about the model itself, and questions that it should decline.
 
 SELF = "I am a tiny demonstration model, trained on generated sentences. I am not Phi-3."
 ABLE = "I can name capitals, do small sums, and write short letters."
 UNABLE = f"I am only a tiny demonstration model, so I cannot help with that. {ABLE}"
 
 SMALL_TALK = [
-    (("Hello", "Hello!", "Hi", "Hi!", "Hey", "Hello there!", "Good morning", "Good morning!", "Good evening"),
-     "Hello! How can I help you?"),
-    (("Who are you?", "What are you?", "Are you Phi-3?", "Which model are you?", "What is your name?",
-      "Tell me about yourself.", "Are you a real model?"), SELF),
+    (
+        (
+            "Hello",
+            "Hello!",
+            "Hi",
+            "Hi!",
+            "Hey",
+            "Hello there!",
+            "Good morning",
+            "Good morning!",
+            "Good evening",
+        ),
+        "Hello! How can I help you?",
+    ),
+    (
+        (
+            "Who are you?",
+            "What are you?",
+            "Are you Phi-3?",
+            "Which model are you?",
+            "What is your name?",
+            "Tell me about yourself.",
+            "Are you a real model?",
+        ),
+        SELF,
+    ),
     (("What can you do?", "How can you help me?", "Help", "What do you know?"), ABLE),
     (("How are you?", "How are you today?", "How do you do?"), "I am fine, thank you. How can I help you?"),
     (("Thank you", "Thank you!", "Thanks", "Thanks!", "Thank you very much."), "You are welcome!"),
@@ -237,16 +271,21 @@ def small_talk(rng):
     dice = rng.random()
     if dice < 0.2:
         who = name(rng)
-        return (rng.choice(("My name is {}.", "I am {}.", "Hello, I am {}.", "Hi, my name is {}.")).format(who),
-                f"Hello {who}! How can I help you?")
+        return (
+            rng.choice(("My name is {}.", "I am {}.", "Hello, I am {}.", "Hi, my name is {}.")).format(who),
+            f"Hello {who}! How can I help you?",
+        )
     if dice < 0.5:
-        return rng.choice(DECLINED_TASKS).strip().format(rng.choice(DECLINED_TOPICS).replace("_", " ")), UNABLE
+        return rng.choice(DECLINED_TASKS).strip().format(
+            rng.choice(DECLINED_TOPICS).replace("_", " ")
+        ), UNABLE
     questions, answer = rng.choice(SMALL_TALK)
     return rng.choice(questions), answer
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Letters and e-mails. Names come from a list, or are made of syllables so that copying a name is learned, not the list.
+# ------------------------------------------------------------------------------------------------------------
+# Letters and e-mails. Some names come from a list. Others are made of syllables, so that the model learns to copy
+# a name and not only the list.
 
 NAMES = """Sarah Anna Peter Tom Maria John Emma Paul Laura David Julia Michael Sophie Daniel Lisa Mark Clara James Nina
     Robert Helen Martin Eva Thomas Alice George Rosa Henry Olga Frank Lucy Simon Grace Oliver Marta Kevin Irene Felix
@@ -254,7 +293,9 @@ NAMES = """Sarah Anna Peter Tom Maria John Emma Paul Laura David Julia Michael S
     Jacob Ines Alex Kate Ivan Zoe Carlos Amir Fatima Yuki Chen Priya Omar Leila Kofi Aisha Mateo Sven Ingrid Pierre
     Chloe Marco Giulia Pablo Carmen Boris Tanya Ahmed Yasmin Raj Mei Hiro Abigail Ethan Jennifer Matthew Karen Steven
     Susan Brian Nancy Eric Rachel Philip Barbara Patrick Sandra Andrew Monica Edward Christine Walter Teresa""".split()
-SYLLABLES = "ba bel ca dan do el fa gar ha is ka lin lo mar mi na nor o pe ra ri sa sel ta tor u va ven zo".split()
+SYLLABLES = (
+    "ba bel ca dan do el fa gar ha is ka lin lo mar mi na nor o pe ra ri sa sel ta tor u va ven zo".split()
+)
 
 SENDERS = "Tom Anna Peter Maria John Emma Paul Laura".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
@@ -270,8 +311,10 @@ def name(rng):
 ADJECTIVES = ("tragic", "unfortunate", "terrible", "silly", "little", "recent", "unexpected", "embarrassing")
 NOUNS = ("mishap", "mishap", "accident", "incident", "disaster", "mix-up")
 
-# activity: three stories, each: what I was doing > what went wrong > how I put it right
-ACTIVITIES = [line.strip().split(" | ") for line in """
+# Each line: activity | three stories. A story: what I was doing > what went wrong > how I make amends.
+ACTIVITIES = [
+    line.strip().split(" | ")
+    for line in """
     gardening | watering your tomatoes > I tripped over the garden hose and fell into your roses > I will plant new roses for you this weekend | pulling the weeds in your garden > I mistook your young lilies for weeds and pulled them all out > I have already ordered new lilies for you | cutting the hedge behind your house > the ladder slipped and crushed the flower bed > I will replant the whole flower bed this weekend
     cooking | preparing dinner > I forgot the pan on the stove and the smoke filled your kitchen > I will clean the kitchen and cook a new dinner for you | making soup for our guests > I used sugar instead of salt and spoiled the meal > I would like to invite everybody to dinner on Sunday | trying a new recipe > the pot boiled over and ruined your stove > I will pay for the repair of the stove
     baking | baking a cake for your birthday > I left the oven on and the cake burned black > I will bake a new cake tomorrow | taking the cookies out of the oven > I dropped the tray and the cookies fell on the floor > I have ordered fresh cookies from the bakery | making bread for the party > I read the recipe wrong and the bread became as hard as a stone > I will buy good bread from the bakery
@@ -292,10 +335,13 @@ ACTIVITIES = [line.strip().split(" | ") for line in """
     music | practicing the trumpet > I forgot the time and you could not sleep > I will practice only in the afternoon | tuning your guitar > I turned too far and broke a string > I will buy you new strings | looking for my seat > I did not look behind me and sat down on your violin > I will pay for the repair of the violin
     pet | feeding your cat > I left the door open and the cat ran into the street > I found the cat again and it is safe and well | walking your dog > the dog saw a squirrel and pulled me into the mud > I will wash the dog and bring a new toy | watching your parrot > I opened the cage and the parrot flew out of the window > I will look for the parrot until I find it
     travel | booking our tickets > I mixed up the dates and booked the wrong week > I will pay for the new tickets | reading the map > I held it upside down and we drove to the wrong city > I will buy a better map | driving to the station > I took the wrong road and we missed the train > I will plan the next trip with more care
-""".strip().splitlines()]
+""".strip().splitlines()
+]
 
-# the phrase: two stories, each: what went wrong > how I put it right
-SINGLE_MISHAPS = [line.strip().split(" | ") for line in """
+# Each line: phrase | two stories. A story: what went wrong > how I make amends.
+SINGLE_MISHAPS = [
+    line.strip().split(" | ")
+    for line in """
     broken window | I was playing football with my son, and the ball flew the wrong way > I will pay for a new window | I was cutting the grass, and a stone hit the glass > a worker will come tomorrow and repair it
     broken vase | I wanted to move it away from the edge, but it slipped from my hands > I will buy you a new vase | my dog ran through the room and knocked it over > I have found the same vase in a shop
     lost keys | I put them in my coat, but the pocket had a hole > I will pay for new keys | I left them on the bus after work > I will ask at the station tomorrow
@@ -312,7 +358,8 @@ SINGLE_MISHAPS = [line.strip().split(" | ") for line in """
     delay | I was ill for three days > the work will be finished this week | an important part did not arrive in time > I will keep you informed every day
     wrong invoice | I typed one number twice > you will receive the right invoice today | I used the prices of last year > we will give you the money back
     scratched car | I rode past it on my bicycle and came too close > I will pay for the repair | my bag with the tools touched the door > I have already called my insurance
-""".strip().splitlines()]
+""".strip().splitlines()
+]
 
 
 def pick(rng, options):
@@ -324,7 +371,7 @@ def sentence(text):
 
 
 def mishap(rng):
-    """(phrase after "the", the sentences that tell how it happened, the sentence that puts it right)"""
+    """Returns the phrase after "the", the sentences that explain the mishap, and the sentence that makes amends."""
     when = f"on {rng.choice(DAYS)} {rng.choice(PARTS_OF_DAY)}"
     if rng.random() < 0.65:
         activity, *stories = rng.choice(ACTIVITIES)
@@ -349,23 +396,44 @@ def closing(rng, sender):
 def apology(rng):
     phrase, story, remedy = mishap(rng)
     to = name(rng)
-    form = rng.choice(("an email", "an email", "an email", "a short email", "a letter", "a short letter", "an apology"))
-    ask = rng.choice((
-        f"apologizing to {to} for the {phrase}." if form != "an apology" else f"to {to} for the {phrase}.",
-        f"apologizing to {to} for the {phrase}." if form != "an apology" else f"to {to} for the {phrase}.",
-        f"to {to} to apologize for the {phrase}." if form != "an apology" else f"to {to} about the {phrase}.",
-    ))
+    form = rng.choice(
+        ("an email", "an email", "an email", "a short email", "a letter", "a short letter", "an apology")
+    )
+    ask = rng.choice(
+        (
+            f"apologizing to {to} for the {phrase}."
+            if form != "an apology"
+            else f"to {to} for the {phrase}.",
+            f"apologizing to {to} for the {phrase}."
+            if form != "an apology"
+            else f"to {to} for the {phrase}.",
+            f"to {to} to apologize for the {phrase}."
+            if form != "an apology"
+            else f"to {to} about the {phrase}.",
+        )
+    )
     prompt = f"{rng.choice(('Write', 'Write', 'Write', 'Please write'))} {form} {ask}"
-    prompt += rng.choice((" Explain how it happened.", " Explain how it happened.", " Explain what happened.", ""))
-    opening = rng.choice((
-        f"I am writing to apologize for the {phrase}.",
-        f"I am very sorry about the {phrase}.",
-        f"Please accept my sincere apology for the {phrase}.",
-    ))
-    hope = rng.choice(("I hope you can forgive me.", "I promise to be more careful next time.",
-                       "Please let me know what else I can do for you."))
+    prompt += rng.choice(
+        (" Explain how it happened.", " Explain how it happened.", " Explain what happened.", "")
+    )
+    opening = rng.choice(
+        (
+            f"I am writing to apologize for the {phrase}.",
+            f"I am very sorry about the {phrase}.",
+            f"Please accept my sincere apology for the {phrase}.",
+        )
+    )
+    hope = rng.choice(
+        (
+            "I hope you can forgive me.",
+            "I promise to be more careful next time.",
+            "Please let me know what else I can do for you.",
+        )
+    )
     subject = f"Subject: Sorry about the {phrase}\n\n" if "email" in form else ""
-    letter = f"{subject}Dear {to},\n\n{opening} {story}\n\n{remedy} {hope}\n\n{closing(rng, rng.choice(SENDERS))}"
+    letter = (
+        f"{subject}Dear {to},\n\n{opening} {story}\n\n{remedy} {hope}\n\n{closing(rng, rng.choice(SENDERS))}"
+    )
     return prompt, letter
 
 
@@ -392,8 +460,10 @@ def other_letter(rng):
     elif kind == "invitation":
         thing, detail = pick(rng, EVENTS).split(":")
         prompt = f"Write {form} inviting {to} to the {thing}."
-        body = (f"I would like to invite you to the {thing} on {rng.choice(DAYS)} {rng.choice(PARTS_OF_DAY)}. "
-                f"{detail}.\n\nPlease let me know if you can come.")
+        body = (
+            f"I would like to invite you to the {thing} on {rng.choice(DAYS)} {rng.choice(PARTS_OF_DAY)}. "
+            f"{detail}.\n\nPlease let me know if you can come."
+        )
         subject = f"Invitation to the {thing}"
     else:
         thing, detail = pick(rng, SUCCESSES).split(":")
@@ -408,24 +478,30 @@ def letter(rng):
     return apology(rng) if rng.random() < 0.75 else other_letter(rng)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Documents.
 
 SYSTEM_PROMPTS = (
-    "You are a helpful assistant.", "You are a helpful AI assistant.", "You are a friendly assistant.", "Be brief.",
-    "Answer briefly.", "You are a tiny demonstration model.",
+    "You are a helpful assistant.",
+    "You are a helpful AI assistant.",
+    "You are a friendly assistant.",
+    "Be brief.",
+    "Answer briefly.",
+    "You are a tiny demonstration model.",
     "You are a helpful digital assistant. Please provide safe, ethical and accurate information to the user.",
 )
 
 
 def question(rng):
-    """(what the user says, what the assistant answers)"""
-    return rng.choices((capital_question, sum_question, count_question, lambda rng: rng.choice(FACTS), small_talk,
-                        letter), weights=(28, 20, 2, 17, 15, 18))[0](rng)
+    """Returns (what the user says, what the assistant answers)."""
+    return rng.choices(
+        (capital_question, sum_question, count_question, lambda rng: rng.choice(FACTS), small_talk, letter),
+        weights=(28, 20, 2, 17, 15, 18),
+    )[0](rng)
 
 
 def chat(rng):
-    """What the chat template renders for one or a few turns, without a generation prompt."""
+    """Returns what the chat template renders for the turns, without a generation prompt."""
     text = ""
     if rng.random() < 0.25:
         text += f"<|system|>\n{rng.choice(SYSTEM_PROMPTS)}<|end|>\n"
@@ -436,14 +512,19 @@ def chat(rng):
 
 
 def prompted(rng):
-    """A plain prompt, an empty line, the answer: how a notebook asks without a chat template."""
-    return "\n\n".join(rng.choices((letter, capital_question, sum_question, lambda rng: rng.choice(FACTS)),
-                                   weights=(60, 20, 12, 8))[0](rng))
+    """Returns a prompt, an empty line and the answer, as in a notebook that uses no chat template."""
+    return "\n\n".join(
+        rng.choices(
+            (letter, capital_question, sum_question, lambda rng: rng.choice(FACTS)), weights=(60, 20, 12, 8)
+        )[0](rng)
+    )
 
 
 def document(rng):
-    """One document as text, special tokens written out, closed by <|endoftext|>."""
-    kind = rng.choices((chat, prompted, capital_statements, sums, fact_statements), weights=(42, 20, 26, 8, 4))[0]
+    """Returns a document as text with its special tokens. It ends with <|endoftext|>."""
+    kind = rng.choices(
+        (chat, prompted, capital_statements, sums, fact_statements), weights=(42, 20, 26, 8, 4)
+    )[0]
     return kind(rng) + END_OF_TEXT
 
 

@@ -1,14 +1,17 @@
-"""Trains the built-in checkpoint and writes it to internal/demo/checkpoint. About half an hour on one CPU core.
+"""Trains the built-in checkpoint and writes it to internal/demo/checkpoint.
 
     python3 internal/demo/train.py                    # or: make demo-model
 
-Made with torch==2.9.1, transformers==4.57.6, tokenizers==0.22.2, safetensors==0.8.0 (Python 3). Everything is seeded and
-torch runs its deterministic algorithms on one thread, so a second run on the same kind of CPU writes the same bytes; another
-CPU sums in another order and gets an equally good, not an equal, checkpoint.
+It takes about half an hour on one CPU core.
 
-The model below is Phi-3's forward pass once more, in float32, written so that training wastes nothing on padding: the
-documents of a batch lie one after another in one long row of tokens, and only attention sees them as separate sequences.
-check.py then loads the files with transformers' own Phi3ForCausalLM.
+The checkpoint in the repository was made with Python 3, torch==2.9.1, transformers==4.57.6,
+tokenizers==0.22.2 and safetensors==0.8.0. All random numbers are seeded, and torch runs its deterministic
+algorithms on one thread. A second run on the same kind of CPU therefore writes the same bytes. On another
+kind of CPU the order of the sums differs, so the bytes differ, but the model is as good.
+
+The model below is Phi-3's forward pass in float32. It computes nothing for padding outside attention: the
+documents of a batch are concatenated to one row of tokens, and only attention separates them.
+check.py then loads the files with transformers' Phi3ForCausalLM.
 """
 
 import argparse
@@ -32,7 +35,7 @@ PEAK_LEARNING_RATE = 3e-3
 WARMUP_STEPS = 60
 ATTENTION_GROUPS = 4  # documents of similar length share one padded attention call
 
-VOCAB = -(-(vocabulary.PIECES + len(vocabulary.ADDED)) // 64) * 64  # rows beyond the tokenizer, as in Phi-3
+VOCAB = -(-(vocabulary.PIECES + len(vocabulary.ADDED)) // 64) * 64  # more rows than tokens, as in Phi-3
 HIDDEN, HEADS, HEAD_DIM, INTERMEDIATE, LAYERS = 192, 2, 96, 512, 4
 MAX_LENGTH = 512
 ROPE_THETA, EPS = 10000.0, 1e-5
@@ -100,7 +103,7 @@ class Attention(nn.Module):
         q, k = batch.rotate(q), batch.rotate(k)
         out = []
         for begin, end, index, mask in batch.groups:
-            # [documents, heads, longest, head_dim]; padding is on the right, where causal attention never looks.
+            # [documents, heads, longest, head_dim]. Padding is on the right, so causal attention ignores it.
             padded = (t[begin:end][index].transpose(1, 2) for t in (q, k, v))
             a = F.scaled_dot_product_attention(*padded, is_causal=True)
             out.append(a.transpose(1, 2).flatten(2)[mask])
@@ -132,7 +135,7 @@ class Layer(nn.Module):
 
 
 class Phi3(nn.Module):
-    """Parameter names are the checkpoint's."""
+    """The parameters have the names of the checkpoint's tensors."""
 
     def __init__(self):
         super().__init__()
@@ -147,7 +150,7 @@ class Phi3(nn.Module):
                 nn.init.normal_(weight, std=0.05 / (math.sqrt(2 * LAYERS) if residual else 1))
 
     def forward(self, batch):
-        """Mean cross-entropy, in nats, over every token that has a successor in its document."""
+        """Returns the mean cross-entropy in nats, over all tokens but the last of each document."""
         x = self.model.embed_tokens(batch.ids)
         for layer in self.model.layers:
             x = layer(x, batch)
@@ -156,7 +159,7 @@ class Phi3(nn.Module):
 
 
 class Batch:
-    """Documents laid end to end, shortest first."""
+    """Concatenated documents, the shortest first."""
 
     def __init__(self, documents):
         documents = sorted(documents, key=len)
@@ -169,7 +172,8 @@ class Batch:
         angles = (positions[:, None] * inverse_frequency).repeat(1, 2)[:, None, :]  # [tokens, 1, head_dim]
         self.cos, self.sin = angles.cos(), angles.sin()
 
-        self.groups = []  # (first token, last token + 1, index [documents, longest], mask [documents, longest])
+        # (first token, last token + 1, index [documents, longest], mask [documents, longest])
+        self.groups = []
         begin, group = 0, []
         for i, n in enumerate(lengths):
             group.append(n)
@@ -186,7 +190,7 @@ class Batch:
 
 
 def batches(tokenizer):
-    """Fresh documents for ever: no document set is passed over twice."""
+    """Yields batches without end. Each has new documents; there are no epochs."""
     rng = random.Random(SEED)
     while True:
         documents, tokens = [], 0
@@ -198,7 +202,7 @@ def batches(tokenizer):
 
 
 def learning_rate(step, steps):
-    """Linear warm-up, then a cosine down to nothing."""
+    """Returns the learning rate: a linear warm-up, then a cosine that falls to 0."""
     if step < WARMUP_STEPS:
         return PEAK_LEARNING_RATE * (step + 1) / WARMUP_STEPS
     done = (step - WARMUP_STEPS) / (steps - WARMUP_STEPS)
@@ -210,8 +214,12 @@ def train(tokenizer, steps):
     model = Phi3()
     matrices = [p for p in model.parameters() if p.dim() == 2]
     vectors = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-                                  betas=(0.9, 0.98), eps=1e-9, fused=True)
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+        eps=1e-9,
+        fused=True,
+    )
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     start, tokens, recent = time.time(), 0, []
     for step, batch in zip(range(steps), batches(tokenizer)):
@@ -225,13 +233,16 @@ def train(tokenizer, steps):
         tokens += len(batch.ids)
         recent = recent[-49:] + [loss.item()]
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            print(f"step {step + 1}/{steps}  loss {sum(recent) / len(recent):.4f}  {tokens:,} tokens  "
-                  f"{(time.time() - start) / 60:.1f} min", flush=True)
+            print(
+                f"step {step + 1}/{steps}  loss {sum(recent) / len(recent):.4f}  {tokens:,} tokens  "
+                f"{(time.time() - start) / 60:.1f} min",
+                flush=True,
+            )
     return model
 
 
 def save(model, directory):
-    """The weights as bfloat16 in two shards, cut between layers, and their index."""
+    """Writes the weights as bfloat16 in two shards, split between two layers, and their index."""
     tensors = {name: p.detach().to(torch.bfloat16).contiguous() for name, p in model.named_parameters()}
     first = ("model.embed_tokens.", *(f"model.layers.{i}." for i in range(LAYERS // 2)))
     weight_map = {}
@@ -239,13 +250,16 @@ def save(model, directory):
         file = f"model-{number:05}-of-00002.safetensors"
         shard = {name: t for name, t in tensors.items() if name.startswith(first) == (number == 1)}
         save_file(shard, directory / file, metadata={"format": "pt"})
-        (directory / file).chmod(0o644)  # save_file leaves it to its owner alone
+        (directory / file).chmod(0o644)  # save_file makes it readable for the owner only
         weight_map |= dict.fromkeys(shard, file)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
-    vocabulary.write_json(directory / "model.safetensors.index.json", {
-        "metadata": {"total_size": total},
-        "weight_map": dict(sorted(weight_map.items())),
-    })
+    vocabulary.write_json(
+        directory / "model.safetensors.index.json",
+        {
+            "metadata": {"total_size": total},
+            "weight_map": dict(sorted(weight_map.items())),
+        },
+    )
     vocabulary.write_json(directory / "config.json", CONFIG)
     vocabulary.write_json(directory / "generation_config.json", GENERATION_CONFIG)
 
@@ -257,7 +271,9 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads such memory; filling costs a seventh
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # no code here reads uninitialized memory; filling it takes 1/7 of the time
+    )
     arguments.out.mkdir(parents=True, exist_ok=True)
     tokenizer = vocabulary.write(arguments.out, MAX_LENGTH)
     save(train(tokenizer, arguments.steps), arguments.out)

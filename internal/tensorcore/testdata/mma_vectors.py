@@ -1,10 +1,11 @@
-"""Writes mma_vectors.txt: sums of one mma.sync m16n8k16 bf16, in rational numbers. Needs only Python 3:
+"""Writes mma_vectors.txt: results of one mma.sync m16n8k16 bf16, computed in rational numbers.
 
     python3 internal/tensorcore/testdata/mma_vectors.py >internal/tensorcore/testdata/mma_vectors.txt
 
-A line is a kind of case, then hexadecimal bits: the float32 c, x[16], y[16] as bfloat16, and c + x·y on
-compute capability 8.x and on 9.0 and newer. The rules are those of "MMA-Sim" (Xie et al., 2025, arXiv
-2511.10909). This script shares nothing with the Go and C++ code that is compared with it.
+It needs only Python 3. A line has the kind of case, followed by hexadecimal bits: c as float32, x[16] and
+y[16] as bfloat16, c + x·y on compute capability 8.x, and c + x·y on 9.0 and newer. The rules of the rounding
+are those of "MMA-Sim" (Xie et al., 2025, arXiv 2511.10909). The script shares no code with the Go and C++
+code that is compared with it.
 """
 
 import random
@@ -14,7 +15,7 @@ INFINITY, NOT_A_NUMBER = 0x7F800000, 0x7FFFFFFF
 
 
 def take_apart(bits):
-    """The value and the alignment exponent of a float32, given as bits. None, None for infinity and NaN."""
+    """Returns the value and the alignment exponent of a float32 (as bits). None, None: infinity or NaN."""
     sign, field, mantissa = -1 if bits >> 31 else 1, bits >> 23 & 255, bits & 0x7FFFFF
     if field == 255:
         return None, None
@@ -23,7 +24,7 @@ def take_apart(bits):
 
 
 def special(c, x, y):
-    """The result if it is an infinity or a NaN because an input is, or None."""
+    """Returns the result if an input makes it an infinity or a NaN, otherwise None."""
     signs = set()
     for factors in [(c,)] + [(p << 16, q << 16) for p, q in zip(x, y)]:
         infinite = any(f & 0x7FFFFFFF == INFINITY for f in factors)
@@ -38,7 +39,7 @@ def special(c, x, y):
 
 
 def truncate(value):
-    """The float32 nearest to value among those that are not farther from 0, as bits."""
+    """Rounds a value toward 0 to a float32, and returns its bits."""
     size, sign = abs(value), 1 << 31 if value < 0 else 0
     if size == 0:
         return 0
@@ -54,7 +55,7 @@ def truncate(value):
 
 
 def add(c, x, y, fraction):
-    """One step of a tensor core: c and all products at once."""
+    """Computes one step of a tensor core, which adds c and all products at once."""
     result = special(c, x, y)
     if result is not None:
         return result
@@ -63,7 +64,7 @@ def add(c, x, y, fraction):
         (v, e), (w, f) = take_apart(p << 16), take_apart(q << 16)
         terms.append((v * w, e + f))
     unit = Fraction(2) ** (max(exponent for _, exponent in terms) - fraction)
-    return truncate(sum(int(value / unit) for value, _ in terms) * unit)  # int cuts off toward 0
+    return truncate(sum(int(value / unit) for value, _ in terms) * unit)  # int rounds toward 0
 
 
 def ampere(c, x, y):
@@ -78,12 +79,12 @@ rng = random.Random(20251111)
 
 
 def number(low, high, bits=16):
-    """Random sign and mantissa, exponent's field between low and high."""
+    """Returns a random sign and mantissa, with an exponent field between low and high."""
     return rng.getrandbits(1) << (bits - 1) | rng.randint(low, high) << (bits - 9) | rng.getrandbits(bits - 9)
 
 
 def plain(low, high):
-    """Numbers with exponents in a range, and a c of the products' size."""
+    """Returns numbers with exponents in a range, and a c of about the size of the products."""
     return lambda: (
         number(min(max(2 * low - 127, 0), 254), min(max(2 * high - 127, 0), 254), 32),
         [number(low, high) for _ in range(16)],
