@@ -49,7 +49,7 @@ func List(h *hub.Hub) ([]Cached, error) {
 // judge finds out what a cached model is and whether phi3 runs it.
 func (e *Cached) judge(c hub.Cached) {
 	if c.Commit == "" {
-		e.Why = "unfinished download: phi3 pull " + c.Name + " goes on"
+		e.Why = "unfinished download: phi3 pull " + c.Name + " continues it"
 		return
 	}
 	config, err := readConfig(c.Dir)

@@ -27,11 +27,11 @@ and print the directory where it is. The cache is the one of Python's huggingfac
 found by the same environment variables (HF_HOME, HF_HUB_CACHE): what either program has
 downloaded, the other uses.
 
-The address of the model's page does as well as its name, with the revision that it shows.
+The address of the model's page works too, with the revision that it shows.
 
 Only the files that phi3 needs are downloaded: configuration, tokenizer, safetensors. Each
-is checked by its hash, those that are there already too, and a damaged one is replaced.
-A download that was cut off or interrupted goes on where it ended.
+file is checked by its hash, also if it was there, and replaced if it is damaged.
+An interrupted download continues where it ended.
 
 For a private model, or one whose terms must be accepted, put a token into HF_TOKEN, or
 log in with huggingface_hub's "hf auth login".`,
@@ -71,7 +71,7 @@ log in with huggingface_hub's "hf auth login".`,
 	return cmd
 }
 
-// pull downloads what is missing of a model and says how it goes, and in the end what there is.
+// pull downloads the missing files of a model. It shows the progress, and then what the cache has.
 func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Writer) (*hub.Snapshot, error) {
 	bars := progress.NewFiles(notes)
 	snapshot, err := h.Pull(ctx, name, revision, hub.Options{
@@ -86,7 +86,7 @@ func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Write
 	})
 	bars.Stop()
 	if errors.Is(err, context.Canceled) {
-		_, _ = show.Fprintln(notes, "what has been downloaded is kept: the next pull goes on from there")
+		_, _ = show.Fprintln(notes, "what was downloaded is kept: the next pull continues from there")
 	}
 	if err != nil {
 		return nil, err

@@ -90,7 +90,7 @@ func TestPullInterrupted(t *testing.T) {
 		})
 	said := interrupt(t, "pull acme/Tiny-Phi-3", env,
 		func(*testing.T, io.Writer, io.Reader, io.Reader) { <-begun })
-	require.Equal(t, "what has been downloaded is kept: the next pull goes on from there\n"+
+	require.Equal(t, "what was downloaded is kept: the next pull continues from there\n"+
 		"phi3: interrupted\n", said)
 	parts, err := filepath.Glob(filepath.Join(strings.TrimPrefix(env[len(env)-1], "HF_HOME="), "hub", "*",
 		"blobs", "*.incomplete"))

@@ -64,7 +64,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 	}
 	if !yes {
 		if input.Piped(s.in) {
-			return usage.Errorf("without --yes, rm asks first, and there is nobody to ask")
+			return usage.Errorf("without --yes, rm asks first, and stdin is not a terminal")
 		}
 		_, _ = show.Fprintf(s.err, "remove %s (%s) from %s? [y/N] ", name, show.Bytes(bytes), h.Cache)
 		switch yes, err = confirmed(ctx, s.in); {
@@ -84,7 +84,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 	return nil
 }
 
-// confirmed reads a line and tells whether it means yes. An empty input is [io.EOF].
+// confirmed reads a line and tells whether it means yes. The error for an empty input is [io.EOF].
 func confirmed(ctx context.Context, stdin io.Reader) (yes bool, err error) {
 	typed := input.Until(ctx, func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil })
 	line, err := bufio.NewReader(typed).ReadString('\n')

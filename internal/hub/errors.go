@@ -98,7 +98,7 @@ func plain(err error) error {
 	var op *net.OpError
 	var name *net.DNSError
 	var timeout net.Error
-	words := ""
+	var words string
 	switch {
 	case errors.As(err, &name) && name.IsNotFound:
 		words = "the name " + name.Name + " is not known"

@@ -141,7 +141,7 @@ func TestNothingToRun(t *testing.T) {
 	require.NotContains(t, strings.Join(x.server.Requests(), "\n"), "cdn/")
 }
 
-// Ctrl-C, or a crash: the next pull goes on where this one ended.
+// Ctrl-C, or a crash: the next pull continues where this one ended.
 func TestInterruptedPullGoesOn(t *testing.T) {
 	x := newFixture(t)
 	ctx, cancel := context.WithCancel(context.Background())
