@@ -8,9 +8,9 @@ import (
 	"phi3/internal/model"
 )
 
-// Plan implements [model.Backend]. It allocates the KV cache, of as much context as the plan wants and the
-// free memory has room for, the matrices and the workspace; nothing is allocated when there is too little memory for all
-// of it and the weights.
+// Plan implements [model.Backend]. It allocates the matrices, the workspace and the KV cache, for as much
+// context as the plan wants and as fits. It allocates nothing if there is too little memory for these and
+// the weights.
 func (b *Backend) Plan(plan *model.Plan) error {
 	c := plan.Config
 	if err := Supports(c, Options{Float32: b.float32}); err != nil {
@@ -61,8 +61,8 @@ func (b *Backend) Plan(plan *model.Plan) error {
 	})
 }
 
-// FreeMemory is what a GPU of those that [Devices] lists has free for a model, in bytes. [Open] loads kernels
-// before it looks, so that it finds some MB less.
+// FreeMemory is the free memory of a GPU that [Devices] lists, in bytes. [Backend.Plan] finds some MB
+// less, because [Open] loads the kernels.
 func FreeMemory(index int) (free int64, err error) {
 	d, err := openDevice(index)
 	if err != nil {

@@ -11,63 +11,65 @@ import (
 	"phi3/internal/weight"
 )
 
-// Backend implements [model.Backend]. Verbs only queue launches; Read sends them.
+// Backend implements [model.Backend]. Verbs only queue launches. Read and Argmax send them.
 type Backend struct {
 	device  *device
 	stream  cu.Stream
 	kernels *kernelSet
 	float32 bool
-	failed  bool // an error was reported: after a fault, Close would say the same again
+	failed  bool // an error was reported; Close does not report it again
 
 	config     *model.Config
 	kvBlocks   int
-	maxChunks  int // of keys that a sequence may see
-	blockElems int // of a KV block, all layers
+	maxChunks  int // of keys that a sequence can see
+	blockElems int // elements of a KV block, all layers
 
 	kv      devicePtr // [kvBlocks][layers][2: keys, values][kvHeads][BlockTokens][headDim] of inputType
-	normed  devicePtr // [maxTokens, hidden] of inputType: RMSNorm(x)·norm where no kernel makes it by itself
-	partial devicePtr // attention's workspace, see AttentionArgs
-	arrived devicePtr // likewise
+	normed  devicePtr // [maxTokens, hidden] of inputType: RMSNorm(x)·norm for products that do not compute it
+	partial devicePtr // for attention, see AttentionArgs
+	arrived devicePtr // for attention, see AttentionArgs
 
 	uploader *uploader // while weights are loaded
-	stage    stage     // the step's data for the device
+	stage    stage
 	staged   stagedStep
 	scratch  stepScratch
 	queue    queue // since the last Read
 	graphs   graphs
 	readBack *hostMemory
 
-	// What read does on the device's thread: run, on dst and src. A new closure would be garbage for every
-	// token.
+	// read calls run on the device's thread, with its arguments in dst and src. A new closure for every
+	// token would be garbage.
 	run func() error
 	dst []byte
 	src devicePtr
 }
 
-// stagedStep is where the step's data are on the stage.
+// stagedStep is where the current step's data are on the stage.
 type stagedStep struct {
 	ids       devicePtr
 	works     int
-	attention attention // but for what differs from layer to layer
+	attention attention // without the operands that differ between layers
 }
 
-// stepScratch is host memory to lay a step out in.
+// stepScratch is host memory that stageStep reuses.
 type stepScratch struct {
 	spans []span
 	table []int32
 	work  []workItem
 }
 
-// matrix is the Data of a model.Matrix: room for float32 values, of which a verb may use half for bfloat16.
+// matrix is the Data of a model.Matrix. Its memory fits float32 values; a verb may store bfloat16 in half
+// of it.
 type matrix struct {
 	ptr  devicePtr
-	bf16 bool // what the last verb stored
+	bf16 bool // whether the last verb stored bfloat16
 }
 
-// readBackBytes is how much Read brings back at a time.
+// readBackBytes is how many bytes Read copies at once.
 const readBackBytes = 4 << 20
 
-// Open makes the backend on one GPU. An error that wraps [ErrUnavailable] means that there is none at all.
+// Open makes a backend on one GPU. An error that wraps [ErrUnavailable] means that this machine has no
+// usable GPU.
 func Open(o Options) (model.Backend, error) {
 	d, err := openDevice(o.Device)
 	if err != nil {
@@ -77,7 +79,7 @@ func Open(o Options) (model.Backend, error) {
 	b.run = func() error {
 		err := b.sendAndCopy(b.dst, b.src)
 		if err != nil {
-			// what was sent before the error still reads the stage, which the next step overwrites
+			// Launches before the error may still read the stage, which the next step overwrites.
 			_ = d.sync(b.stream)
 		}
 		return err
@@ -93,7 +95,7 @@ func Open(o Options) (model.Backend, error) {
 		return err
 	})
 	if err != nil {
-		_ = d.close() // of the two errors, the first tells what happened
+		_ = d.close() // the first error is the cause
 		return nil, err
 	}
 	return b, nil
@@ -108,19 +110,19 @@ func (b *Backend) Name() string {
 	return name
 }
 
-// KernelCode says in which form the GPU got its kernels.
+// KernelCode is the form of the kernels that the GPU loaded.
 func (b *Backend) KernelCode() KernelCode { return b.kernels.code }
 
-// Close implements [model.Backend]. After it, everything that can fail does.
+// Close implements [model.Backend]. Later calls that can fail return an error.
 func (b *Backend) Close() error {
-	err := b.device.close() // and with it everything that it owns
+	err := b.device.close() // frees everything that the device owns
 	if b.failed {
 		return nil
 	}
 	return err
 }
 
-// do runs f on the device's thread. Errors name the device.
+// do runs f on the device's thread. It adds the device's name to errors.
 func (b *Backend) do(f func() error) error {
 	if err := b.device.do(f); err != nil {
 		b.failed = true
@@ -146,12 +148,12 @@ func (b *Backend) Read(dst []float32, x model.Matrix) error {
 
 // Argmax implements [model.Backend].
 func (b *Backend) Argmax(next []int32, logits model.Matrix) error {
-	// The ids go where attention's partial sums are: no attention follows before they are read.
-	b.kernels.argmax(&b.queue, b.partial, ptr(logits), logits.Rows, logits.Cols)
-	return b.read(bytesOf(next[:logits.Rows]), b.partial)
+	ids := room[int32](&b.stage, logits.Rows)
+	b.kernels.argmax(&b.queue, ids, ptr(logits), logits.Rows, logits.Cols)
+	return b.read(bytesOf(next[:logits.Rows]), ids)
 }
 
-// read sends everything queued, waits for it, and copies len(dst) bytes from src.
+// read sends the queue, waits for it, and copies len(dst) bytes from src.
 func (b *Backend) read(dst []byte, src devicePtr) error {
 	defer b.sent()
 	if b.stage.err != nil {
@@ -161,7 +163,7 @@ func (b *Backend) read(dst []byte, src devicePtr) error {
 	return b.do(b.run)
 }
 
-// sendAndCopy is read on the device's thread.
+// sendAndCopy is the part of read that runs on the device's thread.
 func (b *Backend) sendAndCopy(dst []byte, src devicePtr) error {
 	if b.uploader != nil {
 		if err := b.uploader.finish(); err != nil {
@@ -188,7 +190,7 @@ func (b *Backend) sendAndCopy(dst []byte, src devicePtr) error {
 	}
 }
 
-// send puts the stage's data and the queue on the stream. On the device's thread.
+// send puts the stage's data and the queue on the stream. It runs on the device's thread.
 func (b *Backend) send() error {
 	if n := b.stage.used; n > 0 {
 		if err := b.device.copyToDevice(b.stage.device, b.stage.host.bytes[:n], b.stream); err != nil {
@@ -198,7 +200,7 @@ func (b *Backend) send() error {
 	return b.graphs.run(b.device, b.stream, b.queue)
 }
 
-// sent empties the queue after it has been sent. The step's data stay on the stage for the rest of the step.
+// sent empties the queue after it was sent. The step's data stay on the stage until the next step.
 func (b *Backend) sent() {
 	b.queue = b.queue[:0]
 	b.stage.used = b.stage.kept

@@ -24,12 +24,12 @@ import (
 //
 //	PHI3_TEST_GPU=1 go test -tags cuda ./internal/cuda -run '^$' -bench GPU
 //
-// The figures are of the GPU's own clock. GB/s counts the weights and the KV cache that a verb has to read;
-// %copy sets them against what a device-to-device copy reads and writes in the same run; TFLOP/s counts two
-// operations for each weight and token, or for each pair of query and key and element of a head that
-// attention multiplies. On the emulator and with -short everything is small, and the figures mean nothing.
+// The figures are by the GPU's clock. GB/s counts the weights and the KV cache that a verb has to read.
+// %copy compares it with what a device-to-device copy reads and writes in the same run. TFLOP/s counts
+// two operations for each weight and token, and in attention for each query, key and element of a head.
+// On the emulator and with -short all sizes are small, and the figures mean nothing.
 
-// bench is a backend at its real size with weights of random bits of the usual magnitudes.
+// bench is a backend of real size with random weights of the usual magnitudes.
 type bench struct {
 	*Backend
 	pool     devicePtr // weights
@@ -92,14 +92,13 @@ func openBench(b *testing.B) *bench {
 	return m
 }
 
-// weight is the ith of many weights, so that none is in the GPU's caches when it is needed.
+// weight is the ith of many weights, so that none is in the GPU's caches when it is used.
 func (m *bench) weight(i, bytes int) model.Weight {
 	different := m.poolSize / bytes
 	return model.Weight{Data: &parameter{ptr: m.pool + devicePtr(i%different*bytes), typ: typeBF16}}
 }
 
-// seconds is the median time on the GPU of what f puts on the stream, over as many rounds as the benchmark
-// wants.
+// seconds is the median time on the GPU of what f puts on the stream, over the benchmark's rounds.
 func (m *bench) seconds(b *testing.B, f func() error) float64 {
 	var took []float64
 	require.NoError(b, m.device.do(func() error {
@@ -140,7 +139,7 @@ func (m *bench) seconds(b *testing.B, f func() error) float64 {
 	return max(took[len(took)/2], float64(time.Nanosecond)/float64(time.Second))
 }
 
-// verb measures what queue appends when it is called with 0, 1, 2 …, as one graph of several such calls.
+// verb measures what queue appends when called with 0, 1, 2 …, as one graph of several calls.
 func (m *bench) verb(b *testing.B, name string, bytes, flops float64, queue func(i int)) {
 	calls := 32
 	if small() {
@@ -180,7 +179,7 @@ func (m *bench) verb(b *testing.B, name string, bytes, flops float64, queue func
 	})
 }
 
-// step is one of n new tokens after as many as position says.
+// step is a step of n new tokens, the first at position.
 func (m *bench) step(n, position int) *model.Step {
 	s := &model.Step{
 		IDs: make([]int32, n), Cos: make([]float32, n*m.config.RoPE.Dim/2),
@@ -266,7 +265,7 @@ func BenchmarkGPU(b *testing.B) {
 				m.NormLinear(logits.First(tokens), hidden.First(tokens), norm, m.weight(i, bytes))
 			})
 			m.verb(b, name+"argmax", 0, 0, func(int) {
-				m.kernels.argmax(&m.queue, m.partial, ptr(logits), tokens, c.VocabSize)
+				m.kernels.argmax(&m.queue, room[int32](&m.stage, tokens), ptr(logits), tokens, c.VocabSize)
 			})
 		}
 	}

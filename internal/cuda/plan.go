@@ -12,11 +12,11 @@ import (
 	"phi3/internal/weight"
 )
 
-// What the plan needs to know of kernels/args.h, for programs that are built without CUDA. kernels.go
-// compares.
+// These repeat kernels/args.h, for programs that are built without CUDA. kernels.go checks that they agree.
 const (
-	decodeTokens = 8 // most tokens of a step that the decode kernels take; longer steps are prefill
-	// queries that a block of attention's prefill takes, counting those of all heads that share a key head
+	decodeTokens = 8 // most tokens of a decode step; longer steps are prefill
+	// prefillRows is how many queries a block of attention's prefill takes, counting all heads that share
+	// a key head.
 	prefillRows = 128
 	spanBytes   = 16
 	workBytes   = 8
@@ -25,18 +25,18 @@ const (
 // headDims are the widths of heads that attention's kernels are made for.
 var headDims = []int{64, 80, 96, 128, 256}
 
-// reserve is left to the driver, which loads kernels when they are first launched and keeps graphs in the
+// reserve is left to the driver, in bytes. It loads kernels at their first launch and keeps graphs in the
 // device's memory.
 const reserve = 64 << 20
 
-// PlanMemory is what the plan takes of a GPU's memory: what the backend checks before it allocates. Of the
-// tensors it looks at type and shape only. It needs no GPU.
+// PlanMemory is the memory that a plan takes on a GPU. The backend checks it before it allocates. It uses
+// only the tensors' formats and shapes, and needs no GPU.
 func PlanMemory(p *model.Plan, o Options) model.Memory {
 	return planMemory(p, o.Float32, p.Blocks()).Memory
 }
 
-// Fit lowers the plan's context to what fits in free bytes of a GPU's memory, as the backend does. The error
-// is a [TooLittleError].
+// Fit lowers the plan's context to what fits in free bytes of a GPU's memory, as the backend does. The
+// error is a [TooLittleError].
 func Fit(p *model.Plan, o Options, free int64) error {
 	_, err := fit(p, o.Float32, free)
 	return err
@@ -56,20 +56,20 @@ func fit(p *model.Plan, float32 bool, free int64) (memoryPlan, error) {
 
 // TooLittleError says that a model does not fit in the free memory of a GPU.
 type TooLittleError struct {
-	model.Memory     // that it takes
-	Context      int // tokens of KV cache in it
-	Free         int64
-	Fits         int // the longest context that fits, in tokens; 0: none
+	model.Memory       // that the model takes
+	Context      int   // tokens of KV cache in it
+	Free         int64 // bytes
+	Fits         int   // the longest context that fits, in tokens; 0 if none does
 }
 
 func (e *TooLittleError) Error() string {
 	return fmt.Sprintf("too little memory: the weights (%s), a KV cache of %d tokens (%s) and the "+
-		"workspace (%s) "+
-		"make %s, but %s are free", needed(e.Weights), e.Context, needed(e.KV), needed(e.Workspace),
-		needed(e.Total()), available(e.Free))
+		"workspace (%s) make %s, but %s are free", needed(e.Weights), e.Context, needed(e.KV),
+		needed(e.Workspace), needed(e.Total()), available(e.Free))
 }
 
-// needed writes bytes rounded up, and available rounded down: the numbers must show that it is not enough.
+// needed rounds bytes up and available rounds them down, so that the numbers show that the memory is not
+// enough.
 func needed(n int64) string    { return amount(n, math.Ceil) }
 func available(n int64) string { return amount(n, math.Floor) }
 
@@ -81,8 +81,8 @@ func amount(n int64, round func(float64) float64) string {
 	return fmt.Sprintf("%.2f %s", round(100*float64(n)/unit)/100, name)
 }
 
-// Supports says which shape of a model the kernels are not made for, if any, as an [UnsupportedError]. The
-// reference kernels, of Float32, take all.
+// Supports returns an [UnsupportedError] if the kernels cannot run a model of this shape. The reference
+// kernels, which Float32 uses, run all models.
 func Supports(c *model.Config, o Options) error {
 	switch {
 	case o.Float32:
@@ -99,14 +99,14 @@ func Supports(c *model.Config, o Options) error {
 		}
 	case c.Heads/c.KVHeads > prefillRows:
 		return &UnsupportedError{
-			fmt.Sprintf("up to %d query heads for each key head", prefillRows), fmt.Sprint("are ",
-				c.Heads/c.KVHeads),
+			fmt.Sprintf("up to %d query heads for each key head", prefillRows),
+			fmt.Sprint("are ", c.Heads/c.KVHeads),
 		}
 	}
 	return nil
 }
 
-// UnsupportedError says that the fast kernels cannot run a model. Those of Float32 and the CPU can.
+// UnsupportedError says that the fast kernels cannot run a model. The CPU and Float32's kernels can.
 type UnsupportedError struct {
 	Supported string // what the kernels are made for: "a head dimension of 96 or 128"
 	Model     string // what this model has instead, with a verb: "is 72"
@@ -116,18 +116,18 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("the CUDA kernels are made for %s, and this model's %s", e.Supported, e.Model)
 }
 
-// memoryPlan is what a model needs on the device, in bytes, with what rounding up costs; and the allocations
-// that Plan makes, exactly.
+// memoryPlan is the memory that a model needs on the device, in bytes rounded up to what allocations
+// take, and the exact sizes of the allocations that Plan makes.
 type memoryPlan struct {
 	model.Memory
 	context                                  int // tokens that the KV cache holds
 	kvBytes, partial, arrived, normed, stage int
 }
 
-// planMemory is the plan's memory if its context were so many blocks.
+// planMemory is the plan's memory with a context of kvBlocks blocks.
 func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 	c, maxTokens := plan.Config, min(plan.MaxTokens, kvBlocks*kvcache.BlockTokens)
-	input := 2 // bytes of what matrix products read, and of keys and values
+	input := 2 // bytes of an input of matrix products, and of a key or value
 	if float32 {
 		input = 4
 	}
@@ -156,8 +156,8 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 	return p
 }
 
-// taken is what an allocation takes of the device's memory: that comes in pages of 2 MiB, which only small
-// allocations share.
+// taken is how much of the device's memory an allocation takes. Memory comes in pages of 2 MiB, which
+// only small allocations share.
 func taken(bytes int) int64 {
 	const page, piece = 2 << 20, 512
 	if bytes < page/2 {
@@ -166,8 +166,8 @@ func taken(bytes int) int64 {
 	return int64(ceilDiv(bytes, page) * page)
 }
 
-// weightBytes is what a tensor takes on the device: norms are float32 there, and matrices 16-bit unless
-// float32 ones are to stay so.
+// weightBytes is the size of a tensor on the device. Norms are float32. Matrices have 16 bits, except
+// float32 ones with the option Float32.
 func weightBytes(t *weight.Tensor, float32 bool) int {
 	if len(t.Shape) == 1 || t.Format == weight.F32 && float32 {
 		return 4 * t.Elems()
@@ -175,19 +175,19 @@ func weightBytes(t *weight.Tensor, float32 bool) int {
 	return 2 * t.Elems()
 }
 
-// blockElems is the keys and values of a KV block, all layers.
+// blockElems is the number of elements in a KV block: keys and values of all layers.
 func blockElems(c *model.Config) int {
 	return c.Layers * 2 * c.KVHeads * kvcache.BlockTokens * c.HeadDim
 }
 
-// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items, cosines and
-// sines.
+// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items, cosines
+// and sines, and the results of argmax.
 func stageBytes(c *model.Config, maxTokens, kvBlocks int) int {
 	perToken := 4 + 4 + spanBytes + workBytes + 4*c.RoPE.Dim
 	return maxTokens*perToken + kvBlocks*(4+workBytes) + 4096
 }
 
-// attentionShape is what attention's kernels need to know of a model.
+// attentionShape is the shape of a model's attention.
 type attentionShape struct {
 	heads, kvHeads, headDim int
 	ropeHalf                int // pairs of a head's elements that rotate
@@ -201,17 +201,17 @@ func shapeOf(c *model.Config) attentionShape {
 	}
 }
 
-// maxChunks is the most items that decodeWork makes of a sequence of up to so many positions.
+// maxChunks is the most work items that decodeWork makes for a sequence of up to so many positions.
 func (s *attentionShape) maxChunks(positions int) int {
-	// the first of the new tokens sees window positions; these and the other tokens may start anywhere in a
-	// chunk
+	// The first new token sees window positions. These and the other new tokens may start anywhere in a
+	// chunk.
 	if s.window != 0 {
 		positions = min(positions, s.window+decodeTokens-1+kvcache.BlockTokens-1)
 	}
 	return ceilDiv(positions, kvcache.BlockTokens)
 }
 
-// partialBytes is the memory that decode needs for what comes of the chunks before they are joined.
+// partialBytes is the memory that decode needs for the results of chunks before they are joined.
 func (s *attentionShape) partialBytes(tokens, maxChunks int) int {
 	return tokens * s.heads * maxChunks * (s.headDim + 2) * 4
 }

@@ -7,17 +7,17 @@ import (
 	"unsafe"
 )
 
-// stage carries what the host tells the kernels of a step (token ids, positions, angles, block tables) to the
-// device, all of it in one copy before the step's first kernel.
+// stage transfers a step's data to the device: token ids, positions, angles, block tables. One copy
+// before the step's first kernel transfers everything.
 //
-// Steps of the same shape put the same sizes in the same order and so find everything at the same addresses:
-// the launches of one decode step equal those of the next, and a graph captured from one serves them all.
+// Steps of the same shape put the same sizes in the same order, so the addresses are the same. The
+// launches of one decode step then equal those of the next, and one graph serves all of them.
 type stage struct {
 	host   *hostMemory
-	device devicePtr // the same, there
-	used   int
-	kept   int   // of used, what Begin has put there for the whole step
-	err    error // the first put that found no room
+	device devicePtr // as many bytes on the device
+	used   int       // bytes
+	kept   int       // the first bytes, which Begin puts there for the whole step
+	err    error     // of the first put that did not fit
 }
 
 // newStage must run on the device's thread.
@@ -29,7 +29,10 @@ func newStage(d *device, bytes int) (s stage, err error) {
 	return s, err
 }
 
-// put copies values to the stage, with room for capacity of them, and returns their address on the device.
+// room makes room for count values on the stage and returns its address on the device.
+func room[T any](s *stage, count int) devicePtr { return put[T](s, nil, count) }
+
+// put copies values to the stage, in room for capacity of them, and returns their address on the device.
 func put[T any](s *stage, values []T, capacity int) devicePtr {
 	const align = 16
 	var t T

@@ -20,13 +20,13 @@ import (
 // parameter is the Data of a model.Weight.
 type parameter struct {
 	ptr devicePtr
-	typ elementType // on the device; it need not be the checkpoint's
+	typ elementType // on the device, which may differ from the checkpoint's
 }
 
-// deviceType is how a tensor is stored on the device. Norms, which are small, become float32. Matrices keep
-// their type but for float32, which would take twice the memory and the time: they are rounded to float16,
-// eight times as exact as the bfloat16 that inputs are rounded to, or to bfloat16 where weights are too large
-// or too small for that. With --dtype f32 they stay.
+// deviceType is how a tensor is stored on the device. Norms are small and become float32. 16-bit matrices
+// keep their type. float32 matrices would take twice the memory and the time, so they are rounded to
+// float16, which is eight times as exact as the bfloat16 inputs, or to bfloat16 if their weights are too
+// large or too small for float16. With --dtype f32 they stay float32.
 func (b *Backend) deviceType(t *weight.Tensor) elementType {
 	switch {
 	case len(t.Shape) == 1 || t.Format == weight.F32 && b.float32:
@@ -37,7 +37,7 @@ func (b *Backend) deviceType(t *weight.Tensor) elementType {
 	return typeBF16
 }
 
-// Upload implements [model.Backend]. It may return before the copy has ended.
+// Upload implements [model.Backend]. It may return before the copy ends.
 func (b *Backend) Upload(t *weight.Tensor) (w model.Weight, err error) {
 	err = weight.Guard([]*weight.Tensor{t}, func() (err error) {
 		w, err = b.upload(t)
@@ -46,7 +46,7 @@ func (b *Backend) Upload(t *weight.Tensor) (w model.Weight, err error) {
 	return w, err
 }
 
-// upload is Upload without a guard against files that can no longer be read.
+// upload is Upload without the guard against files that can no longer be read.
 func (b *Backend) upload(t *weight.Tensor) (model.Weight, error) {
 	w := &parameter{typ: b.deviceType(t)}
 	err := b.do(func() (err error) {
@@ -64,9 +64,9 @@ func (b *Backend) upload(t *weight.Tensor) (model.Weight, error) {
 	return model.Weight{Shape: t.Shape, Format: t.Format, Data: w}, err
 }
 
-// uploader brings a checkpoint to the device through two pinned buffers: while one is being copied, the other
-// is filled from the checkpoint's memory map, which is where the disk is read. Pinned, because only from such
-// memory does a copy run by itself.
+// uploader copies a checkpoint to the device through two pinned buffers. While one is being copied, the
+// other is filled from the checkpoint's memory map, which reads the disk. A copy from memory that is not
+// pinned would not run in the background.
 type uploader struct {
 	backend *Backend
 	stream  cu.Stream
@@ -76,14 +76,14 @@ type uploader struct {
 
 type uploadBuffer struct {
 	host *hostMemory
-	free cu.Event // happens when the copy out of host has ended
+	free cu.Event // happens when the copy from host has ended
 }
 
-// uploadBytes is the size of a buffer: large enough that what a copy costs to start does not matter, small
-// enough that the first one starts soon.
+// uploadBytes is the size of a buffer. It is so large that the cost of starting a copy does not matter,
+// and so small that the first copy starts soon.
 const uploadBytes = 16 << 20
 
-// newUploader makes one with two buffers of so many bytes. On the device's thread.
+// newUploader makes an uploader with two buffers of the given size. It runs on the device's thread.
 func newUploader(b *Backend, bytes int) (*uploader, error) {
 	d := b.device
 	u := &uploader{backend: b}
@@ -103,7 +103,7 @@ func newUploader(b *Backend, bytes int) (*uploader, error) {
 	return u, nil
 }
 
-// conversion says how elements change on their way. from and to are bytes an element.
+// conversion converts elements of from bytes to elements of to bytes.
 type conversion struct {
 	from, to int
 	run      func(dst, src []byte) // nil: plain copy
@@ -135,7 +135,7 @@ func (u *uploader) copy(dst devicePtr, src []byte, c conversion) error {
 	return nil
 }
 
-// finish waits for the copies and frees the buffers. On the device's thread.
+// finish waits for the copies and frees the buffers. It runs on the device's thread.
 func (u *uploader) finish() error {
 	d := u.backend.device
 	if err := d.sync(u.stream); err != nil {
@@ -152,7 +152,8 @@ func (u *uploader) finish() error {
 	return d.free(u.stream)
 }
 
-// fill converts src to dst on several cores: one alone reads memory more slowly than the bus takes it.
+// fill converts src to dst on several cores, because one core reads memory more slowly than the bus
+// transfers it.
 func fill(dst, src []byte, c conversion) {
 	const piece = 1 << 20 // elements
 	elems := len(src) / c.from
@@ -167,8 +168,8 @@ func fill(dst, src []byte, c conversion) {
 	})
 }
 
-// inParallel does n pieces of work that read a checkpoint's memory. Where a page cannot be read, it panics as
-// [weight.Guard] expects it.
+// inParallel does n pieces of work that read a checkpoint's memory. If a page cannot be read, it panics as
+// [weight.Guard] expects.
 func inParallel(n int, work func(piece int)) {
 	var wg sync.WaitGroup
 	var fault atomic.Value
@@ -191,7 +192,7 @@ func inParallel(n int, work func(piece int)) {
 	}
 }
 
-// converter finds the conversion from a checkpoint's type to the device's.
+// converter is the conversion from a checkpoint's format to the device's type.
 func converter(from weight.Format, to elementType) conversion {
 	switch {
 	case from == weight.F32 && to == typeBF16:

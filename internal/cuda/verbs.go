@@ -8,8 +8,8 @@ import (
 )
 
 // The verbs of [model.Backend]: which kernels each of them is. Up to decodeTokens tokens a step run as
-// decode, where a kernel reads weights as fast as memory gives them; more as prefill, where tensor cores are
-// the limit. Both give the same bits.
+// decode, where reading the weights is the limit; more run as prefill, where the tensor cores are the
+// limit. Both give the same bits.
 
 // Begin implements [model.Backend].
 func (b *Backend) Begin(step *model.Step) {
@@ -101,7 +101,7 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int) {
 		k.kvAppend(&b.queue, &call, qkv.Rows)
 		k.reference(&b.queue, &call, qkv.Rows)
 	case qkv.Rows <= decodeTokens:
-		// The most items of work that these sequences can ever have, so that one graph serves every token.
+		// The most work items that these sequences can have, so that one graph serves every token.
 		items := call.seqs * b.kvBlocks * b.config.KVHeads
 		k.decode(&b.queue, &call, b.blocks(items, k.decodeResident))
 	default:
@@ -141,7 +141,7 @@ func (b *Backend) stageStep(step *model.Step) {
 
 func (b *Backend) eps() float32 { return float32(b.config.RMSNormEps) }
 
-// inputType is what matrix products read, and how keys and values are cached.
+// inputType is the type of matrix products' inputs and of cached keys and values.
 func (b *Backend) inputType() elementType {
 	if b.float32 {
 		return typeF32
@@ -151,13 +151,13 @@ func (b *Backend) inputType() elementType {
 
 func ptr(m model.Matrix) devicePtr { return m.Data.(*matrix).ptr }
 
-// float32Out is m's memory for a verb that stores float32.
+// float32Out is the memory of m, for a verb that stores float32.
 func float32Out(m model.Matrix) devicePtr {
 	m.Data.(*matrix).bf16 = false
 	return ptr(m)
 }
 
-// inputOut is m's memory for a verb that stores what a matrix product will read.
+// inputOut is the memory of m, for a verb that stores the input of a matrix product.
 func (b *Backend) inputOut(m model.Matrix) devicePtr {
 	m.Data.(*matrix).bf16 = !b.float32
 	return ptr(m)
