@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestProgramNeedsNoDriver looks at the whole program: it has CUDA in it, and starts without libcuda,
-// whatever the linker found under -lcuda.
+// TestProgramNeedsNoDriver: the program contains CUDA and starts without libcuda, whatever the linker
+// found under -lcuda.
 func TestProgramNeedsNoDriver(t *testing.T) {
 	if onGPU {
 		t.Skip("about the build, not about this GPU")

@@ -9,16 +9,16 @@ import (
 type Options struct {
 	Device  int  // as listed by [Devices]
 	Float32 bool // round nothing: matrix inputs and the KV cache stay float32
-	// Compiling, if set, is called once if the driver takes long to compile the kernels, while it does so.
+	// Compiling, if set, is called once while the driver compiles the kernels, if that takes long.
 	Compiling func()
 }
 
-// KernelCode says in which form a GPU got its kernels.
+// KernelCode is the form of the kernels that a GPU loaded.
 type KernelCode struct {
 	// the architecture of the machine code, such as sm_90a; "": PTX, which the driver compiled
 	Native  string
 	Took    time.Duration // to load, and to compile what the driver had not compiled before
-	Refused error         // why the driver did not take machine code for this GPU, if there was any
+	Refused error         // why the driver refused machine code for this GPU; nil if it did not
 }
 
 // String describes the code for people: "native code for sm_90a".
@@ -33,12 +33,12 @@ func (k KernelCode) String() string {
 	}
 }
 
-// MinMajor is of the oldest compute capability that the kernels run on: the first whose tensor cores know
-// bfloat16.
+// MinMajor is the major number of the oldest compute capability that the kernels run on, the first whose
+// tensor cores support bfloat16.
 const MinMajor = 8
 
-// MaxTokens is how many tokens a step takes at most. A GPU takes about a tenth of a second for so many, so
-// that Ctrl-C does not wait.
+// MaxTokens is the most tokens of a step. A GPU takes about a tenth of a second for that many, so that
+// Ctrl-C works quickly.
 const MaxTokens = 2048
 
 // DeviceInfo describes a GPU.
@@ -49,11 +49,12 @@ type DeviceInfo struct {
 	Memory       int64 // bytes
 }
 
-// ErrUnavailable is the reason behind every error that says this program cannot use a GPU on this machine at
-// all.
+// ErrUnavailable is wrapped by every error that means that the program cannot use any GPU on this
+// machine.
 var ErrUnavailable = errors.New("CUDA is not available")
 
-// unavailable is an [ErrUnavailable] that says why in its own words alone: they go into longer sentences.
+// unavailable is an [ErrUnavailable] whose text is only the reason, because callers put it into longer
+// sentences.
 type unavailable struct{ error }
 
 func (unavailable) Is(target error) bool { return target == ErrUnavailable }

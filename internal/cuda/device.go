@@ -15,22 +15,22 @@ import (
 	"gorgonia.org/cu"
 )
 
-// device is an open GPU: a goroutine that holds the GPU's primary context, current on its own thread, and
-// what was made there.
+// device is an open GPU. A goroutine with its own thread holds the GPU's primary context and everything
+// that was made in it.
 //
-// openDevice, do and close may be called from anywhere. All other methods run inside a do.
+// openDevice, do and close may be called from anywhere. All other methods must be called inside do.
 type device struct {
 	DeviceInfo
 	multiprocessors int
-	maxShared       int // most bytes of dynamic shared memory a block can have after allowShared
+	maxShared       int // most bytes of dynamic shared memory of a block, after allowShared
 
 	mutex sync.Mutex        // one do at a time
 	work  chan func() error // nil once closed
-	done  chan error        // the answer to each piece of work; at last, what closing said
+	done  chan error        // the result of each piece of work; at the end, that of closing
 	owned []resource
 }
 
-// A resource lives until it is freed or the device closed.
+// resource lives until it is freed or the device is closed.
 type resource struct {
 	handle any
 	free   func() error
@@ -41,7 +41,7 @@ type devicePtr uint64
 
 var errClosed = errors.New("the CUDA device is closed")
 
-// openDevice opens a GPU of those that [Devices] lists.
+// openDevice opens a GPU that [Devices] lists.
 func openDevice(index int) (*device, error) {
 	devices, err := Devices()
 	if err != nil {
@@ -72,10 +72,11 @@ func openDevice(index int) (*device, error) {
 	return d, nil
 }
 
-// run owns the context: it makes it current, answers on done, does the work, and answers again when all is
-// released.
+// run owns the context. It makes it current, sends the result on done, does the work, and at the end
+// releases everything and sends that result.
 func (d *device) run(work <-chan func() error) {
-	// never unlocked: the thread and what the driver keeps for it end with the goroutine
+	// It is never unlocked, so the thread ends with the goroutine, and with it what the driver keeps for
+	// the thread.
 	runtime.LockOSThread()
 	gpu := cu.Device(d.Index)
 	context, err := gpu.RetainPrimaryCtx()
@@ -85,7 +86,7 @@ func (d *device) run(work <-chan func() error) {
 	}
 	d.own(context, func() error { return check("cuDevicePrimaryCtxRelease", gpu.ReleasePrimaryCtx()) })
 	if err := d.start(gpu, context); err != nil {
-		_ = d.freeAll() // of the two errors, the first tells what happened
+		_ = d.freeAll() // the first error is the cause
 		d.done <- err
 		return
 	}
@@ -121,7 +122,7 @@ func (d *device) do(f func() error) error {
 	return <-d.done
 }
 
-// close releases everything and ends the goroutine. Work on the GPU comes to its end first.
+// close waits for work on the GPU, releases everything, and ends the goroutine.
 func (d *device) close() error {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -148,8 +149,8 @@ func (d *device) free(handle any) error {
 	return fmt.Errorf("%T %v is not the device's, or was freed before", handle, handle)
 }
 
-// freeAll releases everything, the youngest first. After a fault every call answers with that fault: it is
-// reported once.
+// freeAll releases everything, the newest first. After a fault every call returns that fault, so freeAll
+// returns only the first error.
 func (d *device) freeAll() error {
 	first := check("cuCtxSynchronize", cu.Synchronize())
 	for _, r := range slices.Backward(d.owned) {
@@ -161,13 +162,13 @@ func (d *device) freeAll() error {
 	return first
 }
 
-// memInfo says how many bytes of the GPU's memory are free, and how many there are.
+// memInfo is the free and the total memory of the GPU, in bytes.
 func (d *device) memInfo() (free, total int64, err error) {
 	free, total, err = cu.MemInfo()
 	return free, total, check("cuMemGetInfo", err)
 }
 
-// alloc allocates size bytes of the GPU's memory, aligned to 256 bytes. What they hold is undefined.
+// alloc allocates size bytes of the GPU's memory, aligned to 256 bytes. Their contents are undefined.
 func (d *device) alloc(size int) (devicePtr, error) {
 	p, err := cu.MemAlloc(int64(size))
 	if err != nil {
@@ -177,7 +178,7 @@ func (d *device) alloc(size int) (devicePtr, error) {
 	return devicePtr(p), nil
 }
 
-// hostMemory is memory of the host that the GPU can copy from and to by itself, without the driver waiting.
+// hostMemory is pinned memory of the host. The GPU copies from and to it in the background.
 type hostMemory struct {
 	bytes []byte
 }
@@ -195,8 +196,8 @@ func (d *device) allocHost(size int) (*hostMemory, error) {
 	return m, nil
 }
 
-// copyToDevice copies src to dst in the order of the stream. From [hostMemory] it returns at once, and src
-// must stay as it is until the copy is done; from other memory it returns when src has been read.
+// copyToDevice copies src to dst in the order of the stream. From [hostMemory] it returns at once, and
+// src must not change until the copy is done. From other memory it returns when src was read.
 func (d *device) copyToDevice(dst devicePtr, src []byte, s cu.Stream) error {
 	if len(src) == 0 {
 		return nil
@@ -206,7 +207,7 @@ func (d *device) copyToDevice(dst devicePtr, src []byte, s cu.Stream) error {
 }
 
 // copyToHost copies src to dst in the order of the stream. To [hostMemory] it returns at once, to other
-// memory when dst is written.
+// memory when dst was written.
 func (d *device) copyToHost(dst []byte, src devicePtr, s cu.Stream) error {
 	if len(dst) == 0 {
 		return nil
@@ -234,7 +235,7 @@ func (d *device) newStream() (cu.Stream, error) {
 	return handle, nil
 }
 
-// sync waits for all work of the stream. An error in a kernel comes out here, if no earlier call met it.
+// sync waits for all work of the stream. It returns the error of a kernel, unless an earlier call did.
 func (d *device) sync(s cu.Stream) error {
 	return check("cuStreamSynchronize", s.Synchronize())
 }
@@ -254,7 +255,7 @@ func (d *device) record(e cu.Event, s cu.Stream) error {
 	return check("cuEventRecord", e.Record(s))
 }
 
-// wait waits until the event has happened. One that was never recorded has.
+// wait waits until the event has happened. An event that was never recorded counts as happened.
 func (d *device) wait(e cu.Event) error {
 	return check("cuEventSynchronize", e.Synchronize())
 }

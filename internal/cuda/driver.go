@@ -26,8 +26,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// minDriver is the CUDA version a driver has to support, as the driver gives it: 11.8, that of the functions
-// in include/cuda.h.
+// minDriver is the CUDA version that a driver must support, in the driver's format: 11.8, the version of
+// include/cuda.h.
 const minDriver = 11080
 
 var (
@@ -48,7 +48,7 @@ func loadDriver() error {
 	}
 	path := C.CString(library)
 	defer C.free(unsafe.Pointer(path))
-	runtime.LockOSThread() // dlopen's message belongs to the thread
+	runtime.LockOSThread() // dlopen's error message is per thread
 	defer runtime.UnlockOSThread()
 	if message := C.forward_load(path); message != nil {
 		return unavailable{fmt.Errorf("no NVIDIA driver (%s)", C.GoString(message))}
@@ -96,7 +96,7 @@ func Devices() ([]DeviceInfo, error) {
 	return devices, nil
 }
 
-// check gives an error of gorgonia.org/cu, a number of a type it does not export, the driver's words.
+// check adds the driver's message to an error of gorgonia.org/cu, which is only a number.
 func check(op string, err error) error {
 	if err == nil {
 		return nil
@@ -108,7 +108,7 @@ func check(op string, err error) error {
 	return checkResult(op, C.CUresult(code.Int()))
 }
 
-// checkResult does the same for our own calls. op is what was asked of the driver.
+// checkResult does the same for our own calls. op is the driver's function.
 func checkResult(op string, r C.CUresult) error {
 	if r == C.CUDA_SUCCESS {
 		return nil

@@ -48,8 +48,8 @@ func (s layerShape) weightsAt(p devicePtr) layerWeights {
 	return w
 }
 
-// randomWeights are different weights for as many layers as fit 4 GB: too many for any cache. The addresses
-// repeat after that.
+// randomWeights are different weights for as many layers as fit in 4 GB, which is too much for any cache.
+// After that the addresses repeat.
 func (x *experiment) randomWeights(tb testing.TB, s layerShape, layers int) []layerWeights {
 	tb.Helper()
 	different := min(sized(16, 2), x.affordable(tb, 4<<30)/s.bytes())
@@ -103,7 +103,7 @@ func newChain(x *experiment) *chain {
 
 func (c *chain) layers() int { return len(c.weights) }
 
-// products calls each with a layer's products in turn: qkv, o, gate and up, down.
+// products calls the functions with each layer's products in turn: qkv, o, gate and up, down.
 func (c *chain) products(qkv, o, gateUp, down func(p product)) {
 	const eps = 1e-5
 	for _, w := range c.weights {
@@ -246,7 +246,7 @@ func askChain(x *experiment) {
 	for _, v := range chainVariants {
 		x.figure(v.name, func(f *figure) {
 			g := x.graph(f, c.variant(f, v))
-			for range 3 { // as it will be timed: an order that is not kept need not show at once
+			for range 3 { // several times, because a wrong order need not show at once
 				different := 0
 				for i, bits := range c.result(f, x.enqueueGraph(g)) {
 					if bits != want[i] {
@@ -261,10 +261,10 @@ func askChain(x *experiment) {
 	}
 }
 
-// askCarveOut asks whether the driver gives the decode kernels enough shared memory by itself: two blocks of
-// 72 KB and more must fit a multiprocessor at once. The same chain of phi3's own kernels with the driver's
-// choice of shared memory against L1 cache, and with all of it as shared memory. If 100 is faster than
-// default, the program must ask for it.
+// askCarveOut asks whether the driver by itself gives the decode kernels enough shared memory: two blocks
+// of 72 KB and more must fit on a multiprocessor. It runs the chain of phi3's own kernels with the
+// driver's split between shared memory and L1 cache, and with everything as shared memory. If 100 is
+// faster than default, the program must ask for it.
 func askCarveOut(x *experiment) {
 	c := newChain(x)
 	own := c.ownKernels()

@@ -109,8 +109,9 @@ func askBarrier(x *experiment) {
 	})
 }
 
-// An ordinary kernel does not wait for the launch before it. The emulator keeps the stream's order all the
-// same, so that a backend's launches can be tried with the flag; a GPU need not.
+// TestLaunchFlags: with the flag launchOverlap an ordinary kernel does not wait for the previous launch.
+// The emulator still keeps the stream's order, so that a backend can be tested with the flag. A GPU may
+// not.
 func TestLaunchFlags(t *testing.T) {
 	if onGPU {
 		t.Skip("for the emulator; on a GPU BenchmarkExperiment/empty checks the order")

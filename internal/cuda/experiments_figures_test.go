@@ -165,7 +165,7 @@ func (x *experiment) allocate(tb testing.TB, bytes int) devicePtr {
 	return p
 }
 
-// affordable is the most bytes, up to wanted, that leave half of the GPU's free memory alone.
+// affordable is wanted bytes, or half of the GPU's free memory if that is less.
 func (x *experiment) affordable(tb testing.TB, wanted int) int {
 	tb.Helper()
 	x.must(tb, func() error {
@@ -176,8 +176,7 @@ func (x *experiment) affordable(tb testing.TB, wanted int) int {
 	return wanted
 }
 
-// muchMoreThanL2 is so many bytes that what is read once through them is not in the L2 cache when its turn
-// comes again.
+// muchMoreThanL2 is so many bytes that after reading them once, none of the first are in the L2 cache.
 func (x *experiment) muchMoreThanL2(tb testing.TB) (bytes int) {
 	tb.Helper()
 	x.must(tb, func() error {
@@ -246,7 +245,7 @@ func (x *experiment) write(tb testing.TB, p devicePtr, data []byte) {
 	})
 }
 
-// readBack brings n values back.
+// readBack copies n values to the host.
 func readBack[T any](tb testing.TB, x *experiment, p devicePtr, n int) []T {
 	tb.Helper()
 	values := make([]T, n)

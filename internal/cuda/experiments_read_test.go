@@ -16,10 +16,10 @@ type readArgs struct {
 	rows      int64
 }
 
-// KB in flight on a multiprocessor.
+// readKB are the KB in flight on a multiprocessor.
 var readKB = []int{16, 32, 64, 96, 192}
 
-// A way to read.
+// reader is a way to read.
 type reader struct {
 	name, kernel string
 	threads      int
@@ -32,7 +32,7 @@ var readers = []reader{
 	{"bulk", "read_bulk_", 288, 1024},
 }
 
-// shared is the dynamic shared memory of a block: the ring, and barriers behind it.
+// shared is the dynamic shared memory of a block: the ring, and the barriers after it.
 func (r reader) shared(kb int) int {
 	if r.name == "bulk" {
 		return r.ring*kb + 16*8
@@ -53,8 +53,8 @@ func (x *experiment) readable(bytes int) (rows int) {
 	return max(1, bytes/(granule*8<<10)) * granule
 }
 
-// measureCeilings finds x.reads and x.copies in some milliseconds, for questions whose figures are held
-// against them.
+// measureCeilings measures x.reads and x.copies in some milliseconds, for questions that compare with
+// them.
 func (x *experiment) measureCeilings(tb testing.TB) {
 	tb.Helper()
 	rows := x.readable(x.affordable(tb, sized(1<<30, 0)))
@@ -88,8 +88,8 @@ func (x *experiment) copying(p devicePtr, half int) func() error {
 	}
 }
 
-// askRead: see kernels/experiments/read.cu. copy counts the bytes read and the bytes written; best is the
-// fastest read once more.
+// askRead: see kernels/experiments/read.cu. copy counts the bytes read and the bytes written; best
+// repeats the fastest read.
 func askRead(x *experiment) {
 	rows := x.readable(x.affordable(x, sized(2<<30, 0)))
 	args := readArgs{sum: x.allocate(x, 4), data: x.allocate(x, rows*8<<10), rows: int64(rows)}

@@ -17,19 +17,19 @@ import (
 	"phi3/kernels/emulator"
 )
 
-// The experiments ask a GPU what it can do before an answer is built into the program:
+// The experiments measure what a GPU can do before the program relies on it:
 //
 //	make internal/cuda/testdata/experiments.fatbin
 //	PHI3_TEST_GPU=1 go test -tags cuda ./internal/cuda -v -run '^$' \
 //		-bench '^BenchmarkExperiment$' -benchtime 20x
 //
 // A question is a sub-benchmark, -bench '^BenchmarkExperiment$/^read$', and a figure one of its own below
-// that. Where a question has kernels, the head of kernels/experiments/*.cu says what it asks and how to read
-// the figures. GB/s and TFLOP/s are by the GPU's clock; %read and %copy hold GB/s against the fastest read
-// and against a copy, measured on the same memory just before. What computes something is checked before it
-// is timed. A figure that this GPU cannot give is skipped with the reason, which -v shows.
+// that. If a question has kernels, the head of its file in kernels/experiments says what it asks and how
+// to read the figures. GB/s and TFLOP/s are by the GPU's clock; %read and %copy compare GB/s with the
+// fastest read and with a copy, measured on the same memory just before. Results are checked before they
+// are timed. A figure that this GPU cannot give is skipped; -v shows the reason.
 //
-// TestExperiments runs on the emulator what the emulator can run, once and small.
+// TestExperiments runs what the emulator can run, once and with small sizes.
 var questions = []struct {
 	name string
 	ask  func(*experiment)
@@ -66,7 +66,7 @@ func TestExperiments(t *testing.T) {
 	}
 }
 
-// TestExperimentMutants plants mistakes in the experiments' kernels: their checks must notice.
+// TestExperimentMutants plants mistakes in the experiments' kernels. Their checks must notice.
 func TestExperimentMutants(t *testing.T) {
 	forTheEmulator(t)
 	for _, m := range []mutant{
@@ -120,7 +120,7 @@ func openExperiment(tb testing.TB) *experiment {
 			tb.Skip("the experiments are not compiled: make internal/cuda/testdata/experiments.fatbin")
 		}
 		require.NoError(tb, err)
-	} else if !checked { // else TestExperimentMutants has built it
+	} else if !checked { // otherwise TestExperimentMutants has built it
 		library, err := emulator.Build(emulator.Checked, experimentKernels(tb)...) // sizes are small: seconds
 		require.NoError(tb, err)
 		useDriver(tb, library)
@@ -164,8 +164,7 @@ func experimentKernels(tb testing.TB) (extra []emulator.Extra) {
 	return extra
 }
 
-// sized is what a GPU gets, or the little that the emulator gets; -short gives that to a GPU too, as a first
-// try.
+// sized is full on a GPU, and little on the emulator and with -short.
 func sized[T any](full, little T) T {
 	if onGPU && !testing.Short() {
 		return full

@@ -20,8 +20,8 @@ type wgmmaArgs struct {
 	tokens, rows, k, groups int32
 }
 
-// A product of the wgmma experiment: its weights, and how often they lie in memory, so that no cache holds
-// them all.
+// wgmmaProduct is a product of the wgmma experiment, and copies of its weights, so many that no cache
+// holds them all.
 type wgmmaProduct struct {
 	name    string
 	rows, k int
@@ -107,9 +107,9 @@ func (x *experiment) fillAtoms(tb testing.TB, p devicePtr, rows, k int, seed uin
 	x.fillWith(tb, "fill_bf16", fillArgs{data: p, n: int64(rows * k), seed: seed, scale: scale, k: int32(k)})
 }
 
-// checkWGMMA compares some of a product's sums with float64, and counts how many have the very bits that
-// Hopper's tensor cores give by the published description. Whether wgmma follows it is a question, so other
-// bits are no failure.
+// checkWGMMA compares some of a product's sums with float64. It counts how many have the bits of the
+// published description of Hopper's tensor cores. Whether wgmma follows the description is not known, so
+// other bits are not a failure.
 func (x *experiment) checkWGMMA(
 	f *figure, p wgmmaProduct, y devicePtr, tokens int, segments bool,
 ) (same, compared int) {

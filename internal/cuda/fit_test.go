@@ -32,8 +32,8 @@ func longMini(t *testing.T, positions int) string {
 	return dir
 }
 
-// loadContext loads a model on a GPU with so many bytes free, for a context of length or of what fits, shows
-// it to use and closes it.
+// loadContext loads a model on a GPU with free bytes of memory, for a context of length or, if that is 0,
+// of what fits. It calls use with the model and closes it.
 func loadContext(t *testing.T, dir string, free int64, length int, use func(*model.Model)) error {
 	t.Helper()
 	emulate(t, fmt.Sprint("free=", free))
@@ -48,7 +48,7 @@ func loadContext(t *testing.T, dir string, free int64, length int, use func(*mod
 
 func anyContext(*model.Model) {}
 
-// needOf is what a context of so many tokens takes, by the plan.
+// needOf is the plan's memory for a context of so many tokens.
 func needOf(t *testing.T, dir string, length int) int64 {
 	t.Helper()
 	ckpt, err := model.Open(os.DirFS(dir))
@@ -58,7 +58,7 @@ func needOf(t *testing.T, dir string, length int) int64 {
 	return PlanMemory(p, Options{}).Total()
 }
 
-// leastFree is the fewest free bytes of which so many are left beside the margin.
+// leastFree is the fewest free bytes of which need bytes are left without the margin.
 func leastFree(need int64) int64 {
 	room := func(free int64) int64 { return free - min(free/16, 512<<20) }
 	free := need
@@ -71,8 +71,8 @@ func leastFree(need int64) int64 {
 	return free
 }
 
-// Without a length, the context is the most blocks that the plan's own check lets pass beside the margin: one
-// byte less free, and it is a block shorter.
+// Without a length, the context is the most blocks that fit without the margin. With one byte less, it is
+// a block shorter.
 func TestDefaultContextIsWhatFits(t *testing.T) {
 	emulate(t, "")
 	dir := longMini(t, 131_072)
@@ -83,7 +83,7 @@ func TestDefaultContextIsWhatFits(t *testing.T) {
 		require.NoError(t, loadContext(t, dir, free, 0, func(m *model.Model) {
 			require.Equal(t, length, m.Context)
 			require.Equal(t, free, m.FitIn)
-			s := newStepper(t, m) // the context is there to be used
+			s := newStepper(t, m) // the whole context can be used
 			_, err := s.batch[0].Cache.Prepare(length)
 			require.NoError(t, err)
 			s.batch[0].Cache.Advance(length - 1) // whatever the cache holds there
@@ -101,7 +101,7 @@ func TestDefaultContextIsWhatFits(t *testing.T) {
 	}
 }
 
-// A model of few positions takes all of them or is refused; one of many takes 2,048 where these alone fit.
+// A model of few positions gets all of them or is refused. A model of many gets 2,048 if no more fit.
 func TestLeastContext(t *testing.T) {
 	emulate(t, "")
 	for _, c := range []struct{ positions, least int }{
@@ -120,7 +120,7 @@ func TestLeastContext(t *testing.T) {
 		require.Equal(t, need-1, tooLittle.Free)
 		require.Equal(t, need, tooLittle.Total())
 
-		// What the error says fits does, and no block more.
+		// The context that the error names fits, and one block more does not.
 		fits := tooLittle.Fits
 		require.Positive(t, fits)
 		require.NoError(t, loadContext(t, dir, need-1, fits, anyContext))
@@ -128,7 +128,7 @@ func TestLeastContext(t *testing.T) {
 	}
 }
 
-// A model of many positions gets all of them where there is room.
+// A model of many positions gets all of them if there is room.
 func TestDefaultContextIsTheModels(t *testing.T) {
 	emulate(t, "")
 	dir := longMini(t, 3000)

@@ -8,9 +8,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// graphs sends queues to the device. A queue that comes a second time, launch for launch and byte for byte,
-// is captured into a CUDA graph and replayed from then on: that is what happens to the decode step, whose
-// launches are the same for every token. Nobody above needs to know.
+// graphs sends queues to the device. The second time that it gets the same queue, byte for byte, it
+// captures the queue in a CUDA graph, and from then on replays the graph. This happens to decode steps,
+// whose launches are the same for every token. Callers need not know.
 type graphs struct {
 	seen []*seenQueue // most recently used first
 }
@@ -21,10 +21,10 @@ type seenQueue struct {
 	graph    graph // once captured
 }
 
-// maxGraphs bounds what is remembered: decode steps of 1 to 8 tokens, and as many other queues.
+// maxGraphs is the most queues that are remembered: decode steps of 1 to 8 tokens, and as many others.
 const maxGraphs = 16
 
-// run puts the queue on the stream. On the device's thread.
+// run puts the queue on the stream. It runs on the device's thread.
 func (g *graphs) run(d *device, s cu.Stream, q queue) error {
 	if len(q) == 0 {
 		return nil
@@ -48,7 +48,7 @@ func (g *graphs) run(d *device, s cu.Stream, q queue) error {
 	return d.launchGraph(s, seen.graph)
 }
 
-// remember makes q the most recent of what was seen, and forgets the least recent if there are too many.
+// remember adds q as the most recent queue, and forgets the least recent one if there are too many.
 func (g *graphs) remember(d *device, q queue) error {
 	if len(g.seen) == maxGraphs {
 		oldest := g.seen[maxGraphs-1]

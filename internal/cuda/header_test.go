@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// realInclude is the directory of a cuda.h of NVIDIA's.
+// realInclude is the directory of one of NVIDIA's cuda.h.
 func realInclude(t *testing.T) string {
 	if onGPU {
 		t.Skip("about the build, not about this GPU")
@@ -101,8 +101,8 @@ func compileC(t *testing.T, source string, flags ...string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "program.c")
 	require.NoError(t, os.WriteFile(file, []byte(source), 0o644))
-	// With __CUDA_API_VERSION_INTERNAL NVIDIA's header declares every symbol under its own name, the old ones
-	// too.
+	// With __CUDA_API_VERSION_INTERNAL NVIDIA's header declares every symbol under its own name,
+	// including the old ones.
 	out, err := exec.Command("gcc", append(flags, "-w", "-D__CUDA_API_VERSION_INTERNAL",
 		file)...).CombinedOutput()
 	require.NoError(t, err, "gcc: %s", out)
@@ -141,8 +141,8 @@ func TestHeaderAgainstNVIDIAs(t *testing.T) {
 	facts.WriteString("}\n")
 	require.Equal(t, runC(t, theirs, facts.String()), runC(t, ours, facts.String()))
 
-	// The array compiles only if NVIDIA's header declares every function; a second declaration, only if it is
-	// of the same type.
+	// The array compiles only if NVIDIA's header declares every function. A second declaration compiles
+	// only if its type is the same.
 	var functions strings.Builder
 	functions.WriteString("#include <cuda.h>\nvoid *functions[] = {\n")
 	for _, p := range d.prototypes {

@@ -21,7 +21,7 @@ type (
 	workItem = C.Work
 )
 
-// newSpan is a sequence's part of a step as the kernels see it; its block table begins at table.
+// newSpan is a sequence's part of a step for the kernels. Its block table begins at table.
 func newSpan(s model.Span, table int) span {
 	return span{
 		start: C.int32_t(s.Start), len: C.int32_t(s.Len), position: C.int32_t(s.Position),
@@ -29,7 +29,7 @@ func newSpan(s model.Span, table int) span {
 	}
 }
 
-// plan.go says the same as args.h: an array's length is not the other's otherwise.
+// These do not compile unless the constants in plan.go and in args.h are equal.
 var (
 	_ [C.DECODE_TOKENS]struct{}           = [decodeTokens]struct{}{}
 	_ [C.ATTENTION_PREFILL_ROWS]struct{}  = [prefillRows]struct{}{}
@@ -38,7 +38,7 @@ var (
 	_ [unsafe.Sizeof(workItem{})]struct{} = [workBytes]struct{}{}
 )
 
-// elementType is how a kernel finds numbers stored.
+// elementType is how numbers are stored for a kernel.
 type elementType int
 
 const (
@@ -65,14 +65,14 @@ type kernelSet struct {
 	code      KernelCode
 }
 
-// compilingAfter is how long loading PTX takes before the user is told that the driver compiles it. From the
-// driver's cache it takes a few milliseconds, compiled anew some seconds.
+// compilingAfter is how long loading PTX may take before the user is told that the driver is compiling
+// it. Loading from the driver's cache takes some milliseconds, compiling some seconds.
 const compilingAfter = 400 * time.Millisecond
 
-var compiledFor = kernels.For // a variable so that tests can carry native code
+var compiledFor = kernels.For // a variable, so that tests can provide native code
 
-// loadCode loads the compiled kernels: native code for this GPU, or PTX where there is none or the driver is
-// too old for it. compiling, if set, is called while the driver compiles PTX, see [Options].
+// loadCode loads the compiled kernels: native code for this GPU, or PTX if there is none or the driver
+// refuses it. compiling, if set, is called while the driver compiles PTX, see [Options].
 func (d *device) loadCode(compiling func()) (m cu.Module, code KernelCode, err error) {
 	start := time.Now()
 	for _, c := range compiledFor(d.Major, d.Minor) {

@@ -15,7 +15,7 @@ import (
 	"phi3/internal/weight"
 )
 
-// openBackend opens the backend and lets a test change it before it is used.
+// openBackend opens the backend and calls change with it.
 func openBackend(t testing.TB, change func(b *Backend)) func(float32 bool) model.Backend {
 	return func(float32 bool) model.Backend {
 		b, err := Open(Options{Float32: float32})
@@ -37,14 +37,14 @@ func TestModels(t *testing.T) {
 	}, effort)
 }
 
-// The tests above run on an emulated Hopper, or on whatever GPU there is.
+// TestModels runs on an emulated Hopper, or on a GPU. This test runs on an emulated Ampere.
 func TestModelsOnAmpere(t *testing.T) {
 	emulate(t, "compute=8.0")
 	v := backendtest.Variant{Name: "default", Open: openBackend(t, func(*Backend) {})}
 	backendtest.RunOtherSums(t, "../../testdata", v, "mini", "f16")
 }
 
-// randomModel is a checkpoint with random weights, whose configuration has more keys than those here.
+// randomModel is a checkpoint with random weights. more is keys to add to the configuration.
 func randomModel(t *testing.T, more string, dtype weight.Format) (dir string) {
 	dir = t.TempDir()
 	require.NoError(t, randomckpt.Write(context.Background(), randomckpt.Options{
@@ -57,7 +57,7 @@ func randomModel(t *testing.T, more string, dtype weight.Format) (dir string) {
 	return dir
 }
 
-// Whole models with heads of the widths that no golden has.
+// Whole models, with heads of the widths that no golden has.
 func TestModelsOfOtherHeads(t *testing.T) {
 	for headDim, more := range map[int]string{
 		64: `"num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2`,

@@ -17,7 +17,7 @@ import (
 	"phi3/kernels/emulator"
 )
 
-// runOn runs tests of this package, in a process of their own, on another build of the emulator.
+// runOn runs tests of this package in their own process, on another build of the emulator.
 func runOn(t *testing.T, library, tests string, env ...string) (output string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -75,7 +75,7 @@ const (
 	wrongResult = "Error Trace:"
 )
 
-// A mutant is a mistake in a kernel.
+// mutant is a mistake in a kernel.
 type mutant struct {
 	name         string
 	file         string
@@ -95,7 +95,7 @@ const (
 	testAttentionTwo = "^TestAttention$/./heads_of_256,.*window_0," // two tiles of rows in decode
 )
 
-// headsIn are the widths of heads that a test is about, as its name says.
+// headsIn are the widths of heads in a test's name.
 func headsIn(test string) []int {
 	widths := []int{}
 	if found := regexp.MustCompile(`heads_of_(\d+)`).FindStringSubmatch(test); found != nil {
@@ -343,7 +343,7 @@ var mutants = []mutant{
 	},
 }
 
-// TestMutants plants mistakes in the kernels: each must be noticed as what it is.
+// TestMutants plants mistakes in the kernels. The tests must report each as what it is.
 func TestMutants(t *testing.T) {
 	forTheEmulator(t)
 	report := regexp.MustCompile(`block \(.*`)
@@ -364,7 +364,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// Mistakes in the emulator's arithmetic of tensor cores. A chip that added so would fail the same test.
+// Mistakes in the emulator's arithmetic of tensor cores. A GPU that added in this way would fail the same
+// test.
 var arithmeticMutants = []struct{ name, old, mistake string }{
 	{"Hopper keeps 24 bits", "multiply<25, 16>(d, a, b);", "multiply<24, 16>(d, a, b);"},
 	{"Hopper adds in two steps", "multiply<25, 16>(d, a, b);", "multiply<25, 8>(d, a, b);"},

@@ -11,22 +11,22 @@ import (
 
 var errBuild = error(unavailable{errors.New("this phi3 was built without CUDA (make build builds it in)")})
 
-// Open would make a backend.
+// Open returns [ErrUnavailable]'s reason: this program was built without CUDA.
 func Open(Options) (model.Backend, error) {
 	return nil, errBuild
 }
 
-// Devices would list the GPUs.
+// Devices returns the same error as [Open].
 func Devices() ([]DeviceInfo, error) {
 	return nil, errBuild
 }
 
-// FreeMemory would look at a GPU.
+// FreeMemory returns the same error as [Open].
 func FreeMemory(int) (int64, error) {
 	return 0, errBuild
 }
 
-// SelfTest would test a GPU.
+// SelfTest returns the same error as [Open].
 func SelfTest(context.Context, Options, func(KernelResult) error) (*SelfTestReport, error) {
 	return nil, errBuild
 }

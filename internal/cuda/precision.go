@@ -7,16 +7,16 @@ import (
 	"math"
 )
 
-// A float32 matrix becomes float16 or bfloat16 on the device. float16 has 11 significant bits and bfloat16
-// has 8, but float16 has a narrow range: nothing beyond 65504, and below 2⁻¹⁷ its steps of 2⁻²⁴ are coarser
-// than bfloat16's.
+// A float32 matrix becomes float16 or bfloat16 on the device. float16 has 11 significant bits and
+// bfloat16 has 8, but the range of float16 is narrow: it ends at 65504, and below 2⁻¹⁷ its steps of 2⁻²⁴
+// are coarser than bfloat16's.
 
 const (
-	largestF16 = 0x477fe000 // 65504, as bits of float32: these are in the order of the absolute values
-	normalF16  = 0x38800000 // 2⁻¹⁴, the least whose significand float16 keeps whole
+	largestF16 = 0x477fe000 // 65504, as bits of float32, whose order is that of the absolute values
+	normalF16  = 0x38800000 // 2⁻¹⁴, the least number with 11 significant bits in float16
 
-	// leastColumn is the fewest elements of a column that say something about it. Of one or two random
-	// numbers, one may happen to be tiny.
+	// leastColumn is the fewest elements of a column that is compared. Of one or two random numbers, one
+	// may be tiny by chance.
 	leastColumn = 16
 )
 
@@ -28,12 +28,13 @@ func (s *squares) add(other squares) {
 	s.bf16 += other.bf16
 }
 
-// suitsF16 tells whether float16 holds every number of a float32 matrix [rows, cols], and each row and each
-// column at least as exactly as bfloat16 does, in the sum of squares. An output is the product of one row
-// with an input, so a row of small numbers counts as much as a row of large ones. A column of small numbers
-// may meet large inputs. NaN and infinity are not in float16's range here: bfloat16 keeps them too.
+// suitsF16 reports whether every number of a float32 matrix [rows, cols] is in float16's range, and every
+// row and column is at least as exact in float16 as in bfloat16, by the sum of squared errors. An output
+// is the product of one row with an input, so a row of small numbers counts as much as a row of large
+// ones. A column of small numbers may meet large inputs. NaN and infinity count as out of range; bfloat16
+// has them too.
 func suitsF16(data []byte, rows, cols int) bool {
-	const pieces = 16 // whatever the number of cores: sums of columns must not depend on it
+	const pieces = 16 // fixed, because the sums of columns must not depend on the number of cores
 	columns := make([][]squares, pieces)
 	suits := make([]bool, pieces)
 	each := ceilDiv(rows, pieces)
@@ -59,7 +60,7 @@ func suitsF16(data []byte, rows, cols int) bool {
 	return true
 }
 
-// rowsSuitF16 is suitsF16 for some rows, and adds each column's errors to columns.
+// rowsSuitF16 is suitsF16 for some rows. It adds each column's errors to columns.
 func rowsSuitF16(data []byte, columns []squares) bool {
 	for ; len(data) > 0; data = data[4*len(columns):] {
 		var row squares
@@ -79,19 +80,19 @@ func rowsSuitF16(data []byte, columns []squares) bool {
 	return true
 }
 
-// errorsOf are the squared errors of a number in float16's range when it is rounded to nearest.
+// errorsOf is the squared errors of rounding a number in float16's range to nearest.
 func errorsOf(bits uint32) squares {
 	x := math.Float32frombits(bits)
 	half := math.Float32frombits(rounded(bits, 13))
 	if bits&0x7fffffff < normalF16 {
-		const steps = 0.75 // float32 counts in steps of 2⁻²⁴ here, as float16 does below 2⁻¹⁴
+		const steps = 0.75 // here float32 has steps of 2⁻²⁴, like float16 below 2⁻¹⁴
 		half = float32(x+steps) - steps
 	}
 	a, b := float64(x-half), float64(x-math.Float32frombits(rounded(bits, 16)))
 	return squares{a * a, b * b}
 }
 
-// rounded takes so many bits off the significand, to nearest, ties to even.
+// rounded removes off bits of the significand, rounding to nearest, ties to even.
 func rounded(bits uint32, off int) uint32 {
 	return (bits + 1<<(off-1) - 1 + bits>>off&1) &^ (1<<off - 1)
 }

@@ -18,8 +18,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// A matrix is float16 on the device unless a number is beyond it, or bfloat16 is nearer in some row or
-// column.
+// A matrix is float16 on the device unless a number is out of its range, or bfloat16 is more exact in
+// some row or column.
 func TestSuitsF16(t *testing.T) {
 	const rows, cols = 50, 96
 	type matrix [rows * cols]float32
@@ -73,7 +73,7 @@ func TestSuitsF16(t *testing.T) {
 	require.True(t, suitsF16(bytesOf(label), 1, 64))
 }
 
-// The errors by which the type is chosen are those of the conversions.
+// The errors that decide the type are those of the conversions.
 func TestErrorsOfRounding(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 200_000 {
@@ -94,7 +94,7 @@ func TestSmallFloat32Weights(t *testing.T) {
 	distances := map[bool]float64{}
 	for _, small := range []bool{false, true} {
 		dir := randomModel(t, shape, weight.F32)
-		if small { // the output projection makes up for it
+		if small { // the output projection compensates for it
 			scaleRows(t, dir, "model.layers.0.self_attn.qkv_proj.weight", 2*2*64, 5e-6)
 			scaleRows(t, dir, "model.layers.0.self_attn.o_proj.weight", 0, 2e5)
 		}

@@ -12,8 +12,8 @@ import (
 	"phi3/internal/model"
 )
 
-// BenchmarkDecodeQueue is what a token of Phi-3-mini costs the host: the queue of all layers made, compared
-// with the one before, and given to a driver that does nothing.
+// BenchmarkDecodeQueue measures what a token of Phi-3-mini costs the host: making the queue of all
+// layers, comparing it with the previous one, and giving it to a driver that does nothing.
 func BenchmarkDecodeQueue(b *testing.B) {
 	useDriver(b, compileDriver(b, noDriver))
 	require.NoError(b, loadDriver())
@@ -69,7 +69,7 @@ func BenchmarkDecodeQueue(b *testing.B) {
 	b.ReportMetric(float64(len(backend.queue)), "launches")
 }
 
-// A decode step queues some 160 launches, again and again.
+// TestQueueAllocatesNothing: a decode step queues about 160 launches for every token, without garbage.
 func TestQueueAllocatesNothing(t *testing.T) {
 	k, q := &kernelSet{linearKernels: &linearKernels{}}, make(queue, 0, 4)
 	p := product{tokens: 1, rows: 9216, k: 3072, norm: 1}

@@ -15,21 +15,21 @@ import (
 	"phi3/internal/tensorcore"
 )
 
-// SelfTest runs every kernel of the program on a GPU, on random data in the shapes that the backend uses, and
-// compares the results: with the arithmetic of tensor cores as it is published, with float64, with the
-// reference kernels, and decode with prefill. onResult, if set, sees each verdict as it comes.
+// SelfTest runs every kernel of the program on a GPU, on random data in the shapes that the backend uses.
+// It compares the results with the published arithmetic of tensor cores, with float64 and with the
+// reference kernels, and it compares decode with prefill. onResult, if set, is called with each verdict.
 //
-// An error means that the GPU cannot be opened, or that ctx or onResult has ended the self-test. All else
-// that goes wrong stands in the report.
+// An error means that the GPU cannot be opened, or that ctx or onResult ended the self-test. The report
+// has everything else that went wrong.
 func SelfTest(ctx context.Context, o Options, onResult func(KernelResult) error) (*SelfTestReport, error) {
 	return selfTest(ctx, o, selfTestSettings{onResult: onResult})
 }
 
-// selfTestSettings are SelfTest's, and more for its own tests.
+// selfTestSettings are those of SelfTest, and some for its own tests.
 type selfTestSettings struct {
 	onResult func(KernelResult) error
-	only     string           // a kernel: those that are checked apart from it are left out
-	sums     *tensorcore.Arch // how tensor cores are expected to add; nil: as those of this GPU's generation
+	only     string           // a kernel: only its group is checked
+	sums     *tensorcore.Arch // how tensor cores are expected to add; nil: like this GPU's generation
 }
 
 // tester is a self-test in progress.
@@ -41,7 +41,7 @@ type tester struct {
 	stop    func() bool // whether to end early
 }
 
-// kernelGroup is a few kernels that are best looked at together.
+// kernelGroup is some kernels that are checked together.
 type kernelGroup struct {
 	kernels []kernelCheck
 	run     func(*tester)
@@ -50,7 +50,7 @@ type kernelGroup struct {
 // kernelCheck says how one of them is judged.
 type kernelCheck struct {
 	name    string
-	best    Verdict // where nothing is found
+	best    Verdict // if nothing is wrong
 	against string  // what its results are compared with
 }
 
@@ -83,7 +83,7 @@ func selfTest(ctx context.Context, o Options, settings selfTestSettings) (*SelfT
 	if t.err == nil {
 		r.Kernels, err = t.judge(ctx, settings)
 	}
-	closed := d.close() // after a fault, it says the same again
+	closed := d.close() // after a fault it returns the same error
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (t *tester) judge(ctx context.Context, settings selfTestSettings) (all []Ke
 	return all, nil
 }
 
-// verdict is that of a kernel when its group has run, or was to run.
+// verdict is the verdict on a kernel after its group has run, or could not run.
 func (t *tester) verdict(k kernelCheck) KernelResult {
 	result := t.of(k.name).result()
 	switch {
@@ -152,7 +152,7 @@ func (t *tester) verdict(k kernelCheck) KernelResult {
 // of is a kernel's tally.
 func (t *tester) of(kernel string) *tally { return t.tallies[kernel] }
 
-// settle ends a case of a kernel: what was written where it must not be is the kernel's mistake.
+// settle ends a case of a kernel. If memory was written that must not be, the kernel failed.
 func (t *tester) settle(kernel, where string) {
 	if t.wrong != "" {
 		t.of(kernel).fail("%s: %s", where, t.wrong)
@@ -160,15 +160,15 @@ func (t *tester) settle(kernel, where string) {
 	}
 }
 
-// kernelGroups are all of them, the simplest kernels first: a faulty one makes others look wrong.
+// kernelGroups are all groups. The simplest kernels are first, because a faulty one makes others look
+// wrong.
 func kernelGroups() []kernelGroup {
 	return slices.Concat(rowChecks(), linearChecks(), attentionChecks())
 }
 
 func cudaVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
-// driverVersion is the NVIDIA driver's own version, such as 550.54.15, which the driver's library does not
-// tell but its kernel module.
+// driverVersion is the NVIDIA driver's own version, such as 550.54.15. Only the kernel module knows it.
 func driverVersion() string {
 	for _, file := range []string{"/sys/module/nvidia/version", "/proc/driver/nvidia/version"} {
 		text, err := os.ReadFile(file)

@@ -30,9 +30,9 @@ func attentionChecks() []kernelGroup {
 	return []kernelGroup{group}
 }
 
-// selfTestShapes are of models: heads of each width, all and in part rotated; groups of query
-// heads that divide a tile of 16 rows evenly and not; windows; lengths around the end of a chunk of 128 keys;
-// several sequences; several chunks.
+// selfTestShapes have heads of each width, rotated wholly and in part; groups of query heads that do and
+// do not divide a tile of 16 rows; windows; lengths around the end of a chunk of 128 keys; several
+// sequences; several chunks.
 var selfTestShapes = []attentionCase{
 	{shape(2, 1, 96, 48, 0), []int{265}, 1, 1}, // Phi-3-mini: a key head for each query head
 	{shape(1, 3, 96, 36, 129), []int{262, 3}, 1, 2},
@@ -54,8 +54,8 @@ func (t *tester) attention() {
 	}
 }
 
-// attend lets the kernels attend over the same sequences: the reference; prefill in one step; and decode,
-// which takes over at several places, on several grids.
+// attend runs all kernels on the same sequences: the reference, prefill in one step, and decode from
+// several positions on and on several grids.
 func (t *tester) attend(c *attentionCase) {
 	where := fmt.Sprintf("%d/%d heads of %d, %d rotated, window %d, %v tokens",
 		c.heads, c.kvHeads, c.headDim, 2*c.ropeHalf, c.window, c.lens)
@@ -158,8 +158,8 @@ func (t *tally) rows(c *rowComparison, got, want []float64, first int) {
 	}
 }
 
-// decodeSteps feeds most of each sequence in one step, the first, and the last tokens in steps of up to 8,
-// which start at, end at and straddle the end of a chunk. Some steps have tokens of two sequences.
+// decodeSteps feeds most of each sequence in one step, the first, and the last tokens in steps of up to
+// 8, which start at, end at and cross the end of a chunk. Some steps have tokens of two sequences.
 func decodeSteps(lens []int, seed int) (steps [][]int) {
 	random := rand.New(rand.NewPCG(uint64(seed), 7))
 	left := slices.Clone(lens)
@@ -183,7 +183,7 @@ func decodeSteps(lens []int, seed int) (steps [][]int) {
 	return steps
 }
 
-// expectedCache is what the cache holds in the end: poison but for the rows of the sequences' positions.
+// expectedCache is the cache at the end: poison, except in the rows of the sequences' positions.
 func (b *attentionBench) expectedCache() []byte {
 	k, dim, columns, size := b.k, b.k.headDim, b.columns(), b.elementBytes()
 	layer := 2 * k.kvHeads * kvcache.BlockTokens * dim // elements
@@ -216,8 +216,8 @@ func (b *attentionBench) expectedCache() []byte {
 	return cache
 }
 
-// turned is element j of a head after RoPE, in float32 as the kernels compute it: each product is rounded, so
-// the conversions matter.
+// turned is element j of a head after RoPE, computed in float32 like in the kernels. The conversions
+// round each product.
 func turned(x []float32, j, half int, cos, sin []float32) float32 {
 	switch {
 	case j < half:
@@ -228,5 +228,5 @@ func turned(x []float32, j, half int, cos, sin []float32) float32 {
 	return x[j]
 }
 
-// name is that of a kernel made for heads of one width.
+// name is the name of a kernel for heads of this width.
 func (k *attentionKernels) name(kernel string) string { return fmt.Sprint(kernel, "_", k.headDim) }

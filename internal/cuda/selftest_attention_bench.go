@@ -19,7 +19,7 @@ import (
 type attentionCase struct {
 	attentionShape
 	lens  []int
-	sharp float64 // standard deviation of queries, keys and values: the greater, the fewer keys matter
+	sharp float64 // standard deviation of queries, keys and values; if it is large, few keys matter
 	seed  uint64  // of the random splits
 }
 
@@ -53,7 +53,7 @@ func newAttentionBench(b *workbench, m cu.Module, c *attentionCase, cache elemen
 		a.sequences = append(a.sequences, s)
 		a.blocks += len(s.blocks)
 	}
-	a.blocks++ // which nobody may touch
+	a.blocks++ // one block that no kernel may touch
 	for i, block := range random.Perm(a.blocks)[1:] {
 		for s := range a.sequences {
 			if i < len(a.sequences[s].blocks) {
@@ -192,8 +192,8 @@ func (b *attentionBench) appendAndAttend(a *attention, tokens, works int) {
 	}
 }
 
-// exact is the attention of a sequence in float64: spec 3, 3.1 (SDPA) and 3.2. round is applied where Hugging
-// Face's bfloat16 rounds.
+// exact is the attention of a sequence in float64: spec 3, 3.1 (SDPA) and 3.2. round is applied wherever
+// Hugging Face rounds to bfloat16.
 func (b *attentionBench) exact(s *attentionSequence, round func(float64) float64) []float64 {
 	k, dim, columns := b.k, b.k.headDim, b.columns()
 	n := len(s.qkv) / columns

@@ -19,8 +19,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// workbench runs single kernels on arrays with poison around them. Once a call of the driver has failed, the
-// rest do nothing, so that whoever uses a workbench looks at err in the end.
+// workbench runs single kernels on arrays with poison around them. After a call of the driver has failed,
+// all methods do nothing, so users check err only at the end.
 type workbench struct {
 	d      *device
 	stream cu.Stream
@@ -28,7 +28,7 @@ type workbench struct {
 
 	err   error  // of the driver, the first
 	at    string // the kernel that was running then, if one was
-	wrong string // what the kernels did that no result shows, such as writing beside an array
+	wrong string // a mistake that does not show in results, such as a write next to an array
 }
 
 func newWorkbench(d *device) *workbench {
@@ -47,7 +47,7 @@ func (b *workbench) do(f func() error) {
 	}
 }
 
-// run launches what is in the queue, all of it one kernel's, and waits.
+// run launches the queue, whose launches are all of one kernel, and waits.
 func (b *workbench) run(kernel string) {
 	ok := b.err == nil
 	b.do(func() error { return errors.Join(b.d.launchAll(b.stream, b.q), b.d.sync(b.stream)) })
@@ -57,11 +57,11 @@ func (b *workbench) run(kernel string) {
 	b.q = b.q[:0]
 }
 
-// poison fills the bytes before and after every array, and every result before it is written: a NaN in all
-// types.
+// poison fills the bytes before and after every array, and every result before it is written. It is NaN
+// in all types.
 const poison = 0xff
 
-// guard is so many bytes before and after an array.
+// guard is the number of poison bytes before and after an array.
 const guard = 256
 
 // array is memory on the device that nothing may write around.
@@ -95,7 +95,7 @@ func toDevice[T any](b *workbench, s []T) array {
 	return a
 }
 
-// fromDevice reads an array and sees that nothing was written around it.
+// fromDevice reads an array and checks that nothing was written around it.
 func fromDevice[T any](b *workbench, a array) []T {
 	all := make([]byte, a.bytes+2*guard)
 	s := make([]T, a.bytes/int(unsafe.Sizeof(*new(T))))
@@ -123,7 +123,7 @@ func normals(random *rand.Rand, n int, deviation float64) []float32 {
 	return s
 }
 
-// stored16 rounds to a 16-bit type: the bits, and the values that they stand for.
+// stored16 rounds to a 16-bit type. It returns the bits and their values.
 func stored16(typ elementType, s []float32) (bits []uint16, values []float32) {
 	bits, values = make([]uint16, len(s)), make([]float32, len(s))
 	for i, v := range s {
@@ -138,7 +138,7 @@ func stored16(typ elementType, s []float32) (bits []uint16, values []float32) {
 	return bits, values
 }
 
-// typed is s as stored in a type, and the values that it stands for then.
+// typed stores s in a type. It returns the bytes and their values.
 func typed(typ elementType, s []float32) (data []byte, values []float32) {
 	if typ == typeF32 {
 		return bytesOf(s), s
@@ -185,7 +185,7 @@ func distance[T float32 | float64](x []T, want []float64) float64 {
 
 // ---- Verdicts ----------------------------------------------------------------------
 
-// tally is what has been seen of one kernel so far.
+// tally is what is known of one kernel so far.
 type tally struct {
 	KernelResult
 	best     Verdict // where nothing is found
@@ -201,14 +201,15 @@ func (t *tally) ran(format string, args ...any) {
 	}
 }
 
-// fail notes what is wrong. Results that could not be read, after an error of the driver, are not.
+// fail notes what is wrong. After an error of the driver it notes nothing, because results could not be
+// read.
 func (t *tally) fail(format string, args ...any) {
 	if t.problem == "" && t.bench.err == nil {
 		t.problem = fmt.Sprintf(format, args...)
 	}
 }
 
-// bits32 is a float32's, but for NaN, of which there is one.
+// bits32 is the bits of a float32. All NaNs have the same.
 func bits32(x float32) uint32 {
 	if x != x {
 		return math.Float32bits(float32(math.NaN()))
@@ -216,8 +217,8 @@ func bits32(x float32) uint32 {
 	return math.Float32bits(x)
 }
 
-// compare counts the values that have other bits than wanted, and finds the first. After an error of the
-// driver there are no results to count.
+// compare counts the values whose bits are not the wanted ones, and finds the first. After an error of
+// the driver it counts nothing.
 func (t *tally) compare(n int, same func(i int) bool) (other, first int) {
 	first = -1
 	if t.bench.err != nil {
@@ -236,7 +237,7 @@ func (t *tally) compare(n int, same func(i int) bool) (other, first int) {
 	return other, first
 }
 
-// same wants got to be want: anything else is wrong. what says what want is.
+// same fails unless got is equal to want. what describes want.
 func same[T comparable](t *tally, what, where string, got, want []T) {
 	equal := func(i int) bool { // NaN is equal to NaN
 		return got[i] == want[i] || got[i] != got[i] && want[i] != want[i]
@@ -247,8 +248,8 @@ func same[T comparable](t *tally, what, where string, got, want []T) {
 	}
 }
 
-// described wants sums to have the bits of the description of tensor cores: if they have not, the kernel is
-// not wrong for that.
+// described notes whether sums have the bits of the published description of tensor cores. Other bits are
+// not a failure.
 func (t *tally) described(got, want []float32) {
 	equal := func(i int) bool { return bits32(got[i]) == bits32(want[i]) }
 	if other, _ := t.compare(len(want), equal); other > 0 {
@@ -256,7 +257,7 @@ func (t *tally) described(got, want []float32) {
 	}
 }
 
-// near wants got to be within tolerance(i) of want(i). source says what want is.
+// near fails unless got is within tolerance(i) of want(i). source describes want.
 func (t *tally) near(source, where string, n int, got, want, tolerance func(i int) float64) {
 	for i := range n {
 		if !t.within(math.Abs(got(i)-want(i)), tolerance(i)) {
@@ -266,8 +267,8 @@ func (t *tally) near(source, where string, n int, got, want, tolerance func(i in
 	}
 }
 
-// within takes an error, and the most that rounding explains, into account, and tells whether it is no more.
-// After an error of the driver it has nothing to look at.
+// within records an error relative to its limit, which is the most that rounding explains, and reports
+// whether it is within. After an error of the driver it does nothing.
 func (t *tally) within(off, limit float64) bool {
 	if t.bench.err != nil {
 		return true

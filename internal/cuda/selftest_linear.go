@@ -54,8 +54,8 @@ func linearChecks() []kernelGroup {
 	return []kernelGroup{tensorCores, products}
 }
 
-// productSizes have every awkward number: fewer than, exactly and just over a tile, a step, a segment. The
-// last three fill the GPU: every block of decode goes through several tiles, and every segment through more
+// productSizes have numbers that are less than, equal to and just above a tile, a step and a segment. The
+// last three fill the GPU: every block of decode processes several tiles, and every segment has more
 // steps than its ring has stages.
 func (t *tester) productSizes() []productSize {
 	many := 4*C.LINEAR_DECODE_TILE*t.d.multiprocessors + 5
@@ -101,7 +101,7 @@ type productCase struct {
 	referenceSum   []float32 // [tokens, rows]
 	referenceGated []float32 // [tokens, rows]
 	chosen         []int     // outputs that are computed on the host, too, and there:
-	sum, up        []float32 // with the output's row of w, and with the row that is its up if it is a gate
+	sum, up        []float32 // with the output's row of w, and with the row of its up
 }
 
 const productEps = 1e-5
@@ -119,7 +119,7 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 	t.free(c.xDev, c.normDev, c.wDev, c.normedDev)
 }
 
-// newProductCase draws the numbers and brings them to the GPU. x is normalised there.
+// newProductCase draws the numbers and copies them to the GPU, which normalises x.
 func (t *tester) newProductCase(size productSize, weight elementType, seed uint64) *productCase {
 	random := rand.New(rand.NewPCG(seed, 6))
 	tokens, rows, k := size.tokens, size.rows, size.k
@@ -128,8 +128,8 @@ func (t *tester) newProductCase(size productSize, weight elementType, seed uint6
 		suffix: "_" + typeNames[weight],
 	}
 	c.before = normals(random, tokens*rows, 1)
-	// Of many weights only the first are drawn, and repeated: drawing all takes longer than a GPU's test. As
-	// many as are a prime number, so that rows differ.
+	// Only the first weights are drawn, and then repeated, because drawing all would take longer than the
+	// test on a GPU. Their number is a prime, so that rows differ.
 	const drawn = 65521
 	bits, values := stored16(weight, normals(random, min(2*rows*k, drawn), 2/math.Sqrt(float64(k))))
 	c.w = repeated(bits, 2*rows*k)
@@ -180,7 +180,7 @@ func (t *tester) reference(c *productCase) {
 	t.free(inputs, y)
 }
 
-// prefill judges the products of many tokens, which take few, too. It returns each product's results.
+// prefill judges the products of any number of tokens. It returns each product's results.
 func (t *tester) prefill(c *productCase) (results [epilogues]bitsOf) {
 	for e := range epilogues {
 		name := productKernel(e, prefill) + c.suffix
@@ -233,7 +233,7 @@ func (t *tester) decode(c *productCase, prefilled [epilogues]bitsOf) {
 	}
 }
 
-// trusted tells whether nothing was found wrong with a kernel, so that others can be compared with it.
+// trusted reports whether nothing is wrong with a kernel so far, so that others can be compared with it.
 func (t *tester) trusted(kernel string) bool {
 	of := t.of(kernel)
 	return of == nil || of.problem == ""
@@ -250,7 +250,7 @@ func (t *tester) output(c *productCase, e epilogue, tokens int) array {
 	return t.alloc(tokens * c.rows * 4)
 }
 
-// describe computes the chosen outputs as tensor cores are described.
+// describe computes the chosen outputs with the published arithmetic of tensor cores.
 func (t *tester) describe(c *productCase) {
 	c.sum, c.up = make([]float32, len(c.chosen)), make([]float32, len(c.chosen))
 	parallel(len(c.chosen), func(i int) {
@@ -312,9 +312,9 @@ func (t *tester) judgeProduct(
 			of.near("reference_linear", where, n, at32(got), want, tolerance)
 		}
 	case gateUp:
-		// SiLU(g)·u is rounded to bfloat16; before, ex2.approx, whose last bits nobody describes, and four
-		// more roundings may move it by 1e-6, and by 1e-7 for each unit of g, since the argument of a power
-		// is rounded, too.
+		// SiLU(g)·u is rounded to bfloat16. Before that, ex2.approx, whose last bits are not specified,
+		// and four roundings may change it by 1e-6, and by 1e-7 for each unit of g, because the argument
+		// of the power is rounded too.
 		for j, i := range c.chosen {
 			if i < n {
 				g, u := float64(c.sum[j]), float64(c.up[j])
