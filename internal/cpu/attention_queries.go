@@ -20,7 +20,7 @@ type querySet struct {
 // setQueries returns how many queries make a set.
 func (b *Backend) setQueries() int { return max(1, b.kernels.attentionRows/b.headsPerKV()) }
 
-// setsPerHead returns the number of sets of a sequence with so many new tokens, for one KV head.
+// setsPerHead returns the number of sets of a sequence with that many new queries, for one KV head.
 func (b *Backend) setsPerHead(queries int) int {
 	return (queries + b.setQueries() - 1) / b.setQueries()
 }

@@ -31,7 +31,7 @@ const (
 
 // linearKernels are the innermost loops of a matrix product with weights.
 type linearKernels struct {
-	// panelRows returns the number of rows of a panel, an even number, for a product with so many output
+	// panelRows returns the number of rows of a panel, an even number, for a product with cols output
 	// columns.
 	panelRows func(tokens, cols, threads int) int
 	// multiply computes a panel's products and their epilogue.

@@ -29,7 +29,7 @@ type pool struct {
 	threads int
 	// How often an idle worker looks for work before it sleeps, about every half microsecond. 0 if there are
 	// more threads than processors.
-	lookouts int
+	spins int
 
 	mu       sync.Mutex
 	work     sync.Cond // there are items, or the pool is stopped
@@ -52,7 +52,7 @@ type pool struct {
 func newPool(threads int) *pool {
 	p := &pool{threads: threads}
 	if threads <= runtime.GOMAXPROCS(0) {
-		p.lookouts = 100
+		p.spins = 100
 	}
 	p.work.L, p.done.L = &p.mu, &p.mu
 	for worker := 1; worker < threads; worker++ {
@@ -77,7 +77,7 @@ func (p *pool) run(items, grain int, t task) {
 	p.take(0)
 	if p.busy.Load() > 0 {
 		p.mu.Unlock()
-		for i := 0; i < p.lookouts && p.busy.Load() > 0; i++ {
+		for i := 0; i < p.spins && p.busy.Load() > 0; i++ {
 			pause()
 		}
 		p.mu.Lock()
@@ -117,7 +117,7 @@ func (p *pool) serve(worker int) {
 			p.done.Signal()
 		}
 		p.mu.Unlock()
-		for i := 0; i < p.lookouts && p.runs.Load() == seen; i++ {
+		for i := 0; i < p.spins && p.runs.Load() == seen; i++ {
 			pause()
 		}
 		p.mu.Lock()
