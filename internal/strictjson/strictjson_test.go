@@ -119,8 +119,8 @@ func TestSyntax(t *testing.T) {
 		"\x00{\x00}":              `looks like UTF-16, not UTF-8`,
 		"\x1f\x8b\x08\x00":        `is compressed (gzip)`,
 		"<!DOCTYPE html>\n<html>": `is a web page (HTML), not the file itself`,
-		"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n": `is a Git LFS pointer, not the file itself: ` +
-			`run git lfs pull, or phi3 pull ORG/NAME`,
+		"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n": `is a Git LFS pointer, ` +
+			`not the file itself: run git lfs pull, or phi3 pull ORG/NAME`,
 	} {
 		for _, err := range []error{Unmarshal([]byte(text), &file{}), Check([]byte(text))} {
 			require.ErrorContains(t, err, want, "%q", text)

@@ -27,7 +27,8 @@ func TestClassWithoutConverter(t *testing.T) {
 		_, err := Load(files(class))
 		require.EqualError(t, err, fmt.Sprintf("vocab.json: the tokenizer's class is %q, and without "+
 			"tokenizer.json only those of Llama, GPT2 "+
-			"and CodeGen can be read: load it in transformers and save it, which writes tokenizer.json", class))
+			"and CodeGen can be read: load it in transformers and save it, which writes tokenizer.json",
+			class))
 	}
 	for _, class := range []string{
 		"GPT2Tokenizer", "GPT2TokenizerFast", "CodeGenTokenizer",

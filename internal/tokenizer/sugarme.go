@@ -181,7 +181,8 @@ func newDecoder(e entry) (decoderKind, error) {
 
 // readChain reads steps, each of which may be missing. Fuse matters only to the Strip behind it.
 func (d *decoderKind) readChain(steps []decoderJSON) error {
-	const want = "want null, ByteLevel, Metaspace, or some of Replace, ByteFallback, Fuse, Strip in this order"
+	const want = "want null, ByteLevel, Metaspace, or some of Replace, ByteFallback, Fuse, Strip " +
+		"in this order"
 	d.plain = true
 	names, next := []string{"Replace", "ByteFallback", "Fuse", "Strip"}, 0
 	for i, step := range steps {

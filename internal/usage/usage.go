@@ -32,8 +32,8 @@ func Unplaced(cmd *cobra.Command) (missing []string) {
 				missing = append(missing, name+" has no heading: add its name to flagGroups in usage/help.go")
 			}
 			if f.Value.Type() != "bool" && valueWord(f) == "" {
-				missing = append(missing, name+" has no word for its value: put a word of its description in "+
-					"backquotes, or add it to valueWords in usage/help.go")
+				missing = append(missing, name+" has no word for its value: put a word of its description "+
+					"in backquotes, or add it to valueWords in usage/help.go")
 			}
 		}
 	}
