@@ -72,8 +72,8 @@ func packages(t *testing.T) map[string][]string {
 	return all
 }
 
-// TestArchitecture: the table has every package and its imports, and a package imports only packages below its
-// row.
+// TestArchitecture: the table has every package and its imports, and a package imports only packages below
+// its row.
 func TestArchitecture(t *testing.T) {
 	rows, actual := tableRows(t), packages(t)
 	below := map[string]bool{}

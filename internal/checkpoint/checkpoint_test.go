@@ -96,7 +96,8 @@ func TestOpenErrors(t *testing.T) {
 		{Request{Name: "nowhere", Variable: "PHI3_MODEL"}, "there is no directory nowhere (from PHI3_MODEL)"},
 		{Request{Name: "tiny"}, "there is no directory tiny; in the cache there is acme/Tiny"},
 		{
-			Request{Name: "acme/Big", Variable: "PHI3_MODEL"}, "there is no directory acme/Big (from PHI3_MODEL), " +
+			Request{Name: "acme/Big", Variable: "PHI3_MODEL"},
+			"there is no directory acme/Big (from PHI3_MODEL), " +
 				"and no model of that name in the cache; phi3 pull acme/Big downloads it",
 		},
 		{Request{Name: "file"}, "file is a file; --model takes the directory of a checkpoint, such as ."},

@@ -48,8 +48,8 @@ func Logits(ctx context.Context, m *model.Model, ids []int32) ([][]float32, erro
 // Scores returns the scores that transformers' pipelines compute from a row of logits [labels]:
 //
 //   - of a token: probabilities that sum to 1
-//   - of a text: the same. If several labels may apply, or if there is only one: a probability of each label by
-//     itself. For a regression: the logits.
+//   - of a text: the same; if several labels may apply, or if there is only one, a probability of each label
+//     by itself; for a regression, the logits
 func Scores(c *model.Config, logits []float32) []float64 {
 	scores := make([]float64, len(logits))
 	for i, l := range logits {

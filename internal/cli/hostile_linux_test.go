@@ -112,6 +112,19 @@ func hostileModel(t *testing.T) string {
 	return dir
 }
 
+// hostileLabels makes a checkpoint with a classification head, whose first label is hostile.
+func hostileLabels(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "labels")
+	require.NoError(t, copyCheckpoint(dir, "tokens"))
+	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	require.NoError(t, err)
+	label := regexp.MustCompile(`"0": *("[^"]*")`).FindSubmatch(config)
+	require.NotNil(t, label)
+	replaceIn(t, filepath.Join(dir, "config.json"), string(label[1]))
+	return dir
+}
+
 // replaceIn replaces a JSON string by the hostile text.
 func replaceIn(t *testing.T, file, old string) {
 	t.Helper()
@@ -127,13 +140,7 @@ func replaceIn(t *testing.T, file, old string) {
 // No command sends control characters from a checkpoint or from an argument to the terminal.
 func TestHostileStrings(t *testing.T) {
 	dir := hostileModel(t)
-	labels := filepath.Join(t.TempDir(), "labels")
-	require.NoError(t, copyCheckpoint(labels, "tokens"))
-	config, err := os.ReadFile(filepath.Join(labels, "config.json"))
-	require.NoError(t, err)
-	label := regexp.MustCompile(`"0": *("[^"]*")`).FindSubmatch(config)
-	require.NotNil(t, label)
-	replaceIn(t, filepath.Join(labels, "config.json"), string(label[1]))
+	labels := hostileLabels(t)
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("HF_HOME", t.TempDir())
 	svg := filepath.Join(t.TempDir(), "a.svg")

@@ -6,7 +6,7 @@
 //	<cache>/models--org--name/blobs/<hash>                   a file; its name is its SHA-256 or git's SHA-1
 //	<cache>/models--org--name/blobs/<hash>.incomplete        the beginning of one
 //	<cache>/models--org--name/.no_exist/<commit>/<file>      an empty file: the repository has no such file
-//	<cache>/.locks/models--org--name/<hash>.lock             a program that writes the blob holds flock on it
+//	<cache>/.locks/models--org--name/<hash>.lock             flock'ed by the program that writes the blob
 //
 // [New] reads the environment variables that the Python library reads. [Hub.Find] looks only into the cache.
 // [Hub.Pull] asks the hub which files a revision has and downloads those that phi3 needs and the cache lacks.
