@@ -1,5 +1,5 @@
-// Command random-checkpoint writes a Phi-3 checkpoint of any size with random weights, for measuring without
-// the real ones:
+// Command random-checkpoint writes a Phi-3 checkpoint of any size with random weights, for measurements
+// without the real weights:
 //
 //	go run ./cmd/random-checkpoint --preset phi-3-mini --out DIR
 //	go run ./cmd/random-checkpoint --config path/to/config.json --tokenizer path/to --out DIR
@@ -50,19 +50,19 @@ func fail(code int, err error) {
 	os.Exit(code)
 }
 
-// options turns the command line into what to write.
+// options parses the command line.
 func options(args []string, help io.Writer) (o randomckpt.Options, err error) {
 	flags := flag.NewFlagSet("random-checkpoint", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // our caller reports errors
+	flags.SetOutput(io.Discard) // main prints errors
 	config := flags.String("config", "", "take the model's sizes from this config.json")
 	preset := flags.String("preset", "",
-		"or from a published model: phi-3-mini, phi-3-medium, phi-4, phi-4-mini")
+		"or take the sizes of a published model: phi-3-mini, phi-3-medium, phi-4, phi-4-mini")
 	dtype := flags.String("dtype", "bf16", "type of the weights: bf16, f16, f32")
 	flags.StringVar(&o.Dir, "out", "", "write the checkpoint into this directory")
 	flags.StringVar(&o.TokenizerDir, "tokenizer", "", "copy the tokenizer from this directory")
-	flags.Uint64Var(&o.Seed, "seed", 1, "equal seeds give equal bytes")
+	flags.Uint64Var(&o.Seed, "seed", 1, "seed of the random weights; the same seed gives the same bytes")
 	flags.Int64Var(&o.ShardBytes, "shard-bytes", 5_000_000_000,
-		"start a new file after so many bytes of tensors")
+		"the most bytes of tensors in a file")
 	flags.BoolVar(&o.Force, "force", false, "replace the checkpoint in a directory that is not empty")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -91,7 +91,7 @@ func options(args []string, help io.Writer) (o randomckpt.Options, err error) {
 	}
 	o.GenerationConfig, err = os.ReadFile(filepath.Join(filepath.Dir(*config), "generation_config.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // it will be derived
+		err = nil // Write makes one from Config
 	}
 	return o, err
 }

@@ -30,7 +30,7 @@ func TestOptions(t *testing.T) {
 	o, err = options([]string{"--config", config, "--out", "d"}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "{}", string(o.Config))
-	require.Nil(t, o.GenerationConfig) // none beside it: to be derived
+	require.Nil(t, o.GenerationConfig) // there is no such file
 	require.Equal(t, weight.BF16, o.Format)
 
 	generation := filepath.Join(filepath.Dir(config), "generation_config.json")

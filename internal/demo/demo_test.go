@@ -92,8 +92,8 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, []int{ids["<|endoftext|>"], ids["<|assistant|>"], ids["<|end|>"]}, generation.EOS)
 }
 
-// Every tensor of the index lies in the shard that the index names, every shard's tensors are in the index,
-// and the bytes add up.
+// The index names the right shard for every tensor of the shards, has no other tensors, and has the right
+// total size.
 func TestIndexResolves(t *testing.T) {
 	var index struct {
 		Metadata struct {

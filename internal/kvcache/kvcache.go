@@ -40,7 +40,7 @@ type Cache struct {
 	pool     *Pool
 	blocks   []int32 // block table: positions [i*BlockTokens, (i+1)*BlockTokens) are in block blocks[i]
 	length   int     // positions 0 … length-1 are cached
-	crossing int     // longest sequence that uses the short RoPE factors; 0: the model has one set of factors
+	crossing int     // longest sequence with the short RoPE factors; 0: the model has one set of factors
 	long     bool    // which factors the cached keys were rotated with
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// feed prepares a total and advances to it, as a forward pass would; it returns how many positions could
-// stay.
+// feed prepares a total and advances to it, as a forward pass does. It returns how many positions stayed
+// cached.
 func feed(t *testing.T, c *Cache, total int) int {
 	t.Helper()
 	cached, err := c.Prepare(total)
@@ -89,7 +89,7 @@ func TestPrepareBelowTheCachedLengthIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, "truncate")
 }
 
-// Whatever the order of calls, no block belongs to two sequences and none is lost.
+// In any order of calls, no block belongs to two sequences and none is lost.
 func TestBlocksAreNeverSharedOrLost(t *testing.T) {
 	rng := rand.New(rand.NewSource(1))
 	pool := NewPool(16)

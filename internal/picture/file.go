@@ -10,14 +10,15 @@ import (
 	"phi3/internal/regular"
 )
 
-// CheckFile returns an error if [WriteFile] could not write a file. A command calls it before a long
+// CheckFile returns an error if [WriteFile] cannot write the file. A command calls it before a long
 // computation.
 func CheckFile(file string) error {
 	_, err := replaced(file)
 	return err
 }
 
-// replaced returns the file that a picture replaces, nil if there is none.
+// replaced describes the file that the picture will replace. It returns nil if the file does not exist, and
+// an error if a picture cannot be written there.
 func replaced(file string) (info os.FileInfo, err error) {
 	info, err = os.Stat(file)
 	folder := filepath.Dir(file)
@@ -45,8 +46,8 @@ func replaced(file string) (info os.FileInfo, err error) {
 	return info, nil
 }
 
-// WriteFile writes a finished picture, whole or not at all. It replaces a regular file, also through a link,
-// and nothing else.
+// WriteFile writes a picture to a file. After an error the file is unchanged. WriteFile replaces only regular
+// files; if file is a link, it replaces the link's target and keeps its permissions.
 func WriteFile(file string, svg []byte) (err error) {
 	info, err := replaced(file)
 	if err != nil {
@@ -67,7 +68,7 @@ func WriteFile(file string, svg []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(temporary) }() // after the rename there is nothing of that name
+	defer func() { _ = os.Remove(temporary) }() // fails after the rename, when the temporary file is gone
 	_, err = f.Write(svg)
 	if err == nil && info != nil {
 		err = f.Chmod(info.Mode().Perm())

@@ -43,7 +43,7 @@ func encode(v any) ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// preset is a row of spec section 1.
+// preset is a row of the table in section 1 of docs/phi3-spec.md.
 type preset struct {
 	vocab, hidden, intermediate, layers, heads, kvHeads int
 	maxPositions, originalMaxPositions                  int
@@ -53,29 +53,25 @@ type preset struct {
 	slidingWindow                                       any // positions, or nil
 	tied                                                bool
 	bos, eos, pad                                       int
-	stop                                                []int // the generation config's eos list
+	stop                                                []int // eos_token_id of generation_config.json
 }
 
 var presets = map[string]preset{
 	"phi-3-mini": {
-		32064, 3072, 8192, 32, 32, 32, 4096, 4096, 1e4, nil, 1, 2047, false, 1, 32000, 32000, []int{
-			32000,
-			32001, 32007,
-		},
+		32064, 3072, 8192, 32, 32, 32, 4096, 4096, 1e4, nil, 1, 2047, false, 1, 32000, 32000,
+		[]int{32000, 32001, 32007},
 	},
 	"phi-3-medium": {
-		32064, 5120, 17920, 40, 40, 10, 4096, 4096, 1e4, nil, 1, 2047, false, 1, 32000, 32000, []int{
-			32000,
-			32001, 32007,
-		},
+		32064, 5120, 17920, 40, 40, 10, 4096, 4096, 1e4, nil, 1, 2047, false, 1, 32000, 32000,
+		[]int{32000, 32001, 32007},
 	},
 	"phi-4": {
 		100352, 5120, 17920, 40, 40, 10, 16384, 16384, 250000, nil, 1, nil, false, 100257, 100257, 100257,
 		[]int{100257, 100265},
 	},
 	"phi-4-mini": {
-		200064, 3072, 8192, 32, 24, 8, 131072, 4096, 1e4, phi4MiniRope, 0.75, 262144, true, 199999, 199999,
-		199999,
+		200064, 3072, 8192, 32, 24, 8, 131072, 4096, 1e4, phi4MiniRope, 0.75, 262144, true,
+		199999, 199999, 199999,
 		[]int{200020, 199999},
 	},
 }
@@ -85,14 +81,11 @@ var phi4MiniRope = map[string]any{
 	"short_factor": slices.Repeat([]float64{1}, 48),
 	"long_factor": []float64{
 		1, 1.118320672, 1.250641126, 1.398617824, 1.564103225, 1.74916897, 1.956131817, 2.187582649,
-		2.446418898, 2.735880826,
-		3.059592084, 3.421605075, 3.826451687, 4.279200023, 4.785517845, 5.351743533, 5.984965424,
-		6.693110555, 7.485043894,
-		8.370679318, 9.36110372, 10.4687158, 11.70738129, 13.09260651, 14.64173252, 16.37415215, 18.31155283,
-		20.47818807,
-		22.90118105, 25.61086418, 28.64115884, 32.03, 32.1, 32.13, 32.23, 32.6, 32.61, 32.64, 32.66, 32.7,
-		32.71, 32.93, 32.97,
-		33.28, 33.49, 33.5, 44.16, 47.77,
+		2.446418898, 2.735880826, 3.059592084, 3.421605075, 3.826451687, 4.279200023, 4.785517845,
+		5.351743533, 5.984965424, 6.693110555, 7.485043894, 8.370679318, 9.36110372, 10.4687158,
+		11.70738129, 13.09260651, 14.64173252, 16.37415215, 18.31155283, 20.47818807, 22.90118105,
+		25.61086418, 28.64115884, 32.03, 32.1, 32.13, 32.23, 32.6, 32.61, 32.64, 32.66, 32.7, 32.71,
+		32.93, 32.97, 33.28, 33.49, 33.5, 44.16, 47.77,
 	},
 }
 
@@ -102,7 +95,7 @@ func Preset(name string) (configText, generationText []byte, err error) {
 	p, ok := presets[name]
 	if !ok {
 		known := strings.Join(slices.Sorted(maps.Keys(presets)), ", ")
-		return nil, nil, fmt.Errorf("no preset %q; there are %s", name, known)
+		return nil, nil, fmt.Errorf("no preset %q; the presets are %s", name, known)
 	}
 	configText, err = encode(map[string]any{
 		"architectures":                    []string{"Phi3ForCausalLM"},

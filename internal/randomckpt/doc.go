@@ -1,11 +1,11 @@
-// Package randomckpt writes checkpoints with random weights: any Phi-3 configuration, full size, in real
-// shards with their index, exactly as Hugging Face lays them out. Such a checkpoint talks nonsense, but it
-// loads, runs and takes time like the real one, so that loading, memory and speed can be measured where the
-// real weights are not at hand.
+// Package randomckpt writes checkpoints with random weights, for any Phi-3 configuration. The files have the
+// names, sizes and format of those on Hugging Face, with shards and their index. The text of such a
+// checkpoint is nonsense, but it needs the same memory and time as the real one, so that both can be measured
+// without a download.
 //
-// Weights depend on the seed, the tensor's name and the element's position alone, never on the number of
-// cores or on how the work was cut. Matrices are N(0, 0.02²), as Phi-3 is initialised; norm weights are
-// uniform in 1 ± 0.1, so that a forgotten norm shows.
+// A weight depends only on the seed, the tensor's name and the element's index, not on the number of cores.
+// Matrices are N(0, 0.02²), as Phi-3 is initialised. Norm weights are uniform in 1 ± 0.1, so that tests
+// notice a forgotten norm.
 //
 //	config.go   what config.json says about shapes, and the presets
 //	plan.go     names and shapes of the weights; which shard each goes to

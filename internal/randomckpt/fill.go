@@ -13,16 +13,16 @@ import (
 	"phi3/internal/weight"
 )
 
-// chunkElems is how many elements one goroutine makes at a time: 2 MB of bf16. Four elements share one random
-// number, so it must be a multiple of 4.
+// chunkElems is the number of elements that a goroutine makes at a time: 2 MB of bf16. It must be a multiple
+// of 4, because four elements share one random number.
 const chunkElems = 1 << 20
 
-// A table holds 65536 equally probable values of a distribution, already in the checkpoint's type, in the low
-// bits of each entry: looking up 16 random bits is a draw from it.
+// A table has 65536 equally probable values of a distribution, in the checkpoint's type, in the low bits of
+// each entry. 16 random bits are an index into it.
 type table [1 << 16]uint32
 
-// newTable tabulates a distribution by its quantile function, taken at the middle of each of 65536 equal
-// steps of (0, 1).
+// newTable makes the table of a distribution from its quantile function, at the middles of 65536 equal parts
+// of (0, 1).
 func newTable(quantile func(p float64) float64, dtype weight.Format) *table {
 	t := new(table)
 	for i := range t {
@@ -43,7 +43,7 @@ func normal(p float64) float64 { return 0.02 * math.Sqrt2 * math.Erfinv(2*p-1) }
 
 func nearOne(p float64) float64 { return 0.9 + 0.2*p } // uniform in 1 ± 0.1
 
-// tensorKey starts a tensor's own sequence of random numbers.
+// tensorKey returns the start of a tensor's own sequence of random numbers.
 func tensorKey(seed uint64, name string) uint64 {
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte(name)) // never fails
@@ -61,8 +61,8 @@ func mix(z uint64) uint64 {
 
 const golden = 0x9e3779b97f4a7c15
 
-// fill makes the elements from first on (a multiple of 4) of the tensor with that key; dst holds whole
-// elements of width 2 or 4 bytes.
+// fill writes elements of a tensor to dst, beginning with element first, a multiple of 4. An element has
+// width 2 or 4 bytes.
 func (t *table) fill(dst []byte, width int, key, first uint64) {
 	state := key + first/4*golden
 	for len(dst) >= 4*width {

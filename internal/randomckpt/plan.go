@@ -7,11 +7,11 @@ import (
 	"phi3/internal/weight"
 )
 
-// elems is the number of elements of a tensor.
+// elems returns the number of elements of a tensor.
 func elems(t model.TensorSpec) int64 {
 	n := int64(1)
 	for _, dim := range t.Shape {
-		n *= int64(dim) // cannot overflow: two dimensions at most, which the configuration bounds
+		n *= int64(dim) // cannot overflow: at most two dimensions, which the configuration limits
 	}
 	return n
 }

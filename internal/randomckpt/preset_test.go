@@ -64,7 +64,7 @@ func TestPresets(t *testing.T) {
 		})
 	}
 	_, _, err := Preset("phi-5")
-	require.EqualError(t, err, `no preset "phi-5"; there are phi-3-medium, phi-3-mini, phi-4, phi-4-mini`)
+	require.EqualError(t, err, `no preset "phi-5"; the presets are phi-3-medium, phi-3-mini, phi-4, phi-4-mini`)
 }
 
 // TestPublishedIndex: every tensor goes to the file in which the published checkpoint has it.

@@ -21,7 +21,7 @@ const indexFile = "model.safetensors.index.json"
 // metadata is what Hugging Face writes into each shard. Its loader refuses a file without it.
 var metadata = map[string]string{"format": "pt"}
 
-// Options says what to write.
+// Options describes the checkpoint to write.
 type Options struct {
 	Dir              string        // the checkpoint's directory; made if it does not exist
 	Config           []byte        // config.json, of a Phi-3 model
@@ -30,7 +30,7 @@ type Options struct {
 	Format           weight.Format // BF16, F16 or F32
 	Seed             uint64
 	ShardBytes       int64                         // the most bytes of tensors in a shard
-	Force            bool                          // replace the checkpoint that Dir holds; other files stay
+	Force            bool                          // replace the checkpoint in Dir; other files stay
 	Progress         func(file string, size int64) // called when a shard is complete; may be nil
 }
 
@@ -42,7 +42,7 @@ func Write(ctx context.Context, o Options) error {
 		weight.BF16: "bfloat16", weight.F16: "float16", weight.F32: "float32",
 	}[o.Format]
 	if !ok {
-		return fmt.Errorf("cannot make weights of type %q: bf16, f16 or f32", o.Format)
+		return fmt.Errorf("cannot make weights of type %q, only of bf16, f16 or f32", o.Format)
 	}
 	if o.ShardBytes < 1 {
 		return fmt.Errorf("a shard cannot hold %d bytes", o.ShardBytes)
@@ -87,8 +87,7 @@ func Write(ctx context.Context, o Options) error {
 			size += elems(t) * int64(width)
 		}
 		err := writeFile(o.Dir, s.file, func(out io.Writer) error {
-			return safetensors.Write(out, sources,
-				metadata)
+			return safetensors.Write(out, sources, metadata)
 		})
 		if err != nil {
 			return err
@@ -128,8 +127,7 @@ func smallFiles(o Options, dtypeName string) (map[string][]byte, error) {
 		return files, nil
 	}
 	for _, name := range []string{
-		"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-		"added_tokens.json",
+		"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 	} {
 		text, err := os.ReadFile(filepath.Join(o.TokenizerDir, name))
 		if errors.Is(err, fs.ErrNotExist) && name != "tokenizer.json" {
@@ -186,19 +184,19 @@ func writeFile(dir, name string, write func(io.Writer) error) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = f.Close() // the second Close of a closed file: harmless
+			_ = f.Close() // harmless if it is closed already
 			_ = os.Remove(f.Name())
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 	}()
-	buffered := bufio.NewWriterSize(f, 1<<20) // for norms and headers: larger writes pass it by
+	buffered := bufio.NewWriterSize(f, 1<<20) // for norms and headers; larger writes are not buffered
 	if err := write(buffered); err != nil {
 		return err
 	}
 	if err := buffered.Flush(); err != nil {
 		return err
 	}
-	if err := f.Chmod(0o644); err != nil { // CreateTemp made it private
+	if err := f.Chmod(0o644); err != nil { // CreateTemp makes it readable only for its owner
 		return err
 	}
 	if err := f.Close(); err != nil {

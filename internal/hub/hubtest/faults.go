@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// offset is where a request's Range begins.
+// offset returns the first byte of a request's Range.
 func offset(r *http.Request) int {
 	from, _, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("Range"), "bytes="), "-")
 	n, _ := strconv.Atoi(from)
 	return n
 }
 
-// begin writes the header of an honest answer and returns what its body should be.
+// begin writes the header of a correct answer and returns the correct body.
 func begin(w http.ResponseWriter, r *http.Request, content []byte) []byte {
 	from := min(offset(r), len(content))
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)-from))
@@ -35,7 +35,7 @@ func Cut(n int) Fault {
 	}
 }
 
-// Hang sends n bytes of the body and then nothing, until the client gives up.
+// Hang sends n bytes of the body and then waits until the client closes the connection.
 func Hang(n int) Fault {
 	return func(w http.ResponseWriter, r *http.Request, content []byte) bool {
 		body := begin(w, r, content)
@@ -59,7 +59,7 @@ func Wrong() Fault {
 	}
 }
 
-// Whole ignores Range.
+// Whole ignores Range and sends the whole file.
 func Whole() Fault {
 	return func(w http.ResponseWriter, _ *http.Request, content []byte) bool {
 		_, _ = w.Write(content)
@@ -67,7 +67,7 @@ func Whole() Fault {
 	}
 }
 
-// Status answers with a status and header fields, given as "Name: value".
+// Status answers with a status and with header fields, each given as "Name: value".
 func Status(status int, fields ...string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
 		for _, f := range fields {
@@ -79,7 +79,7 @@ func Status(status int, fields ...string) Fault {
 	}
 }
 
-// Body answers with this body.
+// Body answers with the given body.
 func Body(text string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
 		_, _ = w.Write([]byte(text))
@@ -87,7 +87,7 @@ func Body(text string) Fault {
 	}
 }
 
-// Then does something and lets the server answer.
+// Then calls do and lets the server answer.
 func Then(do func()) Fault {
 	return func(http.ResponseWriter, *http.Request, []byte) bool {
 		do()

@@ -1,6 +1,6 @@
-// Package hubtest is a Hugging Face hub on this machine, for tests: it answers as the hub answers, redirects
-// weights to a second server as the hub redirects to its CDN, and misbehaves on request. Python's
-// huggingface_hub works with it too, through HF_ENDPOINT.
+// Package hubtest is a Hugging Face hub for tests. It answers as the hub does, and redirects requests for
+// weights to a second server, as the hub does to its CDN. Tests can plan faults. Python's huggingface_hub
+// works with it too, if HF_ENDPOINT has its URL.
 package hubtest
 
 import (
@@ -18,16 +18,16 @@ import (
 	"time"
 )
 
-// Server is a hub and its CDN. Change its fields through [Server.Do] once it is in use.
+// Server is a hub and its CDN. After the first request, change the fields only in [Server.Do].
 type Server struct {
 	URL     string // of the hub, for HF_ENDPOINT
-	Token   string // that is wanted for gated models
+	Token   string // the token that gives access to gated models
 	Gated   map[string]bool
-	Renamed map[string]string // old names and the new ones
-	Leaked  bool              // the CDN was sent a token
-	Login   string            // "name:password" that every request must have, as of a mirror
-	Plain   bool              // ?blobs=true is ignored, as by some mirrors
-	ETag    string            // of every small file, instead of its hash
+	Renamed map[string]string // from old names to new ones
+	Leaked  bool              // set if a client sent its token to the CDN
+	Login   string            // "name:password" that every request needs, as on some mirrors
+	Plain   bool              // ignore ?blobs=true, as some mirrors do
+	ETag    string            // the ETag of every small file; "": its hash
 
 	mu       sync.Mutex
 	hub, cdn *httptest.Server
@@ -36,9 +36,9 @@ type Server struct {
 	requests []string
 }
 
-// Repo is a model: its revisions by commit, and what the names of revisions mean.
+// Repo is the repository of a model.
 type Repo struct {
-	Refs    map[string]string
+	Refs    map[string]string            // name of a revision, commit
 	Commits map[string]map[string][]byte // commit, file name, content
 }
 
@@ -72,7 +72,7 @@ func (s *Server) Do(f func()) {
 	f()
 }
 
-// Add gives the hub a model, or a new commit of it that becomes main, and returns the commit.
+// Add adds a model to the hub, or a new commit to a model. The commit becomes main. Add returns it.
 func (s *Server) Add(name string, files map[string][]byte) (commit string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,30 +88,30 @@ func (s *Server) Add(name string, files map[string][]byte) (commit string) {
 	return commit
 }
 
-// Alias makes a revision mean what main means.
+// Alias gives the commit of main another revision name.
 func (s *Server) Alias(name, revision string) {
 	s.Do(func() { s.repos[name].Refs[revision] = s.repos[name].Refs["main"] })
 }
 
-// Fail makes the next requests for a file's content (or, for the file "api", for a list of files) meet these
-// faults, one each.
+// Fail plans faults: each of the next requests for the content of the file takes one. The file "api" stands
+// for the list of files.
 func (s *Server) Fail(file string, faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults[file] = append(s.faults[file], faults...)
 }
 
-// Requests are the requests so far: method, path, and the Range if there was one.
+// Requests returns the requests so far: method, path, and the Range if there was one.
 func (s *Server) Requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.requests...)
 }
 
-// Forget makes Requests begin anew.
+// Forget clears the list that Requests returns.
 func (s *Server) Forget() { s.Do(func() { s.requests = nil }) }
 
-// Hash is the name of a file in the cache: SHA-256 of weights, git's SHA-1 of the rest. IsLFS tells which.
+// Hash returns the name of a file in the cache: SHA-256 for files in LFS, git's SHA-1 for others.
 func Hash(file string, content []byte) string {
 	if IsLFS(file) {
 		return fmt.Sprintf("%x", sha256.Sum256(content))
@@ -120,7 +120,7 @@ func Hash(file string, content []byte) string {
 	return fmt.Sprintf("%x", sha1.Sum(blob)) //nolint:gosec // git's
 }
 
-// IsLFS tells whether the hub keeps a file in LFS, and so on the CDN.
+// IsLFS reports whether the hub keeps a file in LFS. The CDN serves such files.
 func IsLFS(file string) bool {
 	return strings.HasSuffix(file, ".safetensors") || strings.HasSuffix(file, ".bin") ||
 		file == "tokenizer.model"
@@ -134,7 +134,8 @@ func (s *Server) log(r *http.Request) {
 	s.requests = append(s.requests, line)
 }
 
-// fault takes the next fault of a file off its list and lets it answer.
+// fault removes the next fault from a file's list and lets it answer. It returns false if there is no answer
+// yet.
 func (s *Server) fault(file string, w http.ResponseWriter, r *http.Request, content []byte) bool {
 	s.mu.Lock()
 	list := s.faults[file]
@@ -153,7 +154,7 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 	w.WriteHeader(status)
 }
 
-// find looks a revision up and answers for what is not there.
+// find looks up a revision. If it returns no files, it has answered the request with an error.
 func (s *Server) find(
 	w http.ResponseWriter, r *http.Request, name, revision string,
 ) (commit string, files map[string][]byte) {
@@ -269,7 +270,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, name, revision str
 	answer := struct {
 		ID        string    `json:"id"`
 		SHA       string    `json:"sha"`
-		Tags      []string  `json:"tags"` // this and the following because Python's library insists
+		Tags      []string  `json:"tags"` // Python's library needs this and the next fields
 		Private   bool      `json:"private"`
 		Downloads int       `json:"downloads"`
 		Likes     int       `json:"likes"`
@@ -295,7 +296,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, name, revision str
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// tree answers /api/models/…/tree/…, which Python's library asks for since version 2.
+// tree answers /api/models/…/tree/…, which Python's library requests since version 2.
 func (s *Server) tree(w http.ResponseWriter, r *http.Request, name, revision string) {
 	_, files := s.find(w, r, name, revision)
 	if files == nil {
@@ -326,7 +327,7 @@ func (s *Server) tree(w http.ResponseWriter, r *http.Request, name, revision str
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// small serves a file that lies in git.
+// small serves a file that is not in LFS.
 func (s *Server) small(w http.ResponseWriter, r *http.Request, name, commit, file string) {
 	_, files := s.find(w, r, name, commit)
 	if files == nil {
@@ -346,8 +347,8 @@ func (s *Server) small(w http.ResponseWriter, r *http.Request, name, commit, fil
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 }
 
-// serveCDN serves a file that lies in LFS. Like the real one it refuses an Authorization header beside its
-// own signature.
+// serveCDN serves a file that is in LFS. Like the real CDN, it needs a signature in the URL and refuses
+// requests that also have an Authorization header.
 func (s *Server) serveCDN(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	file := query.Get("file")

@@ -48,8 +48,7 @@ func mutate(text []byte, path string, few int, yield func(string, []byte) bool) 
 			if !with(func(o map[string]json.RawMessage) { delete(o, key) }) ||
 				!with(func(o map[string]json.RawMessage) {
 					o[strings.ToUpper(key)] = o[key]
-					delete(o,
-						key)
+					delete(o, key)
 				}) ||
 				!mutate(object[key], where, few, inner) {
 				return false
