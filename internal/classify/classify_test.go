@@ -83,7 +83,7 @@ func TestLogitsRefusals(t *testing.T) {
 	_, err = Logits(context.Background(), open(t, "f32", nil, model.Options{}), []int32{1})
 	require.EqualError(t, err, "a Phi3ForCausalLM has no labels")
 
-	// A weight that is no number.
+	// A weight that is NaN.
 	broken := open(t, "sequence", func(fsys fstest.MapFS) {
 		f, err := safetensors.ReadFile(fsys, "model.safetensors")
 		require.NoError(t, err)

@@ -17,7 +17,7 @@ import (
 type Line struct {
 	Number int // of the line, from 1; 0 with an error of reading the file
 	Text   string
-	// Mended is true if the line is not valid UTF-8. Text then has U+FFFD for what is not a character.
+	// Mended is true if the line is not valid UTF-8. Text then has U+FFFD in place of invalid bytes.
 	Mended bool
 }
 

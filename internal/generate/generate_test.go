@@ -88,8 +88,8 @@ func TestRunEndsWithTheContext(t *testing.T) {
 	require.ErrorContains(t, err, "empty")
 }
 
-// A token comes as soon as it is chosen. An interruption loses none, and whoever ends the loop can begin
-// another one.
+// A token arrives as soon as it is chosen. An interruption loses none, and after the end of a loop the caller
+// can begin another one.
 func TestTokensCome(t *testing.T) {
 	m := open(t, mini, 0)
 	free, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 10})

@@ -55,7 +55,7 @@ func TestSessionGoesBack(t *testing.T) {
 			case checkpoint == "longrope":
 				require.Zero(t, got.Cached)
 				require.Equal(t, [][2]int{{30, 30}, {33, 33}}, fed,
-					"the second time, all is computed anew with the long factors")
+					"the second time, all tokens are computed again with the long factors")
 			case seed == 0:
 				require.Zero(t, got.Cached)
 				require.Equal(t, [][2]int{{30, 30}}, fed)

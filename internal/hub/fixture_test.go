@@ -76,7 +76,7 @@ func newFixture(t *testing.T) *fixture {
 	return x
 }
 
-// open makes the hub anew from the environment, with a clock that does not wait.
+// open makes a new hub from the environment, with a clock that does not wait.
 func (x *fixture) open() {
 	x.Helper()
 	h, err := New(func(name string) string { return x.env[name] })

@@ -60,7 +60,7 @@ func (x *fixture) pullFails(test misbehaviour) {
 	}
 	_, err := x.hub.Pull(context.Background(), name, revision, x.options())
 	require.ErrorContains(x, err, test.err)
-	require.NotContains(x, err.Error(), "secret", "a signed address is not for every eye")
+	require.NotContains(x, err.Error(), "secret", "no signature of an address in a message")
 	_, err = x.hub.Find(name, "main")
 	require.ErrorIs(x, err, ErrNotCached)
 	file := strings.TrimSuffix(test.file, " at the hub")
@@ -113,7 +113,7 @@ var contentFaults = map[string]misbehaviour{
 			"bytes=500000-", "bytes=600000-", "bytes=700000-", "bytes=800000-",
 		},
 	},
-	"cut before the first byte, for ever": {
+	"cut before the first byte, forever": {
 		file: shard, faults: slices.Repeat([]hubtest.Fault{hubtest.Cut(0)}, attempts), err: "download " +
 			shard + ": connection to 127.0.0.1",
 	},
@@ -131,7 +131,7 @@ var contentFaults = map[string]misbehaviour{
 		notes:  []string{"sends the whole file instead of the rest; starting over"},
 		ranges: []string{"bytes=300000-"},
 	},
-	"ignores Range and cuts, for ever": {
+	"ignores Range and cuts, forever": {
 		file: shard,
 		faults: append([]hubtest.Fault{hubtest.Cut(300_000)},
 			slices.Repeat([]hubtest.Fault{wholeThenCut(200_000)}, 3*attempts)...),
@@ -141,7 +141,7 @@ var contentFaults = map[string]misbehaviour{
 		file: shard, faults: []hubtest.Fault{hubtest.Wrong()},
 		notes: []string{"is not what its hash says"},
 	},
-	"wrong bytes for ever": {
+	"wrong bytes forever": {
 		file:   shard,
 		faults: slices.Repeat([]hubtest.Fault{hubtest.Wrong()}, 2),
 		err:    "is not what its hash says: its hash is",
@@ -196,7 +196,7 @@ var statusFaults = map[string]misbehaviour{
 			hubtest.Status(504),
 		},
 	},
-	"overloaded for ever": {
+	"overloaded forever": {
 		file:   shard,
 		faults: slices.Repeat([]hubtest.Fault{unavailable}, attempts), err: "503 Service Unavailable",
 	},
@@ -285,7 +285,7 @@ var listFaults = map[string]misbehaviour{
 		err:    "lists more than 100000 files",
 	},
 	"the list is overloaded": {file: "api", faults: []hubtest.Fault{unavailable, unavailable}},
-	"the list is overloaded for ever": {
+	"the list is overloaded forever": {
 		file:   "api",
 		faults: slices.Repeat([]hubtest.Fault{unavailable}, 3), err: "answers 503",
 	},
@@ -293,7 +293,7 @@ var listFaults = map[string]misbehaviour{
 		file: "api", faults: []hubtest.Fault{hubtest.Hang(0)},
 		notes: []string{"the server sends nothing"},
 	},
-	"the list is no JSON": {
+	"the list is not JSON": {
 		file: "api", faults: []hubtest.Fault{hubtest.Body("<html>")},
 		err: "answers with a web page: is there a login or a proxy in between?",
 	},

@@ -17,7 +17,7 @@ import (
 //
 //	<cache>/blobs/<first two digits>/<64 digits>       the file, named by another hash than ours (Xet's)
 //	<cache>/blobs/<first two digits>/<64 digits>.refs  its links, one a line: models--org--name/blobs/<hash>
-//	<cache>/blobs/<first two digits>/<64 digits>.lock  locked by whoever adds or removes a link
+//	<cache>/blobs/<first two digits>/<64 digits>.lock  locked while a program adds or removes a link
 //	<cache>/blobs/.huggingface-shared-blobs            says which layout this is: version 1
 //
 // This package reads such blobs through their links ([confined.Directory]) and makes none. It removes them

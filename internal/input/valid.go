@@ -8,8 +8,8 @@ import (
 )
 
 // Valid returns a text as valid UTF-8 without a byte order mark, so that the program's output shows what the
-// model sees: U+FFFD in the place of what is not a character, as the tokenizer has it. warnings say what is
-// wrong with the text, as the rest of a sentence that begins with its name.
+// model sees. Like the tokenizer, it replaces invalid bytes by U+FFFD. A warning is the rest of a sentence
+// that begins with the name of the text.
 func Valid(text string) (valid string, warnings []string) {
 	text = strings.TrimPrefix(text, "\ufeff")
 	valid = tokenizer.ValidUTF8(text)

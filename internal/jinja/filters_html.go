@@ -97,7 +97,7 @@ func xmlattrFilter(r *run, v Value, a *given) (Value, error) {
 		}
 		name, err := wantText(e.key)
 		if err != nil || badAttribute.MatchString(name) {
-			return nil, errors.New("xmlattr has a key that is no attribute's name")
+			return nil, errors.New("xmlattr has a key that is not the name of an attribute")
 		}
 		value, err := escapeFilter(r, e.value, &given{})
 		if err != nil {

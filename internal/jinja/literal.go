@@ -71,7 +71,7 @@ func unescape(s string) (string, error) {
 				return "", fmt.Errorf(`\%c wants %d hexadecimal digits`, s[i], digits)
 			}
 			if !utf8.ValidRune(rune(code)) {
-				return "", fmt.Errorf(`\%s is no character`, s[i:i+1+digits])
+				return "", fmt.Errorf(`\%s is not a character`, s[i:i+1+digits])
 			}
 			out.WriteRune(rune(code))
 			i += digits

@@ -120,7 +120,7 @@ func polyline(values []float64, atX func(int) float64, atY func(float64) float64
 	return b.String()
 }
 
-// roundStep is the smallest of 1, 2 or 5 times a power of ten that covers the range in at most so many steps.
+// roundStep returns the smallest step with which steps steps reach most: 1, 2 or 5 times a power of ten.
 func roundStep(most float64, steps int) float64 {
 	if most <= 0 {
 		return 1

@@ -86,8 +86,8 @@ func fit(s string, pixels, column float64) string {
 // mono is the width of a text in class mono, in pixels.
 func mono(s string) float64 { return monoColumn * float64(show.Width(s)) }
 
-// ends returns a text as one line of at most so many columns. Of a longer text it returns two: the beginning
-// and the end. A space that a reader could miss is drawn as ␣.
+// ends returns a text as one line of at most columns columns, or the beginning and the end of a longer text
+// as two lines. A space that a reader could miss becomes ␣.
 func ends(text string, columns int) []string {
 	if most := 16 * columns; len(text) > 2*most {
 		text = show.Clip(text, most) + strings.ToValidUTF8(text[len(text)-most:], "")

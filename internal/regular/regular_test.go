@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Everything that is no regular file is refused at once, by each way to open it, and by its name.
+// Each function that opens a file refuses at once what is not a regular file. The error has its name.
 func TestOnlyRegularFiles(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no such files there")

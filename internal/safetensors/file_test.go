@@ -78,7 +78,7 @@ func TestGolden(t *testing.T) {
 	require.Equal(t, whole, rewrite(t, f))
 }
 
-// rewrite writes f's tensors anew.
+// rewrite writes f's tensors to a new file.
 func rewrite(t *testing.T, f *File) []byte {
 	t.Helper()
 	var sources []Entry

@@ -89,7 +89,7 @@ func TestGolden(t *testing.T) {
 				require.Equal(t, c.Kept[Greedy(c.Scores)], id)
 			}
 			require.Equal(t, slices.Sorted(slices.Values(c.Scores)), slices.Sorted(slices.Values(scores)))
-			// it may end among equal scores, and Hugging Face's choice of those is no rule
+			// it can end among equal scores, of which Hugging Face's choice is arbitrary
 			if config.TopP < 1 {
 				least := slices.Min(scores)
 				unlike := func(scores []float32, ids []int32) (rest []int32) {

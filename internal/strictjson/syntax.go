@@ -56,7 +56,7 @@ var wording = []struct{ theirs, ours string }{
 	{"after array element", "where a comma or ] belongs"},
 	{"after top-level value", "after the end of the JSON"},
 	{"in string literal", "in a string, where only an escape such as \\n may stand for it"},
-	{"in string escape code", "after a \\ in a string, which is no escape of JSON's"},
+	{"in string escape code", "after a \\ in a string, which does not begin an escape in JSON"},
 	{`in \u hexadecimal character escape`, "in an escape \\u…, which has four hexadecimal digits"},
 	{"in literal", "in one of the words true, false and null"},
 	{"after decimal point in numeric literal", "after a number's decimal point"},

@@ -55,11 +55,11 @@ func (c *Codec) Chat(ctx context.Context, messages []tokenizer.Message) (p Promp
 // String is the text as the model sees it.
 func (p Prompt) String() string { return join(p.parts) }
 
-// After is what lies behind the first n bytes of the text. No BOS goes before it.
+// After returns the prompt without the first n bytes of its text, and without a BOS.
 func (p Prompt) After(n int) Prompt { return Prompt{parts: after(p.parts, n), whole: true} }
 
 // Encode turns a prompt into ids. If there are more than limit, it returns a [*tokenizer.TooManyError] as
-// soon as that is certain; 0 is no limit.
+// soon as that is certain. A limit of 0 means no limit.
 func (c *Codec) Encode(ctx context.Context, p Prompt, limit int) ([]int32, error) {
 	return c.Tokenizer.EncodeParts(ctx, p.parts, tokenizer.EncodeOptions{NoBOS: p.whole, Max: limit})
 }

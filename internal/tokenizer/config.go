@@ -61,7 +61,7 @@ func (t *tokenJSON) config(id int64) hf.TokenConfig {
 type namedToken struct {
 	hf.TokenConfig
 	object bool
-	name   string // image_token and the like: a key of extra_special_tokens
+	name   string // a key of extra_special_tokens, such as image_token
 }
 
 // UnmarshalJSON reads either.
@@ -209,7 +209,7 @@ func (c *configuration) readDecoder() error {
 		}
 		var id int64
 		if json.Unmarshal([]byte(key), &id) != nil || id < 0 || id >= maxIDs {
-			return fmt.Errorf("%q is no id, a whole number in 0..%d", show.Brief(key), maxIDs-1)
+			return fmt.Errorf("%q is not an id, a whole number in 0..%d", show.Brief(key), maxIDs-1)
 		}
 		s.Take(':')
 		var token tokenJSON

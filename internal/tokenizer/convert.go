@@ -142,9 +142,9 @@ func convertGPT2(fsys fs.FS, config *configuration) (*tokenizerJSON, error) {
 	}
 	lines := strings.Split(string(merges), "\n")
 	if len(lines) < 2 {
-		return nil, errors.New("merges.txt: is no list of merges under a line with its version")
+		return nil, errors.New("merges.txt: is not a line with the version, followed by a list of merges")
 	}
-	// transformers drops the first line and what is behind the last newline
+	// transformers ignores the first line, and text after the last newline
 	for i, line := range lines[1 : len(lines)-1] {
 		pair := strings.Fields(line)
 		if len(pair) != 2 {

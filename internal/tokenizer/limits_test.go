@@ -34,8 +34,8 @@ func withAdded(t testing.TB, content, token string) *Tokenizer {
 	return tok
 }
 
-// The search for added tokens takes a step of the automaton for each byte, whatever the tokens: a search that
-// starts anew from every byte took a thousand here.
+// The search for added tokens takes one step of the automaton for each byte, for any tokens. A search that
+// restarts at every byte took a thousand steps here.
 func TestAddedTokensInLinearTime(t *testing.T) {
 	const n = 1 << 20
 	tok := withAdded(t, "▁", strings.Repeat("a", 1023)+"b")

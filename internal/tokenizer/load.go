@@ -301,7 +301,7 @@ func (t *Tokenizer) template(post *postJSON) (before, after []int32, err error) 
 			ids := post.SpecialTokens[part.SpecialToken.ID].IDs
 			for _, id := range ids {
 				if t.rawPiece(id) == "" {
-					return nil, nil, fmt.Errorf("special token %q has id %d, which is no token",
+					return nil, nil, fmt.Errorf("special token %q has id %d, which has no token",
 						part.SpecialToken.ID, id)
 				}
 			}

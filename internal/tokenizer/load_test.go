@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// manyTokens is the text of so many added tokens of 1024 bytes, each with a comma behind it.
+// manyTokens returns the text of n added tokens of 1024 bytes, each followed by a comma.
 func manyTokens(n int) string {
 	var out strings.Builder
 	for i := range n {

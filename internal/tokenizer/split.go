@@ -98,8 +98,8 @@ func splitCL100K(s string) int {
 // apart, so that "HelloWorld" is two words.
 func splitO200K(s string) int {
 	first, size := charAt(s)
-	// Both letter alternatives may begin with one character that is no letter, number or newline; like a
-	// regexp, try with it first.
+	// Both alternatives for letters can begin with one character that is not a letter, number or newline.
+	// Like a regexp, try with that character first.
 	optional := 0
 	if !first.is(isLetter | isNumber | isNewline) {
 		optional = size

@@ -43,8 +43,8 @@ import (
 // map[string]interface{}, whose boxed values take twenty times the memory of their text. Phi-3's file takes
 // 160 ms through pretrained.FromReader and 45 ms here.
 
-// tokenizerJSON is tokenizer.json. Its truncation and padding are ignored, as by Hugging Face, which sets
-// both anew in every call.
+// tokenizerJSON is tokenizer.json. Its truncation and padding are ignored, because Hugging Face sets both in
+// every call.
 type tokenizerJSON struct {
 	AddedTokens   entry     `json:"added_tokens"`
 	Normalizer    entry     `json:"normalizer"`

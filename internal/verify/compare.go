@@ -19,7 +19,7 @@ const (
 	hiddenCosine  = 0.995 // of a row, at least
 
 	// The choice of another token than the expected one is a near tie if its logit is above the expected
-	// token's by at most so many steps between neighbouring bfloat16 numbers. Phi-3's logits are near 20,
+	// token's by at most this many steps between neighbouring bfloat16 numbers. Phi-3's logits are near 20,
 	// where a step is 0.125. The specification suggests about 2 steps between bfloat16 runs. On the small
 	// checkpoints of testdata, ours and transformers' differ by up to 2.6 steps. Float32 runs differ less.
 	nearTieBF16 = 4

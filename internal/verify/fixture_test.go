@@ -17,7 +17,7 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-var update = flag.Bool("update", false, "write fixtures/demo.json anew")
+var update = flag.Bool("update", false, "rewrite fixtures/demo.json")
 
 // The numbers of the published fixtures are those of the specification, where each is written once.
 func TestFixturesAreOfTheSpecification(t *testing.T) {

@@ -124,7 +124,7 @@ func TestOneWrongWeightFails(t *testing.T) {
 	}
 }
 
-// A weight that is no number is a failure, not a table of NaN.
+// A NaN weight is a failure, not a table of NaN.
 func TestNaNFails(t *testing.T) {
 	g := backendtest.Goldens(t, "../../testdata")["medium"]
 	nan := func(data []byte) { data[0], data[1] = 0xff, 0x7f }

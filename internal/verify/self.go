@@ -61,7 +61,7 @@ func (r *run) self(ctx context.Context, m *model.Model, dtype string) error {
 	return r.add(selfResult(r.own["f32"], r.own["bf16"]))
 }
 
-// spread returns so many ids from all parts of the vocabulary.
+// spread returns the given number of ids, from all parts of the vocabulary.
 func spread(tokens, vocab int) []int32 {
 	ids := make([]int32, tokens)
 	for i := range ids {
