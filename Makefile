@@ -27,7 +27,8 @@ CUDA_PACKAGES := ./cmd/phi3 ./internal/cli/... ./internal/cuda/... ./tools/...
 
 # Builds ./phi3 for CPUs and NVIDIA GPUs. Compiles the kernels to native GPU code if it finds an nvcc.
 build:
-	$(if $(HAVE_CC),,$(error gcc and g++ are missing; go build ./cmd/phi3 needs neither, and builds for CPUs only))
+	$(if $(HAVE_CC),,$(error gcc and g++ are missing; \
+		go build ./cmd/phi3 needs neither, and builds for CPUs only))
 	@if command -v $(NVCC) >/dev/null; then $(MAKE) --no-print-directory kernels || { \
 		echo 'build: $(NVCC) made no native code.'; \
 		echo 'The program carries PTX, which the driver compiles at the first start.'; }; fi
@@ -123,7 +124,8 @@ HASH    := cat $(SOURCES) | sha256sum | cut -c -64
 
 # Compilers from PyPI, so these targets need pip: NVRTC makes the committed PTX; nvcc checks the kernels,
 # and makes native code where no CUDA toolkit is installed.
-PIP      := PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --target
+PIP      := PIP_ROOT_USER_ACTION=ignore python3 -m pip install \
+	--quiet --disable-pip-version-check --no-deps --target
 NVRTC    := .cache/nvrtc-11.8.89/nvidia/cuda_nvrtc/lib/libnvrtc.so.11.2
 CUDA_BIN := .cache/cuda-13.0.88/nvidia/cu13/bin
 NVCC     ?= $(or $(shell command -v nvcc),$(CUDA_BIN)/nvcc)
@@ -160,7 +162,8 @@ check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc $(CONFORMANCE)
 	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
 	tail -n +2 kernels/compiled/phi3.ptx | cmp - .cache/phi3.ptx
 	set -e; for gpu in $(GPUS); do $(CUDA_BIN)/ptxas -arch $$gpu $(STRICT) -o /dev/null .cache/phi3.ptx; done
-	$(call EXPERIMENTS_FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",$(GPUS),.cache/experiments.fatbin)
+	$(call EXPERIMENTS_FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",\
+		$(GPUS),.cache/experiments.fatbin)
 
 # NVIDIA's own headers. Ours must agree with each, and the backend must build with each.
 HEADERS_11 := .cache/cuda-headers-11.8.89/nvidia/cuda_runtime/include
@@ -170,7 +173,8 @@ HEADERS_13 := $(CUDA_BIN)/../include
 # Compares internal/cuda/include with NVIDIA's cuda.h of CUDA 11, 12 and 13.
 check-headers: $(HEADERS_11)/cuda.h $(HEADERS_12)/cuda.h $(CUDA_BIN)/nvcc
 	set -e; for headers in $(HEADERS_11) $(HEADERS_12) $(HEADERS_13); do \
-		$(CUDA) PHI3_CUDA_INCLUDE="$(CURDIR)/$$headers" go test -count 1 -tags cuda -run Header ./internal/cuda; done
+		$(CUDA) PHI3_CUDA_INCLUDE="$(CURDIR)/$$headers" \
+		go test -count 1 -tags cuda -run Header ./internal/cuda; done
 	set -e; for include in "-I$(CURDIR)/$(HEADERS_11)" "-I$(CURDIR)/$(HEADERS_12)" \
 		"-I$(CUDA_INCLUDE)/cuda13 -I$(CURDIR)/$(HEADERS_13)"; do \
 		CGO_ENABLED=1 CGO_CPPFLAGS="$$include" go build -tags cuda -o .cache/phi3 ./cmd/phi3; done
@@ -192,12 +196,14 @@ $(CUDA_BIN)/nvcc:
 # docs/cuda.md describes it.
 
 KIT     := .cache/gpu-kit
-KIT_VCS  = $(if $(shell git rev-parse -q --verify HEAD 2>/dev/null),-buildvcs=auto)# the summary names the commit
+# The kit's summary names the commit.
+KIT_VCS  = $(if $(shell git rev-parse -q --verify HEAD 2>/dev/null),-buildvcs=auto)
 
 # Builds the kit, and packs it as .cache/gpu-kit.tar.gz.
 gpu-kit: kernels $(CONFORMANCE) $(EXPERIMENTS)
 	$(MAKE) gpu-kit-folder
-	grep -q '^native code for $(GPUS), ' $(KIT)/CODE || { echo '$(NVCC) does not know all of $(GPUS)' >&2; exit 1; }
+	grep -q '^native code for $(GPUS), ' $(KIT)/CODE || \
+		{ echo '$(NVCC) does not know all of $(GPUS)' >&2; exit 1; }
 	tools/gpu-kit/pack.sh $(KIT) $(KIT).tar.gz
 
 # Builds the kit's folder with the native code that exists, or with none. Needs neither nvcc nor a network.
@@ -214,13 +220,15 @@ gpu-kit-folder:
 	cp -r testdata $(KIT)
 	cp -r internal/demo/checkpoint $(KIT)/internal/demo
 	cp -r internal/cli/testdata/cuda $(KIT)/internal/cli/testdata
-	$(if $(wildcard internal/cuda/testdata/*.fatbin),cp internal/cuda/testdata/*.fatbin $(KIT)/internal/cuda/testdata)
+	$(if $(wildcard internal/cuda/testdata/*.fatbin),\
+		cp internal/cuda/testdata/*.fatbin $(KIT)/internal/cuda/testdata)
 	set -- $$(cat kernels/compiled/phi3.fatbin.sources 2>&1); hash=$$1; shift; \
 	[ "$$hash" = "$$($(HASH))" ] || set --; \
 	echo "$${1:+native code for $$*, }PTX for other GPUs" >$(KIT)/CODE
 
 # The kernels of conformance_test.go: PTX for every GPU, and native code for sm_90a, which alone has wgmma.
-$(CONFORMANCE): internal/cuda/testdata/conformance.cu kernels/args.h kernels/gpu.h | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
+$(CONFORMANCE): internal/cuda/testdata/conformance.cu kernels/args.h kernels/gpu.h | \
+		$(filter $(CUDA_BIN)/nvcc,$(NVCC))
 	$(NVCC) --options-file kernels/flags -Ikernels -gencode arch=compute_80,code=compute_80 \
 		-gencode arch=compute_90a,code=sm_90a -fatbin -o $@ $<
 
@@ -238,7 +246,8 @@ $(EXPERIMENTS): $(SOURCES) $(wildcard kernels/experiments/*) | $(filter $(CUDA_B
 MINUTES    ?= 60
 CHECKPOINT ?=
 TEST_STEPS  := doctor,verify,generate,no-cache,conformance,kernels,models,backend,commands,memcheck,racecheck
-BENCH_STEPS := doctor,bench-100,bench-512,bench-2048,bench-4000,first-token,kernel-times,experiments,transformers
+BENCH_STEPS := doctor,bench-100,bench-512,bench-2048,bench-4000,first-token,kernel-times
+BENCH_STEPS := $(BENCH_STEPS),experiments,transformers
 
 # Runs the steps that test, for at most $MINUTES.
 test-gpu: here-kit

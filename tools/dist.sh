@@ -66,7 +66,10 @@ check() {
 	[ "$said" = ' Berlin. It is a city in Europe.' ] || fail "$target: the answer is '$said'"
 	echo "$target: run${1+ by $1}"
 	case $target in
-	*-cuda) echo "$target: needs $(objdump -T "$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1) or newer" ;;
+	*-cuda)
+		glibc=$(objdump -T "$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1)
+		echo "$target: needs $glibc or newer"
+		;;
 	esac
 }
 
@@ -84,7 +87,8 @@ for target in $targets linux-amd64-cuda; do
 		else check "$target" "$program" '?' 'qemu-aarch64 is missing'; fi ;;
 	windows-amd64) if ! command -v wine >/dev/null; then check "$target" "$program.exe" '?' 'wine is missing'
 		# Go's runtime needs this library. Wine before version 9 lacks it.
-		elif WINEDEBUG=-all wine "$program.exe" --version 2>&1 | grep -q 'bcryptprimitives.dll not found'; then
+		elif WINEDEBUG=-all wine "$program.exe" --version 2>&1 |
+			grep -q 'bcryptprimitives.dll not found'; then
 			check "$target" "$program.exe" '?' 'this wine has no bcryptprimitives.dll'
 		else WINEDEBUG=-all check "$target" "$program.exe" wine; fi ;;
 	*) check "$target" "$program" '?' "this machine is $host" ;;

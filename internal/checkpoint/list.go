@@ -20,7 +20,7 @@ type Cached struct {
 	Path     string    `json:"path"`
 	Files    int       `json:"files"`
 	Bytes    int64     `json:"bytes"` // revisions share equal files
-	LastUsed time.Time `json:"last_used,omitzero"`
+	LastUsed time.Time `json:"last_used"`
 	Runs     bool      `json:"runs"`          // phi3 can run it
 	Kind     string    `json:"kind"`          // what it is, in words
 	Why      string    `json:"why,omitempty"` // it does not run

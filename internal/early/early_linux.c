@@ -1,6 +1,6 @@
-// This runs before Go's runtime. If GOMAXPROCS is far above the number of processors, the runtime takes minutes and
-// gigabytes before the program's first instruction. And if stdout is closed, the runtime opens /dev/null as stdout.
-// Go code runs too late to change either.
+// This runs before Go's runtime. If GOMAXPROCS is far above the number of processors, the runtime takes
+// minutes and gigabytes before the program's first instruction. And if stdout is closed,
+// the runtime opens /dev/null as stdout. Go code runs too late to change either.
 
 #include <fcntl.h>
 #include <stdlib.h>

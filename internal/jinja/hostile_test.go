@@ -208,8 +208,10 @@ func FuzzTemplate(f *testing.F) {
 	for _, line := range strings.Split(string(features), "\n") {
 		f.Add(strings.ReplaceAll(line, "⏎", "\n"))
 	}
-	variables, err := FromJSON(`{"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "日本 <b>"}],
-		"n": 7, "nums": [5, -3, 8], "d": {"b": 1, "a": [1, 2]}, "s": "Hello", "none_value": null, "users": [{"name": "Bo", "age": 30}]}`)
+	variables, err := FromJSON(`{"messages": [
+			{"role": "system", "content": "Be brief."}, {"role": "user", "content": "日本 <b>"}],
+		"n": 7, "nums": [5, -3, 8], "d": {"b": 1, "a": [1, 2]}, "s": "Hello", "none_value": null,
+		"users": [{"name": "Bo", "age": 30}]}`)
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, template string) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -135,11 +135,11 @@ func FuzzParseConfig(f *testing.F) {
 	for _, seed := range []string{
 		"{" + minimal +
 			"}", tinyConfig,
-		`{"architectures": ["Phi3ForSequenceClassification"], "id2label": {"0": "a", "1": "b"}, "problem_type": "regression"}`,                                             //nolint:lll // JSON
-		`{"architectures": ["Phi3ForTokenClassification"], "num_labels": 3, "quantization_config": {"quant_method": "awq"}}`,                                               //nolint:lll // JSON
-		`{"architectures": ["Phi3ForTokenClassification"], "id2label": {"0": "a", "1": 2}}`, `{"model_type": "phi3", "head_dim": 1e3}`, `[]`, `{"eos_token_id": [1, "x"]}`, //nolint:lll // JSON
+		`{"architectures": ["Phi3ForSequenceClassification"], "id2label": {"0": "a", "1": "b"}, "problem_type": "regression"}`,
+		`{"architectures": ["Phi3ForTokenClassification"], "num_labels": 3, "quantization_config": {"quant_method": "awq"}}`,
+		`{"architectures": ["Phi3ForTokenClassification"], "id2label": {"0": "a", "1": 2}}`, `{"model_type": "phi3", "head_dim": 1e3}`, `[]`, `{"eos_token_id": [1, "x"]}`,
 		"{" + minimal +
-			`, "hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}}`, //nolint:lll // JSON
+			`, "hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -47,22 +47,22 @@ func TestConfigSpellings(t *testing.T) {
 		"old": size +
 			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {` + scaling + `}`,
 		"su": size +
-			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}`, //nolint:lll // JSON
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "su", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"rope_type": size +
-			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}`, //nolint:lll // JSON
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"one object": size +
-			`, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 16, ` + scaling + `}`, //nolint:lll // JSON
+			`, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 16, ` + scaling + `}`,
 		"yarn": size +
-			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "yarn", "short_factor": [1, 2], "long_factor": [3, 4]}`, //nolint:lll // JSON
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"type": "yarn", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"rope_type wins": size +
-			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "type": "linear", "short_factor": [1, 2], "long_factor": [3, 4]}`, //nolint:lll // JSON
+			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"rope_type": "longrope", "type": "linear", "short_factor": [1, 2], "long_factor": [3, 4]}`,
 		"old beside new": size +
-			`, "rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "partial_rotary_factor": 1, ` + scaling + `}`, //nolint:lll // JSON
+			`, "rope_theta": 1e4, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "partial_rotary_factor": 1, ` + scaling + `}`,
 		"factor": strings.Replace(size, "64", "128", 1) +
 			`, "rope_theta": 5e4, "original_max_position_embeddings": 16, "rope_scaling": {"factor": 4, ` +
 			scaling + `}`,
 		"top level wins": size +
-			`, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 32, ` + scaling + `}`, //nolint:lll // JSON
+			`, "original_max_position_embeddings": 16, "rope_parameters": {"rope_theta": 5e4, "original_max_position_embeddings": 32, ` + scaling + `}`,
 	} {
 		c, err := ReadConfig(fileSystem("config.json", "{"+text+"}"))
 		require.NoError(t, err, name)
@@ -72,7 +72,7 @@ func TestConfigSpellings(t *testing.T) {
 
 	c, err := ReadConfig(fileSystem("config.json",
 		"{"+minimal+
-			`, "model_type": "phi3", "dtype": "float16", "eos_token_id": [5, 6], "pad_token_id": null, "unknown": {}}`, //nolint:lll // JSON
+			`, "model_type": "phi3", "dtype": "float16", "eos_token_id": [5, 6], "pad_token_id": null, "unknown": {}}`,
 		"generation_config.json", `{"eos_token_id": 7, "temperature": 0.5}`))
 	require.NoError(t, err)
 	require.Equal(t, "float16", c.DType)
@@ -160,9 +160,9 @@ func TestConfigRejections(t *testing.T) {
 			with(`"rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [1]}`),
 			"short_factor has 1 numbers, not 48",
 		},
-		{with(`"hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, -1]}`), "long_factor[1] is -1"},                                                        //nolint:lll // JSON
-		{with(`"hidden_size": 8, "num_attention_heads": 2, "original_max_position_embeddings": 0, "rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, 1]}`), "original_max_position_embeddings is 0"}, //nolint:lll // JSON
-		{with(`"hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "attention_factor": -1, "short_factor": [1, 1], "long_factor": [1, 1]}`), "attention factor of -1"},                               //nolint:lll // JSON
+		{with(`"hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, -1]}`), "long_factor[1] is -1"},
+		{with(`"hidden_size": 8, "num_attention_heads": 2, "original_max_position_embeddings": 0, "rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, 1]}`), "original_max_position_embeddings is 0"},
+		{with(`"hidden_size": 8, "num_attention_heads": 2, "rope_scaling": {"type": "su", "attention_factor": -1, "short_factor": [1, 1], "long_factor": [1, 1]}`), "attention factor of -1"},
 		{with(`"eos_token_id": "x"`), `eos_token_id: "x" is neither`},
 		{labels(`"num_labels": 0`), "num_labels is 0, not in 1 … 65536"},
 		{labels(`"num_labels": 1000000`), "num_labels is 1000000"},
@@ -260,7 +260,7 @@ func TestWrappedArchitectures(t *testing.T) {
 
 // What is set and has no effect is said.
 func TestConfigNotes(t *testing.T) {
-	const longRope = `"hidden_size": 8, "num_attention_heads": 2, "rope_parameters": {"type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4], ` //nolint:lll // JSON
+	const longRope = `"hidden_size": 8, "num_attention_heads": 2, "rope_parameters": {"type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4], `
 	for text, note := range map[string]string{
 		`"attention_bias": true`: "config.json says attention_bias; a Phi-3 " +
 			"has no biases, and phi3 ignores this, as transformers does",

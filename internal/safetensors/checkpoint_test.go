@@ -18,7 +18,7 @@ import (
 
 const (
 	hasX = `{"x":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}`
-	hasY = `{"y":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"spare":{"dtype":"U8","shape":[1],"data_offsets":[8,9]}}` //nolint:lll // JSON
+	hasY = `{"y":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"spare":{"dtype":"U8","shape":[1],"data_offsets":[8,9]}}`
 )
 
 const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2755488\n"

@@ -268,15 +268,15 @@ func TestReject(t *testing.T) {
 			[]string{x, "leave a hole"},
 		},
 		"hole between": {
-			fileOf(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}`, 12), //nolint:lll // JSON
+			fileOf(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}`, 12),
 			[]string{x, "leave a hole: the bytes before end at 4"},
 		},
 		"overlap": {
-			fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[2,6]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 6), //nolint:lll // JSON
+			fileOf(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[2,6]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 6),
 			[]string{x, "overlap the tensor before, which ends at 4"},
 		},
 		"the same bytes twice": {
-			fileOf(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4), //nolint:lll // JSON
+			fileOf(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, 4),
 			[]string{x, "overlap the tensor before"},
 		},
 		"too few bytes for the shape": {
@@ -302,7 +302,7 @@ func TestReject(t *testing.T) {
 			[]string{x, "ends at byte 4 of the data, but the file has 3", "is the download complete?"},
 		},
 		"offsets near 2^64": {
-			fileOf(`{"x":{"dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807]}}`, 3), []string{x, "too many bits to count"}, //nolint:lll // JSON
+			fileOf(`{"x":{"dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807]}}`, 3), []string{x, "too many bits to count"},
 		},
 		"trailing bytes":           {fileOf(oneF32, 5), []string{"has 1 bytes after the last tensor"}},
 		"bytes without any tensor": {fileOf("{}", 1), []string{"has 1 bytes after the last tensor"}},
@@ -334,10 +334,10 @@ func TestAccept(t *testing.T) {
 			1),
 		"scalar": fileOf(`{"x":{"dtype":"F64","shape":[],"data_offsets":[0,8]}}`, 8),
 		"header out of order": fileOf(
-			`{"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, 2), //nolint:lll // JSON
+			`{"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, 2),
 		"empty tensors at one place": fileOf(
-			`{"b":{"dtype":"U8","shape":[0],"data_offsets":[1,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"c":{"dtype":"F4","shape":[0],"data_offsets":[1,1]}}`, 1), //nolint:lll // JSON
-		"zero before a huge dimension": fileOf(`{"x":{"dtype":"U8","shape":[0,2147483647],"data_offsets":[0,0]}}`, 0), //nolint:lll // JSON
+			`{"b":{"dtype":"U8","shape":[0],"data_offsets":[1,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"c":{"dtype":"F4","shape":[0],"data_offsets":[1,1]}}`, 1),
+		"zero before a huge dimension": fileOf(`{"x":{"dtype":"U8","shape":[0,2147483647],"data_offsets":[0,0]}}`, 0),
 		"sub-byte": fileOf(`{"x":{"dtype":"F6_E3M2","shape":[4],"data_offsets":[0,3]}}`,
 			3),
 		"empty name": fileOf(`{"":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}`, 1),
@@ -377,7 +377,7 @@ func TestMapped(t *testing.T) {
 
 	require.NoError(t, os.Truncate(name, size-1))
 	_, err = ReadFile(os.DirFS(dir), "model.safetensors")
-	require.ErrorContains(t, err, `model.safetensors: tensor "x": ends at byte 2147483648 of the data, but the file has 2147483647`) //nolint:lll // JSON
+	require.ErrorContains(t, err, `model.safetensors: tensor "x": ends at byte 2147483648 of the data, but the file has 2147483647`)
 	require.NoError(t, os.Truncate(name, 0))
 	_, err = ReadFile(os.DirFS(dir), "model.safetensors")
 	require.ErrorContains(t, err, "has 0 bytes")

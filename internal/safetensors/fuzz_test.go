@@ -29,8 +29,8 @@ func FuzzParse(f *testing.F) {
 // check.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte(oneF32), uint16(4))
-	f.Add([]byte(`{"__metadata__":{"\ud800":"\u0000"},"\ud800":{"dtype":"F4","shape":[2,0,9],"data_offsets":[0,0]}}`), uint16(0))                       //nolint:lll // JSON
-	f.Add([]byte(`{"a":{"dtype":"F32","shape":[1,1],"data_offsets":[2,6],"z":[[]]},"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}  `), uint16(6)) //nolint:lll // JSON
+	f.Add([]byte(`{"__metadata__":{"\ud800":"\u0000"},"\ud800":{"dtype":"F4","shape":[2,0,9],"data_offsets":[0,0]}}`), uint16(0))
+	f.Add([]byte(`{"a":{"dtype":"F32","shape":[1,1],"data_offsets":[2,6],"z":[[]]},"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}  `), uint16(6))
 	f.Fuzz(func(t *testing.T, header []byte, data uint16) {
 		checkParse(t, fileOf(string(header), int(data)))
 	})
@@ -71,8 +71,8 @@ func checkParse(t *testing.T, data []byte) {
 // what it lists.
 func FuzzIndex(f *testing.F) {
 	for _, seed := range []string{
-		`{"x":"1.safetensors","y":"2.safetensors"}`, `{"x":"../1.safetensors"}`, `{"x":"/etc/passwd"}`, `{"x":"1.safetensors","x":"2.safetensors"}`, //nolint:lll // JSON
-		`{"x":"\u002e\u002e\u002f1.safetensors"}`, `{"x":"a\\1.safetensors"}`, `{"x":".safetensors"}`, `{"x":"\u00001.safetensors"}`, `{"x":null}`, `[]`, //nolint:lll // JSON
+		`{"x":"1.safetensors","y":"2.safetensors"}`, `{"x":"../1.safetensors"}`, `{"x":"/etc/passwd"}`, `{"x":"1.safetensors","x":"2.safetensors"}`,
+		`{"x":"\u002e\u002e\u002f1.safetensors"}`, `{"x":"a\\1.safetensors"}`, `{"x":".safetensors"}`, `{"x":"\u00001.safetensors"}`, `{"x":null}`, `[]`,
 	} {
 		f.Add([]byte(seed), false)
 		f.Add([]byte(`{"metadata":{"total_size":1e400},"weight_map":`+seed+`}`), true)

@@ -32,7 +32,7 @@ func TestMemoryIsInProportion(t *testing.T) {
 				`],"data_offsets":[0,0]}`) + `}`,
 		"too many dimensions": `{"x":{"dtype":"U8","shape":[0` + strings.Repeat(",9", 500_000) +
 			`],"data_offsets":[0,0]}}`,
-		"huge dimensions": `{"x":{"dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807]}}` + strings.Repeat(" ", 1<<20), //nolint:lll // JSON
+		"huge dimensions": `{"x":{"dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807]}}` + strings.Repeat(" ", 1<<20),
 		"many offsets": `{"x":{"dtype":"U8","shape":[0],"data_offsets":[0` +
 			strings.Repeat(",0", 500_000) + `]}}`,
 		"much metadata":   `{"__metadata__":{` + repeated(80_000, `"#":""`) + `}}`,

@@ -165,14 +165,20 @@ func TestLoadRefuses(t *testing.T) {
 	for _, file := range []string{"tokenizer_config.json", "special_tokens_map.json"} {
 		_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(`{"bos_token": 7}`)}})
 		require.ErrorContains(t, err, file)
-		for config, want := range map[string]string{
-			`{"bos_token": {"content": "<s>", "Content": "<unk>"}}`: `bos_token: the key "Content" should be "content"`,
-			`{"bos_token": "<s>", "bos_token": "<unk>"}`:            `has the key "bos_token" twice`,
-			`{"bos_token": "` + strings.Repeat("x", 1025) + `"}`:    "bos_token: has 1025 bytes, more than 1024",
-			"{\"bos_token\": \"\xff\"}":                             "is not valid UTF-8",
+		for _, x := range []struct{ config, want string }{
+			{
+				`{"bos_token": {"content": "<s>", "Content": "<unk>"}}`,
+				`bos_token: the key "Content" should be "content"`,
+			},
+			{`{"bos_token": "<s>", "bos_token": "<unk>"}`, `has the key "bos_token" twice`},
+			{
+				`{"bos_token": "` + strings.Repeat("x", 1025) + `"}`,
+				"bos_token: has 1025 bytes, more than 1024",
+			},
+			{"{\"bos_token\": \"\xff\"}", "is not valid UTF-8"},
 		} {
-			_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(config)}})
-			require.ErrorContains(t, err, file+": "+want)
+			_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Data: []byte(x.config)}})
+			require.ErrorContains(t, err, file+": "+x.want)
 		}
 		_, err = Load(fstest.MapFS{"tokenizer.json": {Data: spm}, file: {Mode: fs.ModeNamedPipe}})
 		require.EqualError(t, err, file+": is not a regular file but a named pipe")
