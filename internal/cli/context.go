@@ -15,7 +15,7 @@ func writeContext(w io.Writer, m *model.Model) {
 	if m.FitIn == 0 {
 		return
 	}
-	why := "as much as fits in " + show.Bytes(m.FitIn)
+	why := "the most that fits in " + show.Bytes(m.FitIn)
 	if m.Short {
 		why = fmt.Sprintf("the least, because the %s of free memory are too little for this model",
 			show.Bytes(m.FitIn))

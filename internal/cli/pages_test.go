@@ -14,7 +14,7 @@ import (
 	"phi3/internal/usage"
 )
 
-var update = flag.Bool("update", false, "write docs/commands anew (make docs)")
+var update = flag.Bool("update", false, "rewrite docs/commands (make docs)")
 
 // docs/commands has a page for every command, equal to its help, and no other page.
 func TestCommandPages(t *testing.T) {
@@ -57,6 +57,6 @@ func TestCommandPages(t *testing.T) {
 	for name, page := range pages {
 		written, err := os.ReadFile(filepath.Join(folder, name))
 		require.NoError(t, err)
-		require.Equal(t, page, string(written), "make docs writes docs/commands/%s anew", name)
+		require.Equal(t, page, string(written), "make docs updates docs/commands/%s", name)
 	}
 }

@@ -137,7 +137,7 @@ func (m *Memory) describe() string {
 	b.WriteString(show.Table(takes, 1, 2, 3, 4))
 	show.Fprintf(&b, "\nEvery token of context takes %s. ", show.Bytes(m.KVPerToken))
 	b.WriteString("On the CPU, weights are shared pages of the files, and the KV cache grows as it fills.\n")
-	b.WriteString("\nWithout --ctx-size, the context is as much as fits in the memory that is free here " +
+	b.WriteString("\nWithout --ctx-size, the context is the longest that fits in the free memory " +
 		"now:\n\n")
 	b.WriteString(show.Table(fits, 1))
 	if len(remarks) > 0 {

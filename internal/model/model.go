@@ -36,7 +36,7 @@ const LogitRows = 16
 
 // Options are the sizes that memory depends on, and the observer of the loading.
 type Options struct {
-	Context int // the longest sequence; 0: max_position_embeddings, or as much as fits in memory
+	Context int // the longest sequence; 0: max_position_embeddings, or less if memory limits it
 	// WideWindow lets a query see one position more than sliding_window says, as transformers 4.41 and
 	// the first code of the models did (spec 3.4).
 	WideWindow bool

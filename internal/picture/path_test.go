@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the golden pictures anew; look at them before they are "+
+var update = flag.Bool("update", false, "rewrite the golden pictures; look at them before they are "+
 	"committed")
 
 var berlin = PathData{
