@@ -37,9 +37,10 @@ func newBench(s *streams) *cobra.Command {
 		Use:   "bench",
 		Short: "Measure speed, or compare runs with and without the KV cache",
 		Long: `Measure how long the model takes to load, to read a prompt (prefill) and to generate
-tokens (decode), and how many bytes per second decoding reads. Each figure is a mean ±
-standard deviation over the repetitions; a first run is not counted. On the CPU, a probe
-of less than a second first measures the most that the machine can read and compute.
+tokens (decode), and how many bytes per second decoding reads. Each figure is the mean ±
+standard deviation of the repetitions. A run before them warms up and is not counted. On
+the CPU, phi3 also measures, in less than a second, how fast the machine itself can read
+memory and compute.
 
 With --no-cache, run the same generation with and without the KV cache, compare the
 times, and check that tokens and logits are equal to the last bit. If they are not, the

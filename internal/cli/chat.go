@@ -30,16 +30,17 @@ func newChat(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "chat",
 		Short: "Talk with the model",
-		Long: `Talk with the model at a terminal. The conversation stays in the KV cache, so each
-question computes only its own tokens.
+		Long: `Talk with the model at a terminal. The conversation stays in the KV cache, so phi3
+computes only the new tokens of each question.
 
-Ctrl-C stops an answer, Ctrl-D leaves, /help lists the commands. A message of several
-lines can be pasted, or typed between lines of """. A line that ends in a backslash
-continues on the next line. Answers are wrapped between words.
+Ctrl-C stops an answer, Ctrl-D ends the chat, and /help lists the commands. To send a
+message of several lines, paste it, or type it between lines of """. A line that ends in
+a backslash continues on the next line. Long lines of an answer break between words.
 
-The up key recalls the messages of this run and of earlier ones. They are kept in
+The up arrow recalls the messages of this chat and of earlier ones. phi3 keeps them in
 $XDG_STATE_HOME/phi3/history (~/.local/state/phi3/history), which only you can read.
-PHI3_HISTORY names another file; PHI3_HISTORY= keeps nothing.`,
+PHI3_HISTORY names another file. If it is set to nothing (PHI3_HISTORY=), phi3 keeps no
+messages.`,
 		Example: `  phi3 chat --model ./Phi-3-mini-4k-instruct --temperature 0.7
   phi3 chat --system "Answer like a pirate."`,
 		Args: usage.NoArguments,
@@ -52,7 +53,7 @@ PHI3_HISTORY names another file; PHI3_HISTORY= keeps nothing.`,
 	flags.BoolVar(&f.noSpecial, "no-special", false, noSpecialHelp)
 	f.template.register(flags)
 	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0,
-		"largest number of tokens of an answer (default: what the context holds)")
+		"largest number of tokens in an answer (default: as many as the context has room for)")
 	return cmd
 }
 

@@ -30,11 +30,11 @@ func newClassify(s *streams) *cobra.Command {
 		Use:   "classify",
 		Short: "Label texts with a classification checkpoint",
 		Long: `Label a text, or each of its tokens, with a checkpoint that was trained for that task:
-a Phi3ForSequenceClassification or a Phi3ForTokenClassification. The labels and
-probabilities are those of the Hugging Face pipelines.
+a Phi3ForSequenceClassification or a Phi3ForTokenClassification. phi3 computes
+the labels and probabilities as the Hugging Face pipelines do.
 
-With --jsonl, each line of the file is a JSON string or an object with a "text", and each
-line of the output is the JSON object for it.
+With --jsonl, each line of the file is a JSON string or an object with the key "text".
+phi3 prints one line for each: the JSON object with its result.
 
 ` + inputHelp("text", newlineDropped),
 		Example: `  phi3 classify --model ./phi3-sentiment --text "What a lovely day."
@@ -47,7 +47,7 @@ line of the output is the JSON object for it.
 	f.input.register(flags, "text", "")
 	f.model.register(flags)
 	flags.StringVar(&f.jsonl, "jsonl", "",
-		"`file` with one text on each line, a JSON string or an object with a \"text\"; - is stdin")
+		"`file` with one text on each line, a JSON string or an object with the key \"text\"; - is stdin")
 	flags.BoolVar(&f.noSpecial, "no-special", false,
 		"read special tokens such as <|end|> in texts as ordinary characters")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object, at full precision")

@@ -149,7 +149,7 @@ func newRoot(s *streams) *cobra.Command {
 		Long: `phi3 runs Microsoft's Phi-3 language models from Hugging Face checkpoints.
 
 If neither --model nor the environment variable PHI3_MODEL names a model, phi3 runs a
-tiny built-in demonstration model, so you can try every command at once.`,
+tiny built-in demonstration model, so you can try phi3 without a download.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -160,8 +160,8 @@ tiny built-in demonstration model, so you can try every command at once.`,
 	root.SetOut(s)
 	root.SetErr(s.err)
 	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false,
-		"print only errors on stderr, and a note when the context is full")
-	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "print more on stderr")
+		"print nothing on stderr except errors, and a note when the context is full")
+	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "print more details on stderr")
 	root.AddCommand(
 		newGenerate(s),
 		newChat(s),

@@ -15,9 +15,9 @@ func newDoctor(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Show what this machine can do for phi3, and what is missing",
-		Long: `Look at the processor, the memory and the GPUs of this machine and at the cache of
-downloaded models, and say what phi3 can do with them, with a hint for each thing that
-is missing. It fails only if something is broken. Run "phi3 verify" to check a GPU's results.`,
+		Long: `Show the processor, the memory, the GPUs and the downloaded models of this machine, and
+what phi3 can do with them. For each thing that is missing, give a hint. The command fails
+only if something is broken. Run "phi3 verify" to check a GPU's results.`,
 		Example: `  phi3 doctor`,
 		Args:    usage.NoArguments,
 		RunE: func(*cobra.Command, []string) error {

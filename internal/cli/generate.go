@@ -35,8 +35,8 @@ func newGenerate(s *streams) *cobra.Command {
 --do-sample or a flag such as --temperature asks for a random draw. Draws follow the
 order and the formulas of Hugging Face's generate.
 
-The text appears on stdout as it is made. It ends at the model's end-of-text token,
-before a --stop text, or after --max-new-tokens.
+The text appears on stdout as it is generated. It ends at the model's end-of-text token,
+before a --stop text, after --max-new-tokens, or when the context is full.
 
 ` + inputHelp("prompt", newlineDropped),
 		Example: `  phi3 generate --prompt "The capital of Germany is"
@@ -51,10 +51,11 @@ before a --stop text, or after --max-new-tokens.
 	f.model.register(flags)
 	f.sampling.register(flags)
 	flags.IntVarP(&f.maxNew, "max-new-tokens", "n", 0,
-		"largest number of tokens to generate (default: 256; with --chat, what the context holds)")
-	flags.StringArrayVar(&f.stops, "stop", nil, "end before this `text` (repeatable)")
+		"largest number of tokens to generate (default: 256; with --chat, as many as the "+
+			"context has room for)")
+	flags.StringArrayVar(&f.stops, "stop", nil, "end the answer before this `text` (repeatable)")
 	flags.IntVar(&f.sequences, "num-return-sequences", 1,
-		"number of texts to draw; the prompt is computed once. Text i, counted from 0, has the seed "+
+		"number of texts to draw; the prompt is computed once. Text i, counted from 0, uses the seed "+
 			"--seed + i")
 	flags.IntVar(&f.logProbs, "logprobs", -1,
 		"also show each token's log probability in the model's own distribution, and those of the `n` most "+
@@ -65,9 +66,10 @@ before a --stop text, or after --max-new-tokens.
 	flags.BoolVar(&f.ignoreEOS, "ignore-eos", false, "continue after an end-of-text token")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object for each text instead of streaming it")
 	flags.BoolVar(&f.jsonLines, "jsonl", false,
-		"print one line of JSON for each token as it is made, and one for each text (schema: docs/json.md)")
+		"print one line of JSON for each token as it is generated, then one for the text (docs/json.md "+
+			"describes the keys)")
 	flags.BoolVar(&f.timings, "timings", false,
-		"print times and speeds on stderr; the default on a terminal")
+		"print times and speeds on stderr (the default on a terminal)")
 	return cmd
 }
 

@@ -47,12 +47,12 @@ func TestHelpText(t *testing.T) {
 	}
 	help := cmd("generate")
 	require.Contains(t, help,
-		"\nSampling:\n      --do-sample             draw each token by its probability;")
-	require.Contains(t, help, "\n  -c, --ctx-size TOKENS       longest sequence in tokens (default: what "+
-		"the\n                              model was made for,")
+		"\nSampling:\n      --do-sample             draw each token at random, by its")
+	require.Contains(t, help, "\n  -c, --ctx-size TOKENS       longest sequence in tokens (default: the "+
+		"model's\n                              own limit,")
 	require.Contains(t, help, "--logprobs N ")
-	require.Contains(t, help, "draw from the K most probable tokens; 0: from all\n                         "+
-		"     (default 50)")
+	require.Contains(t, help, "draw from the K most probable tokens; 0 draws from\n                     "+
+		"         all tokens (default 50)")
 	require.Contains(t, cmd("classify"), "Prompt:\n      --text TEXT")
 	require.Less(t, strings.Index(cmd("classify"), "--jsonl FILE"), strings.Index(cmd("classify"), "Model:"),
 		"an input here")

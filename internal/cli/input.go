@@ -34,16 +34,16 @@ func (f *inputFlags) register(flags *pflag.FlagSet, name, shorthand string) {
 // inputHelp returns the paragraph about these flags for a command's help. ending says what happens to a
 // newline at the end of a file or a pipe.
 func inputHelp(name, ending string) string {
-	return fmt.Sprintf(`The %[1]s consists of --%[1]s, --file and a pipe on stdin, in this order,
-with an empty line between them. %[3]s If a flag
-is given and the pipe sends nothing for %[2]d seconds, the %[1]s is without it. phi3
-does not read a file on stdin that a shell loop has begun to read; in a loop over
-a pipe, add "< /dev/null". Texts are UTF-8, or UTF-16 with a byte order mark.`,
+	return fmt.Sprintf(`phi3 joins the text of --%[1]s, of --file and of a pipe on stdin, in this order, with an
+empty line between them. %[3]s If a flag
+gives text and the pipe sends nothing for %[2]d seconds, phi3 continues without the pipe.
+It does not read a file on stdin that a shell loop has begun to read. In a loop that
+reads a pipe, add "< /dev/null". Texts are UTF-8, or UTF-16 with a byte order mark.`,
 		name, int(input.Patience.Seconds()), ending)
 }
 
 // newlineDropped is the ending of inputHelp for most commands.
-const newlineDropped = "One newline at the end of a file or a pipe is dropped."
+const newlineDropped = "phi3 drops one newline at the end of a file or a pipe."
 
 // read returns the text in valid UTF-8, and warns if that changed it.
 func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {

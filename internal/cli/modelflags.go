@@ -44,9 +44,9 @@ func (f *modelFlags) register(flags *pflag.FlagSet) {
 func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
 	f.registerModel(flags)
 	flags.StringVar(&f.dtype, "dtype", "bf16",
-		"what matrix inputs are rounded to: bf16, or f32 to round nothing")
+		"type that the inputs of matrix products are rounded to: bf16, or f32 for no rounding")
 	flags.IntVarP(&f.context, "ctx-size", "c", 0,
-		"longest sequence in tokens (default: what the model was made for, or as much of it as fits in "+
+		"longest sequence in tokens (default: the model's own limit, or as much of it as fits in "+
 			"memory)")
 }
 
@@ -56,7 +56,7 @@ const modelVariable = "PHI3_MODEL"
 func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVarP(&f.name, "model", "m", "",
-		"`directory` of a Hugging Face checkpoint, or org/name on the hub (default: $PHI3_MODEL, else the "+
+		"`directory` of a Hugging Face checkpoint, or org/name on the hub (default: $PHI3_MODEL, or the "+
 			"built-in demonstration)")
 	f.name = os.Getenv(modelVariable)
 	flags.StringVar(&f.revision, "revision", "",
@@ -65,11 +65,11 @@ func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
 	flags.StringVar(&f.device, "device", "auto",
-		"where to run: cpu, cuda (an NVIDIA GPU; cuda:1 is the second one), "+
-			"or auto: a GPU if there is one that can run the model and has room for it, else the CPU")
+		"where to run: cpu; cuda, an NVIDIA GPU (cuda:1 is the second one); or auto, "+
+			"the GPU if it can run the model and has room for it, otherwise the CPU")
 	flags.IntVarP(&f.threads, "threads", "t", 0, "CPU threads (default: all cores)")
 	flags.BoolVar(&f.wide, "sliding-window-compat", false,
-		"see one token more than sliding_window says, as transformers 4.41 did")
+		"use a window one token wider than sliding_window says, as transformers 4.41 did")
 }
 
 // check finds mistakes in the flags' values.

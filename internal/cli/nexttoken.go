@@ -52,7 +52,7 @@ path from the prompt to the next token as a picture.
 	flags.StringArrayVar(&f.tokens, "token", nil,
 		"also show the rank and probability of this `text`'s token (repeatable)")
 	flags.BoolVar(&f.hidden, "hidden-states", false,
-		"show the last hidden state: its shape, and both ends of every row")
+		"show the last hidden state: its shape, and the first and last numbers of every row")
 	f.inside.register(flags)
 	flags.BoolVar(&f.json, "json", false, "print everything as one JSON object, at full precision")
 	return cmd

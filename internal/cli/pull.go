@@ -22,16 +22,17 @@ func newPull(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pull ORG/NAME",
 		Short: "Download a model from the Hugging Face hub",
-		Long: `Download a model from the Hugging Face hub, or bring the copy in the cache up to date,
-and print the directory where it is. The cache is the one of Python's huggingface_hub,
-found by the same environment variables (HF_HOME, HF_HUB_CACHE): what either program has
-downloaded, the other uses.
+		Long: `Download a model from the Hugging Face hub, or update the copy in the cache, and print the
+directory where it is. phi3 shares the cache with Python's huggingface_hub, and finds it
+by the same environment variables (HF_HOME, HF_HUB_CACHE). Neither program downloads what
+the other has downloaded.
 
-The address of the model's page works too, with the revision that it shows.
+ORG/NAME may also be the address of the model's page. If the address contains a revision,
+phi3 downloads that revision.
 
-Only the files that phi3 needs are downloaded: configuration, tokenizer, safetensors. Each
-file is checked by its hash, also if it was there, and replaced if it is damaged.
-An interrupted download continues where it ended.
+phi3 downloads only the files that it needs: configuration, tokenizer and safetensors. It
+checks each file by its hash, including files that were already there, and replaces
+damaged files. An interrupted download continues where it stopped.
 
 For a private model, or one whose terms must be accepted, put a token into HF_TOKEN, or
 log in with huggingface_hub's "hf auth login".`,

@@ -23,8 +23,8 @@ func newModelsRemove(s *streams) *cobra.Command {
 		Use:     "rm ORG/NAME…",
 		Aliases: []string{"remove"},
 		Short:   "Remove models from the cache",
-		Long: `Remove models from the cache, with all their revisions. Python's huggingface_hub will have
-to download them again too.`,
+		Long: `Remove models from the cache, with all their revisions. Python's huggingface_hub shares
+the cache, so it loses them too.`,
 		Example: `  phi3 models rm microsoft/Phi-3-mini-4k-instruct`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -46,7 +46,7 @@ to download them again too.`,
 		},
 		ValidArgsFunction: completeModels,
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
 	return cmd
 }
 

@@ -32,19 +32,20 @@ type setting struct {
 
 // settings are all of them, in the order of the help page.
 var settings = []setting{
-	number("temperature", "divides the logits; above 1, draws are more random, below 1 less; 0: greedy", true,
+	number("temperature", "divide the logits by this number: above 1, draws are more random, below 1 "+
+		"less random; 0 is greedy", true,
 		func(c *sampling.Config) *float32 { return &c.Temperature }),
-	number("top-k", "draw from the `k` most probable tokens; 0: from all", true,
+	number("top-k", "draw from the `k` most probable tokens; 0 draws from all tokens", true,
 		func(c *sampling.Config) *int { return &c.TopK }),
-	number("top-p", "draw from the fewest tokens whose probabilities add up to `p`", true,
+	number("top-p", "draw from the fewest tokens whose probabilities add up to at least `p`", true,
 		func(c *sampling.Config) *float64 { return &c.TopP }),
 	number("min-p", "draw from tokens at least `p` times as probable as the most probable one", true,
 		func(c *sampling.Config) *float64 { return &c.MinP }),
-	number("typical-p", "draw from the most typical tokens whose probabilities add up to `p`", true,
+	number("typical-p", "draw from the most typical tokens whose probabilities add up to at least `p`", true,
 		func(c *sampling.Config) *float64 { return &c.TypicalP }),
-	number("repetition-penalty", "above 1, tokens that have occurred become less probable", false,
+	number("repetition-penalty", "if above 1, make tokens that have occurred less probable", false,
 		func(c *sampling.Config) *float32 { return &c.RepetitionPenalty }),
-	number("no-repeat-ngram", "never repeat `n` tokens in a row", false,
+	number("no-repeat-ngram", "never generate the same sequence of `n` tokens twice", false,
 		func(c *sampling.Config) *int { return &c.NoRepeatNGram }),
 	number("min-new-tokens", "do not end the text before this number of `tokens`", false,
 		func(c *sampling.Config) *int { return &c.MinNewTokens }),
@@ -73,13 +74,13 @@ func number[T int | float32 | float64](
 func (f *samplingFlags) register(flags *pflag.FlagSet) {
 	f.flags, f.given = flags, sampling.Defaults()
 	flags.BoolVar(&f.doSample, "do-sample", false,
-		"draw each token by its probability; each of the next five flags implies it. Values that no flag "+
-			"sets come from generation_config.json")
+		"draw each token at random, by its probability; each of the next five flags turns this on too. "+
+			"Values that no flag sets come from generation_config.json")
 	for _, set := range settings {
 		set.register(set, flags, &f.given)
 	}
-	flags.Uint64Var(&f.seed, "seed", 0, "seed of the draws: the same seed gives the same text (default: a "+
-		"new one each time)")
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random draws: the same seed gives the same text "+
+		"(default: a new seed each time)")
 }
 
 // sampling reports whether the flags ask for draws.

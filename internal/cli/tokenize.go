@@ -39,14 +39,14 @@ func newTokenize(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tokenize",
 		Short: "Turn text into tokens, or ids into text",
-		Long: `Show the tokens of a text as the model gets them or, with --decode, the text of ids.
-The model's directory needs only the tokenizer's files.
+		Long: `Show the tokens of a text, as the model gets them. With --decode, show the text of token
+ids instead. The model's directory needs only the tokenizer's files.
 
-Special tokens in the text, such as <|end|>, count as such unless --no-special reads
-them as ordinary characters. If the checkpoint puts a BOS before a text, it is shown.
-With --chat, the chat template is applied first.
+phi3 reads <|end|> and other special tokens in the text as special tokens. With
+--no-special, it reads them as ordinary characters. If the checkpoint adds a BOS token
+before a text, phi3 shows it. With --chat, phi3 applies the chat template first.
 
-` + inputHelp("prompt", "All bytes of a file or a pipe count, also a newline at the end."),
+` + inputHelp("prompt", "phi3 keeps every byte of a file or a pipe, including a newline at the end."),
 		Example: `  phi3 tokenize --prompt "The capital of Germany is"
   phi3 tokenize --chat --prompt Hello --json
   echo 303 288 285 1704 268 | phi3 tokenize --decode`,

@@ -26,21 +26,23 @@ func newVerify(s *streams) *cobra.Command {
 		Use:   "verify",
 		Short: "Check a GPU, and a checkpoint against published numbers",
 		Long: `Run a checkpoint and compare the results with published ones: token ids, logits of a
-float32 run, hidden states and greedy texts. The logits tell which release the weights
-are. Every checkpoint is also compared with itself. If a check fails, the command fails.
+float32 run, hidden states and greedy texts. phi3 recognizes from the logits which
+release the weights belong to. For any checkpoint, it also compares its own runs: token by
+token with all tokens at once, and bfloat16 with float32. If a check fails, the command
+fails.
 
-The model is loaded twice: to run in float32, which shows mistakes, and in bfloat16, the
-usual type, which rounds. --dtype asks for one of the two.
+phi3 loads the model twice: once to run in float32, where rounding cannot hide a mistake,
+and once to run in bfloat16, the default type. --dtype selects one of the two.
 
-On a GPU, a self-test of the GPU comes first. It is meant to take less than 10 seconds
-and needs no checkpoint. It runs every kernel on random data and compares the results
-with reference kernels, with float64, and with the published arithmetic of NVIDIA's
-tensor cores. The verdict on a kernel is one of these:
+On a GPU, phi3 tests the GPU first. This self-test should take less than 10 seconds and
+needs no checkpoint. It runs every kernel on random data and compares the results with
+reference kernels, with float64, and with the published arithmetic of NVIDIA's tensor
+cores. The verdict on a kernel is one of these:
 
   exact    every bit is as expected
   ok       within rounding of the expected values
   differs  within rounding, but not the bits of the published arithmetic: the
-           results are correct, but other GPUs give different bits
+           results are correct, and other GPUs give different bits
   FAIL     wrong
 
 The last line of the output is a summary for bug reports.`,
@@ -54,7 +56,7 @@ The last line of the output is a summary for bug reports.`,
 	flags := cmd.Flags()
 	f.model.registerModel(flags)
 	f.model.registerDevice(flags)
-	flags.StringVar(&f.model.dtype, "dtype", "", "run in bf16 or in f32 only (default: both)")
+	flags.StringVar(&f.model.dtype, "dtype", "", "run only in bf16, or only in f32 (default: both)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object at the end instead of a table")
 	return cmd
 }
