@@ -72,10 +72,11 @@ func (g *insideGolden) check(t *testing.T, m *model.Model) {
 	require.Empty(t, view.Hidden)
 
 	var lens [][]float32
-	require.NoError(t, text.Lens(context.Background(), func(layer int, logits []float32) {
-		require.Equal(t, len(lens), layer)
-		lens = append(lens, slices.Clone(logits))
-	}))
+	for after, err := range text.Lens(context.Background()) {
+		require.NoError(t, err)
+		require.Equal(t, len(lens), after.Layer)
+		lens = append(lens, after.Logits)
+	}
 	require.Len(t, lens, m.Config.Layers+1)
 	require.Equal(t, want, lens[m.Config.Layers], "after the last layer the model says what it says")
 	for layer, golden := range g.Lens {

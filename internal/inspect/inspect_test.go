@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"os"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,6 +39,17 @@ func logits(t *testing.T, m *model.Model, ids []int32) []float32 {
 	return out.Logits
 }
 
+// lensLogits are the logits after each layer.
+func lensLogits(t *testing.T, text *Text) (lens [][]float32) {
+	t.Helper()
+	for after, err := range text.Lens(context.Background()) {
+		require.NoError(t, err)
+		require.Equal(t, len(lens), after.Layer)
+		lens = append(lens, after.Logits)
+	}
+	return lens
+}
+
 func TestLookingChangesNothing(t *testing.T) {
 	m := open(t, "mini", model.Options{})
 	want := logits(t, m, prompt)
@@ -56,9 +66,8 @@ func TestLookingChangesNothing(t *testing.T) {
 			require.Len(t, view.Hidden, len(prompt)*m.Config.HiddenSize)
 		}
 	}
-	var last []float32
-	require.NoError(t, text.Lens(context.Background(), func(_ int, logits []float32) { last = logits }))
-	require.Equal(t, want, last)
+	lens := lensLogits(t, text)
+	require.Equal(t, want, lens[len(lens)-1])
 	require.Equal(t, want, logits(t, m, prompt))
 }
 
@@ -67,21 +76,25 @@ func TestStop(t *testing.T) {
 	m := open(t, "mini", model.Options{})
 	text := NewText(m, prompt)
 	defer text.Close()
-	seen := 0
-	see := func(int, []float32) { seen++ }
 	for range 2 { // the first computes the whole prompt, the second its last token
-		seen = 0
-		require.NoError(t, text.Lens(context.Background(), see))
-		require.Equal(t, m.Config.Layers+1, seen)
+		require.Len(t, lensLogits(t, text), m.Config.Layers+1)
 	}
-	stop := EachLayer(m, see)
+	for after, err := range text.Lens(context.Background()) { // somebody looks away
+		require.NoError(t, err)
+		if after.Layer == 1 {
+			break
+		}
+	}
+	require.Len(t, lensLogits(t, text), m.Config.Layers+1)
+	seen := 0
+	stop := EachLayer(m, func(int, []float32) { seen++ })
 	logits(t, m, prompt)
-	require.Equal(t, 2*(m.Config.Layers+1), seen)
+	require.Equal(t, m.Config.Layers+1, seen)
 	stop()
 	logits(t, m, prompt)
 	view, err := text.Look(context.Background(), Look{})
 	require.NoError(t, err)
-	require.Equal(t, 2*(m.Config.Layers+1), seen)
+	require.Equal(t, m.Config.Layers+1, seen)
 	require.Nil(t, view.Attention)
 }
 
@@ -97,10 +110,7 @@ func TestSteps(t *testing.T) {
 	for _, maxTokens := range []int{64, 16} {
 		m := open(t, "longrope", model.Options{MaxTokens: maxTokens})
 		text := NewText(m, ids)
-		var lens [][]float32
-		require.NoError(t, text.Lens(context.Background(), func(_ int, logits []float32) {
-			lens = append(lens, slices.Clone(logits))
-		}))
+		lens := lensLogits(t, text)
 		require.Len(t, lens, m.Config.Layers+1)
 		view, err := text.Look(context.Background(), look)
 		require.NoError(t, err)
@@ -123,19 +133,19 @@ func TestSteps(t *testing.T) {
 func TestInterruption(t *testing.T) {
 	m := open(t, "mini", model.Options{})
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	text := NewText(m, prompt)
 	defer text.Close()
-	err := text.Lens(ctx, func(layer int, _ []float32) {
-		if layer == 1 {
+	var failed error
+	for after, err := range text.Lens(ctx) {
+		if failed = err; after.Layer == 1 {
 			cancel()
 		}
-	})
+	}
+	require.ErrorIs(t, failed, context.Canceled)
+	_, err := text.Look(ctx, Look{Hidden: true, Attention: []int{1}})
 	require.ErrorIs(t, err, context.Canceled)
-	_, err = text.Look(ctx, Look{Hidden: true, Attention: []int{1}})
-	require.ErrorIs(t, err, context.Canceled)
-	seen := 0
-	require.NoError(t, text.Lens(context.Background(), func(int, []float32) { seen++ }))
-	require.Equal(t, m.Config.Layers+1, seen)
+	require.Len(t, lensLogits(t, text), m.Config.Layers+1)
 }
 
 // failing is a backend whose nth Read fails.
@@ -164,7 +174,12 @@ func TestErrorsOfTheDevice(t *testing.T) {
 	text := NewText(m, prompt)
 	defer text.Close()
 	for _, look := range []func() error{
-		func() error { return text.Lens(context.Background(), func(int, []float32) {}) },
+		func() (failed error) {
+			for _, err := range text.Lens(context.Background()) {
+				failed = err
+			}
+			return failed
+		},
 		func() error {
 			_, err := text.Look(context.Background(), Look{Attention: []int{1, 2}})
 			return err

@@ -2,6 +2,8 @@ package inspect
 
 import (
 	"context"
+	"errors"
+	"iter"
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
@@ -55,25 +57,39 @@ func (t *Text) Look(ctx context.Context, look Look) (View, error) {
 	return v, CheckLogits(ctx, t.model, t.input(), out.Logits)
 }
 
-// Lens shows the logits [vocab] after the text as they would be if the model ended after layer 0 (the
-// embeddings), 1, 2, …, by calling see for one layer after the other. The last ones are the model's logits.
-// After [Text.Look], Lens computes only the last token again.
-func (t *Text) Lens(ctx context.Context, see func(layer int, logits []float32)) error {
-	if last := len(t.ids) - 1; t.cache.Len() < last {
+// AfterLayer is what [Text.Lens] sees after a layer.
+type AfterLayer struct {
+	Layer  int       // 0: the embeddings
+	Logits []float32 // [vocab] of the token after the text, if the model ended here
+}
+
+// Lens yields what the model would say if it ended after layer 0 (the embeddings), 1, 2, …. The last logits
+// are the model's own. An error ends the loop. After [Text.Look], Lens computes only the last token again.
+func (t *Text) Lens(ctx context.Context) iter.Seq2[AfterLayer, error] {
+	return func(yield func(AfterLayer, error) bool) {
 		in := t.input()
-		in.End = last
-		if _, err := t.model.Feed(ctx, in, nil); err != nil {
+		if last := len(t.ids) - 1; t.cache.Len() < last {
+			in.End = last
+			if _, err := t.model.Feed(ctx, in, nil); err != nil {
+				yield(AfterLayer{}, err)
+				return
+			}
+			in.End = 0
+		}
+		enough := false
+		w := &watcher{stream: func(layer int, _ model.Matrix) error {
+			logits, err := t.model.LensLogits()
+			if err == nil && !yield(AfterLayer{layer, logits}, nil) {
+				enough, err = true, errEnough
+			}
 			return err
+		}}
+		defer watch(t.model, w)()
+		if _, err := t.model.Feed(ctx, in, nil); err != nil && !enough {
+			yield(AfterLayer{}, err)
 		}
 	}
-	w := &watcher{stream: func(layer int, _ model.Matrix) error {
-		logits, err := t.model.LensLogits()
-		if err == nil {
-			see(layer, logits)
-		}
-		return err
-	}}
-	defer watch(t.model, w)()
-	_, err := t.model.Feed(ctx, t.input(), nil)
-	return err
 }
+
+// errEnough ends a pass whose caller wants to see no more.
+var errEnough = errors.New("enough was seen")

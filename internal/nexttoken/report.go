@@ -115,19 +115,19 @@ func New(
 // layer instead of all logits.
 func layers(
 	ctx context.Context, text *inspect.Text, t *tokenizer.Tokenizer, answer int32,
-) (layers []Layer, err error) {
-	failed := text.Lens(ctx, func(layer int, logits []float32) {
-		r := rank(t, logits)
-		if math.IsNaN(r.total) || math.IsInf(r.total, 0) {
-			err = fmt.Errorf("after layer %d the logits are not all numbers", layer)
-			return
+) ([]Layer, error) {
+	var layers []Layer
+	for after, err := range text.Lens(ctx) {
+		if err != nil {
+			return nil, err
 		}
-		layers = append(layers, Layer{Layer: layer, Top: r.first(lensTop), Answer: r.of(answer)})
-	})
-	if failed != nil {
-		err = failed
+		r := rank(t, after.Logits)
+		if math.IsNaN(r.total) || math.IsInf(r.total, 0) {
+			return nil, fmt.Errorf("after layer %d the logits are not all numbers", after.Layer)
+		}
+		layers = append(layers, Layer{Layer: after.Layer, Top: r.first(lensTop), Answer: r.of(answer)})
 	}
-	return layers, err
+	return layers, nil
 }
 
 // easyLayers is the largest number of layers in a table or a picture, unless the user asks for more.
