@@ -100,10 +100,10 @@ func (p *pull) files(ctx context.Context, r *revision) error {
 	if err != nil {
 		return fmt.Errorf("%s %w", p.name, err)
 	}
+	defer p.repo.close()
 	if err := p.repo.create(); err != nil {
 		return err
 	}
-	defer p.repo.close()
 	for _, dir := range []string{snapshotDir(r.commit), "blobs"} {
 		if err := p.repo.root.MkdirAll(dir, 0o777); err != nil {
 			return p.repo.failed(dir, err)

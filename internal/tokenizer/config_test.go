@@ -79,15 +79,15 @@ func TestConfigGolden(t *testing.T) {
 		t.Run(g.Name, func(t *testing.T) {
 			tok, err := Load(g.files(t))
 			require.NoError(t, err)
-			name := func(id int32, ok bool) *string {
-				if !ok {
+			name := func(id int32) *string {
+				if id < 0 {
 					return nil
 				}
 				piece := tok.rawPiece(id)
 				return &piece
 			}
-			require.Equal(t, g.BOS, name(tok.BOS()))
-			require.Equal(t, g.EOS, name(tok.EOS()))
+			require.Equal(t, g.BOS, name(tok.bos))
+			require.Equal(t, g.EOS, name(tok.eos))
 			require.Equal(t, g.Size, tok.VocabSize())
 			for _, x := range g.Texts {
 				ids, err := tok.Encode(context.Background(), x.Text, EncodeOptions{})

@@ -129,11 +129,3 @@ func (t *Tokenizer) ID(piece string) (int32, bool) {
 
 // IsSpecial reports whether Decode with skipSpecial leaves the id out.
 func (t *Tokenizer) IsSpecial(id int32) bool { return t.rawPiece(id) != "" && t.special[id] }
-
-// BOS returns the id of the beginning-of-text token that the checkpoint names, whether or not Encode adds it;
-// false if there is none.
-func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.bos >= 0 }
-
-// EOS returns the id of the end-of-text token that the tokenizer's files name; false if there is none. The
-// ids that stop generation may differ: generation_config.json lists them.
-func (t *Tokenizer) EOS() (int32, bool) { return t.eos, t.eos >= 0 }

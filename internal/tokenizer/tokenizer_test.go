@@ -228,8 +228,7 @@ func TestPieces(t *testing.T) {
 		require.False(t, tok.IsSpecial(id))
 		require.Empty(t, tok.Decode([]int32{id}, false))
 	}
-	_, ok = tok.BOS()
-	require.False(t, ok, "tokenizer.json names no BOS")
+	require.EqualValues(t, -1, tok.bos, "tokenizer.json names no BOS")
 
 	tok = fixture(t, "cl100k")
 	id, ok = tok.ID("Ġis")
@@ -276,13 +275,9 @@ func TestBOS(t *testing.T) {
 		"tokenizer_config.json":   {Data: []byte(`{"bos_token": "<s>", "pad_token": null}`)},
 	})
 	require.NoError(t, err)
-	id, ok := tok.BOS()
-	require.True(t, ok)
-	require.EqualValues(t, 0, id, "special_tokens_map.json wins over a tokenizer_config.json without "+
+	require.EqualValues(t, 0, tok.bos, "special_tokens_map.json wins over a tokenizer_config.json without "+
 		"added_tokens_decoder")
-	id, ok = tok.EOS()
-	require.True(t, ok)
-	require.EqualValues(t, end, id)
+	require.EqualValues(t, end, tok.eos)
 
 	_, err = Load(fstest.MapFS{
 		"tokenizer.json":        {Data: raw},

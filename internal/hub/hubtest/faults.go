@@ -86,11 +86,3 @@ func Body(text string) Fault {
 		return true
 	}
 }
-
-// Then calls do and lets the server answer.
-func Then(do func()) Fault {
-	return func(http.ResponseWriter, *http.Request, []byte) bool {
-		do()
-		return false
-	}
-}
