@@ -45,7 +45,7 @@ func Measure(
 		if rep == 0 {
 			continue
 		}
-		decode := total(r.Steps).Seconds()
+		decode := r.Decode().Seconds()
 		n := float64(len(r.Steps))
 		first = append(first, ms(r.Prefill))
 		prefill = append(prefill, float64(about.Prompt)/r.Prefill.Seconds())

@@ -19,15 +19,16 @@ type Model struct {
 	FitIn int64
 	Short bool
 
-	backend     Backend
-	weights     *Weights
-	buffers     *Buffers
-	checkpoint  *Checkpoint
-	pool        *kvcache.Pool
-	short, long *ropeTable
-	maxTokens   int
-	step        Step
-	rows        []int32 // scratch of selectRows
+	backend    Backend
+	weights    *Weights
+	buffers    *Buffers
+	checkpoint *Checkpoint
+	pool       *kvcache.Pool
+	shortRope  *ropeTable // of the short factors
+	longRope   *ropeTable // of the long factors
+	maxTokens  int
+	step       Step
+	rows       []int32 // scratch of selectRows
 }
 
 // LogitRows bounds the rows of logits computed at a time. The logits of 512 tokens with a vocabulary of
@@ -88,10 +89,10 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	if config.TiedEmbeddings {
 		m.weights.Head = m.weights.EmbedTokens
 	}
-	m.short = newRopeTable(&config.RoPE, config.RoPE.ShortFactor)
-	m.long = m.short
+	m.shortRope = newRopeTable(&config.RoPE, config.RoPE.ShortFactor)
+	m.longRope = m.shortRope
 	if config.Crossing() > 0 {
-		m.long = newRopeTable(&config.RoPE, config.RoPE.LongFactor)
+		m.longRope = newRopeTable(&config.RoPE, config.RoPE.LongFactor)
 	}
 	return m, nil
 }
@@ -134,7 +135,7 @@ func (m *Model) NewCache() *kvcache.Cache { return kvcache.New(m.pool, m.Config.
 
 // Sequence is one text in a call of [Model.Forward]: its new tokens, and the cache that holds all tokens
 // before them. The cache must be prepared ([kvcache.Cache.Prepare]) for the length that the sequence
-// reaches. For a prompt in several chunks that is the length of the whole prompt, because long RoPE
+// reaches. For a prompt that takes several steps, that is the length of the whole prompt, because long RoPE
 // depends on it.
 type Sequence struct {
 	IDs   []int32
@@ -157,7 +158,7 @@ type Output struct {
 // Forward runs the new tokens of every sequence through the decoder stack and appends them to their
 // caches. This is the architecture of Phi-3 (spec section 3). [Backend] says what each stage computes.
 //
-// out may be nil if only the cache matters, as for all but the last chunk of a prompt. Forward stops
+// out may be nil if only the cache matters, as for all but the last step of a prompt. Forward stops
 // between two layers when ctx is done. The caches are then as before.
 func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) error {
 	if err := m.layOut(batch); err != nil {

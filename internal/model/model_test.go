@@ -36,7 +36,7 @@ func TestForwardIsTheArchitecture(t *testing.T) {
 	require.NoError(t, m.Close())
 }
 
-// A greedy pass ends in Argmax, chunk by chunk, and reads no logits.
+// A greedy pass ends in Argmax, LogitRows rows at a time, and reads no logits.
 func TestForwardGreedy(t *testing.T) {
 	b := &recorder{}
 	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), b, Options{})

@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"iter"
 
 	"phi3/internal/kvcache"
 )
@@ -26,16 +27,16 @@ func (m *Model) layOut(batch []Sequence) error {
 					m.Config.VocabSize)
 			}
 		}
-		table := m.short
+		rope := m.shortRope
 		if seq.Cache.Long() {
-			table = m.long
+			rope = m.longRope
 		}
 		s.Seqs = append(s.Seqs, Span{
 			Start: len(s.IDs), Len: len(seq.IDs), Position: position,
 			Blocks: seq.Cache.Blocks(),
 		})
 		s.IDs = append(s.IDs, seq.IDs...)
-		s.Cos, s.Sin = table.rows(s.Cos, s.Sin, position, total)
+		s.Cos, s.Sin = rope.rows(s.Cos, s.Sin, position, total)
 	}
 	if len(s.IDs) == 0 || len(s.IDs) > m.maxTokens {
 		return fmt.Errorf("a step has %d new tokens, not 1 … %d", len(s.IDs), m.maxTokens)
@@ -47,17 +48,19 @@ func (m *Model) layOut(batch []Sequence) error {
 // then head.
 func (m *Model) head(logits []float32, rows []int32) error {
 	outputs := m.Config.HeadRows()
-	err := m.inChunks(rows, func(x Matrix, from, to int) error {
-		chunk := m.buffers.Logits.First(to - from)
-		m.backend.NormLinear(chunk, x, m.weights.Norm, m.weights.Head)
-		return m.backend.Read(logits[from*outputs:to*outputs], chunk)
-	})
+	for at, x := range m.selected(rows) {
+		y := m.buffers.Logits.First(x.Rows)
+		m.backend.NormLinear(y, x, m.weights.Norm, m.weights.Head)
+		if err := m.backend.Read(logits[at*outputs:(at+x.Rows)*outputs], y); err != nil {
+			return err
+		}
+	}
 	if bias := m.weights.HeadBias; bias != nil {
 		for i := range logits {
 			logits[i] += bias[i%outputs]
 		}
 	}
-	return err
+	return nil
 }
 
 // finish computes the results that out asks for. If out is nil, it only waits for the device.
@@ -72,13 +75,12 @@ func (m *Model) finish(out *Output) error {
 	if out.AllHidden {
 		rows := m.selectRows(true)
 		out.Hidden = grow(out.Hidden, len(rows)*c.HiddenSize)
-		err := m.inChunks(rows, func(x Matrix, from, to int) error {
-			normed := m.buffers.Normed.First(to - from)
+		for at, x := range m.selected(rows) {
+			normed := m.buffers.Normed.First(x.Rows)
 			b.Norm(normed, x, w.Norm)
-			return b.Read(out.Hidden[from*c.HiddenSize:to*c.HiddenSize], normed)
-		})
-		if err != nil {
-			return err
+			if err := b.Read(out.Hidden[at*c.HiddenSize:(at+x.Rows)*c.HiddenSize], normed); err != nil {
+				return err
+			}
 		}
 	}
 	rows := m.selectRows(out.AllLogits)
@@ -87,11 +89,14 @@ func (m *Model) finish(out *Output) error {
 		return m.head(out.Logits, rows)
 	}
 	out.Next = grow(out.Next, len(rows))
-	return m.inChunks(rows, func(x Matrix, from, to int) error {
-		logits := m.buffers.Logits.First(to - from)
+	for at, x := range m.selected(rows) {
+		logits := m.buffers.Logits.First(x.Rows)
 		b.NormLinear(logits, x, w.Norm, w.Head)
-		return b.Argmax(out.Next[from:to], logits)
-	})
+		if err := b.Argmax(out.Next[at:at+x.Rows], logits); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // selectRows returns the rows of the step: all of them, or the last one of each sequence.
@@ -110,17 +115,18 @@ func (m *Model) selectRows(all bool) []int32 {
 	return m.rows
 }
 
-// inChunks calls use with the given rows of the residual stream, LogitRows at a time.
-func (m *Model) inChunks(rows []int32, use func(x Matrix, from, to int) error) error {
-	for from := 0; from < len(rows); from += LogitRows {
-		to := min(from+LogitRows, len(rows))
-		chunk := m.buffers.Selected.First(to - from)
-		m.backend.Select(chunk, m.buffers.X.First(len(m.step.IDs)), rows[from:to])
-		if err := use(chunk, from, to); err != nil {
-			return err
+// selected yields the given rows of the residual stream, LogitRows at a time, with the index in rows of the
+// first one.
+func (m *Model) selected(rows []int32) iter.Seq2[int, Matrix] {
+	return func(yield func(int, Matrix) bool) {
+		for at := 0; at < len(rows); at += LogitRows {
+			x := m.buffers.Selected.First(min(LogitRows, len(rows)-at))
+			m.backend.Select(x, m.buffers.X.First(len(m.step.IDs)), rows[at:at+x.Rows])
+			if !yield(at, x) {
+				return
+			}
 		}
 	}
-	return nil
 }
 
 // grow returns s with length n. It allocates only if s is too small.
