@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -31,17 +32,13 @@ func testPlanMemory(t *testing.T) {
 			planned := PlanMemory(plan, Options{Threads: 2, Float32: float32})
 			require.Equal(t, ckpt.DataBytes(), planned.Weights)
 
-			var before, after runtime.MemStats
 			b, err := New(Options{Threads: 2, Float32: float32})
 			require.NoError(t, err)
-			runtime.GC() // memory that is no longer used does not count
-			runtime.ReadMemStats(&before)
+			before := heapInUse()
 			m, err := model.Load(context.Background(), fsys, b,
 				model.Options{Context: tokens, MaxTokens: b.MaxTokens()})
 			require.NoError(t, err)
-			runtime.GC()
-			runtime.ReadMemStats(&after)
-			took := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+			took := heapInUse() - before
 			require.InDelta(t, planned.Workspace, took, 200_000, "%s, float32 %v: headers and tables apart",
 				dir, float32)
 			require.Equal(t, planned.Workspace, workspaceBytes(b)+matrixBytes(plan)+normBytes(plan))
@@ -55,6 +52,20 @@ func testPlanMemory(t *testing.T) {
 			require.Equal(t, c.KVBytesPerToken(elem)*tokens, planned.KV)
 			require.NoError(t, m.Close())
 		}
+	}
+}
+
+// heapInUse returns the bytes of the heap that are in use. It collects garbage until the number stands still:
+// what earlier tests have left may become garbage a moment later, when their goroutines end.
+func heapInUse() int64 {
+	var m runtime.MemStats
+	for last := uint64(0); ; last = m.HeapAlloc {
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		if m.HeapAlloc == last || m.HeapAlloc > last && last > 0 {
+			return int64(m.HeapAlloc)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
