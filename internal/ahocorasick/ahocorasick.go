@@ -1,5 +1,5 @@
 // Package ahocorasick finds many patterns in one pass over the bytes of a text. The time does not depend on
-// the patterns.
+// the number or the length of the patterns.
 //
 // The automaton of Aho and Corasick has a node for every prefix of a pattern. Its state after some bytes of a
 // text is the node of the longest prefix that these bytes end with.
@@ -29,7 +29,8 @@ type node struct {
 	c       byte   // the last byte of this prefix
 }
 
-// New builds the automaton of patterns, none of which may be empty. Of two equal ones the first is found.
+// New builds the automaton of the given patterns. None may be empty. If two are equal, Pattern returns the
+// first.
 func New(patterns []string) *Automaton {
 	a := &Automaton{}
 	order := make([]int32, len(patterns)) // patterns in alphabetical order
@@ -96,16 +97,18 @@ func (a *Automaton) addChild(parent int32, c byte) {
 	a.nodes = append(a.nodes, added)
 }
 
-// Longest is the number of bytes of the longest pattern.
+// Longest returns the length of the longest pattern in bytes.
 func (a *Automaton) Longest() int { return a.longest }
 
-// Pattern is the index of the longest pattern that the text ends with in a state; -1 if there is none.
+// Pattern returns the index of the longest pattern that the text ends with, in the given state, or -1 if
+// there is none.
 func (a *Automaton) Pattern(state int32) int32 { return a.nodes[state].pattern }
 
-// Depth is the length of the longest prefix of a pattern that the text ends with in a state, in bytes.
+// Depth returns the length in bytes of the longest prefix of a pattern that the text ends with, in the given
+// state.
 func (a *Automaton) Depth(state int32) int { return int(a.nodes[state].depth) }
 
-// Step is the state after one more byte.
+// Step returns the state after one more byte.
 func (a *Automaton) Step(state int32, c byte) int32 {
 	for state != 0 {
 		if child := a.find(state, c); child >= 0 {

@@ -19,7 +19,7 @@ type Variant struct {
 	Open func(float32 bool) model.Backend // float32: round nothing
 }
 
-// Effort is how much computing a test may ask of a backend.
+// Effort is how much a test may compute on a backend.
 type Effort int
 
 // The efforts. Both go through every checkpoint and every comparison.
@@ -55,8 +55,8 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 	t.Run("argmax", func(t *testing.T) { testArgmax(t, goldens["mini"], variants[0]) })
 }
 
-// RunOtherSums tests a backend again that only adds in another order, such as an emulated GPU of another
-// generation: the distances of every checkpoint, and the bits of the named ones.
+// RunOtherSums tests a variant of a backend that only adds in another order, such as an emulated GPU of
+// another generation. It checks the distances of every checkpoint, and the bits of the named ones.
 func RunOtherSums(t *testing.T, testdata string, v Variant, names ...string) {
 	goldens := Goldens(t, testdata)
 	for _, name := range names {

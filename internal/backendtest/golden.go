@@ -24,7 +24,7 @@ type Golden struct {
 	arrays     *safetensors.File
 }
 
-// Prompt is one input and where its arrays are known.
+// Prompt is one input, and the positions that its golden arrays cover.
 type Prompt struct {
 	Name       string  `json:"name"`
 	IDs        []int32 `json:"ids"`
@@ -34,8 +34,8 @@ type Prompt struct {
 	Pooled     int     `json:"pooled"` // position that labels the whole, for a head that does
 }
 
-// LabelledText is what transformers' pipeline says of a text: for each problem type a score for each label,
-// or each token's best label.
+// LabelledText is the result of transformers' pipeline for a text: for each problem type a score for each
+// label, or the best label of each token.
 type LabelledText struct {
 	Text   string                        `json:"text"`
 	IDs    []int32                       `json:"ids"`

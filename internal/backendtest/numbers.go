@@ -17,7 +17,7 @@ import (
 	"phi3/internal/model"
 )
 
-// Trace is everything a forward pass shows: rows by position.
+// Trace is everything that a forward pass computes for each position.
 type Trace struct {
 	// [layers+1][position][hidden], Hugging Face's hidden_states: the last entry is after the final norm
 	Hidden [][][]float32

@@ -34,7 +34,7 @@ func (a *About) headline() string {
 		a.Prompt, a.Gen, a.Repetitions)
 }
 
-// Result is what a benchmark found. Encoded as JSON, it is the answer of phi3 bench -o json.
+// Result is the result of a benchmark. Its JSON is the output of phi3 bench -o json.
 type Result interface {
 	// Verdict is an error if the results are wrong.
 	Verdict() error

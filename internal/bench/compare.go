@@ -164,7 +164,7 @@ func rowLengths(n int) (rows []int) {
 	return append(rows, n)
 }
 
-// Verdict is the first difference that was found.
+// Verdict returns an error for the first difference that was found.
 func (c *Comparison) Verdict() error { return c.differs }
 
 func (c *Comparison) markdown() string {

@@ -28,8 +28,8 @@ type Speeds struct {
 }
 
 // Measure measures about.Repetitions generations. Before them it runs one that does not count, because it
-// reads the checkpoint from the disk. kvElemBytes is the size of one number in the KV cache. limits are the
-// machine's; zero if they were not measured.
+// reads the checkpoint from the disk. kvElemBytes is the size of one number in the KV cache. limits are those
+// of the machine, or zero if they were not measured.
 func Measure(
 	ctx context.Context, m *model.Model, about About, kvElemBytes int, limits cpu.Limits,
 ) (*Speeds, error) {

@@ -1,12 +1,12 @@
-// Package chat is a conversation with a model: messages on one side, and on the other side one sequence of
-// tokens that grows with them. Its keys and values stay in the KV cache, so a question computes only its own
+// Package chat is a conversation with a model. It holds the messages, and one sequence of tokens that grows
+// with them. The keys and values of the sequence stay in the KV cache, so a question computes only its own
 // tokens.
 //
 // The sequence is what the model read and wrote, token by token. It is not encoded again from the messages,
-// because the tokens that a model wrote need not be those that the tokenizer makes of their text. What a
-// question adds is found by rendering the chat template with it: the text behind the part that the sequence
-// already stands for. Where a template renders old turns differently from new ones, there is no such part.
-// Then everything is encoded again, and computed from the first token that differs.
+// because the tokens that a model wrote need not be those that the tokenizer makes of their text. To find
+// what a question adds, the package renders the chat template with the question, and takes the text after the
+// part that the sequence already represents. If a template renders old turns differently from new ones, there
+// is no such part. Then the whole text is encoded again, and computed from the first token that differs.
 package chat
 
 import (
@@ -54,14 +54,14 @@ func New(ctx context.Context, m *model.Model, c *text.Codec) (*Conversation, err
 // Close gives the KV cache's blocks back.
 func (c *Conversation) Close() { c.session.Close() }
 
-// Tokens is the number of tokens that the conversation takes of the context; 0 if it will be encoded with the
-// next question.
+// Tokens returns the number of tokens that the conversation takes in the context. It returns 0 if the
+// conversation is encoded again with the next question.
 func (c *Conversation) Tokens() int { return c.session.Len() }
 
-// System is the system message, "" if there is none.
+// System returns the system message, or "" if there is none.
 func (c *Conversation) System() string { return c.system }
 
-// Messages are all messages, as the chat template sees them.
+// Messages returns all messages, as the chat template sees them.
 func (c *Conversation) Messages() []tokenizer.Message {
 	var messages []tokenizer.Message
 	if c.system != "" {
@@ -80,14 +80,15 @@ func (c *Conversation) SetSystem(text string) {
 // Clear forgets all turns. The system message stays.
 func (c *Conversation) Clear() { c.restart(nil) }
 
-// Questions is the number of questions that were asked and answered.
+// Questions returns the number of questions that were asked and answered.
 func (c *Conversation) Questions() int { return len(c.turns) / 2 }
 
-// Forget drops the n oldest questions, from 1 to Questions(), and their answers. The rest is encoded and
-// computed again with the next question, as if nothing else had been said.
+// Forget drops the n oldest questions, 1 ≤ n ≤ Questions(), and their answers. The rest is encoded and
+// computed again with the next question.
 func (c *Conversation) Forget(n int) { c.restart(slices.Clone(c.turns[2*n:])) }
 
-// Frees is the number of tokens that the conversation loses if the n oldest questions are forgotten.
+// Frees returns the number of tokens by which the conversation becomes shorter if the n oldest questions are
+// forgotten.
 func (c *Conversation) Frees(ctx context.Context, n int) (int, error) {
 	all, err := c.count(ctx, c.Messages())
 	if err != nil {
@@ -160,8 +161,7 @@ func (c *Conversation) Ask(
 	}
 }
 
-// Again yields another answer to the last question, in place of the one that was given. Apart from that it is
-// like Ask.
+// Again removes the answer to the last question and yields another one. Otherwise it works like Ask.
 func (c *Conversation) Again(ctx context.Context, o generate.Options) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {
 		if len(c.turns) == 0 {

@@ -4,7 +4,7 @@
 //   - the path of a directory with a Hugging Face checkpoint;
 //   - org/name: a model on the Hugging Face hub ([phi3/internal/hub]). An existing directory comes first.
 //
-// A name that means nothing is an error that suggests what the user may have meant; see suggest.go.
+// For any other name, Open returns an error that suggests what the user may have meant; see suggest.go.
 package checkpoint
 
 import (

@@ -84,8 +84,8 @@ func readConfig(dir string) (*model.Config, error) {
 	return model.ReadConfig(d)
 }
 
-// OnlyOne returns the name of the only model of a list that continues texts, "" if there is none or several.
-// Revisions of one model count once.
+// OnlyOne returns the name of the model in the list that continues texts. It returns "" if there is no such
+// model, or more than one. Revisions of one model count once.
 func OnlyOne(list []Cached) (name string) {
 	for _, e := range list {
 		switch {

@@ -19,7 +19,7 @@ type Classifier struct {
 	Codec *text.Codec
 }
 
-// Answer is what a model says of a text. Its JSON is the answer of phi3 classify --json.
+// Answer is the result for a text. Its JSON is the output of phi3 classify --json.
 type Answer struct {
 	Text   string  `json:"text"`
 	IDs    []int32 `json:"ids"`

@@ -24,8 +24,8 @@ type Line struct {
 // maxLine is the longest line that [Lines] reads, in bytes.
 const maxLine = 16 << 20
 
-// Lines reads texts, one a line: a JSON string, or a JSON object with a "text". It passes over empty lines.
-// The first error ends it, and comes with the line's number.
+// Lines reads one text from each line: a JSON string, or a JSON object with a "text". It skips empty lines.
+// It ends at the first error, and yields it with the number of the line.
 func Lines(r io.Reader) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		scanner := bufio.NewScanner(r)

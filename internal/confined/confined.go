@@ -1,13 +1,13 @@
-// Package confined opens the directory of a checkpoint as a file system that no name and no link leads out
-// of.
+// Package confined opens the directory of a checkpoint as a file system. Names and links cannot lead out of
+// it.
 //
 // In Hugging Face's cache, a model's files are relative links:
 //
 //	models--org--name/snapshots/<commit>/config.json  ->  ../../blobs/<hash>
 //
-// There the root is the model's folder, models--org--name. huggingface_hub 2 may share blobs between models.
-// A shared blob is again a link, ../../blobs/<2 digits>/<64 digits>, into one folder beside the models. This
-// package reads the blobs in that folder too, and nothing else in it.
+// In the cache, the root is the model's folder, models--org--name. huggingface_hub 2 may share blobs between
+// models. The blob is then a link, ../../blobs/<2 digits>/<64 digits>, into a folder that is beside the
+// models. This package also reads the blobs in that folder, and nothing else in it.
 package confined
 
 import (
@@ -22,9 +22,9 @@ import (
 	"phi3/internal/regular"
 )
 
-// Directory is a directory as a file system that nothing leads out of, so that a stranger's checkpoint cannot
-// make the program read, and show in its errors, other files of the user. It opens only regular files and
-// directories, and never waits.
+// Directory is a directory as a file system that names and links cannot lead out of. So an untrusted
+// checkpoint cannot make the program read other files of the user and show them in its errors. It opens only
+// regular files and directories, and never blocks.
 type Directory struct {
 	root   *os.Root
 	prefix string   // the checkpoint below root
@@ -193,7 +193,7 @@ func (d *Directory) Stat(name string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// ErrLeadsOut is the reason in the error for a link out of the directory.
+// ErrLeadsOut is wrapped by the error for a link that leads out of the directory.
 var ErrLeadsOut = errors.New("is a link that leads out of the checkpoint's directory: put a copy in its " +
 	"place, or give the directory that it leads to")
 

@@ -1,5 +1,5 @@
-// Package demo is the built-in checkpoint: a tiny but real Phi-3, so that a new user sees text at once and
-// every test runs end to end without a download.
+// Package demo is the built-in checkpoint: a tiny but complete Phi-3. With it, a new user can generate text
+// and the tests can run a whole model without a download.
 //
 // The files in checkpoint/ are those of any Hugging Face directory of a Phi3ForCausalLM: config.json,
 // generation_config.json, tokenizer.json, tokenizer_config.json, special_tokens_map.json and two bfloat16
@@ -18,7 +18,7 @@ import (
 // Name is the name of the built-in checkpoint.
 const Name = "phi3-demo"
 
-// Description says which model answers. It belongs beside every answer of the built-in model.
+// Description says which model answers. Print it with every answer of the built-in model.
 const Description = "built-in demonstration model, trained on generated sentences; not Microsoft's Phi-3"
 
 //go:embed checkpoint

@@ -36,9 +36,9 @@ type Loaded struct {
 	Took time.Duration // to load the model
 }
 
-// Load loads a checkpoint. For auto that is on the GPU, and on the CPU if there is no GPU or the GPU cannot
-// run the model; a note says why. A GPU that fails in another way is an error, because the CPU would be slow
-// without a reason that the user knows. The caller closes the model.
+// Load loads a checkpoint on the device. For auto, that is the GPU. If there is no GPU, or it cannot run the
+// model, Load uses the CPU, and a note says why. If the GPU fails in another way, Load returns the error,
+// because the user would not know why the slower CPU is used. The caller closes the model.
 func (d Device) Load(ctx context.Context, c *checkpoint.Checkpoint, o Options) (*Loaded, error) {
 	start := time.Now()
 	m, err := d.load(ctx, c, &o)
@@ -96,14 +96,15 @@ func (o *Options) loadInto(
 	return m, nil
 }
 
-// leavesToCPU tells whether the CPU runs what the GPU cannot: there is no GPU, its kernels are not made for
-// the model, or its memory is too small. Where the user asked for a context, too little memory is an error.
+// leavesToCPU reports whether auto uses the CPU after this error: there is no GPU, its kernels do not support
+// the model, or its memory is too small. If the user asked for a context, too little memory is an error.
 func (o *Options) leavesToCPU(err error) bool {
 	return errors.Is(err, cuda.ErrUnavailable) || errors.As(err, new(*cuda.UnsupportedError)) ||
 		errors.As(err, new(*cuda.TooLittleError)) && !o.ContextAsked
 }
 
-// Advice follows the error of a GPU that cannot run a model; "" for other errors.
+// Advice returns what to do about the error of a GPU that cannot run a model, as the end of a sentence, or ""
+// for other errors.
 func Advice(err error) string {
 	if e := new(cuda.TooLittleError); errors.As(err, &e) {
 		switch {

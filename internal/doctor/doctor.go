@@ -16,7 +16,7 @@ import (
 	"phi3/internal/show"
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
 	About  string `json:"about"`
 	Status Status `json:"status"`
@@ -34,13 +34,13 @@ const (
 	Broken  Status = "broken"
 )
 
-// Findings looks at the processor, the memory, the GPUs and the cache of downloaded models.
+// Findings checks the processor, the memory, the GPUs and the cache of downloaded models.
 func Findings(m machine.Memory, devices func() ([]cuda.DeviceInfo, error)) []Finding {
 	list := append([]Finding{processor(), memory(m)}, gpus(devices)...)
 	return append(list, cache())
 }
 
-// Verdict is an error if something is broken.
+// Verdict returns an error if something is broken.
 func Verdict(findings []Finding) error {
 	for _, f := range findings {
 		if f.Status == Broken {

@@ -1,5 +1,5 @@
-// Package early does what must be done before Go's runtime starts. On Linux, in a program built with cgo, a C
-// constructor does it: see early_linux.c.
+// Package early contains code that must run before Go's runtime starts. On Linux, in a program built with
+// cgo, a C constructor does it: see early_linux.c.
 package early
 
 import "runtime"

@@ -23,8 +23,8 @@ type Defaults struct {
 	Ignored      []string // keys that would change a text in transformers and that phi3 does not follow
 }
 
-// These keys change texts in transformers 4.57, and phi3 does not follow them. Each has the value that
-// changes nothing, besides null. Those of ignoredDraws matter only where tokens are drawn.
+// These keys change texts in transformers 4.57, and phi3 does not support them. The value beside each key is
+// the one that changes nothing, as null does. The keys of ignoredDraws have an effect only on random draws.
 var (
 	ignored = map[string]string{
 		"constraints": "[]", "dola_layers": "[]", "encoder_no_repeat_ngram_size": "0",
@@ -36,8 +36,8 @@ var (
 	ignoredDraws = map[string]string{"epsilon_cutoff": "0", "eta_cutoff": "0", "top_h": "0"}
 )
 
-// ReadDefaults reads the file, if the checkpoint has one. Without draw it does not read what the file says
-// about drawing tokens.
+// ReadDefaults reads the file, if the checkpoint has one. If draw is false, it ignores the settings for
+// random draws.
 func ReadDefaults(checkpoint fs.FS, draw bool) (*Defaults, error) {
 	d := &Defaults{Sampling: sampling.Defaults()}
 	data, err := strictjson.ReadFile(checkpoint, "generation_config.json", model.MaxConfigBytes)

@@ -1,5 +1,5 @@
-// Package generate is the autoregressive loop: the ids of a prompt go in, the model computes the logits of
-// the next token, a sampler chooses an id, and that id goes back in, until the text ends.
+// Package generate is the generation loop. The model computes the logits of the token after a prompt, a
+// sampler chooses an id from them, and the id is appended to the sequence. This repeats until the text ends.
 //
 // [Session] is one sequence of tokens and its KV cache. [Session.Tokens] is the loop.
 package generate
@@ -15,9 +15,9 @@ import (
 
 // Session is a sequence of tokens that a model continues. Only one goroutine may use it.
 type Session struct {
-	// Progress, if set, is called after every step of a computation that takes more than one token, with the
-	// number of tokens computed so far and the number to compute. That is the prompt; later tokens take one
-	// each, unless the sequence grows beyond the short RoPE factors and is computed again.
+	// Progress, if set, is called after every step of a computation of more than one token, with the number
+	// of tokens computed so far and the number to compute. The prompt is such a computation. Each later token
+	// needs only itself, unless the sequence grows beyond the short RoPE factors and is computed again.
 	Progress func(fed, of int)
 	model    *model.Model
 	cache    *kvcache.Cache
@@ -27,8 +27,8 @@ type Session struct {
 	reused   int // tokens that the last feed found in the cache
 }
 
-// NewSession starts an empty sequence. With noCache, every token computes the whole sequence again. The
-// logits are the same, bit for bit.
+// NewSession starts an empty sequence. With noCache, the whole sequence is computed again for every token.
+// The logits are the same, bit for bit.
 func NewSession(m *model.Model, noCache bool) *Session {
 	return &Session{model: m, cache: m.NewCache(), noCache: noCache}
 }
@@ -53,7 +53,7 @@ func (s *Session) Truncate(length int) {
 func (s *Session) Close() { s.cache.Reset() }
 
 // Logits returns the logits [vocab] of the token after the sequence, which must not be empty. They are valid
-// until the next call. It first computes the tokens that are not in the cache.
+// until the next call. Logits first computes the tokens that are not in the cache.
 //
 // After an error the sequence is as it was, and the call can be repeated.
 func (s *Session) Logits(ctx context.Context) ([]float32, error) {
@@ -64,9 +64,9 @@ func (s *Session) Logits(ctx context.Context) ([]float32, error) {
 	return s.out.Logits, inspect.CheckLogits(ctx, s.model, s.input(), s.out.Logits)
 }
 
-// Next returns the most probable token after the sequence, and the lowest id of equal ones. The choice is the
-// one that sampling.Greedy makes of Logits. The device makes it, and sends four bytes, not the logits of the
-// whole vocabulary.
+// Next returns the most probable token after the sequence, and the lowest id of equally probable ones. It is
+// the token that sampling.Greedy chooses from Logits. The device makes the choice, so it sends four bytes to
+// the host and not the logits of the whole vocabulary.
 func (s *Session) Next(ctx context.Context) (int32, error) {
 	s.out.Greedy = true
 	if err := s.feed(ctx); err != nil {

@@ -7,7 +7,7 @@ import (
 	"phi3/internal/show"
 )
 
-// Result is the sum of a text's tokens.
+// Result collects the tokens of a text and their times.
 type Result struct {
 	IDs    []int32 // with the stop id, if one ended the text
 	Finish Finish
@@ -36,8 +36,8 @@ func (r *Result) Decode() (sum time.Duration) {
 	return sum
 }
 
-// Times is a line for people: the times of loading, of a prompt with that number of tokens, and of
-// generating.
+// Times returns a line for users: how long it took to load the model, to process a prompt of the given number
+// of tokens, and to generate the text.
 func (r *Result) Times(load time.Duration, prompt int) string {
 	line := fmt.Sprintf("load %s; prompt %d tokens", show.Duration(load), prompt)
 	if len(r.IDs) == 0 {

@@ -20,8 +20,8 @@ type Options struct {
 	MaxNewTokens int
 	Stop         []int32 // ids that end the text; such an id is the last token
 	Sampler      Sampler // nil: the most probable token
-	// Logits asks for Token.Logits. Without it and without a Sampler the logits stay on the device, which
-	// sends the four bytes of its choice.
+	// Logits asks for Token.Logits. Without it and without a Sampler, the device chooses the token, and the
+	// logits are not copied from the device.
 	Logits bool
 }
 
@@ -48,8 +48,8 @@ const (
 // Tokens continues the sequence token by token. It appends each token before it yields it. Finish of the last
 // one says why the text ended; if MaxNewTokens is 0, there is none.
 //
-// An error ends the loop. After an error, and after the caller breaks off, the session can go on from the
-// tokens that it has.
+// An error ends the loop. After an error, or after a break in the caller's loop, the session can continue
+// from the tokens that it has.
 func (s *Session) Tokens(ctx context.Context, o Options) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		if s.Len() > s.model.Context {
@@ -98,7 +98,7 @@ func (s *Session) choose(ctx context.Context, o *Options) (t Token, err error) {
 	return t, err
 }
 
-// Run continues a prompt in a session of its own. After an error the result has the tokens that came before.
+// Run continues a prompt in a new session. After an error, the result has the tokens before it.
 func Run(ctx context.Context, m *model.Model, prompt []int32, o Options) (r Result, err error) {
 	s := NewSession(m, false)
 	defer s.Close()

@@ -1,8 +1,8 @@
 // Package input reads the texts that a user gives: from stdin, from a file, or from a pipe.
 //
-// Reading ends when the context ends. A person at a keyboard may change their mind, and the other end of a
-// named pipe may never open. Go cannot stop such a read, so it goes on in a goroutine that ends with the
-// process.
+// Reading ends when the context is done, for example because a user presses Ctrl-C, or because the other end
+// of a named pipe never opens. Go cannot stop a read that blocks, so the read continues in a goroutine until
+// the process ends.
 package input
 
 import (

@@ -8,7 +8,8 @@ import (
 )
 
 // attention collects the queries and keys of a text, step after step, and computes attention weights from
-// them, in float64. A backend never has all weights in one place.
+// them, in float64. It cannot read the weights from a backend, because a backend never has all of them in
+// memory.
 type attention struct {
 	config *model.Config
 	layers []int       // from 1

@@ -1,8 +1,8 @@
-// Package inspect looks inside a model while it computes: the last hidden states, what the model would say if
-// it ended after each layer ("logit lens"), which tokens the last one attends to, and where NaN or infinity
-// appears first.
+// Package inspect looks inside a model while it computes. It shows the last hidden states, the logits that
+// the model would have if it ended after each layer ("logit lens"), the attention weights of the last token,
+// and where NaN or infinity appears first.
 //
-// It does so with a [model.Backend] that stands in front of the model's own and reads activations between two
-// verbs. So [model.Model.Forward] does not know that somebody looks, and a pass that nobody watches costs
-// nothing. Looking changes no bit of any result.
+// It does so with a [model.Backend] that wraps the model's backend and reads activations between two verbs.
+// So [model.Model.Forward] has no code for inspection, and a pass without inspection takes no extra time.
+// Inspection changes no bit of any result.
 package inspect

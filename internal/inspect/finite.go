@@ -31,8 +31,8 @@ func FirstNotFinite(values []float32) int {
 }
 
 // NotFinite returns the error for a logit that is NaN or infinite; of says which logit. The error names a
-// weight of the checkpoint that is NaN or infinite. If there is none, it names the layer in which the numbers
-// overflow, and NotFinite computes the text again to find it.
+// weight of the checkpoint that is NaN or infinite. If there is none, NotFinite computes the text again, and
+// the error names the layer in which the numbers overflow.
 func NotFinite(ctx context.Context, m *model.Model, in model.Input, of string) error {
 	err := fmt.Errorf("the logit of %s is NaN or infinite", of)
 	if found := m.FindNotFinite(ctx); found != nil {

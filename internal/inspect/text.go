@@ -9,14 +9,14 @@ import (
 	"phi3/internal/model"
 )
 
-// Text is a sequence of tokens to look at, with a KV cache of its own.
+// Text is a sequence of tokens to inspect, with a KV cache of its own.
 type Text struct {
 	model *model.Model
 	ids   []int32
 	cache *kvcache.Cache
 }
 
-// NewText prepares to look at ids. Nothing is computed yet.
+// NewText prepares the inspection of ids. It computes nothing.
 func NewText(m *model.Model, ids []int32) *Text {
 	return &Text{model: m, ids: ids, cache: m.NewCache()}
 }
@@ -26,13 +26,13 @@ func (t *Text) Close() { t.cache.Reset() }
 
 func (t *Text) input() model.Input { return model.Input{IDs: t.ids, Cache: t.cache} }
 
-// Look says what [Text.Look] shows besides the logits.
+// Look says what [Text.Look] returns besides the logits.
 type Look struct {
 	Hidden    bool  // the last hidden state of every token
 	Attention []int // layers, counted from 1, whose attention weights to show
 }
 
-// View is what [Text.Look] saw.
+// View is the result of [Text.Look].
 type View struct {
 	Logits []float32 // [vocab] of the token after the text
 	Hidden []float32 // [tokens, hidden] after the final norm, if asked for
@@ -40,7 +40,7 @@ type View struct {
 	Attention [][][]float64
 }
 
-// Look computes the whole text and shows what look asks for.
+// Look computes the whole text and returns what look asks for.
 func (t *Text) Look(ctx context.Context, look Look) (View, error) {
 	t.cache.Reset()
 	a := attention{config: &t.model.Config, layers: look.Attention}
@@ -57,14 +57,15 @@ func (t *Text) Look(ctx context.Context, look Look) (View, error) {
 	return v, CheckLogits(ctx, t.model, t.input(), out.Logits)
 }
 
-// AfterLayer is what [Text.Lens] sees after a layer.
+// AfterLayer is what [Text.Lens] yields for a layer.
 type AfterLayer struct {
 	Layer  int       // 0: the embeddings
 	Logits []float32 // [vocab] of the token after the text, if the model ended here
 }
 
-// Lens yields what the model would say if it ended after layer 0 (the embeddings), 1, 2, …. The last logits
-// are the model's own. An error ends the loop. After [Text.Look], Lens computes only the last token again.
+// Lens yields the logits that the model would have if it ended after layer 0 (the embeddings), 1, 2, …. The
+// last ones are the model's logits. An error ends the loop. After [Text.Look], Lens computes only the last
+// token again.
 func (t *Text) Lens(ctx context.Context) iter.Seq2[AfterLayer, error] {
 	return func(yield func(AfterLayer, error) bool) {
 		in := t.input()

@@ -2,13 +2,14 @@ package inspect
 
 import "phi3/internal/model"
 
-// watcher is a backend in front of another one. It passes every verb on and shows what the verbs compute.
+// watcher is a backend that wraps another one. It calls every verb of the other one, and passes what the
+// verbs compute to two functions.
 type watcher struct {
 	model.Backend
-	// stream, if set, is shown the residual stream [tokens, hidden]: layer 0 is the embeddings, layer i the
+	// stream, if set, receives the residual stream [tokens, hidden]: layer 0 is the embeddings, layer i the
 	// stream after layer i.
 	stream func(layer int, x model.Matrix) error
-	// attend, if set, is shown the queries, keys and values [tokens, QKVRows] of layer 1, 2, …, before RoPE.
+	// attend, if set, receives the queries, keys and values [tokens, QKVRows] of layer 1, 2, …, before RoPE.
 	attend func(layer int, qkv model.Matrix) error
 
 	step  *model.Step
@@ -17,7 +18,7 @@ type watcher struct {
 	err   error // the first one; Read and Argmax return it, as the contract of Backend asks
 }
 
-// watch puts a watcher in front of the model's backend until stop is called.
+// watch wraps the model's backend in a watcher until stop is called.
 func watch(m *model.Model, w *watcher) (stop func()) {
 	return m.Watch(func(b model.Backend) model.Backend {
 		w.Backend = b

@@ -21,14 +21,14 @@ func NewDict() *Dict { return &Dict{index: map[any]int{}} }
 // Set sets the value of a key that is a string, a whole number or a bool.
 func (d *Dict) Set(key, value Value) { d.put(simpleKey(key), key, value) }
 
-// Update sets what other has.
+// Update sets all keys of other.
 func (d *Dict) Update(other *Dict) {
 	for _, e := range other.entries {
 		d.Set(e.key, e.value)
 	}
 }
 
-// Has tells whether a key is there whose value is not None.
+// Has reports whether the dict has the key, with a value other than None.
 func (d *Dict) Has(key string) bool {
 	v, ok := d.text(key)
 	return ok && v != nil

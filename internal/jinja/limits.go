@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// MaxSource is how many bytes a template may have: 1 MiB. Real ones have 1 to 20 KB.
+// MaxSource is the largest size of a template in bytes: 1 MiB. Real ones have 1 to 20 KB.
 const MaxSource = 1 << 20
 
 // A template is an untrusted program. These bounds limit the time and memory that it can take. Each counts
@@ -29,7 +29,7 @@ const (
 // DefaultOutput is the limit of the rendered text where [Options] names none: 32 MiB.
 const DefaultOutput = 32 << 20
 
-// A LimitError says which bound a template ran into.
+// LimitError says which limit a template exceeded.
 type LimitError struct{ text string }
 
 func (e *LimitError) Error() string { return e.text }

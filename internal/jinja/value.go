@@ -21,8 +21,8 @@ import (
 //	*Undefined          jinja2's Undefined
 //	*namespace, *loop, *macro, *function, *cycler, *joiner
 //
-// Values that a template gets are not changed by it. Only a namespace changes, and what counts in a loop,
-// cycler or joiner.
+// A template cannot change the values that it gets. Only namespaces change, and the counters of loops,
+// cyclers and joiners.
 type Value any
 
 // Markup is a text that is HTML already: text that is added to it is escaped first.
@@ -76,8 +76,8 @@ type iterator struct {
 	kind string // Python's name of its type
 }
 
-// Undefined is the value of what does not exist. It prints as nothing and counts as false; most other uses
-// are an error, which text words.
+// Undefined is the value of a variable or attribute that does not exist. It prints as nothing and counts as
+// false. Most other uses are an error; text is its message.
 type Undefined struct{ text string }
 
 // namespace is the value of namespace(), whose attributes {% set ns.x = … %} changes.

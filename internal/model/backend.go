@@ -2,13 +2,13 @@ package model
 
 import "phi3/internal/weight"
 
-// Backend is a device that runs the decoder stack. Its verbs are the stages of the architecture. Each
-// does as much as one fast kernel can, so that [Model.Forward] reads like the diagram and a backend can
-// fuse operations.
+// Backend is a device that runs the decoder stack. Its methods from Embed to Select are called verbs. Each
+// verb combines the operations that one fast kernel can do together, so that [Model.Forward] has one call for
+// each stage of the architecture.
 //
-// A verb may return before the device has finished, and it reports no error. The first error of any verb
-// is returned by the next Read or Argmax. That includes a weight whose file can no longer be read: see
-// [weight.Guard]. A backend serves one goroutine at a time.
+// A verb may return before the device has finished, and it reports no error. The next Read or Argmax returns
+// the first error of the verbs before it, also if the file of a weight can no longer be read (see
+// [weight.Guard]). A backend serves one goroutine at a time.
 //
 // Every element of every result is computed by one fixed sequence of floating-point operations, whatever
 // the other tokens of the call, their number, and the number of threads. So the logits depend on the
@@ -17,9 +17,9 @@ type Backend interface {
 	// Name describes the device for people, e.g. "CPU, 2 threads".
 	Name() string
 
-	// Plan is the first call. It reserves memory for what the plan says, with a shorter context if the plan
-	// allows that and memory is short, or says what is missing. It gives every matrix of [Plan.Matrices] its
-	// memory.
+	// Plan is the first call. It reserves memory for the plan, and allocates every matrix of [Plan.Matrices].
+	// If there is too little memory, it shortens the context if the plan allows that, and otherwise returns
+	// an error that says how much is missing.
 	Plan(p *Plan) error
 	// Upload copies a weight to the device, or uses it in place, in its own format. The tensor's Data
 	// stays valid until Close.
@@ -27,9 +27,9 @@ type Backend interface {
 	// Read waits for all verbs so far and copies x to dst as float32, row after row. dst holds
 	// x.Rows*x.Cols values.
 	Read(dst []float32, x Matrix) error
-	// Argmax waits for all verbs so far and sets next[i] to the lowest id among the greatest logits of
-	// row i. If a logit of the row is NaN or infinite, next[i] is ^id of the first such logit, which is
-	// negative. next holds logits.Rows ids.
+	// Argmax waits for all verbs so far and sets next[i] to the lowest id among the greatest logits of row i.
+	// If a logit of the row is NaN or infinite, next[i] is ^id, a negative number, where id is that of the
+	// first such logit. next holds logits.Rows ids.
 	Argmax(next []int32, logits Matrix) error
 	// Close frees everything on the device.
 	Close() error

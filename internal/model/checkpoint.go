@@ -7,9 +7,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// Checkpoint is the files of a model, opened and checked against the configuration. No weight has been
-// read, so opening takes only the time to read the headers, however large the files are. The exception is
-// a tied head: see tie.
+// Checkpoint is the files of a model, opened and checked against the configuration. Opening reads only the
+// headers of the weights' files, so it is fast for files of any size. The exception is a tied head: see tie.
 type Checkpoint struct {
 	Config  *Config
 	Tensors []*weight.Tensor // those of [Config.Tensors], in that order

@@ -116,10 +116,10 @@ type rawConfig struct {
 // long RoPE.
 const MaxConfigBytes = 4 << 20
 
-// The program makes a table of the weights before it looks for them, and buffers that are as wide as the
-// heads, qkv_proj and the MLP for every token of a step. These bounds keep both in proportion to the
-// weights. Real models have 32 or 40 layers, heads of 96 or 128, and an MLP that is 3.5 times as wide as
-// the hidden size.
+// The program makes a table of the weights before it knows whether the files contain them. For every token of
+// a step it allocates buffers that are as wide as the heads, qkv_proj and the MLP. These bounds limit both
+// for a config.json whose sizes do not match its weights. Real models have 32 or 40 layers, heads of 96 or
+// 128, and an MLP that is 3.5 times as wide as the hidden size.
 const (
 	maxLayers   = 1 << 12
 	maxHeadDim  = 1 << 10

@@ -22,10 +22,10 @@ type Input struct {
 // returns how many leading tokens the cache already held. If the cache holds the whole text, Feed computes
 // the last token again.
 //
-// out receives the results of all computed tokens where it asks for all; otherwise those of the last token.
+// out receives the results of all computed tokens if it asks for all, and otherwise those of the last token.
 // It may be nil.
 //
-// After an error, the cache holds those tokens that Feed found there and no others.
+// After an error, the cache holds no tokens that Feed added.
 func (m *Model) Feed(ctx context.Context, in Input, out *Output) (cached int, err error) {
 	end := in.End
 	if end == 0 {

@@ -14,8 +14,8 @@ type Model struct {
 	Config  Config
 	Unused  []string // tensors of the checkpoint that the architecture does not use
 	Context int      // the longest sequence that there is room for, in tokens
-	// FitIn is the free memory, in bytes, that Context was lowered to fit in; 0 if it was not lowered. Short
-	// reports that the free memory is too little even for Context.
+	// FitIn is the free memory, in bytes, if Context was lowered to fit in it; otherwise 0. Short reports
+	// that the free memory is too little even for Context.
 	FitIn int64
 	Short bool
 
@@ -49,9 +49,9 @@ type Options struct {
 	Progress func(done, total int64)
 }
 
-// defaultMaxTokens is a compromise. A step reads the weights once, so more tokens share that cost. But
-// Ctrl-C waits for the end of a layer, and on a CPU a layer of 64 tokens takes about as long as the whole
-// model for one token.
+// defaultMaxTokens is a compromise. A step reads the weights once, so a step with more tokens takes less time
+// for each. But Ctrl-C takes effect only at the end of a layer, and on a CPU a layer of 64 tokens takes about
+// as long as the whole model for one token.
 const defaultMaxTokens = 64
 
 // Load opens the checkpoint in fsys and puts its weights on the backend. The model owns the backend from

@@ -12,7 +12,7 @@ import (
 // model.
 const leastContext = 2048
 
-// Plan is what a backend reserves memory for.
+// Plan lists what a backend reserves memory for.
 type Plan struct {
 	Buffers
 	Config    *Config
@@ -54,8 +54,8 @@ type Buffers struct {
 	Logits   Matrix // [LogitRows, HeadRows]
 }
 
-// Matrices sets the shapes of the buffers for MaxTokens, which [Plan.Fit] may have lowered, and returns
-// them.
+// Matrices sets the shapes of the buffers and returns the buffers. The shapes depend on MaxTokens, so call it
+// after [Plan.Fit], which may lower MaxTokens.
 func (p *Plan) Matrices() []*Matrix {
 	c, b := p.Config, &p.Buffers
 	b.X.Rows, b.X.Cols = p.MaxTokens, c.HiddenSize
@@ -71,8 +71,8 @@ func (p *Plan) Matrices() []*Matrix {
 // Blocks returns the number of blocks of KV cache that hold the context.
 func (p *Plan) Blocks() int { return kvcache.BlocksFor(p.Context) }
 
-// Fit lowers the context to the most blocks of KV cache for which need returns at most the free bytes
-// less a margin, but not below Least. need must not fall as blocks grow.
+// Fit lowers the context, but not below Least, until the model fits in the free bytes with a margin left.
+// need returns the memory for a number of blocks of KV cache; it must not return less for more blocks.
 func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
 	most, least := p.Blocks(), kvcache.BlocksFor(p.Least)
 	room := free - margin(free)
@@ -86,12 +86,12 @@ func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
 	p.Short = need(most-given).Total() > free
 }
 
-// margin is how much of the free memory a context stays away from if nobody has asked for its length.
-// Other programs may need more memory while this one runs: a browser, for example, draws with the same
-// GPU. The margin is a sixteenth and at most 512 MiB, which is 1,365 tokens of a Phi-3-mini.
+// margin returns how much of the free memory Fit leaves free. Other programs may need more memory while this
+// one runs: a browser, for example, draws with the same GPU. The margin is a sixteenth of the free memory and
+// at most 512 MiB, which is 1,365 tokens of a Phi-3-mini.
 func margin(free int64) int64 { return min(free/16, 512<<20) }
 
-// Memory is what a model takes on a device, in bytes.
+// Memory is the memory that a model takes on a device, in bytes.
 type Memory struct {
 	Weights   int64
 	KV        int64 // keys and values of the whole context

@@ -8,9 +8,9 @@ import (
 // ropeTable holds the cosines and sines of one set of RoPE factors, for each position. It grows with the
 // longest sequence.
 //
-// Angles are computed in float32, as Hugging Face does: a position up to 131,071 times a frequency loses
-// bits, and the lost bits matter. A table in a 16-bit type makes the answers to long prompts meaningless
-// (spec 3.2 and trap 7).
+// Angles are computed in float32, as in Hugging Face. The product of a position, up to 131,071, and a
+// frequency loses bits, and the results agree only if the same bits are lost. A table in a 16-bit type makes
+// the answers to long prompts meaningless (spec 3.2 and trap 7).
 type ropeTable struct {
 	inv      []float32 // [dim/2] frequencies
 	scale    float32   // attention factor on cos and sin

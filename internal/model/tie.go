@@ -12,10 +12,10 @@ const (
 	headName  = "lm_head.weight"
 )
 
-// tie returns the weight table of a checkpoint. Where config.json says that the embedding table and the
-// LM head are one tensor, the checkpoint decides, as in transformers 5 (tie_weights): one of the two is
-// enough, and two different ones are both used, with a note. tie may have to read both tensors, up to the
-// first difference.
+// tie returns the weight table of a checkpoint. If config.json says that the embedding table and the LM head
+// are one tensor, the tensors in the checkpoint decide, as in transformers 5 (tie_weights). If one of the two
+// is missing, the other is used for both. If both are there and differ, both are used, with a note. To
+// compare them, tie reads both tensors up to the first difference.
 func tie(c *Config, w *Weights, ckpt weight.Source) ([]tensorRow, error) {
 	table := w.table(c)
 	if !c.TiedEmbeddings {

@@ -43,9 +43,9 @@ type tensorRow struct {
 	host   *[]float32     // receives the values, which stay on the host
 }
 
-// table lists every tensor that the checkpoint must have, its shape and its field (spec section 2). It is
-// used to load, to check and to report. No other code spells the name of a tensor. The order is that in
-// which Hugging Face saves a Phi-3, so that shards written from it are divided like the published ones.
+// table lists every tensor that the checkpoint must have, its shape and its field (spec section 2). Loading,
+// checking and phi3 info use it. The names of tensors occur only in this package. The order is that in which
+// Hugging Face saves a Phi-3, so shards that are written in this order are divided like the published ones.
 func (w *Weights) table(c *Config) []tensorRow {
 	w.Layers = make([]LayerWeights, c.Layers)
 	rows := []tensorRow{{name: embedName, shape: []int{c.VocabSize, c.HiddenSize}, field: &w.EmbedTokens}}
@@ -164,7 +164,7 @@ func missing(ckpt weight.Source, name string) error {
 }
 
 // match sets the tensor of every row of the table, after checking it. It returns the names of the tensors
-// that the model has no use for. An error names the tensor and its file.
+// that the model does not use. An error names the tensor and its file.
 func match(table []tensorRow, ckpt weight.Source) (unused []string, err error) {
 	known := map[string]bool{headName: true} // not unused if the embeddings are tied
 	for i, row := range table {
@@ -224,7 +224,7 @@ func onDevice(table []tensorRow) []*weight.Tensor {
 	return tensors
 }
 
-// upload gives the tensors to the backend that it needs.
+// upload gives the backend the tensors that it needs.
 func upload(ctx context.Context, b Backend, table []tensorRow, progress func(done, total int64)) error {
 	var done, total int64
 	for _, t := range onDevice(table) {

@@ -6,10 +6,10 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// Answer turns the ids that a model generates after a prompt into text, id by id.
+// Answer turns the ids that a model generates after a prompt into text, one id at a time.
 type Answer struct {
-	// Trim leaves the spaces before the first word out of what Push and End return: in an answer to a message
-	// they are the mark that SentencePiece puts before a word. Text keeps them.
+	// Trim removes the spaces before the first word from what Push and End return. In an answer to a message,
+	// these spaces are only the mark that SentencePiece puts before a word. Text keeps them.
 	Trim   bool
 	stream *tokenizer.Stream
 	stops  *stopper
@@ -18,20 +18,20 @@ type Answer struct {
 	begun  bool // Push has returned something other than spaces
 }
 
-// Answer starts the text after a prompt. It ends before the first of the stop texts.
+// Answer starts an answer to the prompt. The answer ends before the first stop text that occurs in it.
 func (c *Codec) Answer(prompt []int32, stops []string) *Answer {
 	return &Answer{stream: c.Tokenizer.NewStream(prompt, true), stops: newStopper(stops)}
 }
 
-// Push takes the next id and returns the text that is certain with it. That is "" while a character, or what
-// may be a stop text, is incomplete.
+// Push takes the next id and returns the text that can now be shown. It returns "" while the text ends with
+// an incomplete character, or with what may become a stop text.
 func (a *Answer) Push(id int32) string {
 	piece, found := a.stops.push(a.stream.Push(id))
 	a.stop = found
 	return a.add(piece)
 }
 
-// End takes note that no more ids come, and returns the text that was held back.
+// End ends the answer when no more ids follow, and returns the text that was held back.
 func (a *Answer) End() string {
 	if a.stop != "" {
 		return ""

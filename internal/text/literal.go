@@ -10,8 +10,8 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// ErrRewritten says that a chat template does more with a message than write it, so that the text of the
-// message cannot be told from the text of the template.
+// ErrRewritten says that a chat template does more than insert the messages, so that the text of a message
+// cannot be distinguished from the text of the template.
 var ErrRewritten = errors.New("the chat template changes messages or looks into them, so the words of a " +
 	"message cannot be told from its own")
 
@@ -99,7 +99,7 @@ func join(parts []tokenizer.Part) string {
 	return text.String()
 }
 
-// after is what lies behind the first n bytes of the parts' text.
+// after returns the parts without the first n bytes of their text.
 func after(parts []tokenizer.Part, n int) []tokenizer.Part {
 	for len(parts) > 0 && n >= len(parts[0].Text) {
 		n -= len(parts[0].Text)

@@ -1,11 +1,11 @@
-// Package text is the way from a user's text to the ids that a model reads, and from the ids that it
-// generates back to text.
+// Package text turns a user's text into the ids that a model reads, and the ids that the model generates into
+// text.
 //
 //	prompt, messages ──Plain, Chat──► Prompt ──Encode──► ids ──► the model ──► ids ──Answer──► pieces
 //
-// A [Prompt] is the text that the model sees: a plain text, or messages in the words of the checkpoint's chat
-// template. An [Answer] cuts generated text into pieces that can be shown at once: whole characters, and
-// nothing from a stop text on.
+// A [Prompt] is the text that the model sees: a plain text, or messages as the checkpoint's chat template
+// renders them. An [Answer] returns generated text in pieces that can be shown at once. They consist of whole
+// characters, and end before a stop text.
 package text
 
 import (
@@ -32,7 +32,8 @@ type Prompt struct {
 	whole bool // a chat template has written its BOS, if any
 }
 
-// Plain is a text as it is. Encode adds the tokens that the checkpoint puts around a text, such as a BOS.
+// Plain returns the prompt for a plain text. Encode adds the tokens that the checkpoint puts around a text,
+// such as a BOS.
 func (c *Codec) Plain(text string) Prompt {
 	return Prompt{parts: []tokenizer.Part{{Text: text, Literal: c.Literal}}}
 }
@@ -64,7 +65,8 @@ func (c *Codec) Encode(ctx context.Context, p Prompt, limit int) ([]int32, error
 	return c.Tokenizer.EncodeParts(ctx, p.parts, tokenizer.EncodeOptions{NoBOS: p.whole, Max: limit})
 }
 
-// Check returns an error if a model with embeddings for the ids below vocabulary cannot read these.
+// Check returns an error if ids is empty, or if one of them is not below vocabulary, the number of ids for
+// which the model has embeddings.
 func (c *Codec) Check(ids []int32, vocabulary int) error {
 	if len(ids) == 0 {
 		return errors.New("the prompt is empty")
@@ -77,8 +79,8 @@ func (c *Codec) Check(ids []int32, vocabulary int) error {
 	return nil
 }
 
-// DropsSystem reports whether the chat template leaves the system message out: the prompt is the same with
-// another one.
+// DropsSystem reports whether the chat template leaves the system message out, so that another system message
+// gives the same prompt.
 func (c *Codec) DropsSystem(ctx context.Context, system string) bool {
 	if strings.TrimSpace(system) == "" {
 		return false

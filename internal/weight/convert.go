@@ -43,7 +43,7 @@ func Widen(dst []float32, src []byte, f Format) {
 	}
 }
 
-// f16Table maps every float16 to float32. It has 256 KB and is made at the first F16 weight.
+// f16Table maps every float16 to float32. It takes 256 KB, and is computed when the first F16 weight is read.
 var f16Table = sync.OnceValue(func() *[1 << 16]float32 {
 	t := new([1 << 16]float32)
 	for i := range t {

@@ -13,15 +13,15 @@ import (
 // assembly reads. So a goroutine that reads Data calls [Guard], or sets debug.SetPanicOnFault itself and
 // passes what it recovers to [Fault].
 //
-// Two changes cannot be noticed: a file that is overwritten in place, which changes the weights, and a
-// file that loses only bytes of its last page in memory, which then reads as zeros.
+// Two changes cannot be detected. If a file is overwritten in place, the weights change. If a file loses only
+// bytes of its last page, these bytes are read as zeros.
 
-// ErrUnreadable is the reason of [Fault] errors.
+// ErrUnreadable is wrapped by the errors of [Fault].
 var ErrUnreadable = errors.New("can no longer be read: the file has become shorter since it was opened, or " +
 	"its disk has failed")
 
-// Guard calls read, which reads the Data of the tensors on this goroutine. If a page cannot be read, it
-// returns an error that names the file and the tensor. Other panics go on.
+// Guard calls read, which reads the Data of the tensors on this goroutine. If a page cannot be read, Guard
+// returns an error that names the file and the tensor. It does not recover other panics.
 func Guard(tensors []*Tensor, read func() error) (err error) {
 	defer func(before bool) {
 		debug.SetPanicOnFault(before)
@@ -34,8 +34,8 @@ func Guard(tensors []*Tensor, read func() error) (err error) {
 	return read()
 }
 
-// Fault returns the error for a recovered panic if it is the fault of reading the Data of one of the
-// tensors, and nil otherwise.
+// Fault returns an error if recovered is the panic of a failed read from the Data of one of the tensors, and
+// nil otherwise.
 func Fault(recovered any, tensors []*Tensor) error {
 	if !IsFault(recovered) {
 		return nil
@@ -51,7 +51,7 @@ func Fault(recovered any, tensors []*Tensor) error {
 	return nil
 }
 
-// IsFault reports whether a recovered value is the panic of reading memory that could not be read.
+// IsFault reports whether a recovered value is the panic of a failed read from memory.
 func IsFault(recovered any) bool {
 	_, ok := recovered.(interface{ Addr() uintptr }) // see debug.SetPanicOnFault
 	return ok

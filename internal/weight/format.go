@@ -1,7 +1,7 @@
 package weight
 
-// Format is how the numbers of a tensor are stored. Devices compute with BF16, F16 and F32. The others have
-// names so that an error can say what a file holds.
+// Format is how the numbers of a tensor are stored. Devices compute with BF16, F16 and F32. The other formats
+// are listed so that an error can name them.
 type Format uint8
 
 // The formats, named as in the header of a safetensors file. The zero Format is none of them.

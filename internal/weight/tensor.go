@@ -1,5 +1,6 @@
-// Package weight describes weights independently of the file that they come from: [Tensor] is what a
-// checkpoint's reader gives and what a device takes. A reader, such as package safetensors, is a [Source].
+// Package weight describes weights independently of the format of their file. The reader of a checkpoint
+// returns each weight as a [Tensor], and devices take it in this form. A reader, such as the one in package
+// safetensors, implements [Source].
 package weight
 
 // Tensor is one named array of a checkpoint.
@@ -7,12 +8,12 @@ type Tensor struct {
 	Name   string
 	Format Format
 	Shape  []int // outermost dimension first; empty for a scalar
-	// Data is the numbers, little-endian, row after row. It lies in the memory of the Source: it is
-	// read-only, ends with the Source's Close, and may begin at any address. It is nil where only the sizes
-	// matter.
+	// Data is the numbers, little-endian, row after row. It is in the memory of the Source: it is read-only,
+	// is valid until the Source's Close, and may begin at any address. It is nil if only the sizes are
+	// needed.
 	Data []byte
 
-	// Where Data is, for messages: the file, and the offset of Data in it.
+	// For messages: the file that holds Data, and the offset of Data in the file.
 	File   string
 	Offset int64
 }
