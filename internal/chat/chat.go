@@ -147,10 +147,10 @@ var ErrNothingAsked = errors.New("nothing has been asked yet")
 // Ask adds a user's message and yields the model's answer, which ends with one of the model's stop ids or as
 // o says.
 //
-// An answer that ends early, because the caller breaks off or with an error, stays as far as it came; the
-// Piece beside the error has the text that was still held back. If no token came before the error, the
-// conversation is as if nothing had been asked. One such error is [*model.TooLongError], if the question does
-// not fit the context.
+// If an answer ends early, because of an error or because the caller stops the loop, the part that was
+// generated stays in the conversation. The Piece that is yielded with the error has the text that was still
+// held back. If an error comes before the first token, the conversation is as if the question had not been
+// asked. One such error is [*model.TooLongError], if the question does not fit in the context.
 func (c *Conversation) Ask(
 	ctx context.Context, question string, o generate.Options,
 ) iter.Seq2[Piece, error] {

@@ -23,14 +23,14 @@ import (
 	"phi3/internal/show"
 )
 
-// MaxText is the length of the longest text that [ReadText] returns, in bytes. It is far more than any
-// context holds, and little memory.
+// MaxText is the length of the longest text that [ReadText] returns, in bytes. It is far longer than any
+// context, and takes little memory.
 const MaxText = 64 << 20
 
 // Patience is how long [ReadText] waits for the first byte before it reports silence.
 const Patience = 5 * time.Second
 
-// ErrSilent is the error of [ReadText] for a source that sent nothing and that it gave up.
+// ErrSilent is the error of [ReadText] if the source sent nothing and silent did not ask to wait.
 var ErrSilent = errors.New("nothing came")
 
 // Until opens a source and reads it until ctx is done; then reading fails with the context's error. It

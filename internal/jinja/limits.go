@@ -26,7 +26,7 @@ const (
 	itemBytes  = 32 // what an item of a list counts besides its contents
 )
 
-// DefaultOutput is the limit of the rendered text where [Options] names none: 32 MiB.
+// DefaultOutput is the limit for the rendered text if [Options] gives none: 32 MiB.
 const DefaultOutput = 32 << 20
 
 // LimitError says which limit a template exceeded.

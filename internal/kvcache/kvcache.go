@@ -62,9 +62,9 @@ func (c *Cache) Long() bool { return c.long }
 // cached and still valid. The caller must compute the rest, in any number of calls, before it prepares a
 // longer total.
 //
-// The total length of a sequence decides which factors long RoPE uses (spec 3.2), and every cached key
-// and value depends on them. So if total is on the other side of the crossing than the cached positions,
-// Prepare drops them all and returns 0. The error says that the pool is exhausted. The cache is then as
+// The total length of a sequence decides which factors long RoPE uses (spec 3.2), and every cached key and
+// value depends on them. So if total and the cached positions are on different sides of the crossing, Prepare
+// drops all positions and returns 0. It returns an error if the pool has too few blocks. The cache is then as
 // before, except for such a drop.
 func (c *Cache) Prepare(total int) (cached int, err error) {
 	if total < c.length {

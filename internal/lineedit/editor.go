@@ -2,8 +2,8 @@
 // earlier ones.
 //
 // The unit of editing is what a reader sees as one character, so 日本語 and emoji of several code points can be
-// edited. A paste of several lines is one such character, shown as a label. The package needs no answers from
-// the terminal.
+// edited. A paste of several lines is one such character, shown as a label. The package does not ask the
+// terminal for the position of its cursor.
 //
 // The alternatives failed in a terminal: reeflective/readline waits for the position of the cursor if the
 // terminal does not report it, and is slow with long lines; peterh/liner and x/term cut emoji into pieces.
@@ -56,7 +56,8 @@ type Editor struct {
 func New(in, out *os.File, h *History) *Editor { return &Editor{History: h, in: in, out: out} }
 
 // Read returns the line that was typed after the prompt, with the full text of pastes. It returns the error
-// of ctx when ctx is done. After that, a goroutine still reads the terminal, so nothing else should.
+// of ctx when ctx is done. After that, a goroutine still reads from the terminal, so nothing else should read
+// from it.
 func (e *Editor) Read(ctx context.Context, prompt Prompt) (string, error) {
 	before, err := term.MakeRaw(int(e.in.Fd()))
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package machine reads what the operating system tells of this machine: its memory and its processor.
+// Package machine reads what the operating system reports about this machine: its memory and its processor.
 package machine
 
 import (
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Processor is the name of the processor's model, "" where the system does not tell it.
+// Processor returns the name of the processor's model, or "" if the system does not report it.
 func Processor() string { return field(os.DirFS("/"), "proc/cpuinfo", "model name") }
 
 // field is the value of the first line "key : value" or "key value" of a file, "" if there is none.

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// Memory is the machine's memory in bytes. A value that the system does not tell is 0.
+// Memory is the machine's memory in bytes. A value that the system does not report is 0.
 type Memory struct {
 	Total     int64
 	Available int64 // to this process without swapping: free memory, and cached files
 	Limit     int64 // of the container that this process runs in
 }
 
-// ReadMemory asks the system. It knows Linux; elsewhere everything is 0.
+// ReadMemory asks the operating system. It supports Linux; on other systems all values are 0.
 func ReadMemory() Memory { return memoryIn(os.DirFS("/")) }
 
 // memoryIn reads what Linux tells in files below the root.

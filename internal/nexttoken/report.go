@@ -16,7 +16,8 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// Report is what a model says of the token after a prompt. Its JSON is the answer of phi3 next-token --json.
+// Report is what a model predicts for the token after a prompt. Its JSON is the output of phi3 next-token
+// --json.
 type Report struct {
 	Model     string          `json:"model"`
 	Prompt    string          `json:"prompt"`
@@ -36,7 +37,7 @@ type Report struct {
 // Token is a token of the prompt.
 type Token = tokenizer.Token
 
-// Layer is what the model would say if it ended after a layer.
+// Layer is what the model would predict if it ended after a layer.
 type Layer struct {
 	Layer  int         `json:"layer"` // 0: the embeddings
 	Top    []Candidate `json:"top"`   // the three most probable
@@ -46,13 +47,13 @@ type Layer struct {
 // lensTop is the number of candidates that a Layer keeps.
 const lensTop = 3
 
-// LayerAttention is where the heads of a layer look.
+// LayerAttention is the attention weights of the heads of a layer.
 type LayerAttention struct {
 	Layer int    `json:"layer"` // from 1
 	Heads []Head `json:"heads"`
 }
 
-// Head is the attention of one head, from the last position to every one.
+// Head is the attention weights of one head, from the last position to every position.
 type Head struct {
 	Head    int       `json:"head"`    // from 1
 	Weights []float64 `json:"weights"` // [tokens], their sum is 1

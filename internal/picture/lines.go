@@ -25,7 +25,7 @@ type Line struct {
 }
 
 // Panel is a coordinate system with lines of equal length, two points or more. Both axes are linear, and y
-// begins at 0: lengths compare as the numbers do.
+// begins at 0, so lengths are proportional to the numbers.
 type Panel struct {
 	Title string // what y is
 	Unit  string // of y

@@ -33,14 +33,14 @@ type Candidate struct {
 	Probability float64
 }
 
-// Layer is what the model would say if it ended there.
+// Layer is what the model would predict if it ended after a layer.
 type Layer struct {
 	Name   string
 	Top    []Candidate // the most probable, in falling order
 	Answer float64     // probability of the final answer
 }
 
-// Attention is where the last position looks: a row of weights over the prompt's tokens for each head.
+// Attention is the attention of the last position: for each head, a row of weights over the prompt's tokens.
 type Attention struct {
 	Title string
 	Rows  []AttentionRow

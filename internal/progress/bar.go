@@ -1,4 +1,4 @@
-// Package progress shows on a terminal how far something is that takes long.
+// Package progress shows the progress of long operations on a terminal.
 package progress
 
 import (
@@ -36,8 +36,8 @@ var (
 	}}
 )
 
-// Bar shows how much is done, the speed and the time left. It appears only on a terminal and only after a
-// while, and Stop leaves nothing of it behind.
+// Bar shows how much is done, the speed and the time left. It appears only on a terminal and only if the
+// operation takes long. Stop removes it.
 type Bar struct {
 	kind      Kind
 	start     time.Time

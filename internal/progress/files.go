@@ -17,8 +17,8 @@ import (
 const barBytes = 1_000_000
 
 // Files shows a bar for each file of a download: how much is there, the speed and the time left. The bars
-// appear only on a terminal, and Stop leaves nothing of them behind. Notes come above the bars, and without a
-// terminal too.
+// appear only on a terminal, and Stop removes them. Notes are printed above the bars, and also if there is no
+// terminal.
 type Files struct {
 	w         io.Writer
 	container *mpb.Progress // nil without a terminal
@@ -43,8 +43,8 @@ func NewFiles(w io.Writer) *Files {
 	return f
 }
 
-// Update says how many bytes of a file are there. A bar stays when all bytes are there: their hash may be
-// wrong, and the file begin again.
+// Update says how many bytes of a file are there. A bar stays when all bytes are there, because the download
+// starts again if their hash is wrong.
 func (f *Files) Update(name string, done, size int64) {
 	if f.container == nil || size < barBytes {
 		return

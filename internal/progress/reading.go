@@ -6,8 +6,8 @@ import (
 	"phi3/internal/show"
 )
 
-// Reading shows how much of a prompt the model has computed. Later it explains, once, the pause in which a
-// model with long RoPE computes everything again.
+// Reading shows how much of a prompt the model has computed. Later it prints one line that explains the pause
+// in which a model with long RoPE computes everything again.
 type Reading struct {
 	bar      *Bar
 	notes    io.Writer
@@ -17,7 +17,8 @@ type Reading struct {
 }
 
 // NewReading starts a bar on notes. crossing is the number of tokens beyond which the model uses different
-// RoPE factors; 0 explains nothing. midLine says that the terminal's cursor is in the middle of a text then.
+// RoPE factors; with 0, no pause is explained. midLine says that the terminal's cursor is then in the middle
+// of a line of text.
 func NewReading(notes io.Writer, crossing int, midLine bool) *Reading {
 	return &Reading{bar: Start(notes, ReadingPrompt), notes: notes, crossing: crossing, midLine: midLine}
 }
@@ -37,7 +38,8 @@ func (r *Reading) Update(fed, of int) {
 	}
 }
 
-// Stop removes the bar: the text begins, or it ended before it began. Later calls do nothing.
+// Stop removes the bar. Call it when the text begins, or when an error ends it before that. Later calls do
+// nothing.
 func (r *Reading) Stop() {
 	r.stopped = true
 	r.bar.Stop()

@@ -1,7 +1,7 @@
 // Package randomckpt writes checkpoints with random weights, for any Phi-3 configuration. The files have the
-// names, sizes and format of those on Hugging Face, with shards and their index. The text of such a
-// checkpoint is nonsense, but it needs the same memory and time as the real one, so that both can be measured
-// without a download.
+// names, sizes and format of those on Hugging Face, with shards and their index. The text that such a
+// checkpoint generates is nonsense, but it needs the same memory and time as the real checkpoint. So both can
+// be measured without a download.
 //
 // A weight depends only on the seed, the tensor's name and the element's index, not on the number of cores.
 // Matrices are N(0, 0.02²), as Phi-3 is initialised. Norm weights are uniform in 1 ± 0.1, so that tests

@@ -34,9 +34,9 @@ type Options struct {
 	Progress         func(file string, size int64) // called when a shard is complete; may be nil
 }
 
-// Write writes a checkpoint. Each file gets its name only when it is complete, and the index is written
-// last, so that no reader takes an unfinished checkpoint for a complete one. After an error or the end of
-// ctx, the complete files stay.
+// Write writes a checkpoint. Each file gets its name only when it is complete, and the index is written last,
+// so that a program that reads the directory does not mistake an unfinished checkpoint for a complete one.
+// After an error or the end of ctx, the complete files stay.
 func Write(ctx context.Context, o Options) error {
 	dtypeName, ok := map[weight.Format]string{
 		weight.BF16: "bfloat16", weight.F16: "float16", weight.F32: "float32",

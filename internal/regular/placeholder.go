@@ -12,8 +12,7 @@ type PlaceholderError struct {
 
 func (e *PlaceholderError) Error() string { return e.Is + ", not the file itself: " + e.Advice }
 
-// Placeholder recognises a placeholder by the beginning of its text, and returns a [*PlaceholderError].
-// Otherwise it returns nil.
+// Placeholder returns a [*PlaceholderError] if text is the beginning of a placeholder, and nil otherwise.
 func Placeholder(text []byte) error {
 	if bytes.HasPrefix(text, []byte(lfsPointer)) {
 		return &PlaceholderError{"is a Git LFS pointer", "run git lfs pull, or phi3 pull ORG/NAME"}

@@ -1,6 +1,6 @@
-// Package regular opens files that strangers may have made. It opens only regular files and never waits: a
-// named pipe without a writer would block forever, and a device may have no end. The program opens all files
-// of checkpoints and of the cache of models here, and the file of the hub's token.
+// Package regular opens files that are not trusted. It opens only regular files and never blocks: to open a
+// named pipe without a writer would block, and a device may have no end. The program opens all files of
+// checkpoints and of the cache of models here, and the file of the hub's token.
 package regular
 
 import (
@@ -72,7 +72,7 @@ func OpenFS(fsys fs.FS, name string) (f fs.File, size int64, err error) {
 // ErrNotRegular is the reason in the errors of [Check].
 var ErrNotRegular = errors.New("is not a regular file")
 
-// Check refuses everything but a regular file, and names what the file is.
+// Check returns an error for everything but a regular file. The error says what the file is.
 func Check(mode fs.FileMode) error {
 	var is string
 	switch {
@@ -168,7 +168,7 @@ func Reason(err error) error {
 	}
 }
 
-// IsAbsent tells whether an error says that nothing is at a path. A path below a file leads to nothing too.
+// IsAbsent reports whether an error says that there is nothing at a path. This includes a path below a file.
 func IsAbsent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

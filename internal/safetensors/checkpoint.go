@@ -21,8 +21,8 @@ const (
 	maxIndexBytes = 16 << 20 // real ones have 20 to 50 KB
 )
 
-// ErrMissing is the reason of errors that say that a checkpoint, or one of its files, is missing. The
-// files that are there are correct.
+// ErrMissing is wrapped by errors that say that a checkpoint, or one of its files, is missing. The files that
+// exist are correct.
 var ErrMissing = errors.New("the weights are missing")
 
 // missing is an [ErrMissing] with its own message.
@@ -36,11 +36,11 @@ type Checkpoint struct {
 	tensors map[string]*weight.Tensor
 }
 
-// Open opens the checkpoint in fsys. That is model.safetensors if it exists, which Hugging Face prefers
-// too, and otherwise the shards that model.safetensors.index.json names. The index decides which tensors
-// belong to the checkpoint: a tensor in the index must be in the file that the index gives, and a tensor
-// of a shard that is not in the index is checked with its file and then left out, as in Hugging Face. The
-// caller must Close the checkpoint.
+// Open opens the checkpoint in fsys. It reads model.safetensors if it exists, as Hugging Face does, and
+// otherwise the shards that model.safetensors.index.json names. The index decides which tensors belong to the
+// checkpoint. A tensor in the index must be in the file that the index gives. A tensor of a shard that is not
+// in the index is checked with its file and then ignored, as in Hugging Face. The caller must Close the
+// checkpoint.
 func Open(fsys fs.FS) (*Checkpoint, error) {
 	if _, err := fs.Stat(fsys, singleName); err == nil {
 		return openSingle(fsys)

@@ -17,8 +17,8 @@
 // each weight is read from the disk when it is first used. Files of other file systems (embed.FS, for one)
 // are read into memory. [Write] makes a file without ever holding a tensor of it in memory.
 //
-// Checkpoints come from strangers. Everything that the header claims is checked against the file's real size
-// before use, by the rules of the reference implementation (github.com/huggingface/safetensors) and a few
-// stricter ones: no duplicate JSON key, no padding but spaces, at most 64 dimensions. An error names the
-// file, the tensor and the reason.
+// Checkpoints are untrusted. Everything in the header is checked against the file's real size before use, by
+// the rules of the reference implementation (github.com/huggingface/safetensors) and a few stricter ones: no
+// duplicate JSON keys, no padding but spaces, at most 64 dimensions. An error names the file, the tensor and
+// the reason.
 package safetensors
