@@ -1,4 +1,5 @@
-# phi3 in a container. The last stage, cpu, is the default. The stage cuda is for NVIDIA GPUs.
+# Builds container images of phi3. The stage cpu, which is the default, is for CPUs. The stage cuda is for
+# NVIDIA GPUs.
 #
 #   docker build -t phi3 --build-arg VERSION="$(git describe --tags --always --dirty)" .
 #   docker run --rm -v phi3-models:/models phi3 generate --prompt "The capital of Germany is"
@@ -30,8 +31,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 	rm -rf /var/lib/apt/lists/*
 COPY --from=build-cuda /src/phi3 /usr/local/bin/phi3
 COPY --from=build-cuda --chown=65532:65532 /models /models
-# HF_HOME: the cache that docs/hub.md describes. The NVIDIA variables: which GPUs and which parts of the
-# driver.
+# HF_HOME is the folder of the cache that docs/hub.md describes. The NVIDIA variables select the GPUs and the
+# parts of the driver that the container gets.
 ENV HF_HOME=/models NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 VOLUME /models
 USER 65532:65532

@@ -1,5 +1,5 @@
-# The jobs of this project, one target each. They need Go, and gcc and g++ for everything that concerns
-# the GPU. A target that needs more says so.
+# The jobs of this project, one target each. They need Go. Everything that concerns the GPU also needs gcc
+# and g++. The comment of a target says if it needs more.
 
 .PHONY: build install uninstall dist test test-kit race lint fmt bench docs distances demo-model testdata \
 	kernels ptx check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu bench-gpu clean
@@ -50,9 +50,9 @@ dist: build
 	$(CUDA) go build -trimpath -tags cuda -ldflags '-s -w $(STAMP)' -o .cache/dist/phi3 ./cmd/phi3
 	tools/dist.sh '$(VERSION)' .cache/dist/phi3
 
-# Prints a line for each package when it ends, and starts the slowest first. A plain go test ./... prints
-# in the order of names, so nothing for minutes. The tag cuda changes only those tests of internal/cli
-# that CUDA_TESTS names.
+# These run each package's tests as a command of its own, the slowest first, so each result appears at
+# once. A plain go test ./... prints in the order of names, so it prints nothing for minutes. The tag
+# cuda changes only those tests of internal/cli that CUDA_TESTS names.
 CUDA_TESTS := '-tags cuda ./internal/cuda' '-tags cuda ./internal/cli -run ^TestCUDA'
 EACH_ENDS   = xargs -L 1 -P $$(getconf _NPROCESSORS_ONLN) go test -timeout 30m
 
@@ -78,8 +78,8 @@ lint:
 	go run $(GOLANGCI_LINT) run
 	$(if $(HAVE_CC),$(CUDA) go run $(GOLANGCI_LINT) run --build-tags cuda $(CUDA_PACKAGES))
 
-# Runs the tests under the race detector, except the planted mutants and the GPU kit: those exercise C++
-# and shell.
+# Runs the tests under the race detector, except the planted mutants and the GPU kit: those test C++ and
+# shell code.
 race:
 	CGO_ENABLED=1 go test -race -timeout 40m ./...
 	$(CUDA) go test -race -short -timeout 40m -tags cuda ./internal/cuda/...
@@ -258,7 +258,7 @@ bench-gpu: here-kit
 	$(KIT)/run.sh $(MINUTES) .cache/gpu-bench --only $(BENCH_STEPS) \
 		$(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
 
-# Makes native code only if it finds an nvcc. Downloads nothing.
+# Builds the kit for test-gpu and bench-gpu, with native code if it finds an nvcc. Downloads nothing.
 here-kit: $(if $(shell command -v $(NVCC)),kernels $(CONFORMANCE) $(EXPERIMENTS))
 	$(MAKE) gpu-kit-folder
 
