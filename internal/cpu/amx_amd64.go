@@ -30,10 +30,10 @@ func dot16x64TilesBF16(args *tileRowsArgs)
 func dot32x16TilesF16(args *tileRowsArgs)
 
 //go:noescape
-func dot32x32TilesBF16(args *tileBlocksArgs)
+func dot32x32TilesBF16(args *tileBandsArgs)
 
 //go:noescape
-func dot32x32TilesF16(args *tileBlocksArgs)
+func dot32x32TilesF16(args *tileBandsArgs)
 
 // packRowsBF16 copies weight rows into tiles [16, 32].
 //

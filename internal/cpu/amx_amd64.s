@@ -117,8 +117,8 @@ step:                                     \
 	TDPBF16PS_T7_T5_T3
 
 // Weights come from the second-level cache and must not displace the tokens in the first-level cache, hence
-// TILELOADDT1. Meanwhile it prefetches the sums of the next block (R9), the next group of tokens (R10), and
-// two rows of the weights that are packed next (R11).
+// TILELOADDT1. Meanwhile it prefetches the sums of the next band of rows (R9), the next group of tokens
+// (R10), and two rows of the weights that are packed next (R11).
 #define STEP \
 	LEAQ       1024(SI), R13 \
 	LEAQ       1024(DX), R14 \
@@ -166,20 +166,20 @@ step:                                     \
 
 #define BLOCKS(STEP) \
 	MOVQ args+0(FP), R15                    \
-	MOVQ tileBlocksArgs_config(R15), AX     \
-	MOVQ tileBlocksArgs_sums(R15), DI       \
-	MOVQ tileBlocksArgs_w(R15), SI          \
-	MOVQ tileBlocksArgs_blocks(R15), R12    \
-	MOVQ tileBlocksArgs_nextX(R15), R10     \
-	MOVQ tileBlocksArgs_nextW(R15), R11     \
-	MOVQ tileBlocksArgs_nextStride(R15), R8 \
+	MOVQ tileBandsArgs_config(R15), AX      \
+	MOVQ tileBandsArgs_sums(R15), DI        \
+	MOVQ tileBandsArgs_w(R15), SI           \
+	MOVQ tileBandsArgs_bands(R15), R12      \
+	MOVQ tileBandsArgs_nextX(R15), R10      \
+	MOVQ tileBandsArgs_nextW(R15), R11      \
+	MOVQ tileBandsArgs_nextStride(R15), R8  \
 	MOVQ $64, BX                            \
 	LDTILECFG_AX                            \
-block:                                          \
-	MOVQ tileBlocksArgs_steps(R15), CX      \
+band:                                           \
+	MOVQ tileBandsArgs_steps(R15), CX       \
 	SUMS                                    \
 	LEAQ 4096(DI), R9                       \
-	CMPB tileBlocksArgs_fresh(R15), $0      \
+	CMPB tileBandsArgs_fresh(R15), $0       \
 	JNE  zero                               \
 	TILELOADD_DI_BX_T0                      \
 	TILELOADD_R13_BX_T1                     \
@@ -192,7 +192,7 @@ zero:                                           \
 	TILEZERO_T2                             \
 	TILEZERO_T3                             \
 tokens:                                         \
-	MOVQ tileBlocksArgs_x(R15), DX          \
+	MOVQ tileBandsArgs_x(R15), DX           \
 	PCALIGN $32                             \
 step:                                           \
 	STEP                                    \
@@ -204,12 +204,12 @@ step:                                           \
 	TILESTORED_T2_R14_BX                    \
 	TILESTORED_T3_DX_BX                     \
 	ADDQ $4096, DI                          \
-	MOVQ tileBlocksArgs_steps(R15), CX      \
+	MOVQ tileBandsArgs_steps(R15), CX       \
 	SHLQ $6, CX                             \
 	SUBQ CX, R11                            \
 	LEAQ (R11)(R8*2), R11                   \
 	DECQ R12                                \
-	JNZ  block                              \
+	JNZ  band                               \
 	TILERELEASE                             \
 	RET
 
@@ -443,11 +443,11 @@ step:
 	TILERELEASE
 	RET
 
-// func dot32x32TilesBF16(args *tileBlocksArgs)
+// func dot32x32TilesBF16(args *tileBandsArgs)
 TEXT ·dot32x32TilesBF16(SB), NOSPLIT, $0-8
 	BLOCKS(STEP)
 
-// func dot32x32TilesF16(args *tileBlocksArgs)
+// func dot32x32TilesF16(args *tileBandsArgs)
 TEXT ·dot32x32TilesF16(SB), NOSPLIT, $0-8
 	BLOCKS(STEPSPLIT)
 

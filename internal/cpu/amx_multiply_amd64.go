@@ -147,24 +147,24 @@ func amxSumSplit(sums []float32, t *panel, n, count [2]int, in *input, s *scratc
 
 // amxManyTokens multiplies a panel with the tokens first … last-1.
 //
-// The loops are, from outside in: stretches of k, groups of 32 tokens, blocks of 32 rows, and k again in a
+// The loops are, from outside in: stretches of k, groups of 32 tokens, bands of 32 rows, and k again in a
 // kernel. The sums wait in memory between two stretches.
 func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
-	half := 16 // rows of a block from n on
+	half := 16 // rows of a band from n on
 	if t.second == 0 {
 		half = 32
 	}
-	blocks := (t.count + half - 1) / half
+	bands := (t.count + half - 1) / half
 	parts := 1
 	if t.format == weight.F16 {
 		parts = 2
 	}
 	allSteps := upTo32(t.k) / 32
 	groups := (last - first + 31) / 32
-	a := tileBlocksArgs{config: &tileConfigs.full[0], w: &s.packed[0], blocks: blocks, nextStride: t.k * 2}
+	a := tileBandsArgs{config: &tileConfigs.full[0], w: &s.packed[0], bands: bands, nextStride: t.k * 2}
 	for step := 0; step < allSteps; step += amxStretchSteps {
 		a.steps, a.fresh = min(amxStretchSteps, allSteps-step), step == 0
-		for i := range 2 * blocks { // 16 rows at a time
+		for i := range 2 * bands { // 16 rows at a time
 			n, left := t.n+16*i, t.count-16*i
 			if t.second > 0 {
 				n, left = t.n+i/2*16+i%2*t.second, t.count-i/2*16
@@ -178,10 +178,10 @@ func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
 		}
 		for group := range groups {
 			a.x = &p.in.packed[((first/32+group)*allSteps+step)*2048]
-			a.sums = &s.sums[group*blocks*1024]
+			a.sums = &s.sums[group*bands*1024]
 			a.nextX = uintptr(unsafe.Pointer(a.x)) + uintptr(allSteps)*2048
 			// of the rows of the panel, those of the second half after those of the first half
-			row := group * 2 * blocks
+			row := group * 2 * bands
 			if t.second > 0 && row >= t.count {
 				row += t.second - t.count
 			}
@@ -193,12 +193,12 @@ func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
 			}
 		}
 	}
-	p.finishBlocks(t, s.sums, first, last)
+	p.finishBands(t, s.sums, first, last)
 }
 
-// finishBlocks is the epilogue of the sums [groups, blocks, 4, 16, 16] of the tokens first … last-1.
-func (p *product) finishBlocks(t *panel, sums []float32, first, last int) {
-	half := 2 // tiles of rows in a block from n on
+// finishBands is the epilogue of the sums [groups, bands, 4, 16, 16] of the tokens first … last-1.
+func (p *product) finishBands(t *panel, sums []float32, first, last int) {
+	half := 2 // tiles of rows in a band from n on
 	if t.second > 0 {
 		half = 1
 	}

@@ -14,9 +14,9 @@ package cpu
 type dotArgs struct {
 	sums   *float32 // results of one token; running sums of six tokens
 	rows   *byte    // the first weight row, at any address
-	stride int      // from a row to the next row of the block
-	next   int      // from a block of rows to the next block; six tokens only
-	blocks int      // how many blocks of rows, at least 1; six tokens only
+	stride int      // from a row to the next row of the band
+	next   int      // from a band of rows to the next band; six tokens only
+	bands  int      // how many bands of rows, at least 1; six tokens only
 	ahead  int      // from a row to the row to prefetch
 	x      *float32 // the values of the tokens, as laneKernels.pack lays them out
 	k      int      // products per row, a multiple of the step

@@ -23,17 +23,17 @@ type tileRowsArgs struct {
 	then   uintptr // 16 rows with the same stride, of which the first 8 steps are prefetched at the end
 }
 
-// tileBlocksArgs are products of blocks of 32 packed weight rows with 32 tokens.
-type tileBlocksArgs struct {
+// tileBandsArgs are products of bands of 32 packed weight rows with 32 tokens.
+type tileBandsArgs struct {
 	config     *byte    // tileConfigs.full
-	sums       *float32 // [blocks, 2, 2, 16, 16] the results
-	w          *byte    // [blocks, steps, 2, 16, 32]; in two parts [blocks, steps, 2 parts, 2, 16, 32]
+	sums       *float32 // [bands, 2, 2, 16, 16] the results
+	w          *byte    // [bands, steps, 2, 16, 32]; in two parts [bands, steps, 2 parts, 2, 16, 32]
 	x          *byte    // [steps, 2, 16, 16, 2] the tokens
 	steps      int
-	blocks     int
+	bands      int
 	fresh      bool    // as in tileRowsArgs
 	nextX      uintptr // as many bytes as x, prefetched into the second-level cache
-	nextW      uintptr // 2·blocks weight rows, of which as many steps are prefetched
+	nextW      uintptr // 2·bands weight rows, of which as many steps are prefetched
 	nextStride int     // from a row of nextW to the next row
 }
 

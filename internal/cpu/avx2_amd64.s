@@ -146,7 +146,7 @@ sum:                                   \
 	MOVQ    dotArgs_rows(R14), R12   \
 	MOVQ    dotArgs_stride(R14), BX  \
 	MOVQ    dotArgs_next(R14), R13   \
-	MOVQ    dotArgs_blocks(R14), R11 \
+	MOVQ    dotArgs_bands(R14), R11  \
 	MOVQ    dotArgs_ahead(R14), R8   \
 	LEAQ    (BX)(R8*1), R9           \
 	VMOVDQU upper<>(SB), Y15         \

@@ -146,7 +146,7 @@ sum:                           \
 	MOVQ dotArgs_rows(R14), R12   \
 	MOVQ dotArgs_stride(R14), BX  \
 	MOVQ dotArgs_next(R14), R13   \
-	MOVQ dotArgs_blocks(R14), R11 \
+	MOVQ dotArgs_bands(R14), R11  \
 	MOVQ dotArgs_ahead(R14), R10  \
 	LEAQ (BX)(BX*2), R8
 
@@ -218,7 +218,7 @@ sum:                           \
 
 #define DOT4X6(WIDEN, size) \
 	BEGIN24                       \
-block:                                \
+band:                                 \
 	MOVQ R12, SI                  \
 	LEAQ (R12)(R10*1), R9         \
 	MOVQ dotArgs_x(R14), DX       \
@@ -254,7 +254,7 @@ store:                                \
 	ADDQ $1536, DI                \
 	ADDQ R13, R12                 \
 	DECQ R11                      \
-	JNZ  block                    \
+	JNZ  band                     \
 	VZEROUPPER                    \
 	RET
 
@@ -326,7 +326,7 @@ sum:
 // func dot4x6PairsBF16(args *dotArgs)
 TEXT ·dot4x6PairsBF16(SB), NOSPLIT, $0-8
 	BEGIN24
-block:
+band:
 	MOVQ R12, SI
 	LEAQ (R12)(R10*1), R9
 	MOVQ dotArgs_x(R14), DX
@@ -386,7 +386,7 @@ store:
 	ADDQ $1536, DI
 	ADDQ R13, R12
 	DECQ R11
-	JNZ  block
+	JNZ  band
 	VZEROUPPER
 	RET
 

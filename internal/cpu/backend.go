@@ -57,7 +57,7 @@ type scratch struct {
 	tail   []float32 // widened weights, see addShort
 	packed []byte    // weights in the order that the loops read
 
-	blockSums [24]float32 // the sums of a block of rows and a group of tokens
+	bandSums [24]float32 // the sums of a band of rows and a group of tokens
 }
 
 // grow replaces the memory at p if it is shorter than n, see [makeLarge].

@@ -18,11 +18,11 @@ import (
 type laneKernels struct {
 	lanes int // running sums of a result
 	step  int // how many of k are multiplied at once
-	rows  int // how many rows are multiplied at once if there are several tokens: a block
+	rows  int // how many rows are multiplied at once if there are several tokens: a band
 
 	// one sets sums [8] to the products of x [k] with eight rows of k weights, and prefetches rows.
 	one func(w weight.Format) func(*dotArgs)
-	// several adds to sums [blocks, rows, 6, lanes], the running sums, the products of blocks of rows with
+	// several adds to sums [bands, rows, 6, lanes], the running sums, the products of bands of rows with
 	// six tokens, x [k/step, 6, step], and prefetches rows. k is at least a step.
 	several func(w weight.Format) func(*dotArgs)
 	// sum adds up the lanes [n, lanes] of n sums in the order of one. n is a multiple of 4, at least 4.
@@ -201,15 +201,15 @@ func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
 	}
 	a.stride, a.ahead = 0, 0
 	for ; i < h.count; i++ { // the end of the matrix: the same row eight times
-		a.sums, a.rows = &s.blockSums[0], &h.row(h.n + i)[0]
+		a.sums, a.rows = &s.bandSums[0], &h.row(h.n + i)[0]
 		one(a)
-		h.sums[i] = s.blockSums[0]
+		h.sums[i] = s.bandSums[0]
 	}
 }
 
 // tokens sets the sums of the tokens in groups first … last-1.
 //
-// The loops are, from outside in: stretches of k, groups of tokens, blocks of rows, and k again in a kernel.
+// The loops are, from outside in: stretches of k, groups of tokens, bands of rows, and k again in a kernel.
 // A group's values of a stretch (24 KB) stay in the first-level cache while the rows pass, and the weights of
 // a panel (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in
 // memory between two stretches, so the order of a sum is the one that a single token has.
@@ -217,13 +217,13 @@ func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
 	several := l.several(h.format)
 	size := elemSize(h.format)
 	stride := h.k * size
-	// Rows that do not fill a block are blocks of their own: the same row several times.
+	// Rows that do not fill a band are bands of their own: the same row several times.
 	full, rest := h.count/l.rows, h.count%l.rows
-	blocks := full + rest
+	bands := full + rest
 	values := floats(h.in.packed)
 	step := tokenGroup * l.step * l.elemSize() / 4 // of values
-	blockLanes := l.rows * tokenGroup * l.lanes
-	lanes := s.lanes[:(last-first)*blocks*blockLanes]
+	bandLanes := l.rows * tokenGroup * l.lanes
+	lanes := s.lanes[:(last-first)*bands*bandLanes]
 	clear(lanes)
 	a := &s.dot
 	for k := 0; k < h.whole; k += laneStretch {
@@ -234,14 +234,14 @@ func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
 		a.ahead = h.count * stride // the next panel, which the first group fetches
 		for group := first; group < last; group++ {
 			a.x = &values[(group*l.steps(h.k)+k/l.step)*step]
-			lanes := lanes[(group-first)*blocks*blockLanes:]
+			lanes := lanes[(group-first)*bands*bandLanes:]
 			if full > 0 {
-				a.sums, a.rows, a.blocks = &lanes[0], &h.row(h.n)[k*size], full
+				a.sums, a.rows, a.bands = &lanes[0], &h.row(h.n)[k*size], full
 				a.stride, a.next = stride, l.rows*stride
 				several(a)
 			}
 			if rest > 0 {
-				a.sums, a.rows, a.blocks = &lanes[full*blockLanes], &h.row(h.n + full*l.rows)[k*size], rest
+				a.sums, a.rows, a.bands = &lanes[full*bandLanes], &h.row(h.n + full*l.rows)[k*size], rest
 				a.stride, a.next = 0, stride
 				several(a)
 			}
@@ -249,15 +249,15 @@ func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
 		}
 	}
 	for group := first; group < last; group++ {
-		for block := range blocks {
-			l.sum(&s.blockSums[0], &lanes[((group-first)*blocks+block)*blockLanes], l.rows*tokenGroup)
-			i, rows := block*l.rows, l.rows
-			if block >= full {
-				i, rows = full*l.rows+block-full, 1
+		for band := range bands {
+			l.sum(&s.bandSums[0], &lanes[((group-first)*bands+band)*bandLanes], l.rows*tokenGroup)
+			i, rows := band*l.rows, l.rows
+			if band >= full {
+				i, rows = full*l.rows+band-full, 1
 			}
 			for token := group * tokenGroup; token < min((group+1)*tokenGroup, h.in.tokens); token++ {
 				for r := range rows {
-					h.sums[token*h.cols+i+r] = s.blockSums[r*tokenGroup+token-group*tokenGroup]
+					h.sums[token*h.cols+i+r] = s.bandSums[r*tokenGroup+token-group*tokenGroup]
 				}
 			}
 		}

@@ -129,7 +129,7 @@ sum:                                  \
 	MOVD dotArgs_rows(R14), R3                      \
 	MOVD dotArgs_stride(R14), R4                    \
 	MOVD dotArgs_next(R14), R5                      \
-	MOVD dotArgs_blocks(R14), R6                    \
+	MOVD dotArgs_bands(R14), R6                     \
 	ZERO(V30)                                       \
 pair:                                                   \
 	MOVD R3, R1                                     \

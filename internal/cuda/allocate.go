@@ -17,7 +17,7 @@ func (b *Backend) Plan(plan *model.Plan) error {
 		return err
 	}
 	b.config = c
-	b.blockElems = blockElems(c)
+	b.kvBlockElems = kvBlockElems(c)
 	shape := shapeOf(c)
 
 	return b.do(func() (err error) {

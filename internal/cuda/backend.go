@@ -22,7 +22,7 @@ type Backend struct {
 	config     *model.Config
 	kvBlocks   int
 	maxChunks  int // of keys that a sequence can see
-	blockElems int // elements of a KV block, all layers
+	kvBlockElems int // elements of a KV block, all layers
 
 	kv      devicePtr // [kvBlocks][layers][2: keys, values][kvHeads][BlockTokens][headDim] of inputType
 	normed  devicePtr // [maxTokens, hidden] of inputType: RMSNorm(x)·norm for products that do not compute it

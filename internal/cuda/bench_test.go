@@ -72,7 +72,7 @@ func openBench(b *testing.B) *bench {
 		to := []struct {
 			at    devicePtr
 			bytes int
-		}{{m.pool, m.poolSize}, {m.kv, 2 * m.kvBlocks * m.blockElems}}
+		}{{m.pool, m.poolSize}, {m.kv, 2 * m.kvBlocks * m.kvBlockElems}}
 		for _, x := range m.xs {
 			to = append(to, struct {
 				at    devicePtr

@@ -72,7 +72,7 @@ const mostCalls = 512 // of attention in a graph
 func askAttention(x *experiment) {
 	x.measureCeilings(x)
 	b, c := x.backend(1)
-	blockBytes := 2 * blockElems(c)
+	blockBytes := 2 * kvBlockElems(c)
 	blocks := x.affordable(x, sized(1568, 8)*blockBytes) / blockBytes
 	tokens := blocks * kvcache.BlockTokens
 	plan := &model.Plan{Config: c, MaxTokens: decodeTokens, Context: tokens, Least: tokens}
@@ -104,8 +104,8 @@ func (a *attentionExperiment) time(f *figure, cached int, join bool) {
 	if different == 0 {
 		f.Skipf("too little free memory for %d cached tokens", cached)
 	}
-	a.fillBF16(f, a.b.kv, a.blocks*blockElems(a.c), cacheSeed, 1) // again, because each figure appends to it
-	calls := min(different, max(2, ceilDiv(a.muchMoreThanL2(f), need*2*blockElems(a.c))), mostCalls)
+	a.fillBF16(f, a.b.kv, a.blocks*kvBlockElems(a.c), cacheSeed, 1) // again, because each figure appends to it
+	calls := min(different, max(2, ceilDiv(a.muchMoreThanL2(f), need*2*kvBlockElems(a.c))), mostCalls)
 	a.b.drop()
 	for i := range calls {
 		own := make([]int32, need)
@@ -158,7 +158,7 @@ func (a *attentionExperiment) check(tb testing.TB, got []uint16, head, block, ca
 	scores := make([]float64, cached+1)
 	element := func(p, j int) uint32 {
 		const tokens = kvcache.BlockTokens
-		return uint32((block+p/tokens)*blockElems(c) + (kvHead*tokens+p%tokens)*d + j)
+		return uint32((block+p/tokens)*kvBlockElems(c) + (kvHead*tokens+p%tokens)*d + j)
 	}
 	top := math.Inf(-1)
 	for p := range scores {

@@ -26,7 +26,7 @@ func askToken(x *experiment) {
 	tokens := blocks * kvcache.BlockTokens
 	plan := &model.Plan{Config: c, MaxTokens: 1, Context: tokens, Least: tokens}
 	require.NoError(x, b.Plan(plan))
-	x.fillBF16(x, b.kv, blocks*blockElems(c), cacheSeed, 1)
+	x.fillBF16(x, b.kv, blocks*kvBlockElems(c), cacheSeed, 1)
 	shape := layerShape{hidden: c.HiddenSize, qkv: c.QKVRows(), inner: c.IntermediateSize}
 	weights := x.randomWeights(x, shape, c.Layers)
 	headWeights := x.allocate(x, 2*c.VocabSize*c.HiddenSize)

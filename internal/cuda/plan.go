@@ -134,7 +134,7 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 	shape := shapeOf(c)
 	p := memoryPlan{
 		context: kvBlocks * kvcache.BlockTokens,
-		kvBytes: kvBlocks * blockElems(c) * input,
+		kvBytes: kvBlocks * kvBlockElems(c) * input,
 		partial: shape.partialBytes(decodeTokens, shape.maxChunks(kvBlocks*kvcache.BlockTokens)),
 		arrived: decodeTokens * c.KVHeads * 4,
 		normed:  maxTokens * c.HiddenSize * input,
@@ -175,8 +175,8 @@ func weightBytes(t *weight.Tensor, float32 bool) int {
 	return 2 * t.Elems()
 }
 
-// blockElems is the number of elements in a KV block: keys and values of all layers.
-func blockElems(c *model.Config) int {
+// kvBlockElems is the number of elements in a KV block: keys and values of all layers.
+func kvBlockElems(c *model.Config) int {
 	return c.Layers * 2 * c.KVHeads * kvcache.BlockTokens * c.HeadDim
 }
 

@@ -94,7 +94,7 @@ func (b *Backend) blocks(tiles, resident int) int {
 func (b *Backend) Attend(a, qkv model.Matrix, layer int) {
 	call := b.staged.attention
 	call.out, call.qkv = b.inputOut(a), ptr(qkv)
-	call.kv = b.kv + devicePtr(layer*b.blockElems/b.config.Layers*b.inputType().bytes())
+	call.kv = b.kv + devicePtr(layer*b.kvBlockElems/b.config.Layers*b.inputType().bytes())
 	k := b.kernels.attention
 	switch {
 	case b.float32:
@@ -135,7 +135,7 @@ func (b *Backend) stageStep(step *model.Step) {
 		cos:        put(&b.stage, step.Cos, len(step.Cos)),
 		sin:        put(&b.stage, step.Sin, len(step.Sin)),
 		partial:    b.partial, arrived: b.arrived,
-		blockStride: b.blockElems, seqs: len(step.Seqs), maxChunks: b.maxChunks,
+		blockStride: b.kvBlockElems, seqs: len(step.Seqs), maxChunks: b.maxChunks,
 	}}
 }
 
