@@ -19,9 +19,9 @@ type Backend struct {
 	float32 bool
 	failed  bool // an error was reported; Close does not report it again
 
-	config     *model.Config
-	kvBlocks   int
-	maxChunks  int // of keys that a sequence can see
+	config       *model.Config
+	kvBlocks     int
+	maxChunks    int // of keys that a sequence can see
 	kvBlockElems int // elements of a KV block, all layers
 
 	kv      devicePtr // [kvBlocks][layers][2: keys, values][kvHeads][BlockTokens][headDim] of inputType

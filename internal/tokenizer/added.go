@@ -141,7 +141,7 @@ func (a *addedSet) split(
 			s.end = len(text)
 		}
 		var err error
-		if done, err = s.stretch(done, inside, tick, yield); err != nil {
+		if done, err = s.upToEnd(done, inside, tick, yield); err != nil {
 			return err
 		}
 	}
@@ -151,9 +151,9 @@ func (a *addedSet) split(
 	return nil
 }
 
-// stretch handles the tokens up to s.end. done, given and returned, is the end of the text that has been
+// upToEnd handles the tokens up to s.end. done, given and returned, is the end of the text that has been
 // handed over.
-func (s *search) stretch(
+func (s *search) upToEnd(
 	done int, literal bool, tick func(n int) error, yield func(segment) error,
 ) (int, error) {
 	for i := s.done; ; {

@@ -38,7 +38,7 @@ func (e *TooManyError) Error() string { return fmt.Sprintf("the text has more th
 const (
 	maxText   = 1 << 30  // bytes of a text: positions fit in 32 bits
 	maxWord   = 16 << 20 // bytes of a word, normalized: a stretch that merges may reach across
-	maxWhole  = 64 << 20 // bytes that normalizing a text in one piece may make of it, or 4 times the text
+	maxWhole  = 64 << 20 // bytes that normalizing a text at once may make of it, or 4 times the text
 	maxBehind = 16       // bytes that a pattern of words may look at behind a word's end
 
 	textChunk = 64 << 10 // bytes that are normalized at a time
@@ -172,9 +172,9 @@ func (e *encoder) segment(s segment, literal bool) error {
 		return e.count(0)
 	}
 	if e.addedNormalized.empty() && (e.split == nil || len(e.normalizers)+len(e.prefixes) == 0) {
-		return e.stream(s)
+		return e.inChunks(s)
 	}
-	// In one piece: normalized added tokens and words of a pattern are searched for in the normalized text.
+	// At once: normalized added tokens and words of a pattern are searched for in the normalized text.
 	if g := e.growth; g > 4 && len(s.text) > maxWhole/g {
 		return fmt.Errorf("the tokenizer's normalizer can make a text %d times as long, which for %d bytes "+
 			"is more than %d", g, len(s.text), maxWhole)
@@ -194,8 +194,8 @@ func (e *encoder) segment(s segment, literal bool) error {
 	})
 }
 
-// stream encodes a segment without normalized added tokens. It normalizes the segment piece by piece.
-func (e *encoder) stream(s segment) error {
+// inChunks encodes a segment without normalized added tokens. It normalizes the segment chunk by chunk.
+func (e *encoder) inChunks(s segment) error {
 	if len(e.normalizers)+len(e.prefixes) == 0 {
 		_, err := e.words(s.text, true)
 		return err
@@ -206,7 +206,7 @@ func (e *encoder) stream(s segment) error {
 	e.changer.begin(s.at == 0)
 	e.pending = e.pending[:0]
 	for rest := s.text; ; {
-		// A word that spans pieces is read again with each piece, so pieces grow with it.
+		// A word that spans chunks is read again with each chunk, so chunks grow with it.
 		n := min(len(rest), max(textChunk, len(e.pending)/e.growth))
 		end := n == len(rest)
 		e.pending = e.changer.push(e.pending, rest[:n], end)

@@ -161,7 +161,7 @@ func parse(file *tokenizerJSON, config *configuration) (*Tokenizer, error) {
 			return nil, fmt.Errorf("added_tokens, entry %d: %w", i, err)
 		}
 	}
-	if t.before, t.after, err = t.newTemplate(file.PostProcessor); err != nil {
+	if t.before, t.after, err = t.readPostProcessor(file.PostProcessor); err != nil {
 		return nil, fmt.Errorf("post_processor: %w", err)
 	}
 	t.mergers.New = func() any { return newMerger(t.bpe) }
@@ -235,14 +235,14 @@ func newBPE(model modelJSON, byteLevel bool) (*bpe, error) {
 type postJSON struct {
 	Type          string `json:"type"`
 	Processors    entry  `json:"processors"`
-	Single        entry  `json:"single"` // of partJSON
+	Single        entry  `json:"single"` // of singleJSON
 	SpecialTokens map[string]struct {
 		IDs []int32 `json:"ids"`
 	} `json:"special_tokens"`
 }
 
-// partJSON is one part of a template: a special token, or the text.
-type partJSON struct {
+// singleJSON is one entry of a TemplateProcessing's "single": a special token, or the text.
+type singleJSON struct {
 	SpecialToken *struct {
 		ID string `json:"id"`
 	} `json:"SpecialToken"`
@@ -251,8 +251,8 @@ type partJSON struct {
 	} `json:"Sequence"`
 }
 
-// newTemplate returns the ids that the post-processor puts before and after a single text.
-func (t *Tokenizer) newTemplate(e entry) (before, after []int32, err error) {
+// readPostProcessor returns the ids that the post-processor puts before and after a single text.
+func (t *Tokenizer) readPostProcessor(e entry) (before, after []int32, err error) {
 	if e.absent() {
 		return nil, nil, nil
 	}
@@ -270,7 +270,7 @@ func (t *Tokenizer) newTemplate(e entry) (before, after []int32, err error) {
 		switch step.Type {
 		case "ByteLevel": // moves offsets only
 		case "TemplateProcessing":
-			b, a, err := t.template(&step)
+			b, a, err := t.readAround(&step)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -286,9 +286,9 @@ func (t *Tokenizer) newTemplate(e entry) (before, after []int32, err error) {
 	return before, after, nil
 }
 
-// template reads one TemplateProcessing.
-func (t *Tokenizer) template(post *postJSON) (before, after []int32, err error) {
-	parts, err := readList[partJSON](post.Single, 2*maxAround)
+// readAround reads one TemplateProcessing.
+func (t *Tokenizer) readAround(post *postJSON) (before, after []int32, err error) {
+	parts, err := readList[singleJSON](post.Single, 2*maxAround)
 	if err != nil {
 		return nil, nil, fmt.Errorf("single: %w", err)
 	}

@@ -73,7 +73,7 @@ func growth(steps []step) (long, short int) {
 	return long, short
 }
 
-// changer applies steps to one segment, piece by piece.
+// changer applies steps to one segment, chunk by chunk.
 type changer struct {
 	steps []stepState
 	first bool // the segment begins the whole text
@@ -102,12 +102,12 @@ func (c *changer) begin(first bool) {
 	}
 }
 
-// push appends the changed next piece of the segment to out; end says that it is the last.
-func (c *changer) push(out []byte, piece string, end bool) []byte {
+// push appends the changed next chunk of the segment to out; end says that it is the last.
+func (c *changer) push(out []byte, chunk string, end bool) []byte {
 	if len(c.steps) == 1 {
-		return c.steps[0].push(out, []byte(piece), end, c.first)
+		return c.steps[0].push(out, []byte(chunk), end, c.first)
 	}
-	now := []byte(piece)
+	now := []byte(chunk)
 	for i := range c.steps {
 		s := &c.steps[i]
 		s.out = s.push(s.out[:0], now, end, c.first)
@@ -116,45 +116,45 @@ func (c *changer) push(out []byte, piece string, end bool) []byte {
 	return append(out, now...)
 }
 
-func (s *stepState) push(out, piece []byte, end, first bool) []byte {
+func (s *stepState) push(out, chunk []byte, end, first bool) []byte {
 	if s.prefix != "" {
-		return s.prepend(out, piece, end, first)
+		return s.prepend(out, chunk, end, first)
 	}
 	if len(s.held) > 0 {
-		s.held = append(s.held, piece...)
-		piece = s.held
+		s.held = append(s.held, chunk...)
+		chunk = s.held
 	}
 	old, done := []byte(s.old), 0
 	for {
-		at := bytes.Index(piece[done:], old)
+		at := bytes.Index(chunk[done:], old)
 		if at < 0 {
 			break
 		}
-		out = append(append(out, piece[done:done+at]...), s.new...)
+		out = append(append(out, chunk[done:done+at]...), s.new...)
 		done += at + len(old)
 	}
 	keep := 0
-	if !end { // no more than may begin an old that the next piece ends
-		keep = min(len(old)-1, len(piece)-done)
+	if !end { // no more than may begin an old that the next chunk ends
+		keep = min(len(old)-1, len(chunk)-done)
 	}
-	out = append(out, piece[done:len(piece)-keep]...)
-	s.held = append(s.held[:0], piece[len(piece)-keep:]...)
+	out = append(out, chunk[done:len(chunk)-keep]...)
+	s.held = append(s.held[:0], chunk[len(chunk)-keep:]...)
 	return out
 }
 
-func (s *stepState) prepend(out, piece []byte, end, first bool) []byte {
+func (s *stepState) prepend(out, chunk []byte, end, first bool) []byte {
 	if !s.begun {
-		s.held = append(s.held, piece...)
-		piece = s.held
-		if len(piece) == 0 || s.unless && !end && len(piece) < len(s.prefix) {
+		s.held = append(s.held, chunk...)
+		chunk = s.held
+		if len(chunk) == 0 || s.unless && !end && len(chunk) < len(s.prefix) {
 			return out
 		}
 		s.begun = true
-		if (first || !s.first) && !(s.unless && bytes.HasPrefix(piece, []byte(s.prefix))) {
+		if (first || !s.first) && !(s.unless && bytes.HasPrefix(chunk, []byte(s.prefix))) {
 			out = append(out, s.prefix...)
 		}
 	}
-	return append(out, piece...)
+	return append(out, chunk...)
 }
 
 // change applies steps to a whole segment.
