@@ -87,8 +87,8 @@ for target in $targets linux-amd64-cuda; do
 		else check "$target" "$program" '?' 'qemu-aarch64 is missing'; fi ;;
 	windows-amd64) if ! command -v wine >/dev/null; then check "$target" "$program.exe" '?' 'wine is missing'
 		# Go's runtime needs this library. Wine before version 9 lacks it.
-		elif WINEDEBUG=-all wine "$program.exe" --version 2>&1 |
-			grep -q 'bcryptprimitives.dll not found'; then
+		elif [[ $(WINEDEBUG=-all wine "$program.exe" --version 2>&1) == *'bcryptprimitives.dll not found'* ]]
+		then
 			check "$target" "$program.exe" '?' 'this wine has no bcryptprimitives.dll'
 		else WINEDEBUG=-all check "$target" "$program.exe" wine; fi ;;
 	*) check "$target" "$program" '?' "this machine is $host" ;;

@@ -104,10 +104,10 @@ func gpus(list func() ([]cuda.DeviceInfo, error)) []Finding {
 	if err != nil {
 		f := Finding{About: "GPU", Status: Broken, Found: err.Error()}
 		if errors.Is(err, cuda.ErrUnavailable) {
-			f.Status, f.Hint = Missing, "phi3 runs on the CPU; with an NVIDIA GPU of compute "+
-				"capability 8.0 or newer and a driver from 520.61 on, it runs there"
+			f.Status, f.Hint = Missing, "phi3 runs on the CPU; an NVIDIA GPU needs compute "+
+				"capability 8.0 or newer, and driver 520.61 or newer"
 			if _, err := os.Stat("/proc/driver/nvidia/version"); err == nil {
-				f.Hint = "the kernel has NVIDIA's driver, and its library is missing here: start the " +
+				f.Hint = "the kernel has NVIDIA's driver, but its library is missing here: start the " +
 					"container with --gpus all"
 			}
 		}

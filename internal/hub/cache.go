@@ -91,6 +91,8 @@ func (s *Snapshot) look(r *repo) error {
 	case s.Lack != "" || n == 0:
 	case n == 1:
 		s.Lack = s.Missing[0] + " is missing"
+	case n == 2:
+		s.Lack = s.Missing[0] + " and " + s.Missing[1] + " are missing"
 	default:
 		s.Lack = fmt.Sprintf("%s and %d other files are missing", s.Missing[0], n-1)
 	}

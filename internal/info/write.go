@@ -34,14 +34,9 @@ func (i *Checkpoint) Write(w io.Writer) error {
 
 // facts returns what the tree does not show, one fact a row.
 func (i *Checkpoint) facts() [][]string {
-	attention := fmt.Sprintf("query heads: %d of %d dimensions, heads of keys and values: ", i.Heads,
+	attention := fmt.Sprintf("%d query heads, %d key and value heads, %d dimensions each", i.Heads, i.KVHeads,
 		i.HeadDim)
-	if i.KVHeads < i.Heads {
-		attention += fmt.Sprint(i.KVHeads)
-	} else {
-		attention += "as many"
-	}
-	window := "none: every token sees all before it"
+	window := "none: every token sees all earlier tokens"
 	if i.SlidingWindow != nil {
 		window = show.Thousands(int64(*i.SlidingWindow)) + " tokens"
 		if *i.SlidingWindow >= i.MaxPositions {

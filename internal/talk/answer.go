@@ -96,7 +96,9 @@ func (t *Talk) ended(ctx context.Context, r *generate.Result, err error) error {
 		t.note("Stopped before the answer began; the conversation is as it was.")
 	case errors.Is(err, context.Canceled):
 		t.note("Stopped; what was said so far stays in the conversation.")
-	case errors.Is(err, sampling.ErrNothingLeft), errors.Is(err, chat.ErrNothingAsked):
+	case errors.Is(err, chat.ErrNothingAsked):
+		t.note("Nothing has been asked yet.")
+	case errors.Is(err, sampling.ErrNothingLeft):
 		t.note("%v.", err)
 	case err != nil:
 		return err

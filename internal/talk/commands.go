@@ -136,8 +136,11 @@ func (t *Talk) forget(ctx context.Context, argument string) {
 			return
 		}
 		t.Forget(n)
-		t.note("Forgotten: %d of %d questions with their answers, %d tokens. The rest is computed again "+
-			"with the next question.", n, all, freed)
+		rest := " The rest is computed again with the next question."
+		if n == all {
+			rest = ""
+		}
+		t.note("Forgotten: %d of %d questions with their answers, %d tokens.%s", n, all, freed, rest)
 	}
 }
 

@@ -98,7 +98,11 @@ func (t *Talk) load(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	// Windows writes a byte order mark before UTF-8.
-	messages, err := savedMessages(bytes.TrimPrefix(data, []byte("\ufeff")))
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if len(data) == 0 {
+		return fmt.Errorf("%s is empty", file)
+	}
+	messages, err := savedMessages(data)
 	if err == nil {
 		err = t.Load(messages)
 	}
@@ -117,7 +121,7 @@ func savedMessages(data []byte) (messages []tokenizer.Message, err error) {
 		if p := new(regular.PlaceholderError); errors.As(err, &p) { // its advice is for a model's files
 			return nil, errors.New("it " + p.Is)
 		}
-		return nil, err
+		return nil, errors.New("it " + strings.TrimSuffix(err.Error(), ": is the download complete?"))
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data)) // the JSON is valid, so these calls cannot fail
 	opening, _ := decoder.Token()

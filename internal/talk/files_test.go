@@ -59,3 +59,16 @@ func TestSavedMessagesMemory(t *testing.T) {
 		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(40*len(text)), "of %.20s", text)
 	}
 }
+
+// What is wrong with a file is a clause of its own, without advice for the files of a model.
+func TestWrongConversations(t *testing.T) {
+	for text, want := range map[string]string{
+		"{":     "it is not valid JSON: it ends unfinished, at line 1, column 2",
+		"\xff":  "it is not valid UTF-8",
+		"5":     "it has no list of messages",
+		"<html": "it is a web page (HTML)",
+	} {
+		_, err := savedMessages([]byte(text))
+		require.EqualError(t, err, want)
+	}
+}
