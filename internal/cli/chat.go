@@ -39,8 +39,8 @@ a backslash continues on the next line. Long lines of an answer break between wo
 
 The up arrow recalls the messages of this chat and of earlier ones. phi3 keeps them in
 $XDG_STATE_HOME/phi3/history (~/.local/state/phi3/history), which only you can read.
-PHI3_HISTORY names another file. If it is set to nothing (PHI3_HISTORY=), phi3 keeps no
-messages.`,
+PHI3_HISTORY names another file. If it is set to nothing (PHI3_HISTORY=), phi3 writes
+no file.`,
 		Example: `  phi3 chat --model ./Phi-3-mini-4k-instruct --temperature 0.7
   phi3 chat --system "Answer like a pirate."`,
 		Args: usage.NoArguments,
