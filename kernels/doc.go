@@ -1,5 +1,5 @@
-// Package kernels holds the CUDA sources of phi3, one operation a file, and the compiled form that the
-// program carries.
+// Package kernels contains the CUDA sources of phi3, one file for each operation, and the compiled kernels
+// that are embedded in the program.
 //
-// Start with args.h: what every kernel does, and its arguments.
+// Start with args.h, which describes every kernel and its arguments.
 package kernels

@@ -23,9 +23,9 @@ type Code struct {
 	Native string // the architecture of its machine code, such as sm_90a; "": PTX, which the driver compiles
 }
 
-// For is the code that a GPU of this compute capability can run, best first: native code if `make kernels`
-// compiled it from these very sources, and PTX. A driver older than the compiler of the native code may
-// refuse it, so PTX always follows.
+// For returns the code that a GPU of this compute capability can run, the best first: native code, if `make
+// kernels` compiled it from these sources, and then PTX. PTX is always there, because a driver that is older
+// than the compiler of the native code may refuse that code.
 func For(major, minor int) []Code { return codeFor(compiled, sourcesHash(), major, minor) }
 
 func codeFor(compiled fs.FS, hash string, major, minor int) []Code {

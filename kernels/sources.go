@@ -2,8 +2,8 @@ package kernels
 
 import "embed"
 
-// Sources are the files that nvcc compiles, and g++ for the emulator, and the flags for nvcc. They travel in
-// the program (some ten kilobytes) so that it can tell whether what was compiled was compiled from them.
+// Sources are the files that nvcc compiles for a GPU and g++ for the emulator, and the flags for nvcc. They
+// are embedded in the program, so that it can check that the compiled kernels were made from them.
 //
 //go:embed *.cu *.cuh *.h flags
 var Sources embed.FS

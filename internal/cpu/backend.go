@@ -60,7 +60,7 @@ type scratch struct {
 	bandSums [24]float32 // the sums of a band of rows and a group of tokens
 }
 
-// grow replaces the memory at p if it is shorter than n, see [makeLarge].
+// grow replaces the slice at p by one of length n if it is shorter; see [makeLarge].
 func grow(p *[]float32, n int) {
 	if len(*p) < n {
 		*p = makeLarge[float32](n)
@@ -112,8 +112,8 @@ func (b *Backend) Name() string {
 func (b *Backend) MaxTokens() int { return b.kernels.maxTokens }
 
 // Plan implements [model.Backend]. KV blocks are allocated when they are first used, so a long context costs
-// nothing until it is filled. Plan never refuses a plan: weights that do not fit in memory are read from the
-// disk again for every token, which is slow but works.
+// nothing until it is filled. Plan never returns an error for a lack of memory: weights that do not fit in
+// memory are read from the disk again for every token, which is slow but works.
 func (b *Backend) Plan(p *model.Plan) error {
 	if b.free > 0 {
 		fit(p, Options{Threads: b.pool.threads, Float32: b.float32}, b.kernels, b.free)

@@ -15,9 +15,9 @@
 //	probe*.go                measures how fast the machine can read and compute
 //
 // Weights are read from the checkpoint's memory map in the format they are stored in, so a checkpoint takes
-// no memory beyond its own pages. One goroutine computes an element of a result, in an order that depends
-// only on the path. So the bits of the logits depend neither on the number of threads nor on how tokens are
-// grouped into calls.
+// no memory beyond its own pages. Each element of a result is computed by one goroutine, in an order that
+// depends only on the path. So the bits of the logits depend neither on the number of threads nor on how
+// tokens are grouped into steps.
 package cpu
 
 //go:generate go run ./encode

@@ -12,8 +12,8 @@
 //
 // # One program for every machine
 //
-// A program linked with -lcuda, as gorgonia.org/cu requests, does not start where there is no NVIDIA
-// driver. And gorgonia.org/cu calls cuInit when the program starts, and exits if it fails. So
+// A program linked with -lcuda, as gorgonia.org/cu requests, does not start on a machine without an NVIDIA
+// driver. Also, gorgonia.org/cu calls cuInit when the program starts, and exits if the call fails. Therefore:
 //
 //   - forward.c defines every driver function that the program calls, and its cuInit succeeds. forward_list.h
 //     lists the functions; go generate writes it from the sources of gorgonia.org/cu and of this package.

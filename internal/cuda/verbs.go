@@ -7,9 +7,9 @@ import (
 	"phi3/internal/model"
 )
 
-// The verbs of [model.Backend]: which kernels each of them is. Up to decodeTokens tokens a step run as
-// decode, where reading the weights is the limit; more run as prefill, where the tensor cores are the
-// limit. Both give the same bits.
+// This file implements the verbs of [model.Backend] with kernels. A step of up to decodeTokens tokens runs as
+// decode, whose speed is limited by reading the weights. A longer step runs as prefill, whose speed is
+// limited by the tensor cores. Both give the same bits.
 
 // Begin implements [model.Backend].
 func (b *Backend) Begin(step *model.Step) {
@@ -56,7 +56,8 @@ func (b *Backend) LinearAdd(x, a model.Matrix, w model.Weight) {
 	b.product(newProduct(addTo, float32Out(x), a, w, x.Cols))
 }
 
-// newProduct is the product of x with a weight, with rows outputs for each token.
+// newProduct describes the product of x with a weight, with the given number of outputs (rows) for each
+// token.
 func newProduct(e epilogue, y devicePtr, x model.Matrix, w model.Weight, rows int) product {
 	d := w.Data.(*parameter)
 	return product{
@@ -64,7 +65,7 @@ func newProduct(e epilogue, y devicePtr, x model.Matrix, w model.Weight, rows in
 	}
 }
 
-// product queues a matrix product, with the kernels for its number of tokens.
+// product queues the kernels of a matrix product. Its number of tokens decides which kernels these are.
 func (b *Backend) product(p product) {
 	k := b.kernels
 	if p.norm != 0 && (b.float32 || p.tokens > decodeTokens || !k.normFits(p.tokens, p.k)) {
@@ -83,9 +84,9 @@ func (b *Backend) product(p product) {
 	}
 }
 
-// blocks is the number of blocks that share this many tiles of work: as many as the device runs at once,
-// if resident blocks fit on a multiprocessor, and at most one for each tile. It is at least 1, because
-// the error of an impossible launch says why.
+// blocks returns the number of blocks that share the given number of tiles. It is as many as the device runs
+// at once, if resident blocks fit on a multiprocessor, but at most one for each tile. It is at least 1, so
+// that a launch that is impossible is tried, and its error says why.
 func (b *Backend) blocks(tiles, resident int) int {
 	return max(1, min(tiles, resident*b.device.multiprocessors))
 }
@@ -110,8 +111,8 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int) {
 	}
 }
 
-// stageStep puts the step's data on the stage. Their sizes depend on the shape of the step and not on the
-// length of its sequences, so that one graph serves every token.
+// stageStep copies the step's data to the stage. The sizes of the data depend on the shape of the step and
+// not on the length of its sequences, so that one graph serves every token.
 func (b *Backend) stageStep(step *model.Step) {
 	k, s := b.kernels.attention, &b.scratch
 	s.spans, s.table, s.work = s.spans[:0], s.table[:0], s.work[:0]

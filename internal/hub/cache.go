@@ -27,7 +27,7 @@ type Snapshot struct {
 	Unknown []string // files that change the model's answers, if the repository has them
 }
 
-// Complete tells whether the cache has all that a run needs and uses.
+// Complete reports whether the cache has all files that a run needs or uses.
 func (s *Snapshot) Complete() bool { return len(s.Missing) == 0 && len(s.Unknown) == 0 }
 
 // ErrNotCached is the error of [Hub.Find] for a model or revision that is not in the cache.

@@ -10,8 +10,8 @@
 //
 // [New] reads the environment variables that the Python library reads. [Hub.Find] looks only into the cache.
 // [Hub.Pull] asks the hub which files a revision has and downloads those that phi3 needs and the cache lacks.
-// It gives the revision its name only when all files are there and every hash is right. Begin to read in
-// pull.go; download.go brings one file from the network to its link.
+// It gives the revision its name only when all files are there and every hash is right. Start reading in
+// pull.go. download.go downloads one file and makes its link.
 //
 // What comes over the network is untrusted: names are compared with a list or a pattern before they become
 // paths, hashes must look like hashes, sizes are bounded, and a file gets its name only if its hash is right.

@@ -221,7 +221,7 @@ func (h *Hub) host() string {
 
 var namePart = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$`)
 
-// IsName tells whether text has the form of a model's name on the hub: org/name.
+// IsName reports whether text has the form of a model's name on the hub: org/name.
 func IsName(text string) bool {
 	org, name, ok := strings.Cut(text, "/")
 	return ok && namePart.MatchString(org) && namePart.MatchString(name) &&

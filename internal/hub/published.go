@@ -19,8 +19,8 @@ var published = []string{
 	"microsoft/Phi-4-reasoning", "microsoft/Phi-4-reasoning-plus",
 }
 
-// Published returns Microsoft's model that a name without an organization means, or a name of Ollama's such
-// as phi3:14b. It returns "" for other names.
+// Published returns Microsoft's model for a name without an organization, or for a name that Ollama uses,
+// such as phi3:14b. It returns "" for other names.
 func Published(name string) string {
 	plain := strings.NewReplacer("-", "", "_", "", ".", "", " ", "", ":", "")
 	family, tag, _ := strings.Cut(strings.ToLower(name), ":")
@@ -50,7 +50,7 @@ func Published(name string) string {
 	return ""
 }
 
-// PublishedPrefixOf returns Microsoft's model whose name a file's name begins with, "" if there is none.
+// PublishedPrefixOf returns Microsoft's model with whose name the file's name begins, or "" if there is none.
 func PublishedPrefixOf(file string) (model string) {
 	for _, m := range published {
 		if strings.HasPrefix(strings.ToLower(file), strings.ToLower(path.Base(m))) {

@@ -45,10 +45,11 @@ func (p *pull) progress(f file, done int64) {
 	}
 }
 
-// Pull brings a revision of a model in the cache up to date with the hub: it gets the files that phi3 needs
-// and checks each by its hash, also those that were there. Only then does the revision's name mean the new
-// commit. A pull that ends early, by ctx or by an error, keeps its bytes for the next one and changes nothing
-// else. If the hub cannot be reached and the cache has the revision, Pull returns that, with a note.
+// Pull brings a revision of a model in the cache up to date with the hub: it gets the files that phi3 needs,
+// and checks each by its hash, also those that were already there. After that, it changes the revision's name
+// to mean the new commit. If a pull ends early, because of ctx or an error, the next one continues with the
+// bytes that were downloaded; nothing else has changed. If the hub cannot be reached and the cache has the
+// revision, Pull returns that, with a note.
 func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) (s *Snapshot, err error) {
 	if err := check(name, revision); err != nil {
 		return nil, err

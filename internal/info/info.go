@@ -30,7 +30,7 @@ type Options struct {
 	Advice        func(error) string    // what to do about an error of the GPU, as the end of a sentence
 }
 
-// Checkpoint is a description. Its JSON is the answer of phi3 info --json.
+// Checkpoint is the description of a checkpoint. Its JSON is the output of phi3 info --json.
 type Checkpoint struct {
 	Model        string   `json:"model"`
 	Architecture string   `json:"architecture"`

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/term"
 )
 
-// What ends a line besides Enter. Ctrl-D on an empty line returns [io.EOF].
+// Errors that [Editor.Read] returns in place of a line. Ctrl-D on an empty line gives [io.EOF].
 var (
 	ErrInterrupted = errors.New("Ctrl-C")
 	ErrTooLong     = fmt.Errorf("the message has more than %d bytes and was not sent", MaxMessage)

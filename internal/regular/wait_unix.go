@@ -4,6 +4,6 @@ package regular
 
 import "golang.org/x/sys/unix"
 
-// NoWait is a flag for os.OpenFile. It is for the moment between the look at a file and its opening: a named
-// pipe opens at once, and a terminal stays a stranger's.
+// NoWait is a flag for os.OpenFile. It is for a file that is replaced between the check and the open: a named
+// pipe opens without blocking, and a terminal does not become the process's controlling terminal.
 const NoWait = unix.O_NONBLOCK | unix.O_NOCTTY

@@ -15,7 +15,7 @@
 // [Open] takes a whole checkpoint directory, [ReadFile] one file. Files of the operating system are
 // memory-mapped: opening touches the header's pages only, so a 7.6 GB checkpoint opens in milliseconds and
 // each weight is read from the disk when it is first used. Files of other file systems (embed.FS, for one)
-// are read into memory. [Write] makes a file without ever holding a tensor of it in memory.
+// are read into memory. [Write] writes a file, and never holds a whole tensor in memory.
 //
 // Checkpoints are untrusted. Everything in the header is checked against the file's real size before use, by
 // the rules of the reference implementation (github.com/huggingface/safetensors) and a few stricter ones: no

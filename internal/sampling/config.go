@@ -62,7 +62,7 @@ type Config struct {
 	TypicalP float64 `json:"typical_p"`
 }
 
-// Defaults are Hugging Face's. They change nothing, except for a top-k of 50 in draws.
+// Defaults returns the defaults of Hugging Face. They change nothing, except that draws use a top-k of 50.
 func Defaults() Config {
 	return Config{RepetitionPenalty: 1, Temperature: 1, TopK: 50, TopP: 1, TypicalP: 1}
 }

@@ -23,10 +23,10 @@ func NewLogProbs(logits []float32) LogProbs {
 	return LogProbs{highest + math.Log(sum), logits}
 }
 
-// Of is the logarithm of a token's probability.
+// Of returns the natural logarithm of a token's probability.
 func (l LogProbs) Of(id int32) float64 { return float64(l.logits[id]) - l.logSum }
 
-// Top returns the n most probable ids, and equal ones in the order of their ids.
+// Top returns the n most probable ids, the most probable first. Equally probable ids are in ascending order.
 func (l LogProbs) Top(n int) []int32 {
 	n = min(n, len(l.logits))
 	if n <= 0 {

@@ -45,7 +45,7 @@ func Percent(p float64) string {
 	return fmt.Sprintf("%.1e%%", p*100)
 }
 
-// Digits writes a number that is not negative with three digits or more, at most two after the point.
+// Digits writes a number of at least 0 with three or more digits, at most two of them after the point.
 func Digits(v float64) string {
 	switch {
 	case v >= 99.95: // rounds to 100

@@ -1,7 +1,7 @@
 // Package show makes text safe to print, and writes numbers and tables in one style.
 //
-// Tensor names, file names, tokens and error messages come from files that phi3 did not write, and a terminal
-// obeys control characters in them. Only this package decides which characters reach the terminal:
+// Tensor names, file names, tokens and error messages come from files that phi3 did not write. They may have
+// control characters, which a terminal obeys. Only this package decides which characters reach the terminal:
 //
 //   - [Line] is for a name, a value or a message. The result is one line in which every character is visible.
 //   - [Text] is for a model's answer. It keeps newlines, tabs and the invisible marks of scripts and emoji.
@@ -103,8 +103,8 @@ func escaped(r rune) string {
 	return fmt.Sprintf(`\u%04x`, r)
 }
 
-// Clip returns s if it has at most limit bytes; otherwise as many of its first characters as fit, and "…". It
-// keeps a message short that quotes a file.
+// Clip returns s if it has at most limit bytes, and otherwise as many of its first characters as fit, and
+// "…". Use it for messages that quote a file.
 func Clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s

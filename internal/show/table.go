@@ -41,8 +41,8 @@ func Table(rows [][]string, right ...int) string {
 	return b.String()
 }
 
-// Row writes cells as columns of fixed widths, for a table whose rows come one by one. [Fit] cuts what is too
-// long. One cell more than widths is the last column, of any width.
+// Row writes cells as columns of fixed widths, for a table whose rows are printed one by one. It cuts cells
+// that are too long, as [Fit] does. There may be one cell more than widths; this last column has any width.
 func Row(widths []int, cells ...string) string {
 	var b strings.Builder
 	for i, width := range widths {

@@ -16,7 +16,7 @@ func IsTerminal(w any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Bare returns the writer under a [Writer], for phi3's own control sequences: bars and colours.
+// Bare returns the writer below a [Writer], for phi3's own control sequences, such as bars and colours.
 func Bare(w io.Writer) io.Writer {
 	if escaping, ok := w.(*Writer); ok {
 		return escaping.Unwrap()

@@ -1,7 +1,8 @@
-// Package spell compares words, to find what a user meant who mistyped a name.
+// Package spell compares words, to find which name a user has mistyped.
 package spell
 
-// Distance is the number of bytes to insert, delete or change to make b of a (Levenshtein).
+// Distance returns the number of bytes to insert, delete or change to turn a into b (the Levenshtein
+// distance).
 func Distance(a, b string) int {
 	row := make([]int, len(b)+1) // distances from the bytes of a so far to every beginning of b
 	for j := range row {

@@ -1,9 +1,8 @@
 // Package strictjson reads the JSON files of a checkpoint without guessing.
 //
 // encoding/json accepts the key "deCoder" for the field "decoder", keeps the last of two equal keys, and
-// repairs invalid UTF-8, all without an error. Hugging Face's readers do none of this, so such a file would
-// mean one thing to phi3 and another to transformers. [Unmarshal] refuses it. [Scanner] is for types that
-// read their own JSON.
+// repairs invalid UTF-8, all without an error. Hugging Face's readers do not, so phi3 and transformers would
+// read such a file differently. [Unmarshal] refuses it. [Scanner] is for types that read their own JSON.
 //
 // internal/safetensors has its own reader with the same rules, because it reads its header number by number.
 package strictjson

@@ -175,8 +175,8 @@ func withHome(path string) string {
 	return path
 }
 
-// HistoryFile is the file that keeps the messages of earlier runs: $PHI3_HISTORY, or a file in the XDG state
-// directory. "" keeps nothing.
+// HistoryFile returns the file that keeps the messages of earlier runs: $PHI3_HISTORY, or a file in the XDG
+// state directory. "" means that nothing is kept.
 func HistoryFile() string {
 	if file, set := os.LookupEnv("PHI3_HISTORY"); set {
 		return file

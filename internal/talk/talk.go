@@ -43,7 +43,8 @@ type Talk struct {
 	last *generate.Result // the last answer
 }
 
-// Run reads and answers until the person leaves, and returns nil, or until ctx is done.
+// Run reads questions and answers them. It returns nil when the user ends the conversation, and an error when
+// ctx is done.
 func (t *Talk) Run(ctx context.Context) error {
 	if !t.Quiet {
 		t.note("Ctrl-C stops an answer, Ctrl-D leaves, /help lists the commands.")

@@ -13,8 +13,8 @@ type Inputs struct {
 	K int
 }
 
-// Multiply is the product as this generation computes it: for each sum a chain of instructions, in ascending
-// order of k.
+// Multiply returns the product as this generation computes it: for each sum a chain of instructions, in
+// ascending order of k.
 func (a Arch) Multiply(in Inputs) []float32 {
 	columns := len(in.B) / in.K
 	sums := make([]float32, len(in.C))
@@ -34,7 +34,7 @@ type Kind struct {
 	fill func(r *rand.Rand, in Inputs)
 }
 
-// Draw makes random inputs of a kind. k is a multiple of [K].
+// Draw returns random inputs of the kind. k must be a multiple of [K].
 func (kind Kind) Draw(r *rand.Rand, rows, columns, k int) Inputs {
 	in := Inputs{
 		A: make([]uint16, rows*k), B: make([]uint16, columns*k), C: make([]float32, rows*columns), K: k,
@@ -43,7 +43,7 @@ func (kind Kind) Draw(r *rand.Rand, rows, columns, k int) Inputs {
 	return in
 }
 
-// Kinds are all kinds. A mistake may show in only one of them.
+// Kinds are all kinds. A mistake may be visible with only one of them.
 var Kinds = []Kind{
 	{"usual numbers", each(normal(0))},
 	{"a wide spread of exponents", each(normal(20))},

@@ -7,8 +7,8 @@
 // the results as integers, and truncates the total to a float32. Generations differ in the number of bits
 // that are kept and in the number of products that are added at once.
 //
-// The description is by Xie et al., "MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix Cores"
-// (2025), arXiv 2511.10909, who compared it with chips.
+// This description is by Xie et al., "MMA-Sim: Bit-Accurate Reference Model of Tensor Cores and Matrix Cores"
+// (2025), arXiv 2511.10909. The authors compared it with real GPUs.
 package tensorcore
 
 import (
@@ -33,7 +33,7 @@ var (
 	Hopper = Arch{"sm_90", 25, 16} // compute capability 9.0 and newer: Hopper and Blackwell
 )
 
-// For is the generation of a compute capability.
+// For returns the generation of a compute capability with the given major number.
 func For(major int) Arch {
 	if major < 9 {
 		return Ampere
@@ -41,13 +41,13 @@ func For(major int) Arch {
 	return Hopper
 }
 
-// String names the oldest architecture of the generation.
+// String returns the name of the oldest architecture of the generation.
 func (a Arch) String() string { return a.name }
 
 // nan is the only NaN that tensor cores produce.
 var nan = math.Float32frombits(0x7fffffff)
 
-// DotAdd is one element of an instruction's result: c + x·y, where x is a row of A and y a column of B,
+// DotAdd returns one element of an instruction's result: c + x·y, where x is a row of A and y a column of B,
 // both [K] bfloat16.
 func (a Arch) DotAdd(c float32, x, y []uint16) float32 {
 	if len(x) != K || len(y) != K {
@@ -59,8 +59,8 @@ func (a Arch) DotAdd(c float32, x, y []uint16) float32 {
 	return c
 }
 
-// Dot is a chain of instructions: x·y, both [k] bfloat16, in ascending order of k from a sum of 0. If K
-// does not divide k, the missing values are zeros.
+// Dot returns x·y, both [k] bfloat16, as a chain of instructions computes it: in ascending order of k, from a
+// sum of 0. If k is not a multiple of K, the missing values are zeros.
 func (a Arch) Dot(x, y []uint16) float32 {
 	var c float32
 	for len(x) >= K {

@@ -18,7 +18,7 @@ type Message struct {
 	Content string `json:"content"`
 }
 
-// MaxChatTemplate is how many bytes a template may have.
+// MaxChatTemplate is the largest size of a template in bytes.
 const MaxChatTemplate = jinja.MaxSource
 
 // maxRendered is how many bytes a template may write, besides 4 times the conversation.
@@ -54,7 +54,7 @@ func oneLine(s string) string {
 // [Tokenizer.SetChatTemplate].
 func (t *Tokenizer) HasChatTemplate() bool { return len(t.chatTemplates) > 0 }
 
-// SetChatTemplate puts a template in place of the checkpoint's. file is what errors call it.
+// SetChatTemplate replaces the checkpoint's template. file is its name in errors.
 func (t *Tokenizer) SetChatTemplate(file, source string) error {
 	if _, err := jinja.Parse(source); err != nil {
 		return fmt.Errorf("%s: chat template: %w", file, err)
@@ -85,11 +85,11 @@ func (t *Tokenizer) SetTemplateVariable(name, text string) error {
 // (spec 5.3). The result is to be encoded with EncodeOptions.NoBOS: a BOS that the template writes is the
 // only one. addGenerationPrompt opens the assistant's turn, in templates that know the variable.
 //
-// Contents go in untouched, so a content that spells "<|end|>" ends the turn, as in Hugging Face.
+// The contents of messages are not changed, so a content with "<|end|>" ends the turn, as in Hugging Face.
 //
 // The template is an untrusted program. It sees the messages, the special tokens and the variables that were
-// set, no files; package jinja bounds its time and memory. It ends when ctx does. The error is a
-// [*RefusedError] where the template refuses the messages.
+// set, no files; package jinja bounds its time and memory. It stops when ctx is done. The error is a
+// [*RefusedError] if the template refuses the messages.
 func (t *Tokenizer) ApplyChatTemplate(
 	ctx context.Context, msgs []Message, addGenerationPrompt bool,
 ) (string, error) {

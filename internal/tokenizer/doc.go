@@ -14,15 +14,15 @@
 //	      │  merge the pair of lowest rank, leftmost first, until none is left   bpe.go
 //	15043    32007    5115     29871 338
 //
-// Two kinds of vocabulary exist in the family (spec 5). The SentencePiece kind (Phi-3, Phi-3.5) has pieces
-// such as "▁Berlin" and writes a character it lacks as its bytes, <0xF0><0x9F>...; it has no word pattern at
-// all. The byte-level kind (phi-4, Phi-4-mini) has pieces of bytes and cuts text into words by a pattern.
-// Everything else is read from the files: BOS and EOS, which white space a special token swallows, which
-// tokens are special. Settings that no checkpoint of the family needs are refused with an error, never
-// guessed.
+// The family has two kinds of vocabulary (spec 5). The SentencePiece kind (Phi-3, Phi-3.5) has pieces such as
+// "▁Berlin" and writes a character it lacks as its bytes, <0xF0><0x9F>...; it has no word pattern at all. The
+// byte-level kind (phi-4, Phi-4-mini) has pieces of bytes and cuts text into words by a pattern. Everything
+// else is read from the files: BOS and EOS, which white space a special token swallows, which tokens are
+// special. Settings that no checkpoint of the family needs are refused with an error, never guessed.
 //
-// Encoding counts as it goes, and ends with its context or at EncodeOptions.Max; a text is normalized piece
-// by piece. EncodeParts reads parts of a text literally; package text finds these parts in a rendered chat.
+// Encoding stops when its context is done, or when there are more than EncodeOptions.Max tokens. It
+// normalizes a text piece by piece. EncodeParts can read parts of a text literally, without special tokens;
+// package text finds these parts in a rendered chat.
 //
 // Decode turns a whole list of ids back into text, Stream ids that come one at a time. ApplyChatTemplate
 // renders messages with the checkpoint's own Jinja template (chat.go); its text is then encoded with

@@ -20,7 +20,7 @@ type EncodeOptions struct {
 	Max int
 }
 
-// Part is a stretch of a text that is encoded as a whole.
+// Part is a part of a text. All parts of the text are encoded together.
 type Part struct {
 	Text string
 	// Literal: no special token may lie in this part or touch it, as with EncodeOptions.SpecialAsText for the
@@ -28,8 +28,8 @@ type Part struct {
 	Literal bool
 }
 
-// TooManyError says that a text has more than Max tokens. How many it has is not known: the rest was not
-// looked at.
+// TooManyError says that a text has more than Max tokens. The exact number is not known, because the rest was
+// not encoded.
 type TooManyError struct{ Max int }
 
 func (e *TooManyError) Error() string { return fmt.Sprintf("the text has more than %d tokens", e.Max) }
@@ -56,7 +56,7 @@ func (t *Tokenizer) Encode(ctx context.Context, text string, opt EncodeOptions) 
 	return t.EncodeParts(ctx, []Part{{Text: text}}, opt)
 }
 
-// EncodeParts encodes the text that the parts make together. Otherwise it is like Encode.
+// EncodeParts encodes the concatenation of the parts. Otherwise it works like Encode.
 func (t *Tokenizer) EncodeParts(ctx context.Context, parts []Part, opt EncodeOptions) ([]int32, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

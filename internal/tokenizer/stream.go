@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// Stream turns generated ids into text one at a time. What it has returned never changes and never ends in
-// half a character.
+// Stream turns generated ids into text one at a time. The text that it has returned never changes and never
+// ends within a character.
 //
 // The concatenation of all pieces is what decoding prompt and answer together gives beyond the decoded prompt
 // (spec 4.1, item 5): the first generated token keeps its leading space, which decoding the answer alone

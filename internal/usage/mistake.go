@@ -11,18 +11,19 @@ import (
 	"phi3/internal/spell"
 )
 
-// Error is a mistake in the command line, as opposed to a failure of what it asked for.
+// Error is a mistake in the command line, as opposed to a failure of the command.
 type Error struct{ Err error }
 
 func (e Error) Error() string { return e.Err.Error() }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the underlying error.
 func (e Error) Unwrap() error { return e.Err }
 
 // Errorf returns an [Error].
 func Errorf(format string, args ...any) error { return Error{fmt.Errorf(format, args...)} }
 
-// NoArguments refuses words that belong to no flag. Most often this is a prompt without --prompt.
+// NoArguments refuses arguments that are not flags. Most often, such an argument is a prompt without
+// --prompt.
 func NoArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

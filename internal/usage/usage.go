@@ -1,5 +1,5 @@
-// Package usage is the text of the command line: pages of help, what a shell completes, and the words for
-// mistakes. It knows cobra and the names of phi3's commands and flags, but not what they do.
+// Package usage is the text of the command line: help pages, shell completion, and the wording of errors. It
+// uses cobra and the names of phi3's commands and flags, but does not run the commands.
 package usage
 
 import (

@@ -19,7 +19,8 @@
 // not part of the program. They are compiled in the same way, and cuModuleGetFunction finds them by name
 // in any module.
 //
-// Work on a stream waits until something synchronises, and copies read pinned memory only then.
+// Work on a stream runs only when the program synchronizes with it. Copies from pinned memory read the memory
+// at that time.
 //
 // # What it computes
 //
