@@ -89,7 +89,7 @@ func Goldens(t testing.TB, testdata string) map[string]*Golden {
 // FS is the checkpoint's directory.
 func (g *Golden) FS() fs.FS { return os.DirFS(g.Dir) }
 
-// Has tells whether there is a golden array of that name.
+// Has reports whether there is a golden array of that name.
 func (g *Golden) Has(name string) bool {
 	_, ok := g.arrays.Tensor(name)
 	return ok

@@ -25,7 +25,7 @@ import (
 
 // Conversation is a system message, turns, and their tokens in the model. Only one goroutine may use it.
 type Conversation struct {
-	// Progress, if set, is told how much of a question has been computed, see [generate.Session].
+	// Progress, if set, is called while a question is computed, see [generate.Session].
 	Progress func(fed, of int)
 	model    *model.Model
 	codec    *text.Codec

@@ -123,7 +123,7 @@ func (r *Request) origin() string {
 	return " (from " + r.Variable + ")"
 }
 
-// isModelFolder tells whether a directory is a model's folder in a cache, above its snapshots.
+// isModelFolder reports whether a directory is a model's folder in a cache, above its snapshots.
 func isModelFolder(dir string) bool {
 	info, err := os.Stat(filepath.Join(dir, "snapshots"))
 	return err == nil && info.IsDir() && strings.HasPrefix(filepath.Base(dir), confined.ModelPrefix)

@@ -63,5 +63,5 @@ func (f *insideFlags) check(c *model.Config) error {
 	return nil
 }
 
-// lens tells whether the flags ask for what the model would say after each layer.
+// lens reports whether the flags ask for what the model would say after each layer.
 func (f *insideFlags) lens() bool { return f.layers || f.svg != "" }

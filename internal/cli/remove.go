@@ -84,7 +84,7 @@ func removeModel(ctx context.Context, s *streams, h *hub.Hub, argument string, y
 	return nil
 }
 
-// confirmed reads a line and tells whether it means yes. The error for an empty input is [io.EOF].
+// confirmed reads a line and reports whether it means yes. The error for an empty input is [io.EOF].
 func confirmed(ctx context.Context, stdin io.Reader) (yes bool, err error) {
 	typed := input.Until(ctx, func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil })
 	line, err := bufio.NewReader(typed).ReadString('\n')

@@ -50,7 +50,7 @@ func describeBuild(info *debug.BuildInfo) string {
 	return fmt.Sprintf("%s (%s%s, %s/%s)", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// newVersion is the command version, for people who do not know --version.
+// newVersion is the command version, for users who do not know --version.
 func newVersion(s *streams) *cobra.Command {
 	return &cobra.Command{
 		Use:    "version",

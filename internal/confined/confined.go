@@ -78,7 +78,7 @@ func OpenModel(folder string) (*Directory, error) {
 	return d, nil
 }
 
-// openRoot looks before it opens, because opening a named pipe could wait forever.
+// openRoot checks the kind of the file before it opens it, because opening a named pipe could block forever.
 func openRoot(dir string) (*os.Root, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		if err == nil {

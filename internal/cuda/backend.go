@@ -37,8 +37,8 @@ type Backend struct {
 	graphs   graphs
 	readBack *hostMemory
 
-	// read calls run on the device's thread, with its arguments in dst and src. A new closure for every
-	// token would be garbage.
+	// read calls run on the device's thread, with its arguments in dst and src. They are fields, because a
+	// new closure for every token would allocate memory.
 	run func() error
 	dst []byte
 	src devicePtr

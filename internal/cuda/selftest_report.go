@@ -33,7 +33,7 @@ type KernelResult struct {
 	Note     string   `json:"note,omitempty"` // what is wrong, or differs
 }
 
-// Passed tells whether the kernel's results are right.
+// Passed reports whether the kernel's results are right.
 func (r *KernelResult) Passed() bool { return r.Verdict != VerdictFail && r.Verdict != VerdictNotDone }
 
 // SelfTestReport is the outcome of a self-test.

@@ -272,8 +272,8 @@ var (
 	weightsFile = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,200}\.safetensors$`)
 )
 
-// isWeights tells whether a name is that of a weights file at the top of a repository. Such a name is safe as
-// a path.
+// isWeights reports whether a name is that of a weights file at the top of a repository. Such a name is safe
+// as a path.
 func isWeights(name string) bool {
 	return weightsFile.MatchString(name) && !strings.Contains(name, "..")
 }

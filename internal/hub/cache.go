@@ -99,9 +99,9 @@ func (s *Snapshot) look(r *repo) error {
 	return nil
 }
 
-// repo is a model's folder in the cache. A stranger may have written into the cache, so all reading and
-// writing goes through files and the roots: no link leads out of the folder, except to the blobs that the
-// models of a cache share.
+// repo is a model's folder in the cache. Files in the cache are untrusted, so all reading and writing goes
+// through files and the roots: no link leads out of the folder, except to the blobs that the models of a
+// cache share.
 type repo struct {
 	dir    string // …/models--org--name
 	folder string // models--org--name

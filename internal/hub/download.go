@@ -206,7 +206,7 @@ func (d *download) restart() error {
 
 var errSilent = errors.New("the server sends nothing")
 
-// receive makes one request for the missing bytes, and tells whether any came.
+// receive makes one request for the missing bytes, and reports whether any came.
 func (d *download) receive(ctx context.Context) (progress bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -44,7 +44,7 @@ func (e *statusError) Error() string {
 	return text
 }
 
-// passing tells whether a later attempt may succeed.
+// passing reports whether a later attempt may succeed.
 func (e *statusError) passing() bool {
 	switch e.status {
 	case http.StatusForbidden:

@@ -136,7 +136,7 @@ func isDirectory(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// yes tells whether a variable's value means yes to huggingface_hub.
+// yes reports whether a variable's value means yes to huggingface_hub.
 func yes(value string) bool {
 	switch strings.ToUpper(value) {
 	case "1", "ON", "YES", "TRUE":
@@ -256,5 +256,6 @@ func checkRevision(revision string) error {
 	return nil
 }
 
-// maxQuoted is the most of a text that a message quotes, in bytes. It keeps a stranger's megabyte out.
+// maxQuoted is the most of a text that a message quotes, in bytes. It keeps a long text from a server out of
+// the message.
 const maxQuoted = 200

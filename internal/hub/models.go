@@ -251,7 +251,7 @@ func (r *repo) lockAll(cache *os.Root) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// isDir tells whether a name is a directory and not a link to one.
+// isDir reports whether a name is a directory and not a link to one.
 func isDir(root *os.Root, name string) bool {
 	info, err := root.Lstat(name)
 	return err == nil && info.IsDir()

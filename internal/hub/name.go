@@ -55,7 +55,7 @@ func (h *Hub) ParseAddress(text string) (name, revision string, ok bool) {
 	return name, revision, true
 }
 
-// afterHost returns the part of an address after the hub's host. ok tells whether the text begins with the
+// afterHost returns the part of an address after the hub's host. ok reports whether the text begins with the
 // host.
 func (h *Hub) afterHost(text string) (rest string, ok bool) {
 	scheme, after, hasScheme := strings.Cut(text, "://")

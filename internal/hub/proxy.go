@@ -58,7 +58,7 @@ func parseProxy(proxy, from string) (*url.URL, error) {
 // proxyError is a wrong proxy variable, for which a later attempt is of no use.
 type proxyError struct{ error }
 
-// bypass tells whether a list such as "localhost,.example.com,10.0.0.0/8,host:8080" contains a host. "*"
+// bypass reports whether a list such as "localhost,.example.com,10.0.0.0/8,host:8080" contains a host. "*"
 // contains every host.
 func bypass(list, host, port string) bool {
 	host = strings.ToLower(host)

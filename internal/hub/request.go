@@ -22,8 +22,8 @@ type answer struct {
 	hub    bool   // the response is from the hub and not a CDN
 }
 
-// isPage tells whether the answer is a web page. The hub sends data; a page comes from a network's login or a
-// proxy.
+// isPage reports whether the answer is a web page. The hub sends data; a page comes from a network's login or
+// a proxy.
 func (a *answer) isPage() bool {
 	kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	return kind == "text/html" || kind == "application/xhtml+xml"

@@ -56,8 +56,8 @@ func (a *attention) weights() [][][]float64 {
 	return weights
 }
 
-// layerWeights are, for every query head, the softmax(q·kᵀ/√headDim) of the last position over all positions,
-// [heads][tokens]; each row sums to 1 (spec 3.1; 3.4 for the sliding window).
+// layerWeights returns, for every query head, the softmax(q·kᵀ/√headDim) of the last position over all
+// positions: [heads][tokens], where each row sums to 1 (spec 3.1; 3.4 for the sliding window).
 func (a *attention) layerWeights(query, keys []float32) [][]float64 {
 	c := a.config
 	width := c.KVHeads * c.HeadDim

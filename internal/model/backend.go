@@ -54,14 +54,14 @@ type Backend interface {
 	Select(y, x Matrix, rows []int32)
 }
 
-// Weight is a parameter tensor on a device. Only the backend that made it looks at Data.
+// Weight is a weight tensor on a device. Only the backend that made it uses Data.
 type Weight struct {
 	Shape  []int         // [out, in], or [width] for a norm
 	Format weight.Format // as stored in the checkpoint
 	Data   any
 }
 
-// Matrix is an activation on a device, rows of tokens. Only the backend that made it looks at Data.
+// Matrix is an activation on a device, rows of tokens. Only the backend that made it uses Data.
 type Matrix struct {
 	Rows, Cols int
 	Data       any

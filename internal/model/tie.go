@@ -47,7 +47,7 @@ func tie(c *Config, w *Weights, ckpt weight.Source) ([]tensorRow, error) {
 	return table, err
 }
 
-// sameValues tells whether two tensors hold the same numbers.
+// sameValues reports whether two tensors hold the same numbers.
 func sameValues(a, b *weight.Tensor) bool {
 	if !slices.Equal(a.Shape, b.Shape) || !readable(a) || !readable(b) {
 		return false

@@ -24,7 +24,7 @@ type preTokenizerJSON struct {
 }
 
 // readPreTokenizer reads null or Metaspace (SentencePiece kind), Sequence[Split, ByteLevel] or ByteLevel
-// (byte-level kind), and tells whether it is the latter. prefixSpace is add_prefix_space of
+// (byte-level kind), and reports whether it is the latter. prefixSpace is add_prefix_space of
 // tokenizer_config.json, which transformers puts into a ByteLevel that stands alone, whatever that says.
 func (t *Tokenizer) readPreTokenizer(e entry, prefixSpace bool) (byteLevel bool, err error) {
 	if e.absent() {

@@ -42,7 +42,7 @@ type Measure struct {
 	Least bool    `json:"least,omitempty"` // the limit is a lower bound
 }
 
-// OK tells whether the value is within the limit.
+// OK reports whether the value is within the limit.
 func (m Measure) OK() bool {
 	if m.Least {
 		return m.Value >= m.Limit

@@ -20,8 +20,8 @@
 //
 // Both runs are needed. In bfloat16 every layer rounds, and two correct programs differ by a few percent of a
 // row, so a small mistake looks like a rounding. In float32 the weights are the same 16-bit numbers and
-// nothing else is rounded, so the published logits must come out to four digits, and a wrong mask, head or
-// rotation shows. The bfloat16 run is the one that people use.
+// nothing else is rounded, so the logits must agree with the published ones to four digits, and a wrong mask,
+// head or rotation is visible. The bfloat16 run is the one that people use.
 //
 // For a greedy text, the expected ids are fed one by one, and the model's choice is compared at each. Logits
 // depend on the ids alone, so all choices agree exactly if the model would generate this text. Where a choice

@@ -18,7 +18,7 @@ type Fixture struct {
 	Releases   []Release `json:"releases"`
 }
 
-// Match is the part of a configuration that tells models apart.
+// Match is the part of a configuration that distinguishes models.
 type Match struct {
 	VocabSize    int `json:"vocab_size"`
 	HiddenSize   int `json:"hidden_size"`
@@ -27,7 +27,7 @@ type Match struct {
 }
 
 // Release is one set of weights that was published under the checkpoint's name. Its first check of logits
-// tells it from the other releases.
+// distinguishes it from the other releases.
 type Release struct {
 	Name       string    `json:"name"`
 	LongFactor []float32 `json:"long_factor,omitempty"` // the beginning of its list; absent: any
@@ -99,7 +99,7 @@ func (f *Fixture) applies(c *model.Config) []Release {
 	return releases
 }
 
-// begins tells whether a list of long factors begins as the release's does.
+// begins reports whether a list of long factors begins as the release's does.
 func (r *Release) begins(factors []float32) bool {
 	if len(factors) < len(r.LongFactor) {
 		return false

@@ -55,7 +55,7 @@ func columnWidths(terminal int) []int {
 	return []int{verdict, check, dtype, value, value}
 }
 
-// Err is nil if all checks have passed.
+// Err returns nil if all checks have passed.
 func (r *Report) Err() error {
 	failed := 0
 	for _, result := range r.Results {
