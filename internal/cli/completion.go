@@ -50,7 +50,7 @@ func completeAttention(
 	f := modelFlags{flags: cmd.Flags()}
 	f.name, _ = cmd.Flags().GetString("model")
 	f.revision, _ = cmd.Flags().GetString("revision")
-	checkpoint, err := f.look()
+	checkpoint, err := f.openCached()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -45,7 +45,7 @@ func (f *infoFlags) run(s *streams) error {
 	if err := f.model.check(); err != nil {
 		return err
 	}
-	c, err := f.model.look()
+	c, err := f.model.openCached()
 	if err != nil {
 		return err
 	}

@@ -106,8 +106,9 @@ func (f *modelFlags) chosenDevice() (device.Device, error) {
 	return d, err
 }
 
-// look opens the checkpoint for a command that runs nothing: it downloads nothing. The caller closes it.
-func (f *modelFlags) look() (*checkpoint.Checkpoint, error) { return f.find(nil) }
+// openCached opens the checkpoint for a command that runs nothing: it downloads nothing. The caller closes
+// it.
+func (f *modelFlags) openCached() (*checkpoint.Checkpoint, error) { return f.find(nil) }
 
 // open checks the flags and opens the checkpoint for a command that runs it: it downloads what the cache
 // lacks. The caller closes it.

@@ -77,7 +77,7 @@ func (f *tokenizeFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	checkpoint, err := f.model.look()
+	checkpoint, err := f.model.openCached()
 	if err != nil {
 		return err
 	}

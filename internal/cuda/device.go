@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -258,10 +257,4 @@ func (d *device) record(e cu.Event, s cu.Stream) error {
 // wait waits until the event has happened. An event that was never recorded counts as happened.
 func (d *device) wait(e cu.Event) error {
 	return check("cuEventSynchronize", e.Synchronize())
-}
-
-// elapsed is the time on the GPU between two events that have happened.
-func (d *device) elapsed(from, to cu.Event) (time.Duration, error) {
-	ms, err := from.Elapsed(to)
-	return time.Duration(ms * float64(time.Millisecond)), check("cuEventElapsedTime", err)
 }

@@ -224,3 +224,9 @@ func TestDoFromManyGoroutines(t *testing.T) {
 		require.EqualError(t, err, fmt.Sprintf("answer %d", i))
 	}
 }
+
+// elapsed is the time on the GPU between two events that have happened.
+func (d *device) elapsed(from, to cu.Event) (time.Duration, error) {
+	ms, err := from.Elapsed(to)
+	return time.Duration(ms * float64(time.Millisecond)), check("cuEventElapsedTime", err)
+}

@@ -54,11 +54,11 @@ func (h *Hub) Find(name, revision string) (*Snapshot, error) {
 		return nil, fmt.Errorf("%s of %s is %w %s", revision, name, ErrNotCached, h.Cache)
 	}
 	s := &Snapshot{Name: name, Commit: commit, Dir: r.path(snapshotDir(commit))}
-	return s, s.look(r)
+	return s, s.findMissing(r)
 }
 
-// look finds out which files are missing.
-func (s *Snapshot) look(r *repo) error {
+// findMissing finds out which files are missing.
+func (s *Snapshot) findMissing(r *repo) error {
 	has := func(name string) bool { return r.exists(path.Join(snapshotDir(s.Commit), name)) }
 	need := []string{configName, vocabName}
 	// generation_config.json has the ids that end an answer; tokenizer_config.json has the chat template and
