@@ -36,8 +36,8 @@ import (
 //     ids, panics (decoder/strip.go:36-40). Decode therefore never hands it an empty list.
 //  9. The configuration reader trusts its input: type assertions without a check panic on a hostile file
 //     (pretrained/decoder.go:31 and all below it; decoder/byte-fallback.go:46 on a piece such as "<0xZZ>").
-//     newDecoder therefore hands it an entry of its own making, and falseByte refuses such pieces. What a
-//     stranger's file holds reaches the library as strings only.
+//     newDecoder therefore gives it an entry that it builds itself, and falseByte refuses such pieces. The
+//     library gets only strings from an untrusted file.
 //
 // The library's struct for the whole file, tokenizer.Config, is not used either: its entries are
 // map[string]interface{}, whose boxed values take twenty times the memory of their text. Phi-3's file takes
