@@ -109,6 +109,8 @@ template <int D> __device__ inline void join_chunks(const AttentionArgs &args, c
 	}
 }
 
+// The function is long because its stages share registers and shared memory. A reader can follow the order of
+// the loads, barriers and products only where they stand together.
 template <int D> __device__ inline void attention_decode(const AttentionArgs &args)
 {
 	AttentionDecodeShared<D> &sh = *reinterpret_cast<AttentionDecodeShared<D> *>(dynamic_shared());

@@ -7,6 +7,9 @@ namespace {
 // tensor cores work on this one. Most heads have one part of keys and one of values. For the widest heads
 // the registers hold only COLS columns of the result, so two blocks share the columns, and both compute
 // all scores.
+//
+// The function is long because its stages share registers and shared memory. A reader can follow the order of
+// the loads, barriers and products only where they stand together.
 template <int D> __device__ inline void attention_prefill(const AttentionArgs &args)
 {
 	constexpr int COLS = D / ATTENTION_PREFILL_SPLITS(D), PART = ATTENTION_PREFILL_PART(D);

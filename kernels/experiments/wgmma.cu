@@ -124,6 +124,8 @@ struct Place { // in the ring
 	}
 };
 
+// The function is long because both roles, the warp that loads and the warps that multiply, share its
+// barriers.
 template <int N, bool SEGMENTS> __device__ inline void wgmma_product(const WgmmaArgs &args)
 {
 	WgmmaShared<N> &sm = *reinterpret_cast<WgmmaShared<N> *>(dynamic_shared());
