@@ -104,7 +104,8 @@ func (a *attentionExperiment) time(f *figure, cached int, join bool) {
 	if different == 0 {
 		f.Skipf("too little free memory for %d cached tokens", cached)
 	}
-	a.fillBF16(f, a.b.kv, a.blocks*kvBlockElems(a.c), cacheSeed, 1) // again, because each figure appends to it
+	// Again, because each figure appends to it.
+	a.fillBF16(f, a.b.kv, a.blocks*kvBlockElems(a.c), cacheSeed, 1)
 	calls := min(different, max(2, ceilDiv(a.muchMoreThanL2(f), need*2*kvBlockElems(a.c))), mostCalls)
 	a.b.drop()
 	for i := range calls {
