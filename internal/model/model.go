@@ -197,7 +197,7 @@ func (m *Model) DecodeBytes(cached, elemBytes int) int64 {
 	c := &m.Config
 	n := m.WeightBytes()
 	if table := m.weights.EmbedTokens; !c.TiedEmbeddings {
-		size := int64(table.Shape[0]) * int64(table.Shape[1]) * int64(table.Format.Bits()) / 8
+		size := int64(table.Format.RowBytes(table.Shape[0] * table.Shape[1]))
 		n -= size - size/int64(c.VocabSize)
 	}
 	if c.SlidingWindow > 0 {

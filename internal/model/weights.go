@@ -191,9 +191,10 @@ func match(table []tensorRow, ckpt weight.Source) (unused []string, err error) {
 	return unused, nil
 }
 
-// readable reports whether weights may have the tensor's format.
+// readable reports whether weights may have the tensor's format. Only matrices may be quantized.
 func readable(t *weight.Tensor) bool {
-	return t.Format == weight.BF16 || t.Format == weight.F16 || t.Format == weight.F32
+	return t.Format == weight.BF16 || t.Format == weight.F16 || t.Format == weight.F32 ||
+		t.Format.Quantized() && len(t.Shape) == 2
 }
 
 // keepOnHost converts the tensors that stay on the host.

@@ -269,7 +269,8 @@ func readExtent(r jsonReader) (extent, error) {
 			var s string
 			var ok bool
 			s, err = r.str()
-			if x.Format, ok = weight.ParseFormat(s); err == nil && !ok && s != "" {
+			x.Format, ok = weight.ParseFormat(s)
+			if err == nil && s != "" && (!ok || x.Format.Quantized()) {
 				return fmt.Errorf("unknown dtype %q", show.Brief(s))
 			}
 		case "shape":

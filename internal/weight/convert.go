@@ -10,7 +10,8 @@ import (
 )
 
 // Widen converts the little-endian numbers of src to float32, len(dst) of them. It is exact for BF16, F16 and
-// F32, and panics for other formats. src may begin at any address.
+// F32. Weights of quantized formats are rounded to bfloat16, as everywhere. It panics for other formats. src
+// may begin at any address.
 func Widen(dst []float32, src []byte, f Format) {
 	switch f {
 	case BF16:
@@ -39,7 +40,10 @@ func Widen(dst []float32, src []byte, f Format) {
 			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
 		}
 	default:
-		panic("weight: Widen of " + f.String())
+		Dequantize(dst, src, f)
+		for i, v := range dst {
+			dst[i] = FromBF16(ToBF16(v))
+		}
 	}
 }
 

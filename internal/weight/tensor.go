@@ -28,9 +28,9 @@ func (t *Tensor) Elems() int {
 }
 
 // Bytes returns the size of the elements in bytes, whether or not Data is there.
-func (t *Tensor) Bytes() int64 { return int64(t.Elems()) * int64(t.Format.Bits()) / 8 }
+func (t *Tensor) Bytes() int64 { return int64(t.Format.RowBytes(t.Elems())) }
 
-// Float32s returns the elements of a BF16, F16 or F32 tensor as float32, exactly, in memory of their own.
+// Float32s returns the elements as float32 in memory of their own, see [Widen].
 func (t *Tensor) Float32s() []float32 {
 	values := make([]float32, t.Elems())
 	Widen(values, t.Data, t.Format)

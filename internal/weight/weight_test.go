@@ -88,8 +88,14 @@ func TestFormats(t *testing.T) {
 		parsed, ok := ParseFormat(f.String())
 		require.Equal(t, f != 0, ok)
 		require.Equal(t, f, parsed)
-		require.Equal(t, f != 0, f.Bits() > 0)
-		require.Equal(t, f.Bits()*3, f.RowBytes(24))
+		require.Equal(t, f != 0 && !f.Quantized(), f.Bits() > 0)
+		weights, bytes := f.Block()
+		require.Equal(t, f.Quantized(), weights > 1)
+		if f.Quantized() {
+			require.Equal(t, 3*bytes, f.RowBytes(3*weights))
+		} else {
+			require.Equal(t, f.Bits()*3, f.RowBytes(24))
+		}
 	}
 	_, ok := ParseFormat("bf16")
 	require.False(t, ok)
