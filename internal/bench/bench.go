@@ -17,20 +17,24 @@ import (
 
 // About is what is measured.
 type About struct {
-	Model       string  `json:"model"`
-	Device      string  `json:"device"`
-	WeightBytes int64   `json:"weight_bytes"`
-	LoadMS      float64 `json:"load_ms"`
-	Prompt      int     `json:"n_prompt"` // tokens
-	Gen         int     `json:"n_gen"`    // tokens, 1 or more
-	Repetitions int     `json:"repetitions"`
-	Title       string  `json:"-"` // the model's name in headlines
-	Machine     string  `json:"-"` // the device in a picture, with its processor's name
+	Model       string `json:"model"`
+	Device      string `json:"device"`
+	WeightBytes int64  `json:"weight_bytes"`
+	// WeightType is the type of most weights.
+	WeightType    string  `json:"weight_type"`
+	BitsPerWeight float64 `json:"bits_per_weight"`
+	LoadMS        float64 `json:"load_ms"`
+	Prompt        int     `json:"n_prompt"` // tokens
+	Gen           int     `json:"n_gen"`    // tokens, 1 or more
+	Repetitions   int     `json:"repetitions"`
+	Title         string  `json:"-"` // the model's name in headlines
+	Weights       string  `json:"-"` // their size and type in headlines
+	Machine       string  `json:"-"` // the device in a picture, with its processor's name
 }
 
 func (a *About) headline() string {
 	return show.Sprintf("%s (%s) on %s, loaded in %s; prompt %d, generated %d, %d repetitions\n\n",
-		a.Title, show.Bytes(a.WeightBytes), a.Device, show.Milliseconds(a.LoadMS),
+		a.Title, a.Weights, a.Device, show.Milliseconds(a.LoadMS),
 		a.Prompt, a.Gen, a.Repetitions)
 }
 

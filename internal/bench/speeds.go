@@ -99,6 +99,8 @@ func (r *Speeds) table() [][]string {
 	add("model", show.Line(r.Model))
 	add("device", r.Device)
 	add("weight_bytes", fmt.Sprint(r.WeightBytes))
+	add("weight_type", r.WeightType)
+	add("bits_per_weight", number(r.BitsPerWeight))
 	add("load_ms", number(r.LoadMS))
 	add("n_prompt", fmt.Sprint(r.Prompt))
 	add("n_gen", fmt.Sprint(r.Gen))

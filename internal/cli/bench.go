@@ -100,9 +100,11 @@ func (f *benchFlags) run(ctx context.Context, s *streams) error {
 		return fmt.Errorf("--n-prompt %d and --n-gen %d make %d tokens, the context holds %d%s",
 			f.prompt, f.gen, most, m.Context, contextLimit(m.Model))
 	}
+	total := m.WeightTotal()
 	about := bench.About{
 		Model: checkpoint.Name, Title: checkpoint.Title, Device: m.Device(), Machine: deviceName(m.Device()),
-		WeightBytes: m.WeightBytes(), LoadMS: m.Took.Seconds() * 1e3,
+		WeightBytes: total.Bytes, WeightType: total.Format.String(), BitsPerWeight: total.BitsPerWeight(),
+		Weights: fmt.Sprintf("%s of %s", show.Bytes(total.Bytes), total), LoadMS: m.Took.Seconds() * 1e3,
 		Prompt: f.prompt, Gen: f.gen, Repetitions: f.reps,
 	}
 	if f.noCache {

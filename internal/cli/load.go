@@ -61,8 +61,9 @@ func (f *modelFlags) describe(w io.Writer, m *device.Loaded, c *checkpoint.Check
 	if c.BuiltIn {
 		note = " (" + demo.Description + ")"
 	}
-	_, _ = show.Fprintf(w, "model: %s%s, %d layers, %s, on %s\n", c.Name, note, m.Config.Layers,
-		show.Bytes(m.WeightBytes()), m.Device())
+	total := m.WeightTotal()
+	_, _ = show.Fprintf(w, "model: %s%s, %d layers, %s of %s, on %s\n", c.Name, note, m.Config.Layers,
+		show.Bytes(total.Bytes), total, m.Device())
 	if c.BuiltIn {
 		offerCached(w)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"phi3/internal/kvcache"
+	"phi3/internal/weight"
 )
 
 // Model is a checkpoint on a device, ready to run. It serves one goroutine at a time.
@@ -124,8 +125,8 @@ func (e *TooLongError) Error() string {
 // Device returns the name of the backend for people.
 func (m *Model) Device() string { return m.backend.Name() }
 
-// WeightBytes returns the size of the checkpoint's tensors.
-func (m *Model) WeightBytes() int64 { return m.checkpoint.DataBytes() }
+// WeightTotal returns the size of the weights, and the format that most of them have.
+func (m *Model) WeightTotal() weight.Total { return weight.Sum(m.checkpoint.Tensors) }
 
 // MaxTokens returns the largest number of new tokens, over all sequences, that one call of Forward takes.
 func (m *Model) MaxTokens() int { return m.maxTokens }
@@ -195,7 +196,7 @@ func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) erro
 // A key or value has elemBytes bytes.
 func (m *Model) DecodeBytes(cached, elemBytes int) int64 {
 	c := &m.Config
-	n := m.WeightBytes()
+	n := m.WeightTotal().Bytes
 	if table := m.weights.EmbedTokens; !c.TiedEmbeddings {
 		size := int64(table.Format.RowBytes(table.Shape[0] * table.Shape[1]))
 		n -= size - size/int64(c.VocabSize)

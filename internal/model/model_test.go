@@ -141,10 +141,10 @@ func TestDecodeBytes(t *testing.T) {
 		table := int64(5 * 4 * 2)
 		kv := int64(2 * 2 * 1 * 2 * 2) // K and V, layers, kv heads, head dimension, bytes
 		if tied {
-			require.Equal(t, m.WeightBytes()+7*kv, m.DecodeBytes(10, 2),
+			require.Equal(t, m.WeightTotal().Bytes+7*kv, m.DecodeBytes(10, 2),
 				"the table is the head, and the window hides old keys")
 		} else {
-			require.Equal(t, m.WeightBytes()-table+table/5+10*kv, m.DecodeBytes(10, 2))
+			require.Equal(t, m.WeightTotal().Bytes-table+table/5+10*kv, m.DecodeBytes(10, 2))
 		}
 	}
 }

@@ -26,8 +26,8 @@ func TestLoadPlansAndReports(t *testing.T) {
 				last, whole = done, total
 			}})
 		require.NoError(t, err)
-		require.Equal(t, m.WeightBytes(), last)
-		require.Equal(t, m.WeightBytes(), whole)
+		require.Equal(t, m.WeightTotal().Bytes, last)
+		require.Equal(t, m.WeightTotal().Bytes, whole)
 		require.Len(t, b.uploaded, len(m.Config.Tensors()))
 		require.Equal(t, b.uploaded, b.planned, "a backend knows beforehand what it will get")
 		require.Equal(t, 100, b.maxTokens, "no step is longer than the context")
