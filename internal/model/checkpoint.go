@@ -1,8 +1,11 @@
 package model
 
 import (
+	"context"
 	"io/fs"
+	"slices"
 
+	"phi3/internal/quantize"
 	"phi3/internal/safetensors"
 	"phi3/internal/weight"
 )
@@ -10,13 +13,16 @@ import (
 // Checkpoint is the files of a model, opened and checked against the configuration. Opening reads only the
 // headers of the weights' files, so it is fast for files of any size. The exception is a tied head: see tie.
 type Checkpoint struct {
-	Config  *Config
-	Tensors []*weight.Tensor // those of [Config.Tensors], in that order
-	Unused  []string         // names of tensors that the architecture does not use
+	Config *Config
+	// Tensors are those of [Config.Tensors], in that order. Those that [Checkpoint.Quantize] has changed have
+	// no Data: see [Checkpoint.Data].
+	Tensors []*weight.Tensor
+	Unused  []string // names of tensors that the architecture does not use
 
 	files   *safetensors.Checkpoint
 	weights *Weights
-	table   []tensorRow // of weights, with the tensors
+	table   []tensorRow      // of weights, with the tensors
+	stored  []*weight.Tensor // Tensors as they are in the files
 }
 
 // Open opens the checkpoint in fsys. An error names the file and the mistake in it. It wraps
@@ -46,11 +52,49 @@ func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 	for _, row := range c.table {
 		c.Tensors = append(c.Tensors, row.tensor)
 	}
+	c.stored = slices.Clone(c.Tensors)
 	return c, nil
 }
 
-// DataBytes returns the size of all tensors of the checkpoint, with those that the model does not use.
-func (c *Checkpoint) DataBytes() int64 { return c.files.DataBytes() }
+// Quantize gives the matrices the formats of the recipe. It changes only the descriptions in Tensors:
+// [Checkpoint.Data] quantizes. An error names a matrix that is quantized already.
+func (c *Checkpoint) Quantize(r quantize.Recipe) error {
+	for i, t := range c.stored {
+		row := &c.table[i]
+		f := r.Layers
+		if row.field == &c.weights.EmbedTokens || row.field == &c.weights.Head {
+			f = r.Embeddings
+		}
+		f, err := quantize.FormatOf(t, f)
+		if err != nil {
+			return err
+		}
+		if f != t.Format {
+			t = &weight.Tensor{Name: t.Name, Format: f, Shape: t.Shape, File: t.File, Offset: t.Offset}
+		}
+		c.Tensors[i], row.tensor = t, t
+	}
+	return nil
+}
+
+// Data returns tensor i of Tensors with its Data: a tensor of the files, or a new one, quantized now. An error
+// names the file and the tensor. Data stops when ctx is done.
+func (c *Checkpoint) Data(ctx context.Context, i int) (*weight.Tensor, error) {
+	if c.Tensors[i] == c.stored[i] {
+		return c.stored[i], nil
+	}
+	return quantize.Tensor(ctx, c.stored[i], c.Tensors[i].Format)
+}
+
+// DataBytes returns the size of all tensors of the checkpoint, with those that the model does not use. It
+// counts the tensors that [Checkpoint.Quantize] has changed as they are then.
+func (c *Checkpoint) DataBytes() int64 {
+	n := c.files.DataBytes()
+	for i, t := range c.Tensors {
+		n += t.Bytes() - c.stored[i].Bytes()
+	}
+	return n
+}
 
 // Files returns the names of the files that hold tensors, sorted.
 func (c *Checkpoint) Files() []string { return c.files.Files() }

@@ -12,7 +12,7 @@ import (
 // and the place of the first value that is NaN or infinite, or nil if there is none. It takes as long as
 // reading the checkpoint. It stops when ctx is done.
 func (m *Model) FindNotFinite(ctx context.Context) error {
-	tensors := m.checkpoint.Tensors
+	tensors := m.checkpoint.stored // quantizing them has found nothing
 	return weight.Guard(tensors, func() error { return findNotFinite(ctx, tensors) })
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"phi3/internal/kvcache"
+	"phi3/internal/quantize"
 	"phi3/internal/weight"
 )
 
@@ -36,7 +37,7 @@ type Model struct {
 // 200,064 would take 400 MB.
 const LogitRows = 16
 
-// Options are the sizes that memory depends on, and the observer of the loading.
+// Options are what memory depends on, and the observer of the loading.
 type Options struct {
 	Context int // the longest sequence; 0: max_position_embeddings, or less if memory limits it
 	// WideWindow lets a query see one position more than sliding_window says, as transformers 4.41 and
@@ -45,6 +46,9 @@ type Options struct {
 	// MaxTokens is the most new tokens of a step. It is lowered to the context. 0 means a default for a
 	// loop in plain Go.
 	MaxTokens int
+	// Weights says in which formats to store the matrices of a checkpoint that is not quantized; nil: as they
+	// are in its files.
+	Weights *quantize.Recipe
 	// Progress, if set, is called after every tensor with the bytes of tensors that the backend has, and
 	// the bytes of all.
 	Progress func(done, total int64)
@@ -67,6 +71,11 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	if m.checkpoint, err = Open(fsys); err != nil {
 		return nil, err
 	}
+	if o.Weights != nil {
+		if err := m.checkpoint.Quantize(*o.Weights); err != nil {
+			return nil, err
+		}
+	}
 	config := m.checkpoint.Config
 	if o.WideWindow && config.SlidingWindow > 0 {
 		config.SlidingWindow++
@@ -84,7 +93,7 @@ func Load(ctx context.Context, fsys fs.FS, backend Backend, o Options) (_ *Model
 	m.Context, m.FitIn, m.Short, m.maxTokens = plan.Context, plan.FitIn, plan.Short, plan.MaxTokens
 	m.buffers = &plan.Buffers
 	m.pool = kvcache.NewPool(plan.Blocks())
-	if err := upload(ctx, backend, table, o.Progress); err != nil {
+	if err := upload(ctx, backend, m.checkpoint, o.Progress); err != nil {
 		return nil, err
 	}
 	if config.TiedEmbeddings {

@@ -225,21 +225,25 @@ func onDevice(table []tensorRow) []*weight.Tensor {
 	return tensors
 }
 
-// upload gives the backend the tensors that it needs.
-func upload(ctx context.Context, b Backend, table []tensorRow, progress func(done, total int64)) error {
+// upload gives the backend the tensors that it needs. Those that are to be quantized are quantized one after
+// another, so the memory holds at most one tensor that the backend does not need.
+func upload(ctx context.Context, b Backend, c *Checkpoint, progress func(done, total int64)) error {
 	var done, total int64
-	for _, t := range onDevice(table) {
+	for _, t := range onDevice(c.table) {
 		total += t.Bytes()
 	}
-	for _, row := range table {
+	for i, row := range c.table {
 		if row.field == nil {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		var err error
-		*row.field, err = b.Upload(row.tensor)
+		t, err := c.Data(ctx, i)
+		if err != nil {
+			return err // it names the tensor
+		}
+		*row.field, err = b.Upload(t)
 		if errors.Is(err, weight.ErrUnreadable) {
 			return err // it names the tensor
 		}

@@ -1,0 +1,194 @@
+package quantize
+
+import (
+	"math"
+
+	"github.com/x448/float16"
+)
+
+// A fitter quantizes blocks. It is the scratch memory of one goroutine.
+//
+// A block's weights are x. Each becomes a scale times a level, plus a minimum if the format has one. The loss of
+// a block is the sum of w·(x-y)², where y is what it becomes. The computation is float64, in which squares and
+// products of float32 neither overflow nor vanish, and products are rounded before they are added, so that all
+// processors choose the same bytes.
+type fitter struct {
+	x, w     []float64 // of the block, or of a group of it
+	wx       []float64 // w·x
+	xs, ws   [256]float64
+	wxs      [256]float64
+	q        [256]float64 // levels of the candidate
+	best     [256]float64 // levels of the best candidate
+	sumW     float64
+	sumWX    float64
+	sumWXX   float64
+	scales   [16]float64
+	minimums [16]float64
+	ints     [16]int // scales of the groups
+	mins     [16]int // minimums of the groups
+}
+
+// A grid is the levels that a weight can have: the integers from lo to hi, or those of IQ4.
+type grid struct {
+	lo, hi float64
+	iq4    bool
+}
+
+// set makes values the block, all of it the group.
+func (f *fitter) set(values []float32) {
+	for i, v := range values {
+		x := float64(v)
+		w := 1.0
+		f.xs[i], f.ws[i], f.wxs[i] = x, w, float64(w*x)
+	}
+	f.group(0, len(values))
+}
+
+// group makes n weights from start the ones that the other methods work on.
+func (f *fitter) group(start, n int) {
+	f.x, f.w, f.wx = f.xs[start:][:n], f.ws[start:][:n], f.wxs[start:][:n]
+	f.sumW, f.sumWX, f.sumWXX = 0, 0, 0
+	for i, w := range f.w {
+		f.sumW += w
+		f.sumWX += f.wx[i]
+		f.sumWXX += float64(f.wx[i] * f.x[i])
+	}
+}
+
+// nearest sets q to the level nearest to (x-least)·inverse of each weight.
+func (f *fitter) nearest(q []float64, g *grid, inverse, least float64) {
+	const magic = 3 << 51 // adding it to a small number rounds it to an integer, ties to even
+	if g.iq4 {
+		for i, x := range f.x {
+			q[i] = nearestIQ4(float64(x * inverse))
+		}
+		return
+	}
+	for i, x := range f.x {
+		v := float64((x - least) * inverse)
+		v = min(max(v, g.lo), g.hi)
+		q[i] = v + magic - magic
+	}
+}
+
+// extremes returns the least and the greatest weight.
+func (f *fitter) extremes() (least, most float64) {
+	least, most = f.x[0], f.x[0]
+	for _, x := range f.x {
+		least, most = min(least, x), max(most, x)
+	}
+	return least, most
+}
+
+// fitScale returns the scale with the smallest loss, for weights that become scale·level.
+func (f *fitter) fitScale(g *grid) float64 {
+	least, most := f.extremes()
+	large := most
+	if -least > most {
+		large = least
+	}
+	if large == 0 {
+		return 0
+	}
+	var scale, gain float64 // the loss is sumWXX - gain
+	try := func(inverse float64) {
+		f.nearest(f.q[:], g, inverse, 0)
+		var xq, qq float64
+		for i, q := range f.q[:len(f.x)] {
+			xq += float64(f.wx[i] * q)
+			qq += float64(f.w[i] * float64(q*q))
+		}
+		if qq > 0 && float64(xq*xq) > gain*qq {
+			scale, gain = xq/qq, xq*xq/qq
+		}
+	}
+	for step := -9; step <= 9; step++ { // the largest weight becomes about lo, or hi
+		part := 1 + float64(step)/(10*max(g.hi, 1))
+		try(g.lo * part / large)
+		if step%3 == 0 {
+			try(g.hi * part / large)
+		}
+	}
+	for range 2 {
+		if scale != 0 {
+			try(1 / scale)
+		}
+	}
+	return scale
+}
+
+// fitAffine returns the scale and the minimum with the smallest loss, for weights that become scale·level +
+// least, with levels from 0 to hi. With negative, least is at most 0.
+func (f *fitter) fitAffine(hi float64, negative bool) (scale, least float64) {
+	low, high := f.extremes()
+	if negative {
+		low = min(low, 0)
+	}
+	if high <= low {
+		return 0, low
+	}
+	g := &grid{hi: hi}
+	best := math.Inf(1)
+	try := func(inverse, from float64) {
+		f.nearest(f.q[:], g, inverse, from)
+		var q1, qq, xq float64
+		for i, q := range f.q[:len(f.x)] {
+			wq := float64(f.w[i] * q)
+			q1 += wq
+			qq += float64(wq * q)
+			xq += float64(f.wx[i] * q)
+		}
+		if qq == 0 {
+			return
+		}
+		s, m := xq/qq, 0.0
+		if det := float64(f.sumW*qq) - float64(q1*q1); det > 1e-9*f.sumW*qq {
+			a := (float64(f.sumW*xq) - float64(f.sumWX*q1)) / det
+			b := (float64(qq*f.sumWX) - float64(q1*xq)) / det
+			if b <= 0 || !negative {
+				s, m = a, b
+			}
+		}
+		// at the least squares' solution
+		if loss := f.sumWXX - float64(s*xq) - float64(m*f.sumWX); s > 0 && loss < best {
+			best, scale, least = loss, s, m
+		}
+	}
+	for step := -10; step <= 10; step++ {
+		try((hi+float64(step)/10)/(high-low), low)
+	}
+	for range 3 {
+		if scale != 0 {
+			try(1/scale, least)
+		}
+	}
+	if scale == 0 {
+		return (high - low) / hi, low
+	}
+	return scale, least
+}
+
+// loss sets best to the nearest levels for weights that become scale·level + least, and returns the loss.
+func (f *fitter) loss(q []float64, g *grid, scale, least float64) float64 {
+	inverse := 0.0
+	if scale != 0 {
+		inverse = 1 / scale
+	}
+	f.nearest(q, g, inverse, least)
+	sum := 0.0
+	for i, x := range f.x {
+		d := x - float64(scale*q[i]) - least
+		sum += float64(f.w[i] * float64(d*d))
+	}
+	return sum
+}
+
+// half returns the finite float16 nearest to x, and its value.
+func half(x float64) (uint16, float64) {
+	const most = 65504
+	h := float16.Fromfloat32(float32(min(max(x, -most), most)))
+	return h.Bits(), float64(h.Float32())
+}
+
+// halfValue returns the value of a float16.
+func halfValue(bits uint16) float64 { return float64(float16.Frombits(bits).Float32()) }
