@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"phi3/internal/gguf"
 	"phi3/internal/quantize"
 	"phi3/internal/safetensors"
 	"phi3/internal/weight"
@@ -19,21 +20,37 @@ type Checkpoint struct {
 	Tensors []*weight.Tensor
 	Unused  []string // names of tensors that the architecture does not use
 
-	files   *safetensors.Checkpoint
+	files   files
 	weights *Weights
 	table   []tensorRow      // of weights, with the tensors
 	stored  []*weight.Tensor // Tensors as they are in the files
 }
 
-// Open opens the checkpoint in fsys. An error names the file and the mistake in it. It wraps
-// [safetensors.ErrMissing] if the configuration is correct and the weights are missing. The caller must
-// Close the checkpoint.
+// files is where the tensors come from: a [safetensors.Checkpoint] or [gguf.Weights].
+type files interface {
+	weight.Source
+	DataBytes() int64
+	Files() []string
+	Close() error
+}
+
+// openFiles opens the files that hold the tensors.
+func openFiles(fsys fs.FS) (files, error) {
+	if c, ok := fsys.(*gguf.Checkpoint); ok {
+		return c.Weights(), nil
+	}
+	return safetensors.Open(fsys)
+}
+
+// Open opens the checkpoint in fsys: a directory, or a [gguf.Checkpoint]. An error names the file and the
+// mistake in it. It wraps [safetensors.ErrMissing] if the configuration is correct and the weights are
+// missing. The caller must Close the checkpoint.
 func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 	config, err := ReadConfig(fsys)
 	if err != nil {
 		return nil, err
 	}
-	files, err := safetensors.Open(fsys)
+	files, err := openFiles(fsys)
 	if err != nil {
 		return nil, err
 	}

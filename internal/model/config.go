@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math"
 
+	"phi3/internal/gguf"
 	"phi3/internal/safetensors"
 	"phi3/internal/strictjson"
 )
@@ -139,6 +140,9 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	c, err := ParseConfig(data)
+	if file, ok := fsys.(*gguf.Checkpoint); ok && err == nil {
+		c.Notes = append(c.Notes, file.Notes...)
+	}
 	if err != nil || c.Head != LMHead {
 		return c, err
 	}

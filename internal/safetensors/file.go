@@ -47,7 +47,7 @@ func ReadFile(fsys fs.FS, name string) (*File, error) {
 
 // readFile is ReadFile for an open file. The caller closes the file.
 func readFile(opened fs.File, name string) (*File, error) {
-	data, unmap, err := load(opened)
+	data, unmap, err := regular.Map(opened)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
