@@ -103,8 +103,8 @@ var amxLinear = &linearKernels{
 	panelRows: amxPanelRows, packTokens: 32, pack: amxPack, multiply: amxMultiply,
 	scratch: func(_, maxTokens int) scratchSize {
 		return scratchSize{
-			packed: amxMaxRows * amxStretchSteps * 64 * 2,
-			sums:   upTo32(min(maxTokens, amxBlockTokens)) * amxMaxRows,
+			packed: amxMaxRows * amxStretchSteps * 64 * 2, unpacked: 16 * 32 * amxStretchSteps,
+			sums: upTo32(min(maxTokens, amxBlockTokens)) * amxMaxRows,
 		}
 	},
 	packedBytes: func(tokens, k int) int {
@@ -149,6 +149,3 @@ func amxPanelRows(tokens, cols, threads int) int {
 	}
 	return min(amxMaxRows, max(32, cols/(4*threads)/32*32))
 }
-
-// upTo32 is the lowest multiple of 32 that is not less than n.
-func upTo32(n int) int { return (n + 31) / 32 * 32 }

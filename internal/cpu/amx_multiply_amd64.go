@@ -12,7 +12,7 @@ func amxMultiply(p *product, t *panel, s *scratch) {
 		amxFewTokens(p, t, s)
 		return
 	}
-	if p.in.tokens <= 64 && t.format == weight.BF16 {
+	if p.in.tokens <= 64 && t.operand == weight.BF16 {
 		amxSomeTokens(p, t, s)
 		return
 	}
@@ -39,7 +39,7 @@ func amxFewTokens(p *product, t *panel, s *scratch) {
 	}
 	place := 16 * width / 4 // of the second rows' sums
 	sums := s.sums[:2*place]
-	if t.format == weight.F16 {
+	if t.operand == weight.F16 {
 		amxSumSplit(sums, t, n, count, &p.in, s)
 	} else {
 		for i := range 2 {
@@ -76,6 +76,10 @@ func amxSumRows(sums []float32, t *panel, rows sixteenRows, in *input, s *scratc
 	}
 	a := tileRowsArgs{sums: &sums[0], group: upTo32(t.k) * 64}
 	a.config, a.width = fewConfig(in.tokens)
+	if t.unpack != nil {
+		a.multiplyUnpacked(t, rows, in, s)
+		return
+	}
 	done := 0
 	if steps := t.k / 32; rows.count == 16 && steps > 0 {
 		a.w, a.stride, a.next, a.steps = &t.row(rows.n)[0], 2*t.k, 64, steps
@@ -88,6 +92,19 @@ func amxSumRows(sums []float32, t *panel, rows sixteenRows, in *input, s *scratc
 		t.pack(s.packed, rows.n, rows.count, k, a.steps*32, 1024)
 		a.w, a.stride, a.next = &s.packed[0], 64, 1024
 		a.then = uintptr(unsafe.Pointer(a.w))
+		a.multiply(in, k)
+	}
+}
+
+// multiplyUnpacked multiplies quantized rows, a stretch of k after the other. If there are fewer than 16 rows,
+// the sums of the missing rows are not used.
+func (a *tileRowsArgs) multiplyUnpacked(t *panel, rows sixteenRows, in *input, s *scratch) {
+	a.w, a.next = &bytesOf(s.unpacked)[0], 64
+	a.then = uintptr(unsafe.Pointer(a.w))
+	for k := 0; k < t.k; k += 32 * amxStretchSteps {
+		width := min(32*amxStretchSteps, t.k-k)
+		t.unpackRows(s.unpacked[:rows.count*width], rows.n, rows.count, k, (rows.then-rows.n)*t.rowBytes)
+		a.stride, a.steps = 2*width, width/32
 		a.multiply(in, k)
 	}
 }
@@ -156,12 +173,12 @@ func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
 	}
 	bands := (t.count + half - 1) / half
 	parts := 1
-	if t.format == weight.F16 {
+	if t.operand == weight.F16 {
 		parts = 2
 	}
 	allSteps := upTo32(t.k) / 32
 	groups := (last - first + 31) / 32
-	a := tileBandsArgs{config: &tileConfigs.full[0], w: &s.packed[0], bands: bands, nextStride: t.k * 2}
+	a := tileBandsArgs{config: &tileConfigs.full[0], w: &s.packed[0], bands: bands, nextStride: t.rowBytes}
 	for step := 0; step < allSteps; step += amxStretchSteps {
 		a.steps, a.fresh = min(amxStretchSteps, allSteps-step), step == 0
 		for i := range 2 * bands { // 16 rows at a time
@@ -170,7 +187,12 @@ func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
 				n, left = t.n+i/2*16+i%2*t.second, t.count-i/2*16
 			}
 			to := s.packed[(i/2*a.steps*parts*2+i%2)*1024:]
-			t.pack(to, n, max(0, min(16, left)), step*32, a.steps*32, 2048)
+			count := max(0, min(16, left))
+			if t.unpack == nil {
+				t.pack(to, n, count, step*32, a.steps*32, 2048)
+			} else {
+				t.packUnpacked(to, n, count, step*32, a.steps*32, s)
+			}
 		}
 		nextN, nextStep := t.n, step+a.steps
 		if nextStep == allSteps {
@@ -185,7 +207,8 @@ func amxManyTokens(p *product, t *panel, s *scratch, first, last int) {
 			if t.second > 0 && row >= t.count {
 				row += t.second - t.count
 			}
-			a.nextW = uintptr(unsafe.Pointer(&t.bytes[0])) + uintptr((nextN+row)*t.k*2+nextStep*64)
+			a.nextW = uintptr(unsafe.Pointer(&t.bytes[0])) +
+				uintptr((nextN+row)*t.rowBytes+t.format.RowBytes(nextStep*32))
 			if parts == 2 {
 				dot32x32TilesF16(&a)
 			} else {

@@ -64,16 +64,12 @@ func amxPack(in *input, group int) {
 // Rows and values of k that do not exist become zeros.
 func (t *panel) pack(to []byte, n, count, k, width, next int) {
 	steps := width / 32
-	if t.format == weight.F16 {
+	if t.operand == weight.F16 {
 		steps *= 2
 	}
-	if count < 16 {
-		for step := range steps {
-			clear(to[step*next+64*count:][:1024-64*count])
-		}
-		if count == 0 {
-			return
-		}
+	clearRows(to, count, steps, next)
+	if count == 0 {
+		return
 	}
 	whole := min(width, t.k-k) / 32
 	if whole > 0 {
@@ -86,7 +82,7 @@ func (t *panel) pack(to []byte, n, count, k, width, next int) {
 			copy(last[i*64:(i+1)*64], t.row(n + i)[2*(k+32*whole):])
 		}
 		at := whole * next
-		if t.format == weight.F16 {
+		if t.operand == weight.F16 {
 			at *= 2
 		}
 		t.packSteps(&packArgs{
@@ -95,9 +91,32 @@ func (t *panel) pack(to []byte, n, count, k, width, next int) {
 	}
 }
 
+// packUnpacked is pack for quantized weights and tiles 2048 bytes apart.
+func (t *panel) packUnpacked(to []byte, n, count, k, width int, s *scratch) {
+	clearRows(to, count, width/32, 2048)
+	if count == 0 {
+		return
+	}
+	t.unpackRows(s.unpacked[:count*width], n, count, k, 0)
+	packRowsBF16(&packArgs{
+		to: &to[0], from: unsafe.Pointer(&s.unpacked[0]), stride: 2 * width, rows: count, steps: width / 32,
+		next: 2048,
+	})
+}
+
+// clearRows clears the rows from count on in tiles next bytes apart.
+func clearRows(to []byte, count, steps, next int) {
+	if count == 16 {
+		return
+	}
+	for step := range steps {
+		clear(to[step*next+64*count:][:1024-64*count])
+	}
+}
+
 // packSteps is pack for whole steps.
 func (t *panel) packSteps(a *packArgs) {
-	if t.format == weight.F16 {
+	if t.operand == weight.F16 {
 		a.second = a.next
 		a.next *= 2
 		packRowsF16(a)

@@ -12,7 +12,7 @@ package cpu
 // dotArgs are dot products of weight rows with the values of one token or of six tokens, see laneKernels.one
 // and laneKernels.several.
 type dotArgs struct {
-	sums   *float32 // results of one token; running sums of six tokens
+	sums   *float32 // running sums
 	rows   *byte    // the first weight row, at any address
 	stride int      // from a row to the next row of the band
 	next   int      // from a band of rows to the next band; six tokens only

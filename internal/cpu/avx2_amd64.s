@@ -74,14 +74,14 @@ GLOBL upper<>(SB), RODATA|NOPTR, $32
 	ADDQ   SI, R10                 \
 	LEAQ   (R10)(BX*4), R11        \
 	VMOVDQU upper<>(SB), Y15       \
-	VXORPS Y0, Y0, Y0              \
-	VXORPS Y1, Y1, Y1              \
-	VXORPS Y2, Y2, Y2              \
-	VXORPS Y3, Y3, Y3              \
-	VXORPS Y4, Y4, Y4              \
-	VXORPS Y5, Y5, Y5              \
-	VXORPS Y6, Y6, Y6              \
-	VXORPS Y7, Y7, Y7              \
+	VMOVUPS 0(DI), Y0              \
+	VMOVUPS 32(DI), Y1             \
+	VMOVUPS 64(DI), Y2             \
+	VMOVUPS 96(DI), Y3             \
+	VMOVUPS 128(DI), Y4            \
+	VMOVUPS 160(DI), Y5            \
+	VMOVUPS 192(DI), Y6            \
+	VMOVUPS 224(DI), Y7            \
 	SUBQ   $32, CX                 \
 	JLT    rest                    \
 line:                                  \
@@ -109,23 +109,21 @@ step:                                  \
 	JNZ    step                    \
 last:                                  \
 	TESTQ  AX, AX                  \
-	JZ     sum                     \
+	JZ     store                   \
 	SUBQ   AX, SI                  \
 	SUBQ   AX, R9                  \
 	XORQ   AX, AX                  \
 	MOVQ   $8, CX                  \
 	JMP    step                    \
-sum:                                   \
-	VHADDPS    Y1, Y0, Y0          \
-	VHADDPS    Y3, Y2, Y2          \
-	VHADDPS    Y5, Y4, Y4          \
-	VHADDPS    Y7, Y6, Y6          \
-	VHADDPS    Y2, Y0, Y0          \
-	VHADDPS    Y6, Y4, Y4          \
-	VPERM2F128 $0x20, Y4, Y0, Y1   \
-	VPERM2F128 $0x31, Y4, Y0, Y2   \
-	VADDPS     Y2, Y1, Y0          \
-	VMOVUPS    Y0, (DI)            \
+store:                                 \
+	VMOVUPS Y0, 0(DI)              \
+	VMOVUPS Y1, 32(DI)             \
+	VMOVUPS Y2, 64(DI)             \
+	VMOVUPS Y3, 96(DI)             \
+	VMOVUPS Y4, 128(DI)            \
+	VMOVUPS Y5, 160(DI)            \
+	VMOVUPS Y6, 192(DI)            \
+	VMOVUPS Y7, 224(DI)            \
 	VZEROUPPER                     \
 	RET
 

@@ -49,39 +49,26 @@
 	LEAQ   (SI)(BX*4), R9          \
 	ADDQ   SI, R10                 \
 	LEAQ   (R10)(BX*4), R11        \
-	VPXORD Z0, Z0, Z0              \
-	VPXORD Z1, Z1, Z1              \
-	VPXORD Z2, Z2, Z2              \
-	VPXORD Z3, Z3, Z3              \
-	VPXORD Z4, Z4, Z4              \
-	VPXORD Z5, Z5, Z5              \
-	VPXORD Z6, Z6, Z6              \
-	VPXORD Z7, Z7, Z7
+	VMOVUPS 0(DI), Z0              \
+	VMOVUPS 64(DI), Z1             \
+	VMOVUPS 128(DI), Z2            \
+	VMOVUPS 192(DI), Z3            \
+	VMOVUPS 256(DI), Z4            \
+	VMOVUPS 320(DI), Z5            \
+	VMOVUPS 384(DI), Z6            \
+	VMOVUPS 448(DI), Z7
 
-// Adds up the lanes of Z0 … Z7 and stores the eight sums.
-#define FOLD(z, y) \
-	VEXTRACTF64X4 $1, z, Y8 \
-	VADDPS Y8, y, y
+// Stores the lanes in Z0 … Z7.
 #define END8 \
-	FOLD(Z0, Y0)                 \
-	FOLD(Z1, Y1)                 \
-	FOLD(Z2, Y2)                 \
-	FOLD(Z3, Y3)                 \
-	FOLD(Z4, Y4)                 \
-	FOLD(Z5, Y5)                 \
-	FOLD(Z6, Y6)                 \
-	FOLD(Z7, Y7)                 \
-	VHADDPS    Y1, Y0, Y0        \
-	VHADDPS    Y3, Y2, Y2        \
-	VHADDPS    Y5, Y4, Y4        \
-	VHADDPS    Y7, Y6, Y6        \
-	VHADDPS    Y2, Y0, Y0        \
-	VHADDPS    Y6, Y4, Y4        \
-	VPERM2F128 $0x20, Y4, Y0, Y1 \
-	VPERM2F128 $0x31, Y4, Y0, Y2 \
-	VADDPS     Y2, Y1, Y0        \
-	VMOVUPS    Y0, (DI)          \
-	VZEROUPPER                   \
+	VMOVUPS Z0, 0(DI)   \
+	VMOVUPS Z1, 64(DI)  \
+	VMOVUPS Z2, 128(DI) \
+	VMOVUPS Z3, 192(DI) \
+	VMOVUPS Z4, 256(DI) \
+	VMOVUPS Z5, 320(DI) \
+	VMOVUPS Z6, 384(DI) \
+	VMOVUPS Z7, 448(DI) \
+	VZEROUPPER          \
 	RET
 
 // One step: 16 weights of each row at offset d by the 16 values of the token at offset dx.
@@ -130,12 +117,12 @@ step:                          \
 	ADDQ $64, DX           \
 last:                          \
 	TESTQ AX, AX           \
-	JZ    sum              \
+	JZ    store            \
 	SUBQ  AX, SI           \
 	SUBQ  AX, R9           \
 	XORQ  AX, AX           \
 	JMP   step             \
-sum:                           \
+store:                         \
 	END8
 
 // ---- Four rows by six tokens
@@ -315,12 +302,12 @@ line:
 	JGE  line
 last:
 	TESTQ AX, AX
-	JZ   sum
+	JZ   store
 	SUBQ AX, SI
 	SUBQ AX, R9
 	XORQ AX, AX
 	JMP  line
-sum:
+store:
 	END8
 
 // func dot4x6PairsBF16(args *dotArgs)

@@ -57,6 +57,8 @@ type scratch struct {
 	tail   []float32 // widened weights, see addShort
 	packed []byte    // weights in the order that the loops read
 
+	unpacked []uint16 // quantized weights as bfloat16, a stretch of k of some rows
+
 	bandSums [24]float32 // the sums of a band of rows and a group of tokens
 }
 
@@ -74,8 +76,11 @@ func floats(b []byte) []float32 {
 
 // parameter is the Data of a model.Weight.
 type parameter struct {
-	bytes []byte    // little-endian, in the checkpoint's memory
-	norm  []float32 // the same as float32, for one-dimensional weights
+	bytes   []byte        // little-endian, in the checkpoint's memory
+	format  weight.Format // of bytes
+	norm    []float32     // the same as float32, for one-dimensional weights
+	operand weight.Format // of the weights that the loops of a product read: BF16 if format is quantized
+	unpack  unpacker      // from format to operand; nil if they are the same
 }
 
 // New returns a backend on the path that $PHI3_CPU names, or on the best path.
@@ -136,7 +141,10 @@ func (b *Backend) Plan(p *model.Plan) error {
 
 // Upload implements [model.Backend]. It copies only norms.
 func (b *Backend) Upload(t *weight.Tensor) (model.Weight, error) {
-	w := &parameter{bytes: t.Data}
+	w := &parameter{bytes: t.Data, format: t.Format, operand: t.Format}
+	if t.Format.Quantized() {
+		w.operand, w.unpack = weight.BF16, b.kernels.unpacker(t.Format)
+	}
 	b.pool.tensors = append(b.pool.tensors, t)
 	err := weight.Guard([]*weight.Tensor{t}, func() error {
 		if len(t.Shape) == 1 {
@@ -208,21 +216,33 @@ func (b *Backend) Begin(step *model.Step) {
 
 // Embed implements [model.Backend].
 func (b *Backend) Embed(x model.Matrix, table model.Weight) {
-	b.embedding = embedding{b.step.IDs, values(x), panelOf(table)}
+	b.embedding = embedding{b, b.step.IDs, values(x), panelOf(table)}
 	b.pool.run(x.Rows, 16, &b.embedding)
 }
 
 // embedding copies rows of the embedding table. An item is a token.
 type embedding struct {
+	b     *Backend
 	ids   []int32
 	x     []float32 // [tokens, hidden]
 	table panel
 }
 
 // work implements [task].
-func (e *embedding) work(_, from, to int) {
+func (e *embedding) work(worker, from, to int) {
+	t := &e.table
 	for i := from; i < to; i++ {
-		weight.Widen(row(e.x, i, e.table.k), e.table.row(int(e.ids[i])), e.table.format)
+		x, id := row(e.x, i, t.k), int(e.ids[i])
+		if t.unpack == nil {
+			weight.Widen(x, t.row(id), t.format)
+			continue
+		}
+		for k := 0; k < t.k; k += unpackStretch {
+			part := x[k:min(k+unpackStretch, t.k)]
+			values := e.b.scratch[worker].unpacked[:len(part)]
+			t.unpackRows(values, id, 1, k, 0)
+			weight.Widen(part, bytesOf(values), weight.BF16)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ var goLinear = &linearKernels{
 		p.finishSums(sums, goPanelRows, t)
 	},
 	scratch: func(widest, maxTokens int) scratchSize {
-		return scratchSize{sums: maxTokens * goPanelRows, rows: goPanelRows * widest}
+		return scratchSize{sums: maxTokens * goPanelRows, rows: goPanelRows * widest, unpacked: unpackStretch}
 	},
 }
 
@@ -62,7 +62,7 @@ func dotPanel(w, x []float32) [goPanelRows]float32 {
 	return [goPanelRows]float32{s0, s1, s2, s3, s4, s5}
 }
 
-// elemSize returns the bytes of one element of a weight.
+// elemSize returns the bytes of one element of a weight that is not quantized.
 func elemSize(t weight.Format) int {
 	if t == weight.F32 {
 		return 4

@@ -20,12 +20,13 @@ type laneKernels struct {
 	step  int // how many of k are multiplied at once
 	rows  int // how many rows are multiplied at once if there are several tokens: a band
 
-	// one sets sums [8] to the products of x [k] with eight rows of k weights, and prefetches rows.
+	// one adds to sums [8, lanes], the running sums, the products of x [k] with eight rows of k weights, and
+	// prefetches rows.
 	one func(w weight.Format) func(*dotArgs)
 	// several adds to sums [bands, rows, 6, lanes], the running sums, the products of bands of rows with
 	// six tokens, x [k/step, 6, step], and prefetches rows. k is at least a step.
 	several func(w weight.Format) func(*dotArgs)
-	// sum adds up the lanes [n, lanes] of n sums in the order of one. n is a multiple of 4, at least 4.
+	// sum adds up the lanes [n, lanes] of n sums. n is a multiple of 4, at least 4.
 	sum func(sums, lanes *float32, n int)
 	// narrow, if set, converts x [n], which has been rounded, to bfloat16; then the packed values are
 	// bfloat16, two in the place of a float32.
@@ -33,12 +34,13 @@ type laneKernels struct {
 }
 
 const (
-	laneStretch = 1024 // of k
-	tokenGroup  = 6    // how many tokens several multiplies at once
+	tokenGroup = 6 // how many tokens several multiplies at once
 	// The most rows of a panel, and the most groups of tokens whose running sums are kept at a time: together
 	// 192 KB with 16 lanes.
 	laneMaxRows = 64
 	maxGroups   = 8
+	// How many of k of eight quantized rows are unpacked at once for a single token: 8 KB.
+	oneStretch = 512
 )
 
 // linear returns the loops around the kernels.
@@ -46,12 +48,14 @@ func (l *laneKernels) linear() *linearKernels {
 	return &linearKernels{
 		panelRows: lanePanelRows,
 		multiply:  l.multiply,
-		scratch: func(_, maxTokens int) scratchSize {
+		scratch: func(widest, maxTokens int) scratchSize {
 			groups := min(tokenGroups(maxTokens), maxGroups)
 			return scratchSize{
 				sums:  maxTokens * laneMaxRows,
 				lanes: groups * (laneMaxRows + 2*l.rows) * tokenGroup * l.lanes,
 				tail:  l.step - 1, // see addShort
+
+				unpacked: laneMaxRows * min(unpackStretch, upTo32(widest)),
 			}
 		},
 		pack: l.pack,
@@ -189,21 +193,39 @@ type halfPanel struct {
 
 // oneToken sets the sums of the only token.
 func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
-	one := l.one(h.format)
-	stride := h.k * elemSize(h.format)
+	one := l.one(h.operand)
+	size := elemSize(h.operand)
+	values := floats(h.in.packed)
+	lanes := s.lanes[:8*l.lanes]
 	a := &s.dot
-	a.x, a.k, a.back = unsafe.SliceData(floats(h.in.packed)), h.whole, l.back(h.k, elemSize(h.format))
-	a.stride, a.ahead = stride, 8*stride
-	i := 0
-	for ; h.count-i >= 8; i += 8 {
-		a.sums, a.rows = &h.sums[i], &h.row(h.n + i)[0]
-		one(a)
-	}
-	a.stride, a.ahead = 0, 0
-	for ; i < h.count; i++ { // the end of the matrix: the same row eight times
-		a.sums, a.rows = &s.bandSums[0], &h.row(h.n + i)[0]
-		one(a)
-		h.sums[i] = s.bandSums[0]
+	a.sums = &lanes[0]
+	for i := 0; i < h.count; {
+		n, rows := h.n+i, 8
+		if h.count-i < 8 { // the end of the matrix: the same row eight times
+			rows = 1
+		}
+		clear(lanes)
+		if h.unpack == nil {
+			a.rows, a.stride = &h.row(n)[0], rows/8*h.rowBytes
+			a.ahead = 8 * a.stride
+			a.x, a.k, a.back = unsafe.SliceData(values), h.whole, l.back(h.k, size)
+			one(a)
+		} else {
+			a.rows, a.ahead, a.back = &bytesOf(s.unpacked)[0], 0, 0
+			for k := 0; k < h.k; k += oneStretch {
+				a.k = min(oneStretch, h.k-k)
+				a.x, a.stride = &values[k*l.elemSize()/4], rows/8*a.k*size
+				h.unpackRows(s.unpacked[:rows*a.k], n, rows, k, 8*h.rowBytes)
+				one(a)
+			}
+		}
+		if rows == 8 {
+			l.sum(&h.sums[i], &lanes[0], 8)
+		} else {
+			l.sum(&s.bandSums[0], &lanes[0], 4)
+			h.sums[i] = s.bandSums[0]
+		}
+		i += rows
 	}
 }
 
@@ -211,12 +233,12 @@ func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
 //
 // The loops are, from outside in: stretches of k, groups of tokens, bands of rows, and k again in a kernel.
 // A group's values of a stretch (24 KB) stay in the first-level cache while the rows pass, and the weights of
-// a panel (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in
-// memory between two stretches, so the order of a sum is the one that a single token has.
+// a panel (up to 128 KB) are in the second-level cache from the first group on; quantized weights are unpacked
+// there. The running sums wait in memory between two stretches, so the order of a sum is the one that a single
+// token has.
 func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
-	several := l.several(h.format)
-	size := elemSize(h.format)
-	stride := h.k * size
+	several := l.several(h.operand)
+	size := elemSize(h.operand)
 	// Rows that do not fill a band are bands of their own: the same row several times.
 	full, rest := h.count/l.rows, h.count%l.rows
 	bands := full + rest
@@ -226,22 +248,27 @@ func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
 	lanes := s.lanes[:(last-first)*bands*bandLanes]
 	clear(lanes)
 	a := &s.dot
-	for k := 0; k < h.whole; k += laneStretch {
-		a.k, a.back = min(laneStretch, h.whole-k), 0
+	for k := 0; k < h.whole; k += unpackStretch {
+		a.k, a.back = min(unpackStretch, h.whole-k), 0
 		if k+a.k == h.whole {
 			a.back = l.back(h.k, size)
 		}
-		a.ahead = h.count * stride // the next panel, which the first group fetches
+		a.ahead = h.count * h.rowBytes // the next panel, which the first group fetches
+		rows, stride := h.bytes[h.n*h.rowBytes+h.format.RowBytes(k):], h.rowBytes
+		if h.unpack != nil {
+			h.unpackRows(s.unpacked[:h.count*a.k], h.n, h.count, k, a.ahead)
+			rows, stride, a.ahead = bytesOf(s.unpacked), a.k*size, 0
+		}
 		for group := first; group < last; group++ {
 			a.x = &values[(group*l.steps(h.k)+k/l.step)*step]
 			lanes := lanes[(group-first)*bands*bandLanes:]
 			if full > 0 {
-				a.sums, a.rows, a.bands = &lanes[0], &h.row(h.n)[k*size], full
+				a.sums, a.rows, a.bands = &lanes[0], &rows[0], full
 				a.stride, a.next = stride, l.rows*stride
 				several(a)
 			}
 			if rest > 0 {
-				a.sums, a.rows, a.bands = &lanes[full*bandLanes], &h.row(h.n + full*l.rows)[k*size], rest
+				a.sums, a.rows, a.bands = &lanes[full*bandLanes], &rows[full*l.rows*stride], rest
 				a.stride, a.next = 0, stride
 				several(a)
 			}

@@ -29,7 +29,8 @@ const (
 	gateUp                 // the output is SiLU(g)·u, where g and u are the two halves of the sums
 )
 
-// linearKernels are the innermost loops of a matrix product with weights.
+// linearKernels are the innermost loops of a matrix product with weights of bfloat16, float16 or float32.
+// Quantized weights are unpacked to bfloat16 first, see unpack.go.
 type linearKernels struct {
 	// panelRows returns the number of rows of a panel, an even number, for a product with cols output
 	// columns.
@@ -54,23 +55,21 @@ func always(l *linearKernels) func(weight.Format, bool) *linearKernels {
 // panel is some rows of a weight [*, k] that are multiplied with all tokens before the next rows: rows n …
 // n+count-1 and, if second is not 0, rows n+second … n+second+count-1.
 type panel struct {
-	bytes            []byte // of the whole weight
-	format           weight.Format
+	*parameter       // of the whole weight
 	k                int
+	rowBytes         int // of a row of k weights as stored
 	n, count, second int
 	next             int // where the worker's next panel begins; n if there is none yet
 }
 
 // panelOf returns a panel without rows.
 func panelOf(w model.Weight) panel {
-	return panel{bytes: w.Data.(*parameter).bytes, format: w.Format, k: w.Shape[1]}
+	k := w.Shape[1]
+	return panel{parameter: w.Data.(*parameter), k: k, rowBytes: w.Format.RowBytes(k)}
 }
 
 // row returns row i of the weight as it is stored.
-func (t *panel) row(i int) []byte {
-	size := t.k * elemSize(t.format)
-	return t.bytes[i*size : (i+1)*size]
-}
+func (t *panel) row(i int) []byte { return t.bytes[i*t.rowBytes : (i+1)*t.rowBytes] }
 
 // input is the tokens' factor of a product.
 type input struct {
@@ -103,10 +102,8 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, e e
 	k := w.Shape[1]
 	in.tokens, in.k, in.packed = len(in.x)/k, k, b.packed
 	p := &b.linear
-	*p = product{
-		b: b, kernels: b.kernels.linear(w.Format, b.float32), in: in, w: panelOf(w), out: out,
-		cols: cols, epilogue: e,
-	}
+	*p = product{b: b, in: in, w: panelOf(w), out: out, cols: cols, epilogue: e}
+	p.kernels = b.kernels.linear(p.w.operand, b.float32)
 	p.panelCols = p.kernels.panelRows(p.in.tokens, cols, b.pool.threads)
 	if e == gateUp {
 		p.panelCols /= 2
@@ -119,7 +116,7 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, e e
 		b.pool.run(p.in.tokens, 4, in.norm)
 	}
 	panels := (cols + p.panelCols - 1) / p.panelCols
-	work := p.panelCols * k * elemSize(w.Format) * p.in.tokens // of a panel
+	work := p.panelCols * p.w.rowBytes * p.in.tokens // of a panel
 	b.pool.run(panels, max(1, min(someWork/work, panels/(4*b.pool.threads))), p)
 }
 

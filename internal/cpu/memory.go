@@ -69,9 +69,9 @@ type workspaceSize struct {
 	normed  int         // float32 values
 }
 
-// scratchSize is the size of a worker's memory for matrix products: bytes of packed, float32 values of the
-// others.
-type scratchSize struct{ sums, rows, lanes, tail, packed int }
+// scratchSize is the size of a worker's memory for matrix products: bytes of packed, bfloat16 values of
+// unpacked, float32 values of the others.
+type scratchSize struct{ sums, rows, lanes, tail, packed, unpacked int }
 
 // workspace returns the size that is enough for all matrix products of the model.
 func (k *kernels) workspace(p *model.Plan) (w workspaceSize) {
@@ -82,7 +82,7 @@ func (k *kernels) workspace(p *model.Plan) (w workspaceSize) {
 		w.scratch = scratchSize{
 			sums: max(w.scratch.sums, s.sums), rows: max(w.scratch.rows, s.rows),
 			lanes: max(w.scratch.lanes, s.lanes), tail: max(w.scratch.tail, s.tail),
-			packed: max(w.scratch.packed, s.packed),
+			packed: max(w.scratch.packed, s.packed), unpacked: max(w.scratch.unpacked, s.unpacked),
 		}
 		if l.pack != nil {
 			w.packed = max(w.packed, l.packedBytes(p.MaxTokens, widest))
@@ -96,14 +96,14 @@ func newScratch(s scratchSize) *scratch {
 	return &scratch{
 		sums: makeLarge[float32](s.sums), rows: makeLarge[float32](s.rows),
 		lanes: makeLarge[float32](s.lanes), tail: makeLarge[float32](s.tail),
-		packed: makeLarge[byte](s.packed),
+		packed: makeLarge[byte](s.packed), unpacked: makeLarge[uint16](s.unpacked),
 	}
 }
 
 // bytes returns the size of all of it, with the scratch of attention.
 func (w workspaceSize) bytes(k *kernels, c *model.Config, threads int) int64 {
 	s := w.scratch
-	products := int64(4*(s.sums+s.rows+s.lanes+s.tail) + s.packed)
+	products := int64(4*(s.sums+s.rows+s.lanes+s.tail) + s.packed + 2*s.unpacked)
 	worker := products + attentionScratchBytes(k.vectors, c) + pointerBytes
 	return int64(threads)*worker + int64(w.packed) + 4*int64(w.normed)
 }

@@ -38,79 +38,57 @@
 	VFMLA V1.S4, V29.S4, hi.S4
 
 #define DOT8X1(WIDEN) \
-	MOVD args+0(FP), R14          \
-	MOVD dotArgs_sums(R14), R0    \
-	MOVD dotArgs_rows(R14), R1    \
-	MOVD dotArgs_stride(R14), R11 \
-	MOVD dotArgs_x(R14), R9       \
-	MOVD dotArgs_k(R14), R10      \
-	MOVD dotArgs_back(R14), R12   \
-	ADD  R11, R1, R2              \
-	ADD  R11, R2, R3              \
-	ADD  R11, R3, R4              \
-	ADD  R11, R4, R5              \
-	ADD  R11, R5, R6              \
-	ADD  R11, R6, R7              \
-	ADD  R11, R7, R8              \
-	ZERO(V8)                      \
-	ZERO(V9)                      \
-	ZERO(V10)                     \
-	ZERO(V11)                     \
-	ZERO(V12)                     \
-	ZERO(V13)                     \
-	ZERO(V14)                     \
-	ZERO(V15)                     \
-	ZERO(V16)                     \
-	ZERO(V17)                     \
-	ZERO(V18)                     \
-	ZERO(V19)                     \
-	ZERO(V20)                     \
-	ZERO(V21)                     \
-	ZERO(V22)                     \
-	ZERO(V23)                     \
-	ZERO(V30)                     \
-	CBZ  R10, last                \
-step:                                 \
-	VLD1.P 32(R9), [V0.S4, V1.S4] \
-	ROW(WIDEN, R1, V8, V9)        \
-	ROW(WIDEN, R2, V10, V11)      \
-	ROW(WIDEN, R3, V12, V13)      \
-	ROW(WIDEN, R4, V14, V15)      \
-	ROW(WIDEN, R5, V16, V17)      \
-	ROW(WIDEN, R6, V18, V19)      \
-	ROW(WIDEN, R7, V20, V21)      \
-	ROW(WIDEN, R8, V22, V23)      \
-	SUBS $8, R10                  \
-	BNE  step                     \
-last:                                 \
-	CBZ  R12, sum                 \
-	SUB  R12, R1                  \
-	SUB  R12, R2                  \
-	SUB  R12, R3                  \
-	SUB  R12, R4                  \
-	SUB  R12, R5                  \
-	SUB  R12, R6                  \
-	SUB  R12, R7                  \
-	SUB  R12, R8                  \
-	MOVD $0, R12                  \
-	MOVD $8, R10                  \
-	B    step                     \
-sum:                                  \
-	FADDP(9, 8, 8)                \
-	FADDP(11, 10, 9)              \
-	FADDP(13, 12, 10)             \
-	FADDP(15, 14, 11)             \
-	FADDP(17, 16, 12)             \
-	FADDP(19, 18, 13)             \
-	FADDP(21, 20, 14)             \
-	FADDP(23, 22, 15)             \
-	FADDP(9, 8, 8)                \
-	FADDP(11, 10, 9)              \
-	FADDP(13, 12, 10)             \
-	FADDP(15, 14, 11)             \
-	FADDP(9, 8, 8)                \
-	FADDP(11, 10, 9)              \
-	VST1 [V8.S4, V9.S4], (R0)     \
+	MOVD args+0(FP), R14                             \
+	MOVD dotArgs_sums(R14), R0                       \
+	MOVD dotArgs_rows(R14), R1                       \
+	MOVD dotArgs_stride(R14), R11                    \
+	MOVD dotArgs_x(R14), R9                          \
+	MOVD dotArgs_k(R14), R10                         \
+	MOVD dotArgs_back(R14), R12                      \
+	ADD  R11, R1, R2                                 \
+	ADD  R11, R2, R3                                 \
+	ADD  R11, R3, R4                                 \
+	ADD  R11, R4, R5                                 \
+	ADD  R11, R5, R6                                 \
+	ADD  R11, R6, R7                                 \
+	ADD  R11, R7, R8                                 \
+	MOVD R0, R13                                     \
+	VLD1.P 64(R13), [V8.S4, V9.S4, V10.S4, V11.S4]   \
+	VLD1.P 64(R13), [V12.S4, V13.S4, V14.S4, V15.S4] \
+	VLD1.P 64(R13), [V16.S4, V17.S4, V18.S4, V19.S4] \
+	VLD1   (R13), [V20.S4, V21.S4, V22.S4, V23.S4]   \
+	ZERO(V30)                                        \
+	CBZ  R10, last                                   \
+step:                                                    \
+	VLD1.P 32(R9), [V0.S4, V1.S4]                    \
+	ROW(WIDEN, R1, V8, V9)                           \
+	ROW(WIDEN, R2, V10, V11)                         \
+	ROW(WIDEN, R3, V12, V13)                         \
+	ROW(WIDEN, R4, V14, V15)                         \
+	ROW(WIDEN, R5, V16, V17)                         \
+	ROW(WIDEN, R6, V18, V19)                         \
+	ROW(WIDEN, R7, V20, V21)                         \
+	ROW(WIDEN, R8, V22, V23)                         \
+	SUBS $8, R10                                     \
+	BNE  step                                        \
+last:                                                    \
+	CBZ  R12, store                                  \
+	SUB  R12, R1                                     \
+	SUB  R12, R2                                     \
+	SUB  R12, R3                                     \
+	SUB  R12, R4                                     \
+	SUB  R12, R5                                     \
+	SUB  R12, R6                                     \
+	SUB  R12, R7                                     \
+	SUB  R12, R8                                     \
+	MOVD $0, R12                                     \
+	MOVD $8, R10                                     \
+	B    step                                        \
+store:                                                   \
+	VST1.P [V8.S4, V9.S4, V10.S4, V11.S4], 64(R0)    \
+	VST1.P [V12.S4, V13.S4, V14.S4, V15.S4], 64(R0)  \
+	VST1.P [V16.S4, V17.S4, V18.S4, V19.S4], 64(R0)  \
+	VST1.P [V20.S4, V21.S4, V22.S4, V23.S4], 64(R0)  \
 	RET
 
 // ---- Two rows by six tokens

@@ -21,6 +21,8 @@ type kernels struct {
 	// reading of the weights, which matters most if arithmetic is fast. But memory grows, and a step can be
 	// interrupted only between two layers.
 	maxTokens int
+	// unpackers are for formats of quantized weights. The other formats are unpacked in Go.
+	unpackers map[weight.Format]unpacker
 	*vectors
 
 	// For [Backend.Probe]. read reads p, whose length is a multiple of 128. compute executes floating-point
