@@ -20,6 +20,7 @@ var completions = map[string]cobra.CompletionFunc{
 		"cuda\tthe first NVIDIA GPU", "cuda:1\tthe second one"),
 	"dtype":    usage.OneOf("bf16\tround matrix inputs to bfloat16", "f32\tround nothing"),
 	"output":   usage.OneOf("md\ta table in Markdown", "csv", "json"),
+	"weights":  completeWeights,
 	"revision": usage.OneOf("main"),
 }
 

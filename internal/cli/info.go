@@ -52,6 +52,7 @@ func (f *infoFlags) run(s *streams) error {
 	defer func() { _ = c.Close() }()
 	o := info.Options{
 		Name: c.Name, Title: c.Title, Context: f.model.context, Float32: f.model.dtype == "f32",
+		Weights:    f.model.weights,
 		FreeMemory: readMemory().Available, FreeGPUMemory: func() (int64, error) { return cudaFreeMemory(0) },
 		Advice: device.Advice,
 	}

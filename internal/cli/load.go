@@ -42,10 +42,14 @@ func (f *modelFlags) load(
 			"threads run\n", f.threads, cores)
 		f.threads = cores
 	}
+	recipe, err := f.recipe()
+	if err != nil {
+		return nil, err
+	}
 	m, err := d.Load(ctx, c, device.Options{
 		OpenGPU: openCUDA, Memory: readMemory().Available,
 		Threads: f.threads, Float32: f.dtype == "f32", WideWindow: f.wide,
-		Context: f.context, ContextAsked: f.context > 0 && f.flags.Changed("ctx-size"),
+		Weights: recipe, Context: f.context, ContextAsked: f.context > 0 && f.flags.Changed("ctx-size"),
 		Notes: s.notes(), Details: s.details(),
 	})
 	if err != nil {
@@ -66,6 +70,10 @@ func (f *modelFlags) describe(w io.Writer, m *device.Loaded, c *checkpoint.Check
 		show.Bytes(total.Bytes), total, m.Device())
 	if c.BuiltIn {
 		offerCached(w)
+	}
+	if f.weights != "" {
+		writeQuantized(w, f.weights, m.Checkpoint().Stored(), m.Checkpoint().Tensors,
+			m.Took)
 	}
 	warnAdapter(w, c.FS)
 	warnUnused(w, m.Unused)

@@ -22,6 +22,7 @@ type modelFlags struct {
 	revision string
 	device   string
 	dtype    string
+	weights  string // --weights; "": as they are stored
 	threads  int
 	context  int
 	wide     bool // the sliding window sees one token more
@@ -45,6 +46,7 @@ func (f *modelFlags) registerCheckpoint(flags *pflag.FlagSet) {
 	f.registerModel(flags)
 	flags.StringVar(&f.dtype, "dtype", "bf16",
 		"type that the inputs of matrix products are rounded to: bf16, or f32 for no rounding")
+	f.registerWeights(flags)
 	flags.IntVarP(&f.context, "ctx-size", "c", 0,
 		"longest sequence in tokens (default: the model's own limit, or as much of it as fits in "+
 			"memory)")
@@ -81,6 +83,9 @@ func (f *modelFlags) check() error {
 		return usage.Errorf("--threads is %d, not in 1 … %d", f.threads, maxThreads)
 	case f.context < 0 || f.context > maxContext:
 		return usage.Errorf("--ctx-size is %d, not in 0 … %d", f.context, maxContext)
+	}
+	if _, err := f.recipe(); err != nil {
+		return err
 	}
 	return f.checkName()
 }

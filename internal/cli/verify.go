@@ -56,6 +56,7 @@ The last line of the output is a summary for bug reports.`,
 	flags := cmd.Flags()
 	f.model.registerModel(flags)
 	f.model.registerDevice(flags)
+	f.model.registerWeights(flags)
 	flags.StringVar(&f.model.dtype, "dtype", "", "run only in bf16, or only in f32 (default: both)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object at the end instead of a table")
 	return cmd

@@ -12,6 +12,7 @@ import (
 	"phi3/internal/cuda"
 	"phi3/internal/model"
 	"phi3/internal/progress"
+	"phi3/internal/quantize"
 	"phi3/internal/show"
 )
 
@@ -20,12 +21,13 @@ type Options struct {
 	OpenGPU func(cuda.Options) (model.Backend, error) // [cuda.Open], or a test's
 	// of the machine that is available, bytes; 0: not known
 	Memory       int64
-	Threads      int       // of the CPU; 0: one for each processor
-	Float32      bool      // round nothing
-	WideWindow   bool      // see [model.Options]
-	Context      int       // tokens; 0: what the model was made for and fits
-	ContextAsked bool      // the user asked for Context
-	Notes        io.Writer // which device runs, and why; a bar
+	Threads      int              // of the CPU; 0: one for each processor
+	Float32      bool             // round nothing
+	WideWindow   bool             // see [model.Options]
+	Weights      *quantize.Recipe // see [model.Options]
+	Context      int              // tokens; 0: what the model was made for and fits
+	ContextAsked bool             // the user asked for Context
+	Notes        io.Writer        // which device runs, and why; a bar
 	Details      io.Writer
 }
 
@@ -85,10 +87,15 @@ func (d Device) loadOnGPU(ctx context.Context, c *checkpoint.Checkpoint, o *Opti
 func (o *Options) loadInto(
 	ctx context.Context, b model.Backend, maxTokens int, c *checkpoint.Checkpoint,
 ) (*model.Model, error) {
-	bar := progress.Start(o.Notes, progress.Loading)
+	kind := progress.Loading
+	if o.Weights != nil {
+		kind = progress.Quantizing
+	}
+	bar := progress.Start(o.Notes, kind)
 	defer bar.Stop()
 	m, err := model.Load(ctx, c.FS, b, model.Options{
-		Context: o.Context, MaxTokens: maxTokens, WideWindow: o.WideWindow, Progress: bar.Update,
+		Context: o.Context, MaxTokens: maxTokens, WideWindow: o.WideWindow, Weights: o.Weights,
+		Progress: bar.Update,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", c.Name, err)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"phi3/internal/machine"
 	"phi3/internal/regular"
 	"phi3/internal/show"
 )
@@ -82,7 +83,7 @@ func New(getenv func(string) string) (*Hub, error) {
 		client:   newClient(proxies(getenv)),
 		stall:    30 * time.Second,
 		pause:    pause,
-		freeDisk: freeDisk,
+		freeDisk: machine.FreeDisk,
 		symlink:  (*os.Root).Symlink,
 	}
 	if yes(getenv("HF_HUB_DISABLE_SYMLINKS")) {

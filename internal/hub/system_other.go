@@ -20,8 +20,6 @@ func lock(context.Context, *os.Root, string, func()) (unlock func(), err error) 
 
 func tryLock(*os.Root, string) (unlock func(), err error) { return func() {}, nil }
 
-func freeDisk(string) (bytes int64, ok bool) { return 0, false }
-
 func lastRead(fs.FileInfo) (t time.Time, ok bool) { return time.Time{}, false }
 
 func linkCount(fs.FileInfo) int { return 1 }

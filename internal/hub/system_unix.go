@@ -6,19 +6,7 @@ import (
 	"io/fs"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// freeDisk returns how many bytes an ordinary user can write on the disk of a directory, and whether that is
-// known.
-func freeDisk(dir string) (bytes int64, ok bool) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, false
-	}
-	return int64(s.Bavail) * int64(s.Bsize), true //nolint:unconvert // the types differ from system to system
-}
 
 // lastRead returns when a file was last read, as precisely as the file system records it.
 func lastRead(info fs.FileInfo) (t time.Time, ok bool) {

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 
 	"phi3/internal/model"
+	"phi3/internal/quantize"
 	"phi3/internal/safetensors"
 	"phi3/internal/show"
 	"phi3/internal/tokenizer"
@@ -24,6 +24,9 @@ type Options struct {
 	Note    string // shown beside the title, if not empty
 	Context int    // tokens that memory is computed for; 0: the model's own
 	Float32 bool   // round nothing, and keep keys and values as float32
+	// Weights describes the checkpoint as if it were quantized: the name of a recipe of package quantize, ""
+	// for the weights as stored.
+	Weights string
 
 	FreeMemory    int64                 // of this machine, in bytes; 0: not known
 	FreeGPUMemory func() (int64, error) // of this machine's GPU; the error says why there is none
@@ -32,12 +35,16 @@ type Options struct {
 
 // Checkpoint is the description of a checkpoint. Its JSON is the output of phi3 info --json.
 type Checkpoint struct {
-	Model        string   `json:"model"`
-	Architecture string   `json:"architecture"`
-	Parameters   int64    `json:"parameters"` // a tied LM head counts once
-	WeightBytes  int64    `json:"weight_bytes"`
-	DTypes       []string `json:"dtypes"` // of the tensors
-	Files        []string `json:"files"`
+	Model         string   `json:"model"`
+	Architecture  string   `json:"architecture"`
+	Parameters    int64    `json:"parameters"` // a tied LM head counts once
+	WeightBytes   int64    `json:"weight_bytes"`
+	BitsPerWeight float64  `json:"bits_per_weight"`
+	DTypes        []string `json:"dtypes"` // of the tensors
+	Types         []Type   `json:"types"`  // the same with sizes, that of most weights first
+	// Quantized is the value of --weights, which the sizes are for.
+	Quantized string   `json:"quantized,omitempty"`
+	Files     []string `json:"files"`
 	// Missing says why there are no weights. The sizes are then those that config.json asks for.
 	Missing       string     `json:"missing,omitempty"`
 	Tensors       []Tensor   `json:"tensors"`
@@ -75,6 +82,15 @@ type Tensor struct {
 	Parameters int64  `json:"parameters"`
 	Bytes      int64  `json:"bytes"`
 	File       string `json:"file,omitempty"`
+}
+
+// Type is the size of the tensors that have one type.
+type Type struct {
+	DType         string  `json:"dtype"`
+	Tensors       int     `json:"tensors"`
+	Parameters    int64   `json:"parameters"`
+	Bytes         int64   `json:"bytes"`
+	BitsPerWeight float64 `json:"bits_per_weight"`
 }
 
 // RoPE says how positions rotate queries and keys.
@@ -124,6 +140,16 @@ func Describe(fsys fs.FS, o Options) (*Checkpoint, error) {
 		config, tensors = ckpt.Config, ckpt.Tensors
 		i.Files, i.Unused = ckpt.Files(), append(i.Unused, ckpt.Unused...)
 	}
+	if o.Weights != "" {
+		recipe, err := quantize.Parse(o.Weights)
+		if err != nil {
+			return nil, err
+		}
+		if tensors, err = config.Quantized(tensors, recipe); err != nil {
+			return nil, err
+		}
+		i.Quantized = o.Weights
+	}
 	i.addTensors(config, tensors)
 	i.addConfig(config)
 	if err := i.addTokens(config, fsys); err != nil {
@@ -170,16 +196,19 @@ func expected(c *model.Config) ([]*weight.Tensor, error) {
 }
 
 func (i *Checkpoint) addTensors(c *model.Config, tensors []*weight.Tensor) {
-	dtypes := map[string]bool{}
 	for n, spec := range c.Tensors() {
 		t := tensors[n]
-		elems, bytes := int64(t.Elems()), t.Bytes()
-		i.Tensors = append(i.Tensors, Tensor{spec.Name, t.Shape, t.Format.String(), elems, bytes, t.File})
-		i.Parameters += elems
-		i.WeightBytes += bytes
-		dtypes[t.Format.String()] = true
+		i.Tensors = append(i.Tensors, Tensor{
+			spec.Name, t.Shape, t.Format.String(), int64(t.Elems()), t.Bytes(), t.File,
+		})
 	}
-	i.DTypes = slices.Sorted(maps.Keys(dtypes))
+	for _, t := range weight.Totals(tensors) {
+		i.Types = append(i.Types, Type{t.Format.String(), t.Tensors, t.Elems, t.Bytes, t.BitsPerWeight()})
+		i.DTypes = append(i.DTypes, t.Format.String())
+	}
+	slices.Sort(i.DTypes)
+	sum := weight.Sum(tensors)
+	i.Parameters, i.WeightBytes, i.BitsPerWeight = sum.Elems, sum.Bytes, sum.BitsPerWeight()
 }
 
 func (i *Checkpoint) addConfig(c *model.Config) {

@@ -18,6 +18,7 @@ type Memory struct {
 	DType      string   `json:"dtype"`
 	KVPerToken int64    `json:"kv_bytes_per_token"`
 	Devices    []Device `json:"devices"`
+	Cards      *Cards   `json:"cards,omitempty"` // absent if no GPU runs the model
 }
 
 // Device is what the model takes on one device, in bytes.
@@ -50,7 +51,10 @@ func memory(c *model.Config, tensors []*weight.Tensor, o Options) (Memory, error
 	if o.Float32 {
 		m.DType, m.KVPerToken = "f32", c.KVBytesPerToken(4)
 	}
-	return m, nil
+	if gpu := (cuda.Options{Float32: o.Float32}); cuda.Supports(c, gpu) == nil {
+		m.Cards, err = newCards(c, tensors, o.Weights, gpu)
+	}
+	return m, err
 }
 
 func cpuMemory(plan func(context, maxTokens int) *model.Plan, o Options) (Device, error) {
@@ -142,6 +146,9 @@ func (m *Memory) describe() string {
 	b.WriteString(show.Table(fits, 1))
 	if len(remarks) > 0 {
 		b.WriteString("\n" + strings.Join(remarks, ""))
+	}
+	if m.Cards != nil {
+		b.WriteString(m.Cards.describe())
 	}
 	return b.String()
 }

@@ -7,13 +7,14 @@ import (
 	"strings"
 
 	"phi3/internal/show"
+	"phi3/internal/weight"
 )
 
 // Write prints the description.
 func (i *Checkpoint) Write(w io.Writer) error {
 	var b strings.Builder
 	show.Fprintf(&b, "%s: %s, %s parameters", i.title, i.Architecture, show.Thousands(i.Parameters))
-	size := fmt.Sprintf("%s of %s", show.Bytes(i.WeightBytes), strings.Join(i.DTypes, " and "))
+	size := i.size()
 	switch n := len(i.Files); {
 	case i.Missing != "":
 		show.Fprintf(&b, "\nno weights here (%s); they would be %s", show.Clip(i.Missing, 300), size)
@@ -25,11 +26,51 @@ func (i *Checkpoint) Write(w io.Writer) error {
 	if i.note != "" {
 		show.Fprintf(&b, "\n(%s)", i.note)
 	}
-	tree := append([][]string{{"", "shape", "parameters", "bytes", ""}}, i.tree()...)
+	tree := append([][]string{{"", "shape", "parameters", "bytes", "type"}}, i.tree()...)
 	b.WriteString("\n\n" + show.Table(tree, 1, 2, 3))
+	if len(i.Types) > 1 {
+		b.WriteString("\n" + show.Table(i.types(), 1, 2, 3, 4))
+	}
 	b.WriteString("\n" + show.Table(i.facts()) + "\n" + i.Memory.describe())
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// size describes the size of the weights and their types, that of most weights first.
+func (i *Checkpoint) size() string {
+	var names []string
+	for _, t := range i.Types {
+		names = append(names, t.DType)
+	}
+	last := len(names) - 1
+	types := names[last]
+	if last > 0 {
+		types = strings.Join(names[:last], ", ") + " and " + types
+	}
+	size := fmt.Sprintf("%s of %s", show.Bytes(i.WeightBytes), types)
+	if f, _ := weight.ParseFormat(names[0]); f.Quantized() {
+		size += fmt.Sprintf(" (%.3g bits a weight)", i.BitsPerWeight)
+	}
+	if i.Quantized != "" {
+		size += fmt.Sprintf(" with --weights %s", i.Quantized)
+	}
+	return size
+}
+
+// types returns a row for each type of weights, and their sum.
+func (i *Checkpoint) types() [][]string {
+	rows := [][]string{{"type", "tensors", "parameters", "bytes", "bits a weight"}}
+	row := func(t Type) {
+		rows = append(rows, []string{
+			t.DType, strconv.Itoa(t.Tensors), show.Thousands(t.Parameters), show.Bytes(t.Bytes),
+			strconv.FormatFloat(t.BitsPerWeight, 'g', 4, 64),
+		})
+	}
+	for _, t := range i.Types {
+		row(t)
+	}
+	row(Type{"all", len(i.Tensors), i.Parameters, i.WeightBytes, i.BitsPerWeight})
+	return rows
 }
 
 // facts returns what the tree does not show, one fact a row.

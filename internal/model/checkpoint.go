@@ -76,23 +76,40 @@ func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 // Quantize gives the matrices the formats of the recipe. It changes only the descriptions in Tensors:
 // [Checkpoint.Data] quantizes. An error names a matrix that is quantized already.
 func (c *Checkpoint) Quantize(r quantize.Recipe) error {
-	for i, t := range c.stored {
-		row := &c.table[i]
-		f := r.Layers
-		if row.field == &c.weights.EmbedTokens || row.field == &c.weights.Head {
+	tensors, err := c.Config.Quantized(c.stored, r)
+	if err != nil {
+		return err
+	}
+	c.Tensors = tensors
+	for i, t := range tensors {
+		c.table[i].tensor = t
+	}
+	return nil
+}
+
+// Quantized describes a checkpoint's tensors, which are those of [Config.Tensors], in the formats of a recipe.
+// Those that the recipe changes have no Data. An error names a matrix that is quantized already.
+func (c *Config) Quantized(tensors []*weight.Tensor, r quantize.Recipe) ([]*weight.Tensor, error) {
+	w := new(Weights)
+	made := slices.Clone(tensors)
+	for i, row := range w.table(c) {
+		t, f := tensors[i], r.Layers
+		if row.field == &w.EmbedTokens || row.field == &w.Head {
 			f = r.Embeddings
 		}
 		f, err := quantize.FormatOf(t, f)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if f != t.Format {
-			t = &weight.Tensor{Name: t.Name, Format: f, Shape: t.Shape, File: t.File, Offset: t.Offset}
+			made[i] = &weight.Tensor{Name: t.Name, Format: f, Shape: t.Shape, File: t.File, Offset: t.Offset}
 		}
-		c.Tensors[i], row.tensor = t, t
 	}
-	return nil
+	return made, nil
 }
+
+// Stored returns the tensors as they are in the files, in the order of Tensors.
+func (c *Checkpoint) Stored() []*weight.Tensor { return c.stored }
 
 // Data returns tensor i of Tensors with its Data: a tensor of the files, or a new one, quantized now. An error
 // names the file and the tensor. Data stops when ctx is done.

@@ -134,6 +134,9 @@ func (e *TooLongError) Error() string {
 // Device returns the name of the backend for people.
 func (m *Model) Device() string { return m.backend.Name() }
 
+// Checkpoint returns the files that the model was loaded from. They are open until Close.
+func (m *Model) Checkpoint() *Checkpoint { return m.checkpoint }
+
 // WeightTotal returns the size of the weights, and the format that most of them have.
 func (m *Model) WeightTotal() weight.Total { return weight.Sum(m.checkpoint.Tensors) }
 

@@ -22,12 +22,8 @@ type Kind struct {
 
 // The kinds of bars.
 var (
-	Loading = Kind{"loading ", func(start time.Time) []decor.Decorator { // bytes
-		return []decor.Decorator{
-			decor.CountersKiloByte("% .1f / % .1f"),
-			decor.NewAverageSpeed(decor.SizeB1000(0), "  % .1f", start),
-		}
-	}}
+	Loading       = Kind{"loading ", countBytes}
+	Quantizing    = Kind{"quantizing ", countBytes}
 	ReadingPrompt = Kind{"reading the prompt ", func(start time.Time) []decor.Decorator { // tokens
 		return []decor.Decorator{
 			decor.CountersNoUnit("%d / %d tokens"),
@@ -35,6 +31,13 @@ var (
 		}
 	}}
 )
+
+func countBytes(start time.Time) []decor.Decorator {
+	return []decor.Decorator{
+		decor.CountersKiloByte("% .1f / % .1f"),
+		decor.NewAverageSpeed(decor.SizeB1000(0), "  % .1f", start),
+	}
+}
 
 // Bar shows how much is done, the speed and the time left. It appears only on a terminal and only if the
 // operation takes long. Stop removes it.

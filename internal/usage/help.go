@@ -25,7 +25,7 @@ var flagGroups = []struct {
 		"prompt", "text", "file", "classify jsonl", "chat", "system", "chat-template", "template-var",
 		"no-special", "decode",
 	}},
-	{"Model", []string{"model", "revision", "ctx-size"}},
+	{"Model", []string{"model", "revision", "weights", "ctx-size"}},
 	{"Device", []string{"device", "threads", "dtype"}},
 	{"Sampling", []string{
 		"do-sample", "temperature", "top-k", "top-p", "min-p", "typical-p", "seed", "num-return-sequences",
@@ -44,6 +44,7 @@ var flagGroups = []struct {
 var valueWords = map[string]string{
 	"prompt": "TEXT", "text": "TEXT", "system": "TEXT", "revision": "NAME", "model": "MODEL",
 	"ctx-size": "TOKENS", "device": "DEVICE", "threads": "N", "dtype": "TYPE",
+	"weights":     "TYPE",
 	"temperature": "T", "seed": "N", "num-return-sequences": "N", "repetition-penalty": "FACTOR",
 	"max-new-tokens": "N", "min-new-tokens": "N", "n-prompt": "TOKENS", "n-gen": "TOKENS",
 	"repetitions": "N", "top": "N", "output": "FORMAT",
