@@ -1,0 +1,145 @@
+//go:build unix
+
+package cpu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
+)
+
+// edgeHalves are float16 bits: zeros, the smallest and largest denormal and normal numbers, ones, infinities
+// and NaN.
+var edgeHalves = []uint16{
+	0, 0x8000, 1, 0x8001, 0x3ff, 0x83ff, 0x400, 0x8400, 0x3c00, 0xbc00, 0x3bff, 0x7bff, 0xfbff,
+	0x7c00, 0xfc00, 0x7c01, 0x7e00, 0x7fff, 0xffff,
+}
+
+// Every unpacker in assembly is compared with weight.Unpack. The source ends, and before that begins, at a
+// page that cannot be read; the destination ends at one.
+func TestUnpackers(t *testing.T) {
+	for _, k := range nativeKernels() {
+		for f, u := range k.unpackers {
+			t.Run(fmt.Sprintf("%s/%s", k.name, f), func(t *testing.T) { testUnpacker(t, f, u) })
+		}
+	}
+}
+
+func testUnpacker(t *testing.T, f weight.Format, unpack unpacker) {
+	rng := rand.New(rand.NewSource(21))
+	weights, size := f.Block()
+	check := func(blocks int, fill func(src []byte)) {
+		n := blocks * weights
+		src, dst := guarded(t, blocks*size), guarded(t, 2*n)
+		out := unsafe.Slice((*uint16)(unsafe.Pointer(&dst[0])), n)
+		fill(src)
+		want := make([]uint16, n)
+		weight.Unpack(want, src, f)
+		for _, ahead := range []int{0, 4096} {
+			clear(out)
+			unpack(&out[0], &src[0], n, ahead)
+			for i, w := range want {
+				if w&0x7f80 == 0x7f80 && out[i]&0x7f80 == 0x7f80 {
+					continue // NaN or infinity
+				}
+				if w != out[i] {
+					t.Fatalf("%d blocks, block %d, weight %d: %04x, not %04x; block % x", blocks, i/weights,
+						i%weights, out[i], w, src[i/weights*size:][:size])
+				}
+			}
+		}
+	}
+	random := func(src []byte) {
+		for i := range src {
+			src[i] = byte(rng.Int63())
+		}
+	}
+	for _, blocks := range []int{1, 2, 3, 4, 5, 7, 32, 255} {
+		for range 4 {
+			check(blocks, random)
+		}
+	}
+	for start := 0; start < 16; start++ { // the source begins at every address modulo 16
+		check(1+start, random)
+	}
+	check(256, func(src []byte) { // every byte, scales included, and the weights of a block all the same
+		for i := range src {
+			src[i] = byte(i / size)
+		}
+	})
+	scales := map[weight.Format][]int{
+		weight.Q4_0: {0}, weight.Q4_1: {0, 2}, weight.Q5_0: {0}, weight.Q5_1: {0, 2}, weight.Q8_0: {0},
+		weight.Q2_K: {80, 82}, weight.Q3_K: {108}, weight.Q4_K: {0, 2}, weight.Q5_K: {0, 2},
+		weight.Q6_K: {208}, weight.IQ4_NL: {0}, weight.IQ4_XS: {0},
+	}[f]
+	require.NotNil(t, scales)
+	edges := len(edgeHalves)
+	check(edges*edges, func(src []byte) {
+		random(src)
+		for i := range edges * edges {
+			for j, at := range scales {
+				binary.LittleEndian.PutUint16(src[i*size+at:], edgeHalves[[]int{i % edges, i / edges}[j]])
+			}
+		}
+	})
+	if weights == 32 { // every scale
+		check(1<<16, func(src []byte) {
+			random(src)
+			for i := range 1 << 16 {
+				binary.LittleEndian.PutUint16(src[i*size:], uint16(i))
+			}
+		})
+	}
+}
+
+// guarded returns n bytes that end where memory cannot be accessed.
+func guarded(t *testing.T, n int) []byte {
+	page := syscall.Getpagesize()
+	whole := (n + page - 1) / page * page
+	memory, err := syscall.Mmap(-1, 0, whole+page, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, syscall.Munmap(memory)) })
+	require.NoError(t, syscall.Mprotect(memory[whole:], syscall.PROT_NONE))
+	return memory[whole-n : whole]
+}
+
+// The rounding of the unpackers with AVX2 and NEON is that of weight.ToBF16 for every significand of float32.
+// (The exponent changes nothing.)
+func TestSplitting(t *testing.T) {
+	for bits := uint32(0x3f800000); bits < 0x40000000; bits++ {
+		x := math.Float32frombits(bits)
+		c := float32(65537 * x)
+		if got := float32(c - float32(c-x)); got != weight.FromBF16(weight.ToBF16(x)) {
+			t.Fatalf("%08x becomes %g", bits, got)
+		}
+	}
+}
+
+// Weights per second of the unpackers, in a cache.
+func BenchmarkUnpack(b *testing.B) {
+	for _, k := range nativeKernels() {
+		for f := weight.Q4_0; f <= weight.IQ4_XS; f++ {
+			unpack := k.unpackers[f]
+			if unpack == nil {
+				continue
+			}
+			b.Run(fmt.Sprintf("%s/%s", k.name, f), func(b *testing.B) {
+				const n = 1024
+				src, dst := make([]byte, f.RowBytes(n)), make([]uint16, n)
+				for b.Loop() {
+					unpack(&dst[0], &src[0], n, 0)
+				}
+				b.ReportMetric(n/(float64(b.Elapsed().Nanoseconds())/float64(b.N)), "weights/ns")
+			})
+		}
+	}
+}
