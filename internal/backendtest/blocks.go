@@ -5,15 +5,22 @@ import (
 	"math"
 	"math/rand"
 
+	"github.com/x448/float16"
+
 	"phi3/internal/weight"
 )
 
-// scalesOf are the offsets of the float16 scales in a weight block of each quantized format. Q8_K has a
-// float32 scale at offset 0.
-var scalesOf = map[weight.Format][]int{
-	weight.Q4_0: {0}, weight.Q4_1: {0, 2}, weight.Q5_0: {0}, weight.Q5_1: {0, 2}, weight.Q8_0: {0},
-	weight.Q2_K: {80, 82}, weight.Q3_K: {108}, weight.Q4_K: {0, 2}, weight.Q5_K: {0, 2}, weight.Q6_K: {208},
-	weight.Q8_K: nil, weight.IQ4_NL: {0}, weight.IQ4_XS: {0},
+// scales says where the float16 scales are in a weight block of a quantized format, and how large a weight can
+// be if these scales are 1. Q8_K has a float32 scale at offset 0.
+var scales = map[weight.Format]struct {
+	offsets []int
+	largest float32
+}{
+	weight.Q4_0: {[]int{0}, 8}, weight.Q4_1: {[]int{0, 2}, 16}, weight.Q5_0: {[]int{0}, 16},
+	weight.Q5_1: {[]int{0, 2}, 32}, weight.Q8_0: {[]int{0}, 128}, weight.Q2_K: {[]int{80, 82}, 45},
+	weight.Q3_K: {[]int{108}, 128}, weight.Q4_K: {[]int{0, 2}, 945}, weight.Q5_K: {[]int{0, 2}, 1953},
+	weight.Q6_K: {[]int{208}, 4096}, weight.Q8_K: {nil, 128}, weight.IQ4_NL: {[]int{0}, 127},
+	weight.IQ4_XS: {[]int{0}, 4064},
 }
 
 // QuantizedFormats are the formats of quantized weights.
@@ -25,21 +32,21 @@ func QuantizedFormats() (all []weight.Format) {
 }
 
 // RandomBlocks returns n quantized weights, a whole number of weight blocks. All bytes are random but the
-// scales: these make weights that are about as large as those of a model.
+// scales, with which the weights are at most 0.2 in size.
 func RandomBlocks(rng *rand.Rand, f weight.Format, n int) []byte {
 	data := make([]byte, f.RowBytes(n))
 	for i := range data {
 		data[i] = byte(rng.Int63())
 	}
 	_, size := f.Block()
+	layout := scales[f]
+	scale := func() float32 { return (0.1 + 0.1*rng.Float32()) * float32(1-2*rng.Intn(2)) / layout.largest }
 	for block := data; len(block) > 0; block = block[size:] {
-		for _, at := range scalesOf[f] {
-			// a float16 between 2^-10 and 2^-8 in size
-			binary.LittleEndian.PutUint16(block[at:], uint16(rng.Intn(2<<10)+5<<10|rng.Intn(2)<<15))
+		for _, at := range layout.offsets {
+			binary.LittleEndian.PutUint16(block[at:], float16.Fromfloat32(scale()).Bits())
 		}
 		if f == weight.Q8_K {
-			scale := (rng.Float32() - 0.5) / 256
-			binary.LittleEndian.PutUint32(block, math.Float32bits(scale))
+			binary.LittleEndian.PutUint32(block, math.Float32bits(scale()))
 		}
 	}
 	return data

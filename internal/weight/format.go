@@ -56,9 +56,7 @@ const (
 type formatRow struct {
 	name    string
 	bits    int // of a block
-	weights int // of a block; 0 stands for 1
-	// dequantize sets dst to the weights of the blocks in src. It is nil if the format is not quantized.
-	dequantize func(dst []float32, src []byte)
+	weights int // of a block; 0, which stands for 1, if the format is not quantized
 }
 
 var formats = [...]formatRow{
@@ -72,19 +70,19 @@ var formats = [...]formatRow{
 	U16: {name: "U16", bits: 16}, I16: {name: "I16", bits: 16}, U32: {name: "U32", bits: 32},
 	I32: {name: "I32", bits: 32}, U64: {name: "U64", bits: 64}, I64: {name: "I64", bits: 64},
 
-	Q4_0:   {"Q4_0", 18 * 8, 32, dequantizeQ4_0},
-	Q4_1:   {"Q4_1", 20 * 8, 32, dequantizeQ4_1},
-	Q5_0:   {"Q5_0", 22 * 8, 32, dequantizeQ5_0},
-	Q5_1:   {"Q5_1", 24 * 8, 32, dequantizeQ5_1},
-	Q8_0:   {"Q8_0", 34 * 8, 32, dequantizeQ8_0},
-	Q2_K:   {"Q2_K", 84 * 8, 256, dequantizeQ2_K},
-	Q3_K:   {"Q3_K", 110 * 8, 256, dequantizeQ3_K},
-	Q4_K:   {"Q4_K", 144 * 8, 256, dequantizeQ4_K},
-	Q5_K:   {"Q5_K", 176 * 8, 256, dequantizeQ5_K},
-	Q6_K:   {"Q6_K", 210 * 8, 256, dequantizeQ6_K},
-	Q8_K:   {"Q8_K", 292 * 8, 256, dequantizeQ8_K},
-	IQ4_NL: {"IQ4_NL", 18 * 8, 32, dequantizeIQ4_NL},
-	IQ4_XS: {"IQ4_XS", 136 * 8, 256, dequantizeIQ4_XS},
+	Q4_0:   {"Q4_0", 18 * 8, 32},
+	Q4_1:   {"Q4_1", 20 * 8, 32},
+	Q5_0:   {"Q5_0", 22 * 8, 32},
+	Q5_1:   {"Q5_1", 24 * 8, 32},
+	Q8_0:   {"Q8_0", 34 * 8, 32},
+	Q2_K:   {"Q2_K", 84 * 8, 256},
+	Q3_K:   {"Q3_K", 110 * 8, 256},
+	Q4_K:   {"Q4_K", 144 * 8, 256},
+	Q5_K:   {"Q5_K", 176 * 8, 256},
+	Q6_K:   {"Q6_K", 210 * 8, 256},
+	Q8_K:   {"Q8_K", 292 * 8, 256},
+	IQ4_NL: {"IQ4_NL", 18 * 8, 32},
+	IQ4_XS: {"IQ4_XS", 136 * 8, 256},
 }
 
 // ParseFormat returns the format of that name, spelled as [Format.String] spells it.
@@ -101,7 +99,7 @@ func ParseFormat(name string) (Format, bool) {
 func (f Format) String() string { return formats[f].name }
 
 // Quantized reports whether rows of the format are blocks that [Unpack] expands to bfloat16.
-func (f Format) Quantized() bool { return formats[f].dequantize != nil }
+func (f Format) Quantized() bool { return formats[f].weights > 0 }
 
 // Bits returns the size of one number in bits, 4 to 64. It is 0 for the zero Format, and for quantized
 // formats, whose blocks have a size only as a whole.

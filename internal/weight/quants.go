@@ -16,10 +16,36 @@ import (
 // Dequantize sets dst to the weights of src before they are rounded to bfloat16. len(dst) is a whole number
 // of blocks. It panics if f is not quantized.
 func Dequantize(dst []float32, src []byte, f Format) {
-	if !f.Quantized() {
+	switch f { // not a table of functions, for which the compiler would move dst to the heap
+	case Q4_0:
+		dequantizeQ4_0(dst, src)
+	case Q4_1:
+		dequantizeQ4_1(dst, src)
+	case Q5_0:
+		dequantizeQ5_0(dst, src)
+	case Q5_1:
+		dequantizeQ5_1(dst, src)
+	case Q8_0:
+		dequantizeQ8_0(dst, src)
+	case Q2_K:
+		dequantizeQ2_K(dst, src)
+	case Q3_K:
+		dequantizeQ3_K(dst, src)
+	case Q4_K:
+		dequantizeQ4_K(dst, src)
+	case Q5_K:
+		dequantizeQ5_K(dst, src)
+	case Q6_K:
+		dequantizeQ6_K(dst, src)
+	case Q8_K:
+		dequantizeQ8_K(dst, src)
+	case IQ4_NL:
+		dequantizeIQ4_NL(dst, src)
+	case IQ4_XS:
+		dequantizeIQ4_XS(dst, src)
+	default:
 		panic("weight: not a quantized format: " + f.String())
 	}
-	formats[f].dequantize(dst, src)
 }
 
 // Unpack sets dst to the bfloat16 weights of src, whose format is quantized. len(dst) is a whole number of
