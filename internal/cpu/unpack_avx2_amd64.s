@@ -64,14 +64,14 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 // ARGUMENTS loads dst to DI, src to SI, n to CX and ahead to R13, and constants: 65537 to Y13, bytes 15 to
 // Y15, words 255 to Y14.
 #define ARGUMENTS \
-	MOVQ         dst+0(FP), DI         \
-	MOVQ         src+8(FP), SI         \
-	MOVQ         n+16(FP), CX          \
-	MOVQ         ahead+24(FP), R13     \
-	VBROADCASTSS consts<>+0(SB), Y13   \
-	VPCMPEQB     Y15, Y15, Y15         \
-	VPSRLW       $8, Y15, Y14          \
-	VPSRLW       $12, Y15, Y15         \
+	MOVQ         dst+0(FP), DI       \
+	MOVQ         src+8(FP), SI       \
+	MOVQ         n+16(FP), CX        \
+	MOVQ         ahead+24(FP), R13   \
+	VBROADCASTSS consts<>+0(SB), Y13 \
+	VPCMPEQB     Y15, Y15, Y15       \
+	VPSRLW       $8, Y15, Y14        \
+	VPSRLW       $12, Y15, Y15       \
 	VPACKUSWB    Y15, Y15, Y15
 
 // BYTES fills y with a byte.
@@ -86,8 +86,8 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 // The table has, after its values, 65537 times these.
 #define PRODUCT(i, y) \
 	VMULPS       (valueTable_times65537+32*i)(R10), Y0, Y6 \
-	VMOVUPS      (32*i)(R10), y          \
-	VFNMADD213PS Y6, Y0, y               \
+	VMOVUPS      (32*i)(R10), y                            \
+	VFNMADD213PS Y6, Y0, y                                 \
 	VSUBPS       y, Y6, y
 
 // ROUND rounds y. t is overwritten.
@@ -141,9 +141,9 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 
 // STORE writes Y4 and Y5 to d and, for the upper lane, to e.
 #define STORE(d, e) \
-	VMOVDQU      X4, d       \
-	VEXTRACTI128 $1, Y4, e   \
-	VMOVDQU      X5, 16+d    \
+	VMOVDQU      X4, d     \
+	VEXTRACTI128 $1, Y4, e \
+	VMOVDQU      X5, 16+d  \
 	VEXTRACTI128 $1, Y5, 16+e
 
 // NIBBLES2 sets Y8 and Y7 to the lower and upper halves of 16 bytes at p and 16 bytes at q, one half a byte.
@@ -162,9 +162,9 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 	MOVL $64, DX
 #define NEXTPAIR(both) \
 	PREFETCHT0 (SI)(R13*1) \
-	SUBQ $64, CX \
-	JGE  both    \
-	XORL BX, BX  \
+	SUBQ $64, CX           \
+	JGE  both              \
+	XORL BX, BX            \
 	XORL DX, DX
 #define MOREPAIRS(pair) \
 	LEAQ  (SI)(BX*2), SI \
@@ -174,38 +174,38 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 
 // SCALE2 sets each lane of Y0 to its block's scale.
 #define SCALE2 \
-	VPBROADCASTW (SI), X0         \
-	VPBROADCASTW (SI)(BX*1), X1   \
-	VPBLENDD     $12, X1, X0, X0  \
+	VPBROADCASTW (SI), X0        \
+	VPBROADCASTW (SI)(BX*1), X1  \
+	VPBLENDD     $12, X1, X0, X0 \
 	VCVTPH2PS    X0, Y0
 
 // SCALEMIN2 also sets Y1 to the blocks' minimums.
 #define SCALEMIN2 \
-	VMOVD     (SI), X0                 \
-	VPINSRD   $1, (SI)(BX*1), X0, X0   \
-	VCVTPH2PS X0, X0                   \
-	VPERMQ    $0x50, Y0, Y0            \
-	VPERMILPS $0x55, Y0, Y1            \
+	VMOVD     (SI), X0               \
+	VPINSRD   $1, (SI)(BX*1), X0, X0 \
+	VCVTPH2PS X0, X0                 \
+	VPERMQ    $0x50, Y0, Y0          \
+	VPERMILPS $0x55, Y0, Y1          \
 	VPERMILPS $0x00, Y0, Y0
 
 #define LOOKUP32(table) \
-	ARGUMENTS              \
-	LEAQ table(SB), R10    \
-	PAIRS(18)              \
-	PCALIGN $32            \
-pair:                          \
-	NEXTPAIR(both)         \
-both:                          \
-	SCALE2                 \
-	PRODUCTS16             \
-	TABLES                 \
+	ARGUMENTS                    \
+	LEAQ table(SB), R10          \
+	PAIRS(18)                    \
+	PCALIGN $32                  \
+pair:                                \
+	NEXTPAIR(both)               \
+both:                                \
+	SCALE2                       \
+	PRODUCTS16                   \
+	TABLES                       \
 	NIBBLES2(2(SI), 2(SI)(BX*1)) \
-	LOOKUP(Y8)             \
+	LOOKUP(Y8)                   \
 	STORE(0(DI), 0(DI)(DX*1))    \
-	LOOKUP(Y7)             \
+	LOOKUP(Y7)                   \
 	STORE(32(DI), 32(DI)(DX*1))  \
-	MOREPAIRS(pair)        \
-	VZEROUPPER             \
+	MOREPAIRS(pair)              \
+	VZEROUPPER                   \
 	RET
 
 // func unpackQ4_0AVX2(dst *uint16, src *byte, n, ahead int)
@@ -254,34 +254,34 @@ both:
 
 // ROUNDED rounds Y4 … Y7 and makes words of them, with the weights in their order.
 #define ROUNDED \
-	ROUND(Y4, Y2)           \
-	ROUND(Y5, Y3)           \
-	ROUND(Y6, Y2)           \
-	ROUND(Y7, Y3)           \
-	VPSRLD     $16, Y4, Y4  \
-	VPSRLD     $16, Y6, Y6  \
-	VPOR       Y5, Y4, Y4   \
-	VPOR       Y7, Y6, Y6   \
-	VPUNPCKHDQ Y6, Y4, Y5   \
+	ROUND(Y4, Y2)          \
+	ROUND(Y5, Y3)          \
+	ROUND(Y6, Y2)          \
+	ROUND(Y7, Y3)          \
+	VPSRLD     $16, Y4, Y4 \
+	VPSRLD     $16, Y6, Y6 \
+	VPOR       Y5, Y4, Y4  \
+	VPOR       Y7, Y6, Y6  \
+	VPUNPCKHDQ Y6, Y4, Y5  \
 	VPUNPCKLDQ Y6, Y4, Y4
 
 // MULTIPLY sets Y4 and Y5 to the signed bytes of Y4 times the scales in Y0, which have been multiplied by
 // 2^-24.
 #define MULTIPLY \
-	INTEGERS           \
-	VMULPS Y0, Y4, Y4  \
-	VMULPS Y0, Y5, Y5  \
-	VMULPS Y0, Y6, Y6  \
-	VMULPS Y0, Y7, Y7  \
+	INTEGERS          \
+	VMULPS Y0, Y4, Y4 \
+	VMULPS Y0, Y5, Y5 \
+	VMULPS Y0, Y6, Y6 \
+	VMULPS Y0, Y7, Y7 \
 	ROUNDED
 
 // MULTIPLYADD also adds or subtracts Y1.
 #define MULTIPLYADD(FMA) \
-	INTEGERS        \
-	FMA Y1, Y0, Y4  \
-	FMA Y1, Y0, Y5  \
-	FMA Y1, Y0, Y6  \
-	FMA Y1, Y0, Y7  \
+	INTEGERS       \
+	FMA Y1, Y0, Y4 \
+	FMA Y1, Y0, Y5 \
+	FMA Y1, Y0, Y6 \
+	FMA Y1, Y0, Y7 \
 	ROUNDED
 
 // WEIGHTBYWEIGHT loads the constants: 2^-24 to Y11, the mask of upper bytes to Y12.
@@ -320,9 +320,9 @@ block:
 
 // BITS2 sets each lane of Y2 and Y3 to its block's fifth bits.
 #define BITS2(at) \
-	VPBROADCASTD at(SI), X2               \
-	VPBROADCASTD at(SI)(BX*1), X3         \
-	VINSERTI128  $1, X3, Y2, Y2           \
+	VPBROADCASTD at(SI), X2       \
+	VPBROADCASTD at(SI)(BX*1), X3 \
+	VINSERTI128  $1, X3, Y2, Y2   \
 	VMOVDQA      Y2, Y3
 
 // func unpackQ5_0AVX2(dst *uint16, src *byte, n, ahead int)
@@ -398,56 +398,56 @@ both:
 // SCALESMINS sets Y10 to the scales and Y11 to the minimums of the eight groups of a super-block of Q4_K or
 // Q5_K, in the order of inPairs. Y9 has this order.
 #define SCALESMINS \
-	PREFETCHT0  0(SI)(R13*1)         \
-	PREFETCHT0  64(SI)(R13*1)        \
-	PREFETCHT0  128(SI)(R13*1)       \
-	MOVL        4(SI), AX            \
-	MOVL        8(SI), BX            \
-	MOVL        12(SI), R8           \
-	MOVL        AX, R9               \
-	ANDL        $0x3f3f3f3f, R9      \
-	SHRL        $2, AX               \
-	ANDL        $0x30303030, AX      \
-	MOVL        BX, R11              \
-	ANDL        $0x3f3f3f3f, R11     \
-	SHRL        $2, BX               \
-	ANDL        $0x30303030, BX      \
-	MOVL        R8, R12              \
-	ANDL        $0x0f0f0f0f, R12     \
-	SHRL        $4, R8               \
-	ANDL        $0x0f0f0f0f, R8      \
-	ORL         R12, AX              \
-	ORL         R8, BX               \
-	VMOVD       R9, X10              \
-	VMOVD       R11, X11             \
-	VPINSRD     $1, AX, X10, X10     \
-	VPINSRD     $1, BX, X11, X11     \
-	VPSHUFB     X9, X10, X10         \
-	VPSHUFB     X9, X11, X11         \
-	VPMOVZXBD   X10, Y10             \
-	VPMOVZXBD   X11, Y11             \
-	VCVTDQ2PS   Y10, Y10             \
-	VCVTDQ2PS   Y11, Y11             \
-	HALF(0(SI), X0, Y0)              \
-	HALF(2(SI), X1, Y1)              \
-	VMULPS      Y0, Y10, Y10         \
+	PREFETCHT0  0(SI)(R13*1)     \
+	PREFETCHT0  64(SI)(R13*1)    \
+	PREFETCHT0  128(SI)(R13*1)   \
+	MOVL        4(SI), AX        \
+	MOVL        8(SI), BX        \
+	MOVL        12(SI), R8       \
+	MOVL        AX, R9           \
+	ANDL        $0x3f3f3f3f, R9  \
+	SHRL        $2, AX           \
+	ANDL        $0x30303030, AX  \
+	MOVL        BX, R11          \
+	ANDL        $0x3f3f3f3f, R11 \
+	SHRL        $2, BX           \
+	ANDL        $0x30303030, BX  \
+	MOVL        R8, R12          \
+	ANDL        $0x0f0f0f0f, R12 \
+	SHRL        $4, R8           \
+	ANDL        $0x0f0f0f0f, R8  \
+	ORL         R12, AX          \
+	ORL         R8, BX           \
+	VMOVD       R9, X10          \
+	VMOVD       R11, X11         \
+	VPINSRD     $1, AX, X10, X10 \
+	VPINSRD     $1, BX, X11, X11 \
+	VPSHUFB     X9, X10, X10     \
+	VPSHUFB     X9, X11, X11     \
+	VPMOVZXBD   X10, Y10         \
+	VPMOVZXBD   X11, Y11         \
+	VCVTDQ2PS   Y10, Y10         \
+	VCVTDQ2PS   Y11, Y11         \
+	HALF(0(SI), X0, Y0)          \
+	HALF(2(SI), X1, Y1)          \
+	VMULPS      Y0, Y10, Y10     \
 	VMULPS      Y1, Y11, Y11
 
 // PAIRQ4_K unpacks groups 2j and 2j+1. select is 0x55·j.
 #define PAIRQ4_K(j, select) \
-	VPERMILPS      $select, Y10, Y0      \
-	VPERMILPS      $select, Y11, Y1      \
-	LINES16(VFMSUB213PS)                 \
-	TABLES                               \
-	VBROADCASTI128 (16+32*j)(SI), Y7     \
-	VPSRLVD        Y12, Y7, Y7           \
-	VPAND          Y15, Y7, Y7           \
-	LOOKUP(Y7)                           \
-	STORE((128*j)(DI), (128*j+64)(DI))   \
-	VBROADCASTI128 (32+32*j)(SI), Y7     \
-	VPSRLVD        Y12, Y7, Y7           \
-	VPAND          Y15, Y7, Y7           \
-	LOOKUP(Y7)                           \
+	VPERMILPS      $select, Y10, Y0    \
+	VPERMILPS      $select, Y11, Y1    \
+	LINES16(VFMSUB213PS)               \
+	TABLES                             \
+	VBROADCASTI128 (16+32*j)(SI), Y7   \
+	VPSRLVD        Y12, Y7, Y7         \
+	VPAND          Y15, Y7, Y7         \
+	LOOKUP(Y7)                         \
+	STORE((128*j)(DI), (128*j+64)(DI)) \
+	VBROADCASTI128 (32+32*j)(SI), Y7   \
+	VPSRLVD        Y12, Y7, Y7         \
+	VPAND          Y15, Y7, Y7         \
+	LOOKUP(Y7)                         \
 	STORE((128*j+32)(DI), (128*j+96)(DI))
 
 // func unpackQ4_KAVX2(dst *uint16, src *byte, n, ahead int)
@@ -472,14 +472,14 @@ block:
 
 // HALFPAIRQ5_K unpacks 16 weights of groups 2j and 2j+1, from weight i on. Y8 is halves.
 #define HALFPAIRQ5_K(j, i, SHIFT) \
-	VBROADCASTI128 (48+32*j+i)(SI), Y4      \
-	VPSRLVD        Y8, Y4, Y4               \
-	VPAND          Y15, Y4, Y4              \
-	VBROADCASTI128 (16+i)(SI), Y5           \
+	VBROADCASTI128 (48+32*j+i)(SI), Y4        \
+	VPSRLVD        Y8, Y4, Y4                 \
+	VPAND          Y15, Y4, Y4                \
+	VBROADCASTI128 (16+i)(SI), Y5             \
 	SHIFT          fifth<>+(32*j)(SB), Y5, Y5 \
-	VPAND          Y14, Y5, Y5              \
-	VPOR           Y5, Y4, Y4               \
-	MULTIPLYADD(VFMSUB213PS)                \
+	VPAND          Y14, Y5, Y5                \
+	VPOR           Y5, Y4, Y4                 \
+	MULTIPLYADD(VFMSUB213PS)                  \
 	STORE((128*j+2*i)(DI), (128*j+2*i+64)(DI))
 
 #define PAIRQ5_K(j, select, SHIFT) \
@@ -538,23 +538,23 @@ block:
 #define RIGHT5(y) VPSRLW $5, y, y
 
 #define GROUPSQ6_K(at, to, scales, select, LOW, HIGH) \
-	VMOVDQU   at(SI), Y4           \
-	LOW(Y4)                        \
-	VPAND     Y15, Y4, Y4          \
-	VMOVDQA   Y14, Y5              \
-	HIGH(Y5)                       \
-	VPAND     Y8, Y5, Y5           \
-	VPOR      Y5, Y4, Y4           \
-	VPSUBB    Y9, Y4, Y4           \
-	VPERMILPS $select, scales, Y0  \
-	MULTIPLY                       \
+	VMOVDQU   at(SI), Y4          \
+	LOW(Y4)                       \
+	VPAND     Y15, Y4, Y4         \
+	VMOVDQA   Y14, Y5             \
+	HIGH(Y5)                      \
+	VPAND     Y8, Y5, Y5          \
+	VPOR      Y5, Y4, Y4          \
+	VPSUBB    Y9, Y4, Y4          \
+	VPERMILPS $select, scales, Y0 \
+	MULTIPLY                      \
 	STORE((to)(DI), (to+32)(DI))
 
 #define HALFQ6_K(half, scales) \
-	VMOVDQU (128+32*half)(SI), Y14                                    \
-	GROUPSQ6_K((64*half), (256*half), scales, 0x00, NONE, LEFT4)          \
-	GROUPSQ6_K((64*half+32), (256*half+64), scales, 0x55, NONE, LEFT2)    \
-	GROUPSQ6_K((64*half), (256*half+128), scales, 0xaa, UPPERHALF, NONE)  \
+	VMOVDQU (128+32*half)(SI), Y14                                       \
+	GROUPSQ6_K((64*half), (256*half), scales, 0x00, NONE, LEFT4)         \
+	GROUPSQ6_K((64*half+32), (256*half+64), scales, 0x55, NONE, LEFT2)   \
+	GROUPSQ6_K((64*half), (256*half+128), scales, 0xaa, UPPERHALF, NONE) \
 	GROUPSQ6_K((64*half+32), (256*half+192), scales, 0xff, UPPERHALF, RIGHT2)
 
 // func unpackQ6_KAVX2(dst *uint16, src *byte, n, ahead int)
@@ -585,16 +585,16 @@ block:
 
 // IQ4_XS: groups 2j and 2j+1. Y10 has the scales.
 #define PAIRIQ4_XS(j, select) \
-	VPERMILPS $select, Y10, Y0            \
-	PRODUCTS16                            \
-	TABLES                                \
-	VMOVDQU   (8+32*j)(SI), Y7            \
-	VPAND     Y15, Y7, Y8                 \
-	VPSRLW    $4, Y7, Y7                  \
-	VPAND     Y15, Y7, Y7                 \
-	LOOKUP(Y8)                            \
-	STORE((128*j)(DI), (128*j+64)(DI))    \
-	LOOKUP(Y7)                            \
+	VPERMILPS $select, Y10, Y0         \
+	PRODUCTS16                         \
+	TABLES                             \
+	VMOVDQU   (8+32*j)(SI), Y7         \
+	VPAND     Y15, Y7, Y8              \
+	VPSRLW    $4, Y7, Y7               \
+	VPAND     Y15, Y7, Y7              \
+	LOOKUP(Y8)                         \
+	STORE((128*j)(DI), (128*j+64)(DI)) \
+	LOOKUP(Y7)                         \
 	STORE((128*j+32)(DI), (128*j+96)(DI))
 
 // func unpackIQ4_XSAVX2(dst *uint16, src *byte, n, ahead int)
