@@ -40,7 +40,7 @@ func multiplyAddPairs(n int)
 
 var avx512Kernels = &kernels{
 	name: "avx512", linear: always(avx512Linear), maxTokens: 256,
-	vectors: avx512Vectors, read: avx2Read,
+	unpackers: avx2Unpackers, vectors: avx512Vectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 10_000
 		multiplyAddAVX512(n)
@@ -56,7 +56,7 @@ var avx512bf16Kernels = &kernels{
 		}
 		return pairsLinear
 	},
-	vectors: avx512Vectors, read: avx2Read,
+	unpackers: avx2Unpackers, vectors: avx512Vectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 10_000
 		multiplyAddPairs(n)
