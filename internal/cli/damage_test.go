@@ -86,6 +86,8 @@ func TestAnswerCannotBeWritten(t *testing.T) {
 		"generate --prompt Hi -n 2 --json",
 		"next-token --prompt Hi",
 		"next-token --prompt Hi --json",
+		"perplexity --text Hello,there",
+		"perplexity --text Hello,there --json",
 		"bench -p 2 -n 2 -r 1",
 		"bench -p 2 -n 2 -r 1 -o csv",
 		"bench -p 2 -n 2 -r 1 -o json",

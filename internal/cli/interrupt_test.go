@@ -74,6 +74,7 @@ func TestInterrupt(t *testing.T) {
 			modelLine,
 		},
 		{"writing to a pipe that nobody reads", "tokenize --file " + large, firstByte},
+		{"reading a long text", "perplexity --device cpu -c 2000 -f " + large, modelLine},
 		{"reading texts", "classify --jsonl - --model " + labels, labelling},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -36,6 +36,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"phi3 classify":      {classify.Answer{}},
 		"phi3 info":          {info.Checkpoint{}},
 		"phi3 verify":        {verification{}},
+		"phi3 perplexity":    {measured{}},
 	} {
 		require.Contains(t, sections, title)
 		for _, answer := range answers {

@@ -41,7 +41,7 @@ func TestErrorsArePrintable(t *testing.T) {
 // Commands print values only with package show.
 func TestOutputGoesThroughShow(t *testing.T) {
 	var files []string
-	rooms := "cli bench classify device doctor info nexttoken progress talk usage verify"
+	rooms := "cli bench classify device doctor info nexttoken perplexity progress talk usage verify"
 	for _, room := range strings.Fields(rooms) {
 		found, err := filepath.Glob(filepath.Join("..", room, "*.go"))
 		require.NoError(t, err)

@@ -24,18 +24,21 @@ type Kind struct {
 var (
 	Loading       = Kind{"loading ", countBytes}
 	Quantizing    = Kind{"quantizing ", countBytes}
-	ReadingPrompt = Kind{"reading the prompt ", func(start time.Time) []decor.Decorator { // tokens
-		return []decor.Decorator{
-			decor.CountersNoUnit("%d / %d tokens"),
-			decor.NewAverageSpeed(0, "  %.0f/s", start),
-		}
-	}}
+	ReadingPrompt = Kind{"reading the prompt ", countTokens}
+	ReadingText   = Kind{"reading the text ", countTokens}
 )
 
 func countBytes(start time.Time) []decor.Decorator {
 	return []decor.Decorator{
 		decor.CountersKiloByte("% .1f / % .1f"),
 		decor.NewAverageSpeed(decor.SizeB1000(0), "  % .1f", start),
+	}
+}
+
+func countTokens(start time.Time) []decor.Decorator {
+	return []decor.Decorator{
+		decor.CountersNoUnit("%d / %d tokens"),
+		decor.NewAverageSpeed(0, "  %.0f/s", start),
 	}
 }
 

@@ -25,14 +25,16 @@ var flagGroups = []struct {
 		"prompt", "text", "file", "classify jsonl", "chat", "system", "chat-template", "template-var",
 		"no-special", "decode",
 	}},
-	{"Model", []string{"model", "revision", "weights", "ctx-size"}},
+	{"Model", []string{"model", "revision", "weights", "ctx-size", "against"}},
 	{"Device", []string{"device", "threads", "dtype"}},
 	{"Sampling", []string{
 		"do-sample", "temperature", "top-k", "top-p", "min-p", "typical-p", "seed", "num-return-sequences",
 		"repetition-penalty", "no-repeat-ngram",
 	}},
 	{"Length", []string{"max-new-tokens", "min-new-tokens", "stop", "ignore-eos"}},
-	{"Measurement", []string{"n-prompt", "n-gen", "repetitions", "bench no-cache", "no-probe"}},
+	{"Measurement", []string{
+		"n-prompt", "n-gen", "repetitions", "stride", "max-tokens", "bench no-cache", "no-probe",
+	}},
 	{"Looking inside", []string{"top", "token", "layers", "every", "attention", "hidden-states", "logprobs"}},
 	{"Output", []string{"echo", "json", "jsonl", "output", "svg", "plot", "timings", "no-descriptions"}},
 	{"Debugging", []string{"no-cache", "sliding-window-compat"}},
