@@ -18,26 +18,43 @@ func (m *Model) FindNotFinite(ctx context.Context) error {
 
 func findNotFinite(ctx context.Context, tensors []*weight.Tensor) error {
 	for _, t := range tensors {
-		const piece = 1 << 24 // bytes between two checks of ctx
-		for from := 0; from < len(t.Data); from += piece {
+		const piece = 1 << 22 // weights between two checks of ctx: a whole number of blocks of every format
+		for from := 0; from < t.Elems(); from += piece {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if i := firstNotFinite(t.Data[from:min(from+piece, len(t.Data))], t.Format); i >= 0 {
-				i += from * 8 / t.Format.Bits()
-				at := []int{i}
-				if len(t.Shape) == 2 {
-					at = []int{i / t.Shape[1], i % t.Shape[1]}
-				}
-				return fmt.Errorf("%s: tensor %q is NaN or infinite at %v", t.File, t.Name, at)
+			n := min(piece, t.Elems()-from)
+			i := firstNotFinite(t.Data[t.Format.RowBytes(from):t.Format.RowBytes(from+n)], t.Format)
+			if i < 0 {
+				continue
 			}
+			i += from
+			at := []int{i}
+			if len(t.Shape) == 2 {
+				at = []int{i / t.Shape[1], i % t.Shape[1]}
+			}
+			return fmt.Errorf("%s: tensor %q is NaN or infinite at %v", t.File, t.Name, at)
 		}
 	}
 	return nil
 }
 
-// firstNotFinite returns the index of the first element whose exponent is all ones, or -1.
+// firstNotFinite returns the index of the first element whose exponent is all ones, or -1. Of a quantized
+// format, that is an element that becomes NaN or infinite.
 func firstNotFinite(data []byte, format weight.Format) int {
+	if format.Quantized() {
+		weights, bytes := format.Block()
+		block := make([]uint16, weights)
+		for i := range len(data) / bytes {
+			weight.Unpack(block, data[i*bytes:][:bytes], format)
+			for k, v := range block {
+				if v&0x7f80 == 0x7f80 {
+					return i*weights + k
+				}
+			}
+		}
+		return -1
+	}
 	if format == weight.F32 {
 		const exponent = 0x7f800000
 		for i := range len(data) / 4 {

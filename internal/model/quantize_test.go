@@ -94,3 +94,24 @@ func TestQuantizeNotFinite(t *testing.T) {
 	require.EqualError(t, err, `model.safetensors: tensor "`+name+
 		`" is NaN or infinite at [3 5]: phi3 cannot quantize it`)
 }
+
+// FindNotFinite finds a quantized weight that is infinite, because a scale is, and names its place.
+func TestFindNotFiniteQuantized(t *testing.T) {
+	for _, f := range []weight.Format{weight.Q4_0, weight.Q6_K, weight.IQ4_XS} {
+		source := &weight.Tensor{Name: "w", File: "f", Format: weight.F32, Shape: []int{6, 512}}
+		source.Data = make([]byte, source.Bytes())
+		q, err := quantize.Tensor(context.Background(), source, f)
+		require.NoError(t, err)
+		require.NoError(t, findNotFinite(context.Background(), []*weight.Tensor{q}))
+		scale := map[weight.Format]int{weight.Q6_K: 208}[f] // its place in a block
+		weights, bytes := f.Block()
+		block := (3*512 + 256) / weights
+		q.Data[block*bytes+scale+1] = 0x7c // infinite
+		require.EqualError(t, findNotFinite(context.Background(), []*weight.Tensor{source, q}),
+			`f: tensor "w" is NaN or infinite at [3 256]`, "%s", f)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.ErrorIs(t, findNotFinite(ctx, []*weight.Tensor{{Shape: []int{1}, Format: weight.F32}}),
+		context.Canceled)
+}
