@@ -14,8 +14,27 @@
 
 typedef uint16_t bf16_bits; // a bfloat16
 
-// How a weight is stored.
-enum { TYPE_BF16, TYPE_F16, TYPE_F32 };
+// How a weight is stored. From TYPE_QUANTIZED on, the types are the quantised formats of GGUF files, stored
+// as in the file: a row is a whole number of blocks of 32 or 256 weights. internal/weight describes them.
+enum {
+	TYPE_BF16,
+	TYPE_F16,
+	TYPE_F32,
+	TYPE_QUANTIZED,
+	TYPE_Q4_0 = TYPE_QUANTIZED,
+	TYPE_Q4_1,
+	TYPE_Q5_0,
+	TYPE_Q5_1,
+	TYPE_Q8_0,
+	TYPE_Q2_K,
+	TYPE_Q3_K,
+	TYPE_Q4_K,
+	TYPE_Q5_K,
+	TYPE_Q6_K,
+	TYPE_Q8_K,
+	TYPE_IQ4_NL,
+	TYPE_IQ4_XS,
+};
 
 enum {
 	KV_CHUNK = 128, // positions in a block of the KV cache, and keys that attention processes at once
@@ -72,8 +91,10 @@ typedef struct {
 	float eps;
 } RMSNormArgs;
 
-// The matrix products, for bf16 and f16 weights (suffix _bf16, _f16). Sums are float32. k is a multiple of 8.
-// For gate_up, "rows" counts the outputs, and w has 2·rows rows, gates first.
+// The matrix products, for bf16 and f16 weights (suffix _bf16, _f16), and for weights of any quantised type
+// (suffix _quantized), which become bfloat16 on the way to shared memory. Sums are float32. k is a multiple
+// of 8, and of 32 or 256 for quantised weights. For gate_up, "rows" counts the outputs, and w has 2·rows
+// rows, gates first.
 //
 // Up to DECODE_TOKENS tokens. The grid may have any number of blocks, which share the row tiles.
 // A block has LINEAR_DECODE_THREADS threads:
@@ -116,7 +137,8 @@ typedef struct {
 	DEVICE(const float) norm; // [k], for the norm_ kernels
 	DEVICE(const void) w;     // [rows, k], or [2·rows, k] for gate_up
 	int32_t tokens, rows, k;
-	float eps; // for the norm_ kernels
+	float eps;    // for the norm_ kernels
+	int32_t type; // of w, for the _quantized kernels
 } LinearArgs;
 
 // The KV cache, as kv_append and attention see it. The key of position p and kv head g is row p %
@@ -211,8 +233,8 @@ typedef struct {
 } ArgmaxArgs;
 
 // reference_linear: y = x·wᵀ or, with add, y + x·wᵀ. Nothing is rounded: x, sums, and w of any type, are
-// float32. reference_gate_up: y = SiLU(g)·u, also in float32. One thread for each (row, token), in a grid
-// of (⌈rows/REFERENCE_THREADS⌉, tokens).
+// float32. Only quantised weights are bfloat16, as in all kernels. reference_gate_up: y = SiLU(g)·u, also in
+// float32. One thread for each (row, token), in a grid of (⌈rows/REFERENCE_THREADS⌉, tokens).
 enum { REFERENCE_THREADS = 128 };
 typedef struct {
 	DEVICE(float) y;       // [tokens, rows]

@@ -7,6 +7,7 @@
 #pragma once
 #include "args.h"
 #include "gpu.h"
+#include "quants.cuh"
 
 namespace {
 using namespace gpu;
@@ -34,17 +35,29 @@ __device__ inline int unit_offset(int row, int unit)
 	return row * STEP_ROW + ((unit ^ row % STEP_UNITS) << 4);
 }
 
+// Brings a unit of weights, those from number first of args.w on, to shared memory. If !valid it brings
+// zeros. cp.async brings weights of 16 bits. Quantised weights are unpacked here, and stored at once.
+template <int TYPE>
+__device__ inline void bring_weights(void *dst, const LinearArgs &args, size_t first, bool valid)
+{
+	static_assert((int)UNIT_COLS == (int)UNPACKED, "a unit of quantised weights");
+	if constexpr (TYPE == TYPE_QUANTIZED)
+		*static_cast<uint4 *>(dst) = valid ? unpack8(args.w, first, args.type) : make_uint4(0, 0, 0, 0);
+	else
+		cp_async_16(dst, static_cast<const bf16_bits *>(args.w) + first, valid);
+}
+
 // Moves an offset from unit 0 or 1 of a row to the same unit of k16 tile j. An exclusive or is enough,
 // because unit_offset permutes units by exclusive or.
 __device__ inline int k16_offset(int offset, int j) { return offset ^ j << 5; }
 
-// acc[n] += w·x[n] for N tiles of tokens; w is 16 weight rows as stored. A float16 has 11 significant
-// bits and a bfloat16 has 8, so a float16 is exactly the sum of two bfloat16 numbers. Both are
-// multiplied, the greater first.
+// acc[n] += w·x[n] for N tiles of tokens; w is 16 weight rows as they are in shared memory. A float16 has
+// 11 significant bits and a bfloat16 has 8, so a float16 is exactly the sum of two bfloat16 numbers. Both
+// are multiplied, the greater first.
 template <int TYPE, int N>
 __device__ inline void mma_weight(float (&acc)[N][4], const uint32_t (&w)[4], const uint32_t (&x)[N][2])
 {
-	if constexpr (TYPE == TYPE_BF16) {
+	if constexpr (TYPE != TYPE_F16) {
 #pragma unroll
 		for (int n = 0; n < N; n++)
 			mma_bf16(acc[n], w, x[n]);

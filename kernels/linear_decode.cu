@@ -3,7 +3,8 @@
 // A block processes a tile of 16 weight rows at once, and warp w its segment w of K. The warps run
 // independently. Each has a ring of stages in shared memory, which cp.async fills; a stage is one step of the
 // warp's segment. The ring runs ahead of the sums into the block's next tile, so that requests are always in
-// flight, from before the input is read until the last tile.
+// flight, from before the input is read until the last tile. Quantised weights are unpacked when they are
+// requested: the ring holds bfloat16, and the warp waits for what it loads.
 #include "linear.cuh"
 #include "rms_norm.cuh"
 
@@ -28,7 +29,7 @@ static_assert(sizeof(DecodeShared) == LINEAR_DECODE_SHARED, "what the host asks 
 
 // Requests a warp's weights, one stage at a time, in the order of their use: the steps of its segment of the
 // block's first tile, then of its second tile, and so on.
-template <int EPILOGUE>
+template <int TYPE, int EPILOGUE>
 struct WeightRing {
 	const LinearArgs &args;
 	unsigned char (&stages)[LINEAR_DECODE_STAGES][DECODE_STAGE];
@@ -43,13 +44,12 @@ struct WeightRing {
 		if (tile < tiles && first < end) {
 			const int lane = threadIdx.x % 32, unit = lane % STEP_UNITS, c = col + unit * UNIT_COLS;
 			const int outputs = EPILOGUE == GATE_UP ? 8 : 16; // a tile's
-#pragma unroll
+#pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : 4)
 			for (int i = 0; i < 4; i++) {
 				const int r = lane / STEP_UNITS + 4 * i, output = tile * outputs + r % outputs;
 				const int row = EPILOGUE == GATE_UP && r >= 8 ? args.rows + output : output;
-				cp_async_16(stages[slot] + unit_offset(r, unit),
-				            static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + c,
-				            output < args.rows && c < args.k);
+				bring_weights<TYPE>(stages[slot] + unit_offset(r, unit), args, (size_t)row * args.k + c,
+				                    output < args.rows && c < args.k);
 			}
 			col += K_STEP;
 			if (col >= end) {
@@ -127,7 +127,8 @@ __device__ inline void linear_decode(const LinearArgs &args)
 	// The warp's columns: none for warps from number segments on.
 	const int first = warp * segment, end = min(first + segment, args.k);
 
-	WeightRing<EPILOGUE> ring = {args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0};
+	WeightRing<TYPE, EPILOGUE> ring = {args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0};
+#pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : LINEAR_DECODE_STAGES - 1)
 	for (int i = 0; i < LINEAR_DECODE_STAGES - 1; i++)
 		ring.request(); // before the input is read: the weights need not wait for it
 	if constexpr (NORM)
@@ -189,11 +190,16 @@ __device__ inline void linear_decode(const LinearArgs &args)
 
 DECODE_KERNEL(norm_linear_decode_bf16, TYPE_BF16, STORE, true)
 DECODE_KERNEL(norm_linear_decode_f16, TYPE_F16, STORE, true)
+DECODE_KERNEL(norm_linear_decode_quantized, TYPE_QUANTIZED, STORE, true)
 DECODE_KERNEL(norm_gate_up_decode_bf16, TYPE_BF16, GATE_UP, true)
 DECODE_KERNEL(norm_gate_up_decode_f16, TYPE_F16, GATE_UP, true)
+DECODE_KERNEL(norm_gate_up_decode_quantized, TYPE_QUANTIZED, GATE_UP, true)
 DECODE_KERNEL(linear_decode_bf16, TYPE_BF16, STORE, false)
 DECODE_KERNEL(linear_decode_f16, TYPE_F16, STORE, false)
+DECODE_KERNEL(linear_decode_quantized, TYPE_QUANTIZED, STORE, false)
 DECODE_KERNEL(gate_up_decode_bf16, TYPE_BF16, GATE_UP, false)
 DECODE_KERNEL(gate_up_decode_f16, TYPE_F16, GATE_UP, false)
+DECODE_KERNEL(gate_up_decode_quantized, TYPE_QUANTIZED, GATE_UP, false)
 DECODE_KERNEL(linear_add_decode_bf16, TYPE_BF16, ADD, false)
 DECODE_KERNEL(linear_add_decode_f16, TYPE_F16, ADD, false)
+DECODE_KERNEL(linear_add_decode_quantized, TYPE_QUANTIZED, ADD, false)

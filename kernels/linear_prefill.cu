@@ -23,23 +23,28 @@ static_assert(PREFILL_WARPS * 16 == LINEAR_PREFILL_ROWS && 4 * WARP_TOKENS == LI
 
 // This thread's share of copying each step: one unit of every COPY_ROWS-th weight row and token. In a tile of
 // gate_up, rows 16i … 16i+7 are gates and the next 8 are their ups.
+template <int TYPE>
 struct PrefillCopy {
-	const bf16_bits *w, *x; // the step's unit in this thread's first weight row and in its first token
-	int k, col;             // of that unit
+	// The step's unit in this thread's first weight row, as the number of its first weight in args.w, and in
+	// its first token.
+	size_t w;
+	const bf16_bits *x;
+	int col; // of that unit
 	int rows, tokens;       // how many of this thread's rows and tokens exist
 	size_t w_distance, x_distance; // from one of them to the next, in elements
 	int offset; // of the first row's unit in a stage
 
 	// Requests the next step of the ring. Columns from k on, and rows that do not exist, become zeros.
-	__device__ void request(unsigned char *stage)
+	__device__ void request(const LinearArgs &args, unsigned char *stage)
 	{
-#pragma unroll
+#pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : LINEAR_PREFILL_ROWS / COPY_ROWS)
 		for (int i = 0; i < LINEAR_PREFILL_ROWS / COPY_ROWS; i++)
-			cp_async_16(stage + offset + i * COPY_ROWS * STEP_ROW, w + i * w_distance, i < rows && col < k);
+			bring_weights<TYPE>(stage + offset + i * COPY_ROWS * STEP_ROW, args, w + i * w_distance,
+			                    i < rows && col < args.k);
 #pragma unroll
 		for (int i = 0; i < LINEAR_PREFILL_TOKENS / COPY_ROWS; i++)
 			cp_async_16(stage + PREFILL_ROW_BYTES + offset + i * COPY_ROWS * STEP_ROW, x + i * x_distance,
-			            i < tokens && col < k);
+			            i < tokens && col < args.k);
 		cp_async_commit();
 		w += K_STEP;
 		x += K_STEP;
@@ -47,8 +52,8 @@ struct PrefillCopy {
 	}
 };
 
-template <int EPILOGUE>
-__device__ inline PrefillCopy prefill_copy(const LinearArgs &args, int first_output, int first_token)
+template <int TYPE, int EPILOGUE>
+__device__ inline PrefillCopy<TYPE> prefill_copy(const LinearArgs &args, int first_output, int first_token)
 {
 	const int r = threadIdx.x / STEP_UNITS, unit = threadIdx.x % STEP_UNITS;
 	const int token = first_token + r;
@@ -58,10 +63,9 @@ __device__ inline PrefillCopy prefill_copy(const LinearArgs &args, int first_out
 		row = r % 16 < 8 ? output : args.rows + output;
 		distance = COPY_ROWS / 2;
 	}
-	PrefillCopy copy;
-	copy.w = static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + unit * UNIT_COLS;
+	PrefillCopy<TYPE> copy;
+	copy.w = (size_t)row * args.k + unit * UNIT_COLS;
 	copy.x = static_cast<const bf16_bits *>(args.x) + (size_t)token * args.k + unit * UNIT_COLS;
-	copy.k = args.k;
 	copy.col = unit * UNIT_COLS;
 	copy.rows = output < args.rows ? (args.rows - output - 1) / distance + 1 : 0;
 	copy.tokens = token < args.tokens ? (args.tokens - token - 1) / COPY_ROWS + 1 : 0;
@@ -110,9 +114,10 @@ __device__ inline void prefill_tile(const LinearArgs &args)
 	// A warp that is not busy only copies.
 	const bool busy = first_output + row / 16 * tile_outputs < args.rows && first_token + token < args.tokens;
 
-	PrefillCopy copy = prefill_copy<EPILOGUE>(args, first_output, first_token);
+	PrefillCopy<TYPE> copy = prefill_copy<TYPE, EPILOGUE>(args, first_output, first_token);
+#pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : LINEAR_PREFILL_STAGES)
 	for (int i = 0; i < LINEAR_PREFILL_STAGES; i++)
-		copy.request(ring + i * PREFILL_STAGE);
+		copy.request(args, ring + i * PREFILL_STAGE);
 
 	const int w_offset = unit_offset(row + lane % 16, lane / 16);
 	const int x_offset = PREFILL_ROW_BYTES + unit_offset(token + lane % 8 + lane / 16 * 8, lane / 8 % 2);
@@ -135,7 +140,7 @@ __device__ inline void prefill_tile(const LinearArgs &args)
 			if (j + 1 == K_STEP / 16) {
 				cp_async_wait<LINEAR_PREFILL_STAGES - 2>(); // this thread's part of the next stage is there
 				__syncthreads(); // all threads' parts are there, and nobody reads this stage any more
-				copy.request(stage);
+				copy.request(args, stage);
 				next = ring + slot * PREFILL_STAGE;
 			}
 			if (busy) {
@@ -187,7 +192,10 @@ __device__ inline void linear_prefill(const LinearArgs &args)
 
 PREFILL_KERNEL(linear_prefill_bf16, TYPE_BF16, STORE)
 PREFILL_KERNEL(linear_prefill_f16, TYPE_F16, STORE)
+PREFILL_KERNEL(linear_prefill_quantized, TYPE_QUANTIZED, STORE)
 PREFILL_KERNEL(gate_up_prefill_bf16, TYPE_BF16, GATE_UP)
 PREFILL_KERNEL(gate_up_prefill_f16, TYPE_F16, GATE_UP)
+PREFILL_KERNEL(gate_up_prefill_quantized, TYPE_QUANTIZED, GATE_UP)
 PREFILL_KERNEL(linear_add_prefill_bf16, TYPE_BF16, ADD)
 PREFILL_KERNEL(linear_add_prefill_f16, TYPE_F16, ADD)
+PREFILL_KERNEL(linear_add_prefill_quantized, TYPE_QUANTIZED, ADD)

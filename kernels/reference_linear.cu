@@ -10,6 +10,15 @@ __device__ inline float reference_dot(const ReferenceLinearArgs &args, int row)
 {
 	const float *x = args.x + (size_t)blockIdx.y * args.k;
 	float sum = 0;
+	if (args.type >= TYPE_QUANTIZED) {
+		for (int c = 0; c < args.k; c += UNPACKED) {
+			float values[UNPACKED];
+			unpack8(values, args.w, (size_t)row * args.k + c, args.type);
+			for (int e = 0; e < UNPACKED; e++)
+				sum = fmaf(x[c + e], values[e], sum);
+		}
+		return sum;
+	}
 	for (int c = 0; c < args.k; c++)
 		sum = fmaf(x[c], widen(args.w, (int64_t)row * args.k + c, args.type), sum);
 	return sum;

@@ -146,12 +146,14 @@ func expanded(t *weight.Tensor) *weight.Tensor {
 	return &e
 }
 
-// smallCheckpoint returns a checkpoint of bfloat16 with one layer.
+// smallCheckpoint returns a checkpoint of bfloat16 with one layer. Its heads have a width that all backends
+// support.
 func smallCheckpoint(t *testing.T, hidden int) fs.FS {
 	t.Helper()
 	config := fmt.Appendf(nil, `{"model_type": "phi3", "vocab_size": 71, "hidden_size": %d,
 		"intermediate_size": %d, "num_hidden_layers": 1, "num_attention_heads": %d, "num_key_value_heads": 1,
-		"max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}`,
+		"head_dim": 64, "max_position_embeddings": 128,
+		"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}`,
 		hidden, 3*hidden, hidden/32)
 	c, err := model.ParseConfig(config)
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ package cuda
 import "C"
 
 import (
+	"strings"
 	"time"
 	"unsafe"
 
@@ -13,6 +14,7 @@ import (
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
+	"phi3/internal/weight"
 	"phi3/kernels"
 )
 
@@ -42,12 +44,38 @@ var (
 type elementType int
 
 const (
-	typeBF16 elementType = C.TYPE_BF16
-	typeF16  elementType = C.TYPE_F16
-	typeF32  elementType = C.TYPE_F32
+	typeBF16      elementType = C.TYPE_BF16
+	typeF16       elementType = C.TYPE_F16
+	typeF32       elementType = C.TYPE_F32
+	typeQuantized elementType = C.TYPE_QUANTIZED // the first of the quantized types, which are the last
 )
 
-// bytes is the size of an element.
+// elementFormats are the formats of a checkpoint that the types are named after.
+var elementFormats = [...]weight.Format{
+	C.TYPE_BF16:   weight.BF16,
+	C.TYPE_F16:    weight.F16,
+	C.TYPE_F32:    weight.F32,
+	C.TYPE_Q4_0:   weight.Q4_0,
+	C.TYPE_Q4_1:   weight.Q4_1,
+	C.TYPE_Q5_0:   weight.Q5_0,
+	C.TYPE_Q5_1:   weight.Q5_1,
+	C.TYPE_Q8_0:   weight.Q8_0,
+	C.TYPE_Q2_K:   weight.Q2_K,
+	C.TYPE_Q3_K:   weight.Q3_K,
+	C.TYPE_Q4_K:   weight.Q4_K,
+	C.TYPE_Q5_K:   weight.Q5_K,
+	C.TYPE_Q6_K:   weight.Q6_K,
+	C.TYPE_Q8_K:   weight.Q8_K,
+	C.TYPE_IQ4_NL: weight.IQ4_NL,
+	C.TYPE_IQ4_XS: weight.IQ4_XS,
+}
+
+func (t elementType) format() weight.Format { return elementFormats[t] }
+
+// String is the type's name in reports, such as "bf16" or "q4_k".
+func (t elementType) String() string { return strings.ToLower(t.format().String()) }
+
+// bytes is the size of an element, which is not quantized.
 func (t elementType) bytes() int {
 	if t == typeF32 {
 		return 4

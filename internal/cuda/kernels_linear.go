@@ -35,15 +35,41 @@ const (
 	phases
 )
 
-// productKernel is the name of a kernel without its suffix for the weight's type.
-func productKernel(e epilogue, v phase) string {
+// weightKind is the types of weights that share a product's kernel.
+type weightKind int
+
+const (
+	bf16Weights weightKind = iota
+	f16Weights
+	quantizedWeights // of all formats
+	weightKinds
+)
+
+// suffixes end the names of the kernels for a kind of weights.
+var suffixes = [weightKinds]string{
+	bf16Weights: "_bf16", f16Weights: "_f16", quantizedWeights: "_quantized",
+}
+
+// kind is the kind of weights of a type. Only the reference kernels take typeF32.
+func (t elementType) kind() weightKind {
+	switch {
+	case t >= typeQuantized:
+		return quantizedWeights
+	case t == typeF16:
+		return f16Weights
+	}
+	return bf16Weights
+}
+
+// productKernel is the name of the kernel of a product.
+func productKernel(e epilogue, v phase, w weightKind) string {
 	switch v {
 	case normDecode:
-		return "norm_" + epilogueNames[e] + "_decode"
+		return "norm_" + epilogueNames[e] + "_decode" + suffixes[w]
 	case prefill:
-		return epilogueNames[e] + "_prefill"
+		return epilogueNames[e] + "_prefill" + suffixes[w]
 	}
-	return epilogueNames[e] + "_decode"
+	return epilogueNames[e] + "_decode" + suffixes[w]
 }
 
 // referenceKernel is the name of the kernel that computes a product in float32.
@@ -56,14 +82,13 @@ func referenceKernel(e epilogue) string {
 
 // linearKernels are the matrix products of a loaded module. kernels/args.h says what they compute.
 type linearKernels struct {
-	// products are the kernels, by the weight's type (typeBF16 or typeF16).
-	products [epilogues][phases][2]function
+	products [epilogues][phases][weightKinds]function
 	// references are the float32 kernels, for weights of any type.
 	references [epilogues]function
-	// resident is how many blocks of a decode product a multiprocessor runs at once, by the weight's type
+	// resident is how many blocks of a decode product a multiprocessor runs at once, by the kind of weights
 	// and by the number of tokens that the product normalises, which decides how much shared memory it
 	// takes. 0: none.
-	resident [epilogues][2][decodeTokens + 1]int
+	resident [epilogues][weightKinds][decodeTokens + 1]int
 
 	maxShared int // bytes of dynamic shared memory that a block can have
 }
@@ -78,15 +103,15 @@ func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 			if e == addTo && v == normDecode {
 				continue
 			}
-			for t, suffix := range [2]string{typeBF16: "_bf16", typeF16: "_f16"} {
-				f, err := d.function(m, productKernel(e, v)+suffix)
+			for w := range weightKinds {
+				f, err := d.function(m, productKernel(e, v, w))
 				if err != nil {
 					return nil, err
 				}
 				if err := d.allowShared(f, shared[v]); err != nil {
 					return nil, err
 				}
-				k.products[e][v][t] = f
+				k.products[e][v][w] = f
 			}
 		}
 		var err error
@@ -101,14 +126,14 @@ func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 // hidden is the k of the products with a norm.
 func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 	for e := range epilogues {
-		for t := range 2 { // typeBF16, typeF16
-			l.resident[e][t][0], err = d.residentBlocks(l.products[e][decode][t], C.LINEAR_DECODE_THREADS,
+		for w := range weightKinds {
+			l.resident[e][w][0], err = d.residentBlocks(l.products[e][decode][w], C.LINEAR_DECODE_THREADS,
 				C.LINEAR_DECODE_SHARED)
 			if err != nil {
 				return err
 			}
 			for tokens := 1; e != addTo && tokens <= decodeTokens && l.normFits(tokens, hidden); tokens++ {
-				l.resident[e][t][tokens], err = d.residentBlocks(l.products[e][normDecode][t],
+				l.resident[e][w][tokens], err = d.residentBlocks(l.products[e][normDecode][w],
 					C.LINEAR_DECODE_THREADS, normedDecodeShared(tokens, hidden))
 				if err != nil {
 					return err
@@ -135,6 +160,7 @@ func (p *product) args() *C.LinearArgs {
 	return &C.LinearArgs{
 		y: C.uint64_t(p.y), x: C.uint64_t(p.x), norm: C.uint64_t(p.norm), w: C.uint64_t(p.w),
 		tokens: C.int32_t(p.tokens), rows: C.int32_t(p.rows), k: C.int32_t(p.k), eps: C.float(p.eps),
+		_type: C.int32_t(p.weight),
 	}
 }
 
@@ -158,9 +184,9 @@ func (p *product) decodeTiles() int {
 // decodeResident is how many blocks of the decode product a multiprocessor runs at once.
 func (l *linearKernels) decodeResident(p *product) int {
 	if p.norm == 0 {
-		return l.resident[p.epilogue][p.weight][0]
+		return l.resident[p.epilogue][p.weight.kind()][0]
 	}
-	return l.resident[p.epilogue][p.weight][p.tokens]
+	return l.resident[p.epilogue][p.weight.kind()][p.tokens]
 }
 
 // decode queues a product of up to decodeTokens tokens, on any number of blocks: the results do not
@@ -170,7 +196,8 @@ func (l *linearKernels) decode(q *queue, p product, blocks int) {
 	if p.norm != 0 {
 		v, shared = normDecode, normedDecodeShared(p.tokens, p.k)
 	}
-	add(q, l.products[p.epilogue][v][p.weight], grid{blocks, 1, C.LINEAR_DECODE_THREADS, shared}, p.args())
+	f := l.products[p.epilogue][v][p.weight.kind()]
+	add(q, f, grid{blocks, 1, C.LINEAR_DECODE_THREADS, shared}, p.args())
 }
 
 // prefill queues a product of any number of tokens. norm must be 0.
@@ -179,14 +206,14 @@ func (l *linearKernels) prefill(q *queue, p product) {
 	if p.epilogue == gateUp {
 		outputs /= 2
 	}
-	add(q, l.products[p.epilogue][prefill][p.weight], grid{
+	add(q, l.products[p.epilogue][prefill][p.weight.kind()], grid{
 		ceilDiv(p.tokens, C.LINEAR_PREFILL_TOKENS), ceilDiv(p.rows, outputs),
 		C.LINEAR_PREFILL_THREADS, C.LINEAR_PREFILL_SHARED,
 	}, p.args())
 }
 
 // reference queues a product in which x, y and the sums are float32, for a weight of any type. norm must
-// be 0.
+// be 0. Quantized weights are rounded to bfloat16, all others are exact.
 func (l *linearKernels) reference(q *queue, p product) {
 	args := &C.ReferenceLinearArgs{
 		y: C.uint64_t(p.y), x: C.uint64_t(p.x), w: C.uint64_t(p.w),

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func forTheEmulator(t *testing.T) {
 // The tests that a checked build runs: every kernel, on small sizes, and whole steps, with and without
 // graphs.
 const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversions)$|` +
-	`^Test(EmbedAndCopyRows|Linear|LinearSpecials|RMSNorm|ReferenceLinear|Argmax|ReferenceAttention)$|` +
+	`^Test(EmbedAndCopyRows|Unpack|LinearQuantized|Linear|LinearSpecials|RMSNorm|ReferenceLinear|Argmax|ReferenceAttention)$|` +
 	`^Test(Launch|AbandonedSteps|ForgottenGraphs)$|` +
 	`^TestAttention$/./window_(7|129|1),`
 
@@ -348,7 +349,7 @@ func TestMutants(t *testing.T) {
 	forTheEmulator(t)
 	report := regexp.MustCompile(`block \(.*`)
 	room := make(chan struct{}, 2) // at once: each compiles for some seconds
-	for _, m := range mutants {
+	for _, m := range slices.Concat(mutants, quantizedMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}

@@ -138,13 +138,39 @@ func stored16(typ elementType, s []float32) (bits []uint16, values []float32) {
 	return bits, values
 }
 
-// typed stores s in a type. It returns the bytes and their values.
-func typed(typ elementType, s []float32) (data []byte, values []float32) {
+// typed is n random numbers of about 1, stored in a type: the bytes, and their values.
+func typed(random *rand.Rand, typ elementType, n int) (data []byte, values []float32) {
+	if typ >= typeQuantized {
+		data, bits := packed(random, typ.format(), n, 1)
+		return data, widened(bits)
+	}
+	s := normals(random, n, 1)
 	if typ == typeF32 {
 		return bytesOf(s), s
 	}
 	bits, values := stored16(typ, s)
 	return bytesOf(bits), values
+}
+
+// repeated is n elements, from s again and again.
+func repeated[T any](s []T, n int) []T {
+	all := make([]T, n)
+	for at := 0; at < n; {
+		at += copy(all[at:], s)
+	}
+	return all
+}
+
+// lengths are the Euclidean norms of rows of k.
+func lengths(s []float32, k int) []float64 {
+	norms := make([]float64, len(s)/k)
+	for i := range norms {
+		for _, v := range s[i*k:][:k] {
+			norms[i] += float64(v) * float64(v)
+		}
+		norms[i] = math.Sqrt(norms[i])
+	}
+	return norms
 }
 
 func widened(bits []uint16) []float32 {

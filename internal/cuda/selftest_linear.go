@@ -42,9 +42,9 @@ func linearChecks() []kernelGroup {
 		if l.v != prefill {
 			against += ", prefill"
 		}
-		for _, suffix := range []string{"_bf16", "_f16"} {
-			name := productKernel(l.e, l.v) + suffix
-			products.kernels = append(products.kernels, kernelCheck{name, best, against})
+		for w := range weightKinds {
+			products.kernels = append(products.kernels,
+				kernelCheck{productKernel(l.e, l.v, w), best, against})
 		}
 	}
 	tensorCores := kernelGroup{
@@ -76,7 +76,8 @@ func (t *tester) productSizes() []productSize {
 
 // products runs all of them, decode and prefill with the norm inside and outside, on the same numbers.
 func (t *tester) products() {
-	for i, size := range t.productSizes() {
+	sizes := t.productSizes()
+	for i, size := range sizes {
 		for _, weight := range []elementType{typeBF16, typeF16} {
 			if t.stop() {
 				return
@@ -84,24 +85,34 @@ func (t *tester) products() {
 			t.product(size, weight, uint64(i))
 		}
 	}
+	for i := range len(elementFormats) - int(typeQuantized) { // the sizes in turn
+		if t.stop() {
+			return
+		}
+		weight := typeQuantized + elementType(i)
+		t.product(sizes[i%len(sizes)].ofBlocks(weight), weight, uint64(i))
+	}
 }
 
 // productCase is one size and type of weights, with what is known of the results.
 type productCase struct {
 	productSize
-	where, suffix string
-	weight        elementType
+	where  string
+	weight elementType
 
 	xDev, normDev, wDev, normedDev array // x [tokens, k] float32, norm [k], w, inputs
 
 	inputs         []uint16  // [tokens, k] bfloat16: RMSNorm(x)·norm
 	before         []float32 // [tokens, rows], that linear_add adds to
-	w              []uint16  // [2·rows, k], of weight
+	w              []uint16  // [2·rows, k], of weight, or bfloat16 if that is quantized
 	xNorm, wNorm   []float64 // of each token and weight row: rounding errors grow with their product
 	referenceSum   []float32 // [tokens, rows]
 	referenceGated []float32 // [tokens, rows]
 	chosen         []int     // outputs that are computed on the host, too, and there:
 	sum, up        []float32 // with the output's row of w, and with the row of its up
+
+	// expanded is the results of prefill with w, if the weight is quantized: the same bytes are wanted.
+	expanded [epilogues]bitsOf
 }
 
 const productEps = 1e-5
@@ -114,6 +125,9 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 	c := t.newProductCase(size, weight, seed)
 	t.reference(c)
 	t.describe(c)
+	if weight >= typeQuantized {
+		t.expand(c)
+	}
 	prefilled := t.prefill(c)
 	t.decode(c, prefilled)
 	t.free(c.xDev, c.normDev, c.wDev, c.normedDev)
@@ -124,22 +138,29 @@ func (t *tester) newProductCase(size productSize, weight elementType, seed uint6
 	random := rand.New(rand.NewPCG(seed, 6))
 	tokens, rows, k := size.tokens, size.rows, size.k
 	c := &productCase{
-		productSize: size, where: size.String(), weight: weight,
-		suffix: "_" + typeNames[weight],
+		productSize: size, where: fmt.Sprintf("%v of %v", size, weight), weight: weight,
 	}
 	c.before = normals(random, tokens*rows, 1)
 	// Only the first weights are drawn, and then repeated, because drawing all would take longer than the
 	// test on a GPU. Their number is a prime, so that rows differ.
 	const drawn = 65521
-	bits, values := stored16(weight, normals(random, min(2*rows*k, drawn), 2/math.Sqrt(float64(k))))
-	c.w = repeated(bits, 2*rows*k)
-	c.wNorm = lengths(repeated(values, 2*rows*k), k)
+	deviation := 2 / math.Sqrt(float64(k))
+	if weight >= typeQuantized {
+		data, bits := packed(random, weight.format(), 2*rows*k, deviation)
+		c.w, c.wDev = bits, toDevice(t.workbench, data)
+		c.wNorm = lengths(widened(bits), k)
+	} else {
+		bits, values := stored16(weight, normals(random, min(2*rows*k, drawn), deviation))
+		c.w = repeated(bits, 2*rows*k)
+		c.wDev = toDevice(t.workbench, c.w)
+		c.wNorm = lengths(repeated(values, 2*rows*k), k)
+	}
 	norm := normals(random, k, 1.0/8)
 	for i := range norm {
 		norm[i]++
 	}
 	c.xDev = toDevice(t.workbench, normals(random, tokens*k, 1))
-	c.normDev, c.wDev = toDevice(t.workbench, norm), toDevice(t.workbench, c.w)
+	c.normDev = toDevice(t.workbench, norm)
 	c.normedDev = t.alloc(tokens * k * 2)
 	t.k.rmsNorm(&t.q, rowNorm{
 		y: c.normedDev.devicePtr, typ: typeBF16, x: c.xDev.devicePtr, norm: c.normDev.devicePtr,
@@ -183,7 +204,7 @@ func (t *tester) reference(c *productCase) {
 // prefill judges the products of any number of tokens. It returns each product's results.
 func (t *tester) prefill(c *productCase) (results [epilogues]bitsOf) {
 	for e := range epilogues {
-		name := productKernel(e, prefill) + c.suffix
+		name := productKernel(e, prefill, c.weight.kind())
 		y := t.output(c, e, c.tokens)
 		t.k.prefill(&t.q, c.product(e, y, c.tokens))
 		t.run(name)
@@ -211,9 +232,10 @@ func (t *tester) decode(c *productCase, prefilled [epilogues]bitsOf) {
 		if d.v == normDecode && !t.k.normFits(tokens, c.k) { // the backend does not run it either
 			continue
 		}
-		name := productKernel(d.e, d.v) + c.suffix
+		name := productKernel(d.e, d.v, c.weight.kind())
 		of := t.of(name)
-		of.ran("%d×%d×%d on %s", tokens, c.rows, c.k, blocksText(grids))
+		ran := productSize{tokens, c.rows, c.k}
+		of.ran("%v of %v on %s", ran, c.weight, blocksText(grids))
 		for _, blocks := range grids {
 			y := t.output(c, d.e, tokens)
 			p := c.product(d.e, y, tokens)
@@ -222,9 +244,9 @@ func (t *tester) decode(c *productCase, prefilled [epilogues]bitsOf) {
 			}
 			t.k.decode(&t.q, p, blocks)
 			t.run(name)
-			where := fmt.Sprintf("%d×%d×%d on %d blocks", tokens, c.rows, c.k, blocks)
+			where := fmt.Sprintf("%v of %v on %d blocks", ran, c.weight, blocks)
 			got := t.judgeProduct(c, of, where, d.e, y, tokens)
-			if t.trusted(productKernel(d.e, prefill) + c.suffix) {
+			if t.trusted(productKernel(d.e, prefill, c.weight.kind())) {
 				same(of, "the bytes of prefill", where, got, prefilled[d.e][:len(got)])
 			}
 			t.settle(name, where)
@@ -253,35 +275,46 @@ func (t *tester) output(c *productCase, e epilogue, tokens int) array {
 // describe computes the chosen outputs with the published arithmetic of tensor cores.
 func (t *tester) describe(c *productCase) {
 	c.sum, c.up = make([]float32, len(c.chosen)), make([]float32, len(c.chosen))
+	numbers := c.weight // the type of those in c.w
+	if numbers >= typeQuantized {
+		numbers = typeBF16
+	}
 	parallel(len(c.chosen), func(i int) {
 		token, row := c.chosen[i]/c.rows, c.chosen[i]%c.rows
 		x := c.inputs[token*c.k:][:c.k]
-		c.sum[i] = productSum(t.sums, x, c.w[row*c.k:][:c.k], c.weight)
-		c.up[i] = productSum(t.sums, x, c.w[(c.rows+row)*c.k:][:c.k], c.weight)
+		c.sum[i] = productSum(t.sums, x, c.w[row*c.k:][:c.k], numbers)
+		c.up[i] = productSum(t.sums, x, c.w[(c.rows+row)*c.k:][:c.k], numbers)
 	})
+}
+
+// results are the numbers that a product has stored, and their bits.
+func (t *tester) results(e epilogue, y array) (numbers []float32, bits bitsOf) {
+	if e == gateUp {
+		narrow := fromDevice[uint16](t.workbench, y)
+		for _, v := range narrow {
+			bits = append(bits, uint32(v))
+		}
+		return widened(narrow), bits
+	}
+	numbers = fromDevice[float32](t.workbench, y)
+	for _, v := range numbers {
+		bits = append(bits, math.Float32bits(v))
+	}
+	return numbers, bits
 }
 
 // judgeProduct compares the results of one product for the first tokens with all that is known of them, and
 // returns their bits.
 func (t *tester) judgeProduct(
 	c *productCase, of *tally, where string, e epilogue, y array, tokens int,
-) (results bitsOf) {
+) bitsOf {
 	n := tokens * c.rows
-	var got []float32
-	if e == gateUp {
-		narrow := fromDevice[uint16](t.workbench, y)
-		got = widened(narrow)
-		for _, v := range narrow {
-			results = append(results, uint32(v))
-		}
-	} else {
-		got = fromDevice[float32](t.workbench, y)
-		for _, v := range got {
-			results = append(results, math.Float32bits(v))
-		}
-	}
+	got, results := t.results(e, y)
 	if t.err != nil {
 		return results
+	}
+	if c.weight >= typeQuantized && t.trusted(productKernel(e, prefill, bf16Weights)) {
+		same(of, "the bytes of bfloat16 weights", where, results, c.expanded[e][:n])
 	}
 
 	// Sums in another order differ by some 1e-7 of their terms' magnitudes for every rounding. A forgotten
@@ -338,27 +371,6 @@ func (t *tester) judgeProduct(
 }
 
 func nearestBF16(x float64) float32 { return weight.FromBF16(weight.ToBF16(float32(x))) }
-
-// repeated is n elements, from s again and again.
-func repeated[T any](s []T, n int) []T {
-	all := make([]T, n)
-	for at := 0; at < n; {
-		at += copy(all[at:], s)
-	}
-	return all
-}
-
-// lengths are the Euclidean norms of rows of k.
-func lengths(s []float32, k int) []float64 {
-	norms := make([]float64, len(s)/k)
-	for i := range norms {
-		for _, v := range s[i*k:][:k] {
-			norms[i] += float64(v) * float64(v)
-		}
-		norms[i] = math.Sqrt(norms[i])
-	}
-	return norms
-}
 
 // blocksText is "1/7/264 blocks".
 func blocksText(grids []int) string {

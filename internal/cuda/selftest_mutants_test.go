@@ -26,7 +26,7 @@ var selfTestMutants = []struct {
 }{
 	{
 		name: "embed leaves out the last column", file: "embed.cu",
-		old: "i < args.cols;", mistake: "i < args.cols - 1;",
+		old: "i < args.cols; i += EMBED_THREADS)", mistake: "i < args.cols - 1; i += EMBED_THREADS)",
 		kernel: "embed", fails: "embed",
 	},
 	{
@@ -46,7 +46,7 @@ var selfTestMutants = []struct {
 	},
 	{
 		name: "the references without the last column", file: "reference_linear.cu",
-		old: "c < args.k;", mistake: "c < args.k - 1;",
+		old: "c < args.k; c++", mistake: "c < args.k - 1; c++",
 		kernel: "reference_linear", fails: "reference_.*",
 	},
 	{
@@ -55,21 +55,31 @@ var selfTestMutants = []struct {
 		kernel: "linear_decode_bf16", fails: "[a-z_]+_f16",
 	},
 	{
+		name: "a zero of Q6_K that is too small", file: "quants.cuh",
+		old: "u.zero = 32;", mistake: "u.zero = 31;",
+		kernel: "linear_decode_bf16", fails: "[a-z_]+_quantized",
+	},
+	{
+		name: "the references of quantized weights without the last column", file: "reference_linear.cu",
+		old: "c < args.k; c += UNPACKED", mistake: "c < args.k - UNPACKED; c += UNPACKED",
+		kernel: "reference_linear", fails: "reference_.*",
+	},
+	{
 		name: "decode adds segments in another order", file: "linear_decode.cu",
 		old: "for (int s = 0; s < segments; s++) {", mistake: "for (int s = segments - 1; s >= 0; s--) {",
-		kernel: "linear_decode_bf16", fails: "(norm_)?linear_(add_)?decode_(bf16|f16)",
-		may: "(norm_)?gate_up_decode_(bf16|f16)",
+		kernel: "linear_decode_bf16", fails: "(norm_)?linear_(add_)?decode_(bf16|f16|quantized)",
+		may: "(norm_)?gate_up_decode_(bf16|f16|quantized)",
 	},
 	{
 		name: "prefill with swapped fragments", file: "linear_prefill.cu",
 		old:     "x[n][1] = r[1];\n\t\t\tx[n + 1][0] = r[2];",
 		mistake: "x[n][1] = r[2];\n\t\t\tx[n + 1][0] = r[1];",
-		kernel:  "linear_decode_bf16", fails: "[a-z_]+_prefill_(bf16|f16)",
+		kernel:  "linear_decode_bf16", fails: "[a-z_]+_prefill_(bf16|f16|quantized)",
 	},
 	{
 		name: "gates for ups", file: "linear.cuh",
 		old: "silu(sum[i]) * sum[2 + i]", mistake: "silu(sum[2 + i]) * sum[i]",
-		kernel: "linear_decode_bf16", fails: "(norm_)?gate_up_(decode|prefill)_(bf16|f16)",
+		kernel: "linear_decode_bf16", fails: "(norm_)?gate_up_(decode|prefill)_(bf16|f16|quantized)",
 	},
 	{
 		name: "KV append to the next position's block", file: "kv_append.cu",

@@ -25,24 +25,24 @@ func rowChecks() []kernelGroup {
 	}
 }
 
-var typeNames = [...]string{typeBF16: "bf16", typeF16: "f16", typeF32: "f32"}
-
 // The sizes of a table of embeddings; the last is a Phi-3-mini's width.
 var tableSizes = []struct{ rows, cols int }{{5, 7}, {33, 64}, {3, 300}, {40, 3072}}
 
 func (t *tester) embed() {
 	random := rand.New(rand.NewPCG(1, 1))
 	for _, c := range tableSizes {
-		for typ, name := range typeNames {
-			table, values := typed(elementType(typ), normals(random, c.rows*c.cols, 1))
+		for i := range elementFormats {
+			typ, c := elementType(i), c
+			c.cols = wholeBlocks(typ, c.cols)
+			table, values := typed(random, typ, c.rows*c.cols)
 			ids := rowsToPick(random, c.rows)
 			tableDev, idsDev := toDevice(t.workbench, table), toDevice(t.workbench, ids)
 			x := t.alloc(len(ids) * c.cols * 4)
-			stored := parameter{ptr: tableDev.devicePtr, typ: elementType(typ)}
+			stored := parameter{ptr: tableDev.devicePtr, typ: typ}
 			t.k.embed(&t.q, x.devicePtr, stored, idsDev.devicePtr, len(ids), c.cols)
 			t.run("embed")
-			t.of("embed").ran("%d×%d of bf16, f16, f32", c.rows, c.cols)
-			where := fmt.Sprintf("%s %d×%d", name, c.rows, c.cols)
+			where := fmt.Sprintf("%d×%d of %v", c.rows, c.cols, typ)
+			t.of("embed").ran("%s", where)
 			t.pickedRows("embed", where, fromDevice[float32](t.workbench, x), values, ids, c.cols)
 			t.free(tableDev, idsDev, x)
 		}
@@ -176,14 +176,16 @@ func (t *tester) referenceProducts() {
 	random := rand.New(rand.NewPCG(1, 5))
 	linear, gate := t.of("reference_linear"), t.of("reference_gate_up")
 	for _, c := range []productSize{{1, 1, 8}, {3, 5, 72}, {9, 17, 520}, {2, 130, 33}} {
-		for typ, name := range typeNames {
-			where := fmt.Sprintf("%s %v", name, c)
+		for i := range elementFormats {
+			typ := elementType(i)
+			c := c.ofBlocks(typ)
+			where := fmt.Sprintf("%v of %v", c, typ)
 			x, before := normals(random, c.tokens*c.k, 1), normals(random, c.tokens*c.rows, 1)
-			data, w := typed(elementType(typ), normals(random, 2*c.rows*c.k, 1))
+			data, w := typed(random, typ, 2*c.rows*c.k)
 			xDev, wDev := toDevice(t.workbench, x), toDevice(t.workbench, data)
 			y, added, gated := t.alloc(len(before)*4), toDevice(t.workbench, before), t.alloc(len(before)*4)
 			p := product{
-				x: xDev.devicePtr, w: wDev.devicePtr, weight: elementType(typ),
+				x: xDev.devicePtr, w: wDev.devicePtr, weight: typ,
 				tokens: c.tokens, rows: c.rows, k: c.k,
 			}
 			for e, out := range [epilogues]array{store: y, addTo: added, gateUp: gated} {
@@ -202,12 +204,12 @@ func (t *tester) referenceProducts() {
 				up[i], upSize[i] = dot64(row, w[(c.rows+i%c.rows)*c.k:])
 				wantSum[i] = before[i] + sums[i]
 			}
-			linear.ran("%v of bf16, f16, f32, stored and added", c)
+			linear.ran("%s, stored and added", where)
 			linear.near("float64", where, len(dot), at32(sums), at64(dot),
 				func(i int) float64 { return size[i] * 1e-6 })
 			same(linear, "the sums, added", where, addedSums, wantSum)
 			t.settle("reference_linear", where)
-			gate.ran("%v of bf16, f16, f32", c)
+			gate.ran("%s", where)
 			gate.near("float64", where, len(dot), at32(products),
 				func(i int) float64 { return silu64(dot[i]) * up[i] },
 				func(i int) float64 { return 2e-6 * (size[i] + 1) * (upSize[i] + 1) })
@@ -231,3 +233,9 @@ func dot64(x, w []float32) (dot, size float64) {
 type productSize struct{ tokens, rows, k int }
 
 func (s productSize) String() string { return fmt.Sprintf("%d×%d×%d", s.tokens, s.rows, s.k) }
+
+// ofBlocks is s with k raised to whole blocks of a type of weights.
+func (s productSize) ofBlocks(typ elementType) productSize {
+	s.k = wholeBlocks(typ, s.k)
+	return s
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -23,11 +24,14 @@ type parameter struct {
 	typ elementType // on the device, which may differ from the checkpoint's
 }
 
-// deviceType is how a tensor is stored on the device. Norms are small and become float32. 16-bit matrices
-// keep their type. float32 matrices would take twice the memory and the time, so they are rounded to
+// deviceType is how a tensor is stored on the device. Norms are small and become float32. 16-bit and quantized
+// matrices keep their type. float32 matrices would take twice the memory and the time, so they are rounded to
 // float16, which is eight times as exact as the bfloat16 inputs, or to bfloat16 if their weights are too
 // large or too small for float16. With --dtype f32 they stay float32.
 func (b *Backend) deviceType(t *weight.Tensor) elementType {
+	if t.Format.Quantized() {
+		return elementType(slices.Index(elementFormats[:], t.Format))
+	}
 	switch {
 	case len(t.Shape) == 1 || t.Format == weight.F32 && b.float32:
 		return typeF32
@@ -37,7 +41,8 @@ func (b *Backend) deviceType(t *weight.Tensor) elementType {
 	return typeBF16
 }
 
-// Upload implements [model.Backend]. It may return before the copy ends.
+// Upload implements [model.Backend]. It may return before the copy to the device ends, but reads t.Data only
+// until it returns.
 func (b *Backend) Upload(t *weight.Tensor) (w model.Weight, err error) {
 	err = weight.Guard([]*weight.Tensor{t}, func() (err error) {
 		w, err = b.upload(t)
@@ -195,6 +200,8 @@ func inParallel(n int, work func(piece int)) {
 // converter is the conversion from a checkpoint's format to the device's type.
 func converter(from weight.Format, to elementType) conversion {
 	switch {
+	case from.Quantized(): // the bytes as they are; a buffer may end within a weight block
+		return conversion{from: 1, to: 1}
 	case from == weight.F32 && to == typeBF16:
 		return conversion{4, 2, func(dst, src []byte) {
 			for i := range len(src) / 4 {

@@ -1,0 +1,193 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
+)
+
+// quantizedFormats are all of them, in ascending order.
+func quantizedFormats(t testing.TB) (formats []weight.Format) {
+	t.Helper()
+	for f := weight.BF16; f.String() != ""; f++ {
+		if f.Quantized() {
+			formats = append(formats, f)
+		}
+		if f == weight.IQ4_XS {
+			break
+		}
+	}
+	require.Len(t, formats, len(elementFormats)-int(typeQuantized), "a type for each format")
+	return formats
+}
+
+func typeOf(f weight.Format) elementType {
+	return elementType(slices.Index(elementFormats[:], f))
+}
+
+// edgeBlocks are weight blocks of one byte value, random ones with extreme scales, and those of any bytes.
+func edgeBlocks(random *rand.Rand, f weight.Format) (data []byte) {
+	_, bytes := f.Block()
+	for _, value := range []byte{0, 1, 0x7f, 0x80, 0xff} {
+		data = append(data, slices.Repeat([]byte{value}, bytes)...)
+	}
+	scales := []float64{
+		0, 0x1p-24, -0x1p-24, 0x3ffp-24, 0x1p-14, 65504, -65504, math.Inf(1), math.Inf(-1), math.NaN(),
+	}
+	for i := range 64 {
+		block := make([]byte, bytes)
+		for i := range block {
+			block[i] = byte(random.Uint32())
+		}
+		if i < len(scales) {
+			setScale(block, f, scales[i])
+		}
+		data = append(data, block...)
+	}
+	if f == weight.Q8_K { // products that are rounded, and those beyond float32
+		for _, scale := range []float64{1.0 / 3, math.MaxFloat32, 1e-45, 1.17e-38} {
+			block := slices.Clone(data[len(data)-bytes:])
+			setScale(block, f, scale)
+			data = append(data, block...)
+		}
+	}
+	return data
+}
+
+// requireSame wants the same bits, except in NaN.
+func requireSame(t testing.TB, want, got []float32, what string) {
+	t.Helper()
+	require.Len(t, got, len(want), what)
+	for i := range want {
+		if bits32(want[i]) != bits32(got[i]) {
+			require.FailNow(t, what, "weight %d is %g, want %g", i, got[i], want[i])
+		}
+	}
+}
+
+// TestUnpack compares the kernels' weights with weight.Unpack, of every format: embed's, whose table is of one
+// row or of several, and those of the products, where the input selects a column.
+func TestUnpack(t *testing.T) {
+	b := openKernels(t)
+	random := rand.New(rand.NewPCG(9, 1))
+	for _, f := range quantizedFormats(t) {
+		weights, bytes := f.Block()
+		data := edgeBlocks(random, f)
+		blocks := len(data) / bytes
+		bits := make([]uint16, blocks*weights)
+		weight.Unpack(bits, data, f)
+		want := widened(bits)
+		for _, rows := range []int{1, blocks} {
+			ids := make([]int32, rows)
+			for i := range ids {
+				ids[i] = int32(i)
+			}
+			cols := len(bits) / rows
+			table, idsDev, x := upload(b, data), upload(b, ids), b.alloc(len(bits)*4)
+			stored := parameter{ptr: table.devicePtr, typ: typeOf(f)}
+			b.k.embed(&b.q, x.devicePtr, stored, idsDev.devicePtr, rows, cols)
+			b.run()
+			requireSame(t, want, download[float32](b, x), fmt.Sprintf("%v, %d rows", f, rows))
+			b.free(table, idsDev, x)
+		}
+	}
+}
+
+// quantizedCases are sizes for weights of 32 and of 256 weights a block. k is in blocks of 32.
+var quantizedCases = []linearCase{
+	{1, 1, 1, 1},
+	{1, 75, 3, 7},
+	{3, 49, 17, 1}, // more stages than the ring has
+	{8, 33, 8, 2},
+	{9, 40, 5, 2},
+	{33, 20, 33, 2},
+	{130, 70, 4, 3},
+	{2, 40, 96, 2},
+}
+
+// TestLinearQuantized holds the products with quantized weights against those with the bfloat16 weights that
+// these expand to: the bytes are the same, in every kernel.
+func TestLinearQuantized(t *testing.T) {
+	b := openKernels(t)
+	for i, f := range quantizedFormats(t) {
+		weights, _ := f.Block()
+		for j, c := range quantizedCases {
+			if checked && (i+j)%3 != 0 || small() && weights == 256 && c.k > 32 {
+				continue // a third of the cases; rows that are too long
+			}
+			c.k = ceilDiv(c.k*32, weights) * weights
+			b.t = t
+			ok := t.Run(fmt.Sprintf("%s tokens=%d rows=%d k=%d blocks=%d", f, c.tokens, c.rows, c.k, c.blocks),
+				func(t *testing.T) {
+					b.t = t
+					testLinearQuantized(b, c, typeOf(f), uint64(j))
+				})
+			if !ok {
+				return // the device may be lost
+			}
+		}
+	}
+}
+
+func testLinearQuantized(b *kernelBench, c linearCase, typ elementType, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 2))
+	o := newLinearOperands(b, c, typeBF16, seed)
+	data, bits := packed(random, typ.format(), 2*c.rows*c.k, 2/math.Sqrt(float64(c.k)))
+	b.free(o.wDev)
+	w := map[elementType]array{typ: upload(b, data), typeBF16: upload(b, bits)}
+
+	inputs := upload(b, widened(download[uint16](b, o.normed)))
+	compare := func(what string, run func(product), p func(elementType) (product, array)) {
+		var results [2][]byte
+		for i, stored := range []elementType{typ, typeBF16} {
+			p, y := p(stored)
+			run(p)
+			b.run()
+			results[i] = download[byte](b, y)
+			b.free(y)
+		}
+		require.Equal(b.t, results[1], results[0], "%s: not the bytes of bfloat16 weights", what)
+	}
+	for e := range epilogues {
+		operands := func(n int) func(elementType) (product, array) {
+			return func(stored elementType) (product, array) {
+				y := o.output(b, e, 0, n)
+				p := o.product(e, y, 0, n)
+				p.w, p.weight = w[stored].devicePtr, stored
+				return p, y
+			}
+		}
+		n := min(c.tokens, decodeTokens)
+		compare(productKernel(e, prefill, typ.kind()), func(p product) { b.k.prefill(&b.q, p) },
+			operands(c.tokens))
+		compare(productKernel(e, decode, typ.kind()), func(p product) { b.k.decode(&b.q, p, c.blocks) },
+			operands(n))
+		if e != addTo {
+			compare(productKernel(e, normDecode, typ.kind()), func(p product) {
+				p.x, p.norm, p.eps = o.xDev.devicePtr, o.normDev.devicePtr, linearEps
+				b.k.decode(&b.q, p, c.blocks)
+			}, operands(n))
+		}
+		compare(referenceKernel(e), func(p product) {
+			p.x = inputs.devicePtr
+			b.k.reference(&b.q, p)
+		}, func(stored elementType) (product, array) {
+			y := b.alloc(c.tokens * c.rows * 4)
+			if e == addTo {
+				y = upload(b, o.before)
+			}
+			p := o.product(e, y, 0, c.tokens)
+			p.w, p.weight = w[stored].devicePtr, stored
+			return p, y
+		})
+	}
+	b.free(inputs, o.xDev, o.normDev, o.normed, w[typ], w[typeBF16])
+}
