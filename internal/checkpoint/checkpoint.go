@@ -2,6 +2,7 @@
 //
 //   - nothing: the demonstration model inside the program ([phi3/internal/demo]);
 //   - the path of a directory with a Hugging Face checkpoint;
+//   - the path of a GGUF file, or of a directory with one instead of a checkpoint ([phi3/internal/gguf]);
 //   - org/name: a model on the Hugging Face hub ([phi3/internal/hub]). An existing directory comes first.
 //
 // For any other name, Open returns an error that suggests what the user may have meant; see suggest.go.
@@ -17,6 +18,7 @@ import (
 
 	"phi3/internal/confined"
 	"phi3/internal/demo"
+	"phi3/internal/gguf"
 	"phi3/internal/hub"
 	"phi3/internal/regular"
 )
@@ -29,6 +31,7 @@ type Checkpoint struct {
 	BuiltIn bool   // it is the demonstration model
 
 	directory *confined.Directory // nil for the built-in model
+	file      *gguf.Checkpoint    // nil for a Hugging Face checkpoint
 }
 
 // Close releases the directory. A model that was loaded from it stays usable.
@@ -36,17 +39,21 @@ func (c *Checkpoint) Close() error {
 	if c.directory == nil {
 		return nil
 	}
-	return c.directory.Close()
+	if c.file == nil {
+		return c.directory.Close()
+	}
+	return errors.Join(c.file.Close(), c.directory.Close())
 }
 
 // Request says which model to open.
 type Request struct {
 	Name     string // see the package; "" is the demonstration model
 	Revision string // of a model on the hub: a branch, tag or commit; "" is the default branch
+	File     string // the GGUF file of a model that has several; "": the only one, or none
 	Variable string // the environment variable that the name was read from, for errors; "" for --model
 
 	// Download gets what the cache lacks of a model on the hub. If it is nil, Open uses what the cache has.
-	Download func(h *hub.Hub, name, revision string) (*hub.Snapshot, error)
+	Download func(h *hub.Hub, name, revision, file string) (*hub.Snapshot, error)
 }
 
 // RevisionError is the error for a revision of something that is not a model on the hub.
@@ -57,6 +64,14 @@ func (e *RevisionError) Error() string {
 		e.request.origin())
 }
 
+// FileError is the error for a GGUF file of something that is neither a model on the hub nor a directory.
+type FileError struct{ request Request }
+
+func (e *FileError) Error() string {
+	return fmt.Sprintf("%s is for a directory or a model of the hub; --model is %q%s", FileFlag,
+		e.request.Name, e.request.origin())
+}
+
 // Open opens the model that r names. The caller must Close it.
 func Open(r Request) (*Checkpoint, error) {
 	info, err := os.Stat(r.Name)
@@ -65,19 +80,23 @@ func Open(r Request) (*Checkpoint, error) {
 		return r.openFromHub()
 	case r.Revision != "":
 		return nil, &RevisionError{r}
+	case r.File != "" && (r.Name == "" || err == nil && !info.IsDir()):
+		return nil, &FileError{r}
 	case r.Name == "":
 		return &Checkpoint{Name: demo.Name, Title: demo.Name, FS: demo.FS(), BuiltIn: true}, nil
 	case regular.IsAbsent(err):
 		return nil, fmt.Errorf("there is no directory %s%s%s", r.Name, r.origin(), meant(r.Name))
 	case err != nil:
 		return nil, fmt.Errorf("%s%s: %w", r.Name, r.origin(), regular.Reason(err))
-	case !info.IsDir(): // a reader of GGUF files would begin here
+	case !info.IsDir() && isGGUF(r.Name):
+		return openFile(r.Name)
+	case !info.IsDir():
 		return nil, notADirectory(r.Name)
 	case isModelFolder(r.Name):
 		return nil, fmt.Errorf("%s is the folder of a model in a cache, which may have several revisions; "+
 			"--model takes one of its snapshots%s", r.Name, meant(filepath.Base(r.Name)))
 	}
-	return openDirectory(r.Name, r.Name, title(r.Name))
+	return r.openDirectory(r.Name, title(r.Name))
 }
 
 // openFromHub opens a model that the cache has, or that Download puts there.
@@ -90,13 +109,13 @@ func (r *Request) openFromHub() (*Checkpoint, error) {
 	if revision == "" {
 		revision = hub.DefaultRevision
 	}
-	snapshot, err := h.Find(r.Name, revision)
+	snapshot, err := h.FindFile(r.Name, revision, r.File)
 	if err != nil && !errors.Is(err, hub.ErrNotCached) {
 		return nil, err
 	}
 	switch {
 	case r.Download != nil && (snapshot == nil || !snapshot.Complete()):
-		if snapshot, err = r.Download(h, r.Name, revision); err != nil {
+		if snapshot, err = r.Download(h, r.Name, revision, r.File); err != nil {
 			return nil, fmt.Errorf("there is no directory %s%s, and as a model of the hub: %w", r.Name,
 				r.origin(), err)
 		}
@@ -104,15 +123,27 @@ func (r *Request) openFromHub() (*Checkpoint, error) {
 		return nil, fmt.Errorf("there is no directory %s%s, and no model of that name in the cache; "+
 			"phi3 pull %[1]s downloads it", r.Name, r.origin())
 	}
-	return openDirectory(snapshot.Dir, r.Name, r.Name)
+	return r.openDirectory(snapshot.Dir, r.Name)
 }
 
-func openDirectory(dir, name, title string) (*Checkpoint, error) {
+// openDirectory opens the checkpoint in a directory: Hugging Face's, or a GGUF file.
+func (r *Request) openDirectory(dir, title string) (*Checkpoint, error) {
 	d, err := confined.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &Checkpoint{Name: name, Title: title, FS: d, directory: d}, nil
+	file, err := r.chooseFile(d)
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	if file == "" {
+		return &Checkpoint{Name: r.Name, Title: title, FS: d, directory: d}, nil
+	}
+	c, err := gguf.Open(d, file)
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return &Checkpoint{Name: r.Name, Title: title + "/" + file, FS: c, directory: d, file: c}, nil
 }
 
 // origin follows the name in an error where the name is not from --model.

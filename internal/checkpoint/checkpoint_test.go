@@ -100,8 +100,8 @@ func TestOpenErrors(t *testing.T) {
 			"there is no directory acme/Big (from PHI3_MODEL), " +
 				"and no model of that name in the cache; phi3 pull acme/Big downloads it",
 		},
-		{Request{Name: "file"}, "file is a file; --model takes the directory of a checkpoint, such as ."},
-		{Request{Name: "Phi-3.5-mini-instruct-Q4.gguf"}, "by phi3 pull microsoft/Phi-3.5-mini-instruct"},
+		{Request{Name: "file"}, "file is a file; --model takes the directory of a checkpoint, such as ., or"},
+		{Request{Name: "Phi-3.5-mini-instruct-Q4.gguf"}, `instruct-Q4.gguf: begins with "", not`},
 		{Request{Name: folder}, "is the folder of a model in a cache"},
 		{Request{Revision: "main"}, `--revision is for a model of the hub; --model is ""`},
 		{
@@ -120,7 +120,7 @@ func TestOpenDownloads(t *testing.T) {
 	dir := inCache(t, "Tiny")
 	t.Chdir(t.TempDir())
 	var asked []string
-	download := func(_ *hub.Hub, name, revision string) (*hub.Snapshot, error) {
+	download := func(_ *hub.Hub, name, revision, _ string) (*hub.Snapshot, error) {
 		asked = append(asked, name+" "+revision)
 		return nil, errors.New("the hub is away")
 	}

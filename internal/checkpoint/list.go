@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"time"
 
-	"phi3/internal/confined"
+	"phi3/internal/gguf"
 	"phi3/internal/hub"
 	"phi3/internal/model"
 	"phi3/internal/show"
@@ -52,8 +52,10 @@ func (e *Cached) judge(c hub.Cached) {
 		e.Why = "unfinished download: phi3 pull " + c.Name + " continues it"
 		return
 	}
-	config, err := readConfig(c.Dir)
+	config, files, err := readConfig(c.Dir)
 	switch {
+	case err == nil && config == nil:
+		e.Kind = "GGUF files: " + files
 	case err == nil:
 		e.Kind = fmt.Sprintf("%d layers", config.Layers)
 		if config.DType != "" {
@@ -75,13 +77,20 @@ func (e *Cached) judge(c hub.Cached) {
 	e.Runs = e.Why == ""
 }
 
-func readConfig(dir string) (*model.Config, error) {
-	d, err := confined.Open(dir)
-	if err != nil {
-		return nil, err
+// readConfig reads the configuration of the checkpoint or of the only GGUF model in a directory. Of a
+// directory with several GGUF models it returns their names and no configuration.
+func readConfig(dir string) (config *model.Config, files string, err error) {
+	r := &Request{Name: dir}
+	c, err := r.openDirectory(dir, "")
+	if several := new(severalError); errors.As(err, &several) {
+		return nil, gguf.Choice(several.list), nil
 	}
-	defer func() { _ = d.Close() }()
-	return model.ReadConfig(d)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { _ = c.Close() }()
+	config, err = model.ReadConfig(c.FS)
+	return config, "", err
 }
 
 // OnlyOne returns the name of the model in the list that continues texts. It returns "" if there is no such

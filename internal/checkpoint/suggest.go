@@ -66,15 +66,6 @@ func cachedModelNamed(h *hub.Hub, name string) (found string) {
 
 // notADirectory is the error for a file in the place of a checkpoint's directory.
 func notADirectory(file string) error {
-	base := filepath.Base(file)
-	if !strings.HasSuffix(strings.ToLower(base), ".gguf") {
-		return fmt.Errorf("%s is a file; --model takes the directory of a checkpoint, such as %s", file,
-			filepath.Dir(file))
-	}
-	from := "such as phi3 pull " + hub.ExampleName
-	if model := hub.PublishedPrefixOf(base); model != "" {
-		from = "by phi3 pull " + model
-	}
-	return fmt.Errorf("%s is a GGUF file, which llama.cpp reads; phi3 reads the Hugging Face checkpoint "+
-		"that it was made from: download that, %s", file, from)
+	return fmt.Errorf("%s is a file; --model takes the directory of a checkpoint, such as %s, or a GGUF "+
+		"file, whose name ends in .gguf", file, filepath.Dir(file))
 }

@@ -20,6 +20,7 @@ import (
 type modelFlags struct {
 	name     string // --model, or $PHI3_MODEL
 	revision string
+	file     string // --gguf
 	device   string
 	dtype    string
 	weights  string // --weights; "": as they are stored
@@ -58,11 +59,13 @@ const modelVariable = "PHI3_MODEL"
 func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.StringVarP(&f.name, "model", "m", "",
-		"`directory` of a Hugging Face checkpoint, or org/name on the hub (default: $PHI3_MODEL, or the "+
-			"built-in demonstration)")
+		"`directory` of a Hugging Face checkpoint, a GGUF file, or org/name on the hub (default: "+
+			"$PHI3_MODEL, or the built-in demonstration)")
 	f.name = os.Getenv(modelVariable)
 	flags.StringVar(&f.revision, "revision", "",
 		"branch, tag or commit of a model on the hub (default: main)")
+	flags.StringVar(&f.file, "gguf", "",
+		"the GGUF `file` to use, where a model on the hub or a directory has several")
 }
 
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {
@@ -124,24 +127,24 @@ func (f *modelFlags) open(ctx context.Context, s *streams) (*checkpoint.Checkpoi
 	if err := f.check(); err != nil {
 		return nil, err
 	}
-	return f.find(func(h *hub.Hub, name, revision string) (*hub.Snapshot, error) {
+	return f.find(func(h *hub.Hub, name, revision, file string) (*hub.Snapshot, error) {
 		if !h.Offline {
 			_, _ = show.Fprintf(s.notes(), "%s is not in the cache yet, or not all of it: downloading from "+
 				"%s\n", name, h.Endpoint)
 		}
-		return pull(ctx, h, name, revision, s.notes())
+		return pull(ctx, h, name, revision, file, s.notes())
 	})
 }
 
 func (f *modelFlags) find(
-	download func(*hub.Hub, string, string) (*hub.Snapshot, error),
+	download func(h *hub.Hub, name, revision, file string) (*hub.Snapshot, error),
 ) (*checkpoint.Checkpoint, error) {
-	r := checkpoint.Request{Name: f.name, Revision: f.revision, Download: download}
+	r := checkpoint.Request{Name: f.name, Revision: f.revision, File: f.file, Download: download}
 	if f.name != "" && !f.flags.Changed("model") {
 		r.Variable = modelVariable
 	}
 	c, err := checkpoint.Open(r)
-	if revision := new(checkpoint.RevisionError); errors.As(err, &revision) {
+	if errors.As(err, new(*checkpoint.RevisionError)) || errors.As(err, new(*checkpoint.FileError)) {
 		err = usage.Error{Err: err}
 	}
 	return c, err

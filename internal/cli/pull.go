@@ -18,7 +18,7 @@ import (
 )
 
 func newPull(s *streams) *cobra.Command {
-	var revision string
+	var revision, file string
 	cmd := &cobra.Command{
 		Use:   "pull ORG/NAME",
 		Short: "Download a model from the Hugging Face hub",
@@ -30,7 +30,8 @@ the other has downloaded.
 ORG/NAME may also be the address of the model's page. If the address contains a revision,
 phi3 downloads that revision.
 
-phi3 downloads only the files that it needs: configuration, tokenizer and safetensors. It
+phi3 downloads only the files that it needs: configuration, tokenizer and safetensors. Of
+a repository of GGUF files it downloads one, with its other parts if it is split. It
 checks each file by its hash, including files that were already there, and replaces
 damaged files. An interrupted download continues where it stopped.
 
@@ -59,7 +60,7 @@ log in with huggingface_hub's "hf auth login".`,
 				}
 				revision = inAddress
 			}
-			snapshot, err := pull(cmd.Context(), h, name, revision, s.notes())
+			snapshot, err := pull(cmd.Context(), h, name, revision, file, s.notes())
 			if err != nil {
 				return err
 			}
@@ -69,13 +70,17 @@ log in with huggingface_hub's "hf auth login".`,
 		ValidArgsFunction: completeModels,
 	}
 	cmd.Flags().StringVar(&revision, "revision", hub.DefaultRevision, "branch, tag or commit")
+	cmd.Flags().StringVar(&file, "gguf", "", "the GGUF `file` to download, where the model has several")
 	return cmd
 }
 
 // pull downloads the missing files of a model. It shows the progress, and then what the cache has.
-func pull(ctx context.Context, h *hub.Hub, name, revision string, notes io.Writer) (*hub.Snapshot, error) {
+func pull(
+	ctx context.Context, h *hub.Hub, name, revision, file string, notes io.Writer,
+) (*hub.Snapshot, error) {
 	bars := progress.NewFiles(notes)
 	snapshot, err := h.Pull(ctx, name, revision, hub.Options{
+		File: file,
 		Check: func(checkpoint fs.FS) error {
 			if _, err := model.ReadConfig(checkpoint); err != nil {
 				return fmt.Errorf("%s: %w", name, err)

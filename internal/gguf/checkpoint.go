@@ -57,12 +57,8 @@ func Open(fsys fs.FS, name string) (_ *Checkpoint, err error) {
 			continue
 		}
 		p, err := openPart(fsys, other)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s: this part of the model is missing: %s", other,
-				"a split model needs all its parts in one directory")
-		}
 		if err != nil {
-			return nil, err
+			return nil, missingPart(err, other)
 		}
 		c.parts = append(c.parts, p)
 		if err := p.checkSplit(i, len(names)); err != nil {
@@ -80,9 +76,8 @@ func Open(fsys fs.FS, name string) (_ *Checkpoint, err error) {
 func (c *Checkpoint) openFirst(fsys fs.FS, name string) ([]string, error) {
 	names := Parts(name)
 	p, err := openPart(fsys, names[0])
-	if errors.Is(err, fs.ErrNotExist) && name != names[0] {
-		err = fmt.Errorf("%s: this part of the model is missing: a split model needs all its parts in one "+
-			"directory", names[0])
+	if err != nil && len(names) > 1 {
+		err = missingPart(err, names[0])
 	}
 	if err != nil {
 		return nil, err
@@ -94,7 +89,8 @@ func (c *Checkpoint) openFirst(fsys fs.FS, name string) ([]string, error) {
 		return nil, err
 	case count <= 1 && len(names) > 1: // a whole model with the name of a part
 		if name != names[0] {
-			return nil, fmt.Errorf("%s: is a whole model, so %s is not a part of it", names[0], path.Base(name))
+			return nil, fmt.Errorf("%s: is a whole model, so %s is not a part of it", names[0],
+				path.Base(name))
 		}
 		names = names[:1]
 	case count > 1 && len(names) == 1:
@@ -105,6 +101,15 @@ func (c *Checkpoint) openFirst(fsys fs.FS, name string) ([]string, error) {
 		err = p.checkSplit(0, len(names))
 	}
 	return names, err
+}
+
+// missingPart explains the error of a part that is not there.
+func missingPart(err error, name string) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("%s: this part of the model is missing; a split model needs all its parts in one "+
+		"directory (%w)", name, fs.ErrNotExist)
 }
 
 // openPart opens, maps and checks one file.
@@ -206,8 +211,8 @@ func (p *part) checkSplit(number, count int) error {
 			return err
 		}
 		if got != int64(k.want) {
-			return p.header.meta.Errorf(k.key, "is %d, but the file has the name of part %d of %d (%d expected)",
-				got, number+1, count, k.want)
+			return p.header.meta.Errorf(k.key, "is %d, but the file has the name of part %d of %d (%d "+
+				"expected)", got, number+1, count, k.want)
 		}
 	}
 	return nil

@@ -87,8 +87,8 @@ func (c *Checkpoint) checkArchitecture() error {
 	case name == "":
 		return fmt.Errorf("%s: has no key %s, so it is not a model", c.Meta.file, key)
 	case name != Architecture:
-		return c.Meta.Errorf(key, "is %q; phi3 runs %q, the architecture of Phi-3, 3.5 and 4", show.Brief(name),
-			Architecture)
+		return c.Meta.Errorf(key, "is %q; phi3 runs %q, the architecture of Phi-3, 3.5 and 4",
+			show.Brief(name), Architecture)
 	}
 	scaling, err := c.Meta.Text(Architecture+".rope.scaling.type", "none")
 	if err == nil && !slices.Contains([]string{"none", "longrope"}, scaling) {
@@ -154,10 +154,13 @@ func (c *Checkpoint) float(key string, otherwise float64) (float32, error) {
 
 // headDim reads the width of a head, where the file gives it, and how much of it RoPE rotates.
 func (c *Checkpoint) headDim(made *config) error {
-	const keyLength, valueLength = Architecture + ".attention.key_length", Architecture + ".attention.value_length"
+	const (
+		keyLength   = Architecture + ".attention.key_length"
+		valueLength = Architecture + ".attention.value_length"
+	)
 	if made.Heads < 1 || made.Hidden < 1 {
-		return c.Meta.Errorf(Architecture+".attention.head_count", "is %d, and embedding_length %d; both must be "+
-			"at least 1", made.Heads, made.Hidden)
+		return c.Meta.Errorf(Architecture+".attention.head_count", "is %d, and embedding_length %d; both "+
+			"must be at least 1", made.Heads, made.Hidden)
 	}
 	dim := made.Hidden / made.Heads
 	if c.Meta.Has(keyLength) {
@@ -167,8 +170,8 @@ func (c *Checkpoint) headDim(made *config) error {
 		}
 		values, err := c.Meta.Int(valueLength, n)
 		if err == nil && values != n {
-			err = c.Meta.Errorf(valueLength, "is %d, but %s is %d: the heads of a Phi-3 have one width", values,
-				keyLength, n)
+			err = c.Meta.Errorf(valueLength, "is %d, but %s is %d: the heads of a Phi-3 have one width",
+				values, keyLength, n)
 		}
 		if err != nil {
 			return err
@@ -271,8 +274,8 @@ func (c *Checkpoint) factors(name string) (values []float32, err error) {
 	return values, err
 }
 
-// window reads the sliding window. llama.cpp's converter writes 0 if there is none. Converters before July 2024
-// did not write the key; the sizes then say which model it is.
+// window reads the sliding window. llama.cpp's converter writes 0 if there is none. Converters before July
+// 2024 did not write the key; the sizes then say which model it is.
 func (c *Checkpoint) window(made *config) error {
 	const key = Architecture + ".attention.sliding_window"
 	n, err := c.Meta.Int(key, 0)
@@ -282,8 +285,9 @@ func (c *Checkpoint) window(made *config) error {
 	if !c.Meta.Has(key) {
 		n = publishedWindow(made)
 		if n > 0 {
-			c.Notes = append(c.Notes, fmt.Sprintf("%s was made by an old converter and does not say how many "+
-				"tokens each token sees (%s): phi3 takes %d, as the model of these sizes has", c.Meta.file, key, n))
+			c.Notes = append(c.Notes, fmt.Sprintf("%s was made by an old converter and does not say "+
+				"how many tokens each token sees (%s): phi3 takes %d, as the published model of these sizes",
+				c.Meta.file, key, n))
 		}
 	}
 	if n != 0 {
@@ -323,9 +327,9 @@ func (c *Checkpoint) vocabulary(made *config) error {
 
 // fileTypes are the names of general.file_type, llama.cpp's for the mixture of formats in a file.
 var fileTypes = map[int64]string{
-	0: "float32", 1: "float16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
-	12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL",
-	30: "IQ4_XS", 32: "bfloat16",
+	0: "float32", 1: "float16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",
+	11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M",
+	18: "Q6_K", 25: "IQ4_NL", 30: "IQ4_XS", 32: "bfloat16",
 }
 
 // dtype reads how most weights are stored.

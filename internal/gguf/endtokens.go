@@ -13,11 +13,12 @@ const (
 )
 
 // endTexts are the tokens that end an answer in the models of the family. A GGUF file has room for one
-// eos_token_id, and for one eot_token_id that many converters do not write. Hugging Face has a list.
+// eos_token_id, and for an eot_token_id and an eom_token_id that most converters do not write. Hugging Face
+// has a list.
 var endTexts = []string{"<|end|>", "<|endoftext|>", "<|im_end|>"}
 
-// endTokens reads the special ids into made, and returns the ids that end generation: the file's own, then the
-// control tokens with one of the endTexts.
+// endTokens reads the special ids into made, and returns the ids that end generation: the file's own, then
+// the control tokens with one of the endTexts.
 func (c *Checkpoint) endTokens(made *config) (ends []int32, err error) {
 	tokens, err := c.Meta.Texts(tokensKey)
 	if err != nil {
@@ -28,17 +29,18 @@ func (c *Checkpoint) endTokens(made *config) (ends []int32, err error) {
 		return nil, err
 	}
 	if types != nil && len(types) != len(tokens) {
-		return nil, c.Meta.Errorf(tokenTypeKey, "has %d elements, but %s has %d", len(types), tokensKey, len(tokens))
+		return nil, c.Meta.Errorf(tokenTypeKey, "has %d elements, but %s has %d", len(types), tokensKey,
+			len(tokens))
 	}
 	if int64(len(tokens)) > made.VocabSize {
-		return nil, c.Meta.Errorf(tokensKey, "has %d elements, but the embedding table has %d rows", len(tokens),
-			made.VocabSize)
+		return nil, c.Meta.Errorf(tokensKey, "has %d elements, but the embedding table has %d rows",
+			len(tokens), made.VocabSize)
 	}
-	var eot *int32
+	var eot, eom *int32
 	for _, k := range []struct {
 		name string
 		id   **int32
-	}{{"bos", &made.BOS}, {"eos", &made.EOS}, {"padding", &made.Pad}, {"eot", &eot}} {
+	}{{"bos", &made.BOS}, {"eos", &made.EOS}, {"padding", &made.Pad}, {"eot", &eot}, {"eom", &eom}} {
 		if *k.id, err = c.tokenID("tokenizer.ggml."+k.name+"_token_id", made.VocabSize); err != nil {
 			return nil, err
 		}
@@ -48,7 +50,7 @@ func (c *Checkpoint) endTokens(made *config) (ends []int32, err error) {
 			ends = append(ends, id)
 		}
 	}
-	for _, id := range []*int32{made.EOS, eot} {
+	for _, id := range []*int32{made.EOS, eot, eom} {
 		if id != nil {
 			add(*id)
 		}
@@ -60,8 +62,8 @@ func (c *Checkpoint) endTokens(made *config) (ends []int32, err error) {
 		}
 	}
 	if len(ends) == 0 {
-		return nil, fmt.Errorf("%s: has no key tokenizer.ggml.eos_token_id and no token %s: phi3 would not know "+
-			"where an answer ends", c.Meta.file, endTexts[0])
+		return nil, fmt.Errorf("%s: has no key tokenizer.ggml.eos_token_id and no token %s: phi3 would not "+
+			"know where an answer ends", c.Meta.file, endTexts[0])
 	}
 	return ends, nil
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// files is the content of the files that are made from the metadata. The tokenizer's are made when one of them
-// is opened, because a vocabulary of 200,000 tokens takes a while.
+// files is the content of the files that are made from the metadata. The tokenizer's are made when one of
+// them is opened, because a vocabulary of 200,000 tokens takes a while.
 type files struct {
 	config    map[string][]byte
 	tokenizer func() (map[string][]byte, error)

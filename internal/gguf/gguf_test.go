@@ -142,9 +142,18 @@ func TestRoundTrip(t *testing.T) {
 			_, err := m.Text("x.none", "")
 			return err
 		},
-		"a.gguf: key x.u8 is a u8, not an array of strings": func() error { _, err := m.Texts("x.u8"); return err },
-		"a.gguf: key x.u8 is a u8, not a bool":              func() error { _, err := m.Bool("x.u8", false); return err },
-		"a.gguf: key x.bool is a bool, not a number":        func() error { _, err := m.Float("x.bool", 0); return err },
+		"a.gguf: key x.u8 is a u8, not an array of strings": func() error {
+			_, err := m.Texts("x.u8")
+			return err
+		},
+		"a.gguf: key x.u8 is a u8, not a bool": func() error {
+			_, err := m.Bool("x.u8", false)
+			return err
+		},
+		"a.gguf: key x.bool is a bool, not a number": func() error {
+			_, err := m.Float("x.bool", 0)
+			return err
+		},
 		"a.gguf: key x.big is an array of 1 × i64, not an array of whole numbers of 32 bits": func() error {
 			_, err := m.Ints("x.big")
 			return err
@@ -196,7 +205,9 @@ func TestNames(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, a, name)
 	}
-	for _, other := range []string{"blk.01.ffn_up.weight", "blk.-1.ffn_up.weight", "blk.+1.ffn_up.weight", "x"} {
+	for _, other := range []string{
+		"blk.01.ffn_up.weight", "blk.-1.ffn_up.weight", "blk.+1.ffn_up.weight", "x",
+	} {
 		require.Equal(t, other, HuggingFaceName(other))
 	}
 	_, ok := FileName("score.weight")

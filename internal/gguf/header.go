@@ -88,7 +88,8 @@ func (m *Metadata) add(key string, v value) error {
 		n := binary.LittleEndian.Uint64([]byte(raw[:8]))
 		if !utf8.ValidString(raw[8 : 8+n]) {
 			if v.isArray {
-				return fmt.Errorf("has an element that is not UTF-8: number %d, %q", i, show.Brief(raw[8:8+n]))
+				return fmt.Errorf("has an element that is not UTF-8: number %d, %q", i,
+					show.Brief(raw[8:8+n]))
 			}
 			return fmt.Errorf("is a string that is not UTF-8: %q", show.Brief(raw[8:]))
 		}
@@ -223,8 +224,8 @@ func (s *scanner) counts() (tensors, keys uint64, err error) {
 	case keys > maxKeys:
 		return 0, 0, fmt.Errorf("says that it has %d keys, over the limit of %d", keys, maxKeys)
 	case tensors*25+keys*14 > left:
-		return 0, 0, fmt.Errorf("says that it has %d tensors and %d keys, which do not fit in %d bytes: is the "+
-			"download complete?", tensors, keys, s.whole)
+		return 0, 0, fmt.Errorf("says that it has %d tensors and %d keys, which do not fit in %d bytes: is "+
+			"the download complete?", tensors, keys, s.whole)
 	}
 	return tensors, keys, nil
 }
@@ -238,8 +239,8 @@ func (s *scanner) take(n uint64) (string, error) {
 	if n <= uint64(s.whole-s.at) {
 		return "", fmt.Errorf("leads beyond byte %d, the limit of phi3 for a header", maxHeaderBytes)
 	}
-	return "", fmt.Errorf("needs %d bytes from byte %d, but the file has %d: is the download complete?", n, s.at,
-		s.whole)
+	return "", fmt.Errorf("needs %d bytes from byte %d, but the file has %d: is the download complete?", n,
+		s.at, s.whole)
 }
 
 // uint reads an unsigned integer of size bytes.
@@ -294,8 +295,8 @@ func (s *scanner) value() (v value, err error) {
 	size := uint64(kinds[v.kind].size)
 	left := uint64(s.whole - s.at)
 	if count > left/size {
-		return v, fmt.Errorf("has %d elements, which do not fit in the %d bytes that are left in the file: is "+
-			"the download complete?", count, left)
+		return v, fmt.Errorf("has %d elements, which do not fit in the %d bytes that are left in the "+
+			"file: is the download complete?", count, left)
 	}
 	v.n = int(count)
 	if v.kind != String {
@@ -374,7 +375,8 @@ func sizeInBytes(f weight.Format, shape []int) (uint64, error) {
 		row = shape[len(shape)-1]
 	}
 	if row%weights != 0 {
-		return 0, fmt.Errorf("has rows of %d, which are not whole blocks of %d as %s has them", row, weights, f)
+		return 0, fmt.Errorf("has rows of %d, which are not whole blocks of %d as %s has them", row,
+			weights, f)
 	}
 	over, size := bits.Mul64(elements/uint64(weights), uint64(bytes))
 	if over != 0 || size > math.MaxInt {

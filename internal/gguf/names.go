@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// names pairs the names that GGUF and Hugging Face give the tensors of a Phi-3. # stands for a layer's number.
+// names pairs the names that GGUF and Hugging Face give the tensors of a Phi-3. # stands for a layer's
+// number.
 var names = [...]struct{ gguf, huggingFace string }{
 	{"token_embd.weight", "model.embed_tokens.weight"},
 	{"blk.#.attn_norm.weight", "model.layers.#.input_layernorm.weight"},
@@ -24,8 +25,8 @@ const (
 	shortFactorsName = "rope_factors_short.weight"
 )
 
-// HuggingFaceName returns the name that Hugging Face gives a tensor of a GGUF file. A tensor that a Phi-3 does
-// not have keeps its name.
+// HuggingFaceName returns the name that Hugging Face gives a tensor of a GGUF file. A tensor that a Phi-3
+// does not have keeps its name.
 func HuggingFaceName(name string) string {
 	for _, n := range names {
 		if other, ok := translate(name, n.gguf, n.huggingFace); ok {
@@ -35,8 +36,8 @@ func HuggingFaceName(name string) string {
 	return name
 }
 
-// FileName returns the name that a GGUF file gives a tensor of a Hugging Face checkpoint, and whether GGUF has
-// one.
+// FileName returns the name that a GGUF file gives a tensor of a Hugging Face checkpoint, and whether GGUF
+// has one.
 func FileName(name string) (string, bool) {
 	for _, n := range names {
 		if other, ok := translate(name, n.huggingFace, n.gguf); ok {
@@ -54,7 +55,8 @@ func translate(name, from, to string) (string, bool) {
 	}
 	number, okBefore := strings.CutPrefix(name, before)
 	number, okAfter := strings.CutSuffix(number, after)
-	if n, err := strconv.Atoi(number); !okBefore || !okAfter || err != nil || strconv.Itoa(n) != number || n < 0 {
+	n, err := strconv.Atoi(number)
+	if !okBefore || !okAfter || err != nil || strconv.Itoa(n) != number || n < 0 {
 		return "", false // not 007, which is another name for the same tensor
 	}
 	return strings.Replace(to, "#", number, 1), true

@@ -17,8 +17,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// KV is a metadata key and its value, to write. The value's Go type decides its kind: a sized integer, float32,
-// float64, bool, string, or a slice of one of these.
+// KV is a metadata key and its value, to write. The value's Go type decides its kind: a sized integer,
+// float32, float64, bool, string, or a slice of one of these.
 type KV struct {
 	Key   string
 	Value any
@@ -54,8 +54,8 @@ func Write(w io.Writer, metadata []KV, tensors []Entry) error {
 			return fmt.Errorf("tensor %s: %w", show.Brief(t.Name), err)
 		}
 		if counted.left != 0 {
-			return fmt.Errorf("tensor %s: %d of its %d bytes were not written", show.Brief(t.Name), counted.left,
-				size)
+			return fmt.Errorf("tensor %s: %d of its %d bytes were not written", show.Brief(t.Name),
+				counted.left, size)
 		}
 		if _, err := w.Write(make([]byte, padding(size, alignment))); err != nil {
 			return fmt.Errorf("tensor %s: %w", show.Brief(t.Name), err)

@@ -199,7 +199,7 @@ func (r *revision) add(l listed) error {
 
 // sizeLimit returns the largest size of a file, and whether phi3 reads files of that name.
 func sizeLimit(name string) (bytes int64, wanted bool) {
-	if isWeights(name) && name != adapterName {
+	if isWeights(name) && name != adapterName || isGGUF(name) {
 		return maxShardBytes, true
 	}
 	return maxSmallBytes, name == indexName || slices.Contains(besideWeights, name)
@@ -207,7 +207,7 @@ func sizeLimit(name string) (bytes int64, wanted bool) {
 
 // note remembers the kinds of weights that a repository has and phi3 does not read, for messages.
 func (r *revision) note(name string) {
-	for _, ending := range []string{".gguf", ".bin", ".pth", ".pt", ".onnx", adapterName} {
+	for _, ending := range []string{".bin", ".pth", ".pt", ".onnx", adapterName} {
 		if strings.HasSuffix(name, ending) && !slices.Contains(r.others, ending) {
 			r.others = append(r.others, ending)
 		}
@@ -308,10 +308,10 @@ func (r *revision) small() (files []file, missing []string, err error) {
 func (r *revision) withoutWeights() error {
 	others := r.others
 	if len(others) == 0 {
-		return fmt.Errorf("has neither %s nor %s", weightsName, indexName)
+		return fmt.Errorf("has neither %s nor %s, and no GGUF file", weightsName, indexName)
 	}
 	slices.Sort(others)
-	return fmt.Errorf("has weights as %s only; phi3 reads safetensors (%s, or %s and its shards)",
+	return fmt.Errorf("has weights as %s only; phi3 reads safetensors (%s, or %s and its shards) and GGUF",
 		strings.Join(others, ", "), weightsName, indexName)
 }
 
@@ -320,12 +320,17 @@ func (r *revision) weights(shards []string) ([]file, error) {
 	if f, ok := r.files[weightsName]; ok {
 		return []file{f}, nil
 	}
+	return r.named(shards, indexName+" names the shard %q, which the repository does not have")
+}
+
+// named returns the files of weights of these names. absent is the error for one that is not there, with %q
+// for its name.
+func (r *revision) named(names []string, absent string) ([]file, error) {
 	var files []file
-	for _, name := range shards {
+	for _, name := range names {
 		f, ok := r.files[name]
-		if !ok || !isWeights(name) {
-			return nil, fmt.Errorf("%s names the shard %q, which the repository does not have",
-				indexName, show.Clip(name, maxQuoted))
+		if !ok || !isWeights(name) && !isGGUF(name) {
+			return nil, fmt.Errorf(absent, show.Clip(name, maxQuoted))
 		}
 		files = append(files, f)
 	}

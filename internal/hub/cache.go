@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,8 +35,12 @@ func (s *Snapshot) Complete() bool { return len(s.Missing) == 0 && len(s.Unknown
 var ErrNotCached = errors.New("not in the cache")
 
 // Find looks for a revision of a model in the cache, without asking the hub.
-func (h *Hub) Find(name, revision string) (*Snapshot, error) {
-	if err := check(name, revision); err != nil {
+func (h *Hub) Find(name, revision string) (*Snapshot, error) { return h.FindFile(name, revision, "") }
+
+// FindFile is Find for one GGUF file of the model: the snapshot is complete if the cache has the file and its
+// other parts.
+func (h *Hub) FindFile(name, revision, file string) (*Snapshot, error) {
+	if err := cmp.Or(check(name, revision), checkFile(file)); err != nil {
 		return nil, err
 	}
 	r := h.repo(name)
@@ -54,12 +59,18 @@ func (h *Hub) Find(name, revision string) (*Snapshot, error) {
 		return nil, fmt.Errorf("%s of %s is %w %s", revision, name, ErrNotCached, h.Cache)
 	}
 	s := &Snapshot{Name: name, Commit: commit, Dir: r.path(snapshotDir(commit))}
-	return s, s.findMissing(r)
+	return s, s.findMissing(r, file)
 }
 
-// findMissing finds out which files are missing.
-func (s *Snapshot) findMissing(r *repo) error {
+// findMissing finds out which files are missing. file is a GGUF file that is wanted, or "".
+func (s *Snapshot) findMissing(r *repo, file string) error {
 	has := func(name string) bool { return r.exists(path.Join(snapshotDir(s.Commit), name)) }
+	if file != "" || !has(indexName) && !has(weightsName) {
+		if missing, ok := s.missingParts(r, file); ok {
+			s.lacks(r, missing)
+			return nil
+		}
+	}
 	need := []string{configName, vocabName}
 	// generation_config.json has the ids that end an answer; tokenizer_config.json has the chat template and
 	// the first token.
@@ -77,6 +88,12 @@ func (s *Snapshot) findMissing(r *repo) error {
 	} else {
 		need = append(need, weightsName)
 	}
+	s.lacks(r, need)
+	return nil
+}
+
+// lacks sets Missing and Lack to those of the files that are not there.
+func (s *Snapshot) lacks(r *repo, need []string) {
 	for _, name := range need {
 		_, err := r.files.Stat(path.Join(snapshotDir(s.Commit), name))
 		if err == nil {
@@ -96,7 +113,6 @@ func (s *Snapshot) findMissing(r *repo) error {
 	default:
 		s.Lack = fmt.Sprintf("%s and %d other files are missing", s.Missing[0], n-1)
 	}
-	return nil
 }
 
 // repo is a model's folder in the cache. Files in the cache are untrusted, so all reading and writing goes

@@ -67,7 +67,7 @@ func (r *repo) revisions(name string) []Cached {
 		c := Cached{Name: name, Commit: e.Name(), Refs: refs[e.Name()], Dir: r.path(snapshotDir(e.Name()))}
 		c.measure(r.files.Sub(snapshotDir(c.Commit)))
 		s := &Snapshot{Commit: c.Commit, Dir: c.Dir}
-		if err := s.findMissing(r); err != nil {
+		if err := s.findMissing(r, ""); err != nil {
 			c.Damage = err.Error()
 		}
 		c.Missing, c.Lack = s.Missing, s.Lack

@@ -49,13 +49,3 @@ func Published(name string) string {
 	}
 	return ""
 }
-
-// PublishedPrefixOf returns Microsoft's model with whose name the file's name begins, or "" if there is none.
-func PublishedPrefixOf(file string) (model string) {
-	for _, m := range published {
-		if strings.HasPrefix(strings.ToLower(file), strings.ToLower(path.Base(m))) {
-			model = m
-		}
-	}
-	return model
-}

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +14,12 @@ import (
 	"phi3/internal/safetensors"
 )
 
-// Options of [Hub.Pull]; each may be nil. Progress and Note are called from several goroutines at once.
+// Options of [Hub.Pull]; each may be zero. Progress and Note are called from several goroutines at once.
 type Options struct {
-	// looks at the small files before the weights are downloaded; an error ends the pull
+	// the GGUF file to download; "": the checkpoint, or the only GGUF file of a repository without one
+	File string
+	// looks at the small files before the weights are downloaded; an error ends the pull. It is not called
+	// for a GGUF file
 	Check func(checkpoint fs.FS) error
 	// how many bytes of a file are here; done can fall when a download starts over
 	Progress func(file string, done, size int64)
@@ -51,11 +55,11 @@ func (p *pull) progress(f file, done int64) {
 // bytes that were downloaded; nothing else has changed. If the hub cannot be reached and the cache has the
 // revision, Pull returns that, with a note.
 func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) (s *Snapshot, err error) {
-	if err := check(name, revision); err != nil {
+	if err := cmp.Or(check(name, revision), checkFile(options.File)); err != nil {
 		return nil, err
 	}
 	p := &pull{hub: h, name: name, revision: revision, repo: h.repo(name), options: options}
-	cached, err := h.Find(name, revision)
+	cached, err := h.FindFile(name, revision, options.File)
 	usable := err == nil && len(cached.Missing) == 0
 	if usable && len(cached.Unknown) > 0 {
 		defer func() {
@@ -88,10 +92,48 @@ func (h *Hub) Pull(ctx context.Context, name, revision string, options Options) 
 	if err != nil {
 		return nil, err
 	}
-	if err := p.files(ctx, r); err != nil {
+	file, err := r.chosen(options.File)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", name, err)
+	}
+	if file != "" {
+		err = p.ggufFile(ctx, r, file)
+	} else {
+		err = p.files(ctx, r)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return h.Find(name, r.commit)
+	return h.FindFile(name, r.commit, file)
+}
+
+// ggufFile downloads a GGUF file of a revision, with its other parts if it is split.
+func (p *pull) ggufFile(ctx context.Context, r *revision, file string) error {
+	parts, err := r.parts(file)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	defer p.repo.close()
+	if err := p.makeFolders(r.commit); err != nil {
+		return err
+	}
+	if err := p.all(ctx, r.commit, parts); err != nil {
+		return err
+	}
+	return p.repo.writeRef(p.revision, r.commit)
+}
+
+// makeFolders opens the model's folder in the cache, with the folders for a commit's files.
+func (p *pull) makeFolders(commit string) error {
+	if err := p.repo.create(); err != nil {
+		return err
+	}
+	for _, dir := range []string{snapshotDir(commit), "blobs"} {
+		if err := p.repo.root.MkdirAll(dir, 0o777); err != nil {
+			return p.repo.failed(dir, err)
+		}
+	}
+	return nil
 }
 
 // files downloads the files of a revision, small files first: they tell which weights there are and whether
@@ -102,13 +144,8 @@ func (p *pull) files(ctx context.Context, r *revision) error {
 		return fmt.Errorf("%s %w", p.name, err)
 	}
 	defer p.repo.close()
-	if err := p.repo.create(); err != nil {
+	if err := p.makeFolders(r.commit); err != nil {
 		return err
-	}
-	for _, dir := range []string{snapshotDir(r.commit), "blobs"} {
-		if err := p.repo.root.MkdirAll(dir, 0o777); err != nil {
-			return p.repo.failed(dir, err)
-		}
 	}
 	if slices.Contains(r.others, adapterName) {
 		p.note("%s also has a LoRA adapter, which phi3 does not apply", p.name)

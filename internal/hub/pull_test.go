@@ -91,8 +91,7 @@ func TestNothingToRun(t *testing.T) {
 	}{
 		"pickles": {func(files map[string][]byte) {
 			delete(files, "model.safetensors.index.json")
-			files["phi.gguf"] = nil
-		}, "has weights as .bin, .gguf, .onnx only; phi3 reads safetensors"},
+		}, "has weights as .bin, .onnx only; phi3 reads safetensors"},
 		"nothing": {
 			func(files map[string][]byte) { clear(files); files["README.md"] = nil },
 			"has neither model.safetensors nor",

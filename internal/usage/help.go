@@ -25,7 +25,7 @@ var flagGroups = []struct {
 		"prompt", "text", "file", "classify jsonl", "chat", "system", "chat-template", "template-var",
 		"no-special", "decode",
 	}},
-	{"Model", []string{"model", "revision", "weights", "ctx-size", "against"}},
+	{"Model", []string{"model", "gguf", "revision", "weights", "ctx-size", "against"}},
 	{"Device", []string{"device", "threads", "dtype"}},
 	{"Sampling", []string{
 		"do-sample", "temperature", "top-k", "top-p", "min-p", "typical-p", "seed", "num-return-sequences",

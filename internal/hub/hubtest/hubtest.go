@@ -123,6 +123,7 @@ func Hash(file string, content []byte) string {
 // IsLFS reports whether the hub keeps a file in LFS. The CDN serves such files.
 func IsLFS(file string) bool {
 	return strings.HasSuffix(file, ".safetensors") || strings.HasSuffix(file, ".bin") ||
+		strings.HasSuffix(file, ".gguf") ||
 		file == "tokenizer.model"
 }
 
