@@ -61,7 +61,10 @@ func (t *Tokenizer) readChatTemplate(fsys fs.FS, e entry) error {
 	if e.absent() {
 		return t.readOldFile(fsys)
 	}
-	const file = "tokenizer_config.json"
+	file := configFile
+	if made, ok := fsys.(Source); ok {
+		file = made.NameOf(templateFile)
+	}
 	var source string
 	if json.Unmarshal(e, &source) == nil {
 		t.chatTemplates[defaultTemplate] = chatTemplate{file, source}

@@ -21,6 +21,7 @@ type Tokenizer struct {
 	normalizers []step
 	prefixes    []step   // what the pre-tokenizer changes, after normalized added tokens are found
 	growth      int      // times that both can lengthen a long text
+	pattern     string   // what split matches; "" for the SentencePiece kind
 	split       splitter // nil for the SentencePiece kind, whose words end where no merge reaches across
 	wordMark    string   // SentencePiece kind: words are cut before each of these; "" if they are not
 
@@ -40,6 +41,7 @@ type Tokenizer struct {
 	decoder decoderKind
 
 	bos, eos          int32                   // -1: none named
+	given             specialMap              // the names that a file has; others come from the class
 	specialNames      map[string]string       // bos_token, eos_token, ... for the chat template
 	additionalSpecial []string                // special tokens without a name, for the chat template
 	chatTemplates     map[string]chatTemplate // by name
@@ -64,6 +66,16 @@ const (
 	maxGrowth      = 64 // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
 )
 
+// A Source is a file system that makes a checkpoint's files from a file of another format, as package gguf does.
+type Source interface {
+	fs.FS
+	// Vocabulary returns model.vocab and model.merges of tokenizer.json. The file itself lacks them: writing
+	// and reading them as JSON would take longer than the rest of loading.
+	Vocabulary() (vocab map[string]int32, merges [][2]string, err error)
+	// NameOf returns what a file was made from. Errors name that.
+	NameOf(file string) string
+}
+
 // Load reads the tokenizer of a checkpoint directory: tokenizer.json, or else tokenizer.model or vocab.json
 // with merges.txt, and where present tokenizer_config.json, special_tokens_map.json, added_tokens.json,
 // chat_template.jinja, and what config.json says of the tokenizer. Files are untrusted: the
@@ -76,6 +88,12 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 	file, source, err := readTokenizer(fsys, config)
 	if err != nil {
 		return nil, err
+	}
+	if made, ok := fsys.(Source); ok {
+		source = made.NameOf(source)
+		if file.Model.Vocab, file.Model.Merges, err = made.Vocabulary(); err != nil {
+			return nil, err
+		}
 	}
 	t, err := parse(file, config)
 	if err != nil {
@@ -90,6 +108,7 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 	if err := t.applyClass(config); err != nil {
 		return nil, fmt.Errorf("%s: %w", configFile, err)
 	}
+	t.given = config.names
 	return t, t.readChatTemplate(fsys, config.ChatTemplate)
 }
 

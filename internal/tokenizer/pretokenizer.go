@@ -41,9 +41,9 @@ func (t *Tokenizer) readPreTokenizer(e entry, prefixSpace bool) (byteLevel bool,
 		if prefixSpace {
 			t.prefixes = []step{{prefix: " ", unless: true}}
 		}
-		t.split = splitGPT2
+		t.pattern, t.split = PatternGPT2, splitGPT2
 		if top.UseRegex != nil && !*top.UseRegex {
-			t.split = func(s string) int { return len(s) }
+			t.pattern, t.split = "", func(s string) int { return len(s) }
 		}
 		return true, nil
 	}
@@ -70,7 +70,8 @@ func (t *Tokenizer) readPreTokenizer(e entry, prefixSpace bool) (byteLevel bool,
 		return false, fmt.Errorf("the Split behavior %q (invert %t) is not supported", split.Behavior,
 			split.Invert)
 	}
-	if t.split = splitterFor(*split.Pattern.Regex); t.split == nil {
+	t.pattern = *split.Pattern.Regex
+	if t.split = splitterFor(t.pattern); t.split == nil {
 		return false, fmt.Errorf("unknown Split pattern %q: known are those of cl100k (phi-4) and o200k "+
 			"(Phi-4-mini)", *split.Pattern.Regex)
 	}

@@ -135,14 +135,49 @@ func eachField(raw []byte, do func(number, value uint64, field []byte) error) er
 	return nil
 }
 
-// mergesOf finds the merges of a vocabulary that has scores instead: each way to put a piece together of two
-// others, in the order of the piece's score, as transformers does.
-func mergesOf(pieces []piece, vocab vocabulary) (mergeList, error) {
-	type way struct {
-		left, right         string
-		score               float32
-		leftRunes, rightLen int
+// MergesOf returns the merges of a vocabulary of the SentencePiece kind, which has scores instead: each way to
+// put a piece together of two others, the piece with the highest score first. Of the ways to make one piece, the
+// one whose left part has the lowest id comes first, and then the one whose right part has: so they are ordered
+// in Phi-3's tokenizer.json, which an older transformers made. The order matters to pieces that can overlap
+// themselves. pieces and scores have the same length; vocab has the id of each piece. Pieces are UTF-8.
+func MergesOf(pieces []string, scores []float32, vocab map[string]int32) ([][2]string, error) {
+	list := make([]piece, len(pieces))
+	for id, text := range pieces {
+		if len(text) > maxModelPiece {
+			return nil, fmt.Errorf("piece %d has %d bytes, more than %d", id, len(text), maxModelPiece)
+		}
+		list[id] = piece{text: text, score: scores[id]}
 	}
+	ways, err := waysOf(list, vocab)
+	if err != nil {
+		return nil, err
+	}
+	return inOrder(ways, func(a, b way) int { return cmp.Compare(b.score, a.score) }), nil
+}
+
+// mergesOf is [MergesOf] in the order of transformers 4.57: of the ways to make one piece, the one with the most
+// characters on the left comes first.
+func mergesOf(pieces []piece, vocab vocabulary) (mergeList, error) {
+	ways, err := waysOf(pieces, vocab)
+	if err != nil {
+		return nil, err
+	}
+	return inOrder(ways, func(a, b way) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.leftRunes, a.leftRunes),
+			cmp.Compare(b.rightLen, a.rightLen))
+	}), nil
+}
+
+// A way is one way to put a piece together of two others.
+type way struct {
+	left, right         string
+	score               float32 // of the piece
+	leftID, rightID     int32
+	leftRunes, rightLen int32
+}
+
+// waysOf returns the ways, piece by piece. Those of one piece are in the order of their parts' ids.
+func waysOf(pieces []piece, vocab map[string]int32) ([]way, error) {
 	var ways []way
 	for id, p := range pieces {
 		if id < 3 {
@@ -155,31 +190,35 @@ func mergesOf(pieces []piece, vocab vocabulary) (mergeList, error) {
 				continue
 			}
 			at++
-			left, right := p.text[:cut], p.text[cut:]
-			if _, ok := vocab[left]; !ok {
+			left, ok := vocab[p.text[:cut]]
+			if !ok {
 				continue
 			}
-			if _, ok := vocab[right]; !ok {
+			right, ok := vocab[p.text[cut:]]
+			if !ok {
 				continue
 			}
 			if len(ways) == maxModelMerges {
 				return nil, fmt.Errorf("its pieces can be put together of others in more than %d ways",
 					maxModelMerges)
 			}
-			ways = append(ways, way{left, right, p.score, at, runes - at})
+			ways = append(ways, way{
+				p.text[:cut], p.text[cut:], p.score, left, right, int32(at), int32(runes - at),
+			})
 		}
-		slices.SortStableFunc(ways[first:], func(a, b way) int {
-			return cmp.Or(cmp.Compare(vocab[a.left], vocab[b.left]),
-				cmp.Compare(vocab[a.right], vocab[b.right]))
+		slices.SortFunc(ways[first:], func(a, b way) int {
+			return cmp.Or(cmp.Compare(a.leftID, b.leftID), cmp.Compare(a.rightID, b.rightID))
 		})
 	}
-	slices.SortStableFunc(ways, func(a, b way) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.leftRunes, a.leftRunes),
-			cmp.Compare(b.rightLen, a.rightLen))
-	})
-	merges := make(mergeList, len(ways))
+	return ways, nil
+}
+
+// inOrder sorts ways and returns them as merges.
+func inOrder(ways []way, compare func(a, b way) int) [][2]string {
+	slices.SortStableFunc(ways, compare)
+	merges := make([][2]string, len(ways))
 	for i, w := range ways {
 		merges[i] = [2]string{w.left, w.right}
 	}
-	return merges, nil
+	return merges
 }

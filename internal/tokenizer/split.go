@@ -12,15 +12,16 @@ import (
 // so each pattern is written by hand below. A pattern that is not one of these is refused: a guess would give
 // wrong ids silently.
 const (
-	// phi-4
-	patternCL100K = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	// PatternCL100K is phi-4's.
+	PatternCL100K = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 
-	patternO200K = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?` +
+	// PatternO200K is Phi-4-mini's.
+	PatternO200K = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?` +
 		`|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?` +
-		`|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+` // Phi-4-mini
+		`|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 
-		// What ByteLevel alone cuts by, GPT-2's:
-		// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+	// PatternGPT2 is what ByteLevel alone cuts by. No tokenizer.json spells it.
+	PatternGPT2 = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 )
 
 // splitter returns the length in bytes of the first word of s (never 0 for a non-empty s).
@@ -29,9 +30,9 @@ type splitter func(s string) int
 // splitterFor finds the hand-written splitter of a pattern; nil if there is none.
 func splitterFor(pattern string) splitter {
 	switch pattern {
-	case patternCL100K:
+	case PatternCL100K:
 		return splitCL100K
-	case patternO200K:
+	case PatternO200K:
 		return splitO200K
 	}
 	return nil
@@ -77,7 +78,7 @@ func spaces(s string) (end, before int) {
 	return end, before
 }
 
-// splitCL100K matches the seven alternatives of patternCL100K in order.
+// splitCL100K matches the seven alternatives of PatternCL100K in order.
 func splitCL100K(s string) int {
 	if n := contraction(s); n > 0 {
 		return n
@@ -94,7 +95,7 @@ func splitCL100K(s string) int {
 	return splitCommon(s, first, size, false)
 }
 
-// splitO200K matches the alternatives of patternO200K in order. Capitalised and lower-case letters are told
+// splitO200K matches the alternatives of PatternO200K in order. Capitalised and lower-case letters are told
 // apart, so that "HelloWorld" is two words.
 func splitO200K(s string) int {
 	first, size := charAt(s)

@@ -40,7 +40,7 @@ GO = open("../split.go", encoding="utf-8").read()
 
 def pattern(name):
     """Reads a pattern from split.go, so that both programs use the same one."""
-    text = re.search(rf"{name} = (.*?) // ", GO, re.S).group(1)
+    text = re.search(rf"{name} = ((?:[\s+]*`[^`]*`)+)", GO).group(1)
     return "".join(re.findall(r"`(.*?)`", text, re.S))
 
 
@@ -179,8 +179,8 @@ def random_texts(n):
 golden = []
 for name, j in (
     ("spm", spm()),
-    ("cl100k", byte_level(pattern("patternCL100K"))),
-    ("o200k", byte_level(pattern("patternO200K"))),
+    ("cl100k", byte_level(pattern("PatternCL100K"))),
+    ("o200k", byte_level(pattern("PatternO200K"))),
 ):
     t = Tokenizer.from_str(json.dumps(j))
     t.add_tokens(ADDED)
