@@ -27,13 +27,16 @@ type Description struct {
 	Templates      map[string]string // the chat templates by name; "default" is the usual one
 }
 
-// AddedToken is a token that is found in the text itself.
+// AddedToken is a token that is found in the text itself. Its JSON is an entry of added_tokens in
+// tokenizer.json.
 type AddedToken struct {
-	ID                     int32
-	Content                string
-	Special                bool
-	Lstrip, Rstrip         bool
-	SingleWord, Normalized bool
+	ID         int32  `json:"id"`
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word"` // not inside a word
+	Lstrip     bool   `json:"lstrip"`      // swallows the white space before it
+	Rstrip     bool   `json:"rstrip"`      // and after it
+	Normalized bool   `json:"normalized"`  // is looked for in the normalized text
+	Special    bool   `json:"special"`     // is left out of text for users
 }
 
 // Describe describes the tokenizer.
@@ -130,12 +133,14 @@ func (t *Tokenizer) Difference(other *Tokenizer) error {
 func (t *Tokenizer) differenceOfChats(other *Tokenizer) error {
 	keys := slices.Collect(maps.Keys(t.specialNames))
 	for _, key := range slices.Sorted(slices.Values(slices.AppendSeq(keys, maps.Keys(other.specialNames)))) {
-		if t.specialNames[key] != other.specialNames[key] && (slices.Contains(specialKeys, key) || t.mentions(key)) {
+		if t.specialNames[key] != other.specialNames[key] &&
+			(slices.Contains(specialKeys, key) || t.mentions(key)) {
 			return fmt.Errorf("%s, a variable of the chat template", key)
 		}
 	}
-	if !slices.Equal(t.additionalSpecial, other.additionalSpecial) && t.mentions("additional_special_tokens") {
-		return errors.New("additional_special_tokens, a variable of the chat template")
+	const list = "additional_special_tokens"
+	if !slices.Equal(t.additionalSpecial, other.additionalSpecial) && t.mentions(list) {
+		return errors.New(list + ", a variable of the chat template")
 	}
 	if len(t.chatTemplates) != len(other.chatTemplates) {
 		return errors.New("the number of chat templates")

@@ -66,7 +66,8 @@ const (
 	maxGrowth      = 64 // times that normalizing may lengthen a text; Phi-3's " " to "▁" is 3
 )
 
-// A Source is a file system that makes a checkpoint's files from a file of another format, as package gguf does.
+// A Source is a file system that makes a checkpoint's files from a file of another format, as package gguf
+// does.
 type Source interface {
 	fs.FS
 	// Vocabulary returns model.vocab and model.merges of tokenizer.json. The file itself lacks them: writing

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 	"unicode/utf8"
@@ -34,6 +35,23 @@ const (
 )
 
 var errNoModel = errors.New("is not a SentencePiece model: its fields do not end where they should")
+
+// ModelScores returns the pieces of tokenizer.model, by id, and their scores. The file may lie unused beside
+// tokenizer.json.
+func ModelScores(fsys fs.FS) (pieces []string, scores []float32, err error) {
+	raw, err := readFile(fsys, modelFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := readSentencePiece(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", modelFile, err)
+	}
+	for _, p := range list {
+		pieces, scores = append(pieces, p.text), append(scores, p.score)
+	}
+	return pieces, scores, nil
+}
 
 // readSentencePiece reads the pieces of a ModelProto, and that it is of the BPE kind.
 func readSentencePiece(raw []byte) ([]piece, error) {
@@ -135,11 +153,12 @@ func eachField(raw []byte, do func(number, value uint64, field []byte) error) er
 	return nil
 }
 
-// MergesOf returns the merges of a vocabulary of the SentencePiece kind, which has scores instead: each way to
-// put a piece together of two others, the piece with the highest score first. Of the ways to make one piece, the
-// one whose left part has the lowest id comes first, and then the one whose right part has: so they are ordered
-// in Phi-3's tokenizer.json, which an older transformers made. The order matters to pieces that can overlap
-// themselves. pieces and scores have the same length; vocab has the id of each piece. Pieces are UTF-8.
+// MergesOf returns the merges of a vocabulary of the SentencePiece kind, which has scores instead: each way
+// to put a piece together of two others, the piece with the highest score first. Of the ways to make one
+// piece, the one whose left part has the lowest id comes first, and then the one whose right part has: so
+// they are ordered in Phi-3's tokenizer.json, which an older transformers made. The order matters to pieces
+// that can overlap themselves. pieces and scores have the same length; vocab has the id of each piece. Pieces
+// are UTF-8.
 func MergesOf(pieces []string, scores []float32, vocab map[string]int32) ([][2]string, error) {
 	list := make([]piece, len(pieces))
 	for id, text := range pieces {
@@ -155,8 +174,8 @@ func MergesOf(pieces []string, scores []float32, vocab map[string]int32) ([][2]s
 	return inOrder(ways, func(a, b way) int { return cmp.Compare(b.score, a.score) }), nil
 }
 
-// mergesOf is [MergesOf] in the order of transformers 4.57: of the ways to make one piece, the one with the most
-// characters on the left comes first.
+// mergesOf is [MergesOf] in the order of transformers 4.57: of the ways to make one piece, the one with the
+// most characters on the left comes first.
 func mergesOf(pieces []piece, vocab vocabulary) (mergeList, error) {
 	ways, err := waysOf(pieces, vocab)
 	if err != nil {
