@@ -196,7 +196,8 @@ func testLinearDecode(b *kernelBench, o *linearOperands, prefilled [epilogues][]
 			b.run()
 			row := len(prefilled[e]) / o.tokens
 			require.Equal(b.t, prefilled[e][first*row:][:n*row], download[byte](b, y),
-				"%s of tokens %d … %d: not the bytes of prefill", productKernel(e, v, o.typ.kind()), first, first+n-1)
+				"%s of tokens %d … %d: not the bytes of prefill", productKernel(e, v, o.typ.kind()), first,
+				first+n-1)
 			b.free(y)
 		}
 	}

@@ -45,7 +45,8 @@ func forTheEmulator(t *testing.T) {
 // The tests that a checked build runs: every kernel, on small sizes, and whole steps, with and without
 // graphs.
 const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversions)$|` +
-	`^Test(EmbedAndCopyRows|Unpack|LinearQuantized|Linear|LinearSpecials|RMSNorm|ReferenceLinear|Argmax|ReferenceAttention)$|` +
+	`^Test(EmbedAndCopyRows|Unpack|Linear|LinearQuantized|LinearSpecials|RMSNorm|ReferenceLinear|Argmax)$|` +
+	`^TestReferenceAttention$|` +
 	`^Test(Launch|AbandonedSteps|ForgottenGraphs)$|` +
 	`^TestAttention$/./window_(7|129|1),`
 

@@ -24,10 +24,10 @@ type parameter struct {
 	typ elementType // on the device, which may differ from the checkpoint's
 }
 
-// deviceType is how a tensor is stored on the device. Norms are small and become float32. 16-bit and quantized
-// matrices keep their type. float32 matrices would take twice the memory and the time, so they are rounded to
-// float16, which is eight times as exact as the bfloat16 inputs, or to bfloat16 if their weights are too
-// large or too small for float16. With --dtype f32 they stay float32.
+// deviceType is how a tensor is stored on the device. Norms are small and become float32. Matrices that are
+// quantized or have 16 bits keep their type. float32 matrices would take twice the memory and the time, so
+// they are rounded to float16, which is eight times as exact as the bfloat16 inputs, or to bfloat16 if their
+// weights are too large or too small for float16. With --dtype f32 they stay float32.
 func (b *Backend) deviceType(t *weight.Tensor) elementType {
 	if t.Format.Quantized() {
 		return elementType(slices.Index(elementFormats[:], t.Format))
