@@ -20,6 +20,7 @@ type dotArgs struct {
 	ahead  int      // from a row to the row to prefetch
 	x      *float32 // the values of the tokens, as laneKernels.pack lays them out
 	k      int      // products per row, a multiple of the step
+	scales *byte    // quantized weights of one token only: memory for the scales of some blocks, 768 bytes
 	back   int      // if not 0: one more step, whose weights begin this far before the end of the k weights
 }
 

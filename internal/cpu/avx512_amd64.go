@@ -72,9 +72,10 @@ var avx512Linear = (&laneKernels{
 			return dot8x1Lanes16BF16
 		case weight.F16:
 			return dot8x1Lanes16F16
-		default:
+		case weight.F32:
 			return dot8x1Lanes16F32
 		}
+		return nil
 	},
 	several: func(w weight.Format) func(*dotArgs) {
 		switch w {
@@ -90,6 +91,5 @@ var avx512Linear = (&laneKernels{
 
 var pairsLinear = (&laneKernels{
 	lanes: 16, step: 32, rows: 4, narrow: narrowBF16, sum: sumLanes16,
-	one:     func(weight.Format) func(*dotArgs) { return dot8x1PairsBF16 },
-	several: func(weight.Format) func(*dotArgs) { return dot4x6PairsBF16 },
+	one: onePairs, several: func(weight.Format) func(*dotArgs) { return dot4x6PairsBF16 },
 }).linear()

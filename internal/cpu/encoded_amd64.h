@@ -118,6 +118,8 @@
 #define TILEZERO_T6 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xf0
 // tilezero %tmm7
 #define TILEZERO_T7 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xf8
+// vcvtne2ps2bf16 %zmm8, %zmm9, %zmm8
+#define VCVTNE2PS2BF16_Z8_Z9_Z8 BYTE $0x62; BYTE $0x52; BYTE $0x37; BYTE $0x48; BYTE $0x72; BYTE $0xc0
 // vdpbf16ps %zmm12, %zmm10, %zmm2
 #define VDPBF16PS_Z12_Z10_Z2 BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
 // vdpbf16ps %zmm12, %zmm10, %zmm6
@@ -190,6 +192,14 @@
 #define VDPBF16PS_Z29_Z27_Z19 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdd
 // vdpbf16ps %zmm29, %zmm27, %zmm22
 #define VDPBF16PS_Z29_Z27_Z22 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf5
+// vdpbf16ps %zmm30, %zmm10, %zmm0
+#define VDPBF16PS_Z30_Z10_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+// vdpbf16ps %zmm30, %zmm10, %zmm2
+#define VDPBF16PS_Z30_Z10_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+// vdpbf16ps %zmm30, %zmm10, %zmm4
+#define VDPBF16PS_Z30_Z10_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+// vdpbf16ps %zmm30, %zmm10, %zmm6
+#define VDPBF16PS_Z30_Z10_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
 // vdpbf16ps %zmm30, %zmm24, %zmm2
 #define VDPBF16PS_Z30_Z24_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
 // vdpbf16ps %zmm30, %zmm24, %zmm5
@@ -206,3 +216,27 @@
 #define VDPBF16PS_Z30_Z27_Z20 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe6
 // vdpbf16ps %zmm30, %zmm27, %zmm23
 #define VDPBF16PS_Z30_Z27_Z23 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+// vdpbf16ps %zmm30, %zmm8, %zmm0
+#define VDPBF16PS_Z30_Z8_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+// vdpbf16ps %zmm30, %zmm8, %zmm1
+#define VDPBF16PS_Z30_Z8_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xce
+// vdpbf16ps %zmm30, %zmm8, %zmm2
+#define VDPBF16PS_Z30_Z8_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+// vdpbf16ps %zmm30, %zmm8, %zmm3
+#define VDPBF16PS_Z30_Z8_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xde
+// vdpbf16ps %zmm30, %zmm8, %zmm4
+#define VDPBF16PS_Z30_Z8_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+// vdpbf16ps %zmm30, %zmm8, %zmm5
+#define VDPBF16PS_Z30_Z8_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xee
+// vdpbf16ps %zmm30, %zmm8, %zmm6
+#define VDPBF16PS_Z30_Z8_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+// vdpbf16ps %zmm30, %zmm8, %zmm7
+#define VDPBF16PS_Z30_Z8_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+// vdpbf16ps %zmm31, %zmm11, %zmm1
+#define VDPBF16PS_Z31_Z11_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+// vdpbf16ps %zmm31, %zmm11, %zmm3
+#define VDPBF16PS_Z31_Z11_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+// vdpbf16ps %zmm31, %zmm11, %zmm5
+#define VDPBF16PS_Z31_Z11_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xef
+// vdpbf16ps %zmm31, %zmm11, %zmm7
+#define VDPBF16PS_Z31_Z11_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xff

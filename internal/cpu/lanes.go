@@ -21,7 +21,7 @@ type laneKernels struct {
 	rows  int // how many rows are multiplied at once if there are several tokens: a band
 
 	// one adds to sums [8, lanes], the running sums, the products of x [k] with eight rows of k weights, and
-	// prefetches rows.
+	// prefetches rows. It returns nil if quantized weights must be unpacked first.
 	one func(w weight.Format) func(*dotArgs)
 	// several adds to sums [bands, rows, 6, lanes], the running sums, the products of bands of rows with
 	// six tokens, x [k/step, 6, step], and prefetches rows. k is at least a step.
@@ -193,8 +193,8 @@ type halfPanel struct {
 
 // oneToken sets the sums of the only token.
 func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
-	one := l.one(h.operand)
-	size := elemSize(h.operand)
+	direct := l.one(h.format) // without unpacking
+	one, size := l.one(h.operand), elemSize(h.operand)
 	values := floats(h.in.packed)
 	lanes := s.lanes[:8*l.lanes]
 	a := &s.dot
@@ -205,11 +205,12 @@ func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
 			rows = 1
 		}
 		clear(lanes)
-		if h.unpack == nil {
+		if direct != nil {
 			a.rows, a.stride = &h.row(n)[0], rows/8*h.rowBytes
 			a.ahead = 8 * a.stride
 			a.x, a.k, a.back = unsafe.SliceData(values), h.whole, l.back(h.k, size)
-			one(a)
+			a.scales = &bytesOf(s.unpacked)[0]
+			direct(a)
 		} else {
 			a.rows, a.ahead, a.back = &bytesOf(s.unpacked)[0], 0, 0
 			for k := 0; k < h.k; k += oneStretch {

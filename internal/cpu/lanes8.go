@@ -37,9 +37,10 @@ var lanes8 = &laneKernels{
 			return dot8x1Lanes8BF16
 		case weight.F16:
 			return dot8x1Lanes8F16
-		default:
+		case weight.F32:
 			return dot8x1Lanes8F32
 		}
+		return nil
 	},
 	several: func(w weight.Format) func(*dotArgs) {
 		switch w {

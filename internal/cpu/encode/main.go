@@ -31,7 +31,7 @@ func main() {
 
 // word matches an instruction that this command knows, with its operands.
 var word = regexp.MustCompile(`\b(?:` +
-	`(?:VDPBF16PS|TDPBF16PS|TILELOADD|TILELOADDT1|TILESTORED|TILEZERO|LDTILECFG)(?:_[A-Z0-9]+)+` +
+	`(?:VDPBF16PS|VCVTNE2PS2BF16|TDPBF16PS|TILELOADD|TILELOADDT1|TILESTORED|TILEZERO|LDTILECFG)(?:_[A-Z0-9]+)+` +
 	`|TILERELEASE)\b`)
 
 // header returns the text of encoded_amd64.h for the assembly files in a directory.
