@@ -49,28 +49,27 @@ var avx2Unpackers = map[weight.Format]unpacker{
 	weight.Q6_K: unpackQ6_KAVX2, weight.IQ4_NL: unpackIQ4_NLAVX2, weight.IQ4_XS: unpackIQ4_XSAVX2,
 }
 
-// valueTable is the values of a format's weights before they are scaled, at most 16, and 65537 times these.
-// Each of the four registers has four values, once for each lane of 128 bits: the values 0, 2, 4, 6; 1, 3, 5,
-// 7; 8, 10, 12, 14; and 9, 11, 13, 15.
-type valueTable struct{ values, times65537 [4][8]float32 }
+// valueTable is the values of a format's weights before they are scaled, in up to four registers, whose lanes
+// of 128 bits are the same.
+type valueTable [4][8]float32
 
-// The tables by format. Q4 is Q4_1 and Q4_K. (Q2_K takes the first register as its four values.)
 var (
-	tableQ4   = valueTableOf(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-	tableQ4_0 = valueTableOf(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7)
-	tableIQ4  = valueTableOf(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
-	tableQ3_K = valueTableOf(-4, -3, -2, -1, 0, 1, 2, 3)
-	tableQ2_K = valueTableOf(0, 0, 1, 0, 2, 0, 3)
+	// Q4_1 and Q4_K
+	tableQ4  = values16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+	tableIQ4 = values16(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+
+	tableQ4_0 = valueTable{twice(1, 3, 5, 7), twice(2, 4, 6, 8)} // without signs
+	tableQ3_K = valueTable{twice(-4, -2, 0, 2), twice(-3, -1, 1, 3)}
+	tableQ2_K = valueTable{twice(0, 1, 2, 3)}
 )
 
-func valueTableOf(values ...float32) valueTable {
-	var t valueTable
-	for i, v := range values {
-		register, at := i/8*2+i%2, i%8/2
-		for lane := range 2 {
-			t.values[register][4*lane+at] = v
-			t.times65537[register][4*lane+at] = 65537 * v
-		}
+// values16 is the table of 16 values, in the order that TABLES needs.
+func values16(v ...float32) valueTable {
+	return valueTable{
+		twice(v[0], v[4], v[8], v[12]), twice(v[2], v[6], v[10], v[14]),
+		twice(v[1], v[5], v[9], v[13]), twice(v[3], v[7], v[11], v[15]),
 	}
-	return t
 }
+
+// twice is a register with four values in both lanes.
+func twice(a, b, c, d float32) [8]float32 { return [8]float32{a, b, c, d, a, b, c, d} }

@@ -1,19 +1,21 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// Unpackers of quantized weights for AVX2 with FMA and F16C, see unpackAVX2. Go's assembler writes the
-// destination last; VFMADD213PS a, b, c is c = b·c + a, and VSUBPS a, b, c is c = b - a.
+// Unpackers of quantized weights for AVX2 with FMA and F16C, see unpacker. Go's assembler writes the
+// destination last; VFMADD213PS a, b, c is c = b·c + a, rounded once, and VFMSUB213PS is c = b·c - a.
 //
 // A register of 256 bits has two lanes of 128. Most loops unpack two groups of weights that have scales of
-// their own, a in the lower lane and b in the upper one, 16 weights of each at a time. The results are words:
-// Y4 has the weights 0 … 7 of both groups, Y5 the weights 8 … 15.
+// their own, a in the lower lane and b in the upper one, 16 weights of each at a time. The results are
+// words: Y4 has the weights 0 … 7 of both groups, Y5 the weights 8 … 15.
 //
-// Rounding: x is a float32 that is not denormal. With c = 65537·x, rounded to float32, c - (c - x) is x
-// rounded to 8 significant bits, ties to even (Veltkamp's splitting; TestSplitting checks all significands).
-// Its lower half is zero, and its upper half is the bfloat16. A zero keeps its sign, NaN remains NaN, and
-// infinity becomes NaN. The lower half of a NaN may not be zero, so a neighbour may change into another NaN.
+// Rounding: x is a float32 that is not denormal, and c = 65536·x, which is exact. The float32 nearest to c
+// - x differs from c by x rounded to 8 significant bits, ties to even. (TestSplitting checks all
+// significands.) So c - (c - x), by two fused multiply-subtracts, has a lower half of zero, and its upper
+// half is the bfloat16. A zero keeps its sign, NaN remains NaN, and infinity becomes NaN. The lower half
+// of a NaN may not be zero: it may change a neighbour, which has the same scale and is NaN too, into
+// another NaN.
 
-DATA consts<>+0(SB)/4, $65537.0
+DATA consts<>+0(SB)/4, $65536.0
 DATA consts<>+4(SB)/4, $0x33800000 // 2^-24
 GLOBL consts<>(SB), RODATA|NOPTR, $8
 
@@ -46,8 +48,8 @@ DATA upperScales3<>+0(SB)/8, $(2<<32|0)
 DATA upperScales3<>+8(SB)/8, $(6<<32|4)
 GLOBL upperScales3<>(SB), RODATA|NOPTR, $16
 
-// Orders of bytes. inPairs brings scales 0, 2, 4, 6 of eight to the front. If these become float32 in Y, the
-// lower lane has the scales of the groups a, the upper lane those of the groups b.
+// Orders of bytes. inPairs brings scales 0, 2, 4, 6 of eight to the front. If these become float32 in Y,
+// the lower lane has the scales of the groups a, the upper lane those of the groups b.
 DATA inPairs<>+0(SB)/8, $0x0705030106040200
 DATA inPairs<>+8(SB)/8, $0x0f0d0b090e0c0a08
 GLOBL inPairs<>(SB), RODATA|NOPTR, $16
@@ -61,7 +63,7 @@ DATA bits<>+32(SB)/8, $0x8040201008040201
 DATA bits<>+40(SB)/8, $0x8040201008040201
 GLOBL bits<>(SB), RODATA|NOPTR, $48
 
-// ARGUMENTS loads dst to DI, src to SI, n to CX and ahead to R13, and constants: 65537 to Y13, bytes 15 to
+// ARGUMENTS loads dst to DI, src to SI, n to CX and ahead to R13, and constants: 65536 to Y13, bytes 15 to
 // Y15, words 255 to Y14.
 #define ARGUMENTS \
 	MOVQ         dst+0(FP), DI       \
@@ -82,21 +84,18 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 
 // ---- Tables of values
 
-// PRODUCT sets y to quarter i of the table at R10 times the scales in Y0, rounded. All products are exact.
-// The table has, after its values, 65537 times these.
-#define PRODUCT(i, y) \
-	VMULPS       (valueTable_times65537+32*i)(R10), Y0, Y6 \
-	VMOVUPS      (32*i)(R10), y                            \
-	VFNMADD213PS Y6, Y0, y                                 \
-	VSUBPS       y, Y6, y
-
 // ROUND rounds y. t is overwritten.
 #define ROUND(y, t) \
-	VMULPS Y13, y, t \
-	VSUBPS y, t, y   \
-	VSUBPS y, t, y
+	VMOVAPS     y, t      \
+	VFMSUB213PS y, Y13, t \
+	VFMSUB213PS t, Y13, y
 
-// LINE sets y to quarter i of the table times the scales in Y0, plus or minus Y1, rounded.
+// PRODUCT sets y to register i of the table at R10 times the scales in Y0, rounded. The products are exact.
+#define PRODUCT(i, y) \
+	VMULPS (32*i)(R10), Y0, y \
+	ROUND(y, Y6)
+
+// LINE sets y to register i of the table times the scales, plus or minus Y1, rounded.
 #define LINE(FMA, i, y) \
 	VMOVUPS (32*i)(R10), y \
 	FMA     Y1, Y0, y      \
@@ -113,19 +112,19 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 	LINE(FMA, 2, Y4) \
 	LINE(FMA, 3, Y5)
 
-// TABLES makes of Y2 … Y5 the 16 values of each lane: their lower bytes in Y2, their upper bytes in Y3. Y2 has
-// the values 0, 2, 4, 6; Y3 1, 3, 5, 7; Y4 and Y5 the others.
+// TABLES makes of Y2 … Y5 the 16 values of each lane: their lower bytes in Y2, their upper bytes in Y3. Y2
+// has the values 0, 4, 8, 12; Y3 2, 6, 10, 14; Y4 1, 5, 9, 13; Y5 3, 7, 11, 15.
 #define TABLES \
-	VPSRLD    $16, Y2, Y2 \
-	VPSRLD    $16, Y4, Y4 \
-	VPOR      Y3, Y2, Y2  \
-	VPOR      Y5, Y4, Y4  \
-	VPSRLW    $8, Y2, Y3  \
-	VPSRLW    $8, Y4, Y5  \
-	VPAND     Y14, Y2, Y2 \
-	VPAND     Y14, Y4, Y4 \
-	VPACKUSWB Y4, Y2, Y2  \
-	VPACKUSWB Y5, Y3, Y3
+	VPSRLD $16, Y2, Y2 \
+	VPSRLD $16, Y4, Y4 \
+	VPOR   Y3, Y2, Y2  \
+	VPOR   Y5, Y4, Y4  \
+	VPSRLW $8, Y2, Y3  \
+	VPSLLW $8, Y4, Y5  \
+	VPAND  Y14, Y2, Y2 \
+	VPANDN Y4, Y14, Y4 \
+	VPOR   Y5, Y2, Y2  \
+	VPOR   Y4, Y3, Y3
 
 // LOOKUP sets Y4 and Y5 to the values with the numbers in index.
 #define LOOKUP(index) \
@@ -141,12 +140,13 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 
 // STORE writes Y4 and Y5 to d and, for the upper lane, to e.
 #define STORE(d, e) \
-	VMOVDQU      X4, d     \
-	VEXTRACTI128 $1, Y4, e \
-	VMOVDQU      X5, 16+d  \
-	VEXTRACTI128 $1, Y5, 16+e
+	VINSERTI128 $1, X5, Y4, Y6    \
+	VPERM2I128  $0x31, Y5, Y4, Y5 \
+	VMOVDQU     Y6, d             \
+	VMOVDQU     Y5, e
 
-// NIBBLES2 sets Y8 and Y7 to the lower and upper halves of 16 bytes at p and 16 bytes at q, one half a byte.
+// NIBBLES2 sets Y8 and Y7 to the lower and upper halves of 16 bytes at p and 16 bytes at q, one half a
+// byte.
 #define NIBBLES2(p, q) \
 	VMOVDQU     p, X7         \
 	VINSERTI128 $1, q, Y7, Y7 \
@@ -188,33 +188,75 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 	VPERMILPS $0x55, Y0, Y1          \
 	VPERMILPS $0x00, Y0, Y0
 
-#define LOOKUP32(table) \
-	ARGUMENTS                    \
-	LEAQ table(SB), R10          \
-	PAIRS(18)                    \
-	PCALIGN $32                  \
-pair:                                \
-	NEXTPAIR(both)               \
-both:                                \
-	SCALE2                       \
-	PRODUCTS16                   \
-	TABLES                       \
-	NIBBLES2(2(SI), 2(SI)(BX*1)) \
-	LOOKUP(Y8)                   \
-	STORE(0(DI), 0(DI)(DX*1))    \
-	LOOKUP(Y7)                   \
-	STORE(32(DI), 32(DI)(DX*1))  \
-	MOREPAIRS(pair)              \
-	VZEROUPPER                   \
+// func unpackIQ4_NLAVX2(dst *uint16, src *byte, n, ahead int)
+TEXT ·unpackIQ4_NLAVX2(SB), NOSPLIT, $0-32
+	ARGUMENTS
+	LEAQ ·tableIQ4(SB), R10
+	PAIRS(18)
+pair:
+	NEXTPAIR(both)
+both:
+	SCALE2
+	PRODUCTS16
+	TABLES
+	NIBBLES2(2(SI), 2(SI)(BX*1))
+	LOOKUP(Y8)
+	STORE(0(DI), 0(DI)(DX*1))
+	LOOKUP(Y7)
+	STORE(32(DI), 32(DI)(DX*1))
+	MOREPAIRS(pair)
+	VZEROUPPER
 	RET
+
+// Q4_0: the 16 values are those of eight sizes, 1 … 8 times the scale, with both signs, and zero.
+// lowerBytes and upperBytes are where the bytes of the values -8 … 7 are among the words of the sizes;
+// 0x80 makes a zero. mask leaves a zero its sign, signs are those of -8 … -1.
+DATA lowerBytes<>+0(SB)/8, $0x00020406080a0c0e
+DATA lowerBytes<>+8(SB)/8, $0x0c0a080604020080
+GLOBL lowerBytes<>(SB), RODATA|NOPTR, $16
+DATA upperBytes<>+0(SB)/8, $0x01030507090b0d0f
+DATA upperBytes<>+8(SB)/8, $0x0d0b090705030101
+GLOBL upperBytes<>(SB), RODATA|NOPTR, $16
+DATA mask<>+0(SB)/8, $0xffffffffffffffff
+DATA mask<>+8(SB)/8, $0xffffffffffffff80
+GLOBL mask<>(SB), RODATA|NOPTR, $16
+DATA signs<>+0(SB)/8, $0x8080808080808080
+DATA signs<>+8(SB)/8, $0x0000000000000000
+GLOBL signs<>(SB), RODATA|NOPTR, $16
 
 // func unpackQ4_0AVX2(dst *uint16, src *byte, n, ahead int)
 TEXT ·unpackQ4_0AVX2(SB), NOSPLIT, $0-32
-	LOOKUP32(·tableQ4_0)
-
-// func unpackIQ4_NLAVX2(dst *uint16, src *byte, n, ahead int)
-TEXT ·unpackIQ4_NLAVX2(SB), NOSPLIT, $0-32
-	LOOKUP32(·tableIQ4)
+	ARGUMENTS
+	LEAQ ·tableQ4_0(SB), R10
+	PAIRS(18)
+	VBROADCASTI128 lowerBytes<>(SB), Y9
+	VBROADCASTI128 upperBytes<>(SB), Y10
+	VBROADCASTI128 mask<>(SB), Y11
+	VBROADCASTI128 signs<>(SB), Y12
+	PCALIGN $32
+pair:
+	NEXTPAIR(both)
+both:
+	SCALE2
+	PRODUCT(0, Y2)
+	PRODUCT(1, Y3)
+	VCMPPS  $3, Y2, Y2, Y5 // all bits of a lane whose scale is infinite or NaN
+	VPSRLD  $16, Y2, Y2
+	VPOR    Y3, Y2, Y4     // the sizes
+	VPSHUFB Y9, Y4, Y2
+	VPSHUFB Y10, Y4, Y3
+	VPAND   Y11, Y3, Y3
+	VPXOR   Y12, Y3, Y3
+	VPOR    Y5, Y2, Y2
+	VPOR    Y5, Y3, Y3
+	NIBBLES2(2(SI), 2(SI)(BX*1))
+	LOOKUP(Y8)
+	STORE(0(DI), 0(DI)(DX*1))
+	LOOKUP(Y7)
+	STORE(32(DI), 32(DI)(DX*1))
+	MOREPAIRS(pair)
+	VZEROUPPER
+	RET
 
 // func unpackQ4_1AVX2(dst *uint16, src *byte, n, ahead int)
 TEXT ·unpackQ4_1AVX2(SB), NOSPLIT, $0-32
@@ -238,32 +280,32 @@ both:
 
 // ---- Weight by weight
 
-// INTEGERS sets Y4 … Y7 to the bytes 4i, 4i+1, 4i+2, 4i+3 of Y4, which are signed, times 2^24 as float32. Y12
-// masks the upper byte of 32 bits.
+// INTEGERS sets Y4 … Y7 to the bytes of Y4, which are signed, times 2^24 as float32: of the weights 0 … 7
+// of each lane, Y4 has the even ones and Y5 the odd ones; Y6 and Y7 have the weights 8 … 15. Y12 masks the
+// upper byte of 32 bits.
 #define INTEGERS \
-	VPAND     Y12, Y4, Y7 \
-	VPSLLD    $8, Y4, Y6  \
-	VPSLLD    $16, Y4, Y5 \
-	VPSLLD    $24, Y4, Y4 \
-	VPAND     Y12, Y6, Y6 \
-	VPAND     Y12, Y5, Y5 \
-	VCVTDQ2PS Y4, Y4      \
-	VCVTDQ2PS Y5, Y5      \
-	VCVTDQ2PS Y6, Y6      \
-	VCVTDQ2PS Y7, Y7
+	VPXOR      Y2, Y2, Y2  \
+	VPUNPCKHBW Y4, Y2, Y6  \
+	VPUNPCKLBW Y4, Y2, Y4  \
+	VPAND      Y12, Y4, Y5 \
+	VPAND      Y12, Y6, Y7 \
+	VPSLLD     $16, Y4, Y4 \
+	VPSLLD     $16, Y6, Y6 \
+	VCVTDQ2PS  Y4, Y4      \
+	VCVTDQ2PS  Y5, Y5      \
+	VCVTDQ2PS  Y6, Y6      \
+	VCVTDQ2PS  Y7, Y7
 
-// ROUNDED rounds Y4 … Y7 and makes words of them, with the weights in their order.
+// ROUNDED rounds Y4 … Y7, and makes words of them in Y4 and Y5.
 #define ROUNDED \
-	ROUND(Y4, Y2)          \
-	ROUND(Y5, Y3)          \
-	ROUND(Y6, Y2)          \
-	ROUND(Y7, Y3)          \
-	VPSRLD     $16, Y4, Y4 \
-	VPSRLD     $16, Y6, Y6 \
-	VPOR       Y5, Y4, Y4  \
-	VPOR       Y7, Y6, Y6  \
-	VPUNPCKHDQ Y6, Y4, Y5  \
-	VPUNPCKLDQ Y6, Y4, Y4
+	ROUND(Y4, Y2)      \
+	ROUND(Y5, Y3)      \
+	ROUND(Y6, Y2)      \
+	ROUND(Y7, Y3)      \
+	VPSRLD $16, Y4, Y4 \
+	VPSRLD $16, Y6, Y6 \
+	VPOR   Y5, Y4, Y4  \
+	VPOR   Y7, Y6, Y5
 
 // MULTIPLY sets Y4 and Y5 to the signed bytes of Y4 times the scales in Y0, which have been multiplied by
 // 2^-24.
@@ -300,9 +342,10 @@ block:
 	VPBROADCASTW (SI), X0
 	VCVTPH2PS    X0, Y0
 	VMULPS       Y11, Y0, Y0
-	VMOVDQU      2(SI), Y4
+	VPERMQ       $0xd8, 2(SI), Y4 // weights 0 … 7 and 16 … 23, 8 … 15 and 24 … 31
 	MULTIPLY
-	STORE(0(DI), 32(DI))
+	VMOVDQU Y4, 0(DI)
+	VMOVDQU Y5, 32(DI)
 	ADDQ $34, SI
 	ADDQ $64, DI
 	SUBQ $32, CX
@@ -310,9 +353,9 @@ block:
 	VZEROUPPER
 	RET
 
-// FIFTH sets each byte of y to 255 if its weight's fifth bit is what is asked for, where y has the 32 bits of
-// a block in each 32 bits, order is an order of bytes, and mask selects the bit. If want is mask, the bit must
-// be set; if want is zero, it must not be.
+// FIFTH sets each byte of y to 255 if its weight's fifth bit is what is asked for, where y has the 32 bits
+// of a block in each 32 bits, order is an order of bytes, and mask selects the bit. If want is mask, the
+// bit must be set; if want is zero, it must not be.
 #define FIFTH(order, mask, want, y) \
 	VPSHUFB  order, y, y \
 	VPAND    mask, y, y  \
@@ -523,10 +566,8 @@ block:
 	VMULPS    Y0, a, a            \
 	VMULPS    Y0, b, b
 
-// Q6_K: 32 weights; ql are 32 bytes with the lower four bits, in Y15's half of a byte after LOW; HIGH moves
-// the upper two bits to bits 4 and 5. Y8 are bytes 0x30, Y9 bytes 32, Y14 the 32 bytes of upper bits.
+// What a macro does to the bits of each byte; a mask follows.
 #define NONE(y)
-#define UPPERHALF(y) VPSRLW $4, y, y
 #define LEFT4(y) VPSLLW $4, y, y
 #define LEFT2(y) VPSLLW $2, y, y
 #define LEFT1(y) VPSLLW $1, y, y
@@ -537,6 +578,9 @@ block:
 #define RIGHT4(y) VPSRLW $4, y, y
 #define RIGHT5(y) VPSRLW $5, y, y
 
+// GROUPSQ6_K unpacks two groups of 16 weights to offset to. Their lower four bits are at offset at, in the half
+// of each byte that LOW moves down. Y14 are 32 bytes with the upper two bits, which HIGH moves to bits 4 and 5.
+// Y8 are bytes 0x30, Y9 bytes 32.
 #define GROUPSQ6_K(at, to, scales, select, LOW, HIGH) \
 	VMOVDQU   at(SI), Y4          \
 	LOW(Y4)                       \
@@ -554,8 +598,8 @@ block:
 	VMOVDQU (128+32*half)(SI), Y14                                       \
 	GROUPSQ6_K((64*half), (256*half), scales, 0x00, NONE, LEFT4)         \
 	GROUPSQ6_K((64*half+32), (256*half+64), scales, 0x55, NONE, LEFT2)   \
-	GROUPSQ6_K((64*half), (256*half+128), scales, 0xaa, UPPERHALF, NONE) \
-	GROUPSQ6_K((64*half+32), (256*half+192), scales, 0xff, UPPERHALF, RIGHT2)
+	GROUPSQ6_K((64*half), (256*half+128), scales, 0xaa, RIGHT4, NONE)    \
+	GROUPSQ6_K((64*half+32), (256*half+192), scales, 0xff, RIGHT4, RIGHT2)
 
 // func unpackQ6_KAVX2(dst *uint16, src *byte, n, ahead int)
 TEXT ·unpackQ6_KAVX2(SB), NOSPLIT, $0-32
@@ -639,9 +683,9 @@ block:
 	VZEROUPPER
 	RET
 
-// Q3_K: a group has 8 values. Their words are one table a lane: Y2. Y14 and Y15 are 32 bytes with the lower
-// two bits and 32 bytes with the third; Y8 are bytes 6, Y9 bytes 8, Y12 bytes 1. LOW and HIGH move the bits
-// to bits 1 to 3.
+// Q3_K: a group has 8 values. Their words are one table a lane: Y2. Y14 are 32 bytes with the lower two
+// bits, and at SI are 32 bytes with the third; Y8 are bytes 6, Y9 bytes 8, Y12 bytes 1. LOW and HIGH move
+// the bits to bits 1 to 3.
 #define GROUPSQ3_K(to, scales, select, LOW, HIGH) \
 	VPERMILPS $select, scales, Y0 \
 	PRODUCT(0, Y2)                \
@@ -651,7 +695,7 @@ block:
 	VMOVDQA   Y14, Y4             \
 	LOW(Y4)                       \
 	VPAND     Y8, Y4, Y4          \
-	VMOVDQA   Y15, Y5             \
+	VMOVDQU   (SI), Y5            \
 	HIGH(Y5)                      \
 	VPAND     Y9, Y5, Y5          \
 	VPOR      Y5, Y4, Y4          \
@@ -663,16 +707,12 @@ block:
 
 // func unpackQ3_KAVX2(dst *uint16, src *byte, n, ahead int)
 TEXT ·unpackQ3_KAVX2(SB), NOSPLIT, $0-32
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ n+16(FP), CX
-	MOVQ ahead+24(FP), R13
-	LEAQ ·tableQ3_K(SB), R10
+	ARGUMENTS
+	LEAQ    ·tableQ3_K(SB), R10
+	BYTES(0x30, AX, X7, Y7)
 	BYTES(6, AX, X8, Y8)
 	BYTES(8, AX, X9, Y9)
 	BYTES(1, AX, X12, Y12)
-	BYTES(15, AX, X13, Y13)
-	BYTES(0x30, AX, X7, Y7)
 block:
 	PREFETCHT0   0(SI)(R13*1)
 	PREFETCHT0   64(SI)(R13*1)
@@ -680,7 +720,7 @@ block:
 	VPBROADCASTD 104(SI), X11
 	VPSRLW       $4, X10, X2
 	VPUNPCKLQDQ  X2, X10, X10
-	VPAND        X13, X10, X10
+	VPAND        X15, X10, X10
 	VPSRLVD      upperScales3<>(SB), X11, X11
 	VPSLLW       $4, X11, X11
 	VPAND        X7, X11, X11
@@ -689,7 +729,6 @@ block:
 	VPSUBB       X2, X10, X10
 	HALF(108(SI), X0, Y0)
 	SCALES16(X10, X11, Y10, Y11)
-	VMOVDQU      0(SI), Y15
 	VMOVDQU      32(SI), Y14
 	GROUPSQ3_K(0, Y10, 0x00, LEFT1, LEFT3)
 	GROUPSQ3_K(64, Y10, 0x55, RIGHT1, LEFT2)
@@ -707,8 +746,8 @@ block:
 	VZEROUPPER
 	RET
 
-// Q2_K: a group has 4 values. The float32 are one table a lane: Y2. Y14 are 32 bytes of weights; Y7 are bytes
-// 12, Y12 bytes 2, Y15 bytes 3. MOVE moves the weight to bits 2 and 3.
+// Q2_K: a group has 4 values. The float32 are one table a lane: Y2. Y14 are 32 bytes of weights; Y7 are
+// bytes 12, Y12 bytes 2, Y15 bytes 3. MOVE moves the weight to bits 2 and 3.
 #define GROUPSQ2_K(to, scales, mins, select, MOVE) \
 	VPERMILPS $select, scales, Y0 \
 	VPERMILPS $select, mins, Y1   \

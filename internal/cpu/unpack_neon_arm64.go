@@ -49,22 +49,11 @@ var neonUnpackers = map[weight.Format]unpacker{
 	weight.Q6_K: unpackQ6_KNEON, weight.IQ4_NL: unpackIQ4_NLNEON, weight.IQ4_XS: unpackIQ4_XSNEON,
 }
 
-// valueTable is the values of a format's weights before they are scaled, at most 16, and 65537 times these.
-type valueTable struct{ values, times65537 [16]float32 }
-
-// The tables by format. Q4 is Q4_1 and Q4_K.
+// The values of a format's weights before they are scaled. Q4 is Q4_1 and Q4_K.
 var (
-	tableQ4   = valueTableOf(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-	tableQ4_0 = valueTableOf(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7)
-	tableIQ4  = valueTableOf(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
-	tableQ3_K = valueTableOf(-4, -3, -2, -1, 0, 1, 2, 3)
-	tableQ2_K = valueTableOf(0, 1, 2, 3)
+	tableQ4   = [16]float32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	tableQ4_0 = [16]float32{-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7}
+	tableIQ4  = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
+	tableQ3_K = [16]float32{-4, -3, -2, -1, 0, 1, 2, 3}
+	tableQ2_K = [16]float32{0, 1, 2, 3}
 )
-
-func valueTableOf(values ...float32) valueTable {
-	var t valueTable
-	for i, v := range values {
-		t.values[i], t.times65537[i] = v, 65537*v
-	}
-	return t
-}

@@ -1,14 +1,14 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// Unpackers of quantized weights for NEON, see unpacker. Go's assembler writes the destination last; VFMLA a,
-// b, c is c += a·b and VFMLS c -= a·b, rounded once. The results of a group of 16 weights go to R0, which
-// advances. Rounding is explained in unpack_avx2_amd64.s; x is rounded to c - (c - x), c = 65537·x.
+// Unpackers of quantized weights for NEON, see unpacker. Go's assembler writes the destination last; VFMLA
+// a, b, c is c += a·b and VFMLS c -= a·b, rounded once. The results of a group of 16 weights go to R0,
+// which advances. Rounding is explained in unpack_avx2_amd64.s: x becomes c - (c - x), where c = 65536·x.
 
-// Instructions that Go's assembler does not know, from the Arm Architecture Reference Manual. d, n and m are
-// numbers of registers: d = n op m. FCVTL widens four float16 to float32. SXTL widens the lower half of the
-// signed numbers of a register, SXTL2 the upper half; B is from bytes, H from 16 bits. SCVTF converts int32
-// to float32.
+// Instructions that Go's assembler does not know, from the Arm Architecture Reference Manual. d, n and m
+// are numbers of registers: d = n op m. FCVTL widens four float16 to float32. SXTL widens the lower half
+// of the signed numbers of a register, SXTL2 the upper half; B is from bytes, H from 16 bits. SCVTF
+// converts int32 to float32.
 #define FADD(m, n, d) WORD $(0x4e20d400 | m<<16 | n<<5 | d)
 #define FSUB(m, n, d) WORD $(0x4ea0d400 | m<<16 | n<<5 | d)
 #define FMUL(m, n, d) WORD $(0x6e20dc00 | m<<16 | n<<5 | d)
@@ -29,21 +29,21 @@ DATA bits<>+32(SB)/8, $0x8040201008040201
 DATA bits<>+40(SB)/8, $0x8040201008040201
 GLOBL bits<>(SB), RODATA|NOPTR, $48
 
-// ARGUMENTS loads dst to R0, src to R1, n to R2 and ahead to R3, and constants: 65537 to V24, bytes 15 to V31.
+// ARGUMENTS loads dst to R0, src to R1, n to R2 and ahead to R3, and constants: 65536 to V24, bytes 15 to
+// V31.
 #define ARGUMENTS \
 	MOVD  dst+0(FP), R0    \
 	MOVD  src+8(FP), R1    \
 	MOVD  n+16(FP), R2     \
 	MOVD  ahead+24(FP), R3 \
-	MOVD  $0x47800080, R4  \
+	MOVD  $0x47800000, R4  \
 	VDUP  R4, V24.S4       \
 	VMOVI $15, V31.B16
 
-// TABLE loads a table to V16 … V19 and 65537 times its values to V20 … V23.
+// TABLE loads the 16 values of a table to V16 … V19.
 #define TABLE(table) \
-	MOVD   $table(SB), R4                           \
-	VLD1.P 64(R4), [V16.S4, V17.S4, V18.S4, V19.S4] \
-	VLD1   (R4), [V20.S4, V21.S4, V22.S4, V23.S4]
+	MOVD $table(SB), R4 \
+	VLD1 (R4), [V16.S4, V17.S4, V18.S4, V19.S4]
 
 // AHEAD prefetches the cache line of the byte at offset d, ahead bytes later.
 #define AHEAD(d) \
@@ -59,31 +59,28 @@ GLOBL bits<>(SB), RODATA|NOPTR, $48
 
 // ---- Tables of values
 
-// PRODUCT sets y to the values of a quarter of the table times V0, rounded: q are the values, r 65537 times
-// these. All products are exact.
-#define PRODUCT(q, r, y, t, rNumber, yNumber, tNumber) \
-	FMUL(0, rNumber, tNumber) \
-	VMOV  t.B16, y.B16        \
-	VFMLS V0.S4, q.S4, y.S4   \
-	FSUB(yNumber, tNumber, yNumber)
-
 // ROUND rounds register y. Register t is overwritten.
 #define ROUND(y, t) \
 	FMUL(24, y, t) \
 	FSUB(y, t, y)  \
 	FSUB(y, t, y)
 
-// LINE sets y to the values of a quarter of the table times V0, plus V1, rounded.
+// PRODUCT sets register y to register q, a quarter of the table, times V0, rounded. The products are exact.
+#define PRODUCT(q, y) \
+	FMUL(0, q, y) \
+	ROUND(y, 8)
+
+// LINE sets y to a quarter of the table times V0, plus V1, rounded.
 #define LINE(q, y, yNumber) \
 	VMOV  V1.B16, y.B16     \
 	VFMLA V0.S4, q.S4, y.S4 \
 	ROUND(yNumber, 8)
 
 #define PRODUCTS16 \
-	PRODUCT(V16, V20, V4, V8, 20, 4, 8) \
-	PRODUCT(V17, V21, V5, V9, 21, 5, 9) \
-	PRODUCT(V18, V22, V6, V8, 22, 6, 8) \
-	PRODUCT(V19, V23, V7, V9, 23, 7, 9) \
+	PRODUCT(16, 4) \
+	PRODUCT(17, 5) \
+	PRODUCT(18, 6) \
+	PRODUCT(19, 7) \
 	TABLES
 #define LINES16 \
 	LINE(V16, V4, 4) \
@@ -222,8 +219,8 @@ block:
 	BNE  block
 	RET
 
-// FIFTHBITS sets the bits 4 of V11 and V12 to the fifth bits of a block's weights, which are 32 bits at offset
-// at. V25 and V26 are orders of bytes, V27 selects bits, V28 are bytes 16.
+// FIFTHBITS sets the bits 4 of V11 and V12 to the fifth bits of a block's weights, which are 32 bits at
+// offset at. V25 and V26 are orders of bytes, V27 selects bits, V28 are bytes 16.
 #define FIFTHBITS(at) \
 	MOVWU  at(R1), R4                  \
 	VDUP   R4, V13.S4                  \
@@ -366,8 +363,8 @@ block:
 #define RIGHT4(from, to) VUSHR $4, from.B16, to.B16
 #define RIGHT5(from, to) VUSHR $5, from.B16, to.B16
 
-// GROUPQ5_K unpacks a group. V13 and V14 have the lower bits, V16 and V17 the fifth bits, which FIFTH moves to
-// bit 4. V18 are bytes 16.
+// GROUPQ5_K unpacks a group. V13 and V14 have the lower bits, V16 and V17 the fifth bits, which FIFTH
+// moves to bit 4. V18 are bytes 16.
 #define GROUPQ5_K(scales, mins, i, LOW, FIFTH) \
 	VDUP scales.S[i], V0.S4        \
 	VDUP mins.S[i], V1.S4          \
@@ -488,22 +485,22 @@ group:
 	BNE  block
 	RET
 
-// GROUPQ3_K unpacks 16 weights of a group, which has 8 values. Their words are the table V8. low has the lower
-// two bits, high the third: LOW and HIGH move them to the bits 1 to 3. V18 are bytes 6, V19 bytes 8, V22 bytes
-// 1.
+// GROUPQ3_K unpacks 16 weights of a group, which has 8 values. Their words are the table V8. low has the
+// lower two bits, high the third: LOW and HIGH move them to the bits 1 to 3. V18 are bytes 6, V19 bytes 8,
+// V22 bytes 1.
 #define GROUPQ3_K(scales, i, low, LOW, high, HIGH) \
-	VDUP  scales.S[i], V0.S4            \
-	PRODUCT(V16, V20, V4, V8, 20, 4, 8) \
-	PRODUCT(V17, V21, V5, V9, 21, 5, 9) \
-	VUZP2 V5.H8, V4.H8, V8.H8           \
-	LOW(low, V11)                       \
-	HIGH(high, V12)                     \
-	VAND  V18.B16, V11.B16, V11.B16     \
-	VAND  V19.B16, V12.B16, V12.B16     \
-	VORR  V12.B16, V11.B16, V11.B16     \
-	VORR  V22.B16, V11.B16, V12.B16     \
-	VTBL  V11.B16, [V8.B16], V4.B16     \
-	VTBL  V12.B16, [V8.B16], V5.B16     \
+	VDUP  scales.S[i], V0.S4        \
+	PRODUCT(16, 4)                  \
+	PRODUCT(17, 5)                  \
+	VUZP2 V5.H8, V4.H8, V8.H8       \
+	LOW(low, V11)                   \
+	HIGH(high, V12)                 \
+	VAND  V18.B16, V11.B16, V11.B16 \
+	VAND  V19.B16, V12.B16, V12.B16 \
+	VORR  V12.B16, V11.B16, V11.B16 \
+	VORR  V22.B16, V11.B16, V12.B16 \
+	VTBL  V11.B16, [V8.B16], V4.B16 \
+	VTBL  V12.B16, [V8.B16], V5.B16 \
 	WORDS
 
 // func unpackQ3_KNEON(dst *uint16, src *byte, n, ahead int)
