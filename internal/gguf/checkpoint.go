@@ -263,7 +263,7 @@ func (c *Checkpoint) Weights() *Weights {
 		w.parts = append(w.parts, p)
 		for i := range p.header.tensors {
 			t := &p.header.tensors[i]
-			if t.name == longFactorsName || t.name == shortFactorsName {
+			if t.name == LongFactorsName || t.name == ShortFactorsName {
 				continue // they are in config.json
 			}
 			name := HuggingFaceName(t.name)

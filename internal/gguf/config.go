@@ -207,19 +207,19 @@ func (c *Checkpoint) rope(made *config) (err error) {
 	if c.Meta.Has(originalKey) {
 		made.OriginalMax = &original
 	}
-	long, err := c.factors(longFactorsName)
+	long, err := c.factors(LongFactorsName)
 	if err != nil {
 		return err
 	}
-	short, err := c.factors(shortFactorsName)
+	short, err := c.factors(ShortFactorsName)
 	switch {
 	case err != nil:
 		return err
 	case long == nil && short == nil:
 		return nil
 	case long == nil || short == nil:
-		return fmt.Errorf("%s: has only one of the tensors %s and %s", c.Meta.file, longFactorsName,
-			shortFactorsName)
+		return fmt.Errorf("%s: has only one of the tensors %s and %s", c.Meta.file, LongFactorsName,
+			ShortFactorsName)
 	}
 	made.RopeScaling = &ropeScaling{Type: "longrope", Short: short, Long: long}
 	const factorKey = Architecture + ".rope.scaling.attn_factor"

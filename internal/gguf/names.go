@@ -21,8 +21,8 @@ var names = [...]struct{ gguf, huggingFace string }{
 
 // The tensors that hold the factors of long RoPE, which Hugging Face keeps in config.json.
 const (
-	longFactorsName  = "rope_factors_long.weight"
-	shortFactorsName = "rope_factors_short.weight"
+	LongFactorsName  = "rope_factors_long.weight"
+	ShortFactorsName = "rope_factors_short.weight"
 )
 
 // HuggingFaceName returns the name that Hugging Face gives a tensor of a GGUF file. A tensor that a Phi-3
