@@ -3,7 +3,7 @@
 //
 // A file is four things in a row, all little-endian:
 //
-//	24 bytes    "GGUF", the version (3, or 2, which differs only in the number), the tensors and keys, counted
+//	24 bytes    "GGUF", the version (3, or 2, which differs only in the number), how many tensors and keys
 //	metadata    for each key: the key, the kind of its value, the value. A string is its length (8 bytes)
 //	            and its bytes, an array the kind of its elements, their number and the elements
 //	tensors     for each: its name, the number of dimensions, the dimensions (innermost first), the type,
