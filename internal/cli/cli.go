@@ -174,6 +174,7 @@ tiny built-in demonstration model, so you can try phi3 without a download.`,
 		newTokenize(s),
 		newDoctor(s),
 		newPull(s),
+		newQuantize(s),
 		newModels(s),
 		newVersion(s),
 	)

@@ -127,6 +127,11 @@ func (f *modelFlags) open(ctx context.Context, s *streams) (*checkpoint.Checkpoi
 	if err := f.check(); err != nil {
 		return nil, err
 	}
+	return f.openOrPull(ctx, s)
+}
+
+// openOrPull opens the checkpoint and downloads what the cache lacks. The caller closes it.
+func (f *modelFlags) openOrPull(ctx context.Context, s *streams) (*checkpoint.Checkpoint, error) {
 	return f.find(func(h *hub.Hub, name, revision, file string) (*hub.Snapshot, error) {
 		if !h.Offline {
 			_, _ = show.Fprintf(s.notes(), "%s is not in the cache yet, or not all of it: downloading from "+

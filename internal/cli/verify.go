@@ -28,8 +28,8 @@ func newVerify(s *streams) *cobra.Command {
 		Long: `Run a checkpoint and compare the results with published ones: token ids, logits of a
 float32 run, hidden states and greedy texts. phi3 recognizes from the logits which
 release the weights belong to. For any checkpoint, it also compares its own runs: token by
-token with all tokens at once, and bfloat16 with float32. If a check fails, the command
-fails.
+token with all tokens at once, and bfloat16 with float32. Quantized weights are compared
+only with themselves. If a check fails, the command fails.
 
 phi3 loads the model twice: once to run in float32, where rounding cannot hide a mistake,
 and once to run in bfloat16, the default type. --dtype selects one of the two.
@@ -136,7 +136,12 @@ func (v *verification) finish(w io.Writer, asJSON bool) error {
 		return show.WriteJSON(w, v)
 	}
 	var b strings.Builder
-	if v.Report != nil && v.Checkpoint == "" {
+	switch {
+	case v.Report == nil || v.Checkpoint != "":
+	case v.Quantized:
+		b.WriteString("\nThe weights are quantized, and the published numbers are not: the checkpoint was " +
+			"compared only with itself.\n")
+	default:
 		b.WriteString("\nThere are no published numbers for this checkpoint: it was compared only with " +
 			"itself.\n")
 	}

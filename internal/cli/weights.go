@@ -55,7 +55,7 @@ func listed(names []string) string {
 // type than it asks for.
 func writeQuantized(w io.Writer, name string, stored, made []*weight.Tensor, took time.Duration) {
 	before, after := weight.Sum(stored), weight.Sum(made)
-	_, _ = show.Fprintf(w, "quantized (--weights %s): %s of %s became %s in %s; %s\n", name,
+	_, _ = show.Fprintf(w, "quantized (--weights %s): %s of %s became %s in %s: %s\n", name,
 		show.Bytes(before.Bytes), before, show.Bytes(after.Bytes), show.Duration(took), matrixTypes(made))
 	recipe, err := quantize.Parse(name)
 	if err != nil {
@@ -77,7 +77,7 @@ func writeQuantized(w io.Writer, name string, stored, made []*weight.Tensor, too
 	}
 }
 
-// matrixTypes counts the matrices of each type: "128 matrices are Q4_K, 2 are Q6_K".
+// matrixTypes counts the matrices of each type: "128 × Q4_K, 2 × Q6_K".
 func matrixTypes(tensors []*weight.Tensor) string {
 	var matrices []*weight.Tensor
 	for _, t := range tensors {
@@ -86,12 +86,8 @@ func matrixTypes(tensors []*weight.Tensor) string {
 		}
 	}
 	var counts []string
-	for i, t := range weight.Totals(matrices) {
-		what := ""
-		if i == 0 {
-			what = "matrices "
-		}
-		counts = append(counts, fmt.Sprintf("%d %sare %s", t.Tensors, what, t.Format))
+	for _, t := range weight.Totals(matrices) {
+		counts = append(counts, fmt.Sprintf("%d × %s", t.Tensors, t.Format))
 	}
 	return strings.Join(counts, ", ")
 }
