@@ -1,15 +1,19 @@
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"phi3/internal/confined"
 	"phi3/internal/gguf"
+	"phi3/internal/hub"
 	"phi3/internal/regular"
+	"phi3/internal/spell"
 )
 
 // FileFlag is the flag that sets [Request.File], for messages.
@@ -84,4 +88,47 @@ type severalError struct {
 func (e *severalError) Error() string {
 	return fmt.Sprintf("%s has %d models as GGUF files: choose one with %s: %s", e.name, len(e.list),
 		FileFlag, gguf.Choice(e.list))
+}
+
+// meantFile guesses which GGUF file a path that leads to nothing was meant for. It returns the second half of a
+// sentence, "" if there are no GGUF files in that directory.
+func meantFile(file string) string {
+	dir := filepath.Dir(file)
+	list, _ := gguf.ModelsIn(os.DirFS(dir)) // on error there is nothing to name
+	best, distance := "", 4 // further away it is another name
+	for _, m := range list {
+		name := strings.ToLower(m.Name)
+		if d := spell.Distance(strings.ToLower(filepath.Base(file)), name); d < distance {
+			best, distance = m.Name, d
+		}
+	}
+	switch {
+	case best != "":
+		return fmt.Sprintf("; did you mean %s?", filepath.Join(dir, best))
+	case len(list) > 0:
+		return fmt.Sprintf("; there is %s", gguf.Choice(list))
+	}
+	return ""
+}
+
+// Files returns the names of the GGUF models in the directory or the cached model that r names.
+func (r *Request) Files() []string {
+	dir := r.Name
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		h, err := hub.New(os.Getenv)
+		if err != nil || !hub.IsName(r.Name) {
+			return nil
+		}
+		snapshot, err := h.Find(r.Name, cmp.Or(r.Revision, hub.DefaultRevision))
+		if err != nil {
+			return nil
+		}
+		dir = snapshot.Dir
+	}
+	list, _ := gguf.ModelsIn(os.DirFS(dir))
+	var names []string
+	for _, m := range list {
+		names = append(names, m.Name)
+	}
+	return names
 }
