@@ -95,7 +95,7 @@ func (e *severalError) Error() string {
 func meantFile(file string) string {
 	dir := filepath.Dir(file)
 	list, _ := gguf.ModelsIn(os.DirFS(dir)) // on error there is nothing to name
-	best, distance := "", 4 // further away it is another name
+	best, distance := "", 4                 // further away it is another name
 	for _, m := range list {
 		name := strings.ToLower(m.Name)
 		if d := spell.Distance(strings.ToLower(filepath.Base(file)), name); d < distance {

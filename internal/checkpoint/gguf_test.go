@@ -85,7 +85,7 @@ func TestOpenGGUF(t *testing.T) {
 		{Request{Name: "two", File: "c.gguf"}, `c.gguf: begins with "GGML", not with "GGUF"`},
 		{Request{Name: "one/a.gguf", File: "a.gguf"}, `--gguf is for a directory or a model of the hub;`},
 		{Request{File: "a.gguf"}, `--gguf is for a directory or a model of the hub; --model is ""`},
-		{Request{Name: "one/b.gguf"}, "there is no directory one/b.gguf"},
+		{Request{Name: "one/b.gguf"}, "there is no file one/b.gguf; did you mean one/a.gguf?"},
 	} {
 		_, err := Open(test.r)
 		require.ErrorContains(t, err, test.want)

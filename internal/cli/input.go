@@ -50,7 +50,8 @@ func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {
 	byFlag, byFile := f.flags.Changed(f.name), f.flags.Changed("file")
 	switch {
 	case strings.HasSuffix(strings.ToLower(f.file), ".gguf"):
-		return "", usage.Errorf("--file takes a file with the %s; --gguf %s chooses the model's file", f.name, f.file)
+		return "", usage.Errorf("--file takes a file with the %s; --gguf %s chooses the model's file",
+			f.name, f.file)
 	case byFlag && byFile && f.text == "-" && f.file == "-":
 		return "", usage.Errorf("--%s and --file both name stdin", f.name)
 	case !byFlag && !byFile && !input.Piped(s.in):

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,9 +58,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	) {
 		jsonField(ts, neg, args[0], args[1:])
 	},
-	"plain": plain,
-	"fetch": fetch,
-	"hub":   hubCommand,
+	"same-json": sameJSON,
+	"plain":     plain,
+	"fetch":     fetch,
+	"hub":       hubCommand,
 }
 
 // fetch NAME: copies a checkpoint from the project's testdata folder, with the demonstration's tokenizer.
@@ -162,6 +164,21 @@ func jsonField(ts *testscript.TestScript, neg bool, file string, args []string) 
 	ts.Check(json.Compact(&got, value))
 	if (got.String() == args[1]) == neg {
 		ts.Fatalf("%s is %s", args[0], got.String())
+	}
+}
+
+// same-json FILE FILE KEY: the files must be JSON objects that differ only in the key.
+func sameJSON(ts *testscript.TestScript, _ bool, args []string) {
+	var objects [2]map[string]any
+	for i, file := range args[:2] {
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(file)), &objects[i]))
+		if _, ok := objects[i][args[2]]; !ok {
+			ts.Fatalf("%s: there is no key %s", file, args[2])
+		}
+		delete(objects[i], args[2])
+	}
+	if !reflect.DeepEqual(objects[0], objects[1]) {
+		ts.Fatalf("%s and %s differ", args[0], args[1])
 	}
 }
 
