@@ -118,6 +118,8 @@
 #define TILEZERO_T6 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xf0
 // tilezero %tmm7
 #define TILEZERO_T7 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xf8
+// vcvtne2ps2bf16 %zmm12, %zmm13, %zmm12
+#define VCVTNE2PS2BF16_Z12_Z13_Z12 BYTE $0x62; BYTE $0x52; BYTE $0x17; BYTE $0x48; BYTE $0x72; BYTE $0xe4
 // vcvtne2ps2bf16 %zmm8, %zmm9, %zmm8
 #define VCVTNE2PS2BF16_Z8_Z9_Z8 BYTE $0x62; BYTE $0x52; BYTE $0x37; BYTE $0x48; BYTE $0x72; BYTE $0xc0
 // vdpbf16ps %zmm12, %zmm10, %zmm2
@@ -160,6 +162,22 @@
 #define VDPBF16PS_Z12_Z9_Z1 BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcc
 // vdpbf16ps %zmm12, %zmm9, %zmm5
 #define VDPBF16PS_Z12_Z9_Z5 BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xec
+// vdpbf16ps %zmm28, %zmm12, %zmm0
+#define VDPBF16PS_Z28_Z12_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+// vdpbf16ps %zmm28, %zmm12, %zmm1
+#define VDPBF16PS_Z28_Z12_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+// vdpbf16ps %zmm28, %zmm12, %zmm2
+#define VDPBF16PS_Z28_Z12_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+// vdpbf16ps %zmm28, %zmm12, %zmm3
+#define VDPBF16PS_Z28_Z12_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+// vdpbf16ps %zmm28, %zmm12, %zmm4
+#define VDPBF16PS_Z28_Z12_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+// vdpbf16ps %zmm28, %zmm12, %zmm5
+#define VDPBF16PS_Z28_Z12_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xec
+// vdpbf16ps %zmm28, %zmm12, %zmm6
+#define VDPBF16PS_Z28_Z12_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+// vdpbf16ps %zmm28, %zmm12, %zmm7
+#define VDPBF16PS_Z28_Z12_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfc
 // vdpbf16ps %zmm28, %zmm24, %zmm0
 #define VDPBF16PS_Z28_Z24_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
 // vdpbf16ps %zmm28, %zmm24, %zmm3
@@ -176,6 +194,22 @@
 #define VDPBF16PS_Z28_Z27_Z18 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd4
 // vdpbf16ps %zmm28, %zmm27, %zmm21
 #define VDPBF16PS_Z28_Z27_Z21 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+// vdpbf16ps %zmm29, %zmm12, %zmm0
+#define VDPBF16PS_Z29_Z12_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+// vdpbf16ps %zmm29, %zmm12, %zmm1
+#define VDPBF16PS_Z29_Z12_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+// vdpbf16ps %zmm29, %zmm12, %zmm2
+#define VDPBF16PS_Z29_Z12_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+// vdpbf16ps %zmm29, %zmm12, %zmm3
+#define VDPBF16PS_Z29_Z12_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+// vdpbf16ps %zmm29, %zmm12, %zmm4
+#define VDPBF16PS_Z29_Z12_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+// vdpbf16ps %zmm29, %zmm12, %zmm5
+#define VDPBF16PS_Z29_Z12_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+// vdpbf16ps %zmm29, %zmm12, %zmm6
+#define VDPBF16PS_Z29_Z12_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+// vdpbf16ps %zmm29, %zmm12, %zmm7
+#define VDPBF16PS_Z29_Z12_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
 // vdpbf16ps %zmm29, %zmm24, %zmm1
 #define VDPBF16PS_Z29_Z24_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xcd
 // vdpbf16ps %zmm29, %zmm24, %zmm4
@@ -194,12 +228,36 @@
 #define VDPBF16PS_Z29_Z27_Z22 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf5
 // vdpbf16ps %zmm30, %zmm10, %zmm0
 #define VDPBF16PS_Z30_Z10_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+// vdpbf16ps %zmm30, %zmm10, %zmm1
+#define VDPBF16PS_Z30_Z10_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xce
 // vdpbf16ps %zmm30, %zmm10, %zmm2
 #define VDPBF16PS_Z30_Z10_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+// vdpbf16ps %zmm30, %zmm10, %zmm3
+#define VDPBF16PS_Z30_Z10_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xde
 // vdpbf16ps %zmm30, %zmm10, %zmm4
 #define VDPBF16PS_Z30_Z10_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+// vdpbf16ps %zmm30, %zmm10, %zmm5
+#define VDPBF16PS_Z30_Z10_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xee
 // vdpbf16ps %zmm30, %zmm10, %zmm6
 #define VDPBF16PS_Z30_Z10_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+// vdpbf16ps %zmm30, %zmm10, %zmm7
+#define VDPBF16PS_Z30_Z10_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+// vdpbf16ps %zmm30, %zmm12, %zmm0
+#define VDPBF16PS_Z30_Z12_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+// vdpbf16ps %zmm30, %zmm12, %zmm1
+#define VDPBF16PS_Z30_Z12_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xce
+// vdpbf16ps %zmm30, %zmm12, %zmm2
+#define VDPBF16PS_Z30_Z12_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+// vdpbf16ps %zmm30, %zmm12, %zmm3
+#define VDPBF16PS_Z30_Z12_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xde
+// vdpbf16ps %zmm30, %zmm12, %zmm4
+#define VDPBF16PS_Z30_Z12_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+// vdpbf16ps %zmm30, %zmm12, %zmm5
+#define VDPBF16PS_Z30_Z12_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xee
+// vdpbf16ps %zmm30, %zmm12, %zmm6
+#define VDPBF16PS_Z30_Z12_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+// vdpbf16ps %zmm30, %zmm12, %zmm7
+#define VDPBF16PS_Z30_Z12_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfe
 // vdpbf16ps %zmm30, %zmm24, %zmm2
 #define VDPBF16PS_Z30_Z24_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
 // vdpbf16ps %zmm30, %zmm24, %zmm5
@@ -232,11 +290,35 @@
 #define VDPBF16PS_Z30_Z8_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
 // vdpbf16ps %zmm30, %zmm8, %zmm7
 #define VDPBF16PS_Z30_Z8_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+// vdpbf16ps %zmm31, %zmm11, %zmm0
+#define VDPBF16PS_Z31_Z11_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc7
 // vdpbf16ps %zmm31, %zmm11, %zmm1
 #define VDPBF16PS_Z31_Z11_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+// vdpbf16ps %zmm31, %zmm11, %zmm2
+#define VDPBF16PS_Z31_Z11_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd7
 // vdpbf16ps %zmm31, %zmm11, %zmm3
 #define VDPBF16PS_Z31_Z11_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+// vdpbf16ps %zmm31, %zmm11, %zmm4
+#define VDPBF16PS_Z31_Z11_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe7
 // vdpbf16ps %zmm31, %zmm11, %zmm5
 #define VDPBF16PS_Z31_Z11_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xef
+// vdpbf16ps %zmm31, %zmm11, %zmm6
+#define VDPBF16PS_Z31_Z11_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf7
 // vdpbf16ps %zmm31, %zmm11, %zmm7
 #define VDPBF16PS_Z31_Z11_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xff
+// vdpbf16ps %zmm31, %zmm12, %zmm0
+#define VDPBF16PS_Z31_Z12_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+// vdpbf16ps %zmm31, %zmm12, %zmm1
+#define VDPBF16PS_Z31_Z12_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+// vdpbf16ps %zmm31, %zmm12, %zmm2
+#define VDPBF16PS_Z31_Z12_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+// vdpbf16ps %zmm31, %zmm12, %zmm3
+#define VDPBF16PS_Z31_Z12_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+// vdpbf16ps %zmm31, %zmm12, %zmm4
+#define VDPBF16PS_Z31_Z12_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+// vdpbf16ps %zmm31, %zmm12, %zmm5
+#define VDPBF16PS_Z31_Z12_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+// vdpbf16ps %zmm31, %zmm12, %zmm6
+#define VDPBF16PS_Z31_Z12_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+// vdpbf16ps %zmm31, %zmm12, %zmm7
+#define VDPBF16PS_Z31_Z12_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xff

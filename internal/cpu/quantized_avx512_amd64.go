@@ -11,6 +11,12 @@ func dot8x1PairsQ4_0(args *dotArgs)
 func dot8x1PairsIQ4_NL(args *dotArgs)
 
 //go:noescape
+func dot8x1PairsQ4_K(args *dotArgs)
+
+//go:noescape
+func dot8x1PairsQ6_K(args *dotArgs)
+
+//go:noescape
 func dot8x1PairsQ8_0(args *dotArgs)
 
 // onePairs returns the loop for one token with AVX512-BF16, or nil if weights of the format must be unpacked
@@ -21,6 +27,10 @@ func onePairs(w weight.Format) func(*dotArgs) {
 		return dot8x1PairsBF16
 	case weight.Q4_0:
 		return dot8x1PairsQ4_0
+	case weight.Q4_K:
+		return dot8x1PairsQ4_K
+	case weight.Q6_K:
+		return dot8x1PairsQ6_K
 	case weight.IQ4_NL:
 		return dot8x1PairsIQ4_NL
 	case weight.Q8_0:

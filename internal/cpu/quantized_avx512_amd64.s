@@ -35,25 +35,25 @@
 
 // Copies a block's scale of each of eight rows, at R12 and R13.
 #define COPY8 \
-	MOVWLZX (R12), AX                      \
-	MOVW    AX, (HALVES+0)(R15)(DI*2)      \
-	MOVWLZX (R12)(BX*1), AX                \
-	MOVW    AX, (HALVES+32)(R15)(DI*2)     \
-	MOVWLZX (R12)(BX*2), AX                \
-	MOVW    AX, (HALVES+64)(R15)(DI*2)     \
-	MOVWLZX (R12)(R8*1), AX                \
-	MOVW    AX, (HALVES+96)(R15)(DI*2)     \
-	MOVWLZX (R13), AX                      \
-	MOVW    AX, (HALVES+128)(R15)(DI*2)    \
-	MOVWLZX (R13)(BX*1), AX                \
-	MOVW    AX, (HALVES+160)(R15)(DI*2)    \
-	MOVWLZX (R13)(BX*2), AX                \
-	MOVW    AX, (HALVES+192)(R15)(DI*2)    \
-	MOVWLZX (R13)(R8*1), AX                \
+	MOVWLZX (R12), AX                   \
+	MOVW    AX, (HALVES+0)(R15)(DI*2)   \
+	MOVWLZX (R12)(BX*1), AX             \
+	MOVW    AX, (HALVES+32)(R15)(DI*2)  \
+	MOVWLZX (R12)(BX*2), AX             \
+	MOVW    AX, (HALVES+64)(R15)(DI*2)  \
+	MOVWLZX (R12)(R8*1), AX             \
+	MOVW    AX, (HALVES+96)(R15)(DI*2)  \
+	MOVWLZX (R13), AX                   \
+	MOVW    AX, (HALVES+128)(R15)(DI*2) \
+	MOVWLZX (R13)(BX*1), AX             \
+	MOVW    AX, (HALVES+160)(R15)(DI*2) \
+	MOVWLZX (R13)(BX*2), AX             \
+	MOVW    AX, (HALVES+192)(R15)(DI*2) \
+	MOVWLZX (R13)(R8*1), AX             \
 	MOVW    AX, (HALVES+224)(R15)(DI*2)
 
 #define CONVERT(row) \
-	VCVTPH2PS (HALVES+32*row)(R15), Z8      \
+	VCVTPH2PS (HALVES+32*row)(R15), Z8 \
 	VMOVUPS   Z8, (FLOATS+64*row)(R15)
 
 #define PREFETCHROWS \
@@ -68,57 +68,57 @@
 
 // The loops over chunks and steps, for blocks of a float16 scale and size-2 other bytes.
 #define DOT8X1(STEP, size) \
-chunk:                                 \
-	MOVQ    $16, R14               \
-	CMPQ    CX, R14                \
-	CMOVQLT CX, R14                \
-	XORQ    DI, DI                 \
-	MOVQ    SI, R12                \
-	MOVQ    R9, R13                \
-copy:                                  \
-	COPY8                          \
-	ADDQ    $size, R12             \
-	ADDQ    $size, R13             \
-	INCQ    DI                     \
-	CMPQ    DI, R14                \
-	JNE     copy                   \
-convert:                               \
-	CONVERT(0)                     \
-	CONVERT(1)                     \
-	CONVERT(2)                     \
-	CONVERT(3)                     \
-	CONVERT(4)                     \
-	CONVERT(5)                     \
-	CONVERT(6)                     \
-	CONVERT(7)                     \
-	XORQ    DI, DI                 \
-	MOVQ    SI, R12                \
-	MOVQ    R9, R13                \
-	CMPQ    CX, $32                \
-	JLT     step                   \
-	ADDQ    $(16*size), R12        \
-	ADDQ    $(16*size), R13        \
-step:                                  \
-	COPY8                          \
-	PREFETCHROWS                   \
-	STEP                           \
-	ADDQ    $size, SI              \
-	ADDQ    $size, R9              \
-	ADDQ    $size, R10             \
-	ADDQ    $size, R11             \
-	ADDQ    $size, R12             \
-	ADDQ    $size, R13             \
-	ADDQ    $64, DX                \
-	INCQ    DI                     \
-	CMPQ    DI, R14                \
-	JNE     step                   \
-	SUBQ    R14, CX                \
-	JZ      store                  \
-	CMPQ    R12, SI                \
-	JNE     convert                \
-	JMP     chunk                  \
-store:                                 \
-	MOVQ    args+0(FP), R14        \
+chunk:                          \
+	MOVQ    $16, R14        \
+	CMPQ    CX, R14         \
+	CMOVQLT CX, R14         \
+	XORQ    DI, DI          \
+	MOVQ    SI, R12         \
+	MOVQ    R9, R13         \
+copy:                           \
+	COPY8                   \
+	ADDQ    $size, R12      \
+	ADDQ    $size, R13      \
+	INCQ    DI              \
+	CMPQ    DI, R14         \
+	JNE     copy            \
+convert:                        \
+	CONVERT(0)              \
+	CONVERT(1)              \
+	CONVERT(2)              \
+	CONVERT(3)              \
+	CONVERT(4)              \
+	CONVERT(5)              \
+	CONVERT(6)              \
+	CONVERT(7)              \
+	XORQ    DI, DI          \
+	MOVQ    SI, R12         \
+	MOVQ    R9, R13         \
+	CMPQ    CX, $32         \
+	JLT     step            \
+	ADDQ    $(16*size), R12 \
+	ADDQ    $(16*size), R13 \
+step:                           \
+	COPY8                   \
+	PREFETCHROWS            \
+	STEP                    \
+	ADDQ    $size, SI       \
+	ADDQ    $size, R9       \
+	ADDQ    $size, R10      \
+	ADDQ    $size, R11      \
+	ADDQ    $size, R12      \
+	ADDQ    $size, R13      \
+	ADDQ    $64, DX         \
+	INCQ    DI              \
+	CMPQ    DI, R14         \
+	JNE     step            \
+	SUBQ    R14, CX         \
+	JZ      store           \
+	CMPQ    R12, SI         \
+	JNE     convert         \
+	JMP     chunk           \
+store:                          \
+	MOVQ    args+0(FP), R14 \
 	MOVQ    dotArgs_sums(R14), DI
 
 // ---- Formats of 16 values: two rows at a time
@@ -128,30 +128,30 @@ store:                                 \
 // the upper half, with bit 4 set. So one permutation of the table makes 16 weights of each row. The sums are in
 // the same order: the lanes 0 … 7 of both rows are in one register, their lanes 8 … 15 in another.
 #define LOAD2(d, s0, y0, s1, y1) \
-	VMOVUPS       (d+0)(DI), y0           \
-	VMOVUPS       (d+32)(DI), y1          \
-	VINSERTF64X4  $1, (d+64)(DI), s0, s0  \
+	VMOVUPS       (d+0)(DI), y0          \
+	VMOVUPS       (d+32)(DI), y1         \
+	VINSERTF64X4  $1, (d+64)(DI), s0, s0 \
 	VINSERTF64X4  $1, (d+96)(DI), s1, s1
 #define STORE2(d, s0, y0, s1, y1) \
-	VMOVUPS       y0, (d+0)(DI)           \
-	VMOVUPS       y1, (d+32)(DI)          \
-	VEXTRACTF64X4 $1, s0, (d+64)(DI)      \
+	VMOVUPS       y0, (d+0)(DI)      \
+	VMOVUPS       y1, (d+32)(DI)     \
+	VEXTRACTF64X4 $1, s0, (d+64)(DI) \
 	VEXTRACTF64X4 $1, s1, (d+96)(DI)
 
 // Z29 becomes the values of a weight before they are scaled, Z28 words 15, Z27 the bit 4 of the second row.
 #define BEGIN16(values) \
-	BEGINQ                             \
-	LOAD2(0, Z0, Y0, Z1, Y1)           \
-	LOAD2(128, Z2, Y2, Z3, Y3)         \
-	LOAD2(256, Z4, Y4, Z5, Y5)         \
-	LOAD2(384, Z6, Y6, Z7, Y7)         \
-	VMOVUPS      values<>(SB), Z29     \
-	VPTERNLOGD   $0xff, Z28, Z28, Z28  \
-	VPSRLW       $12, Z28, Z28         \
-	VPXORD       Z26, Z26, Z26         \
-	VPTERNLOGD   $0xff, Y27, Y27, Y27  \
-	VPSRLW       $15, Y27, Y27         \
-	VPSLLW       $4, Y27, Y27          \
+	BEGINQ                            \
+	LOAD2(0, Z0, Y0, Z1, Y1)          \
+	LOAD2(128, Z2, Y2, Z3, Y3)        \
+	LOAD2(256, Z4, Y4, Z5, Y5)        \
+	LOAD2(384, Z6, Y6, Z7, Y7)        \
+	VMOVUPS      values<>(SB), Z29    \
+	VPTERNLOGD   $0xff, Z28, Z28, Z28 \
+	VPSRLW       $12, Z28, Z28        \
+	VPXORD       Z26, Z26, Z26        \
+	VPTERNLOGD   $0xff, Y27, Y27, Y27 \
+	VPSRLW       $15, Y27, Y27        \
+	VPSLLW       $4, Y27, Y27         \
 	VINSERTI64X4 $1, Y27, Z26, Z27
 #define END16 \
 	STORE2(0, Z0, Y0, Z1, Y1)   \
@@ -161,13 +161,13 @@ store:                                 \
 	VZEROUPPER                  \
 	RET
 
-// The next block of two rows. TABLE sets Z8 to their values, LOW and HIGH multiply Z10 and Z11.
-#define ROWS2(a, b, row, TABLE, LOW, HIGH) \
+// The next block of two rows. LOW and HIGH multiply Z10 and Z11.
+#define ROWS2(a, b, row, LOW, HIGH) \
 	VMULPS.BCST   (FLOATS+64*row)(R15)(DI*4), Z29, Z8    \
 	VMULPS.BCST   (FLOATS+64*row+64)(R15)(DI*4), Z29, Z9 \
 	VMOVDQU       a, X10                                 \
 	VINSERTI128   $1, b, Y10, Y10                        \
-	TABLE                                                \
+	VCVTNE2PS2BF16_Z8_Z9_Z8                              \
 	VPMOVZXBW     Y10, Z10                               \
 	VPSRLW        $4, Z10, Z11                           \
 	VPTERNLOGD    $0xea, Z27, Z28, Z10                   \
@@ -178,12 +178,12 @@ store:                                 \
 	HIGH
 
 #define STEP16 \
-	VBROADCASTI64X4 (DX), Z30   \
-	VBROADCASTI64X4 32(DX), Z31 \
-	ROWS2(2(SI), 2(SI)(BX*1), 0, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z10_Z0, VDPBF16PS_Z31_Z11_Z1)       \
-	ROWS2(2(SI)(BX*2), 2(SI)(R8*1), 2, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z10_Z2, VDPBF16PS_Z31_Z11_Z3) \
-	ROWS2(2(R9), 2(R9)(BX*1), 4, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z10_Z4, VDPBF16PS_Z31_Z11_Z5)       \
-	ROWS2(2(R9)(BX*2), 2(R9)(R8*1), 6, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z10_Z6, VDPBF16PS_Z31_Z11_Z7)
+	VBROADCASTI64X4 (DX), Z30                                                      \
+	VBROADCASTI64X4 32(DX), Z31                                                    \
+	ROWS2(2(SI), 2(SI)(BX*1), 0, VDPBF16PS_Z30_Z10_Z0, VDPBF16PS_Z31_Z11_Z1)       \
+	ROWS2(2(SI)(BX*2), 2(SI)(R8*1), 2, VDPBF16PS_Z30_Z10_Z2, VDPBF16PS_Z31_Z11_Z3) \
+	ROWS2(2(R9), 2(R9)(BX*1), 4, VDPBF16PS_Z30_Z10_Z4, VDPBF16PS_Z31_Z11_Z5)       \
+	ROWS2(2(R9)(BX*2), 2(R9)(R8*1), 6, VDPBF16PS_Z30_Z10_Z6, VDPBF16PS_Z31_Z11_Z7)
 
 DATA valuesQ4_0<>+0(SB)/4, $-8.0
 DATA valuesQ4_0<>+4(SB)/4, $-7.0
@@ -236,50 +236,321 @@ TEXT ·dot8x1PairsIQ4_NL(SB), NOSPLIT, $0-8
 // ---- Q8_0
 
 #define BEGINNATURAL \
-	BEGINQ               \
-	VMOVUPS 0(DI), Z0    \
-	VMOVUPS 64(DI), Z1   \
-	VMOVUPS 128(DI), Z2  \
-	VMOVUPS 192(DI), Z3  \
-	VMOVUPS 256(DI), Z4  \
-	VMOVUPS 320(DI), Z5  \
-	VMOVUPS 384(DI), Z6  \
+	BEGINQ              \
+	VMOVUPS 0(DI), Z0   \
+	VMOVUPS 64(DI), Z1  \
+	VMOVUPS 128(DI), Z2 \
+	VMOVUPS 192(DI), Z3 \
+	VMOVUPS 256(DI), Z4 \
+	VMOVUPS 320(DI), Z5 \
+	VMOVUPS 384(DI), Z6 \
 	VMOVUPS 448(DI), Z7
 #define ENDNATURAL \
-	VMOVUPS Z0, 0(DI)    \
-	VMOVUPS Z1, 64(DI)   \
-	VMOVUPS Z2, 128(DI)  \
-	VMOVUPS Z3, 192(DI)  \
-	VMOVUPS Z4, 256(DI)  \
-	VMOVUPS Z5, 320(DI)  \
-	VMOVUPS Z6, 384(DI)  \
-	VMOVUPS Z7, 448(DI)  \
-	VZEROUPPER           \
+	VMOVUPS Z0, 0(DI)   \
+	VMOVUPS Z1, 64(DI)  \
+	VMOVUPS Z2, 128(DI) \
+	VMOVUPS Z3, 192(DI) \
+	VMOVUPS Z4, 256(DI) \
+	VMOVUPS Z5, 320(DI) \
+	VMOVUPS Z6, 384(DI) \
+	VMOVUPS Z7, 448(DI) \
+	VZEROUPPER          \
 	RET
 
-#define ROWQ8_0(a, b, row, ROUND, MULTIPLY) \
-	VPMOVSXBD   a, Z8                                \
-	VPMOVSXBD   b, Z9                                \
-	VCVTDQ2PS   Z8, Z8                               \
-	VCVTDQ2PS   Z9, Z9                               \
-	VMULPS.BCST (FLOATS+64*row)(R15)(DI*4), Z8, Z8   \
-	VMULPS.BCST (FLOATS+64*row)(R15)(DI*4), Z9, Z9   \
-	ROUND                                            \
+#define ROWQ8_0(a, b, row, MULTIPLY) \
+	VPMOVSXBD   a, Z8                              \
+	VPMOVSXBD   b, Z9                              \
+	VCVTDQ2PS   Z8, Z8                             \
+	VCVTDQ2PS   Z9, Z9                             \
+	VMULPS.BCST (FLOATS+64*row)(R15)(DI*4), Z8, Z8 \
+	VMULPS.BCST (FLOATS+64*row)(R15)(DI*4), Z9, Z9 \
+	VCVTNE2PS2BF16_Z8_Z9_Z8                        \
 	MULTIPLY
 
 #define STEPQ8_0 \
-	VMOVDQU64 (DX), Z30 \
-	ROWQ8_0(2(SI), 18(SI), 0, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z8_Z0)             \
-	ROWQ8_0(2(SI)(BX*1), 18(SI)(BX*1), 1, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z8_Z1) \
-	ROWQ8_0(2(SI)(BX*2), 18(SI)(BX*2), 2, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z8_Z2) \
-	ROWQ8_0(2(SI)(R8*1), 18(SI)(R8*1), 3, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z8_Z3) \
-	ROWQ8_0(2(R9), 18(R9), 4, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z8_Z4)             \
-	ROWQ8_0(2(R9)(BX*1), 18(R9)(BX*1), 5, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z8_Z5) \
-	ROWQ8_0(2(R9)(BX*2), 18(R9)(BX*2), 6, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z8_Z6) \
-	ROWQ8_0(2(R9)(R8*1), 18(R9)(R8*1), 7, VCVTNE2PS2BF16_Z8_Z9_Z8, VDPBF16PS_Z30_Z8_Z7)
+	VMOVDQU64 (DX), Z30                                        \
+	ROWQ8_0(2(SI), 18(SI), 0, VDPBF16PS_Z30_Z8_Z0)             \
+	ROWQ8_0(2(SI)(BX*1), 18(SI)(BX*1), 1, VDPBF16PS_Z30_Z8_Z1) \
+	ROWQ8_0(2(SI)(BX*2), 18(SI)(BX*2), 2, VDPBF16PS_Z30_Z8_Z2) \
+	ROWQ8_0(2(SI)(R8*1), 18(SI)(R8*1), 3, VDPBF16PS_Z30_Z8_Z3) \
+	ROWQ8_0(2(R9), 18(R9), 4, VDPBF16PS_Z30_Z8_Z4)             \
+	ROWQ8_0(2(R9)(BX*1), 18(R9)(BX*1), 5, VDPBF16PS_Z30_Z8_Z5) \
+	ROWQ8_0(2(R9)(BX*2), 18(R9)(BX*2), 6, VDPBF16PS_Z30_Z8_Z6) \
+	ROWQ8_0(2(R9)(R8*1), 18(R9)(R8*1), 7, VDPBF16PS_Z30_Z8_Z7)
 
 // func dot8x1PairsQ8_0(args *dotArgs)
 TEXT ·dot8x1PairsQ8_0(SB), NOSPLIT, $0-8
 	BEGINNATURAL
 	DOT8X1(STEPQ8_0, 34)
+	ENDNATURAL
+
+// ---- Formats of 256 weights a block
+
+// The loop over blocks of size bytes. Before each, SCALES converts the scales of eight rows. DI is 0 then.
+#define BLOCKS(SCALES, BLOCK, size) \
+	SHRQ $3, CX          \
+block:                       \
+	SCALES               \
+	XORQ DI, DI          \
+	BLOCK                \
+	ADDQ $size, SI       \
+	ADDQ $size, R9       \
+	ADDQ $size, R10      \
+	ADDQ $size, R11      \
+	DECQ CX              \
+	JNZ  block           \
+	MOVQ args+0(FP), R14 \
+	MOVQ dotArgs_sums(R14), DI
+
+DATA masks<>+0(SB)/8, $0x3f3f3f3f3f3f3f3f
+DATA masks<>+8(SB)/8, $0x3030303030303030
+DATA masks<>+16(SB)/8, $0x0f0f0f0f0f0f0f0f
+GLOBL masks<>(SB), RODATA|NOPTR, $24
+
+// The places of d and dmin for the scales and minimums of eight groups, in the order of SCALESROW.
+DATA scaleOrder<>+0(SB)/8, $0
+DATA scaleOrder<>+8(SB)/8, $0
+DATA scaleOrder<>+16(SB)/8, $0x0000000100000001
+DATA scaleOrder<>+24(SB)/8, $0x0000000100000001
+DATA scaleOrder<>+32(SB)/8, $0
+DATA scaleOrder<>+40(SB)/8, $0
+DATA scaleOrder<>+48(SB)/8, $0x0000000100000001
+DATA scaleOrder<>+56(SB)/8, $0x0000000100000001
+GLOBL scaleOrder<>(SB), RODATA|NOPTR, $64
+
+DATA values0to15<>+0(SB)/4, $0.0
+DATA values0to15<>+4(SB)/4, $1.0
+DATA values0to15<>+8(SB)/4, $2.0
+DATA values0to15<>+12(SB)/4, $3.0
+DATA values0to15<>+16(SB)/4, $4.0
+DATA values0to15<>+20(SB)/4, $5.0
+DATA values0to15<>+24(SB)/4, $6.0
+DATA values0to15<>+28(SB)/4, $7.0
+DATA values0to15<>+32(SB)/4, $8.0
+DATA values0to15<>+36(SB)/4, $9.0
+DATA values0to15<>+40(SB)/4, $10.0
+DATA values0to15<>+44(SB)/4, $11.0
+DATA values0to15<>+48(SB)/4, $12.0
+DATA values0to15<>+52(SB)/4, $13.0
+DATA values0to15<>+56(SB)/4, $14.0
+DATA values0to15<>+60(SB)/4, $15.0
+GLOBL values0to15<>(SB), RODATA|NOPTR, $64
+
+// Writes the scales and minimums of the eight groups of a row's block to the scratch: scales 0 … 3, minimums
+// 0 … 3, scales 4 … 7, minimums 4 … 7. d0, d4 and d12 are the places of the two float16, and of the first
+// eight and the last four of the 12 bytes.
+#define SCALESROW(d0, d4, d12, row) \
+	MOVQ      d4, AX              \
+	MOVL      d12, R12            \
+	MOVQ      AX, R13             \
+	MOVQ      R12, R14            \
+	SHRQ      $2, R13             \
+	SHLQ      $28, R14            \
+	ORQ       R14, R12            \
+	ANDQ      masks<>+0(SB), AX   \
+	ANDQ      masks<>+8(SB), R13  \
+	ANDQ      masks<>+16(SB), R12 \
+	ORQ       R13, R12            \
+	VMOVQ     AX, X8              \
+	VPINSRQ   $1, R12, X8, X8     \
+	VMOVD     d0, X9              \
+	VPMOVZXBD X8, Z8              \
+	VCVTPH2PS X9, X9              \
+	VCVTDQ2PS Z8, Z8              \
+	VPERMPS   Z9, Z26, Z9         \
+	VMULPS    Z9, Z8, Z8          \
+	VMOVUPS   Z8, (64*row)(R15)
+
+#define SCALESQ4_K \
+	SCALESROW((SI), 4(SI), 12(SI), 0)                   \
+	SCALESROW((SI)(BX*1), 4(SI)(BX*1), 12(SI)(BX*1), 1) \
+	SCALESROW((SI)(BX*2), 4(SI)(BX*2), 12(SI)(BX*2), 2) \
+	SCALESROW((SI)(R8*1), 4(SI)(R8*1), 12(SI)(R8*1), 3) \
+	SCALESROW((R9), 4(R9), 12(R9), 4)                   \
+	SCALESROW((R9)(BX*1), 4(R9)(BX*1), 12(R9)(BX*1), 5) \
+	SCALESROW((R9)(BX*2), 4(R9)(BX*2), 12(R9)(BX*2), 6) \
+	SCALESROW((R9)(R8*1), 4(R9)(R8*1), 12(R9)(R8*1), 7)
+
+// Two groups of a row: one table has the values of both. s is the place of the first group's scale in the
+// scratch. FIRST and SECOND multiply Z10 and Z11.
+#define ROWQ4_K(q, s, FIRST, SECOND) \
+	VBROADCASTSS     (s)(R15)(DI*4), Z8         \
+	VBROADCASTSS     (s+4)(R15)(DI*4), Z9       \
+	VPMOVZXBW        q, Z10                     \
+	VFMSUB213PS.BCST (s+16)(R15)(DI*4), Z29, Z8 \
+	VFMSUB213PS.BCST (s+20)(R15)(DI*4), Z29, Z9 \
+	VPSRLW           $4, Z10, Z11               \
+	VCVTNE2PS2BF16_Z8_Z9_Z8                     \
+	VPANDD           Z28, Z10, Z10              \
+	VPORD            Z27, Z11, Z11              \
+	VPERMW           Z8, Z10, Z10               \
+	VPERMW           Z8, Z11, Z11               \
+	FIRST                                       \
+	SECOND
+
+// q is the place of the weights in a block, s that of the scale of row 0.
+#define GROUPSQ4_K(q, s) \
+	VMOVDQU64 (DX), Z30                                                     \
+	VMOVDQU64 64(DX), Z31                                                   \
+	ADDQ      $128, DX                                                      \
+	ROWQ4_K(q(SI), s, VDPBF16PS_Z30_Z10_Z0, VDPBF16PS_Z31_Z11_Z0)           \
+	ROWQ4_K(q(SI)(BX*1), s+64, VDPBF16PS_Z30_Z10_Z1, VDPBF16PS_Z31_Z11_Z1)  \
+	ROWQ4_K(q(SI)(BX*2), s+128, VDPBF16PS_Z30_Z10_Z2, VDPBF16PS_Z31_Z11_Z2) \
+	ROWQ4_K(q(SI)(R8*1), s+192, VDPBF16PS_Z30_Z10_Z3, VDPBF16PS_Z31_Z11_Z3) \
+	ROWQ4_K(q(R9), s+256, VDPBF16PS_Z30_Z10_Z4, VDPBF16PS_Z31_Z11_Z4)       \
+	ROWQ4_K(q(R9)(BX*1), s+320, VDPBF16PS_Z30_Z10_Z5, VDPBF16PS_Z31_Z11_Z5) \
+	ROWQ4_K(q(R9)(BX*2), s+384, VDPBF16PS_Z30_Z10_Z6, VDPBF16PS_Z31_Z11_Z6) \
+	ROWQ4_K(q(R9)(R8*1), s+448, VDPBF16PS_Z30_Z10_Z7, VDPBF16PS_Z31_Z11_Z7)
+
+#define PREFETCHAT(d) \
+	PREFETCHT0 (d)(R10)       \
+	PREFETCHT0 (d)(R10)(BX*1) \
+	PREFETCHT0 (d)(R10)(BX*2) \
+	PREFETCHT0 (d)(R10)(R8*1) \
+	PREFETCHT0 (d)(R11)       \
+	PREFETCHT0 (d)(R11)(BX*1) \
+	PREFETCHT0 (d)(R11)(BX*2) \
+	PREFETCHT0 (d)(R11)(R8*1)
+
+#define BLOCKQ4_K \
+	PREFETCHAT(0)      \
+	GROUPSQ4_K(16, 0)  \
+	PREFETCHAT(48)     \
+	GROUPSQ4_K(48, 8)  \
+	PREFETCHAT(96)     \
+	GROUPSQ4_K(80, 32) \
+	GROUPSQ4_K(112, 40)
+
+// func dot8x1PairsQ4_K(args *dotArgs)
+TEXT ·dot8x1PairsQ4_K(SB), NOSPLIT, $0-8
+	BEGINNATURAL
+	VMOVUPS    values0to15<>(SB), Z29
+	VMOVDQU64  scaleOrder<>(SB), Z26
+	VPTERNLOGD $0xff, Z28, Z28, Z28
+	VPSRLW     $15, Z28, Z27
+	VPSLLW     $4, Z27, Z27
+	VPSRLW     $12, Z28, Z28
+	BLOCKS(SCALESQ4_K, BLOCKQ4_K, 144)
+	ENDNATURAL
+
+// Writes the 16 scales of a row's block, times d, to the scratch.
+#define SCALESROWQ6_K(scales, d, row) \
+	VPBROADCASTW d, Y9      \
+	VPMOVSXBD    scales, Z8 \
+	VCVTPH2PS    Y9, Z9     \
+	VCVTDQ2PS    Z8, Z8     \
+	VMULPS       Z9, Z8, Z8 \
+	VMOVUPS      Z8, (64*row)(R15)
+#define SCALESQ6_K \
+	SCALESROWQ6_K(192(SI), 208(SI), 0)             \
+	SCALESROWQ6_K(192(SI)(BX*1), 208(SI)(BX*1), 1) \
+	SCALESROWQ6_K(192(SI)(BX*2), 208(SI)(BX*2), 2) \
+	SCALESROWQ6_K(192(SI)(R8*1), 208(SI)(R8*1), 3) \
+	SCALESROWQ6_K(192(R9), 208(R9), 4)             \
+	SCALESROWQ6_K(192(R9)(BX*1), 208(R9)(BX*1), 5) \
+	SCALESROWQ6_K(192(R9)(BX*2), 208(R9)(BX*2), 6) \
+	SCALESROWQ6_K(192(R9)(R8*1), 208(R9)(R8*1), 7)
+
+// Makes signed bytes of 128 weights of a row, from 64 bytes with their lower four bits and 32 bytes with their
+// upper two bits, and writes them to the scratch.
+#define ROWQ6_K(low, high) \
+	VMOVDQU64       low, Z8             \
+	VBROADCASTI64X4 high, Z9            \
+	VPSLLVW         Z27, Z9, Z10        \
+	VPSRLVW         Z26, Z9, Z9         \
+	VPSRLW          $4, Z8, Z11         \
+	VPTERNLOGD      $0xd8, Z25, Z8, Z10 \
+	VPTERNLOGD      $0xd8, Z25, Z11, Z9 \
+	VPANDD          Z24, Z10, Z10       \
+	VPANDD          Z24, Z9, Z9         \
+	VPSUBB          Z23, Z10, Z10       \
+	VPSUBB          Z23, Z9, Z9         \
+	VMOVDQU64       Z10, 512(R15)       \
+	VMOVDQU64       Z9, 576(R15)
+
+// 32 of these weights, at q, with two scales, at s.
+#define STEPQ6_K(q, s, MULTIPLY) \
+	VPMOVSXBD   (q)(R15), Z12              \
+	VPMOVSXBD   (q+16)(R15), Z13           \
+	VCVTDQ2PS   Z12, Z12                   \
+	VCVTDQ2PS   Z13, Z13                   \
+	VMULPS.BCST (s)(R15)(DI*4), Z12, Z12   \
+	VMULPS.BCST (s+4)(R15)(DI*4), Z13, Z13 \
+	VCVTNE2PS2BF16_Z12_Z13_Z12             \
+	MULTIPLY
+
+// Half a block: l and h are the places of the lower and upper bits, s that of the scales of row 0.
+#define HALFQ6_K(l, h, s) \
+	VMOVDQU64 (DX), Z28                        \
+	VMOVDQU64 64(DX), Z29                      \
+	VMOVDQU64 128(DX), Z30                     \
+	VMOVDQU64 192(DX), Z31                     \
+	ADDQ      $256, DX                         \
+	ROWQ6_K(l(SI), h(SI))                      \
+	STEPQ6_K(512, s+0, VDPBF16PS_Z28_Z12_Z0)   \
+	STEPQ6_K(544, s+8, VDPBF16PS_Z29_Z12_Z0)   \
+	STEPQ6_K(576, s+16, VDPBF16PS_Z30_Z12_Z0)  \
+	STEPQ6_K(608, s+24, VDPBF16PS_Z31_Z12_Z0)  \
+	ROWQ6_K(l(SI)(BX*1), h(SI)(BX*1))          \
+	STEPQ6_K(512, s+64, VDPBF16PS_Z28_Z12_Z1)  \
+	STEPQ6_K(544, s+72, VDPBF16PS_Z29_Z12_Z1)  \
+	STEPQ6_K(576, s+80, VDPBF16PS_Z30_Z12_Z1)  \
+	STEPQ6_K(608, s+88, VDPBF16PS_Z31_Z12_Z1)  \
+	ROWQ6_K(l(SI)(BX*2), h(SI)(BX*2))          \
+	STEPQ6_K(512, s+128, VDPBF16PS_Z28_Z12_Z2) \
+	STEPQ6_K(544, s+136, VDPBF16PS_Z29_Z12_Z2) \
+	STEPQ6_K(576, s+144, VDPBF16PS_Z30_Z12_Z2) \
+	STEPQ6_K(608, s+152, VDPBF16PS_Z31_Z12_Z2) \
+	ROWQ6_K(l(SI)(R8*1), h(SI)(R8*1))          \
+	STEPQ6_K(512, s+192, VDPBF16PS_Z28_Z12_Z3) \
+	STEPQ6_K(544, s+200, VDPBF16PS_Z29_Z12_Z3) \
+	STEPQ6_K(576, s+208, VDPBF16PS_Z30_Z12_Z3) \
+	STEPQ6_K(608, s+216, VDPBF16PS_Z31_Z12_Z3) \
+	ROWQ6_K(l(R9), h(R9))                      \
+	STEPQ6_K(512, s+256, VDPBF16PS_Z28_Z12_Z4) \
+	STEPQ6_K(544, s+264, VDPBF16PS_Z29_Z12_Z4) \
+	STEPQ6_K(576, s+272, VDPBF16PS_Z30_Z12_Z4) \
+	STEPQ6_K(608, s+280, VDPBF16PS_Z31_Z12_Z4) \
+	ROWQ6_K(l(R9)(BX*1), h(R9)(BX*1))          \
+	STEPQ6_K(512, s+320, VDPBF16PS_Z28_Z12_Z5) \
+	STEPQ6_K(544, s+328, VDPBF16PS_Z29_Z12_Z5) \
+	STEPQ6_K(576, s+336, VDPBF16PS_Z30_Z12_Z5) \
+	STEPQ6_K(608, s+344, VDPBF16PS_Z31_Z12_Z5) \
+	ROWQ6_K(l(R9)(BX*2), h(R9)(BX*2))          \
+	STEPQ6_K(512, s+384, VDPBF16PS_Z28_Z12_Z6) \
+	STEPQ6_K(544, s+392, VDPBF16PS_Z29_Z12_Z6) \
+	STEPQ6_K(576, s+400, VDPBF16PS_Z30_Z12_Z6) \
+	STEPQ6_K(608, s+408, VDPBF16PS_Z31_Z12_Z6) \
+	ROWQ6_K(l(R9)(R8*1), h(R9)(R8*1))          \
+	STEPQ6_K(512, s+448, VDPBF16PS_Z28_Z12_Z7) \
+	STEPQ6_K(544, s+456, VDPBF16PS_Z29_Z12_Z7) \
+	STEPQ6_K(576, s+464, VDPBF16PS_Z30_Z12_Z7) \
+	STEPQ6_K(608, s+472, VDPBF16PS_Z31_Z12_Z7)
+
+#define BLOCKQ6_K \
+	PREFETCHAT(0)       \
+	PREFETCHAT(64)      \
+	HALFQ6_K(0, 128, 0) \
+	PREFETCHAT(128)     \
+	PREFETCHAT(192)     \
+	HALFQ6_K(64, 160, 32)
+
+// Z27 and Z26 are the shifts of the upper bits for the two halves of 64 weights; Z25, Z24 and Z23 are bytes 15,
+// 63 and 32.
+//
+// func dot8x1PairsQ6_K(args *dotArgs)
+TEXT ·dot8x1PairsQ6_K(SB), NOSPLIT, $0-8
+	BEGINNATURAL
+	VPXORD       Z9, Z9, Z9
+	VPTERNLOGD   $0xff, Z8, Z8, Z8
+	VPSRLW       $15, Z8, Z10
+	VPSLLW       $1, Z10, Z11
+	VPSLLW       $2, Z10, Z12
+	VINSERTI64X4 $1, Y11, Z12, Z27
+	VINSERTI64X4 $1, Y11, Z9, Z26
+	VPBROADCASTB masks<>+16(SB), Z25
+	VPBROADCASTB masks<>+0(SB), Z24
+	VPSUBB       Z8, Z9, Z23
+	VPSLLW       $5, Z23, Z23
+	BLOCKS(SCALESQ6_K, BLOCKQ6_K, 210)
 	ENDNATURAL

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/backendtest"
+	"phi3/internal/model"
 	"phi3/internal/weight"
 )
 
@@ -97,6 +99,27 @@ func testUnpacker(t *testing.T, f weight.Format, unpack unpacker) {
 				binary.LittleEndian.PutUint16(src[i*size:], uint16(i))
 			}
 		})
+	}
+}
+
+// No loop reads beyond the end of a quantized weight: the page after it cannot be read.
+func TestQuantizedWeightAtTheEnd(t *testing.T) { onEveryPath(t, testQuantizedWeightAtTheEnd) }
+
+func testQuantizedWeightAtTheEnd(t *testing.T) {
+	const k, rows = 512, 19
+	rng := rand.New(rand.NewSource(22))
+	for _, f := range backendtest.QuantizedFormats() {
+		data := guarded(t, f.RowBytes(k*rows))
+		copy(data, backendtest.RandomBlocks(rng, f, k*rows))
+		b := newBackend(t, Options{Threads: 1},
+			&model.Config{HiddenSize: k, IntermediateSize: rows, Heads: 1, KVHeads: 1}, 70, 0)
+		w, err := b.Upload(&weight.Tensor{Name: "w", Format: f, Shape: []int{rows, k}, Data: data})
+		require.NoError(t, err)
+		for _, tokens := range []int{1, 7, 70} {
+			y := make([]float32, tokens*rows)
+			b.product(y, rows, input{x: make([]float32, tokens*k)}, w, store)
+			require.Equal(t, make([]float32, tokens*rows), y)
+		}
 	}
 }
 
