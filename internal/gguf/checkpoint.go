@@ -42,7 +42,19 @@ const MaxParts = 1024
 // Open opens the GGUF file name of fsys. If it is a part of a split model, Open opens all parts, which are in
 // the same directory. The caller must Close the checkpoint. An error names the file.
 func Open(fsys fs.FS, name string) (_ *Checkpoint, err error) {
-	c := &Checkpoint{}
+	c, err := OpenAny(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.makeView(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// OpenAny is [Open] for a model of any architecture, for tools. As a file system the result is empty.
+func OpenAny(fsys fs.FS, name string) (_ *Checkpoint, err error) {
+	c := &Checkpoint{view: files{tokenizer: func() (map[string][]byte, error) { return nil, nil }}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -66,10 +78,7 @@ func Open(fsys fs.FS, name string) (_ *Checkpoint, err error) {
 		}
 	}
 	c.Meta = c.parts[0].header.meta
-	if err := c.checkTensors(); err != nil {
-		return nil, err
-	}
-	return c, c.makeView()
+	return c, c.checkTensors()
 }
 
 // openFirst opens the first part of the model that a file belongs to. It returns the names of all parts.
