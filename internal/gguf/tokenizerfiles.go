@@ -192,6 +192,9 @@ func templates(m *Metadata) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(text) > tokenizer.MaxChatTemplate {
+			return nil, m.Errorf(key, "has %d bytes, more than %d", len(text), tokenizer.MaxChatTemplate)
+		}
 		list = append(list, namedTemplate{name, text})
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,6 +71,38 @@ func TokenizerMetadata(fsys fs.FS, vocabSize int) ([]KV, error) {
 	return w.metadata, nil
 }
 
+var phi3Name = regexp.MustCompile(`(?i)(phi)-?3`)
+
+// ModelName returns a general.name for a file with this metadata: title, or title with another spelling of
+// "Phi-3". llama.cpp swallows the white space after special tokens if the name contains "phi-3" or "phi3",
+// which is right for Phi-3 and nothing else. It then needs four tokens by name, and does not load a file
+// without them.
+func ModelName(title string, metadata []KV) (string, error) {
+	c, err := (&tokenizerWriter{metadata: metadata}).checkpoint()
+	if err != nil {
+		return "", err
+	}
+	v, err := readVocabulary(&c.Meta)
+	if err != nil || v == nil {
+		return title, err
+	}
+	added, err := v.added()
+	if err != nil {
+		return "", err
+	}
+	swallows := slices.ContainsFunc(added, func(a tokenizer.AddedToken) bool { return a.Rstrip })
+	for _, text := range []string{"<unk>", "<s>", "</s>", "<|endoftext|>"} {
+		swallows = swallows && slices.Contains(v.tokens, text)
+	}
+	switch named := phi3Name.MatchString(title); {
+	case swallows && !named:
+		return title + " (Phi-3)", nil
+	case !swallows && named:
+		return phi3Name.ReplaceAllString(title, "$1 3"), nil
+	}
+	return title, nil
+}
+
 // tokenizerWriter makes the metadata of a tokenizer.
 type tokenizerWriter struct {
 	d        *tokenizer.Description
@@ -85,7 +118,7 @@ func (w *tokenizerWriter) checkpoint() (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := parse("the written file", head)
+	h, err := parse("the GGUF file", head)
 	if err != nil {
 		return nil, err
 	}

@@ -131,6 +131,9 @@ func (t *Tokenizer) Difference(other *Tokenizer) error {
 
 // differenceOfChats compares the chat templates and the names that they use.
 func (t *Tokenizer) differenceOfChats(other *Tokenizer) error {
+	if len(t.chatTemplates)+len(other.chatTemplates) == 0 {
+		return nil
+	}
 	keys := slices.Collect(maps.Keys(t.specialNames))
 	for _, key := range slices.Sorted(slices.Values(slices.AppendSeq(keys, maps.Keys(other.specialNames)))) {
 		if t.specialNames[key] != other.specialNames[key] &&

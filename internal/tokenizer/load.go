@@ -132,6 +132,9 @@ func readTokenizer(fsys fs.FS, config *configuration) (file *tokenizerJSON, sour
 // readFile reads a file of bounded size. The error names it.
 func readFile(fsys fs.FS, name string) ([]byte, error) {
 	raw, err := strictjson.ReadFile(fsys, name, maxFileSize)
+	if _, made := fsys.(Source); made && err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err // it names what the file would be made from
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

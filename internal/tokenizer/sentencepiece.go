@@ -30,8 +30,8 @@ const (
 
 // Bounds on a tokenizer.model, beside those of tokenizer.json. Phi-3's has 500 KB and 61,249 merges.
 const (
-	maxModelPiece  = 256     // bytes of a piece: SentencePiece makes them of 16 characters
-	maxModelMerges = 1 << 22 // ways to put a piece together of two others
+	maxModelPiece = 256     // bytes of a piece: SentencePiece makes them of 16 characters
+	maxCuts       = 1 << 22 // ways to cut a piece in two; Phi-3 has 200,000
 )
 
 var errNoModel = errors.New("is not a SentencePiece model: its fields do not end where they should")
@@ -198,6 +198,7 @@ type way struct {
 // waysOf returns the ways, piece by piece. Those of one piece are in the order of their parts' ids.
 func waysOf(pieces []piece, vocab map[string]int32) ([]way, error) {
 	var ways []way
+	tried := 0
 	for id, p := range pieces {
 		if id < 3 {
 			p.score = 0 // transformers gives the first three none
@@ -209,6 +210,9 @@ func waysOf(pieces []piece, vocab map[string]int32) ([]way, error) {
 				continue
 			}
 			at++
+			if tried++; tried > maxCuts {
+				return nil, fmt.Errorf("its pieces have more than %d places to cut them in two", maxCuts)
+			}
 			left, ok := vocab[p.text[:cut]]
 			if !ok {
 				continue
@@ -216,10 +220,6 @@ func waysOf(pieces []piece, vocab map[string]int32) ([]way, error) {
 			right, ok := vocab[p.text[cut:]]
 			if !ok {
 				continue
-			}
-			if len(ways) == maxModelMerges {
-				return nil, fmt.Errorf("its pieces can be put together of others in more than %d ways",
-					maxModelMerges)
 			}
 			ways = append(ways, way{
 				p.text[:cut], p.text[cut:], p.score, left, right, int32(at), int32(runes - at),
