@@ -1,10 +1,15 @@
 package model
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"math/rand/v2"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -114,4 +119,80 @@ func TestFindNotFiniteQuantized(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, findNotFinite(ctx, []*weight.Tensor{{Shape: []int{1}, Format: weight.F32}}),
 		context.Canceled)
+}
+
+// A copyRecorder copies what it is given, as a GPU does, and remembers it, and counts the tensors whose
+// Data is in memory besides.
+type copyRecorder struct {
+	formatRecorder
+	data        map[string][]byte
+	alive, most atomic.Int32
+}
+
+func (r *copyRecorder) Upload(t *weight.Tensor) (Weight, error) {
+	if t.Format.Quantized() {
+		r.alive.Add(1)
+		runtime.AddCleanup(t, func(int) { r.alive.Add(-1) }, 0)
+	}
+	runtime.GC()
+	for range 100 { // cleanups run on a goroutine of their own
+		if r.alive.Load() <= 1 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.most.Store(max(r.most.Load(), r.alive.Load()))
+	r.data[t.Name] = bytes.Clone(t.Data)
+	return r.formatRecorder.Upload(t)
+}
+
+// The backend gets the bytes that quantizing each tensor by itself gives, and the memory never holds more than
+// one quantized tensor beside the backend's own.
+func TestQuantizeOneTensorAtATime(t *testing.T) {
+	recipe, err := quantize.Parse("q5_1")
+	require.NoError(t, err)
+	random := rand.New(rand.NewPCG(1, 2))
+	fsys := tinyCheckpoint(t, wideConfig, func(m map[string]*safetensors.Entry) {
+		for _, e := range m {
+			e.WriteTo = func(w io.Writer) error {
+				n := 2
+				for _, d := range e.Shape {
+					n *= d
+				}
+				data := make([]byte, n)
+				for i := 0; i < n; i += 2 {
+					v := weight.ToBF16(float32(random.NormFloat64()))
+					data[i], data[i+1] = byte(v), byte(v>>8)
+				}
+				_, err := w.Write(data)
+				return err
+			}
+		}
+	})
+	b := &copyRecorder{data: map[string][]byte{}}
+	_, err = Load(context.Background(), fsys, b, Options{Weights: &recipe})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, b.most.Load())
+
+	c, err := Open(fsys)
+	require.NoError(t, err)
+	for _, stored := range c.Tensors {
+		want := stored
+		if f := b.upload[stored.Name]; f != stored.Format {
+			want, err = quantize.Tensor(context.Background(), stored, f)
+			require.NoError(t, err)
+		}
+		require.Equal(t, want.Data, b.data[stored.Name], stored.Name)
+	}
+
+	// A checkpoint whose matrices have been described as quantized can be described again.
+	require.NoError(t, c.Quantize(recipe))
+	again, err := quantize.Parse("q8_0")
+	require.NoError(t, err)
+	require.NoError(t, c.Quantize(again))
+	q, err := c.Data(context.Background(), 0)
+	require.NoError(t, err)
+	require.Equal(t, weight.Q8_0, q.Format)
+	require.Nil(t, c.Tensors[0].Data)
+	require.NoError(t, c.Close())
 }

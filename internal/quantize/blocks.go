@@ -44,6 +44,9 @@ func (f *fitter) scaled(values []float32, g *grid) uint16 {
 		return f.loss(f.q[:], g, scale, 0)
 	})
 	f.loss(f.best[:], g, scale, 0)
+	if g := f.gain(func(i int) float64 { return scale * f.best[i] }); g != 1 {
+		bits, _ = half(scale * g)
+	}
 	return bits
 }
 
@@ -72,6 +75,10 @@ func (f *fitter) affine(values []float32, hi float64) (scale, least uint16) {
 	least, m = half(m)
 	scale, s = f.bestHalf(s, func(scale float64) float64 { return f.loss(f.q[:], g, scale, m) })
 	f.loss(f.best[:], g, s, m)
+	if g := f.gain(func(i int) float64 { return s*f.best[i] + m }); g != 1 {
+		scale, _ = half(s * g)
+		least, _ = half(m * g)
+	}
 	return scale, least
 }
 

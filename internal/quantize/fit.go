@@ -64,10 +64,17 @@ func (f *fitter) nearest(q []float64, g *grid, inverse, least float64) {
 		}
 		return
 	}
+	lo, hi := g.lo, g.hi
+	q = q[:len(f.x)]
 	for i, x := range f.x {
-		v := float64((x - least) * inverse)
-		v = min(max(v, g.lo), g.hi)
-		q[i] = v + magic - magic
+		v := float64((x-least)*inverse) + magic - magic
+		if v < lo { // min and max would be slower: they look for NaN
+			v = lo
+		}
+		if v > hi {
+			v = hi
+		}
+		q[i] = v
 	}
 }
 
@@ -181,6 +188,20 @@ func (f *fitter) loss(q []float64, g *grid, scale, least float64) float64 {
 		sum += float64(f.w[i] * float64(d*d))
 	}
 	return sum
+}
+
+// gain returns the factor that makes the values y, which are those of least loss, unbiased: with it, the sum of
+// x·y is that of x·x.
+func (f *fitter) gain(y func(i int) float64) float64 {
+	var xx, xy float64
+	for i, x := range f.x {
+		xx += float64(x * x)
+		xy += float64(x * y(i))
+	}
+	if xy <= 0 || xx > 1.5*xy || xx < 0.9*xy {
+		return 1
+	}
+	return xx / xy
 }
 
 // half returns the finite float16 nearest to x, and its value.

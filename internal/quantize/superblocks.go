@@ -31,6 +31,10 @@ func (f *fitter) scaledGroups(values []float32, n int, g *grid, lo int) uint16 {
 		bits, d = half(f.refitScale(n, g, lo, d))
 	}
 	f.chooseScales(n, g, lo, d)
+	f.group(0, 256)
+	if g := f.gain(func(i int) float64 { return d * float64(f.ints[i/n]) * f.best[i] }); g != 1 {
+		bits, _ = half(d * g)
+	}
 	return bits
 }
 
@@ -89,6 +93,13 @@ func (f *fitter) affineGroups(values []float32, n int, hi float64, most int) (sc
 		least, m = half(m)
 	}
 	f.choosePairs(n, g, most, s, m)
+	f.group(0, 256)
+	if g := f.gain(func(i int) float64 {
+		return s*float64(f.ints[i/n])*f.best[i] - m*float64(f.mins[i/n])
+	}); g != 1 {
+		scale, _ = half(s * g)
+		least, _ = half(m * g)
+	}
 	return scale, least
 }
 
