@@ -9,6 +9,7 @@
 //	paths*.go                the choice of a path: one version of the innermost loops
 //	kernels.go, vectors.go   the path in plain Go: matrix products with weights, and all other loops
 //	*_amd64.*, *_arm64.*     the paths in assembly; vectors_* are the loops that read no weights
+//	unpack*                  quantized weights as bfloat16
 //	lanes*.go                matrix products around the AVX2, AVX-512 and NEON loops; amx_* for AMX
 //	args*.go                 the arguments of the loops in assembly
 //	encoded_amd64.h          instructions that Go's assembler does not know, written by the command encode

@@ -578,9 +578,9 @@ block:
 #define RIGHT4(y) VPSRLW $4, y, y
 #define RIGHT5(y) VPSRLW $5, y, y
 
-// GROUPSQ6_K unpacks two groups of 16 weights to offset to. Their lower four bits are at offset at, in the half
-// of each byte that LOW moves down. Y14 are 32 bytes with the upper two bits, which HIGH moves to bits 4 and 5.
-// Y8 are bytes 0x30, Y9 bytes 32.
+// GROUPSQ6_K unpacks two groups of 16 weights to offset to. Their lower four bits are at offset at, in the
+// half of each byte that LOW moves down. Y14 are 32 bytes with the upper two bits, which HIGH moves to bits
+// 4 and 5. Y8 are bytes 0x30, Y9 bytes 32.
 #define GROUPSQ6_K(at, to, scales, select, LOW, HIGH) \
 	VMOVDQU   at(SI), Y4          \
 	LOW(Y4)                       \
