@@ -27,6 +27,7 @@ const (
 	maxKeyBytes    = 65535
 
 	defaultAlignment = 32
+	maxAlignment     = 1 << 20
 	alignmentKey     = "general.alignment"
 )
 
@@ -141,8 +142,8 @@ func (h *header) alignment() (uint64, error) {
 		return 0, fmt.Errorf("key %s is %s, not a u32", alignmentKey, v.describe())
 	}
 	n, err := h.meta.Int(alignmentKey, defaultAlignment)
-	if err == nil && bits.OnesCount64(uint64(n)) != 1 {
-		err = fmt.Errorf("key %s is %d, not a power of two", alignmentKey, n)
+	if err == nil && (bits.OnesCount64(uint64(n)) != 1 || n > maxAlignment) {
+		err = fmt.Errorf("key %s is %d, not a power of two up to %d", alignmentKey, n, maxAlignment)
 	}
 	return uint64(n), err
 }

@@ -99,6 +99,10 @@ func TestRejected(t *testing.T) {
 		"bools of 255": {append(head(0, 1).str("k").u32(9).u32(7).u64(2).b, 1, 255), "the value 255, not 0 or 1"},
 		"alignment 0":  {head(0, 1).str(alignmentKey).u32(4).u32(0).b, "general.alignment is 0, not a power of"},
 		"alignment 24": {head(0, 1).str(alignmentKey).u32(4).u32(24).b, "general.alignment is 24, not a power"},
+		"alignment 2²¹": {
+			head(0, 1).str(alignmentKey).u32(4).u32(1 << 21).b,
+			"general.alignment is 2097152, not a power of two up to 1048576",
+		},
 		"alignment i32": {
 			head(0, 1).str(alignmentKey).u32(5).u32(32).b, "general.alignment is a i32, not a u32",
 		},

@@ -112,8 +112,8 @@ func makeHeader(metadata []KV, tensors []Entry) (_ []byte, alignment uint64, err
 			err = putValue(&b, kv.Value)
 		}
 		if n, ok := kv.Value.(uint32); kv.Key == alignmentKey && err == nil {
-			if alignment = uint64(n); !ok || n == 0 || n&(n-1) != 0 {
-				err = errors.New("must be a uint32 and a power of two")
+			if alignment = uint64(n); !ok || n == 0 || n&(n-1) != 0 || n > maxAlignment {
+				err = fmt.Errorf("must be a uint32 and a power of two up to %d", maxAlignment)
 			}
 		}
 		if err != nil {

@@ -118,7 +118,7 @@ func parse(file string, data []byte) (*File, error) {
 			return nil, errors.New("is a zip archive, as PyTorch saves models, and not a safetensors " +
 				"file: save the model with safe_serialization=True")
 		case bytes.HasPrefix(data, []byte("GGUF")):
-			return nil, errors.New("is a GGUF file, which llama.cpp reads, and not a safetensors file")
+			return nil, errors.New("is a GGUF file and not a safetensors file: give it a name that ends in .gguf")
 		}
 		return nil, fmt.Errorf("header length %d is over the format's limit of %d: not a safetensors file?",
 			n, maxHeaderBytes)
