@@ -191,7 +191,7 @@ var mutants = []mutant{
 	},
 	{
 		"prefill: tokens that do not exist", "linear_prefill.cu",
-		"i < tokens && col < k);", "col < k);", testLinear130, outside,
+		"i < tokens && col < args.k);", "col < args.k);", testLinear130, outside,
 	},
 	{
 		"prefill: swapped fragments", "linear_prefill.cu",
