@@ -176,3 +176,11 @@ func fakeMemory() machine.Memory {
 	}
 	return machine.ReadMemory()
 }
+
+// fakeDisk returns the free space of the disk or, if $FAKE_DISK is set, that many bytes.
+func fakeDisk(dir string) (int64, bool) {
+	if n, err := strconv.ParseInt(os.Getenv("FAKE_DISK"), 10, 64); err == nil {
+		return n, true
+	}
+	return machine.FreeDisk(dir)
+}

@@ -23,6 +23,7 @@ var (
 	cudaFreeMemory = cuda.FreeMemory
 	cudaDevices    = cuda.Devices
 	readMemory     = machine.ReadMemory
+	freeDisk       = machine.FreeDisk
 )
 
 // load loads a checkpoint that f.open opened, and says on stderr which model it is. The caller closes the

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/export"
-	"phi3/internal/machine"
 	"phi3/internal/progress"
 	"phi3/internal/quantize"
 	"phi3/internal/regular"
@@ -81,7 +80,7 @@ func (f *quantizeFlags) run(ctx context.Context, s *streams) error {
 		return fmt.Errorf("%s: %w", c.Name, err)
 	}
 	defer func() { _ = plan.Close() }()
-	if free, ok := machine.FreeDisk(filepath.Dir(f.out)); ok && plan.Bytes() > free {
+	if free, ok := freeDisk(filepath.Dir(f.out)); ok && plan.Bytes() > free {
 		return fmt.Errorf("%s needs %s, but %s are free on that disk", f.out, show.Bytes(plan.Bytes()),
 			show.Bytes(free))
 	}

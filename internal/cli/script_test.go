@@ -20,7 +20,7 @@ import (
 // The tests see no GPU, even if this machine has one. $FAKE_GPU gives them one.
 func TestMain(m *testing.M) {
 	openCUDA, cudaDevices, cudaFreeMemory, readMemory = fakeCUDA, fakeDevices, fakeFreeMemory, fakeMemory
-	selfTestCUDA = fakeSelfTest
+	selfTestCUDA, freeDisk = fakeSelfTest, fakeDisk
 	if filepath.Base(os.Args[0]) != "phi3" { // the phi3 of a script keeps the script's environment
 		_ = os.Unsetenv(modelVariable)
 	}
