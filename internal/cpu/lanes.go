@@ -41,12 +41,15 @@ const (
 	maxGroups   = 8
 	// How many of k of eight quantized rows are unpacked at once for a single token: 8 KB.
 	oneStretch = 512
+	// How many quantized weights of a panel are unpacked at once for several tokens: half of a second-level
+	// cache of 1 MB.
+	mostUnpacked = 256 << 10
 )
 
 // linear returns the loops around the kernels.
 func (l *laneKernels) linear() *linearKernels {
 	return &linearKernels{
-		panelRows: lanePanelRows,
+		panelRows: lanePanelRows, unpackedRows: laneUnpackedRows,
 		multiply:  l.multiply,
 		scratch: func(widest, maxTokens int) scratchSize {
 			groups := min(tokenGroups(maxTokens), maxGroups)
@@ -55,7 +58,7 @@ func (l *laneKernels) linear() *linearKernels {
 				lanes: groups * (laneMaxRows + 2*l.rows) * tokenGroup * l.lanes,
 				tail:  l.step - 1, // see addShort
 
-				unpacked: laneMaxRows * min(unpackStretch, upTo32(widest)),
+				unpacked: min(laneMaxRows*upTo32(widest), max(mostUnpacked, 16*widest)),
 			}
 		},
 		pack: l.pack,
@@ -74,6 +77,9 @@ func lanePanelRows(tokens, cols, threads int) int {
 	}
 	return min(laneMaxRows, max(16, cols/(4*threads)/16*16))
 }
+
+// laneUnpackedRows is linearKernels.unpackedRows.
+func laneUnpackedRows(k int) int { return min(laneMaxRows, max(16, mostUnpacked/k/16*16)) }
 
 // elemSize returns the bytes of a packed value.
 func (l *laneKernels) elemSize() int {
@@ -170,6 +176,12 @@ func (l *laneKernels) multiply(p *product, t *panel, s *scratch) {
 			l.oneToken(&half, s)
 			continue
 		}
+		half.rows, half.stride = half.bytes[half.n*half.rowBytes:], half.rowBytes
+		if half.unpack != nil {
+			h := &half
+			h.unpackRows(s.unpacked[:h.count*h.k], h.n, h.count, 0, (h.next-h.panel.n)*h.rowBytes)
+			h.rows, h.stride = bytesOf(s.unpacked), 2*h.k
+		}
 		groups := tokenGroups(p.in.tokens)
 		for group := 0; group < groups; group += maxGroups {
 			l.tokens(&half, s, group, min(group+maxGroups, groups))
@@ -184,11 +196,13 @@ func (l *laneKernels) multiply(p *product, t *panel, s *scratch) {
 // halfPanel is the rows n … n+count-1 of a panel, and where their products go.
 type halfPanel struct {
 	*panel
-	n     int
-	sums  []float32 // [tokens, cols], of which count of each token are set
-	cols  int
-	in    *input
-	whole int // how many of k are in whole steps
+	n      int
+	sums   []float32 // [tokens, cols], of which count of each token are set
+	cols   int
+	in     *input
+	whole  int    // how many of k are in whole steps
+	rows   []byte // for several tokens: the rows, unpacked if they are quantized
+	stride int    // from one of these rows to the next
 }
 
 // oneToken sets the sums of the only token.
@@ -234,9 +248,8 @@ func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
 //
 // The loops are, from outside in: stretches of k, groups of tokens, bands of rows, and k again in a kernel.
 // A group's values of a stretch (24 KB) stay in the first-level cache while the rows pass, and the weights of
-// a panel (up to 128 KB) are in the second-level cache from the first group on; quantized weights are unpacked
-// there. The running sums wait in memory between two stretches, so the order of a sum is the one that a single
-// token has.
+// a panel (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in
+// memory between two stretches, so the order of a sum is the one that a single token has.
 func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
 	several := l.several(h.operand)
 	size := elemSize(h.operand)
@@ -254,11 +267,10 @@ func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
 		if k+a.k == h.whole {
 			a.back = l.back(h.k, size)
 		}
-		a.ahead = h.count * h.rowBytes // the next panel, which the first group fetches
-		rows, stride := h.bytes[h.n*h.rowBytes+h.format.RowBytes(k):], h.rowBytes
+		rows, stride := h.rows[k*size:], h.stride
+		a.ahead = h.count * stride // the next panel, which the first group fetches
 		if h.unpack != nil {
-			h.unpackRows(s.unpacked[:h.count*a.k], h.n, h.count, k, a.ahead)
-			rows, stride, a.ahead = bytesOf(s.unpacked), a.k*size, 0
+			a.ahead = 0
 		}
 		for group := first; group < last; group++ {
 			a.x = &values[(group*l.steps(h.k)+k/l.step)*step]

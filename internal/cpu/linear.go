@@ -35,6 +35,8 @@ type linearKernels struct {
 	// panelRows returns the number of rows of a panel, an even number, for a product with cols output
 	// columns.
 	panelRows func(tokens, cols, threads int) int
+	// unpackedRows, if set, returns the most rows of a panel of quantized rows of k weights.
+	unpackedRows func(k int) int
 	// multiply computes a panel's products and their epilogue.
 	multiply func(p *product, t *panel, s *scratch)
 	// scratch returns what multiply needs of a worker's memory, for inputs up to the given size.
@@ -105,6 +107,9 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, e e
 	*p = product{b: b, in: in, w: panelOf(w), out: out, cols: cols, epilogue: e}
 	p.kernels = b.kernels.linear(p.w.operand, b.float32)
 	p.panelCols = p.kernels.panelRows(p.in.tokens, cols, b.pool.threads)
+	if p.w.unpack != nil && p.kernels.unpackedRows != nil {
+		p.panelCols = min(p.panelCols, p.kernels.unpackedRows(k))
+	}
 	if e == gateUp {
 		p.panelCols /= 2
 		p.w.second = cols

@@ -125,8 +125,8 @@ store:                          \
 
 // A table has the 16 values of a block of one row, then those of another row. The numbers of the weights are
 // words: those of the first row in the lower half of a register, with bit 4 clear, those of the second row in
-// the upper half, with bit 4 set. So one permutation of the table makes 16 weights of each row. The sums are in
-// the same order: the lanes 0 … 7 of both rows are in one register, their lanes 8 … 15 in another.
+// the upper half, with bit 4 set. So one permutation of the table makes 16 weights of each row. The sums are
+// in the same order: the lanes 0 … 7 of both rows are in one register, their lanes 8 … 15 in another.
 #define LOAD2(d, s0, y0, s1, y1) \
 	VMOVUPS       (d+0)(DI), y0          \
 	VMOVUPS       (d+32)(DI), y1         \
@@ -451,8 +451,8 @@ TEXT ·dot8x1PairsQ4_K(SB), NOSPLIT, $0-8
 	SCALESROWQ6_K(192(R9)(BX*2), 208(R9)(BX*2), 6) \
 	SCALESROWQ6_K(192(R9)(R8*1), 208(R9)(R8*1), 7)
 
-// Makes signed bytes of 128 weights of a row, from 64 bytes with their lower four bits and 32 bytes with their
-// upper two bits, and writes them to the scratch.
+// Makes signed bytes of 128 weights of a row, from 64 bytes with their lower four bits and 32 bytes with
+// their upper two bits, and writes them to the scratch.
 #define ROWQ6_K(low, high) \
 	VMOVDQU64       low, Z8             \
 	VBROADCASTI64X4 high, Z9            \
@@ -535,8 +535,8 @@ TEXT ·dot8x1PairsQ4_K(SB), NOSPLIT, $0-8
 	PREFETCHAT(192)     \
 	HALFQ6_K(64, 160, 32)
 
-// Z27 and Z26 are the shifts of the upper bits for the two halves of 64 weights; Z25, Z24 and Z23 are bytes 15,
-// 63 and 32.
+// Z27 and Z26 are the shifts of the upper bits for the two halves of 64 weights; Z25, Z24 and Z23 are bytes
+// 15, 63 and 32.
 //
 // func dot8x1PairsQ6_K(args *dotArgs)
 TEXT ·dot8x1PairsQ6_K(SB), NOSPLIT, $0-8
