@@ -91,7 +91,7 @@ var amxKernels = &kernels{
 		}
 		return amxLinear
 	},
-	unpackers: avx2Unpackers, vectors: amxVectors, read: avx2Read,
+	unpackers: pairsUnpackers, vectors: amxVectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 2_000
 		amxCompute(&tileConfigs.full[0], n)

@@ -56,7 +56,7 @@ var avx512bf16Kernels = &kernels{
 		}
 		return pairsLinear
 	},
-	unpackers: avx2Unpackers, vectors: avx512Vectors, read: avx2Read,
+	unpackers: pairsUnpackers, vectors: avx512Vectors, read: avx2Read,
 	compute: func() float64 {
 		const n = 10_000
 		multiplyAddPairs(n)

@@ -118,8 +118,12 @@
 #define TILEZERO_T6 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xf0
 // tilezero %tmm7
 #define TILEZERO_T7 BYTE $0xc4; BYTE $0xe2; BYTE $0x7b; BYTE $0x49; BYTE $0xf8
+// vcvtne2ps2bf16 %zmm10, %zmm11, %zmm10
+#define VCVTNE2PS2BF16_Z10_Z11_Z10 BYTE $0x62; BYTE $0x52; BYTE $0x27; BYTE $0x48; BYTE $0x72; BYTE $0xd2
 // vcvtne2ps2bf16 %zmm12, %zmm13, %zmm12
 #define VCVTNE2PS2BF16_Z12_Z13_Z12 BYTE $0x62; BYTE $0x52; BYTE $0x17; BYTE $0x48; BYTE $0x72; BYTE $0xe4
+// vcvtne2ps2bf16 %zmm8, %zmm8, %zmm8
+#define VCVTNE2PS2BF16_Z8_Z8_Z8 BYTE $0x62; BYTE $0x52; BYTE $0x3f; BYTE $0x48; BYTE $0x72; BYTE $0xc0
 // vcvtne2ps2bf16 %zmm8, %zmm9, %zmm8
 #define VCVTNE2PS2BF16_Z8_Z9_Z8 BYTE $0x62; BYTE $0x52; BYTE $0x37; BYTE $0x48; BYTE $0x72; BYTE $0xc0
 // vdpbf16ps %zmm12, %zmm10, %zmm2

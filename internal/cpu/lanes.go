@@ -50,7 +50,7 @@ const (
 func (l *laneKernels) linear() *linearKernels {
 	return &linearKernels{
 		panelRows: lanePanelRows, unpackedRows: laneUnpackedRows,
-		multiply:  l.multiply,
+		multiply: l.multiply,
 		scratch: func(widest, maxTokens int) scratchSize {
 			groups := min(tokenGroups(maxTokens), maxGroups)
 			return scratchSize{

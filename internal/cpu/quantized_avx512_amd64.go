@@ -1,6 +1,10 @@
 package cpu
 
-import "phi3/internal/weight"
+import (
+	"maps"
+
+	"phi3/internal/weight"
+)
 
 // The functions of quantized_avx512_amd64.s, see laneKernels.one.
 
@@ -39,3 +43,37 @@ func onePairs(w weight.Format) func(*dotArgs) {
 		return nil
 	}
 }
+
+// The unpackers of quantized_avx512_amd64.s need AVX512-BF16 too.
+
+//go:noescape
+func unpackQ4_0AVX512(dst *uint16, src *byte, n, ahead int)
+
+//go:noescape
+func unpackQ8_0AVX512(dst *uint16, src *byte, n, ahead int)
+
+//go:noescape
+func unpackQ4_KAVX512(dst *uint16, src *byte, n, ahead int)
+
+//go:noescape
+func unpackQ5_KAVX512(dst *uint16, src *byte, n, ahead int)
+
+//go:noescape
+func unpackQ6_KAVX512(dst *uint16, src *byte, n, ahead int)
+
+//go:noescape
+func unpackIQ4_NLAVX512(dst *uint16, src *byte, n, ahead int)
+
+// pairsUnpackers are those unpackers, and the ones with AVX2 for the other formats.
+var pairsUnpackers = func() map[weight.Format]unpacker {
+	all := maps.Clone(avx2Unpackers)
+	maps.Copy(all, map[weight.Format]unpacker{
+		weight.Q4_0:   unpackQ4_0AVX512,
+		weight.Q8_0:   unpackQ8_0AVX512,
+		weight.Q4_K:   unpackQ4_KAVX512,
+		weight.Q5_K:   unpackQ5_KAVX512,
+		weight.Q6_K:   unpackQ6_KAVX512,
+		weight.IQ4_NL: unpackIQ4_NLAVX512,
+	})
+	return all
+}()

@@ -15,6 +15,14 @@
 // A step is one block of each row, 32 weights. A chunk is up to 16 steps: its scales are converted at once.
 // Meanwhile those of the next chunk are collected.
 
+// The arguments of an unpacker: DX is the destination, SI the block, R9 the bytes to prefetch.
+#define BEGINUNPACK \
+	MOVQ dst+0(FP), DX    \
+	MOVQ src+8(FP), SI    \
+	MOVQ n+16(FP), CX     \
+	MOVQ ahead+24(FP), R9 \
+	ADDQ SI, R9
+
 #define HALVES 0
 #define FLOATS 256
 
@@ -421,15 +429,26 @@ GLOBL values0to15<>(SB), RODATA|NOPTR, $64
 	GROUPSQ4_K(80, 32) \
 	GROUPSQ4_K(112, 40)
 
+// Z29 are the values before they are scaled, Z28 words 15, Z27 words 16.
+#define CONSTANTSQ4_K \
+	VMOVUPS    values0to15<>(SB), Z29 \
+	VMOVDQU64  scaleOrder<>(SB), Z26  \
+	VPTERNLOGD $0xff, Z28, Z28, Z28   \
+	VPSRLW     $15, Z28, Z27          \
+	VPSLLW     $4, Z27, Z27           \
+	VPSRLW     $12, Z28, Z28
+
+// Z25 are the values 16 … 31.
+#define CONSTANTSQ5_K \
+	MOVL         $0x41800000, AX \
+	VMOVD        AX, X25         \
+	VBROADCASTSS X25, Z25        \
+	VADDPS       Z29, Z25, Z25
+
 // func dot8x1PairsQ4_K(args *dotArgs)
 TEXT ·dot8x1PairsQ4_K(SB), NOSPLIT, $0-8
 	BEGINNATURAL
-	VMOVUPS    values0to15<>(SB), Z29
-	VMOVDQU64  scaleOrder<>(SB), Z26
-	VPTERNLOGD $0xff, Z28, Z28, Z28
-	VPSRLW     $15, Z28, Z27
-	VPSLLW     $4, Z27, Z27
-	VPSRLW     $12, Z28, Z28
+	CONSTANTSQ4_K
 	BLOCKS(SCALESQ4_K, BLOCKQ4_K, 144)
 	ENDNATURAL
 
@@ -537,20 +556,189 @@ TEXT ·dot8x1PairsQ4_K(SB), NOSPLIT, $0-8
 
 // Z27 and Z26 are the shifts of the upper bits for the two halves of 64 weights; Z25, Z24 and Z23 are bytes
 // 15, 63 and 32.
-//
+#define CONSTANTSQ6_K \
+	VPXORD       Z9, Z9, Z9          \
+	VPTERNLOGD   $0xff, Z8, Z8, Z8   \
+	VPSRLW       $15, Z8, Z10        \
+	VPSLLW       $1, Z10, Z11        \
+	VPSLLW       $2, Z10, Z12        \
+	VINSERTI64X4 $1, Y11, Z12, Z27   \
+	VINSERTI64X4 $1, Y11, Z9, Z26    \
+	VPBROADCASTB masks<>+16(SB), Z25 \
+	VPBROADCASTB masks<>+0(SB), Z24  \
+	VPSUBB       Z8, Z9, Z23         \
+	VPSLLW       $5, Z23, Z23
+
 // func dot8x1PairsQ6_K(args *dotArgs)
 TEXT ·dot8x1PairsQ6_K(SB), NOSPLIT, $0-8
 	BEGINNATURAL
-	VPXORD       Z9, Z9, Z9
-	VPTERNLOGD   $0xff, Z8, Z8, Z8
-	VPSRLW       $15, Z8, Z10
-	VPSLLW       $1, Z10, Z11
-	VPSLLW       $2, Z10, Z12
-	VINSERTI64X4 $1, Y11, Z12, Z27
-	VINSERTI64X4 $1, Y11, Z9, Z26
-	VPBROADCASTB masks<>+16(SB), Z25
-	VPBROADCASTB masks<>+0(SB), Z24
-	VPSUBB       Z8, Z9, Z23
-	VPSLLW       $5, Z23, Z23
+	CONSTANTSQ6_K
 	BLOCKS(SCALESQ6_K, BLOCKQ6_K, 210)
 	ENDNATURAL
+
+// ---- Unpackers, see unpacker: the same weights, to memory.
+
+// The loop over blocks of 32 weights.
+#define UNPACK32(BLOCK, size) \
+block:                        \
+	PREFETCHT0 (R9)       \
+	VPBROADCASTW (SI), Y8 \
+	VCVTPH2PS Y8, Z8      \
+	BLOCK                 \
+	VMOVDQU64 Z10, (DX)   \
+	ADDQ $64, DX          \
+	ADDQ $size, SI        \
+	ADDQ $size, R9        \
+	SUBQ $32, CX          \
+	JNZ  block            \
+	VZEROUPPER            \
+	RET
+
+#define UNPACKTABLE16 \
+	VPMOVZXBW    2(SI), Y10        \
+	VMULPS       Z29, Z8, Z8       \
+	VPSRLW       $4, Y10, Y11      \
+	VCVTNE2PS2BF16_Z8_Z8_Z8        \
+	VINSERTI64X4 $1, Y11, Z10, Z10 \
+	VPERMW       Z8, Z10, Z10
+
+// func unpackQ4_0AVX512(dst *uint16, src *byte, n, ahead int)
+TEXT ·unpackQ4_0AVX512(SB), NOSPLIT, $0-32
+	BEGINUNPACK
+	VMOVUPS valuesQ4_0<>(SB), Z29
+	UNPACK32(UNPACKTABLE16, 18)
+
+// func unpackIQ4_NLAVX512(dst *uint16, src *byte, n, ahead int)
+TEXT ·unpackIQ4_NLAVX512(SB), NOSPLIT, $0-32
+	BEGINUNPACK
+	VMOVUPS valuesIQ4<>(SB), Z29
+	UNPACK32(UNPACKTABLE16, 18)
+
+#define UNPACKQ8_0 \
+	VPMOVSXBD 2(SI), Z10   \
+	VPMOVSXBD 18(SI), Z11  \
+	VCVTDQ2PS Z10, Z10     \
+	VCVTDQ2PS Z11, Z11     \
+	VMULPS    Z8, Z10, Z10 \
+	VMULPS    Z8, Z11, Z11 \
+	VCVTNE2PS2BF16_Z10_Z11_Z10
+
+// func unpackQ8_0AVX512(dst *uint16, src *byte, n, ahead int)
+TEXT ·unpackQ8_0AVX512(SB), NOSPLIT, $0-32
+	BEGINUNPACK
+	UNPACK32(UNPACKQ8_0, 34)
+
+// The loop over blocks of 256 weights. R15 is scratch on the stack. (The memory of a worker is not at hand.)
+#define UNPACK256(BLOCK, size) \
+	LEAQ scratch-704(SP), R15 \
+	XORQ DI, DI               \
+block:                            \
+	PREFETCHT0 (R9)           \
+	PREFETCHT0 64(R9)         \
+	PREFETCHT0 128(R9)        \
+	BLOCK                     \
+	ADDQ $512, DX             \
+	ADDQ $size, SI            \
+	ADDQ $size, R9            \
+	SUBQ $256, CX             \
+	JNZ  block                \
+	VZEROUPPER                \
+	RET
+
+// Stores, as arguments of macros.
+#define PUT0 VMOVDQU64 Z10, 0(DX)
+#define PUT1 VMOVDQU64 Z11, 64(DX)
+#define PUT2 VMOVDQU64 Z10, 128(DX)
+#define PUT3 VMOVDQU64 Z11, 192(DX)
+#define PUT4 VMOVDQU64 Z10, 256(DX)
+#define PUT5 VMOVDQU64 Z11, 320(DX)
+#define PUT6 VMOVDQU64 Z10, 384(DX)
+#define PUT7 VMOVDQU64 Z11, 448(DX)
+#define PUT12_0 VMOVDQU64 Z12, 0(DX)
+#define PUT12_1 VMOVDQU64 Z12, 64(DX)
+#define PUT12_2 VMOVDQU64 Z12, 128(DX)
+#define PUT12_3 VMOVDQU64 Z12, 192(DX)
+#define PUT12_4 VMOVDQU64 Z12, 256(DX)
+#define PUT12_5 VMOVDQU64 Z12, 320(DX)
+#define PUT12_6 VMOVDQU64 Z12, 384(DX)
+#define PUT12_7 VMOVDQU64 Z12, 448(DX)
+
+#define UNPACKQ4_K \
+	SCALESROW((SI), 4(SI), 12(SI), 0) \
+	ROWQ4_K(16(SI), 0, PUT0, PUT1)    \
+	ROWQ4_K(48(SI), 8, PUT2, PUT3)    \
+	ROWQ4_K(80(SI), 32, PUT4, PUT5)   \
+	ROWQ4_K(112(SI), 40, PUT6, PUT7)
+
+// func unpackQ4_KAVX512(dst *uint16, src *byte, n, ahead int)
+TEXT ·unpackQ4_KAVX512(SB), 0, $704-32
+	BEGINUNPACK
+	CONSTANTSQ4_K
+	UNPACK256(UNPACKQ4_K, 144)
+
+// Two groups of Q5_K: a table for each, and the fifth bits in Z12, of which A and B move those of the groups to
+// bit 4.
+#define ROWQ5_K(q, s, A, B, FIRST, SECOND) \
+	VBROADCASTSS     (s)(R15)(DI*4), Z8         \
+	VBROADCASTSS     (s)(R15)(DI*4), Z9         \
+	VPMOVZXBW        q, Z10                     \
+	VFMSUB213PS.BCST (s+16)(R15)(DI*4), Z29, Z8 \
+	VFMSUB213PS.BCST (s+16)(R15)(DI*4), Z25, Z9 \
+	VPSRLW           $4, Z10, Z11               \
+	A                                           \
+	VCVTNE2PS2BF16_Z8_Z9_Z8                     \
+	VPTERNLOGD       $0xd8, Z28, Z10, Z13       \
+	VPERMW           Z8, Z13, Z10               \
+	VBROADCASTSS     (s+4)(R15)(DI*4), Z8       \
+	VBROADCASTSS     (s+4)(R15)(DI*4), Z9       \
+	VFMSUB213PS.BCST (s+20)(R15)(DI*4), Z29, Z8 \
+	VFMSUB213PS.BCST (s+20)(R15)(DI*4), Z25, Z9 \
+	B                                           \
+	VCVTNE2PS2BF16_Z8_Z9_Z8                     \
+	VPTERNLOGD       $0xd8, Z28, Z11, Z14       \
+	VPERMW           Z8, Z14, Z11               \
+	FIRST                                       \
+	SECOND
+#define FIFTH0 VPSLLW $4, Z12, Z13
+#define FIFTH1 VPSLLW $3, Z12, Z14
+#define FIFTH2 VPSLLW $2, Z12, Z13
+#define FIFTH3 VPSLLW $1, Z12, Z14
+#define FIFTH4 VMOVDQA64 Z12, Z13
+#define FIFTH5 VPSRLW $1, Z12, Z14
+#define FIFTH6 VPSRLW $2, Z12, Z13
+#define FIFTH7 VPSRLW $3, Z12, Z14
+
+#define UNPACKQ5_K \
+	SCALESROW((SI), 4(SI), 12(SI), 0)                \
+	VPMOVZXBW 16(SI), Z12                            \
+	ROWQ5_K(48(SI), 0, FIFTH0, FIFTH1, PUT0, PUT1)   \
+	ROWQ5_K(80(SI), 8, FIFTH2, FIFTH3, PUT2, PUT3)   \
+	ROWQ5_K(112(SI), 32, FIFTH4, FIFTH5, PUT4, PUT5) \
+	ROWQ5_K(144(SI), 40, FIFTH6, FIFTH7, PUT6, PUT7)
+
+// func unpackQ5_KAVX512(dst *uint16, src *byte, n, ahead int)
+TEXT ·unpackQ5_KAVX512(SB), 0, $704-32
+	BEGINUNPACK
+	CONSTANTSQ4_K
+	CONSTANTSQ5_K
+	UNPACK256(UNPACKQ5_K, 176)
+
+#define UNPACKQ6_K \
+	PREFETCHT0 192(R9)                 \
+	SCALESROWQ6_K(192(SI), 208(SI), 0) \
+	ROWQ6_K((SI), 128(SI))             \
+	STEPQ6_K(512, 0, PUT12_0)          \
+	STEPQ6_K(544, 8, PUT12_1)          \
+	STEPQ6_K(576, 16, PUT12_2)         \
+	STEPQ6_K(608, 24, PUT12_3)         \
+	ROWQ6_K(64(SI), 160(SI))           \
+	STEPQ6_K(512, 32, PUT12_4)         \
+	STEPQ6_K(544, 40, PUT12_5)         \
+	STEPQ6_K(576, 48, PUT12_6)         \
+	STEPQ6_K(608, 56, PUT12_7)
+
+// func unpackQ6_KAVX512(dst *uint16, src *byte, n, ahead int)
+TEXT ·unpackQ6_KAVX512(SB), 0, $704-32
+	BEGINUNPACK
+	CONSTANTSQ6_K
+	UNPACK256(UNPACKQ6_K, 210)
