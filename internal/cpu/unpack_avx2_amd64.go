@@ -59,9 +59,12 @@ var (
 	tableIQ4 = values16(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
 	tableQ4_0 = valueTable{twice(1, 3, 5, 7), twice(2, 4, 6, 8)} // without signs
-	tableQ3_K = valueTable{twice(-4, -2, 0, 2), twice(-3, -1, 1, 3)}
-	tableQ2_K = valueTable{twice(0, 1, 2, 3)}
+	tableQ3K  = valueTable{twice(-4, -2, 0, 2), twice(-3, -1, 1, 3)}
+	tableQ2K  = valueTable{twice(0, 1, 2, 3)}
 )
+
+// The assembly reads the tables.
+var _ = [...]*valueTable{&tableQ4, &tableIQ4, &tableQ4_0, &tableQ3K, &tableQ2K}
 
 // values16 is the table of 16 values, in the order that TABLES needs.
 func values16(v ...float32) valueTable {

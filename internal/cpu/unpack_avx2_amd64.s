@@ -708,7 +708,7 @@ block:
 // func unpackQ3_KAVX2(dst *uint16, src *byte, n, ahead int)
 TEXT ·unpackQ3_KAVX2(SB), NOSPLIT, $0-32
 	ARGUMENTS
-	LEAQ    ·tableQ3_K(SB), R10
+	LEAQ    ·tableQ3K(SB), R10
 	BYTES(0x30, AX, X7, Y7)
 	BYTES(6, AX, X8, Y8)
 	BYTES(8, AX, X9, Y9)
@@ -765,7 +765,7 @@ block:
 // func unpackQ2_KAVX2(dst *uint16, src *byte, n, ahead int)
 TEXT ·unpackQ2_KAVX2(SB), NOSPLIT, $0-32
 	ARGUMENTS
-	LEAQ ·tableQ2_K(SB), R10
+	LEAQ ·tableQ2K(SB), R10
 	BYTES(12, AX, X7, Y7)
 	BYTES(2, AX, X12, Y12)
 	BYTES(3, AX, X15, Y15)

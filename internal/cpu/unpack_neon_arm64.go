@@ -54,6 +54,9 @@ var (
 	tableQ4   = [16]float32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 	tableQ4_0 = [16]float32{-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7}
 	tableIQ4  = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
-	tableQ3_K = [16]float32{-4, -3, -2, -1, 0, 1, 2, 3}
-	tableQ2_K = [16]float32{0, 1, 2, 3}
+	tableQ3K  = [16]float32{-4, -3, -2, -1, 0, 1, 2, 3}
+	tableQ2K  = [16]float32{0, 1, 2, 3}
 )
+
+// The assembly reads the tables.
+var _ = [...]*[16]float32{&tableQ4, &tableIQ4, &tableQ4_0, &tableQ3K, &tableQ2K}

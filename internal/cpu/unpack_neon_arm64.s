@@ -506,7 +506,7 @@ group:
 // func unpackQ3_KNEON(dst *uint16, src *byte, n, ahead int)
 TEXT ·unpackQ3_KNEON(SB), NOSPLIT, $0-32
 	ARGUMENTS
-	TABLE(·tableQ3_K)
+	TABLE(·tableQ3K)
 	VMOVI $6, V18.B16
 	VMOVI $8, V19.B16
 	VMOVI $1, V22.B16
@@ -587,7 +587,7 @@ block:
 // func unpackQ2_KNEON(dst *uint16, src *byte, n, ahead int)
 TEXT ·unpackQ2_KNEON(SB), NOSPLIT, $0-32
 	ARGUMENTS
-	TABLE(·tableQ2_K)
+	TABLE(·tableQ2K)
 	VMOVI $12, V17.B16
 	VMOVI $2, V18.B16
 	VMOVI $3, V19.B16
