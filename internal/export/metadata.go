@@ -30,9 +30,17 @@ func (p *Plan) describe(fsys fs.FS, title string) error {
 	size := func(key string, value int) { add(gguf.Architecture+"."+key, uint32(value)) }
 	number := func(key string, value float32) { add(gguf.Architecture+"."+key, value) }
 
+	tokenizer, err := gguf.TokenizerMetadata(fsys, c.VocabSize)
+	if err != nil {
+		return err
+	}
+	name, err := gguf.ModelName(title, tokenizer)
+	if err != nil {
+		return err
+	}
 	add("general.architecture", gguf.Architecture)
 	add("general.type", "model")
-	add("general.name", title)
+	add("general.name", name)
 	add("general.file_type", fileTypes[weight.Sum(p.Made).Format])
 	add("general.quantization_version", uint32(quantizationVersion))
 	size("context_length", c.MaxPositions)
@@ -50,10 +58,9 @@ func (p *Plan) describe(fsys fs.FS, title string) error {
 	if err := p.describeRoPE(&c.RoPE, size, number); err != nil {
 		return err
 	}
-	tokenizer, err := gguf.TokenizerMetadata(fsys, c.VocabSize)
 	p.metadata = append(p.metadata, tokenizer...)
 	p.addEnds(c.EOS)
-	return err
+	return nil
 }
 
 func (p *Plan) describeRoPE(r *model.RoPEConfig, size func(string, int), number func(string, float32)) error {
