@@ -13,16 +13,16 @@ import (
 	"phi3/internal/hub"
 )
 
-// inCache puts the built-in model into a cache of the test's own, as a model on the hub, and returns its
+// inCache puts the built-in model into a cache of the test's own, as acme/Tiny on the hub, and returns its
 // directory.
-func inCache(t *testing.T, name string) string {
+func inCache(t *testing.T) string {
 	t.Helper()
 	home := t.TempDir()
 	t.Setenv("HF_HOME", home)
 	t.Setenv("HF_HUB_CACHE", "")
 	t.Setenv("HF_HUB_OFFLINE", "1")
 	const commit = "0123456789012345678901234567890123456789"
-	folder := filepath.Join(home, "hub", "models--acme--"+name)
+	folder := filepath.Join(home, "hub", "models--acme--Tiny")
 	dir := filepath.Join(folder, "snapshots", commit)
 	require.NoError(t, os.MkdirAll(filepath.Join(folder, "refs"), 0o700))
 	require.NoError(t, os.MkdirAll(dir, 0o700))
@@ -38,7 +38,7 @@ func inCache(t *testing.T, name string) string {
 }
 
 func TestOpen(t *testing.T) {
-	dir := inCache(t, "Tiny")
+	dir := inCache(t)
 	folder := filepath.Dir(filepath.Dir(dir))
 	work := t.TempDir()
 	t.Chdir(work)
@@ -83,7 +83,7 @@ func TestOpen(t *testing.T) {
 
 // What is wrong with a name is an error that says where the name is from and what may have been meant.
 func TestOpenErrors(t *testing.T) {
-	dir := inCache(t, "Tiny")
+	dir := inCache(t)
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.WriteFile("file", nil, 0o600))
 	require.NoError(t, os.WriteFile("Phi-3.5-mini-instruct-Q4.gguf", nil, 0o600))
@@ -117,7 +117,7 @@ func TestOpenErrors(t *testing.T) {
 
 // Download is asked for what the cache lacks, and for nothing else.
 func TestOpenDownloads(t *testing.T) {
-	dir := inCache(t, "Tiny")
+	dir := inCache(t)
 	t.Chdir(t.TempDir())
 	var asked []string
 	download := func(_ *hub.Hub, name, revision, _ string) (*hub.Snapshot, error) {

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/fstest"
 
@@ -15,7 +16,9 @@ import (
 // FuzzParse throws arbitrary bytes at the reader of headers.
 func FuzzParse(f *testing.F) {
 	metadata, _ := tiny()
-	whole := written(f, metadata[8:], []Entry{entry("x", weight.Q4_0, 1, 2, 32), entry("y", weight.BF16, 2, 3)})
+	whole := written(f, metadata[8:], []Entry{
+		entry("x", weight.Q4_0, 1, 2, 32), entry("y", weight.BF16, 2, 3),
+	})
 	for _, seed := range [][]byte{
 		whole, whole[:len(whole)-1], nil, head(0, 0).b, head(1, 0).tensor("x", 0, 0, 8).data(32),
 		head(2, 0).tensor("x", 2, 0, 32).tensor("y", 30, 32, 2, 3).data(64),
@@ -103,7 +106,7 @@ func FuzzConfig(f *testing.F) {
 			{uint64(len(long)), uint64(len(metadata) + 7)},
 			{4, 22},
 		} {
-			file := append(head(counts.tensors, counts.keys).b, rest...)
+			file := slices.Concat(head(counts.tensors, counts.keys).b, rest)
 			c, err := Open(fstest.MapFS{"a.gguf": {Data: file}}, "a.gguf")
 			if err != nil {
 				require.Less(t, len(err.Error()), 4000)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/fstest"
 
@@ -17,8 +18,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// Rebuilt returns the file that llama.cpp's converter has made of a checkpoint in testdata, with the weights in
-// that type. Its header is in testdata/llamacpp, its data is the checkpoint's.
+// Rebuilt returns the file that llama.cpp's converter has made of a checkpoint in testdata, with the weights
+// in that type. Its header is in testdata/llamacpp, its data is the checkpoint's.
 func Rebuilt(t testing.TB, name, kind string) []byte {
 	t.Helper()
 	text, err := os.ReadFile("testdata/llamacpp/" + name + "-" + kind + ".gguf")
@@ -29,7 +30,7 @@ func Rebuilt(t testing.TB, name, kind string) []byte {
 	defer func() { require.NoError(t, stored.Close()) }()
 	factors := readFactors(t, "../../testdata/"+name)
 
-	file := append(text, make([]byte, 8<<20)...)
+	file := slices.Concat(text, make([]byte, 8<<20))
 	h, err := parse(name, file)
 	require.NoError(t, err)
 	require.EqualValues(t, len(text), h.data)
@@ -70,8 +71,8 @@ func readFactors(t testing.TB, dir string) map[string][]float32 {
 	return map[string][]float32{ShortFactorsName: config.Scaling.Short, LongFactorsName: config.Scaling.Long}
 }
 
-// The headers in testdata/llamacpp place every tensor where llama.cpp's converter has placed it, with the values
-// that it has: the whole file is the same, byte for byte. And Write makes that file too.
+// The headers in testdata/llamacpp place every tensor where llama.cpp's converter has placed it, with the
+// values that it has: the whole file is the same, byte for byte. And Write makes that file too.
 func TestLlamaCppFiles(t *testing.T) {
 	text, err := os.ReadFile("testdata/llamacpp/sha256.json")
 	require.NoError(t, err)
@@ -109,10 +110,9 @@ func entriesOf(t testing.TB, file []byte) (kvs []KV, entries []Entry) {
 func (v value) goValue() any {
 	m := Metadata{values: map[string]value{"": v}}
 	if v.kind == String {
-		texts := []string{}
 		if v.isArray {
-			texts, _ = m.Texts("")
-			return append([]string{}, texts...)
+			texts, _ := m.Texts("")
+			return texts
 		}
 		text, _ := m.Text("", "")
 		return text

@@ -28,7 +28,8 @@ func allocated(f func()) int {
 func TestMemoryIsInProportion(t *testing.T) {
 	const multiple = 25
 	array := func(kind uint32, n uint64, bytes int) []byte {
-		return append(head(0, 1).str("tokenizer.ggml.tokens").u32(9).u32(kind).u64(n).b, make([]byte, bytes)...)
+		r := head(0, 1).str("tokenizer.ggml.tokens").u32(9).u32(kind).u64(n)
+		return append(r.b, make([]byte, bytes)...)
 	}
 	keys := func(n int, kind uint32, value ...byte) []byte {
 		r := head(0, uint64(n))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"phi3/internal/show"
 )
@@ -30,7 +31,11 @@ func (v value) describe() string {
 	if v.isArray {
 		return fmt.Sprintf("an array of %d × %s", v.n, v.kind)
 	}
-	return "a " + v.kind.String()
+	article := "a "
+	if strings.ContainsRune("if", rune(v.kind.String()[0])) { // an i32, an f32
+		article = "an "
+	}
+	return article + v.kind.String()
 }
 
 // Has reports whether the file has the key.

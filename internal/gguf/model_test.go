@@ -70,8 +70,8 @@ func logits(t *testing.T, fsys fs.FS, ids []int32) (bits []uint32) {
 	return bits
 }
 
-// Every published config.json gives the same configuration after llama.cpp's converter has made metadata of it.
-// Only the list of the ids that end an answer is lost.
+// Every published config.json gives the same configuration after llama.cpp's converter has made metadata of
+// it. Only the list of the ids that end an answer is lost.
 func TestPublishedConfigs(t *testing.T) {
 	const data = "../../../shared/phi3-data"
 	files, err := filepath.Glob("testdata/llamacpp/config-*.gguf")

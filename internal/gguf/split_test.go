@@ -75,7 +75,7 @@ func TestSplitErrors(t *testing.T) {
 			second + ": this part of the model is missing; a split model needs all its parts",
 		},
 		"first missing": {
-			func(f map[string][]byte) { delete(f, first) }, third, first + ": this part of the model is missing;",
+			func(f map[string][]byte) { delete(f, first) }, third, first + ": this part of the model is",
 		},
 		"none there": {func(f map[string][]byte) { clear(f) }, third, first + ": this part of the model is"},
 		"swapped": {
@@ -124,7 +124,8 @@ func TestSplitErrors(t *testing.T) {
 	require.Equal(t, "dir/m-00002-of-00003.gguf", Parts("dir/m-00001-of-00003.gguf")[1])
 }
 
-// A file of the operating system is mapped. If it becomes shorter, a read gives the error of a safetensors file.
+// A file of the operating system is mapped. If it becomes shorter, a read gives the error of a safetensors
+// file.
 func TestShrunk(t *testing.T) {
 	dir := t.TempDir()
 	metadata, _ := tiny()
