@@ -8,10 +8,10 @@ import (
 // The formats of 32 weights a block. For their layouts see quants.go of package weight.
 
 var (
-	grid8   = &grid{lo: -127, hi: 127} // without -128, as everywhere
-	grid5   = &grid{lo: -16, hi: 15}
-	grid4   = &grid{lo: -8, hi: 7}
-	gridIQ4 = &grid{lo: -127, hi: 113, iq4: true}
+	grid8   = &grid{lo: -127, hi: 127, spread: 0.02} // without -128, as everywhere
+	grid5   = &grid{lo: -16, hi: 15, spread: 0.14}
+	grid4   = &grid{lo: -8, hi: 7, spread: 0.25}
+	gridIQ4 = &grid{lo: -127, hi: 113, spread: 0.25, iq4: true}
 )
 
 // kvaluesIQ4 are the levels of IQ4_NL and IQ4_XS.

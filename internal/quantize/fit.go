@@ -9,7 +9,14 @@ import (
 // A fitter quantizes blocks. It is the scratch memory of one goroutine.
 //
 // A block's weights are x. Each becomes a scale times a level, plus a minimum if the format has one. The loss of
-// a block is the sum of w·(x-y)², where y is what it becomes. The computation is float64, in which squares and
+// a block is the sum of w·(x-y)², where y is what it becomes, and w is |x| plus the root of the mean x² of the
+// block. Errors of large weights do more harm: with w = 1 the text is worse, although the matrices are nearer.
+//
+// The levels and scales of least loss make weights smaller on average, by the square of the relative error:
+// 0.4 % in Q4_0, 4 % in Q2_K. These errors add up from layer to layer, unlike the others, so that a last step
+// corrects the scales: see gain.
+//
+// The computation is float64, in which squares and
 // products of float32 neither overflow nor vanish, and products are rounded before they are added, so that all
 // processors choose the same bytes.
 type fitter struct {
@@ -31,14 +38,20 @@ type fitter struct {
 // A grid is the levels that a weight can have: the integers from lo to hi, or those of IQ4.
 type grid struct {
 	lo, hi float64
+	spread float64 // the search tries scales for which the largest weight is 1 ± spread times lo, or hi
 	iq4    bool
 }
 
 // set makes values the block, all of it the group.
 func (f *fitter) set(values []float32) {
+	size := 0.0 // the root of the mean square
+	for _, v := range values {
+		size += float64(float64(v) * float64(v))
+	}
+	size = math.Sqrt(size / float64(len(values)))
 	for i, v := range values {
 		x := float64(v)
-		w := 1.0
+		w := size + math.Abs(x)
 		f.xs[i], f.ws[i], f.wxs[i] = x, w, float64(w*x)
 	}
 	f.group(0, len(values))
@@ -109,8 +122,8 @@ func (f *fitter) fitScale(g *grid) float64 {
 			scale, gain = xq/qq, xq*xq/qq
 		}
 	}
-	for step := -9; step <= 9; step++ { // the largest weight becomes about lo, or hi
-		part := 1 + float64(step)/(10*max(g.hi, 1))
+	for step := -9; step <= 9; step++ {
+		part := 1 + g.spread*float64(step)/9
 		try(g.lo * part / large)
 		if step%3 == 0 {
 			try(g.hi * part / large)
@@ -161,8 +174,13 @@ func (f *fitter) fitAffine(hi float64, negative bool) (scale, least float64) {
 			best, scale, least = loss, s, m
 		}
 	}
-	for step := -10; step <= 10; step++ {
-		try((hi+float64(step)/10)/(high-low), low)
+	for step := -6; step <= 6; step++ {
+		inverse := (hi + float64(step)/4) / (high - low)
+		try(inverse, low)
+		try(inverse, low+0.5/inverse)
+		if step%2 == 0 {
+			try(inverse, low-0.5/inverse)
+		}
 	}
 	for range 3 {
 		if scale != 0 {

@@ -9,8 +9,8 @@ import (
 // numbers of the block. For the layouts see kquants.go of package weight.
 
 var (
-	grid6 = &grid{lo: -32, hi: 31}
-	grid3 = &grid{lo: -4, hi: 3}
+	grid6 = &grid{lo: -32, hi: 31, spread: 0.1}
+	grid3 = &grid{lo: -4, hi: 3, spread: 0.5}
 )
 
 // scaledGroups quantizes a block of groups of n weights, which become scale·ints[group]·level. The integers are
