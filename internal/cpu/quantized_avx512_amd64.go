@@ -18,6 +18,9 @@ func dot8x1PairsIQ4_NL(args *dotArgs)
 func dot8x1PairsQ4_K(args *dotArgs)
 
 //go:noescape
+func dot8x1PairsQ5_K(args *dotArgs)
+
+//go:noescape
 func dot8x1PairsQ6_K(args *dotArgs)
 
 //go:noescape
@@ -33,6 +36,8 @@ func onePairs(w weight.Format) func(*dotArgs) {
 		return dot8x1PairsQ4_0
 	case weight.Q4_K:
 		return dot8x1PairsQ4_K
+	case weight.Q5_K:
+		return dot8x1PairsQ5_K
 	case weight.Q6_K:
 		return dot8x1PairsQ6_K
 	case weight.IQ4_NL:

@@ -742,3 +742,43 @@ TEXT ·unpackQ6_KAVX512(SB), 0, $704-32
 	BEGINUNPACK
 	CONSTANTSQ6_K
 	UNPACK256(UNPACKQ6_K, 210)
+
+// ---- Q5_K by one token
+
+#define GROUPSQ5_K(q, s, A, B) \
+	VMOVDQU64 (DX), Z30                                                           \
+	VMOVDQU64 64(DX), Z31                                                         \
+	ADDQ      $128, DX                                                            \
+	VPMOVZXBW 16(SI), Z12                                                         \
+	ROWQ5_K(q(SI), s+0, A, B, VDPBF16PS_Z30_Z10_Z0, VDPBF16PS_Z31_Z11_Z0)         \
+	VPMOVZXBW 16(SI)(BX*1), Z12                                                   \
+	ROWQ5_K(q(SI)(BX*1), s+64, A, B, VDPBF16PS_Z30_Z10_Z1, VDPBF16PS_Z31_Z11_Z1)  \
+	VPMOVZXBW 16(SI)(BX*2), Z12                                                   \
+	ROWQ5_K(q(SI)(BX*2), s+128, A, B, VDPBF16PS_Z30_Z10_Z2, VDPBF16PS_Z31_Z11_Z2) \
+	VPMOVZXBW 16(SI)(R8*1), Z12                                                   \
+	ROWQ5_K(q(SI)(R8*1), s+192, A, B, VDPBF16PS_Z30_Z10_Z3, VDPBF16PS_Z31_Z11_Z3) \
+	VPMOVZXBW 16(R9), Z12                                                         \
+	ROWQ5_K(q(R9), s+256, A, B, VDPBF16PS_Z30_Z10_Z4, VDPBF16PS_Z31_Z11_Z4)       \
+	VPMOVZXBW 16(R9)(BX*1), Z12                                                   \
+	ROWQ5_K(q(R9)(BX*1), s+320, A, B, VDPBF16PS_Z30_Z10_Z5, VDPBF16PS_Z31_Z11_Z5) \
+	VPMOVZXBW 16(R9)(BX*2), Z12                                                   \
+	ROWQ5_K(q(R9)(BX*2), s+384, A, B, VDPBF16PS_Z30_Z10_Z6, VDPBF16PS_Z31_Z11_Z6) \
+	VPMOVZXBW 16(R9)(R8*1), Z12                                                   \
+	ROWQ5_K(q(R9)(R8*1), s+448, A, B, VDPBF16PS_Z30_Z10_Z7, VDPBF16PS_Z31_Z11_Z7)
+
+#define BLOCKQ5_K \
+	PREFETCHAT(0)                      \
+	GROUPSQ5_K(48, 0, FIFTH0, FIFTH1)  \
+	PREFETCHAT(64)                     \
+	GROUPSQ5_K(80, 8, FIFTH2, FIFTH3)  \
+	PREFETCHAT(128)                    \
+	GROUPSQ5_K(112, 32, FIFTH4, FIFTH5) \
+	GROUPSQ5_K(144, 40, FIFTH6, FIFTH7)
+
+// func dot8x1PairsQ5_K(args *dotArgs)
+TEXT ·dot8x1PairsQ5_K(SB), NOSPLIT, $0-8
+	BEGINNATURAL
+	CONSTANTSQ4_K
+	CONSTANTSQ5_K
+	BLOCKS(SCALESQ4_K, BLOCKQ5_K, 176)
+	ENDNATURAL
