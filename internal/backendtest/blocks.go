@@ -10,8 +10,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// scales says where the float16 scales are in a weight block of a quantized format, and how large a weight can
-// be if these scales are 1. Q8_K has a float32 scale at offset 0.
+// scales says where the float16 scales are in a weight block of a quantized format, and how large a weight
+// can be if these scales are 1. Q8_K has a float32 scale at offset 0.
 var scales = map[weight.Format]struct {
 	offsets []int
 	largest float32

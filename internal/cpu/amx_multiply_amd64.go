@@ -96,8 +96,8 @@ func amxSumRows(sums []float32, t *panel, rows sixteenRows, in *input, s *scratc
 	}
 }
 
-// multiplyUnpacked multiplies quantized rows, a stretch of k after the other. If there are fewer than 16 rows,
-// the sums of the missing rows are not used.
+// multiplyUnpacked multiplies quantized rows, a stretch of k after the other. If there are fewer than 16
+// rows, the sums of the missing rows are not used.
 func (a *tileRowsArgs) multiplyUnpacked(t *panel, rows sixteenRows, in *input, s *scratch) {
 	a.w, a.next = &bytesOf(s.unpacked)[0], 64
 	a.then = uintptr(unsafe.Pointer(a.w))

@@ -15,13 +15,14 @@ import (
 	"phi3/internal/weight"
 )
 
-// The matrix product of one token (decode) and of many tokens (prefill) with a matrix of 100 million weights, far
-// larger than any cache in all formats. GB/s are bytes of weights as they are stored. cpu-ns are processor time
-// for 32 weights and a token; they hardly depend on other processes.
+// The matrix product of one token (decode) and of many tokens (prefill) with a matrix of 100 million weights,
+// far larger than any cache in all formats. GB/s are bytes of weights as they are stored. cpu-ns are
+// processor time for 32 weights and a token; they depend less on other processes.
 func BenchmarkProduct(b *testing.B) {
 	for _, f := range append([]weight.Format{weight.BF16}, backendtest.QuantizedFormats()...) {
 		for _, tokens := range []int{1, 2, 17, 64, 128, 512} {
-			b.Run(fmt.Sprintf("%s/tokens=%d", f, tokens), func(b *testing.B) { benchmarkProduct(b, f, tokens) })
+			b.Run(fmt.Sprintf("%s/tokens=%d", f, tokens),
+				func(b *testing.B) { benchmarkProduct(b, f, tokens) })
 		}
 	}
 }

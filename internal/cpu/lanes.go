@@ -34,7 +34,8 @@ type laneKernels struct {
 }
 
 const (
-	tokenGroup = 6 // how many tokens several multiplies at once
+	laneStretch = 1024 // of k
+	tokenGroup  = 6    // how many tokens several multiplies at once
 	// The most rows of a panel, and the most groups of tokens whose running sums are kept at a time: together
 	// 192 KB with 16 lanes.
 	laneMaxRows = 64
@@ -262,8 +263,8 @@ func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
 	lanes := s.lanes[:(last-first)*bands*bandLanes]
 	clear(lanes)
 	a := &s.dot
-	for k := 0; k < h.whole; k += unpackStretch {
-		a.k, a.back = min(unpackStretch, h.whole-k), 0
+	for k := 0; k < h.whole; k += laneStretch {
+		a.k, a.back = min(laneStretch, h.whole-k), 0
 		if k+a.k == h.whole {
 			a.back = l.back(h.k, size)
 		}

@@ -676,8 +676,8 @@ TEXT ·unpackQ4_KAVX512(SB), 0, $704-32
 	CONSTANTSQ4_K
 	UNPACK256(UNPACKQ4_K, 144)
 
-// Two groups of Q5_K: a table for each, and the fifth bits in Z12, of which A and B move those of the groups to
-// bit 4.
+// Two groups of Q5_K: a table for each, and the fifth bits in Z12, of which A and B move those of the groups
+// to bit 4.
 #define ROWQ5_K(q, s, A, B, FIRST, SECOND) \
 	VBROADCASTSS     (s)(R15)(DI*4), Z8         \
 	VBROADCASTSS     (s)(R15)(DI*4), Z9         \

@@ -6,16 +6,16 @@ import (
 	"phi3/internal/weight"
 )
 
-// Quantized weights are unpacked to bfloat16 just before they are multiplied, a stretch of k of some rows at a
-// time, into memory of the worker that stays in a cache. The products are those of weights of bfloat16: the
-// same loops, the same order, the same bits.
+// Quantized weights are unpacked to bfloat16 just before they are multiplied, a few rows at a time, into
+// memory of the worker that stays in a cache. The products are those of weights of bfloat16: the same loops,
+// the same order, the same bits.
 
 // unpacker sets dst [n] to the bfloat16 weights of the blocks at src, as [weight.Unpack] does, and prefetches
 // the bytes that are ahead bytes after those it reads. n is a whole number of blocks, at least one. It reads
 // exactly the bytes of these blocks, at any address. dst begins at a multiple of 64 bytes.
 type unpacker func(dst *uint16, src *byte, n, ahead int)
 
-// unpackStretch is how many of k are unpacked at once at most: a multiple of every format's block.
+// unpackStretch is how many weights of an embedding are unpacked at once: a multiple of every format's block.
 const unpackStretch = 1024
 
 // unpacker returns the path's unpacker of a format.
