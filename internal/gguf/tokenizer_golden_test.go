@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -146,4 +147,24 @@ func TestNamedChatTemplates(t *testing.T) {
 	text, err = tok.ApplyChatTemplate(context.Background(), nil, true)
 	require.NoError(t, err)
 	require.Equal(t, "B", text)
+}
+
+// BenchmarkLoadTokenizer loads the tokenizers of the published models.
+func BenchmarkLoadTokenizer(b *testing.B) {
+	for _, name := range []string{"Phi-3-mini-4k-instruct", "phi-4", "Phi-4-mini-instruct"} {
+		fsys := realDirectory(b, name)
+		metadata, err := TokenizerMetadata(fsys, vocabSize(b, fsys))
+		require.NoError(b, err)
+		c := withMetadata(b, metadata)
+		b.Run(name, func(b *testing.B) {
+			best := time.Hour
+			for b.Loop() {
+				start := time.Now()
+				_, err := tokenizer.Load(c)
+				require.NoError(b, err)
+				best = min(best, time.Since(start))
+			}
+			b.ReportMetric(float64(best.Microseconds())/1e3, "ms-best")
+		})
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"phi3/internal/show"
 	"phi3/internal/strictjson"
@@ -123,7 +124,7 @@ func (w *tokenizerWriter) checkpoint() (*Checkpoint, error) {
 		return nil, err
 	}
 	c := &Checkpoint{Meta: h.meta}
-	c.view.tokenizer = func() (map[string][]byte, error) { return tokenizerFiles(&c.Meta) }
+	c.view.tokenizer = sync.OnceValues(func() (map[string][]byte, error) { return tokenizerFiles(&c.Meta) })
 	return c, nil
 }
 
