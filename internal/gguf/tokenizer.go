@@ -46,6 +46,7 @@ const (
 const (
 	maxTokens = 1 << 20 // Phi-4-mini has 200,064
 	maxMerges = 1 << 22 // Phi-4-mini has 199,742
+	maxAdded  = 1 << 16 // phi-4 has 96
 )
 
 // preTokenizers are the values of tokenizer.ggml.pre whose word patterns package tokenizer has.
@@ -156,7 +157,11 @@ func (v *vocabulary) check() error {
 			return m.Errorf(scoresKey, "has NaN for token %d (%q)", id, show.Brief(v.tokens[id]))
 		}
 	}
+	added := 0
 	for id, text := range v.tokens {
+		if v.isAdded(id) {
+			added++
+		}
 		if text == "" {
 			return m.Errorf(tokensKey, "has an empty token: number %d", id)
 		}
@@ -164,6 +169,10 @@ func (v *vocabulary) check() error {
 			return m.Errorf(tokenTypeKey, "has the type %d for token %d (%q), which GGUF does not have",
 				k, id, show.Brief(text))
 		}
+	}
+	if added > maxAdded {
+		return m.Errorf(tokenTypeKey, "has %d tokens that were added to the vocabulary, over the limit of %d",
+			added, maxAdded)
 	}
 	return nil
 }

@@ -128,6 +128,9 @@ func TestHostileTokenizers(t *testing.T) {
 			spm, flagsKey, `{"264": {"content": "x"}}`),
 		`key tokenizer.added_tokens_decoder has the key "262", which is not the id of an added token`: with(
 			spm, flagsKey, `{"262": {"content": "a"}}`),
+		`key tokenizer.ggml.token_type has 65537 tokens that were added to the vocabulary, over the limit of 65536`: with(
+			with(with(spm, tokensKey, slices.Repeat([]string{"<|a|>"}, 1<<16+1)), tokenTypeKey,
+				slices.Repeat([]int32{controlToken}, 1<<16+1)), scoresKey, make([]float32, 1<<16+1)),
 		`key tokenizer.added_tokens_decoder cannot be read: is not valid JSON: line 1, column 1 has 'x' where ` +
 			`a value belongs`: with(spm, flagsKey, `x`),
 	} {
