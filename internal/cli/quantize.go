@@ -99,11 +99,11 @@ func (f *quantizeFlags) check() (recipe *quantize.Recipe, err error) {
 	if err := f.model.checkName(); err != nil {
 		return nil, err
 	}
-	switch {
-	case f.weights == "":
+	switch f.weights {
+	case "":
 		return nil, usage.Errorf("quantize needs --weights, the type of the matrices: %s",
 			listed(append(quantize.Names(), asStored)))
-	case f.weights == asStored:
+	case asStored:
 	default:
 		if recipe, err = parseWeights(f.weights); err != nil {
 			return nil, err
@@ -206,7 +206,9 @@ func (f *quantizeFlags) report(w io.Writer, p *export.Plan, took time.Duration) 
 // write prints a table: a row for each type, and their sum.
 func (q *quantized) write(w io.Writer) error {
 	rows := [][]string{{"from", "to", "tensors", "parameters", "before", "after", "bits a weight"}}
-	sum := quantizedType{From: "all", BytesBefore: q.BytesBefore, Bytes: q.BytesAfter, BitsPerWeight: q.BitsPerWeight}
+	sum := quantizedType{
+		From: "all", BytesBefore: q.BytesBefore, Bytes: q.BytesAfter, BitsPerWeight: q.BitsPerWeight,
+	}
 	row := func(t quantizedType) {
 		rows = append(rows, []string{
 			t.From, t.To, fmt.Sprint(t.Tensors), show.Thousands(t.Parameters), show.Bytes(t.BytesBefore),

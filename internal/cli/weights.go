@@ -72,8 +72,8 @@ func writeQuantized(w io.Writer, name string, stored, made []*weight.Tensor, too
 		if weights < 256 { // only the embedding table and the head can have other blocks
 			weights, _ = recipe.Embeddings.Block()
 		}
-		_, _ = show.Fprintf(w, "note: rows that are not a multiple of %d weights have another type: %s\n", weights,
-			matrixTypes(others))
+		_, _ = show.Fprintf(w, "note: rows that are not a multiple of %d weights have another type: %s\n",
+			weights, matrixTypes(others))
 	}
 }
 

@@ -26,7 +26,7 @@ type Plan struct {
 }
 
 // NewPlan reads the headers of a checkpoint. recipe nil keeps matrices as they are stored. title is for the
-// file's metadata. The caller must Close the plan. An error says why the checkpoint cannot be written as GGUF.
+// file's metadata. The caller must Close the plan. An error says why GGUF cannot hold the checkpoint.
 func NewPlan(fsys fs.FS, title string, recipe *quantize.Recipe) (_ *Plan, err error) {
 	c, err := model.Open(fsys)
 	if err != nil {
@@ -63,8 +63,8 @@ func (p *Plan) Bytes() int64 { return weight.Sum(p.Made).Bytes }
 func (p *Plan) Close() error { return p.checkpoint.Close() }
 
 // Write writes the file. The file gets its name when it is complete; after an error nothing stays. One tensor
-// at a time is in memory. Write stops soon after ctx is done. progress is called with the bytes of tensors that
-// are written, and the bytes of all.
+// at a time is in memory. Write stops soon after ctx is done. progress is called after each tensor, with the
+// bytes of the tensors that are written and those of all.
 func (p *Plan) Write(ctx context.Context, path string, progress func(done, total int64)) error {
 	var done int64
 	entries := slices.Clone(p.factors)

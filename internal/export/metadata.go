@@ -11,8 +11,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// fileTypes are llama.cpp's numbers for a file whose matrices mostly have a format (llama_ftype in llama.h). Of
-// its mixtures, those with the fewest other formats.
+// fileTypes are llama.cpp's numbers for a file whose matrices mostly have a format (llama_ftype in llama.h).
+// Of its mixtures, they are those with the fewest other formats.
 var fileTypes = map[weight.Format]uint32{
 	weight.F32: 0, weight.F16: 1, weight.Q4_0: 2, weight.Q4_1: 3, weight.Q8_0: 7, weight.Q5_0: 8,
 	weight.Q5_1: 9, weight.Q2_K: 10, weight.Q3_K: 11, weight.Q4_K: 14, weight.Q5_K: 16, weight.Q6_K: 18,
@@ -88,8 +88,8 @@ func (p *Plan) describeRoPE(r *model.RoPEConfig, size func(string, int), number 
 	return nil
 }
 
-// addEnds adds the ids of tokens that end a text and that the tokenizer's metadata does not have. GGUF has three
-// keys for them. Programs that read the file end a text at any of the three.
+// addEnds adds the ids of tokens that end a text and that the tokenizer's metadata does not have. GGUF has
+// three keys for them. Programs that read the file end a text at any of the three.
 func (p *Plan) addEnds(ends []int32) {
 	const prefix, suffix = "tokenizer.ggml.", "_token_id"
 	have := map[string]any{}
@@ -98,7 +98,8 @@ func (p *Plan) addEnds(ends []int32) {
 	}
 	kinds := []string{"eos", "eot", "eom"}
 	for _, end := range ends {
-		if slices.ContainsFunc(kinds, func(kind string) bool { return have[prefix+kind+suffix] == uint32(end) }) {
+		isEnd := func(kind string) bool { return have[prefix+kind+suffix] == uint32(end) }
+		if slices.ContainsFunc(kinds, isEnd) {
 			continue
 		}
 		for _, kind := range kinds {

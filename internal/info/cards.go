@@ -15,8 +15,7 @@ import (
 // cards are the sizes of GPU memory that the table of cards has, in GiB, which dealers call GB.
 var cards = []int{6, 8, 12, 16, 24}
 
-// taken is the memory of a card that the driver, the CUDA context and a desktop take, in bytes. A card without
-// a desktop has about half of it more.
+// taken is the memory of a card that the driver, the CUDA context and a desktop are taken to need, in bytes.
 const taken = 640 << 20
 
 // proposed are the recipes that the table of cards has for a checkpoint that is not quantized.
@@ -106,7 +105,7 @@ func (t *Cards) describe() string {
 	var b strings.Builder
 	b.WriteString("\nThe longest context, in tokens, that fits on a GPU of 6 to 24 GB:\n\n")
 	b.WriteString(show.Table(rows, columns...))
-	show.Fprintf(&b, "\nA card of N GB is taken to have N GiB, of which the driver and a desktop take %d MiB. "+
-		"– means that fewer than 2,048 tokens fit.\n", taken>>20)
+	show.Fprintf(&b, "\nA card of N GB is taken to have N GiB, of which the driver and a desktop take "+
+		"%d MiB. – means that fewer than 2,048 tokens fit.\n", taken>>20)
 	return b.String()
 }

@@ -36,7 +36,9 @@ var flagGroups = []struct {
 		"n-prompt", "n-gen", "repetitions", "stride", "max-tokens", "bench no-cache", "no-probe",
 	}},
 	{"Looking inside", []string{"top", "token", "layers", "every", "attention", "hidden-states", "logprobs"}},
-	{"Output", []string{"echo", "json", "jsonl", "output", "svg", "plot", "timings", "no-descriptions", "out", "force"}},
+	{"Output", []string{
+		"echo", "json", "jsonl", "output", "svg", "plot", "timings", "no-descriptions", "out", "force",
+	}},
 	{"Debugging", []string{"no-cache", "sliding-window-compat"}},
 	{"General", []string{"yes", "quiet", "verbose", "help", "version"}},
 }
