@@ -90,8 +90,8 @@ func (e *severalError) Error() string {
 		FileFlag, gguf.Choice(e.list))
 }
 
-// meantFile guesses which GGUF file a path that leads to nothing was meant for. It returns the second half of a
-// sentence, "" if there are no GGUF files in that directory.
+// meantFile guesses which GGUF file a path that leads to nothing was meant for. It returns the second half
+// of a sentence, "" if there are no GGUF files in that directory.
 func meantFile(file string) string {
 	dir := filepath.Dir(file)
 	list, _ := gguf.ModelsIn(os.DirFS(dir)) // on error there is nothing to name

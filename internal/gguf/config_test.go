@@ -54,7 +54,9 @@ func TestConfigErrors(t *testing.T) {
 		"layer_norm_rms_epsilon is NaN, not a finite number":        {epsKey: float32(math.NaN())},
 		"key phi3.rope.freq_base is 1e+300, not a finite number":    {"phi3.rope.freq_base": 1e300},
 		"head_count is 0, and embedding_length 32; both must be at": {"phi3.attention.head_count": uint32(0)},
-		"head_count is an array of 2 × u32":                         {"phi3.attention.head_count": []uint32{4, 4}},
+		"head_count is an array of 2 × u32": {
+			"phi3.attention.head_count": []uint32{4, 4},
+		},
 		"value_length is 16, but phi3.attention.key_length is 8": {
 			"phi3.attention.key_length": uint32(8), "phi3.attention.value_length": uint32(16),
 		},
