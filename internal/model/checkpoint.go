@@ -87,8 +87,8 @@ func (c *Checkpoint) Quantize(r quantize.Recipe) error {
 	return nil
 }
 
-// Quantized describes a checkpoint's tensors, which are those of [Config.Tensors], in the formats of a recipe.
-// Those that the recipe changes have no Data. An error names a matrix that is quantized already.
+// Quantized describes a checkpoint's tensors, which are those of [Config.Tensors], in the formats of a
+// recipe. Those that the recipe changes have no Data. An error names a matrix that is quantized already.
 func (c *Config) Quantized(tensors []*weight.Tensor, r quantize.Recipe) ([]*weight.Tensor, error) {
 	w := new(Weights)
 	made := slices.Clone(tensors)
@@ -111,8 +111,8 @@ func (c *Config) Quantized(tensors []*weight.Tensor, r quantize.Recipe) ([]*weig
 // Stored returns the tensors as they are in the files, in the order of Tensors.
 func (c *Checkpoint) Stored() []*weight.Tensor { return c.stored }
 
-// Data returns tensor i of Tensors with its Data: a tensor of the files, or a new one, quantized now. An error
-// names the file and the tensor. Data stops when ctx is done.
+// Data returns tensor i of Tensors with its Data: a tensor of the files, or a new one, quantized now. An
+// error names the file and the tensor. Data stops when ctx is done.
 func (c *Checkpoint) Data(ctx context.Context, i int) (*weight.Tensor, error) {
 	if c.Tensors[i] == c.stored[i] {
 		return c.stored[i], nil

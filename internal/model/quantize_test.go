@@ -47,8 +47,8 @@ func (r *formatRecorder) Upload(t *weight.Tensor) (Weight, error) {
 	return r.recorder.Upload(t)
 }
 
-// The matrices get the formats of the recipe, and the others stay as they are stored. The plan has the formats
-// before the weights are read.
+// The matrices get the formats of the recipe, and the others stay as they are stored. The plan has the
+// formats before the weights are read.
 func TestQuantizeWhileLoading(t *testing.T) {
 	recipe, err := quantize.Parse("q4_0") // with Q6_K, for which rows of 32 have Q8_0
 	require.NoError(t, err)

@@ -75,7 +75,7 @@ func (f *fitter) affine(values []float32, hi float64) (scale, least uint16) {
 	least, m = half(m)
 	scale, s = f.bestHalf(s, func(scale float64) float64 { return f.loss(f.q[:], g, scale, m) })
 	f.loss(f.best[:], g, s, m)
-	if g := f.gain(func(i int) float64 { return s*f.best[i] + m }); g != 1 {
+	if g := f.gain(func(i int) float64 { return float64(s*f.best[i]) + m }); g != 1 {
 		scale, _ = half(s * g)
 		least, _ = half(m * g)
 	}

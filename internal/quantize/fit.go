@@ -8,9 +8,10 @@ import (
 
 // A fitter quantizes blocks. It is the scratch memory of one goroutine.
 //
-// A block's weights are x. Each becomes a scale times a level, plus a minimum if the format has one. The loss of
-// a block is the sum of w·(x-y)², where y is what it becomes, and w is |x| plus the root of the mean x² of the
-// block. Errors of large weights do more harm: with w = 1 the text is worse, although the matrices are nearer.
+// A block's weights are x. Each becomes a scale times a level, plus a minimum if the format has one. The
+// loss of a block is the sum of w·(x-y)², where y is what it becomes, and w is |x| plus the root of the
+// mean x² of the block. Errors of large weights do more harm: with w = 1 the text is worse, although the
+// matrices are nearer.
 //
 // The levels and scales of least loss make weights smaller on average, by the square of the relative error:
 // 0.4 % in Q4_0, 4 % in Q2_K. These errors add up from layer to layer, unlike the others, so that a last step
@@ -208,8 +209,8 @@ func (f *fitter) loss(q []float64, g *grid, scale, least float64) float64 {
 	return sum
 }
 
-// gain returns the factor that makes the values y, which are those of least loss, unbiased: with it, the sum of
-// x·y is that of x·x.
+// gain returns the factor that makes the values y, which are those of least loss, unbiased: with it, the
+// sum of x·y is that of x·x.
 func (f *fitter) gain(y func(i int) float64) float64 {
 	var xx, xy float64
 	for i, x := range f.x {

@@ -54,7 +54,7 @@ type job struct {
 func (j *job) work(ctx context.Context) error {
 	rows, cols := j.from.Shape[0], j.from.Shape[1]
 	from, to := j.from.Format.RowBytes(cols), j.to.Format.RowBytes(cols)
-	values, q := make([]float32, cols), new(fitter)
+	values, f := make([]float32, cols), new(fitter)
 	for !j.stop.Load() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -70,7 +70,7 @@ func (j *job) work(ctx context.Context) error {
 				return nil
 			}
 		}
-		q.row(j.to.Data[i*to:][:to], values, j.to.Format)
+		f.row(j.to.Data[i*to:][:to], values, j.to.Format)
 	}
 	return nil
 }
@@ -97,17 +97,17 @@ func (j *job) failAt(row, col int) {
 }
 
 // row quantizes a row, which is a whole number of blocks.
-func (q *fitter) row(dst []byte, values []float32, f weight.Format) {
-	weights, bytes := f.Block()
-	quantize := quantizers[f]
+func (f *fitter) row(dst []byte, values []float32, format weight.Format) {
+	weights, bytes := format.Block()
+	quantize := quantizers[format]
 	for len(values) > 0 {
-		quantize(q, dst[:bytes], values[:weights])
+		quantize(f, dst[:bytes], values[:weights])
 		dst, values = dst[bytes:], values[weights:]
 	}
 }
 
 // quantizers has a function for each format that phi3 can make. It sets dst, a block, to the values.
-var quantizers = map[weight.Format]func(q *fitter, dst []byte, values []float32){
+var quantizers = map[weight.Format]func(f *fitter, dst []byte, values []float32){
 	weight.Q8_0:   quantizeQ8_0,
 	weight.Q4_0:   quantizeQ4_0,
 	weight.Q4_1:   quantizeQ4_1,

@@ -121,7 +121,7 @@ func TestStrangeBlocks(t *testing.T) {
 				if largest > 1e4 { // the scales are float16: finite is all that can be asked for
 					largest = math.Inf(1)
 				}
-				// half a step of a weight of two bits, with scales of four bits, and a few of the smallest float16
+				// half a step of two bits with scales of four bits, and a few of the smallest float16
 				bound := 0.5*largest + 5e-7
 				for i := range x {
 					require.True(t, y[i]-y[i] == 0, "%s %s: %g becomes %g", f, name, x[i], y[i])

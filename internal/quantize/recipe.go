@@ -14,8 +14,8 @@ type Recipe struct {
 }
 
 // recipes are the names that a user may give. The table and the head have six bits at least, as llama.cpp
-// stores the head in its usual mixes: they are a small part of a large model, and errors of the head are errors
-// of the logits.
+// stores the head in its usual mixes: they are a small part of a large model, and errors of the head are
+// errors of the logits.
 var recipes = []struct {
 	name string
 	Recipe
@@ -54,9 +54,9 @@ func Parse(name string) (Recipe, error) {
 		strings.Join(Names(), ", "))
 }
 
-// smaller maps formats of 256 weights a block to those of 32 weights a block that take their place in rows that
-// are not a multiple of 256. Except for Q2_K and Q3_K, for which llama.cpp takes Q4_0 (IQ4_NL in earlier
-// versions), they are those of llama.cpp (tensor_type_fallback in llama-quant.cpp).
+// smaller maps formats of 256 weights a block to those of 32 weights a block that take their place in rows
+// that are not a multiple of 256. Except for Q2_K and Q3_K, for which llama.cpp takes Q4_0 (IQ4_NL in
+// earlier versions), they are those of llama.cpp (tensor_type_fallback in llama-quant.cpp).
 var smaller = map[weight.Format]weight.Format{
 	weight.Q2_K:   weight.IQ4_NL,
 	weight.Q3_K:   weight.IQ4_NL,

@@ -95,7 +95,7 @@ func (f *fitter) affineGroups(values []float32, n int, hi float64, most int) (sc
 	f.choosePairs(n, g, most, s, m)
 	f.group(0, 256)
 	if g := f.gain(func(i int) float64 {
-		return s*float64(f.ints[i/n])*f.best[i] - m*float64(f.mins[i/n])
+		return float64(s*float64(f.ints[i/n])*f.best[i]) - float64(m*float64(f.mins[i/n]))
 	}); g != 1 {
 		scale, _ = half(s * g)
 		least, _ = half(m * g)
