@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"math/rand"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,5 +57,25 @@ func testQuantizedProduct(t *testing.T, f weight.Format, f32 bool) {
 				}
 			}
 		}
+	}
+}
+
+// A row of embeddings is unpacked in stretches.
+func TestEmbedQuantized(t *testing.T) { onEveryPath(t, testEmbedQuantized) }
+
+func testEmbedQuantized(t *testing.T) {
+	const width, rows = unpackStretch + 256, 5
+	rng := rand.New(rand.NewSource(3))
+	for _, f := range []weight.Format{weight.Q4_0, weight.Q6_K, weight.Q8_K} {
+		b := newBackend(t, Options{Threads: 2}, &model.Config{HiddenSize: width, Heads: 1, KVHeads: 1}, 3, 0)
+		data := backendtest.RandomBlocks(rng, f, rows*width)
+		table, err := b.Upload(&weight.Tensor{Name: "w", Format: f, Shape: []int{rows, width}, Data: data})
+		require.NoError(t, err)
+		all := make([]float32, rows*width)
+		weight.Widen(all, data, f)
+		x := poisoned(3, width)
+		b.Begin(&model.Step{IDs: []int32{4, 0, 2}})
+		b.Embed(x, table)
+		require.Equal(t, slices.Concat(row(all, 4, width), row(all, 0, width), row(all, 2, width)), values(x))
 	}
 }
