@@ -146,8 +146,8 @@ func (r *copyRecorder) Upload(t *weight.Tensor) (Weight, error) {
 	return r.formatRecorder.Upload(t)
 }
 
-// The backend gets the bytes that quantizing each tensor by itself gives, and the memory never holds more than
-// one quantized tensor beside the backend's own.
+// The backend gets the bytes that quantizing each tensor by itself gives, and the memory never holds more
+// than one quantized tensor beside the backend's own.
 func TestQuantizeOneTensorAtATime(t *testing.T) {
 	recipe, err := quantize.Parse("q5_1")
 	require.NoError(t, err)

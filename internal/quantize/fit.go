@@ -17,9 +17,8 @@ import (
 // 0.4 % in Q4_0, 4 % in Q2_K. These errors add up from layer to layer, unlike the others, so that a last step
 // corrects the scales: see gain.
 //
-// The computation is float64, in which squares and
-// products of float32 neither overflow nor vanish, and products are rounded before they are added, so that all
-// processors choose the same bytes.
+// The computation is float64, in which squares and products of float32 neither overflow nor vanish, and
+// products are rounded before they are added, so that all processors choose the same bytes.
 type fitter struct {
 	x, w     []float64 // of the block, or of a group of it
 	wx       []float64 // w·x

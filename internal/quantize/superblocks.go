@@ -13,8 +13,8 @@ var (
 	grid3 = &grid{lo: -4, hi: 3, spread: 0.5}
 )
 
-// scaledGroups quantizes a block of groups of n weights, which become scale·ints[group]·level. The integers are
-// from lo to -lo-1. It sets best and ints, and returns the bits of the scale.
+// scaledGroups quantizes a block of groups of n weights, which become scale·ints[group]·level. The
+// integers are from lo to -lo-1. It sets best and ints, and returns the bits of the scale.
 func (f *fitter) scaledGroups(values []float32, n int, g *grid, lo int) uint16 {
 	f.set(values)
 	groups := 256 / n
@@ -72,8 +72,8 @@ func (f *fitter) refitScale(n int, g *grid, lo int, d float64) float64 {
 }
 
 // affineGroups quantizes a block of groups of n weights, which become scale·ints[group]·level -
-// least·mins[group]. The levels are from 0 to hi, the integers from 0 to most. It sets best, ints and mins, and
-// returns the bits of scale and least.
+// least·mins[group]. The levels are from 0 to hi, the integers from 0 to most. It sets best, ints and
+// mins, and returns the bits of scale and least.
 func (f *fitter) affineGroups(values []float32, n int, hi float64, most int) (scale, least uint16) {
 	f.set(values)
 	var largeS, largeM float64
@@ -126,8 +126,8 @@ func (f *fitter) choosePairs(n int, g *grid, most int, d, dmin float64) {
 	}
 }
 
-// refitPair returns the best scales for the levels and integers that are chosen, or d and dmin if the best ones
-// are negative or not determined.
+// refitPair returns the best scales for the levels and integers that are chosen, or d and dmin if the best
+// ones are negative or not determined.
 func (f *fitter) refitPair(n int, d, dmin float64) (float64, float64) {
 	var aa, ab, bb, xa, xb float64
 	for i := range 256 {

@@ -58,8 +58,8 @@ func dequantizeQ4_K(dst []float32, src []byte) {
 	}
 }
 
-// dequantizeQ5_K: as Q4_K, with 32 bytes after the scales, in which bit g of byte i is the fifth bit of weight
-// i of group g.
+// dequantizeQ5_K: as Q4_K, with 32 bytes after the scales, in which bit g of byte i is the fifth bit of
+// weight i of group g.
 func dequantizeQ5_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[176:] {
 		d, dmin := halfAt(src), halfAt(src[2:])
@@ -74,9 +74,9 @@ func dequantizeQ5_K(dst []float32, src []byte) {
 	}
 }
 
-// dequantizeQ6_K: 128 bytes of the lower four bits, where the low halves of 64 bytes are the weights 0 … 63 of
-// 128, and the high halves the next 64; 64 bytes of the upper two bits as in Q2_K; 16 signed bytes, the scales
-// of each 16 weights; a scale d; (d·scale)·(q-32).
+// dequantizeQ6_K: 128 bytes of the lower four bits, where the low halves of 64 bytes are the weights 0 …
+// 63 of 128, and the high halves the next 64; 64 bytes of the upper two bits as in Q2_K; 16 signed bytes,
+// the scales of each 16 weights; a scale d; (d·scale)·(q-32).
 func dequantizeQ6_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[210:] {
 		d := halfAt(src[208:])
