@@ -75,6 +75,7 @@ func TestCompletion(t *testing.T) {
 		[]byte("0123456789012345678901234567890123456789"), 0o644))
 	require.NoError(t, os.CopyFS(filepath.Join(dir, "org", "local"), demo.FS()))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "other"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "org", "mini.gguf"), nil, 0o644))
 	t.Setenv("HF_HUB_CACHE", cache)
 	t.Setenv("HF_HOME", cache)
 	t.Chdir(dir)
@@ -89,8 +90,9 @@ func TestCompletion(t *testing.T) {
 		{"generate --dtype ", []string{"bf16", "f32"}, ":36"},
 		{"bench -o ", []string{"md", "csv", "json"}, ":36"},
 		{"generate --model o", []string{"org/phi", "org/", "other/"}, ":6"},
-		{"generate --model org/", []string{"org/phi", "org/local/"}, ":6"},
-		{"generate --model ot", nil, ":16"},
+		{"generate --model org/", []string{"org/phi", "org/local/", "org/mini.gguf"}, ":6"},
+		{"generate --model ot", []string{"gguf"}, ":8"}, // the shell offers directories and such files
+		{"info --model org --gguf ", []string{"mini.gguf"}, ":4"},
 		{"generate --prompt ", nil, ":4"},
 		{"generate --file ", nil, ":0"},
 		{"classify --jsonl ", nil, ":0"},
