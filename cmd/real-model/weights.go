@@ -4,11 +4,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/x448/float16"
 
 	"phi3/internal/gguf"
 	"phi3/internal/safetensors"
@@ -22,6 +26,7 @@ type sizes struct {
 	width, outHeads, outKV   int // of the result: hidden size, heads, heads of keys and values
 	headDim                  int
 	eps                      float64
+	dither                   bool
 	scale                    float32 // of the weights of the norms
 	vocabulary, maxPositions int
 }
@@ -68,6 +73,8 @@ type matrix struct {
 	name string
 	rows []rowOf
 	cols int // the rows of the source may be shorter: zeros follow
+	// dither moves each weight by a random part of a step of the source's grid, up to half a step.
+	dither bool
 }
 
 // writer collects the tensors of the result. It keeps the first error.
@@ -79,11 +86,12 @@ type writer struct {
 }
 
 // convert writes the checkpoint.
-func convert(model *gguf.Checkpoint, dir string, pad bool) error {
+func convert(model *gguf.Checkpoint, dir string, pad, dither bool) error {
 	s, err := readSizes(&model.Meta, pad)
 	if err != nil {
 		return err
 	}
+	s.dither = dither
 	w := &writer{source: model.Weights(), sizes: s}
 	defer func() { _ = w.source.Close() }()
 	w.add("model.embed_tokens.weight", w.rows("token_embd.weight"), s.width)
@@ -158,7 +166,7 @@ func (w *writer) zeros(rows []rowOf, n int) []rowOf {
 
 // add adds a matrix.
 func (w *writer) add(name string, rows []rowOf, cols int) {
-	m := matrix{name, rows, cols}
+	m := matrix{name, rows, cols, w.sizes.dither}
 	w.entries = append(w.entries, safetensors.Entry{
 		Name: name, Format: weight.BF16, Shape: []int{len(rows), cols}, WriteTo: m.writeTo,
 	})
@@ -167,6 +175,9 @@ func (w *writer) add(name string, rows []rowOf, cols int) {
 func (m *matrix) writeTo(w io.Writer) error {
 	values, widened := make([]uint16, m.cols), make([]float32, m.cols)
 	line := make([]byte, 2*m.cols)
+	name := fnv.New64a()
+	_, _ = name.Write([]byte(m.name))
+	random := rand.New(rand.NewPCG(name.Sum64(), 0))
 	for _, r := range m.rows {
 		clear(values)
 		if t := r.tensor; t != nil {
@@ -174,12 +185,15 @@ func (m *matrix) writeTo(w io.Writer) error {
 			size := t.Format.RowBytes(cols)
 			data := t.Data[r.row*size:][:size]
 			if t.Format.Quantized() {
-				weight.Unpack(values[:cols], data, t.Format)
+				weight.Dequantize(widened[:cols], data, t.Format)
 			} else {
 				weight.Widen(widened[:cols], data, t.Format)
-				for i, x := range widened[:cols] {
-					values[i] = weight.ToBF16(x)
-				}
+			}
+			if m.dither {
+				addNoise(widened[:cols], data, t.Format, random)
+			}
+			for i, x := range widened[:cols] {
+				values[i] = weight.ToBF16(x)
 			}
 		}
 		for i, v := range values {
@@ -190,6 +204,17 @@ func (m *matrix) writeTo(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// addNoise adds a random number, up to half a step of the grid, to each weight of a row of Q4_1 or Q8_0.
+func addNoise(values []float32, data []byte, f weight.Format, random *rand.Rand) {
+	weights, size := f.Block()
+	for i := range values {
+		if f == weight.Q4_1 || f == weight.Q8_0 { // a block begins with the step, in float16
+			step := float16.Frombits(binary.LittleEndian.Uint16(data[i/weights*size:])).Float32()
+			values[i] += step * (random.Float32() - 0.5)
+		}
+	}
 }
 
 // norm adds the weights of a norm: in bfloat16, or in float32 if they are scaled, so that the result is the

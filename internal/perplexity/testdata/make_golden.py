@@ -85,11 +85,12 @@ def case(name, size, stride, n, reference=None):
     return result
 
 
-cases = [
-    case("f32", 24, 10, 100, "smallv"),
-    case("f32", 24, 24, 60),  # no overlap
-    case("f32", 100, 50, 60),  # one window
-    case("longrope", 40, 12, 90),  # long RoPE: 33 tokens and more use other factors, so the last window does not
-]
-lines = ",\n".join(json.dumps(c) for c in cases)
-(HERE / "golden.json").write_text("[\n" + lines + "\n]\n")
+if __name__ == "__main__":
+    cases = [
+        case("f32", 24, 10, 100, "smallv"),
+        case("f32", 24, 24, 60),  # no overlap
+        case("f32", 100, 50, 60),  # one window
+        case("longrope", 40, 12, 90),  # long RoPE: 33 tokens and more use other factors, so the last window does not
+    ]
+    lines = ",\n".join(json.dumps(c) for c in cases)
+    (HERE / "golden.json").write_text("[\n" + lines + "\n]\n")
