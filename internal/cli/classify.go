@@ -63,7 +63,7 @@ func (f *classifyFlags) run(ctx context.Context, s *streams) error {
 	var lines io.Reader
 	var err error
 	switch {
-	case batch && (f.input.flags.Changed("text") || f.input.flags.Changed("file")):
+	case batch && (f.input.flags.Changed("text") || f.input.from.given):
 		return usage.Errorf("--jsonl gives the texts, and so does another flag")
 	case f.jsonl == "-":
 		lines = input.Until(ctx, func() (io.ReadCloser, error) { return io.NopCloser(s.in), nil })

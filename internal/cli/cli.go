@@ -178,6 +178,9 @@ tiny built-in demonstration model, so you can try phi3 without a download.`,
 		newModels(s),
 		newVersion(s),
 	)
+	for _, cmd := range root.Commands() {
+		addFileFlag(cmd)
+	}
 	usage.Install(root, completions)
 	return root
 }

@@ -20,14 +20,16 @@ type inputFlags struct {
 	name  string // of the text, and of the flag that holds it
 	text  string
 	file  string
-	whole bool // a newline at the end is part of the text
+	from  *fileFlag // --file
+	whole bool      // a newline at the end is part of the text
 	flags *pflag.FlagSet
 }
 
 func (f *inputFlags) register(flags *pflag.FlagSet, name, shorthand string) {
 	f.name, f.flags = name, flags
 	flags.StringVarP(&f.text, name, shorthand, "", "the "+name+"; - reads it from stdin")
-	flags.StringVarP(&f.file, "file", "f", "",
+	f.from = &fileFlag{flags: flags, text: &f.file}
+	flags.VarP(f.from, "file", "f",
 		"`file` with the "+name+", which follows --"+name+" if both are given; - is stdin")
 }
 
@@ -47,11 +49,8 @@ const newlineDropped = "phi3 drops one newline at the end of a file or a pipe."
 
 // read returns the text in valid UTF-8, and warns if that changed it.
 func (f *inputFlags) read(ctx context.Context, s *streams) (string, error) {
-	byFlag, byFile := f.flags.Changed(f.name), f.flags.Changed("file")
+	byFlag, byFile := f.flags.Changed(f.name), f.from.given
 	switch {
-	case strings.HasSuffix(strings.ToLower(f.file), ".gguf"):
-		return "", usage.Errorf("--file takes a file with the %s; --gguf %s chooses the model's file",
-			f.name, f.file)
 	case byFlag && byFile && f.text == "-" && f.file == "-":
 		return "", usage.Errorf("--%s and --file both name stdin", f.name)
 	case !byFlag && !byFile && !input.Piped(s.in):

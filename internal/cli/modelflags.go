@@ -65,7 +65,8 @@ func (f *modelFlags) registerModel(flags *pflag.FlagSet) {
 	flags.StringVar(&f.revision, "revision", "",
 		"branch, tag or commit of a model on the hub (default: main)")
 	flags.StringVar(&f.file, "gguf", "",
-		"the GGUF `file` to use, where a model on the hub or a directory has several")
+		"the GGUF `file` to use, where a model on the hub or a directory has several; "+
+			"--file with the name of a GGUF file is the same")
 }
 
 func (f *modelFlags) registerDevice(flags *pflag.FlagSet) {

@@ -80,6 +80,8 @@ func wanted(kind string) string {
 		return "a number"
 	case "bool":
 		return "true or false"
+	case "gguf":
+		return "the name of a GGUF file, which ends in .gguf"
 	}
 	return "a value that it accepts"
 }
@@ -90,9 +92,6 @@ func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 		return unknown
 	}
 	name := strings.ReplaceAll(unknown.GetSpecifiedName(), "_", "-")
-	if name == "file" && cmd.Flags().Lookup("gguf") != nil {
-		return fmt.Errorf("%w; did you mean --gguf?", unknown)
-	}
 	best, distance := "", 3 // further away it is another word
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		d := spell.Distance(name, f.Name)
