@@ -14,7 +14,7 @@
 
 typedef uint16_t bf16_bits; // a bfloat16
 
-// How a weight is stored. From TYPE_QUANTIZED on, the types are the quantised formats of GGUF files, stored
+// How a weight is stored. From TYPE_QUANTIZED on, the types are the quantized formats of GGUF files, stored
 // as in the file: a row is a whole number of blocks of 32 or 256 weights. internal/weight describes them.
 enum {
 	TYPE_BF16,
@@ -91,9 +91,9 @@ typedef struct {
 	float eps;
 } RMSNormArgs;
 
-// The matrix products, for bf16 and f16 weights (suffix _bf16, _f16), and for weights of any quantised type
+// The matrix products, for bf16 and f16 weights (suffix _bf16, _f16), and for weights of any quantized type
 // (suffix _quantized), which become bfloat16 on the way to shared memory. Sums are float32. k is a multiple
-// of 8, and of 32 or 256 for quantised weights. For gate_up, "rows" counts the outputs, and w has 2·rows
+// of 8, and of 32 or 256 for quantized weights. For gate_up, "rows" counts the outputs, and w has 2·rows
 // rows, gates first.
 //
 // Up to DECODE_TOKENS tokens. The grid may have any number of blocks, which share the row tiles.
@@ -233,7 +233,7 @@ typedef struct {
 } ArgmaxArgs;
 
 // reference_linear: y = x·wᵀ or, with add, y + x·wᵀ. Nothing is rounded: x, sums, and w of any type, are
-// float32. Only quantised weights are bfloat16, as in all kernels. reference_gate_up: y = SiLU(g)·u, also in
+// float32. Only quantized weights are bfloat16, as in all kernels. reference_gate_up: y = SiLU(g)·u, also in
 // float32. One thread for each (row, token), in a grid of (⌈rows/REFERENCE_THREADS⌉, tokens).
 enum { REFERENCE_THREADS = 128 };
 typedef struct {

@@ -3,7 +3,7 @@
 #include "quants.cuh"
 #include "widen.cuh"
 
-// Copies one token's row of the embedding table, widened to float32. Quantised rows are unpacked first.
+// Copies one token's row of the embedding table, widened to float32. Quantized rows are unpacked first.
 extern "C" __global__ void __launch_bounds__(EMBED_THREADS) embed(KERNEL_ARGS(EmbedArgs) args)
 {
 	const int64_t from = (int64_t)args.ids[blockIdx.x] * args.cols, to = (int64_t)blockIdx.x * args.cols;

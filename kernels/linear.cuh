@@ -36,11 +36,11 @@ __device__ inline int unit_offset(int row, int unit)
 }
 
 // Brings a unit of weights, those from number first of args.w on, to shared memory. If !valid it brings
-// zeros. cp.async brings weights of 16 bits. Quantised weights are unpacked here, and stored at once.
+// zeros. cp.async brings weights of 16 bits. Quantized weights are unpacked here, and stored at once.
 template <int TYPE>
 __device__ inline void bring_weights(void *dst, const LinearArgs &args, size_t first, bool valid)
 {
-	static_assert((int)UNIT_COLS == (int)UNPACKED, "a unit of quantised weights");
+	static_assert((int)UNIT_COLS == (int)UNPACKED, "a unit of quantized weights");
 	if constexpr (TYPE == TYPE_QUANTIZED)
 		*static_cast<uint4 *>(dst) = valid ? unpack8(args.w, first, args.type) : make_uint4(0, 0, 0, 0);
 	else

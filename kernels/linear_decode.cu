@@ -3,7 +3,7 @@
 // A block processes a tile of 16 weight rows at once, and warp w its segment w of K. The warps run
 // independently. Each has a ring of stages in shared memory, which cp.async fills; a stage is one step of the
 // warp's segment. The ring runs ahead of the sums into the block's next tile, so that requests are always in
-// flight, from before the input is read until the last tile. Quantised weights are unpacked when they are
+// flight, from before the input is read until the last tile. Quantized weights are unpacked when they are
 // requested: the ring holds bfloat16, and the warp waits for what it loads.
 #include "linear.cuh"
 #include "rms_norm.cuh"
@@ -62,7 +62,7 @@ struct WeightRing {
 	}
 };
 
-// Normalises x, once for each block: bfloat16 [tokens, k + 8] in shared memory, where the last 8 columns
+// Normalizes x, once for each block: bfloat16 [tokens, k + 8] in shared memory, where the last 8 columns
 // are 0.
 __device__ inline void norm_tokens(const LinearArgs &args, DecodeShared &sm, bf16_bits *normed)
 {

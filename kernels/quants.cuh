@@ -1,4 +1,4 @@
-// Unpacks weights of the quantised formats of GGUF files to bfloat16. The package internal/weight describes
+// Unpacks weights of the quantized formats of GGUF files to bfloat16. The package internal/weight describes
 // the formats. Its function Unpack is the reference: the values here have the same bits, except those of NaN.
 //
 // A weight is scale·q - minimum in float32, rounded to bfloat16. In all formats but TYPE_Q8_K, scale·q has at
@@ -188,7 +188,7 @@ __device__ inline float packed_weight(const Packed &u, int e)
 	return u.scale * (float)(u.iq4 ? iq4_value(q) : q - u.zero) - u.minimum;
 }
 
-// Weights first … first+7 of a tensor of a quantised type, as bfloat16, the first in the lowest half. first
+// Weights first … first+7 of a tensor of a quantized type, as bfloat16, the first in the lowest half. first
 // is a multiple of 8. It counts from the tensor's beginning, because rows are whole blocks of weights.
 __device__ inline uint4 unpack8(const void *tensor, size_t first, int type)
 {

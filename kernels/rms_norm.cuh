@@ -1,5 +1,5 @@
 // RMSNorm of a row by a block of RMS_NORM_THREADS. The order of operations is fixed, so that the kernel
-// rms_norm and the matrix products that normalise their own input give the same bits.
+// rms_norm and the matrix products that normalize their own input give the same bits.
 #pragma once
 #include "args.h"
 #include "gpu.h"

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Compares phi3's quantisers with llama.cpp's on one checkpoint and one text, and prints rows of docs/quality.md.
+"""Compares phi3's quantizers with llama.cpp's on one checkpoint and one text, and prints rows of docs/quality.md.
 
     tools/quality.py --phi3 ./phi3 --llama BIN --model DIR --gguf DIR.bf16.gguf --text TEXT --work FOLDER
                      [--tokens N] [--mixes] [TYPE ...]
 
 --gguf is the checkpoint as a GGUF file in BF16, which llama-quantize reads. phi3 evaluates both: the checkpoint with
 --weights TYPE, and the file that llama-quantize makes with the same types per tensor (--pure). So only the choice of the
-quantised numbers differs. --mixes adds llama.cpp's usual mixes, such as Q4_K_M. Needs only Python's standard library.
+quantized numbers differs. --mixes adds llama.cpp's usual mixes, such as Q4_K_M. Needs only Python's standard library.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def measure(*model):
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def quantise(kind, *options):
+def quantize(kind, *options):
     out = work / f"{kind}{'-pure' if options else ''}.gguf"
     if not out.exists():
         log = subprocess.run([f"{a.llama}/llama-quantize", *options, a.gguf, str(out), kind],
@@ -58,6 +58,6 @@ for t in a.types:
     row(f"phi3 `{t}`", measure("--model", a.model, "--weights", t))
     kind = PURE.get(t, t.upper())
     table = "q8_0" if t == "q8_0" else "q6_k"  # phi3's type for the embedding table
-    row(f"llama.cpp {t.upper()}", measure("--model", str(quantise(kind, "--pure", "--token-embedding-type", table))))
+    row(f"llama.cpp {t.upper()}", measure("--model", str(quantize(kind, "--pure", "--token-embedding-type", table))))
 for mix in MIXES if a.mixes else []:
-    row(f"llama.cpp {mix}, its mix", measure("--model", str(quantise(mix))))
+    row(f"llama.cpp {mix}, its mix", measure("--model", str(quantize(mix))))

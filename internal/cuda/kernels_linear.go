@@ -86,7 +86,7 @@ type linearKernels struct {
 	// references are the float32 kernels, for weights of any type.
 	references [epilogues]function
 	// resident is how many blocks of a decode product a multiprocessor runs at once, by the kind of weights
-	// and by the number of tokens that the product normalises, which decides how much shared memory it
+	// and by the number of tokens that the product normalizes, which decides how much shared memory it
 	// takes. 0: none.
 	resident [epilogues][weightKinds][decodeTokens + 1]int
 
@@ -168,7 +168,7 @@ func normedDecodeShared(tokens, k int) int {
 	return C.LINEAR_DECODE_SHARED + tokens*(k+C.NORMED_PADDING)*2
 }
 
-// normFits reports whether the decode products can normalise this many tokens of k columns in shared memory.
+// normFits reports whether the decode products can normalize this many tokens of k columns in shared memory.
 func (l *linearKernels) normFits(tokens, k int) bool {
 	return normedDecodeShared(tokens, k) <= l.maxShared
 }

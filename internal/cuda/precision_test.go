@@ -38,7 +38,7 @@ func TestSuitsF16(t *testing.T) {
 		change func(*matrix)
 		suits  bool
 	}{
-		"as a model is initialised": {func(*matrix) {}, true}, // one of 3,000 numbers is below 2⁻¹⁷
+		"as a model is initialized": {func(*matrix) {}, true}, // one of 3,000 numbers is below 2⁻¹⁷
 		"a hundred times smaller":   {scaled(1e-2, all), true},
 		"zeros":                     {scaled(0, all), true},
 		"about 1e-7":                {scaled(5e-6, all), false},

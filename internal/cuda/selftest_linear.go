@@ -133,7 +133,7 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 	t.free(c.xDev, c.normDev, c.wDev, c.normedDev)
 }
 
-// newProductCase draws the numbers and copies them to the GPU, which normalises x.
+// newProductCase draws the numbers and copies them to the GPU, which normalizes x.
 func (t *tester) newProductCase(size productSize, weight elementType, seed uint64) *productCase {
 	random := rand.New(rand.NewPCG(seed, 6))
 	tokens, rows, k := size.tokens, size.rows, size.k
@@ -180,7 +180,7 @@ func (t *tester) newProductCase(size productSize, weight elementType, seed uint6
 	return c
 }
 
-// product is one of the first tokens, of input that is normalised already.
+// product is one of the first tokens, of input that is normalized already.
 func (c *productCase) product(e epilogue, y array, tokens int) product {
 	return product{
 		epilogue: e, y: y.devicePtr, x: c.normedDev.devicePtr, w: c.wDev.devicePtr, weight: c.weight,

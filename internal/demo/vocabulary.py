@@ -48,7 +48,7 @@ CHAT_TEMPLATE = (
 def learn_merges(documents):
     """Returns the byte-pair merges, the most frequent first.
 
-    Text between markers is normalised as in the tokenizer: "▁" in front, and in place of each space. No merge
+    Text between markers is normalized as in the tokenizer: "▁" in front, and in place of each space. No merge
     crosses the border of a word, a digit or a punctuation mark.
     """
     learner = Tokenizer(models.BPE())

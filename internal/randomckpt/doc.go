@@ -4,7 +4,7 @@
 // be measured without a download.
 //
 // A weight depends only on the seed, the tensor's name and the element's index, not on the number of cores.
-// Matrices are N(0, 0.02²), as Phi-3 is initialised. Norm weights are uniform in 1 ± 0.1, so that tests
+// Matrices are N(0, 0.02²), as Phi-3 is initialized. Norm weights are uniform in 1 ± 0.1, so that tests
 // notice a forgotten norm.
 //
 //	config.go   what config.json says about shapes, and the presets

@@ -95,7 +95,7 @@ func splitCL100K(s string) int {
 	return splitCommon(s, first, size, false)
 }
 
-// splitO200K matches the alternatives of PatternO200K in order. Capitalised and lower-case letters are told
+// splitO200K matches the alternatives of PatternO200K in order. Capitalized and lower-case letters are told
 // apart, so that "HelloWorld" is two words.
 func splitO200K(s string) int {
 	first, size := charAt(s)

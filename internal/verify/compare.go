@@ -28,7 +28,7 @@ const (
 	// Weights are a release's if the mean distance of their logits is at most this. The mean distance is 14
 	// between two releases, 1.7 between random weights of Phi-3-mini's shape and either of them, and less
 	// than 0.1 between bfloat16 and float32.
-	recognised = 0.5
+	recognized = 0.5
 
 	// Between our own two runs of any checkpoint.
 	selfCosine = 0.999

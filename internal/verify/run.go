@@ -99,7 +99,7 @@ func (r *run) pass(ctx context.Context, dtype string) (err error) {
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	if r.fixture == nil {
-		if err := r.recognise(ctx, m, dtype); err != nil {
+		if err := r.recognize(ctx, m, dtype); err != nil {
 			return err
 		}
 	}
@@ -116,9 +116,9 @@ func (r *run) pass(ctx context.Context, dtype string) (err error) {
 	return r.self(ctx, m, dtype)
 }
 
-// recognise finds the fixture and the release, and makes the release's checks of the tokenizer. Published
+// recognize finds the fixture and the release, and makes the release's checks of the tokenizer. Published
 // numbers are about weights that are not quantized.
-func (r *run) recognise(ctx context.Context, m *model.Model, dtype string) error {
+func (r *run) recognize(ctx context.Context, m *model.Model, dtype string) error {
 	if r.report.Quantized = m.WeightTotal().Format.Quantized(); r.report.Quantized {
 		r.fixture = &Fixture{} // nothing is published: do not look again
 		return nil
@@ -153,8 +153,8 @@ func (r *run) recognise(ctx context.Context, m *model.Model, dtype string) error
 		}
 	}
 	result.Expected = strings.Join(names, " or ")
-	result.Distance = []Measure{{Name: "mean", Value: nearest, Limit: recognised}}
-	if result.Passed = nearest <= recognised; !result.Passed {
+	result.Distance = []Measure{{Name: "mean", Value: nearest, Limit: recognized}}
+	if result.Passed = nearest <= recognized; !result.Passed {
 		r.release = nil // the release's other checks are about other weights
 		result.Got = "others: fine-tuned, broken?"
 		return r.add(result)

@@ -136,7 +136,7 @@ func TestNaNFails(t *testing.T) {
 	require.Contains(t, report.Results[1].Got, "NaN")
 }
 
-// Of two releases the nearer one is recognised, by either run; weights that are neither are said to be
+// Of two releases the nearer one is recognized, by either run; weights that are neither are said to be
 // neither, and compared with neither.
 func TestReleases(t *testing.T) {
 	g := backendtest.Goldens(t, "../../testdata")["medium"]

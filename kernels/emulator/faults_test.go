@@ -109,7 +109,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestMergeWithoutItsParts: blocks that merge their work need every part of the synchronisation.
+// TestMergeWithoutItsParts: blocks that merge their work need every part of the synchronization.
 func TestMergeWithoutItsParts(t *testing.T) {
 	tests := []struct{ old, new, want string }{
 		{

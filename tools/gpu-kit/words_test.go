@@ -106,7 +106,7 @@ shard 2
 	{"a long line", "failed", strings.Repeat("é", 199) + " …", strings.Repeat("é", 300)},
 }
 
-// A step's output is summarised in one line.
+// A step's output is summarized in one line.
 func TestWords(t *testing.T) {
 	for _, c := range summaries {
 		t.Run(c.name, func(t *testing.T) {

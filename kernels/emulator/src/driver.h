@@ -1,6 +1,6 @@
 // Shared by the parts of the stand-in libcuda.so. The emulated driver is as strict as the real one. Work
-// on a stream waits until something synchronises, and pinned memory is read only then, so that code that
-// forgets to synchronise fails.
+// on a stream waits until something synchronizes, and pinned memory is read only then, so that code that
+// forgets to synchronize fails.
 //
 //   driver.cc          devices, contexts, errors
 //   driver_memory.cc   allocations and copies
