@@ -3,6 +3,8 @@ package quantize
 import (
 	"encoding/binary"
 	"math"
+
+	"phi3/internal/weight"
 )
 
 // The formats of 32 weights a block. For their layouts see quants.go of package weight.
@@ -39,7 +41,7 @@ func nearestIQ4(x float64) float64 { return kvaluesIQ4[codeIQ4(x)] }
 
 // scaled chooses the float16 scale of the block, sets best to the levels, and returns the scale's bits.
 func (f *fitter) scaled(values []float32, g *grid) uint16 {
-	f.set(values)
+	f.set(values, 1)
 	bits, scale := f.bestHalf(f.fitScale(g), func(scale float64) float64 {
 		return f.loss(f.q[:], g, scale, 0)
 	})
@@ -66,11 +68,16 @@ func (f *fitter) bestHalf(x float64, loss func(float64) float64) (bits uint16, v
 	return bits, value
 }
 
-// affine chooses the float16 scale and minimum of the block, sets best to the levels, and returns the bits of
-// the scale and of the minimum.
+// affine chooses the float16 scale and minimum of the block, sets best to the levels, and returns the bits
+// of the scale and of the minimum.
 func (f *fitter) affine(values []float32, hi float64) (scale, least uint16) {
-	f.set(values)
+	f.set(values, 1)
 	g := &grid{hi: hi}
+	for _, levels := range []float64{hi, hi - 1} {
+		if scale, least, ok := f.exact(values, g, levels); ok {
+			return scale, least
+		}
+	}
 	s, m := f.fitAffine(hi, false)
 	least, m = half(m)
 	scale, s = f.bestHalf(s, func(scale float64) float64 { return f.loss(f.q[:], g, scale, m) })
@@ -82,11 +89,26 @@ func (f *fitter) affine(values []float32, hi float64) (scale, least uint16) {
 	return scale, least
 }
 
+// exact tries the scale with which the range of the block is that many levels. It reports whether this gives
+// the values of the block, rounded to bfloat16: weights that were quantized before stay as they are.
+func (f *fitter) exact(values []float32, g *grid, levels float64) (scale, least uint16, ok bool) {
+	low, high := f.extremes()
+	scale, s := half((high - low) / levels)
+	least, m := half(low)
+	f.loss(f.best[:], g, s, m)
+	for i, x := range values {
+		if weight.FromBF16(weight.ToBF16(float32(s*f.best[i])+float32(m))) != x {
+			return 0, 0, false
+		}
+	}
+	return scale, least, true
+}
+
 // code returns weight i of the block as an unsigned number: its level minus lo.
 func (f *fitter) code(i int, lo int) byte { return byte(int(f.best[i]) - lo) }
 
-// halves sets dst to 16 bytes, whose low halves are codes 0 … 15 and whose high halves are codes 16 … 31, and
-// returns the fifth bits.
+// halves sets dst to 16 bytes, whose low halves are codes 0 … 15 and whose high halves are codes 16 … 31,
+// and returns the fifth bits.
 func (f *fitter) halves(dst []byte, lo int) (fifth uint32) {
 	for i := range 16 {
 		a, b := f.code(i, lo), f.code(i+16, lo)

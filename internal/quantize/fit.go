@@ -42,8 +42,9 @@ type grid struct {
 	iq4    bool
 }
 
-// set makes values the block, all of it the group.
-func (f *fitter) set(values []float32) {
+// set makes values the block, all of it the group. The importance of a weight is |x| plus floor times the
+// root of the mean square.
+func (f *fitter) set(values []float32, floor float64) {
 	size := 0.0 // the root of the mean square
 	for _, v := range values {
 		size += float64(float64(v) * float64(v))
@@ -51,7 +52,7 @@ func (f *fitter) set(values []float32) {
 	size = math.Sqrt(size / float64(len(values)))
 	for i, v := range values {
 		x := float64(v)
-		w := size + math.Abs(x)
+		w := float64(floor*size) + math.Abs(x)
 		f.xs[i], f.ws[i], f.wxs[i] = x, w, float64(w*x)
 	}
 	f.group(0, len(values))

@@ -1,11 +1,14 @@
 package quantize
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
 )
 
 // blocksOf returns blocks of weights of several distributions.
@@ -47,7 +50,7 @@ func TestFitScale(t *testing.T) {
 		name, g := c.name, c.grid
 		total, least := 0.0, 0.0 // of the losses, as parts of the least
 		for _, block := range blocksOf(32) {
-			f.set(block)
+			f.set(block, 1)
 			low, high := f.extremes()
 			best := math.Inf(1)
 			for i := range 10_000 {
@@ -73,7 +76,7 @@ func TestFitAffine(t *testing.T) {
 	}{{3, 1.015, 16}, {15, 1.015, 32}, {31, 1.015, 32}} {
 		total, least := 0.0, 0.0 // of the losses, as parts of the least
 		for _, block := range blocksOf(c.n) {
-			f.set(block)
+			f.set(block, 1)
 			low, high := f.extremes()
 			best, g := math.Inf(1), &grid{hi: c.hi}
 			for i := range 100 {
@@ -103,5 +106,35 @@ func TestUnbiased(t *testing.T) {
 			xy += float64(want[i]) * float64(y)
 		}
 		require.InDelta(t, 1, xy/xx, 1e-3, "%s", f)
+	}
+}
+
+// The bfloat16 expansion of Q4_1, made by llama.cpp of bfloat16 weights, becomes Q4_1 and Q5_1 without loss.
+func TestExactAgain(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	q := &weight.Tensor{Format: weight.Q4_1, Shape: []int{40, 512}}
+	for range q.Elems() / 32 {
+		low := float64(weight.FromBF16(weight.ToBF16(-0.04 * random.Float32())))
+		high := float64(weight.FromBF16(weight.ToBF16(0.04 * random.Float32())))
+		d, _ := half((high - low) / 15)
+		m, _ := half(low)
+		q.Data = append(q.Data, byte(d), byte(d>>8), byte(m), byte(m>>8), 0xf0)
+		for range 15 {
+			q.Data = append(q.Data, byte(random.Uint32()))
+		}
+	}
+	values := q.Float32s() // rounded to bfloat16
+	again := matrix(40, 512, func(i int) float32 { return values[i] })
+	for _, f := range []weight.Format{weight.Q4_1, weight.Q5_1} {
+		q, err := Tensor(context.Background(), again, f)
+		require.NoError(t, err)
+		different := 0
+		for i, v := range q.Float32s() {
+			if v != values[i] {
+				different++
+			}
+		}
+		t.Logf("%s: %d of %d", f, different, len(values))
+		require.Less(t, different, len(values)/100, "%s", f)
 	}
 }

@@ -1,7 +1,7 @@
 // Package quantize stores weights in fewer bits. For each block of weights it searches the scale, and the
 // minimum if the format has one, that lose least. One core of a cloud machine quantizes about ten million
-// weights a second to Q8_0 and Q4_0, seven to Q4_1 and IQ4_NL, and four to eight to the formats of 256 weights
-// a block.
+// weights a second to Q8_0 and Q4_0, six to Q4_1 and IQ4_NL, and four to eight to the formats of 256
+// weights a block.
 package quantize
 
 import (

@@ -16,7 +16,7 @@ var (
 // scaledGroups quantizes a block of groups of n weights, which become scale·ints[group]·level. The
 // integers are from lo to -lo-1. It sets best and ints, and returns the bits of the scale.
 func (f *fitter) scaledGroups(values []float32, n int, g *grid, lo int) uint16 {
-	f.set(values)
+	f.set(values, 1)
 	groups := 256 / n
 	large := 0.0
 	for i := range groups {
@@ -75,7 +75,11 @@ func (f *fitter) refitScale(n int, g *grid, lo int, d float64) float64 {
 // least·mins[group]. The levels are from 0 to hi, the integers from 0 to most. It sets best, ints and
 // mins, and returns the bits of scale and least.
 func (f *fitter) affineGroups(values []float32, n int, hi float64, most int) (scale, least uint16) {
-	f.set(values)
+	floor := 1.0
+	if hi == 3 {
+		floor = 0 // two bits: without a floor, small weights cost the large ones less
+	}
+	f.set(values, floor)
 	var largeS, largeM float64
 	for i := range 256 / n {
 		f.group(i*n, n)
