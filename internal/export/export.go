@@ -98,7 +98,7 @@ func (p *Plan) write(ctx context.Context, w io.Writer, i int) error {
 		if p.Made[i].Format != t.Format { // a norm
 			return writeFloats(w, t.Float32s())
 		}
-		const piece = 64 << 20 // bytes between two looks at ctx
+		const piece = 8 << 20 // bytes between two looks at ctx
 		for part := range slices.Chunk(t.Data, piece) {
 			if err := ctx.Err(); err != nil {
 				return err

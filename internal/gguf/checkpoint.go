@@ -227,11 +227,16 @@ func (p *part) checkSplit(number, count int) error {
 	return nil
 }
 
-// checkTensors checks that no name occurs in two parts, and that all tensors of a split model are there.
+// checkTensors checks that no name occurs in two parts, that no tensor has the name that [HuggingFaceName]
+// gives another one, and that all tensors of a split model are there.
 func (c *Checkpoint) checkTensors() error {
 	in := map[string]*part{}
 	for _, p := range c.parts {
 		for _, t := range p.header.tensors {
+			if name, ok := FileName(t.name); ok {
+				return fmt.Errorf("%s: tensor %s has the name that Hugging Face gives a tensor; in a GGUF file "+
+					"its name is %s", p.name, show.Brief(t.name), name)
+			}
 			if other := in[t.name]; other != nil {
 				return fmt.Errorf("%s: tensor %s is in %s too", p.name, show.Brief(t.name), other.name)
 			}

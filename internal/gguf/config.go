@@ -162,21 +162,24 @@ func (c *Checkpoint) headDim(made *config) error {
 		return c.Meta.Errorf(Architecture+".attention.head_count", "is %d, and embedding_length %d; both "+
 			"must be at least 1", made.Heads, made.Hidden)
 	}
-	dim := made.Hidden / made.Heads
+	dim, err := c.Meta.Int(keyLength, made.Hidden/made.Heads)
+	if err != nil {
+		return err
+	}
+	if dim < 1 {
+		return c.Meta.Errorf(Architecture+".attention.head_count", "is %d: with embedding_length %d, a head "+
+			"has the width %d", made.Heads, made.Hidden, dim)
+	}
+	values, err := c.Meta.Int(valueLength, dim)
+	if err == nil && values != dim {
+		err = c.Meta.Errorf(valueLength, "is %d, but a head has the width %d: those of a Phi-3 have one width",
+			values, dim)
+	}
+	if err != nil {
+		return err
+	}
 	if c.Meta.Has(keyLength) {
-		n, err := c.Meta.Int(keyLength, 0)
-		if err != nil {
-			return err
-		}
-		values, err := c.Meta.Int(valueLength, n)
-		if err == nil && values != n {
-			err = c.Meta.Errorf(valueLength, "is %d, but %s is %d: the heads of a Phi-3 have one width",
-				values, keyLength, n)
-		}
-		if err != nil {
-			return err
-		}
-		dim, made.HeadDim = n, &n
+		made.HeadDim = &dim
 	}
 	const key = Architecture + ".rope.dimension_count"
 	rotated, err := c.Meta.Int(key, dim)

@@ -57,8 +57,12 @@ func TestConfigErrors(t *testing.T) {
 		"head_count is an array of 2 × u32": {
 			"phi3.attention.head_count": []uint32{4, 4},
 		},
-		"value_length is 16, but phi3.attention.key_length is 8": {
+		"value_length is 16, but a head has the width 8: those of a Phi-3": {
 			"phi3.attention.key_length": uint32(8), "phi3.attention.value_length": uint32(16),
+		},
+		"value_length is 17, but a head has the width": {"phi3.attention.value_length": uint32(17)},
+		"head_count is 33: with embedding_length 32, a head has the width 0": {
+			"phi3.attention.head_count": uint32(33),
 		},
 		"key phi3.rope.dimension_count is 9, not in 1 … 8":       {"phi3.rope.dimension_count": uint32(9)},
 		`key phi3.rope.scaling.type is "linear"; Phi-3 uses`:     {"phi3.rope.scaling.type": "linear"},
@@ -99,6 +103,14 @@ func TestConfigErrors(t *testing.T) {
 		"tensor rope_factors_short.weight [1] is 0, not a positive number": func(e []Entry) []Entry {
 			return append(e, factors(LongFactorsName, weight.F32, one...),
 				factors(ShortFactorsName, weight.F32, append(slices.Clone(one), 0, 0, 0, 0)...))
+		},
+		"tensor lm_head.weight has the name that Hugging Face gives a tensor; in a GGUF file": func(
+			e []Entry,
+		) []Entry {
+			return append(e, entry("lm_head.weight", weight.F32, 0, 6))
+		},
+		"tensor model.layers.1.self_attn.qkv_proj.weight has the name": func(e []Entry) []Entry {
+			return append([]Entry{entry("model.layers.1.self_attn.qkv_proj.weight", weight.F32, 0, 6)}, e...)
 		},
 		"tensor rope_factors_long.weight is F32 of shape [513], not F32 with": func(e []Entry) []Entry {
 			return append(e, entry(LongFactorsName, weight.F32, 1, 513))

@@ -1,7 +1,9 @@
 package gguf_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"io/fs"
 	"math"
 	"os"
@@ -98,5 +100,39 @@ func TestPublishedConfigs(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got, name)
 		require.NoError(t, c.Close())
+	}
+}
+
+// An error of the configuration or of a shape names the GGUF file and the key that is wrong there: the user
+// has no config.json.
+func TestErrorsNameKeys(t *testing.T) {
+	for key, test := range map[string]struct {
+		bits uint32
+		want string
+	}{
+		"block_count":    {4097, "model.gguf: phi3.block_count is 4097, more than 4096"},
+		"context_length": {0, "model.gguf: phi3.context_length is 0, not in 1 …"},
+		"attention.head_count": {
+			1, "model.gguf: phi3.attention.head_count (1) is not a multiple of phi3.attention.head_count_kv (2)",
+		},
+		"rope.freq_base": {0, "model.gguf: phi3.rope.freq_base is 0, not a number from 1 up"},
+		"attention.layer_norm_rms_epsilon": {
+			math.Float32bits(-1), "model.gguf: phi3.attention.layer_norm_rms_epsilon is -1, not a number from",
+		},
+		"feed_forward_length": {1, "the metadata asks for [2 "},
+	} {
+		file := gguf.Rebuilt(t, "mini", "bf16")
+		key = "phi3." + key
+		at := bytes.Index(file, append(binary.LittleEndian.AppendUint64(nil, uint64(len(key))), key...))
+		require.Positive(t, at, key)
+		binary.LittleEndian.PutUint32(file[at+8+len(key)+4:], test.bits)
+		if c, err := gguf.Open(fstest.MapFS{"model.gguf": {Data: file}}, "model.gguf"); err == nil {
+			_, err = model.Open(c)
+			require.ErrorContains(t, err, test.want)
+			require.NotContains(t, err.Error(), "config.json")
+			require.NoError(t, c.Close())
+		} else {
+			require.ErrorContains(t, err, test.want)
+		}
 	}
 }

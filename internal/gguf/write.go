@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"unicode/utf8"
 
+	"phi3/internal/regular"
 	"phi3/internal/show"
 	"phi3/internal/weight"
 )
@@ -69,13 +70,13 @@ func Write(w io.Writer, metadata []KV, tensors []Entry) error {
 func WriteFile(path string, metadata []KV, tensors []Entry) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, regular.Reason(err))
 	}
 	defer func() {
 		if err != nil {
 			_ = f.Close() // harmless if it is closed already
 			_ = os.Remove(f.Name())
-			err = fmt.Errorf("%s: %w", path, err)
+			err = fmt.Errorf("%s: %w", path, regular.Reason(err))
 		}
 	}()
 	buffered := bufio.NewWriterSize(f, 1<<20)

@@ -64,13 +64,21 @@ func Open(fsys fs.FS) (_ *Checkpoint, err error) {
 		return nil, err
 	}
 	if c.Unused, err = match(c.table, files); err != nil {
-		return nil, err
+		return nil, explained(fsys, err)
 	}
 	for _, row := range c.table {
 		c.Tensors = append(c.Tensors, row.tensor)
 	}
 	c.stored = slices.Clone(c.Tensors)
 	return c, nil
+}
+
+// explained is an error about config.json. If it was made from a GGUF file, the error names the keys there.
+func explained(fsys fs.FS, err error) error {
+	if c, ok := fsys.(*gguf.Checkpoint); ok {
+		return c.Explain(err)
+	}
+	return err
 }
 
 // Quantize gives the matrices the formats of the recipe. It changes only the descriptions in Tensors:

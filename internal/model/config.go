@@ -140,11 +140,14 @@ func ReadConfig(fsys fs.FS) (*Config, error) {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	c, err := ParseConfig(data)
-	if file, ok := fsys.(*gguf.Checkpoint); ok && err == nil {
+	if err != nil {
+		return nil, explained(fsys, err)
+	}
+	if file, ok := fsys.(*gguf.Checkpoint); ok {
 		c.Notes = append(c.Notes, file.Notes...)
 	}
-	if err != nil || c.Head != LMHead {
-		return c, err
+	if c.Head != LMHead {
+		return c, nil
 	}
 	data, err = strictjson.ReadFile(fsys, "generation_config.json", MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -14,10 +14,15 @@ import (
 	"phi3/internal/weight"
 )
 
+// Largest is the largest weight that can be quantized. It is the largest float16: the scales and minimums of
+// all formats are float16, so that beyond it some formats would store another number. Weights of real models
+// are below 100.
+const Largest = 65504
+
 // Tensor returns t in the format that [FormatOf] chooses for f: t itself if nothing changes, otherwise a
 // tensor with Data of its own. It uses all cores. The result does not depend on their number. It stops
-// between two rows when ctx is done. An error names the tensor: it holds NaN or infinity, is quantized
-// already, or can no longer be read.
+// between two rows when ctx is done. An error names the tensor: it holds NaN, infinity or a number beyond
+// [Largest], is quantized already, or can no longer be read.
 func Tensor(ctx context.Context, t *weight.Tensor, f weight.Format) (*weight.Tensor, error) {
 	f, err := FormatOf(t, f)
 	if err != nil || f == t.Format {
@@ -67,8 +72,8 @@ func (j *job) work(ctx context.Context) error {
 		}
 		weight.Widen(values, j.from.Data[i*from:][:from], j.from.Format)
 		for k, v := range values {
-			if v-v != 0 {
-				j.failAt(i, k)
+			if !(v >= -Largest && v <= Largest) {
+				j.failAt(i, k, v)
 				return nil
 			}
 		}
@@ -85,15 +90,19 @@ func (j *job) fail(err error) {
 	j.stop.Store(true)
 }
 
-// failAt records that a value is not finite. Of several such errors it keeps that of the lowest row: rows are
+// failAt records that a value cannot be quantized. Of several such errors it keeps that of the lowest row: rows are
 // taken in order, so all rows below are taken, and their goroutines finish them.
-func (j *job) failAt(row, col int) {
+func (j *job) failAt(row, col int, v float32) {
 	j.lock.Lock()
 	defer j.lock.Unlock()
 	if j.err == nil || row < j.row {
+		what := "NaN or infinite"
+		if v-v == 0 {
+			what = fmt.Sprintf("%g, beyond ±%d, the largest float16,", v, Largest)
+		}
 		j.row = row
-		j.err = fmt.Errorf("%s: tensor %q is NaN or infinite at [%d %d]: phi3 cannot quantize it",
-			j.from.File, j.from.Name, row, col)
+		j.err = fmt.Errorf("%s: tensor %q is %s at [%d %d]: phi3 cannot quantize it", j.from.File,
+			j.from.Name, what, row, col)
 	}
 	j.stop.Store(true)
 }

@@ -236,6 +236,6 @@ func OtherWeights(fsys fs.FS) string {
 	if len(weights) > 3 {
 		weights = append(weights[:3], "…")
 	}
-	return fmt.Sprintf("only %s: this program reads Hugging Face safetensors checkpoints",
+	return fmt.Sprintf("only %s: this program reads weights in safetensors and GGUF files",
 		strings.Join(weights, ", "))
 }

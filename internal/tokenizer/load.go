@@ -87,10 +87,14 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 		return nil, err
 	}
 	file, source, err := readTokenizer(fsys, config)
+	made, isMade := fsys.(Source)
+	if isMade && errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s give no tokenizer (%w)", made.NameOf("tokenizer.json"), fs.ErrNotExist)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if made, ok := fsys.(Source); ok {
+	if isMade {
 		source = made.NameOf(source)
 		if file.Model.Vocab, file.Model.Merges, err = made.Vocabulary(); err != nil {
 			return nil, err

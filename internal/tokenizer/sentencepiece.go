@@ -31,7 +31,7 @@ const (
 // Bounds on a tokenizer.model, beside those of tokenizer.json. Phi-3's has 500 KB and 61,249 merges.
 const (
 	maxModelPiece = 256     // bytes of a piece: SentencePiece makes them of 16 characters
-	maxCuts       = 1 << 22 // ways to cut a piece in two; Phi-3 has 200,000
+	maxCuts       = 1 << 20 // ways to cut a piece in two; Phi-3 has 200,000
 )
 
 var errNoModel = errors.New("is not a SentencePiece model: its fields do not end where they should")
