@@ -122,6 +122,8 @@
 #define VCVTNE2PS2BF16_Z10_Z11_Z10 BYTE $0x62; BYTE $0x52; BYTE $0x27; BYTE $0x48; BYTE $0x72; BYTE $0xd2
 // vcvtne2ps2bf16 %zmm12, %zmm13, %zmm12
 #define VCVTNE2PS2BF16_Z12_Z13_Z12 BYTE $0x62; BYTE $0x52; BYTE $0x17; BYTE $0x48; BYTE $0x72; BYTE $0xe4
+// vcvtne2ps2bf16 %zmm16, %zmm17, %zmm16
+#define VCVTNE2PS2BF16_Z16_Z17_Z16 BYTE $0x62; BYTE $0xa2; BYTE $0x77; BYTE $0x40; BYTE $0x72; BYTE $0xc0
 // vcvtne2ps2bf16 %zmm8, %zmm8, %zmm8
 #define VCVTNE2PS2BF16_Z8_Z8_Z8 BYTE $0x62; BYTE $0x52; BYTE $0x3f; BYTE $0x48; BYTE $0x72; BYTE $0xc0
 // vcvtne2ps2bf16 %zmm8, %zmm9, %zmm8
@@ -166,6 +168,22 @@
 #define VDPBF16PS_Z12_Z9_Z1 BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xcc
 // vdpbf16ps %zmm12, %zmm9, %zmm5
 #define VDPBF16PS_Z12_Z9_Z5 BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xec
+// vdpbf16ps %zmm24, %zmm16, %zmm0
+#define VDPBF16PS_Z24_Z16_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+// vdpbf16ps %zmm24, %zmm16, %zmm1
+#define VDPBF16PS_Z24_Z16_Z1 BYTE $0x62; BYTE $0x92; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+// vdpbf16ps %zmm24, %zmm16, %zmm2
+#define VDPBF16PS_Z24_Z16_Z2 BYTE $0x62; BYTE $0x92; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+// vdpbf16ps %zmm24, %zmm16, %zmm3
+#define VDPBF16PS_Z24_Z16_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+// vdpbf16ps %zmm24, %zmm16, %zmm4
+#define VDPBF16PS_Z24_Z16_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+// vdpbf16ps %zmm24, %zmm16, %zmm5
+#define VDPBF16PS_Z24_Z16_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+// vdpbf16ps %zmm24, %zmm16, %zmm6
+#define VDPBF16PS_Z24_Z16_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+// vdpbf16ps %zmm24, %zmm16, %zmm7
+#define VDPBF16PS_Z24_Z16_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf8
 // vdpbf16ps %zmm28, %zmm12, %zmm0
 #define VDPBF16PS_Z28_Z12_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
 // vdpbf16ps %zmm28, %zmm12, %zmm1

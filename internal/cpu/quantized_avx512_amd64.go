@@ -3,6 +3,8 @@ package cpu
 import (
 	"maps"
 
+	"golang.org/x/sys/cpu"
+
 	"phi3/internal/weight"
 )
 
@@ -23,6 +25,11 @@ func dot8x1PairsQ5_K(args *dotArgs)
 //go:noescape
 func dot8x1PairsQ6_K(args *dotArgs)
 
+// dot8x1PairsQ6_KVBMI needs AVX512-VBMI too.
+//
+//go:noescape
+func dot8x1PairsQ6_KVBMI(args *dotArgs)
+
 //go:noescape
 func dot8x1PairsQ8_0(args *dotArgs)
 
@@ -39,6 +46,9 @@ func onePairs(w weight.Format) func(*dotArgs) {
 	case weight.Q5_K:
 		return dot8x1PairsQ5_K
 	case weight.Q6_K:
+		if cpu.X86.HasAVX512VBMI {
+			return dot8x1PairsQ6_KVBMI
+		}
 		return dot8x1PairsQ6_K
 	case weight.IQ4_NL:
 		return dot8x1PairsIQ4_NL

@@ -65,14 +65,14 @@
 	VMOVUPS   Z8, (FLOATS+64*row)(R15)
 
 #define PREFETCHROWS \
-	PREFETCHT0 (R10)       \
-	PREFETCHT0 (R10)(BX*1) \
-	PREFETCHT0 (R10)(BX*2) \
-	PREFETCHT0 (R10)(R8*1) \
-	PREFETCHT0 (R11)       \
-	PREFETCHT0 (R11)(BX*1) \
-	PREFETCHT0 (R11)(BX*2) \
-	PREFETCHT0 (R11)(R8*1)
+	PREFETCHT1 (R10)       \
+	PREFETCHT1 (R10)(BX*1) \
+	PREFETCHT1 (R10)(BX*2) \
+	PREFETCHT1 (R10)(R8*1) \
+	PREFETCHT1 (R11)       \
+	PREFETCHT1 (R11)(BX*1) \
+	PREFETCHT1 (R11)(BX*2) \
+	PREFETCHT1 (R11)(R8*1)
 
 // The loops over chunks and steps, for blocks of a float16 scale and size-2 other bytes.
 #define DOT8X1(STEP, size) \
@@ -411,14 +411,14 @@ GLOBL values0to15<>(SB), RODATA|NOPTR, $64
 	ROWQ4_K(q(R9)(R8*1), s+448, VDPBF16PS_Z30_Z10_Z7, VDPBF16PS_Z31_Z11_Z7)
 
 #define PREFETCHAT(d) \
-	PREFETCHT0 (d)(R10)       \
-	PREFETCHT0 (d)(R10)(BX*1) \
-	PREFETCHT0 (d)(R10)(BX*2) \
-	PREFETCHT0 (d)(R10)(R8*1) \
-	PREFETCHT0 (d)(R11)       \
-	PREFETCHT0 (d)(R11)(BX*1) \
-	PREFETCHT0 (d)(R11)(BX*2) \
-	PREFETCHT0 (d)(R11)(R8*1)
+	PREFETCHT1 (d)(R10)       \
+	PREFETCHT1 (d)(R10)(BX*1) \
+	PREFETCHT1 (d)(R10)(BX*2) \
+	PREFETCHT1 (d)(R10)(R8*1) \
+	PREFETCHT1 (d)(R11)       \
+	PREFETCHT1 (d)(R11)(BX*1) \
+	PREFETCHT1 (d)(R11)(BX*2) \
+	PREFETCHT1 (d)(R11)(R8*1)
 
 #define BLOCKQ4_K \
 	PREFETCHAT(0)      \
@@ -781,4 +781,172 @@ TEXT ·dot8x1PairsQ5_K(SB), NOSPLIT, $0-8
 	CONSTANTSQ4_K
 	CONSTANTSQ5_K
 	BLOCKS(SCALESQ4_K, BLOCKQ5_K, 176)
+	ENDNATURAL
+
+// ---- Q6_K by one token with AVX512-VBMI
+//
+// A permutation of bytes (VPERMB) makes 16 integers (q-32)·2²⁶ of 16 bytes 4·(q-32), where q has 6 bits. The
+// scales are divided by 2²⁶, which is exact. The steps of four rows alternate, because a row's sum is the
+// input of the next multiplication of this row.
+
+// Writes the 16 scales of a row's block, times d·2⁻²⁶, to the scratch.
+#define SCALESROWQ6_KVBMI(scales, d, row) \
+	VPBROADCASTW d, X9                       \
+	VPMOVSXBD    scales, Z8                  \
+	VCVTPH2PS    X9, X9                      \
+	VCVTDQ2PS    Z8, Z8                      \
+	VMULPS       tiny<>(SB), X9, X9          \
+	VBROADCASTSS X9, Z9                      \
+	VMULPS       Z9, Z8, Z8                  \
+	VMOVUPS      Z8, (64*row)(R15)
+#define SCALESQ6_KVBMI                              \
+	SCALESROWQ6_KVBMI(192(SI), 208(SI), 0)             \
+	SCALESROWQ6_KVBMI(192(SI)(BX*1), 208(SI)(BX*1), 1) \
+	SCALESROWQ6_KVBMI(192(SI)(BX*2), 208(SI)(BX*2), 2) \
+	SCALESROWQ6_KVBMI(192(SI)(R8*1), 208(SI)(R8*1), 3) \
+	SCALESROWQ6_KVBMI(192(R9), 208(R9), 4)             \
+	SCALESROWQ6_KVBMI(192(R9)(BX*1), 208(R9)(BX*1), 5) \
+	SCALESROWQ6_KVBMI(192(R9)(BX*2), 208(R9)(BX*2), 6) \
+	SCALESROWQ6_KVBMI(192(R9)(R8*1), 208(R9)(R8*1), 7)
+
+// Makes bytes 4·(q-32) of 128 weights of a row: the first 64 in a, the others in b.
+#define ROWQ6_KVBMI(low, high, a, b)  \
+	VMOVDQU64       low, Z16             \
+	VBROADCASTI64X4 high, Z17            \
+	VPSLLW          $2, Z16, a           \
+	VPSRLW          $2, Z16, b           \
+	VPSLLVW         Z27, Z17, Z18        \
+	VPSLLVW         Z26, Z17, Z19        \
+	VPTERNLOGD      $0x6a, Z28, Z29, Z18 \
+	VPTERNLOGD      $0x6a, Z28, Z29, Z19 \
+	VPTERNLOGD      $0xea, Z18, Z25, a   \
+	VPTERNLOGD      $0xea, Z19, Z25, b
+
+// 32 of these weights: i and j are the places of their bytes, s is that of the two scales in the scratch.
+#define STEPQ6_KVBMI(bytes, i, j, s, MULTIPLY) \
+	VPERMB.Z    bytes, i, K1, Z16                 \
+	VPERMB.Z    bytes, j, K1, Z17                 \
+	VCVTDQ2PS   Z16, Z16                          \
+	VCVTDQ2PS   Z17, Z17                          \
+	VMULPS.BCST (s)(R15), Z16, Z16                \
+	VMULPS.BCST (s+4)(R15), Z17, Z17              \
+	VCVTNE2PS2BF16_Z16_Z17_Z16                    \
+	MULTIPLY
+
+// 128 weights of four rows; l and h are the places of the lower and upper bits, s that of the scales of row 0.
+#define FIRST4Q6_KVBMI(l, h, s)                           \
+	ROWQ6_KVBMI(l(SI), h(SI), Z8, Z9)                        \
+	ROWQ6_KVBMI(l(SI)(BX*1), h(SI)(BX*1), Z10, Z11)          \
+	ROWQ6_KVBMI(l(SI)(BX*2), h(SI)(BX*2), Z12, Z13)          \
+	ROWQ6_KVBMI(l(SI)(R8*1), h(SI)(R8*1), Z14, Z15)          \
+	VMOVDQU64 0(DX), Z24                                     \
+	STEPQ6_KVBMI(Z8, Z20, Z21, s+0, VDPBF16PS_Z24_Z16_Z0)    \
+	STEPQ6_KVBMI(Z10, Z20, Z21, s+64, VDPBF16PS_Z24_Z16_Z1)  \
+	STEPQ6_KVBMI(Z12, Z20, Z21, s+128, VDPBF16PS_Z24_Z16_Z2) \
+	STEPQ6_KVBMI(Z14, Z20, Z21, s+192, VDPBF16PS_Z24_Z16_Z3) \
+	VMOVDQU64 64(DX), Z24                                    \
+	STEPQ6_KVBMI(Z8, Z22, Z23, s+8, VDPBF16PS_Z24_Z16_Z0)    \
+	STEPQ6_KVBMI(Z10, Z22, Z23, s+72, VDPBF16PS_Z24_Z16_Z1)  \
+	STEPQ6_KVBMI(Z12, Z22, Z23, s+136, VDPBF16PS_Z24_Z16_Z2) \
+	STEPQ6_KVBMI(Z14, Z22, Z23, s+200, VDPBF16PS_Z24_Z16_Z3) \
+	VMOVDQU64 128(DX), Z24                                   \
+	STEPQ6_KVBMI(Z9, Z20, Z21, s+16, VDPBF16PS_Z24_Z16_Z0)   \
+	STEPQ6_KVBMI(Z11, Z20, Z21, s+80, VDPBF16PS_Z24_Z16_Z1)  \
+	STEPQ6_KVBMI(Z13, Z20, Z21, s+144, VDPBF16PS_Z24_Z16_Z2) \
+	STEPQ6_KVBMI(Z15, Z20, Z21, s+208, VDPBF16PS_Z24_Z16_Z3) \
+	VMOVDQU64 192(DX), Z24                                   \
+	STEPQ6_KVBMI(Z9, Z22, Z23, s+24, VDPBF16PS_Z24_Z16_Z0)   \
+	STEPQ6_KVBMI(Z11, Z22, Z23, s+88, VDPBF16PS_Z24_Z16_Z1)  \
+	STEPQ6_KVBMI(Z13, Z22, Z23, s+152, VDPBF16PS_Z24_Z16_Z2) \
+	STEPQ6_KVBMI(Z15, Z22, Z23, s+216, VDPBF16PS_Z24_Z16_Z3)
+#define SECOND4Q6_KVBMI(l, h, s)                          \
+	ROWQ6_KVBMI(l(R9), h(R9), Z8, Z9)                        \
+	ROWQ6_KVBMI(l(R9)(BX*1), h(R9)(BX*1), Z10, Z11)          \
+	ROWQ6_KVBMI(l(R9)(BX*2), h(R9)(BX*2), Z12, Z13)          \
+	ROWQ6_KVBMI(l(R9)(R8*1), h(R9)(R8*1), Z14, Z15)          \
+	VMOVDQU64 0(DX), Z24                                     \
+	STEPQ6_KVBMI(Z8, Z20, Z21, s+256, VDPBF16PS_Z24_Z16_Z4)  \
+	STEPQ6_KVBMI(Z10, Z20, Z21, s+320, VDPBF16PS_Z24_Z16_Z5) \
+	STEPQ6_KVBMI(Z12, Z20, Z21, s+384, VDPBF16PS_Z24_Z16_Z6) \
+	STEPQ6_KVBMI(Z14, Z20, Z21, s+448, VDPBF16PS_Z24_Z16_Z7) \
+	VMOVDQU64 64(DX), Z24                                    \
+	STEPQ6_KVBMI(Z8, Z22, Z23, s+264, VDPBF16PS_Z24_Z16_Z4)  \
+	STEPQ6_KVBMI(Z10, Z22, Z23, s+328, VDPBF16PS_Z24_Z16_Z5) \
+	STEPQ6_KVBMI(Z12, Z22, Z23, s+392, VDPBF16PS_Z24_Z16_Z6) \
+	STEPQ6_KVBMI(Z14, Z22, Z23, s+456, VDPBF16PS_Z24_Z16_Z7) \
+	VMOVDQU64 128(DX), Z24                                   \
+	STEPQ6_KVBMI(Z9, Z20, Z21, s+272, VDPBF16PS_Z24_Z16_Z4)  \
+	STEPQ6_KVBMI(Z11, Z20, Z21, s+336, VDPBF16PS_Z24_Z16_Z5) \
+	STEPQ6_KVBMI(Z13, Z20, Z21, s+400, VDPBF16PS_Z24_Z16_Z6) \
+	STEPQ6_KVBMI(Z15, Z20, Z21, s+464, VDPBF16PS_Z24_Z16_Z7) \
+	VMOVDQU64 192(DX), Z24                                   \
+	STEPQ6_KVBMI(Z9, Z22, Z23, s+280, VDPBF16PS_Z24_Z16_Z4)  \
+	STEPQ6_KVBMI(Z11, Z22, Z23, s+344, VDPBF16PS_Z24_Z16_Z5) \
+	STEPQ6_KVBMI(Z13, Z22, Z23, s+408, VDPBF16PS_Z24_Z16_Z6) \
+	STEPQ6_KVBMI(Z15, Z22, Z23, s+472, VDPBF16PS_Z24_Z16_Z7)
+
+#define BLOCKQ6_KVBMI         \
+	PREFETCHAT(0)                \
+	PREFETCHAT(64)               \
+	FIRST4Q6_KVBMI(0, 128, 0)    \
+	SECOND4Q6_KVBMI(0, 128, 0)   \
+	ADDQ $256, DX                \
+	PREFETCHAT(128)              \
+	PREFETCHAT(192)              \
+	FIRST4Q6_KVBMI(64, 160, 32)  \
+	SECOND4Q6_KVBMI(64, 160, 32) \
+	ADDQ $256, DX
+
+// The numbers of 16 bytes, each as the upper byte of a double word.
+DATA upperBytes<>+0(SB)/8, $0x0100000000000000
+DATA upperBytes<>+8(SB)/8, $0x0300000002000000
+DATA upperBytes<>+16(SB)/8, $0x0500000004000000
+DATA upperBytes<>+24(SB)/8, $0x0700000006000000
+DATA upperBytes<>+32(SB)/8, $0x0900000008000000
+DATA upperBytes<>+40(SB)/8, $0x0b0000000a000000
+DATA upperBytes<>+48(SB)/8, $0x0d0000000c000000
+DATA upperBytes<>+56(SB)/8, $0x0f0000000e000000
+GLOBL upperBytes<>(SB), RODATA|NOPTR, $64
+
+// 2⁻²⁶, four times.
+DATA tiny<>+0(SB)/8, $0x3280000032800000
+DATA tiny<>+8(SB)/8, $0x3280000032800000
+GLOBL tiny<>(SB), RODATA|NOPTR, $16
+
+// How far the upper bits of weights 0, 32, 64 and 96 move to the left to be bits 6 and 7 of a byte.
+DATA upperBits<>+0(SB)/8, $0x0006000600060006
+DATA upperBits<>+8(SB)/8, $0x0004000400040004
+DATA upperBits<>+16(SB)/8, $0x0002000200020002
+DATA upperBits<>+24(SB)/8, $0x0000000000000000
+GLOBL upperBits<>(SB), RODATA|NOPTR, $32
+
+#define FILL(value, z) \
+	MOVL         $value, AX \
+	VPBROADCASTD AX, z
+
+// Z27 and Z26 are these distances for the first and the last 64 weights. Z25, Z28 and Z29 are bytes 0x3c, 0x80
+// and 0xc0. Z20 … Z23 are the numbers of 16 bytes each, K1 the places where they go.
+#define CONSTANTSQ6_KVBMI             \
+	FILL(0x3c3c3c3c, Z25)                \
+	FILL(0x80808080, Z28)                \
+	FILL(0xc0c0c0c0, Z29)                \
+	FILL(0x10101010, Z8)                 \
+	VMOVDQU64    upperBytes<>(SB), Z20   \
+	VPADDB       Z8, Z20, Z21            \
+	VPADDB       Z8, Z21, Z22            \
+	VPADDB       Z8, Z22, Z23            \
+	MOVQ         $0x8888888888888888, AX \
+	KMOVQ        AX, K1                  \
+	VPBROADCASTQ upperBits<>+0(SB), Y8   \
+	VPBROADCASTQ upperBits<>+8(SB), Y9   \
+	VINSERTI64X4 $1, Y9, Z8, Z27         \
+	VPBROADCASTQ upperBits<>+16(SB), Y8  \
+	VPBROADCASTQ upperBits<>+24(SB), Y9  \
+	VINSERTI64X4 $1, Y9, Z8, Z26
+
+// func dot8x1PairsQ6_KVBMI(args *dotArgs)
+TEXT ·dot8x1PairsQ6_KVBMI(SB), NOSPLIT, $0-8
+	BEGINNATURAL
+	CONSTANTSQ6_KVBMI
+	BLOCKS(SCALESQ6_KVBMI, BLOCKQ6_KVBMI, 210)
 	ENDNATURAL
