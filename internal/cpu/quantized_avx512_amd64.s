@@ -379,18 +379,17 @@ GLOBL values0to15<>(SB), RODATA|NOPTR, $64
 	SCALESROW((R9)(BX*2), 4(R9)(BX*2), 12(R9)(BX*2), 6) \
 	SCALESROW((R9)(R8*1), 4(R9)(R8*1), 12(R9)(R8*1), 7)
 
-// Two groups of a row: one table has the values of both. s is the place of the first group's scale in the
-// scratch. FIRST and SECOND multiply Z10 and Z11.
+// Two groups of a row: one table has the values of both, those of the second group first. s is the place of
+// the first group's scale in the scratch. FIRST and SECOND multiply Z10 and Z11.
 #define ROWQ4_K(q, s, FIRST, SECOND) \
-	VBROADCASTSS     (s)(R15)(DI*4), Z8         \
-	VBROADCASTSS     (s+4)(R15)(DI*4), Z9       \
+	VBROADCASTSS     (s+4)(R15)(DI*4), Z8       \
+	VBROADCASTSS     (s)(R15)(DI*4), Z9         \
 	VPMOVZXBW        q, Z10                     \
-	VFMSUB213PS.BCST (s+16)(R15)(DI*4), Z29, Z8 \
-	VFMSUB213PS.BCST (s+20)(R15)(DI*4), Z29, Z9 \
+	VFMSUB213PS.BCST (s+20)(R15)(DI*4), Z29, Z8 \
+	VFMSUB213PS.BCST (s+16)(R15)(DI*4), Z29, Z9 \
 	VPSRLW           $4, Z10, Z11               \
 	VCVTNE2PS2BF16_Z8_Z9_Z8                     \
-	VPANDD           Z28, Z10, Z10              \
-	VPORD            Z27, Z11, Z11              \
+	VPTERNLOGD       $0xea, Z27, Z28, Z10       \
 	VPERMW           Z8, Z10, Z10               \
 	VPERMW           Z8, Z11, Z11               \
 	FIRST                                       \
@@ -680,7 +679,7 @@ TEXT ·unpackQ4_KAVX512(SB), 0, $704-32
 // to bit 4.
 #define ROWQ5_K(q, s, A, B, FIRST, SECOND) \
 	VBROADCASTSS     (s)(R15)(DI*4), Z8         \
-	VBROADCASTSS     (s)(R15)(DI*4), Z9         \
+	VMOVAPS          Z8, Z9                     \
 	VPMOVZXBW        q, Z10                     \
 	VFMSUB213PS.BCST (s+16)(R15)(DI*4), Z29, Z8 \
 	VFMSUB213PS.BCST (s+16)(R15)(DI*4), Z25, Z9 \
@@ -690,7 +689,7 @@ TEXT ·unpackQ4_KAVX512(SB), 0, $704-32
 	VPTERNLOGD       $0xd8, Z28, Z10, Z13       \
 	VPERMW           Z8, Z13, Z10               \
 	VBROADCASTSS     (s+4)(R15)(DI*4), Z8       \
-	VBROADCASTSS     (s+4)(R15)(DI*4), Z9       \
+	VMOVAPS          Z8, Z9                     \
 	VFMSUB213PS.BCST (s+20)(R15)(DI*4), Z29, Z8 \
 	VFMSUB213PS.BCST (s+20)(R15)(DI*4), Z25, Z9 \
 	B                                           \
@@ -833,7 +832,8 @@ TEXT ·dot8x1PairsQ5_K(SB), NOSPLIT, $0-8
 	VCVTNE2PS2BF16_Z16_Z17_Z16                    \
 	MULTIPLY
 
-// 128 weights of four rows; l and h are the places of the lower and upper bits, s that of the scales of row 0.
+// 128 weights of four rows; l and h are the places of the lower and upper bits, s that of the scales of
+// row 0.
 #define FIRST4Q6_KVBMI(l, h, s)                           \
 	ROWQ6_KVBMI(l(SI), h(SI), Z8, Z9)                        \
 	ROWQ6_KVBMI(l(SI)(BX*1), h(SI)(BX*1), Z10, Z11)          \
@@ -924,8 +924,8 @@ GLOBL upperBits<>(SB), RODATA|NOPTR, $32
 	MOVL         $value, AX \
 	VPBROADCASTD AX, z
 
-// Z27 and Z26 are these distances for the first and the last 64 weights. Z25, Z28 and Z29 are bytes 0x3c, 0x80
-// and 0xc0. Z20 … Z23 are the numbers of 16 bytes each, K1 the places where they go.
+// Z27 and Z26 are these distances for the first and the last 64 weights. Z25, Z28 and Z29 are bytes 0x3c,
+// 0x80 and 0xc0. Z20 … Z23 are the numbers of 16 bytes each, K1 the places where they go.
 #define CONSTANTSQ6_KVBMI             \
 	FILL(0x3c3c3c3c, Z25)                \
 	FILL(0x80808080, Z28)                \
