@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"phi3/internal/gguf"
+	"phi3/internal/tokenizer"
 )
 
 // object is a JSON object whose keys keep their order.
@@ -198,12 +199,6 @@ func byteLetters() (letters [256]string) {
 	return letters
 }
 
-// splitter is the regular expression of the tokenizers of phi-4-mini, which phi3 runs.
-const splitter = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+` +
-	`(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+` +
-	`[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|` +
-	`\s*[\r\n]+|\s+(?!\S)|\s+`
-
 // addedToken describes a special token.
 func (v *vocabulary) addedToken(id int, head ...member) object {
 	return append(head, object{
@@ -237,7 +232,7 @@ func (v *vocabulary) tokenizer() object {
 	}
 	split := object{
 		{"type", "Split"},
-		{"pattern", object{{"Regex", splitter}}},
+		{"pattern", object{{"Regex", tokenizer.PatternO200K}}},
 		{"behavior", "Removed"},
 		{"invert", true},
 	}

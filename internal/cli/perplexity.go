@@ -44,9 +44,9 @@ of context.
 Kullback-Leibler divergence of the model's probabilities from the reference's, how often
 both find the same token most probable, and how much the probability of the text's token
 changes. llama-perplexity --kl-divergence reports the same. The reference needs the same
-tokenizer, and has its weights as they are stored: --against with the name of --model
-shows what --weights loses. Both models are in memory at the same time; weights of the same files on a CPU
-take their memory once.
+tokenizer. --weights does not apply to it, so --against with the name of --model shows
+what --weights loses. Both models are in memory at the same time. On a CPU, weights that
+both take from the same files are in memory once.
 
 The same command always prints the same numbers, whatever the number of threads.
 

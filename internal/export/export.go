@@ -62,9 +62,9 @@ func (p *Plan) Bytes() int64 { return weight.Sum(p.Made).Bytes }
 // Close releases the checkpoint.
 func (p *Plan) Close() error { return p.checkpoint.Close() }
 
-// Write writes the file. The file gets its name when it is complete; after an error nothing stays. One tensor
-// at a time is in memory. Write stops soon after ctx is done. progress is called after each tensor, with the
-// bytes of the tensors that are written and those of all.
+// Write writes the file. The file gets its name when it is complete; after an error no file is left. One
+// tensor at a time is in memory. Write stops soon after ctx is done. progress is called after each tensor,
+// with the bytes of the tensors that are written and those of all.
 func (p *Plan) Write(ctx context.Context, path string, progress func(done, total int64)) error {
 	var done int64
 	entries := slices.Clone(p.factors)
@@ -98,12 +98,12 @@ func (p *Plan) write(ctx context.Context, w io.Writer, i int) error {
 		if p.Made[i].Format != t.Format { // a norm
 			return writeFloats(w, t.Float32s())
 		}
-		const piece = 8 << 20 // bytes between two looks at ctx
-		for part := range slices.Chunk(t.Data, piece) {
+		const size = 8 << 20 // bytes between two checks of ctx
+		for piece := range slices.Chunk(t.Data, size) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if _, err := w.Write(part); err != nil {
+			if _, err := w.Write(piece); err != nil {
 				return err
 			}
 		}

@@ -11,14 +11,6 @@ import (
 	"phi3/internal/weight"
 )
 
-// fileTypes are llama.cpp's numbers for a file whose matrices mostly have a format (llama_ftype in llama.h).
-// Of its mixtures, they are those with the fewest other formats.
-var fileTypes = map[weight.Format]uint32{
-	weight.F32: 0, weight.F16: 1, weight.Q4_0: 2, weight.Q4_1: 3, weight.Q8_0: 7, weight.Q5_0: 8,
-	weight.Q5_1: 9, weight.Q2_K: 10, weight.Q3_K: 11, weight.Q4_K: 14, weight.Q5_K: 16, weight.Q6_K: 18,
-	weight.IQ4_NL: 25, weight.IQ4_XS: 30, weight.BF16: 32,
-}
-
 // quantizationVersion is the version of ggml's quantized formats.
 const quantizationVersion = 2
 
@@ -41,7 +33,7 @@ func (p *Plan) describe(fsys fs.FS, title string) error {
 	add("general.architecture", gguf.Architecture)
 	add("general.type", "model")
 	add("general.name", name)
-	add("general.file_type", fileTypes[weight.Sum(p.Made).Format])
+	add("general.file_type", gguf.FileType(weight.Sum(p.Made).Format))
 	add("general.quantization_version", uint32(quantizationVersion))
 	size("context_length", c.MaxPositions)
 	size("embedding_length", c.HiddenSize)
@@ -89,7 +81,7 @@ func (p *Plan) describeRoPE(r *model.RoPEConfig, size func(string, int), number 
 }
 
 // addEnds adds the ids of tokens that end a text and that the tokenizer's metadata does not have. GGUF has
-// three keys for them. Programs that read the file end a text at any of the three.
+// three keys for such ids, and a text ends at any of them. Ids for which no key is left are dropped.
 func (p *Plan) addEnds(ends []int32) {
 	const prefix, suffix = "tokenizer.ggml.", "_token_id"
 	have := map[string]any{}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"path"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -133,7 +132,7 @@ func openPart(fsys fs.FS, name string) (*part, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	p.users.Add(1)
-	err = guard(func() (err error) {
+	err = weight.GuardHeader(func() (err error) { // the file may shrink while it is read
 		p.header, err = parse(name, p.data)
 		return err
 	})
@@ -141,20 +140,6 @@ func openPart(fsys fs.FS, name string) (*part, error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), p.close())
 	}
 	return p, nil
-}
-
-// guard calls read, which reads a header that may shrink while it is read.
-func guard(read func() error) (err error) {
-	defer func(before bool) {
-		debug.SetPanicOnFault(before)
-		if p := recover(); p != nil {
-			if !weight.IsFault(p) {
-				panic(p)
-			}
-			err = fmt.Errorf("its header %w", weight.ErrUnreadable)
-		}
-	}(debug.SetPanicOnFault(true))
-	return read()
 }
 
 // close ends one use of the mapping. The last one unmaps the file.
@@ -298,15 +283,6 @@ func (w *Weights) Tensor(name string) (*weight.Tensor, bool) {
 
 // Names returns the names of all tensors, sorted.
 func (w *Weights) Names() []string { return slices.Sorted(maps.Keys(w.tensors)) }
-
-// DataBytes returns the size of all tensors together, in bytes.
-func (w *Weights) DataBytes() int64 {
-	var n int64
-	for _, t := range w.tensors {
-		n += int64(len(t.Data))
-	}
-	return n
-}
 
 // Files returns the names of the files, in the order of the parts.
 func (w *Weights) Files() []string {

@@ -51,7 +51,6 @@ func (c *Checkpoint) configFiles() (map[string][]byte, error) {
 		return nil, err
 	}
 	made := config{Architectures: []string{"Phi3ForCausalLM"}, ModelType: Architecture}
-	var eos []int32
 	for _, step := range []func(*config) error{c.sizes, c.rope, c.window, c.vocabulary, c.dtype} {
 		if err := step(&made); err != nil {
 			return nil, err
@@ -105,7 +104,7 @@ func (c *Checkpoint) checkArchitecture() error {
 	return err
 }
 
-// need reads a whole number that must be there. It is limited to what JSON readers take as an int.
+// need reads a whole number of the architecture that must be there.
 func (c *Checkpoint) need(key string) (int64, error) {
 	key = Architecture + "." + key
 	if !c.Meta.Has(key) {
@@ -328,16 +327,36 @@ func (c *Checkpoint) vocabulary(made *config) error {
 	return nil
 }
 
-// fileTypes are the names of general.file_type, llama.cpp's for the mixture of formats in a file.
-var fileTypes = map[int64]string{
-	0: "float32", 1: "float16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",
-	11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M",
-	18: "Q6_K", 25: "IQ4_NL", 30: "IQ4_XS", 32: "bfloat16",
+// fileTypes are the values of general.file_type: llama.cpp's numbers for the mixture of formats in a file
+// (llama_ftype in llama.h). format is set where no mixture has fewer formats besides it.
+var fileTypes = map[uint32]struct {
+	name   string // as config.json has it
+	format weight.Format
+}{
+	0: {"float32", weight.F32}, 1: {"float16", weight.F16}, 2: {"Q4_0", weight.Q4_0},
+	3: {"Q4_1", weight.Q4_1}, 7: {"Q8_0", weight.Q8_0}, 8: {"Q5_0", weight.Q5_0}, 9: {"Q5_1", weight.Q5_1},
+	10: {"Q2_K", weight.Q2_K}, 11: {"Q3_K_S", weight.Q3_K}, 12: {"Q3_K_M", 0}, 13: {"Q3_K_L", 0},
+	14: {"Q4_K_S", weight.Q4_K}, 15: {"Q4_K_M", 0}, 16: {"Q5_K_S", weight.Q5_K}, 17: {"Q5_K_M", 0},
+	18: {"Q6_K", weight.Q6_K}, 25: {"IQ4_NL", weight.IQ4_NL}, 30: {"IQ4_XS", weight.IQ4_XS},
+	32: {"bfloat16", weight.BF16},
+}
+
+// FileType returns the value of general.file_type for a file most of whose weights have a format. It is 0 for
+// a format that has no value.
+func FileType(f weight.Format) uint32 {
+	for n, t := range fileTypes {
+		if t.format == f && f != 0 {
+			return n
+		}
+	}
+	return 0
 }
 
 // dtype reads how most weights are stored.
 func (c *Checkpoint) dtype(made *config) error {
 	n, err := c.Meta.Int("general.file_type", -1)
-	made.DType = fileTypes[n]
+	if n >= 0 && n <= math.MaxUint32 {
+		made.DType = fileTypes[uint32(n)].name
+	}
 	return err
 }

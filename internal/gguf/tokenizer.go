@@ -22,8 +22,8 @@ const (
 	prefixKey   = "tokenizer.ggml.add_space_prefix"
 	templateKey = "tokenizer.chat_template"
 
-	// phi3's own: the flags of added tokens that the rules of flags.go do not give, as JSON in the form of
-	// added_tokens_decoder in tokenizer_config.json.
+	// phi3's own: the flags of added tokens that the rules of tokenizerflags.go do not give, as JSON in the
+	// form of added_tokens_decoder in tokenizer_config.json.
 	flagsKey = "tokenizer.added_tokens_decoder"
 )
 
@@ -42,7 +42,7 @@ const (
 	byteToken    = 6
 )
 
-// Bounds on a tokenizer. Those of package tokenizer are the narrower ones, but come later.
+// Bounds on a tokenizer. Package tokenizer has narrower ones, but checks them only after the lists are read.
 const (
 	maxTokens = 1 << 20 // Phi-4-mini has 200,064
 	maxMerges = 1 << 22 // Phi-4-mini has 199,742
@@ -70,7 +70,7 @@ var nameKeys = [...]struct{ name, key string }{
 	{"bos_token", "tokenizer.ggml.bos_token_id"},
 	{"eos_token", "tokenizer.ggml.eos_token_id"},
 	{"unk_token", "tokenizer.ggml.unknown_token_id"},
-	{"sep_token", "tokenizer.ggml.seperator_token_id"}, // so GGUF spells it
+	{"sep_token", "tokenizer.ggml.seperator_token_id"}, // GGUF's spelling
 	{"pad_token", "tokenizer.ggml.padding_token_id"},
 	{"cls_token", "tokenizer.ggml.cls_token_id"},
 	{"mask_token", "tokenizer.ggml.mask_token_id"},
@@ -177,12 +177,13 @@ func (v *vocabulary) check() error {
 	return nil
 }
 
-// isFiller reports whether a token only fills the embedding table. Hugging Face's tokenizer does not have it.
+// isFiller reports whether a token only fills the embedding table. Hugging Face's tokenizer does not have such
+// tokens.
 func (v *vocabulary) isFiller(id int) bool {
 	return v.types[id] == unusedToken && v.tokens[id] == filler(id)
 }
 
-// filler is how converters name such a token.
+// filler is the name that converters give the token that fills row id of the embedding table.
 func filler(id int) string { return fmt.Sprintf("[PAD%d]", id) }
 
 // isAdded reports whether a token is found in the text itself, before any merge.

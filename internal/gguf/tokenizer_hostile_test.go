@@ -153,10 +153,11 @@ func TestHostileMerges(t *testing.T) {
 		tokens = append(tokens, strings.Repeat("a", 64)+strconv.Itoa(n))
 		types = append(types, normalToken)
 	}
-	spm = with(with(with(spm, tokensKey, tokens), tokenTypeKey, types), scoresKey, make([]float32, len(tokens)))
+	spm = with(with(spm, tokensKey, tokens), tokenTypeKey, types)
+	spm = with(spm, scoresKey, make([]float32, len(tokens)))
 	_, err := tokenizer.Load(withMetadata(t, spm))
-	require.EqualError(t, err, "the GGUF file: key tokenizer.ggml.tokens cannot be used: its pieces have more "+
-		"than 1048576 places to cut them in two")
+	require.EqualError(t, err, "the GGUF file: key tokenizer.ggml.tokens cannot be used: its pieces have "+
+		"more than 1048576 places to cut them in two")
 }
 
 // What a file does not say is as in llama.cpp and Hugging Face.
@@ -225,6 +226,7 @@ func FuzzTokenizer(f *testing.F) {
 		ids, err := tok.Encode(context.Background(), "ab <|end|>\n a\xff日", tokenizer.EncodeOptions{})
 		require.NoError(t, err)
 		_ = tok.Decode(ids, true)
-		_, _ = tok.ApplyChatTemplate(context.Background(), []tokenizer.Message{{Role: "user", Content: "a"}}, true)
+		chat := []tokenizer.Message{{Role: "user", Content: "a"}}
+		_, _ = tok.ApplyChatTemplate(context.Background(), chat, true)
 	})
 }

@@ -25,11 +25,11 @@ func tokenizerFiles(m *Metadata) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	around, err := v.around(names)
+	process, err := v.postProcessor(names)
 	if err != nil {
 		return nil, err
 	}
-	file := tokenizerJSON{Added: added, PostProcessor: around, Model: map[string]any{"type": "BPE"}}
+	file := tokenizerJSON{Added: added, PostProcessor: process, Model: map[string]any{"type": "BPE"}}
 	if err := v.describeKind(&file); err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ type tokenizerJSON struct {
 // object is a JSON object that has a type.
 type object map[string]any
 
-// describeKind sets what the two kinds of vocabulary have each for itself.
+// describeKind sets what depends on the kind of vocabulary.
 func (v *vocabulary) describeKind(file *tokenizerJSON) error {
 	if v.byteLevel {
 		pre := preTokenizers[v.pre]
@@ -138,8 +138,8 @@ func (v *vocabulary) names() (map[string]int, error) {
 	return names, nil
 }
 
-// around is the post-processor, which puts BOS and EOS around a text.
-func (v *vocabulary) around(names map[string]int) (any, error) {
+// postProcessor returns what puts BOS before a text and EOS after it.
+func (v *vocabulary) postProcessor(names map[string]int) (any, error) {
 	single := []object{{"Sequence": object{"id": "A"}}}
 	special := object{}
 	for _, k := range []struct {
@@ -160,12 +160,12 @@ func (v *vocabulary) around(names map[string]int) (any, error) {
 		if !ok {
 			return nil, v.meta.Errorf(k.key, "is true, but the file does not have such a token")
 		}
-		part := object{"SpecialToken": object{"id": k.name}}
+		token := object{"SpecialToken": object{"id": k.name}}
 		special[k.name] = object{"ids": []int{id}}
 		if k.name == "bos_token" {
-			single = slices.Insert(single, 0, part)
+			single = slices.Insert(single, 0, token)
 		} else {
-			single = append(single, part)
+			single = append(single, token)
 		}
 	}
 	return object{"type": "TemplateProcessing", "single": single, "special_tokens": special}, nil

@@ -11,10 +11,9 @@ import (
 )
 
 // A GGUF file has a type for each token: a control token, a user-defined one, or one of the vocabulary. It
-// has no room for the white space that a token swallows, and its converters make a control token of
-// everything that looks like "<|end|>". These are lost, and phi3 restores them by the rules below for the
-// tokens of the family. llama.cpp has a rule of its own: it swallows white space after a special token if
-// general.name has "phi-3".
+// does not say whether a token swallows the white space beside it, and its converters make a control token of
+// everything that looks like "<|end|>". So these two flags are lost. phi3 restores them for the tokens of the
+// family, by the rules below. llama.cpp has another rule: see [ModelName].
 
 // Tokens of Phi-3, Phi-3.5 and Phi-4-mini after which white space is swallowed, besides <|placeholder1|> and
 // so on.
@@ -28,10 +27,10 @@ var visible = []string{"<|tool|>", "<|/tool|>", "<|tool_call|>", "<|/tool_call|>
 
 // added returns the added tokens with the flags that Hugging Face's tokenizers of the family have:
 //
-//	Phi-3, 3.5   white space after the tokens of swallowing is swallowed, and after </s>, which is not
-//	             special.
-//	             In the first upload, of April 2024, it is not; there </s> is special, a control token.
-//	Phi-4-mini   the same; those for tools are not special, although the file says so
+//	Phi-3, 3.5   white space is swallowed after the tokens of the list swallowing, and after </s>, which is
+//	             not special. In the first upload, of April 2024, no token swallows it; there </s> is
+//	             special, a control token.
+//	Phi-4-mini   the same without </s>; the tokens for tools are not special, although the file says so
 //	phi-4        white space before and after every token is swallowed
 //	others       nothing is swallowed
 func (v *vocabulary) added() ([]tokenizer.AddedToken, error) {
@@ -70,7 +69,7 @@ func (v *vocabulary) typeOf(text string) int32 {
 	return 0
 }
 
-// looksSpecial: converters make a control token of such a token.
+// looksSpecial reports whether converters make a control token of such a token.
 func looksSpecial(text string) bool {
 	return strings.HasPrefix(text, "<|") && strings.HasSuffix(text, "|>")
 }

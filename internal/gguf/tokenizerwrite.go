@@ -32,11 +32,11 @@ var preNames = map[string]string{
 // TokenizerMetadata returns the metadata of the tokenizer in fsys, the directory of a checkpoint: the same
 // keys and values as llama.cpp's converter. vocabSize is the number of rows of the embedding table.
 //
-// Two keys are added where a reader could not know what is lost. llama.cpp ignores both.
-// tokenizer.ggml.merges beside the scores of a SentencePiece kind is there if its merges do not follow from
-// the scores, and tokenizer.added_tokens_decoder if an added token has other flags than phi3's rules give it.
+// Two keys, which llama.cpp ignores, keep what would be lost. tokenizer.ggml.merges is beside the scores of a
+// tokenizer of the SentencePiece kind if its merges do not follow from the scores.
+// tokenizer.added_tokens_decoder has the added tokens whose flags are not those that phi3's rules give.
 //
-// The metadata is read again and compared, so a tokenizer that GGUF cannot hold is refused by name.
+// The metadata is read again and compared. An error names the property of a tokenizer that GGUF cannot hold.
 func TokenizerMetadata(fsys fs.FS, vocabSize int) ([]KV, error) {
 	t, err := tokenizer.Load(fsys)
 	if err != nil {
@@ -153,11 +153,7 @@ func (w *tokenizerWriter) lists(fsys fs.FS) error {
 		w.put(preKey, pre)
 		w.put(tokensKey, tokens)
 		w.put(tokenTypeKey, types)
-		merges := make([]string, len(w.d.Merges))
-		for i, m := range w.d.Merges {
-			merges[i] = m[0] + " " + m[1]
-		}
-		w.put(mergesKey, merges)
+		w.putMerges()
 		return nil
 	}
 	w.put(modelKey, spmModel)
@@ -328,10 +324,15 @@ func (w *tokenizerWriter) merges() error {
 	if err != nil || slices.Equal(merges, w.d.Merges) {
 		return err
 	}
+	w.putMerges()
+	return nil
+}
+
+// putMerges writes all merges, each as its two parts with a space between.
+func (w *tokenizerWriter) putMerges() {
 	list := make([]string, len(w.d.Merges))
 	for i, m := range w.d.Merges {
 		list[i] = m[0] + " " + m[1]
 	}
 	w.put(mergesKey, list)
-	return nil
 }

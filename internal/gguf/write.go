@@ -65,8 +65,8 @@ func Write(w io.Writer, metadata []KV, tensors []Entry) error {
 	return nil
 }
 
-// WriteFile writes a GGUF file to path. The file gets its name only when it is complete. Until then it is
-// beside it, under a name that begins with a dot. After an error nothing stays.
+// WriteFile writes a GGUF file to path. Until the file is complete, it has a name in the same directory that
+// begins with a dot. After an error no file is left.
 func WriteFile(path string, metadata []KV, tensors []Entry) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".unfinished-*")
 	if err != nil {

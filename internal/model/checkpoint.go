@@ -29,7 +29,6 @@ type Checkpoint struct {
 // files is where the tensors come from: a [safetensors.Checkpoint] or [gguf.Weights].
 type files interface {
 	weight.Source
-	DataBytes() int64
 	Files() []string
 	Close() error
 }
@@ -126,16 +125,6 @@ func (c *Checkpoint) Data(ctx context.Context, i int) (*weight.Tensor, error) {
 		return c.stored[i], nil
 	}
 	return quantize.Tensor(ctx, c.stored[i], c.Tensors[i].Format)
-}
-
-// DataBytes returns the size of all tensors of the checkpoint, with those that the model does not use. It
-// counts the tensors that [Checkpoint.Quantize] has changed as they are then.
-func (c *Checkpoint) DataBytes() int64 {
-	n := c.files.DataBytes()
-	for i, t := range c.Tensors {
-		n += t.Bytes() - c.stored[i].Bytes()
-	}
-	return n
 }
 
 // Files returns the names of the files that hold tensors, sorted.

@@ -66,7 +66,7 @@ func Measure(ctx context.Context, m, reference *model.Model, ids []int32, o Opti
 	return report, nil
 }
 
-// side is one of the models, and what it computes.
+// side is one of the models: the one to measure, or the reference.
 type side struct {
 	*model.Model
 	cache *kvcache.Cache

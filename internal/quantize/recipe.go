@@ -13,9 +13,9 @@ type Recipe struct {
 	Embeddings weight.Format // the embedding table, and the head
 }
 
-// recipes are the names that a user may give. The table and the head have six bits at least, as llama.cpp
-// stores the head in its usual mixes: they are a small part of a large model, and errors of the head are
-// errors of the logits.
+// recipes are the names that a user may give, the largest format first. The embedding table and the head have
+// at least six bits, as the head has in llama.cpp's usual mixtures: they are a small part of a large model,
+// and errors of the head are errors of the logits.
 var recipes = []struct {
 	name string
 	Recipe
@@ -54,10 +54,10 @@ func Parse(name string) (Recipe, error) {
 		strings.Join(Names(), ", "))
 }
 
-// smaller maps formats of 256 weights a block to those of 32 weights a block that take their place in rows
+// fallback maps formats of 256 weights a block to those of 32 weights a block that take their place in rows
 // that are not a multiple of 256. Except for Q2_K and Q3_K, for which llama.cpp takes Q4_0 (IQ4_NL in
 // earlier versions), they are those of llama.cpp (tensor_type_fallback in llama-quant.cpp).
-var smaller = map[weight.Format]weight.Format{
+var fallback = map[weight.Format]weight.Format{
 	weight.Q2_K:   weight.IQ4_NL,
 	weight.Q3_K:   weight.IQ4_NL,
 	weight.IQ4_XS: weight.IQ4_NL,
@@ -84,8 +84,8 @@ func FormatOf(t *weight.Tensor, f weight.Format) (weight.Format, error) {
 	if weights, _ := f.Block(); t.Shape[1]%weights == 0 {
 		return f, nil
 	}
-	if s, ok := smaller[f]; ok && t.Shape[1]%32 == 0 {
-		return s, nil
+	if other, ok := fallback[f]; ok && t.Shape[1]%32 == 0 {
+		return other, nil
 	}
 	return t.Format, nil
 }

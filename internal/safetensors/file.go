@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math"
 	"math/bits"
-	"runtime/debug"
 	"slices"
 
 	"phi3/internal/regular"
@@ -61,16 +60,11 @@ func readFile(opened fs.File, name string) (*File, error) {
 
 // parseMapped is parse for a file that may shrink while it is read.
 func parseMapped(name string, data []byte) (f *File, err error) {
-	defer func(before bool) {
-		debug.SetPanicOnFault(before)
-		if p := recover(); p != nil {
-			if !weight.IsFault(p) {
-				panic(p)
-			}
-			err = fmt.Errorf("its header %w", weight.ErrUnreadable)
-		}
-	}(debug.SetPanicOnFault(true))
-	return parse(name, data)
+	err = weight.GuardHeader(func() (err error) {
+		f, err = parse(name, data)
+		return err
+	})
+	return f, err
 }
 
 // Tensor returns the tensor of that name, and whether there is one.
@@ -118,7 +112,8 @@ func parse(file string, data []byte) (*File, error) {
 			return nil, errors.New("is a zip archive, as PyTorch saves models, and not a safetensors " +
 				"file: save the model with safe_serialization=True")
 		case bytes.HasPrefix(data, []byte("GGUF")):
-			return nil, errors.New("is a GGUF file and not a safetensors file: give it a name that ends in .gguf")
+			return nil, errors.New("is a GGUF file and not a safetensors file: give it a name that ends " +
+				"in .gguf")
 		}
 		return nil, fmt.Errorf("header length %d is over the format's limit of %d: not a safetensors file?",
 			n, maxHeaderBytes)

@@ -10,8 +10,8 @@ import (
 )
 
 // Widen converts the little-endian numbers of src to float32, len(dst) of them. It is exact for BF16, F16 and
-// F32. Weights of quantized formats are rounded to bfloat16, as everywhere. It panics for other formats. src
-// may begin at any address.
+// F32. Quantized weights become the values that [Unpack] gives them. It panics for other formats. src may
+// begin at any address.
 func Widen(dst []float32, src []byte, f Format) {
 	switch f {
 	case BF16:

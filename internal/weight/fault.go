@@ -22,11 +22,26 @@ var ErrUnreadable = errors.New("can no longer be read: the file has become short
 
 // Guard calls read, which reads the Data of the tensors on this goroutine. If a page cannot be read, Guard
 // returns an error that names the file and the tensor. It does not recover other panics.
-func Guard(tensors []*Tensor, read func() error) (err error) {
+func Guard(tensors []*Tensor, read func() error) error {
+	return guard(read, func(recovered any) error { return Fault(recovered, tensors) })
+}
+
+// GuardHeader is [Guard] for the header of a mapped file. Its error does not name the file.
+func GuardHeader(read func() error) error {
+	return guard(read, func(recovered any) error {
+		if !IsFault(recovered) {
+			return nil
+		}
+		return fmt.Errorf("its header %w", ErrUnreadable)
+	})
+}
+
+// guard calls read. It returns the error that explain makes of a panic, and panics again if that is nil.
+func guard(read func() error, explain func(recovered any) error) (err error) {
 	defer func(before bool) {
 		debug.SetPanicOnFault(before)
 		if p := recover(); p != nil {
-			if err = Fault(p, tensors); err == nil {
+			if err = explain(p); err == nil {
 				panic(p)
 			}
 		}

@@ -4,8 +4,8 @@ package weight
 // formats. The others are listed so that an error can name them.
 type Format uint8
 
-// The formats that are not quantized, named as in the header of a safetensors file. The zero Format is none
-// of them.
+// The formats that are not quantized, named as in the header of a safetensors file. The zero Format is not a
+// format.
 const (
 	_ Format = iota
 

@@ -1,7 +1,8 @@
 package weight
 
-// The formats of 256 weights a block ("super-block"), whose groups of 16 or 32 weights have scales of their
-// own, which are small integers.
+// The formats of 256 weights a block ("super-block"). A block has groups of 16 or 32 weights, each with a
+// scale that is a small integer, and in some formats a minimum. The block has the float16 numbers by which
+// these are multiplied. The comments below give the bytes of a block in order, then the value of a weight q.
 
 // dequantizeQ2_K: 16 bytes, the scale (low half) and the minimum (high half) of each group of 16 weights; 64
 // bytes of two-bit weights, where byte i of each 32 holds the weights i, i+32, i+64, i+96 of 128; two scales
@@ -35,7 +36,7 @@ func dequantizeQ3_K(dst []float32, src []byte) {
 
 // scaleAndMin returns the scale and the minimum, 6 bits each, of group g, 0 … 7, from the 12 bytes that Q4_K
 // and Q5_K have for them.
-func scaleAndMin(packed []byte, g int) (scale, least float32) {
+func scaleAndMin(packed []byte, g int) (scale, minimum float32) {
 	if g < 4 {
 		return float32(packed[g] & 63), float32(packed[g+4] & 63)
 	}
@@ -49,10 +50,10 @@ func dequantizeQ4_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[144:] {
 		d, dmin := halfAt(src), halfAt(src[2:])
 		for g := range 8 {
-			scale, least := scaleAndMin(src[4:16], g)
-			scale, least = d*scale, dmin*least
+			scale, minimum := scaleAndMin(src[4:16], g)
+			scale, minimum = d*scale, dmin*minimum
 			for i, q := range src[16+g/2*32:][:32] {
-				dst[32*g+i] = float32(scale*float32(q>>(g%2*4)&15)) - least
+				dst[32*g+i] = float32(scale*float32(q>>(g%2*4)&15)) - minimum
 			}
 		}
 	}
@@ -64,11 +65,11 @@ func dequantizeQ5_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[176:] {
 		d, dmin := halfAt(src), halfAt(src[2:])
 		for g := range 8 {
-			scale, least := scaleAndMin(src[4:16], g)
-			scale, least = d*scale, dmin*least
+			scale, minimum := scaleAndMin(src[4:16], g)
+			scale, minimum = d*scale, dmin*minimum
 			for i, q := range src[48+g/2*32:][:32] {
 				q = q>>(g%2*4)&15 | src[16+i]>>g&1<<4
-				dst[32*g+i] = float32(scale*float32(q)) - least
+				dst[32*g+i] = float32(scale*float32(q)) - minimum
 			}
 		}
 	}

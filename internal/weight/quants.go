@@ -5,10 +5,12 @@ import (
 	"math"
 )
 
-// The quantized formats of GGUF files. A weight is an integer of 2 to 8 bits times the scale of its block,
-// plus the minimum of its block if the format has one. The arithmetic is float32, in the order of the
-// reference (gguf-py/gguf/quants.py of llama.cpp). All products are exact in float32, because scales have at
-// most 11+7 significant bits and integers at most 6 more; so only the sum with a minimum is rounded.
+// The quantized formats of GGUF files. A block stores an integer q of 2 to 8 bits for each weight. The weight
+// is a scale times q minus a constant of the format, or times the q-th value of a table (IQ4); formats with a
+// minimum add or subtract it. The arithmetic is float32, in the order of the reference
+// (gguf-py/gguf/quants.py of llama.cpp). At most one operation rounds: the products are exact, because their
+// factors have at most 24 significant bits together, so only the sum with a minimum is rounded. Q8_K, whose
+// scale is a float32, has no minimum and rounds its product.
 //
 // Then the value is rounded to bfloat16, ties to even. Everything after that is the computation with weights
 // of bfloat16. So a quantized checkpoint has the logits of the bfloat16 checkpoint that it expands to.
@@ -65,6 +67,8 @@ func Unpack(dst []uint16, src []byte, f Format) {
 
 // halfAt returns the float16 at the beginning of src.
 func halfAt(src []byte) float32 { return f16Table()[binary.LittleEndian.Uint16(src)] }
+
+// The comments below give the bytes of a block in order, then the value of a weight q.
 
 // dequantizeQ4_0: a scale d; 16 bytes, whose low halves are weights 0 … 15 and whose high halves are weights
 // 16 … 31; d·(q-8).
