@@ -219,8 +219,8 @@ func (c *Checkpoint) checkTensors() error {
 	for _, p := range c.parts {
 		for _, t := range p.header.tensors {
 			if name, ok := FileName(t.name); ok {
-				return fmt.Errorf("%s: tensor %s has the name that Hugging Face gives a tensor; in a GGUF file "+
-					"its name is %s", p.name, show.Brief(t.name), name)
+				return fmt.Errorf("%s: tensor %s has the name that Hugging Face gives a tensor; in a GGUF "+
+					"file its name is %s", p.name, show.Brief(t.name), name)
 			}
 			if other := in[t.name]; other != nil {
 				return fmt.Errorf("%s: tensor %s is in %s too", p.name, show.Brief(t.name), other.name)

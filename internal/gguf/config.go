@@ -171,8 +171,8 @@ func (c *Checkpoint) headDim(made *config) error {
 	}
 	values, err := c.Meta.Int(valueLength, dim)
 	if err == nil && values != dim {
-		err = c.Meta.Errorf(valueLength, "is %d, but a head has the width %d: those of a Phi-3 have one width",
-			values, dim)
+		err = c.Meta.Errorf(valueLength, "is %d, but a head has the width %d: those of a Phi-3 have one "+
+			"width", values, dim)
 	}
 	if err != nil {
 		return err

@@ -113,11 +113,13 @@ func TestErrorsNameKeys(t *testing.T) {
 		"block_count":    {4097, "model.gguf: phi3.block_count is 4097, more than 4096"},
 		"context_length": {0, "model.gguf: phi3.context_length is 0, not in 1 …"},
 		"attention.head_count": {
-			1, "model.gguf: phi3.attention.head_count (1) is not a multiple of phi3.attention.head_count_kv (2)",
+			1, "model.gguf: phi3.attention.head_count (1) is not a multiple of " +
+				"phi3.attention.head_count_kv (2)",
 		},
 		"rope.freq_base": {0, "model.gguf: phi3.rope.freq_base is 0, not a number from 1 up"},
 		"attention.layer_norm_rms_epsilon": {
-			math.Float32bits(-1), "model.gguf: phi3.attention.layer_norm_rms_epsilon is -1, not a number from",
+			math.Float32bits(-1), "model.gguf: phi3.attention.layer_norm_rms_epsilon is -1, not a number " +
+				"from",
 		},
 		"feed_forward_length": {1, "the metadata asks for [2 "},
 	} {

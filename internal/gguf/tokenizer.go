@@ -177,8 +177,8 @@ func (v *vocabulary) check() error {
 	return nil
 }
 
-// isFiller reports whether a token only fills the embedding table. Hugging Face's tokenizer does not have such
-// tokens.
+// isFiller reports whether a token only fills the embedding table. Hugging Face's tokenizer does not have
+// such tokens.
 func (v *vocabulary) isFiller(id int) bool {
 	return v.types[id] == unusedToken && v.tokens[id] == filler(id)
 }

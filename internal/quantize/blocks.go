@@ -46,13 +46,13 @@ func (f *fitter) scaled(values []float32, g *grid) uint16 {
 		return f.loss(f.q[:], g, scale, 0)
 	})
 	f.loss(f.best[:], g, scale, 0)
-	if g := f.gain(func(i int) float64 { return scale * f.best[i] }); g != 1 {
-		bits, _ = half(scale * g)
+	if c := f.correction(func(i int) float64 { return scale * f.best[i] }); c != 1 {
+		bits, _ = half(scale * c)
 	}
 	return bits
 }
 
-// bestHalf returns that of three float16 near x with the least loss.
+// bestHalf returns the one of three float16 numbers near x that has the least loss.
 func (f *fitter) bestHalf(x float64, loss func(float64) float64) (bits uint16, value float64) {
 	best := math.Inf(1)
 	middle, _ := half(x)
@@ -70,38 +70,38 @@ func (f *fitter) bestHalf(x float64, loss func(float64) float64) (bits uint16, v
 
 // affine chooses the float16 scale and minimum of the block, sets best to the levels, and returns the bits
 // of the scale and of the minimum.
-func (f *fitter) affine(values []float32, hi float64) (scale, least uint16) {
+func (f *fitter) affine(values []float32, hi float64) (scale, minimum uint16) {
 	f.set(values, 1)
 	g := &grid{hi: hi}
 	for _, levels := range []float64{hi, hi - 1} {
-		if scale, least, ok := f.exact(values, g, levels); ok {
-			return scale, least
+		if scale, minimum, ok := f.exact(values, g, levels); ok {
+			return scale, minimum
 		}
 	}
 	s, m := f.fitAffine(hi, false)
-	least, m = half(m)
+	minimum, m = half(m)
 	scale, s = f.bestHalf(s, func(scale float64) float64 { return f.loss(f.q[:], g, scale, m) })
 	f.loss(f.best[:], g, s, m)
-	if g := f.gain(func(i int) float64 { return float64(s*f.best[i]) + m }); g != 1 {
-		scale, _ = half(s * g)
-		least, _ = half(m * g)
+	if c := f.correction(func(i int) float64 { return float64(s*f.best[i]) + m }); c != 1 {
+		scale, _ = half(s * c)
+		minimum, _ = half(m * c)
 	}
-	return scale, least
+	return scale, minimum
 }
 
 // exact tries the scale with which the range of the block is that many levels. It reports whether this gives
 // the values of the block, rounded to bfloat16: weights that were quantized before stay as they are.
-func (f *fitter) exact(values []float32, g *grid, levels float64) (scale, least uint16, ok bool) {
+func (f *fitter) exact(values []float32, g *grid, levels float64) (scale, minimum uint16, ok bool) {
 	low, high := f.extremes()
 	scale, s := half((high - low) / levels)
-	least, m := half(low)
+	minimum, m := half(low)
 	f.loss(f.best[:], g, s, m)
 	for i, x := range values {
 		if weight.FromBF16(weight.ToBF16(float32(s*f.best[i])+float32(m))) != x {
 			return 0, 0, false
 		}
 	}
-	return scale, least, true
+	return scale, minimum, true
 }
 
 // code returns weight i of the block as an unsigned number: its level minus lo.
@@ -143,15 +143,15 @@ func quantizeIQ4_NL(f *fitter, dst []byte, values []float32) {
 }
 
 func quantizeQ4_1(f *fitter, dst []byte, values []float32) {
-	scale, least := f.affine(values, 15)
+	scale, minimum := f.affine(values, 15)
 	binary.LittleEndian.PutUint16(dst, scale)
-	binary.LittleEndian.PutUint16(dst[2:], least)
+	binary.LittleEndian.PutUint16(dst[2:], minimum)
 	f.halves(dst[4:], 0)
 }
 
 func quantizeQ5_1(f *fitter, dst []byte, values []float32) {
-	scale, least := f.affine(values, 31)
+	scale, minimum := f.affine(values, 31)
 	binary.LittleEndian.PutUint16(dst, scale)
-	binary.LittleEndian.PutUint16(dst[2:], least)
+	binary.LittleEndian.PutUint16(dst[2:], minimum)
 	binary.LittleEndian.PutUint32(dst[4:], f.halves(dst[8:], 0))
 }

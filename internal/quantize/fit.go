@@ -9,13 +9,13 @@ import (
 // A fitter quantizes blocks. It is the scratch memory of one goroutine.
 //
 // A block's weights are x. Each becomes a scale times a level, plus a minimum if the format has one. The
-// loss of a block is the sum of w·(x-y)², where y is what it becomes, and w is |x| plus the root of the
-// mean x² of the block. Errors of large weights do more harm: with w = 1 the text is worse, although the
-// matrices are nearer.
+// loss of a block is the sum of w·(x-y)², where y is what it becomes, and w is |x| plus a multiple, in most
+// formats 1, of the root of the mean x² of the block. Errors of large weights do more harm: with w = 1 the sum
+// of (x-y)² is smaller, but the model predicts text worse.
 //
 // The levels and scales of least loss make weights smaller on average, by the square of the relative error:
-// 0.4 % in Q4_0, 4 % in Q2_K. These errors add up from layer to layer, unlike the others, so that a last step
-// corrects the scales: see gain.
+// 0.4 % in Q4_0, 4 % in Q2_K. These errors add up from layer to layer, unlike the others, so a last step
+// corrects the scales: see correction.
 //
 // The computation is float64, in which squares and products of float32 neither overflow nor vanish, and
 // products are rounded before they are added, so that all processors choose the same bytes.
@@ -29,10 +29,10 @@ type fitter struct {
 	sumW     float64
 	sumWX    float64
 	sumWXX   float64
-	scales   [16]float64
-	minimums [16]float64
-	ints     [16]int // scales of the groups
-	mins     [16]int // minimums of the groups
+	scales   [16]float64 // of the groups
+	minimums [16]float64 // of the groups, as K-quants store them: they are subtracted
+	ints     [16]int     // scales, as multiples of the scale of the block
+	mins     [16]int     // minimums, as multiples of the second scale of the block
 }
 
 // A grid is the levels that a weight can have: the integers from lo to hi, or those of IQ4.
@@ -69,8 +69,8 @@ func (f *fitter) group(start, n int) {
 	}
 }
 
-// nearest sets q to the level nearest to (x-least)·inverse of each weight.
-func (f *fitter) nearest(q []float64, g *grid, inverse, least float64) {
+// nearest sets q to the level nearest to (x-minimum)·inverse of each weight.
+func (f *fitter) nearest(q []float64, g *grid, inverse, minimum float64) {
 	const magic = 3 << 51 // adding it to a small number rounds it to an integer, ties to even
 	if g.iq4 {
 		for i, x := range f.x {
@@ -81,7 +81,7 @@ func (f *fitter) nearest(q []float64, g *grid, inverse, least float64) {
 	lo, hi := g.lo, g.hi
 	q = q[:len(f.x)]
 	for i, x := range f.x {
-		v := float64((x-least)*inverse) + magic - magic
+		v := float64((x-minimum)*inverse) + magic - magic
 		if v < lo { // min and max would be slower: they look for NaN
 			v = lo
 		}
@@ -92,21 +92,21 @@ func (f *fitter) nearest(q []float64, g *grid, inverse, least float64) {
 	}
 }
 
-// extremes returns the least and the greatest weight.
-func (f *fitter) extremes() (least, most float64) {
-	least, most = f.x[0], f.x[0]
+// extremes returns the lowest and the highest weight.
+func (f *fitter) extremes() (low, high float64) {
+	low, high = f.x[0], f.x[0]
 	for _, x := range f.x {
-		least, most = min(least, x), max(most, x)
+		low, high = min(low, x), max(high, x)
 	}
-	return least, most
+	return low, high
 }
 
 // fitScale returns the scale with the smallest loss, for weights that become scale·level.
 func (f *fitter) fitScale(g *grid) float64 {
-	least, most := f.extremes()
-	large := most
-	if -least > most {
-		large = least
+	low, high := f.extremes()
+	large := high
+	if -low > high {
+		large = low
 	}
 	if large == 0 {
 		return 0
@@ -124,10 +124,10 @@ func (f *fitter) fitScale(g *grid) float64 {
 		}
 	}
 	for step := -9; step <= 9; step++ {
-		part := 1 + g.spread*float64(step)/9
-		try(g.lo * part / large)
+		factor := 1 + g.spread*float64(step)/9
+		try(g.lo * factor / large)
 		if step%3 == 0 {
-			try(g.hi * part / large)
+			try(g.hi * factor / large)
 		}
 	}
 	for range 2 {
@@ -139,8 +139,8 @@ func (f *fitter) fitScale(g *grid) float64 {
 }
 
 // fitAffine returns the scale and the minimum with the smallest loss, for weights that become scale·level +
-// least, with levels from 0 to hi. With negative, least is at most 0.
-func (f *fitter) fitAffine(hi float64, negative bool) (scale, least float64) {
+// minimum, with levels from 0 to hi. With negative, minimum is at most 0.
+func (f *fitter) fitAffine(hi float64, negative bool) (scale, minimum float64) {
 	low, high := f.extremes()
 	if negative {
 		low = min(low, 0)
@@ -172,7 +172,7 @@ func (f *fitter) fitAffine(hi float64, negative bool) (scale, least float64) {
 		}
 		// at the least squares' solution
 		if loss := f.sumWXX - float64(s*xq) - float64(m*f.sumWX); s > 0 && loss < best {
-			best, scale, least = loss, s, m
+			best, scale, minimum = loss, s, m
 		}
 	}
 	for step := -6; step <= 6; step++ {
@@ -185,33 +185,33 @@ func (f *fitter) fitAffine(hi float64, negative bool) (scale, least float64) {
 	}
 	for range 3 {
 		if scale != 0 {
-			try(1/scale, least)
+			try(1/scale, minimum)
 		}
 	}
 	if scale == 0 {
 		return (high - low) / hi, low
 	}
-	return scale, least
+	return scale, minimum
 }
 
-// loss sets best to the nearest levels for weights that become scale·level + least, and returns the loss.
-func (f *fitter) loss(q []float64, g *grid, scale, least float64) float64 {
+// loss sets q to the nearest levels for weights that become scale·level + minimum, and returns the loss.
+func (f *fitter) loss(q []float64, g *grid, scale, minimum float64) float64 {
 	inverse := 0.0
 	if scale != 0 {
 		inverse = 1 / scale
 	}
-	f.nearest(q, g, inverse, least)
+	f.nearest(q, g, inverse, minimum)
 	sum := 0.0
 	for i, x := range f.x {
-		d := x - float64(scale*q[i]) - least
+		d := x - float64(scale*q[i]) - minimum
 		sum += float64(f.w[i] * float64(d*d))
 	}
 	return sum
 }
 
-// gain returns the factor that makes the values y, which are those of least loss, unbiased: with it, the
-// sum of x·y is that of x·x.
-func (f *fitter) gain(y func(i int) float64) float64 {
+// correction returns the factor by which to multiply the values y, which are those of least loss, so that
+// they are unbiased: then the sum of x·y is that of x·x.
+func (f *fitter) correction(y func(i int) float64) float64 {
 	var xx, xy float64
 	for i, x := range f.x {
 		xx += float64(x * x)

@@ -1,6 +1,6 @@
-// Package quantize stores weights in fewer bits. For each block of weights it searches the scale, and the
-// minimum if the format has one, that lose least. One core of a cloud machine quantizes about ten million
-// weights a second to Q8_0 and Q4_0, six to Q4_1 and IQ4_NL, and four to eight to the formats of 256
+// Package quantize stores weights in fewer bits. For each block of weights it searches for the scale, and the
+// minimum if the format has one, with the smallest loss. One core of a cloud machine quantizes about ten
+// million weights a second to Q8_0 and Q4_0, six to Q4_1 and IQ4_NL, and four to eight to the formats of 256
 // weights a block.
 package quantize
 
@@ -90,8 +90,8 @@ func (j *job) fail(err error) {
 	j.stop.Store(true)
 }
 
-// failAt records that a value cannot be quantized. Of several such errors it keeps that of the lowest row: rows are
-// taken in order, so all rows below are taken, and their goroutines finish them.
+// failAt records that a value cannot be quantized. Of several such errors it keeps that of the lowest row:
+// rows are taken in order, so all rows below are taken, and their goroutines finish them.
 func (j *job) failAt(row, col int, v float32) {
 	j.lock.Lock()
 	defer j.lock.Unlock()

@@ -32,8 +32,8 @@ func (f *fitter) scaledGroups(values []float32, n int, g *grid, lo int) uint16 {
 	}
 	f.chooseScales(n, g, lo, d)
 	f.group(0, 256)
-	if g := f.gain(func(i int) float64 { return d * float64(f.ints[i/n]) * f.best[i] }); g != 1 {
-		bits, _ = half(d * g)
+	if c := f.correction(func(i int) float64 { return d * float64(f.ints[i/n]) * f.best[i] }); c != 1 {
+		bits, _ = half(d * c)
 	}
 	return bits
 }
@@ -72,9 +72,9 @@ func (f *fitter) refitScale(n int, g *grid, lo int, d float64) float64 {
 }
 
 // affineGroups quantizes a block of groups of n weights, which become scale·ints[group]·level -
-// least·mins[group]. The levels are from 0 to hi, the integers from 0 to most. It sets best, ints and
-// mins, and returns the bits of scale and least.
-func (f *fitter) affineGroups(values []float32, n int, hi float64, most int) (scale, least uint16) {
+// minimum·mins[group]. The levels are from 0 to hi, the integers from 0 to most. It sets best, ints and
+// mins, and returns the bits of scale and minimum.
+func (f *fitter) affineGroups(values []float32, n int, hi float64, most int) (scale, minimum uint16) {
 	floor := 1.0
 	if hi == 3 {
 		floor = 0 // two bits: without a floor, small weights cost the large ones less
@@ -88,23 +88,23 @@ func (f *fitter) affineGroups(values []float32, n int, hi float64, most int) (sc
 		largeS, largeM = max(largeS, s), max(largeM, -m)
 	}
 	scale, s := half(largeS / float64(most))
-	least, m := half(largeM / float64(most))
+	minimum, m := half(largeM / float64(most))
 	g := &grid{hi: hi}
 	for range 2 {
 		f.choosePairs(n, g, most, s, m)
 		s, m = f.refitPair(n, s, m)
 		scale, s = half(s)
-		least, m = half(m)
+		minimum, m = half(m)
 	}
 	f.choosePairs(n, g, most, s, m)
 	f.group(0, 256)
-	if g := f.gain(func(i int) float64 {
+	if c := f.correction(func(i int) float64 {
 		return float64(s*float64(f.ints[i/n])*f.best[i]) - float64(m*float64(f.mins[i/n]))
-	}); g != 1 {
-		scale, _ = half(s * g)
-		least, _ = half(m * g)
+	}); c != 1 {
+		scale, _ = half(s * c)
+		minimum, _ = half(m * c)
 	}
-	return scale, least
+	return scale, minimum
 }
 
 // choosePairs chooses ints and mins for the scales d and dmin, and sets best.
