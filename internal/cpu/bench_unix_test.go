@@ -5,6 +5,7 @@ package cpu
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand"
 	"syscall"
 	"testing"
@@ -65,6 +66,43 @@ func benchmarkProduct(b *testing.B, f weight.Format, tokens int) {
 	b.ReportMetric(float64(len(data))/seconds/1e9, "GB/s")
 	b.ReportMetric(2*k*float64(rows)*float64(tokens)/seconds/1e9, "GFLOP/s")
 	b.ReportMetric(perProduct/float64(rows*k/32*tokens), "cpu-ns")
+	b.ReportMetric(0, "ns/op")
+}
+
+// The product of one token with 64 rows, which stay in a cache, by one thread: the least time for 32 weights. It
+// hardly depends on other processes.
+func BenchmarkOneToken(b *testing.B) {
+	for _, f := range append([]weight.Format{weight.BF16}, backendtest.QuantizedFormats()...) {
+		b.Run(f.String(), func(b *testing.B) { benchmarkOneToken(b, f) })
+	}
+}
+
+func benchmarkOneToken(b *testing.B, f weight.Format) {
+	const k, rows = 3072, 64
+	backend, err := New(Options{Threads: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = backend.Close() }()
+	c := &model.Config{HiddenSize: k, IntermediateSize: 1, Heads: 1, KVHeads: 1, HeadDim: 2}
+	if err := backend.Plan(&model.Plan{Config: c, MaxTokens: 1}); err != nil {
+		b.Fatal(err)
+	}
+	w, err := backend.Upload(&weight.Tensor{
+		Name: "w", Format: f, Shape: []int{rows, k},
+		Data: make([]byte, f.RowBytes(k*rows)),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	x, a := matrixOf(1, rows, make([]float32, rows)), matrixOf(1, k, make([]float32, k))
+	least := time.Duration(math.MaxInt64)
+	for b.Loop() {
+		start := time.Now()
+		backend.LinearAdd(x, a, w)
+		least = min(least, time.Since(start))
+	}
+	b.ReportMetric(float64(least.Nanoseconds())*32/(k*rows), "ns/32-weights")
 	b.ReportMetric(0, "ns/op")
 }
 
