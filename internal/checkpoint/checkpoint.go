@@ -68,6 +68,10 @@ func (e *RevisionError) Error() string {
 type FileError struct{ request Request }
 
 func (e *FileError) Error() string {
+	if e.request.Name == "" {
+		return FileFlag + " needs --model, the directory or the model of the hub that has the file; " +
+			"to run a GGUF file itself, name it with --model"
+	}
 	return fmt.Sprintf("%s is for a directory or a model of the hub; --model is %q%s", FileFlag,
 		e.request.Name, e.request.origin())
 }

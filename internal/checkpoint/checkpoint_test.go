@@ -101,7 +101,7 @@ func TestOpenErrors(t *testing.T) {
 				"and no model of that name in the cache; phi3 pull acme/Big downloads it",
 		},
 		{Request{Name: "file"}, "file is a file; --model takes the directory of a checkpoint, such as ., or"},
-		{Request{Name: "Phi-3.5-mini-instruct-Q4.gguf"}, `instruct-Q4.gguf: begins with "", not`},
+		{Request{Name: "Phi-3.5-mini-instruct-Q4.gguf"}, `instruct-Q4.gguf: is empty: is the`},
 		{Request{Name: folder}, "is the folder of a model in a cache"},
 		{Request{Revision: "main"}, `--revision is for a model of the hub; --model is ""`},
 		{

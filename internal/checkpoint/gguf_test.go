@@ -84,7 +84,7 @@ func TestOpenGGUF(t *testing.T) {
 		{Request{Name: "elsewhere/..", File: "a.gguf"}, "has no file a.gguf, and no GGUF files at all"},
 		{Request{Name: "two", File: "c.gguf"}, `c.gguf: begins with "GGML", not with "GGUF"`},
 		{Request{Name: "one/a.gguf", File: "a.gguf"}, `--gguf is for a directory or a model of the hub;`},
-		{Request{File: "a.gguf"}, `--gguf is for a directory or a model of the hub; --model is ""`},
+		{Request{File: "a.gguf"}, "--gguf needs --model, the directory or the model of the hub that has the"},
 		{Request{Name: "one/b.gguf"}, "there is no file one/b.gguf; did you mean one/a.gguf?"},
 	} {
 		_, err := Open(test.r)

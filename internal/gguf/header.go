@@ -193,6 +193,9 @@ func (s *scanner) walk(kv func(string, value) error, tensor func(tensorInfo) err
 
 // counts reads the magic, the version, and the number of tensors and keys.
 func (s *scanner) counts() (tensors, keys uint64, err error) {
+	if s.text == "" {
+		return 0, 0, errors.New("is empty: is the download complete?")
+	}
 	if !strings.HasPrefix(s.text, magic) {
 		return 0, 0, fmt.Errorf("begins with %q, not with %q: not a GGUF file?",
 			s.text[:min(4, len(s.text))], magic)

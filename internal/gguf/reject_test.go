@@ -50,7 +50,7 @@ func TestRejected(t *testing.T) {
 		file []byte
 		want string
 	}{
-		"empty":         {nil, `begins with "", not with "GGUF"`},
+		"empty":         {nil, "is empty: is the download complete?"},
 		"another magic": {[]byte("GGML1234"), `begins with "GGML", not with "GGUF": not a GGUF file?`},
 		"LFS": {
 			[]byte("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "is a Git LFS pointer",
