@@ -10,8 +10,8 @@ import (
 //
 // A block's weights are x. Each becomes a scale times a level, plus a minimum if the format has one. The
 // loss of a block is the sum of w·(x-y)², where y is what it becomes, and w is |x| plus a multiple, in most
-// formats 1, of the root of the mean x² of the block. Errors of large weights do more harm: with w = 1 the sum
-// of (x-y)² is smaller, but the model predicts text worse.
+// formats 1, of the root of the mean x² of the block. Errors of large weights do more harm: with w = 1 the
+// sum of (x-y)² is smaller, but the model predicts text worse.
 //
 // The levels and scales of least loss make weights smaller on average, by the square of the relative error:
 // 0.4 % in Q4_0, 4 % in Q2_K. These errors add up from layer to layer, unlike the others, so a last step
