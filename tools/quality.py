@@ -25,7 +25,7 @@ for name in "phi3 llama model gguf text work".split():
     p.add_argument("--" + name, required=True)
 p.add_argument("--tokens", default="4096")
 p.add_argument("--mixes", action="store_true")
-p.add_argument("types", nargs="*", default=TYPES)
+p.add_argument("types", nargs="*", help="TYPE of --weights; none: all, or with --mixes only those")
 a = p.parse_args()
 work = Path(a.work)
 work.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def row(name, r):
 
 
 print("| weights | perplexity | mean KL divergence | same top-1 | RMS change of p |\n|---|---|---|---|---|")
-for t in a.types:
+for t in a.types or ([] if a.mixes else TYPES):
     row(f"phi3 `{t}`", measure("--model", a.model, "--weights", t))
     kind = PURE.get(t, t.upper())
     table = "q8_0" if t == "q8_0" else "q6_k"  # phi3's type for the embedding table
