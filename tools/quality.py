@@ -4,7 +4,7 @@
     tools/quality.py --phi3 ./phi3 --llama BIN --model DIR --gguf DIR.bf16.gguf --text TEXT --work FOLDER
                      [--tokens N] [--mixes] [TYPE ...]
 
---gguf is the checkpoint as a GGUF file in BF16, which llama-quantize reads. phi3 evaluates both: the checkpoint with
+--gguf is the checkpoint as a GGUF file in BF16 (phi3 quantize --weights stored), which llama-quantize reads. phi3 evaluates both: the checkpoint with
 --weights TYPE, and the file that llama-quantize makes with the same types per tensor (--pure). So only the choice of the
 quantized numbers differs. --mixes adds llama.cpp's usual mixes, such as Q4_K_M. Needs only Python's standard library.
 """
@@ -27,6 +27,7 @@ p.add_argument("--tokens", default="4096")
 p.add_argument("--mixes", action="store_true")
 p.add_argument("types", nargs="*", help="TYPE of --weights; none: all, or with --mixes only those")
 a = p.parse_args()
+hidden = json.loads((Path(a.model) / "config.json").read_text())["hidden_size"]
 work = Path(a.work)
 work.mkdir(parents=True, exist_ok=True)
 
@@ -57,7 +58,8 @@ print("| weights | perplexity | mean KL divergence | same top-1 | RMS change of 
 for t in a.types or ([] if a.mixes else TYPES):
     row(f"phi3 `{t}`", measure("--model", a.model, "--weights", t))
     kind = PURE.get(t, t.upper())
-    table = "q8_0" if t == "q8_0" else "q6_k"  # phi3's type for the embedding table
+    # phi3's type for the embedding table; Q6_K has blocks of 256 weights
+    table = "q8_0" if t == "q8_0" or hidden % 256 else "q6_k"
     row(f"llama.cpp {t.upper()}", measure("--model", str(quantize(kind, "--pure", "--token-embedding-type", table))))
 for mix in MIXES if a.mixes else []:
     row(f"llama.cpp {mix}, its mix", measure("--model", str(quantize(mix))))
