@@ -69,8 +69,8 @@ func benchmarkProduct(b *testing.B, f weight.Format, tokens int) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// The product of one token with 64 rows, which stay in a cache, by one thread: the least time for 32 weights. It
-// hardly depends on other processes.
+// The product of one token with 64 rows, which stay in a cache, by one thread: the least time for 32 weights.
+// It hardly depends on other processes.
 func BenchmarkOneToken(b *testing.B) {
 	for _, f := range append([]weight.Format{weight.BF16}, backendtest.QuantizedFormats()...) {
 		b.Run(f.String(), func(b *testing.B) { benchmarkOneToken(b, f) })

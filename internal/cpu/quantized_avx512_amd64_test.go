@@ -12,7 +12,7 @@ import (
 	"phi3/internal/weight"
 )
 
-// The loops for Q6_K with AVX512-VBMI and without it give the same bits. Only one of them is tested elsewhere.
+// The loops for Q6_K with AVX512-VBMI and without it give the same bits. Other tests run only one of them.
 func TestQ6_KWithoutVBMI(t *testing.T) {
 	if !thisProcessor().bf16 || !cpu.X86.HasAVX512VBMI {
 		t.Skip("the processor has no AVX512-BF16 or no AVX512-VBMI")
