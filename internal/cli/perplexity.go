@@ -38,7 +38,7 @@ computed as in Hugging Face's guide, "Perplexity of fixed-length models": the mo
 windows of --ctx-size tokens that start every --stride tokens, and each window scores the
 tokens that no window before it has scored. So each token of the text counts once, except
 the first one. From the second window on, a token has at least ctx-size - stride tokens
-of context.
+of context. If both are equal, the first token of each window has none and does not count.
 
 --against compares the model with a reference, at each of these tokens: the mean
 Kullback-Leibler divergence of the model's probabilities from the reference's, how often

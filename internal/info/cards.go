@@ -106,6 +106,7 @@ func (t *Cards) describe() string {
 	b.WriteString("\nThe longest context, in tokens, that fits on a GPU of 6 to 24 GB:\n\n")
 	b.WriteString(show.Table(rows, columns...))
 	show.Fprintf(&b, "\nA card of N GB is taken to have N GiB, of which the driver and a desktop take "+
-		"%d MiB. – means that fewer than 2,048 tokens fit.\n", taken>>20)
+		"%d MiB.\nOf the rest, phi3 leaves a sixteenth free, up to 512 MiB, unless --ctx-size is given.\n"+
+		"– means that fewer than 2,048 tokens fit.\n", taken>>20)
 	return b.String()
 }
