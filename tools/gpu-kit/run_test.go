@@ -39,7 +39,7 @@ done`)
 	status, _ := k.run("10", k.out, "--short")
 	k.require(with([2]string{"passed", ""}, map[string][2]string{
 		"conformance": {"passed", `6 passed, 1 skipped \(the first: .*wgmma.*\)`},
-		"kernels":     {"passed", "8 passed"},
+		"kernels":     {"passed", "10 passed"},
 		"models":      {"passed", "1 passed"},
 		"backend":     {"passed", `[1-9]\d* passed, [1-9]\d* skipped \(the first: .+\)`},
 		"commands":    {"passed", "2 passed"},
@@ -199,7 +199,7 @@ func TestFaultingKernel(t *testing.T) {
 	}))
 	text, err := os.ReadFile(k.out + "/steps/kernels.txt")
 	require.NoError(t, err)
-	require.Len(t, regexp.MustCompile(`(?m)^--- PASS: `).FindAll(text, -1), 7, "%s", text)
+	require.Len(t, regexp.MustCompile(`(?m)^--- PASS: `).FindAll(text, -1), 9, "%s", text)
 }
 
 // A finding of a sanitizer fails its step, even if every test passes.
