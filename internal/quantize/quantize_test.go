@@ -83,7 +83,9 @@ func TestStrangeBlocks(t *testing.T) {
 		"positive":   func(i int) float32 { return 1 + float32(i%7)/10 },
 		"denormal":   func(i int) float32 { return math.Float32frombits(uint32(i % 100)) },
 		"tiny":       func(int) float32 { return float32(random.NormFloat64() * 1e-7) },
-		"huge":       func(int) float32 { return float32(min(random.NormFloat64()*2e4, Largest)) },
+		"huge": func(int) float32 {
+			return float32(min(max(random.NormFloat64()*2e4, -Largest), Largest))
+		},
 		"largest": func(i int) float32 {
 			return []float32{Largest, -Largest}[i%2]
 		},
