@@ -80,7 +80,7 @@ func (e *FileError) Error() string {
 func Open(r Request) (*Checkpoint, error) {
 	info, err := os.Stat(r.Name)
 	switch {
-	case r.Name != "" && regular.IsAbsent(err) && hub.IsName(r.Name) && !isGGUF(r.Name):
+	case r.Name != "" && regular.IsAbsent(err) && hub.IsName(r.Name) && !gguf.IsName(r.Name):
 		return r.openFromHub()
 	case r.Revision != "":
 		return nil, &RevisionError{r}
@@ -88,13 +88,13 @@ func Open(r Request) (*Checkpoint, error) {
 		return nil, &FileError{r}
 	case r.Name == "":
 		return &Checkpoint{Name: demo.Name, Title: demo.Name, FS: demo.FS(), BuiltIn: true}, nil
-	case regular.IsAbsent(err) && isGGUF(r.Name):
+	case regular.IsAbsent(err) && gguf.IsName(r.Name):
 		return nil, fmt.Errorf("there is no file %s%s%s", r.Name, r.origin(), meantFile(r.Name))
 	case regular.IsAbsent(err):
 		return nil, fmt.Errorf("there is no directory %s%s%s", r.Name, r.origin(), meant(r.Name))
 	case err != nil:
 		return nil, fmt.Errorf("%s%s: %w", r.Name, r.origin(), regular.Reason(err))
-	case !info.IsDir() && isGGUF(r.Name):
+	case !info.IsDir() && gguf.IsName(r.Name):
 		return openFile(r.Name)
 	case !info.IsDir():
 		return nil, notADirectory(r.Name)

@@ -19,9 +19,6 @@ import (
 // FileFlag is the flag that sets [Request.File], for messages.
 const FileFlag = "--gguf"
 
-// isGGUF reports whether a file's name is that of a GGUF file.
-func isGGUF(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".gguf") }
-
 // openFile opens the GGUF file at a path. A link is followed once, because the user has named it; parts of a
 // split model must be beside the file.
 func openFile(file string) (*Checkpoint, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phi3/internal/checkpoint"
+	"phi3/internal/gguf"
 	"phi3/internal/model"
 	"phi3/internal/usage"
 )
@@ -45,7 +46,7 @@ func completeModelFlag(
 		case e.IsDir():
 			names = append(names, folder+e.Name()+"/")
 			directive |= cobra.ShellCompDirectiveNoSpace // a path may continue below it
-		case strings.EqualFold(filepath.Ext(e.Name()), ".gguf"):
+		case gguf.IsName(e.Name()):
 			names = append(names, folder+e.Name())
 		}
 	}

@@ -2,10 +2,11 @@ package cli
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"phi3/internal/gguf"
 )
 
 // fileFlag is the value of --file, the file with the text of a command. The name of a GGUF file is the value
@@ -29,7 +30,7 @@ func (f *fileFlag) Type() string {
 func (f *fileFlag) Set(name string) error {
 	f.last = name
 	switch {
-	case strings.HasSuffix(strings.ToLower(name), ".gguf"):
+	case gguf.IsName(name):
 		return f.flags.Set("gguf", name)
 	case f.text == nil:
 		return errors.New("not a GGUF file")

@@ -6,12 +6,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"phi3/internal/export"
+	"phi3/internal/gguf"
 	"phi3/internal/progress"
 	"phi3/internal/quantize"
 	"phi3/internal/regular"
@@ -112,7 +112,7 @@ func (f *quantizeFlags) check() (recipe *quantize.Recipe, err error) {
 	switch {
 	case f.out == "":
 		return nil, usage.Errorf("quantize needs --out, the GGUF file to write")
-	case !strings.EqualFold(filepath.Ext(f.out), ".gguf"):
+	case !gguf.IsName(f.out):
 		return nil, usage.Errorf("--out is %q; its name must end in .gguf", f.out)
 	}
 	return recipe, f.checkOut()

@@ -11,6 +11,9 @@ import (
 	"phi3/internal/show"
 )
 
+// IsName reports whether a file's name is that of a GGUF file.
+func IsName(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".gguf") }
+
 // Model is a model in a directory of GGUF files: one file, or all parts of a split one.
 type Model struct {
 	Name  string // of the file, or of the first part
@@ -23,7 +26,7 @@ type Model struct {
 func Models(sizes map[string]int64) []Model {
 	found := map[string]*Model{} // by the name of the first part
 	for name, size := range sizes {
-		if !strings.HasSuffix(strings.ToLower(name), ".gguf") ||
+		if !IsName(name) ||
 			strings.HasPrefix(path.Base(name), "mmproj") {
 			continue
 		}
