@@ -139,6 +139,11 @@ typedef struct {
 	int32_t tokens, rows, k;
 	float eps;    // for the norm_ kernels
 	int32_t type; // of w, for the _quantized kernels
+	// The weights of the next product, whose first next_bytes the decode kernels prefetch into the L2 cache.
+	// next_bytes is a multiple of 16, and 0 where there is no next product.
+	DEVICE(const void) next;
+	int32_t next_bytes;
+	int32_t stages; // of the decode kernels' rings: 4 or 6
 } LinearArgs;
 
 // The KV cache, as kv_append and attention see it. The key of position p and kv head g is row p %

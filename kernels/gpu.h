@@ -116,6 +116,40 @@ template <int N> GPU_FUNCTION void cp_async_wait()
 	asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+// Asks for bytes of global memory to be loaded into the L2 cache. p and bytes are multiples of 16. Nothing is
+// read into the program, so no other thread needs to wait for it.
+GPU_FUNCTION void prefetch_l2(const void *p, unsigned bytes)
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(p), "r"(bytes) : "memory");
+#else
+	const unsigned LINE = 128; // one request loads it
+	for (unsigned at = 0; at < bytes; at += LINE)
+		asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)p + at) : "memory");
+#endif
+}
+
+// Programmatic dependent launch, from compute capability 9.0 on. Before, and in a kernel that is launched
+// without it, both functions do nothing.
+//
+// The next kernel of the stream may start when every block of this one has called launch_dependents or ended.
+GPU_FUNCTION void launch_dependents()
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Waits until the kernel before has ended and its writes are visible. Until then a thread may read only
+// memory that no unfinished kernel writes, and may write only to shared memory. Every thread of every block
+// must wait: otherwise this kernel could end before its predecessor, and the next one would start too early.
+GPU_FUNCTION void wait_for_predecessor()
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // 2ˣ within about 2 units in the last place; 0 where the result would be subnormal.
 GPU_FUNCTION float exp2_approx(float x)
 {

@@ -138,6 +138,9 @@ type chainArgs struct {
 	y, x, norm, w   devicePtr
 	tokens, rows, k int32
 	eps             float32
+	_               int32 // type
+	_               devicePtr
+	_, _            int32
 	next            devicePtr
 	nextBytes, _    int32
 }

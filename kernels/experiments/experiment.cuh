@@ -31,18 +31,6 @@ struct Patience {
 
 #if __CUDA_ARCH__ >= 900
 
-// Programmatic dependent launch. The next kernel of the stream may start when every block of this kernel
-// has called launch_dependents or ended. wait_for_predecessor waits until the kernel before has ended and
-// its writes are visible.
-__device__ inline void launch_dependents() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-__device__ inline void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-
-// Asks the GPU to load bytes of global memory into the L2 cache. p and bytes are multiples of 16.
-__device__ inline void prefetch_l2(const void *p, unsigned bytes)
-{
-	asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(p), "r"(bytes) : "memory");
-}
-
 // An mbarrier in shared memory completes a phase when count threads and all announced bytes have arrived.
 // A wait names the parity of the phase that must be complete. The first phase has parity 0; in a new
 // barrier the phase of parity 1 counts as complete.
@@ -100,13 +88,10 @@ __device__ inline void bulk_copy(void *to, const void *from, unsigned bytes, uin
 #endif // __CUDA_ARCH__ >= 900
 } // namespace
 
-#else // the emulator runs one kernel after another and has no L2 cache
+#else // the emulator
 namespace {
 using namespace gpu;
 inline uint4 load_16(const uint4 *p) { return *p; }
-inline void launch_dependents() {}
-inline void wait_for_predecessor() {}
-inline void prefetch_l2(const void *, unsigned) {}
 } // namespace
 #endif
 

@@ -95,6 +95,9 @@ void ldmatrix(uint32_t *r, int matrices, bool transposed, const void *row, Site)
 void cp_async(void *dst, const void *src, bool valid, Site);
 void cp_async_commit();
 void cp_async_wait(int pending);
+void prefetch_l2(const void *p, unsigned bytes, Site);
+void launch_dependents(Site);
+void wait_for_predecessor(Site);
 void touch_atomic(void *p, size_t size, const void *caller); // tells a checked build of an atomic access
 
 inline int lane() { return (int)(threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32; }
@@ -225,6 +228,9 @@ __forceinline__ void cp_async_16(void *dst, const void *src, bool valid, SITE)
 }
 inline void cp_async_commit() { emulator::cp_async_commit(); }
 template <int N> void cp_async_wait() { emulator::cp_async_wait(N); }
+__forceinline__ void prefetch_l2(const void *p, unsigned bytes, SITE) { emulator::prefetch_l2(p, bytes, site); }
+inline void launch_dependents(SITE) { emulator::launch_dependents(site); }
+inline void wait_for_predecessor(SITE) { emulator::wait_for_predecessor(site); }
 
 inline float exp2_approx(float x)
 {

@@ -137,4 +137,18 @@ void cp_async_wait(int pending)
 	f.copies.erase(f.copies.begin(), f.copies.begin() + (ptrdiff_t)done);
 }
 
+void prefetch_l2(const void *p, unsigned bytes, Site site)
+{
+	if ((uintptr_t)p % 16 || bytes % 16)
+		fail(MISALIGNED_ADDRESS, "misaligned prefetch at %s:%d: %u bytes at %p", base_name(site.file), site.line,
+		     bytes, p);
+	if (!on_device(p, bytes))
+		fail(ILLEGAL_ADDRESS, "prefetch out of bounds at %s:%d: %u bytes at %p are not in one allocation",
+		     base_name(site.file), site.line, bytes, p);
+}
+
+void launch_dependents(Site) {}
+
+void wait_for_predecessor(Site) {}
+
 } // namespace emulator
