@@ -45,11 +45,30 @@
 //	jit-ms=N              the driver takes N milliseconds to compile PTX
 //	refuse-native=1       native code comes from a compiler that is newer than the driver
 //	jit-error=…           modules do not compile; the rest of the settings is the compiler's log
+//	log=FILE              what the driver does is appended to the file, see below
 //	order=…               of threads and blocks: forward, reverse, favour:WARP (it runs whenever it can) or
 //	                      random:SEED. Default: a fast build takes forward, a checked build each in turn,
 //	                      launch by launch
 //	copies=…              the bytes of a cp.async arrive early (at once), late (when waited for) or either.
 //	                      Default: early with order=forward, late with order=reverse, otherwise either
+//
+// # The log
+//
+// With log=FILE the driver appends a line for each of these. A call of the program is logged when the program
+// makes it. Work on a stream is logged when the device does it, which is later, but in the stream's order.
+//
+//	launch KERNEL             a kernel begins, also in a graph; "launch KERNEL overlap" if it was launched with
+//	                          programmatic stream serialization
+//	prefetch KERNEL BYTES     that kernel has ended; so much all its threads asked for with prefetch_l2
+//	to-device BYTES           a copy; also to-host and on-device
+//	memset BYTES
+//	graph N                   call: cuGraphLaunch of a graph of N launches, copies and memsets
+//	record                    call: cuEventRecord
+//	wait-event                call: cuStreamWaitEvent
+//	sync-stream               call: cuStreamSynchronize; also sync-event and sync-context
+//	sync-copy                 call: a copy that the program waits for, because it is a synchronous one or not
+//	                          from or to pinned memory
+//	query-stream              call: cuStreamQuery; also query-event
 //
 // # The code
 //

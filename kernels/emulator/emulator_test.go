@@ -116,11 +116,46 @@ func count(n int) []uint32 {
 }
 
 func TestDriver(t *testing.T) {
-	l := newLab(t, Fast)
-	cmd := exec.Command(compile(t, "testdata/driver.cc"), l.library)
+	l, log := newLab(t, Fast), filepath.Join(t.TempDir(), "log")
+	cmd := exec.Command(compile(t, "testdata/driver.cc"), l.library, log)
 	cmd.Env = append(os.Environ(), "PHI3_EMULATOR=devices=2;memory=1048576;fail-alloc=5")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	got, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"record", "wait-event",
+		"sync-stream", "memset 8", "on-device 4", "on-device 4", "to-host 8",
+		"query-stream", "memset 8",
+		"sync-context",
+		"sync-copy", "to-host 1", // while a graph is made
+		"graph 1",
+		"sync-stream", "memset 8",
+		"sync-copy", "to-host 1",
+		"sync-stream", // of a stream that is being captured: refused
+	}
+	if string(got) != strings.Join(want, "\n")+"\n" {
+		t.Errorf("the log is\n%s", got)
+	}
+}
+
+// TestLogOfKernels: the log says which kernels ran, and how much each of them prefetched.
+func TestLogOfKernels(t *testing.T) {
+	l, log := newLab(t, Fast), filepath.Join(t.TempDir(), "log")
+	_, err := l.run(t, launch{
+		kernel: "prefetches", grid: 2, block: 3, outputs: 1, times: 2, settings: "log=" + log,
+	}, count(64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(log)
+	once := "launch prefetches\nprefetch prefetches 192\n"
+	want := "sync-copy\nto-device 256\nsync-copy\nto-device 256\nsync-copy\n" + once + once + "to-host 4\n"
+	if err != nil || string(got) != want {
+		t.Errorf("the log is\n%s%v", got, err)
 	}
 }
 

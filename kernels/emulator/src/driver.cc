@@ -270,5 +270,8 @@ API cuCtxSynchronize()
 	Context *c = current(&status);
 	if (!c)
 		return status;
-	return capturing(c) ? error(CAPTURE_UNSUPPORTED, "cuCtxSynchronize") : finish_all(c);
+	if (capturing(c))
+		return error(CAPTURE_UNSUPPORTED, "cuCtxSynchronize");
+	log("sync-context");
+	return finish_all(c);
 }

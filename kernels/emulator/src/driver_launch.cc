@@ -59,18 +59,21 @@ std::string describe(Order o)
 	return s + ";copies=" + copies[o.copies];
 }
 
-int run_kernel(Launch l, const std::vector<char> &args)
+int run_kernel(Launch l, const std::vector<char> &args, bool overlap)
 {
+	log("launch %s%s", l.kernel->name, overlap ? " overlap" : "");
 	if (settings().fault == l.kernel->name)
 		return error(ILLEGAL_ADDRESS, std::string(l.kernel->name) + ": the fault that was asked for");
 	l.args = args.data(), l.order = next_order();
-	std::string report;
+	Report report = {};
 	const Status status = run(l, &report);
-	return status ? error(status, report + " (" + describe(l.order) + ")") : (int)OK;
+	if (report.prefetched)
+		log("prefetch %s %zu", l.kernel->name, report.prefetched);
+	return status ? error(status, report.fault + " (" + describe(l.order) + ")") : (int)OK;
 }
 
 int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void *stream, void **params,
-           void **extra)
+           void **extra, bool overlap)
 {
 	LOCK;
 	int status;
@@ -100,7 +103,7 @@ int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void 
 	const char *from = (const char *)params[0];
 	std::vector<char> args(from, from + f->kernel->args_size);
 	Launch l = {f->kernel, nullptr, grid, block, dynamic_shared, {}, settings().major < 9 ? AMPERE : HOPPER};
-	return enqueue(s, [l, args = std::move(args)] { return run_kernel(l, args); });
+	return enqueue(s, [=, args = std::move(args)] { return run_kernel(l, args, overlap); });
 }
 
 // Writes the compiler's log to the buffer that the caller's options name.
@@ -232,7 +235,7 @@ API cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *function, int
 API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned dynamic_shared, void *stream, void **params, void **extra)
 {
-	return launch(function, {gx, gy, gz}, {bx, by, bz}, dynamic_shared, stream, params, extra);
+	return launch(function, {gx, gy, gz}, {bx, by, bz}, dynamic_shared, stream, params, extra, false);
 }
 
 struct CUlaunchAttribute {
@@ -256,6 +259,7 @@ struct CUlaunchConfig {
 API cuLaunchKernelEx(const CUlaunchConfig *c, void *function, void **params, void **extra)
 {
 	enum { IGNORE = 0, PROGRAMMATIC_STREAM_SERIALIZATION = 6 }; // CUlaunchAttributeID
+	bool overlap = false;
 	for (unsigned i = 0; i < c->attribute_count; i++) {
 		const CUlaunchAttribute &a = c->attributes[i];
 		if (a.id != IGNORE &&
@@ -265,7 +269,8 @@ API cuLaunchKernelEx(const CUlaunchConfig *c, void *function, void **params, voi
 			                                std::to_string(a.id) + " with value " +
 			                                std::to_string(a.value.allowed));
 		}
+		overlap = overlap || (a.id != IGNORE && a.value.allowed);
 	}
 	return launch(function, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]},
-	              c->dynamic_shared, c->stream, params, extra);
+	              c->dynamic_shared, c->stream, params, extra, overlap);
 }

@@ -68,6 +68,8 @@ int perform(const Transfer &t)
 {
 	if (check(t)) // freed since
 		return error(ILLEGAL_ADDRESS, "a copy of memory that was freed before its turn came");
+	log("%s %zu",
+	    t.from_side == HOST ? "to-device" : t.to_side == HOST ? "to-host" : "on-device", t.bytes);
 	memmove(t.to, t.from, t.bytes);
 	if (checks && t.to_side == DEVICE_SIDE) {
 		if (t.from_side == DEVICE_SIDE)
@@ -104,7 +106,10 @@ int copy_async(const Transfer &t, void *stream)
 		});
 	}
 	status = enqueue(s, [t] { return perform(t); });
-	return status || late || s->capture ? status : finish(s);
+	if (status || late || s->capture)
+		return status;
+	log("sync-copy");
+	return finish(s);
 }
 
 int copy(const Transfer &t)
@@ -117,6 +122,7 @@ int copy(const Transfer &t)
 	Stream *s = c->streams[0].get();
 	if ((status = check(t)) || (status = enqueue(s, [t] { return perform(t); })))
 		return status;
+	log("sync-copy");
 	return finish(s);
 }
 
@@ -137,6 +143,7 @@ template <class T> int fill(Address to, T value, size_t count, void *stream)
 	return enqueue(s, [=] {
 		if (!on_device((void *)to, count * sizeof(T)))
 			return error(ILLEGAL_ADDRESS, "a memset of memory that was freed before its turn came");
+		log("memset %zu", count * sizeof(T));
 		for (size_t i = 0; i < count; i++)
 			((T *)to)[i] = value;
 		if (checks && sizeof(T) == 1 &&

@@ -149,6 +149,7 @@ API cuStreamDestroy_v2(void *handle)
 API cuStreamSynchronize(void *handle)
 {
 	WITH_STREAM(handle);
+	log("sync-stream");
 	return finish(s);
 }
 
@@ -158,6 +159,7 @@ API cuStreamQuery(void *handle)
 	WITH_STREAM(handle);
 	if (s->capture)
 		return refuse_capture(s, "query");
+	log("query-stream");
 	if (s->work.empty())
 		return OK;
 	status = reach(c, {s->id, s->done + 1});
@@ -172,6 +174,7 @@ API cuStreamWaitEvent(void *handle, void *event, unsigned)
 		return error(INVALID_HANDLE, "cuStreamWaitEvent: no such event");
 	if (s->capture)
 		return refuse_capture(s, "cuStreamWaitEvent");
+	log("wait-event");
 	if (!e->recorded)
 		return OK;
 	status = enqueue(s, [] { return OK; });
@@ -238,6 +241,7 @@ API cuEventRecord(void *handle, void *stream)
 		return error(INVALID_HANDLE, "cuEventRecord: no such event");
 	if (s->capture)
 		return refuse_capture(s, "cuEventRecord");
+	log("record");
 	status = enqueue(s, [handle] {
 		if (Event *e = events.find(handle))
 			e->milliseconds = clock_milliseconds();
@@ -257,6 +261,7 @@ API cuEventSynchronize(void *handle)
 	Event *e = events.find(handle);
 	if (!e)
 		return error(INVALID_HANDLE, "cuEventSynchronize: no such event");
+	log("sync-event");
 	return e->recorded ? reach(c, e->moment) : OK;
 }
 
@@ -270,6 +275,7 @@ API cuEventQuery(void *handle)
 	Event *e = events.find(handle);
 	if (!e)
 		return error(INVALID_HANDLE, "cuEventQuery: no such event");
+	log("query-event");
 	if (!e->recorded || reached(c, e->moment))
 		return OK;
 	status = reach(c, {e->moment.stream, c->streams[e->moment.stream]->done + 1});
@@ -309,6 +315,7 @@ API cuGraphLaunch(void *executable, void *stream)
 	Graph *g = executables.find(executable);
 	if (!g)
 		return error(INVALID_VALUE, "cuGraphLaunch: no such executable graph");
+	log("graph %zu", g->tasks.size());
 	for (const Task &task : g->tasks)
 		if ((status = enqueue(s, task)))
 			return status;

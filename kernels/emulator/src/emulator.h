@@ -69,8 +69,12 @@ struct Launch {
 	TensorCore tensor_core;
 };
 
-// Runs a whole launch. If the result is not OK, *report says what went wrong and where.
-Status run(const Launch &, std::string *report);
+struct Report {
+	std::string fault; // if the launch failed: what went wrong, and where
+	size_t prefetched; // bytes
+};
+
+Status run(const Launch &, Report *);
 
 constexpr size_t SHARED_MAX = 227 << 10; // bytes of shared memory a block can have
 constexpr size_t STATIC_SHARED_MAX = 48 << 10;
@@ -143,6 +147,7 @@ void collective(const char *what, uint32_t mask, Site, Collective);
 [[noreturn]] void fail(Status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool on_fiber_stack(const void *);
 const Launch &current_launch();
+Report &current_report();
 uint32_t first_serial(); // of the launch's blocks
 uint3 block_index(uint32_t serial);
 uint64_t random_bits();

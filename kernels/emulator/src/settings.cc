@@ -1,5 +1,6 @@
 #include "settings.h"
 #include <algorithm>
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 
@@ -44,6 +45,8 @@ bool parse(Settings &s, const std::string &key, const std::string &value)
 		return s.jit_error = value, true;
 	if (key == "fault")
 		return s.fault = value, true;
+	if (key == "log")
+		return s.log = value, true;
 	if (key == "order")
 		return parse_order(s, value);
 	if (key == "copies")
@@ -93,6 +96,21 @@ const Settings &settings()
 		at = end + 1;
 	}
 	return parsed;
+}
+
+// Opens the file each time, so that a test may remove it.
+void log(const char *format, ...)
+{
+	const std::string &file = settings().log;
+	FILE *f = file.empty() ? nullptr : fopen(file.c_str(), "a");
+	if (!f)
+		return;
+	va_list ap;
+	va_start(ap, format);
+	vfprintf(f, format, ap);
+	va_end(ap);
+	fputc('\n', f);
+	fclose(f);
 }
 
 } // namespace emulator

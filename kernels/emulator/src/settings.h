@@ -17,6 +17,7 @@ struct Settings {
 	bool refuse_native = false;               // native code is too new for the driver
 	std::string jit_error;                    // the compiler's log; loading a module then fails
 	std::string fault;                        // the kernel that commits an illegal access
+	std::string log;                          // the file to which log() appends
 	bool ordered = false;                     // whether order was given; if not, the build decides
 	Order order = {Order::FORWARD, 0, Order::EARLY};
 	bool copies_given = false;
@@ -24,5 +25,8 @@ struct Settings {
 };
 
 const Settings &settings();
+
+// Appends a line to the log, if there is one.
+void log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 } // namespace emulator

@@ -145,6 +145,7 @@ void prefetch_l2(const void *p, unsigned bytes, Site site)
 	if (!on_device(p, bytes))
 		fail(ILLEGAL_ADDRESS, "prefetch out of bounds at %s:%d: %u bytes at %p are not in one allocation",
 		     base_name(site.file), site.line, bytes, p);
+	current_report().prefetched += bytes;
 }
 
 void launch_dependents(Site) {}

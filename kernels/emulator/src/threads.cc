@@ -26,6 +26,7 @@ struct SharedObject {
 
 Block the_block;
 const Launch *launch;
+Report *report;
 std::vector<SharedObject> shared_objects;
 char *stacks;         // THREADS_MAX of them
 unsigned fibers_made; // this many have a stack, on which fiber_main waits for the next block
@@ -33,7 +34,6 @@ void *main_sp;
 uint32_t serials, launch_serial;
 uint64_t random_state;
 Status status;
-std::string message;
 
 // Saves the callee-saved registers and the stack pointer, and restores those of another stack.
 __attribute__((naked, noipa)) void switch_stack(void ** /* save */, void * /* load */)
@@ -227,11 +227,11 @@ void run_block()
 
 } // namespace
 
-Status run(const Launch &l, std::string *report)
+Status run(const Launch &l, Report *r)
 {
 	if (!prepare(l))
-		return *report = "the emulator cannot map its threads' memory", LAUNCH_FAILED;
-	launch = &l, blockDim = l.block, gridDim = l.grid, status = OK;
+		return r->fault = "the emulator cannot map its threads' memory", LAUNCH_FAILED;
+	launch = &l, report = r, blockDim = l.block, gridDim = l.grid, status = OK;
 	random_state = l.order.number * 0x9e3779b97f4a7c15 + 88172645463325252;
 	launch_serial = serials + 1;
 	shared_objects.clear();
@@ -239,8 +239,7 @@ Status run(const Launch &l, std::string *report)
 	const size_t blocks = (size_t)l.grid.x * l.grid.y * l.grid.z;
 	for (size_t i = 0; i < blocks && status == OK; i++)
 		run_block();
-	launch = nullptr;
-	*report = message;
+	launch = nullptr, report = nullptr;
 	return status;
 }
 
@@ -254,7 +253,7 @@ void fail(Status why, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(s + n, sizeof s - (size_t)n, format, ap);
 	va_end(ap);
-	message = s, status = why;
+	report->fault = s, status = why;
 	leave();
 }
 
@@ -375,6 +374,11 @@ bool on_fiber_stack(const void *p)
 const Launch &current_launch()
 {
 	return *launch;
+}
+
+Report &current_report()
+{
+	return *report;
 }
 
 uint32_t first_serial()

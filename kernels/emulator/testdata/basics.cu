@@ -148,6 +148,13 @@ TEST_KERNEL(conversions)
 		__float_as_uint(half_to_float((uint16_t)threadIdx.x * 1024 + 1)) ^ __float_as_uint(bf16_to_float(0));
 }
 
+TEST_KERNEL(prefetches)
+{
+	prefetch_l2(args.in + (blockIdx.x * blockDim.x + threadIdx.x) * 8, 32);
+	if (blockIdx.x + threadIdx.x == 0)
+		args.out[0] = 1;
+}
+
 #define BASIC_KERNELS(KERNEL) \
 	KERNEL(shuffles)          \
 	KERNEL(mma)               \
@@ -155,4 +162,5 @@ TEST_KERNEL(conversions)
 	KERNEL(ring)              \
 	KERNEL(last_block_merges) \
 	KERNEL(atomics)           \
-	KERNEL(conversions)
+	KERNEL(conversions)       \
+	KERNEL(prefetches)

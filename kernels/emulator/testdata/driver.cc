@@ -1,10 +1,11 @@
-// Checks that the stand-in driver is strict. driver LIBCUDA prints what differs from the expected.
-// PHI3_EMULATOR must be "devices=2;memory=1048576;fail-alloc=5".
+// Checks that the stand-in driver is strict. driver LIBCUDA LOG prints what differs from the expected, and
+// makes the driver log a part of it. PHI3_EMULATOR must be "devices=2;memory=1048576;fail-alloc=5".
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
 #include <initializer_list>
+#include <string>
 
 static void *library;
 static int wrong;
@@ -29,7 +30,7 @@ static void *const NONE = nullptr;
 
 int main(int argc, char **argv)
 {
-	if (argc != 2 || !(library = dlopen(argv[1], RTLD_NOW)))
+	if (argc != 3 || !(library = dlopen(argv[1], RTLD_NOW)))
 		return fprintf(stderr, "%s\n", dlerror()), 2;
 	void *context, *context1, *stream, *other, *event, *module, *function, *graph, *executable;
 	int n;
@@ -79,7 +80,8 @@ int main(int argc, char **argv)
 	EXPECT(0, call("cuMemcpyDtoH_v2", (void *)bytes, b, (size_t)1));
 	EXPECT(1, (long)bytes[0]);
 
-	// A stream waits for another's event, and not for more of it.
+	// A stream waits for another's event, and not for more of it. The log shows what was called and done.
+	setenv("PHI3_EMULATOR", ("devices=2;memory=1048576;log=" + std::string(argv[2])).c_str(), 1);
 	EXPECT(0, call("cuEventCreate", &event, 0u));
 	EXPECT(0, call("cuMemsetD8Async", a, (unsigned char)3, (size_t)8, stream));
 	EXPECT(0, call("cuEventRecord", event, stream));
@@ -113,6 +115,8 @@ int main(int argc, char **argv)
 	EXPECT(0, call("cuStreamBeginCapture_v2", stream, 0));
 	EXPECT(900, call("cuStreamSynchronize", stream));
 	EXPECT(901, call("cuStreamEndCapture", stream, &graph));
+
+	setenv("PHI3_EMULATOR", "devices=2;memory=1048576", 1);
 
 	// Modules and launches.
 	EXPECT(200, call("cuModuleLoadData", &module, (const void *)""));
