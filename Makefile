@@ -3,7 +3,8 @@
 
 .PHONY: build install uninstall dist test test-kit race lint fmt bench docs distances demo-model testdata \
 	real-model real-model-wide \
-	kernels ptx check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu bench-gpu clean
+	kernels ptx kernel-table check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu \
+	bench-gpu clean
 .DELETE_ON_ERROR:
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
@@ -154,6 +155,11 @@ NVRTC    := .cache/nvrtc-11.8.89/nvidia/cuda_nvrtc/lib/libnvrtc.so.11.2
 CUDA_BIN := .cache/cuda-13.0.88/nvidia/cu13/bin
 NVCC     ?= $(or $(shell command -v nvcc),$(CUDA_BIN)/nvcc)
 
+# NVIDIA's disassembler, which is not on PyPI in nvcc's version. The table of what nvcc makes of the kernels.
+CUOBJDUMP    := .cache/cuobjdump-13.2.78/nvidia/cu13/bin/cuobjdump
+KERNEL_TABLE := CGO_ENABLED=1 go run ./tools/kernel-table -tools $(dir $(CUOBJDUMP)) \
+	-page internal/gpumodel/kernels.md
+
 CONFORMANCE := internal/cuda/testdata/conformance.fatbin
 EXPERIMENTS := internal/cuda/testdata/experiments.fatbin
 
@@ -180,14 +186,23 @@ ptx: $(NVRTC)
 	{ echo "// sources $$($(HASH))" && cat .cache/phi3.ptx; } >kernels/compiled/phi3.ptx
 
 # Compiles every kernel for every GPU; warnings and register spills are errors. Makes the PTX again and
-# compares it with the committed PTX.
-check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc $(CONFORMANCE)
+# compares it with the committed PTX, and the table of registers, memory and instructions with its page.
+check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc $(CUOBJDUMP) $(CONFORMANCE)
 	$(call FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",$(GPUS),.cache/phi3.fatbin)
 	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
 	tail -n +2 kernels/compiled/phi3.ptx | cmp - .cache/phi3.ptx
 	set -e; for gpu in $(GPUS); do $(CUDA_BIN)/ptxas -arch $$gpu $(STRICT) -o /dev/null .cache/phi3.ptx; done
 	$(call EXPERIMENTS_FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",\
 		$(GPUS),.cache/experiments.fatbin)
+	$(KERNEL_TABLE) -check .cache/phi3.fatbin
+
+# Makes the page of registers, memory and instructions again: what nvcc makes of each kernel on each GPU.
+kernel-table: $(CUDA_BIN)/nvcc $(CUOBJDUMP)
+	$(call FATBIN,$(CUDA_BIN)/nvcc,$(GPUS),.cache/phi3.fatbin)
+	$(KERNEL_TABLE) .cache/phi3.fatbin
+
+$(CUOBJDUMP):
+	$(PIP) .cache/cuobjdump-13.2.78 nvidia-cuda-cuobjdump==13.2.78 nvidia-cuda-nvdisasm==13.2.78
 
 # NVIDIA's own headers. Ours must agree with each, and the backend must build with each.
 HEADERS_11 := .cache/cuda-headers-11.8.89/nvidia/cuda_runtime/include

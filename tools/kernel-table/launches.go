@@ -1,0 +1,90 @@
+//go:build cgo
+
+package main
+
+/*
+#cgo CFLAGS: -DPHI3_HOST -I${SRCDIR}/../../kernels
+#include "args.h"
+
+static int normed_bytes(int tokens, int k) { return NORMED_BYTES(tokens, k); }
+static int attention_decode_shared(int head_dim) { return ATTENTION_DECODE_SHARED(head_dim); }
+static int attention_decode_tiles(int head_dim) { return ATTENTION_DECODE_TILES(head_dim); }
+static int attention_prefill_shared(int head_dim) { return ATTENTION_PREFILL_SHARED(head_dim); }
+static int reference_attention_shared(int head_dim) { return REFERENCE_ATTENTION_SHARED(head_dim); }
+*/
+import "C"
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// launch is how the program launches a kernel for Phi-3-mini.
+type launch struct {
+	threads, shared int // of a block; bytes of dynamic shared memory
+	inFlight        int // bytes of weights, or of keys and values, that a block requests ahead; 0: few
+	// Of a matrix product: tiles of 8 tokens by which a loaded weight is multiplied; 0 for other kernels.
+	tokenTiles int
+	// weightBits is 0 if the kernel takes the format as an argument.
+	weightBits int
+	// mmasOfTile multiply 16×16 weights by 8 tokens: two for float16, which is split into two bfloat16.
+	mmasOfTile int
+}
+
+const hidden = 3072 // of Phi-3-mini
+
+// launchOf describes the launch of a kernel on a GPU, by the kernel's name.
+func launchOf(kernel string, _ *gpu) (launch, error) {
+	has := func(part string) bool { return strings.Contains(kernel, part) }
+	dim, _ := strconv.Atoi(kernel[strings.LastIndexByte(kernel, '_')+1:])
+	switch {
+	case has("attention_decode_"):
+		return launch{
+			threads: C.ATTENTION_DECODE_THREADS, shared: int(C.attention_decode_shared(C.int(dim))),
+			inFlight: int(C.attention_decode_tiles(C.int(dim))) * C.KV_CHUNK * dim * 2,
+		}, nil
+	case has("attention_prefill_"):
+		return launch{
+			threads: C.ATTENTION_PREFILL_THREADS, shared: int(C.attention_prefill_shared(C.int(dim))),
+		}, nil
+	case kernel == "reference_attention":
+		return launch{threads: warpSize, shared: int(C.reference_attention_shared(96))}, nil
+	case has("reference_"):
+		return launch{threads: C.REFERENCE_THREADS}, nil
+	case has("_decode_"), has("_batch_"), has("_prefill_"):
+		return productLaunch(kernel), nil
+	}
+	threads, ok := map[string]int{
+		"argmax": C.ARGMAX_THREADS, "copy_rows": C.COPY_ROWS_THREADS, "embed": C.EMBED_THREADS,
+		"kv_append": C.KV_APPEND_THREADS, "rms_norm": C.RMS_NORM_THREADS,
+	}[kernel]
+	if !ok {
+		return launch{}, fmt.Errorf("tools/kernel-table/launches.go does not say how %s is launched", kernel)
+	}
+	return launch{threads: threads}, nil
+}
+
+func productLaunch(kernel string) launch {
+	has := func(part string) bool { return strings.Contains(kernel, part) }
+	l := launch{mmasOfTile: 1, weightBits: 16}
+	switch {
+	case has("_f16"):
+		l.mmasOfTile = 2
+	case has("_quantized"):
+		l.weightBits = 0
+	}
+	if has("_prefill_") {
+		l.threads, l.shared = C.LINEAR_PREFILL_THREADS, C.LINEAR_PREFILL_SHARED
+		l.tokenTiles = C.LINEAR_PREFILL_TOKENS / C.DECODE_TOKENS
+		return l
+	}
+	l.threads, l.shared, l.tokenTiles = C.LINEAR_DECODE_THREADS, C.LINEAR_DECODE_SHARED, 1
+	if has("norm_") {
+		l.shared += int(C.normed_bytes(1, hidden))
+	}
+	if l.weightBits != 0 { // quantized weights are loaded one stage at a time
+		l.inFlight = C.LINEAR_DECODE_RING
+	}
+	return l
+}

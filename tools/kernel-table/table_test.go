@@ -1,0 +1,88 @@
+//go:build cgo
+
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The test data is an excerpt of what cuobjdump 13.2.78 prints about native code for sm_90a: the loop of a
+// decode kernel over a tile's columns, with the loop over tiles around it.
+func TestRow(t *testing.T) {
+	file, err := os.Open("testdata/norm_linear_decode_bf16.sass")
+	require.NoError(t, err)
+	defer file.Close() //nolint:errcheck // it is only read
+	code, err := readSASS(file)
+	require.NoError(t, err)
+	require.Len(t, code, 2, "kernels")
+
+	list, err := os.Open("testdata/resources.txt")
+	require.NoError(t, err)
+	defer list.Close() //nolint:errcheck // it is only read
+	used, err := readResources(list)
+	require.NoError(t, err)
+
+	const name = "norm_linear_decode_bf16"
+	hopper := gpus[3]
+	l, err := launchOf(name, &hopper)
+	require.NoError(t, err)
+	r, err := newRow(name, &hopper, l, used[name], code[name])
+	require.NoError(t, err)
+	require.Equal(t, 91, r.registers)
+	require.Zero(t, r.resources.shared, "without what the system takes")
+	require.Equal(t, 2, r.blocks)
+	require.Equal(t, 87, r.loop.instructions, "of the inner loop, not of the loop over tiles")
+	require.Equal(t, 4, r.loop.mmas)
+	require.InDelta(t, 87*32/1024., r.perWeight(), 1e-9, "an mma takes 16·16 weights")
+}
+
+func TestLoops(t *testing.T) {
+	code := []instruction{
+		{0x00, "MOV R1, c[0x0][0x28]"},
+		{0x10, "HMMA.16816.F32.BF16 R4, R8, R12, R4"}, // the remainder, in a loop of its own
+		{0x20, "@P0 BRA 0x10"},
+		{0x30, "LDGSTS.E.BYPASS.128 [R2], [R4.64]"}, // the main loop
+		{0x40, "IADD3 R2, R2, 0x1, RZ"},             // a loop inside, without mma
+		{0x50, "@!P1 BRA 0x40"},
+		{0x60, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0x70, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0x80, "@!UP0 BRA.U 0x30"},
+		{0x90, "@P2 BRA !P3, 0x00"}, // over everything
+		{0xa0, "EXIT"},
+		{0xb0, "BRA 0xb0"},
+	}
+	main, ok := mainLoop(code)
+	require.True(t, ok)
+	require.Equal(t, loop{first: 3, last: 8, instructions: 6, mmas: 2, inner: true}, main)
+
+	_, ok = mainLoop(code[:1])
+	require.False(t, ok)
+}
+
+func TestResident(t *testing.T) {
+	for _, c := range []struct {
+		gpu                        int
+		threads, registers, shared int
+		blocks                     int
+		limit                      string
+	}{
+		{0, 256, 80, 73728, 2, "shared memory"}, // 164 KB
+		{1, 256, 80, 73728, 1, "shared memory"}, // 100 KB
+		{3, 256, 82, 73728, 2, "registers"},     // 88 of a thread, 5 warps in each quarter
+		{3, 256, 80, 73728, 3, "registers"},     // 6 warps
+		{3, 1024, 16, 1024, 2, "threads"},
+		{1, 32, 32, 0, 16, "blocks"},
+	} {
+		blocks, limit := gpus[c.gpu].resident(c.threads, c.registers, c.shared)
+		require.Equal(t, c.blocks, blocks, "%+v", c)
+		require.Equal(t, c.limit, limit, "%+v", c)
+	}
+}
+
+func TestDifference(t *testing.T) {
+	require.Equal(t, "line 2 is\n  b\nand would be\n  c", difference([]byte("a\nb"), []byte("a\nc")))
+	require.Equal(t, "it has 1 lines and would have 2", difference([]byte("a"), []byte("a\nc")))
+}
