@@ -171,8 +171,8 @@ typedef struct {
 // attention_decode_*, for up to DECODE_TOKENS tokens: RoPE, the append of the new keys and values, and
 // softmax(q·kᵀ/√head_dim)·v over the keys that each query may see. A work item is one chunk of keys of
 // one sequence. The grid may have any number of blocks of ATTENTION_DECODE_THREADS; they share all pairs
-// (work item, kv head). Each chunk is processed separately, and the block that finishes last merges the
-// chunks in ascending order.
+// (work item, kv head). Each chunk is processed separately, and the block that finishes last joins the
+// chunks in ascending order. A sequence's work items are all chunks that its queries see, one after another.
 //
 // attention_prefill_*: the same without the append; kv_append must run first. A work item is up to
 // ATTENTION_PREFILL_ROWS / (heads / kv_heads) queries. The grid is (work items,
@@ -217,15 +217,14 @@ typedef struct {
 	DEVICE(const Work) work;           // [*works]
 	// For decode:
 	DEVICE(const int32_t) works; // [1]: how many work items; in memory because a graph repeats its arguments
-	DEVICE(float) partial;       // [tokens·heads, max_chunks, head_dim + 2]: weighted sum of values, maximum,
-	                             // sum of exponentials
+	DEVICE(float) partial;       // [*works, DECODE_TOKENS, heads, head_dim + 2]: for the chunks of a sequence
+	                             // all weighted sums of values, then all greatest scores and sums of weights
 	DEVICE(int32_t) arrived;     // [seqs, kv_heads]: chunks done; 0 before and after
 
 	int64_t block_stride;              // elements
 	int32_t seqs, heads, kv_heads, head_dim, rope_half;
-	int32_t window;     // 0: none; otherwise query q sees key k if q - window < k ≤ q
-	int32_t max_chunks; // row length of partial
-	float scale;        // log2(e)/√head_dim, because the kernels use powers of two
+	int32_t window; // 0: none; otherwise query q sees key k if q - window < k ≤ q
+	float scale;    // log2(e)/√head_dim, because the kernels use powers of two
 } AttentionArgs;
 
 // argmax: next[i] = the lowest id among the greatest logits of row i, or ~id of the first logit that is

@@ -61,13 +61,19 @@ struct Factors {
 	float running, chunk;
 };
 
+// top is the greater one of the running greatest score before the chunk, running, and the chunk's.
+__device__ inline Factors factors_of(float running, float chunk_top, float top)
+{
+	return {exp2_approx(running - top), exp2_approx(chunk_top - top)};
+}
+
 // Joins a chunk's greatest score to the running one, which starts at −∞. The query must see a key of the
 // chunk.
 __device__ inline Factors join_tops(float &top, float chunk_top)
 {
-	const float old = top;
-	top = fmaxf(old, chunk_top);
-	return {exp2_approx(old - top), exp2_approx(chunk_top - top)};
+	const float running = top;
+	top = fmaxf(running, chunk_top);
+	return factors_of(running, chunk_top, top);
 }
 
 // Joins a chunk's sum, of weights or of weighted values, to the running one, which starts at 0.

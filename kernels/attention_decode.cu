@@ -25,11 +25,13 @@ struct DecodeHead {
 	int end;                 // the sequence's length, with the step's tokens
 	int oldest, first_chunk; // the first position that any query sees, and its chunk
 	int chunks;              // the number of chunks from first_chunk on
+	float *partial;          // the sequence's part of args.partial
 };
 
-__device__ inline DecodeHead decode_head(const AttentionArgs &args, int seq, int kv_head)
+// The head of a work item. The work items of a sequence are consecutive, one for each chunk.
+__device__ inline DecodeHead decode_head(const AttentionArgs &args, int number, const Work &work, int kv_head)
 {
-	const Span span = args.spans[seq];
+	const Span span = args.spans[work.seq];
 	DecodeHead h;
 	h.rows.token = span.start;
 	h.rows.position = span.position;
@@ -41,15 +43,24 @@ __device__ inline DecodeHead decode_head(const AttentionArgs &args, int seq, int
 	h.oldest = oldest_visible(span.position, args.window);
 	h.first_chunk = h.oldest / KV_CHUNK;
 	h.chunks = (h.end - 1) / KV_CHUNK - h.first_chunk + 1;
+	const int first_item = number - (work.first - h.first_chunk);
+	h.partial = args.partial + (int64_t)first_item * (DECODE_TOKENS * args.heads * (args.head_dim + 2));
 	return h;
 }
 
-// A chunk's result for a row: weighted sum of values [D], maximum, sum of weights.
+// The chunks' results for a row, from first_chunk on: weighted sums of values [chunks, D] at sums, greatest
+// scores and sums of weights [chunks] at tops. Rows of sums are aligned to 16 bytes.
+struct Partial {
+	float *sums;
+	float2 *tops;
+};
+
 template <int D>
-__device__ inline float *partial(const AttentionArgs &args, const DecodeHead &h, int row, int chunk)
+__device__ inline Partial partial(const AttentionArgs &args, const DecodeHead &h, int row)
 {
-	const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
-	return args.partial + (head * args.max_chunks + chunk - h.first_chunk) * (D + 2);
+	const int64_t first = (int64_t)(row / h.rows.group * args.heads + head_of(h.rows, row)) * h.chunks;
+	float2 *tops = (float2 *)(h.partial + (int64_t)h.chunks * (DECODE_TOKENS * args.heads * D));
+	return {h.partial + first * D, tops + first};
 }
 
 // Loads a chunk's keys, its values or both into shared memory; one that is null is not loaded. Rows of
@@ -90,23 +101,104 @@ __device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h
 	}
 }
 
-// Joins the chunks in ascending order. The last block of a sequence and kv head calls it.
-template <int D> __device__ inline void join_chunks(const AttentionArgs &args, const DecodeHead &h)
+// The join of chunks. A warp takes JOIN_COLUMNS columns of a row, one for each lane.
+constexpr int JOIN_COLUMNS = 32;
+constexpr int JOIN_STAGE = 16; // chunks whose sums a stage of a warp's ring holds
+constexpr int JOIN_STAGE_FLOATS = JOIN_STAGE * JOIN_COLUMNS;
+
+// Starts copying columns of a stage's chunks, or of as many as there are, to a warp's ring. Each lane copies
+// four columns.
+template <int D>
+__device__ inline void load_sums(float *stage, const float *sums, int chunks, int column)
 {
-	for (int i = threadIdx.x; i < h.rows.count * D; i += ATTENTION_DECODE_THREADS) {
-		const int row = i / D, j = i % D, position = position_of(h.rows, row);
-		const int from = oldest_visible(position, args.window) / KV_CHUNK, to = position / KV_CHUNK;
-		float top = -INFINITY, total = 0, sum = 0;
-#pragma unroll 4
-		for (int chunk = from; chunk <= to; chunk++) {
-			const float *p = partial<D>(args, h, row, chunk);
-			const Factors factors = join_tops(top, p[D]);
-			total = join_sums(total, p[D + 1], factors);
-			sum = join_sums(sum, p[j], factors);
+	const int lane = threadIdx.x % 32, chunk = lane / 8;
+	column += lane % 8 * 4;
+#pragma unroll
+	for (int i = 0; i < JOIN_STAGE; i += 4)
+		if (i + chunk < chunks && column < D)
+			cp_async_16(stage + i * JOIN_COLUMNS + lane * 4, sums + (i + chunk) * D + column, true);
+	cp_async_commit();
+}
+
+// Joins a row's chunks in ascending order, for columns first_column … first_column+JOIN_COLUMNS-1.
+//
+// Only the multiplications and additions of a sum depend on each other. The greatest score up to each chunk
+// is a prefix maximum, which is exact in any order. So each lane computes the factors of another chunk. The
+// sums come through a ring in shared memory. The ring and the factors are the warp's own.
+template <int D>
+__device__ inline void join_columns(const AttentionArgs &args, const DecodeHead &h,
+                                    AttentionDecodeShared<D> &sh, int row, int first_column)
+{
+	constexpr int STAGES = sizeof(sh.tiles) / (DECODE_WARPS * JOIN_STAGE_FLOATS * sizeof(float));
+	static_assert(sizeof(sh.weights) >= DECODE_WARPS * 32 * sizeof(float4), "the factors' memory");
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = first_column + lane;
+	float *ring = (float *)sh.tiles + warp * (STAGES * JOIN_STAGE_FLOATS);
+	float4 *factors = (float4 *)sh.weights + warp * 32; // running, chunk, the chunk's sum of weights
+
+	const int position = position_of(h.rows, row);
+	const int from = oldest_visible(position, args.window) / KV_CHUNK;
+	const int chunks = position / KV_CHUNK - from + 1;
+	const Partial p = partial<D>(args, h, row);
+	const float *sums = p.sums + (int64_t)(from - h.first_chunk) * D;
+	const float2 *tops = p.tops + from - h.first_chunk;
+
+	__syncwarp(); // the ring is free
+#pragma unroll
+	for (int i = 0; i < STAGES - 1; i++)
+		load_sums<D>(ring + i * JOIN_STAGE_FLOATS, sums + i * JOIN_STAGE * D, chunks - i * JOIN_STAGE,
+		             first_column);
+	int to_load = (STAGES - 1) * JOIN_STAGE, slot = 0; // the first chunk not asked for, the stage to read
+	const float2 none = make_float2(-INFINITY, 0);
+	float2 next = lane < chunks ? tops[lane] : none;
+	float top = -INFINITY, total = 0, sum = 0;
+	for (int first = 0; first < chunks; first += 32) {
+		const float2 mine = next;
+		next = first + 32 + lane < chunks ? tops[first + 32 + lane] : none;
+		float upto = fmaxf(top, mine.x); // the greatest score up to the lane's chunk
+#pragma unroll
+		for (int distance = 1; distance < 32; distance *= 2)
+			upto = fmaxf(upto, __shfl_up_sync(~0u, upto, distance));
+		const float before = __shfl_up_sync(~0u, upto, 1);
+		const Factors f = factors_of(lane == 0 ? top : before, mine.x, upto);
+		top = __shfl_sync(~0u, upto, 31);
+		__syncwarp(); // the factors before have been read
+		factors[lane] = make_float4(f.running, f.chunk, mine.y, 0);
+
+		for (int at = first; at < min(first + 32, chunks); at += JOIN_STAGE) {
+			cp_async_wait<STAGES - 2>();
+			__syncwarp(); // the factors and this stage are there; the stage before is free
+			const int free = slot == 0 ? STAGES - 1 : slot - 1;
+			load_sums<D>(ring + free * JOIN_STAGE_FLOATS, sums + (int64_t)to_load * D, chunks - to_load,
+			             first_column);
+			to_load += JOIN_STAGE;
+			const float *stage = ring + slot * JOIN_STAGE_FLOATS + lane;
+			slot = slot == STAGES - 1 ? 0 : slot + 1;
+			if (column >= D)
+				continue;
+			const int count = min(JOIN_STAGE, chunks - at);
+#pragma unroll 8
+			for (int i = 0; i < count; i++) {
+				const float4 factor = factors[at - first + i];
+				const Factors f = {factor.x, factor.y};
+				total = join_sums(total, factor.z, f);
+				sum = join_sums(sum, stage[i * JOIN_COLUMNS], f);
+			}
 		}
-		const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
-		((bf16_bits *)args.out)[head * D + j] = float_to_bf16(sum * (1 / total));
 	}
+	const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
+	if (column < D)
+		((bf16_bits *)args.out)[head * D + column] = float_to_bf16(sum * (1 / total));
+}
+
+// Joins the chunks of all rows. The last block of a sequence and kv head calls it.
+template <int D>
+__device__ inline void join_chunks(const AttentionArgs &args, const DecodeHead &h,
+                                   AttentionDecodeShared<D> &sh)
+{
+	constexpr int PARTS = (D + JOIN_COLUMNS - 1) / JOIN_COLUMNS; // of a row
+	for (int i = threadIdx.x / 32; i < h.rows.count * PARTS; i += DECODE_WARPS)
+		join_columns<D>(args, h, sh, i / PARTS, i % PARTS * JOIN_COLUMNS);
+	__syncthreads(); // shared memory may be overwritten
 }
 
 // The function is long because its stages share registers and shared memory. A reader can follow the order of
@@ -123,7 +215,7 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 	const int items = *args.works * args.kv_heads;
 	for (int item = blockIdx.x; item < items; item += gridDim.x) {
 		const Work work = args.work[item / args.kv_heads];
-		const DecodeHead h = decode_head(args, work.seq, item % args.kv_heads);
+		const DecodeHead h = decode_head(args, item / args.kv_heads, work, item % args.kv_heads);
 		const int chunk = work.first;
 
 		if (!ONE_TILE)
@@ -219,14 +311,15 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 				const int row = first_row + lane / 4 + half * 8;
 				if (row >= h.rows.count)
 					continue;
-				float *to = partial<D>(args, h, row, chunk);
+				const Partial p = partial<D>(args, h, row);
+				float *sums = p.sums + (int64_t)(chunk - h.first_chunk) * D;
 #pragma unroll
 				for (int n = 0; n < UNITS; n++)
 					if (D / 8 % DECODE_WARPS == 0 || n < units)
-						*(float2 *)&to[(warp * UNITS + n) * 8 + lane % 4 * 2] =
+						*(float2 *)&sums[(warp * UNITS + n) * 8 + lane % 4 * 2] =
 							make_float2(o[n][half * 2], o[n][half * 2 + 1]);
 				if (warp == 0 && lane % 4 == 0)
-					*(float2 *)&to[D] = make_float2(top[half], total[half * 2]);
+					p.tops[chunk - h.first_chunk] = make_float2(top[half], total[half * 2]);
 			}
 			__syncthreads(); // all is written to partial; shared memory may be overwritten
 		}
@@ -241,7 +334,7 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 		}
 		__syncthreads();
 		if (sh.last)
-			join_chunks<D>(args, h);
+			join_chunks<D>(args, h, sh);
 	}
 }
 

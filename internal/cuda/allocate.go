@@ -37,7 +37,6 @@ func (b *Backend) Plan(plan *model.Plan) error {
 			return err
 		}
 		b.kvBlocks = plan.Blocks()
-		b.maxChunks = shape.maxChunks(p.context)
 		for _, a := range []struct {
 			to    *devicePtr
 			bytes int

@@ -21,7 +21,6 @@ type Backend struct {
 
 	config       *model.Config
 	kvBlocks     int
-	maxChunks    int // of keys that a sequence can see
 	kvBlockElems int // elements of a KV block, all layers
 
 	kv      devicePtr // [kvBlocks][layers][2: keys, values][kvHeads][BlockTokens][headDim] of inputType

@@ -67,8 +67,8 @@ const mostCalls = 512 // of attention in a graph
 // is the join of chunks: the last block of each head joins the chunks' results one after another. Each
 // call attends over its own part of the cache. Without the join, the counter of arrived chunks starts far
 // below zero, so that no block is the last; nothing else changes. The figures are microseconds and GB/s
-// of keys and values. What the join takes at 100k is what joining in parallel can gain. What is left at
-// 100 is latency.
+// of keys and values. What the join takes at 100k is what joining its chunks faster can still gain. What is
+// left at 100 is latency.
 func askAttention(x *experiment) {
 	x.measureCeilings(x)
 	b, c := x.backend(1)

@@ -83,11 +83,10 @@ type attention struct {
 	spans, blockTable devicePtr // [seqs] span; [*] int32
 	work              devicePtr // [*] workItem, from decodeWork or prefillWork
 	works             devicePtr // decode: [1] int32, the number of work items
-	partial           devicePtr // decode: partialBytes
+	partial           devicePtr // decode: partialBytes of the number of work items
 	arrived           devicePtr // decode: [seqs, kvHeads] int32, all 0
 	blockStride       int       // elements of the cache from one block to the next
 	seqs              int
-	maxChunks         int // at least the number of chunks that decodeWork makes of any sequence
 }
 
 // args returns a struct and not a pointer, which would be garbage in every layer.
@@ -101,7 +100,7 @@ func (k *attentionKernels) args(a *attention) C.AttentionArgs {
 		block_stride: C.int64_t(a.blockStride),
 		seqs:         C.int32_t(a.seqs), heads: C.int32_t(k.heads), kv_heads: C.int32_t(k.kvHeads),
 		head_dim: C.int32_t(k.headDim), rope_half: C.int32_t(k.ropeHalf), window: C.int32_t(k.window),
-		max_chunks: C.int32_t(a.maxChunks), scale: C.float(math.Log2E / math.Sqrt(float64(k.headDim))),
+		scale: C.float(math.Log2E / math.Sqrt(float64(k.headDim))),
 	}
 }
 

@@ -11,8 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/cu"
-
-	"phi3/internal/model"
 )
 
 // Heads of both widths, some rotated in part; groups that divide a tile of 16 rows evenly and not; windows
@@ -247,24 +245,5 @@ func TestReferenceAttention(t *testing.T) {
 		outs, splitCache := a.attend(splits(rand.New(rand.NewPCG(c.seed, 2)), c.lens), 0)
 		require.Equal(t, whole, outs, "%v: split at random", c)
 		require.True(t, bytes.Equal(cache, splitCache), "%v: another cache", c)
-	}
-}
-
-// TestMaxChunks: decode's memory is planned for as many chunks as any step can have.
-func TestMaxChunks(t *testing.T) {
-	for _, window := range []int{0, 1, 7, 121, 122, 128, 129, 250, 300} {
-		s := shape(1, 1, 96, 48, window)
-		const positions = 700
-		most := 0
-		for position := range positions {
-			for n := 1; n <= decodeTokens && position+n <= positions; n++ {
-				work := s.decodeWork(nil, []span{newSpan(model.Span{Len: n, Position: position}, 0)})
-				require.LessOrEqual(t, len(work), s.maxChunks(position+n),
-					"window %d, position %d, %d tokens", window, position, n)
-				most = max(most, len(work))
-			}
-		}
-		require.Equal(t, s.maxChunks(positions), most, "window %d: more is planned than any step needs",
-			window)
 	}
 }

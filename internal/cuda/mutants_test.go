@@ -48,7 +48,7 @@ const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversi
 	`^Test(EmbedAndCopyRows|Unpack|Linear|LinearQuantized|LinearSpecials|RMSNorm|ReferenceLinear|Argmax)$|` +
 	`^TestReferenceAttention$|` +
 	`^Test(Launch|AbandonedSteps|ForgottenGraphs)$|` +
-	`^TestAttention$/./window_(7|129|1),`
+	`^TestAttention$/./window_(7|129|1),|^TestAttentionJoin$/heads_of_80,`
 
 // TestChecked: no access of any kernel is out of bounds, misaligned, of something unwritten, or in a race.
 func TestChecked(t *testing.T) {
@@ -350,7 +350,7 @@ func TestMutants(t *testing.T) {
 	forTheEmulator(t)
 	report := regexp.MustCompile(`block \(.*`)
 	room := make(chan struct{}, 2) // at once: each compiles for some seconds
-	for _, m := range slices.Concat(mutants, quantizedMutants) {
+	for _, m := range slices.Concat(mutants, joinMutants, quantizedMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}

@@ -135,7 +135,7 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 	p := memoryPlan{
 		context: kvBlocks * kvcache.BlockTokens,
 		kvBytes: kvBlocks * kvBlockElems(c) * input,
-		partial: shape.partialBytes(decodeTokens, shape.maxChunks(kvBlocks*kvcache.BlockTokens)),
+		partial: shape.partialBytes(kvBlocks),
 		arrived: decodeTokens * c.KVHeads * 4,
 		normed:  maxTokens * c.HiddenSize * input,
 		stage:   stageBytes(c, maxTokens, kvBlocks),
@@ -204,19 +204,10 @@ func shapeOf(c *model.Config) attentionShape {
 	}
 }
 
-// maxChunks is the most work items that decodeWork makes for a sequence of up to so many positions.
-func (s *attentionShape) maxChunks(positions int) int {
-	// The first new token sees window positions. These and the other new tokens may start anywhere in a
-	// chunk.
-	if s.window != 0 {
-		positions = min(positions, s.window+decodeTokens-1+kvcache.BlockTokens-1)
-	}
-	return ceilDiv(positions, kvcache.BlockTokens)
-}
-
-// partialBytes is the memory that decode needs for the results of chunks before they are joined.
-func (s *attentionShape) partialBytes(tokens, maxChunks int) int {
-	return tokens * s.heads * maxChunks * (s.headDim + 2) * 4
+// partialBytes is the memory that decode needs for the results of so many work items, which are chunks, before
+// they are joined.
+func (s *attentionShape) partialBytes(works int) int {
+	return works * decodeTokens * s.heads * (s.headDim + 2) * 4
 }
 
 func ceilDiv(a, b int) int {

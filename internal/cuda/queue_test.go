@@ -27,7 +27,6 @@ func BenchmarkDecodeQueue(b *testing.B) {
 		},
 		config:       &model.Config{Layers: layers, HiddenSize: hidden, KVHeads: 32},
 		kvBlocks:     kvBlocks,
-		maxChunks:    kvBlocks,
 		kvBlockElems: layers * 2 * 32 * 128 * 96,
 		stage:        stage{host: &hostMemory{make([]byte, 1<<16)}},
 	}

@@ -85,24 +85,32 @@ func (b *attentionBench) angles(position int) (cos, sin []float32) {
 	return cos, sin
 }
 
-// attend feeds the sequences to the cache, steps[i][s] tokens of sequence s in step i. It returns every
+// layerElems is the number of elements of a block of the cache in one layer. There are two layers. The kernels
+// use the second.
+func (b *attentionBench) layerElems() int { return 2 * b.k.kvHeads * 128 * b.k.headDim }
+
+// attend feeds the sequences to an empty cache, steps[i][s] tokens of sequence s in step i. It returns every
 // sequence's result and the whole cache. If blocks > 0, steps of up to 8 tokens are decoded on that many
 // blocks.
 func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
-	k := b.k
-	layer := 2 * k.kvHeads * 128 * k.headDim // elements in a block, which has two layers: the second is used
-	kv := b.alloc(b.blocks * 2 * layer * b.elementBytes())
+	kv := b.alloc(b.blocks * 2 * b.layerElems() * b.elementBytes())
+	return b.attendFrom(kv, make([]int, len(b.sequences)), steps, blocks)
+}
+
+// attendFrom does the same with a cache that holds each sequence up to a position. It frees the cache and
+// advances the positions.
+func (b *attentionBench) attendFrom(kv array, positions []int, steps [][]int, blocks int) (
+	outs [][]byte, cache []byte,
+) {
+	k, layer := b.k, b.layerElems()
 	arrived := toDevice(b.workbench, make([]int32, len(b.sequences)*k.kvHeads))
 	outs = make([][]byte, len(b.sequences))
-	positions := make([]int, len(b.sequences))
 	for _, step := range steps {
 		input := b.input(step, positions)
 		decoded := k.cache == typeBF16 && input.tokens <= decodeTokens && blocks > 0
 		var work []workItem
-		maxChunks := 0
 		if decoded {
 			work = k.decodeWork(work, input.spans)
-			maxChunks = k.maxChunks(slices.Max(positions))
 		} else {
 			work = k.prefillWork(work, input.spans)
 		}
@@ -115,14 +123,14 @@ func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache
 			"table":   toDevice(b.workbench, input.table),
 			"work":    toDevice(b.workbench, work),
 			"works":   toDevice(b.workbench, []int32{int32(len(work))}),
-			"partial": b.alloc(k.partialBytes(input.tokens, maxChunks)),
+			"partial": b.alloc(k.partialBytes(len(work))),
 		}
 		at := func(name string) devicePtr { return arrays[name].devicePtr }
 		a := attention{
 			out: at("out"), qkv: at("qkv"), kv: kv.devicePtr + devicePtr(layer*b.elementBytes()),
 			cos: at("cos"), sin: at("sin"), spans: at("spans"), blockTable: at("table"),
 			work: at("work"), works: at("works"), partial: at("partial"), arrived: arrived.devicePtr,
-			blockStride: 2 * layer, seqs: len(input.spans), maxChunks: maxChunks,
+			blockStride: 2 * layer, seqs: len(input.spans),
 		}
 		if decoded {
 			k.decode(&b.q, &a, blocks)
@@ -195,6 +203,11 @@ func (b *attentionBench) appendAndAttend(a *attention, tokens, works int) {
 // exact is the attention of a sequence in float64: spec 3, 3.1 (SDPA) and 3.2. round is applied wherever
 // Hugging Face rounds to bfloat16.
 func (b *attentionBench) exact(s *attentionSequence, round func(float64) float64) []float64 {
+	return b.exactFrom(s, 0, round)
+}
+
+// exactFrom is the attention of the tokens from a position on.
+func (b *attentionBench) exactFrom(s *attentionSequence, from int, round func(float64) float64) []float64 {
 	k, dim, columns := b.k, b.k.headDim, b.columns()
 	n := len(s.qkv) / columns
 	x := make([]float64, len(s.qkv))
@@ -212,8 +225,9 @@ func (b *attentionBench) exact(s *attentionSequence, round func(float64) float64
 			}
 		}
 	})
-	out := make([]float64, n*k.heads*dim)
-	parallel(n, func(t int) {
+	out := make([]float64, (n-from)*k.heads*dim)
+	parallel(n-from, func(i int) {
+		t := from + i
 		weights := make([]float64, t+1)
 		for h := range k.heads {
 			q, keys := x[t*columns+h*dim:][:dim], (k.heads+h*k.kvHeads/k.heads)*dim
@@ -229,7 +243,7 @@ func (b *attentionBench) exact(s *attentionSequence, round func(float64) float64
 				weights[key] = dot / math.Sqrt(float64(dim))
 				top = max(top, weights[key])
 			}
-			o := out[(t*k.heads+h)*dim:][:dim]
+			o := out[(i*k.heads+h)*dim:][:dim]
 			for key := oldest; key <= t; key++ {
 				w := math.Exp(weights[key] - top)
 				total += w

@@ -136,7 +136,7 @@ func (b *Backend) stageStep(step *model.Step) {
 		cos:        put(&b.stage, step.Cos, len(step.Cos)),
 		sin:        put(&b.stage, step.Sin, len(step.Sin)),
 		partial:    b.partial, arrived: b.arrived,
-		blockStride: b.kvBlockElems, seqs: len(step.Seqs), maxChunks: b.maxChunks,
+		blockStride: b.kvBlockElems, seqs: len(step.Seqs),
 	}}
 }
 
