@@ -196,10 +196,12 @@ check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc $(CUOBJDUMP) $(CONFORMANCE)
 		$(GPUS),.cache/experiments.fatbin)
 	$(KERNEL_TABLE) -check .cache/phi3.fatbin
 
-# Makes the page of registers, memory and instructions again: what nvcc makes of each kernel on each GPU.
+# Makes the page of registers, memory and instructions again: what nvcc makes of each kernel on each GPU. Then
+# it makes the predictions that depend on these.
 kernel-table: $(CUDA_BIN)/nvcc $(CUOBJDUMP)
 	$(call FATBIN,$(CUDA_BIN)/nvcc,$(GPUS),.cache/phi3.fatbin)
 	$(KERNEL_TABLE) .cache/phi3.fatbin
+	go run ./cmd/gpu-model -update docs/gpu-model.md
 
 $(CUOBJDUMP):
 	$(PIP) .cache/cuobjdump-13.2.78 nvidia-cuda-cuobjdump==13.2.78 nvidia-cuda-nvdisasm==13.2.78

@@ -1,0 +1,124 @@
+package gpumodel
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"phi3/internal/model"
+)
+
+// Figures reads the figures.csv of a run of the GPU kit and writes what the model predicts for those that it
+// knows: lines of step, figure, unit and prediction. c is the model that was measured, with weights in
+// bfloat16. The kernels' times are at Phi-3-mini's sizes, whatever c is.
+func Figures(to io.Writer, from io.Reader, card *Card, c *model.Config) error {
+	rows, err := csv.NewReader(from).ReadAll()
+	if err != nil {
+		return err
+	}
+	mini, err := PhiMini()
+	if err != nil {
+		return err
+	}
+	out := csv.NewWriter(to)
+	var done [][]string
+	for _, r := range rows {
+		if len(r) < 5 {
+			return fmt.Errorf("a line of the figures has %d columns", len(r))
+		}
+		key := []string{r[0], r[1], r[4]} // step, figure, unit
+		if slices.ContainsFunc(done, func(d []string) bool { return slices.Equal(d, key) }) {
+			continue
+		}
+		done = append(done, key)
+		value, ok := predictFigure(card, c, mini, r[1], r[4])
+		if !ok {
+			continue
+		}
+		if err := out.Write(append(key, strconv.FormatFloat(value, 'g', 6, 64))); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+var (
+	decodeFigure = regexp.MustCompile(`^decode after (\d+) tokens$`)
+	verbFigure   = regexp.MustCompile(`^decode (\d+)/(.+)$`)
+	tokenFigure  = regexp.MustCompile(`^Experiment/token/(\d+)cached$`)
+)
+
+const benchCached = 2048 // tokens, when BenchmarkGPU measures attention
+
+// predictFigure is the prediction for a figure of the kit, if the model has one.
+func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (value float64, ok bool) {
+	bf16, err := ParseWeights("bf16")
+	if err != nil {
+		return 0, false
+	}
+	predict := func(c *model.Config, cached string) *Prediction {
+		n, _ := strconv.Atoi(cached)
+		p, err := Predict(card, Step{c, bf16, n, 1, All})
+		if err != nil {
+			return &Prediction{}
+		}
+		return p
+	}
+	switch {
+	case figure == "read-only ceiling" && unit == "GB/s":
+		return card.ReadRate() / 1e3, true
+	case decodeFigure.MatchString(figure):
+		p := predict(c, decodeFigure.FindStringSubmatch(figure)[1])
+		switch unit {
+		case "tokens/s":
+			return p.Rate(1), true
+		case "GB/s":
+			return p.Bytes / p.Total() / 1e3, true
+		}
+	case tokenFigure.MatchString(figure):
+		p := predict(mini, tokenFigure.FindStringSubmatch(figure)[1])
+		switch unit {
+		case "µs/token", "µs":
+			return p.Total(), true
+		case "µs/graph":
+			return p.Total() - p.Host, true
+		case "µs/host":
+			return p.Host, true
+		}
+	case verbFigure.MatchString(figure):
+		m := verbFigure.FindStringSubmatch(figure)
+		tokens, _ := strconv.Atoi(m[1])
+		k, err := Repeated(card, Step{mini, bf16, benchCached, tokens, All}, m[2])
+		switch {
+		case err != nil:
+		case unit == "µs":
+			return k.Total(), true
+		case unit == "GB/s" && k.Bytes > 0:
+			return k.Bytes / k.Total() / 1e3, true
+		}
+	}
+	return 0, false
+}
+
+// Repeated is the time of one call of a verb in a graph of many calls of it, as BenchmarkGPU measures it.
+func Repeated(card *Card, s Step, verb string) (Time, error) {
+	t := &clock{Card: card, Step: &s}
+	for _, o := range append(s.layer(card), s.head(card)...) {
+		if o.name != verb {
+			continue
+		}
+		var k Time
+		for range 3 { // the first has no predecessor
+			var err error
+			if k, err = t.launch(&o); err != nil {
+				return k, err
+			}
+		}
+		return k, nil
+	}
+	return Time{}, fmt.Errorf("the model has no verb %q", verb)
+}

@@ -1,0 +1,185 @@
+package gpumodel
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/model"
+	"phi3/internal/weight"
+)
+
+func predict(t *testing.T, card, weights string, cached, tokens int, cures Cures) *Prediction {
+	t.Helper()
+	config, err := PhiMini()
+	require.NoError(t, err)
+	recipe, err := ParseWeights(weights)
+	require.NoError(t, err)
+	p, err := Predict(Find(card), Step{config, recipe, cached, tokens, cures})
+	require.NoError(t, err)
+	return p
+}
+
+func kernel(t *testing.T, p *Prediction, name string) *Time {
+	t.Helper()
+	for i := range p.Kernels {
+		if p.Kernels[i].Name == name {
+			return &p.Kernels[i]
+		}
+	}
+	require.Fail(t, "no kernel "+name)
+	return nil
+}
+
+// The page has the tables that this package writes. `go run ./cmd/gpu-model -update docs/gpu-model.md` writes
+// them.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/gpu-model.md")
+	require.NoError(t, err)
+	updated, err := Update(string(page))
+	require.NoError(t, err)
+	require.Equal(t, updated, string(page),
+		"docs/gpu-model.md is outdated: go run ./cmd/gpu-model -update docs/gpu-model.md")
+}
+
+// The bytes of a step are a count, not a guess: docs/cuda.md has the same figures.
+func TestBytes(t *testing.T) {
+	const weights, token = 7.445e9, 393216
+	require.InEpsilon(t, weights+100*token, predict(t, "H100", "bf16", 100, 1, All).Bytes, 1e-4)
+	require.InEpsilon(t, weights+8*4000*token, predict(t, "H100", "bf16", 4000, 8, All).Bytes, 1e-4)
+}
+
+// No step is faster than the fastest read of its bytes, and no cure makes a step slower.
+func TestLimits(t *testing.T) {
+	for _, card := range Cards {
+		for _, weights := range []string{"bf16", "f16", "q8_0", "q4_k"} {
+			for _, cached := range []int{0, 100, 4000, 100000} {
+				for _, tokens := range []int{1, 8} {
+					last := predict(t, card.Short, weights, cached, tokens, None)
+					for _, cures := range []Cures{
+						{Join: true},
+						{Join: true, Ahead: true},
+						{Join: true, Ahead: true, Prefetch: true},
+						All,
+					} {
+						p := predict(t, card.Short, weights, cached, tokens, cures)
+						require.Less(t, p.Bytes/p.Total(), card.ReadRate(), "%s %v", card.Short, cures)
+						require.LessOrEqual(t, p.Total(), last.Total()+1e-6, "%s %s %d cached %v", card.Short,
+							weights, cached, cures)
+						last = p
+					}
+				}
+			}
+		}
+	}
+}
+
+// A product's launches, its tiles on so many blocks, and the terms of its time.
+func TestProduct(t *testing.T) {
+	p := predict(t, "H100", "bf16", 100, 1, None)
+	o, down := kernel(t, p, "LinearAdd o"), kernel(t, p, "LinearAdd down")
+	require.Equal(t, 32, o.Count)
+	require.InDelta(t, 2*3072*3072, o.Bytes, 0)
+	require.InDelta(t, 1, o.Waves, 0, "192 tiles on up to 264 blocks")
+	require.InDelta(t, gap, o.Lead, 1e-9)
+	require.InDelta(t, o.Bytes/(3350e3*0.91*steady), o.Stream, 1e-9)
+	require.Greater(t, down.Bytes/down.Total(), o.Bytes/o.Total(), "edges cost a small matrix more")
+
+	// A prefetch hides reading during the edges, but not the edges.
+	with := kernel(t, predict(t, "H100", "bf16", 100, 1, Cures{Prefetch: true}), "LinearAdd down")
+	require.InDelta(t, finish+with.Lead+with.Fill, down.Stream-with.Stream, 1e-9)
+
+	// An RTX 3060 has 3 MB of L2.
+	small := kernel(t, predict(t, "RTX 3060", "bf16", 100, 1, Cures{Prefetch: true}), "LinearAdd o")
+	require.Greater(t, small.Stream, (o.Bytes-3<<19)/(360e3*0.92))
+}
+
+// Tokens that do not fit in shared memory are normalized by a kernel of their own.
+func TestSeparateNorm(t *testing.T) {
+	require.Equal(t, 2*32+1, kernel(t, predict(t, "RTX 4090", "bf16", 100, 8, None), "rms_norm").Count)
+	for _, k := range predict(t, "H100", "bf16", 100, 8, None).Kernels {
+		require.NotEqual(t, "rms_norm", k.Name)
+	}
+}
+
+func TestUnpackingIsBoundByInstructions(t *testing.T) {
+	e := table["sm_90a"]["gate_up_decode_bf16"]
+	require.Positive(t, e.blocks)
+	require.Positive(t, e.perWeight)
+	require.Positive(t, e.inFlight)
+	clock := &clock{Card: Find("H100"), Step: &Step{Tokens: 1}}
+	var k Time
+	e.perWeight = 30
+	clock.product(&k, &operation{rows: 16384, k: 3072, format: weight.BF16, normed: true}, e)
+	require.Equal(t, "instructions", k.Bound)
+	require.InEpsilon(t, 8*16*3072*30/(128*1830*issue), k.Stream, 1e-9, "8 of 1,024 tiles on the busiest")
+}
+
+func TestFind(t *testing.T) {
+	require.Equal(t, "H100", Find("NVIDIA H100 80GB HBM3").Short)
+	require.Equal(t, "H200", Find("NVIDIA H200").Short)
+	require.Equal(t, "RTX 3060", Find("NVIDIA GeForce RTX 3060").Short)
+	require.Nil(t, Find("NVIDIA GeForce RTX 3060 Ti"), "another card")
+	require.Nil(t, Find(""))
+}
+
+func TestRefusals(t *testing.T) {
+	config, err := PhiMini()
+	require.NoError(t, err)
+	_, err = Predict(&Cards[0], Step{Config: config, Tokens: 65})
+	require.ErrorContains(t, err, "1 to 64 tokens")
+	_, err = ParseWeights("q9")
+	require.Error(t, err)
+	_, err = Without("B1,B9")
+	require.ErrorContains(t, err, `"B9" is not one of`)
+	_, err = Update("no tables")
+	require.ErrorContains(t, err, `no place for the table "cards"`)
+}
+
+func TestWithout(t *testing.T) {
+	c, err := Without("b1,B4")
+	require.NoError(t, err)
+	require.Equal(t, Cures{Join: true, Ahead: true, Batch: true}, c)
+	require.Equal(t, "with B2, B3, B5", c.String())
+	c, err = Without("")
+	require.NoError(t, err)
+	require.Equal(t, "with B1 to B5", c.String())
+}
+
+// The figures are those of the kit, by name and unit.
+func TestFigures(t *testing.T) {
+	const measured = `step,figure,value,sd,unit,gb_per_s,copy_gb_per_s,read_gb_per_s
+bench-100,read-only ceiling,3000,,GB/s,3000,2900,3000
+bench-100,decode after 100 tokens,380,1,tokens/s,2850,2900,3000
+bench-100,decode after 100 tokens,381,1,tokens/s,2850,2900,3000
+bench-100,prefill of 100 tokens,9000,1,tokens/s,,2900,3000
+kernel-times,decode 1/LinearAdd o,6,,µs,,2900,3000
+kernel-times,decode 8/Attend,60,,GB/s,,2900,3000
+experiments,Experiment/token/100cached,50,,µs/host,,,
+`
+	config := &model.Config{}
+	*config = *must(t, PhiMini)
+	var out strings.Builder
+	require.NoError(t, Figures(&out, strings.NewReader(measured), Find("H100"), config))
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	require.Len(t, lines, 5, "no prediction for prefill, one for a figure that was measured twice")
+	require.Equal(t, "bench-100,read-only ceiling,GB/s,3048.5", lines[0])
+	require.Regexp(t, `^bench-100,decode after 100 tokens,tokens/s,3[0-9]{2}\.`, lines[1])
+	require.Regexp(t, `^kernel-times,decode 1/LinearAdd o,µs,[0-9.]+$`, lines[2])
+	require.Regexp(t, `^kernel-times,decode 8/Attend,GB/s,[0-9.]+$`, lines[3])
+	require.Equal(t, "experiments,Experiment/token/100cached,µs/host,5", lines[4])
+
+	config.HiddenSize /= 2
+	var half strings.Builder
+	require.NoError(t, Figures(&half, strings.NewReader(measured), Find("H100"), config))
+	require.NotEqual(t, lines[1], strings.Split(half.String(), "\n")[1], "the measured model's sizes")
+	require.Contains(t, half.String(), lines[2], "the benchmark's sizes")
+}
+
+func must(t *testing.T, f func() (*model.Config, error)) *model.Config {
+	c, err := f()
+	require.NoError(t, err)
+	return c
+}
