@@ -64,8 +64,9 @@ __device__ inline Partial partial(const AttentionArgs &args, const DecodeHead &h
 }
 
 // Loads a chunk's keys, its values or both into shared memory; one that is null is not loaded. Rows of
-// earlier steps come from the cache, keys and values in a group of copies each. Rows of this step come
-// from qkv and are also written to the cache.
+// earlier steps come from the cache, keys and values in a group of copies each. No kernel of this step writes
+// them, so their copies start before the product that makes qkv has ended. Rows of this step come from qkv
+// and are also written to the cache.
 template <int D>
 __device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h, int chunk, bf16_bits *keys,
                                   bf16_bits *values)
@@ -86,6 +87,7 @@ __device__ inline void load_chunk(const AttentionArgs &args, const DecodeHead &h
 		cp_async_commit();
 	}
 
+	wait_for_predecessor();
 	for (int i = threadIdx.x; i < (end - first_new) * D; i += ATTENTION_DECODE_THREADS) {
 		const int row = first_new + i / D, j = i % D;
 		const int64_t token = h.rows.token + base + row - h.rows.position;
@@ -211,6 +213,7 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 	bf16_bits *keys = sh.tiles[0], *values = sh.tiles[ONE_TILE ? 0 : 1];
 	bf16_bits *queries = sh.queries, *weights = sh.weights;
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	launch_dependents();
 
 	const int items = *args.works * args.kv_heads;
 	for (int item = blockIdx.x; item < items; item += gridDim.x) {
@@ -336,6 +339,7 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 		if (sh.last)
 			join_chunks<D>(args, h, sh);
 	}
+	wait_for_predecessor(); // blocks without items too
 }
 
 } // namespace

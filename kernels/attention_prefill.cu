@@ -18,6 +18,7 @@ template <int D> __device__ inline void attention_prefill(const AttentionArgs &a
 	bf16_bits *queries = (bf16_bits *)dynamic_shared();      // [ATTENTION_PREFILL_ROWS, D]
 	bf16_bits *tiles = queries + ATTENTION_PREFILL_ROWS * D; // [2][KV_CHUNK, PART]: parts use them in turn
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	launch_dependents();
 
 	const Work work = args.work[blockIdx.x];
 	const Span span = args.spans[work.seq];
@@ -43,6 +44,7 @@ template <int D> __device__ inline void attention_prefill(const AttentionArgs &a
 			end - base, end - base);
 		cp_async_commit();
 	};
+	wait_for_predecessor(); // the cache has this step's keys and values
 	load(first_chunk, 0);
 	rotate_queries<D, ATTENTION_PREFILL_ROWS, ATTENTION_PREFILL_THREADS>(queries, args, rows, 0);
 

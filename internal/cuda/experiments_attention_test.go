@@ -64,7 +64,7 @@ type attentionExperiment struct {
 const mostCalls = 512 // of attention in a graph
 
 // askAttention asks what attention of one token costs at short and at long contexts, and how much of it
-// is the join of chunks: the last block of each head joins the chunks' results one after another. Each
+// is the join of chunks: the last block of each head joins the chunks' results in ascending order. Each
 // call attends over its own part of the cache. Without the join, the counter of arrived chunks starts far
 // below zero, so that no block is the last; nothing else changes. The figures are microseconds and GB/s
 // of keys and values. What the join takes at 100k is what joining its chunks faster can still gain. What is
