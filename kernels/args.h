@@ -14,8 +14,9 @@
 
 typedef uint16_t bf16_bits; // a bfloat16
 
-// How a weight is stored. From TYPE_QUANTIZED on, the types are the quantized formats of GGUF files, stored
-// as in the file: a row is a whole number of blocks of 32 or 256 weights. internal/weight describes them.
+// How a weight is stored. From TYPE_QUANTIZED on, the types are the quantized formats of GGUF files, in which
+// a row is a whole number of blocks of 32 or 256 weights. internal/weight describes them. quants_layout.h
+// says how a matrix of them lies in memory.
 enum {
 	TYPE_BF16,
 	TYPE_F16,

@@ -6,11 +6,12 @@
 // Copies one token's row of the embedding table, widened to float32. Quantized rows are unpacked first.
 extern "C" __global__ void __launch_bounds__(EMBED_THREADS) embed(KERNEL_ARGS(EmbedArgs) args)
 {
-	const int64_t from = (int64_t)args.ids[blockIdx.x] * args.cols, to = (int64_t)blockIdx.x * args.cols;
+	const int row = args.ids[blockIdx.x];
+	const int64_t from = (int64_t)row * args.cols, to = (int64_t)blockIdx.x * args.cols;
 	if (args.type >= TYPE_QUANTIZED) {
 		for (int i = threadIdx.x * UNPACKED; i < args.cols; i += EMBED_THREADS * UNPACKED) {
 			float values[UNPACKED];
-			unpack8(values, args.table, from + i, args.type);
+			unpack8(values, args.table, row, i, args.cols, args.type);
 			for (int e = 0; e < UNPACKED; e++)
 				args.x[to + i + e] = values[e];
 		}

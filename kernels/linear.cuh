@@ -35,16 +35,17 @@ __device__ inline int unit_offset(int row, int unit)
 	return row * STEP_ROW + ((unit ^ row % STEP_UNITS) << 4);
 }
 
-// Brings a unit of weights, those from number first of args.w on, to shared memory. If !valid it brings
-// zeros. cp.async brings weights of 16 bits. Quantized weights are unpacked here, and stored at once.
+// Brings a unit of weights, those of a row of args.w from column col on, to shared memory. If !valid it
+// brings zeros. cp.async brings weights of 16 bits. Quantized weights are unpacked here, and stored at once.
 template <int TYPE>
-__device__ inline void bring_weights(void *dst, const LinearArgs &args, size_t first, bool valid)
+__device__ inline void bring_weights(void *dst, const LinearArgs &args, int row, int col, bool valid)
 {
 	static_assert((int)UNIT_COLS == (int)UNPACKED, "a unit of quantized weights");
 	if constexpr (TYPE == TYPE_QUANTIZED)
-		*static_cast<uint4 *>(dst) = valid ? unpack8(args.w, first, args.type) : make_uint4(0, 0, 0, 0);
+		*static_cast<uint4 *>(dst) =
+			valid ? unpack8(args.w, row, col, args.k, args.type) : make_uint4(0, 0, 0, 0);
 	else
-		cp_async_16(dst, static_cast<const bf16_bits *>(args.w) + first, valid);
+		cp_async_16(dst, static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + col, valid);
 }
 
 // Moves an offset from unit 0 or 1 of a row to the same unit of k16 tile j. An exclusive or is enough,

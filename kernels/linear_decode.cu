@@ -48,7 +48,7 @@ struct WeightRing {
 			for (int i = 0; i < 4; i++) {
 				const int r = lane / STEP_UNITS + 4 * i, output = tile * outputs + r % outputs;
 				const int row = EPILOGUE == GATE_UP && r >= 8 ? args.rows + output : output;
-				bring_weights<TYPE>(stages[slot] + unit_offset(r, unit), args, (size_t)row * args.k + c,
+				bring_weights<TYPE>(stages[slot] + unit_offset(r, unit), args, row, c,
 				                    output < args.rows && c < args.k);
 			}
 			col += K_STEP;

@@ -25,22 +25,26 @@ static_assert(PREFILL_WARPS * 16 == LINEAR_PREFILL_ROWS && 4 * WARP_TOKENS == LI
 // gate_up, rows 16i … 16i+7 are gates and the next 8 are their ups.
 template <int TYPE>
 struct PrefillCopy {
-	// The step's unit in this thread's first weight row, as the number of its first weight in args.w, and in
-	// its first token.
-	size_t w;
-	const bf16_bits *x;
-	int col; // of that unit
-	int rows, tokens;       // how many of this thread's rows and tokens exist
-	size_t w_distance, x_distance; // from one of them to the next, in elements
-	int offset; // of the first row's unit in a stage
+	// The step's unit in this thread's first weight row (of weights of 16 bits) and in its first token.
+	const bf16_bits *w, *x;
+	int row, col;                  // of that unit in the weights
+	int rows, tokens;              // how many of this thread's rows and tokens exist
+	int row_distance;              // from one of its weight rows to the next
+	size_t w_distance, x_distance; // from one weight row and token to the next, in elements
+	int offset;                    // of the first row's unit in a stage
 
 	// Requests the next step of the ring. Columns from k on, and rows that do not exist, become zeros.
 	__device__ void request(const LinearArgs &args, unsigned char *stage)
 	{
 #pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : LINEAR_PREFILL_ROWS / COPY_ROWS)
-		for (int i = 0; i < LINEAR_PREFILL_ROWS / COPY_ROWS; i++)
-			bring_weights<TYPE>(stage + offset + i * COPY_ROWS * STEP_ROW, args, w + i * w_distance,
-			                    i < rows && col < args.k);
+		for (int i = 0; i < LINEAR_PREFILL_ROWS / COPY_ROWS; i++) {
+			unsigned char *dst = stage + offset + i * COPY_ROWS * STEP_ROW;
+			const bool valid = i < rows && col < args.k;
+			if constexpr (TYPE == TYPE_QUANTIZED)
+				bring_weights<TYPE>(dst, args, row + i * row_distance, col, valid);
+			else
+				cp_async_16(dst, w + i * w_distance, valid);
+		}
 #pragma unroll
 		for (int i = 0; i < LINEAR_PREFILL_TOKENS / COPY_ROWS; i++)
 			cp_async_16(stage + PREFILL_ROW_BYTES + offset + i * COPY_ROWS * STEP_ROW, x + i * x_distance,
@@ -64,11 +68,13 @@ __device__ inline PrefillCopy<TYPE> prefill_copy(const LinearArgs &args, int fir
 		distance = COPY_ROWS / 2;
 	}
 	PrefillCopy<TYPE> copy;
-	copy.w = (size_t)row * args.k + unit * UNIT_COLS;
+	copy.w = static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + unit * UNIT_COLS;
 	copy.x = static_cast<const bf16_bits *>(args.x) + (size_t)token * args.k + unit * UNIT_COLS;
+	copy.row = row;
 	copy.col = unit * UNIT_COLS;
 	copy.rows = output < args.rows ? (args.rows - output - 1) / distance + 1 : 0;
 	copy.tokens = token < args.tokens ? (args.tokens - token - 1) / COPY_ROWS + 1 : 0;
+	copy.row_distance = distance;
 	copy.w_distance = (size_t)distance * args.k;
 	copy.x_distance = (size_t)COPY_ROWS * args.k;
 	copy.offset = unit_offset(r, unit);

@@ -10,9 +10,10 @@
 //
 // All of these parts are multiples of 16 bytes.
 //
-// Planes. In a step, lane l = 4·g + t of a warp holds the weights that the A fragments of mma_bf16 give it in
-// row g of the group: of pair p = 0 … 7, the columns 8p + 2t (e = 0) and 8p + 2t + 1 (e = 1). With p = 4w + i,
-// a weight belongs to set s = 2w + i%2 of the lane, where it is byte B = i/2 + 2e. So a set is four bytes, and
+// Planes. In a step, lane l = 4·g + t of a warp holds the weights that the A fragments of mma_bf16 give it
+// in row g of the group: of pair p = 0 … 7, the columns 8p + 2t (e = 0) and 8p + 2t + 1 (e = 1). With
+// p = 4w + i, a weight belongs to set s = 2w + i%2 of the lane, where it is byte B = i/2 + 2e. So a set is
+// four bytes, and
 //
 //   plane   a lane's bytes          where the bits of set s, byte B are
 //   8 bits  16, at 16·l             byte B of word s
@@ -46,7 +47,7 @@
 
 enum { QUANT_ROWS = 8, QUANT_STEP = 64 };
 
-// For each type: bits, zero; bytes of the low plane, the high plane and the scales of a step; bytes of a tail.
+// For each type: bits, zero; bytes of the low plane, the high plane and the scales of a step, and of a tail.
 #define QUANT_LAYOUTS(LAYOUT) \
 	LAYOUT(Q4_0, 4, 8, 256, 0, 32, 0)       /* 4.5    bits a weight */ \
 	LAYOUT(Q4_1, 4, 0, 256, 0, 64, 0)       /* 5 */ \

@@ -13,7 +13,7 @@ __device__ inline float reference_dot(const ReferenceLinearArgs &args, int row)
 	if (args.type >= TYPE_QUANTIZED) {
 		for (int c = 0; c < args.k; c += UNPACKED) {
 			float values[UNPACKED];
-			unpack8(values, args.w, (size_t)row * args.k + c, args.type);
+			unpack8(values, args.w, row, c, args.k, args.type);
 			for (int e = 0; e < UNPACKED; e++)
 				sum = fmaf(x[c + e], values[e], sum);
 		}

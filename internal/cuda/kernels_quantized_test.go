@@ -91,7 +91,8 @@ func TestUnpack(t *testing.T) {
 				ids[i] = int32(i)
 			}
 			cols := len(bits) / rows
-			table, idsDev, x := upload(b, data), upload(b, ids), b.alloc(len(bits)*4)
+			table := upload(b, newQuantMatrix(f, data, rows, cols).packed())
+			idsDev, x := upload(b, ids), b.alloc(len(bits)*4)
 			stored := parameter{ptr: table.devicePtr, typ: typeOf(f)}
 			b.k.embed(&b.q, x.devicePtr, stored, idsDev.devicePtr, rows, cols)
 			b.run()
@@ -140,7 +141,7 @@ func TestLinearQuantized(t *testing.T) {
 func testLinearQuantized(b *kernelBench, c linearCase, typ elementType, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 2))
 	o := newLinearOperands(b, c, typeBF16, seed)
-	data, bits := packed(random, typ.format(), 2*c.rows*c.k, 2/math.Sqrt(float64(c.k)))
+	data, bits := packed(random, typ.format(), 2*c.rows, c.k, 2/math.Sqrt(float64(c.k)))
 	b.free(o.wDev)
 	w := map[elementType]array{typ: upload(b, data), typeBF16: upload(b, bits)}
 

@@ -24,37 +24,42 @@ var quantizedMutants = []mutant{
 	},
 	{
 		"quantized: weights that do not exist", "linear.cuh",
-		"valid ? unpack8(args.w, first, args.type) : make_uint4(0, 0, 0, 0)",
-		"unpack8(args.w, first, args.type)", testQuantized9, outside,
+		"valid ? unpack8(args.w, row, col, args.k, args.type) : make_uint4(0, 0, 0, 0)",
+		"unpack8(args.w, row, col, args.k, args.type)", testQuantized9, outside,
 	},
 	{
 		"quantized: the wrong type of weights", "linear.cuh",
-		"unpack8(args.w, first, args.type)", "unpack8(args.w, first, TYPE_Q5_0)", testQuantized3,
-		outside + "|" + wrongResult,
+		"unpack8(args.w, row, col, args.k, args.type)", "unpack8(args.w, row, col, args.k, TYPE_Q5_0)",
+		testQuantized3, outside + "|" + wrongResult,
 	},
 	{
 		"quantized: embedding not rounded", "quants.cuh",
 		"bf16_to_float(float_to_bf16(packed_weight(u, e)))", "packed_weight(u, e)", testUnpack, wrongResult,
 	},
 	{
-		"quantized: odd address", "quants.cuh",
-		"load8(small + 2 + i)", "load8(small + 1 + i)", testUnpack, misaligned,
+		"quantized: words that are not aligned", "quants.cuh",
+		"layout.high + 4 * lane)", "layout.high + 2 * lane)", testUnpack, misaligned,
 	},
 	{
-		"quantized: blocks too long", "quants.cuh",
-		"first / 256 * 136", "first / 256 * 138", testUnpack, outside,
+		"quantized: row groups too long", "quants.cuh",
+		"k / 256 * layout.tail_bytes;", "(k / 256 + 1) * layout.tail_bytes;", testUnpack,
+		outside + "|" + wrongResult,
+	},
+	{
+		"quantized: the tail of other columns", "quants.cuh",
+		"col / 256 * layout.tail_bytes", "col / 512 * layout.tail_bytes", testUnpack, wrongResult,
 	},
 	{
 		"quantized: fifth bits of other weights", "quants.cuh",
-		"spread(bits >> 4)", "spread(bits >> 5)", testUnpack, wrongResult,
+		"s + t % 2 * 4", "s + t / 2 * 4", testUnpack, wrongResult,
 	},
 	{
 		"quantized: scales of Q6_K without sign", "quants.cuh",
-		"(float)(signed char)super", "(float)super", testUnpack, wrongResult,
+		"(float)(scales[at16] - 128)", "(float)scales[at16]", testUnpack, wrongResult,
 	},
 	{
-		"quantized: minimum of Q4_K without its upper bits", "quants.cuh",
-		"packed[g + 4] >> 4 | packed[g] >> 6 << 4", "packed[g + 4] >> 4", testUnpack, wrongResult,
+		"quantized: minimum of Q4_K of the other group", "quants.cuh",
+		"scales[2 * at32 + 1]", "scales[2 * (at32 ^ 1) + 1]", testUnpack, wrongResult,
 	},
 	{
 		"quantized: a value of the table of IQ4_NL", "quants.cuh",

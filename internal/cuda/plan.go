@@ -166,11 +166,12 @@ func taken(bytes int) int64 {
 	return int64(ceilDiv(bytes, page) * page)
 }
 
-// weightBytes is the size of a tensor on the device. Norms are float32. Quantized matrices are as in the
-// checkpoint. The numbers of others have 16 bits, except float32 ones with the option Float32.
+// weightBytes is the size of a tensor on the device. Norms are float32. Quantized matrices have a layout of
+// their own. The numbers of others have 16 bits, except float32 ones with the option Float32.
 func weightBytes(t *weight.Tensor, float32 bool) int {
 	if t.Format.Quantized() {
-		return int(t.Bytes())
+		cols := t.Shape[len(t.Shape)-1]
+		return quantBytes(t.Format, t.Elems()/cols, cols)
 	}
 	if len(t.Shape) == 1 || t.Format == weight.F32 && float32 {
 		return 4 * t.Elems()

@@ -37,8 +37,8 @@ func planOf(t *testing.T, recipe string) (m model.Memory, weights int64) {
 }
 
 // A card of 8 GB has room for a Phi-3-mini with 4,096 tokens of context if its weights are Q8_0, and not if
-// they are bfloat16. Weights take the bytes of the file, apart from norms, which are float32, and from pages
-// that are not full.
+// they are bfloat16. Weights take the bytes of the file and at most 4 % more, because scales of 6 bits become
+// bytes, apart from norms, which are float32, and from pages that are not full.
 func TestQuantizedWeightsOnSmallCards(t *testing.T) {
 	const card = 8<<30 - 800<<20 // 800 MiB for the driver and a desktop
 	bf16, _ := planOf(t, "")
@@ -46,7 +46,7 @@ func TestQuantizedWeightsOnSmallCards(t *testing.T) {
 	for _, recipe := range quantize.Names() {
 		m, weights := planOf(t, recipe)
 		require.GreaterOrEqual(t, m.Weights, weights, recipe)
-		require.Less(t, m.Weights, weights+200<<20, recipe)
+		require.Less(t, m.Weights, weights*104/100+200<<20, recipe)
 		require.Less(t, m.Total(), int64(card), recipe)
 		t.Logf("%-7s weights %4d MB, all %4d MB", recipe, m.Weights/1e6, m.Total()/1e6)
 	}

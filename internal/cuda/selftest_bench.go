@@ -138,13 +138,13 @@ func stored16(typ elementType, s []float32) (bits []uint16, values []float32) {
 	return bits, values
 }
 
-// typed is n random numbers of about 1, stored in a type: the bytes, and their values.
-func typed(random *rand.Rand, typ elementType, n int) (data []byte, values []float32) {
+// typed is a matrix of random numbers of about 1, stored in a type: the bytes, and their values.
+func typed(random *rand.Rand, typ elementType, rows, cols int) (data []byte, values []float32) {
 	if typ >= typeQuantized {
-		data, bits := packed(random, typ.format(), n, 1)
+		data, bits := packed(random, typ.format(), rows, cols, 1)
 		return data, widened(bits)
 	}
-	s := normals(random, n, 1)
+	s := normals(random, rows*cols, 1)
 	if typ == typeF32 {
 		return bytesOf(s), s
 	}

@@ -146,7 +146,7 @@ func (t *tester) newProductCase(size productSize, weight elementType, seed uint6
 	const drawn = 65521
 	deviation := 2 / math.Sqrt(float64(k))
 	if weight >= typeQuantized {
-		data, bits := packed(random, weight.format(), 2*rows*k, deviation)
+		data, bits := packed(random, weight.format(), 2*rows, k, deviation)
 		c.w, c.wDev = bits, toDevice(t.workbench, data)
 		c.wNorm = lengths(widened(bits), k)
 	} else {

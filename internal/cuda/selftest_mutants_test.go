@@ -55,8 +55,8 @@ var selfTestMutants = []struct {
 		kernel: "linear_decode_bf16", fails: "[a-z_]+_f16",
 	},
 	{
-		name: "a zero of Q6_K that is too small", file: "quants.cuh",
-		old: "u.zero = 32;", mistake: "u.zero = 31;",
+		name: "a zero of Q6_K that is too small", file: "quants_layout.h",
+		old: "LAYOUT(Q6_K, 6, 32,", mistake: "LAYOUT(Q6_K, 6, 31,",
 		kernel: "linear_decode_bf16", fails: "[a-z_]+_quantized",
 	},
 	{

@@ -30,11 +30,14 @@ var scaleOffsets = map[weight.Format][]int{
 	weight.IQ4_XS: {0},
 }
 
-// packed is n random weights of a quantized format: their blocks, and the bfloat16 that these expand to.
-// Their root mean square is near deviation. Only the first blocks are drawn, and then repeated; their number
-// is a prime, so that rows differ.
-func packed(random *rand.Rand, f weight.Format, n int, deviation float64) (data []byte, bits []uint16) {
+// packed is a matrix of random weights of a quantized format: the bytes of the device's layout, and the
+// bfloat16 that these expand to. Their root mean square is near deviation. Only the first blocks are drawn,
+// and then repeated; their number is a prime, so that rows differ.
+func packed(
+	random *rand.Rand, f weight.Format, rows, k int, deviation float64,
+) (data []byte, bits []uint16) {
 	const drawn = 251
+	n := rows * k
 	weights, bytes := f.Block()
 	for range min(n/weights, drawn) {
 		block, values := make([]byte, bytes), make([]float32, weights)
@@ -49,7 +52,7 @@ func packed(random *rand.Rand, f weight.Format, n int, deviation float64) (data 
 	}
 	bits = make([]uint16, len(data)/bytes*weights)
 	weight.Unpack(bits, data, f)
-	return repeated(data, n/weights*bytes), repeated(bits, n)
+	return newQuantMatrix(f, repeated(data, n/weights*bytes), rows, k).packed(), repeated(bits, n)
 }
 
 // setScale sets the scales of a weight block.

@@ -34,7 +34,7 @@ func (t *tester) embed() {
 		for i := range elementFormats {
 			typ, c := elementType(i), c
 			c.cols = wholeBlocks(typ, c.cols)
-			table, values := typed(random, typ, c.rows*c.cols)
+			table, values := typed(random, typ, c.rows, c.cols)
 			ids := rowsToPick(random, c.rows)
 			tableDev, idsDev := toDevice(t.workbench, table), toDevice(t.workbench, ids)
 			x := t.alloc(len(ids) * c.cols * 4)
@@ -181,7 +181,7 @@ func (t *tester) referenceProducts() {
 			c := c.ofBlocks(typ)
 			where := fmt.Sprintf("%v of %v", c, typ)
 			x, before := normals(random, c.tokens*c.k, 1), normals(random, c.tokens*c.rows, 1)
-			data, w := typed(random, typ, 2*c.rows*c.k)
+			data, w := typed(random, typ, 2*c.rows, c.k)
 			xDev, wDev := toDevice(t.workbench, x), toDevice(t.workbench, data)
 			y, added, gated := t.alloc(len(before)*4), toDevice(t.workbench, before), t.alloc(len(before)*4)
 			p := product{

@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"runtime/debug"
 	"slices"
@@ -64,7 +65,7 @@ func (b *Backend) upload(t *weight.Tensor) (model.Weight, error) {
 		return err
 	})
 	if err == nil {
-		err = b.uploader.copy(w.ptr, t.Data, converter(t.Format, w.typ))
+		err = b.uploader.copy(w.ptr, converter(t, w.typ))
 	}
 	return model.Weight{Shape: t.Shape, Format: t.Format, Data: w}, err
 }
@@ -108,26 +109,31 @@ func newUploader(b *Backend, bytes int) (*uploader, error) {
 	return u, nil
 }
 
-// conversion converts elements of from bytes to elements of to bytes.
+// conversion makes a tensor's bytes on the device from those of the checkpoint, by elements. An element is a
+// number, or a row group of quantized weights.
 type conversion struct {
-	from, to int
-	run      func(dst, src []byte) // nil: plain copy
+	elems, bytes int // how many there are, and the size of one on the device
+	// run sets dst to the elements from number first on
+	run func(dst []byte, first int)
 }
 
-// copy converts src and copies it to dst.
-func (u *uploader) copy(dst devicePtr, src []byte, c conversion) error {
+// copy converts a tensor and copies it to dst.
+func (u *uploader) copy(dst devicePtr, c conversion) error {
 	d := u.backend.device
-	for len(src) > 0 {
+	most := len(u.buffers[0].host.bytes) / c.bytes
+	if most == 0 {
+		return fmt.Errorf("8 rows of quantized weights take %d bytes, which is too much", c.bytes)
+	}
+	for first := 0; first < c.elems; first += most {
 		b := &u.buffers[u.next]
-		n := min(len(b.host.bytes)/c.to, len(src)/c.from) // elements
 		u.next = (u.next + 1) % len(u.buffers)
 		if err := u.backend.do(func() error { return d.wait(b.free) }); err != nil {
 			return err
 		}
-		host := b.host.bytes[:n*c.to]
-		fill(host, src[:n*c.from], c)
+		host := b.host.bytes[:min(most, c.elems-first)*c.bytes]
+		fill(host, c, first)
 		err := u.backend.do(func() error {
-			if err := d.copyToDevice(dst, host, u.stream); err != nil {
+			if err := d.copyToDevice(dst+devicePtr(first*c.bytes), host, u.stream); err != nil {
 				return err
 			}
 			return d.record(b.free, u.stream)
@@ -135,7 +141,6 @@ func (u *uploader) copy(dst devicePtr, src []byte, c conversion) error {
 		if err != nil {
 			return err
 		}
-		dst, src = dst+devicePtr(n*c.to), src[n*c.from:]
 	}
 	return nil
 }
@@ -157,19 +162,14 @@ func (u *uploader) finish() error {
 	return d.free(u.stream)
 }
 
-// fill converts src to dst on several cores, because one core reads memory more slowly than the bus
-// transfers it.
-func fill(dst, src []byte, c conversion) {
-	const piece = 1 << 20 // elements
-	elems := len(src) / c.from
-	inParallel(ceilDiv(elems, piece), func(i int) {
-		at, end := i*piece, min((i+1)*piece, elems)
-		to, from := dst[at*c.to:end*c.to], src[at*c.from:end*c.from]
-		if c.run == nil {
-			copy(to, from)
-		} else {
-			c.run(to, from)
-		}
+// fill sets dst to the elements from number first on, on several cores, because one core reads memory more
+// slowly than the bus transfers it.
+func fill(dst []byte, c conversion, first int) {
+	const piece = 1 << 20 // bytes
+	elems, each := len(dst)/c.bytes, max(1, piece/c.bytes)
+	inParallel(ceilDiv(elems, each), func(i int) {
+		at, end := i*each, min((i+1)*each, elems)
+		c.run(dst[at*c.bytes:end*c.bytes], first+at)
 	})
 }
 
@@ -197,32 +197,40 @@ func inParallel(n int, work func(piece int)) {
 	}
 }
 
-// converter is the conversion from a checkpoint's format to the device's type.
-func converter(from weight.Format, to elementType) conversion {
+// converter is the conversion of a checkpoint's tensor to the device's type.
+func converter(t *weight.Tensor, to elementType) conversion {
+	from := t.Format
+	if from.Quantized() {
+		cols := t.Shape[len(t.Shape)-1]
+		m := newQuantMatrix(from, t.Data, t.Elems()/cols, cols)
+		return conversion{m.groups(), m.groupBytes(cols), m.pack}
+	}
+	convert := func(dst, src []byte) { copy(dst, src) }
 	switch {
-	case from.Quantized(): // the bytes as they are; a buffer may end within a weight block
-		return conversion{from: 1, to: 1}
 	case from == weight.F32 && to == typeBF16:
-		return conversion{4, 2, func(dst, src []byte) {
+		convert = func(dst, src []byte) {
 			for i := range len(src) / 4 {
 				binary.LittleEndian.PutUint16(dst[2*i:],
 					weight.ToBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))))
 			}
-		}}
+		}
 	case from == weight.F32 && to == typeF16:
-		return conversion{4, 2, func(dst, src []byte) {
+		convert = func(dst, src []byte) {
 			for i := range len(src) / 4 {
 				f := float16.Fromfloat32(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
 				binary.LittleEndian.PutUint16(dst[2*i:], f.Bits())
 			}
-		}}
+		}
 	case from != weight.F32 && to == typeF32:
-		return conversion{2, 4, func(dst, src []byte) {
+		convert = func(dst, src []byte) {
 			values := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst)/4)
 			weight.Widen(values, src, from)
-		}}
+		}
 	}
-	return conversion{from: to.bytes(), to: to.bytes()}
+	bytes := from.Bits() / 8
+	return conversion{t.Elems(), to.bytes(), func(dst []byte, first int) {
+		convert(dst, t.Data[first*bytes:][:len(dst)/to.bytes()*bytes])
+	}}
 }
 
 // bytesOf is a slice's memory.

@@ -69,16 +69,20 @@ func uploadNumbers(random *rand.Rand, n int, first []float32) []float32 {
 	return x
 }
 
-// arrives uploads a tensor whose data start at byte odd, through buffers of 128 bytes, and reads it back
-// as it is on the device.
+// arrives uploads a tensor whose data start at byte odd, through buffers of 128 bytes, or of two row groups
+// of quantized weights and a half, and reads it back as it is on the device.
 func arrives(
 	t *testing.T, b *Backend, format weight.Format, shape []int, data []byte, odd int,
 ) (elementType, []byte) {
 	t.Helper()
+	buffer := 128
+	if format.Quantized() {
+		buffer = quantLayouts[format].groupBytes(shape[1]) * 5 / 2
+	}
 	at := make([]byte, odd+len(data))[odd:]
 	copy(at, data)
 	require.NoError(t, b.do(func() (err error) {
-		b.uploader, err = newUploader(b, 128)
+		b.uploader, err = newUploader(b, buffer)
 		return err
 	}))
 	tensor := &weight.Tensor{Name: "x", Format: format, Shape: shape, Data: at}
@@ -134,25 +138,36 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-// Quantized weights arrive as they are, also with --dtype f32, through buffers that end within a weight
-// block.
+// Quantized weights arrive in the layout of the device, also with --dtype f32.
 func TestUploadQuantized(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 3))
 	for _, float32 := range []bool{false, true} {
 		b := openTest(t, Options{Float32: float32})
 		for i, f := range quantizedFormats(t) {
 			weights, bytes := f.Block()
-			const rows, blocks = 5, 3
+			const rows, blocks = 37, 3
 			data := make([]byte, rows*blocks*bytes)
 			for i := range data {
 				data[i] = byte(random.Uint32())
 			}
 			typ, got := arrives(t, b, f, []int{rows, blocks * weights}, data, i%4)
 			require.Equal(t, typeOf(f), typ)
-			require.Equal(t, data, got, f)
+			require.Equal(t, newQuantMatrix(f, data, rows, blocks*weights).packed(), got, f)
 		}
 		require.NoError(t, b.Close())
 	}
+}
+
+// A row group that does not fit in a buffer is an error.
+func TestUploadLongRows(t *testing.T) {
+	b := openTest(t, Options{})
+	require.NoError(t, b.do(func() (err error) {
+		b.uploader, err = newUploader(b, 543)
+		return err
+	}))
+	_, err := b.Upload(&weight.Tensor{Format: weight.Q8_0, Shape: []int{8, 64}, Data: make([]byte, 8*68)})
+	require.ErrorContains(t, err, "8 rows of quantized weights take 544 bytes")
+	require.NoError(t, b.Close())
 }
 
 // testUploadF32 uploads n float32 numbers, from byte i % 4 on.
@@ -204,16 +219,22 @@ func TestFillFromShrunkFile(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()
 	x, _ := c.Tensor("x")
-	read := func(to elementType) (err error) {
+	quantized := *x // the same bytes
+	quantized.Format, quantized.Shape = weight.Q8_0, []int{1000, 32 * 180}
+	require.LessOrEqual(t, quantized.Bytes(), int64(2*elems))
+	read := func(x *weight.Tensor, to elementType) (err error) {
 		return weight.Guard([]*weight.Tensor{x}, func() error {
-			fill(make([]byte, to.bytes()*elems), x.Data, converter(weight.BF16, to))
+			c := converter(x, to)
+			fill(make([]byte, c.elems*c.bytes), c, 0)
 			return nil
 		})
 	}
-	for _, to := range []elementType{typeBF16, typeF32} { // copied by the runtime's assembly, and by a loop
-		require.NoError(t, read(to))
+	for to, x := range map[elementType]*weight.Tensor{
+		typeBF16: x, typeF32: x, typeOf(weight.Q8_0): &quantized, // by the runtime's assembly, and by loops
+	} {
+		require.NoError(t, read(x, to))
 		require.NoError(t, os.Truncate(file, 100))
-		require.ErrorContains(t, read(to), `model.safetensors: tensor "x": byte`)
+		require.ErrorContains(t, read(x, to), `model.safetensors: tensor "x": byte`)
 		require.NoError(t, os.Truncate(file, int64(8+len(header)+2*elems)))
 	}
 }
