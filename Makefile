@@ -254,6 +254,7 @@ gpu-kit-folder:
 	mkdir -p $(KIT)/internal/cuda/testdata $(KIT)/internal/cli/testdata $(KIT)/internal/demo
 	$(CUDA) go build $(KIT_VCS) -trimpath -tags cuda -ldflags='-s -w' -o $(KIT)/phi3 ./cmd/phi3
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(KIT)/random-checkpoint ./cmd/random-checkpoint
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(KIT)/gpu-model ./cmd/gpu-model
 	$(CUDA) go test -c -trimpath -tags cuda -ldflags='-s -w' -o $(KIT)/cuda.test ./internal/cuda
 	$(CUDA) go test -c -trimpath -tags cuda -ldflags='-s -w' -o $(KIT)/cli.test ./internal/cli
 	cp tools/gpu-kit/run.sh tools/gpu-kit/steps.sh tools/gpu-kit/summary.sh tools/gpu-kit/words.awk $(KIT)

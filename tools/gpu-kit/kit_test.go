@@ -21,8 +21,8 @@ import (
 )
 
 // The steps in their order, as --list shows them.
-var steps = strings.Fields(`doctor verify generate no-cache conformance kernels models backend commands
-	checkpoint bench-100 bench-512 bench-2048 bench-4000 first-token kernel-times experiments
+var steps = strings.Fields(`doctor verify generate no-cache conformance kernels models checkpoint
+	bench-100 bench-4000 kernel-times experiments bench-2048 bench-512 first-token backend commands
 	memcheck racecheck transformers`)
 
 var built struct {
@@ -170,12 +170,13 @@ func (k *kit) run(args ...string) (status int, said string) {
 
 // summary is summary.md's tables, row by row.
 type summary struct {
-	text    string
-	head    map[string]string
-	order   []string
-	state   map[string]string
-	words   map[string]string
-	figures [][]string // step, figure, value, unit, of the copy, of the read-only ceiling
+	text  string
+	head  map[string]string
+	order []string
+	state map[string]string
+	words map[string]string
+	// step, figure, value, unit, predicted, of the prediction, of the copy, of the read-only ceiling
+	figures [][]string
 }
 
 func (k *kit) summary() summary {
@@ -198,7 +199,7 @@ func (k *kit) summary() summary {
 		case len(cells) == 4:
 			s.order = append(s.order, cells[0])
 			s.state[cells[0]], s.words[cells[0]] = strings.Trim(cells[1], "*"), cells[3]
-		case len(cells) == 6:
+		case len(cells) == 8:
 			s.figures = append(s.figures, cells)
 		default:
 			k.t.Errorf("a row of %d cells: %s", len(cells), line)

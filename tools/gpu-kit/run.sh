@@ -37,16 +37,16 @@ steps=(
 	"conformance   60 mma, ldmatrix, cp.async, wgmma against what the emulator assumes"
 	"kernels      180 every kernel against its float64 reference"
 	"models       180 whole models against transformers' numbers; the same bits in every way to compute them"
-	"backend      120 the rest of the CUDA backend's tests: memory, streams, graphs, uploads"
-	"commands     120 the command line on the GPU"
 	"checkpoint   150 writes a Phi-3-mini with random weights, into memory where there is room"
 	"bench-100     60 decode and prefill, prompt of 100 tokens"
-	"bench-512     60 decode and prefill, prompt of 512 tokens"
-	"bench-2048    60 decode and prefill, prompt of 2,048 tokens"
 	"bench-4000    60 decode and prefill, prompt of 4,000 tokens"
-	"first-token   60 from the start of the program to the first token, warm page cache"
 	"kernel-times 120 every operation by the GPU's clock"
 	"experiments  300 the experiments of kernels/experiments, each in a process of its own"
+	"bench-2048    60 decode and prefill, prompt of 2,048 tokens"
+	"bench-512     60 decode and prefill, prompt of 512 tokens"
+	"first-token   60 from the start of the program to the first token, warm page cache"
+	"backend      180 the rest of the CUDA backend's tests: memory, streams, graphs, uploads"
+	"commands     120 the command line on the GPU"
 	"memcheck     180 compute-sanitizer memcheck on the kernels' tests"
 	"racecheck    180 compute-sanitizer racecheck on the kernels' tests"
 	"transformers 300 Hugging Face transformers on the same checkpoint, in turn with phi3"
@@ -247,7 +247,7 @@ prepare() {
 	export COMMAND="run.sh $*" HF_HOME=${HF_HOME:-$work/hub} PHI3_TEST_GPU=1
 	[ -z "$model" ] || CHECKPOINT=$(cd "$model" && pwd)
 	echo 'step,figure,value,sd,unit,gb_per_s,copy_gb_per_s,read_gb_per_s' >"$FIGURES"
-	chmod +x "$KIT"/{phi3,random-checkpoint,*.test} 2>/dev/null
+	chmod +x "$KIT"/{phi3,random-checkpoint,gpu-model,*.test} 2>/dev/null
 	timeout -k 5 60 bash "$KIT/steps.sh" head >"$work/head" 2>&1 </dev/null &
 	child=$!
 	wait $child

@@ -49,11 +49,29 @@ steps_table() {
 	}' "$RESULTS"
 }
 
+# Writes what the model on paper predicts for the figures, or the reason why it predicts nothing. With
+# --short the benchmarks and experiments have other sizes than the model.
+predict() {
+	local config=() others='^(kernel-times|experiments),'
+	[ ! -f "$CHECKPOINT/config.json" ] || config=(-config "$CHECKPOINT/config.json")
+	grep -vE "${SHORT:+$others|}^\$" "$FIGURES" >"$WORK/measured"
+	"$KIT/gpu-model" -card "$(awk -F'\t' '$1 == "card" { print $2 }' "$WORK/head")" "${config[@]}" \
+		-figures "$WORK/measured" >"$WORK/predictions" 2>"$WORK/no-predictions" ||
+		printf '\nThere are no predictions: %s\n' "$(cat "$WORK/no-predictions")"
+}
+
 # A figure that was measured several times is shown as the median.
 figures_table() {
-	echo '| step | figure | value | unit | of the copy | of the read-only ceiling |'
-	echo '|---|---|---|---|---|---|'
-	awk -F, '
+	echo '| step | figure | value | unit | predicted | of the prediction | of the copy |' \
+		'of the read-only ceiling |'
+	echo '|---|---|---|---|---|---|---|---|'
+	awk -F, -v predictions="$WORK/predictions" '
+	BEGIN {
+		while ((getline line <predictions) > 0) {
+			split(line, part, FS)
+			predicted[part[1] FS part[2] FS part[3]] = part[4]
+		}
+	}
 	function digits(x) { return x >= 1000 ? sprintf("%.0f", x) : sprintf("%.4g", x) }
 	function share(part, whole) {
 		return part == "" || whole == "" ? "–" : sprintf("%.3g %%", 100 * part / whole)
@@ -79,12 +97,15 @@ figures_table() {
 		for (i = 1; i <= keys; i++) {
 			key = order[i]
 			split(key, part, FS)
-			value = digits(median(values[key]))
+			middle = median(values[key])
+			value = digits(middle)
+			guess = key in predicted ? digits(predicted[key]) : "–"
+			guess = guess " | " share(middle, predicted[key])
 			if (times[key] > 1) value = value " (median of " times[key] ")"
 			else if (sd[key] != "") value = value " ± " digits(sd[key])
 			rate = key in rates ? median(rates[key]) : ""
 			shares = share(rate, copy[key]) " | " share(rate, read[key])
-			print "| " part[1] " | " part[2] " | " value " | " part[3] " | " shares " |"
+			print "| " part[1] " | " part[2] " | " value " | " part[3] " | " guess " | " shares " |"
 		}
 	}' "$FIGURES"
 }
@@ -96,7 +117,10 @@ figures_table() {
 	steps_table
 	printf '\n## Figures\n\n'
 	printf 'Shares are of a copy (bytes read and written) and of the fastest read-only kernel,\n'
-	printf 'both measured at the beginning of the same step.\n\n'
+	printf 'both measured at the beginning of the same step.\n'
+	printf 'Predictions are those of docs/gpu-model.md. They are computed, not measured.\n'
+	predict
+	echo
 	figures_table
 } >"$out/.summary" && mv "$out/.summary" "$out/summary.md"
 

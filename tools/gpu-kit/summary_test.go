@@ -1,0 +1,58 @@
+//go:build cuda && linux
+
+package kit
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestPredictions: beside a figure that the model on paper knows, the summary shows its prediction for this
+// card and the share of it. A card that the model does not know has none.
+func TestPredictions(t *testing.T) {
+	work := t.TempDir()
+	build := exec.Command("go", "build", "-o", work+"/gpu-model", "phi3/cmd/gpu-model")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(work+"/"+name, []byte(text), 0o644))
+	}
+	write("results", "bench-100\tpassed\t1\t\n")
+	write("figures.csv", `step,figure,value,sd,unit,gb_per_s,copy_gb_per_s,read_gb_per_s
+bench-100,decode after 100 tokens,350,1,tokens/s,2620,2950,3000
+bench-100,decode after 100 tokens,370,1,tokens/s,2620,2950,3000
+bench-100,prefill of 100 tokens,9000,1,tokens/s,,2950,3000
+kernel-times,decode 1/LinearAdd o,7,,µs,,2950,3000
+`)
+	summary := func(card string, environment ...string) string {
+		write("head", "card\t"+card+"\n")
+		cmd := exec.Command("bash", "summary.sh", work)
+		cmd.Env = append(os.Environ(), "KIT="+work, "WORK="+work, "CHECKPOINT="+work+"/checkpoint",
+			"RESULTS="+work+"/results", "FIGURES="+work+"/figures.csv", "SHORT=", "MODEL=", "COMMAND=", "END=")
+		cmd.Env = append(cmd.Env, environment...)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Empty(t, string(out))
+		text, err := os.ReadFile(work + "/summary.md")
+		require.NoError(t, err)
+		return string(text)
+	}
+
+	text := summary("NVIDIA H100 80GB HBM3")
+	const decode = `\| bench-100 \| decode after 100 tokens \| 360 \(median of 2\) \| tokens/s \| `
+	require.Regexp(t, decode+`3\d\d(\.\d)? \| 9\d(\.\d)? % \| 88.8 % \| 87.3 % \|\n`, text)
+	require.Contains(t, text, "| bench-100 | prefill of 100 tokens | 9000 ± 1 | tokens/s | – | – | – | – |\n")
+	require.Regexp(t, `\| kernel-times \| decode 1/LinearAdd o \| 7 \| µs \| \d.* \| \d.* % \| – \| – \|\n`, text)
+
+	text = summary("NVIDIA H100 80GB HBM3", "SHORT=yes")
+	require.Regexp(t, decode+`\d`, text, "by the model's own sizes")
+	require.Contains(t, text, "| kernel-times | decode 1/LinearAdd o | 7 | µs | – | – | – | – |\n")
+
+	text = summary("NVIDIA GeForce RTX 2080")
+	require.Contains(t, text, `There are no predictions: gpu-model: the model does not know the card`)
+	require.Regexp(t, decode+`– \| – \| 88.8 % `, text)
+}
