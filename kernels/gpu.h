@@ -20,6 +20,15 @@
 #pragma once
 #include <stdint.h>
 
+// Whether one prefetch_l2 can bring many bytes. Hopper and newer GPUs have an instruction for that, which
+// compilers know from CUDA 12 on. Otherwise an instruction brings one line of the cache.
+#if defined(__CUDACC__) && __CUDA_ARCH__ >= 900 && __CUDACC_VER_MAJOR__ >= 12
+#define BULK_PREFETCH 1
+#else
+#define BULK_PREFETCH 0
+#endif
+enum { CACHE_LINE = 128 }; // bytes
+
 #ifndef __CUDACC__
 #include "emulator/src/device.h"
 #else
@@ -116,16 +125,14 @@ template <int N> GPU_FUNCTION void cp_async_wait()
 	asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// Asks for bytes of global memory to be loaded into the L2 cache. p and bytes are multiples of 16. Nothing is
-// read into the program, so no other thread needs to wait for it.
+// Asks for bytes of global memory to be loaded into the L2 cache; without BULK_PREFETCH at most a CACHE_LINE.
+// p and bytes are multiples of 16. Nothing is read into the program, so no other thread needs to wait for it.
 GPU_FUNCTION void prefetch_l2(const void *p, unsigned bytes)
 {
-#if __CUDA_ARCH__ >= 900
+#if BULK_PREFETCH
 	asm volatile("cp.async.bulk.prefetch.L2.global [%0],%1;" ::"l"(p), "r"(bytes) : "memory");
 #else
-	const unsigned LINE = 128; // one request loads it
-	for (unsigned at = 0; at < bytes; at += LINE)
-		asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)p + at) : "memory");
+	asm volatile("prefetch.global.L2 [%0];" ::"l"(p) : "memory");
 #endif
 }
 

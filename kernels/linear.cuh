@@ -48,6 +48,36 @@ __device__ inline void bring_weights(void *dst, const LinearArgs &args, int row,
 		cp_async_16(dst, static_cast<const bf16_bits *>(args.w) + (size_t)row * args.k + col, valid);
 }
 
+// A warp's share of the next product's weights. The warps of the grid prefetch them into the L2 cache, each
+// when it has requested all its own weights: from then on the memory has less and less to do, until the next
+// product runs at full speed. Shares are whole lines of the cache; the last warps may have less, or none.
+struct NextWeights {
+	const char *begin;
+	unsigned bytes;
+
+	__device__ explicit NextWeights(const LinearArgs &args)
+	{
+		const unsigned all = args.next_bytes, warps = gridDim.x * (blockDim.x / 32);
+		const unsigned warp = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+		const unsigned share = (all + CACHE_LINE * warps - 1) / (CACHE_LINE * warps) * CACHE_LINE;
+		const unsigned first = min(warp * share, all);
+		begin = static_cast<const char *>(args.next) + first;
+		bytes = min(share, all - first);
+	}
+
+	// Prefetches the share at the first call.
+	__device__ void prefetch()
+	{
+		const unsigned lane = threadIdx.x % 32;
+		if (BULK_PREFETCH && lane == 0 && bytes > 0)
+			prefetch_l2(begin, bytes);
+#pragma unroll 1
+		for (unsigned at = lane * CACHE_LINE; !BULK_PREFETCH && at < bytes; at += 32 * CACHE_LINE)
+			prefetch_l2(begin + at, min((unsigned)CACHE_LINE, bytes - at));
+		bytes = 0;
+	}
+};
+
 // Moves an offset from unit 0 or 1 of a row to the same unit of k16 tile j. An exclusive or is enough,
 // because unit_offset permutes units by exclusive or.
 __device__ inline int k16_offset(int offset, int j) { return offset ^ j << 5; }

@@ -3,8 +3,9 @@
 // A block processes a tile of 16 weight rows at once, and warp w its segment w of K. The warps run
 // independently. Each has a ring of stages in shared memory, which cp.async fills; a stage is one step of the
 // warp's segment. The ring runs ahead of the sums into the block's next tile, so that requests are always in
-// flight, from before the input is read until the last tile. Quantized weights are unpacked when they are
-// requested: the ring holds bfloat16, and the warp waits for what it loads.
+// flight, from before the input is read until the last tile. After its last request a warp prefetches its
+// share of the next product's weights. Quantized weights are unpacked when they are requested: the ring holds
+// bfloat16, and the warp waits for what it loads.
 #include "linear.cuh"
 #include "rms_norm.cuh"
 
@@ -37,6 +38,7 @@ struct WeightRing {
 	int tile, tiles; // the next request's
 	int col;
 	int slot;
+	NextWeights next;
 
 	// Requests the next stage as one group of copies. After the last stage the group is empty.
 	__device__ void request()
@@ -56,6 +58,8 @@ struct WeightRing {
 				col = first;
 				tile += gridDim.x;
 			}
+		} else {
+			next.prefetch();
 		}
 		cp_async_commit();
 		slot = slot + 1 == LINEAR_DECODE_STAGES ? 0 : slot + 1;
@@ -127,7 +131,8 @@ __device__ inline void linear_decode(const LinearArgs &args)
 	// The warp's columns: none for warps from number segments on.
 	const int first = warp * segment, end = min(first + segment, args.k);
 
-	WeightRing<TYPE, EPILOGUE> ring = {args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0};
+	WeightRing<TYPE, EPILOGUE> ring = {
+		args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0, NextWeights(args)};
 #pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : LINEAR_DECODE_STAGES - 1)
 	for (int i = 0; i < LINEAR_DECODE_STAGES - 1; i++)
 		ring.request(); // before the input is read: the weights need not wait for it

@@ -158,6 +158,7 @@ func (m *bench) verb(b *testing.B, name string, bytes, flops float64, queue func
 				return err
 			}
 			// A kernel may be loaded when it is first launched, which a capture does not allow.
+			m.device.prepare(m.queue)
 			if err := m.device.launchAll(m.stream, m.queue); err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ type device struct {
 	DeviceInfo
 	multiprocessors int
 	maxShared       int // most bytes of dynamic shared memory of a block, after allowShared
+	prefetch        int // bytes of the next product's weights that a product prefetches
 
 	mutex sync.Mutex        // one do at a time
 	work  chan func() error // nil once closed
@@ -107,7 +108,9 @@ func (d *device) start(gpu cu.Device, context cu.CUContext) error {
 	if d.maxShared, err = gpu.Attribute(maxSharedOptIn); err != nil {
 		return check("cuDeviceGetAttribute", err)
 	}
-	return nil
+	cache, err := gpu.Attribute(cu.L2CacheSize)
+	d.prefetch = min(maxPrefetch, cache/4)
+	return check("cuDeviceGetAttribute", err)
 }
 
 // do runs f on the device's thread and returns what f returns. f must not call do.

@@ -29,6 +29,7 @@ func (g *graphs) run(d *device, s cu.Stream, q queue) error {
 	if len(q) == 0 {
 		return nil
 	}
+	d.prepare(q)
 	i := slices.IndexFunc(g.seen, func(s *seenQueue) bool { return slices.Equal(s.launches, q) })
 	if i < 0 {
 		if err := g.remember(d, q); err != nil {

@@ -173,6 +173,15 @@ func (l *linearKernels) normFits(tokens, k int) bool {
 	return normedDecodeShared(tokens, k) <= l.maxShared
 }
 
+// weightBytes is the size of the product's matrix.
+func (p *product) weightBytes() int {
+	bytes := p.rows * p.weight.format().RowBytes(p.k)
+	if p.epilogue == gateUp {
+		bytes *= 2
+	}
+	return bytes
+}
+
 // decodeTiles is how many blocks of a decode product have work.
 func (p *product) decodeTiles() int {
 	if p.epilogue == gateUp {
@@ -198,6 +207,7 @@ func (l *linearKernels) decode(q *queue, p product, blocks int) {
 	}
 	f := l.products[p.epilogue][v][p.weight.kind()]
 	add(q, f, grid{blocks, 1, C.LINEAR_DECODE_THREADS, shared}, p.args())
+	(*q)[len(*q)-1].weights = uint32(p.weightBytes())
 }
 
 // prefill queues a product of any number of tokens. norm must be 0.

@@ -350,7 +350,7 @@ func TestMutants(t *testing.T) {
 	forTheEmulator(t)
 	report := regexp.MustCompile(`block \(.*`)
 	room := make(chan struct{}, 2) // at once: each compiles for some seconds
-	for _, m := range slices.Concat(mutants, joinMutants, quantizedMutants) {
+	for _, m := range slices.Concat(mutants, decodeMutants, joinMutants, quantizedMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}

@@ -8,7 +8,10 @@ package cuda
 */
 import "C"
 
-import "unsafe"
+import (
+	"slices"
+	"unsafe"
+)
 
 // queue is launches to send to the device, in their order.
 type queue []launch
@@ -28,3 +31,41 @@ func add[Args any](q *queue, f function, g grid, args *Args) {
 	})
 	copy((*q)[len(*q)-1].args[:], unsafe.Slice((*byte)(unsafe.Pointer(args)), size))
 }
+
+// maxPrefetch is the most bytes of the next product's weights that a product prefetches. Between the last
+// request of one product and the first of the next, an H100's memory could bring about 10 MB. More would
+// be read at full speed anyway. The bytes must not drive each other out of the L2 cache, so on GPUs with a
+// smaller cache it is a quarter of the cache.
+const maxPrefetch = 12 << 20
+
+// prepare tells each launch of a complete queue what it may do besides its own work.
+func (d *device) prepare(q queue) {
+	q.prefetch(d.prefetch)
+}
+
+// prefetch makes each decode product prefetch up to limit bytes of the weights of the next one, and the last
+// product those of the first, with which the next token begins.
+func (q queue) prefetch(limit int) {
+	isProduct := func(l launch) bool { return l.weights > 0 }
+	first := slices.IndexFunc(q, isProduct)
+	if first < 0 {
+		return
+	}
+	next := &q[first]
+	for i := len(q) - 1; i >= first; i-- {
+		l := &q[i]
+		if !isProduct(*l) {
+			continue
+		}
+		args := l.linearArgs()
+		args.next, args.next_bytes = 0, 0
+		if next != l && limit > 0 {
+			args.next = next.linearArgs().w
+			args.next_bytes = C.int32_t(min(limit, int(next.weights)) &^ 15)
+		}
+		next = l
+	}
+}
+
+// linearArgs are the arguments of a product, in place.
+func (l *launch) linearArgs() *C.LinearArgs { return (*C.LinearArgs)(unsafe.Pointer(&l.args)) }

@@ -50,6 +50,7 @@ func (b *workbench) do(f func() error) {
 // run launches the queue, whose launches are all of one kernel, and waits.
 func (b *workbench) run(kernel string) {
 	ok := b.err == nil
+	b.d.prepare(b.q)
 	b.do(func() error { return errors.Join(b.d.launchAll(b.stream, b.q), b.d.sync(b.stream)) })
 	if ok && b.err != nil {
 		b.at = kernel

@@ -13,7 +13,7 @@ package cuda
 
 typedef struct {
 	uintptr_t function; // a CUfunction, as a number, so that Go does not scan a queue for pointers
-	uint32_t grid[3], block, shared, size, flags;
+	uint32_t grid[3], block, shared, size, flags, weights;
 	_Alignas(16) char args[256];
 } launch;
 
@@ -136,7 +136,8 @@ type launch struct {
 	shared   uint32 // bytes of dynamic shared memory
 	size     uint32 // bytes of args that count; the rest are 0
 	flags    uint32 // launchOverlap, launchCooperative
-	_        [3]uint32
+	weights  uint32 // of a decode product: bytes of its matrix; for other kernels 0
+	_        [2]uint32
 	args     [256]byte
 }
 

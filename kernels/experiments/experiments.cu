@@ -5,7 +5,6 @@
 // This file is one translation unit, for nvcc and for the emulator. A kernel is compiled only for the
 // GPUs that have its instructions. The emulator has no bulk copies and no wgmma, and it runs blocks and
 // kernels one after another.
-#include "chain.cu"
 #include "empty.cu"
 #include "fill.cu"
 #include "read.cu"

@@ -117,8 +117,7 @@ func moduleKernels(t *testing.T) (extra []emulator.Extra) {
 	for name, kernels := range map[string]string{
 		"conformance.cu": "sum_mma load_matrices copy_async convert powers",
 		"experiments/experiments.cu": `fill_bf16 fill_words empty empty_pdl in_order in_order_pdl
-			read_ldg_16 read_ldg_64 read_cp_async_16 read_cp_async_64
-			chain_norm_linear_prefetch chain_linear_add_prefetch chain_norm_gate_up_prefetch`,
+			read_ldg_16 read_ldg_64 read_cp_async_16 read_cp_async_64`,
 	} {
 		extra = append(extra, emulator.Extra{Name: name, Kernels: strings.Fields(kernels)})
 	}

@@ -1,0 +1,120 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// emulatorLog makes the emulator write a log. The function that it returns gives the new lines that begin
+// with one of the words.
+func emulatorLog(t *testing.T) func(words string) []string {
+	file := filepath.Join(t.TempDir(), "log")
+	emulate(t, "log="+file)
+	read := 0
+	return func(words string) (lines []string) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		begins := regexp.MustCompile("^(" + words + ") ")
+		for line := range strings.Lines(string(text[read:])) {
+			if begins.MatchString(line) {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+		read = len(text)
+		return lines
+	}
+}
+
+// TestPrefetch: a product prefetches exactly the bytes that it is told to, whatever the grid. The next
+// product's weights end with an allocation, so that one byte more is an error of the emulator.
+func TestPrefetch(t *testing.T) {
+	log := emulatorLog(t)
+	b := openKernels(t)
+	for _, c := range []struct{ rows, k, blocks, nextRows, nextK, limit int }{
+		{16, 64, 1, 1, 8, 1 << 20},      // 16 bytes for 8 warps
+		{16, 64, 1, 5, 1032, 1 << 20},   // 10,320 bytes: 80 lines and a part
+		{75, 72, 7, 331, 72, 1 << 20},   // most warps have no columns
+		{1, 8, 5, 33, 1032, 1 << 20},    // most blocks have no tile
+		{49, 584, 2, 331, 1032, 60_000}, // a part of the matrix
+		{49, 584, 2, 331, 1032, 0},
+	} {
+		var weights [2]devicePtr
+		b.do(func() (err error) {
+			for i, bytes := range []int{c.rows * c.k * 2, c.nextRows * c.nextK * 2} {
+				if weights[i], err = b.d.alloc(bytes); err != nil {
+					return err
+				}
+				if err = b.d.fill(weights[i], 0, bytes, b.stream); err != nil {
+					return err
+				}
+			}
+			b.d.prefetch = c.limit
+			return nil
+		})
+		x, y := upload(b, make([]uint16, 1032)), b.alloc(4*331)
+		first := product{y: y.devicePtr, x: x.devicePtr, w: weights[0], tokens: 1, rows: c.rows, k: c.k}
+		next := product{y: y.devicePtr, x: x.devicePtr, w: weights[1], tokens: 1, rows: c.nextRows, k: c.nextK}
+		b.k.decode(&b.q, first, c.blocks)
+		b.k.decode(&b.q, next, 1)
+		b.run()
+		want := []string{}
+		for _, p := range []product{next, first} { // the last product prefetches for the first
+			if c.limit > 0 {
+				want = append(want, fmt.Sprint("prefetch linear_decode_bf16 ", min(p.weightBytes(), c.limit)))
+			}
+		}
+		require.Equal(t, want, append([]string{}, log("prefetch")...), "%+v", c)
+		b.free(x, y)
+		b.do(func() error { return errors.Join(b.d.free(weights[0]), b.d.free(weights[1])) })
+		b.check()
+	}
+}
+
+// TestTokensPrefetch: in every token each product prefetches the next product's weights, and the head those
+// that the next token begins with. On a GPU with a small cache it is a part.
+func TestTokensPrefetch(t *testing.T) {
+	for _, limit := range []int{maxPrefetch, 4096} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			log := emulatorLog(t)
+			m, b := loadTest(t)
+			b.device.prefetch = limit
+			s := newStepper(t, m)
+			s.mustFeed(t, 20) // prefill's products do not prefetch, and there is nothing to prefetch for
+			require.Empty(t, log("prefetch"))
+			var sent queue
+			for range 4 { // the first by launches, the others by a graph
+				b.run = func() error {
+					defer func() { sent = slices.Clone(b.queue) }()
+					return b.sendAndCopy(b.dst, b.src)
+				}
+				s.mustFeed(t, 1)
+				var products []*launch
+				for i := range sent {
+					if sent[i].weights > 0 {
+						products = append(products, &sent[i])
+					}
+				}
+				require.Len(t, products, 4*m.Config.Layers+1)
+				prefetched := log("prefetch")
+				require.Len(t, prefetched, len(products))
+				for i, p := range products {
+					next := products[(i+1)%len(products)]
+					require.Equal(t, next.linearArgs().w, p.linearArgs().next, "product %d", i)
+					require.Regexp(t, fmt.Sprintf("^prefetch .*(linear|gate_up).* %d$", min(limit,
+						int(next.weights))), prefetched[i], "product %d", i)
+				}
+			}
+			require.True(t, b.graphs.seen[0].captured)
+		})
+	}
+}
