@@ -30,30 +30,44 @@ type launch struct {
 	weightBits int
 	// mmasOfTile multiply 16×16 weights by 8 tokens: two for float16, which is split into two bfloat16.
 	mmasOfTile int
+
+	// A kernel may have several rows in the table, for loops or launches of its own.
+	variant string // what the row is for, after the kernel's name
+	// mark is a constant in this row's loop, and otherMarks are constants that are not in it.
+	mark       string
+	otherMarks []string
+	loopMMAs   int // tensor-core instructions in an iteration; 0: as many as are found
 }
 
 const hidden = 3072 // of Phi-3-mini
 
-// launchOf describes the launch of a kernel on a GPU, by the kernel's name.
-func launchOf(kernel string, _ *gpu) (launch, error) {
+// launchesOf describes the launches of a kernel on a GPU that the table has a row for, by the kernel's name.
+func launchesOf(kernel string, g *gpu) ([]launch, error) {
 	has := func(part string) bool { return strings.Contains(kernel, part) }
-	dim, _ := strconv.Atoi(kernel[strings.LastIndexByte(kernel, '_')+1:])
 	switch {
-	case has("attention_decode_"):
+	case has("_decode_") && !has("attention"), has("_prefill_") && !has("attention"):
+		return productLaunches(kernel, g), nil
+	}
+	l, err := launchOf(kernel)
+	return []launch{l}, err
+}
+
+// launchOf describes a kernel that is not a product.
+func launchOf(kernel string) (launch, error) {
+	number, _ := strconv.Atoi(kernel[strings.LastIndexByte(kernel, '_')+1:])
+	dim := C.int(number)
+	switch {
+	case strings.HasPrefix(kernel, "attention_decode_"):
 		return launch{
-			threads: C.ATTENTION_DECODE_THREADS, shared: int(C.attention_decode_shared(C.int(dim))),
-			inFlight: int(C.attention_decode_tiles(C.int(dim))) * C.KV_CHUNK * dim * 2,
+			threads: C.ATTENTION_DECODE_THREADS, shared: int(C.attention_decode_shared(dim)),
+			inFlight: int(C.attention_decode_tiles(dim) * C.KV_CHUNK * dim * 2),
 		}, nil
-	case has("attention_prefill_"):
-		return launch{
-			threads: C.ATTENTION_PREFILL_THREADS, shared: int(C.attention_prefill_shared(C.int(dim))),
-		}, nil
+	case strings.HasPrefix(kernel, "attention_prefill_"):
+		return launch{threads: C.ATTENTION_PREFILL_THREADS, shared: int(C.attention_prefill_shared(dim))}, nil
 	case kernel == "reference_attention":
 		return launch{threads: warpSize, shared: int(C.reference_attention_shared(96))}, nil
-	case has("reference_"):
+	case strings.HasPrefix(kernel, "reference_"):
 		return launch{threads: C.REFERENCE_THREADS}, nil
-	case has("_decode_"), has("_batch_"), has("_prefill_"):
-		return productLaunch(kernel), nil
 	}
 	threads, ok := map[string]int{
 		"argmax": C.ARGMAX_THREADS, "copy_rows": C.COPY_ROWS_THREADS, "embed": C.EMBED_THREADS,
@@ -65,7 +79,7 @@ func launchOf(kernel string, _ *gpu) (launch, error) {
 	return launch{threads: threads}, nil
 }
 
-func productLaunch(kernel string) launch {
+func productLaunches(kernel string, _ *gpu) []launch {
 	has := func(part string) bool { return strings.Contains(kernel, part) }
 	l := launch{mmasOfTile: 1, weightBits: 16}
 	switch {
@@ -77,7 +91,7 @@ func productLaunch(kernel string) launch {
 	if has("_prefill_") {
 		l.threads, l.shared = C.LINEAR_PREFILL_THREADS, C.LINEAR_PREFILL_SHARED
 		l.tokenTiles = C.LINEAR_PREFILL_TOKENS / C.DECODE_TOKENS
-		return l
+		return []launch{l}
 	}
 	l.threads, l.shared, l.tokenTiles = C.LINEAR_DECODE_THREADS, C.LINEAR_DECODE_SHARED, 1
 	if has("norm_") {
@@ -86,5 +100,5 @@ func productLaunch(kernel string) launch {
 	if l.weightBits != 0 { // quantized weights are loaded one stage at a time
 		l.inFlight = C.LINEAR_DECODE_RING
 	}
-	return l
+	return []launch{l}
 }

@@ -77,15 +77,17 @@ func table(tools, fatbin string, g *gpu) ([]row, error) {
 	}
 	var rows []row
 	for _, name := range slices.Sorted(maps.Keys(used)) {
-		l, err := launchOf(name, g)
+		launches, err := launchesOf(name, g)
 		if err != nil {
 			return nil, err
 		}
-		r, err := newRow(name, g, l, used[name], code[name])
-		if err != nil {
-			return nil, err
+		for _, l := range launches {
+			r, err := newRow(name, g, l, used[name], code[name])
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, r)
 		}
-		rows = append(rows, r)
 	}
 	return rows, nil
 }

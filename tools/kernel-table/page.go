@@ -20,12 +20,12 @@ func newRow(name string, g *gpu, l launch, used resources, code []instruction) (
 	if g.arch >= "sm_90" || len(g.arch) > len("sm_90") { // from 9.0 on, it includes the system's part
 		used.shared -= systemShared
 	}
-	r := row{kernel: name, launch: l, resources: used}
+	r := row{kernel: name + l.variant, launch: l, resources: used}
 	r.blocks, r.limit = g.resident(l.threads, used.registers, used.shared+l.shared)
 	if l.tokenTiles > 0 {
-		var ok bool
-		if r.loop, ok = mainLoop(code); !ok {
-			return row{}, fmt.Errorf("%s for %s has no loop with tensor-core instructions", name, g.arch)
+		var err error
+		if r.loop, err = mainLoop(code, &l); err != nil {
+			return row{}, fmt.Errorf("%s for %s: %w", name, g.arch, err)
 		}
 	}
 	return r, nil
@@ -51,9 +51,10 @@ No GPU was needed, and no figure is a measurement.
 | static, dynamic | bytes of shared memory of a block, without the 1,024 that the system takes |
 | blocks | that a multiprocessor holds at once, and what allows no more |
 | in flight | KB of weights, or of keys and values, that the blocks of a multiprocessor request ahead |
-| loop | instructions of the innermost loop with tensor-core instructions, and how many of them are such |
+| loop | instructions on the longest way through the main loop, and how many of them are for tensor cores |
 | a weight, a byte | instructions of a thread for each weight and for each byte of 16-bit weights there |
 
+The main loop is the innermost one that multiplies weights and requests the next ones.
 A multiprocessor issues 128 instructions of threads a clock.
 ≥: there is another loop inside, whose instructions are counted once.
 `

@@ -27,9 +27,10 @@ func TestRow(t *testing.T) {
 
 	const name = "norm_linear_decode_bf16"
 	hopper := gpus[3]
-	l, err := launchOf(name, &hopper)
+	launches, err := launchesOf(name, &hopper)
 	require.NoError(t, err)
-	r, err := newRow(name, &hopper, l, used[name], code[name])
+	require.Len(t, launches, 1)
+	r, err := newRow(name, &hopper, launches[0], used[name], code[name])
 	require.NoError(t, err)
 	require.Equal(t, 91, r.registers)
 	require.Zero(t, r.resources.shared, "without what the system takes")
@@ -54,12 +55,58 @@ func TestLoops(t *testing.T) {
 		{0xa0, "EXIT"},
 		{0xb0, "BRA 0xb0"},
 	}
-	main, ok := mainLoop(code)
-	require.True(t, ok)
+	main, err := mainLoop(code, &launch{})
+	require.NoError(t, err)
 	require.Equal(t, loop{first: 3, last: 8, instructions: 6, mmas: 2, inner: true}, main)
 
-	_, ok = mainLoop(code[:1])
-	require.False(t, ok)
+	_, err = mainLoop(code[:1], &launch{})
+	require.ErrorContains(t, err, "no loop")
+}
+
+// A loop over two steps of a stage, of which one is in a loop of its own, and two ways through another loop.
+func TestIterations(t *testing.T) {
+	code := []instruction{
+		{0x00, "LDGSTS.E.BYPASS.128 [R2], [R4.64]"},
+		{0x10, "LOP3.LUT R4, R5, 0xf000f, RZ, 0xc0, !PT"},
+		{0x20, "@P0 BRA 0x40"}, // a continue
+		{0x30, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0x40, "@P1 BRA 0x10"},
+		{0x50, "@P2 BRA 0x00"},
+
+		{0x60, "LDGSTS.E.BYPASS.128 [R2], [R4.64]"},
+		{0x70, "@!P0 BRA 0xa0"},
+		{0x80, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0x90, "BRA 0xc0"},
+		{0xa0, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0xb0, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0xc0, "@P2 BRA 0x60"},
+	}
+	steps, err := mainLoop(code, &launch{mark: "0xf000f", loopMMAs: 2})
+	require.NoError(t, err)
+	require.Equal(t, loop{first: 0, last: 5, instructions: 2 + 2*4, mmas: 2}, steps)
+
+	for mmas, instructions := range map[int]int{1: 5, 2: 5} {
+		way, err := mainLoop(code, &launch{otherMarks: []string{"0xf000f"}, loopMMAs: mmas})
+		require.NoError(t, err)
+		require.Equal(t, loop{first: 6, last: 12, instructions: instructions, mmas: mmas}, way)
+	}
+	_, err = mainLoop(code, &launch{otherMarks: []string{"0xf000f"}, loopMMAs: 3})
+	require.ErrorContains(t, err, "no way through the loop at 0x60 has 3")
+}
+
+// A loop inside that is entered at its condition runs once.
+func TestRotatedLoop(t *testing.T) {
+	code := []instruction{
+		{0x00, "BRA 0x30"},
+		{0x10, "LDG.E.U16 R2, [R4.64]"},
+		{0x20, "IADD3 R4, R4, 0x1, RZ"},
+		{0x30, "@P0 BRA 0x10"},
+		{0x40, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0x50, "@P1 BRA 0x00"},
+	}
+	main, err := mainLoop(code, &launch{})
+	require.NoError(t, err)
+	require.Equal(t, loop{first: 0, last: 5, instructions: 7, mmas: 1, inner: true}, main)
 }
 
 func TestResident(t *testing.T) {
