@@ -6,8 +6,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// Quantized weights lie in the device's memory as kernels/quants_layout.h says: in groups of 8 rows, and there
-// in steps of 64 columns.
+// Quantized weights lie in the device's memory as kernels/quants_layout.h says: in groups of 8 rows, and
+// there in steps of 64 columns.
 
 const (
 	groupRows = 8
@@ -121,8 +121,8 @@ func (m *quantMatrix) packRow(group, src []byte, g int) {
 	}
 }
 
-// In a lane's words, byte B = i/2 + 2e of set s = 2w + i%2 is the weight of column 8(4w+i) + 2t + e. So with x
-// the columns of i = 0 or 1, and y those of i + 2, a set of lane t is x[2t], y[2t], x[2t+1], y[2t+1].
+// In a lane's words, byte B = i/2 + 2e of set s = 2w + i%2 is the weight of column 8(4w+i) + 2t + e. So with
+// x the columns of i = 0 or 1, and y those of i + 2, a set of lane t is x[2t], y[2t], x[2t+1], y[2t+1].
 
 // interleave returns the words of lanes 0 and 1, and of lanes 2 and 3.
 func interleave(x, y uint64) (lanes01, lanes23 uint64) {

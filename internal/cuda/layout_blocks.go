@@ -91,10 +91,10 @@ func (m *quantMatrix) readStep(q *[8]uint64, scales, src []byte, step, g int) {
 		}
 		binary.LittleEndian.PutUint32(scales[4*g:], scalesAndMins(src[4:16], step))
 	case weight.Q6_K:
-		half := step / 2
+		low, high := src[64*(step/2):], src[128+32*(step/2):]
+		readFields(q, high, 4*(step%2))
 		for p := range q {
-			q[p] = load64(src[64*half+8*p:]) >> (4 * (step % 2)) & (15 * each)
-			q[p] |= load64(src[128+32*half+8*(p%4):]) >> (4*(step%2) + 2*(p/4)) & (3 * each) << 4
+			q[p] = q[p]<<4 | load64(low[8*p:])>>(4*uint(step%2)&63)&(15*each)
 		}
 		binary.LittleEndian.PutUint32(scales[4*g:], load32(src[192+4*step:])^0x80808080)
 	case weight.Q8_K:
