@@ -63,7 +63,8 @@ typedef struct {
 	int32_t seq, first;
 } Work;
 
-// embed: x[t] = table[ids[t]], widened. One block of EMBED_THREADS for each token.
+// embed: x[t] = table[ids[t]], widened. One block of EMBED_THREADS for each token. A negative id counts as
+// 0: where argmax gives one to the next step, the host drops that step.
 enum { EMBED_THREADS = 256 };
 typedef struct {
 	DEVICE(float) x;           // [tokens, cols]

@@ -55,8 +55,7 @@ func (b *Backend) Plan(plan *model.Plan) error {
 			}
 			m.Data = &matrix{ptr: at}
 		}
-		b.stage, err = newStage(b.device, p.stage)
-		return err
+		return b.ahead.allocate(b.device, p.stage, p.ids)
 	})
 }
 

@@ -29,10 +29,10 @@ type Backend struct {
 	arrived devicePtr // for attention, see AttentionArgs
 
 	uploader *uploader // while weights are loaded
-	stage    stage
+	ahead    ahead
+	*turn    // of the current step
 	staged   stagedStep
 	scratch  stepScratch
-	queue    queue // since the last Read
 	graphs   graphs
 	readBack *hostMemory
 
@@ -75,6 +75,8 @@ func Open(o Options) (model.Backend, error) {
 		return nil, err
 	}
 	b := &Backend{device: d, float32: o.Float32}
+	b.turn = &b.ahead.turns[0]
+	b.ahead.run = b.answer
 	b.run = func() error {
 		err := b.sendAndCopy(b.dst, b.src)
 		if err != nil {
@@ -85,6 +87,9 @@ func Open(o Options) (model.Backend, error) {
 	}
 	err = d.do(func() (err error) {
 		if b.stream, err = d.newStream(); err != nil {
+			return err
+		}
+		if err := b.ahead.open(d); err != nil {
 			return err
 		}
 		if b.kernels, err = d.loadKernels(o.Compiling); err != nil {
@@ -164,11 +169,8 @@ func (b *Backend) read(dst []byte, src devicePtr) error {
 
 // sendAndCopy is the part of read that runs on the device's thread.
 func (b *Backend) sendAndCopy(dst []byte, src devicePtr) error {
-	if b.uploader != nil {
-		if err := b.uploader.finish(); err != nil {
-			return err
-		}
-		b.uploader = nil
+	if err := b.finishUploads(); err != nil {
+		return err
 	}
 	if err := b.send(); err != nil {
 		return err
@@ -187,6 +189,18 @@ func (b *Backend) sendAndCopy(dst []byte, src devicePtr) error {
 			return nil
 		}
 	}
+}
+
+// finishUploads ends the loading of weights before the first step. It runs on the device's thread.
+func (b *Backend) finishUploads() error {
+	if b.uploader == nil {
+		return nil
+	}
+	err := b.uploader.finish()
+	if err == nil {
+		b.uploader = nil
+	}
+	return err
 }
 
 // send puts the stage's data and the queue on the stream. It runs on the device's thread.

@@ -242,8 +242,14 @@ func (d *device) sync(s cu.Stream) error {
 	return check("cuStreamSynchronize", s.Synchronize())
 }
 
-func (d *device) newEvent() (cu.Event, error) {
-	e, err := cu.MakeEvent(cu.DefaultEvent)
+// newEvent makes an event whose time can be taken.
+func (d *device) newEvent() (cu.Event, error) { return d.makeEvent(cu.DefaultEvent) }
+
+// newOrder makes an event that only orders work, which costs the GPU less.
+func (d *device) newOrder() (cu.Event, error) { return d.makeEvent(cu.DisableTiming) }
+
+func (d *device) makeEvent(flags cu.EventFlags) (cu.Event, error) {
+	e, err := cu.MakeEvent(flags)
 	if err != nil {
 		return e, check("cuEventCreate", err)
 	}
@@ -255,6 +261,11 @@ func (d *device) newEvent() (cu.Event, error) {
 // record makes the event happen when the stream's work so far is done.
 func (d *device) record(e cu.Event, s cu.Stream) error {
 	return check("cuEventRecord", e.Record(s))
+}
+
+// follow makes the stream's later work wait until the event has happened, as last recorded.
+func (d *device) follow(s cu.Stream, e cu.Event) error {
+	return check("cuStreamWaitEvent", s.Wait(e, 0))
 }
 
 // wait waits until the event has happened. An event that was never recorded counts as happened.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,6 +18,7 @@ func TestEmbedAndCopyRows(t *testing.T) {
 	for _, c := range []struct{ vocab, cols int }{{1, 1}, {5, 7}, {33, 64}, {3, 300}} {
 		narrow, wide := make([]uint16, c.vocab*c.cols), make([]float32, c.vocab*c.cols)
 		ids := []int32{int32(c.vocab - 1), 0, int32(c.vocab / 2), 0}
+		embedded := slices.Concat(ids[:3], []int32{^int32(c.vocab / 2)}) // a negative id counts as 0
 		pick := func() []float32 {
 			var rows []float32
 			for _, id := range ids {
@@ -41,7 +43,7 @@ func TestEmbedAndCopyRows(t *testing.T) {
 				b.free(table)
 				table = upload(b, narrow)
 			}
-			idsDev, x := upload(b, ids), b.alloc(len(ids)*c.cols*4)
+			idsDev, x := upload(b, embedded), b.alloc(len(ids)*c.cols*4)
 			stored := parameter{ptr: table.devicePtr, typ: typ}
 			b.k.embed(&b.q, x.devicePtr, stored, idsDev.devicePtr, len(ids), c.cols)
 			b.run()

@@ -47,7 +47,7 @@ func forTheEmulator(t *testing.T) {
 const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversions)$|` +
 	`^Test(EmbedAndCopyRows|Unpack|Linear|LinearQuantized|LinearSpecials|RMSNorm|ReferenceLinear|Argmax)$|` +
 	`^TestReferenceAttention$|` +
-	`^Test(Launch|AbandonedSteps|ForgottenGraphs)$|` +
+	`^Test(Launch|AbandonedSteps|ForgottenGraphs)$|^TestAhead$/^few$|` +
 	`^TestAttention$/./window_(7|129|1),|^TestAttentionJoin$/heads_of_80,`
 
 // TestChecked: no access of any kernel is out of bounds, misaligned, of something unwritten, or in a race.
@@ -350,7 +350,7 @@ func TestMutants(t *testing.T) {
 	forTheEmulator(t)
 	report := regexp.MustCompile(`block \(.*`)
 	room := make(chan struct{}, 2) // at once: each compiles for some seconds
-	for _, m := range slices.Concat(mutants, decodeMutants, joinMutants, quantizedMutants) {
+	for _, m := range slices.Concat(mutants, decodeMutants, joinMutants, quantizedMutants, aheadMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}

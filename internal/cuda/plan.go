@@ -122,6 +122,7 @@ type memoryPlan struct {
 	model.Memory
 	context                                  int // tokens that the KV cache holds
 	kvBytes, partial, arrived, normed, stage int
+	ids                                      int // of the tokens that a step chooses
 }
 
 // planMemory is the plan's memory with a context of kvBlocks blocks.
@@ -139,13 +140,14 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 		arrived: decodeTokens * c.KVHeads * 4,
 		normed:  maxTokens * c.HiddenSize * input,
 		stage:   stageBytes(c, maxTokens, kvBlocks),
+		ids:     4 * maxTokens,
 	}
 	for _, t := range plan.Tensors {
 		p.Weights += taken(weightBytes(t, float32))
 	}
 	p.KV = taken(p.kvBytes)
 	p.Workspace = reserve
-	for _, bytes := range []int{p.partial, p.arrived, p.normed, p.stage} {
+	for _, bytes := range []int{p.partial, p.arrived, p.normed, p.stage, p.stage, p.ids, p.ids} { // two turns
 		p.Workspace += taken(bytes)
 	}
 	lowered := *plan

@@ -28,7 +28,7 @@ func BenchmarkDecodeQueue(b *testing.B) {
 		config:       &model.Config{Layers: layers, HiddenSize: hidden, KVHeads: 32},
 		kvBlocks:     kvBlocks,
 		kvBlockElems: layers * 2 * 32 * 128 * 96,
-		stage:        stage{host: &hostMemory{make([]byte, 1<<16)}},
+		turn:         &turn{stage: stage{host: &hostMemory{make([]byte, 1<<16)}}},
 	}
 	matrixOf := func(cols int) model.Matrix { return model.Matrix{Rows: 1, Cols: cols, Data: &matrix{}} }
 	weightOf := func(n int) model.Weight { return model.Weight{Data: &parameter{ptr: devicePtr(n + 1)}} }

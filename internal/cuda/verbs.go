@@ -13,6 +13,7 @@ import (
 
 // Begin implements [model.Backend].
 func (b *Backend) Begin(step *model.Step) {
+	b.takeTurn()
 	b.drop()
 	b.stageStep(step)
 	b.stage.kept = b.stage.used
@@ -128,7 +129,11 @@ func (b *Backend) stageStep(step *model.Step) {
 	default:
 		s.work = k.prefillWork(s.work, s.spans)
 	}
-	b.staged = stagedStep{ids: put(&b.stage, step.IDs, tokens), works: len(s.work), attention: attention{
+	ids := put(&b.stage, step.IDs, tokens)
+	if step.Chosen {
+		ids = b.ahead.older.ids
+	}
+	b.staged = stagedStep{ids: ids, works: len(s.work), attention: attention{
 		spans:      put(&b.stage, s.spans, len(s.spans)),
 		blockTable: put(&b.stage, s.table, b.kvBlocks),
 		work:       put(&b.stage, s.work, max(b.kvBlocks, tokens)),

@@ -24,6 +24,7 @@ type Session struct {
 	noCache  bool
 	ids      []int32
 	out      model.Output
+	changes  int // calls of Append and Truncate
 	reused   int // tokens that the last feed found in the cache
 }
 
@@ -34,7 +35,10 @@ func NewSession(m *model.Model, noCache bool) *Session {
 }
 
 // Append adds tokens to the end of the sequence. Nothing is computed yet.
-func (s *Session) Append(ids ...int32) { s.ids = append(s.ids, ids...) }
+func (s *Session) Append(ids ...int32) {
+	s.ids = append(s.ids, ids...)
+	s.changes++
+}
 
 // Len is the number of tokens in the sequence.
 func (s *Session) Len() int { return len(s.ids) }
@@ -46,6 +50,7 @@ func (s *Session) IDs() []int32 { return s.ids }
 // Truncate drops all tokens from length on. The others stay in the cache.
 func (s *Session) Truncate(length int) {
 	s.ids = s.ids[:length]
+	s.changes++
 	s.cache.Truncate(length)
 }
 

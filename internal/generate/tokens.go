@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"phi3/internal/inspect"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
 )
@@ -56,32 +57,71 @@ func (s *Session) Tokens(ctx context.Context, o Options) iter.Seq2[Token, error]
 			yield(Token{}, &model.TooLongError{Text: "prompt", Tokens: s.Len(), Context: s.model.Context})
 			return
 		}
-		for n := 1; n <= o.MaxNewTokens; n++ {
-			token, err := s.choose(ctx, &o)
+		left := o.MaxNewTokens
+		// add appends a token and yields it. It returns false if no token follows.
+		add := func(token Token, err error) bool {
 			if err != nil {
 				yield(Token{}, err)
-				return
+				return false
 			}
 			s.Append(token.ID)
+			left--
 			switch {
 			case slices.Contains(o.Stop, token.ID):
 				token.Finish = FinishStop
-			case n == o.MaxNewTokens:
+			case left == 0:
 				token.Finish = FinishLength
 			case s.Len() > s.model.Context:
 				token.Finish = FinishContext
 			}
-			if !yield(token, nil) || token.Finish != "" {
-				return
+			return yield(token, nil) && token.Finish == ""
+		}
+		for more := left > 0; more; {
+			more = add(s.choose(ctx, &o))
+			if more && o.greedy() && !s.noCache && s.cache.Len() == s.Len()-1 {
+				more = s.decode(ctx, left, add)
 			}
 		}
 	}
 }
 
+// greedy reports whether the device can choose the tokens.
+func (o *Options) greedy() bool { return o.Sampler == nil && !o.Logits }
+
+// decode continues the sequence, whose tokens but the last are in the cache, with up to most tokens that the
+// device chooses. It calls add for each, and returns what the last call returned. It returns true early where
+// the next token needs more than one step, or the caller of Tokens has changed the sequence.
+func (s *Session) decode(ctx context.Context, most int, add func(Token, error) bool) (more bool) {
+	last := []model.Sequence{{IDs: s.ids[s.Len()-1:], Cache: s.cache}}
+	notFinite := int32(0)
+	start := time.Now()
+	for next, err := range s.model.Decode(ctx, last, most) {
+		if err != nil {
+			return add(Token{}, err)
+		}
+		if notFinite = next[0]; notFinite < 0 {
+			break
+		}
+		token := Token{ID: next[0], Cached: s.Len() - 1, Fed: 1, Time: time.Since(start)}
+		changes := s.changes
+		if !add(token, nil) {
+			return false
+		}
+		if s.changes != changes+1 {
+			return true
+		}
+		start = time.Now()
+	}
+	if notFinite < 0 {
+		return add(Token{}, inspect.TokenNotFinite(ctx, s.model, s.input(), ^notFinite))
+	}
+	return true
+}
+
 // choose computes the logits after the sequence and chooses a token.
 func (s *Session) choose(ctx context.Context, o *Options) (t Token, err error) {
 	start := time.Now()
-	if o.Sampler == nil && !o.Logits {
+	if o.greedy() {
 		t.ID, err = s.Next(ctx)
 	} else if t.Logits, err = s.Logits(ctx); err == nil {
 		if o.Sampler == nil {

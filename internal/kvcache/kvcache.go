@@ -58,6 +58,10 @@ func (c *Cache) Blocks() []int32 { return c.blocks }
 // Long reports whether the sequence uses the long RoPE factors at the length of the last [Cache.Prepare].
 func (c *Cache) Long() bool { return c.long }
 
+// Crosses reports whether a sequence of total tokens uses other RoPE factors than the cached keys, so that
+// [Cache.Prepare] drops them.
+func (c *Cache) Crosses(total int) bool { return (c.crossing > 0 && total > c.crossing) != c.long }
+
 // Prepare makes room for a sequence of total tokens. It returns how many of its leading positions are
 // cached and still valid. The caller must compute the rest, in any number of calls, before it prepares a
 // longer total.
@@ -71,9 +75,9 @@ func (c *Cache) Prepare(total int) (cached int, err error) {
 		return 0, fmt.Errorf("KV cache holds %d tokens, more than the %d asked for: truncate it first",
 			c.length, total)
 	}
-	if long := c.crossing > 0 && total > c.crossing; long != c.long {
+	if c.Crosses(total) {
 		c.length = 0
-		c.long = long
+		c.long = !c.long
 	}
 	for before := len(c.blocks); len(c.blocks) < BlocksFor(total); {
 		block, err := c.pool.take()

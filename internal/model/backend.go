@@ -78,6 +78,9 @@ func (m Matrix) First(rows int) Matrix {
 type Step struct {
 	IDs  []int32 // [tokens]
 	Seqs []Span
+	// Chosen says that the tokens are those that the last step before this one has chosen by
+	// [Ahead.StartArgmax], one for each sequence. The host may not know them yet: IDs has only their number.
+	Chosen bool
 	// Cos and Sin are the cosines and sines of every token's position, multiplied by the attention
 	// factor.
 	Cos, Sin []float32 // [tokens, RoPE.Dim/2]

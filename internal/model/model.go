@@ -30,7 +30,8 @@ type Model struct {
 	longRope   *ropeTable // of the long factors
 	maxTokens  int
 	step       Step
-	rows       []int32 // scratch of selectRows
+	rows       []int32   // scratch of selectRows
+	decoding   *decoding // has a step ahead; nil if none has
 }
 
 // LogitRows bounds the rows of logits computed at a time. The logits of 512 tokens with a vocabulary of
@@ -166,6 +167,9 @@ type Output struct {
 	// [sequences or tokens]: ids, or ^id of a logit that is NaN or infinite; see Argmax of [Backend]
 	Next   []int32
 	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
+
+	// For [Model.Decode]: begin leaves Next on the device, and chosen takes the new tokens from there.
+	begin, chosen bool
 }
 
 // Forward runs the new tokens of every sequence through the decoder stack and appends them to their
@@ -174,7 +178,10 @@ type Output struct {
 // out may be nil if only the cache matters, as for all but the last step of a prompt. Forward stops
 // between two layers when ctx is done. The caches are then as before.
 func (m *Model) Forward(ctx context.Context, batch []Sequence, out *Output) error {
-	if err := m.layOut(batch); err != nil {
+	if d := m.decoding; d != nil && out != &d.out {
+		d.settle()
+	}
+	if err := m.layOut(batch, out); err != nil {
 		return err
 	}
 	b, w, n := m.backend, m.weights, len(m.step.IDs)

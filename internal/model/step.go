@@ -9,8 +9,9 @@ import (
 )
 
 // layOut checks the batch and sets m.step to it.
-func (m *Model) layOut(batch []Sequence) error {
+func (m *Model) layOut(batch []Sequence, out *Output) error {
 	s := &m.step
+	s.Chosen = out != nil && out.chosen
 	s.IDs, s.Seqs, s.Cos, s.Sin = s.IDs[:0], s.Seqs[:0], s.Cos[:0], s.Sin[:0]
 	for _, seq := range batch {
 		position := seq.Cache.Len()
@@ -92,7 +93,9 @@ func (m *Model) finish(out *Output) error {
 	for at, x := range m.selected(rows) {
 		logits := m.buffers.Logits.First(x.Rows)
 		b.NormLinear(logits, x, w.Norm, w.Head)
-		if err := b.Argmax(out.Next[at:at+x.Rows], logits); err != nil {
+		if out.begin {
+			b.(Ahead).StartArgmax(logits)
+		} else if err := b.Argmax(out.Next[at:at+x.Rows], logits); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,167 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/generate"
+	"phi3/internal/model"
+)
+
+// driverLog makes the emulator log what the driver does. The function returns the lines since its last call.
+func driverLog(t *testing.T) func() []string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "log")
+	emulate(t, "log="+file)
+	read := 0
+	return func() []string {
+		text, err := os.ReadFile(file)
+		if !os.IsNotExist(err) {
+			require.NoError(t, err)
+		}
+		lines := strings.Split(string(text[read:]), "\n")
+		read = len(text)
+		return lines[:len(lines)-1]
+	}
+}
+
+// steps is how many steps of a model begin in a log.
+func steps(log []string) (n int) {
+	for _, line := range log {
+		if strings.HasPrefix(line, "launch embed") {
+			n++
+		}
+	}
+	return n
+}
+
+func newAhead(t *testing.T) *writer {
+	return newWriter(t, mini, 600, Options{}, func(b model.Backend) model.Backend { return b })
+}
+
+// TestNoRoundTrip: between two greedy tokens, the device gets one graph. It copies the step's data to the
+// device and the ids to the host, and the host waits for nothing but this last copy. When the host gets the
+// ids of a token, the graph of the next token is on the stream already.
+func TestNoRoundTrip(t *testing.T) {
+	for _, cached := range [][]int{{20}, {20, 3, 126}} {
+		log := driverLog(t)
+		w := newAhead(t)
+		token := 0
+		for range w.m.Decode(t.Context(), w.batch(cached...), 9) {
+			lines := slices.DeleteFunc(log(), func(l string) bool { return strings.HasPrefix(l, "prefetch ") })
+			switch token++; {
+			case token <= 4 || token == 9: // the graphs are made; no step follows the last token
+			default:
+				n := len(w.b.ahead.turns[0].queue)
+				require.Equal(t, []string{
+					"record", "wait-event", fmt.Sprint("graph ", n), "record", // the next token
+					"wait-event", "sync-stream", // this token
+				}, lines[:6])
+				require.Regexp(t, `^to-device \d+$`, lines[6]) // for the next token
+				launches := lines[7 : len(lines)-1]            // of this token
+				require.Len(t, launches, n)
+				require.Equal(t, "launch embed", launches[0])
+				require.Contains(t, launches[n-1], "launch argmax")
+				require.NotContains(t, strings.Join(launches, "\n"), "to-")
+				require.Equal(t, fmt.Sprint("to-host ", 4*len(cached)), lines[len(lines)-1])
+			}
+		}
+		require.Equal(t, 9, token)
+	}
+}
+
+// TestAheadEnds: after the last token, and after the token that the user stops at, the device computes at most
+// one step more.
+func TestAheadEnds(t *testing.T) {
+	log := driverLog(t)
+	w := newAhead(t)
+	prompt := w.prompt(20)
+	free, err := generate.Run(t.Context(), w.m, prompt, generate.Options{MaxNewTokens: 8})
+	require.NoError(t, err)
+	require.Equal(t, 8, steps(log()), "none more, where the length is known")
+
+	at := 3
+	for slices.Contains(free.IDs[:at], free.IDs[at]) {
+		at++
+	}
+	r, err := generate.Run(t.Context(), w.m, prompt,
+		generate.Options{MaxNewTokens: 50, Stop: []int32{free.IDs[at]}})
+	require.NoError(t, err)
+	require.Equal(t, free.IDs[:at+1], r.IDs)
+	require.Equal(t, at+2, steps(log()), "one more after a stop id")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := generate.NewSession(w.m, false)
+	defer s.Close()
+	s.Append(prompt...)
+	for _, err := range s.Tokens(ctx, generate.Options{MaxNewTokens: 50}) {
+		if s.Len() == 20+3 && err == nil {
+			cancel()
+		} else if s.Len() > 20+3 {
+			require.ErrorIs(t, err, context.Canceled)
+		}
+	}
+	require.Equal(t, 20+3, s.Len())
+	require.Equal(t, 3+1, steps(log()), "one more after Ctrl-C")
+}
+
+// TestAheadFaults: a fault in a step that is ahead belongs to the token that the step would have chosen.
+func TestAheadFaults(t *testing.T) {
+	for _, drop := range []bool{false, true} {
+		emulate(t, "")
+		m, err := loadOn(openTest(t, Options{}), mini)
+		require.NoError(t, err)
+		s := generate.NewSession(m, false)
+		s.Append(1, 2, 3)
+		var failed error
+		n := 0
+		for _, err := range s.Tokens(t.Context(), generate.Options{MaxNewTokens: 50}) {
+			if failed = err; err != nil {
+				break
+			}
+			if n++; n == 5 {
+				emulate(t, "fault=attention_decode_96")
+				if drop {
+					break
+				}
+			}
+		}
+		require.Equal(t, 5, n)
+		if drop {
+			require.NoError(t, failed, "nobody wanted that token")
+		} else {
+			require.ErrorContains(t, failed, "attention_decode_96")
+		}
+		_, failed = s.Next(t.Context())
+		require.ErrorContains(t, failed, "attention_decode_96", "the context stays broken")
+		require.NoError(t, m.Close(), "it was reported")
+	}
+}
+
+// TestAheadStage: a step whose data do not fit on the stage fails, and not the token before it.
+func TestAheadStage(t *testing.T) {
+	w := newAhead(t)
+	n := 0
+	var failed error
+	for _, err := range w.m.Decode(t.Context(), w.batch(20), 50) {
+		if failed = err; err != nil {
+			continue
+		}
+		if n++; n == 5 {
+			w.b.ahead.turns[0].stage.host.bytes = w.b.ahead.turns[0].stage.host.bytes[:100]
+			w.b.ahead.turns[1].stage.host.bytes = w.b.ahead.turns[1].stage.host.bytes[:100]
+		}
+	}
+	require.Equal(t, 6, n, "step 6 was on its way")
+	require.ErrorContains(t, failed, "do not fit their 100 bytes on the device")
+}
