@@ -84,6 +84,6 @@ const (
 	issue        = 0.8      // of the instructions that four schedulers can issue
 	lanes        = 4 * 32   // instructions of threads that a multiprocessor issues in a clock
 	fromL2       = 64       // bytes that a multiprocessor takes from L2 in a clock
-	prefetchMost = 12 << 20 // bytes of the next matrix, or half of L2
+	prefetchMost = 12 << 20 // bytes of the next matrix, or a quarter of L2
 	overlapRing  = 96 << 10 // bytes that a multiprocessor requests before its predecessor has ended
 )

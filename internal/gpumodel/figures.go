@@ -50,6 +50,8 @@ var (
 	decodeFigure = regexp.MustCompile(`^decode after (\d+) tokens$`)
 	verbFigure   = regexp.MustCompile(`^decode (\d+)/(.+)$`)
 	tokenFigure  = regexp.MustCompile(`^Experiment/token/(\d+)cached$`)
+	attendFigure = regexp.MustCompile(`^Experiment/attention/(\d+)(k?)/join$`)
+	chainFigure  = regexp.MustCompile(`^Experiment/chain/(.+)$`)
 )
 
 const benchCached = 2048 // tokens, when BenchmarkGPU measures attention
@@ -89,19 +91,62 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 		case "µs/host":
 			return p.Host, true
 		}
+	case attendFigure.MatchString(figure):
+		m := attendFigure.FindStringSubmatch(figure)
+		cached, _ := strconv.Atoi(m[1])
+		if m[2] == "k" {
+			cached *= 1000
+		}
+		k, err := Repeated(card, Step{mini, bf16, cached, 1, All}, "Attend")
+		return timeOrRate(k.Total(), k.Bytes, unit, err)
+	case chainFigure.MatchString(figure):
+		cures, ok := map[string]Cures{"graph": None, "prefetch-12MB": {Prefetch: true}}[chainFigure.FindStringSubmatch(figure)[1]]
+		if !ok {
+			return 0, false
+		}
+		total, bytes, err := chain(card, Step{mini, bf16, 0, 1, cures})
+		return timeOrRate(total, bytes, unit, err)
+	case figure == "Experiment/empty/1block/graph" && unit == "µs/kernel":
+		return gap, true
+	case figure == "Experiment/empty/1block/graph-pdl" && unit == "µs/kernel" && card.Dependent:
+		return early, true
 	case verbFigure.MatchString(figure):
 		m := verbFigure.FindStringSubmatch(figure)
 		tokens, _ := strconv.Atoi(m[1])
 		k, err := Repeated(card, Step{mini, bf16, benchCached, tokens, All}, m[2])
-		switch {
-		case err != nil:
-		case unit == "µs":
-			return k.Total(), true
-		case unit == "GB/s" && k.Bytes > 0:
-			return k.Bytes / k.Total() / 1e3, true
-		}
+		return timeOrRate(k.Total(), k.Bytes, unit, err)
 	}
 	return 0, false
+}
+
+// timeOrRate is the figure in this unit, if it is a time or a rate.
+func timeOrRate(total, bytes float64, unit string, err error) (value float64, ok bool) {
+	switch {
+	case err != nil:
+		return 0, false
+	case unit == "GB/s":
+		return bytes / total / 1e3, bytes > 0
+	}
+	return total, unit == "µs" || unit == "µs/32layers"
+}
+
+// chain is the time of the layers' products without attention between them, and the bytes that they read.
+func chain(card *Card, s Step) (total, bytes float64, err error) {
+	t := &clock{Card: card, Step: &s, first: true}
+	for range s.Config.Layers {
+		for _, o := range s.layer(card) {
+			if o.attention {
+				continue
+			}
+			k, err := t.launch(&o)
+			if err != nil {
+				return 0, 0, err
+			}
+			total += k.Total()
+			bytes += k.Bytes
+		}
+	}
+	return total, bytes, nil
 }
 
 // Repeated is the time of one call of a verb in a graph of many calls of it, as BenchmarkGPU measures it.

@@ -193,7 +193,7 @@ func (t *clock) mmaTokens() float64 {
 func (t *clock) early(bytes, tile float64) float64 {
 	n := t.inRing(bytes)
 	if t.Prefetch {
-		fetched := math.Min(prefetchMost, t.L2/2)
+		fetched := math.Min(prefetchMost, t.L2/4)
 		if t.overlaps() {
 			fetched *= math.Max(0, 1-overlapRing/tile)
 		}
