@@ -47,6 +47,7 @@ enum {
 	K_STEP = 64,
 
 	DECODE_TOKENS = 8, // most tokens of the decode kernels: the columns of one tensor-core tile
+	BATCH_TOKENS = 64, // most tokens of the batch kernels: 8 tiles
 };
 
 // One sequence's part of a step.
@@ -111,8 +112,12 @@ typedef struct {
 // Their dynamic shared memory is LINEAR_DECODE_SHARED bytes. The norm_ kernels need NORMED_BYTES(tokens,
 // k) more; where that is too much, rms_norm followed by the kernel without norm_ gives the same bits.
 //
+// Up to BATCH_TOKENS tokens: linear_batch, linear_add_batch and gate_up_batch, with the same x, y and bits as
+// the decode kernels without norm_. The grid may have any number of blocks of LINEAR_BATCH_THREADS, which
+// share the row tiles. Dynamic shared memory: LINEAR_BATCH_SHARED(tokens, stages).
+//
 // Any number of tokens: linear_prefill, linear_add_prefill and gate_up_prefill, with the same x, y and
-// bits as the decode kernels without norm_. Their grid is (⌈tokens/LINEAR_PREFILL_TOKENS⌉, ⌈weight
+// bits. Their grid is (⌈tokens/LINEAR_PREFILL_TOKENS⌉, ⌈weight
 // rows/LINEAR_PREFILL_ROWS⌉) blocks of LINEAR_PREFILL_THREADS threads and LINEAR_PREFILL_SHARED bytes of
 // dynamic shared memory.
 enum {
@@ -131,6 +136,25 @@ enum {
 	LINEAR_PREFILL_SHARED =
 		LINEAR_PREFILL_STAGES * (LINEAR_PREFILL_TOKENS + LINEAR_PREFILL_ROWS) * K_STEP * 2,
 };
+// The batch kernels take tokens as tiles of 8, and weight rows as tiles of 16. A block takes some row tiles at
+// once; for gate_up each is 8 gates and their 8 ups.
+#define LINEAR_BATCH_TOKEN_TILES(tokens) ((tokens) > 32 ? 8 : (tokens) > 16 ? 4 : 2)
+#define LINEAR_BATCH_ROW_TILES(tokens) ((tokens) > 32 ? 4 : 2)
+// A stage is LINEAR_BATCH_COLS columns of each segment of K, of a block's weight rows and of all tokens. The
+// ring has 2, 4, 6 or 8 stages: the host chooses as many as fit.
+enum { LINEAR_BATCH_THREADS = 256, LINEAR_BATCH_COLS = 16, LINEAR_BATCH_MAX_STAGES = 8 };
+#define LINEAR_BATCH_STAGE(tokens) \
+	(K_SEGMENTS * LINEAR_BATCH_COLS * 2 * \
+	 (16 * LINEAR_BATCH_ROW_TILES(tokens) + 8 * LINEAR_BATCH_TOKEN_TILES(tokens)))
+#define LINEAR_BATCH_SUMS(tokens) (K_SEGMENTS * LINEAR_BATCH_TOKEN_TILES(tokens) * 16 * 8 * 4) // of a row tile
+// KB of a stage, of the sums, and in all with the ring that fits in 99, 163 and 227 KB:
+//
+//   tokens   stage   sums       stages and KB
+//     ≤ 16      12      8    6: 80    8: 104   8: 104
+//     ≤ 32      16     16    4: 80    8: 144   8: 144
+//     ≤ 64      32     32    2: 96    4: 160   6: 224
+#define LINEAR_BATCH_SHARED(tokens, stages) \
+	((stages) * LINEAR_BATCH_STAGE(tokens) + LINEAR_BATCH_SUMS(tokens))
 // Rows of the normed x, each followed by 8 zeros, which avoid bank conflicts where k is a multiple of 64.
 #define NORMED_BYTES(tokens, k) ((tokens) * ((k) + 8) * 2)
 typedef struct {
@@ -141,11 +165,11 @@ typedef struct {
 	int32_t tokens, rows, k;
 	float eps;    // for the norm_ kernels
 	int32_t type; // of w, for the _quantized kernels
-	// The weights of the next product, whose first next_bytes the decode kernels prefetch into the L2 cache.
-	// next_bytes is a multiple of 16, and 0 where there is no next product.
+	// The weights of the next product, whose first next_bytes the decode and batch kernels prefetch into the
+	// L2 cache. next_bytes is a multiple of 16, and 0 where there is no next product.
 	DEVICE(const void) next;
 	int32_t next_bytes;
-	int32_t stages; // of the decode kernels' rings: 4 or 6
+	int32_t stages; // of the ring: 4 or 6 in the decode kernels, 2, 4, 6 or 8 in the batch kernels
 } LinearArgs;
 
 // The KV cache, as kv_append and attention see it. The key of position p and kv head g is row p %

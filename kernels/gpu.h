@@ -104,10 +104,11 @@ GPU_FUNCTION void ldmatrix_x2_trans(uint32_t (&r)[2], const void *row)
 }
 
 // Starts copying 16 bytes from global to shared memory, past the L1 cache. If !valid it writes zeros and does
-// not read src.
+// not read src. A copy that misses the L2 cache loads the whole line of 128 bytes there, because other copies
+// will soon ask for the rest.
 GPU_FUNCTION void cp_async_16(void *dst, const void *src, bool valid)
 {
-	asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(shared_address(dst)), "l"(src),
+	asm volatile("cp.async.cg.shared.global.L2::128B [%0],[%1],16,%2;" ::"r"(shared_address(dst)), "l"(src),
 	             "r"(valid ? 16 : 0)
 	             : "memory");
 }

@@ -115,10 +115,28 @@ __device__ inline float silu(float x)
 	return x / (1.0f + exp2_approx(-x * LOG2_E));
 }
 
+// Loads the values of y to which ADD adds the sums of one tile, laid out as in finish.
+template <int EPILOGUE>
+__device__ inline void load_addends(float (&y)[4], const LinearArgs &args, int row, int token)
+{
+	if constexpr (EPILOGUE == ADD) {
+		const int lane = threadIdx.x % 32;
+		row += lane / 4;
+		token += lane % 4 * 2;
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			const float *from = static_cast<const float *>(args.y) + (size_t)(token + i) * args.rows + row;
+			y[i] = token + i < args.tokens && row < args.rows ? from[0] : 0;
+			y[2 + i] = token + i < args.tokens && row + 8 < args.rows ? from[8] : 0;
+		}
+	}
+}
+
 // Applies the epilogue to the sums of one tile, in mma's layout: this lane holds weight rows lane/4 and
 // lane/4 + 8, tokens 2·(lane%4) and the next. row is the tile's first output, token its first token.
 template <int EPILOGUE>
-__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int row, int token)
+__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], const float (&addends)[4], int row,
+                              int token)
 {
 	const int lane = threadIdx.x % 32;
 	row += lane / 4;
@@ -134,11 +152,19 @@ __device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int
 		} else {
 			float *y = static_cast<float *>(args.y) + at;
 			if (row < args.rows)
-				y[0] = EPILOGUE == ADD ? y[0] + sum[i] : sum[i];
+				y[0] = EPILOGUE == ADD ? addends[i] + sum[i] : sum[i];
 			if (row + 8 < args.rows)
-				y[8] = EPILOGUE == ADD ? y[8] + sum[2 + i] : sum[2 + i];
+				y[8] = EPILOGUE == ADD ? addends[2 + i] + sum[2 + i] : sum[2 + i];
 		}
 	}
+}
+
+template <int EPILOGUE>
+__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int row, int token)
+{
+	float addends[4];
+	load_addends<EPILOGUE>(addends, args, row, token);
+	finish<EPILOGUE>(args, sum, addends, row, token);
 }
 
 } // namespace

@@ -8,6 +8,7 @@
 #include "copy_rows.cu"
 #include "embed.cu"
 #include "kv_append.cu"
+#include "linear_batch.cu"
 #include "linear_decode.cu"
 #include "linear_prefill.cu"
 #include "reference_attention.cu"
@@ -28,6 +29,9 @@
 	KERNEL(attention_prefill_96)          \
 	KERNEL(copy_rows)                     \
 	KERNEL(embed)                         \
+	KERNEL(gate_up_batch_bf16)            \
+	KERNEL(gate_up_batch_f16)             \
+	KERNEL(gate_up_batch_quantized)       \
 	KERNEL(gate_up_decode_bf16)           \
 	KERNEL(gate_up_decode_f16)            \
 	KERNEL(gate_up_decode_quantized)      \
@@ -35,12 +39,18 @@
 	KERNEL(gate_up_prefill_f16)           \
 	KERNEL(gate_up_prefill_quantized)     \
 	KERNEL(kv_append)                     \
+	KERNEL(linear_add_batch_bf16)         \
+	KERNEL(linear_add_batch_f16)          \
+	KERNEL(linear_add_batch_quantized)    \
 	KERNEL(linear_add_decode_bf16)        \
 	KERNEL(linear_add_decode_f16)         \
 	KERNEL(linear_add_decode_quantized)   \
 	KERNEL(linear_add_prefill_bf16)       \
 	KERNEL(linear_add_prefill_f16)        \
 	KERNEL(linear_add_prefill_quantized)  \
+	KERNEL(linear_batch_bf16)             \
+	KERNEL(linear_batch_f16)              \
+	KERNEL(linear_batch_quantized)        \
 	KERNEL(linear_decode_bf16)            \
 	KERNEL(linear_decode_f16)             \
 	KERNEL(linear_decode_quantized)       \

@@ -39,6 +39,7 @@ var questions = []struct {
 	{"carve-out", askCarveOut},
 	{"attention", askAttention},
 	{"token", askToken},
+	{"batch", askBatch},
 	{"barrier", askBarrier},
 	{"wgmma", askWGMMA},
 }

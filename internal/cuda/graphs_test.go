@@ -55,8 +55,8 @@ func TestGraphs(t *testing.T) {
 	require.Equal(t, []int{4, 4}, []int{seen, captured})
 }
 
-// TestDecodeGridsAreOneWave: on every GPU, all blocks of a launch of decode run at once. Some launches
-// fill the GPU.
+// TestDecodeGridsAreOneWave: on every GPU, all blocks of a launch of decode, and of a batch product, run at
+// once. Some launches fill the GPU.
 func TestDecodeGridsAreOneWave(t *testing.T) {
 	for _, settings := range []string{
 		"sms=4", // an H100's multiprocessor
@@ -72,7 +72,8 @@ func TestDecodeGridsAreOneWave(t *testing.T) {
 				s.mustFeed(t, 40)
 			}
 			full := 0
-			for _, tokens := range []int{1, decodeTokens} {
+			batched := 0
+			for _, tokens := range []int{1, decodeTokens, 16, 32, 40} {
 				var launches queue
 				b.run = func() error { launches = slices.Clone(b.queue); return b.sendAndCopy(b.dst, b.src) }
 				s.mustFeed(t, tokens)
@@ -80,6 +81,15 @@ func TestDecodeGridsAreOneWave(t *testing.T) {
 				for _, l := range launches {
 					if l.shared == 0 {
 						continue // the small kernels: a block a token
+					}
+					isBatch := slices.ContainsFunc(b.kernels.products[:],
+						func(p [phases][weightKinds]function) bool {
+							return slices.Contains(p[batch][:], l.function)
+						})
+					if isBatch {
+						batched++
+					} else if tokens > decodeTokens {
+						continue // attention
 					}
 					resident := 0
 					require.NoError(t, b.do(func() (err error) {
@@ -95,6 +105,7 @@ func TestDecodeGridsAreOneWave(t *testing.T) {
 				}
 			}
 			require.Positive(t, full, "launches that fill the device")
+			require.Positive(t, batched, "batch products")
 		})
 	}
 }

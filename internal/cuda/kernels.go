@@ -34,6 +34,7 @@ func newSpan(s model.Span, table int) span {
 // These do not compile unless the constants in plan.go and in args.h are equal.
 var (
 	_ [C.DECODE_TOKENS]struct{}           = [decodeTokens]struct{}{}
+	_ [C.BATCH_TOKENS]struct{}            = [batchTokens]struct{}{}
 	_ [C.ATTENTION_PREFILL_ROWS]struct{}  = [prefillRows]struct{}{}
 	_ [C.KV_CHUNK]struct{}                = [kvcache.BlockTokens]struct{}{}
 	_ [unsafe.Sizeof(span{})]struct{}     = [spanBytes]struct{}{}

@@ -31,6 +31,7 @@ type phase int
 const (
 	decode     phase = iota // up to decodeTokens tokens
 	normDecode              // the same, of RMSNorm(x)·norm; there is none for addTo
+	batch                   // up to batchTokens tokens
 	prefill                 // any number of tokens
 	phases
 )
@@ -66,6 +67,8 @@ func productKernel(e epilogue, v phase, w weightKind) string {
 	switch v {
 	case normDecode:
 		return "norm_" + epilogueNames[e] + "_decode" + suffixes[w]
+	case batch:
+		return epilogueNames[e] + "_batch" + suffixes[w]
 	case prefill:
 		return epilogueNames[e] + "_prefill" + suffixes[w]
 	}
@@ -88,15 +91,17 @@ type linearKernels struct {
 	// resident is how many blocks of a decode product a multiprocessor runs at once, by the kind of weights
 	// and by the number of tokens that the product normalizes, which decides how much shared memory it
 	// takes. 0: none.
-	resident [epilogues][weightKinds][decodeTokens + 1]int
+	resident    [epilogues][weightKinds][decodeTokens + 1]int
+	batchShapes [3]batchShape
 
 	maxShared int // bytes of dynamic shared memory that a block can have
 }
 
 func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
-	k := &linearKernels{maxShared: d.maxShared}
+	k := &linearKernels{maxShared: d.maxShared, batchShapes: newBatchShapes(d.maxShared)}
 	shared := [phases]int{
-		decode: C.LINEAR_DECODE_SHARED, normDecode: d.maxShared, prefill: C.LINEAR_PREFILL_SHARED,
+		decode: C.LINEAR_DECODE_SHARED, normDecode: d.maxShared, batch: d.maxShared,
+		prefill: C.LINEAR_PREFILL_SHARED,
 	}
 	for e := range epilogues {
 		for v := range phases {
@@ -122,7 +127,7 @@ func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 	return k, nil
 }
 
-// countResident asks the device how many blocks of the decode products a multiprocessor runs at once.
+// countResident asks the device how many blocks of the decode and batch products a multiprocessor runs at once.
 // hidden is the k of the products with a norm.
 func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 	for e := range epilogues {
@@ -141,7 +146,7 @@ func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 			}
 		}
 	}
-	return nil
+	return l.countBatchResident(d)
 }
 
 // product is a matrix product and its operands, as LinearArgs has them: y [tokens, rows], x [tokens, k],

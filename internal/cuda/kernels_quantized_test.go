@@ -171,6 +171,10 @@ func testLinearQuantized(b *kernelBench, c linearCase, typ elementType, seed uin
 			operands(c.tokens))
 		compare(productKernel(e, decode, typ.kind()), func(p product) { b.k.decode(&b.q, p, c.blocks) },
 			operands(n))
+		if c.tokens >= decodeTokens {
+			compare(productKernel(e, batch, typ.kind()), func(p product) { b.k.batch(&b.q, p, c.blocks) },
+				operands(min(c.tokens, batchTokens)))
+		}
 		if e != addTo {
 			compare(productKernel(e, normDecode, typ.kind()), func(p product) {
 				p.x, p.norm, p.eps = o.xDev.devicePtr, o.normDev.devicePtr, linearEps

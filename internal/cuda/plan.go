@@ -14,7 +14,8 @@ import (
 
 // These repeat kernels/args.h, for programs that are built without CUDA. kernels.go checks that they agree.
 const (
-	decodeTokens = 8 // most tokens of a decode step; longer steps are prefill
+	decodeTokens = 8  // most tokens of a decode step
+	batchTokens  = 64 // most tokens of matrix products that run as batch; longer ones are prefill
 	// prefillRows is how many queries a block of attention's prefill takes, counting all heads that share
 	// a key head.
 	prefillRows = 128

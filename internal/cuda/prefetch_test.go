@@ -64,16 +64,20 @@ func TestPrefetch(t *testing.T) {
 		x, y := upload(b, make([]uint16, 1032)), b.alloc(4*331)
 		first := product{y: y.devicePtr, x: x.devicePtr, w: weights[0], tokens: 1, rows: c.rows, k: c.k}
 		next := product{y: y.devicePtr, x: x.devicePtr, w: weights[1], tokens: 1, rows: c.nextRows, k: c.nextK}
-		b.k.decode(&b.q, first, c.blocks)
-		b.k.decode(&b.q, next, 1)
-		b.run()
-		want := []string{}
-		for _, p := range []product{next, first} { // the last product prefetches for the first
-			if c.limit > 0 {
-				want = append(want, fmt.Sprint("prefetch linear_decode_bf16 ", min(p.weightBytes(), c.limit)))
+		for kernel, run := range map[string]func(*queue, product, int){
+			"linear_decode_bf16": b.k.decode, "linear_batch_bf16": b.k.batch,
+		} {
+			run(&b.q, first, c.blocks)
+			run(&b.q, next, 1)
+			b.run()
+			want := []string{}
+			for _, p := range []product{next, first} { // the last product prefetches for the first
+				if c.limit > 0 {
+					want = append(want, fmt.Sprint("prefetch ", kernel, " ", min(p.weightBytes(), c.limit)))
+				}
 			}
+			require.Equal(t, want, append([]string{}, log("prefetch")...), "%+v", c)
 		}
-		require.Equal(t, want, append([]string{}, log("prefetch")...), "%+v", c)
 		b.free(x, y)
 		b.do(func() error { return errors.Join(b.d.free(weights[0]), b.d.free(weights[1])) })
 		b.check()
@@ -89,15 +93,14 @@ func TestTokensPrefetch(t *testing.T) {
 			m, b := loadTest(t)
 			b.device.prefetch = limit
 			s := newStepper(t, m)
-			s.mustFeed(t, 20) // prefill's products do not prefetch, and there is nothing to prefetch for
-			require.Empty(t, log("prefetch"))
 			var sent queue
-			for range 4 { // the first by launches, the others by a graph
+			// A batch, and tokens: the first by launches, the others by a graph.
+			for _, tokens := range []int{20, 1, 1, 1, 1} {
 				b.run = func() error {
 					defer func() { sent = slices.Clone(b.queue) }()
 					return b.sendAndCopy(b.dst, b.src)
 				}
-				s.mustFeed(t, 1)
+				s.mustFeed(t, tokens)
 				var products []*launch
 				for i := range sent {
 					if sent[i].weights > 0 {

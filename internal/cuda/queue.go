@@ -43,7 +43,7 @@ func (d *device) prepare(q queue) {
 	q.prefetch(d.prefetch)
 }
 
-// prefetch makes each decode product prefetch up to limit bytes of the weights of the next one, and the last
+// prefetch makes each decode and batch product prefetch up to limit bytes of the weights of the next one, and the last
 // product those of the first, with which the next token begins.
 func (q queue) prefetch(limit int) {
 	isProduct := func(l launch) bool { return l.weights > 0 }

@@ -22,13 +22,13 @@ import (
 
 func linearChecks() []kernelGroup {
 	products := kernelGroup{run: (*tester).products}
-	for _, l := range []struct {
-		e epilogue
-		v phase
-	}{
+	for _, l := range []productVariant{
 		{store, prefill},
 		{addTo, prefill},
 		{gateUp, prefill},
+		{store, batch},
+		{addTo, batch},
+		{gateUp, batch},
 		{store, decode},
 		{store, normDecode},
 		{addTo, decode},
@@ -65,6 +65,7 @@ func (t *tester) productSizes() []productSize {
 		{7, 17, 72},
 		{8, 131, 520},
 		{9, 131, 136},
+		{20, 75, 584},
 		{33, 20, 1032},
 		{128, 7, 136},
 		{129, 150, 72},
@@ -74,7 +75,7 @@ func (t *tester) productSizes() []productSize {
 	}
 }
 
-// products runs all of them, decode and prefill with the norm inside and outside, on the same numbers.
+// products runs all of them, of all phases and with the norm inside and outside, on the same numbers.
 func (t *tester) products() {
 	sizes := t.productSizes()
 	for i, size := range sizes {
@@ -129,7 +130,12 @@ func (t *tester) product(size productSize, weight elementType, seed uint64) {
 		t.expand(c)
 	}
 	prefilled := t.prefill(c)
-	t.decode(c, prefilled)
+	t.onGrids(c, prefilled, min(c.tokens, batchTokens), []productVariant{
+		{store, batch}, {addTo, batch}, {gateUp, batch},
+	})
+	t.onGrids(c, prefilled, min(c.tokens, decodeTokens), []productVariant{
+		{store, decode}, {store, normDecode}, {addTo, decode}, {gateUp, decode}, {gateUp, normDecode},
+	})
 	t.free(c.xDev, c.normDev, c.wDev, c.normedDev)
 }
 
@@ -216,19 +222,22 @@ func (t *tester) prefill(c *productCase) (results [epilogues]bitsOf) {
 	return results
 }
 
-// decode judges the products of up to 8 tokens, on several grids.
-func (t *tester) decode(c *productCase, prefilled [epilogues]bitsOf) {
-	tokens := min(c.tokens, decodeTokens)
+type productVariant struct {
+	e epilogue
+	v phase
+}
+
+// onGrids judges decode or batch products of the first tokens, on several grids.
+func (t *tester) onGrids(
+	c *productCase, prefilled [epilogues]bitsOf, tokens int, variants []productVariant,
+) {
 	tiles := ceilDiv(c.rows, C.LINEAR_DECODE_TILE)
 	// One block, unless that takes long; a number that does not divide the tiles; and two a multiprocessor.
 	grids := distinct(min(tiles, 2*t.d.multiprocessors), min(tiles, 7))
 	if c.rows < 1000 {
 		grids = distinct(append(grids, 1)...)
 	}
-	for _, d := range []struct {
-		e epilogue
-		v phase
-	}{{store, decode}, {store, normDecode}, {addTo, decode}, {gateUp, decode}, {gateUp, normDecode}} {
+	for _, d := range variants {
 		if d.v == normDecode && !t.k.normFits(tokens, c.k) { // the backend does not run it either
 			continue
 		}
@@ -242,7 +251,11 @@ func (t *tester) decode(c *productCase, prefilled [epilogues]bitsOf) {
 			if d.v == normDecode {
 				p.x, p.norm, p.eps = c.xDev.devicePtr, c.normDev.devicePtr, productEps
 			}
-			t.k.decode(&t.q, p, blocks)
+			if d.v == batch {
+				t.k.batch(&t.q, p, blocks)
+			} else {
+				t.k.decode(&t.q, p, blocks)
+			}
 			t.run(name)
 			where := fmt.Sprintf("%v of %v on %d blocks", ran, c.weight, blocks)
 			got := t.judgeProduct(c, of, where, d.e, y, tokens)

@@ -71,6 +71,12 @@ var selfTestMutants = []struct {
 		may: "(norm_)?gate_up_decode_(bf16|f16|quantized)",
 	},
 	{
+		name: "batch adds segments in another order", file: "linear_batch.cu",
+		old: "for (int s = 0; s < segments; s++) {", mistake: "for (int s = segments - 1; s >= 0; s--) {",
+		kernel: "linear_decode_bf16", fails: "linear_(add_)?batch_(bf16|f16|quantized)",
+		may: "gate_up_batch_(bf16|f16|quantized)",
+	},
+	{
 		name: "prefill with swapped fragments", file: "linear_prefill.cu",
 		old:     "x[n][1] = r[1];\n\t\t\tx[n + 1][0] = r[2];",
 		mistake: "x[n][1] = r[2];\n\t\t\tx[n + 1][0] = r[1];",
@@ -79,7 +85,7 @@ var selfTestMutants = []struct {
 	{
 		name: "gates for ups", file: "linear.cuh",
 		old: "silu(sum[i]) * sum[2 + i]", mistake: "silu(sum[2 + i]) * sum[i]",
-		kernel: "linear_decode_bf16", fails: "(norm_)?gate_up_(decode|prefill)_(bf16|f16|quantized)",
+		kernel: "linear_decode_bf16", fails: "(norm_)?gate_up_(decode|batch|prefill)_(bf16|f16|quantized)",
 	},
 	{
 		name: "KV append to the next position's block", file: "kv_append.cu",

@@ -136,7 +136,7 @@ type launch struct {
 	shared   uint32 // bytes of dynamic shared memory
 	size     uint32 // bytes of args that count; the rest are 0
 	flags    uint32 // launchOverlap, launchCooperative
-	weights  uint32 // of a decode product: bytes of its matrix; for other kernels 0
+	weights  uint32 // of a decode or batch product: bytes of its matrix; for other kernels 0
 	_        [2]uint32
 	args     [256]byte
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // This file implements the verbs of [model.Backend] with kernels. A step of up to decodeTokens tokens runs as
-// decode, whose speed is limited by reading the weights. A longer step runs as prefill, whose speed is
-// limited by the tensor cores. Both give the same bits.
+// decode and one of up to batchTokens as batch, whose speed is limited by reading the weights. A longer step
+// runs as prefill, whose speed is limited by the tensor cores. All give the same bits.
 
 // Begin implements [model.Backend].
 func (b *Backend) Begin(step *model.Step) {
@@ -78,8 +78,10 @@ func (b *Backend) product(p product) {
 	switch {
 	case b.float32:
 		k.reference(&b.queue, p)
-	case p.tokens > decodeTokens:
+	case p.tokens > batchTokens:
 		k.prefill(&b.queue, p)
+	case p.tokens > decodeTokens:
+		k.batch(&b.queue, p, b.blocks(k.batchParts(&p), k.batchResident(&p)))
 	default:
 		k.decode(&b.queue, p, b.blocks(p.decodeTiles(), k.decodeResident(&p)))
 	}

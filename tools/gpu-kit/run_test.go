@@ -39,7 +39,7 @@ done`)
 	status, _ := k.run("10", k.out, "--short")
 	k.require(with([2]string{"passed", ""}, map[string][2]string{
 		"conformance": {"passed", `6 passed, 1 skipped \(the first: .*wgmma.*\)`},
-		"kernels":     {"passed", "10 passed"},
+		"kernels":     {"passed", "11 passed"},
 		"models":      {"passed", "1 passed"},
 		"backend":     {"passed", `[1-9]\d* passed, [1-9]\d* skipped \(the first: .+\)`},
 		"commands":    {"passed", "2 passed"},

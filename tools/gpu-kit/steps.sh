@@ -186,7 +186,7 @@ named() {
 
 # The tests of single kernels. The step "backend" runs all tests except these, TestModels and the
 # conformance tests.
-KERNEL_TESTS='^Test(Reference)?(Linear|Attention)$|^Test(Unpack|Linear(Quantized|Specials))$|'
+KERNEL_TESTS='^Test(Reference)?(Linear|Attention)$|^Test(Unpack|Linear(Batch|Quantized|Specials))$|'
 KERNEL_TESTS+='^Test(RMSNorm|Argmax|EmbedAndCopyRows)$'
 
 step_conformance() {

@@ -10,6 +10,9 @@ static int normed_bytes(int tokens, int k) { return NORMED_BYTES(tokens, k); }
 static int attention_decode_shared(int head_dim) { return ATTENTION_DECODE_SHARED(head_dim); }
 static int attention_decode_tiles(int head_dim) { return ATTENTION_DECODE_TILES(head_dim); }
 static int attention_prefill_shared(int head_dim) { return ATTENTION_PREFILL_SHARED(head_dim); }
+static int batch_shared(int tokens, int stages) { return LINEAR_BATCH_SHARED(tokens, stages); }
+static int batch_row_tiles(int tokens) { return LINEAR_BATCH_ROW_TILES(tokens); }
+static int batch_token_tiles(int tokens) { return LINEAR_BATCH_TOKEN_TILES(tokens); }
 static int reference_attention_shared(int head_dim) { return REFERENCE_ATTENTION_SHARED(head_dim); }
 */
 import "C"
@@ -45,7 +48,7 @@ const hidden = 3072 // of Phi-3-mini
 func launchesOf(kernel string, g *gpu) ([]launch, error) {
 	has := func(part string) bool { return strings.Contains(kernel, part) }
 	switch {
-	case has("_decode_") && !has("attention"), has("_prefill_") && !has("attention"):
+	case has("_batch_"), has("_decode_") && !has("attention"), has("_prefill_") && !has("attention"):
 		return productLaunches(kernel, g), nil
 	}
 	l, err := launchOf(kernel)
@@ -79,7 +82,7 @@ func launchOf(kernel string) (launch, error) {
 	return launch{threads: threads}, nil
 }
 
-func productLaunches(kernel string, _ *gpu) []launch {
+func productLaunches(kernel string, g *gpu) []launch {
 	has := func(part string) bool { return strings.Contains(kernel, part) }
 	l := launch{mmasOfTile: 1, weightBits: 16}
 	switch {
@@ -87,6 +90,9 @@ func productLaunches(kernel string, _ *gpu) []launch {
 		l.mmasOfTile = 2
 	case has("_quantized"):
 		l.weightBits = 0
+	}
+	if has("_batch_") {
+		return batchLaunches(l, g)
 	}
 	if has("_prefill_") {
 		l.threads, l.shared = C.LINEAR_PREFILL_THREADS, C.LINEAR_PREFILL_SHARED
@@ -101,4 +107,24 @@ func productLaunches(kernel string, _ *gpu) []launch {
 		l.inFlight = C.LINEAR_DECODE_RING
 	}
 	return []launch{l}
+}
+
+// batchLaunches are those for the most tokens of each range that has a way of its own through the main loop.
+func batchLaunches(l launch, g *gpu) (all []launch) {
+	for _, tokens := range []C.int{16, 32, C.BATCH_TOKENS} {
+		rowTiles := int(C.batch_row_tiles(tokens))
+		l.threads, l.tokenTiles = C.LINEAR_BATCH_THREADS, int(C.batch_token_tiles(tokens))
+		l.variant, l.loopMMAs = fmt.Sprintf(", %d tokens", tokens), rowTiles*l.tokenTiles*l.mmasOfTile
+		for _, stages := range []int{C.LINEAR_BATCH_MAX_STAGES, 6, 4, 2} {
+			l.shared = int(C.batch_shared(tokens, C.int(stages)))
+			if l.weightBits != 0 { // quantized weights are loaded one stage at a time
+				l.inFlight = stages * C.K_SEGMENTS * rowTiles * 16 * C.LINEAR_BATCH_COLS * 2
+			}
+			if l.shared+systemShared <= g.shared {
+				break
+			}
+		}
+		all = append(all, l)
+	}
+	return all
 }

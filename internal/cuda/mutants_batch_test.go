@@ -1,0 +1,38 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+const (
+	testBatch9  = "^TestLinearBatch$/bf16_tokens=9_"
+	testBatch33 = "^TestLinearBatch$/bf16_tokens=33_"
+)
+
+// batchMutants are mistakes in the products for 9 to 64 tokens.
+var batchMutants = []mutant{
+	{
+		"batch: stages read before all lanes' parts have come", "linear_batch.cu",
+		"__syncwarp(); // all lanes' parts", "// all lanes' parts", testBatch9, race,
+	},
+	{
+		"batch: waits for too few copies", "linear_batch.cu",
+		"cp_async_wait<LINEAR_BATCH_MAX_STAGES - 2>()", "cp_async_wait<LINEAR_BATCH_MAX_STAGES - 1>()",
+		testBatch9, inFlight,
+	},
+	{
+		"batch: ring one stage too far ahead", "linear_batch.cu",
+		"i < args.stages - 1; i++, next = ring.after(next))", "i < args.stages; i++, next = ring.after(next))",
+		testBatch33, race + "|" + unwritten + "|" + wrongResult,
+	},
+	{
+		"batch: sums overwritten before they are added", "linear_batch.cu",
+		"__syncthreads(); // they are no longer read", "// they are no longer read", testBatch9, race,
+	},
+	{
+		"batch: tokens that do not exist", "linear_batch.cu",
+		"n * 8 + r < args.tokens && c < args.k", "c < args.k", testBatch9, outside,
+	},
+	{
+		"batch: rows of the wrong tile", "linear_batch.cu",
+		"output + m * outputs < args.rows", "output < args.rows", testBatch33, outside,
+	},
+}
