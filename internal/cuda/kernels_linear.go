@@ -180,11 +180,14 @@ func (l *linearKernels) normFits(tokens, k int) bool {
 
 // weightBytes is the size of the product's matrix.
 func (p *product) weightBytes() int {
-	bytes := p.rows * p.weight.format().RowBytes(p.k)
+	rows := p.rows
 	if p.epilogue == gateUp {
-		bytes *= 2
+		rows *= 2
 	}
-	return bytes
+	if p.weight >= typeQuantized {
+		return quantBytes(p.weight.format(), rows, p.k)
+	}
+	return rows * p.weight.format().RowBytes(p.k)
 }
 
 // decodeTiles is how many blocks of a decode product have work.

@@ -102,6 +102,20 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
+// What a product says of the size of its matrix, which limits the prefetch, is the size on the device.
+func TestQuantizedWeightBytes(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 2))
+	for _, f := range quantizedFormats(t) {
+		weights, _ := f.Block()
+		p := product{weight: typeOf(f), rows: 5, k: 3 * weights}
+		for p.epilogue = range epilogues {
+			rows := map[bool]int{false: 5, true: 10}[p.epilogue == gateUp]
+			data, _ := packed(random, f, rows, p.k, 1)
+			require.Equal(t, len(data), p.weightBytes(), f)
+		}
+	}
+}
+
 // quantizedCases are sizes for weights of 32 and of 256 weights a block. k is in blocks of 32.
 var quantizedCases = []linearCase{
 	{1, 1, 1, 1},
