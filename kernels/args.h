@@ -194,9 +194,9 @@ typedef struct {
 // Attention. The fast kernels exist for heads of 64, 80, 96, 128 and 256 dimensions; the number ends
 // their names. All add in the same order: the elements of a head in ascending order, the keys in chunks.
 //
-// attention_decode_*, for up to DECODE_TOKENS tokens: RoPE, the append of the new keys and values, and
-// softmax(q·kᵀ/√head_dim)·v over the keys that each query may see. A work item is one chunk of keys of
-// one sequence. The grid may have any number of blocks of ATTENTION_DECODE_THREADS; they share all pairs
+// attention_decode_*, for any number of sequences of up to DECODE_TOKENS tokens: RoPE, the append of the new
+// keys and values, and softmax(q·kᵀ/√head_dim)·v over the keys that each query may see. A work item is one
+// chunk of keys of one sequence. The grid may have any number of blocks of ATTENTION_DECODE_THREADS; they share all pairs
 // (work item, kv head). Each chunk is processed separately, and the block that finishes last joins the
 // chunks in ascending order. A sequence's work items are all chunks that its queries see, one after another.
 //

@@ -79,7 +79,7 @@ func RunBits(t *testing.T, dir string, v Variant) {
 // load opens a model that is closed at the end of the test.
 func load(t testing.TB, g *Golden, v Variant, float32 bool, maxTokens int) *model.Model {
 	t.Helper()
-	const room = 1024 // tokens of KV cache: for a batch, more than one sequence of the model's own context
+	const room = 2048 // tokens of KV cache: for a batch, more than one sequence of the model's own context
 	m, err := model.Load(context.Background(), g.FS(), v.Open(float32),
 		model.Options{MaxTokens: maxTokens, Context: room, WideWindow: g.WideWindow})
 	require.NoError(t, err)

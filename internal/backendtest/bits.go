@@ -26,6 +26,7 @@ func testBits(t *testing.T, g *Golden, variants []Variant, effort Effort) {
 	t.Run("steps", b.steps)
 	t.Run("chunks", func(t *testing.T) { b.chunks(t, g, variants[0]) })
 	t.Run("batch", b.batch)
+	t.Run("many", b.many)
 	if crossing := m.Config.Crossing(); crossing > 0 {
 		t.Run("crossing", func(t *testing.T) {
 			b := b
@@ -214,6 +215,28 @@ func (b *bits) batch(t *testing.T) {
 			requireSameBits(t, want[n], out.Logits[i*m.Config.HeadRows():(i+1)*m.Config.HeadRows()],
 				"%d tokens in a batch of %v", n, ns[first:first+3])
 		}
+	}
+}
+
+// many feeds more sequences than a decode kernel has columns, in a step of 1 to 8 tokens of each.
+func (b *bits) many(t *testing.T) {
+	var before, batch []model.Sequence
+	for i := range 10 {
+		c := b.m.NewCache()
+		defer c.Reset()
+		n := i + 3
+		from, err := c.Prepare(n)
+		require.NoError(t, err)
+		last := n - 1 - i%8
+		before = append(before, model.Sequence{IDs: b.ids[from:last], Cache: c})
+		batch = append(batch, model.Sequence{IDs: b.ids[last:n], Cache: c})
+	}
+	require.NoError(t, b.m.Forward(context.Background(), before, nil))
+	out := &model.Output{}
+	require.NoError(t, b.m.Forward(context.Background(), batch, out))
+	for i := range batch {
+		requireSameBits(t, b.want[i+3], out.Logits[i*b.m.Config.HeadRows():(i+1)*b.m.Config.HeadRows()],
+			"%d tokens in a batch of %d sequences", i+3, len(batch))
 	}
 }
 

@@ -47,6 +47,7 @@ type Backend struct {
 type stagedStep struct {
 	ids       devicePtr
 	works     int
+	decodes   bool      // whether attention runs as decode
 	attention attention // without the operands that differ between layers
 }
 

@@ -15,6 +15,7 @@ import "C"
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"gorgonia.org/cu"
 )
@@ -115,8 +116,14 @@ func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
 	})
 }
 
-// decode queues attention of up to decodeTokens tokens, on any number of blocks: the results do not
-// depend on it.
+// decodes says whether a step's attention runs as decode, which processes a sequence's chunks in parallel. It
+// has room for decodeTokens tokens of a sequence. Prefill needs long steps to keep the device busy.
+func (k *attentionKernels) decodes(tokens int, spans []span) bool {
+	long := func(s span) bool { return s.len > decodeTokens }
+	return k.cache != typeF32 && tokens <= batchTokens && !slices.ContainsFunc(spans, long)
+}
+
+// decode queues attention of a step that decodes, on any number of blocks: the results do not depend on it.
 func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
 	args := k.args(a)
 	add(q, k.decodeF, grid{blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared}, &args)

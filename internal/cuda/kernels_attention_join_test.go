@@ -5,6 +5,7 @@ package cuda
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,7 +20,10 @@ var joinCases = []struct {
 	// Every stage of the ring, filled in part and wholly; the factors of one to three groups of 32 chunks.
 	{attentionCase{
 		shape(1, 1, 64, 32, 0), chunkLens(15, 16, 17, 31, 32, 33, 64, 65), 1, 1,
-	}, [][]int{{1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1}}},
+	}, [][]int{ints(8, 8), ints(8, 1)}},
+	// 40 sequences in a step, and 64.
+	{attentionCase{shape(1, 2, 64, 32, 0), ints(40, 130), 1, 6}, [][]int{ints(40, 1), ints(40, 1)}},
+	{attentionCase{shape(1, 1, 64, 32, 0), ints(64, 129), 1, 7}, [][]int{ints(64, 1), ints(64, 1)}},
 	// Hundreds of chunks, and a short sequence beside them; the first step crosses the end of a chunk.
 	{attentionCase{shape(1, 2, 64, 32, 0), []int{301*128 + 5, 70}, 1.5, 2}, [][]int{{7, 1}, {1, 1}}},
 	// A window whose first chunk differs between the queries of a step.
@@ -29,6 +33,9 @@ var joinCases = []struct {
 	// One tile, and eight parts of columns.
 	{attentionCase{shape(1, 1, 256, 128, 0), []int{35*128 + 3}, 1, 5}, [][]int{{4}}},
 }
+
+// ints is n times the same number.
+func ints(n, value int) []int { return slices.Repeat([]int{value}, n) }
 
 // chunkLens are lengths that end in the given chunks, counted from 1.
 func chunkLens(chunks ...int) (lens []int) {
@@ -43,7 +50,7 @@ func TestAttentionJoin(t *testing.T) {
 	b := newKernelBench(t)
 	for i := range joinCases {
 		c := &joinCases[i]
-		ok := t.Run(fmt.Sprintf("heads of %d, window %d, %v tokens", c.headDim, c.window, c.lens),
+		ok := t.Run(fmt.Sprintf("heads of %d, %d sequences, %d tokens", c.headDim, len(c.lens), c.lens[0]),
 			func(t *testing.T) {
 				b.t = t
 				testJoin(openAttention(b, &c.attentionCase, typeBF16), c.steps)

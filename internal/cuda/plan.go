@@ -138,7 +138,7 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 		context: kvBlocks * kvcache.BlockTokens,
 		kvBytes: kvBlocks * kvBlockElems(c) * input,
 		partial: shape.partialBytes(kvBlocks),
-		arrived: decodeTokens * c.KVHeads * 4,
+		arrived: batchTokens * c.KVHeads * 4,
 		normed:  maxTokens * c.HiddenSize * input,
 		stage:   stageBytes(c, maxTokens, kvBlocks),
 		ids:     4 * maxTokens,

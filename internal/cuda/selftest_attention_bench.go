@@ -90,7 +90,7 @@ func (b *attentionBench) angles(position int) (cos, sin []float32) {
 func (b *attentionBench) layerElems() int { return 2 * b.k.kvHeads * 128 * b.k.headDim }
 
 // attend feeds the sequences to an empty cache, steps[i][s] tokens of sequence s in step i. It returns every
-// sequence's result and the whole cache. If blocks > 0, steps of up to 8 tokens are decoded on that many
+// sequence's result and the whole cache. If blocks > 0, steps of few tokens are decoded on that many
 // blocks.
 func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
 	kv := b.alloc(b.blocks * 2 * b.layerElems() * b.elementBytes())
@@ -107,7 +107,7 @@ func (b *attentionBench) attendFrom(kv array, positions []int, steps [][]int, bl
 	outs = make([][]byte, len(b.sequences))
 	for _, step := range steps {
 		input := b.input(step, positions)
-		decoded := k.cache == typeBF16 && input.tokens <= decodeTokens && blocks > 0
+		decoded := blocks > 0 && k.decodes(input.tokens, input.spans)
 		var work []workItem
 		if decoded {
 			work = k.decodeWork(work, input.spans)

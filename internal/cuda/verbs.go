@@ -9,7 +9,8 @@ import (
 
 // This file implements the verbs of [model.Backend] with kernels. A step of up to decodeTokens tokens runs as
 // decode and one of up to batchTokens as batch, whose speed is limited by reading the weights. A longer step
-// runs as prefill, whose speed is limited by the tensor cores. All give the same bits.
+// runs as prefill, whose speed is limited by the tensor cores. All give the same bits. Attention has no batch
+// kernels: it decodes a batch, unless one of its sequences has more than decodeTokens new tokens.
 
 // Begin implements [model.Backend].
 func (b *Backend) Begin(step *model.Step) {
@@ -104,7 +105,7 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int) {
 	case b.float32:
 		k.kvAppend(&b.queue, &call, qkv.Rows)
 		k.reference(&b.queue, &call, qkv.Rows)
-	case qkv.Rows <= decodeTokens:
+	case b.staged.decodes:
 		// The most work items that these sequences can have, so that one graph serves every token.
 		items := call.seqs * b.kvBlocks * b.config.KVHeads
 		k.decode(&b.queue, &call, b.blocks(items, k.decodeResident))
@@ -124,9 +125,10 @@ func (b *Backend) stageStep(step *model.Step) {
 		s.table = append(s.table, seq.Blocks[:kvcache.BlocksFor(seq.Position+seq.Len)]...)
 	}
 	tokens := len(step.IDs)
+	decodes := k.decodes(tokens, s.spans)
 	switch {
 	case b.float32: // the reference takes no work items
-	case tokens <= decodeTokens:
+	case decodes:
 		s.work = k.decodeWork(s.work, s.spans)
 	default:
 		s.work = k.prefillWork(s.work, s.spans)
@@ -135,7 +137,7 @@ func (b *Backend) stageStep(step *model.Step) {
 	if step.Chosen {
 		ids = b.ahead.older.ids
 	}
-	b.staged = stagedStep{ids: ids, works: len(s.work), attention: attention{
+	b.staged = stagedStep{ids: ids, works: len(s.work), decodes: decodes, attention: attention{
 		spans:      put(&b.stage, s.spans, len(s.spans)),
 		blockTable: put(&b.stage, s.table, b.kvBlocks),
 		work:       put(&b.stage, s.work, max(b.kvBlocks, tokens)),
