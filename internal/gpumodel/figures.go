@@ -49,8 +49,9 @@ func Figures(to io.Writer, from io.Reader, card *Card, c *model.Config) error {
 var (
 	decodeFigure = regexp.MustCompile(`^decode after (\d+) tokens$`)
 	verbFigure   = regexp.MustCompile(`^decode (\d+)/(.+)$`)
-	tokenFigure  = regexp.MustCompile(`^Experiment/token/(\d+)cached$`)
+	tokenFigure  = regexp.MustCompile(`^Experiment/token/(\d+)cached(/.*ahead)?$`)
 	attendFigure = regexp.MustCompile(`^Experiment/attention/(\d+)(k?)/join$`)
+	batchFigure  = regexp.MustCompile(`^Experiment/batch/([a-z-]+)/(\d+)tokens/(decode|batch|prefill)$`)
 	chainFigure  = regexp.MustCompile(`^Experiment/chain/(.+)$`)
 )
 
@@ -62,9 +63,9 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 	if err != nil {
 		return 0, false
 	}
-	predict := func(c *model.Config, cached string) *Prediction {
+	predict := func(c *model.Config, cached string, cures Cures) *Prediction {
 		n, _ := strconv.Atoi(cached)
-		p, err := Predict(card, Step{c, bf16, n, 1, All})
+		p, err := Predict(card, Step{c, bf16, n, 1, cures})
 		if err != nil {
 			return &Prediction{}
 		}
@@ -74,7 +75,7 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 	case figure == "read-only ceiling" && unit == "GB/s":
 		return card.ReadRate() / 1e3, true
 	case decodeFigure.MatchString(figure):
-		p := predict(c, decodeFigure.FindStringSubmatch(figure)[1])
+		p := predict(c, decodeFigure.FindStringSubmatch(figure)[1], All)
 		switch unit {
 		case "tokens/s":
 			return p.Rate(1), true
@@ -82,7 +83,9 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 			return p.Bytes / p.Total() / 1e3, true
 		}
 	case tokenFigure.MatchString(figure):
-		p := predict(mini, tokenFigure.FindStringSubmatch(figure)[1])
+		m, cures := tokenFigure.FindStringSubmatch(figure), All
+		cures.Ahead = m[2] != ""
+		p := predict(mini, m[1], cures)
 		switch unit {
 		case "µs/token", "µs":
 			return p.Total(), true
@@ -99,8 +102,12 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 		}
 		k, err := Repeated(card, Step{mini, bf16, cached, 1, All}, "Attend")
 		return timeOrRate(k.Total(), k.Bytes, unit, err)
+	case batchFigure.MatchString(figure):
+		k, err := batchTime(card, mini, batchFigure.FindStringSubmatch(figure)[1:])
+		return timeOrRate(k.Total(), k.Bytes, unit, err)
 	case chainFigure.MatchString(figure):
-		cures, ok := map[string]Cures{"graph": None, "prefetch-12MB": {Prefetch: true}}[chainFigure.FindStringSubmatch(figure)[1]]
+		name := chainFigure.FindStringSubmatch(figure)[1]
+		cures, ok := map[string]Cures{"graph": None, "prefetch-12MB": {Prefetch: true}}[name]
 		if !ok {
 			return 0, false
 		}
@@ -166,4 +173,29 @@ func Repeated(card *Card, s Step, verb string) (Time, error) {
 		return k, nil
 	}
 	return Time{}, fmt.Errorf("the model has no verb %q", verb)
+}
+
+// batchTime is the time of a product without RMSNorm, by the kernel of a phase. words are the product, the
+// number of tokens and the phase.
+func batchTime(card *Card, c *model.Config, words []string) (k Time, err error) {
+	bf16, err := ParseWeights("bf16")
+	if err != nil {
+		return k, err
+	}
+	tokens, _ := strconv.Atoi(words[1])
+	s := Step{c, bf16, 0, tokens, Cures{Batch: words[2] == "batch"}}
+	if (tokens <= decodeTokens) != (words[2] == "decode") || tokens > batchTokens {
+		return k, fmt.Errorf("the model has no such kernel for %d tokens", tokens)
+	}
+	o, ok := map[string]operation{
+		"qkv":     {rows: c.QKVRows(), k: c.HiddenSize, kernel: "linear"},
+		"o":       {rows: c.HiddenSize, k: c.Heads * c.HeadDim, kernel: "linear_add"},
+		"gate-up": {rows: 2 * c.IntermediateSize, k: c.HiddenSize, kernel: "gate_up"},
+		"down":    {rows: c.HiddenSize, k: c.IntermediateSize, kernel: "linear_add"},
+	}[words[0]]
+	if !ok {
+		return k, fmt.Errorf("the model has no product %q", words[0])
+	}
+	o.name, o.format = words[0], bf16.Layers
+	return (&clock{Card: card, Step: &s}).launch(&o)
 }

@@ -56,7 +56,7 @@ func TestLimits(t *testing.T) {
 	for _, card := range Cards {
 		for _, weights := range []string{"bf16", "f16", "q8_0", "q4_k"} {
 			for _, cached := range []int{0, 100, 4000, 100000} {
-				for _, tokens := range []int{1, 8} {
+				for _, tokens := range []int{1, 8, 9, 64} {
 					last := predict(t, card.Short, weights, cached, tokens, None)
 					for _, cures := range []Cures{
 						{Join: true},
@@ -158,6 +158,7 @@ bench-100,prefill of 100 tokens,9000,1,tokens/s,,2900,3000
 kernel-times,decode 1/LinearAdd o,6,,µs,,2900,3000
 kernel-times,decode 8/Attend,60,,GB/s,,2900,3000
 experiments,Experiment/token/100cached,50,,µs/host,,,
+experiments,Experiment/token/100cached/ahead,5,,µs/host,,,
 experiments,Experiment/empty/1block/graph,1,,µs/kernel,,,
 experiments,Experiment/chain/graph,2700,,µs/32layers,,,
 experiments,Experiment/chain/prefetch-12MB,2700,,GB/s,,,
@@ -169,16 +170,17 @@ experiments,Experiment/attention/100k/no-join,400,,µs,,,
 	var out strings.Builder
 	require.NoError(t, Figures(&out, strings.NewReader(measured), Find("H100"), config))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 9, "no prediction for prefill, one for a figure that was measured twice")
+	require.Len(t, lines, 10, "no prediction for prefill, one for a figure that was measured twice")
 	require.Equal(t, "bench-100,read-only ceiling,GB/s,3048.5", lines[0])
 	require.Regexp(t, `^bench-100,decode after 100 tokens,tokens/s,3[0-9]{2}\.`, lines[1])
 	require.Regexp(t, `^kernel-times,decode 1/LinearAdd o,µs,[0-9.]+$`, lines[2])
 	require.Regexp(t, `^kernel-times,decode 8/Attend,GB/s,[0-9.]+$`, lines[3])
-	require.Equal(t, "experiments,Experiment/token/100cached,µs/host,5", lines[4])
-	require.Equal(t, "experiments,Experiment/empty/1block/graph,µs/kernel,1.3", lines[5])
-	require.Regexp(t, `^experiments,Experiment/chain/graph,µs/32layers,2[0-9]{3}`, lines[6])
-	require.Regexp(t, `^experiments,Experiment/chain/prefetch-12MB,GB/s,2[0-9]{3}`, lines[7])
-	require.Regexp(t, `^experiments,Experiment/attention/100k/join,µs,4[0-9]{2}`, lines[8])
+	require.Equal(t, "experiments,Experiment/token/100cached,µs/host,50", lines[4])
+	require.Equal(t, "experiments,Experiment/token/100cached/ahead,µs/host,5", lines[5])
+	require.Equal(t, "experiments,Experiment/empty/1block/graph,µs/kernel,1.3", lines[6])
+	require.Regexp(t, `^experiments,Experiment/chain/graph,µs/32layers,2[0-9]{3}`, lines[7])
+	require.Regexp(t, `^experiments,Experiment/chain/prefetch-12MB,GB/s,2[0-9]{3}`, lines[8])
+	require.Regexp(t, `^experiments,Experiment/attention/100k/join,µs,4[0-9]{2}`, lines[9])
 
 	config.HiddenSize /= 2
 	var half strings.Builder

@@ -152,21 +152,55 @@ func (s *Step) normed(c *Card, product operation) []operation {
 	return []operation{{name: "rms_norm", work: norm}, product}
 }
 
-// evidence is what nvcc made of the product's kernel.
+// evidence is what nvcc made of the product's kernel, for these tokens and this format.
 func (s *Step) evidence(c *Card, o *operation) (evidence, error) {
-	phase := "_decode"
+	phase, variant := "_decode", class(o.format)
 	switch {
-	case s.Tokens > decodeTokens && s.Batch:
-		phase = "_batch"
-	case s.Tokens > decodeTokens:
-		phase = "_prefill"
+	case s.Tokens <= decodeTokens:
+	case s.Batch:
+		phase, variant = "_batch", fmt.Sprintf(", %d tokens", s.batchSize())
+	default:
+		phase, variant = "_prefill", ""
 	}
 	kernel := o.kernel + phase + suffix(o.format)
-	e, ok := table[c.Arch][kernel]
-	if !ok {
-		return e, fmt.Errorf("the table of kernels has no %s for %s", kernel, c.Arch)
+	for _, name := range []string{kernel + variant, kernel} {
+		if e, ok := table[c.Arch][name]; ok {
+			return e, nil
+		}
 	}
-	return e, nil
+	return evidence{}, fmt.Errorf("the table of kernels has no %s for %s", kernel+variant, c.Arch)
+}
+
+// batchSize is the most tokens of the batch kernels' way through their loop.
+func (s *Step) batchSize() int {
+	switch {
+	case s.Tokens <= 16:
+		return 16
+	case s.Tokens <= 32:
+		return 32
+	}
+	return batchTokens
+}
+
+// class names the row of the table of kernels for a quantized format.
+func class(f weight.Format) string {
+	switch f {
+	case weight.Q2_K:
+		return ", 2 bits"
+	case weight.Q3_K:
+		return ", 3 bits"
+	case weight.Q4_0, weight.Q4_1, weight.Q4_K:
+		return ", 4 bits"
+	case weight.IQ4_NL, weight.IQ4_XS:
+		return ", 4 bits by table"
+	case weight.Q5_0, weight.Q5_1, weight.Q5_K:
+		return ", 5 bits"
+	case weight.Q6_K:
+		return ", 6 bits"
+	case weight.Q8_0, weight.Q8_K:
+		return ", 8 bits"
+	}
+	return ""
 }
 
 // suffix ends the names of a format's kernels.

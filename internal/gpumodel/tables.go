@@ -198,7 +198,7 @@ func (w *writer) tokens() {
 	for i := range Cards {
 		c := &Cards[i]
 		one := w.predict(c, w.step("bf16", 100, 1, All)).Rate(1)
-		for _, n := range []int{1, 2, 4, 8} {
+		for _, n := range []int{1, 8, 16, 32, 64} {
 			p := w.predict(c, w.step("bf16", 100, n, All))
 			w.row(c.Short, n, p.Total(), p.Rate(n), p.Rate(n)/one, bound(p),
 				w.predict(c, w.step("bf16", 100, n, None)).Rate(n))

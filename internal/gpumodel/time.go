@@ -169,7 +169,7 @@ func (t *clock) tile(e evidence) (rows, inFlight float64) {
 		rows = 16
 	case !t.Batch:
 		rows = 128
-	case t.Tokens <= 32:
+	case t.batchSize() <= 32:
 		rows = 32
 	default:
 		rows = 64
