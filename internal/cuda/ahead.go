@@ -17,10 +17,11 @@ import (
 //
 // A second stream copies, so that on the first one graph follows graph:
 //
-//	copies   step 2 ──► stage              ids 1 ──► host   step 3 ──► stage              ids 2 ──► host
-//	                         └─ staged ─┐      └─ done ─┐         └─ staged ─┐
-//	stream   graph of step 1 ───────────┴ graph of step 2 ───────────────────┴ graph of step 3
+//	stream   ├───── graph 1 ─────┼───── graph 2 ─────┼───── graph 3 ─────
+//	copies     data 2             ids 1   data 3      ids 2   data 4
+//	host       waits for ids 1    makes step 3, waits makes step 4, waits
 //
+// A graph waits for its data (staged), and the copy of the ids waits for the graph that chooses them (done).
 // The host fills the stage of step 3 after it has the ids of step 1, which used the same turn.
 
 // ahead is the turns of the steps.

@@ -15,10 +15,11 @@ import (
 )
 
 // askToken asks what the host costs. It times a whole token of Phi-3-mini at 100 cached tokens by the
-// host's clock, from the first verb until the host has the id, and the token's graph alone by the GPU's
-// clock. During the difference the GPU is idle: the host makes and compares the queue, wakes the device's
-// thread, launches, and copies the id. The difference is what a loop on the device can gain. The weights
-// are random, and some layers share theirs.
+// host's clock, and the token's graph alone by the GPU's clock. During the difference the GPU is idle.
+// With "waiting", the host waits for each id before it begins the next token. So it makes and compares the
+// queue, wakes the device's thread, launches, and copies the id while the GPU has nothing to do. Without,
+// the host is one step ahead ([model.Ahead]), as in the program. The weights are random, and some layers
+// share theirs.
 func askToken(x *experiment) {
 	b, c := x.backend(0)
 	const cached = 100
@@ -45,7 +46,7 @@ func askToken(x *experiment) {
 	}
 	step := stepAt(c, cached, table)
 	next := make([]int32, 1)
-	token := func() error {
+	verbs := func() {
 		b.Begin(step)
 		b.Embed(m[0], head)
 		for i, w := range weights {
@@ -56,13 +57,41 @@ func askToken(x *experiment) {
 			b.LinearAdd(m[0], m[3], at(w.down))
 		}
 		b.NormLinear(m[4], m[0], norm, head)
-		return b.Argmax(next, m[4])
+	}
+	waiting := func() (time.Duration, error) {
+		began := time.Now()
+		verbs()
+		err := b.Argmax(next, m[4])
+		return time.Since(began), err
+	}
+	var first int32 // the id that the same first step chooses
+	ahead := func() (time.Duration, error) {
+		const tokens = 8
+		defer func() { step.Chosen = false }()
+		verbs()
+		b.StartArgmax(m[4])
+		var began time.Time
+		for i := range tokens + 1 {
+			step.Chosen = true
+			verbs()
+			b.StartArgmax(m[4])
+			if err := b.Chosen(next); err != nil {
+				return 0, err
+			}
+			if i == 0 {
+				began, first = time.Now(), next[0]
+			}
+		}
+		took := time.Since(began) / tokens
+		return took, b.Chosen(next)
 	}
 
-	x.figure(fmt.Sprintf("%dcached", cached), func(f *figure) {
+	name := fmt.Sprintf("%dcached", cached)
+	x.figure(name+"-waiting", func(f *figure) {
 		var id int32
 		for i := range 3 { // launched, captured, replayed
-			require.NoError(f, token())
+			_, err := waiting()
+			require.NoError(f, err)
 			if i > 0 {
 				require.Equal(f, id, next[0], "the token, again")
 			}
@@ -70,12 +99,23 @@ func askToken(x *experiment) {
 		}
 		require.True(f, 0 <= id && int(id) < c.VocabSize, "the token is %d: a logit is not finite", id)
 		require.True(f, b.graphs.seen[0].captured)
-		x.timeToken(f, token, b.graphs.seen[0].graph)
+		x.timeToken(f, waiting, b.graphs.seen[0].graph)
+	})
+	x.figure(name, func(f *figure) {
+		_, err := waiting()
+		require.NoError(f, err)
+		id := next[0]
+		_, err = ahead()
+		require.NoError(f, err)
+		require.Equal(f, id, first, "the token, a step ahead")
+		require.True(f, b.graphs.seen[0].captured)
+		x.timeToken(f, ahead, b.graphs.seen[0].graph)
 	})
 }
 
-// timeToken times a token by the host's clock, and in turn its graph by the GPU's.
-func (x *experiment) timeToken(f *figure, token func() error, replay graph) {
+// timeToken times a token by the host's clock, and in turn its graph by the GPU's. token returns how long one
+// takes.
+func (x *experiment) timeToken(f *figure, token func() (time.Duration, error), replay graph) {
 	f.Helper()
 	var host, gpu []float64
 	var from, to cu.Event
@@ -87,9 +127,9 @@ func (x *experiment) timeToken(f *figure, token func() error, replay graph) {
 		return err
 	})
 	for f.loop() {
-		began := time.Now()
-		require.NoError(f, token())
-		host = append(host, time.Since(began).Seconds())
+		took, err := token()
+		require.NoError(f, err)
+		host = append(host, took.Seconds())
 		require.NoError(f, x.do(func() error {
 			if err := x.record(from, x.stream); err != nil {
 				return err

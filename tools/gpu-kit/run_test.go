@@ -137,6 +137,7 @@ func (k *kit) requireFigures(s summary) {
 		"experiments|Experiment/chain/prefetch-8MB|GB/s",
 		"experiments|Experiment/attention/100/join|µs",
 		"experiments|Experiment/token/100cached|µs/token",
+		"experiments|Experiment/token/100cached-waiting|µs/token",
 		"transformers|phi3: decode after 5 tokens|tokens/s",
 		"transformers|transformers: decode after 25 tokens|tokens/s",
 	} {
