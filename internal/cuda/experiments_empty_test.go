@@ -109,13 +109,10 @@ func askBarrier(x *experiment) {
 	})
 }
 
-// TestLaunchFlags: with the flag launchOverlap an ordinary kernel does not wait for the previous launch.
-// The emulator still keeps the stream's order, so that a backend can be tested with the flag. A GPU may
-// not.
+// TestLaunchFlags: launches with the flag launchOverlap, of a kernel that waits for the launch before, are right
+// on a stream and in a graph, when as many blocks as possible begin before that has ended.
 func TestLaunchFlags(t *testing.T) {
-	if onGPU {
-		t.Skip("for the emulator; on a GPU BenchmarkExperiment/empty checks the order")
-	}
+	emulate(t, "early=most") // on a GPU BenchmarkExperiment/empty checks the order
 	d := open(t)
 	on(t, d, func(t inside, s cu.Stream) {
 		c := loadCopyRows(t, d)

@@ -10,8 +10,11 @@
 //   - data races: two threads access the same bytes, one of them writes, and there is no barrier between them
 //     in the block, or no __threadfence, atomic operation and __threadfence between blocks
 //   - bytes of a cp.async that are used before they are waited for
+//   - in a dependent launch, see below: reads before wait_for_predecessor of memory that a launch writes that
+//     may not have ended, and any write of global memory before it
 //
-// Both kinds report divergent barriers and warps, deadlocks and wrong masks. A report is the driver's
+// Both kinds report divergent barriers and warps, deadlocks, wrong masks, prefetches that are out of bounds,
+// and threads of a dependent launch that end without wait_for_predecessor. A report is the driver's
 // error, in the text of cuGetErrorString. It names the kernel, block, thread and source lines, and at the
 // end the order in which the threads ran, so that it can be run again.
 //
@@ -21,6 +24,23 @@
 //
 // Work on a stream runs only when the program synchronizes with it. Copies from pinned memory read the memory
 // at that time.
+//
+// # Dependent launches
+//
+// A launch with the attribute of programmatic stream serialization is dependent, also in a graph. On a
+// GPU it may begin when every block of the launch before has called launch_dependents or ended, and its
+// threads wait in wait_for_predecessor until the launch before has ended. If the threads of that one
+// called launch_dependents before they waited themselves, the launch before it may not have ended either,
+// and so on. A copy, a memset, an event and the beginning of a graph end such a chain: the launch after
+// them begins when everything before has ended.
+//
+// Here some blocks of a dependent launch run up to their wait before the launch before does anything, if
+// the GPU could do that, and the rest of the blocks after it, as the order says. So a read that comes too
+// early has an old result in a fast build too. A checked build reports it in every order, with both
+// lines:
+//
+//	KERNEL: block … thread …: race at byte …: written by OTHER block … at FILE:LINE; read by … at FILE:LINE;
+//	KERNEL has not waited for the end of the other launch
 //
 // # What it computes
 //
@@ -49,6 +69,10 @@
 //	order=…               of threads and blocks: forward, reverse, favour:WARP (it runs whenever it can) or
 //	                      random:SEED. Default: a fast build takes forward, a checked build each in turn,
 //	                      launch by launch
+//	early=…               blocks of a dependent launch that begin before the launch before has ended: none,
+//	                      some or most, of those that the device can hold, at most 24. Default: none with
+//	                      order=forward, most with order=reverse, otherwise some; most in a fast build
+//	                      without an order
 //	copies=…              the bytes of a cp.async arrive early (at once), late (when waited for) or either.
 //	                      Default: early with order=forward, late with order=reverse, otherwise either
 //
@@ -57,8 +81,8 @@
 // With log=FILE the driver appends a line for each of these. A call of the program is logged when the program
 // makes it. Work on a stream is logged when the device does it, which is later, but in the stream's order.
 //
-//	launch KERNEL             a kernel begins, also in a graph; "launch KERNEL overlap" if it was launched with
-//	                          programmatic stream serialization
+//	launch KERNEL             a kernel begins, also in a graph; "launch KERNEL overlap" if the launch is
+//	                          dependent. Blocks of it may have begun earlier.
 //	prefetch KERNEL BYTES     that kernel has ended; so much all its threads asked for with prefetch_l2
 //	to-device BYTES           a copy; also to-host and on-device
 //	memset BYTES
@@ -66,8 +90,8 @@
 //	record                    call: cuEventRecord
 //	wait-event                call: cuStreamWaitEvent
 //	sync-stream               call: cuStreamSynchronize; also sync-event and sync-context
-//	sync-copy                 call: a copy that the program waits for, because it is a synchronous one or not
-//	                          from or to pinned memory
+//	sync-copy                 call: a copy that the program waits for, because it is a synchronous one or
+//	                          not from or to pinned memory
 //	query-stream              call: cuStreamQuery; also query-event
 //
 // # The code

@@ -19,11 +19,12 @@ type lab struct {
 	runner, library string
 }
 
-// launch is one that testdata/run.cc makes.
+// launch is what testdata/run.cc launches. kernel can be several, see there.
 type launch struct {
 	kernel                        string
 	grid, block, dynamic, outputs int
 	times                         int
+	graph                         bool // launched as a graph, not on the stream
 	settings                      string
 }
 
@@ -37,7 +38,7 @@ func unavailable(t *testing.T, err error) {
 	}
 }
 
-// newLab builds a library. edits are pairs of old and new texts for basics.cu.
+// newLab builds a library. edits are pairs of old and new texts for basics.cu or dependent.cu.
 func newLab(t *testing.T, kind Kind, edits ...string) *lab {
 	t.Helper()
 	b, err := newBuilder(nil)
@@ -47,24 +48,27 @@ func newLab(t *testing.T, kind Kind, edits ...string) *lab {
 			delete(b.sources, name)
 		}
 	}
+	made := 0
 	for name, to := range map[string]string{
 		"phi3.cu": "phi3.cu", "basics.cu": "basics.cu", "faults.cu": "faults.cu",
-		"args.h": "emulator/testdata/args.h",
+		"dependent.cu": "dependent.cu",
+		"args.h":       "emulator/testdata/args.h",
 	} {
 		content, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := 0; i+1 < len(edits) && name == "basics.cu"; i += 2 {
-			if bytes.Count(content, []byte(edits[i])) != 1 {
-				t.Fatalf("%s does not have %q exactly once", name, edits[i])
+		for i := 0; i+1 < len(edits); i += 2 {
+			if bytes.Count(content, []byte(edits[i])) == 1 {
+				content = bytes.Replace(content, []byte(edits[i]), []byte(edits[i+1]), 1)
+				b.mutated, b.out = name, t.TempDir()
+				made++
 			}
-			content = bytes.Replace(content, []byte(edits[i]), []byte(edits[i+1]), 1)
 		}
 		b.sources[to] = content
 	}
-	if len(edits) > 0 {
-		b.mutated, b.out = "basics.cu", t.TempDir()
+	if made != len(edits)/2 {
+		t.Fatalf("the texts %q are not there exactly once", edits)
 	}
 	library, err := b.build(kind)
 	unavailable(t, err)
@@ -83,9 +87,13 @@ func compile(t *testing.T, source string) (program string) {
 // run returns the output, or the driver's error.
 func (l *lab) run(t *testing.T, how launch, in []uint32) ([]uint32, error) {
 	t.Helper()
+	mode := "stream"
+	if how.graph {
+		mode = "graph"
+	}
 	cmd := exec.Command(l.runner, l.library, how.kernel, fmt.Sprint(how.grid), fmt.Sprint(how.block),
 		fmt.Sprint(how.dynamic),
-		fmt.Sprint(how.outputs), fmt.Sprint(max(how.times, 1)))
+		fmt.Sprint(how.outputs), fmt.Sprint(max(how.times, 1)), mode)
 	cmd.Env = append(os.Environ(), "PHI3_EMULATOR="+how.settings)
 	var stdin, stdout, stderr bytes.Buffer
 	if err := binary.Write(&stdin, binary.LittleEndian, in); err != nil {
@@ -153,7 +161,8 @@ func TestLogOfKernels(t *testing.T) {
 	}
 	got, err := os.ReadFile(log)
 	once := "launch prefetches\nprefetch prefetches 192\n"
-	want := "sync-copy\nto-device 256\nsync-copy\nto-device 256\nsync-copy\n" + once + once + "to-host 4\n"
+	want := strings.Repeat("sync-copy\nto-device 256\n", 2) + "sync-stream\n" + once + once +
+		"sync-copy\nto-host 4\n"
 	if err != nil || string(got) != want {
 		t.Errorf("the log is\n%s%v", got, err)
 	}

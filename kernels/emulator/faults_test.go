@@ -53,6 +53,7 @@ var faults = []struct {
 	{"shuffle_from_outside_the_mask", "wrong mask: .* reads lane 16, which takes no part", true},
 	{"mma_without_all_lanes", "wrong mask: mma .* needs the whole warp", true},
 	{"too_much_static_shared", "too much shared memory", true},
+	{"prefetch_beyond_the_end", "prefetch out of bounds .* 272 bytes", true},
 }
 
 // TestFaults: every fault is reported as what it is, at the line that faults.cu marks.

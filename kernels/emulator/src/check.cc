@@ -1,6 +1,7 @@
 // Checks every memory access in a checked build. The kernels are compiled with -fsanitize=thread but not
 // linked with ThreadSanitizer, so the calls that the compiler puts before each load and store come to
 // this file. Two accesses race if there is no barrier between them, whatever the order in which they ran.
+// Accesses of two launches race if the later launch may overlap the earlier one and has not waited for it.
 //
 // Memory is divided into granules of two bytes. A granule has a bit that says whether it was ever
 // written, and a cell that remembers the last write and the last reads.
@@ -48,7 +49,14 @@ struct Shadow {
 	std::vector<uint8_t> written; // one bit for each granule
 };
 
-Cell shared_cells[SHARED_MAX / GRANULE]; // of the running block; cells of earlier blocks have another serial
+// The running block's shared memory. Cells of earlier blocks have another serial.
+Cell *shared_cells()
+{
+	if (!block->shared_shadow)
+		block->shared_shadow = mmap(nullptr, SHARED_MAX / GRANULE * sizeof(Cell), PROT_READ | PROT_WRITE,
+		                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return (Cell *)block->shared_shadow;
+}
 
 // Between blocks of a launch memory is ordered by a fence and an atomic operation in one block, followed
 // by an atomic operation on the same word and a fence in the other.
@@ -117,8 +125,8 @@ bool precedes(const Access &a, const Access &b)
 
 void new_block()
 {
-	if (known_launch != first_serial())
-		known_launch = first_serial(), released.clear();
+	if (known_launch != grid->first)
+		known_launch = grid->first, released.clear();
 	if (known_block != block->serial)
 		known_block = block->serial, acquired.clear();
 }
@@ -139,12 +147,24 @@ bool known(const Access &theirs, const Access &mine)
 	return false;
 }
 
+// The launch, other than the running one, that did an access, if the running thread's launch may overlap it.
+// It can also be a later one, of which blocks began early.
+const Numbered *overlaps(const Access &a)
+{
+	if (a.serial < complete_before() || grid->has(a.serial))
+		return nullptr;
+	for (const Numbered &n : *grid->chain)
+		if (n.has(a.serial))
+			return &n;
+	return nullptr; // of another stream
+}
+
 bool races(const Access &before, const Access &mine, bool shared)
 {
-	if (before.serial < first_serial())
-		return false; // an earlier launch, or never
+	if (before.serial < complete_before())
+		return false; // or never
 	if (before.serial != mine.serial)
-		return !shared && !known(before, mine);
+		return !shared && (grid->has(before.serial) ? !known(before, mine) : overlaps(before) != nullptr);
 	if (before.epoch != mine.epoch)
 		return false;
 	if (before.kind == WARPS || (before.kind == LANES && before.warp_epoch == mine.warp_epoch))
@@ -154,12 +174,14 @@ bool races(const Access &before, const Access &mine, bool shared)
 
 std::string who(const Access &a)
 {
-	const dim3 size = current_launch().block;
-	const uint3 b = block_index(a.serial);
+	const Numbered *other = overlaps(a);
+	const Numbered &n = other ? *other : *grid;
+	const dim3 size = n.launch.block;
+	const uint3 b = n.index(a.serial);
 	char s[100];
 	snprintf(s, sizeof s, "block (%u,%u,%u) thread (%u,%u,%u)", b.x, b.y, b.z, a.thread % size.x,
 	         a.thread / size.x % size.y, a.thread / size.x / size.y);
-	return s;
+	return other ? n.launch.kernel->name + std::string(" ") + s : s;
 }
 
 struct Place { // for reports
@@ -175,10 +197,15 @@ std::string where(Place p)
 
 [[noreturn]] void race(const char *did, const Access &before, const char *does, const Access &mine, Place p)
 {
-	const bool same_block = before.serial == mine.serial;
+	const std::string missing =
+		before.serial == mine.serial ? "no barrier between"
+		: !overlaps(before)          ? "no __threadfence, atomic and __threadfence between"
+		                             : (before.serial < mine.serial ? grid->launch.kernel->name
+										: overlaps(before)->launch.kernel->name) +
+										   std::string(" has not waited for the end of the other launch");
 	fail(LAUNCH_FAILED, "race at %s: %s by %s at %s; %s by %s at %s; %s", where(p).c_str(), did,
 	     who(before).c_str(), line_of(before.at).c_str(), does, who(mine).c_str(), line_of(mine.at).c_str(),
-	     same_block ? "no barrier between" : "no __threadfence, atomic and __threadfence between");
+	     missing.c_str());
 }
 
 const char *write_name(const Access &a)
@@ -198,8 +225,10 @@ void check_read(Cell &c, Access mine, Place p)
 		in_flight(c.write, "read", mine, p);
 	if (races(c.write, mine, p.shared))
 		race(write_name(c.write), c.write, "read", mine, p);
-	mine.kind = ONE;
 	const Access &last = c.read;
+	if (last.serial > mine.serial && !grid->has(last.serial) && overlaps(last))
+		return; // a later launch's read stays, because it must not come before a write of this launch
+	mine.kind = ONE;
 	if (last.serial == mine.serial && last.epoch == mine.epoch) {
 		if (last.kind == WARPS || last.thread / 32 != mine.thread / 32)
 			mine.kind = WARPS;
@@ -259,12 +288,11 @@ void look(const void *p, size_t n, size_t align, Does does, const void *caller)
 {
 	if (!block || on_fiber_stack(p))
 		return; // a local variable
-	const Launch &l = current_launch();
 	const uintptr_t a = (uintptr_t)p, shared = (uintptr_t)block->shared;
 	const bool is_shared = a - shared < SHARED_MAX;
 	if (!is_shared &&
 	    (a - (uintptr_t)code_base < code_size || a - (uintptr_t)&threadIdx < sizeof threadIdx ||
-	     a - (uintptr_t)&blockIdx < sizeof blockIdx || a - (uintptr_t)l.args < l.kernel->args_size))
+	     a - (uintptr_t)&blockIdx < sizeof blockIdx || a - (uintptr_t)grid->args.data() < grid->args.size()))
 		return; // of the program, or a parameter
 	const Access mine = now(caller);
 	if (a % align)
@@ -285,13 +313,17 @@ void look(const void *p, size_t n, size_t align, Does does, const void *caller)
 		fail(ILLEGAL_ADDRESS, "%s out of bounds: bytes %zu to %zu of %s of %zu bytes, at %s",
 		     does_names[does], place.offset, place.offset + n - 1,
 		     is_shared ? "shared memory" : "an allocation", place.size, line_of(mine.at).c_str());
-	Cell *cells = is_shared ? shared_cells : shadow->cells;
+	const bool waits = grid->launch.dependent && !block->fiber().waited;
+	if (waits && !is_shared && does != READS)
+		fail(LAUNCH_FAILED, "%s of global memory before wait_for_predecessor, at %s", does_names[does],
+		     line_of(mine.at).c_str());
+	Cell *cells = is_shared ? shared_cells() : shadow->cells;
 	for (size_t g = place.offset / GRANULE; g <= (place.offset + n - 1) / GRANULE; g++) {
 		const Place at = {is_shared, std::max(g * GRANULE, place.offset), place.size};
 		const bool written = is_shared ? cells[g].write.serial == mine.serial : is_written(*shadow, g);
 		if (!written && (does == READS || does == CHANGES))
-			fail(LAUNCH_FAILED, "%s of unwritten memory: %s, at %s", does_names[does], where(at).c_str(),
-			     line_of(mine.at).c_str());
+			fail(LAUNCH_FAILED, "%s of unwritten memory%s: %s, at %s", does_names[does],
+			     waits ? " before wait_for_predecessor" : "", where(at).c_str(), line_of(mine.at).c_str());
 		if (does == READS)
 			check_read(cells[g], mine, at);
 		else
@@ -344,7 +376,7 @@ void copy_done(const void *to, const void *caller)
 {
 	const size_t first = ((uintptr_t)to - (uintptr_t)block->shared) / GRANULE;
 	for (size_t g = first; g < first + 16 / GRANULE; g++)
-		shared_cells[g].write = now(caller);
+		shared_cells()[g].write = now(caller);
 }
 
 void mark(const void *p, size_t n, bool written)

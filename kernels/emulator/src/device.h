@@ -228,7 +228,10 @@ __forceinline__ void cp_async_16(void *dst, const void *src, bool valid, SITE)
 }
 inline void cp_async_commit() { emulator::cp_async_commit(); }
 template <int N> void cp_async_wait() { emulator::cp_async_wait(N); }
-__forceinline__ void prefetch_l2(const void *p, unsigned bytes, SITE) { emulator::prefetch_l2(p, bytes, site); }
+__forceinline__ void prefetch_l2(const void *p, unsigned bytes, SITE)
+{
+	emulator::prefetch_l2(p, bytes, site);
+}
 inline void launch_dependents(SITE) { emulator::launch_dependents(site); }
 inline void wait_for_predecessor(SITE) { emulator::wait_for_predecessor(site); }
 

@@ -30,13 +30,21 @@ struct Moment { // a point in a stream's work
 	uint64_t stream, number;
 };
 
-struct Work {
+struct KernelLaunch {
+	Launch launch; // its order is not known yet
+	std::vector<char> args;
+};
+
+struct Work { // a task or a kernel's launch
 	Task task;
-	std::vector<Moment> after; // what must be done first, on other streams
+	std::shared_ptr<const KernelLaunch> kernel;
+	bool overlaps;              // this launch is dependent, and a launch comes before it
+	std::shared_ptr<Grid> grid; // once a block may have begun
+	std::vector<Moment> after;  // what must be done first, on other streams
 };
 
 struct Graph {
-	std::vector<Task> tasks;
+	std::deque<Work> works;
 };
 
 struct Context;
@@ -77,8 +85,12 @@ Context *current(int *status);
 
 // A stream of the context by the caller's handle, or null.
 Stream *find_stream(Context *, void *handle);
-// Puts the task on the stream, or into the graph that captures it.
+// Puts the work on the stream, or into the graph that captures it.
 int enqueue(Stream *, Task);
+int enqueue(Stream *, KernelLaunch);
+// Runs a launch. next are the works after it on its stream, and ready says whether one of them waits for
+// nothing on other streams.
+int run_kernel(Work &, std::deque<Work> &next, const std::function<bool(const Work &)> &ready);
 // Waits for everything on the stream so far.
 int finish(Stream *);
 int finish_all(Context *);

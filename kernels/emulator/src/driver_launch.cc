@@ -1,5 +1,6 @@
 // Modules, functions and launches.
 #include "driver.h"
+#include <algorithm>
 #include <unistd.h>
 
 namespace emulator {
@@ -38,42 +39,37 @@ Order next_order()
 		return o;
 	o.number = launches / 4;
 	switch (launches++ % 4) {
-	case 0: o.kind = Order::FORWARD, o.copies = Order::EARLY; break;
-	case 1: o.kind = Order::REVERSE, o.copies = Order::LATE; break;
-	case 2: o.kind = Order::FAVOUR, o.copies = Order::EITHER; break;
-	default: o.kind = Order::RANDOM, o.copies = Order::EITHER;
+	case 0: o = {Order::FORWARD, o.number, Order::EARLY, Order::NONE}; break;
+	case 1: o = {Order::REVERSE, o.number, Order::LATE, Order::MOST}; break;
+	case 2: o = {Order::FAVOUR, o.number, Order::EITHER, Order::SOME}; break;
+	default: o = {Order::RANDOM, o.number, Order::EITHER, Order::SOME};
 	}
 	if (settings().copies_given)
 		o.copies = settings().order.copies;
+	if (settings().early_given)
+		o.early = settings().order.early;
 	return o;
 }
 
-std::string describe(Order o)
+// Blocks of so many threads and bytes of shared memory that a multiprocessor can hold. Static shared
+// memory and registers are not known here. A multiprocessor has 1 KB more shared memory than a block can
+// ask for, and reserves 1 KB of it for each block.
+int resident(size_t threads, size_t dynamic_shared)
 {
-	static const char *const kinds[] = {"forward", "reverse", "favour:", "random:"}, *const copies[] = {
-																						 "early", "late",
-																						 "either"};
-	std::string s = std::string("order=") + kinds[o.kind];
-	if (o.kind >= Order::FAVOUR)
-		s += std::to_string(o.number);
-	return s + ";copies=" + copies[o.copies];
+	const Settings &s = settings();
+	const size_t threads_max = s.major == 8 && s.minor ? 1536 : s.major == 12 ? 1536 : 2048;
+	return (int)std::min({(s.shared + 1024) / (dynamic_shared + 1024), threads_max / threads, (size_t)32});
 }
 
-int run_kernel(Launch l, const std::vector<char> &args, bool overlap)
+std::shared_ptr<Grid> prepare(const KernelLaunch &k, std::shared_ptr<Grid> before)
 {
-	log("launch %s%s", l.kernel->name, overlap ? " overlap" : "");
-	if (settings().fault == l.kernel->name)
-		return error(ILLEGAL_ADDRESS, std::string(l.kernel->name) + ": the fault that was asked for");
-	l.args = args.data(), l.order = next_order();
-	Report report = {};
-	const Status status = run(l, &report);
-	if (report.prefetched)
-		log("prefetch %s %zu", l.kernel->name, report.prefetched);
-	return status ? error(status, report.fault + " (" + describe(l.order) + ")") : (int)OK;
+	Launch l = k.launch;
+	l.order = next_order();
+	return prepare(l, k.args, std::move(before));
 }
 
 int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void *stream, void **params,
-           void **extra, bool overlap)
+           void **extra, bool dependent)
 {
 	LOCK;
 	int status;
@@ -101,9 +97,10 @@ int launch(void *function, dim3 grid, dim3 block, unsigned dynamic_shared, void 
 		                                " bytes of dynamic shared memory, allowed are " +
 		                                std::to_string(f->dynamic_max));
 	const char *from = (const char *)params[0];
-	std::vector<char> args(from, from + f->kernel->args_size);
-	Launch l = {f->kernel, nullptr, grid, block, dynamic_shared, {}, settings().major < 9 ? AMPERE : HOPPER};
-	return enqueue(s, [=, args = std::move(args)] { return run_kernel(l, args, overlap); });
+	const int blocks = settings().sms * resident(threads, dynamic_shared);
+	const Launch l = {f->kernel, grid, block, dynamic_shared, dependent, (unsigned)blocks, {},
+	                  settings().major < 9 ? AMPERE : HOPPER};
+	return enqueue(s, KernelLaunch{l, {from, from + f->kernel->args_size}});
 }
 
 // Writes the compiler's log to the buffer that the caller's options name.
@@ -124,6 +121,36 @@ void write_log(const std::string &log, unsigned n, const int *options, void **va
 }
 
 } // namespace
+
+// The launches that come next on the stream may begin before this one has ended, if they are dependent
+// and the one before each of them allows it.
+int run_kernel(Work &work, std::deque<Work> &next, const std::function<bool(const Work &)> &ready)
+{
+	const char *name = work.kernel->launch.kernel->name;
+	if (settings().fault == name)
+		return error(ILLEGAL_ADDRESS, std::string(name) + ": the fault that was asked for");
+	if (!work.grid)
+		work.grid = prepare(*work.kernel, nullptr);
+	const Work *before = &work;
+	for (Work &w : next) {
+		if (!w.overlaps)
+			break;
+		if (!w.grid)
+			w.grid = prepare(*w.kernel, before->grid);
+		if (!ready(w))
+			break;
+		if (const Status status = start(*w.grid))
+			return error(status, w.grid->fault);
+		if (w.grid->triggered < w.grid->launch.blocks())
+			break;
+		before = &w;
+	}
+	log("launch %s%s", name, work.kernel->launch.dependent ? " overlap" : "");
+	const Status status = finish(*work.grid);
+	if (work.grid->prefetched)
+		log("prefetch %s %zu", name, work.grid->prefetched);
+	return status ? error(status, work.grid->fault) : (int)OK;
+}
 
 // Objects of other files fill it before main, so it is made at the first call.
 std::vector<Kernel> &kernels()
@@ -215,9 +242,6 @@ API cuFuncGetAttribute(int *value, int attribute, void *function)
 	return OK;
 }
 
-// Counts dynamic shared memory and threads; static shared memory and registers are not known here. A
-// multiprocessor has 1 KB more shared memory than a block can ask for, and reserves 1 KB of it for each
-// block.
 API cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *function, int threads,
                                                 size_t dynamic_shared)
 {
@@ -225,10 +249,7 @@ API cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *function, int
 	if (!find_function(function) || threads <= 0 || threads > 1024)
 		return error(INVALID_VALUE,
 		             "cuOccupancyMaxActiveBlocksPerMultiprocessor: no such function, or block");
-	const Settings &s = settings();
-	const int threads_max = s.major == 8 && s.minor ? 1536 : s.major == 12 ? 1536 : 2048;
-	*blocks =
-		std::min((int)((s.shared + 1024) / (dynamic_shared + 1024)), std::min(threads_max / threads, 32));
+	*blocks = resident((size_t)threads, dynamic_shared);
 	return OK;
 }
 
@@ -253,13 +274,12 @@ struct CUlaunchConfig {
 	unsigned attribute_count;
 };
 
-// Programmatic stream serialization allows a kernel to start before the one before it has ended. Here
-// kernels keep the stream's order, which is also allowed. A cooperative launch is refused, because blocks
-// run one after another.
+// Programmatic stream serialization makes a launch dependent, see grid.cc. A cooperative launch is refused,
+// because blocks run one after another.
 API cuLaunchKernelEx(const CUlaunchConfig *c, void *function, void **params, void **extra)
 {
 	enum { IGNORE = 0, PROGRAMMATIC_STREAM_SERIALIZATION = 6 }; // CUlaunchAttributeID
-	bool overlap = false;
+	bool dependent = false;
 	for (unsigned i = 0; i < c->attribute_count; i++) {
 		const CUlaunchAttribute &a = c->attributes[i];
 		if (a.id != IGNORE &&
@@ -269,8 +289,8 @@ API cuLaunchKernelEx(const CUlaunchConfig *c, void *function, void **params, voi
 			                                std::to_string(a.id) + " with value " +
 			                                std::to_string(a.value.allowed));
 		}
-		overlap = overlap || (a.id != IGNORE && a.value.allowed);
+		dependent = dependent || (a.id != IGNORE && a.value.allowed);
 	}
 	return launch(function, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]},
-	              c->dynamic_shared, c->stream, params, extra, overlap);
+	              c->dynamic_shared, c->stream, params, extra, dependent);
 }

@@ -1,5 +1,6 @@
 // Streams, events, capture and graphs.
 #include "driver.h"
+#include <algorithm>
 #include <chrono>
 
 namespace emulator {
@@ -32,8 +33,11 @@ int reach(Context *c, Moment m)
 		s->work.pop_front();
 		for (Moment before : w.after)
 			reach(c, before);
+		const auto ready = [c](const Work &w) {
+			return std::all_of(w.after.begin(), w.after.end(), [c](Moment m) { return reached(c, m); });
+		};
 		if (!c->sticky)
-			c->sticky = w.task();
+			c->sticky = w.kernel ? run_kernel(w, s->work, ready) : w.task();
 		s->done++;
 	}
 	return c->sticky;
@@ -43,6 +47,27 @@ double clock_milliseconds()
 {
 	return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch())
 	    .count();
+}
+
+int enqueue(Stream *s, Work w)
+{
+	if (s->capture) {
+		if (s->capture_broken)
+			return error(CAPTURE_INVALIDATED, "");
+		s->capture->works.push_back(std::move(w));
+		return OK;
+	}
+	if (s->id == 0) {
+		for (auto &[id, other] : s->context->streams) {
+			if (other->blocking && other->capture)
+				return other->capture_broken = true, error(CAPTURE_IMPLICIT, "work on the default stream");
+			if (other->blocking && other.get() != s)
+				w.after.push_back(now(other.get()));
+		}
+	} else if (s->blocking)
+		w.after.push_back(now(s->context->streams[0].get()));
+	s->work.push_back(std::move(w));
+	return OK;
 }
 
 // Waiting for a stream that is being captured would never end, so it is an error.
@@ -72,24 +97,14 @@ bool capturing(const Context *c)
 
 int enqueue(Stream *s, Task task)
 {
-	if (s->capture) {
-		if (s->capture_broken)
-			return error(CAPTURE_INVALIDATED, "");
-		s->capture->tasks.push_back(std::move(task));
-		return OK;
-	}
-	Work w = {std::move(task), {}};
-	if (s->id == 0) {
-		for (auto &[id, other] : s->context->streams) {
-			if (other->blocking && other->capture)
-				return other->capture_broken = true, error(CAPTURE_IMPLICIT, "work on the default stream");
-			if (other->blocking && other.get() != s)
-				w.after.push_back(now(other.get()));
-		}
-	} else if (s->blocking)
-		w.after.push_back(now(s->context->streams[0].get()));
-	s->work.push_back(std::move(w));
-	return OK;
+	return enqueue(s, Work{std::move(task), {}, false, {}, {}});
+}
+
+int enqueue(Stream *s, KernelLaunch kernel)
+{
+	const std::deque<Work> &before = s->capture ? s->capture->works : s->work;
+	const bool overlaps = kernel.launch.dependent && !before.empty() && before.back().kernel;
+	return enqueue(s, Work{{}, std::make_shared<KernelLaunch>(std::move(kernel)), overlaps, {}, {}});
 }
 
 int finish(Stream *s)
@@ -315,9 +330,9 @@ API cuGraphLaunch(void *executable, void *stream)
 	Graph *g = executables.find(executable);
 	if (!g)
 		return error(INVALID_VALUE, "cuGraphLaunch: no such executable graph");
-	log("graph %zu", g->tasks.size());
-	for (const Task &task : g->tasks)
-		if ((status = enqueue(s, task)))
+	log("graph %zu", g->works.size());
+	for (const Work &work : g->works)
+		if ((status = enqueue(s, work)))
 			return status;
 	return OK;
 }

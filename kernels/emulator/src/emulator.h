@@ -1,6 +1,7 @@
 // Shared by the parts of the emulator:
 //
-//   threads.cc   one launch: fibers, their order, barriers, warp collectives, shared memory
+//   grid.cc      launches: the order of their blocks; blocks that begin before the launch before has ended
+//   threads.cc   one block: fibers, their order, barriers, warp collectives, shared memory
 //   tensor.cc    mma, ldmatrix, cp.async
 //   mma.cc       the arithmetic of mma
 //   memory.cc    device memory
@@ -12,6 +13,8 @@
 #include "device.h"
 #include "mma.h"
 #include <cstddef>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -58,28 +61,70 @@ struct Order {
 		LATE,
 		EITHER
 	} copies; // when the bytes of a cp.async arrive: at once, when waited for, or mixed
+	enum {
+		NONE,
+		SOME,
+		MOST
+	} early; // the blocks of a dependent launch that begin before the launch before it has ended
 };
+std::string describe(const Order &); // as settings
 
 struct Launch {
 	const Kernel *kernel;
-	const void *args;
 	dim3 grid, block;
 	unsigned dynamic_shared; // bytes
+	bool dependent;          // with programmatic stream serialization: it may overlap the launch before it
+	unsigned resident;       // the most of its blocks that the device holds at a time
 	Order order;
 	TensorCore tensor_core;
+	size_t blocks() const { return (size_t)grid.x * grid.y * grid.z; }
 };
 
-struct Report {
+// A launch whose blocks have numbers. They count the blocks of all launches, in the order in which the
+// blocks of a launch have their turns.
+struct Numbered {
+	Launch launch;
+	uint32_t first;
+	bool has(uint32_t serial) const { return serial - first < launch.blocks(); }
+	uint3 index(uint32_t serial) const;
+};
+
+struct Block;
+
+// A launch, until it has ended. It may begin when the one before it in the stream may not have ended.
+struct Grid : Numbered {
+	std::vector<char> args;
+	std::shared_ptr<Grid> before; // the launch that this one may overlap; null once that has ended
+	std::shared_ptr<std::vector<Numbered>> chain; // of launches, each of which may overlap the one before
+	uint32_t complete;  // blocks with a smaller number have ended when this launch begins, if before is null
+	bool early_trigger; // a thread has called launch_dependents before it waited
+	bool started;       // start was called
+	bool holding;       // wait_for_predecessor suspends the block
+	size_t triggered;   // blocks that have called launch_dependents
+	std::map<uint32_t, Block *> suspended; // by number
+	struct SharedObject {
+		const void *type;
+		size_t offset;
+	};
+	std::vector<SharedObject> shared_objects;
+	size_t shared_used; // bytes of a block, the dynamic ones first
+	uint64_t random_state;
 	std::string fault; // if the launch failed: what went wrong, and where
 	size_t prefetched; // bytes
+	~Grid();
 };
 
-Status run(const Launch &, Report *);
+// before is null unless the launch may overlap that one, which has not ended.
+std::shared_ptr<Grid> prepare(const Launch &, const std::vector<char> &args, std::shared_ptr<Grid> before);
+// Runs some blocks until they wait for the launch before, which has not ended. The order decides which.
+Status start(Grid &);
+// Runs what is left of the launch. The one before has ended.
+Status finish(Grid &);
 
 constexpr size_t SHARED_MAX = 227 << 10; // bytes of shared memory a block can have
 constexpr size_t STATIC_SHARED_MAX = 48 << 10;
 
-// --- threads.cc, for tensor.cc and check.cc
+// --- threads.cc and grid.cc, for each other, tensor.cc and check.cc
 
 struct Copy { // a cp.async in flight
 	void *to;
@@ -91,7 +136,8 @@ struct Copy { // a cp.async in flight
 struct Fiber {
 	void *sp;
 	uint3 index;
-	int group; // number of the group of copies that is open
+	int group;   // number of the group of copies that is open
+	bool waited; // for the launch before; valid in a dependent launch
 	std::vector<Copy> copies;
 };
 
@@ -108,6 +154,7 @@ struct Waiting { // what a lane waits for
 struct Warp {
 	uint32_t live, ready,
 		waiting; // lanes that have not ended, that can run, that wait for others of the warp
+	uint32_t held;                 // lanes that wait for the launch before
 	uint32_t epoch;                // __syncwarps so far
 	bool agreed;                   // all waiting lanes wait for the same as the first of them
 	unsigned first;                // the first waiting lane
@@ -125,6 +172,7 @@ struct Warp {
 struct Block {
 	uint3 index;
 	uint32_t serial; // counts blocks of all launches
+	bool triggered;  // one of its threads has called launch_dependents
 	unsigned threads, live;
 	uint32_t epoch;                   // __syncthreads so far
 	unsigned arrived;                 // at the barrier
@@ -132,24 +180,39 @@ struct Block {
 	std::vector<uint32_t> at_barrier; // lanes, by warp
 	std::vector<Warp> warps;
 	std::vector<Fiber> fibers;
+	unsigned held;      // threads that wait for the launch before
+	char *stacks;       // of all fibers
+	unsigned guarded;   // this many fibers have a guard page below their stack
+	unsigned made;      // this many fibers wait on their stack for the next block
 	unsigned char *shared;
-	size_t shared_used; // dynamic first
+	size_t shared_used; // bytes
+	void *shared_shadow; // check.cc's
 	unsigned current;   // the fiber that runs
 	Fiber &fiber() { return fibers[current]; }
 	Warp &warp() { return warps[current / 32]; }
 	uint32_t bit() const { return 1u << current % 32; }
 };
 extern Block *block; // the one that runs, or null
+extern Grid *grid;   // its launch
+
+Block *take_block(const Launch &); // null: no memory
+void give_back(Block *);           // forgets its threads if they have not ended
+// Both run a block until it ends, is suspended or fails.
+Status begin(Grid &, Block *, uint32_t serial);
+Status resume(Grid &, Block *);
+void hold(); // suspends the running thread, until its block is resumed
 
 // Waits for the live lanes of mask to arrive here too.
 void collective(const char *what, uint32_t mask, Site, Collective);
 // Ends the launch with an error. The report begins with kernel, block and thread.
 [[noreturn]] void fail(Status, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool on_fiber_stack(const void *);
-const Launch &current_launch();
-Report &current_report();
-uint32_t first_serial(); // of the launch's blocks
-uint3 block_index(uint32_t serial);
+bool on_fiber_stack(const void *); // of the running block
+// The running thread may rely on the completion of all blocks with a smaller number.
+uint32_t complete_at_start(const Grid &); // before it waits for the launch before
+inline uint32_t complete_before()
+{
+	return grid->launch.dependent && !block->fiber().waited ? complete_at_start(*grid) : grid->first;
+}
 uint64_t random_bits();
 const char *base_name(const char *path);
 

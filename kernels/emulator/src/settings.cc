@@ -27,6 +27,8 @@ bool parse_order(Settings &s, const std::string &value)
 	                                   : Order::RANDOM;
 	if (!s.copies_given) // without a setting, each order has its own
 		s.order.copies = word == "forward" ? Order::EARLY : word == "reverse" ? Order::LATE : Order::EITHER;
+	if (!s.early_given)
+		s.order.early = word == "forward" ? Order::NONE : word == "reverse" ? Order::MOST : Order::SOME;
 	if (word == "favour" || word == "random")
 		return colon != std::string::npos && number(value.substr(colon + 1), &s.order.number);
 	return value == "forward" || value == "reverse";
@@ -37,6 +39,13 @@ bool parse_copies(Settings &s, const std::string &value)
 	s.copies_given = true;
 	s.order.copies = value == "early" ? Order::EARLY : value == "late" ? Order::LATE : Order::EITHER;
 	return value == "early" || value == "late" || value == "either";
+}
+
+bool parse_early(Settings &s, const std::string &value)
+{
+	s.early_given = true;
+	s.order.early = value == "none" ? Order::NONE : value == "some" ? Order::SOME : Order::MOST;
+	return value == "none" || value == "some" || value == "most";
 }
 
 bool parse(Settings &s, const std::string &key, const std::string &value)
@@ -51,6 +60,8 @@ bool parse(Settings &s, const std::string &key, const std::string &value)
 		return parse_order(s, value);
 	if (key == "copies")
 		return parse_copies(s, value);
+	if (key == "early")
+		return parse_early(s, value);
 	if (key == "compute")
 		return sscanf(value.c_str(), "%d.%d", &s.major, &s.minor) == 2;
 	uint64_t n;
@@ -96,6 +107,17 @@ const Settings &settings()
 		at = end + 1;
 	}
 	return parsed;
+}
+
+std::string describe(const Order &o)
+{
+	static const char *const kinds[] = {"forward", "reverse", "favour:", "random:"},
+					  *const copies[] = {"early", "late", "either"},
+					  *const early[] = {"none", "some", "most"};
+	std::string s = std::string("order=") + kinds[o.kind];
+	if (o.kind >= Order::FAVOUR)
+		s += std::to_string(o.number);
+	return s + ";copies=" + copies[o.copies] + ";early=" + early[o.early];
 }
 
 // Opens the file each time, so that a test may remove it.

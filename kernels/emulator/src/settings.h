@@ -19,8 +19,8 @@ struct Settings {
 	std::string fault;                        // the kernel that commits an illegal access
 	std::string log;                          // the file to which log() appends
 	bool ordered = false;                     // whether order was given; if not, the build decides
-	Order order = {Order::FORWARD, 0, Order::EARLY};
-	bool copies_given = false;
+	Order order = {Order::FORWARD, 0, Order::EARLY, Order::MOST};
+	bool copies_given = false, early_given = false;
 	std::string error; // what is wrong with the settings themselves
 };
 

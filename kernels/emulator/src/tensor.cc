@@ -31,7 +31,7 @@ void check_shared(const char *what, const void *p, Site site)
 void multiply(Warp &w, uint32_t lanes)
 {
 	whole_warp(w, lanes);
-	mma(current_launch().tensor_core, w.d, w.a, w.b);
+	mma(grid->launch.tensor_core, w.d, w.a, w.b);
 }
 
 template <int MATRICES, bool TRANSPOSED> void load(Warp &w, uint32_t lanes)
@@ -108,11 +108,11 @@ void cp_async(void *dst, const void *src, bool valid, Site site)
 		if (valid)
 			checks->read(src, 16, caller);
 		checks->copy_started(dst, caller);
-	} else if (current_launch().order.copies == Order::EARLY)
+	} else if (grid->launch.order.copies == Order::EARLY)
 		return land(c);
 	// Until the thread waits for the copy, the bytes are neither the old ones nor, unless the order says
 	// so, the new.
-	const auto when = current_launch().order.copies;
+	const auto when = grid->launch.order.copies;
 	if (when == Order::EARLY || (when == Order::EITHER && random_bits() >> 32 & 1)) {
 		if (valid)
 			memcpy(dst, src, 16);
@@ -140,16 +140,12 @@ void cp_async_wait(int pending)
 void prefetch_l2(const void *p, unsigned bytes, Site site)
 {
 	if ((uintptr_t)p % 16 || bytes % 16)
-		fail(MISALIGNED_ADDRESS, "misaligned prefetch at %s:%d: %u bytes at %p", base_name(site.file), site.line,
-		     bytes, p);
+		fail(MISALIGNED_ADDRESS, "misaligned prefetch at %s:%d: %u bytes at %p", base_name(site.file),
+		     site.line, bytes, p);
 	if (!on_device(p, bytes))
 		fail(ILLEGAL_ADDRESS, "prefetch out of bounds at %s:%d: %u bytes at %p are not in one allocation",
 		     base_name(site.file), site.line, bytes, p);
-	current_report().prefetched += bytes;
+	grid->prefetched += bytes;
 }
-
-void launch_dependents(Site) {}
-
-void wait_for_predecessor(Site) {}
 
 } // namespace emulator

@@ -1,6 +1,8 @@
-// Runs a launch, block after block, on one thread of the operating system. Each thread of a block is a
-// fiber with its own stack. A fiber yields only when it waits for others. For x86-64.
+// Runs a block, on one thread of the operating system. Each thread of the block is a fiber with its own
+// stack. A fiber yields only when it waits for others. If all of them wait and some for the launch before,
+// the block is suspended until that has ended. For x86-64.
 #include "emulator.h"
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <map>
@@ -12,6 +14,7 @@ dim3 blockDim, gridDim;
 namespace emulator {
 
 Block *block;
+Grid *grid;
 const Checks *checks;
 
 namespace {
@@ -19,20 +22,8 @@ namespace {
 constexpr unsigned THREADS_MAX = 1024;
 constexpr size_t PAGE = 4096, STACK = 17 * PAGE; // a stack with the guard page below it
 
-struct SharedObject {
-	const void *type;
-	size_t offset;
-};
-
-Block the_block;
-const Launch *launch;
-Report *report;
-std::vector<SharedObject> shared_objects;
-char *stacks;         // THREADS_MAX of them
-unsigned fibers_made; // this many have a stack, on which fiber_main waits for the next block
+std::vector<Block *> &idle = *new std::vector<Block *>; // kept until the end of the process
 void *main_sp;
-uint32_t serials, launch_serial;
-uint64_t random_state;
 Status status;
 
 // Saves the callee-saved registers and the stack pointer, and restores those of another stack.
@@ -42,7 +33,7 @@ __attribute__((naked, noipa)) void switch_stack(void ** /* save */, void * /* lo
 	    "movq %rsi, %rsp; popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp; ret");
 }
 
-void resume(void **save, unsigned fiber)
+void run_fiber(void **save, unsigned fiber)
 {
 	block->current = fiber;
 	threadIdx = block->fibers[fiber].index;
@@ -55,10 +46,10 @@ int pick()
 {
 	static unsigned favourite, first_lane, backward; // for RANDOM, changed now and then
 	const unsigned warps = (unsigned)block->warps.size();
-	unsigned w = block->current / 32, back = launch->order.kind == Order::REVERSE, lane = 0;
-	if (launch->order.kind == Order::FAVOUR)
-		w = (unsigned)(launch->order.number % warps);
-	if (launch->order.kind == Order::RANDOM) {
+	unsigned w = block->current / 32, back = grid->launch.order.kind == Order::REVERSE, lane = 0;
+	if (grid->launch.order.kind == Order::FAVOUR)
+		w = (unsigned)(grid->launch.order.number % warps);
+	if (grid->launch.order.kind == Order::RANDOM) {
 		uint64_t r = random_bits();
 		if (r % 256 == 0)
 			favourite = r >> 8 & 31, first_lane = r >> 16 & 31, backward = r >> 24 & 1;
@@ -77,7 +68,6 @@ int pick()
 
 [[noreturn]] void leave()
 {
-	fibers_made = 0; // the fibers are stopped in the middle of a kernel
 	void *dead;
 	switch_stack(&dead, main_sp);
 	__builtin_unreachable();
@@ -111,12 +101,14 @@ void yield()
 {
 	const unsigned self = block->current;
 	const uint32_t ready = block->warp().ready;
-	const bool simple = launch->order.kind == Order::FORWARD && ready; // a faster way to pick()'s result
+	const bool simple = grid->launch.order.kind == Order::FORWARD && ready; // a faster way to pick()'s result
 	const int next = simple ? (int)(self & ~31u) + __builtin_ctz(ready) : pick();
-	if (next < 0)
+	if (next < 0 && !block->held)
 		deadlock();
-	if ((unsigned)next != self)
-		resume(&block->fibers[self].sp, (unsigned)next);
+	if (next < 0)
+		switch_stack(&block->fibers[self].sp, main_sp); // the block is suspended
+	else if ((unsigned)next != self)
+		run_fiber(&block->fibers[self].sp, (unsigned)next);
 }
 
 bool same(const Waiting &a, const Waiting &b)
@@ -156,7 +148,10 @@ void open_barrier()
 void fiber_main()
 {
 	for (;;) {
-		launch->kernel->call(launch->args);
+		grid->launch.kernel->call(grid->args.data());
+		if (grid->launch.dependent && !block->fiber().waited)
+			fail(LAUNCH_FAILED, "ends without wait_for_predecessor: a launch after it could begin before the "
+			                    "one before it has ended");
 		Warp &w = block->warp();
 		w.live &= ~block->bit(), w.ready &= ~block->bit(), block->live--;
 		// The others of the warp or of the block may have waited only for this thread.
@@ -172,88 +167,122 @@ void fiber_main()
 	}
 }
 
-// Gives the launch's threads their stacks and indices.
-bool prepare(const Launch &l)
+// Reserves the memory of a block. Only what it uses is taken.
+Block *new_block()
 {
-	if (!stacks) {
-		void *p = mmap(nullptr, THREADS_MAX * STACK, PROT_READ | PROT_WRITE,
-		               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		void *shared = mmap(nullptr, SHARED_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (p == MAP_FAILED || shared == MAP_FAILED)
-			return false;
-		stacks = (char *)p, the_block.shared = (unsigned char *)shared;
-		for (unsigned i = 0; i < THREADS_MAX; i++)
-			mprotect(stacks + i * STACK, PAGE, PROT_NONE);
-		the_block.fibers.resize(THREADS_MAX);
-	}
-	Block &b = the_block;
-	b.threads = l.block.x * l.block.y * l.block.z;
-	b.warps.resize((b.threads + 31) / 32);
-	b.at_barrier.assign(b.warps.size(), 0);
-	for (unsigned t = 0; t < b.threads; t++)
-		b.fibers[t].index = {t % l.block.x, t / l.block.x % l.block.y, t / l.block.x / l.block.y};
-	for (; fibers_made < b.threads; fibers_made++) {
-		// The tops of the stacks are staggered, because otherwise all fibers would use the same few sets
-		// of the cache.
-		void **sp = (void **)(stacks + (fibers_made + 1) * STACK - fibers_made * 17 % 32 * 64);
-		*--sp = nullptr;
-		*--sp = (void *)fiber_main;
-		for (int i = 0; i < 6; i++)
-			*--sp = nullptr;
-		b.fibers[fibers_made].sp = sp;
-	}
-	return true;
+	const auto map = [](size_t bytes) {
+		return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		            0);
+	};
+	void *stacks = map(THREADS_MAX * STACK), *shared = map(SHARED_MAX);
+	if (stacks == MAP_FAILED || shared == MAP_FAILED)
+		return nullptr;
+	Block *b = new Block{};
+	b->stacks = (char *)stacks, b->shared = (unsigned char *)shared;
+	b->fibers.resize(THREADS_MAX);
+	return b;
 }
 
-void run_block()
+// Lets fiber f begin with fiber_main.
+void make_fiber(Block &b, unsigned f)
 {
-	Block &b = the_block;
-	b.serial = ++serials, b.index = block_index(b.serial);
-	b.live = b.threads, b.epoch = 0, b.arrived = 0;
-	for (unsigned w = 0; w < b.warps.size(); w++) {
-		unsigned lanes = b.threads - w * 32;
-		b.warps[w].live = b.warps[w].ready = lanes < 32 ? (1u << lanes) - 1 : ~0u;
-		b.warps[w].waiting = b.warps[w].epoch = b.at_barrier[w] = 0;
-	}
-	if (launch->order.copies != Order::EARLY || checks)
-		for (unsigned t = 0; t < b.threads; t++)
-			b.fibers[t].group = 0, b.fibers[t].copies.clear();
-	memset(b.shared, 0xff, b.shared_used); // NaNs
-	b.current = launch->order.kind == Order::REVERSE ? b.threads - 1 : 0;
-	block = &b, blockIdx = b.index;
-	resume(&main_sp, (unsigned)pick());
-	block = nullptr;
+	if (f >= b.guarded)
+		mprotect(b.stacks + f * STACK, PAGE, PROT_NONE), b.guarded = f + 1;
+	// The tops of the stacks are staggered, because otherwise all fibers would use the same few sets
+	// of the cache.
+	void **sp = (void **)(b.stacks + (f + 1) * STACK - f * 17 % 32 * 64);
+	*--sp = nullptr;
+	*--sp = (void *)fiber_main;
+	for (int i = 0; i < 6; i++)
+		*--sp = nullptr;
+	b.fibers[f].sp = sp;
+}
+
+Status run(Grid &g, Block *b)
+{
+	grid = &g, block = b, status = OK;
+	blockIdx = b->index, blockDim = g.launch.block, gridDim = g.launch.grid;
+	run_fiber(&main_sp, (unsigned)pick());
+	grid = nullptr, block = nullptr;
+	return status;
 }
 
 } // namespace
 
-Status run(const Launch &l, Report *r)
+Block *take_block(const Launch &l)
 {
-	if (!prepare(l))
-		return r->fault = "the emulator cannot map its threads' memory", LAUNCH_FAILED;
-	launch = &l, report = r, blockDim = l.block, gridDim = l.grid, status = OK;
-	random_state = l.order.number * 0x9e3779b97f4a7c15 + 88172645463325252;
-	launch_serial = serials + 1;
-	shared_objects.clear();
-	the_block.shared_used = l.dynamic_shared;
-	const size_t blocks = (size_t)l.grid.x * l.grid.y * l.grid.z;
-	for (size_t i = 0; i < blocks && status == OK; i++)
-		run_block();
-	launch = nullptr, report = nullptr;
-	return status;
+	// The largest, so that few blocks get many stacks: the system limits the number of guard pages.
+	auto largest = std::max_element(idle.begin(), idle.end(), [](const Block *a, const Block *b) {
+		return a->guarded < b->guarded;
+	});
+	Block *b = largest == idle.end() ? new_block() : *largest;
+	if (!b)
+		return nullptr;
+	if (largest != idle.end())
+		idle.erase(largest);
+	b->threads = l.block.x * l.block.y * l.block.z;
+	b->warps.resize((b->threads + 31) / 32);
+	b->at_barrier.assign(b->warps.size(), 0);
+	for (unsigned t = 0; t < b->threads; t++)
+		b->fibers[t].index = {t % l.block.x, t / l.block.x % l.block.y, t / l.block.x / l.block.y};
+	for (; b->made < b->threads; b->made++)
+		make_fiber(*b, b->made);
+	return b;
+}
+
+void give_back(Block *b)
+{
+	if (b->live)
+		b->made = 0; // the fibers are stopped in the middle of a kernel
+	b->live = 0;
+	idle.push_back(b);
+}
+
+Status begin(Grid &g, Block *block, uint32_t serial)
+{
+	Block &b = *block;
+	b.serial = serial, b.index = g.index(serial);
+	b.live = b.threads, b.epoch = 0, b.arrived = 0, b.held = 0, b.triggered = false;
+	for (unsigned w = 0; w < b.warps.size(); w++) {
+		unsigned lanes = b.threads - w * 32;
+		b.warps[w].live = b.warps[w].ready = lanes < 32 ? (1u << lanes) - 1 : ~0u;
+		b.warps[w].waiting = b.warps[w].held = b.warps[w].epoch = b.at_barrier[w] = 0;
+	}
+	if (g.launch.order.copies != Order::EARLY || g.launch.dependent || checks)
+		for (unsigned t = 0; t < b.threads; t++)
+			b.fibers[t].group = 0, b.fibers[t].copies.clear(), b.fibers[t].waited = false;
+	b.shared_used = g.shared_used;
+	memset(b.shared, 0xff, b.shared_used); // NaNs
+	b.current = g.launch.order.kind == Order::REVERSE ? b.threads - 1 : 0;
+	return run(g, &b);
+}
+
+Status resume(Grid &g, Block *b)
+{
+	for (Warp &w : b->warps)
+		w.ready |= w.held, w.held = 0;
+	b->held = 0;
+	return run(g, b);
+}
+
+void hold()
+{
+	block->warp().held |= block->bit(), block->warp().ready &= ~block->bit();
+	block->held++;
+	yield();
 }
 
 void fail(Status why, const char *format, ...)
 {
-	char s[1200];
+	char s[1500];
 	uint3 b = block->index, t = block->fiber().index;
-	int n = snprintf(s, sizeof s, "%s: block (%u,%u,%u) thread (%u,%u,%u): ", launch->kernel->name, b.x, b.y,
-	                 b.z, t.x, t.y, t.z);
+	int n = snprintf(s, sizeof s, "%s: block (%u,%u,%u) thread (%u,%u,%u): ", grid->launch.kernel->name, b.x,
+	                 b.y, b.z, t.x, t.y, t.z);
 	va_list ap;
 	va_start(ap, format);
 	vsnprintf(s + n, sizeof s - (size_t)n, format, ap);
 	va_end(ap);
-	report->fault = s, status = why;
+	grid->fault = s + (" (" + describe(grid->launch.order) + ")"), status = why;
 	leave();
 }
 
@@ -345,20 +374,26 @@ void touch_atomic(void *p, size_t size, const void *caller)
 
 void *shared_object(const void *type, size_t size, size_t align, Site site)
 {
-	for (const SharedObject &o : shared_objects)
-		if (o.type == type)
-			return block->shared + o.offset;
-	size_t offset = (block->shared_used + align - 1) / align * align;
-	if (offset + size > SHARED_MAX || offset + size - launch->dynamic_shared > STATIC_SHARED_MAX)
-		fail(LAUNCH_FAILED,
-		     "too much shared memory at %s:%d: %zu bytes static, at most %zu, and %u dynamic, at most %zu in "
-		     "all",
-		     base_name(site.file), site.line, offset + size - launch->dynamic_shared, STATIC_SHARED_MAX,
-		     launch->dynamic_shared, SHARED_MAX);
-	block->shared_used = offset + size;
-	shared_objects.push_back({type, offset});
-	memset(block->shared + offset, 0xff, size);
-	return block->shared + offset;
+	auto &all = grid->shared_objects;
+	auto object =
+		std::find_if(all.begin(), all.end(), [&](const Grid::SharedObject &o) { return o.type == type; });
+	if (object == all.end()) {
+		const size_t offset = (grid->shared_used + align - 1) / align * align;
+		const size_t dynamic = grid->launch.dynamic_shared;
+		if (offset + size > SHARED_MAX || offset + size - dynamic > STATIC_SHARED_MAX)
+			fail(LAUNCH_FAILED,
+			     "too much shared memory at %s:%d: %zu bytes static, at most %zu, and %zu dynamic, at most "
+			     "%zu in all",
+			     base_name(site.file), site.line, offset + size - dynamic, STATIC_SHARED_MAX, dynamic,
+			     SHARED_MAX);
+		grid->shared_used = offset + size;
+		object = all.insert(all.end(), {type, offset});
+	}
+	if (object->offset >= block->shared_used) { // the block began when the launch did not have the object
+		memset(block->shared + block->shared_used, 0xff, grid->shared_used - block->shared_used);
+		block->shared_used = grid->shared_used;
+	}
+	return block->shared + object->offset;
 }
 
 unsigned char *dynamic_shared()
@@ -368,42 +403,13 @@ unsigned char *dynamic_shared()
 
 bool on_fiber_stack(const void *p)
 {
-	return stacks && (const char *)p >= stacks && (const char *)p < stacks + THREADS_MAX * STACK;
-}
-
-const Launch &current_launch()
-{
-	return *launch;
-}
-
-Report &current_report()
-{
-	return *report;
-}
-
-uint32_t first_serial()
-{
-	return launch_serial;
-}
-
-// RANDOM takes every 7919th block and wraps around. 7919 is a prime, so this reaches every block unless
-// 7919 divides their number.
-uint3 block_index(uint32_t serial)
-{
-	const size_t turn = serial - launch_serial, blocks = (size_t)gridDim.x * gridDim.y * gridDim.z;
-	size_t number = turn;
-	if (launch->order.kind == Order::REVERSE)
-		number = blocks - 1 - turn;
-	if (launch->order.kind == Order::RANDOM && blocks % 7919)
-		number = (launch->order.number + turn * 7919) % blocks;
-	return {(unsigned)(number % gridDim.x), (unsigned)(number / gridDim.x % gridDim.y),
-	        (unsigned)(number / gridDim.x / gridDim.y)};
+	return (uintptr_t)p - (uintptr_t)block->stacks < THREADS_MAX * STACK;
 }
 
 uint64_t random_bits()
 {
-	random_state ^= random_state << 13, random_state ^= random_state >> 7, random_state ^= random_state << 17;
-	return random_state;
+	uint64_t &r = grid->random_state;
+	return r ^= r << 13, r ^= r >> 7, r ^= r << 17;
 }
 
 const char *base_name(const char *path)

@@ -203,6 +203,11 @@ TEST_KERNEL(too_much_static_shared)
 	shared<Big>().word[threadIdx.x] = 0; // FAULT
 }
 
+TEST_KERNEL(prefetch_beyond_the_end)
+{
+	prefetch_l2(args.in, 272); // FAULT
+}
+
 #define FAULT_KERNELS(KERNEL)             \
 	KERNEL(global_read_out_of_bounds)     \
 	KERNEL(global_write_out_of_bounds)    \
@@ -230,4 +235,5 @@ TEST_KERNEL(too_much_static_shared)
 	KERNEL(mask_without_own_lane)         \
 	KERNEL(shuffle_from_outside_the_mask) \
 	KERNEL(mma_without_all_lanes)         \
-	KERNEL(too_much_static_shared)
+	KERNEL(too_much_static_shared)        \
+	KERNEL(prefetch_beyond_the_end)
