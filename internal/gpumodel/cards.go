@@ -85,5 +85,8 @@ const (
 	lanes        = 4 * 32   // instructions of threads that a multiprocessor issues in a clock
 	fromL2       = 64       // bytes that a multiprocessor takes from L2 in a clock
 	prefetchMost = 12 << 20 // bytes of the next matrix, or a quarter of L2
-	overlapRing  = 96 << 10 // bytes that a multiprocessor requests before its predecessor has ended
+
+	// Bytes of shared memory of a decode product: its ring, longer where launches overlap, and its sums.
+	usualRing, overlapRing = 64 << 10, 96 << 10
+	sums                   = 8 << 10
 )

@@ -49,11 +49,19 @@ func Figures(to io.Writer, from io.Reader, card *Card, c *model.Config) error {
 var (
 	decodeFigure = regexp.MustCompile(`^decode after (\d+) tokens$`)
 	verbFigure   = regexp.MustCompile(`^decode (\d+)/(.+)$`)
-	tokenFigure  = regexp.MustCompile(`^Experiment/token/(\d+)cached(/.*ahead)?$`)
+	tokenFigure  = regexp.MustCompile(`^Experiment/token/(\d+)cached(-waiting)?$`)
 	attendFigure = regexp.MustCompile(`^Experiment/attention/(\d+)(k?)/join$`)
 	batchFigure  = regexp.MustCompile(`^Experiment/batch/([a-z-]+)/(\d+)tokens/(decode|batch|prefill)$`)
 	chainFigure  = regexp.MustCompile(`^Experiment/chain/(.+)$`)
 )
+
+// chainCures are those of the experiment chain. It has other ways to launch, which the model does not cover.
+var chainCures = map[string]Cures{
+	"graph":                  None,
+	"prefetch-12MB":          {Prefetch: true},
+	"pdl-96KB":               {Overlap: true},
+	"pdl-96KB+prefetch-12MB": {Prefetch: true, Overlap: true},
+}
 
 const benchCached = 2048 // tokens, when BenchmarkGPU measures attention
 
@@ -84,7 +92,7 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 		}
 	case tokenFigure.MatchString(figure):
 		m, cures := tokenFigure.FindStringSubmatch(figure), All
-		cures.Ahead = m[2] != ""
+		cures.Ahead = m[2] == ""
 		p := predict(mini, m[1], cures)
 		switch unit {
 		case "µs/token", "µs":
@@ -106,9 +114,8 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 		k, err := batchTime(card, mini, batchFigure.FindStringSubmatch(figure)[1:])
 		return timeOrRate(k.Total(), k.Bytes, unit, err)
 	case chainFigure.MatchString(figure):
-		name := chainFigure.FindStringSubmatch(figure)[1]
-		cures, ok := map[string]Cures{"graph": None, "prefetch-12MB": {Prefetch: true}}[name]
-		if !ok {
+		cures, ok := chainCures[chainFigure.FindStringSubmatch(figure)[1]]
+		if !ok || cures.Overlap && !card.Dependent {
 			return 0, false
 		}
 		total, bytes, err := chain(card, Step{mini, bf16, 0, 1, cures})

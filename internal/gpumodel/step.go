@@ -144,8 +144,8 @@ func (s *Step) head(c *Card) []operation {
 // normed is a product of normalized tokens: one launch, or two if the tokens do not fit in shared memory.
 func (s *Step) normed(c *Card, product operation) []operation {
 	product.k = s.Config.HiddenSize
-	const shared = 72 << 10 // of a decode product
-	if s.Tokens <= decodeTokens && shared+s.Tokens*(product.k+8)*2 <= c.Shared {
+	shared := usualRing + sums + s.Tokens*(product.k+8)*2
+	if s.Tokens <= decodeTokens && shared <= c.Shared {
 		product.normed, product.kernel = true, "norm_"+product.kernel
 		return []operation{product}
 	}

@@ -126,6 +126,7 @@ func (t *clock) launch(o *operation) (Time, error) {
 func (t *clock) product(k *Time, o *operation, e evidence) {
 	weights := float64(o.rows) * float64(o.k)
 	k.Bytes = weights * bits[o.format] / 8
+	t.normShared(o, &e)
 	tileRows, inFlight := t.tile(e)
 	tiles := math.Ceil(float64(o.rows) / tileRows)
 	blocks := math.Min(tiles, float64(t.SMs*e.blocks))
@@ -141,14 +142,15 @@ func (t *clock) product(k *Time, o *operation, e evidence) {
 	}
 
 	k.Fill, k.Tail = t.input(o, e), finish
-	early := t.early(k.Bytes, k.Bytes/tiles)
+	ring := t.inRing(o, k.Bytes)
+	early := t.early(k.Bytes, k.Bytes/tiles, ring)
 	if early == 0 {
 		k.Fill += t.Wait
 	}
 	t.idle += k.Lead + k.Fill
 	hidden := math.Min(early, t.idle*t.ReadRate()*steady)
 	k.Stream, k.Bound = dram*(1-hidden/k.Bytes), "DRAM"
-	if l2 := (k.Bytes - t.inRing(k.Bytes) + t.inputBytes(o, tiles)) / t.L2Rate; l2 > k.Stream {
+	if l2 := (k.Bytes - ring + t.inputBytes(o, tiles)) / t.L2Rate; l2 > k.Stream {
 		k.Stream, k.Bound = l2, "L2"
 	}
 	// The busiest multiprocessor decides.
@@ -190,11 +192,11 @@ func (t *clock) mmaTokens() float64 {
 
 // early is how many bytes of a product can be read before it starts to multiply. The rings begin with the
 // same tiles as the prefetch, so what the rings take of a tile is not prefetched in addition.
-func (t *clock) early(bytes, tile float64) float64 {
-	n := t.inRing(bytes)
+func (t *clock) early(bytes, tile, ring float64) float64 {
+	n := ring
 	if t.Prefetch {
 		fetched := math.Min(prefetchMost, t.L2/4)
-		if t.overlaps() {
+		if ring > 0 {
 			fetched *= math.Max(0, 1-overlapRing/tile)
 		}
 		n += fetched
@@ -202,12 +204,36 @@ func (t *clock) early(bytes, tile float64) float64 {
 	return math.Min(n, bytes)
 }
 
-// inRing is how many bytes of a product are in shared memory before its predecessor has ended.
-func (t *clock) inRing(bytes float64) float64 {
-	if !t.overlaps() {
+// inRing is how many bytes of a product are in shared memory before its predecessor has ended: a ring on each
+// multiprocessor, where a block with such a ring leaves room for one of the next product.
+func (t *clock) inRing(o *operation, bytes float64) float64 {
+	if !t.overlaps() || t.Tokens > decodeTokens || !t.fits(2, overlapRing, o) {
 		return 0
 	}
 	return math.Min(float64(t.SMs)*overlapRing, bytes)
+}
+
+// fits reports whether a multiprocessor has room for so many blocks of a decode product with a ring.
+func (t *clock) fits(blocks, ring int, o *operation) bool {
+	const system = 1 << 10 // bytes for each block
+	shared := sums + ring
+	if o.normed {
+		shared += t.Tokens * (o.k + 8) * 2
+	}
+	return blocks*(shared+system) <= t.Shared+system
+}
+
+// normShared corrects the blocks of a multiprocessor. The table of kernels is for one token.
+func (t *clock) normShared(o *operation, e *evidence) {
+	if !o.normed || t.Tokens == 1 || t.overlaps() && t.fits(2, overlapRing, o) {
+		return
+	}
+	perBlock := e.inFlight / float64(e.blocks)
+	e.blocks = 1
+	if t.fits(2, usualRing, o) {
+		e.blocks = 2
+	}
+	e.inFlight = perBlock * float64(e.blocks)
 }
 
 // input is how long the product's input takes, from the start or the end of the wait until it is there.
