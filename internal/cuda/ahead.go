@@ -79,14 +79,15 @@ func (a *ahead) allocate(d *device, stageBytes, idBytes int) (err error) {
 // steps have equal queues.
 func (b *Backend) takeTurn() {
 	a := &b.ahead
-	if b.turn.chosen > 0 {
-		a.older = b.turn
+	if t := b.turn; t.chosen > 0 {
+		a.older = t
 	}
-	b.turn = &a.turns[0]
-	if a.older == b.turn {
-		b.turn = &a.turns[1]
+	t := &a.turns[0]
+	if a.older == t {
+		t = &a.turns[1]
 	}
-	b.turn.chosen, b.turn.begun, b.turn.err = 0, false, nil
+	t.chosen, t.begun, t.err = 0, false, nil
+	b.turn = t
 }
 
 // StartArgmax implements [model.Ahead].

@@ -56,7 +56,8 @@ func TestNoRoundTrip(t *testing.T) {
 		log := driverLog(t)
 		w := newAhead(t)
 		token := 0
-		for range w.m.Decode(t.Context(), w.batch(cached...), 9) {
+		for _, err := range w.m.Decode(t.Context(), w.batch(cached...), 9) {
+			require.NoError(t, err)
 			lines := slices.DeleteFunc(log(), func(l string) bool { return strings.HasPrefix(l, "prefetch ") })
 			switch token++; {
 			case token <= 4 || token == 9: // the graphs are made; no step follows the last token

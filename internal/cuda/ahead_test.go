@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/generate"
+	"phi3/internal/kvcache"
 	"phi3/internal/model"
 	"phi3/internal/weight"
 )
@@ -74,7 +75,8 @@ func bothWrite(t *testing.T, ws [2]*writer, prompt int, f func(w *writer)) (same
 		w.s.Close()
 		kv[i] = make([]byte, w.b.kvBlocks*w.b.kvBlockElems*w.b.inputType().bytes())
 		require.NoError(t, w.b.read(kv[i], w.b.kv))
-		require.NoError(t, w.b.do(func() error { return w.b.device.fill(w.b.kv, 0xff, len(kv[i]), w.b.stream) }))
+		b := w.b
+		require.NoError(t, b.do(func() error { return b.device.fill(b.kv, 0xff, len(kv[i]), b.stream) }))
 	}
 	require.Equal(t, ws[0].lines, ws[1].lines)
 	return bytes.Equal(kv[0], kv[1])
@@ -140,7 +142,8 @@ func TestAhead(t *testing.T) {
 		require.True(t, bothWrite(t, writers(t, "../../testdata/partial", 128, Options{}), 3, upTo(6)))
 	})
 	t.Run("float32", func(t *testing.T) {
-		require.True(t, bothWrite(t, writers(t, "../../testdata/partial", 300, Options{Float32: true}), 20, upTo(5)))
+		ws := writers(t, "../../testdata/partial", 300, Options{Float32: true})
+		require.True(t, bothWrite(t, ws, 20, upTo(5)))
 	})
 }
 
@@ -205,23 +208,27 @@ func TestAheadNotFinite(t *testing.T) {
 	require.Contains(t, ws[1].lines[len(ids)], "is NaN or infinite")
 }
 
-// TestAheadBatch: a batch of sequences through [model.Model.Decode].
+// TestAheadBatch: batches of sequences through [model.Model.Decode]. The larger one has more rows of logits
+// than fit in a matrix.
 func TestAheadBatch(t *testing.T) {
 	const tokens = 7
-	var all [2][][]int32
-	for i, w := range writers(t, mini, 600, Options{}) {
-		batch := w.batch(20, 3, 126)
-		for next, err := range w.m.Decode(w.Context(), batch, tokens) {
-			require.NoError(t, err)
-			all[i] = append(all[i], slices.Clone(next))
+	ws := writers(t, mini, (model.LogitRows+1)*kvcache.BlockTokens, Options{})
+	for _, lengths := range [][]int{{20, 3, 126}, slices.Repeat([]int{3}, model.LogitRows+1)} {
+		var all [2][][]int32
+		for i, w := range ws {
+			batch := w.batch(lengths...)
+			for next, err := range w.m.Decode(w.Context(), batch, tokens) {
+				require.NoError(t, err)
+				all[i] = append(all[i], slices.Clone(next))
+			}
+			for j, length := range lengths {
+				require.Equal(t, length+tokens, batch[j].Cache.Len())
+				batch[j].Cache.Reset()
+			}
 		}
-		for j, length := range []int{20, 3, 126} {
-			require.Equal(t, length+tokens, batch[j].Cache.Len())
-			batch[j].Cache.Reset()
-		}
+		require.Len(t, all[0], tokens)
+		require.Equal(t, all[0], all[1])
 	}
-	require.Len(t, all[0], tokens)
-	require.Equal(t, all[0], all[1])
 }
 
 // batch makes sequences of one token after so many in the cache.
@@ -241,7 +248,8 @@ type stale struct{ *Backend }
 func (s stale) Begin(step *model.Step) {
 	s.Backend.Begin(step)
 	if step.Chosen {
-		s.staged.ids = s.turn.ids
+		own := s.turn
+		s.staged.ids = own.ids
 	}
 }
 

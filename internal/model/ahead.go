@@ -10,16 +10,16 @@ import (
 // because they stay on the device. So the host is one step ahead of the device, and the device does not wait
 // for the host between two tokens. A Backend need not have it: see [Model.Decode].
 //
-// At most two steps are ahead, that is, ended by StartArgmax and not yet answered by Chosen. Until all of them
-// are answered, Begin may begin only a step whose Chosen is true.
+// At most two steps are ahead: StartArgmax has ended them, and Chosen has not answered yet. Until all of
+// them are answered, Begin may begin only a step whose Chosen is true.
 type Ahead interface {
 	Backend
 
 	// StartArgmax is Argmax without the wait: the ids stay on the device. In a step with more rows of
 	// logits than fit in a Matrix, several calls choose ids for one part after another.
 	StartArgmax(logits Matrix)
-	// Chosen waits for the oldest step that is ahead, and sets next to all the ids that it has chosen. An error
-	// is one of this step. The younger step, if there is one, goes on.
+	// Chosen waits for the oldest step that is ahead, and sets next to all the ids that it has chosen. An
+	// error is one of this step. The younger step, if there is one, goes on.
 	Chosen(next []int32) error
 }
 
@@ -28,13 +28,13 @@ type Ahead interface {
 // every step, Decode yields the ids that follow. They are valid until the next step.
 //
 // A negative id is ^id of a logit that is NaN or infinite, and ends the loop. The loop also ends, without an
-// error, before a step for which a sequence is too long: for the context, or for the RoPE factors of its cached
-// keys (see [kvcache.Cache.Crosses]). And it ends if the caller has changed the length of a cache.
+// error, before a step for which a sequence is too long: for the context, or for the RoPE factors of its
+// cached keys (see [kvcache.Cache.Crosses]). And it ends if the caller has changed the length of a cache.
 //
-// On a Backend that is [Ahead], Decode begins each step before the previous one has ended. If the caller breaks
-// the loop, or an error or ctx ends it, Decode waits for the step that it has begun and drops it. So afterwards
-// each cache holds the tokens before the last one that was yielded, on every Backend. While Decode is between
-// two steps, the caller may use the model for other sequences.
+// On a Backend that is [Ahead], Decode begins each step before the previous one has ended. If the caller
+// breaks the loop, or an error or ctx ends it, Decode waits for the step that it has begun and drops it. So
+// afterwards each cache holds the tokens before the last one that was yielded, on every Backend. Between two
+// steps, the caller may use the model for other sequences.
 func (m *Model) Decode(ctx context.Context, batch []Sequence, most int) iter.Seq2[[]int32, error] {
 	return func(yield func([]int32, error) bool) {
 		d := newDecoding(m, batch)

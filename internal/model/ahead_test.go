@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// counter is an [Ahead] whose tokens count up: after id comes id+1, and after the last id the first. It panics
-// if it is called in a way that Ahead does not allow.
+// counter is an [Ahead] whose tokens count up: after id comes id+1, and after the last id the first. It
+// panics if it is called in a way that Ahead does not allow.
 type counter struct {
 	recorder
 	step  *Step
@@ -73,7 +73,8 @@ func (c *counter) order() []string {
 	return slices.DeleteFunc(c.calls, func(call string) bool { return call != "chosen" && call[:3] != "beg" })
 }
 
-// Each step but the first begins before the ids of the step before it are asked for. No step follows the last.
+// Each step but the first begins before the ids of the step before it are asked for. No step follows the
+// last.
 func TestDecode(t *testing.T) {
 	c := &counter{}
 	m, batch := c.started(t)
