@@ -103,7 +103,8 @@ func (b *Backend) Chosen(next []int32) error {
 	return b.do(b.ahead.run)
 }
 
-// answer is Chosen on the device's thread. It first sends the steps that were not sent: in a loop, the younger.
+// answer is Chosen on the device's thread. It first sends the steps that were not sent: in a loop, the
+// younger one.
 func (b *Backend) answer() error {
 	if err := b.finishUploads(); err != nil {
 		return err

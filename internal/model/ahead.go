@@ -125,8 +125,8 @@ func (d *decoding) fits() bool {
 	return true
 }
 
-// begin begins a step with the last tokens or, if chosen, with the ids that the last step chooses. On a Backend
-// that is not [Ahead], it computes the step.
+// begin begins a step with the last tokens or, if chosen, with the ids that the last step chooses. On a
+// Backend that is not [Ahead], it computes the step.
 func (d *decoding) begin(ctx context.Context, chosen bool) error {
 	ahead, ok := d.model.backend.(Ahead)
 	if chosen && !ok {

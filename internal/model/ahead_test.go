@@ -89,8 +89,8 @@ func TestDecode(t *testing.T) {
 	require.Equal(t, 3, batch[1].Cache.Len())
 }
 
-// After the end of the loop, whatever ends it, no step is ahead, and the caches hold the tokens before the last
-// one that came.
+// After the end of the loop, whatever ends it, no step is ahead, and the caches hold the tokens before the
+// last one that came.
 func TestDecodeEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	for name, test := range map[string]struct {
