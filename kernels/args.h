@@ -196,9 +196,10 @@ typedef struct {
 //
 // attention_decode_*, for any number of sequences of up to DECODE_TOKENS tokens: RoPE, the append of the new
 // keys and values, and softmax(q·kᵀ/√head_dim)·v over the keys that each query may see. A work item is one
-// chunk of keys of one sequence. The grid may have any number of blocks of ATTENTION_DECODE_THREADS; they share all pairs
-// (work item, kv head). Each chunk is processed separately, and the block that finishes last joins the
-// chunks in ascending order. A sequence's work items are all chunks that its queries see, one after another.
+// chunk of keys of one sequence. A sequence's work items are all chunks that its queries see, one after
+// another. The grid may have any number of blocks of ATTENTION_DECODE_THREADS; they share all pairs (work
+// item, kv head). Each chunk is processed separately, and the block that finishes last joins the chunks in
+// ascending order. If there is only one chunk, its block stores the result itself.
 //
 // attention_prefill_*: the same without the append; kv_append must run first. A work item is up to
 // ATTENTION_PREFILL_ROWS / (heads / kv_heads) queries. The grid is (work items,

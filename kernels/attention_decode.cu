@@ -63,6 +63,14 @@ __device__ inline Partial partial(const AttentionArgs &args, const DecodeHead &h
 	return {h.partial + first * D, tops + first};
 }
 
+// The result of a row: [D].
+template <int D>
+__device__ inline bf16_bits *out_of(const AttentionArgs &args, const DecodeHead &h, int row)
+{
+	const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
+	return (bf16_bits *)args.out + head * D;
+}
+
 // Loads a chunk's keys, its values or both into shared memory; one that is null is not loaded. Rows of
 // earlier steps come from the cache, keys and values in a group of copies each. No kernel of this step writes
 // them, so their copies start before the product that makes qkv has ended. Rows of this step come from qkv
@@ -187,9 +195,8 @@ __device__ inline void join_columns(const AttentionArgs &args, const DecodeHead 
 			}
 		}
 	}
-	const int64_t head = (int64_t)token_of(h.rows, row) * args.heads + head_of(h.rows, row);
 	if (column < D)
-		((bf16_bits *)args.out)[head * D + column] = float_to_bf16(sum * (1 / total));
+		out_of<D>(args, h, row)[column] = float_to_bf16(sum * (1 / total));
 }
 
 // Joins the chunks of all rows. The last block of a sequence and kv head calls it.
@@ -314,6 +321,20 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 				const int row = first_row + lane / 4 + half * 8;
 				if (row >= h.rows.count)
 					continue;
+				if (h.chunks == 1) {
+					float running = -INFINITY;
+					const Factors f = join_tops(running, top[half]);
+					const float inverse = 1 / join_sums(0, total[half * 2], f);
+					bf16_bits *out = out_of<D>(args, h, row) + warp * UNITS * 8 + lane % 4 * 2;
+#pragma unroll
+					for (int n = 0; n < UNITS; n++) {
+						if (D / 8 % DECODE_WARPS != 0 && n >= units)
+							continue;
+						*(uint32_t *)&out[n * 8] = pack_bf16(join_sums(0, o[n][half * 2], f) * inverse,
+						                                     join_sums(0, o[n][half * 2 + 1], f) * inverse);
+					}
+					continue;
+				}
 				const Partial p = partial<D>(args, h, row);
 				float *sums = p.sums + (int64_t)(chunk - h.first_chunk) * D;
 #pragma unroll
@@ -326,6 +347,8 @@ template <int D> __device__ inline void attention_decode(const AttentionArgs &ar
 			}
 			__syncthreads(); // all is written to partial; shared memory may be overwritten
 		}
+		if (h.chunks == 1)
+			continue; // the results are stored, without a way through memory
 
 		if (threadIdx.x == 0) {
 			int32_t *arrived = &args.arrived[work.seq * args.kv_heads + h.rows.kv_head];
