@@ -64,7 +64,7 @@ func TestAttentionJoin(t *testing.T) {
 func testJoin(b *attentionTest, steps [][]int) {
 	var before []int                     // the number of tokens that the cache holds
 	all := make([]int, len(b.sequences)) // the others, in one step
-	whole := append([]attentionSequence(nil), b.sequences...)
+	whole := slices.Clone(b.sequences)
 	for i, s := range whole {
 		for _, step := range steps {
 			all[i] += step[i]
@@ -77,7 +77,8 @@ func testJoin(b *attentionTest, steps [][]int) {
 	copy(b.sequences, whole)
 
 	attend := func(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
-		outs, cache = b.attendFrom(toDevice(b.workbench, history), append([]int(nil), before...), steps, blocks)
+		kv := toDevice(b.workbench, history)
+		outs, cache = b.attendFrom(kv, slices.Clone(before), steps, blocks)
 		require.NoError(b.t, b.err, b.at)
 		require.Empty(b.t, b.wrong)
 		return outs, cache
@@ -94,8 +95,8 @@ func testJoin(b *attentionTest, steps [][]int) {
 	for _, blocks := range []int{3, 1000} {
 		decode, cache := attend(steps, blocks)
 		for i := range whole {
-			require.True(b.t, bytes.Equal(prefill[i], decode[i]), "%d blocks, sequence %d: not the bytes of prefill",
-				blocks, i)
+			require.True(b.t, bytes.Equal(prefill[i], decode[i]),
+				"%d blocks, sequence %d: not the bytes of prefill", blocks, i)
 		}
 		require.True(b.t, bytes.Equal(cache, b.expectedCache()), "%d blocks: another cache", blocks)
 	}

@@ -208,8 +208,8 @@ func shapeOf(c *model.Config) attentionShape {
 	}
 }
 
-// partialBytes is the memory that decode needs for the results of so many work items, which are chunks, before
-// they are joined.
+// partialBytes is the memory that decode needs for the results of so many work items, which are chunks,
+// before they are joined.
 func (s *attentionShape) partialBytes(works int) int {
 	return works * decodeTokens * s.heads * (s.headDim + 2) * 4
 }

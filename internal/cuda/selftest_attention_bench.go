@@ -85,8 +85,8 @@ func (b *attentionBench) angles(position int) (cos, sin []float32) {
 	return cos, sin
 }
 
-// layerElems is the number of elements of a block of the cache in one layer. There are two layers. The kernels
-// use the second.
+// layerElems is the number of elements of a block of the cache in one layer. There are two layers. The
+// kernels use the second.
 func (b *attentionBench) layerElems() int { return 2 * b.k.kvHeads * 128 * b.k.headDim }
 
 // attend feeds the sequences to an empty cache, steps[i][s] tokens of sequence s in step i. It returns every
