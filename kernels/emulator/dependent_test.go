@@ -23,11 +23,6 @@ var earlyOrders = append([]string{"", "order=forward;early=most", "order=reverse
 
 // TestDependentLaunches: chains whose kernels wait are right in every order.
 func TestDependentLaunches(t *testing.T) {
-	begin := func(in, scratch, out []uint32) {
-		for i := range scratch {
-			scratch[i] = in[i] + 1
-		}
-	}
 	toOut := func(in, scratch, out []uint32) {
 		for i := range scratch {
 			out[i] = scratch[63-i]*3 + in[i]
@@ -38,8 +33,10 @@ func TestDependentLaunches(t *testing.T) {
 			scratch[i] = out[63-i]*5 + in[0]
 		}
 	}
-	in, scratch, out := shifted(64, 100), make([]uint32, 64), make([]uint32, 64)
-	begin(in, scratch, out)
+	in, scratch, out := count(64), make([]uint32, 64), make([]uint32, 64)
+	for i := range scratch {
+		scratch[i] = in[i] + 1
+	}
 	toOut(in, scratch, out)
 	for range 2 {
 		toScratch(in, scratch, out)
@@ -116,7 +113,7 @@ func TestFaultsOfDependentLaunches(t *testing.T) {
 			for _, order := range earlyOrders[:7] {
 				for _, graph := range []bool{false, true} {
 					report := ""
-					_, err := test.lab.run(t, chain(test.kernels, order, graph), shifted(64, 100))
+					_, err := test.lab.run(t, chain(test.kernels, order, graph), count(64))
 					if err != nil {
 						report = err.Error()
 					}
@@ -132,7 +129,7 @@ func TestFaultsOfDependentLaunches(t *testing.T) {
 // TestEarlyBlocksReadOldMemory: in a fast build, which reports no races, a read that comes too early has
 // another result if the block begins early.
 func TestEarlyBlocksReadOldMemory(t *testing.T) {
-	in := shifted(64, 100)
+	in := count(64)
 	right, old := make([]uint32, 64), make([]uint32, 64) // as begin writes it, and as the host did
 	for i := range right {
 		right[i] = in[63-i] + 1
