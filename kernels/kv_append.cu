@@ -31,6 +31,8 @@ template <class T> __device__ inline void append(const KVAppendArgs &args)
 
 extern "C" __global__ void __launch_bounds__(KV_APPEND_THREADS) kv_append(KERNEL_ARGS(KVAppendArgs) args)
 {
+	launch_dependents();
+	wait_for_predecessor();
 	if (args.type == TYPE_F32)
 		append<float>(args);
 	else

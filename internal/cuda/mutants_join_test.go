@@ -34,3 +34,26 @@ var joinMutants = []mutant{
 		testAttention258, race,
 	},
 }
+
+const (
+	testWaits = "^TestAttentionWaits$/heads_of_64"
+	tooEarly  = "before wait_for_predecessor|has not waited"
+)
+
+// waitMutants are mistakes of attention in dependent launches.
+var waitMutants = []mutant{
+	{
+		"attention, decode: qkv read before the wait", "attention_decode.cu",
+		"wait_for_predecessor();\n\tfor (int i", "for (int i", testWaits, tooEarly,
+	},
+	{
+		"attention, decode: blocks without items do not wait", "attention_decode.cu",
+		"wait_for_predecessor(); // blocks without items", "// blocks without items", testWaits,
+		"ends without wait_for_predecessor",
+	},
+	{
+		"attention, prefill: the cache is read before the wait", "attention_prefill.cu",
+		"wait_for_predecessor(); // the cache has this step's keys and values\n\tload(first_chunk, 0);",
+		"load(first_chunk, 0);\n\twait_for_predecessor();", testWaits, tooEarly,
+	},
+}

@@ -48,7 +48,7 @@ const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversi
 	`^Test(EmbedAndCopyRows|Unpack|Linear|LinearBatch|LinearQuantized|LinearSpecials|RMSNorm|ReferenceLinear|Argmax)$|` +
 	`^TestReferenceAttention$|` +
 	`^Test(Launch|AbandonedSteps|ForgottenGraphs)$|^TestAhead$/^few$|` +
-	`^TestAttention$/./window_(7|129|1),|^TestAttentionJoin$/heads_of_80,`
+	`^TestAttention$/./window_(7|129|1),|^TestAttentionJoin$/heads_of_80,|^TestAttentionWaits$`
 
 // TestChecked: no access of any kernel is out of bounds, misaligned, of something unwritten, or in a race.
 func TestChecked(t *testing.T) {
@@ -350,7 +350,7 @@ func TestMutants(t *testing.T) {
 	forTheEmulator(t)
 	report := regexp.MustCompile(`block \(.*`)
 	room := make(chan struct{}, 2) // at once: each compiles for some seconds
-	for _, m := range slices.Concat(mutants, decodeMutants, joinMutants, quantizedMutants, aheadMutants,
+	for _, m := range slices.Concat(mutants, decodeMutants, joinMutants, waitMutants, quantizedMutants, aheadMutants,
 		batchMutants) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()

@@ -39,6 +39,8 @@ type attentionBench struct {
 	k         *attentionKernels
 	sequences []attentionSequence
 	blocks    int // of the cache
+	// If copyRows is set, it writes qkv before attention, and the launches after it may start early.
+	copyRows function
 }
 
 func newAttentionBench(b *workbench, m cu.Module, c *attentionCase, cache elementType) *attentionBench {
@@ -116,7 +118,7 @@ func (b *attentionBench) attendFrom(kv array, positions []int, steps [][]int, bl
 		}
 		arrays := map[string]array{
 			"out":     b.alloc(input.tokens * k.heads * k.headDim * b.elementBytes()),
-			"qkv":     toDevice(b.workbench, input.qkv),
+			"qkv":     b.projections(&input),
 			"cos":     toDevice(b.workbench, input.cos),
 			"sin":     toDevice(b.workbench, input.sin),
 			"spans":   toDevice(b.workbench, input.spans),
@@ -134,6 +136,7 @@ func (b *attentionBench) attendFrom(kv array, positions []int, steps [][]int, bl
 		}
 		if decoded {
 			k.decode(&b.q, &a, blocks)
+			b.overlap()
 			b.run(k.name("attention_decode"))
 		} else {
 			b.appendAndAttend(&a, input.tokens, len(work))
@@ -155,6 +158,30 @@ func (b *attentionBench) attendFrom(kv array, positions []int, steps [][]int, bl
 	cache = fromDevice[byte](b.workbench, kv)
 	b.free(kv, arrived)
 	return outs, cache
+}
+
+// projections is qkv on the device.
+func (b *attentionBench) projections(in *attentionInput) array {
+	source := toDevice(b.workbench, in.qkv)
+	if b.copyRows == 0 {
+		return source
+	}
+	rows := make([]int32, in.tokens)
+	for i := range rows {
+		rows[i] = int32(i)
+	}
+	qkv := b.alloc(4 * len(in.qkv))
+	k := rowKernels{copyRowsF: b.copyRows}
+	k.copyRows(&b.q, qkv.devicePtr, source.devicePtr, toDevice(b.workbench, rows).devicePtr, in.tokens,
+		b.columns())
+	return qkv
+}
+
+// overlap lets all launches of the queue but the first start before the one before them has ended.
+func (b *attentionBench) overlap() {
+	for i := range b.q[1:] {
+		b.q[1+i].flags |= launchOverlap
+	}
 }
 
 // attentionInput is a step's data for the kernels.
@@ -190,9 +217,12 @@ func (b *attentionBench) input(step, positions []int) (in attentionInput) {
 // appendAndAttend runs kv_append, and then the kernel for prefill or the reference.
 func (b *attentionBench) appendAndAttend(a *attention, tokens, works int) {
 	b.k.kvAppend(&b.q, a, tokens)
-	b.run("kv_append")
+	if b.copyRows == 0 {
+		b.run("kv_append")
+	}
 	if b.k.cache == typeBF16 {
 		b.k.prefill(&b.q, a, works)
+		b.overlap()
 		b.run(b.k.name("attention_prefill"))
 	} else {
 		b.k.reference(&b.q, a, tokens)
