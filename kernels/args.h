@@ -95,9 +95,9 @@ typedef struct {
 } RMSNormArgs;
 
 // The matrix products, for bf16 and f16 weights (suffix _bf16, _f16), and for weights of any quantized type
-// (suffix _quantized), which become bfloat16 on the way to shared memory. Sums are float32. k is a multiple
-// of 8, and of 32 or 256 for quantized weights. For gate_up, "rows" counts the outputs, and w has 2·rows
-// rows, gates first.
+// (suffix _quantized), which become bfloat16 before they are multiplied. Sums are float32. k is a multiple of
+// 8, and of 32 or 256 for quantized weights. For gate_up, "rows" counts the outputs, and w has 2·rows rows,
+// gates first; for decode with quantized weights rows is then a multiple of 8.
 //
 // Up to DECODE_TOKENS tokens. The grid may have any number of blocks, which share the row tiles.
 // A block has LINEAR_DECODE_THREADS threads:

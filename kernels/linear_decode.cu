@@ -4,8 +4,7 @@
 // independently. Each has a ring of stages in shared memory, which cp.async fills; a stage is one step of the
 // warp's segment. The ring runs ahead of the sums into the block's next tile, so that requests are always in
 // flight, from before the input is read until the last tile. After its last request a warp prefetches its
-// share of the next product's weights. Quantized weights are unpacked when they are requested: the ring holds
-// bfloat16, and the warp waits for what it loads.
+// share of the next product's weights.
 #include "linear.cuh"
 #include "rms_norm.cuh"
 
@@ -46,7 +45,7 @@ struct WeightRing {
 		if (tile < tiles && first < end) {
 			const int lane = threadIdx.x % 32, unit = lane % STEP_UNITS, c = col + unit * UNIT_COLS;
 			const int outputs = EPILOGUE == GATE_UP ? 8 : 16; // a tile's
-#pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : 4)
+#pragma unroll
 			for (int i = 0; i < 4; i++) {
 				const int r = lane / STEP_UNITS + 4 * i, output = tile * outputs + r % outputs;
 				const int row = EPILOGUE == GATE_UP && r >= 8 ? args.rows + output : output;
@@ -133,7 +132,7 @@ __device__ inline void linear_decode(const LinearArgs &args)
 
 	WeightRing<TYPE, EPILOGUE> ring = {
 		args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0, NextWeights(args)};
-#pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : LINEAR_DECODE_STAGES - 1)
+#pragma unroll
 	for (int i = 0; i < LINEAR_DECODE_STAGES - 1; i++)
 		ring.request(); // before the input is read: the weights need not wait for it
 	if constexpr (NORM)
@@ -195,16 +194,11 @@ __device__ inline void linear_decode(const LinearArgs &args)
 
 DECODE_KERNEL(norm_linear_decode_bf16, TYPE_BF16, STORE, true)
 DECODE_KERNEL(norm_linear_decode_f16, TYPE_F16, STORE, true)
-DECODE_KERNEL(norm_linear_decode_quantized, TYPE_QUANTIZED, STORE, true)
 DECODE_KERNEL(norm_gate_up_decode_bf16, TYPE_BF16, GATE_UP, true)
 DECODE_KERNEL(norm_gate_up_decode_f16, TYPE_F16, GATE_UP, true)
-DECODE_KERNEL(norm_gate_up_decode_quantized, TYPE_QUANTIZED, GATE_UP, true)
 DECODE_KERNEL(linear_decode_bf16, TYPE_BF16, STORE, false)
 DECODE_KERNEL(linear_decode_f16, TYPE_F16, STORE, false)
-DECODE_KERNEL(linear_decode_quantized, TYPE_QUANTIZED, STORE, false)
 DECODE_KERNEL(gate_up_decode_bf16, TYPE_BF16, GATE_UP, false)
 DECODE_KERNEL(gate_up_decode_f16, TYPE_F16, GATE_UP, false)
-DECODE_KERNEL(gate_up_decode_quantized, TYPE_QUANTIZED, GATE_UP, false)
 DECODE_KERNEL(linear_add_decode_bf16, TYPE_BF16, ADD, false)
 DECODE_KERNEL(linear_add_decode_f16, TYPE_F16, ADD, false)
-DECODE_KERNEL(linear_add_decode_quantized, TYPE_QUANTIZED, ADD, false)

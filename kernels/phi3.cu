@@ -10,6 +10,7 @@
 #include "kv_append.cu"
 #include "linear_batch.cu"
 #include "linear_decode.cu"
+#include "linear_decode_quantized.cu"
 #include "linear_prefill.cu"
 #include "reference_attention.cu"
 #include "reference_linear.cu"

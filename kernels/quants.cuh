@@ -87,7 +87,7 @@ __device__ inline void load_scale(Packed &u, const unsigned char *scales, const 
 __device__ inline Packed load_packed(const void *tensor, int row, int col, int k, int type)
 {
 	const QuantLayout layout = quant_layout(type);
-	const int g = row % QUANT_ROWS, steps = (k + QUANT_STEP - 1) / QUANT_STEP;
+	const int g = row % QUANT_ROWS, steps = QUANT_STEPS(k);
 	const size_t group_bytes = (size_t)steps * layout.step_bytes + k / 256 * layout.tail_bytes;
 	const unsigned char *group = static_cast<const unsigned char *>(tensor) + row / QUANT_ROWS * group_bytes;
 	const unsigned char *step = group + (size_t)(col / QUANT_STEP) * layout.step_bytes;

@@ -5,7 +5,7 @@
 // A matrix [rows, k] is cut into row groups of QUANT_ROWS rows, and a row group into steps of QUANT_STEP
 // columns. Rows and columns that do not exist are zero bytes. A row group has, in this order:
 //
-//   ⌈k/64⌉ steps, each: low plane, high plane, scales
+//   QUANT_STEPS(k) steps, an even number, each: low plane, high plane, scales
 //   k/256 tails (types with 256 weights a block): d of each row
 //
 // All of these parts are multiples of 16 bytes.
@@ -46,6 +46,8 @@
 #pragma once
 
 enum { QUANT_ROWS = 8, QUANT_STEP = 64 };
+// Steps of a row group: 2·⌈k/128⌉, because a decode product brings two at once.
+#define QUANT_STEPS(k) (((k) + 2 * QUANT_STEP - 1) / (2 * QUANT_STEP) * 2)
 
 // For each type: bits, zero; bytes of the low plane, the high plane and the scales of a step, and of a tail.
 #define QUANT_LAYOUTS(LAYOUT) \

@@ -42,9 +42,13 @@ func (l quantLayout) highAt() int    { return l.low * groupRows * stepCols / 8 }
 func (l quantLayout) scalesAt() int  { return (l.low + l.high) * groupRows * stepCols / 8 }
 func (l quantLayout) stepBytes() int { return l.scalesAt() + l.scales }
 
+// stepsOf is the number of steps of a row group of k columns. It is even, because a decode product brings two at
+// once.
+func stepsOf(k int) int { return 2 * ceilDiv(k, 2*stepCols) }
+
 // groupBytes is the size of a row group of k columns.
 func (l quantLayout) groupBytes(k int) int {
-	return ceilDiv(k, stepCols)*l.stepBytes() + k/256*l.tail
+	return stepsOf(k)*l.stepBytes() + k/256*l.tail
 }
 
 // quantBytes is the size of a matrix [rows, k] of a quantized format on the device.
@@ -82,7 +86,7 @@ func (m *quantMatrix) pack(dst []byte, first int) {
 	for ; len(dst) > 0; dst, first = dst[bytes:], first+1 {
 		group, row := dst[:bytes], first*groupRows
 		rows := min(groupRows, m.rows-row)
-		if rows < groupRows || m.k%stepCols > 0 {
+		if rows < groupRows || m.k%(2*stepCols) > 0 {
 			clear(group) // rows or columns do not exist
 		}
 		for g := range rows {
@@ -93,14 +97,14 @@ func (m *quantMatrix) pack(dst []byte, first int) {
 
 // packRow writes row g of a row group.
 func (m *quantMatrix) packRow(group, src []byte, g int) {
-	steps, stepBytes := ceilDiv(m.k, stepCols), m.stepBytes()
+	steps, stepBytes := stepsOf(m.k), m.stepBytes()
 	tails := group[steps*stepBytes:]
 	for step := range steps {
 		dst := group[step*stepBytes:][:stepBytes]
 		scales := dst[m.scalesAt():]
 		var q [8]uint64 // the columns 8p … 8p+7 of the step, a byte each
 		if m.weights == 32 {
-			for w := range min(2, len(src)/m.block) { // the last step may have one block
+			for w := range min(2, len(src)/m.block) { // the last steps may have one block, or none
 				m.readBlock((*[4]uint64)(q[4*w:]), scales, src[:m.block], 2*g+w)
 				src = src[m.block:]
 			}

@@ -92,7 +92,7 @@ func (r *packedReader) q(step, row, col int) int {
 // at is a weight, not rounded yet.
 func (r *packedReader) at(row, col int) float32 {
 	group, g := row/8*r.groupBytes(r.k), row%8
-	step, tail := group+col/64*r.stepBytes(), group+(r.k+63)/64*r.stepBytes()+col/256*r.tail
+	step, tail := group+col/64*r.stepBytes(), group+(r.k+127)/128*2*r.stepBytes()+col/256*r.tail
 	scales := step + r.scalesAt()
 	group32, group16 := 2*g+col%64/32, 4*g+col%64/16
 	zero, scale, minimum := 0, float32(0), float32(0)
@@ -176,7 +176,7 @@ func isNaN16(bits uint16) bool { return bits&0x7fff > 0x7f80 }
 func requireZeroPadding(t *testing.T, r *packedReader, name string) {
 	t.Helper()
 	for row := range ceilDiv(r.rows, 8) * 8 {
-		for col := range ceilDiv(r.k, 64) * 64 {
+		for col := range ceilDiv(r.k, 128) * 128 {
 			if row >= r.rows || col >= r.k {
 				step := row/8*r.groupBytes(r.k) + col/64*r.stepBytes()
 				require.Zero(t, r.q(step, row%8, col), "%s: row %d, column %d", name, row, col)

@@ -3,20 +3,58 @@
 package cuda
 
 const (
-	testQuantized3 = "^TestLinearQuantized$/Q4_K_tokens=3_"
-	testQuantized9 = "^TestLinearQuantized$/Q5_0_tokens=9_"
-	testUnpack     = "^TestUnpack$"
+	testQuantized1  = "^TestLinearQuantized$/Q4_0_tokens=1_rows=1_"
+	testQuantized8  = "^TestLinearQuantized$/Q3_K_tokens=8_"
+	testQuantized33 = "^TestLinearQuantized$/Q4_K_tokens=33_"
+	testQuantized3  = "^TestLinearQuantized$/Q4_K_tokens=3_"
+	testQuantized9  = "^TestLinearQuantized$/Q5_0_tokens=9_"
+	testUnpack      = "^TestUnpack$"
 )
 
 // quantizedMutants are mistakes in what only quantized weights need.
 var quantizedMutants = []mutant{
 	{
-		"quantized, decode: stages read before all lanes have stored", "linear_decode.cu",
-		"__syncwarp();                              // all lanes", "// all lanes", testQuantized3, race,
+		"quantized, decode: stages read before all lanes' parts have come", "linear_decode_quantized.cu",
+		"__syncwarp();                       // all lanes'", "// all lanes'", testQuantized3, raceOrUnwritten,
 	},
 	{
-		"quantized, decode: ring one stage too far ahead", "linear_decode.cu",
-		"i < LINEAR_DECODE_STAGES - 1; i++)", "i < LINEAR_DECODE_STAGES; i++)", testQuantized3, race,
+		"quantized, decode: waits for too few copies", "linear_decode_quantized.cu",
+		"cp_async_wait<Stages::COUNT - 2>()", "cp_async_wait<Stages::COUNT - 1>()", testQuantized3, inFlight,
+	},
+	{
+		"quantized, decode: ring one stage too far ahead", "linear_decode_quantized.cu",
+		"i < Stages::COUNT - 1; i++)", "i < Stages::COUNT; i++)", testQuantized3, race,
+	},
+	{
+		"quantized, decode: scales used before all lanes have decoded them", "linear_decode_quantized.cu",
+		"__syncwarp(); // all scales", "// all scales", testQuantized3, raceOrUnwritten,
+	},
+	{
+		"quantized, decode: scale of the other group", "linear_decode_quantized.cu",
+		"s[p * GROUPS / 8]", "s[p * GROUPS / 8 ^ 1]", testQuantized3, wrongResult,
+	},
+	{
+		"quantized, decode: d of another super-block", "linear_decode_quantized.cu",
+		"(size_t)(stage >> shift) * stride", "(size_t)(stage >> 2 * shift) * stride", testQuantized3,
+		wrongResult,
+	},
+	{
+		"quantized, decode: a step of another segment", "linear_decode_quantized.cu",
+		"if (step < first || step >= end)", "if (step >= end)", testQuantized33, wrongResult,
+	},
+	{
+		"quantized, decode: a row group that does not exist", "linear_decode_quantized.cu",
+		"EPILOGUE == GATE_UP || tile * 16 + 8 < args.rows", "true", testQuantized1, outside,
+	},
+	{
+		"quantized, decode: gates instead of their ups", "linear_decode_quantized.cu",
+		"EPILOGUE == GATE_UP ? (size_t)groups * group_bytes : group_bytes", "group_bytes", testQuantized3,
+		wrongResult,
+	},
+	{
+		"quantized, decode: a bit of the high plane", "quants_fragment.cuh",
+		"move_bits(row.high, 1, 8 * byte + set, 2)", "move_bits(row.high, 1, 8 * byte + set, 1)",
+		testQuantized8, wrongResult,
 	},
 	{
 		"quantized, prefill: stages read before all threads have stored", "linear_prefill.cu",

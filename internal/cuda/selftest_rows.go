@@ -234,8 +234,12 @@ type productSize struct{ tokens, rows, k int }
 
 func (s productSize) String() string { return fmt.Sprintf("%d×%d×%d", s.tokens, s.rows, s.k) }
 
-// ofBlocks is s with k raised to whole blocks of a type of weights.
+// ofBlocks is s with k raised to whole blocks of a type of weights, and rows to whole row groups if it is
+// quantized.
 func (s productSize) ofBlocks(typ elementType) productSize {
 	s.k = wholeBlocks(typ, s.k)
+	if typ >= typeQuantized {
+		s.rows = ceilDiv(s.rows, groupRows) * groupRows // which gate_up needs
+	}
 	return s
 }
