@@ -92,7 +92,7 @@ func testJoin(b *attentionTest, steps [][]int) {
 				"sequence %d, row %d", i, row/b.k.headDim)
 		}
 	}
-	for _, blocks := range []int{3, 1000} {
+	for _, blocks := range []int{1, 1000} {
 		decode, cache := attend(steps, blocks)
 		for i := range whole {
 			require.True(b.t, bytes.Equal(prefill[i], decode[i]),

@@ -2,7 +2,10 @@
 
 package cuda
 
-const testJoin80 = "^TestAttentionJoin$/heads_of_80,"
+const (
+	testJoin80 = "^TestAttentionJoin$/heads_of_80,"
+	testJoin96 = "^TestAttentionJoin$/heads_of_96,"
+)
 
 // joinMutants are mistakes in the join of attention's chunks.
 var joinMutants = []mutant{
@@ -31,7 +34,7 @@ var joinMutants = []mutant{
 	{
 		"join: the next item's keys overwrite the ring", "attention_decode.cu",
 		"__syncthreads(); // shared memory may be overwritten", "// shared memory may be overwritten",
-		testAttention258, race,
+		testJoin96, race,
 	},
 }
 
