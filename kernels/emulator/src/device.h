@@ -52,8 +52,8 @@ inline uint32_t __float_as_uint(float x) { uint32_t u; memcpy(&u, &x, 4); return
 inline float __uint_as_float(uint32_t u) { float x; memcpy(&x, &u, 4); return x; }
 inline int __float_as_int(float x) { return (int)__float_as_uint(x); }
 inline float __int_as_float(int i) { return __uint_as_float((uint32_t)i); }
-// Byte i of the result is the byte of y:x whose number is bits 4i … 4i+2 of s, or with bit 4i+3 its highest bit,
-// eight times.
+// Byte i of the result is the byte of y:x whose number is bits 4i … 4i+2 of s, or with bit 4i+3 its highest
+// bit, eight times.
 inline unsigned __byte_perm(unsigned x, unsigned y, unsigned s)
 {
 	const uint64_t bytes = (uint64_t)y << 32 | x;
