@@ -51,7 +51,7 @@ func TestBytes(t *testing.T) {
 	require.InEpsilon(t, weights+8*4000*token, predict(t, "H100", "bf16", 4000, 8, All).Bytes, 1e-4)
 }
 
-// No step is faster than the fastest read of its bytes, and no cure makes a step slower.
+// No step is faster than the fastest read of its bytes, and no cure makes a step of 16-bit weights slower.
 func TestLimits(t *testing.T) {
 	for _, card := range Cards {
 		for _, weights := range []string{"bf16", "f16", "q8_0", "q4_k"} {
@@ -66,6 +66,9 @@ func TestLimits(t *testing.T) {
 					} {
 						p := predict(t, card.Short, weights, cached, tokens, cures)
 						require.Less(t, p.Bytes/p.Total(), card.ReadRate(), "%s %v", card.Short, cures)
+						if strings.HasPrefix(weights, "q") { // B4's longer rings leave fewer warps to unpack
+							continue
+						}
 						require.LessOrEqual(t, p.Total(), last.Total()+1e-6, "%s %s %d cached %v", card.Short,
 							weights, cached, cures)
 						last = p
@@ -113,6 +116,7 @@ func TestUnpackingIsBoundByInstructions(t *testing.T) {
 	var k Time
 	e.perWeight = 30
 	clock.product(&k, &operation{rows: 16384, k: 3072, format: weight.BF16, normed: true}, e)
+	require.Equal(t, 1024./264, k.Waves, "2 blocks on each of 132, without dependent launch")
 	require.Equal(t, "instructions", k.Bound)
 	require.InEpsilon(t, 8*16*3072*30/(128*1830*issue), k.Stream, 1e-9, "8 of 1,024 tiles on the busiest")
 }

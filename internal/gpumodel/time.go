@@ -126,7 +126,7 @@ func (t *clock) launch(o *operation) (Time, error) {
 func (t *clock) product(k *Time, o *operation, e evidence) {
 	weights := float64(o.rows) * float64(o.k)
 	k.Bytes = weights * bits[o.format] / 8
-	t.normShared(o, &e)
+	t.usualBlocks(o, &e)
 	tileRows, inFlight := t.tile(e)
 	tiles := math.Ceil(float64(o.rows) / tileRows)
 	blocks := math.Min(tiles, float64(t.SMs*e.blocks))
@@ -223,17 +223,20 @@ func (t *clock) fits(blocks, ring int, o *operation) bool {
 	return blocks*(shared+system) <= t.Shared+system
 }
 
-// normShared corrects the blocks of a multiprocessor. The table of kernels is for one token.
-func (t *clock) normShared(o *operation, e *evidence) {
-	if !o.normed || t.Tokens == 1 || t.overlaps() && t.fits(2, overlapRing, o) {
+// usualBlocks corrects the blocks of a decode product. The table of kernels is for one token, and for the
+// longer rings where launches may overlap.
+func (t *clock) usualBlocks(o *operation, e *evidence) {
+	several := o.normed && t.Tokens > 1
+	if t.Tokens > decodeTokens || !several && !t.Dependent || t.overlaps() && t.fits(2, overlapRing, o) {
 		return
 	}
-	perBlock := e.inFlight / float64(e.blocks)
 	e.blocks = 1
 	if t.fits(2, usualRing, o) {
 		e.blocks = 2
 	}
-	e.inFlight = perBlock * float64(e.blocks)
+	if e.inFlight > 0 {
+		e.inFlight = float64(e.blocks * usualRing)
+	}
 }
 
 // input is how long the product's input takes, from the start or the end of the wait until it is there.
@@ -286,5 +289,8 @@ func (t *clock) attend(k *Time) {
 		join = joinClocks
 	}
 	k.Tail = merge + chunks*join/t.Clock
+	if t.Join && chunks == 1 { // which stores the result itself
+		k.Tail = finish
+	}
 	t.idle += k.Total() - dram
 }

@@ -5,6 +5,7 @@ package main
 /*
 #cgo CFLAGS: -DPHI3_HOST -I${SRCDIR}/../../kernels
 #include "args.h"
+#include "quants_layout.h"
 
 static int normed_bytes(int tokens, int k) { return NORMED_BYTES(tokens, k); }
 static int attention_decode_shared(int head_dim) { return ATTENTION_DECODE_SHARED(head_dim); }
@@ -103,10 +104,44 @@ func productLaunches(kernel string, g *gpu) []launch {
 	if has("norm_") {
 		l.shared += int(C.normed_bytes(1, hidden))
 	}
-	if l.weightBits != 0 { // quantized weights are loaded one stage at a time
-		l.inFlight = C.LINEAR_DECODE_RING
+	if has("_quantized") {
+		return quantizedLaunches(l)
 	}
+	l.inFlight = C.LINEAR_DECODE_RING
 	return []launch{l}
+}
+
+// quantClasses are the types that share a loop of the decode kernels for quantized weights. A loop is known by
+// the constants with which it unpacks. A stage of a warp's ring is two steps of 64 columns of 16 rows, and what
+// their scales need (kernels/linear_decode_quantized.cu).
+var quantClasses = []struct {
+	name          string
+	mark          string
+	others        []string
+	bytes, groups int // most bytes of a stage; groups of columns with a scale in a step
+}{
+	{"2 bits", "0x30003", []string{"0x40004", "0xf000f"}, 4*C.Q2_K_STEP_BYTES + 2*C.Q2_K_TAIL_BYTES, 4},
+	{"3 bits", "0x40004", nil, 4*C.Q3_K_STEP_BYTES + 2*C.Q3_K_TAIL_BYTES, 4},
+	{"4 bits", "0xf000f", []string{"0x300030", "0x100010"}, 4*C.Q4_1_STEP_BYTES + 2*C.Q4_1_TAIL_BYTES, 2},
+	{"4 bits by table", "0x44444444", nil, 4*C.IQ4_NL_STEP_BYTES + 2*C.IQ4_NL_TAIL_BYTES, 2},
+	{"5 bits", "0x100010", nil, 4*C.Q5_1_STEP_BYTES + 2*C.Q5_1_TAIL_BYTES, 2},
+	{"6 bits", "0x300030", nil, 4*C.Q6_K_STEP_BYTES + 2*C.Q6_K_TAIL_BYTES, 4},
+	{"8 bits", "0xff00ff", []string{"0x44444444"}, 4*C.Q8_0_STEP_BYTES + 2*C.Q8_0_TAIL_BYTES, 2},
+}
+
+// quantizedLaunches are those of a decode kernel for quantized weights. A ring has whole requests of a warp,
+// and the scales of a stage.
+func quantizedLaunches(l launch) (all []launch) {
+	const request, most = 16 * warpSize, 8
+	for _, c := range quantClasses {
+		stage := roundUp(c.bytes, request)
+		room := C.LINEAR_DECODE_RING/C.K_SEGMENTS - 16*2*c.groups*8
+		l.variant, l.mark, l.otherMarks = ", "+c.name, c.mark, c.others
+		l.inFlight = C.K_SEGMENTS * min(most, room/stage) * stage
+		l.loopMMAs = 2 * 4 // of two steps
+		all = append(all, l)
+	}
+	return all
 }
 
 // batchLaunches are those for the most tokens of each range that has a way of its own through the main loop.
