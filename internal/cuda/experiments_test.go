@@ -40,6 +40,7 @@ var questions = []struct {
 	{"attention", askAttention},
 	{"token", askToken},
 	{"batch", askBatch},
+	{"quantized", askQuantized},
 	{"barrier", askBarrier},
 	{"wgmma", askWGMMA},
 }
