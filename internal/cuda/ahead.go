@@ -106,16 +106,12 @@ func (b *Backend) Chosen(next []int32) error {
 // answer is Chosen on the device's thread. It first sends the steps that were not sent: in a loop, the
 // younger one.
 func (b *Backend) answer() error {
-	if err := b.finishUploads(); err != nil {
-		return err
-	}
 	t := cmp.Or(b.ahead.older, b.turn)
-	for _, t := range []*turn{t, b.turn} {
-		if t.chosen > 0 && !t.begun {
-			t.begun, t.err = true, b.sendTurn(t)
-		}
+	err := b.finishUploads()
+	if err == nil {
+		b.sendTurns(t, b.turn)
+		err = b.copyIDs(b.dst, t)
 	}
-	err := b.copyIDs(b.dst, t)
 	t.chosen, b.ahead.older = 0, nil
 	if err != nil {
 		// Work before the error may still read the stage, which the next step overwrites.
@@ -123,6 +119,19 @@ func (b *Backend) answer() error {
 		_ = b.device.sync(b.stream)
 	}
 	return err
+}
+
+// sendTurns sends the steps that were not sent. The younger one begins with the ids of the older, so if that
+// one was not sent, both have its error: the ids would be those of an earlier step, or no ids at all.
+func (b *Backend) sendTurns(older, younger *turn) {
+	for _, t := range []*turn{older, younger} {
+		if t.chosen == 0 || t.begun {
+			continue
+		}
+		if t.begun, t.err = true, older.err; t.err == nil {
+			t.err = b.sendTurn(t)
+		}
+	}
 }
 
 // sendTurn puts a step's data and its queue on the streams.

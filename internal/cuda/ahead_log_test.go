@@ -166,3 +166,50 @@ func TestAheadStage(t *testing.T) {
 	require.Equal(t, 6, n, "step 6 was on its way")
 	require.ErrorContains(t, failed, "do not fit their 100 bytes on the device")
 }
+
+// refusing is an [model.Ahead] whose driver refuses the last launch of the next step.
+type refusing struct {
+	*Backend
+	next *bool
+}
+
+func (r refusing) StartArgmax(logits model.Matrix) {
+	r.Backend.StartArgmax(logits)
+	if *r.next {
+		*r.next = false
+		r.queue[len(r.queue)-1].block = 1 << 20
+	}
+}
+
+// TestAheadRefused: if the driver refuses a launch, the next step, which would begin with ids that nobody has
+// chosen, is not sent. The text goes on as if nothing had happened, and no graph is made of a queue that
+// never ran.
+func TestAheadRefused(t *testing.T) {
+	log := driverLog(t)
+	refuse := false
+	w := newWriter(t, mini, 300, Options{}, func(b model.Backend) model.Backend {
+		return refusing{b.(spy).Backend, &refuse}
+	})
+	want, err := generate.Run(t.Context(), w.m, w.prompt(20), generate.Options{MaxNewTokens: 6})
+	require.NoError(t, err)
+	w.b.graphs = graphs{}
+	log()
+
+	s := generate.NewSession(w.m, false)
+	defer s.Close()
+	s.Append(w.prompt(20)...)
+	var failed error
+	for token, err := range s.Tokens(t.Context(), generate.Options{MaxNewTokens: 6}) {
+		if failed = err; err == nil {
+			refuse = token.ID == want.IDs[0]
+		}
+	}
+	require.ErrorContains(t, failed, "cuLaunchKernel")
+	require.Equal(t, want.IDs[:1], s.IDs()[20:])
+	require.Equal(t, 1+1, steps(log()), "the prompt, and the launches before the one that was refused")
+	require.Len(t, w.b.graphs.seen, 1)
+	for _, err := range s.Tokens(t.Context(), generate.Options{MaxNewTokens: 5}) {
+		require.NoError(t, err)
+	}
+	require.Equal(t, want.IDs, s.IDs()[20:])
+}

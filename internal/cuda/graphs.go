@@ -33,10 +33,10 @@ func (g *graphs) run(d *device, s cu.Stream, q queue) error {
 	d.prepare(q)
 	i := slices.IndexFunc(g.seen, func(s *seenQueue) bool { return slices.Equal(s.launches, q) })
 	if i < 0 {
-		if err := g.remember(d, q); err != nil {
-			return err
+		if err := d.launchAll(s, q); err != nil {
+			return err // a capture of kernels that were not loaded yet may be refused
 		}
-		return d.launchAll(s, q)
+		return g.remember(d, q)
 	}
 	seen := g.seen[i]
 	g.seen = slices.Insert(slices.Delete(g.seen, i, i+1), 0, seen)
