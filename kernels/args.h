@@ -136,9 +136,9 @@ enum {
 	LINEAR_PREFILL_SHARED =
 		LINEAR_PREFILL_STAGES * (LINEAR_PREFILL_TOKENS + LINEAR_PREFILL_ROWS) * K_STEP * 2,
 };
-// The batch kernels take tokens as tiles of 8, and weight rows as tiles of 16. A block takes some row tiles at
-// once; for gate_up each is 8 gates and their 8 ups.
-#define LINEAR_BATCH_TOKEN_TILES(tokens) ((tokens) > 32 ? 8 : (tokens) > 16 ? 4 : 2)
+// The batch kernels take tokens as tiles of 8, and weight rows as tiles of 16. A block takes some row tiles
+// at once; for gate_up each is 8 gates and their 8 ups.
+#define LINEAR_BATCH_TOKEN_TILES(tokens) ((tokens) > 32 ? 8 : 4)
 #define LINEAR_BATCH_ROW_TILES(tokens) ((tokens) > 32 ? 4 : 2)
 // A stage is LINEAR_BATCH_COLS columns of each segment of K, of a block's weight rows and of all tokens. The
 // ring has 2, 4, 6 or 8 stages: the host chooses as many as fit.
@@ -146,11 +146,11 @@ enum { LINEAR_BATCH_THREADS = 256, LINEAR_BATCH_COLS = 16, LINEAR_BATCH_MAX_STAG
 #define LINEAR_BATCH_STAGE(tokens) \
 	(K_SEGMENTS * LINEAR_BATCH_COLS * 2 * \
 	 (16 * LINEAR_BATCH_ROW_TILES(tokens) + 8 * LINEAR_BATCH_TOKEN_TILES(tokens)))
-#define LINEAR_BATCH_SUMS(tokens) (K_SEGMENTS * LINEAR_BATCH_TOKEN_TILES(tokens) * 16 * 8 * 4) // of a row tile
+// Of one row tile.
+#define LINEAR_BATCH_SUMS(tokens) (K_SEGMENTS * LINEAR_BATCH_TOKEN_TILES(tokens) * 16 * 8 * 4)
 // KB of a stage, of the sums, and in all with the ring that fits in 99, 163 and 227 KB:
 //
 //   tokens   stage   sums       stages and KB
-//     ≤ 16      12      8    6: 80    8: 104   8: 104
 //     ≤ 32      16     16    4: 80    8: 144   8: 144
 //     ≤ 64      32     32    2: 96    4: 160   6: 224
 #define LINEAR_BATCH_SHARED(tokens, stages) \

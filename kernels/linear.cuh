@@ -135,8 +135,8 @@ __device__ inline void load_addends(float (&y)[4], const LinearArgs &args, int r
 // Applies the epilogue to the sums of one tile, in mma's layout: this lane holds weight rows lane/4 and
 // lane/4 + 8, tokens 2·(lane%4) and the next. row is the tile's first output, token its first token.
 template <int EPILOGUE>
-__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], const float (&addends)[4], int row,
-                              int token)
+__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], const float (&addends)[4],
+                              int row, int token)
 {
 	const int lane = threadIdx.x % 32;
 	row += lane / 4;

@@ -21,8 +21,8 @@ type batchShape struct {
 }
 
 // newBatchShapes are the shapes in ascending order of tokens. Their rings have as many stages as fit.
-func newBatchShapes(maxShared int) (shapes [3]batchShape) {
-	for i, tokens := range [...]int{16, 32, batchTokens} {
+func newBatchShapes(maxShared int) (shapes [2]batchShape) {
+	for i, tokens := range [...]int{batchTokens / 2, batchTokens} {
 		s := batchShape{tokens: tokens, rows: 16 * int(C.batch_row_tiles(C.int(tokens)))}
 		for _, s.stages = range [...]int{C.LINEAR_BATCH_MAX_STAGES, 6, 4, 2} {
 			s.shared = int(C.batch_shared(C.int(tokens), C.int(s.stages)))

@@ -92,7 +92,7 @@ type linearKernels struct {
 	// and by the number of tokens that the product normalizes, which decides how much shared memory it
 	// takes. 0: none.
 	resident    [epilogues][weightKinds][decodeTokens + 1]int
-	batchShapes [3]batchShape
+	batchShapes [2]batchShape
 
 	maxShared int // bytes of dynamic shared memory that a block can have
 }

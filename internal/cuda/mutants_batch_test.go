@@ -20,7 +20,7 @@ var batchMutants = []mutant{
 	},
 	{
 		"batch: ring one stage too far ahead", "linear_batch.cu",
-		"i < args.stages - 1; i++, next = ring.after(next))", "i < args.stages; i++, next = ring.after(next))",
+		"i < args.stages - 1; i++, requests.advance())", "i < args.stages; i++, requests.advance())",
 		testBatch33, race + "|" + unwritten + "|" + wrongResult,
 	},
 	{
@@ -29,10 +29,10 @@ var batchMutants = []mutant{
 	},
 	{
 		"batch: tokens that do not exist", "linear_batch.cu",
-		"n * 8 + r < args.tokens && c < args.k", "c < args.k", testBatch9, outside,
+		"lane_row() < args.tokens - n && col < args.k", "col < args.k", testBatch9, outside,
 	},
 	{
 		"batch: rows of the wrong tile", "linear_batch.cu",
-		"output + m * outputs < args.rows", "output < args.rows", testBatch33, outside,
+		"m * OUTPUTS < rows && col", "0 < rows && col", testBatch33, outside,
 	},
 }

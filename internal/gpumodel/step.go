@@ -173,11 +173,8 @@ func (s *Step) evidence(c *Card, o *operation) (evidence, error) {
 
 // batchSize is the most tokens of the batch kernels' way through their loop.
 func (s *Step) batchSize() int {
-	switch {
-	case s.Tokens <= 16:
-		return 16
-	case s.Tokens <= 32:
-		return 32
+	if s.Tokens <= batchTokens/2 {
+		return batchTokens / 2
 	}
 	return batchTokens
 }

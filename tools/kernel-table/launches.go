@@ -146,7 +146,7 @@ func quantizedLaunches(l launch) (all []launch) {
 
 // batchLaunches are those for the most tokens of each range that has a way of its own through the main loop.
 func batchLaunches(l launch, g *gpu) (all []launch) {
-	for _, tokens := range []C.int{16, 32, C.BATCH_TOKENS} {
+	for _, tokens := range []C.int{C.BATCH_TOKENS / 2, C.BATCH_TOKENS} {
 		rowTiles := int(C.batch_row_tiles(tokens))
 		l.threads, l.tokenTiles = C.LINEAR_BATCH_THREADS, int(C.batch_token_tiles(tokens))
 		l.variant, l.loopMMAs = fmt.Sprintf(", %d tokens", tokens), rowTiles*l.tokenTiles*l.mmasOfTile
