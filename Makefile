@@ -3,8 +3,8 @@
 
 .PHONY: build install uninstall dist test test-kit race lint fmt bench docs distances demo-model testdata \
 	real-model real-model-wide \
-	kernels ptx kernel-table check-kernels check-headers gpu-kit gpu-kit-folder here-kit test-gpu \
-	bench-gpu clean
+	kernels ptx ptx-80 ptx-90 kernel-table check-kernels check-headers gpu-kit gpu-kit-folder here-kit \
+	test-gpu bench-gpu clean
 .DELETE_ON_ERROR:
 
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
@@ -164,8 +164,10 @@ CONFORMANCE := internal/cuda/testdata/conformance.fatbin
 EXPERIMENTS := internal/cuda/testdata/experiments.fatbin
 
 GPUS    := sm_80 sm_86 sm_89 sm_90a sm_100 sm_120
-FATBIN   = $(1) --options-file kernels/flags -arch compute_80 -code $$(echo $(2) | tr ' ' ,) --threads 0 \
-	-fatbin -o $(3) kernels/phi3.cu
+# Hopper and newer GPUs have dependent launches and bulk prefetches, which the sources use from compute_90 on.
+FATBIN   = $(1) --options-file kernels/flags $$(for gpu in $(2); do case $$gpu in \
+	sm_8*) echo "-gencode arch=compute_80,code=$$gpu";; *) echo "-gencode arch=compute_90,code=$$gpu";; \
+	esac; done) --threads 0 -fatbin -o $(3) kernels/phi3.cu
 STRICT  := -warn-spills -warn-lmem-usage -Werror
 
 # A shell command that sets gpus to those of $(GPUS) that $(NVCC) knows.
@@ -180,18 +182,23 @@ kernels/compiled/phi3.fatbin: $(SOURCES) | $(filter $(CUDA_BIN)/nvcc,$(NVCC))
 	rm -f $@ $@.sources
 	$(KNOWN_GPUS); $(call FATBIN,$(NVCC),$$gpus,$@) && { $(HASH); echo $$gpus; } >$@.sources
 
-# Makes the committed PTX again. The program uses it on GPUs that it has no native code for.
-ptx: $(NVRTC)
-	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
-	{ echo "// sources $$($(HASH))" && cat .cache/phi3.ptx; } >kernels/compiled/phi3.ptx
+# Makes the committed PTX again. The program uses it on GPUs that it has no native code for: phi3_80.ptx on
+# those of compute capability 8.x, phi3_90.ptx on newer ones.
+ptx: ptx-80 ptx-90
+ptx-80 ptx-90: ptx-%: .cache/phi3_%.ptx
+	{ echo "// sources $$($(HASH))" && cat $<; } >kernels/compiled/phi3_$*.ptx
+
+.cache/phi3_80.ptx .cache/phi3_90.ptx: .cache/phi3_%.ptx: $(NVRTC) $(SOURCES) kernels/nvrtc.py
+	python3 kernels/nvrtc.py $(NVRTC) $* >$@
 
 # Compiles every kernel for every GPU; warnings and register spills are errors. Makes the PTX again and
 # compares it with the committed PTX, and the table of registers, memory and instructions with its page.
-check-kernels: $(NVRTC) $(CUDA_BIN)/nvcc $(CUOBJDUMP) $(CONFORMANCE)
+check-kernels: .cache/phi3_80.ptx .cache/phi3_90.ptx $(CUDA_BIN)/nvcc $(CUOBJDUMP) $(CONFORMANCE)
 	$(call FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",$(GPUS),.cache/phi3.fatbin)
-	python3 kernels/nvrtc.py $(NVRTC) >.cache/phi3.ptx
-	tail -n +2 kernels/compiled/phi3.ptx | cmp - .cache/phi3.ptx
-	set -e; for gpu in $(GPUS); do $(CUDA_BIN)/ptxas -arch $$gpu $(STRICT) -o /dev/null .cache/phi3.ptx; done
+	set -e; for arch in 80 90; do \
+		tail -n +2 kernels/compiled/phi3_$$arch.ptx | cmp - .cache/phi3_$$arch.ptx; done
+	set -e; for gpu in $(GPUS); do case $$gpu in sm_8*) arch=80;; *) arch=90;; esac; \
+		$(CUDA_BIN)/ptxas -arch $$gpu $(STRICT) -o /dev/null .cache/phi3_$$arch.ptx; done
 	$(call EXPERIMENTS_FATBIN,$(CUDA_BIN)/nvcc -Werror all-warnings -Xptxas "$(STRICT)",\
 		$(GPUS),.cache/experiments.fatbin)
 	$(KERNEL_TABLE) -check .cache/phi3.fatbin

@@ -43,6 +43,8 @@ extern "C" __global__ void __launch_bounds__(ARGMAX_THREADS) argmax(KERNEL_ARGS(
 	};
 	static_assert(ARGMAX_THREADS / 32 == 32, "one warp joins the warps");
 	Shared &sm = shared<Shared>();
+	launch_dependents();
+	wait_for_predecessor();
 	const float *logits = args.logits + (size_t)blockIdx.x * args.vocab;
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 	const uint32_t infinity = 0x7f800000; // as bits; a NaN has these bits set, and others

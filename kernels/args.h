@@ -109,8 +109,9 @@ typedef struct {
 //   norm_linear_decode   y = n·wᵀ            float32   float32    n = RMSNorm(x)·norm
 //   norm_gate_up_decode  y = SiLU(g)·u of n  float32   bfloat16
 //
-// Their dynamic shared memory is LINEAR_DECODE_SHARED bytes. The norm_ kernels need NORMED_BYTES(tokens,
-// k) more; where that is too much, rms_norm followed by the kernel without norm_ gives the same bits.
+// Their dynamic shared memory is LINEAR_DECODE_SHARED(stages) bytes. The norm_ kernels need
+// NORMED_BYTES(tokens, k) more; where that is too much, rms_norm followed by the kernel without norm_ gives
+// the same bits.
 //
 // Up to BATCH_TOKENS tokens: linear_batch, linear_add_batch and gate_up_batch, with the same x, y and bits as
 // the decode kernels without norm_. The grid may have any number of blocks of LINEAR_BATCH_THREADS, which
@@ -123,11 +124,11 @@ typedef struct {
 enum {
 	LINEAR_DECODE_THREADS = 256,
 	LINEAR_DECODE_TILE = 16, // weight rows that a block takes at once; for gate_up 8 gates and their 8 ups
+	// Stages of a ring. With 4 two blocks fit on a multiprocessor of 164 KB; with 6 one block of each of two
+	// kernels fits on one of 228 KB, with the normed x of one token.
 	LINEAR_DECODE_STAGES = 4,
-	// Bytes: a ring of 64 KB, the segments' sums of two tiles, 72 KB in all.
-	LINEAR_DECODE_RING = K_SEGMENTS * LINEAR_DECODE_STAGES * LINEAR_DECODE_TILE * K_STEP * 2,
-	LINEAR_DECODE_SUMS = 2 * K_SEGMENTS * LINEAR_DECODE_TILE * DECODE_TOKENS * 4,
-	LINEAR_DECODE_SHARED = LINEAR_DECODE_RING + LINEAR_DECODE_SUMS,
+	LINEAR_DECODE_WIDE_STAGES = 6, // not for quantized weights
+	LINEAR_DECODE_SUMS = 2 * K_SEGMENTS * LINEAR_DECODE_TILE * DECODE_TOKENS * 4, // bytes: of two tiles
 	LINEAR_PREFILL_THREADS = 256,
 	LINEAR_PREFILL_TOKENS = 128,
 	LINEAR_PREFILL_ROWS = 128, // weight rows; for gate_up 64 gates and 64 ups
@@ -155,6 +156,9 @@ enum { LINEAR_BATCH_THREADS = 256, LINEAR_BATCH_COLS = 16, LINEAR_BATCH_MAX_STAG
 //     ≤ 64      32     32    2: 96    4: 160   6: 224
 #define LINEAR_BATCH_SHARED(tokens, stages) \
 	((stages) * LINEAR_BATCH_STAGE(tokens) + LINEAR_BATCH_SUMS(tokens))
+// Bytes: rings of 64 or 96 KB, and the segments' sums; 72 or 104 KB in all.
+#define LINEAR_DECODE_RING(stages) (K_SEGMENTS * (stages) * LINEAR_DECODE_TILE * K_STEP * 2)
+#define LINEAR_DECODE_SHARED(stages) (LINEAR_DECODE_RING(stages) + LINEAR_DECODE_SUMS)
 // Rows of the normed x, each followed by 8 zeros, which avoid bank conflicts where k is a multiple of 64.
 #define NORMED_BYTES(tokens, k) ((tokens) * ((k) + 8) * 2)
 typedef struct {
@@ -169,7 +173,8 @@ typedef struct {
 	// L2 cache. next_bytes is a multiple of 16, and 0 where there is no next product.
 	DEVICE(const void) next;
 	int32_t next_bytes;
-	int32_t stages; // of the ring: 4 or 6 in the decode kernels, 2, 4, 6 or 8 in the batch kernels
+	// Of the ring: LINEAR_DECODE_STAGES or LINEAR_DECODE_WIDE_STAGES; 2, 4, 6 or 8 in the batch kernels.
+	int32_t stages;
 } LinearArgs;
 
 // The KV cache, as kv_append and attention see it. The key of position p and kv head g is row p %

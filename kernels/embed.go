@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// compiled holds phi3.ptx, which is committed, and phi3.fatbin where `make kernels` was run. Either is fresh
-// if the hash of the sources it was made from is [sourcesHash]: the PTX has it in its first line, the fatbin
-// in a file beside it, which also lists the GPUs that the fatbin holds code for.
+// compiled holds phi3_80.ptx and phi3_90.ptx, which are committed, and phi3.fatbin where `make kernels` was
+// run. Each is fresh if the hash of the sources it was made from is [sourcesHash]: PTX has it in its first
+// line, the fatbin in a file beside it, which also lists the GPUs that the fatbin holds code for.
 //
 //go:embed compiled
 var compiled embed.FS
@@ -21,6 +21,16 @@ var compiled embed.FS
 type Code struct {
 	Image  []byte // as cuModuleLoadData takes it
 	Native string // the architecture of its machine code, such as sm_90a; "": PTX, which the driver compiles
+	// Virtual is the architecture whose instructions the sources used: 80, or 90, which has dependent launches.
+	Virtual int
+}
+
+// virtual is the virtual architecture that the code for a GPU of compute capability major.x is compiled from.
+func virtual(major int) int {
+	if major >= 9 {
+		return 90
+	}
+	return 80
 }
 
 // For returns the code that a GPU of this compute capability can run, the best first: native code, if `make
@@ -38,13 +48,14 @@ func codeFor(compiled fs.FS, hash string, major, minor int) []Code {
 				continue
 			}
 			if fatbin, err := fs.ReadFile(compiled, "compiled/phi3.fatbin"); err == nil {
-				codes = append(codes, Code{fatbin, arch})
+				codes = append(codes, Code{fatbin, arch, virtual(major)})
 			}
 			break
 		}
 	}
-	ptx, _ := fs.ReadFile(compiled, "compiled/phi3.ptx") // always there: a test sees to it
-	return append(codes, Code{Image: ptx})
+	name := fmt.Sprintf("compiled/phi3_%d.ptx", virtual(major))
+	ptx, _ := fs.ReadFile(compiled, name) // always there: a test sees to it
+	return append(codes, Code{Image: ptx, Virtual: virtual(major)})
 }
 
 // runs reports whether a GPU runs machine code for arch: code for sm_80 runs on compute capability 8.0 and

@@ -15,24 +15,21 @@ static_assert(LINEAR_DECODE_THREADS == 32 * K_SEGMENTS, "a warp a segment");
 static_assert(LINEAR_DECODE_THREADS == 32 * NORM_WARPS, "RMSNorm's order of operations");
 static_assert(LINEAR_DECODE_TILE == 16 && DECODE_TOKENS == 8, "the tensor-core tile");
 
-// The beginning of the dynamic shared memory; the normed tokens follow it. No shared memory is static, so
-// that the host knows what a block needs.
-struct DecodeShared {
-	unsigned char ring[K_SEGMENTS][LINEAR_DECODE_STAGES][DECODE_STAGE];
-	union {
-		float4 sums[2][K_SEGMENTS][32]; // of a tile's segments, in mma's layout; tiles use the two in turn
-		// Before the first tile: each warp's share of the tokens' sums of squares.
-		float shares[DECODE_TOKENS][NORM_WARPS];
-	};
+// The beginning of the dynamic shared memory. The rings of the warps follow, and then the normed tokens. No
+// shared memory is static, so that the host knows what a block needs.
+union DecodeSums {
+	float4 sums[2][K_SEGMENTS][32]; // of a tile's segments, in mma's layout; tiles use the two in turn
+	// Before the first tile: each warp's share of the tokens' sums of squares.
+	float shares[DECODE_TOKENS][NORM_WARPS];
 };
-static_assert(sizeof(DecodeShared) == LINEAR_DECODE_SHARED, "what the host asks for");
+static_assert(sizeof(DecodeSums) == LINEAR_DECODE_SUMS, "what the host asks for");
 
 // Requests a warp's weights, one stage at a time, in the order of their use: the steps of its segment of the
 // block's first tile, then of its second tile, and so on.
 template <int TYPE, int EPILOGUE>
 struct WeightRing {
 	const LinearArgs &args;
-	unsigned char (&stages)[LINEAR_DECODE_STAGES][DECODE_STAGE];
+	unsigned char *stages;
 	int first, end;  // the warp's columns
 	int tile, tiles; // the next request's
 	int col;
@@ -49,7 +46,7 @@ struct WeightRing {
 			for (int i = 0; i < 4; i++) {
 				const int r = lane / STEP_UNITS + 4 * i, output = tile * outputs + r % outputs;
 				const int row = EPILOGUE == GATE_UP && r >= 8 ? args.rows + output : output;
-				bring_weights<TYPE>(stages[slot] + unit_offset(r, unit), args, row, c,
+				bring_weights<TYPE>(stages + slot * DECODE_STAGE + unit_offset(r, unit), args, row, c,
 				                    output < args.rows && c < args.k);
 			}
 			col += K_STEP;
@@ -61,13 +58,22 @@ struct WeightRing {
 			next.prefetch();
 		}
 		cp_async_commit();
-		slot = slot + 1 == LINEAR_DECODE_STAGES ? 0 : slot + 1;
+		slot = slot + 1 == args.stages ? 0 : slot + 1;
+	}
+
+	// Waits until this lane's part of the oldest stage is there. stages - 1 groups are in flight.
+	__device__ void wait() const
+	{
+		if (args.stages == LINEAR_DECODE_WIDE_STAGES)
+			cp_async_wait<LINEAR_DECODE_WIDE_STAGES - 2>();
+		else
+			cp_async_wait<LINEAR_DECODE_STAGES - 2>();
 	}
 };
 
 // Normalizes x, once for each block: bfloat16 [tokens, k + 8] in shared memory, where the last 8 columns
 // are 0.
-__device__ inline void norm_tokens(const LinearArgs &args, DecodeShared &sm, bf16_bits *normed)
+__device__ inline void norm_tokens(const LinearArgs &args, DecodeSums &sm, bf16_bits *normed)
 {
 	const float *x = static_cast<const float *>(args.x);
 	for (int t = 0; t < args.tokens; t++) {
@@ -120,8 +126,9 @@ __device__ inline void load_inputs(uint32_t (&x)[4][1][2], const LinearArgs &arg
 template <int TYPE, int EPILOGUE, bool NORM>
 __device__ inline void linear_decode(const LinearArgs &args)
 {
-	DecodeShared &sm = *reinterpret_cast<DecodeShared *>(dynamic_shared());
-	bf16_bits *normed = reinterpret_cast<bf16_bits *>(&sm + 1);
+	DecodeSums &sm = *reinterpret_cast<DecodeSums *>(dynamic_shared());
+	unsigned char *rings = reinterpret_cast<unsigned char *>(&sm + 1);
+	bf16_bits *normed = reinterpret_cast<bf16_bits *>(rings + LINEAR_DECODE_RING(args.stages));
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
 	const int outputs = EPILOGUE == GATE_UP ? 8 : 16; // a tile's
@@ -130,11 +137,14 @@ __device__ inline void linear_decode(const LinearArgs &args)
 	// The warp's columns: none for warps from number segments on.
 	const int first = warp * segment, end = min(first + segment, args.k);
 
+	launch_dependents(); // the next kernel fills its rings while this one ends
 	WeightRing<TYPE, EPILOGUE> ring = {
-		args, sm.ring[warp], first, end, (int)blockIdx.x, tiles, first, 0, NextWeights(args)};
-#pragma unroll
-	for (int i = 0; i < LINEAR_DECODE_STAGES - 1; i++)
-		ring.request(); // before the input is read: the weights need not wait for it
+		args, rings + warp * args.stages * DECODE_STAGE, first, end, (int)blockIdx.x, tiles, first, 0,
+		NextWeights(args)};
+#pragma unroll 1
+	for (int i = 0; i < args.stages - 1; i++)
+		ring.request(); // weights, which no kernel writes
+	wait_for_predecessor(); // from here on the memory of other kernels may be read and written
 	if constexpr (NORM)
 		norm_tokens(args, sm, normed);
 
@@ -145,13 +155,13 @@ __device__ inline void linear_decode(const LinearArgs &args)
 	for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
 		float sum[1][4] = {};
 		for (int col = first; col < end; col += K_STEP) {
-			cp_async_wait<LINEAR_DECODE_STAGES - 2>(); // this lane's part of the oldest stage is there
-			__syncwarp();                              // all lanes' parts are, and the stage before is free
+			ring.wait();  // this lane's part of the oldest stage is there
+			__syncwarp(); // all lanes' parts are, and the stage before is free
 			ring.request();
 			uint32_t ahead[4][1][2];
 			load_inputs<NORM>(ahead, args, normed, col + K_STEP < end ? col + K_STEP : first);
-			const unsigned char *stage = ring.stages[slot];
-			slot = slot + 1 == LINEAR_DECODE_STAGES ? 0 : slot + 1;
+			const unsigned char *stage = ring.stages + slot * DECODE_STAGE;
+			slot = slot + 1 == args.stages ? 0 : slot + 1;
 #pragma unroll
 			for (int j = 0; j < K_STEP / 16; j++) {
 				uint32_t w[4];

@@ -9,6 +9,8 @@
 
 namespace {
 
+enum { QUANTIZED_RING = LINEAR_DECODE_RING(LINEAR_DECODE_STAGES) / K_SEGMENTS }; // bytes of a warp
+
 // A warp's part of the ring. A stage is two steps of 16 rows, of which the first has an even number: the
 // steps of a row group, those of another, then the groups' tails.
 template <int BITS, bool TABLE>
@@ -19,7 +21,7 @@ struct QuantizedStages {
 		REQUESTS = (Q::MOST + 32 * PIECE - 1) / (32 * PIECE), // of a lane for a stage
 		STAGE = REQUESTS * 32 * PIECE,
 		GROUPS = 2 * Q::GROUPS, // of columns, in a stage
-		ROOM = (sizeof(DecodeShared::ring[0]) - 16 * GROUPS * sizeof(GroupScale)) / STAGE,
+		ROOM = (QUANTIZED_RING - 16 * GROUPS * sizeof(GroupScale)) / STAGE,
 		COUNT = ROOM < 8 ? ROOM : 8,
 		LAST = (COUNT - 1) * STAGE,
 	};
@@ -215,11 +217,12 @@ template <int BITS, bool TABLE, int EPILOGUE, bool NORM>
 __device__ inline void quantized_decode(const LinearArgs &args)
 {
 	using Stages = QuantizedStages<BITS, TABLE>;
-	DecodeShared &sm = *reinterpret_cast<DecodeShared *>(dynamic_shared());
-	bf16_bits *normed = reinterpret_cast<bf16_bits *>(&sm + 1);
+	DecodeSums &sm = *reinterpret_cast<DecodeSums *>(dynamic_shared());
+	unsigned char *rings = reinterpret_cast<unsigned char *>(&sm + 1);
+	bf16_bits *normed = reinterpret_cast<bf16_bits *>(rings + LINEAR_DECODE_RING(LINEAR_DECODE_STAGES));
 	// The shuffle tells the compiler that all lanes of a warp have the same number.
 	const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
-	Stages &stages = *reinterpret_cast<Stages *>(sm.ring[warp]);
+	Stages &stages = *reinterpret_cast<Stages *>(rings + warp * QUANTIZED_RING);
 
 	const int outputs = EPILOGUE == GATE_UP ? 8 : 16; // a tile's
 	const int steps = k_steps(args.k), segment = segment_steps(args.k);

@@ -1,6 +1,6 @@
-"""Compiles phi3.cu to the PTX that the repository carries:
+"""Compiles phi3.cu to the PTX that the repository carries, for compute_80 and for compute_90:
 
-    python3 kernels/nvrtc.py libnvrtc.so.11.2 > kernels/compiled/phi3.ptx
+    python3 kernels/nvrtc.py libnvrtc.so.11.2 80 > kernels/compiled/phi3_80.ptx
 
 NVRTC is CUDA's compiler as a library. The Makefile pins one release; docs/cuda.md gives the reason.
 """
@@ -29,7 +29,7 @@ def strings(*values):
     return (ctypes.c_char_p * len(values))(*values)
 
 
-def main(library):
+def main(library, architecture):
     nvrtc = ctypes.CDLL(library)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
 
@@ -49,7 +49,7 @@ def main(library):
         ctypes.byref(program), source, b"phi3.cu", 1, strings(STDINT), strings(b"stdint.h")
     )
     check(result, "phi3.cu")
-    flags = [*(KERNELS / "flags").read_text().split(), "-arch=compute_80", f"-I{KERNELS}"]
+    flags = [*(KERNELS / "flags").read_text().split(), f"-arch=compute_{architecture}", f"-I{KERNELS}"]
     result = nvrtc.nvrtcCompileProgram(program, len(flags), strings(*(f.encode() for f in flags)))
     if log := text("ProgramLog").strip():
         sys.exit(log)  # a warning is an error
@@ -58,4 +58,4 @@ def main(library):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -6,6 +6,8 @@ extern "C" __global__ void __launch_bounds__(RMS_NORM_THREADS) rms_norm(KERNEL_A
 		float shares[NORM_WARPS];
 	};
 	Shared &sm = shared<Shared>();
+	launch_dependents();
+	wait_for_predecessor();
 	const int cols = args.cols;
 	const float *row = args.x + (size_t)blockIdx.x * cols;
 

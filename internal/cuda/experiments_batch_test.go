@@ -95,7 +95,8 @@ func (k *kernelSet) by(d *device, by phase, p product) (q queue) {
 	b := &Backend{device: d, kernels: k}
 	switch by {
 	case decode:
-		k.decode(&q, p, b.blocks(p.decodeTiles(), k.decodeResident(&p)))
+		resident := k.fit(&p)
+		k.decode(&q, p, b.blocks(p.decodeTiles(), resident))
 	case batch:
 		k.batch(&q, p, b.blocks(k.batchParts(&p), k.batchResident(&p)))
 	default:

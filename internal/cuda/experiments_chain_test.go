@@ -119,14 +119,16 @@ func (c *chain) products(qkv, o, gateUp, down func(p product)) {
 	}
 }
 
-// queue is the chain as the backend queues it, except that no product prefetches.
-func (c *chain) queue() queue {
+// queue is the chain as the backend queues it. The rings are long if the launches will overlap.
+func (c *chain) queue(long bool) queue {
 	var q queue
 	b := &Backend{device: c.device, kernels: c.kernels}
+	c.kernels.overlap = long
 	add := func(e epilogue, norm devicePtr) func(p product) {
 		return func(p product) {
 			p.epilogue, p.norm = e, norm
-			c.kernels.decode(&q, p, b.blocks(p.decodeTiles(), c.kernels.decodeResident(&p)))
+			resident := c.kernels.fit(&p)
+			c.kernels.decode(&q, p, b.blocks(p.decodeTiles(), resident))
 		}
 	}
 	c.products(add(store, c.norm), add(addTo, 0), add(gateUp, c.norm), add(addTo, 0))
@@ -168,12 +170,18 @@ func (c *chain) time(f *figure, g graph) {
 // chainVariants are the ways in which the products of a chain may overlap.
 var chainVariants = []struct {
 	name     string
-	prefetch int // bytes of the next matrix that each product prefetches into L2
+	prefetch int  // bytes of the next matrix that each product prefetches into L2
+	overlap  bool // by programmatic dependent launch
+	long     bool // rings of 6 stages and one block a multiprocessor; otherwise 4 stages and two blocks
 }{
-	{"graph", 0},
-	{"prefetch-4MB", 4 << 20},
-	{"prefetch-8MB", 8 << 20},
-	{"prefetch-12MB", 12 << 20},
+	{"graph", 0, false, false},
+	{"prefetch-4MB", 4 << 20, false, false},
+	{"prefetch-8MB", 8 << 20, false, false},
+	{"prefetch-12MB", 12 << 20, false, false},
+	{"pdl", 0, true, false},
+	{"pdl-96KB", 0, true, true},
+	{"pdl-96KB+prefetch-8MB", 8 << 20, true, true},
+	{"pdl-96KB+prefetch-12MB", 12 << 20, true, true},
 }
 
 // askChain asks what the gaps between the decode products cost, and what closes them. The four products of
@@ -182,7 +190,7 @@ var chainVariants = []struct {
 // kernels.
 func askChain(x *experiment) {
 	c := newChain(x)
-	want := c.result(x, x.enqueue(c.queue()))
+	want := c.result(x, x.enqueue(c.queue(false)))
 	require.NotEqual(x, encode(c.start), encode(want[:2*c.hidden]), "x after the chain")
 	for i, v := range want[2*(c.hidden+c.layerShape.qkv):] {
 		value := weight.FromBF16(v)
@@ -190,8 +198,12 @@ func askChain(x *experiment) {
 	}
 	for _, v := range chainVariants {
 		x.figure(v.name, func(f *figure) {
-			q := c.queue()
+			if v.overlap && !c.overlap {
+				f.Skip("this GPU or driver does not overlap launches")
+			}
+			q := c.queue(v.long)
 			q.prefetch(v.prefetch)
+			q.overlap(v.overlap)
 			g := x.graph(f, q)
 			for range 3 { // several times, because a wrong order need not show at once
 				different := 0
@@ -213,7 +225,7 @@ func askChain(x *experiment) {
 // faster than default, the program must ask for it.
 func askCarveOut(x *experiment) {
 	c := newChain(x)
-	q := c.queue()
+	q := c.queue(false)
 	want := c.result(x, x.enqueue(q))
 	kernels := []function{
 		c.kernels.products[store][normDecode][typeBF16], c.kernels.products[gateUp][normDecode][typeBF16],

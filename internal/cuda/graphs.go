@@ -42,7 +42,14 @@ func (g *graphs) run(d *device, s cu.Stream, q queue) error {
 	g.seen = slices.Insert(slices.Delete(g.seen, i, i+1), 0, seen)
 	if !seen.captured {
 		var err error
-		if seen.graph, err = d.capture(s, q); err != nil {
+		if seen.graph, err = d.capture(s, q); err != nil && d.overlap {
+			// The driver may refuse overlapping launches in a graph. The program works without them.
+			d.overlap = false
+			d.prepare(q)
+			copy(seen.launches, q)
+			seen.graph, err = d.capture(s, q)
+		}
+		if err != nil {
 			return err
 		}
 		seen.captured = true

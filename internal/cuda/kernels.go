@@ -98,6 +98,11 @@ type kernelSet struct {
 // it. Loading from the driver's cache takes some milliseconds, compiling some seconds.
 const compilingAfter = 400 * time.Millisecond
 
+// overlapDriver is the CUDA version of drivers that overlap launches, in the driver's format. Programmatic
+// dependent launch is older, but only from CUDA 12.3 on do the edges of a graph have data (CUgraphEdgeData),
+// so that a captured graph keeps it.
+const overlapDriver = 12030
+
 var compiledFor = kernels.For // a variable, so that tests can provide native code
 
 // loadCode loads the compiled kernels: native code for this GPU, or PTX if there is none or the driver
@@ -115,6 +120,7 @@ func (d *device) loadCode(compiling func()) (m cu.Module, code KernelCode, err e
 			}()
 		}
 		if m, err = d.loadModule(c.Image); err == nil {
+			d.overlap = c.Virtual >= 90 && cu.Version() >= overlapDriver
 			return m, KernelCode{c.Native, time.Since(start), code.Refused}, nil
 		}
 		if c.Native != "" {

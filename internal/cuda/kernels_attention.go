@@ -107,7 +107,7 @@ func (k *attentionKernels) args(a *attention) C.AttentionArgs {
 
 // kvAppend queues the append of a step's rotated keys and values to the cache. decode does this itself.
 func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
-	add(q, k.kvAppendF, grid{tokens, 1, C.KV_APPEND_THREADS, 0}, &C.KVAppendArgs{
+	addWaiting(q, k.kvAppendF, grid{tokens, 1, C.KV_APPEND_THREADS, 0}, &C.KVAppendArgs{
 		kv: C.uint64_t(a.kv), qkv: C.uint64_t(a.qkv), cos: C.uint64_t(a.cos), sin: C.uint64_t(a.sin),
 		spans: C.uint64_t(a.spans), block_table: C.uint64_t(a.blockTable),
 		block_stride: C.int64_t(a.blockStride),
@@ -126,12 +126,12 @@ func (k *attentionKernels) decodes(tokens int, spans []span) bool {
 // decode queues attention of a step that decodes, on any number of blocks: the results do not depend on it.
 func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
 	args := k.args(a)
-	add(q, k.decodeF, grid{blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared}, &args)
+	addWaiting(q, k.decodeF, grid{blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared}, &args)
 }
 
 func (k *attentionKernels) prefill(q *queue, a *attention, works int) {
 	args := k.args(a)
-	add(q, k.prefillF,
+	addWaiting(q, k.prefillF,
 		grid{works, k.kvHeads * k.prefillSplits, C.ATTENTION_PREFILL_THREADS, k.prefillShared}, &args)
 }
 

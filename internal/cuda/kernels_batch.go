@@ -63,7 +63,7 @@ func (l *linearKernels) batchResident(p *product) int {
 func (l *linearKernels) batch(q *queue, p product, blocks int) {
 	shape, args := l.batchShape(p.tokens), p.args()
 	args.stages = C.int32_t(shape.stages)
-	add(q, l.products[p.epilogue][batch][p.weight.kind()],
+	addWaiting(q, l.products[p.epilogue][batch][p.weight.kind()],
 		grid{blocks, 1, C.LINEAR_BATCH_THREADS, shape.shared}, args)
 	(*q)[len(*q)-1].weights = uint32(p.weightBytes())
 }

@@ -7,6 +7,9 @@ package cuda
 
 // bfloat16 columns that NORMED_BYTES adds to a row.
 enum { NORMED_PADDING = NORMED_BYTES(1, 0) / 2 };
+
+// Bytes that each stage adds to the shared memory of a decode product.
+enum { DECODE_STAGE_BYTES = LINEAR_DECODE_RING(1) };
 */
 import "C"
 
@@ -94,13 +97,16 @@ type linearKernels struct {
 	resident    [epilogues][weightKinds][decodeTokens + 1]int
 	batchShapes [2]batchShape
 
-	maxShared int // bytes of dynamic shared memory that a block can have
+	maxShared int  // bytes of dynamic shared memory that a block can have
+	overlap   bool // whether the next launch may start before a product has ended
 }
 
 func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
-	k := &linearKernels{maxShared: d.maxShared, batchShapes: newBatchShapes(d.maxShared)}
+	k := &linearKernels{
+		maxShared: d.maxShared, overlap: d.overlap, batchShapes: newBatchShapes(d.maxShared),
+	}
 	shared := [phases]int{
-		decode: C.LINEAR_DECODE_SHARED, normDecode: d.maxShared, batch: d.maxShared,
+		decode: min(decodeShared(wideStages), d.maxShared), normDecode: d.maxShared, batch: d.maxShared,
 		prefill: C.LINEAR_PREFILL_SHARED,
 	}
 	for e := range epilogues {
@@ -133,13 +139,13 @@ func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 	for e := range epilogues {
 		for w := range weightKinds {
 			l.resident[e][w][0], err = d.residentBlocks(l.products[e][decode][w], C.LINEAR_DECODE_THREADS,
-				C.LINEAR_DECODE_SHARED)
+				decodeShared(decodeStages))
 			if err != nil {
 				return err
 			}
 			for tokens := 1; e != addTo && tokens <= decodeTokens && l.normFits(tokens, hidden); tokens++ {
 				l.resident[e][w][tokens], err = d.residentBlocks(l.products[e][normDecode][w],
-					C.LINEAR_DECODE_THREADS, normedDecodeShared(tokens, hidden))
+					C.LINEAR_DECODE_THREADS, decodeShared(decodeStages)+normedBytes(tokens, hidden))
 				if err != nil {
 					return err
 				}
@@ -159,23 +165,42 @@ type product struct {
 	// norm [k], if not 0, means that the product's input is RMSNorm(x)·norm. x is then float32.
 	norm devicePtr
 	eps  float32
+	// stages of the rings of decode's kernels: decodeStages, which 0 stands for, or wideStages.
+	stages int
 }
 
 func (p *product) args() *C.LinearArgs {
 	return &C.LinearArgs{
 		y: C.uint64_t(p.y), x: C.uint64_t(p.x), norm: C.uint64_t(p.norm), w: C.uint64_t(p.w),
 		tokens: C.int32_t(p.tokens), rows: C.int32_t(p.rows), k: C.int32_t(p.k), eps: C.float(p.eps),
-		_type: C.int32_t(p.weight),
+		_type: C.int32_t(p.weight), stages: C.int32_t(p.stages),
 	}
 }
 
-func normedDecodeShared(tokens, k int) int {
-	return C.LINEAR_DECODE_SHARED + tokens*(k+C.NORMED_PADDING)*2
-}
+// Stages of the rings of decode products, see kernels/args.h.
+const (
+	decodeStages = C.LINEAR_DECODE_STAGES
+	wideStages   = C.LINEAR_DECODE_WIDE_STAGES
+)
+
+// decodeShared is the shared memory of a block of a decode product that does not normalize its input.
+func decodeShared(stages int) int { return C.LINEAR_DECODE_SUMS + stages*C.DECODE_STAGE_BYTES }
+
+// normedBytes is the shared memory for normalized tokens of k columns.
+func normedBytes(tokens, k int) int { return tokens * (k + C.NORMED_PADDING) * 2 }
 
 // normFits reports whether the decode products can normalize this many tokens of k columns in shared memory.
 func (l *linearKernels) normFits(tokens, k int) bool {
-	return normedDecodeShared(tokens, k) <= l.maxShared
+	return decodeShared(decodeStages)+normedBytes(tokens, k) <= l.maxShared
+}
+
+// shared is the shared memory of a block of the decode product.
+func (p *product) shared() int {
+	bytes := decodeShared(p.stages)
+	if p.norm != 0 {
+		bytes += normedBytes(p.tokens, p.k)
+	}
+	return bytes
 }
 
 // weightBytes is the size of the product's matrix.
@@ -198,23 +223,33 @@ func (p *product) decodeTiles() int {
 	return ceilDiv(p.rows, C.LINEAR_DECODE_TILE)
 }
 
-// decodeResident is how many blocks of the decode product a multiprocessor runs at once.
-func (l *linearKernels) decodeResident(p *product) int {
+// fit chooses the stages of a decode product's rings. It returns how many blocks of the product should run on
+// a multiprocessor at once. If launches overlap, this is one block with long rings, where it leaves room for a
+// block of the next product, which fills its rings while this product ends. Otherwise it is as many as fit.
+// The kernels of quantized weights have rings of one size, and as many blocks as fit to unpack them.
+func (l *linearKernels) fit(p *product) (blocks int) {
+	const reserved = 1 << 10 // shared memory that the driver adds to each block
+	p.stages = wideStages
+	if l.overlap && p.weight < typeQuantized && 2*(p.shared()+reserved) <= l.maxShared+reserved {
+		return 1
+	}
+	p.stages = decodeStages
 	if p.norm == 0 {
 		return l.resident[p.epilogue][p.weight.kind()][0]
 	}
 	return l.resident[p.epilogue][p.weight.kind()][p.tokens]
 }
 
-// decode queues a product of up to decodeTokens tokens, on any number of blocks: the results do not
-// depend on it.
+// decode queues a product of up to decodeTokens tokens, on any number of blocks: the results depend neither on
+// it nor on p.stages.
 func (l *linearKernels) decode(q *queue, p product, blocks int) {
-	v, shared := decode, C.LINEAR_DECODE_SHARED
+	v := decode
 	if p.norm != 0 {
-		v, shared = normDecode, normedDecodeShared(p.tokens, p.k)
+		v = normDecode
 	}
+	p.stages = max(p.stages, decodeStages)
 	f := l.products[p.epilogue][v][p.weight.kind()]
-	add(q, f, grid{blocks, 1, C.LINEAR_DECODE_THREADS, shared}, p.args())
+	addWaiting(q, f, grid{blocks, 1, C.LINEAR_DECODE_THREADS, p.shared()}, p.args())
 	(*q)[len(*q)-1].weights = uint32(p.weightBytes())
 }
 

@@ -192,6 +192,10 @@ func testLinearDecode(b *kernelBench, o *linearOperands, prefilled [epilogues][]
 				p.x = o.xDev.devicePtr + devicePtr(first*o.k*4)
 				p.norm, p.eps = o.normDev.devicePtr, linearEps
 			}
+			p.stages = wideStages // and 4 where this is too much, or for an odd number of tokens
+			if n%2 == 1 || p.shared() > b.k.maxShared {
+				p.stages = decodeStages
+			}
 			b.k.decode(&b.q, p, o.blocks)
 			b.run()
 			row := len(prefilled[e]) / o.tokens

@@ -28,7 +28,7 @@ func (d *device) loadRowKernels(m cu.Module) (k rowKernels, err error) {
 
 // embed sets x [tokens, cols] float32 to the rows ids [tokens] of table [vocab, cols].
 func (k *rowKernels) embed(q *queue, x devicePtr, table parameter, ids devicePtr, tokens, cols int) {
-	add(q, k.embedF, grid{tokens, 1, C.EMBED_THREADS, 0}, &C.EmbedArgs{
+	addWaiting(q, k.embedF, grid{tokens, 1, C.EMBED_THREADS, 0}, &C.EmbedArgs{
 		x: C.uint64_t(x), table: C.uint64_t(table.ptr), ids: C.uint64_t(ids),
 		cols: C.int32_t(cols), _type: C.int32_t(table.typ),
 	})
@@ -36,7 +36,7 @@ func (k *rowKernels) embed(q *queue, x devicePtr, table parameter, ids devicePtr
 
 // copyRows sets row i of y [rows, cols] to row at[i] of x. at is int32.
 func (k *rowKernels) copyRows(q *queue, y, x, at devicePtr, rows, cols int) {
-	add(q, k.copyRowsF, grid{rows, 1, C.COPY_ROWS_THREADS, 0}, &C.CopyRowsArgs{
+	addWaiting(q, k.copyRowsF, grid{rows, 1, C.COPY_ROWS_THREADS, 0}, &C.CopyRowsArgs{
 		y: C.uint64_t(y), x: C.uint64_t(x), rows: C.uint64_t(at), cols: C.int32_t(cols),
 	})
 }
@@ -52,7 +52,7 @@ type rowNorm struct {
 
 // rmsNorm sets y = RMSNorm(x)·norm.
 func (k *rowKernels) rmsNorm(q *queue, n rowNorm) {
-	add(q, k.rmsNormF, grid{n.tokens, 1, C.RMS_NORM_THREADS, 0}, &C.RMSNormArgs{
+	addWaiting(q, k.rmsNormF, grid{n.tokens, 1, C.RMS_NORM_THREADS, 0}, &C.RMSNormArgs{
 		y: C.uint64_t(n.y), x: C.uint64_t(n.x), norm: C.uint64_t(n.norm),
 		cols: C.int32_t(n.cols), _type: C.int32_t(n.typ), eps: C.float(n.eps),
 	})
@@ -61,7 +61,7 @@ func (k *rowKernels) rmsNorm(q *queue, n rowNorm) {
 // argmax sets next[i], an int32, to the lowest id among the greatest of row i of logits. If the row has a
 // NaN or an infinity, next[i] is ^id of the first one.
 func (k *rowKernels) argmax(q *queue, next, logits devicePtr, rows, vocab int) {
-	add(q, k.argmaxF, grid{rows, 1, C.ARGMAX_THREADS, 0}, &C.ArgmaxArgs{
+	addWaiting(q, k.argmaxF, grid{rows, 1, C.ARGMAX_THREADS, 0}, &C.ArgmaxArgs{
 		next: C.uint64_t(next), logits: C.uint64_t(logits), vocab: C.int32_t(vocab),
 	})
 }

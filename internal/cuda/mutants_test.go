@@ -47,7 +47,7 @@ func forTheEmulator(t *testing.T) {
 const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversions)$|` +
 	`^Test(EmbedAndCopyRows|Unpack|Linear|LinearBatch|LinearQuantized|LinearSpecials|RMSNorm|ReferenceLinear|Argmax)$|` +
 	`^TestReferenceAttention$|` +
-	`^Test(Launch|AbandonedSteps|ForgottenGraphs)$|^TestAhead$/^few$|` +
+	`^Test(Launch|OverlappedLaunches|AbandonedSteps|ForgottenGraphs)$|^TestAhead$/^few$|` +
 	`^TestAttention$/./window_(7|129|1),|^TestAttentionJoin$/heads_of_80,|^TestAttentionWaits$`
 
 // TestChecked: no access of any kernel is out of bounds, misaligned, of something unwritten, or in a race.
@@ -88,6 +88,7 @@ type mutant struct {
 
 const (
 	testLinear9      = "^TestLinear$/bf16_tokens=9_"
+	testLinear2      = "^TestLinear$/bf16_tokens=2_"
 	testLinear3      = "^TestLinear$/bf16_tokens=3_"
 	testLinear130    = "^TestLinear$/bf16_tokens=130_"
 	testAttention258 = "^TestAttention$/./heads_of_96,.*window_7,"
@@ -110,7 +111,7 @@ func headsIn(test string) []int {
 var mutants = []mutant{
 	{
 		"decode: stages read before all lanes' parts have come", "linear_decode.cu",
-		"__syncwarp();                              // all lanes", "// all lanes", testLinear3, race,
+		"__syncwarp(); // all lanes", "// all lanes", testLinear3, race,
 	},
 	{
 		"decode: waits for too few copies", "linear_decode.cu",
@@ -118,8 +119,13 @@ var mutants = []mutant{
 		testLinear3, inFlight,
 	},
 	{
-		"decode: ring one stage too far ahead", "linear_decode.cu",
-		"i < LINEAR_DECODE_STAGES - 1;", "i < LINEAR_DECODE_STAGES;", testLinear3, race,
+		"decode: waits for too few copies of a long ring", "linear_decode.cu",
+		"cp_async_wait<LINEAR_DECODE_WIDE_STAGES - 2>()", "cp_async_wait<LINEAR_DECODE_WIDE_STAGES - 1>()",
+		testLinear2, inFlight,
+	},
+	{
+		"decode: ring overrun", "linear_decode.cu",
+		"i < args.stages - 1;", "i < args.stages;", testLinear3, race,
 	},
 	{
 		"decode: sums read before the barrier", "linear_decode.cu",

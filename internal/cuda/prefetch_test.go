@@ -15,11 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// emulatorLog makes the emulator write a log. The function that it returns gives the new lines that begin
-// with one of the words.
-func emulatorLog(t *testing.T) func(words string) []string {
+// emulatorLog makes the emulator write a log, with other settings if there are some. The function that it
+// returns gives the new lines that begin with one of the words.
+func emulatorLog(t *testing.T, settings ...string) func(words string) []string {
 	file := filepath.Join(t.TempDir(), "log")
-	emulate(t, "log="+file)
+	emulate(t, strings.Join(append(settings, "log="+file), ";"))
 	read := 0
 	return func(words string) (lines []string) {
 		text, err := os.ReadFile(file)

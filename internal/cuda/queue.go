@@ -32,6 +32,13 @@ func add[Args any](q *queue, f function, g grid, args *Args) {
 	copy((*q)[len(*q)-1].args[:], unsafe.Slice((*byte)(unsafe.Pointer(args)), size))
 }
 
+// addWaiting is add for a kernel that waits for its predecessor before it touches memory that other kernels
+// of the queue write or read. Its launch may overlap with the launch before it.
+func addWaiting[Args any](q *queue, f function, g grid, args *Args) {
+	add(q, f, g, args)
+	(*q)[len(*q)-1].waits = 1
+}
+
 // maxPrefetch is the most bytes of the next product's weights that a product prefetches. Between the last
 // request of one product and the first of the next, an H100's memory could bring about 10 MB. More would
 // be read at full speed anyway. The bytes must not drive each other out of the L2 cache, so on GPUs with a
@@ -41,6 +48,18 @@ const maxPrefetch = 12 << 20
 // prepare tells each launch of a complete queue what it may do besides its own work.
 func (d *device) prepare(q queue) {
 	q.prefetch(d.prefetch)
+	q.overlap(d.overlap)
+}
+
+// overlap sets which launches may start before their predecessor has ended: those of kernels that wait, except
+// the first, whose predecessor is not in the queue.
+func (q queue) overlap(allowed bool) {
+	for i := range q {
+		q[i].flags &^= launchOverlap
+		if allowed && i > 0 && q[i].waits != 0 {
+			q[i].flags |= launchOverlap
+		}
+	}
 }
 
 // prefetch makes each decode and batch product prefetch up to limit bytes of the weights of the next one, and the last

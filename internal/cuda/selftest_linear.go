@@ -254,6 +254,7 @@ func (t *tester) onGrids(
 			if d.v == batch {
 				t.k.batch(&t.q, p, blocks)
 			} else {
+				t.k.fit(&p) // the rings as in a token
 				t.k.decode(&t.q, p, blocks)
 			}
 			t.run(name)

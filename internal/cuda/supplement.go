@@ -13,7 +13,7 @@ package cuda
 
 typedef struct {
 	uintptr_t function; // a CUfunction, as a number, so that Go does not scan a queue for pointers
-	uint32_t grid[3], block, shared, size, flags, weights;
+	uint32_t grid[3], block, shared, size, flags, weights, waits;
 	_Alignas(16) char args[256];
 } launch;
 
@@ -137,7 +137,8 @@ type launch struct {
 	size     uint32 // bytes of args that count; the rest are 0
 	flags    uint32 // launchOverlap, launchCooperative
 	weights  uint32 // of a decode or batch product: bytes of its matrix; for other kernels 0
-	_        [2]uint32
+	waits    uint32 // 1 if the kernel waits for its predecessor
+	_        uint32
 	args     [256]byte
 }
 

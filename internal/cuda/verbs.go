@@ -84,7 +84,8 @@ func (b *Backend) product(p product) {
 	case p.tokens > decodeTokens:
 		k.batch(&b.queue, p, b.blocks(k.batchParts(&p), k.batchResident(&p)))
 	default:
-		k.decode(&b.queue, p, b.blocks(p.decodeTiles(), k.decodeResident(&p)))
+		resident := k.fit(&p)
+		k.decode(&b.queue, p, b.blocks(p.decodeTiles(), resident))
 	}
 }
 

@@ -7,6 +7,8 @@ package main
 #include "args.h"
 #include "quants_layout.h"
 
+static int linear_decode_shared(void) { return LINEAR_DECODE_SHARED(LINEAR_DECODE_STAGES); }
+static int linear_decode_ring(void) { return LINEAR_DECODE_RING(LINEAR_DECODE_STAGES); }
 static int normed_bytes(int tokens, int k) { return NORMED_BYTES(tokens, k); }
 static int attention_decode_shared(int head_dim) { return ATTENTION_DECODE_SHARED(head_dim); }
 static int attention_decode_tiles(int head_dim) { return ATTENTION_DECODE_TILES(head_dim); }
@@ -100,14 +102,14 @@ func productLaunches(kernel string, g *gpu) []launch {
 		l.tokenTiles = C.LINEAR_PREFILL_TOKENS / C.DECODE_TOKENS
 		return []launch{l}
 	}
-	l.threads, l.shared, l.tokenTiles = C.LINEAR_DECODE_THREADS, C.LINEAR_DECODE_SHARED, 1
+	l.threads, l.shared, l.tokenTiles = C.LINEAR_DECODE_THREADS, int(C.linear_decode_shared()), 1
 	if has("norm_") {
 		l.shared += int(C.normed_bytes(1, hidden))
 	}
 	if has("_quantized") {
 		return quantizedLaunches(l)
 	}
-	l.inFlight = C.LINEAR_DECODE_RING
+	l.inFlight = int(C.linear_decode_ring())
 	return []launch{l}
 }
 
@@ -135,7 +137,7 @@ func quantizedLaunches(l launch) (all []launch) {
 	const request, most = 16 * warpSize, 8
 	for _, c := range quantClasses {
 		stage := roundUp(c.bytes, request)
-		room := C.LINEAR_DECODE_RING/C.K_SEGMENTS - 16*2*c.groups*8
+		room := int(C.linear_decode_ring())/C.K_SEGMENTS - 16*2*c.groups*8
 		l.variant, l.mark, l.otherMarks = ", "+c.name, c.mark, c.others
 		l.inFlight = C.K_SEGMENTS * min(most, room/stage) * stage
 		l.loopMMAs = 2 * 4 // of two steps
