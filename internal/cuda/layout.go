@@ -42,8 +42,8 @@ func (l quantLayout) highAt() int    { return l.low * groupRows * stepCols / 8 }
 func (l quantLayout) scalesAt() int  { return (l.low + l.high) * groupRows * stepCols / 8 }
 func (l quantLayout) stepBytes() int { return l.scalesAt() + l.scales }
 
-// stepsOf is the number of steps of a row group of k columns. It is even, because a decode product brings two at
-// once.
+// stepsOf is the number of steps of a row group of k columns. It is even, because a decode product brings two
+// at once.
 func stepsOf(k int) int { return 2 * ceilDiv(k, 2*stepCols) }
 
 // groupBytes is the size of a row group of k columns.
