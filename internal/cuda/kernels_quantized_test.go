@@ -116,8 +116,8 @@ func TestQuantizedWeightBytes(t *testing.T) {
 	}
 }
 
-// quantizedCases are sizes for weights of 32 and of 256 weights a block. k is in blocks of 32. gate_up runs only
-// where rows is a multiple of 8.
+// quantizedCases are sizes for weights of 32 and of 256 weights a block. k is in blocks of 32. gate_up runs
+// only where rows is a multiple of 8.
 var quantizedCases = []linearCase{
 	{1, 1, 1, 1},
 	{1, 72, 3, 7},
