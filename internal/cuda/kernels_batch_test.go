@@ -83,6 +83,33 @@ func testLinearBatch(b *kernelBench, o *linearOperands, prefilled [epilogues][]b
 	}
 }
 
+// TestBatchWaits: batch products, each of which reads what the one before it wrote, have the same results one
+// after another and overlapped.
+func TestBatchWaits(t *testing.T) {
+	b := openKernels(t)
+	o := newLinearOperands(b, linearCase{tokens: 17, rows: 72, k: 584}, typeBF16, 1)
+	down := newLinearOperands(b, linearCase{tokens: 17, rows: 584, k: 72}, typeBF16, 2)
+	h := o.output(b, gateUp, 0, 17)
+	results := func(together bool) []byte {
+		copied := down.output(b, addTo, 0, 17)
+		b.do(func() error { return b.d.fill(h.devicePtr, poison, h.bytes, b.stream) })
+		first, second := o.product(gateUp, h, 0, 17), down.product(addTo, copied, 0, 17)
+		second.x = h.devicePtr
+		third := second // reads what the first wrote, and adds to what the second wrote
+		for _, p := range []product{first, second, third} {
+			b.k.batch(&b.q, p, 2)
+			if !together {
+				b.run()
+			}
+		}
+		b.run()
+		defer b.free(copied)
+		return download[byte](b, copied)
+	}
+	require.Equal(t, results(false), results(true))
+	b.free(h)
+}
+
 // TestBatchShapes: on every GPU a block's ring fits in its shared memory, and has enough bytes of weights in
 // flight for the memory of that GPU.
 func TestBatchShapes(t *testing.T) {

@@ -5,6 +5,7 @@ package cuda
 const (
 	testBatch9  = "^TestLinearBatch$/bf16_tokens=9_"
 	testBatch33 = "^TestLinearBatch$/bf16_tokens=33_"
+	testBatch   = "^TestBatchWaits$"
 )
 
 // batchMutants are mistakes in the products for 9 to 64 tokens.
@@ -30,6 +31,15 @@ var batchMutants = []mutant{
 	{
 		"batch: tokens that do not exist", "linear_batch.cu",
 		"lane_row() < args.tokens - n && col < args.k", "col < args.k", testBatch9, outside,
+	},
+	{
+		"batch: missing wait", "linear_batch.cu",
+		"wait_for_predecessor();", "", testBatch, tooEarly + "|" + neverWaits,
+	},
+	{
+		"batch: inputs requested before the wait", "linear_batch.cu",
+		"weights.request_weights(); // before", "weights.request_weights(), weights.request_inputs(); // before",
+		testBatch, tooEarly,
 	},
 	{
 		"batch: rows of the wrong tile", "linear_batch.cu",

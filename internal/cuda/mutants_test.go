@@ -45,7 +45,7 @@ func forTheEmulator(t *testing.T) {
 // The tests that a checked build runs: every kernel, on small sizes, and whole steps, with and without
 // graphs.
 const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversions)$|` +
-	`^Test(EmbedAndCopyRows|Unpack|Linear|LinearBatch|LinearQuantized|LinearSpecials|RMSNorm|ReferenceLinear|Argmax)$|` +
+	`^Test(EmbedAndCopyRows|Unpack|Linear|LinearBatch|BatchWaits|LinearQuantized|LinearSpecials|RMSNorm|ReferenceLinear|Argmax)$|` +
 	`^TestReferenceAttention$|` +
 	`^Test(Launch|OverlappedLaunches|AbandonedSteps|ForgottenGraphs)$|^TestAhead$/^few$|` +
 	`^TestAttention$/./window_(7|129|1),|^TestAttentionJoin$/heads_of_80,|^TestAttentionWaits$`
@@ -356,8 +356,9 @@ func TestMutants(t *testing.T) {
 	forTheEmulator(t)
 	report := regexp.MustCompile(`block \(.*`)
 	room := make(chan struct{}, 2) // at once: each compiles for some seconds
-	for _, m := range slices.Concat(mutants, decodeMutants, joinMutants, waitMutants, quantizedMutants, aheadMutants,
-		batchMutants) {
+	all := slices.Concat(mutants, decodeMutants, joinMutants, waitMutants, quantizedMutants, aheadMutants,
+		batchMutants)
+	for _, m := range all {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			room <- struct{}{}

@@ -62,8 +62,8 @@ func (q queue) overlap(allowed bool) {
 	}
 }
 
-// prefetch makes each decode and batch product prefetch up to limit bytes of the weights of the next one, and the last
-// product those of the first, with which the next token begins.
+// prefetch makes each decode and batch product prefetch up to limit bytes of the weights of the next one, and
+// the last product those of the first, with which the next token begins.
 func (q queue) prefetch(limit int) {
 	isProduct := func(l launch) bool { return l.weights > 0 }
 	first := slices.IndexFunc(q, isProduct)

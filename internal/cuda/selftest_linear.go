@@ -228,16 +228,14 @@ type productVariant struct {
 }
 
 // onGrids judges decode or batch products of the first tokens, on several grids.
-func (t *tester) onGrids(
-	c *productCase, prefilled [epilogues]bitsOf, tokens int, variants []productVariant,
-) {
+func (t *tester) onGrids(c *productCase, prefilled [epilogues]bitsOf, tokens int, vs []productVariant) {
 	tiles := ceilDiv(c.rows, C.LINEAR_DECODE_TILE)
 	// One block, unless that takes long; a number that does not divide the tiles; and two a multiprocessor.
 	grids := distinct(min(tiles, 2*t.d.multiprocessors), min(tiles, 7))
 	if c.rows < 1000 {
 		grids = distinct(append(grids, 1)...)
 	}
-	for _, d := range variants {
+	for _, d := range vs {
 		if d.v == normDecode && !t.k.normFits(tokens, c.k) { // the backend does not run it either
 			continue
 		}
