@@ -207,10 +207,16 @@ func (t *clock) early(bytes, tile, ring float64) float64 {
 // inRing is how many bytes of a product are in shared memory before its predecessor has ended: a ring on each
 // multiprocessor, where a block with such a ring leaves room for one of the next product.
 func (t *clock) inRing(o *operation, bytes float64) float64 {
-	if !t.overlaps() || t.Tokens > decodeTokens || !t.fits(2, overlapRing, o) {
+	if !t.longRing(o) {
 		return 0
 	}
 	return math.Min(float64(t.SMs)*overlapRing, bytes)
+}
+
+// longRing reports whether a product is launched with one block and a long ring on a multiprocessor. The
+// kernels for quantized weights have rings of one size.
+func (t *clock) longRing(o *operation) bool {
+	return t.overlaps() && t.Tokens <= decodeTokens && !o.format.Quantized() && t.fits(2, overlapRing, o)
 }
 
 // fits reports whether a multiprocessor has room for so many blocks of a decode product with a ring.
@@ -227,16 +233,19 @@ func (t *clock) fits(blocks, ring int, o *operation) bool {
 // longer rings where launches may overlap.
 func (t *clock) usualBlocks(o *operation, e *evidence) {
 	several := o.normed && t.Tokens > 1
-	if t.Tokens > decodeTokens || !several && !t.Dependent || t.overlaps() && t.fits(2, overlapRing, o) {
+	tableIsLong := t.Dependent && !o.format.Quantized()
+	if t.Tokens > decodeTokens || !several && !tableIsLong || t.longRing(o) {
 		return
+	}
+	perBlock := e.inFlight / float64(e.blocks)
+	if tableIsLong {
+		perBlock = usualRing
 	}
 	e.blocks = 1
 	if t.fits(2, usualRing, o) {
 		e.blocks = 2
 	}
-	if e.inFlight > 0 {
-		e.inFlight = float64(e.blocks * usualRing)
-	}
+	e.inFlight = perBlock * float64(e.blocks)
 }
 
 // input is how long the product's input takes, from the start or the end of the wait until it is there.

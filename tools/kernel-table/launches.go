@@ -7,8 +7,8 @@ package main
 #include "args.h"
 #include "quants_layout.h"
 
-static int linear_decode_shared(void) { return LINEAR_DECODE_SHARED(LINEAR_DECODE_STAGES); }
-static int linear_decode_ring(void) { return LINEAR_DECODE_RING(LINEAR_DECODE_STAGES); }
+static int linear_decode_shared(int stages) { return LINEAR_DECODE_SHARED(stages); }
+static int linear_decode_ring(int stages) { return LINEAR_DECODE_RING(stages); }
 static int normed_bytes(int tokens, int k) { return NORMED_BYTES(tokens, k); }
 static int attention_decode_shared(int head_dim) { return ATTENTION_DECODE_SHARED(head_dim); }
 static int attention_decode_tiles(int head_dim) { return ATTENTION_DECODE_TILES(head_dim); }
@@ -29,6 +29,7 @@ import (
 // launch is how the program launches a kernel for Phi-3-mini.
 type launch struct {
 	threads, shared int // of a block; bytes of dynamic shared memory
+	most            int // blocks on a multiprocessor that the program launches; 0: as many as fit
 	inFlight        int // bytes of weights, or of keys and values, that a block requests ahead; 0: few
 	// Of a matrix product: tiles of 8 tokens by which a loaded weight is multiplied; 0 for other kernels.
 	tokenTiles int
@@ -102,20 +103,26 @@ func productLaunches(kernel string, g *gpu) []launch {
 		l.tokenTiles = C.LINEAR_PREFILL_TOKENS / C.DECODE_TOKENS
 		return []launch{l}
 	}
-	l.threads, l.shared, l.tokenTiles = C.LINEAR_DECODE_THREADS, int(C.linear_decode_shared()), 1
+	l.threads, l.tokenTiles = C.LINEAR_DECODE_THREADS, 1
+	norm := 0
 	if has("norm_") {
-		l.shared += int(C.normed_bytes(1, hidden))
+		norm = int(C.normed_bytes(1, hidden))
 	}
+	stages := C.int(C.LINEAR_DECODE_STAGES)
+	wide := int(C.linear_decode_shared(C.LINEAR_DECODE_WIDE_STAGES)) + norm
+	if g.overlap && !has("_quantized") && 2*(wide+systemShared) <= g.shared { // room for the next product
+		stages, l.most = C.LINEAR_DECODE_WIDE_STAGES, 1
+	}
+	l.shared, l.inFlight = int(C.linear_decode_shared(stages))+norm, int(C.linear_decode_ring(stages))
 	if has("_quantized") {
 		return quantizedLaunches(l)
 	}
-	l.inFlight = int(C.linear_decode_ring())
 	return []launch{l}
 }
 
-// quantClasses are the types that share a loop of the decode kernels for quantized weights. A loop is known by
-// the constants with which it unpacks. A stage of a warp's ring is two steps of 64 columns of 16 rows, and what
-// their scales need (kernels/linear_decode_quantized.cu).
+// quantClasses are the types that share a loop of the decode kernels for quantized weights. A loop is known
+// by the constants with which it unpacks. A stage of a warp's ring is two steps of 64 columns of 16 rows, and
+// what their scales need (kernels/linear_decode_quantized.cu).
 var quantClasses = []struct {
 	name          string
 	mark          string
@@ -135,9 +142,10 @@ var quantClasses = []struct {
 // and the scales of a stage.
 func quantizedLaunches(l launch) (all []launch) {
 	const request, most = 16 * warpSize, 8
+	ring := l.inFlight
 	for _, c := range quantClasses {
 		stage := roundUp(c.bytes, request)
-		room := int(C.linear_decode_ring())/C.K_SEGMENTS - 16*2*c.groups*8
+		room := ring/C.K_SEGMENTS - 16*2*c.groups*8
 		l.variant, l.mark, l.otherMarks = ", "+c.name, c.mark, c.others
 		l.inFlight = C.K_SEGMENTS * min(most, room/stage) * stage
 		l.loopMMAs = 2 * 4 // of two steps

@@ -7,15 +7,17 @@ type gpu struct {
 	shared int // bytes of shared memory
 	warps  int
 	blocks int
+	// overlap says that it has programmatic dependent launch.
+	overlap bool
 }
 
 var gpus = []gpu{
-	{"sm_80", 164 << 10, 64, 32},
-	{"sm_86", 100 << 10, 48, 16},
-	{"sm_89", 100 << 10, 48, 24},
-	{"sm_90a", 228 << 10, 64, 32},
-	{"sm_100", 228 << 10, 64, 32},
-	{"sm_120", 100 << 10, 48, 24},
+	{"sm_80", 164 << 10, 64, 32, false},
+	{"sm_86", 100 << 10, 48, 16, false},
+	{"sm_89", 100 << 10, 48, 24, false},
+	{"sm_90a", 228 << 10, 64, 32, true},
+	{"sm_100", 228 << 10, 64, 32, true},
+	{"sm_120", 100 << 10, 48, 24, true},
 }
 
 // These are the same for all of them. A warp's registers come from one of four parts of the file, in units.

@@ -22,6 +22,9 @@ func newRow(name string, g *gpu, l launch, used resources, code []instruction) (
 	}
 	r := row{kernel: name + l.variant, launch: l, resources: used}
 	r.blocks, r.limit = g.resident(l.threads, used.registers, used.shared+l.shared)
+	if l.most > 0 && l.most < r.blocks {
+		r.blocks, r.limit = l.most, "the next kernel"
+	}
 	if l.tokenTiles > 0 {
 		var err error
 		if r.loop, err = mainLoop(code, &l); err != nil {
@@ -49,7 +52,7 @@ No GPU was needed, and no figure is a measurement.
 |---|---|
 | registers | of a thread |
 | static, dynamic | bytes of shared memory of a block, without the 1,024 that the system takes |
-| blocks | that a multiprocessor holds at once, and what allows no more |
+| blocks | that a multiprocessor has at once, and what allows no more, or for what room is left |
 | in flight | KB of weights, or of keys and values, that the blocks of a multiprocessor request ahead |
 | loop | instructions on the longest way through the main loop, and how many of them are for tensor cores |
 | a weight, a byte | instructions of a thread for each weight and for each byte of 16-bit weights there |
