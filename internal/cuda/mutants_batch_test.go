@@ -6,6 +6,10 @@ const (
 	testBatch9  = "^TestLinearBatch$/bf16_tokens=9_"
 	testBatch33 = "^TestLinearBatch$/bf16_tokens=33_"
 	testBatch   = "^TestBatchWaits$"
+
+	batchInputs = "#pragma unroll 1\n" +
+		"\tfor (int i = 0; i < args.stages - 1; i++, requests.advance()) {\n" +
+		"\t\trequests.request_inputs();\n\t\tcp_async_commit();\n\t}\n"
 )
 
 // batchMutants are mistakes in the products for 9 to 64 tokens.
@@ -38,7 +42,7 @@ var batchMutants = []mutant{
 	},
 	{
 		"batch: inputs requested before the wait", "linear_batch.cu",
-		"weights.request_weights(); // before", "weights.request_weights(), weights.request_inputs(); // before",
+		"wait_for_predecessor();\n" + batchInputs, batchInputs + "\twait_for_predecessor();\n",
 		testBatch, tooEarly,
 	},
 	{
