@@ -70,13 +70,6 @@ func newQuantMatrix(f weight.Format, data []byte, rows, k int) *quantMatrix {
 	return &quantMatrix{quantLayouts[f], f, weights, block, data, rows, k}
 }
 
-// packed is the whole matrix as it is on the device.
-func (m *quantMatrix) packed() []byte {
-	dst := make([]byte, m.groups()*m.groupBytes(m.k))
-	m.pack(dst, 0)
-	return dst
-}
-
 // groups is the number of row groups.
 func (m *quantMatrix) groups() int { return ceilDiv(m.rows, groupRows) }
 

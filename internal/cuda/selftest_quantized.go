@@ -85,3 +85,10 @@ func (t *tester) expand(c *productCase) {
 	}
 	t.free(w)
 }
+
+// packed is the whole matrix as it is on the device.
+func (m *quantMatrix) packed() []byte {
+	dst := make([]byte, m.groups()*m.groupBytes(m.k))
+	m.pack(dst, 0)
+	return dst
+}
