@@ -58,7 +58,9 @@ func TestNoRoundTrip(t *testing.T) {
 		token := 0
 		for _, err := range w.m.Decode(t.Context(), w.batch(cached...), 9) {
 			require.NoError(t, err)
-			lines := slices.DeleteFunc(log(), func(l string) bool { return strings.HasPrefix(l, "prefetch ") })
+			lines := slices.DeleteFunc(log(), func(l string) bool {
+				return strings.HasPrefix(l, "prefetch ")
+			})
 			switch token++; {
 			case token <= 4 || token == 9: // the graphs are made; no step follows the last token
 			default:
@@ -80,8 +82,8 @@ func TestNoRoundTrip(t *testing.T) {
 	}
 }
 
-// TestAheadEnds: after the last token, and after the token that the user stops at, the device computes at most
-// one step more.
+// TestAheadEnds: after the last token, and after the token that the user stops at, the device computes at
+// most one step more.
 func TestAheadEnds(t *testing.T) {
 	log := driverLog(t)
 	w := newAhead(t)

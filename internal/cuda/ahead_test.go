@@ -115,7 +115,8 @@ func TestAhead(t *testing.T) {
 	t.Run("ends", func(t *testing.T) {
 		ws := writers(t, mini, 140, Options{})
 		require.True(t, bothWrite(t, ws, 20, upTo(12)))
-		require.True(t, bothWrite(t, ws, 125, upTo(100))) // to the next KV block, and to the end of the context
+		// To the next KV block, and to the end of the context.
+		require.True(t, bothWrite(t, ws, 125, upTo(100)))
 		require.True(t, bothWrite(t, ws, 140, upTo(3)))
 		require.True(t, bothWrite(t, ws, 141, upTo(3)))
 		require.Contains(t, ws[1].lines[0], "holds 140")

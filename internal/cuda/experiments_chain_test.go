@@ -212,7 +212,8 @@ func askChain(x *experiment) {
 						different++
 					}
 				}
-				require.Zero(f, different, "of %d halves of values differ from those of the first run", len(want))
+				require.Zero(f, different, "of %d halves of values differ from those of the first run",
+					len(want))
 			}
 			c.time(f, g)
 		})

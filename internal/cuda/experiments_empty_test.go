@@ -109,8 +109,8 @@ func askBarrier(x *experiment) {
 	})
 }
 
-// TestLaunchFlags: launches with the flag launchOverlap, of a kernel that waits for the launch before, are right
-// on a stream and in a graph, when as many blocks as possible begin before that has ended.
+// TestLaunchFlags: launches with the flag launchOverlap, of a kernel that waits for the launch before, are
+// right on a stream and in a graph, when as many blocks as possible begin before that has ended.
 func TestLaunchFlags(t *testing.T) {
 	emulate(t, "early=most") // on a GPU BenchmarkExperiment/empty checks the order
 	d := open(t)

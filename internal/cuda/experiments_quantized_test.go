@@ -10,9 +10,9 @@ import (
 
 // askQuantized asks how fast decode reads packed weights. The four products of a layer of Phi-3-mini run for
 // one token, as in the program, with bfloat16 weights and with those of four formats. Each figure is a graph
-// of the same product with the weights of many layers. The figures are microseconds of one product, and GB/s of
-// packed weights. docs/cuda.md says what is expected of formats of 4 bits. The weights are random bits: their
-// values do not change the time.
+// of the same product with the weights of many layers. The figures are microseconds of one product, and GB/s
+// of packed weights. docs/cuda.md says what is expected of formats of 4 bits. The weights are random bits:
+// their values do not change the time.
 func askQuantized(x *experiment) {
 	x.measureCeilings(x)
 	s := sized(phi3Mini, layerShape{hidden: 256, qkv: 768, inner: 256})

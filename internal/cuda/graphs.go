@@ -21,8 +21,8 @@ type seenQueue struct {
 	graph    graph // once captured
 }
 
-// maxGraphs is the most queues that are remembered. A text has three: its first step after the prompt, and the
-// two turns of the later ones. These are enough for texts in batches of 1 to 8, and 8 more.
+// maxGraphs is the most queues that are remembered. A text has three: its first step after the prompt, and
+// the two turns of the later ones. These are enough for texts in batches of 1 to 8, and 8 more.
 const maxGraphs = 32
 
 // run puts the queue on the stream. It runs on the device's thread.

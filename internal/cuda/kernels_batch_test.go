@@ -113,7 +113,9 @@ func TestBatchWaits(t *testing.T) {
 // TestBatchShapes: on every GPU a block's ring fits in its shared memory, and has enough bytes of weights in
 // flight for the memory of that GPU.
 func TestBatchShapes(t *testing.T) {
-	for maxShared, inFlight := range map[int]int{227 << 10: 48 << 10, 163 << 10: 40 << 10, 99 << 10: 16 << 10} {
+	for maxShared, inFlight := range map[int]int{
+		227 << 10: 48 << 10, 163 << 10: 40 << 10, 99 << 10: 16 << 10,
+	} {
 		for _, s := range newBatchShapes(maxShared) {
 			require.LessOrEqual(t, s.shared, maxShared, "%d tokens", s.tokens)
 			stage := 8 * s.rows * 16 * 2 // of the eight segments' weights, 16 columns of 2 bytes each
