@@ -71,21 +71,26 @@ figure() {
 }
 
 # Records the figures in a line of a Go benchmark, such as
-# "BenchmarkGPU/decode_1/Attend-16   100   52 ns/op   1.2 GB/s".
+# "BenchmarkGPU/decode_1/Attend-16   100   52 ns/op   1.2 GB/s". If it has a time in µs, this is of what the
+# benchmark measures, and ns/op is of several of these.
 bench_figures() {
-	local fields name i value unit rate=''
+	local fields name i value unit rate='' times=0
 	read -ra fields <<<"$1"
 	name=${fields[0]#Benchmark} name=${name#GPU/} name=${name//_/ }
 	if [[ $name =~ -[0-9]+$ ]]; then name=${name%-*}; fi # the number of threads
 	for ((i = 2; i + 1 < ${#fields[@]}; i += 2)); do
 		[ "${fields[i + 1]}" != GB/s ] || rate=${fields[i]}
+		[[ ${fields[i + 1]} != µs* ]] || times=1
 	done
 	for ((i = 2; i + 1 < ${#fields[@]}; i += 2)); do
 		value=${fields[i]} unit=${fields[i + 1]}
 		case $unit in
-		ns/op) figure "$name" "$(awk -v ns="$value" 'BEGIN { printf "%.6g", ns / 1000 }')" µs "$rate" ;;
+		ns/op)
+			((times)) ||
+				figure "$name" "$(awk -v ns="$value" 'BEGIN { printf "%.6g", ns / 1000 }')" µs "$rate"
+			;;
 		%copy | %read) ;; # the summary computes the shares
-		GB/s) figure "$name" "$value" GB/s "$value" ;;
+		GB/s | µs*) figure "$name" "$value" "$unit" "$rate" ;;
 		*) figure "$name" "$value" "$unit" ;;
 		esac
 	done
