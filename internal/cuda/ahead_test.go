@@ -46,7 +46,9 @@ type writer struct {
 	lines []string // what came
 }
 
-func newWriter(t *testing.T, dir string, room int, o Options, wrap func(model.Backend) model.Backend) *writer {
+func newWriter(
+	t *testing.T, dir string, room int, o Options, wrap func(model.Backend) model.Backend,
+) *writer {
 	w := &writer{T: t, b: openTest(t, o)}
 	var err error
 	w.m, err = model.Load(context.Background(), os.DirFS(dir), wrap(spy{w.b, &w.table}),
@@ -109,8 +111,8 @@ func upTo(n int) func(w *writer) {
 	return func(w *writer) { w.write(w.Context(), n, nil) }
 }
 
-// TestAhead: the tokens, the lengths of the caches and their bytes do not depend on whether the host waits for
-// every token.
+// TestAhead: the tokens, the lengths of the caches and their bytes do not depend on whether the host waits
+// for every token.
 func TestAhead(t *testing.T) {
 	t.Run("ends", func(t *testing.T) {
 		ws := writers(t, mini, 140, Options{})

@@ -8,12 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// askBatch asks up to how many tokens each kernel of a product is the fastest. The four products of a layer of
-// Phi-3-mini run for 8 to 65 tokens by the decode, batch and prefill kernels, as far as these take so many
-// tokens. Each figure is a graph of the same product with the weights of many layers, of which none are in the
-// caches. The figures are microseconds of one product, and GB/s of weights. The head of
-// kernels/linear_batch.cu says what is expected. The program runs batch from 9 to 64 tokens; if another kernel
-// is faster there, [Backend.product] should choose it.
+// askBatch asks up to how many tokens each kernel of a product is the fastest. The four products of a layer
+// of Phi-3-mini run for 8 to 65 tokens by the decode, batch and prefill kernels, as far as these take so many
+// tokens. Each figure is a graph of the same product with the weights of many layers, of which none are in
+// the caches. The figures are microseconds of one product, and GB/s of weights. The head of
+// kernels/linear_batch.cu says what is expected. The program runs batch from 9 to 64 tokens; if another
+// kernel is faster there, [Backend.product] should choose it.
 func askBatch(x *experiment) {
 	x.measureCeilings(x)
 	s := sized(phi3Mini, layerShape{hidden: 192, qkv: 576, inner: 136})

@@ -133,8 +133,8 @@ func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
 	return k, nil
 }
 
-// countResident asks the device how many blocks of the decode and batch products a multiprocessor runs at once.
-// hidden is the k of the products with a norm.
+// countResident asks the device how many blocks of the decode and batch products a multiprocessor runs at
+// once. hidden is the k of the products with a norm.
 func (l *linearKernels) countResident(d *device, hidden int) (err error) {
 	for e := range epilogues {
 		for w := range weightKinds {
