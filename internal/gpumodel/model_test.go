@@ -33,6 +33,30 @@ func kernel(t *testing.T, p *Prediction, name string) *Time {
 	return nil
 }
 
+// TestNothingReadsFasterThanMemory: over a step, and over many calls of one kernel, no byte is read in a time
+// in which others are.
+func TestNothingReadsFasterThanMemory(t *testing.T) {
+	config := must(t, PhiMini)
+	recipe, err := ParseWeights("bf16")
+	require.NoError(t, err)
+	for i := range Cards {
+		card := &Cards[i]
+		most := card.ReadRate() * steady * (1 + 1e-9)
+		for _, cached := range []int{100, 2000, 2048, 4000, 16000, 100_000} {
+			for _, tokens := range []int{1, 8, 16, 64} {
+				p := predict(t, card.Short, "bf16", cached, tokens, All)
+				require.LessOrEqual(t, p.Bytes/p.Total(), most, "%s, %d × %d", card.Short, tokens, cached)
+				for _, verb := range []string{"NormLinear qkv", "Attend", "LinearAdd o", "NormGateUp"} {
+					k, err := Repeated(card, Step{config, recipe, cached, tokens, All}, verb)
+					require.NoError(t, err)
+					require.LessOrEqual(t, k.Bytes/k.Total(), most, "%s of %s, %d × %d", verb, card.Short, tokens,
+						cached)
+				}
+			}
+		}
+	}
+}
+
 // The page has the tables that this package writes. `go run ./cmd/gpu-model -update docs/gpu-model.md` writes
 // them.
 func TestPage(t *testing.T) {

@@ -281,7 +281,8 @@ func (t *clock) attend(k *Time) {
 
 	// Span, block table, work item and count are loaded one after the other, then keys and values.
 	k.Fill = 4*t.Hit + t.Wait
-	dram := k.Bytes / (t.ReadRate() * steady)
+	reading := k.Bytes / (t.ReadRate() * steady)
+	dram := reading
 	if t.overlaps() { // all of these are loaded before the wait
 		k.Fill = t.Hit
 		dram -= math.Min(dram, k.Lead+k.Fill+t.idle)
@@ -301,5 +302,5 @@ func (t *clock) attend(k *Time) {
 	if t.Join && chunks == 1 { // which stores the result itself
 		k.Tail = finish
 	}
-	t.idle += k.Total() - dram
+	t.idle = math.Max(0, t.idle+k.Total()-reading)
 }
