@@ -9,6 +9,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "gpu-model:", err)
 		os.Exit(1)
 	}
@@ -39,10 +40,16 @@ func run(args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *update != "" {
+	switch {
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case *update != "" && flags.NFlag() > 1:
+		return errors.New("-update writes all tables: it takes no other flags")
+	case *update != "":
 		return updatePage(*update)
-	}
-	if *name == "" {
+	case *name == "" && flags.NFlag() > 0:
+		return errors.New("-card is missing; without flags gpu-model prints all tables")
+	case *name == "":
 		return tables(out)
 	}
 	card := gpumodel.Find(*name)

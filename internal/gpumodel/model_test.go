@@ -49,8 +49,8 @@ func TestNothingReadsFasterThanMemory(t *testing.T) {
 				for _, verb := range []string{"NormLinear qkv", "Attend", "LinearAdd o", "NormGateUp"} {
 					k, err := Repeated(card, Step{config, recipe, cached, tokens, All}, verb)
 					require.NoError(t, err)
-					require.LessOrEqual(t, k.Bytes/k.Total(), most, "%s of %s, %d × %d", verb, card.Short, tokens,
-						cached)
+					require.LessOrEqual(t, k.Bytes/k.Total(), most, "%s of %s, %d × %d", verb, card.Short,
+						tokens, cached)
 				}
 			}
 		}
@@ -161,6 +161,15 @@ func TestRefusals(t *testing.T) {
 	require.ErrorContains(t, err, `"B9" is not one of`)
 	_, err = Update("no tables")
 	require.ErrorContains(t, err, `no place for the table "cards"`)
+}
+
+func TestDigits(t *testing.T) {
+	for x, want := range map[float64]string{
+		0: "0.00", 9.994: "9.99", 9.996: "10.0", 99.96: "100", 999.4: "999", 999.6: "1,000", 1234.5: "1,235",
+		999_999.6: "1,000,000", 39_321_607: "39,321,607", 1e9: "1,000,000,000",
+	} {
+		require.Equal(t, want, digits(x), x)
+	}
 }
 
 func TestWithout(t *testing.T) {

@@ -3,6 +3,7 @@ package gpumodel
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"phi3/internal/model"
@@ -81,7 +82,11 @@ func digits(x float64) string {
 	switch {
 	case x >= 999.5:
 		n := int(x + 0.5)
-		return fmt.Sprintf("%d,%03d", n/1000, n%1000)
+		thousands := strconv.Itoa(n / 1000)
+		if n >= 1e6 {
+			thousands = digits(float64(n / 1000))
+		}
+		return fmt.Sprintf("%s,%03d", thousands, n%1000)
 	case x >= 99.95:
 		return fmt.Sprintf("%.0f", x)
 	case x >= 9.995:

@@ -53,8 +53,11 @@ type clock struct {
 
 // Predict returns what the model says about a step on a card.
 func Predict(c *Card, s Step) (*Prediction, error) {
-	if s.Tokens < 1 || s.Tokens > batchTokens || s.Cached < 0 {
+	switch {
+	case s.Tokens < 1 || s.Tokens > batchTokens:
 		return nil, fmt.Errorf("the model covers steps of 1 to %d tokens", batchTokens)
+	case s.Cached < 0:
+		return nil, fmt.Errorf("%d cached tokens are not possible", s.Cached)
 	}
 	t := &clock{Card: c, Step: &s, first: true}
 	p := &Prediction{Host: hostTurn}
