@@ -162,11 +162,11 @@ func TestUploadQuantized(t *testing.T) {
 func TestUploadLongRows(t *testing.T) {
 	b := openTest(t, Options{})
 	require.NoError(t, b.do(func() (err error) {
-		b.uploader, err = newUploader(b, 543)
+		b.uploader, err = newUploader(b, 1087)
 		return err
 	}))
-	_, err := b.Upload(&weight.Tensor{Format: weight.Q8_0, Shape: []int{8, 64}, Data: make([]byte, 8*68)})
-	require.ErrorContains(t, err, "8 rows of quantized weights take 544 bytes")
+	_, err := b.Upload(&weight.Tensor{Format: weight.Q8_0, Shape: []int{8, 128}, Data: make([]byte, 8*136)})
+	require.ErrorContains(t, err, "8 rows of quantized weights take 1088 bytes")
 	require.NoError(t, b.Close())
 }
 

@@ -46,7 +46,7 @@ done`)
 		"memcheck":    {"passed", "1 passed"},
 		"racecheck":   {"passed", "1 passed"},
 		"experiments": {
-			"passed", `[1-9]\d* passed, [1-9]\d* skipped \(the first: .+ is not compiled for .+\)`,
+			"passed", `[1-9]\d* passed, [1-9]\d* skipped \(the first: .+ does not overlap launches\)`,
 		},
 	}))
 	require.Zero(t, status)

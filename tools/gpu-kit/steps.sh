@@ -322,8 +322,7 @@ step_kernel-times() {
 
 # The questions of BenchmarkExperiment, the most valuable first: what B1 and B4, B3, B2, B5 and unpacking in
 # registers are worth. Each runs in its own process, so that one that loses the GPU's context, or never ends,
-# does not stop the others. The last process runs the questions that are not in this list. A question that
-# does not exist is left out.
+# does not stop the others. The last process runs the questions that are not in this list.
 QUESTIONS='chain token attention batch quantized empty read carve-out barrier wgmma'
 
 step_experiments() {
