@@ -30,8 +30,8 @@ var batchCasesChecked = []linearCase{
 	{64, 20, 136, 1},
 }
 
-// TestLinearBatch holds the batch products against prefill, which is held against float64, and against decode,
-// with rings for every size of shared memory: the bytes are the same.
+// TestLinearBatch holds the batch products against prefill, which is held against float64, and against
+// decode, with rings for every size of shared memory: the bytes are the same.
 func TestLinearBatch(t *testing.T) {
 	cases := batchCases
 	if checked || onGPU && small() {

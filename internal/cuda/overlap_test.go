@@ -94,7 +94,8 @@ func TestOverlappedLaunches(t *testing.T) {
 			return s
 		}
 		logits, table := upload(b, normals(random, tokens*vocab, 1)), upload(b, bits(vocab*k))
-		norm, w, down := upload(b, normals(random, k, 1)), upload(b, bits(2*rows*k)), upload(b, bits(k*rows*2))
+		norm, w := upload(b, normals(random, k, 1)), upload(b, bits(2*rows*k))
+		down := upload(b, bits(k*rows*2))
 		ids, x, normed := b.alloc(4*tokens), b.alloc(4*tokens*k), b.alloc(2*tokens*k)
 		sums, h, last := b.alloc(4*tokens*rows), b.alloc(2*tokens*80), b.alloc(4*k)
 		launches := []func(){

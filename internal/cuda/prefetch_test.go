@@ -63,7 +63,9 @@ func TestPrefetch(t *testing.T) {
 		})
 		x, y := upload(b, make([]uint16, 1032)), b.alloc(4*331)
 		first := product{y: y.devicePtr, x: x.devicePtr, w: weights[0], tokens: 1, rows: c.rows, k: c.k}
-		next := product{y: y.devicePtr, x: x.devicePtr, w: weights[1], tokens: 1, rows: c.nextRows, k: c.nextK}
+		next := product{
+			y: y.devicePtr, x: x.devicePtr, w: weights[1], tokens: 1, rows: c.nextRows, k: c.nextK,
+		}
 		for kernel, run := range map[string]func(*queue, product, int){
 			"linear_decode_bf16": b.k.decode, "linear_batch_bf16": b.k.batch,
 		} {

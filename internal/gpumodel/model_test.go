@@ -49,8 +49,8 @@ func TestNothingReadsFasterThanMemory(t *testing.T) {
 				for _, verb := range []string{"NormLinear qkv", "Attend", "LinearAdd o", "NormGateUp"} {
 					k, err := Repeated(card, Step{config, recipe, cached, tokens, All}, verb)
 					require.NoError(t, err)
-					require.LessOrEqual(t, k.Bytes/k.Total(), most, "%s of %s, %d × %d", verb, card.Short,
-						tokens, cached)
+					require.LessOrEqual(t, k.Bytes/k.Total(), most, "%s of %s, %d × %d",
+						verb, card.Short, tokens, cached)
 				}
 			}
 		}

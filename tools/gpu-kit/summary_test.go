@@ -32,7 +32,8 @@ kernel-times,decode 1/LinearAdd o,7,,µs,,2950,3000
 		write("head", "card\t"+card+"\n")
 		cmd := exec.Command("bash", "summary.sh", work)
 		cmd.Env = append(os.Environ(), "KIT="+work, "WORK="+work, "CHECKPOINT="+work+"/checkpoint",
-			"RESULTS="+work+"/results", "FIGURES="+work+"/figures.csv", "SHORT=", "MODEL=", "COMMAND=", "END=")
+			"RESULTS="+work+"/results", "FIGURES="+work+"/figures.csv",
+			"SHORT=", "MODEL=", "COMMAND=", "END=")
 		cmd.Env = append(cmd.Env, environment...)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
