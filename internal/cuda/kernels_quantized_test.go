@@ -214,3 +214,38 @@ func testLinearQuantized(b *kernelBench, c linearCase, typ elementType, seed uin
 	}
 	b.free(inputs, o.xDev, o.normDev, o.normed, w[typ], w[typeBF16])
 }
+
+// TestQuantizedWaits: decode products with quantized weights, each of which reads what the one before it
+// wrote, have the same results one after another and overlapped.
+func TestQuantizedWaits(t *testing.T) {
+	const tokens, hidden, inner, blocks = 2, 96, 64, 2
+	b := openKernels(t)
+	random := rand.New(rand.NewPCG(9, 3))
+	before, norm := normals(random, tokens*hidden, 1), upload(b, normals(random, hidden, 1))
+	up, _ := packed(random, weight.Q4_0, 2*inner, hidden, 0.2)
+	down, _ := packed(random, weight.Q4_0, hidden, inner, 0.2)
+	upDev, downDev, h := upload(b, up), upload(b, down), b.alloc(2*tokens*inner)
+	results := func(together bool) []byte {
+		x := upload(b, before)
+		defer b.free(x)
+		b.do(func() error { return b.d.fill(h.devicePtr, poison, h.bytes, b.stream) })
+		gates := product{
+			epilogue: gateUp, y: h.devicePtr, x: x.devicePtr, norm: norm.devicePtr, eps: linearEps,
+			w: upDev.devicePtr, weight: typeOf(weight.Q4_0), tokens: tokens, rows: inner, k: hidden,
+		}
+		add := product{
+			epilogue: addTo, y: x.devicePtr, x: h.devicePtr, w: downDev.devicePtr,
+			weight: typeOf(weight.Q4_0), tokens: tokens, rows: hidden, k: inner,
+		}
+		for _, p := range []product{gates, add, gates, add} {
+			b.k.decode(&b.q, p, blocks)
+			if !together {
+				b.run()
+			}
+		}
+		b.run()
+		return download[byte](b, x)
+	}
+	require.Equal(t, results(false), results(true))
+	b.free(norm, upDev, downDev, h)
+}

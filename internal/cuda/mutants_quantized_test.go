@@ -9,10 +9,21 @@ const (
 	testQuantized3  = "^TestLinearQuantized$/Q4_K_tokens=3_"
 	testQuantized9  = "^TestLinearQuantized$/Q5_0_tokens=9_"
 	testUnpack      = "^TestUnpack$"
+	testQuantWaits  = "^TestQuantizedWaits$"
 )
 
 // quantizedMutants are mistakes in what only quantized weights need.
 var quantizedMutants = []mutant{
+	{
+		"quantized, decode: missing wait", "linear_decode_quantized.cu",
+		"wait_for_predecessor();", "", testQuantWaits, tooEarly + "|" + neverWaits,
+	},
+	{
+		"quantized, decode: input read before the wait", "linear_decode_quantized.cu",
+		"wait_for_predecessor();\n\tif constexpr (NORM)\n\t\tnorm_tokens(args, sm, normed);",
+		"if constexpr (NORM)\n\t\tnorm_tokens(args, sm, normed);\n\twait_for_predecessor();",
+		testQuantWaits, tooEarly,
+	},
 	{
 		"quantized, decode: stages read before all lanes' parts have come", "linear_decode_quantized.cu",
 		"__syncwarp();                       // all lanes'", "// all lanes'", testQuantized3, raceOrUnwritten,

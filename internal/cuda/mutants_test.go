@@ -45,7 +45,8 @@ func forTheEmulator(t *testing.T) {
 // The tests that a checked build runs: every kernel, on small sizes, and whole steps, with and without
 // graphs.
 const checkedTests = `^TestConformance(MMAOfIntegers|Ldmatrix|CopyAsync|Conversions)$|` +
-	`^Test(EmbedAndCopyRows|Unpack|Linear|LinearBatch|BatchWaits|LinearQuantized|LinearSpecials|RMSNorm|ReferenceLinear|Argmax)$|` +
+	`^Test(EmbedAndCopyRows|Unpack|RMSNorm|ReferenceLinear|Argmax)$|` +
+	`^Test(Linear|LinearBatch|BatchWaits|LinearQuantized|QuantizedWaits|LinearSpecials)$|` +
 	`^TestReferenceAttention$|` +
 	`^Test(Launch|OverlappedLaunches|AbandonedSteps|ForgottenGraphs)$|^TestAhead$/^few$|` +
 	`^TestAttention$/./window_(7|129|1),|^TestAttentionJoin$/heads_of_80,|^TestAttentionWaits$`
