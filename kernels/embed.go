@@ -21,7 +21,7 @@ var compiled embed.FS
 type Code struct {
 	Image  []byte // as cuModuleLoadData takes it
 	Native string // the architecture of its machine code, such as sm_90a; "": PTX, which the driver compiles
-	// Virtual is the architecture whose instructions the sources used: 80, or 90, which has dependent
+	// Virtual is the virtual architecture that the sources were compiled for: 80, or 90, which has dependent
 	// launches.
 	Virtual int
 }

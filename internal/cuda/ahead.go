@@ -21,13 +21,13 @@ import (
 //	copies     data 2             ids 1   data 3      ids 2   data 4
 //	host       waits for ids 1    makes step 3, waits makes step 4, waits
 //
-// A graph waits for its data (staged), and the copy of the ids waits for the graph that chooses them (done).
+// A graph waits for its data (copied), and the copy of the ids waits for the graph that chooses them (done).
 // The host fills the stage of step 3 after it has the ids of step 1, which used the same turn.
 
 // ahead is the turns of the steps.
 type ahead struct {
 	turns  [2]turn
-	older  *turn // of the step before the current one, whose ids the host has not asked for; nil: none
+	older  *turn // of the step before the current one, if the host has not asked for its ids; otherwise nil
 	copies cu.Stream
 	run    func() error // answer, as a value that is made once
 }
@@ -38,9 +38,9 @@ type turn struct {
 	queue  queue     // since the last Read
 	ids    devicePtr // int32, the ids that StartArgmax chooses
 	chosen int       // how many these are
-	begun  bool      // the device has got the queue, or err
+	begun  bool      // the queue was sent, or that failed with err
 	err    error
-	staged cu.Event // the stage is on the device
+	copied cu.Event // the stage's data are on the device
 	done   cu.Event // the ids are there
 }
 
@@ -51,7 +51,7 @@ func (a *ahead) open(d *device) (err error) {
 	}
 	for i := range a.turns {
 		t := &a.turns[i]
-		if t.staged, err = d.newOrder(); err != nil {
+		if t.copied, err = d.newOrder(); err != nil {
 			return err
 		}
 		if t.done, err = d.newOrder(); err != nil {
@@ -143,10 +143,10 @@ func (b *Backend) sendTurn(t *turn) error {
 	if err := d.copyToDevice(t.stage.device, t.stage.host.bytes[:t.stage.used], copies); err != nil {
 		return err
 	}
-	if err := d.record(t.staged, copies); err != nil {
+	if err := d.record(t.copied, copies); err != nil {
 		return err
 	}
-	if err := d.follow(b.stream, t.staged); err != nil {
+	if err := d.follow(b.stream, t.copied); err != nil {
 		return err
 	}
 	if err := b.graphs.run(d, b.stream, t.queue); err != nil {

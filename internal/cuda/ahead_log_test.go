@@ -5,8 +5,6 @@ package cuda
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,23 +14,6 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/model"
 )
-
-// driverLog makes the emulator log what the driver does. The function returns the lines since its last call.
-func driverLog(t *testing.T) func() []string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "log")
-	emulate(t, "log="+file)
-	read := 0
-	return func() []string {
-		text, err := os.ReadFile(file)
-		if !os.IsNotExist(err) {
-			require.NoError(t, err)
-		}
-		lines := strings.Split(string(text[read:]), "\n")
-		read = len(text)
-		return lines[:len(lines)-1]
-	}
-}
 
 // steps is how many steps of a model begin in a log.
 func steps(log []string) (n int) {
@@ -53,13 +34,13 @@ func newAhead(t *testing.T) *writer {
 // ids of a token, the graph of the next token is on the stream already.
 func TestNoRoundTrip(t *testing.T) {
 	for _, cached := range [][]int{{20}, {20, 3, 126}} {
-		log := driverLog(t)
+		log := emulatorLog(t)
 		w := newAhead(t)
 		token := 0
 		for _, err := range w.m.Decode(t.Context(), w.batch(cached...), 9) {
 			require.NoError(t, err)
-			lines := slices.DeleteFunc(log(), func(l string) bool {
-				return strings.HasPrefix(l, "prefetch ")
+			lines := slices.DeleteFunc(log(), func(line string) bool {
+				return strings.HasPrefix(line, "prefetch ")
 			})
 			switch token++; {
 			case token <= 4 || token == 9: // the graphs are made; no step follows the last token
@@ -85,7 +66,7 @@ func TestNoRoundTrip(t *testing.T) {
 // TestAheadEnds: after the last token, and after the token that the user stops at, the device computes at
 // most one step more.
 func TestAheadEnds(t *testing.T) {
-	log := driverLog(t)
+	log := emulatorLog(t)
 	w := newAhead(t)
 	prompt := w.prompt(20)
 	free, err := generate.Run(t.Context(), w.m, prompt, generate.Options{MaxNewTokens: 8})
@@ -187,7 +168,7 @@ func (r refusing) StartArgmax(logits model.Matrix) {
 // chosen, is not sent. The text goes on as if nothing had happened, and no graph is made of a queue that
 // never ran.
 func TestAheadRefused(t *testing.T) {
-	log := driverLog(t)
+	log := emulatorLog(t)
 	refuse := false
 	w := newWriter(t, mini, 300, Options{}, func(b model.Backend) model.Backend {
 		return refusing{b.(spy).Backend, &refuse}

@@ -9,11 +9,11 @@ import (
 )
 
 // askBatch asks up to how many tokens each kernel of a product is the fastest. The four products of a layer
-// of Phi-3-mini run for 8 to 65 tokens by the decode, batch and prefill kernels, as far as these take so many
-// tokens. Each figure is a graph of the same product with the weights of many layers, of which none are in
-// the caches. The figures are microseconds of one product, and GB/s of weights. The head of
-// kernels/linear_batch.cu says what is expected. The program runs batch from 9 to 64 tokens; if another
-// kernel is faster there, [Backend.product] should choose it.
+// of Phi-3-mini run for 8 to 65 tokens, by those of the decode, batch and prefill kernels that take so many
+// tokens. Each figure is a graph of the same product with the weights of many layers, so that no weights are
+// in the caches. The figures are microseconds of one product, and GB/s of weights. The head of
+// kernels/linear_batch.cu says what is expected. The program runs batch from 9 to 64 tokens. If another kernel
+// is faster there, [Backend.product] should choose it.
 func askBatch(x *experiment) {
 	x.measureCeilings(x)
 	s := sized(phi3Mini, layerShape{hidden: 192, qkv: 576, inner: 136})
@@ -91,18 +91,10 @@ func askBatch(x *experiment) {
 var phaseNames = map[phase]string{decode: "decode", batch: "batch", prefill: "prefill"}
 
 // by is the queue of one product, computed by the kernel of that phase.
-func (k *kernelSet) by(d *device, by phase, p product) (q queue) {
-	b := &Backend{device: d, kernels: k}
-	switch by {
-	case decode:
-		resident := k.fit(&p)
-		k.decode(&q, p, b.blocks(p.decodeTiles(), resident))
-	case batch:
-		k.batch(&q, p, b.blocks(k.batchParts(&p), k.batchResident(&p)))
-	default:
-		k.prefill(&q, p)
-	}
-	return q
+func (k *kernelSet) by(d *device, v phase, p product) queue {
+	b := &Backend{device: d, kernels: k, turn: &turn{}}
+	b.productBy(v, p)
+	return b.queue
 }
 
 // resultBytes is the size of the product's result.

@@ -122,13 +122,11 @@ func (c *chain) products(qkv, o, gateUp, down func(p product)) {
 // queue is the chain as the backend queues it. The rings are long if the launches will overlap.
 func (c *chain) queue(long bool) queue {
 	var q queue
-	b := &Backend{device: c.device, kernels: c.kernels}
 	c.kernels.overlap = long
 	add := func(e epilogue, norm devicePtr) func(p product) {
 		return func(p product) {
 			p.epilogue, p.norm = e, norm
-			resident := c.kernels.fit(&p)
-			c.kernels.decode(&q, p, b.blocks(p.decodeTiles(), resident))
+			q = append(q, c.kernels.by(c.device, decode, p)...)
 		}
 	}
 	c.products(add(store, c.norm), add(addTo, 0), add(gateUp, c.norm), add(addTo, 0))
@@ -212,8 +210,7 @@ func askChain(x *experiment) {
 						different++
 					}
 				}
-				require.Zero(f, different, "of %d halves of values differ from those of the first run",
-					len(want))
+				require.Zero(f, different, "of %d halves of values differ from the first run's", len(want))
 			}
 			c.time(f, g)
 		})

@@ -28,7 +28,7 @@ const (
 // epilogueNames are the kernels' names for them.
 var epilogueNames = [epilogues]string{store: "linear", addTo: "linear_add", gateUp: "gate_up"}
 
-// phase is one of the kernels that compute a product. All give the same bits.
+// phase is the kernels for a number of tokens. All give the same bits.
 type phase int
 
 const (
@@ -223,10 +223,11 @@ func (p *product) decodeTiles() int {
 	return ceilDiv(p.rows, C.LINEAR_DECODE_TILE)
 }
 
-// fit chooses the stages of a decode product's rings. It returns how many blocks of the product should run
-// on a multiprocessor at once. If launches overlap, this is one block with long rings, where it leaves room
-// for a block of the next product, which fills its rings while this product ends. Otherwise it is as many as
-// fit. The kernels of quantized weights have rings of one size, and as many blocks as fit to unpack them.
+// fit chooses the stages of a decode product's rings, and returns how many blocks of the product should run on
+// a multiprocessor at once. Usually it is as many as fit. If launches overlap, it is one block with long rings,
+// so that a block of the next product fits beside it and fills its own rings while this product ends. Where two
+// such blocks do not fit, it is again as many as fit. Quantized weights never have long rings: they need
+// several blocks to unpack them.
 func (l *linearKernels) fit(p *product) (blocks int) {
 	const reserved = 1 << 10 // shared memory that the driver adds to each block
 	p.stages = wideStages
@@ -240,8 +241,8 @@ func (l *linearKernels) fit(p *product) (blocks int) {
 	return l.resident[p.epilogue][p.weight.kind()][p.tokens]
 }
 
-// decode queues a product of up to decodeTokens tokens, on any number of blocks: the results depend neither
-// on it nor on p.stages.
+// decode queues a product of up to decodeTokens tokens, on any number of blocks. The results depend neither on
+// this number nor on p.stages.
 func (l *linearKernels) decode(q *queue, p product, blocks int) {
 	v := decode
 	if p.norm != 0 {

@@ -140,7 +140,7 @@ func scalesAndMins(packed []byte, step int) uint32 {
 	return scale&0xff | minimum&0xff<<8 | scale>>8<<16 | minimum>>8<<24
 }
 
-// writeTail writes row g of a record's tail: the float16 d, the float16 d and dmin, or the float32 d.
+// writeTail writes row g of a tail: the float16 d, the float16 d and dmin, or the float32 d.
 func (m *quantMatrix) writeTail(tail, src []byte, g int) {
 	switch m.format {
 	case weight.Q2_K:

@@ -51,8 +51,8 @@ func (d *device) prepare(q queue) {
 	q.overlap(d.overlap)
 }
 
-// overlap sets which launches may start before their predecessor has ended: those of kernels that wait,
-// except the first, whose predecessor is not in the queue.
+// overlap sets which launches may start before their predecessor has ended. These are the launches of kernels
+// that wait, except the first of the queue, whose predecessor is not in the queue.
 func (q queue) overlap(allowed bool) {
 	for i := range q {
 		q[i].flags &^= launchOverlap

@@ -136,7 +136,6 @@ func (b *attentionBench) attendFrom(kv array, positions []int, steps [][]int, bl
 		}
 		if decoded {
 			k.decode(&b.q, &a, blocks)
-			b.overlap()
 			b.run(k.name("attention_decode"))
 		} else {
 			b.appendAndAttend(&a, input.tokens, len(work))
@@ -177,13 +176,6 @@ func (b *attentionBench) projections(in *attentionInput) array {
 	return qkv
 }
 
-// overlap lets all launches of the queue but the first start before the one before them has ended.
-func (b *attentionBench) overlap() {
-	for i := range b.q[1:] {
-		b.q[1+i].flags |= launchOverlap
-	}
-}
-
 // attentionInput is a step's data for the kernels.
 type attentionInput struct {
 	tokens        int
@@ -222,7 +214,6 @@ func (b *attentionBench) appendAndAttend(a *attention, tokens, works int) {
 	}
 	if b.k.cache == typeBF16 {
 		b.k.prefill(&b.q, a, works)
-		b.overlap()
 		b.run(b.k.name("attention_prefill"))
 	} else {
 		b.k.reference(&b.q, a, tokens)

@@ -80,8 +80,21 @@ func (b *Backend) product(p product) {
 	case b.float32:
 		k.reference(&b.queue, p)
 	case p.tokens > batchTokens:
-		k.prefill(&b.queue, p)
+		b.productBy(prefill, p)
 	case p.tokens > decodeTokens:
+		b.productBy(batch, p)
+	default:
+		b.productBy(decode, p)
+	}
+}
+
+// productBy queues the kernel of a product for a phase, on as many blocks as the device runs at once.
+func (b *Backend) productBy(v phase, p product) {
+	k := b.kernels
+	switch v {
+	case prefill:
+		k.prefill(&b.queue, p)
+	case batch:
 		k.batch(&b.queue, p, b.blocks(k.batchParts(&p), k.batchResident(&p)))
 	default:
 		resident := k.fit(&p)
