@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"phi3/internal/model"
 )
@@ -52,6 +53,7 @@ var (
 	tokenFigure  = regexp.MustCompile(`^Experiment/token/(\d+)cached(-waiting)?$`)
 	attendFigure = regexp.MustCompile(`^Experiment/attention/(\d+)(k?)/join$`)
 	batchFigure  = regexp.MustCompile(`^Experiment/batch/([a-z-]+)/(\d+)tokens/(decode|batch|prefill)$`)
+	packedFigure = regexp.MustCompile(`^Experiment/quantized/([a-z-]+)/(.+)$`)
 	chainFigure  = regexp.MustCompile(`^Experiment/chain/(.+)$`)
 )
 
@@ -112,6 +114,9 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 		return timeOrRate(k.Total(), k.Bytes, unit, err)
 	case batchFigure.MatchString(figure):
 		k, err := batchTime(card, mini, batchFigure.FindStringSubmatch(figure)[1:])
+		return timeOrRate(k.Total(), k.Bytes, unit, err)
+	case packedFigure.MatchString(figure):
+		k, err := packedTime(card, mini, packedFigure.FindStringSubmatch(figure)[1:])
 		return timeOrRate(k.Total(), k.Bytes, unit, err)
 	case chainFigure.MatchString(figure):
 		cures, ok := chainCures[chainFigure.FindStringSubmatch(figure)[1]]
@@ -205,4 +210,20 @@ func batchTime(card *Card, c *model.Config, words []string) (k Time, err error) 
 	}
 	o.name, o.format = words[0], bf16.Layers
 	return (&clock{Card: card, Step: &s}).launch(&o)
+}
+
+// packedTime is the time of a product for one token with weights of a type. Its launches do not overlap.
+// words are the product and the type, with spaces for underscores.
+func packedTime(card *Card, c *model.Config, words []string) (k Time, err error) {
+	recipe, err := ParseWeights(strings.ReplaceAll(words[1], " ", "_"))
+	if err != nil {
+		return k, err
+	}
+	verb, ok := map[string]string{
+		"qkv": "NormLinear qkv", "o": "LinearAdd o", "gate-up": "NormGateUp", "down": "LinearAdd down",
+	}[words[0]]
+	if !ok {
+		return k, fmt.Errorf("the model has no product %q", words[0])
+	}
+	return Repeated(card, Step{c, recipe, 0, 1, None}, verb)
 }
