@@ -110,7 +110,8 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 		if m[2] == "k" {
 			cached *= 1000
 		}
-		k, err := Repeated(card, Step{mini, bf16, cached, 1, All}, "Attend")
+		// The experiment's launches do not overlap.
+		k, err := Repeated(card, Step{mini, bf16, cached, 1, Cures{Join: true}}, "Attend")
 		return timeOrRate(k.Total(), k.Bytes, unit, err)
 	case batchFigure.MatchString(figure):
 		k, err := batchTime(card, mini, batchFigure.FindStringSubmatch(figure)[1:])
