@@ -117,15 +117,14 @@ typedef struct {
 // the decode kernels without norm_. The grid may have any number of blocks of LINEAR_BATCH_THREADS, which
 // share the row tiles. Dynamic shared memory: LINEAR_BATCH_SHARED(tokens, stages).
 //
-// Any number of tokens: linear_prefill, linear_add_prefill and gate_up_prefill, with the same x, y and
-// bits. Their grid is (⌈tokens/LINEAR_PREFILL_TOKENS⌉, ⌈weight
-// rows/LINEAR_PREFILL_ROWS⌉) blocks of LINEAR_PREFILL_THREADS threads and LINEAR_PREFILL_SHARED bytes of
-// dynamic shared memory.
+// Any number of tokens: linear_prefill, linear_add_prefill and gate_up_prefill, with the same x, y and bits.
+// Their grid is (⌈tokens/LINEAR_PREFILL_TOKENS⌉, ⌈weight rows/LINEAR_PREFILL_ROWS⌉), of blocks of
+// LINEAR_PREFILL_THREADS threads and LINEAR_PREFILL_SHARED bytes of dynamic shared memory.
 enum {
 	LINEAR_DECODE_THREADS = 256,
 	LINEAR_DECODE_TILE = 16, // weight rows that a block takes at once; for gate_up 8 gates and their 8 ups
-	// Stages of a ring. With 4 two blocks fit on a multiprocessor of 164 KB; with 6 one block of each of two
-	// kernels fits on one of 228 KB, with the normed x of one token.
+	// Stages of a ring. With 4 stages, two blocks fit on a multiprocessor with 164 KB of shared memory. With
+	// 6 stages, a block of each of two kernels fits on one with 228 KB, with the normed x of one token.
 	LINEAR_DECODE_STAGES = 4,
 	LINEAR_DECODE_WIDE_STAGES = 6, // not for quantized weights
 	LINEAR_DECODE_SUMS = 2 * K_SEGMENTS * LINEAR_DECODE_TILE * DECODE_TOKENS * 4, // bytes: of two tiles
@@ -137,8 +136,13 @@ enum {
 	LINEAR_PREFILL_SHARED =
 		LINEAR_PREFILL_STAGES * (LINEAR_PREFILL_TOKENS + LINEAR_PREFILL_ROWS) * K_STEP * 2,
 };
-// The batch kernels take tokens as tiles of 8, and weight rows as tiles of 16. A block takes some row tiles
-// at once; for gate_up each is 8 gates and their 8 ups.
+// Bytes: rings of 64 or 96 KB, and the segments' sums; 72 or 104 KB in all.
+#define LINEAR_DECODE_RING(stages) (K_SEGMENTS * (stages) * LINEAR_DECODE_TILE * K_STEP * 2)
+#define LINEAR_DECODE_SHARED(stages) (LINEAR_DECODE_RING(stages) + LINEAR_DECODE_SUMS)
+// Rows of the normed x, each followed by 8 zeros, which avoid bank conflicts where k is a multiple of 64.
+#define NORMED_BYTES(tokens, k) ((tokens) * ((k) + 8) * 2)
+// The batch kernels take tokens as tiles of 8, and weight rows as tiles of 16. A block takes 2 or 4 row tiles
+// at once. For gate_up each is 8 gates and their 8 ups.
 #define LINEAR_BATCH_TOKEN_TILES(tokens) ((tokens) > 32 ? 8 : 4)
 #define LINEAR_BATCH_ROW_TILES(tokens) ((tokens) > 32 ? 4 : 2)
 // A stage is LINEAR_BATCH_COLS columns of each segment of K, of a block's weight rows and of all tokens. The
@@ -156,11 +160,6 @@ enum { LINEAR_BATCH_THREADS = 256, LINEAR_BATCH_COLS = 16, LINEAR_BATCH_MAX_STAG
 //     ≤ 64      32     32    2: 96    4: 160   6: 224
 #define LINEAR_BATCH_SHARED(tokens, stages) \
 	((stages) * LINEAR_BATCH_STAGE(tokens) + LINEAR_BATCH_SUMS(tokens))
-// Bytes: rings of 64 or 96 KB, and the segments' sums; 72 or 104 KB in all.
-#define LINEAR_DECODE_RING(stages) (K_SEGMENTS * (stages) * LINEAR_DECODE_TILE * K_STEP * 2)
-#define LINEAR_DECODE_SHARED(stages) (LINEAR_DECODE_RING(stages) + LINEAR_DECODE_SUMS)
-// Rows of the normed x, each followed by 8 zeros, which avoid bank conflicts where k is a multiple of 64.
-#define NORMED_BYTES(tokens, k) ((tokens) * ((k) + 8) * 2)
 typedef struct {
 	DEVICE(void) y;           // [tokens, rows]
 	DEVICE(const void) x;     // [tokens, k]

@@ -36,7 +36,8 @@ struct WeightRing {
 	int slot;
 	NextWeights next;
 
-	// Requests the next stage as one group of copies. After the last stage the group is empty.
+	// Requests the next stage as one group of copies. After the last stage it prefetches the next product's
+	// weights, and the group is empty.
 	__device__ void request()
 	{
 		if (tile < tiles && first < end) {
@@ -61,7 +62,7 @@ struct WeightRing {
 		slot = slot + 1 == args.stages ? 0 : slot + 1;
 	}
 
-	// Waits until this lane's part of the oldest stage is there. stages - 1 groups are in flight.
+	// Waits until this lane's part of the oldest stage is there, the first of stages - 1 groups in flight.
 	__device__ void wait() const
 	{
 		if (args.stages == LINEAR_DECODE_WIDE_STAGES)

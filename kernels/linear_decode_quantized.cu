@@ -91,7 +91,8 @@ struct QuantizedRing {
 	// Whether the tile has two row groups. Otherwise its first one is read twice; those sums are not used.
 	__device__ bool has_second() const { return EPILOGUE == GATE_UP || tile * 16 + 8 < args.rows; }
 
-	// Requests the next stage as one group of copies. After the last stage the group is empty.
+	// Requests the next stage as one group of copies. After the last stage it prefetches the next product's
+	// weights, and the group is empty.
 	__device__ void request(unsigned char *dst)
 	{
 		if (stage < end) {
