@@ -8,7 +8,7 @@ const testAhead = "^TestAhead$/^few$"
 var aheadMutants = []mutant{
 	{
 		"ahead: a stale id", "argmax.cu",
-		"if (lane == 0)\n\t\targs.next[", "if (lane == 0 && g.id % 2)\n\t\targs.next[", testAhead,
+		"if (lane == 0)\n\t\targs.next[", "if (lane == 0 && g.id % 2 == 0)\n\t\targs.next[", testAhead,
 		wrongResult,
 	},
 	{
