@@ -47,7 +47,7 @@ func (b *workbench) do(f func() error) {
 	}
 }
 
-// run launches the queue, whose launches are all of one kernel, and waits.
+// run launches the queue, which is launches of a kernel and of those that make its inputs, and waits.
 func (b *workbench) run(kernel string) {
 	ok := b.err == nil
 	b.d.prepare(b.q)

@@ -168,10 +168,7 @@ func (t *tester) newProductCase(size productSize, weight elementType, seed uint6
 	c.xDev = toDevice(t.workbench, normals(random, tokens*k, 1))
 	c.normDev = toDevice(t.workbench, norm)
 	c.normedDev = t.alloc(tokens * k * 2)
-	t.k.rmsNorm(&t.q, rowNorm{
-		y: c.normedDev.devicePtr, typ: typeBF16, x: c.xDev.devicePtr, norm: c.normDev.devicePtr,
-		tokens: tokens, cols: k, eps: productEps,
-	})
+	t.norm(c)
 	t.run("rms_norm")
 	c.inputs = fromDevice[uint16](t.workbench, c.normedDev)
 	c.xNorm = lengths(widened(c.inputs), k)
@@ -249,6 +246,7 @@ func (t *tester) onGrids(c *productCase, prefilled [epilogues]bitsOf, tokens int
 			if d.v == normDecode {
 				p.x, p.norm, p.eps = c.xDev.devicePtr, c.normDev.devicePtr, productEps
 			}
+			t.norm(c) // again: launches overlap as in a token
 			if d.v == batch {
 				t.k.batch(&t.q, p, blocks)
 			} else {

@@ -243,3 +243,11 @@ func (s productSize) ofBlocks(typ elementType) productSize {
 	}
 	return s
 }
+
+// norm queues the RMSNorm that makes the inputs of a product.
+func (t *tester) norm(c *productCase) {
+	t.k.rmsNorm(&t.q, rowNorm{
+		y: c.normedDev.devicePtr, typ: typeBF16, x: c.xDev.devicePtr, norm: c.normDev.devicePtr,
+		tokens: c.tokens, cols: c.k, eps: productEps,
+	})
+}
