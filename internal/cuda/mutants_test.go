@@ -101,7 +101,8 @@ const (
 	testAttentionTwo = "^TestAttention$/./heads_of_256,.*window_0," // two tiles of rows in decode
 )
 
-// headsIn are the widths of heads in a test's name. For a test of a whole model it is nil: it needs all kernels.
+// headsIn are the widths of heads in a test's name. For a test of a whole model it is nil: it needs all
+// kernels.
 func headsIn(test string) []int {
 	if test == testAhead {
 		return nil
