@@ -169,11 +169,12 @@ func (k *kit) run(args ...string) (status int, said string) {
 
 // summary is summary.md's tables, row by row.
 type summary struct {
-	text  string
-	head  map[string]string
-	order []string
-	state map[string]string
-	words map[string]string
+	text    string
+	head    map[string]string
+	order   []string
+	state   map[string]string
+	words   map[string]string
+	changes []string // the first cell of each row of the table of changes
 	// step, figure, value, unit, predicted, of the prediction, of the copy, of the read-only ceiling
 	figures [][]string
 }
@@ -198,6 +199,9 @@ func (k *kit) summary() summary {
 		case len(cells) == 4:
 			s.order = append(s.order, cells[0])
 			s.state[cells[0]], s.words[cells[0]] = strings.Trim(cells[1], "*"), cells[3]
+		case len(cells) == 5 && cells[0] == "change": // the table's head
+		case len(cells) == 5:
+			s.changes = append(s.changes, cells[0])
 		case len(cells) == 8:
 			s.figures = append(s.figures, cells)
 		default:

@@ -110,11 +110,56 @@ figures_table() {
 	}' "$FIGURES"
 }
 
+# Writes what each of the changes B1 to B5 of docs/cuda.md gains, as far as the experiments measured it.
+changes_table() {
+	awk -F, '
+	$1 == "experiments" && $5 ~ /^µs/ {
+		name = substr($2, length("Experiment/") + 1)
+		if ($5 == "µs/token") name = name " token"
+		time[name] = $3 # in a run of several processes, that of the last
+	}
+	function row(change, figure, without, with) {
+		if (without == "" || with == "") return
+		if (!rows++) {
+			print "\n## What each change gains\n\nIn µs. docs/cuda.md describes B1 to B5.\n"
+			print "| change | measured on | without | with | gain |"
+			print "|---|---|---|---|---|"
+		}
+		printf "| %s | %s | %.4g | %.4g | %.3g %% |\n",
+			change, figure, without, with, 100 * (1 - with / without)
+	}
+	function products(tokens, kernel,    parts, i, key, sum) {
+		split("qkv o gate-up down", parts, " ")
+		for (i = 1; i <= 4; i++) {
+			key = "batch/" parts[i] "/" tokens "tokens/" kernel
+			if (!(key in time)) return ""
+			sum += time[key]
+		}
+		return sum
+	}
+	END {
+		layers = "the products of all layers"
+		for (mb = 4; mb <= 12; mb += 4)
+			row("B1, " mb " MB", layers, time["chain/graph"], time["chain/prefetch-" mb "MB"])
+		row("B4, rings of 64 KB", layers, time["chain/graph"], time["chain/pdl"])
+		row("B4, rings of 96 KB", layers, time["chain/graph"], time["chain/pdl-96KB"])
+		row("B1 and B4", layers, time["chain/graph"], time["chain/pdl-96KB+prefetch-12MB"])
+		row("B2, if the join took no time", "attention at 100k", time["attention/100k/join"],
+			time["attention/100k/no-join"])
+		row("B3", "a token at 100 cached tokens", time["token/100cached-waiting token"],
+			time["token/100cached token"])
+		for (tokens = 16; tokens <= 64; tokens *= 2)
+			row("B5, " tokens " tokens", "the products of a layer", products(tokens, "prefill"),
+				products(tokens, "batch"))
+	}' "$FIGURES"
+}
+
 # Written to another file and then moved, so that there is always a complete summary.
 {
 	head_table
 	printf '\n## Steps\n\n'
 	steps_table
+	changes_table
 	printf '\n## Figures\n\n'
 	printf 'Shares are of a copy (bytes read and written) and of the fastest read-only kernel,\n'
 	printf 'both measured at the beginning of the same step.\n'

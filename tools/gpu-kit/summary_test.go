@@ -27,6 +27,22 @@ bench-100,decode after 100 tokens,350,1,tokens/s,2620,2950,3000
 bench-100,decode after 100 tokens,370,1,tokens/s,2620,2950,3000
 bench-100,prefill of 100 tokens,9000,1,tokens/s,,2950,3000
 kernel-times,decode 1/LinearAdd o,7,,µs,,2950,3000
+experiments,Experiment/chain/graph,3000,,µs/32layers,,2950,3000
+experiments,Experiment/chain/graph,2400,,GB/s,2400,2950,3000
+experiments,Experiment/chain/prefetch-12MB,2700,,µs/32layers,,2950,3000
+experiments,Experiment/chain/pdl-96KB,2550,,µs/32layers,,2950,3000
+experiments,Experiment/token/100cached,2600,,µs/token,,2950,3000
+experiments,Experiment/token/100cached,2550,,µs/graph,,2950,3000
+experiments,Experiment/token/100cached-waiting,2650,,µs/token,,2950,3000
+experiments,Experiment/batch/qkv/32tokens/prefill,30,,µs,,2950,3000
+experiments,Experiment/batch/o/32tokens/prefill,25,,µs,,2950,3000
+experiments,Experiment/batch/gate-up/32tokens/prefill,50,,µs,,2950,3000
+experiments,Experiment/batch/down/32tokens/prefill,55,,µs,,2950,3000
+experiments,Experiment/batch/qkv/32tokens/batch,20,,µs,,2950,3000
+experiments,Experiment/batch/o/32tokens/batch,10,,µs,,2950,3000
+experiments,Experiment/batch/gate-up/32tokens/batch,36,,µs,,2950,3000
+experiments,Experiment/batch/down/32tokens/batch,22,,µs,,2950,3000
+experiments,Experiment/batch/down/64tokens/batch,40,,µs,,2950,3000
 `)
 	summary := func(card string, environment ...string) string {
 		write("head", "card\t"+card+"\n")
@@ -48,6 +64,16 @@ kernel-times,decode 1/LinearAdd o,7,,µs,,2950,3000
 	require.Regexp(t, decode+`3\d\d(\.\d)? \| 9\d(\.\d)? % \| 88.8 % \| 87.3 % \|\n`, text)
 	require.Contains(t, text, "| bench-100 | prefill of 100 tokens | 9000 ± 1 | tokens/s | – | – | – | – |\n")
 	require.Regexp(t, `\| kernel-times \| decode 1/LinearAdd o \| 7 \| µs \| \d.* \| \d.* % \| – \| – \|\n`, text)
+
+	require.Contains(t, text, `| change | measured on | without | with | gain |
+|---|---|---|---|---|
+| B1, 12 MB | the products of all layers | 3000 | 2700 | 10 % |
+| B4, rings of 96 KB | the products of all layers | 3000 | 2550 | 15 % |
+| B3 | a token at 100 cached tokens | 2650 | 2600 | 1.89 % |
+| B5, 32 tokens | the products of a layer | 160 | 88 | 45 % |
+
+## Figures
+`, "only what was measured")
 
 	text = summary("NVIDIA H100 80GB HBM3", "SHORT=yes")
 	require.Regexp(t, decode+`\d`, text, "by the model's own sizes")
