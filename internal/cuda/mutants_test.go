@@ -165,8 +165,8 @@ var mutants = []mutant{
 		misaligned + "ldmatrix",
 	},
 	{
-		"decode: weights copied from an odd address", "linear_decode.cu",
-		"(size_t)row * args.k + c,", "(size_t)row * args.k + c + 1,", testLinear3, misaligned +
+		"decode: weights copied from an odd address", "linear.cuh",
+		"(size_t)row * args.k + col, valid", "(size_t)row * args.k + col + 1, valid", testLinear3, misaligned +
 			"cp.async",
 	},
 	{
