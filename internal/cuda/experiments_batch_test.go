@@ -12,8 +12,8 @@ import (
 // of Phi-3-mini run for 8 to 65 tokens, by those of the decode, batch and prefill kernels that take so many
 // tokens. Each figure is a graph of the same product with the weights of many layers, so that no weights are
 // in the caches. The figures are microseconds of one product, and GB/s of weights. The head of
-// kernels/linear_batch.cu says what is expected. The program runs batch from 9 to 64 tokens. If another kernel
-// is faster there, [Backend.product] should choose it.
+// kernels/linear_batch.cu says what is expected. The program runs batch from 9 to 64 tokens. If another
+// kernel is faster there, [Backend.product] should choose it.
 func askBatch(x *experiment) {
 	x.measureCeilings(x)
 	s := sized(phi3Mini, layerShape{hidden: 192, qkv: 576, inner: 136})

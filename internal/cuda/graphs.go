@@ -21,9 +21,9 @@ type seenQueue struct {
 	graph    graph // once captured
 }
 
-// maxGraphs is the most queues that are remembered. A text has three: that of the first step after the prompt,
-// and one for each of the two turns of the later steps. So there is room for texts in batches of each size from
-// 1 to 8, and for 8 queues more.
+// maxGraphs is the most queues that are remembered. A text has three: that of the first step after the
+// prompt, and one for each of the two turns of the later steps. So there is room for texts in batches of
+// each size from 1 to 8, and for 8 queues more.
 const maxGraphs = 32
 
 // run puts the queue on the stream. It runs on the device's thread.

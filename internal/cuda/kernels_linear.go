@@ -223,11 +223,11 @@ func (p *product) decodeTiles() int {
 	return ceilDiv(p.rows, C.LINEAR_DECODE_TILE)
 }
 
-// fit chooses the stages of a decode product's rings, and returns how many blocks of the product should run on
-// a multiprocessor at once. Usually it is as many as fit. If launches overlap, it is one block with long rings,
-// so that a block of the next product fits beside it and fills its own rings while this product ends. Where two
-// such blocks do not fit, it is again as many as fit. Quantized weights never have long rings: they need
-// several blocks to unpack them.
+// fit chooses the stages of a decode product's rings, and returns how many blocks of the product should run
+// on a multiprocessor at once. Usually it is as many as fit. If launches overlap, it is one block with long
+// rings, so that a block of the next product fits beside it and fills its own rings while this product ends.
+// Where two such blocks do not fit, it is again as many as fit. Quantized weights never have long rings:
+// they need several blocks to unpack them.
 func (l *linearKernels) fit(p *product) (blocks int) {
 	const reserved = 1 << 10 // shared memory that the driver adds to each block
 	p.stages = wideStages

@@ -166,8 +166,8 @@ var mutants = []mutant{
 	},
 	{
 		"decode: weights copied from an odd address", "linear.cuh",
-		"(size_t)row * args.k + col, valid", "(size_t)row * args.k + col + 1, valid", testLinear3, misaligned +
-			"cp.async",
+		"(size_t)row * args.k + col, valid", "(size_t)row * args.k + col + 1, valid", testLinear3,
+		misaligned + "cp.async",
 	},
 	{
 		"decode: fragments of the wrong half", "linear_decode.cu",
