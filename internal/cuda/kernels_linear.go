@@ -241,8 +241,8 @@ func (l *linearKernels) fit(p *product) (blocks int) {
 	return l.resident[p.epilogue][p.weight.kind()][p.tokens]
 }
 
-// decode queues a product of up to decodeTokens tokens, on any number of blocks. The results depend neither on
-// this number nor on p.stages.
+// decode queues a product of up to decodeTokens tokens, on any number of blocks. The results depend neither
+// on this number nor on p.stages.
 func (l *linearKernels) decode(q *queue, p product, blocks int) {
 	v := decode
 	if p.norm != 0 {
