@@ -182,7 +182,8 @@ struct Block {
 	std::vector<Fiber> fibers;
 	unsigned held;      // threads that wait for the launch before
 	char *stacks;       // of all fibers
-	unsigned guarded;   // this many fibers have a guard page below their stack
+	bool guards;        // there is a guard page below each stack
+	unsigned most;      // threads that it has had at once
 	unsigned made;      // this many fibers wait on their stack for the next block
 	unsigned char *shared;
 	size_t shared_used; // bytes

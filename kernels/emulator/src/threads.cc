@@ -20,7 +20,7 @@ const Checks *checks;
 namespace {
 
 constexpr unsigned THREADS_MAX = 1024;
-constexpr size_t PAGE = 4096, STACK = 17 * PAGE; // a stack with the guard page below it
+constexpr size_t PAGE = 4096, STACK = 17 * PAGE; // a stack with room for a guard page below it
 
 std::vector<Block *> &idle = *new std::vector<Block *>; // kept until the end of the process
 void *main_sp;
@@ -179,6 +179,10 @@ Block *new_block()
 		return nullptr;
 	Block *b = new Block{};
 	b->stacks = (char *)stacks, b->shared = (unsigned char *)shared;
+	// The system limits how many mappings a process has, and a guard page makes two. So only the first block
+	// has them, which every launch takes before others.
+	static bool first = true;
+	b->guards = first, first = false;
 	b->fibers.resize(THREADS_MAX);
 	return b;
 }
@@ -186,8 +190,9 @@ Block *new_block()
 // Lets fiber f begin with fiber_main.
 void make_fiber(Block &b, unsigned f)
 {
-	if (f >= b.guarded)
-		mprotect(b.stacks + f * STACK, PAGE, PROT_NONE), b.guarded = f + 1;
+	if (b.guards && f >= b.most)
+		mprotect(b.stacks + f * STACK, PAGE, PROT_NONE);
+	b.most = std::max(b.most, f + 1);
 	// The tops of the stacks are staggered, because otherwise all fibers would use the same few sets
 	// of the cache.
 	void **sp = (void **)(b.stacks + (f + 1) * STACK - f * 17 % 32 * 64);
@@ -211,9 +216,9 @@ Status run(Grid &g, Block *b)
 
 Block *take_block(const Launch &l)
 {
-	// The largest, so that few blocks get many stacks: the system limits the number of guard pages.
+	// The one with guard pages, or else the largest, so that few blocks get many stacks.
 	auto largest = std::max_element(idle.begin(), idle.end(), [](const Block *a, const Block *b) {
-		return a->guarded < b->guarded;
+		return a->guards != b->guards ? b->guards : a->most < b->most;
 	});
 	Block *b = largest == idle.end() ? new_block() : *largest;
 	if (!b)
