@@ -1,8 +1,8 @@
 # The jobs of this project, one target each. They need Go. Everything that concerns the GPU also needs gcc
 # and g++. The comment of a target says if it needs more.
 
-.PHONY: build install uninstall dist test test-kit race lint fmt bench docs distances demo-model testdata \
-	real-model real-model-wide \
+.PHONY: build install uninstall dist test test-kit race fuzz lint fmt bench docs distances \
+	demo-model testdata real-model real-model-wide \
 	kernels ptx ptx-80 ptx-90 kernel-table check-kernels check-headers gpu-kit gpu-kit-folder here-kit \
 	test-gpu bench-gpu clean
 .DELETE_ON_ERROR:
@@ -72,6 +72,11 @@ endif
 # Runs the tests of the GPU kit: complete runs of the kit on an emulated GPU.
 test-kit:
 	$(CUDA) go test -timeout 30m -tags cuda ./tools/gpu-kit
+
+# Fuzzes what strangers supply: every target for $FUZZTIME, one on each core.
+FUZZTIME ?= 60s
+fuzz:
+	tools/fuzz.sh $(FUZZTIME)
 
 # Checks formatting and runs the static checks, with pinned versions of the tools.
 lint:
