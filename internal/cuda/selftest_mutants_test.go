@@ -67,8 +67,14 @@ var selfTestMutants = []struct {
 	{
 		name: "decode adds segments in another order", file: "linear_decode.cu",
 		old: "for (int s = 0; s < segments; s++) {", mistake: "for (int s = segments - 1; s >= 0; s--) {",
-		kernel: "linear_decode_bf16", fails: "(norm_)?linear_(add_)?decode_(bf16|f16|quantized)",
-		may: "(norm_)?gate_up_decode_(bf16|f16|quantized)",
+		kernel: "linear_decode_bf16", fails: "(norm_)?linear_(add_)?decode_(bf16|f16)",
+		may: "(norm_)?gate_up_decode_(bf16|f16)",
+	},
+	{
+		name: "quantized decode adds segments in another order", file: "linear_decode_quantized.cu",
+		old: "for (int i = 0; i < segments; i++) {", mistake: "for (int i = segments - 1; i >= 0; i--) {",
+		kernel: "linear_decode_bf16", fails: "(norm_)?linear_(add_)?decode_quantized",
+		may: "(norm_)?gate_up_decode_quantized",
 	},
 	{
 		name: "batch adds segments in another order", file: "linear_batch.cu",
