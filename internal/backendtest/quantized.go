@@ -23,7 +23,11 @@ import (
 // testQuantized compares the logits of small models with quantized weights, byte for byte, with those of the
 // models of bfloat16 that they expand to: in every format, in steps of all kinds of size.
 func testQuantized(t *testing.T, variants []Variant, effort Effort) {
-	for _, f := range QuantizedFormats() {
+	formats := QuantizedFormats()
+	if slow {
+		formats = []weight.Format{weight.Q4_0, weight.Q4_K} // a weight block of 32, and one of 256
+	}
+	for _, f := range formats {
 		t.Run(f.String(), func(t *testing.T) {
 			weights, _ := f.Block()
 			fsys := smallCheckpoint(t, 96)

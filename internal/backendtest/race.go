@@ -2,6 +2,6 @@
 
 package backendtest
 
-// slow: the race detector slows arithmetic tenfold, and what it looks for shows on two checkpoints as well as
-// on eight.
+// slow: the race detector slows arithmetic tenfold, and what it looks for shows on two checkpoints and two
+// quantized formats as well as on all.
 const slow = true
