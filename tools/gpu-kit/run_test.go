@@ -209,7 +209,7 @@ func TestFaultingKernel(t *testing.T) {
 	}))
 	text, err := os.ReadFile(k.out + "/steps/kernels.txt")
 	require.NoError(t, err)
-	require.Len(t, regexp.MustCompile(`(?m)^--- PASS: `).FindAll(text, -1), 9, "%s", text)
+	require.Len(t, regexp.MustCompile(`(?m)^--- PASS: `).FindAll(text, -1), 10, "%s", text)
 }
 
 // A finding of a sanitizer fails its step, even if every test passes.
