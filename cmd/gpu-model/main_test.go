@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWrongFlags: a flag or an argument that has no effect is an error, and so is a value that is not possible.
+// TestWrongFlags: a flag or an argument that has no effect is an error, and so is an impossible value.
 func TestWrongFlags(t *testing.T) {
 	for line, want := range map[string]string{
 		"H100":                       `unexpected argument "H100"`,
@@ -32,7 +32,8 @@ func TestWrongFlags(t *testing.T) {
 // TestStep: with a card the program prints one step.
 func TestStep(t *testing.T) {
 	var out strings.Builder
-	require.NoError(t, run(strings.Fields("-card h100 -weights q4_k -cached 4000 -tokens 8 -without B4"), &out))
+	flags := strings.Fields("-card h100 -weights q4_k -cached 4000 -tokens 8 -without B4")
+	require.NoError(t, run(flags, &out))
 	require.Contains(t, out.String(), "| H100, with B1, B2, B3, B5 |")
 	require.Contains(t, out.String(), "| Attend |")
 }

@@ -220,7 +220,8 @@ experiments,Experiment/quantized/head/q4 k,15,,µs,,,
 	require.Regexp(t, `^experiments,Experiment/chain/graph,µs/32layers,2[0-9]{3}`, lines[7])
 	require.Regexp(t, `^experiments,Experiment/chain/prefetch-12MB,GB/s,2[0-9]{3}`, lines[8])
 	attend := kernel(t, predict(t, "H100", "bf16", 100_000, 1, Cures{Join: true}), "Attend")
-	require.Equal(t, fmt.Sprintf("experiments,Experiment/attention/100k/join,µs,%.6g", attend.Total()), lines[9])
+	require.Equal(t, fmt.Sprintf("experiments,Experiment/attention/100k/join,µs,%.6g", attend.Total()),
+		lines[9])
 	gateUp := kernel(t, predict(t, "H100", "q4_k", 0, 1, None), "NormGateUp")
 	require.Equal(t, fmt.Sprintf("experiments,Experiment/quantized/gate-up/q4 k,µs,%.6g", gateUp.Total()),
 		lines[10])
