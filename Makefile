@@ -252,12 +252,12 @@ KIT     := .cache/gpu-kit
 # The kit's summary names the commit.
 KIT_VCS  = $(if $(shell git rev-parse -q --verify HEAD 2>/dev/null),-buildvcs=auto)
 
-# Builds the kit, and packs it as .cache/gpu-kit.tar.gz.
+# Builds the kit, and packs it as .cache/gpu-kit.tar.xz.
 gpu-kit: kernels $(CONFORMANCE) $(EXPERIMENTS)
 	$(MAKE) gpu-kit-folder
 	grep -q '^native code for $(GPUS), ' $(KIT)/CODE || \
 		{ echo '$(NVCC) does not know all of $(GPUS)' >&2; exit 1; }
-	tools/gpu-kit/pack.sh $(KIT) $(KIT).tar.gz
+	tools/gpu-kit/pack.sh $(KIT) $(KIT).tar.xz
 
 # Builds the kit's folder with the native code that exists, or with none. Needs neither nvcc nor a network.
 gpu-kit-folder:

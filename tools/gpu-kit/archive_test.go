@@ -5,7 +5,6 @@ package kit
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 )
 
 func pack(t *testing.T, dir string) (archive, said string, err error) {
-	archive = t.TempDir() + "/kit.tar.gz"
+	archive = t.TempDir() + "/kit.tar.xz"
 	out, err := exec.Command("./pack.sh", dir, archive).CombinedOutput()
 	return archive, string(out), err
 }
@@ -28,13 +27,10 @@ func pack(t *testing.T, dir string) (archive, said string, err error) {
 func TestArchive(t *testing.T) {
 	archive, said, err := pack(t, folder(t))
 	require.NoError(t, err, said)
-	f, err := os.Open(archive)
-	require.NoError(t, err)
-	defer func() { _ = f.Close() }()
-	unzipped, err := gzip.NewReader(f)
+	unpacked, err := exec.Command("xz", "-dc", archive).Output()
 	require.NoError(t, err)
 	modes := map[string]int64{}
-	for files := tar.NewReader(unzipped); ; {
+	for files := tar.NewReader(bytes.NewReader(unpacked)); ; {
 		header, err := files.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -88,9 +84,9 @@ func TestRefusedArchives(t *testing.T) {
 			require.NoError(t, os.Truncate(kit+"/large", 4<<30))
 		}},
 		{
-			"too large an archive", `would have \d+ bytes, and 60000000 are allowed`,
+			"too large an archive", `would have \d+ bytes, and 30000000 are allowed`,
 			func(t *testing.T, kit string) {
-				noise := make([]byte, 60_000_000)
+				noise := make([]byte, 30_000_000)
 				_, _ = rand.New(rand.NewSource(1)).Read(noise) // never fails
 				require.NoError(t, os.WriteFile(kit+"/noise", noise, 0o600))
 			},
