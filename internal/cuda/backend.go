@@ -112,6 +112,9 @@ func (b *Backend) Name() string {
 	if b.float32 {
 		name += ", float32"
 	}
+	if b.device.overlapRefused != nil {
+		name += ", without overlapping launches"
+	}
 	return name
 }
 

@@ -19,18 +19,24 @@ type KernelCode struct {
 	Native  string
 	Took    time.Duration // to load, and to compile what the driver had not compiled before
 	Refused error         // why the driver refused machine code for this GPU; nil if it did not
+	// OverlapRefused is why the driver refused graphs of launches that overlap; nil if it did not, or was not
+	// asked.
+	OverlapRefused error
 }
 
 // String describes the code for people: "native code for sm_90a".
 func (k KernelCode) String() string {
+	text := "PTX, compiled by the driver"
 	switch {
 	case k.Native != "":
-		return "native code for " + k.Native
+		text = "native code for " + k.Native
 	case k.Refused != nil:
-		return "PTX, compiled by the driver, which refused the native code"
-	default:
-		return "PTX, compiled by the driver"
+		text += ", which refused the native code"
 	}
+	if k.OverlapRefused != nil {
+		text += ", without overlapping launches"
+	}
+	return text
 }
 
 // MinMajor is the major number of the oldest compute capability that the kernels run on, the first whose

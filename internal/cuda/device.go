@@ -21,9 +21,10 @@ import (
 type device struct {
 	DeviceInfo
 	multiprocessors int
-	maxShared       int  // most bytes of dynamic shared memory of a block, after allowShared
-	overlap         bool // whether the loaded kernels and the driver can overlap launches
-	prefetch        int  // bytes of the next product's weights that a product prefetches
+	maxShared       int   // most bytes of dynamic shared memory of a block, after allowShared
+	overlap         bool  // whether the loaded kernels and the driver can overlap launches
+	overlapRefused  error // why the driver refused to capture overlapping launches; nil if it did not
+	prefetch        int   // bytes of the next product's weights that a product prefetches
 
 	mutex sync.Mutex        // one do at a time
 	work  chan func() error // nil once closed

@@ -122,11 +122,11 @@ func (c *chain) products(qkv, o, gateUp, down func(p product)) {
 // queue is the chain as the backend queues it. The rings are long if the launches will overlap.
 func (c *chain) queue(long bool) queue {
 	var q queue
-	c.kernels.overlap = long
+	d := &device{multiprocessors: c.multiprocessors, overlap: long}
 	add := func(e epilogue, norm devicePtr) func(p product) {
 		return func(p product) {
 			p.epilogue, p.norm = e, norm
-			q = append(q, c.kernels.by(c.device, decode, p)...)
+			q = append(q, c.kernels.by(d, decode, p)...)
 		}
 	}
 	c.products(add(store, c.norm), add(addTo, 0), add(gateUp, c.norm), add(addTo, 0))

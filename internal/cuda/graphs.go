@@ -43,19 +43,29 @@ func (g *graphs) run(d *device, s cu.Stream, q queue) error {
 	g.seen = slices.Insert(slices.Delete(g.seen, i, i+1), 0, seen)
 	if !seen.captured {
 		var err error
-		if seen.graph, err = d.capture(s, q); err != nil && d.overlap {
-			// The driver may refuse overlapping launches in a graph. The program works without them.
-			d.overlap = false
-			d.prepare(q)
-			copy(seen.launches, q)
-			seen.graph, err = d.capture(s, q)
-		}
-		if err != nil {
+		if seen.graph, err = d.captureAllowed(s, q); err != nil {
 			return err
 		}
+		copy(seen.launches, q) // without overlap, if the driver refused it
 		seen.captured = true
 	}
 	return d.launchGraph(s, seen.graph)
+}
+
+// captureAllowed makes a graph of a prepared queue. If the driver refuses launches that overlap, but not the
+// same launches without overlap, q and all later queues have none, as on a driver that cannot overlap
+// launches.
+func (d *device) captureAllowed(s cu.Stream, q queue) (graph, error) {
+	g, refused := d.capture(s, q)
+	if refused == nil || !d.overlap {
+		return g, refused
+	}
+	q.overlap(false)
+	g, err := d.capture(s, q)
+	if err == nil {
+		d.overlap, d.overlapRefused = false, refused
+	}
+	return g, err
 }
 
 // remember adds q as the most recent queue, and forgets the least recent one if there are too many.

@@ -6,6 +6,7 @@ package cuda
 import "C"
 
 import (
+	"errors"
 	"strings"
 	"time"
 	"unsafe"
@@ -121,7 +122,7 @@ func (d *device) loadCode(compiling func()) (m cu.Module, code KernelCode, err e
 		}
 		if m, err = d.loadModule(c.Image); err == nil {
 			d.overlap = c.Virtual >= 90 && cu.Version() >= overlapDriver
-			return m, KernelCode{c.Native, time.Since(start), code.Refused}, nil
+			return m, KernelCode{c.Native, time.Since(start), code.Refused, nil}, nil
 		}
 		if c.Native != "" {
 			code.Refused = err
@@ -140,6 +141,40 @@ func (d *device) loadKernels(compiling func()) (*kernelSet, error) {
 	if k.rowKernels, err = d.loadRowKernels(m); err != nil {
 		return nil, err
 	}
-	k.linearKernels, err = d.loadLinearKernels(m)
+	if k.linearKernels, err = d.loadLinearKernels(m); err != nil {
+		return nil, err
+	}
+	err = d.tryOverlap(k.linearKernels)
+	k.code.OverlapRefused = d.overlapRefused
 	return k, err
+}
+
+// tryOverlap captures two decode products, which do not run, so that d.overlap is right before the first
+// step: the rings and the blocks of products depend on it. If the driver does not capture them without
+// overlap either, as it may not capture kernels that it has not loaded yet, the question is left to the first
+// graph.
+func (d *device) tryOverlap(k *linearKernels) error {
+	if !d.overlap {
+		return nil
+	}
+	s, err := d.newStream()
+	if err != nil {
+		return err
+	}
+	var q queue
+	p := product{tokens: 1, rows: C.LINEAR_DECODE_TILE, k: C.LINEAR_DECODE_TILE}
+	k.fit(&p, true)
+	k.decode(&q, p, 1)
+	k.decode(&q, p, 1)
+	if plain, err := d.capture(s, q); err == nil {
+		q.overlap(true)
+		overlapping, err := d.captureAllowed(s, q)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(d.free(overlapping), d.free(plain)); err != nil {
+			return err
+		}
+	}
+	return d.free(s)
 }

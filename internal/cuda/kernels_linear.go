@@ -97,14 +97,11 @@ type linearKernels struct {
 	resident    [epilogues][weightKinds][decodeTokens + 1]int
 	batchShapes [2]batchShape
 
-	maxShared int  // bytes of dynamic shared memory that a block can have
-	overlap   bool // whether the next launch may start before a product has ended
+	maxShared int // bytes of dynamic shared memory that a block can have
 }
 
 func (d *device) loadLinearKernels(m cu.Module) (*linearKernels, error) {
-	k := &linearKernels{
-		maxShared: d.maxShared, overlap: d.overlap, batchShapes: newBatchShapes(d.maxShared),
-	}
+	k := &linearKernels{maxShared: d.maxShared, batchShapes: newBatchShapes(d.maxShared)}
 	shared := [phases]int{
 		decode: min(decodeShared(wideStages), d.maxShared), normDecode: d.maxShared, batch: d.maxShared,
 		prefill: C.LINEAR_PREFILL_SHARED,
@@ -228,10 +225,10 @@ func (p *product) decodeTiles() int {
 // rings, so that a block of the next product fits beside it and fills its own rings while this product ends.
 // Where two such blocks do not fit, it is again as many as fit. Quantized weights never have long rings:
 // they need several blocks to unpack them.
-func (l *linearKernels) fit(p *product) (blocks int) {
+func (l *linearKernels) fit(p *product, overlap bool) (blocks int) {
 	const reserved = 1 << 10 // shared memory that the driver adds to each block
 	p.stages = wideStages
-	if l.overlap && p.weight < typeQuantized && 2*(p.shared()+reserved) <= l.maxShared+reserved {
+	if overlap && p.weight < typeQuantized && 2*(p.shared()+reserved) <= l.maxShared+reserved {
 		return 1
 	}
 	p.stages = decodeStages

@@ -3,13 +3,17 @@
 package cuda
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/cu"
+
+	"phi3/internal/model"
 )
 
 // TestOverlap: in decode and in batches every launch may start before the one before it has ended, except the
@@ -66,9 +70,92 @@ func TestOverlapRefused(t *testing.T) {
 		require.NoError(t, g.run(&d, cu.NoStream, q))
 	}
 	require.False(t, d.overlap)
+	require.ErrorContains(t, d.overlapRefused, "cuLaunchKernelEx")
 	require.Len(t, g.seen, 1)
 	require.True(t, g.seen[0].captured)
 	require.False(t, slices.ContainsFunc(g.seen[0].launches, func(l launch) bool { return l.flags != 0 }))
+}
+
+// TestWithoutOverlap: when a driver has refused to capture overlapping launches, while the model was loaded
+// or later, decode does what it does on a driver that cannot overlap launches, with the same bits: ordinary
+// launches, short rings, and as many blocks as fit. The backend's name says so.
+func TestWithoutOverlap(t *testing.T) {
+	const settings = "compute=9.0;shared=232448;sms=2"
+	type shape struct{ blocks, shared, stages, flags int }
+	type step struct {
+		shapes []shape
+		log    []string
+		logits []float32
+	}
+	run := func(t *testing.T, log func(...string) []string, m *model.Model, b *Backend) (steps []step) {
+		s := newStepper(t, m)
+		var shapes []shape
+		b.run = func() error {
+			err := b.sendAndCopy(b.dst, b.src)
+			for _, l := range b.queue {
+				shapes = append(shapes, shape{
+					int(l.grid[0] * l.grid[1]), int(l.shared), int(l.linearArgs().stages), int(l.flags),
+				})
+				if l.weights == 0 {
+					shapes[len(shapes)-1].stages = 0
+				}
+			}
+			return err
+		}
+		log()
+		for _, tokens := range []int{20, 1, 1, 1, 1, 1} {
+			shapes = nil
+			logits := s.mustFeed(t, tokens)
+			steps = append(steps, step{shapes, log("launch"), logits})
+		}
+		return steps
+	}
+	refuse := func(t *testing.T) { t.Setenv("PHI3_EMULATOR", os.Getenv("PHI3_EMULATOR")+";refuse-overlap=1") }
+
+	log := emulatorLog(t, settings)
+	m, b := loadTest(t)
+	b.device.overlap = false
+	plain := run(t, log, m, b)
+	require.NotContains(t, b.Name(), "overlap")
+	widest := func(s step) shape { // of the products
+		return slices.MaxFunc(s.shapes, func(a, b shape) int {
+			return cmp.Or(cmp.Compare(min(a.stages, 1), min(b.stages, 1)), cmp.Compare(a.blocks, b.blocks))
+		})
+	}
+	const decoded = 1 // the first step of one token
+	require.Equal(t, decodeStages, widest(plain[decoded]).stages)
+	require.Greater(t, widest(plain[decoded]).blocks, b.device.multiprocessors)
+
+	t.Run("while it is loaded", func(t *testing.T) {
+		refuse(t)
+		m, b := loadTest(t)
+		require.Contains(t, b.Name(), ", without overlapping launches")
+		require.Contains(t, b.KernelCode().String(), ", without overlapping launches")
+		require.ErrorContains(t, b.KernelCode().OverlapRefused, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+		require.Equal(t, plain, run(t, log, m, b))
+	})
+	t.Run("later", func(t *testing.T) {
+		m, b := loadTest(t)
+		require.NotContains(t, b.Name(), "overlap")
+		refuse(t)
+		steps := run(t, log, m, b)
+		require.Contains(t, b.Name(), ", without overlapping launches")
+		require.Equal(t, wideStages, widest(steps[decoded]).stages)
+		require.Equal(t, b.device.multiprocessors, widest(steps[decoded]).blocks)
+		const refused = 2 // the second step of one token, which would be captured
+		for i, s := range steps {
+			require.Equal(t, bytesOf(plain[i].logits), bytesOf(s.logits), "step %d", i)
+			switch {
+			case i < refused:
+				require.NotEqual(t, plain[i].shapes, s.shapes, "step %d", i)
+				require.NotEqual(t, plain[i].log, s.log, "step %d", i)
+			case i == refused:
+				require.Equal(t, plain[i].log, s.log, "step %d", i) // but with the rings of overlap
+			default:
+				require.Equal(t, plain[i], s, "step %d", i)
+			}
+		}
+	})
 }
 
 // TestOverlappedLaunches: kernels of decode, each of which reads what the one before it wrote, have the same
@@ -84,7 +171,6 @@ func TestOverlappedLaunches(t *testing.T) {
 			t.Setenv("PHI3_EMULATOR", "order="+order)
 		}
 		b := openKernels(t)
-		b.k.overlap = true
 		random := rand.New(rand.NewPCG(8, 8))
 		bits := func(n int) []uint16 {
 			s := make([]uint16, n)
@@ -119,7 +205,7 @@ func TestOverlappedLaunches(t *testing.T) {
 			{epilogue: addTo, y: x.devicePtr, x: h.devicePtr, w: down.devicePtr, rows: k, k: 72},
 		} {
 			p.tokens = tokens
-			launches = append(launches, func() { b.k.fit(&p); b.k.decode(&b.q, p, blocks) })
+			launches = append(launches, func() { b.k.fit(&p, true); b.k.decode(&b.q, p, blocks) })
 		}
 		row := upload(b, []int32{1})
 		launches = append(launches,

@@ -250,7 +250,7 @@ func (t *tester) onGrids(c *productCase, prefilled [epilogues]bitsOf, tokens int
 			if d.v == batch {
 				t.k.batch(&t.q, p, blocks)
 			} else {
-				t.k.fit(&p) // the rings as in a token
+				t.k.fit(&p, t.d.overlap) // the rings as in a token
 				t.k.decode(&t.q, p, blocks)
 			}
 			t.run(name)

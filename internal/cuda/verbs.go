@@ -97,7 +97,7 @@ func (b *Backend) productBy(v phase, p product) {
 	case batch:
 		k.batch(&b.queue, p, b.blocks(k.batchParts(&p), k.batchResident(&p)))
 	default:
-		resident := k.fit(&p)
+		resident := k.fit(&p, b.device.overlap)
 		k.decode(&b.queue, p, b.blocks(p.decodeTiles(), resident))
 	}
 }

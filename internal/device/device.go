@@ -62,4 +62,8 @@ func writeKernelCode(w io.Writer, b model.Backend) {
 	if code.Refused != nil {
 		_, _ = show.Fprintf(w, "kernels: the driver refused the native code: %v\n", code.Refused)
 	}
+	if code.OverlapRefused != nil {
+		_, _ = show.Fprintf(w, "kernels: the driver refused graphs of overlapping launches: %v\n",
+			code.OverlapRefused)
+	}
 }

@@ -64,6 +64,7 @@
 //	fault=KERNEL          this kernel makes an illegal access
 //	jit-ms=N              the driver takes N milliseconds to compile PTX
 //	refuse-native=1       native code comes from a compiler that is newer than the driver
+//	refuse-overlap=1      a stream that is being captured refuses dependent launches
 //	jit-error=…           modules do not compile; the rest of the settings is the compiler's log
 //	log=FILE              what the driver does is appended to the file, see below
 //	order=…               of threads and blocks: forward, reverse, favour:WARP (it runs whenever it can) or

@@ -102,6 +102,8 @@ int enqueue(Stream *s, Task task)
 
 int enqueue(Stream *s, KernelLaunch kernel)
 {
+	if (s->capture && kernel.launch.dependent && settings().refuse_overlap)
+		return refuse_capture(s, "a dependent launch, with refuse-overlap=1,");
 	const std::deque<Work> &before = s->capture ? s->capture->works : s->work;
 	const bool overlaps = kernel.launch.dependent && !before.empty() && before.back().kernel;
 	return enqueue(s, Work{{}, std::make_shared<KernelLaunch>(std::move(kernel)), overlaps, {}, {}});

@@ -81,6 +81,8 @@ bool parse(Settings &s, const std::string &key, const std::string &value)
 		return s.jit_ms = (int)n, true;
 	if (key == "refuse-native")
 		return s.refuse_native = n != 0, true;
+	if (key == "refuse-overlap")
+		return s.refuse_overlap = n != 0, true;
 	if (key == "fail-alloc")
 		return s.fail_alloc = (long)n, true;
 	return false;

@@ -12,6 +12,7 @@ struct Settings {
 	size_t shared = SHARED_MAX;               // most dynamic shared memory a kernel can be allowed
 	size_t memory = (size_t)8 << 30;          // of each device
 	size_t free = SIZE_MAX;                   // free at first; by default all
+	bool refuse_overlap = false;              // dependent launches are not captured in graphs
 	long fail_alloc = 0;                      // this allocation since the context was made fails; 0: none
 	int jit_ms = 0;                           // how long the driver takes to compile PTX, in ms
 	bool refuse_native = false;               // native code is too new for the driver

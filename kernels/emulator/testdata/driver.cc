@@ -151,6 +151,16 @@ int main(int argc, char **argv)
 	EXPECT(0, call("cuLaunchKernelEx", (const void *)&config, function, (void **)params, (void **)nullptr));
 	EXPECT(0, call("cuStreamEndCapture", stream, &graph));
 	EXPECT(0, call("cuGraphDestroy", graph));
+	setenv("PHI3_EMULATOR", "devices=2;memory=1048576;refuse-overlap=1", 1);
+	EXPECT(0, call("cuStreamBeginCapture_v2", stream, 0));
+	EXPECT(900, call("cuLaunchKernelEx", (const void *)&config, function, (void **)params, (void **)nullptr));
+	EXPECT(901, call("cuStreamEndCapture", stream, &graph));
+	attribute.value[0] = 0; // not dependent
+	EXPECT(0, call("cuStreamBeginCapture_v2", stream, 0));
+	EXPECT(0, call("cuLaunchKernelEx", (const void *)&config, function, (void **)params, (void **)nullptr));
+	EXPECT(0, call("cuStreamEndCapture", stream, &graph));
+	EXPECT(0, call("cuGraphDestroy", graph));
+	setenv("PHI3_EMULATOR", "devices=2;memory=1048576", 1);
 	attribute.value[0] = 2;
 	EXPECT(1, call("cuLaunchKernelEx", (const void *)&config, function, (void **)params, (void **)nullptr));
 	attribute.id = 2, attribute.value[0] = 1;
