@@ -31,32 +31,7 @@ func askBatch(x *experiment) {
 	x.fillBF16(x, in, most*widest, 1, 1)
 	zeros := make([]float32, most*s.hidden)
 
-	for _, v := range []struct {
-		name string
-		product
-		of func(w layerWeights) devicePtr
-	}{
-		{
-			"qkv",
-			product{epilogue: store, rows: s.qkv, k: s.hidden},
-			func(w layerWeights) devicePtr { return w.qkv },
-		},
-		{
-			"o",
-			product{epilogue: addTo, rows: s.hidden, k: s.hidden},
-			func(w layerWeights) devicePtr { return w.o },
-		},
-		{
-			"gate-up",
-			product{epilogue: gateUp, rows: s.inner, k: s.hidden},
-			func(w layerWeights) devicePtr { return w.gateUp },
-		},
-		{
-			"down",
-			product{epilogue: addTo, rows: s.hidden, k: s.inner},
-			func(w layerWeights) devicePtr { return w.down },
-		},
-	} {
+	for _, v := range s.products() {
 		p := v.product
 		p.x, p.y, p.weight = in, out, typeBF16
 		for _, tokens := range []int{decodeTokens, 9, 16, 32, batchTokens, most} {

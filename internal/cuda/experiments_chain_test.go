@@ -48,6 +48,55 @@ func (s layerShape) weightsAt(p devicePtr) layerWeights {
 	return w
 }
 
+// layerProduct is one of the four products of a layer, without its operands.
+type layerProduct struct {
+	name string
+	product
+	normed bool // in decode, its input is normalized
+	of     func(w layerWeights) devicePtr
+}
+
+func (s layerShape) products() []layerProduct {
+	return []layerProduct{
+		{
+			"qkv",
+			product{epilogue: store, rows: s.qkv, k: s.hidden},
+			true,
+			func(w layerWeights) devicePtr { return w.qkv },
+		},
+		{
+			"o",
+			product{epilogue: addTo, rows: s.hidden, k: s.hidden},
+			false,
+			func(w layerWeights) devicePtr { return w.o },
+		},
+		{
+			"gate-up",
+			product{epilogue: gateUp, rows: s.inner, k: s.hidden},
+			true,
+			func(w layerWeights) devicePtr { return w.gateUp },
+		},
+		{
+			"down",
+			product{epilogue: addTo, rows: s.hidden, k: s.inner},
+			false,
+			func(w layerWeights) devicePtr { return w.down },
+		},
+	}
+}
+
+// TestLayerProducts: the products read all weights of a layer, each once, in the order of their addresses.
+func TestLayerProducts(t *testing.T) {
+	at := devicePtr(1 << 20)
+	w := phi3Mini.weightsAt(at)
+	for _, p := range phi3Mini.products() {
+		require.Equal(t, at, p.of(w), p.name)
+		p.weight = typeBF16
+		at += devicePtr(p.weightBytes())
+	}
+	require.Equal(t, devicePtr(1<<20+phi3Mini.bytes()), at)
+}
+
 // randomWeights are different weights for as many layers as fit in 4 GB, which is too much for any cache.
 // After that the addresses repeat.
 func (x *experiment) randomWeights(tb testing.TB, s layerShape, layers int) []layerWeights {
@@ -103,33 +152,24 @@ func newChain(x *experiment) *chain {
 
 func (c *chain) layers() int { return len(c.weights) }
 
-// products calls the functions with each layer's products in turn: qkv, o, gate and up, down.
-func (c *chain) products(qkv, o, gateUp, down func(p product)) {
-	const eps = 1e-5
-	for _, w := range c.weights {
-		p := product{weight: typeBF16, tokens: 1, norm: c.norm, eps: eps}
-		p.y, p.x, p.w, p.rows, p.k = c.qkv, c.x, w.qkv, c.layerShape.qkv, c.hidden
-		qkv(p)
-		p.y, p.x, p.w, p.rows, p.k = c.x, c.attended, w.o, c.hidden, c.hidden
-		o(p)
-		p.y, p.x, p.w, p.rows, p.k = c.h, c.x, w.gateUp, c.inner, c.hidden
-		gateUp(p)
-		p.y, p.x, p.w, p.rows, p.k = c.x, c.h, w.down, c.hidden, c.inner
-		down(p)
-	}
-}
-
 // queue is the chain as the backend queues it. The rings are long if the launches will overlap.
 func (c *chain) queue(long bool) queue {
-	var q queue
 	d := &device{multiprocessors: c.multiprocessors, overlap: long}
-	add := func(e epilogue, norm devicePtr) func(p product) {
-		return func(p product) {
-			p.epilogue, p.norm = e, norm
+	operands := map[string]struct{ y, x devicePtr }{
+		"qkv": {c.qkv, c.x}, "o": {c.x, c.attended}, "gate-up": {c.h, c.x}, "down": {c.x, c.h},
+	}
+	var q queue
+	for _, w := range c.weights {
+		for _, v := range c.products() {
+			p := v.product
+			p.y, p.x = operands[v.name].y, operands[v.name].x
+			p.w, p.weight, p.tokens = v.of(w), typeBF16, 1
+			if v.normed {
+				p.norm, p.eps = c.norm, 1e-5
+			}
 			q = append(q, c.kernels.by(d, decode, p)...)
 		}
 	}
-	c.products(add(store, c.norm), add(addTo, 0), add(gateUp, c.norm), add(addTo, 0))
 	return q
 }
 

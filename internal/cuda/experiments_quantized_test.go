@@ -28,34 +28,12 @@ func askQuantized(x *experiment) {
 	in, out := x.allocate(x, 4*widest), x.allocate(x, 4*widest)
 	x.fillBF16(x, in, 2*widest, 1, 1)
 
-	for _, v := range []struct {
-		name string
-		product
-		of func(w layerWeights) devicePtr
-	}{
-		{
-			"qkv",
-			product{epilogue: store, rows: s.qkv, k: s.hidden, norm: in, eps: 1e-5},
-			func(w layerWeights) devicePtr { return w.qkv },
-		},
-		{
-			"o",
-			product{epilogue: addTo, rows: s.hidden, k: s.hidden},
-			func(w layerWeights) devicePtr { return w.o },
-		},
-		{
-			"gate-up",
-			product{epilogue: gateUp, rows: s.inner, k: s.hidden, norm: in, eps: 1e-5},
-			func(w layerWeights) devicePtr { return w.gateUp },
-		},
-		{
-			"down",
-			product{epilogue: addTo, rows: s.hidden, k: s.inner},
-			func(w layerWeights) devicePtr { return w.down },
-		},
-	} {
+	for _, v := range s.products() {
 		p := v.product
 		p.x, p.y, p.tokens = in, out, 1
+		if v.normed {
+			p.norm, p.eps = in, 1e-5
+		}
 		for _, f := range []weight.Format{weight.BF16, weight.Q4_0, weight.Q4_K, weight.Q6_K, weight.Q8_0} {
 			p.weight = typeOf(f)
 			x.figure(fmt.Sprintf("%s/%s", v.name, p.weight), func(f *figure) {
