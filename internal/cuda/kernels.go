@@ -101,7 +101,7 @@ const compilingAfter = 400 * time.Millisecond
 
 // overlapDriver is the CUDA version of drivers that overlap launches, in the driver's format. Programmatic
 // dependent launch is older, but only from CUDA 12.3 on do the edges of a graph have data (CUgraphEdgeData),
-// so that a captured graph keeps it.
+// so that a captured graph keeps it. docs/cuda.md names the sources.
 const overlapDriver = 12030
 
 var compiledFor = kernels.For // a variable, so that tests can provide native code
