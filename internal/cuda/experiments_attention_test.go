@@ -63,17 +63,30 @@ type attentionExperiment struct {
 
 const mostCalls = 512 // of attention in a graph
 
+// serialKernel is the program's attention with the join that B2 replaced: see kernels/experiments/join.cu.
+const serialKernel = "attention_serial_join_96"
+
+// joining is what attention does when a head's chunks are done.
+type joining string
+
+const (
+	parallelJoin joining = "join" // as the program does
+	serialJoin   joining = "serial-join"
+	noJoin       joining = "no-join"
+)
+
 // askAttention asks what attention of one token costs at short and at long contexts, and how much of it
 // is the join of chunks: the last block of each head joins the chunks' results in ascending order. Each
 // call attends over its own part of the cache. Without the join, the counter of arrived chunks starts far
-// below zero, so that no block is the last; nothing else changes. The figures are microseconds and GB/s
-// of keys and values. What the join takes at 100k is what joining its chunks faster can still gain. What is
-// left at 100, which is one chunk and needs no join, is latency.
+// below zero, so that no block is the last; nothing else changes. The serial join is that of [serialKernel].
+// Its results must have the bits of the program's. The figures are microseconds and GB/s of keys and
+// values. What the join takes at 100k is what joining its chunks faster can still gain, and what the serial
+// join takes more is what B2 gains. What is left at 100, which is one chunk and needs no join, is latency.
 func askAttention(x *experiment) {
 	x.measureCeilings(x)
 	b, c := x.backend(1)
 	blockBytes := 2 * kvBlockElems(c)
-	blocks := x.affordable(x, sized(1568, 8)*blockBytes) / blockBytes
+	blocks := x.affordable(x, sized(1568, 34)*blockBytes) / blockBytes
 	tokens := blocks * kvcache.BlockTokens
 	plan := &model.Plan{Config: c, MaxTokens: decodeTokens, Context: tokens, Least: tokens}
 	require.NoError(x, b.Plan(plan))
@@ -87,20 +100,22 @@ func askAttention(x *experiment) {
 		b.stage, err = newStage(b.device, mostCalls*stageBytes(c, 1, blocks)) // for all calls at once
 		return err
 	}))
+	// On the emulator the longest context has more chunks than the 32 that the parallel join takes at once.
 	for _, context := range []struct {
 		name   string
 		cached int
-	}{{"100", 100}, {"2k", sized(2000, 300)}, {"16k", sized(16000, 400)}, {"100k", sized(100_000, 500)}} {
-		x.figure(context.name+"/join", func(f *figure) { a.time(f, context.cached, true) })
-		x.figure(context.name+"/no-join", func(f *figure) { a.time(f, context.cached, false) })
+	}{{"100", 100}, {"2k", sized(2000, 300)}, {"16k", sized(16000, 400)}, {"100k", sized(100_000, 4300)}} {
+		for _, how := range []joining{parallelJoin, serialJoin, noJoin} {
+			x.figure(context.name+"/"+string(how), func(f *figure) { a.time(f, context.cached, how) })
+		}
 	}
 }
 
 // time times attention over so many cached tokens.
-func (a *attentionExperiment) time(f *figure, cached int, join bool) {
+func (a *attentionExperiment) time(f *figure, cached int, how joining) {
 	f.Helper()
 	need := kvcache.BlocksFor(cached + 1)
-	if need == 1 && !join {
+	if need == 1 && how != parallelJoin {
 		f.Skipf("one chunk is never joined")
 	}
 	different := a.blocks / need
@@ -124,31 +139,49 @@ func (a *attentionExperiment) time(f *figure, cached int, join bool) {
 	a.write(f, a.b.stage.device, a.b.stage.host.bytes[:a.b.stage.used])
 
 	arrived := byte(0)
-	if !join {
+	if how == noJoin {
 		arrived = 0x80 // -2139062144 in an int32
 	}
-	setArrived := func(tb testing.TB, value byte) {
-		a.must(tb, func() error { return a.fill(a.b.arrived, value, 4*a.c.KVHeads, a.stream) })
-	}
-	setArrived(f, arrived)
-	defer setArrived(f, 0)
-	a.must(f, func() error { return a.fill(ptr(a.out), 0xff, 2*a.out.Cols, a.stream) })
-	a.runOnce(f, q)
-	got := readBack[uint16](f, a.experiment, ptr(a.out), a.out.Cols)
-	if join {
+	a.setArrived(f, arrived)
+	defer a.setArrived(f, 0)
+	got := a.attend(f, q)
+	if how == noJoin {
+		for i := range got {
+			require.Equal(f, blank, got[i], "out[%d] was written: chunks were joined", i)
+		}
+	} else {
 		for _, head := range []int{0, a.c.Heads - 1} {
 			a.check(f, got, head, (calls-1)*need, cached)
 		}
-	} else {
-		for i := range got {
-			require.Equal(f, uint16(0xffff), got[i], "out[%d] was written: chunks were joined", i)
+	}
+	if how == serialJoin {
+		kernel := a.kernel(f, serialKernel, a.b.kernels.attention.decodeShared)
+		for i := range q {
+			q[i].function = kernel
 		}
+		require.Equal(f, got, a.attend(f, q), "the bits of the program's join")
 	}
 
 	s := a.seconds(f, a.enqueueGraph(a.graph(f, q))) / float64(calls)
 	f.report(s*1e9, "ns/op")
 	f.report(s*1e6, "µs")
 	a.reportRead(f, float64(2*2*a.c.KVHeads*a.c.HeadDim*(cached+1)), s)
+}
+
+// setArrived sets each byte of the counters of arrived chunks.
+func (a *attentionExperiment) setArrived(tb testing.TB, value byte) {
+	tb.Helper()
+	a.must(tb, func() error { return a.fill(a.b.arrived, value, 4*a.c.KVHeads, a.stream) })
+}
+
+const blank = uint16(0xffff) // NaN, in the output before attention
+
+// attend runs the queue once and returns the output of the last call.
+func (a *attentionExperiment) attend(tb testing.TB, q queue) []uint16 {
+	tb.Helper()
+	a.must(tb, func() error { return a.fill(ptr(a.out), 0xff, 2*a.out.Cols, a.stream) })
+	a.runOnce(tb, q)
+	return readBack[uint16](tb, a.experiment, ptr(a.out), a.out.Cols)
 }
 
 // check compares a head's output with float64 arithmetic. The sequence's part of the cache begins at the

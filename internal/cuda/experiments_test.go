@@ -84,6 +84,11 @@ func TestExperimentMutants(t *testing.T) {
 			"a launch that does not count", "empty.cu",
 			"args.number + 1;", "args.number;", "^TestExperiments$/^empty$", "the counter after the chain",
 		},
+		{
+			"a join without the last chunk", "join.cu",
+			"chunk <= to - h.first_chunk", "chunk < to - h.first_chunk",
+			"^TestExperiments$/^attention$/^2k$", "the bits of the program's join",
+		},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked,
@@ -134,7 +139,9 @@ func openExperiment(tb testing.TB) *experiment {
 
 // experimentKernels are the experiments' files, and the names of the kernels that the emulator can run.
 func experimentKernels(tb testing.TB) (extra []emulator.Extra) {
-	names := []string{"empty", "empty_pdl", "fill_bf16", "fill_words", "in_order", "in_order_pdl"}
+	names := []string{
+		serialKernel, "empty", "empty_pdl", "fill_bf16", "fill_words", "in_order", "in_order_pdl",
+	}
 	for _, kb := range readKB {
 		names = append(names, fmt.Sprint("read_ldg_", kb), fmt.Sprint("read_cp_async_", kb))
 	}

@@ -7,6 +7,7 @@
 // kernels one after another.
 #include "empty.cu"
 #include "fill.cu"
+#include "join.cu"
 #include "read.cu"
 #ifdef __CUDACC__
 #include "barrier.cu"

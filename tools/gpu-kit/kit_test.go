@@ -117,7 +117,7 @@ func moduleKernels(t *testing.T) (extra []emulator.Extra) {
 	for name, kernels := range map[string]string{
 		"conformance.cu": "sum_mma load_matrices copy_async convert powers",
 		"experiments/experiments.cu": `fill_bf16 fill_words empty empty_pdl in_order in_order_pdl
-			read_ldg_16 read_ldg_64 read_cp_async_16 read_cp_async_64`,
+			read_ldg_16 read_ldg_64 read_cp_async_16 read_cp_async_64 attention_serial_join_96`,
 	} {
 		extra = append(extra, emulator.Extra{Name: name, Kernels: strings.Fields(kernels)})
 	}
