@@ -51,7 +51,7 @@ var (
 	decodeFigure = regexp.MustCompile(`^decode after (\d+) tokens$`)
 	verbFigure   = regexp.MustCompile(`^decode (\d+)/(.+)$`)
 	tokenFigure  = regexp.MustCompile(`^Experiment/token/(\d+)cached(-waiting)?$`)
-	attendFigure = regexp.MustCompile(`^Experiment/attention/(\d+)(k?)/join$`)
+	attendFigure = regexp.MustCompile(`^Experiment/attention/(\d+)(k?)/(serial-)?join$`)
 	batchFigure  = regexp.MustCompile(`^Experiment/batch/([a-z-]+)/(\d+)tokens/(decode|batch|prefill)$`)
 	packedFigure = regexp.MustCompile(`^Experiment/quantized/([a-z-]+)/(.+)$`)
 	chainFigure  = regexp.MustCompile(`^Experiment/chain/(.+)$`)
@@ -111,7 +111,7 @@ func predictFigure(card *Card, c, mini *model.Config, figure, unit string) (valu
 			cached *= 1000
 		}
 		// The experiment's launches do not overlap.
-		k, err := Repeated(card, Step{mini, bf16, cached, 1, Cures{Join: true}}, "Attend")
+		k, err := Repeated(card, Step{mini, bf16, cached, 1, Cures{Join: m[3] == ""}}, "Attend")
 		return timeOrRate(k.Total(), k.Bytes, unit, err)
 	case batchFigure.MatchString(figure):
 		k, err := batchTime(card, mini, batchFigure.FindStringSubmatch(figure)[1:])

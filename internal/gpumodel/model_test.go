@@ -199,6 +199,7 @@ experiments,Experiment/chain/graph,2700,,µs/32layers,,,
 experiments,Experiment/chain/prefetch-12MB,2700,,GB/s,,,
 experiments,Experiment/attention/100k/join,400,,µs,,,
 experiments,Experiment/attention/100k/no-join,400,,µs,,,
+experiments,Experiment/attention/100k/serial-join,440,,µs,,,
 experiments,Experiment/quantized/gate-up/q4 k,15,,µs,,,
 experiments,Experiment/quantized/gate-up/bf16,2500,,GB/s,,,
 experiments,Experiment/quantized/gate-up/q9,15,,µs,,,
@@ -209,7 +210,7 @@ experiments,Experiment/quantized/head/q4 k,15,,µs,,,
 	var out strings.Builder
 	require.NoError(t, Figures(&out, strings.NewReader(measured), Find("H100"), config))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 12, "no prediction for prefill, one for a figure that was measured twice")
+	require.Len(t, lines, 13, "no prediction for prefill, one for a figure that was measured twice")
 	require.Equal(t, "bench-100,read-only ceiling,GB/s,3048.5", lines[0])
 	require.Regexp(t, `^bench-100,decode after 100 tokens,tokens/s,3[0-9]{2}\.`, lines[1])
 	require.Regexp(t, `^kernel-times,decode 1/LinearAdd o,µs,[0-9.]+$`, lines[2])
@@ -222,10 +223,13 @@ experiments,Experiment/quantized/head/q4 k,15,,µs,,,
 	attend := kernel(t, predict(t, "H100", "bf16", 100_000, 1, Cures{Join: true}), "Attend")
 	require.Equal(t, fmt.Sprintf("experiments,Experiment/attention/100k/join,µs,%.6g", attend.Total()),
 		lines[9])
+	attend = kernel(t, predict(t, "H100", "bf16", 100_000, 1, None), "Attend")
+	require.Equal(t, fmt.Sprintf("experiments,Experiment/attention/100k/serial-join,µs,%.6g", attend.Total()),
+		lines[10])
 	gateUp := kernel(t, predict(t, "H100", "q4_k", 0, 1, None), "NormGateUp")
 	require.Equal(t, fmt.Sprintf("experiments,Experiment/quantized/gate-up/q4 k,µs,%.6g", gateUp.Total()),
-		lines[10])
-	require.Regexp(t, `^experiments,Experiment/quantized/gate-up/bf16,GB/s,2[0-9]{3}`, lines[11])
+		lines[11])
+	require.Regexp(t, `^experiments,Experiment/quantized/gate-up/bf16,GB/s,2[0-9]{3}`, lines[12])
 
 	config.HiddenSize /= 2
 	var half strings.Builder
