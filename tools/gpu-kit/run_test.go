@@ -119,7 +119,7 @@ func (k *kit) requireFigures(s summary) {
 	require.Contains(t, s.text,
 		`There are no predictions: gpu-model: the model does not know the card "emulator`)
 	require.Equal(t, []string{ // an A100 does not overlap launches
-		"B1, 4 MB", "B1, 8 MB", "B1, 12 MB", "B2, if the join took no time", "B3",
+		"B1, 4 MB", "B1, 8 MB", "B1, 12 MB", "B2", "B2", "B2", "B2, if the join took no time", "B3",
 		"B5, 16 tokens", "B5, 32 tokens", "B5, 64 tokens",
 	}, s.changes)
 	prompts := map[string]string{

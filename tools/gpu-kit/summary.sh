@@ -144,6 +144,10 @@ changes_table() {
 		row("B4, rings of 64 KB", layers, time["chain/graph"], time["chain/pdl"])
 		row("B4, rings of 96 KB", layers, time["chain/graph"], time["chain/pdl-96KB"])
 		row("B1 and B4", layers, time["chain/graph"], time["chain/pdl-96KB+prefetch-12MB"])
+		split("2k 16k 100k", cached, " ")
+		for (i = 1; i <= 3; i++)
+			row("B2", "attention at " cached[i], time["attention/" cached[i] "/serial-join"],
+				time["attention/" cached[i] "/join"])
 		row("B2, if the join took no time", "attention at 100k", time["attention/100k/join"],
 			time["attention/100k/no-join"])
 		row("B3", "a token at 100 cached tokens", time["token/100cached-waiting token"],

@@ -31,6 +31,13 @@ experiments,Experiment/chain/graph,3000,,µs/32layers,,2950,3000
 experiments,Experiment/chain/graph,2400,,GB/s,2400,2950,3000
 experiments,Experiment/chain/prefetch-12MB,2700,,µs/32layers,,2950,3000
 experiments,Experiment/chain/pdl-96KB,2550,,µs/32layers,,2950,3000
+experiments,Experiment/attention/2k/serial-join,20,,µs,,2950,3000
+experiments,Experiment/attention/16k/serial-join,80,,µs,,2950,3000
+experiments,Experiment/attention/16k/join,76,,µs,,2950,3000
+experiments,Experiment/attention/100k/join,400,,µs,3000,2950,3000
+experiments,Experiment/attention/100k/serial-join,440,,µs,2800,2950,3000
+experiments,Experiment/attention/100k/serial-join,2800,,GB/s,2800,2950,3000
+experiments,Experiment/attention/100k/no-join,396,,µs,,2950,3000
 experiments,Experiment/token/100cached,2600,,µs/token,,2950,3000
 experiments,Experiment/token/100cached,2550,,µs/graph,,2950,3000
 experiments,Experiment/token/100cached-waiting,2650,,µs/token,,2950,3000
@@ -69,6 +76,9 @@ experiments,Experiment/batch/down/64tokens/batch,40,,µs,,2950,3000
 |---|---|---|---|---|
 | B1, 12 MB | the products of all layers | 3000 | 2700 | 10 % |
 | B4, rings of 96 KB | the products of all layers | 3000 | 2550 | 15 % |
+| B2 | attention at 16k | 80 | 76 | 5 % |
+| B2 | attention at 100k | 440 | 400 | 9.09 % |
+| B2, if the join took no time | attention at 100k | 400 | 396 | 1 % |
 | B3 | a token at 100 cached tokens | 2650 | 2600 | 1.89 % |
 | B5, 32 tokens | the products of a layer | 160 | 88 | 45 % |
 
