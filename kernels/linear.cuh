@@ -65,8 +65,8 @@ struct NextWeights {
 		bytes = min(share, all - first);
 	}
 
-	// Prefetches the share at the first call.
-	__device__ void prefetch()
+	// Prefetches the share.
+	__device__ void prefetch() const
 	{
 		const unsigned lane = threadIdx.x % 32;
 		if (BULK_PREFETCH && lane == 0 && bytes > 0)
@@ -74,6 +74,12 @@ struct NextWeights {
 #pragma unroll 1
 		for (unsigned at = lane * CACHE_LINE; !BULK_PREFETCH && at < bytes; at += 32 * CACHE_LINE)
 			prefetch_l2(begin + at, min((unsigned)CACHE_LINE, bytes - at));
+	}
+
+	// Prefetches the share at the first call.
+	__device__ void prefetch_once()
+	{
+		prefetch();
 		bytes = 0;
 	}
 };
@@ -109,6 +115,19 @@ __device__ inline void mma_weight(float (&acc)[N][4], const uint32_t (&w)[4], co
 	}
 }
 
+// Adds this lane's sums of a tile's segments, in mma's layout, in ascending order. sums are those of segment 0,
+// and stride leads to those of the next one.
+__device__ inline void add_segments(float (&total)[4], const float4 *sums, int stride, int segments)
+{
+	for (int i = 0; i < segments; i++) {
+		const float4 part = sums[i * stride];
+		total[0] += part.x;
+		total[1] += part.y;
+		total[2] += part.z;
+		total[3] += part.w;
+	}
+}
+
 __device__ inline float silu(float x)
 {
 	const float LOG2_E = 1.44269504f;
@@ -117,7 +136,8 @@ __device__ inline float silu(float x)
 
 // Loads the values of y to which ADD adds the sums of one tile, laid out as in finish.
 template <int EPILOGUE>
-__device__ inline void load_addends(float (&y)[4], const LinearArgs &args, int row, int token)
+__device__ inline void load_addends(float (&y)[4], const LinearArgs &args, int row, int token,
+                                    int to_second = 8)
 {
 	if constexpr (EPILOGUE == ADD) {
 		const int lane = threadIdx.x % 32;
@@ -127,16 +147,17 @@ __device__ inline void load_addends(float (&y)[4], const LinearArgs &args, int r
 		for (int i = 0; i < 2; i++) {
 			const float *from = static_cast<const float *>(args.y) + (size_t)(token + i) * args.rows + row;
 			y[i] = token + i < args.tokens && row < args.rows ? from[0] : 0;
-			y[2 + i] = token + i < args.tokens && row + 8 < args.rows ? from[8] : 0;
+			y[2 + i] = token + i < args.tokens && row + to_second < args.rows ? from[to_second] : 0;
 		}
 	}
 }
 
 // Applies the epilogue to the sums of one tile, in mma's layout: this lane holds weight rows lane/4 and
-// lane/4 + 8, tokens 2·(lane%4) and the next. row is the tile's first output, token its first token.
+// lane/4 + 8, tokens 2·(lane%4) and the next. row is the tile's first output, token its first token. The
+// tile's last 8 rows are the outputs from row + to_second on, except in GATE_UP.
 template <int EPILOGUE>
 __device__ inline void finish(const LinearArgs &args, const float (&sum)[4], const float (&addends)[4],
-                              int row, int token)
+                              int row, int token, int to_second = 8)
 {
 	const int lane = threadIdx.x % 32;
 	row += lane / 4;
@@ -153,18 +174,19 @@ __device__ inline void finish(const LinearArgs &args, const float (&sum)[4], con
 			float *y = static_cast<float *>(args.y) + at;
 			if (row < args.rows)
 				y[0] = EPILOGUE == ADD ? addends[i] + sum[i] : sum[i];
-			if (row + 8 < args.rows)
-				y[8] = EPILOGUE == ADD ? addends[2 + i] + sum[2 + i] : sum[2 + i];
+			if (row + to_second < args.rows)
+				y[to_second] = EPILOGUE == ADD ? addends[2 + i] + sum[2 + i] : sum[2 + i];
 		}
 	}
 }
 
 template <int EPILOGUE>
-__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int row, int token)
+__device__ inline void finish(const LinearArgs &args, const float (&sum)[4], int row, int token,
+                              int to_second = 8)
 {
 	float addends[4];
-	load_addends<EPILOGUE>(addends, args, row, token);
-	finish<EPILOGUE>(args, sum, addends, row, token);
+	load_addends<EPILOGUE>(addends, args, row, token, to_second);
+	finish<EPILOGUE>(args, sum, addends, row, token, to_second);
 }
 
 } // namespace

@@ -91,7 +91,7 @@ struct BatchRequests {
 	__device__ void request_weights()
 	{
 		if (part >= parts) {
-			next_product.prefetch();
+			next_product.prefetch_once();
 			return;
 		}
 #pragma unroll(TYPE == TYPE_QUANTIZED ? 1 : ROW_TILES)
@@ -195,13 +195,7 @@ __device__ inline void join_segments(const LinearArgs &args, const float (&sums)
 		__syncthreads(); // all segments' sums are there
 		if (warp < TOKEN_TILES) {
 			float total[4] = {};
-			for (int s = 0; s < segments; s++) {
-				const float4 sum = shared_sums[s][warp][lane];
-				total[0] += sum.x;
-				total[1] += sum.y;
-				total[2] += sum.z;
-				total[3] += sum.w;
-			}
+			add_segments(total, &shared_sums[0][warp][lane], TOKEN_TILES * 32, segments);
 			finish<EPILOGUE>(args, total, addends[m], first_output + m * outputs, warp * 8);
 		}
 		__syncthreads(); // they are no longer read

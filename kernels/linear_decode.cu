@@ -56,7 +56,7 @@ struct WeightRing {
 				tile += gridDim.x;
 			}
 		} else {
-			next.prefetch();
+			next.prefetch_once();
 		}
 		cp_async_commit();
 		slot = slot + 1 == args.stages ? 0 : slot + 1;
@@ -181,13 +181,7 @@ __device__ inline void linear_decode(const LinearArgs &args)
 		__syncthreads();
 		if (warp == 0) { // the other warps go on and write to the other sums next
 			float total[4] = {};
-			for (int s = 0; s < segments; s++) {
-				const float4 part = sm.sums[turn][s][lane];
-				total[0] += part.x;
-				total[1] += part.y;
-				total[2] += part.z;
-				total[3] += part.w;
-			}
+			add_segments(total, &sm.sums[turn][0][lane], 32, segments);
 			finish<EPILOGUE>(args, total, tile * outputs, 0);
 		}
 		turn ^= 1;

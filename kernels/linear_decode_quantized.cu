@@ -1,9 +1,14 @@
 // Matrix products of quantized weights for up to DECODE_TOKENS tokens.
 //
-// Tiles, segments and rings are those of linear_decode.cu, which phi3.cu includes first. Here the ring holds
-// the packed bytes, and a warp unpacks them in registers, straight to the fragments that it multiplies. So
-// each byte is read once. At 4 bits a weight the time of the instructions is near that of reading, so the
-// main loop must have few. docs/cuda.md counts them.
+// Segments and rings are those of linear_decode.cu, which phi3.cu includes first. Here the ring holds the
+// packed bytes, and a warp unpacks them in registers, straight to the fragments that it multiplies. So each
+// byte is read once. At 4 bits a weight the time of the instructions is near that of reading, so the main
+// loop must have few. docs/cuda.md counts them.
+//
+// For the same reason the multiprocessors must have equally much to unpack. So the blocks share row groups of
+// 8 rows, not tiles of 16: block b of n takes groups b, b + n, b + 2n, …, in pairs, which are its tiles. Its
+// last tile may have one group, and then takes less time. In gate_up a group of gates and that of their ups
+// are a tile.
 #include "linear.cuh"
 #include "quants_fragment.cuh"
 
@@ -31,91 +36,107 @@ struct QuantizedStages {
 	GroupScale scales[16][GROUPS]; // of the stage that is being multiplied
 };
 
+// A block's tiles, one after another. group is the first row group of a tile, or in gate_up that of its gates.
+template <int EPILOGUE>
+struct QuantizedTiles {
+	const int groups; // of outputs
+	int group = blockIdx.x;
+
+	__device__ explicit QuantizedTiles(int rows) : groups((rows + QUANT_ROWS - 1) / QUANT_ROWS) {}
+	__device__ bool has_tile() const { return group < groups; }
+	__device__ bool has_second() const { return EPILOGUE == GATE_UP || group + (int)gridDim.x < groups; }
+	// Row groups from a tile's first to its second, and to the first of the next tile.
+	__device__ int to_second() const { return EPILOGUE == GATE_UP ? groups : (int)gridDim.x; }
+	__device__ int to_next() const { return EPILOGUE == GATE_UP ? gridDim.x : 2 * gridDim.x; }
+};
+
 // Requests a warp's weights, one stage at a time, in the order of their use: the stages of its segment of the
 // block's first tile, then of its second tile, and so on.
 template <int BITS, bool TABLE, int EPILOGUE>
 struct QuantizedRing {
 	using Stages = QuantizedStages<BITS, TABLE>;
-	enum { REQUESTS = Stages::REQUESTS };
-	const LinearArgs &args;
-	const unsigned first, end; // stages of the segment
-	int tile;                  // of the next request
-	unsigned stage;            // the next request's
+	enum { REQUESTS = Stages::REQUESTS, LAST = REQUESTS - 1 };
+	QuantizedTiles<EPILOGUE> tiles; // the next request's
 	int step_bytes, tail_bytes;
-	uint32_t group_bytes; // of a row group
-	size_t tile_bytes;    // from a tile to the block's next one
-	// This lane's requests. Each brings PIECE bytes of stage s, from src + s·2·step_bytes. The last request
-	// may be for a tail, which is that of two stages: from src + s/2·tail_bytes.
-	const unsigned char *src[REQUESTS];
-	bool second[REQUESTS];  // whether it is of the tile's second row group
-	unsigned shift, stride; // of the last request: 0 and 2·step_bytes, or 1 and tail_bytes
-	bool last;              // whether the lane has a last request
-	NextWeights next;
+	// This lane's requests. Each brings PIECE bytes of two steps. The last may be for a tail, which is that of
+	// two stages. If nothing is left for it, it brings the stage's last piece again, to a place of its own.
+	const unsigned char *src[REQUESTS]; // of the tile's first stage
+	bool second[REQUESTS];              // whether it is of the tile's second row group
+	// From the first stage to the next request, and to the end of the segment: bytes. After the block's last
+	// tile end is 0, and at is 1 until the next product's weights are prefetched.
+	unsigned at, end;
+	unsigned last_at, advance, flip; // The last request's; advance is to the next stage, then advance ^ flip.
+	unsigned first_advance;
+	size_t to_second, to_next; // from a tile's first row group to its second, and to the next tile
+	const NextWeights next;
 
-	__device__ QuantizedRing(const LinearArgs &args, int first, int end)
-		: args(args), first(first), end(end), tile(blockIdx.x), next(args)
+	// first and end_stage are the stages of the segment.
+	__device__ QuantizedRing(const LinearArgs &args, int first, int end_stage)
+		: tiles(args.rows), last_at(0), next(args)
 	{
 		const QuantLayout layout = quant_layout(args.type);
 		step_bytes = layout.step_bytes;
 		tail_bytes = layout.tail_bytes;
-		const int steps = QUANT_STEPS(args.k), groups = (args.rows + QUANT_ROWS - 1) / QUANT_ROWS;
-		group_bytes = steps * step_bytes + steps / 4 * tail_bytes;
-		const size_t tile_groups = (size_t)group_bytes * (EPILOGUE == GATE_UP ? 1 : 2);
-		const size_t to_second = EPILOGUE == GATE_UP ? (size_t)groups * group_bytes : group_bytes; // the ups
-		tile_bytes = tile_groups * gridDim.x;
+		const int steps = QUANT_STEPS(args.k), stage_bytes = 2 * step_bytes;
+		const size_t group_bytes = steps * step_bytes + steps / 4 * tail_bytes;
+		to_second = group_bytes * tiles.to_second();
+		to_next = group_bytes * tiles.to_next();
 #pragma unroll
 		for (int i = 0; i < REQUESTS; i++) {
-			int at = (threadIdx.x % 32 + 32 * i) * Stages::PIECE;
-			if (at < 4 * step_bytes) {
-				second[i] = at >= 2 * step_bytes;
-				at -= second[i] ? 2 * step_bytes : 0;
-				shift = 0;
-				stride = 2 * step_bytes;
-				last = true;
+			int from = (threadIdx.x % 32 + 32 * i) * Stages::PIECE;
+			from = min(from, 2 * (stage_bytes + tail_bytes) - Stages::PIECE);
+			if (from < 2 * stage_bytes) {
+				second[i] = from >= stage_bytes;
+				from += first * stage_bytes - (second[i] ? stage_bytes : 0);
+				first_advance = stage_bytes;
+				flip = 0;
 			} else {
-				at -= 4 * step_bytes;
-				last = at < 2 * tail_bytes;
-				second[i] = at >= tail_bytes;
-				at += steps * step_bytes - (second[i] ? tail_bytes : 0);
-				shift = 1;
-				stride = tail_bytes;
+				from -= 2 * stage_bytes;
+				second[i] = from >= tail_bytes;
+				from += steps * step_bytes + first / 2 * tail_bytes - (second[i] ? tail_bytes : 0);
+				first_advance = first % 2 * tail_bytes;
+				flip = tail_bytes;
 			}
-			src[i] = static_cast<const unsigned char *>(args.w) + tile * tile_groups + at +
-			         (second[i] && has_second() ? to_second : 0);
+			src[i] = static_cast<const unsigned char *>(args.w) + from + group_bytes * tiles.group +
+			         (second[i] && tiles.has_second() ? to_second : 0);
 		}
-		stage = has_tile() ? first : end;
+		advance = first_advance;
+		end = tiles.has_tile() ? (end_stage - first) * stage_bytes : 0;
+		at = end == 0;
 	}
 
-	__device__ bool has_tile() const { return tile * (EPILOGUE == GATE_UP ? 8 : 16) < args.rows; }
-
-	// Whether the tile has two row groups. Otherwise its first one is read twice; those sums are not used.
-	__device__ bool has_second() const { return EPILOGUE == GATE_UP || tile * 16 + 8 < args.rows; }
-
 	// Requests the next stage as one group of copies. After the last stage it prefetches the next product's
-	// weights, and the group is empty.
+	// weights, and the group is empty. Where a tile has no second row group, its first one comes twice.
 	__device__ void request(unsigned char *dst)
 	{
-		if (stage < end) {
+		if (at < end) {
 			dst += threadIdx.x % 32 * Stages::PIECE;
 #pragma unroll
-			for (int i = 0; i < REQUESTS; i++) {
-				const bool common = i + 1 < REQUESTS;
-				const size_t at =
-					common ? (size_t)stage * (2 * step_bytes) : (size_t)(stage >> shift) * stride;
-				cp_async_16(dst + i * 32 * Stages::PIECE, src[i] + at, common || last);
-			}
-			if (++stage == end) {
-				tile += gridDim.x;
-				stage = has_tile() ? first : end;
-				const size_t to_second = tile_bytes - (has_second() ? 0 : group_bytes);
-#pragma unroll
-				for (int i = 0; i < REQUESTS; i++)
-					src[i] += second[i] ? to_second : tile_bytes;
-			}
-		} else {
+			for (int i = 0; i < REQUESTS; i++)
+				cp_async_16(dst + i * 32 * Stages::PIECE, src[i] + (i < LAST ? at : last_at), true);
+			at += 2 * step_bytes;
+			last_at += advance;
+			advance ^= flip;
+			if (at == end)
+				next_tile();
+		} else if (at == 1) {
 			next.prefetch();
+			at = 0;
 		}
 		cp_async_commit();
+	}
+
+	__device__ void next_tile()
+	{
+		__syncwarp(); // a branch: without it, the compiler would predicate these instructions for every stage
+		tiles.group += tiles.to_next();
+		last_at = 0;
+		advance = first_advance;
+#pragma unroll
+		for (int i = 0; i < REQUESTS; i++)
+			src[i] += to_next - (second[i] && !tiles.has_second() ? to_second : 0);
+		at = !tiles.has_tile();
+		end = at == 1 ? 0 : end;
 	}
 };
 
@@ -146,15 +167,22 @@ struct ScaleDecoder {
 	}
 };
 
-// Unpacks a step: w[j] becomes the A fragment of k16 tile j. The row groups are to_second bytes apart. scales
-// are those of row 0; from one row to the next there are 2·GROUPS of them.
-template <int BITS, bool TABLE, bool EXACT>
-__device__ inline void unpack_step(uint32_t (&w)[4][4], const unsigned char *step, int to_second,
-                                   const GroupScale *scales)
+// Unpacks a step of ROW_GROUPS row groups, which are to_second bytes apart: w[j] becomes the A fragment of k16
+// tile j. low and high are this lane's bytes of the step's planes. The rows of a second group that does not exist are zero. scales are those of row 0; from one row to
+// the next there are 2·GROUPS of them.
+template <int ROW_GROUPS, int BITS, bool TABLE, bool EXACT>
+__device__ inline void unpack_step(uint32_t (&w)[4][4], const unsigned char *low,
+                                   const unsigned char *high, int to_second, const GroupScale *scales)
 {
 	enum { GROUPS = Quants<BITS, TABLE>::GROUPS };
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
+		if (i == ROW_GROUPS) {
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				w[j][1] = w[j][3] = 0;
+			break;
+		}
 		const int row = i * 8 + threadIdx.x % 32 / 4;
 		const float4 *decoded = reinterpret_cast<const float4 *>(scales + row * 2 * GROUPS);
 		GroupScale s[GROUPS];
@@ -167,7 +195,7 @@ __device__ inline void unpack_step(uint32_t (&w)[4][4], const unsigned char *ste
 			s[2 * n + 1].offset = v.w;
 		}
 		PackedRow<BITS, TABLE> packed;
-		packed.load(step + i * to_second);
+		packed.load(low + i * to_second, high + i * to_second);
 		const auto unpackable = look_up(packed);
 #pragma unroll
 		for (int p = 0; p < 8; p++)
@@ -191,9 +219,9 @@ struct StepInputs {
 		end = row + args.k;
 	}
 
-	__device__ void load(uint32_t (&b)[4][1][2], int step) const
+	// Loads those of a step. at is first + the step's first column.
+	__device__ void load(uint32_t (&b)[4][1][2], int at) const
 	{
-		const int at = first + step * K_STEP;
 		if constexpr (NORM) {
 #pragma unroll
 			for (int half = 0; half < 2; half++) {
@@ -214,6 +242,59 @@ struct StepInputs {
 	}
 };
 
+// A warp, which multiplies its segment of each of the block's tiles.
+template <int BITS, bool TABLE, int EPILOGUE, bool NORM>
+struct QuantizedWarp {
+	using Stages = QuantizedStages<BITS, TABLE>;
+	using Packed = PackedRow<BITS, TABLE>;
+	Stages &stages;
+	QuantizedRing<BITS, TABLE, EPILOGUE> &ring;
+	const StepInputs<NORM> inputs;
+	const ScaleDecoder<BITS, TABLE> scales;
+	const int first, end; // the segment's steps
+	const int stages_end;
+	const bool exact;     // how to unpack: see unpack_pair
+	int slot;             // the stage that was multiplied last: bytes
+
+	// Adds the products of the segment of a tile with this many row groups.
+	template <int ROW_GROUPS>
+	__device__ void multiply(float (&sum)[1][4])
+	{
+		const int step_bytes = ring.step_bytes, lane = threadIdx.x % 32;
+#pragma unroll 1
+		for (int s = first / 2; s < stages_end; s++) {
+			cp_async_wait<Stages::COUNT - 2>(); // this lane's part of the next stage is there
+			__syncwarp();                       // all lanes' parts are, and the last stage is free
+			ring.request(stages.ring + slot);
+			slot = slot == Stages::LAST ? 0 : slot + Stages::STAGE;
+			const unsigned char *stage = stages.ring + slot;
+			// This lane's bytes of the planes.
+			const unsigned char *low = stages.ring + lane * Packed::LOW + slot;
+			const unsigned char *high = stages.ring + Packed::high_begin(lane) + slot;
+			const int at = inputs.first + s * 2 * K_STEP;
+			scales.decode(stages, stage);
+			__syncwarp(); // all scales are there
+#pragma unroll(BITS == 4 && !TABLE ? 2 : 1)
+			for (int odd = 0; odd < 2; odd++) {
+				const int step = 2 * s + odd;
+				if (odd == 0 ? step < first : step >= end)
+					continue; // another warp's
+				uint32_t x[4][1][2], w[4][4];
+				inputs.load(x, at + odd * K_STEP);
+				const int skip = odd * step_bytes;
+				const GroupScale *decoded = stages.scales[0] + odd * Quants<BITS, TABLE>::GROUPS;
+				if (BITS == 8 && exact)
+					unpack_step<ROW_GROUPS, BITS, TABLE, true>(w, low + skip, high + skip, 2 * step_bytes, decoded);
+				else
+					unpack_step<ROW_GROUPS, BITS, TABLE, false>(w, low + skip, high + skip, 2 * step_bytes, decoded);
+#pragma unroll
+				for (int j = 0; j < K_STEP / 16; j++)
+					mma_weight<TYPE_BF16, 1>(sum, w[j], x[j]);
+			}
+		}
+	}
+};
+
 template <int BITS, bool TABLE, int EPILOGUE, bool NORM>
 __device__ inline void quantized_decode(const LinearArgs &args)
 {
@@ -225,7 +306,6 @@ __device__ inline void quantized_decode(const LinearArgs &args)
 	const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
 	Stages &stages = *reinterpret_cast<Stages *>(rings + warp * QUANTIZED_RING);
 
-	const int outputs = EPILOGUE == GATE_UP ? 8 : 16; // a tile's
 	const int steps = k_steps(args.k), segment = segment_steps(args.k);
 	const int segments = (steps + segment - 1) / segment;
 	// The warp's steps, and the stages that have them: none for warps from number segments on.
@@ -240,53 +320,25 @@ __device__ inline void quantized_decode(const LinearArgs &args)
 	if constexpr (NORM)
 		norm_tokens(args, sm, normed);
 
-	const StepInputs<NORM> inputs(args, normed);
-	const int step_bytes = ring.step_bytes;
-	const ScaleDecoder<BITS, TABLE> scales(args.type, step_bytes, ring.tail_bytes);
-	int slot = Stages::LAST, turn = 0; // slot: the stage that is being multiplied, in bytes
-	for (int tile = blockIdx.x; tile * outputs < args.rows; tile += gridDim.x) {
+	QuantizedWarp<BITS, TABLE, EPILOGUE, NORM> own = {
+		stages, ring, StepInputs<NORM>(args, normed),
+		ScaleDecoder<BITS, TABLE>(args.type, ring.step_bytes, ring.tail_bytes), first, end, end_stage,
+		args.type == TYPE_Q8_K, Stages::LAST};
+	int turn = 0;
+	for (QuantizedTiles<EPILOGUE> tiles(args.rows); tiles.has_tile(); tiles.group += tiles.to_next()) {
 		float sum[1][4] = {};
-#pragma unroll 1
-		for (int s = first_stage; s < end_stage; s++) {
-			cp_async_wait<Stages::COUNT - 2>(); // this lane's part of the next stage is there
-			__syncwarp();                       // all lanes' parts are, and this stage is free
-			ring.request(stages.ring + slot);
-			slot = slot == Stages::LAST ? 0 : slot + Stages::STAGE;
-			const unsigned char *stage = stages.ring + slot;
-			scales.decode(stages, stage);
-			__syncwarp(); // all scales are there
-#pragma unroll(BITS == 4 && !TABLE ? 2 : 1)
-			for (int odd = 0; odd < 2; odd++) {
-				const int step = 2 * s + odd;
-				if (step < first || step >= end)
-					continue; // another warp's
-				uint32_t x[4][1][2], w[4][4];
-				inputs.load(x, step);
-				const unsigned char *packed = stage + odd * step_bytes;
-				const GroupScale *decoded = stages.scales[0] + odd * Quants<BITS, TABLE>::GROUPS;
-				if (BITS == 8 && args.type == TYPE_Q8_K)
-					unpack_step<BITS, TABLE, true>(w, packed, 2 * step_bytes, decoded);
-				else
-					unpack_step<BITS, TABLE, false>(w, packed, 2 * step_bytes, decoded);
-#pragma unroll
-				for (int j = 0; j < K_STEP / 16; j++)
-					mma_weight<TYPE_BF16, 1>(sum, w[j], x[j]);
-			}
-		}
+		if (tiles.has_second())
+			own.template multiply<2>(sum);
+		else
+			own.template multiply<1>(sum);
 
 		if (warp < segments)
 			sm.sums[turn][warp][lane] = make_float4(sum[0][0], sum[0][1], sum[0][2], sum[0][3]);
 		__syncthreads();
 		if (warp == 0) { // the other warps go on and write to the other sums next
 			float total[4] = {};
-			for (int i = 0; i < segments; i++) {
-				const float4 part = sm.sums[turn][i][lane];
-				total[0] += part.x;
-				total[1] += part.y;
-				total[2] += part.z;
-				total[3] += part.w;
-			}
-			finish<EPILOGUE>(args, total, tile * outputs, 0);
+			add_segments(total, &sm.sums[turn][0][lane], 32, segments);
+			finish<EPILOGUE>(args, total, tiles.group * QUANT_ROWS, 0, tiles.to_second() * QUANT_ROWS);
 		}
 		turn ^= 1;
 	}

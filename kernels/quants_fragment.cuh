@@ -47,26 +47,33 @@ struct GroupScale {
 // A lane's weights of a step of a row.
 template <int BITS, bool TABLE>
 struct PackedRow {
-	uint32_t low[BITS == 8 ? 4 : BITS < 4 ? 1 : 2];
+	enum { LOW = BITS == 8 ? 16 : BITS < 4 ? 4 : 8 }; // bytes of the low plane
+	uint32_t low[LOW / 4];
 	uint32_t high;
 
-	__device__ void load(const unsigned char *step)
+	// Where a lane's word of the high plane begins, in bytes of a step. Two lanes share a word of a plane of
+	// 1 bit.
+	__device__ static int high_begin(int lane)
 	{
-		const int lane = threadIdx.x % 32;
+		return Quants<BITS, TABLE>::HIGH + 4 * (BITS == 6 ? lane : lane / 2);
+	}
+
+	// Loads a lane's bytes of the low plane, and its word of the high plane, if there is one.
+	__device__ void load(const unsigned char *low_plane, const unsigned char *high_plane)
+	{
 		if constexpr (BITS == 8) {
-			const uint4 v = reinterpret_cast<const uint4 *>(step)[lane];
+			const uint4 v = *reinterpret_cast<const uint4 *>(low_plane);
 			low[0] = v.x, low[1] = v.y, low[2] = v.z, low[3] = v.w;
 		} else if constexpr (BITS >= 4) {
-			const uint2 v = reinterpret_cast<const uint2 *>(step)[lane];
+			const uint2 v = *reinterpret_cast<const uint2 *>(low_plane);
 			low[0] = v.x, low[1] = v.y;
 		} else {
-			low[0] = reinterpret_cast<const uint32_t *>(step)[lane];
+			low[0] = *reinterpret_cast<const uint32_t *>(low_plane);
 		}
-		const uint32_t *plane = reinterpret_cast<const uint32_t *>(step + Quants<BITS, TABLE>::HIGH);
-		if constexpr (BITS == 6)
-			high = plane[lane];
+		if constexpr (BITS == 3 || BITS == 5 || BITS == 6)
+			high = *reinterpret_cast<const uint32_t *>(high_plane);
 		if constexpr (BITS == 3 || BITS == 5)
-			high = plane[lane / 2] >> lane % 2 * 4;
+			high >>= threadIdx.x % 2 * 4;
 	}
 };
 

@@ -212,9 +212,10 @@ func (p *product) weightBytes() int {
 	return rows * p.weight.format().RowBytes(p.k)
 }
 
-// decodeTiles is how many blocks of a decode product have work.
+// decodeTiles is how many blocks of a decode product can have work: a tile each, or a row group of quantized
+// weights.
 func (p *product) decodeTiles() int {
-	if p.epilogue == gateUp {
+	if p.epilogue == gateUp || p.weight >= typeQuantized {
 		return ceilDiv(p.rows, C.LINEAR_DECODE_TILE/2)
 	}
 	return ceilDiv(p.rows, C.LINEAR_DECODE_TILE)

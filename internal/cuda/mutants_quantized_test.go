@@ -46,20 +46,33 @@ var quantizedMutants = []mutant{
 	},
 	{
 		"quantized, decode: d of another super-block", "linear_decode_quantized.cu",
-		"(size_t)(stage >> shift) * stride", "(size_t)(stage >> 2 * shift) * stride", testQuantized3,
+		"first_advance = first % 2 * tail_bytes;", "first_advance = tail_bytes;", testQuantized33,
 		wrongResult,
 	},
 	{
 		"quantized, decode: a step of another segment", "linear_decode_quantized.cu",
-		"if (step < first || step >= end)", "if (step >= end)", testQuantized33, wrongResult,
+		"odd == 0 ? step < first : step >= end", "step >= end", testQuantized33, wrongResult,
 	},
 	{
 		"quantized, decode: a row group that does not exist", "linear_decode_quantized.cu",
-		"EPILOGUE == GATE_UP || tile * 16 + 8 < args.rows", "true", testQuantized1, outside,
+		"EPILOGUE == GATE_UP || group + (int)gridDim.x < groups", "true", testQuantized1, outside,
+	},
+	{
+		"quantized, decode: the second row group of a tile is left out", "linear_decode_quantized.cu",
+		"if (tiles.has_second())", "if (EPILOGUE == GATE_UP)", testQuantized3, wrongResult,
+	},
+	{
+		"quantized, decode: the next tile begins where this one's second row group is",
+		"linear_decode_quantized.cu", "return EPILOGUE == GATE_UP ? gridDim.x : 2 * gridDim.x;",
+		"return gridDim.x;", testQuantized3, wrongResult,
+	},
+	{
+		"quantized, decode: a tile's second row group is that of the rows below", "linear_decode_quantized.cu",
+		"tiles.to_second() * QUANT_ROWS", "QUANT_ROWS", testQuantized33, wrongResult,
 	},
 	{
 		"quantized, decode: gates instead of their ups", "linear_decode_quantized.cu",
-		"EPILOGUE == GATE_UP ? (size_t)groups * group_bytes : group_bytes", "group_bytes", testQuantized3,
+		"return EPILOGUE == GATE_UP ? groups : (int)gridDim.x;", "return gridDim.x;", testQuantized3,
 		wrongResult,
 	},
 	{

@@ -237,8 +237,9 @@ func iteration(code []instruction, l loop, mmas int) (loop, error) {
 
 // mainLoop is the loop that computes a product. marks are constants of which one is in the loop, and none of
 // others; of several such loops it is the one with the most tensor-core instructions, because compilers also
-// make a shorter copy for what remains after unrolled iterations.
-func mainLoop(code []instruction, l *launch) (main loop, err error) {
+// make a shorter copy for what remains after unrolled iterations. Of two loops with equally many it is the
+// longer one. short is then the shorter one: that for tiles with one row group of quantized weights.
+func mainLoop(code []instruction, l *launch) (main, short loop, err error) {
 	err = fmt.Errorf("no loop with tensor-core instructions%s", l.variant)
 	for _, candidate := range mainLoops(code) {
 		has := func(mark string) bool {
@@ -256,11 +257,16 @@ func mainLoop(code []instruction, l *launch) (main loop, err error) {
 			}
 			continue
 		}
-		if counted.mmas > main.mmas {
-			main, err = counted, nil
+		switch {
+		case counted.mmas > main.mmas:
+			main, short, err = counted, loop{}, nil
+		case counted.mmas == main.mmas && counted.instructions > main.instructions:
+			main, short = counted, main
+		case counted.mmas == main.mmas:
+			short = counted
 		}
 	}
-	return main, err
+	return main, short, err
 }
 
 func number(digits string) int {

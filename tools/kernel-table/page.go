@@ -14,6 +14,7 @@ type row struct {
 	blocks int // that a multiprocessor holds
 	limit  string
 	loop   loop // of a matrix product
+	short  loop // the same for tiles with one row group of quantized weights, if it is another loop
 }
 
 func newRow(name string, g *gpu, l launch, used resources, code []instruction) (row, error) {
@@ -27,7 +28,7 @@ func newRow(name string, g *gpu, l launch, used resources, code []instruction) (
 	}
 	if l.tokenTiles > 0 {
 		var err error
-		if r.loop, err = mainLoop(code, &l); err != nil {
+		if r.loop, r.short, err = mainLoop(code, &l); err != nil {
 			return row{}, fmt.Errorf("%s for %s: %w", name, g.arch, err)
 		}
 	}
@@ -54,7 +55,7 @@ No GPU was needed, and no figure is a measurement.
 | static, dynamic | bytes of shared memory of a block, without the 1,024 that the system takes |
 | blocks | that a multiprocessor has at once, and what allows no more, or for what room is left |
 | in flight | KB of weights, or of keys and values, that the blocks of a multiprocessor request ahead |
-| loop | instructions on the longest way through the main loop, and how many of them are for tensor cores |
+| loop | instructions on the longest way through the main loop, and how many of them are for tensor cores; instructions of the loop for tiles with one row group instead of two (quantized weights) |
 | a weight, a byte | instructions of a thread for each weight and for each byte of 16-bit weights there |
 
 The main loop is the innermost one that multiplies weights and requests the next ones.
@@ -95,8 +96,12 @@ func (r *row) loopCells() string {
 	if r.weightBits > 0 {
 		perByte = fmt.Sprintf("%s%.2f", least, 8*r.perWeight()/float64(r.weightBits))
 	}
-	return fmt.Sprintf(" %d, %d | %s%.2f | %s |", r.loop.instructions, r.loop.mmas, least, r.perWeight(),
-		perByte)
+	short := ""
+	if r.short.instructions > 0 {
+		short = fmt.Sprintf("; %d", r.short.instructions)
+	}
+	return fmt.Sprintf(" %d, %d%s | %s%.2f | %s |", r.loop.instructions, r.loop.mmas, short, least,
+		r.perWeight(), perByte)
 }
 
 // difference shows the first lines that differ.

@@ -56,11 +56,11 @@ func TestLoops(t *testing.T) {
 		{0xa0, "EXIT"},
 		{0xb0, "BRA 0xb0"},
 	}
-	main, err := mainLoop(code, &launch{})
+	main, _, err := mainLoop(code, &launch{})
 	require.NoError(t, err)
 	require.Equal(t, loop{first: 3, last: 8, instructions: 6, mmas: 2, inner: true}, main)
 
-	_, err = mainLoop(code[:1], &launch{})
+	_, _, err = mainLoop(code[:1], &launch{})
 	require.ErrorContains(t, err, "no loop")
 }
 
@@ -82,12 +82,12 @@ func TestIterations(t *testing.T) {
 		{0xb0, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
 		{0xc0, "@P2 BRA 0x60"},
 	}
-	steps, err := mainLoop(code, &launch{mark: "0xf000f", loopMMAs: 2})
+	steps, _, err := mainLoop(code, &launch{mark: "0xf000f", loopMMAs: 2})
 	require.NoError(t, err)
 	require.Equal(t, loop{first: 0, last: 5, instructions: 2 + 2*4, mmas: 2}, steps)
 
 	for mmas, instructions := range map[int]int{1: 5, 2: 5} {
-		way, err := mainLoop(code, &launch{otherMarks: []string{"0xf000f"}, loopMMAs: mmas})
+		way, _, err := mainLoop(code, &launch{otherMarks: []string{"0xf000f"}, loopMMAs: mmas})
 		require.NoError(t, err)
 		require.Equal(t, loop{first: 6, last: 12, instructions: instructions, mmas: mmas}, way)
 	}
@@ -105,7 +105,7 @@ func TestRotatedLoop(t *testing.T) {
 		{0x40, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
 		{0x50, "@P1 BRA 0x00"},
 	}
-	main, err := mainLoop(code, &launch{})
+	main, _, err := mainLoop(code, &launch{})
 	require.NoError(t, err)
 	require.Equal(t, loop{first: 0, last: 5, instructions: 7, mmas: 1, inner: true}, main)
 }
