@@ -2,6 +2,7 @@ package gpumodel
 
 import (
 	_ "embed"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -16,6 +17,9 @@ type evidence struct {
 	blocks    int     // on a multiprocessor at once
 	inFlight  float64 // bytes that these request ahead; 0: not a ring
 	perWeight float64 // instructions of a thread for each weight
+	// single is the share of a tile's instructions that a tile with one row group of quantized weights takes,
+	// instead of two. 0: there are no such tiles.
+	single float64
 }
 
 // table has the evidence of an architecture's kernels.
@@ -48,6 +52,11 @@ func readTable(page string) map[string]map[string]evidence {
 				e.inFlight = value * 1024
 			case "a weight":
 				e.perWeight = value
+			case "loop":
+				var two, mmas, one float64
+				if n, _ := fmt.Sscanf(strings.TrimSpace(cell), "%f, %f; %f", &two, &mmas, &one); n == 3 {
+					e.single = one / two
+				}
 			}
 		}
 		all[arch][strings.TrimSpace(cells[0])] = e

@@ -143,6 +143,27 @@ func TestUnpackingIsBoundByInstructions(t *testing.T) {
 	require.InEpsilon(t, 8*16*3072*30/(128*1830*issue), k.Stream, 1e-9, "8 of 1,024 tiles on the busiest")
 }
 
+// With quantized weights the busiest multiprocessor has one row group more than the others at most. Phi-3-mini's
+// o and down have 384, qkv 1,152.
+func TestBusiestTiles(t *testing.T) {
+	h100 := &clock{Card: Find("H100")} // 132 multiprocessors
+	for _, c := range []struct{ groups, blocks, pairs, singles int }{
+		{384, 2, 1, 1},  // one block has 0 and 264, the other 132
+		{384, 1, 1, 1},  // 0 and 132, 264
+		{1152, 2, 4, 1}, // 0, 264, …, 1056; and 132, …, 924
+		{100, 2, 0, 1},
+		{133, 2, 0, 2},
+	} {
+		e := evidence{blocks: c.blocks, single: 0.7}
+		want := float64(c.pairs) + 0.7*float64(c.singles)
+		require.InDelta(t, want, h100.busiestTiles(float64(c.groups), e), 1e-9, "%+v", c)
+	}
+	e := table["sm_90a"]["linear_add_decode_quantized, 4 bits"]
+	require.Greater(t, e.single, 0.5, "a tile with one row group has all inputs and the scales' loop")
+	require.Less(t, e.single, 1.0)
+	require.Zero(t, table["sm_90a"]["norm_gate_up_decode_quantized, 4 bits"].single, "its tiles are whole")
+}
+
 func TestFind(t *testing.T) {
 	require.Equal(t, "H100", Find("NVIDIA H100 80GB HBM3").Short)
 	require.Equal(t, "H200", Find("NVIDIA H200").Short)

@@ -131,6 +131,9 @@ func (t *clock) product(k *Time, o *operation, e evidence) {
 	k.Bytes = weights * bits[o.format] / 8
 	t.usualBlocks(o, &e)
 	tileRows, inFlight := t.tile(e)
+	if t.groups(e) {
+		tileRows = 8
+	}
 	tiles := math.Ceil(float64(o.rows) / tileRows)
 	blocks := math.Min(tiles, float64(t.SMs*e.blocks))
 	k.Waves = tiles / blocks
@@ -158,6 +161,9 @@ func (t *clock) product(k *Time, o *operation, e evidence) {
 	}
 	// The busiest multiprocessor decides.
 	busiest := math.Ceil(tiles/float64(t.SMs)) * tileRows * float64(o.k)
+	if t.groups(e) {
+		busiest = t.busiestTiles(tiles, e) * 16 * float64(o.k)
+	}
 	if issued := busiest * e.perWeight / (lanes * t.Clock * issue); issued > k.Stream {
 		k.Stream, k.Bound = issued, "instructions"
 	}
@@ -183,6 +189,26 @@ func (t *clock) tile(e evidence) (rows, inFlight float64) {
 		inFlight = float64(e.blocks * 8 << 10)
 	}
 	return rows, inFlight
+}
+
+// groups reports whether blocks share row groups of 8 rows, as the decode kernels for quantized weights do,
+// except gate_up, whose tile is a group of gates and that of their ups.
+func (t *clock) groups(e evidence) bool { return t.Tokens <= decodeTokens && e.single > 0 }
+
+// busiestTiles is what the busiest multiprocessor executes, in tiles of two row groups. Its blocks are the
+// first and, where it has more, each a number of multiprocessors further on. A block takes its row groups in
+// pairs; one that is left over takes a shorter loop.
+func (t *clock) busiestTiles(groups float64, e evidence) (tiles float64) {
+	blocks := float64(t.SMs * e.blocks)
+	for i := range e.blocks {
+		own := math.Ceil((groups - float64(i*t.SMs)) / blocks)
+		if own <= 0 {
+			break
+		}
+		pairs := math.Floor(own / 2)
+		tiles += pairs + (own-2*pairs)*e.single
+	}
+	return tiles
 }
 
 // mmaTokens is how many tokens the tensor cores compute.

@@ -65,6 +65,33 @@ func TestLoops(t *testing.T) {
 }
 
 // A loop over two steps of a stage, of which one is in a loop of its own, and two ways through another loop.
+// The loop for tiles with one row group multiplies as often as the other one.
+func TestShortLoop(t *testing.T) {
+	code := []instruction{
+		{0x00, "LDGSTS.E.BYPASS.128 [R2], [R4.64]"},
+		{0x10, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0x20, "@P0 BRA 0x0"},
+		{0x30, "LDGSTS.E.BYPASS.128 [R2], [R4.64]"},
+		{0x40, "IADD3 R2, R2, 0x1, RZ"},
+		{0x50, "HMMA.16816.F32.BF16 R4, R8, R12, R4"},
+		{0x60, "@P0 BRA 0x30"},
+	}
+	for range 2 { // in either order
+		main, short, err := mainLoop(code, &launch{})
+		require.NoError(t, err)
+		require.Equal(t, 4, main.instructions)
+		require.Equal(t, 3, short.instructions)
+		code = []instruction{code[3], code[4], code[5], code[6], code[0], code[1], code[2]}
+		for i := range code {
+			code[i].address = i << 4
+		}
+		code[3].text, code[6].text = "@P0 BRA 0x0", "@P0 BRA 0x40"
+	}
+	_, short, err := mainLoop(code[:4], &launch{})
+	require.NoError(t, err)
+	require.Zero(t, short)
+}
+
 func TestIterations(t *testing.T) {
 	code := []instruction{
 		{0x00, "LDGSTS.E.BYPASS.128 [R2], [R4.64]"},
