@@ -115,8 +115,8 @@ __device__ inline void mma_weight(float (&acc)[N][4], const uint32_t (&w)[4], co
 	}
 }
 
-// Adds this lane's sums of a tile's segments, in mma's layout, in ascending order. sums are those of segment 0,
-// and stride leads to those of the next one.
+// Adds this lane's sums of a tile's segments, in mma's layout, in ascending order. sums are those of
+// segment 0, and stride leads to those of the next one.
 __device__ inline void add_segments(float (&total)[4], const float4 *sums, int stride, int segments)
 {
 	for (int i = 0; i < segments; i++) {

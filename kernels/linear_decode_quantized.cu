@@ -36,7 +36,8 @@ struct QuantizedStages {
 	GroupScale scales[16][GROUPS]; // of the stage that is being multiplied
 };
 
-// A block's tiles, one after another. group is the first row group of a tile, or in gate_up that of its gates.
+// A block's tiles, one after another. group is the first row group of a tile, or in gate_up that of its
+// gates.
 template <int EPILOGUE>
 struct QuantizedTiles {
 	const int groups; // of outputs
@@ -58,8 +59,8 @@ struct QuantizedRing {
 	enum { REQUESTS = Stages::REQUESTS, LAST = REQUESTS - 1 };
 	QuantizedTiles<EPILOGUE> tiles; // the next request's
 	int step_bytes, tail_bytes;
-	// This lane's requests. Each brings PIECE bytes of two steps. The last may be for a tail, which is that of
-	// two stages. If nothing is left for it, it brings the stage's last piece again, to a place of its own.
+	// This lane's requests. Each brings PIECE bytes of two steps. The last may be for a tail, which is that
+	// of two stages. If nothing is left for it, it brings the stage's last piece again, to another place.
 	const unsigned char *src[REQUESTS]; // of the tile's first stage
 	bool second[REQUESTS];              // whether it is of the tile's second row group
 	// From the first stage to the next request, and to the end of the segment: bytes. After the block's last
@@ -128,7 +129,7 @@ struct QuantizedRing {
 
 	__device__ void next_tile()
 	{
-		__syncwarp(); // a branch: without it, the compiler would predicate these instructions for every stage
+		__syncwarp(); // keeps this a branch: ptxas would otherwise predicate these instructions
 		tiles.group += tiles.to_next();
 		last_at = 0;
 		advance = first_advance;
@@ -167,9 +168,9 @@ struct ScaleDecoder {
 	}
 };
 
-// Unpacks a step of ROW_GROUPS row groups, which are to_second bytes apart: w[j] becomes the A fragment of k16
-// tile j. low and high are this lane's bytes of the step's planes. The rows of a second group that does not exist are zero. scales are those of row 0; from one row to
-// the next there are 2·GROUPS of them.
+// Unpacks a step of ROW_GROUPS row groups, which are to_second bytes apart: w[j] becomes the A fragment of
+// k16 tile j. The rows of a second group that does not exist are zero. low and high are this lane's bytes of
+// the step's planes. scales are those of row 0; from one row to the next there are 2·GROUPS of them.
 template <int ROW_GROUPS, int BITS, bool TABLE, bool EXACT>
 __device__ inline void unpack_step(uint32_t (&w)[4][4], const unsigned char *low,
                                    const unsigned char *high, int to_second, const GroupScale *scales)
@@ -281,12 +282,14 @@ struct QuantizedWarp {
 					continue; // another warp's
 				uint32_t x[4][1][2], w[4][4];
 				inputs.load(x, at + odd * K_STEP);
-				const int skip = odd * step_bytes;
+				const int skip = odd * step_bytes, to_second = 2 * step_bytes;
 				const GroupScale *decoded = stages.scales[0] + odd * Quants<BITS, TABLE>::GROUPS;
 				if (BITS == 8 && exact)
-					unpack_step<ROW_GROUPS, BITS, TABLE, true>(w, low + skip, high + skip, 2 * step_bytes, decoded);
+					unpack_step<ROW_GROUPS, BITS, TABLE, true>(w, low + skip, high + skip, to_second,
+					                                           decoded);
 				else
-					unpack_step<ROW_GROUPS, BITS, TABLE, false>(w, low + skip, high + skip, 2 * step_bytes, decoded);
+					unpack_step<ROW_GROUPS, BITS, TABLE, false>(w, low + skip, high + skip, to_second,
+					                                            decoded);
 #pragma unroll
 				for (int j = 0; j < K_STEP / 16; j++)
 					mma_weight<TYPE_BF16, 1>(sum, w[j], x[j]);

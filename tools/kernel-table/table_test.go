@@ -118,7 +118,7 @@ func TestIterations(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, loop{first: 6, last: 12, instructions: instructions, mmas: mmas}, way)
 	}
-	_, err = mainLoop(code, &launch{otherMarks: []string{"0xf000f"}, loopMMAs: 3})
+	_, _, err = mainLoop(code, &launch{otherMarks: []string{"0xf000f"}, loopMMAs: 3})
 	require.ErrorContains(t, err, "no way through the loop at 0x60 has 3")
 }
 
