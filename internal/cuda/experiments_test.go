@@ -67,29 +67,32 @@ func TestExperiments(t *testing.T) {
 	}
 }
 
-// TestExperimentMutants plants mistakes in the experiments' kernels. Their checks must notice.
+// experimentMutants are mistakes in the experiments' kernels.
+var experimentMutants = []mutant{
+	{
+		"words left out", "read.cu",
+		"sum += words_sum(ring[slot * READ_THREADS]);", "",
+		"^TestExperiments$/^read$", "the sum of all words",
+	},
+	{
+		"words that are still in flight", "read.cu",
+		"cp_async_wait<STAGES - 1>();", "", "^TestExperiments$/^read$", inFlight,
+	},
+	{
+		"a launch that does not count", "empty.cu",
+		"args.number + 1;", "args.number;", "^TestExperiments$/^empty$", "the counter after the chain",
+	},
+	{
+		"a join without the last chunk", "join.cu",
+		"chunk <= to - h.first_chunk", "chunk < to - h.first_chunk",
+		"^TestExperiments$/^attention$/^2k$", "the bits of the program's join",
+	},
+}
+
+// TestExperimentMutants plants them. The experiments' checks must notice each.
 func TestExperimentMutants(t *testing.T) {
 	forTheEmulator(t)
-	for _, m := range []mutant{
-		{
-			"words left out", "read.cu",
-			"sum += words_sum(ring[slot * READ_THREADS]);", "",
-			"^TestExperiments$/^read$", "the sum of all words",
-		},
-		{
-			"words that are still in flight", "read.cu",
-			"cp_async_wait<STAGES - 1>();", "", "^TestExperiments$/^read$", inFlight,
-		},
-		{
-			"a launch that does not count", "empty.cu",
-			"args.number + 1;", "args.number;", "^TestExperiments$/^empty$", "the counter after the chain",
-		},
-		{
-			"a join without the last chunk", "join.cu",
-			"chunk <= to - h.first_chunk", "chunk < to - h.first_chunk",
-			"^TestExperiments$/^attention$/^2k$", "the bits of the program's join",
-		},
-	} {
+	for _, m := range experimentMutants {
 		t.Run(m.name, func(t *testing.T) {
 			library, err := emulator.BuildMutant(t.TempDir(), emulator.Checked,
 				emulator.Mutant{File: "experiments/" + m.file, Old: m.old, Mistake: m.mistake},
