@@ -177,7 +177,8 @@ var mutants = []mutant{
 	{
 		"decode: segments added in another order", "linear_decode.cu",
 		"add_segments(total, &sm.sums[turn][0][lane], 32, segments);",
-		"add_segments(total, &sm.sums[turn][segments - 1][lane], -32, segments);", testLinear3, wrongResult,
+		"add_segments(total, &sm.sums[turn][segments - 1][lane], -32, segments);", testLinear3,
+		wrongResult,
 	},
 	{
 		"products: rows that do not exist are stored", "linear.cuh",
@@ -361,31 +362,6 @@ var mutants = []mutant{
 func allMutants() []mutant {
 	return slices.Concat(mutants, decodeMutants, joinMutants, waitMutants, quantizedMutants, aheadMutants,
 		batchMutants)
-}
-
-// TestMutantsApply: the text that a mutant replaces is in its file once. The tests that plant the mutants say
-// so too, but take minutes.
-func TestMutantsApply(t *testing.T) {
-	if onGPU {
-		t.Skip("for the emulator")
-	}
-	once := func(name, file, old string) {
-		text, err := os.ReadFile("../../kernels/" + file)
-		require.NoError(t, err)
-		require.Equal(t, 1, bytes.Count(text, []byte(old)), "%s: %q in %s", name, old, file)
-	}
-	for _, m := range allMutants() {
-		once(m.name, m.file, m.old)
-	}
-	for _, m := range experimentMutants {
-		once(m.name, "experiments/"+m.file, m.old)
-	}
-	for _, m := range selfTestMutants {
-		once(m.name, m.file, m.old)
-	}
-	for _, m := range arithmeticMutants {
-		once(m.name, "emulator/src/mma.cc", m.old)
-	}
 }
 
 // TestMutants plants mistakes in the kernels. The tests must report each as what it is.
