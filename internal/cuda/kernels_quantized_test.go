@@ -159,6 +159,14 @@ func testLinearQuantized(b *kernelBench, c linearCase, typ elementType, seed uin
 	data, bits := packed(random, typ.format(), 2*c.rows, c.k, 2/math.Sqrt(float64(c.k)))
 	b.free(o.wDev)
 	w := map[elementType]array{typ: upload(b, data), typeBF16: upload(b, bits)}
+	// Only gate_up has both halves of the rows. The array of the others ends where their matrix does.
+	half := upload(b, data[:quantBytes(typ.format(), c.rows, c.k)])
+	weights := func(e epilogue, stored elementType) devicePtr {
+		if e != gateUp && stored == typ {
+			return half.devicePtr
+		}
+		return w[stored].devicePtr
+	}
 
 	inputs := upload(b, widened(download[uint16](b, o.normed)))
 	compare := func(what string, run func(product), p func(elementType) (product, array)) {
@@ -180,7 +188,7 @@ func testLinearQuantized(b *kernelBench, c linearCase, typ elementType, seed uin
 			return func(stored elementType) (product, array) {
 				y := o.output(b, e, 0, n)
 				p := o.product(e, y, 0, n)
-				p.w, p.weight = w[stored].devicePtr, stored
+				p.w, p.weight = weights(e, stored), stored
 				return p, y
 			}
 		}
@@ -208,11 +216,11 @@ func testLinearQuantized(b *kernelBench, c linearCase, typ elementType, seed uin
 				y = upload(b, o.before)
 			}
 			p := o.product(e, y, 0, c.tokens)
-			p.w, p.weight = w[stored].devicePtr, stored
+			p.w, p.weight = weights(e, stored), stored
 			return p, y
 		})
 	}
-	b.free(inputs, o.xDev, o.normDev, o.normed, w[typ], w[typeBF16])
+	b.free(inputs, o.xDev, o.normDev, o.normed, w[typ], w[typeBF16], half)
 }
 
 // TestQuantizedWaits: decode products with quantized weights, each of which reads what the one before it

@@ -58,6 +58,18 @@ var quantizedMutants = []mutant{
 		"EPILOGUE == GATE_UP || group + (int)gridDim.x < groups", "true", testQuantized1, outside,
 	},
 	{
+		"quantized, decode: a row group that does not exist, after two that do", "linear_decode_quantized.cu",
+		"to_next - (second[i] && !tiles.has_second() ? to_second : 0)", "to_next", testQuantized9, outside,
+	},
+	{
+		"quantized, decode: warps without columns do not prefetch", "linear_decode_quantized.cu",
+		"at = end == 0;", "at = 0;", testPrefetch, wrongResult,
+	},
+	{
+		"quantized, decode: prefetches twice", "linear_decode_quantized.cu",
+		"next.prefetch();\n\t\t\tat = 0;", "next.prefetch();", testPrefetch, wrongResult,
+	},
+	{
 		"quantized, decode: the second row group of a tile is left out", "linear_decode_quantized.cu",
 		"if (tiles.has_second())", "if (EPILOGUE == GATE_UP)", testQuantized3, wrongResult,
 	},
@@ -67,7 +79,8 @@ var quantizedMutants = []mutant{
 		"return gridDim.x;", testQuantized3, wrongResult,
 	},
 	{
-		"quantized, decode: a tile's second row group is that of the rows below", "linear_decode_quantized.cu",
+		"quantized, decode: a tile's second row group is that of the rows below",
+		"linear_decode_quantized.cu",
 		"tiles.to_second() * QUANT_ROWS", "QUANT_ROWS", testQuantized33, wrongResult,
 	},
 	{

@@ -182,8 +182,8 @@ var mutants = []mutant{
 	},
 	{
 		"products: rows that do not exist are stored", "linear.cuh",
-		"if (row + to_second < args.rows)", "if (row < args.rows)", testLinear3, "bytes around an array|" + race +
-			"|" + wrongResult,
+		"if (row + to_second < args.rows)", "if (row < args.rows)", testLinear3,
+		"bytes around an array|" + race + "|" + wrongResult,
 	},
 	{
 		"products: swizzled by the wrong bits", "linear.cuh",

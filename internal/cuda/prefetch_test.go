@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/weight"
 )
 
 // emulatorLog makes the emulator write a log, with other settings if there are some. The function that it
@@ -50,40 +52,49 @@ func TestPrefetch(t *testing.T) {
 		{49, 584, 2, 331, 1032, 60_000}, // a part of the matrix
 		{49, 584, 2, 331, 1032, 0},
 	} {
-		var weights [2]devicePtr
-		b.do(func() (err error) {
-			for i, bytes := range []int{c.rows * c.k * 2, c.nextRows * c.nextK * 2} {
-				if weights[i], err = b.d.alloc(bytes); err != nil {
-					return err
-				}
-				if err = b.d.fill(weights[i], 0, bytes, b.stream); err != nil {
-					return err
-				}
-			}
-			b.d.prefetch = c.limit
-			return nil
-		})
-		x, y := upload(b, make([]uint16, 1032)), b.alloc(4*331)
-		first := product{y: y.devicePtr, x: x.devicePtr, w: weights[0], tokens: 1, rows: c.rows, k: c.k}
-		next := first
-		next.w, next.rows, next.k = weights[1], c.nextRows, c.nextK
-		for kernel, run := range map[string]func(*queue, product, int){
-			"linear_decode_bf16": b.k.decode, "linear_batch_bf16": b.k.batch,
+		for _, kernel := range []struct {
+			name   string
+			weight elementType
+			run    func(*queue, product, int)
+		}{
+			{"linear_decode_bf16", typeBF16, b.k.decode},
+			{"linear_batch_bf16", typeBF16, b.k.batch},
+			{"linear_decode_quantized", typeOf(weight.Q8_0), b.k.decode},
 		} {
-			run(&b.q, first, c.blocks)
-			run(&b.q, next, 1)
+			x, y := upload(b, make([]uint16, 1056)), b.alloc(4*331)
+			first := product{
+				y: y.devicePtr, x: x.devicePtr, weight: kernel.weight, tokens: 1,
+				rows: c.rows, k: wholeBlocks(kernel.weight, c.k),
+			}
+			next := first
+			next.rows, next.k = c.nextRows, wholeBlocks(kernel.weight, c.nextK)
+			b.do(func() (err error) {
+				for _, p := range []*product{&first, &next} {
+					if p.w, err = b.d.alloc(p.weightBytes()); err != nil {
+						return err
+					}
+					if err = b.d.fill(p.w, 0, p.weightBytes(), b.stream); err != nil {
+						return err
+					}
+				}
+				b.d.prefetch = c.limit
+				return nil
+			})
+			kernel.run(&b.q, first, c.blocks)
+			kernel.run(&b.q, next, 1)
 			b.run()
 			want := []string{}
 			for _, p := range []product{next, first} { // the last product prefetches for the first
 				if c.limit > 0 {
-					want = append(want, fmt.Sprint("prefetch ", kernel, " ", min(p.weightBytes(), c.limit)))
+					bytes := min(p.weightBytes(), c.limit)
+					want = append(want, fmt.Sprint("prefetch ", kernel.name, " ", bytes))
 				}
 			}
-			require.Equal(t, want, append([]string{}, log("prefetch")...), "%+v", c)
+			require.Equal(t, want, append([]string{}, log("prefetch")...), "%s, %+v", kernel.name, c)
+			b.free(x, y)
+			b.do(func() error { return errors.Join(b.d.free(first.w), b.d.free(next.w)) })
+			b.check()
 		}
-		b.free(x, y)
-		b.do(func() error { return errors.Join(b.d.free(weights[0]), b.d.free(weights[1])) })
-		b.check()
 	}
 }
 
