@@ -116,6 +116,24 @@ func TestQuantizedWeightBytes(t *testing.T) {
 	}
 }
 
+// TestQuantizedBlocks: a decode product with quantized weights has a block for each row group, up to as many
+// as fit, also where launches overlap, because the blocks must unpack. With other weights a block has a tile
+// of 16 rows, and one on a multiprocessor is enough.
+func TestQuantizedBlocks(t *testing.T) {
+	k := linearKernels{maxShared: 227 << 10}
+	for w := range weightKinds {
+		k.resident[addTo][w][0] = 2
+	}
+	p := product{epilogue: addTo, weight: typeOf(weight.Q4_K), tokens: 1, rows: 3067, k: 3072}
+	require.Equal(t, 384, p.decodeTiles())
+	require.Equal(t, 2, k.fit(&p, true))
+	require.Equal(t, decodeStages, p.stages)
+	p.weight = typeBF16
+	require.Equal(t, 192, p.decodeTiles())
+	require.Equal(t, 1, k.fit(&p, true))
+	require.Equal(t, wideStages, p.stages)
+}
+
 // quantizedCases are sizes for weights of 32 and of 256 weights a block. k is in blocks of 32. gate_up runs
 // only where rows is a multiple of 8.
 var quantizedCases = []linearCase{

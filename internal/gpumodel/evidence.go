@@ -22,6 +22,10 @@ type evidence struct {
 	single float64
 }
 
+// groups reports whether blocks share row groups of 8 rows, as the decode kernels for quantized weights do,
+// except gate_up, whose tile is a group of gates and that of their ups.
+func (e evidence) groups() bool { return e.single > 0 }
+
 // table has the evidence of an architecture's kernels.
 var table = readTable(kernelsPage)
 

@@ -131,7 +131,7 @@ func (t *clock) product(k *Time, o *operation, e evidence) {
 	k.Bytes = weights * bits[o.format] / 8
 	t.usualBlocks(o, &e)
 	tileRows, inFlight := t.tile(e)
-	if t.groups(e) {
+	if e.groups() {
 		tileRows = 8
 	}
 	tiles := math.Ceil(float64(o.rows) / tileRows)
@@ -161,7 +161,7 @@ func (t *clock) product(k *Time, o *operation, e evidence) {
 	}
 	// The busiest multiprocessor decides.
 	busiest := math.Ceil(tiles/float64(t.SMs)) * tileRows * float64(o.k)
-	if t.groups(e) {
+	if e.groups() {
 		busiest = t.busiestTiles(tiles, e) * 16 * float64(o.k)
 	}
 	if issued := busiest * e.perWeight / (lanes * t.Clock * issue); issued > k.Stream {
@@ -190,10 +190,6 @@ func (t *clock) tile(e evidence) (rows, inFlight float64) {
 	}
 	return rows, inFlight
 }
-
-// groups reports whether blocks share row groups of 8 rows, as the decode kernels for quantized weights do,
-// except gate_up, whose tile is a group of gates and that of their ups.
-func (t *clock) groups(e evidence) bool { return t.Tokens <= decodeTokens && e.single > 0 }
 
 // busiestTiles is what the busiest multiprocessor executes, in tiles of two row groups. Its blocks are the
 // first and, where it has more, each a number of multiprocessors further on. A block takes its row groups in
