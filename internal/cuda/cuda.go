@@ -19,8 +19,8 @@ type KernelCode struct {
 	Native  string
 	Took    time.Duration // to load, and to compile what the driver had not compiled before
 	Refused error         // why the driver refused machine code for this GPU; nil if it did not
-	// OverlapRefused is why the driver refused graphs of launches that overlap; nil if it did not, or was not
-	// asked.
+	// OverlapRefused is why the driver refused a graph of launches that overlap when the kernels were loaded;
+	// nil if it did not, or was not asked.
 	OverlapRefused error
 }
 
