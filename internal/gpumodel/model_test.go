@@ -143,8 +143,17 @@ func TestUnpackingIsBoundByInstructions(t *testing.T) {
 	require.InEpsilon(t, 8*16*3072*30/(128*1830*issue), k.Stream, 1e-9, "8 of 1,024 tiles on the busiest")
 }
 
-// With quantized weights the busiest multiprocessor has one row group more than the others at most. Phi-3-mini's
-// o and down have 384, qkv 1,152.
+// With quantized weights a block reads the tokens once for two row groups: of o's 384 groups, 264 blocks have
+// one or two.
+func TestGroupsShareTokens(t *testing.T) {
+	card := Find("H100")
+	o := kernel(t, predict(t, "H100", "q4_k", 100, 8, All), "LinearAdd o")
+	require.Equal(t, "L2", o.Bound)
+	require.InEpsilon(t, (o.Bytes+264*8*3072*2)/card.L2Rate, o.Stream, 1e-9)
+}
+
+// With quantized weights the busiest multiprocessor has one row group more than the others at most.
+// Phi-3-mini's o and down have 384, qkv 1,152.
 func TestBusiestTiles(t *testing.T) {
 	h100 := &clock{Card: Find("H100")} // 132 multiprocessors
 	for _, c := range []struct{ groups, blocks, pairs, singles int }{

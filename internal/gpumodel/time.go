@@ -156,7 +156,11 @@ func (t *clock) product(k *Time, o *operation, e evidence) {
 	t.idle += k.Lead + k.Fill
 	hidden := math.Min(early, t.idle*t.ReadRate()*steady)
 	k.Stream, k.Bound = dram*(1-hidden/k.Bytes), "DRAM"
-	if l2 := (k.Bytes - ring + t.inputBytes(o, tiles)) / t.L2Rate; l2 > k.Stream {
+	reads := tiles
+	if e.groups() { // two groups read the tokens once
+		reads = math.Max(blocks, tiles/2)
+	}
+	if l2 := (k.Bytes - ring + t.inputBytes(o, reads)) / t.L2Rate; l2 > k.Stream {
 		k.Stream, k.Bound = l2, "L2"
 	}
 	// The busiest multiprocessor decides.
