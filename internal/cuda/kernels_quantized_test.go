@@ -145,6 +145,7 @@ var quantizedCases = []linearCase{
 	{33, 24, 33, 2}, // segments that begin and end in the middle of a stage
 	{130, 70, 4, 3},
 	{2, 40, 96, 2},
+	{4, 16, 5, 5}, // blocks without a row group
 }
 
 // TestLinearQuantized holds the products with quantized weights against those with the bfloat16 weights that

@@ -8,6 +8,7 @@ const (
 	testQuantized33 = "^TestLinearQuantized$/Q4_K_tokens=33_"
 	testQuantized3  = "^TestLinearQuantized$/Q4_K_tokens=3_"
 	testQuantized9  = "^TestLinearQuantized$/Q5_0_tokens=9_"
+	testQuantized4  = "^TestLinearQuantized$/Q4_1_tokens=4_"
 	testUnpack      = "^TestUnpack$"
 	testQuantWaits  = "^TestQuantizedWaits$"
 )
@@ -60,6 +61,11 @@ var quantizedMutants = []mutant{
 	{
 		"quantized, decode: a row group that does not exist, after two that do", "linear_decode_quantized.cu",
 		"to_next - (second[i] && !tiles.has_second() ? to_second : 0)", "to_next", testQuantized9, outside,
+	},
+	{
+		"quantized, decode: row groups of blocks that have none", "linear_decode_quantized.cu",
+		"tiles.has_tile() ? (end_stage - first) * stage_bytes : 0;", "(end_stage - first) * stage_bytes;",
+		testQuantized4, outside,
 	},
 	{
 		"quantized, decode: warps without columns do not prefetch", "linear_decode_quantized.cu",
