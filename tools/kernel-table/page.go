@@ -55,12 +55,13 @@ No GPU was needed, and no figure is a measurement.
 | static, dynamic | bytes of shared memory of a block, without the 1,024 that the system takes |
 | blocks | that a multiprocessor has at once, and what allows no more, or for what room is left |
 | in flight | KB of weights, or of keys and values, that the blocks of a multiprocessor request ahead |
-| loop | instructions on the longest way through the main loop, and how many of them are for tensor cores; instructions of the loop for tiles with one row group instead of two (quantized weights) |
+| loop | instructions on the longest way through the main loop, and how many of them are for tensor cores |
 | a weight, a byte | instructions of a thread for each weight and for each byte of 16-bit weights there |
 
 The main loop is the innermost one that multiplies weights and requests the next ones.
 A multiprocessor issues 128 instructions of threads a clock.
 ≥: there is another loop inside, whose instructions are counted once.
+A number after ; is the instructions of the loop for tiles with one row group of quantized weights, not two.
 `
 
 func writePage(tables [][]row) []byte {

@@ -64,7 +64,6 @@ func TestLoops(t *testing.T) {
 	require.ErrorContains(t, err, "no loop")
 }
 
-// A loop over two steps of a stage, of which one is in a loop of its own, and two ways through another loop.
 // The loop for tiles with one row group multiplies as often as the other one.
 func TestShortLoop(t *testing.T) {
 	code := []instruction{
@@ -92,6 +91,7 @@ func TestShortLoop(t *testing.T) {
 	require.Zero(t, short)
 }
 
+// A loop over two steps of a stage, of which one is in a loop of its own, and two ways through another loop.
 func TestIterations(t *testing.T) {
 	code := []instruction{
 		{0x00, "LDGSTS.E.BYPASS.128 [R2], [R4.64]"},
