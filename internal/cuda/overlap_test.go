@@ -129,6 +129,10 @@ func TestWithoutOverlap(t *testing.T) {
 	t.Run("while it is loaded", func(t *testing.T) {
 		refuse(t)
 		m, b := loadTest(t)
+		require.False(t, slices.ContainsFunc(b.device.owned, func(r resource) bool {
+			_, is := r.handle.(graph)
+			return is
+		}), "the graphs that asked are freed")
 		require.Contains(t, b.Name(), ", without overlapping launches")
 		require.Contains(t, b.KernelCode().String(), ", without overlapping launches")
 		require.ErrorContains(t, b.KernelCode().OverlapRefused, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
