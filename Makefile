@@ -69,7 +69,7 @@ else
 	@go list ./... | $(EACH_ENDS)
 endif
 
-# Runs the tests of the GPU kit: complete runs of the kit on an emulated GPU.
+# Runs the tests of the GPU kit: complete runs of the kit on an emulated GPU. Those of the archive need xz.
 test-kit:
 	$(CUDA) go test -timeout 30m -tags cuda ./tools/gpu-kit
 
@@ -249,10 +249,11 @@ $(CUDA_BIN)/nvcc:
 # docs/cuda.md describes it.
 
 KIT     := .cache/gpu-kit
-# The kit's summary names the commit.
+# The kit's summary names the commit: by $(STAMP), and with its date where Go finds it, which is not so in a
+# linked worktree of git.
 KIT_VCS  = $(if $(shell git rev-parse -q --verify HEAD 2>/dev/null),-buildvcs=auto)
 
-# Builds the kit, and packs it as .cache/gpu-kit.tar.xz.
+# Builds the kit, and packs it as .cache/gpu-kit.tar.xz. Needs xz.
 gpu-kit: kernels $(CONFORMANCE) $(EXPERIMENTS)
 	$(MAKE) gpu-kit-folder
 	grep -q '^native code for $(GPUS), ' $(KIT)/CODE || \
@@ -264,7 +265,7 @@ gpu-kit-folder:
 	$(if $(HAVE_CC),,$(error gcc and g++ are missing))
 	rm -rf $(KIT)
 	mkdir -p $(KIT)/internal/cuda/testdata $(KIT)/internal/cli/testdata $(KIT)/internal/demo
-	$(CUDA) go build $(KIT_VCS) -trimpath -tags cuda -ldflags='-s -w' -o $(KIT)/phi3 ./cmd/phi3
+	$(CUDA) go build $(KIT_VCS) -trimpath -tags cuda -ldflags='-s -w $(STAMP)' -o $(KIT)/phi3 ./cmd/phi3
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(KIT)/random-checkpoint ./cmd/random-checkpoint
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(KIT)/gpu-model ./cmd/gpu-model
 	$(CUDA) go test -c -trimpath -tags cuda -ldflags='-s -w' -o $(KIT)/cuda.test ./internal/cuda

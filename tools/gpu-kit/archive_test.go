@@ -19,6 +19,10 @@ import (
 )
 
 func pack(t *testing.T, dir string) (archive, said string, err error) {
+	t.Helper()
+	if _, err = exec.LookPath("xz"); err != nil {
+		t.Skip(err)
+	}
 	archive = t.TempDir() + "/kit.tar.xz"
 	out, err := exec.Command("./pack.sh", dir, archive).CombinedOutput()
 	return archive, string(out), err
@@ -50,6 +54,15 @@ func TestArchive(t *testing.T) {
 	} {
 		require.Contains(t, modes, "kit/"+file)
 	}
+}
+
+// The program says from which commit it is, also where the kit was made in a linked worktree.
+func TestProgramNamesCommit(t *testing.T) {
+	commit, err := exec.Command("git", "describe", "--tags", "--always").Output()
+	if err != nil {
+		t.Skip(err) // this is not a repository
+	}
+	require.Contains(t, version(t), "phi3 "+strings.TrimSpace(string(commit)))
 }
 
 // The programs start on machines with glibc 2.34, and are stripped.

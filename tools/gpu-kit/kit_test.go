@@ -73,6 +73,13 @@ func folder(t *testing.T) string {
 	return built.dir + "/kit"
 }
 
+// version is what the kit's program says of itself.
+func version(t *testing.T) string {
+	out, err := exec.Command(folder(t)+"/phi3", "--version").Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
+}
+
 // kit is a copy of the kit, whose files a test may replace, and the environment in which it runs.
 type kit struct {
 	t        *testing.T
