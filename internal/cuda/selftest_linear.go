@@ -227,6 +227,9 @@ type productVariant struct {
 // onGrids judges decode or batch products of the first tokens, on several grids.
 func (t *tester) onGrids(c *productCase, prefilled [epilogues]bitsOf, tokens int, vs []productVariant) {
 	tiles := ceilDiv(c.rows, C.LINEAR_DECODE_TILE)
+	if c.weight >= typeQuantized { // blocks share row groups
+		tiles = ceilDiv(c.rows, groupRows)
+	}
 	// One block, unless that takes long; a number that does not divide the tiles; and two a multiprocessor.
 	grids := distinct(min(tiles, 2*t.d.multiprocessors), min(tiles, 7))
 	if c.rows < 1000 {

@@ -26,11 +26,11 @@ fi
 
 # Three programs share most of their code and all kernels. The dictionary reaches from one to the next, so the
 # archive holds these once: with gzip it would be more than twice as large.
+trap 'rm -f "$archive.new"' EXIT
 tar -C "$(dirname "$folder")" --owner=0 --group=0 --sort=name -cf - "$(basename "$folder")" |
 	xz --lzma2=preset=1,dict=192MiB >"$archive.new"
 packed=$(stat -c %s "$archive.new")
 if [ "$packed" -gt $most_packed ]; then
-	rm "$archive.new"
 	echo "$archive would have $packed bytes, and $most_packed are allowed" >&2
 	exit 1
 fi
