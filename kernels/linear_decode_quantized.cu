@@ -253,7 +253,7 @@ struct QuantizedWarp {
 	const StepInputs<NORM> inputs;
 	const ScaleDecoder<BITS, TABLE> scales;
 	const int first, end; // the segment's steps
-	const int stages_end;
+	const int stages_end; // of the stages that have them
 	const bool exact;     // how to unpack: see unpack_pair
 	int slot;             // the stage that was multiplied last: bytes
 
