@@ -27,6 +27,7 @@ type modelFlags struct {
 	threads  int
 	context  int
 	wide     bool // the sliding window sees one token more
+	parallel int  // sequences that run at once, see [model.Options]; 0: 1
 	labels   bool // the command is for models with a classification head
 	flags    *pflag.FlagSet
 }

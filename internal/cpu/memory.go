@@ -45,7 +45,7 @@ func Fit(p *model.Plan, o Options, free int64) { fit(p, o, planningPath(), free)
 func fit(p *model.Plan, o Options, k *kernels, free int64) {
 	p.Fit(free, func(blocks int) model.Memory {
 		shorter := *p
-		shorter.Context = blocks * chunk
+		shorter.Limit(blocks)
 		return planMemory(&shorter, o, k)
 	})
 }

@@ -215,8 +215,8 @@ func TestAheadNotFinite(t *testing.T) {
 // than fit in a matrix.
 func TestAheadBatch(t *testing.T) {
 	const tokens = 7
-	ws := writers(t, mini, (model.LogitRows+1)*kvcache.BlockTokens, Options{})
-	for _, lengths := range [][]int{{20, 3, 126}, slices.Repeat([]int{3}, model.LogitRows+1)} {
+	ws := writers(t, mini, 17*kvcache.BlockTokens, Options{})
+	for _, lengths := range [][]int{{20, 3, 126}, slices.Repeat([]int{3}, 17)} {
 		var all [2][][]int32
 		for i, w := range ws {
 			batch := w.batch(lengths...)

@@ -134,7 +134,7 @@ func (s *stepper) feed(ctx context.Context, n int) ([]float32, error) {
 	if _, err := s.batch[0].Cache.Prepare(length + n); err != nil {
 		return nil, err
 	}
-	s.out.AllLogits = n <= model.LogitRows
+	s.out.AllLogits = n <= 16
 	err := s.m.Forward(ctx, s.batch, &s.out)
 	return s.out.Logits, err
 }

@@ -26,6 +26,7 @@ type Options struct {
 	WideWindow   bool             // see [model.Options]
 	Weights      *quantize.Recipe // see [model.Options]
 	Context      int              // tokens; 0: what the model was made for and fits
+	Sequences    int              // see [model.Options]
 	ContextAsked bool             // the user asked for Context
 	Notes        io.Writer        // which device runs, and why; a bar
 	Details      io.Writer
@@ -94,7 +95,7 @@ func (o *Options) loadInto(
 	bar := progress.Start(o.Notes, kind)
 	defer bar.Stop()
 	m, err := model.Load(ctx, c.FS, b, model.Options{
-		Context: o.Context, MaxTokens: maxTokens, WideWindow: o.WideWindow, Weights: o.Weights,
+		Context: o.Context, Sequences: o.Sequences, MaxTokens: maxTokens, WideWindow: o.WideWindow, Weights: o.Weights,
 		Progress: bar.Update,
 	})
 	if err != nil {

@@ -34,13 +34,18 @@ type Model struct {
 	decoding   *decoding // has a step ahead; nil if none has
 }
 
-// LogitRows bounds the rows of logits computed at a time. The logits of 512 tokens with a vocabulary of
-// 200,064 would take 400 MB.
-const LogitRows = 16
+// These bound [Plan.LogitRows]. The logits of 512 tokens with a vocabulary of 200,064 would take 400 MB.
+const (
+	leastLogitRows = 16
+	mostLogitRows  = 64
+)
 
 // Options are what memory depends on, and the observer of the loading.
 type Options struct {
 	Context int // the longest sequence; 0: max_position_embeddings, or less if memory limits it
+	// Sequences is the number of sequences that run at once; 0: 1. The KV cache has room for all of them, or
+	// for fewer if memory limits it.
+	Sequences int
 	// WideWindow lets a query see one position more than sliding_window says, as transformers 4.41 and
 	// the first code of the models did (spec 3.4).
 	WideWindow bool

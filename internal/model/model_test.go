@@ -42,16 +42,16 @@ func TestForwardGreedy(t *testing.T) {
 	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), b, Options{})
 	require.NoError(t, err)
 	cache := m.NewCache()
-	_, err = cache.Prepare(LogitRows + 2)
+	_, err = cache.Prepare(leastLogitRows + 2)
 	require.NoError(t, err)
 	out := &Output{Greedy: true, AllLogits: true}
-	ids := slices.Repeat([]int32{1}, LogitRows+1)
+	ids := slices.Repeat([]int32{1}, leastLogitRows+1)
 	require.NoError(t, m.Forward(context.Background(), []Sequence{{IDs: ids, Cache: cache}}, out))
 	require.Equal(t, []string{
 		"Select", "NormLinear lm_head.weight", "Argmax", "Select",
 		"NormLinear lm_head.weight", "Argmax",
 	}, b.calls[len(b.calls)-6:])
-	require.Len(t, out.Next, LogitRows+1)
+	require.Len(t, out.Next, leastLogitRows+1)
 	require.Empty(t, out.Logits)
 
 	out.AllLogits = false

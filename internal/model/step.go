@@ -118,12 +118,13 @@ func (m *Model) selectRows(all bool) []int32 {
 	return m.rows
 }
 
-// selected yields the given rows of the residual stream, LogitRows at a time, with the index in rows of the
-// first one.
+// selected yields the given rows of the residual stream, [Plan.LogitRows] at a time, with the index in rows of
+// the first one.
 func (m *Model) selected(rows []int32) iter.Seq2[int, Matrix] {
 	return func(yield func(int, Matrix) bool) {
-		for at := 0; at < len(rows); at += LogitRows {
-			x := m.buffers.Selected.First(min(LogitRows, len(rows)-at))
+		most := m.buffers.Selected.Rows
+		for at := 0; at < len(rows); at += most {
+			x := m.buffers.Selected.First(min(most, len(rows)-at))
 			m.backend.Select(x, m.buffers.X.First(len(m.step.IDs)), rows[at:at+x.Rows])
 			if !yield(at, x) {
 				return

@@ -170,12 +170,12 @@ func TestTokenClassificationHead(t *testing.T) {
 
 		copy(m.weights.HeadBias, []float32{1, 2, 3}) // the recorder's logits are zeros
 		cache := m.NewCache()
-		_, err = cache.Prepare(LogitRows + 1)
+		_, err = cache.Prepare(leastLogitRows + 1)
 		require.NoError(t, err)
 		out := &Output{AllLogits: true}
 		require.NoError(t, m.Forward(context.Background(),
-			[]Sequence{{IDs: make([]int32, LogitRows+1), Cache: cache}}, out))
-		require.Equal(t, slices.Repeat([]float32{1, 2, 3}, LogitRows+1), out.Logits)
+			[]Sequence{{IDs: make([]int32, leastLogitRows+1), Cache: cache}}, out))
+		require.Equal(t, slices.Repeat([]float32{1, 2, 3}, leastLogitRows+1), out.Logits)
 
 		out.Greedy = true
 		cache.Reset()
