@@ -65,7 +65,9 @@ func (c *counter) started(t *testing.T) (*Model, []Sequence) {
 	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), c, Options{})
 	require.NoError(t, err)
 	c.calls = nil
-	return m, []Sequence{{[]int32{1}, m.NewCache()}, {[]int32{3}, m.NewCache()}}
+	return m, []Sequence{
+		{IDs: []int32{1}, Cache: m.NewCache()}, {IDs: []int32{3}, Cache: m.NewCache()},
+	}
 }
 
 // order is the calls that say in which order the host waits and begins.
@@ -139,7 +141,7 @@ func oneToken(t *testing.T, m *Model) []Sequence {
 	c := m.NewCache()
 	_, err := c.Prepare(1)
 	require.NoError(t, err)
-	return []Sequence{{[]int32{1}, c}}
+	return []Sequence{{IDs: []int32{1}, Cache: c}}
 }
 
 // The loop ends where the context is full, and where the pool has no block for the next step of a sequence.

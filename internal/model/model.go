@@ -30,7 +30,9 @@ type Model struct {
 	longRope   *ropeTable // of the long factors
 	maxTokens  int
 	step       Step
-	rows       []int32   // scratch of selectRows
+	wants      []Want    // of each sequence of the step
+	rows       []int32   // scratch of selectRows and wantedRows
+	mixed      []int32   // scratch of results
 	decoding   *decoding // has a step ahead; nil if none has
 }
 
@@ -159,22 +161,50 @@ func (m *Model) NewCache() *kvcache.Cache { return kvcache.New(m.pool, m.Config.
 type Sequence struct {
 	IDs   []int32
 	Cache *kvcache.Cache
+	Want  Want
 }
+
+// Want says which result of a [Sequence] to compute.
+type Want int8
+
+// The results of a sequence. Without an Output, none is computed.
+const (
+	WantOutput    Want = iota // what [Output] says
+	WantNothing               // only its cache matters
+	WantNext                  // the greedy choice after its last new token
+	WantLogits                // the logits after its last new token
+	WantAllLogits             // the logits after each of its new tokens
+	wantAllNext               // the greedy choice after each of its new tokens
+)
 
 // Output says which results of a forward pass to return, and receives them. Later calls reuse its slices.
 type Output struct {
 	AllLogits bool // logits of every new token, not only of the last one of each sequence
 	AllHidden bool // the last hidden state of every new token
 	Greedy    bool // Next instead of Logits, for an LM head: the device finds the greatest logit
-	// [sequences or tokens, HeadRows]: for the tokens of the vocabulary, or for the labels of a
-	// classification head
+	// [rows, HeadRows]: for the tokens of the vocabulary, or for the labels of a classification head. The rows
+	// are those of the sequences that want logits, one sequence after another.
 	Logits []float32
-	// [sequences or tokens]: ids, or ^id of a logit that is NaN or infinite; see Argmax of [Backend]
+	// of the sequences that want a greedy choice, one after another: ids, or ^id of a logit that is NaN or
+	// infinite; see Argmax of [Backend]
 	Next   []int32
 	Hidden []float32 // [tokens, hidden] after the final norm, Hugging Face's last_hidden_state
 
 	// For [Model.Decode]: begin leaves Next on the device, and chosen takes the new tokens from there.
 	begin, chosen bool
+}
+
+// want returns what the sequences with [WantOutput] want.
+func (o *Output) want() Want {
+	switch {
+	case o.Greedy && o.AllLogits:
+		return wantAllNext
+	case o.Greedy:
+		return WantNext
+	case o.AllLogits:
+		return WantAllLogits
+	}
+	return WantLogits
 }
 
 // Forward runs the new tokens of every sequence through the decoder stack and appends them to their

@@ -170,3 +170,52 @@ func TestPrefillFlops(t *testing.T) {
 		require.InDelta(t, want, m.PrefillFlops(4), 0)
 	}
 }
+
+// The sequences of a step want different results. Their rows go through the head together, and each result is
+// that of its own sequence.
+func TestForwardWants(t *testing.T) {
+	b := &recorder{}
+	m, err := Load(context.Background(), tinyCheckpoint(t, tinyConfig, nil), b, Options{Sequences: 20})
+	require.NoError(t, err)
+	batch := func(wants ...Want) (batch []Sequence) {
+		for _, w := range wants {
+			cache := m.NewCache()
+			_, err := cache.Prepare(2)
+			require.NoError(t, err)
+			batch = append(batch, Sequence{IDs: []int32{1, 2}, Cache: cache, Want: w})
+		}
+		return batch
+	}
+	forward := func(out *Output, wants ...Want) (rows []int32, calls []string) {
+		seqs := batch(wants...)
+		require.NoError(t, m.Forward(context.Background(), seqs, out))
+		calls = b.calls[slices.Index(b.calls, "LinearAdd model.layers.1.mlp.down_proj.weight")+1:]
+		b.calls = nil
+		for _, s := range seqs {
+			s.Cache.Reset()
+		}
+		return slices.Clone(m.rows), calls
+	}
+	out := &Output{}
+	rows, calls := forward(out, WantNext, WantLogits, WantNothing, WantAllLogits, WantNext, WantOutput)
+	require.Equal(t, []int32{3, 6, 7, 11, 1, 9}, rows)
+	require.Equal(t, []string{"Select", "NormLinear lm_head.weight", "Argmax"}, calls)
+	require.Len(t, out.Logits, 4*5)
+	require.Equal(t, []int32{4, 5}, out.Next)
+
+	_, calls = forward(out, WantNothing, WantNothing)
+	require.Empty(t, calls)
+	require.Empty(t, out.Logits)
+	require.Empty(t, out.Next)
+
+	rows, _ = forward(&Output{Greedy: true, AllLogits: true}, WantOutput, WantLogits)
+	require.Equal(t, []int32{3, 0, 1}, rows)
+
+	// More rows than one product of the head takes: 20 for 20 sequences.
+	wants := append(slices.Repeat([]Want{WantLogits}, 15), slices.Repeat([]Want{WantNext}, 8)...)
+	_, calls = forward(out, wants...)
+	require.Equal(t, []string{
+		"Select", "NormLinear lm_head.weight", "Argmax", "Select", "NormLinear lm_head.weight", "Argmax",
+	}, calls)
+	require.Equal(t, []int32{15, 16, 17, 18, 19, 0, 1, 2}, out.Next)
+}

@@ -13,6 +13,7 @@ func (m *Model) layOut(batch []Sequence, out *Output) error {
 	s := &m.step
 	s.Chosen = out != nil && out.chosen
 	s.IDs, s.Seqs, s.Cos, s.Sin = s.IDs[:0], s.Seqs[:0], s.Cos[:0], s.Sin[:0]
+	m.wants = m.wants[:0]
 	for _, seq := range batch {
 		position := seq.Cache.Len()
 		total := position + len(seq.IDs)
@@ -37,6 +38,7 @@ func (m *Model) layOut(batch []Sequence, out *Output) error {
 			Blocks: seq.Cache.Blocks(),
 		})
 		s.IDs = append(s.IDs, seq.IDs...)
+		m.wants = append(m.wants, seq.Want)
 		s.Cos, s.Sin = rope.rows(s.Cos, s.Sin, position, total)
 	}
 	if len(s.IDs) == 0 || len(s.IDs) > m.maxTokens {
@@ -52,13 +54,21 @@ func (m *Model) head(logits []float32, rows []int32) error {
 	for at, x := range m.selected(rows) {
 		y := m.buffers.Logits.First(x.Rows)
 		m.backend.NormLinear(y, x, m.weights.Norm, m.weights.Head)
-		if err := m.backend.Read(logits[at*outputs:(at+x.Rows)*outputs], y); err != nil {
+		if err := m.readLogits(logits[at*outputs:(at+x.Rows)*outputs], y); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// readLogits copies rows of logits from the device, and adds the bias that a classification head may have.
+func (m *Model) readLogits(logits []float32, y Matrix) error {
+	if err := m.backend.Read(logits, y); err != nil {
+		return err
+	}
 	if bias := m.weights.HeadBias; bias != nil {
 		for i := range logits {
-			logits[i] += bias[i%outputs]
+			logits[i] += bias[i%y.Cols]
 		}
 	}
 	return nil
@@ -84,22 +94,72 @@ func (m *Model) finish(out *Output) error {
 			}
 		}
 	}
-	rows := m.selectRows(out.AllLogits)
-	if !out.Greedy {
-		out.Logits = grow(out.Logits, len(rows)*c.HeadRows())
-		return m.head(out.Logits, rows)
+	return m.results(out)
+}
+
+// results computes the logits and the greedy choices that are wanted. The rows of both go through the head
+// together, those whose logits are wanted first.
+func (m *Model) results(out *Output) error {
+	b, w, width := m.backend, m.weights, m.Config.HeadRows()
+	rows, logits := m.wantedRows(out)
+	out.Logits, out.Next = grow(out.Logits, logits*width), grow(out.Next, len(rows)-logits)
+	if len(rows) == 0 {
+		return b.Read(nil, m.buffers.X.First(0))
 	}
-	out.Next = grow(out.Next, len(rows))
 	for at, x := range m.selected(rows) {
-		logits := m.buffers.Logits.First(x.Rows)
-		b.NormLinear(logits, x, w.Norm, w.Head)
-		if out.begin {
-			b.(Ahead).StartArgmax(logits)
-		} else if err := b.Argmax(out.Next[at:at+x.Rows], logits); err != nil {
+		y := m.buffers.Logits.First(x.Rows)
+		b.NormLinear(y, x, w.Norm, w.Head)
+		n := min(max(0, logits-at), x.Rows) // rows whose logits are wanted
+		if n > 0 {
+			if err := m.readLogits(out.Logits[at*width:(at+n)*width], y.First(n)); err != nil {
+				return err
+			}
+		}
+		var err error
+		switch next := at + n - logits; {
+		case n == x.Rows:
+		case out.begin:
+			b.(Ahead).StartArgmax(y)
+		case n == 0:
+			err = b.Argmax(out.Next[next:next+x.Rows], y)
+		default:
+			m.mixed = grow(m.mixed, x.Rows)
+			err = b.Argmax(m.mixed, y)
+			copy(out.Next[next:], m.mixed[n:])
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// wantedRows returns the rows of the step whose logits are wanted, and then those that want a greedy choice.
+// logits is the number of the former.
+func (m *Model) wantedRows(out *Output) (rows []int32, logits int) {
+	m.rows = m.rows[:0]
+	for _, greedy := range []bool{false, true} {
+		for i, s := range m.step.Seqs {
+			want := m.wants[i]
+			if want == WantOutput {
+				want = out.want()
+			}
+			if want == WantNothing || (want == WantNext || want == wantAllNext) != greedy {
+				continue
+			}
+			first := s.Start + s.Len - 1
+			if want == WantAllLogits || want == wantAllNext {
+				first = s.Start
+			}
+			for row := first; row < s.Start+s.Len; row++ {
+				m.rows = append(m.rows, int32(row))
+			}
+		}
+		if !greedy {
+			logits = len(m.rows)
+		}
+	}
+	return m.rows, logits
 }
 
 // selectRows returns the rows of the step: all of them, or the last one of each sequence.
