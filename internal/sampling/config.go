@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 )
@@ -34,6 +35,15 @@ type Config struct {
 	NoRepeatNGram     int     `json:"no_repeat_ngram_size"` // no n ids in a row occur twice; 0: off
 	MinNewTokens      int     `json:"min_new_tokens"`       // new tokens before EOS is allowed; 0: off
 	EOS               []int32 `json:"-"`
+
+	// The next three fields are parameters of OpenAI's protocol. generation_config.json does not have them.
+
+	// -2 … 2; lowers the score of every id of the text, once for each time that it occurs there; 0: off
+	FrequencyPenalty float32 `json:"-"`
+	// -2 … 2; lowers the score of every id that occurs in the text; 0: off
+	PresencePenalty float32 `json:"-"`
+	// -100 … 100; is added to the scores of ids; ids beyond the vocabulary are ignored
+	LogitBias map[int32]float32 `json:"-"`
 
 	// The fields up to MaxNewTokens have no flags; only a checkpoint sets them. Ids beyond the vocabulary are
 	// ignored.
@@ -69,7 +79,7 @@ func Defaults() Config {
 
 // RangeError says which field of a [Config] is out of range.
 type RangeError struct {
-	Field string // as in generation_config.json
+	Field string // as in generation_config.json or in OpenAI's protocol
 	Value any
 	Range string // of valid values, such as "above 0"
 }
@@ -92,6 +102,10 @@ func (c *Config) Check() error {
 		return &RangeError{"no_repeat_ngram_size", c.NoRepeatNGram, "0 or more"}
 	case c.MinNewTokens < 0:
 		return &RangeError{"min_new_tokens", c.MinNewTokens, "0 or more"}
+	case !(c.FrequencyPenalty >= -2 && c.FrequencyPenalty <= 2):
+		return &RangeError{"frequency_penalty", c.FrequencyPenalty, "in -2 … 2"}
+	case !(c.PresencePenalty >= -2 && c.PresencePenalty <= 2):
+		return &RangeError{"presence_penalty", c.PresencePenalty, "in -2 … 2"}
 	case slices.ContainsFunc(c.BadWords,
 		func(word []int32) bool { return len(word) == 0 || slices.Min(word) < 0 }):
 		return &RangeError{"bad_words_ids", c.BadWords, "lists of token ids"}
@@ -108,6 +122,16 @@ func (c *Config) Check() error {
 	case !(c.TypicalP > 0 && c.TypicalP <= 1):
 		return &RangeError{"typical_p", c.TypicalP, "above 0 and up to 1"}
 	}
+	return c.checkBias()
+}
+
+// checkBias looks at the ids in ascending order, so that the error does not depend on the map's order.
+func (c *Config) checkBias() error {
+	for _, id := range slices.Sorted(maps.Keys(c.LogitBias)) {
+		if bias := c.LogitBias[id]; !(bias >= -100 && bias <= 100) {
+			return &RangeError{fmt.Sprintf("logit_bias of %d", id), bias, "in -100 … 100"}
+		}
+	}
 	return nil
 }
 
@@ -115,6 +139,6 @@ func (c *Config) Check() error {
 // a sampler.
 func (c *Config) Neutral() bool {
 	return !c.DoSample && c.RepetitionPenalty == 1 && c.NoRepeatNGram == 0 && c.MinNewTokens == 0 &&
-		c.MinLength == 0 && len(c.BadWords)+len(c.ForcedEOS)+len(c.Suppress)+len(c.SuppressFirst) == 0 &&
-		c.ForcedBOS == nil
+		c.FrequencyPenalty == 0 && c.PresencePenalty == 0 && len(c.LogitBias) == 0 && c.MinLength == 0 &&
+		len(c.BadWords)+len(c.ForcedEOS)+len(c.Suppress)+len(c.SuppressFirst) == 0 && c.ForcedBOS == nil
 }

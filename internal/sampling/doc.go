@@ -3,10 +3,14 @@
 // [Greedy] chooses the most probable token. A [Sampler] follows a [Config], in the order and with the
 // formulas of Hugging Face's generate (spec 4.3). The names in Config are those of generation_config.json:
 //
-//	logits ── repetition penalty ── no repeated n-gram ── bad words ── min length, min new tokens
+//	logits ── logit bias ── repetition penalty ── frequency penalty, presence penalty
+//	       ── no repeated n-gram ── bad words ── min length, min new tokens
 //	       ── forced first or last token ── suppressed tokens ──┬── argmax
 //	          ┌──────────────────────── DoSample ───────────────┘
 //	          └── temperature ── top-k ── top-p ── min-p ── typical-p ── draw
+//
+// Logit bias, frequency penalty and presence penalty are those of OpenAI's protocol, which generate does not
+// have. Their place is the one that vLLM gives them: before the temperature, and for greedy texts too.
 //
 // Each step works on the scores that the step before it left. A step at its neutral value is skipped, as in
 // Hugging Face.

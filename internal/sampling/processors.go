@@ -16,6 +16,41 @@ func forbid(scores []float32, ids []int32) {
 	}
 }
 
+// addBias adds the biases of OpenAI's logit_bias. Each id has one, so the map's order does not matter.
+func addBias(scores []float32, biases map[int32]float32) {
+	for id, bias := range biases {
+		if id >= 0 && int(id) < len(scores) {
+			scores[id] += bias
+		}
+	}
+}
+
+// penalizeText lowers the scores of the ids of text: by the frequency penalty times the number of times that
+// the id occurs in it, and by the presence penalty. text is what was generated, without the prompt. OpenAI's
+// formula ("Advanced usage", "Parameter details") counts how often a token "was sampled prior to the current
+// position". vLLM counts what is "in the generated text so far"
+// (https://docs.vllm.ai/en/v0.8.3/api/inference_params.html).
+//
+// Each operation is rounded to float32, as in vLLM, so that no machine fuses two of them.
+func (s *Sampler) penalizeText(text []int32) {
+	if s.counts == nil {
+		s.counts = make([]int32, len(s.scores))
+	}
+	for _, id := range text {
+		if id >= 0 && int(id) < len(s.scores) {
+			s.counts[id]++
+		}
+	}
+	for _, id := range text {
+		if id < 0 || int(id) >= len(s.scores) || s.counts[id] == 0 {
+			continue
+		}
+		s.scores[id] -= float32(s.config.FrequencyPenalty * float32(s.counts[id]))
+		s.scores[id] -= s.config.PresencePenalty
+		s.counts[id] = 0
+	}
+}
+
 // penalize makes every id that occurred less probable, as RepetitionPenaltyLogitsProcessor does. The number
 // of times that it occurred does not matter.
 func (s *Sampler) penalize(ids []int32) {

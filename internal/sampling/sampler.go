@@ -25,6 +25,7 @@ type Sampler struct {
 	chosen  int         // tokens so far
 	scores  []float32   // [vocab]
 	seen    []uint64    // [vocab] bits: the ids so far
+	counts  []int32     // [vocab] scratch of the frequency penalty; zero between calls
 	best    float32     // the highest score; every step before typical-p keeps the tokens that have it
 	kept    []candidate // in the order of their ids
 	ranked  []ranked    // scratch of top-p and typical-p
@@ -75,11 +76,16 @@ func (s *Sampler) Sample(logits []float32, ids []int32) (int32, error) {
 	return s.draw(u), nil
 }
 
-// process changes the scores as [Config] says, in the order of transformers' _get_logits_processor.
+// process changes the scores as [Config] says, in the order of transformers' _get_logits_processor. Bias and
+// penalties are in the order of vLLM's Sampler.
 func (s *Sampler) process(ids []int32) {
 	c := &s.config
+	addBias(s.scores, c.LogitBias)
 	if c.RepetitionPenalty != 1 {
 		s.penalize(ids)
+	}
+	if c.FrequencyPenalty != 0 || c.PresencePenalty != 0 {
+		s.penalizeText(ids[max(0, len(ids)-s.chosen):])
 	}
 	if c.NoRepeatNGram > 0 {
 		forbidRepeats(s.scores, ids, c.NoRepeatNGram)

@@ -192,6 +192,8 @@ func FuzzSample(f *testing.F) {
 			DoSample: bits&1 == 1, Temperature: temperature, TopK: topK, TopP: topP, MinP: minP,
 			TypicalP: typicalP, RepetitionPenalty: penalty, NoRepeatNGram: ngram,
 			MinNewTokens: int(bits >> 6), EOS: []int32{1, 3},
+			FrequencyPenalty: float32(topP), PresencePenalty: -float32(minP),
+			LogitBias: map[int32]float32{0: 100 * float32(minP), 1: -100 * float32(typicalP), 500: 1},
 		}
 		if len(values) == 0 || c.Check() != nil {
 			return

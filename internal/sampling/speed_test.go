@@ -29,6 +29,9 @@ var settings = []struct {
 	change func(*Config)
 }{
 	{"penalties", func(c *Config) { c.DoSample = false; c.RepetitionPenalty, c.NoRepeatNGram = 1.1, 3 }},
+	{"bias, penalties of the text", func(c *Config) {
+		c.FrequencyPenalty, c.PresencePenalty, c.LogitBias = 0.5, 0.25, map[int32]float32{1: 2, 7: -100}
+	}},
 	{"top-k=50", func(*Config) {}},
 	{"top-k=50,top-p=0.9", func(c *Config) { c.Temperature, c.TopP = 0.8, 0.9 }},
 	{"top-k=0", func(c *Config) { c.TopK = 0 }},
