@@ -2,6 +2,7 @@ package text
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"phi3/internal/tokenizer"
 )
@@ -14,6 +15,7 @@ type Answer struct {
 	stream *tokenizer.Stream
 	stops  *stopper
 	text   strings.Builder
+	chars  int
 	stop   string
 	begun  bool // Push has returned something other than spaces
 }
@@ -26,7 +28,9 @@ func (c *Codec) Answer(prompt []int32, stops []string) *Answer {
 // Push takes the next id and returns the text that can now be shown. It returns "" while the text ends with
 // an incomplete character, or with what may become a stop text.
 func (a *Answer) Push(id int32) string {
-	piece, found := a.stops.push(a.stream.Push(id))
+	pushed := a.stream.Push(id)
+	a.chars += utf8.RuneCountInString(pushed)
+	piece, found := a.stops.push(pushed)
 	a.stop = found
 	return a.add(piece)
 }
@@ -54,6 +58,11 @@ func (a *Answer) add(piece string) string {
 
 // Stop is the stop text that ended the answer; "" if none did. After it, Push must not be called.
 func (a *Answer) Stop() string { return a.stop }
+
+// Offset is where in the text the next token begins: the number of whole characters of all tokens so far,
+// whether they are held back or belong to a stop text. A token that continues a character begins where the
+// character does.
+func (a *Answer) Offset() int { return a.chars }
 
 // Text is the answer so far.
 func (a *Answer) Text() string { return a.text.String() }

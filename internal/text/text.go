@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"phi3/internal/tokenizer"
 )
@@ -77,6 +78,21 @@ func (c *Codec) Check(ids []int32, vocabulary int) error {
 			"not resized", c.Tokenizer.Piece(id), id, vocabulary)
 	}
 	return nil
+}
+
+// Token returns a token as the log probabilities of OpenAI's protocol name it, and its bytes. The text of a
+// part of a character is "bytes:" and the bytes in hexadecimal, such as bytes:\xe9\x80, so that two tokens
+// have two texts.
+func (c *Codec) Token(id int32) (text string, bytes []byte) {
+	bytes = c.Tokenizer.Bytes(id)
+	if utf8.Valid(bytes) {
+		return string(bytes), bytes
+	}
+	text = "bytes:"
+	for _, b := range bytes {
+		text += fmt.Sprintf(`\x%02x`, b)
+	}
+	return text, bytes
 }
 
 // DropsSystem reports whether the chat template leaves the system message out, so that another system message

@@ -88,3 +88,26 @@ func TestAnswer(t *testing.T) {
 	_, shown = answer(false, ".!") // held back, and shown at the end
 	require.Equal(t, " of Germany is 日本.", shown)
 }
+
+// A token has the text that it adds to an answer, or its bytes where it is a part of a character. Offsets count
+// characters, also those that are not shown.
+func TestTokensOfAnAnswer(t *testing.T) {
+	c := open(t)
+	ids, err := c.Tokenizer.Encode(t.Context(), " of é日x", tokenizer.EncodeOptions{NoBOS: true})
+	require.NoError(t, err)
+	a := c.Answer([]int32{288}, []string{"日x!"})
+	var texts []string
+	var offsets []int
+	var all []byte
+	for _, id := range ids {
+		text, bytes := c.Token(id)
+		texts, offsets, all = append(texts, text), append(offsets, a.Offset()), append(all, bytes...)
+		a.Push(id)
+	}
+	require.Equal(t, []string{
+		" ", " of", " ", `bytes:\xc3`, `bytes:\xa9`, `bytes:\xe6`, `bytes:\x97`, `bytes:\xa5`, "x",
+	}, texts)
+	require.Equal(t, []int{0, 1, 4, 5, 5, 6, 6, 6, 7}, offsets)
+	require.Equal(t, 8, a.Offset())
+	require.Equal(t, a.Text()+a.End(), string(all))
+}

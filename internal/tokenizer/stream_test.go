@@ -93,6 +93,40 @@ func TestStreamEqualsDecode(t *testing.T) {
 	}
 }
 
+// The bytes of the tokens, one after the other, are the text.
+func TestBytes(t *testing.T) {
+	for _, kind := range fixtures {
+		tok := fixture(t, kind)
+		r := rand.New(rand.NewSource(6))
+		for range 3000 {
+			ids := make([]int32, r.Intn(20))
+			var all []byte
+			for i := range ids {
+				ids[i] = int32(r.Intn(tok.VocabSize() + 3))
+				all = append(all, tok.Bytes(ids[i])...)
+			}
+			// SentencePiece replaces each byte of a broken run; see Stream.
+			if kind == "spm" && !utf8.Valid(all) {
+				continue
+			}
+			x, err := tok.Encode(context.Background(), "x", EncodeOptions{NoBOS: true})
+			require.NoError(t, err)
+			s := tok.NewStream(x, false)
+			got := ""
+			for _, id := range ids {
+				got += s.Push(id)
+			}
+			require.Equal(t, ValidUTF8(string(all)), got+s.Flush(), "%s: %v", kind, ids)
+		}
+		end, _ := tok.ID(map[bool]string{true: "<|end|>", false: "<|endoftext|>"}[kind == "spm"])
+		require.Equal(t, tok.Decode([]int32{end}, false), string(tok.Bytes(end)), "a special token's name")
+	}
+	spm := fixture(t, "spm")
+	require.Equal(t, []byte{0xF0}, spm.Bytes(3+0xF0))
+	require.Empty(t, spm.Bytes(-1))
+	require.Empty(t, spm.Bytes(1<<20))
+}
+
 // Long lists are decoded in chunks, which must not show: not at a chunk's end, not in a run of bytes over
 // several.
 func TestDecodeInChunks(t *testing.T) {
