@@ -1,7 +1,6 @@
 package kvcache
 
 import (
-	"math/rand"
 	"slices"
 	"testing"
 
@@ -87,31 +86,4 @@ func TestPrepareBelowTheCachedLengthIsAnError(t *testing.T) {
 	feed(t, c, 8)
 	_, err := c.Prepare(7)
 	require.ErrorContains(t, err, "truncate")
-}
-
-// In any order of calls, no block belongs to two sequences and none is lost.
-func TestBlocksAreNeverSharedOrLost(t *testing.T) {
-	rng := rand.New(rand.NewSource(1))
-	pool := NewPool(16)
-	caches := []*Cache{New(pool, 0), New(pool, 200), New(pool, 300)}
-	for range 5000 {
-		c := caches[rng.Intn(len(caches))]
-		if rng.Intn(2) == 0 {
-			c.Truncate(rng.Intn(1000))
-		} else if total := c.Len() + rng.Intn(400); total > 0 {
-			if cached, err := c.Prepare(total); err == nil {
-				c.Advance(total - cached)
-			}
-		}
-		owned := map[int32]bool{}
-		for _, c := range caches {
-			for _, b := range c.Blocks() {
-				require.False(t, owned[b], "block %d has two owners", b)
-				owned[b] = true
-			}
-		}
-		for i, used := range pool.used {
-			require.Equal(t, owned[int32(i)], used, "block %d", i)
-		}
-	}
 }
