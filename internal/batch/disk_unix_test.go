@@ -1,0 +1,64 @@
+//go:build darwin || freebsd || linux
+
+package batch
+
+import (
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// Two runs cannot write one output at once.
+func TestLock(t *testing.T) {
+	in, out := file(t, "a"), filepath.Join(t.TempDir(), "out.jsonl")
+	i, err := OpenInput(t.Context(), in)
+	require.NoError(t, err)
+	defer func() { _ = i.Close() }()
+	o, err := OpenOutput(t.Context(), out, i)
+	require.NoError(t, err)
+	_, _, err = run(t.Context(), in, out, 1, nil)
+	require.EqualError(t, err, out+": is being written by another phi3 batch; wait until it ends, or choose "+
+		"another --out")
+	require.NoError(t, o.Close())
+	_, _, err = run(t.Context(), in, out, 1, echo)
+	require.NoError(t, err)
+}
+
+// A limit on the size of files ends a write in the middle of a line, as a full disk does. The file then ends
+// with a whole line, and the next run completes it.
+func TestFullDisk(t *testing.T) {
+	in, out := file(t, "a", "b", "c", "d"), filepath.Join(t.TempDir(), "out.jsonl")
+	_, _, err := run(t.Context(), in, out, 1, echo)
+	require.NoError(t, err)
+	want := read(t, out)
+	lines := strings.SplitAfter(want, "\n")
+
+	signal.Ignore(unix.SIGXFSZ) // the write fails and does not end the process
+	defer signal.Reset(unix.SIGXFSZ)
+	var before unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &before))
+	for _, room := range []int{0, 1, len(lines[0]) - 1, len(lines[0]), len(lines[0]) + 1, len(want) - 1} {
+		require.NoError(t, os.Remove(out))
+		limit := before
+		limit.Cur = uint64(room)
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit))
+		totals, _, err := run(t.Context(), in, out, 1, echo)
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &before))
+		require.EqualError(t, err, out+": file too large")
+		got := read(t, out)
+		require.True(t, strings.HasPrefix(want, got))
+		require.True(t, got == "" || strings.HasSuffix(got, "\n"), "%q", got)
+		require.Equal(t, totals.Answered, strings.Count(got, "\n"))
+		require.Greater(t, len(got)+len(lines[totals.Answered]), room, "what fits is there")
+
+		_, notes, err := run(t.Context(), in, out, 1, echo)
+		require.NoError(t, err)
+		require.Empty(t, notes)
+		require.Equal(t, want, read(t, out))
+	}
+}
