@@ -20,6 +20,7 @@ type Defaults struct {
 	MaxNewTokens int      // max_new_tokens; 0: not given
 	Stops        []string // stop_strings
 	Draws        bool     // do_sample
+	GivesTopK    bool     // top_k is given; if not, Sampling has 50, as in transformers
 	Ignored      []string // keys that would change a text in transformers and that phi3 does not follow
 }
 
@@ -71,6 +72,8 @@ func (d *Defaults) parse(data []byte, draw bool) (err error) {
 		s.Temperature, s.TopK, s.TopP = neutral.Temperature, neutral.TopK, neutral.TopP
 		s.MinP, s.TypicalP = neutral.MinP, neutral.TypicalP
 	}
+	given := values["top_k"]
+	d.GivesTopK = given != nil && string(given) != "null"
 	if value := string(values["min_new_tokens"]); value != "" && value != "null" {
 		s.MinLength = 0 // where both are given, transformers takes min_new_tokens
 	}
