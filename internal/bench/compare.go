@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/model"
+	"phi3/internal/sampling"
 	"phi3/internal/show"
 )
 
@@ -24,24 +25,30 @@ type run struct {
 }
 
 func record(ctx context.Context, m *model.Model, prompt []int32, n int, noCache bool) (*run, error) {
-	g := &run{}
-	session := generate.NewSession(m, noCache)
-	defer session.Close()
-	session.Append(prompt...)
-	var bytes []byte
-	for token, err := range session.Tokens(ctx, generate.Options{MaxNewTokens: n, Logits: true}) {
-		if err != nil {
-			return nil, err
-		}
-		bytes = bytes[:0]
-		for _, l := range token.Logits {
-			bytes = binary.LittleEndian.AppendUint32(bytes, math.Float32bits(l))
-		}
-		g.logits = append(g.logits, sha256.Sum256(bytes))
-		g.ids = append(g.ids, token.ID)
-		g.times = append(g.times, token.Time)
+	seen := &hasher{}
+	r, err := engine.Run(ctx, m, engine.Request{
+		IDs: prompt, MaxNewTokens: n, NoCache: noCache, Sampler: seen,
+	})
+	if err != nil {
+		return nil, err
 	}
-	return g, nil
+	return &run{r.IDs, seen.logits, append([]time.Duration{r.Prefill}, r.Steps...)}, nil
+}
+
+// hasher chooses the most probable tokens, and keeps the hashes of the logits.
+type hasher struct {
+	logits [][sha256.Size]byte
+	bytes  []byte
+}
+
+// Sample implements [engine.Sampler].
+func (h *hasher) Sample(logits []float32, _ []int32) (int32, error) {
+	h.bytes = h.bytes[:0]
+	for _, l := range logits {
+		h.bytes = binary.LittleEndian.AppendUint32(h.bytes, math.Float32bits(l))
+	}
+	h.logits = append(h.logits, sha256.Sum256(h.bytes))
+	return sampling.Greedy(logits), nil
 }
 
 // difference returns an error that says where two runs differ, nil if they are equal.

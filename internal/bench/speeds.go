@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"phi3/internal/cpu"
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/model"
 	"phi3/internal/show"
 )
@@ -38,7 +38,7 @@ func Measure(
 	read := m.DecodeBytes(about.Prompt+about.Gen/2, kvElemBytes)
 	for rep := range about.Repetitions + 1 {
 		// The first token is part of the prefill, so one more is generated than counted.
-		r, err := generate.Run(ctx, m, prompt, generate.Options{MaxNewTokens: about.Gen + 1})
+		r, err := engine.Run(ctx, m, engine.Request{IDs: prompt, MaxNewTokens: about.Gen + 1})
 		if err != nil {
 			return nil, err
 		}

@@ -1,5 +1,5 @@
 // Package chat is a conversation with a model. It holds the messages, and one sequence of tokens that grows
-// with them. The keys and values of the sequence stay in the KV cache, so a question computes only its own
+// with them. The engine keeps the keys and values of the sequence, so a question computes only its own
 // tokens.
 //
 // The sequence is what the model read and wrote, token by token. It is not encoded again from the messages,
@@ -17,7 +17,7 @@ import (
 	"slices"
 	"strings"
 
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/model"
 	"phi3/internal/text"
 	"phi3/internal/tokenizer"
@@ -25,12 +25,13 @@ import (
 
 // Conversation is a system message, turns, and their tokens in the model. Only one goroutine may use it.
 type Conversation struct {
-	// Progress, if set, is called while a question is computed, see [generate.Session].
+	// Progress, if set, is called while a question is computed, see [engine.Request].
 	Progress func(fed, of int)
 	model    *model.Model
 	codec    *text.Codec
-	session  *generate.Session
-	system   string // "": none
+	engine   *engine.Engine
+	ids      []int32 // the tokens of the model's text and of the answers so far
+	system   string  // "": none
 	state
 }
 
@@ -38,7 +39,7 @@ type Conversation struct {
 type state struct {
 	turns  []tokenizer.Message // of user and assistant, alternating
 	prompt string              // the template's text before the last answer
-	answer string              // the last answer; the session's tokens stand for prompt+answer
+	answer string              // the last answer; the ids stand for prompt+answer
 	asked  int                 // number of tokens of prompt
 }
 
@@ -48,15 +49,15 @@ func New(ctx context.Context, m *model.Model, c *text.Codec) (*Conversation, err
 	if _, err := c.Tokenizer.ApplyChatTemplate(ctx, hello, true); err != nil {
 		return nil, err
 	}
-	return &Conversation{model: m, codec: c, session: generate.NewSession(m, false)}, nil
+	return &Conversation{model: m, codec: c, engine: engine.New(m, engine.Options{})}, nil
 }
 
-// Close gives the KV cache's blocks back.
-func (c *Conversation) Close() { c.session.Close() }
+// Close ends the engine.
+func (c *Conversation) Close() { c.engine.Close() }
 
 // Tokens returns the number of tokens that the conversation takes in the context. It returns 0 if the
 // conversation is encoded again with the next question.
-func (c *Conversation) Tokens() int { return c.session.Len() }
+func (c *Conversation) Tokens() int { return len(c.ids) }
 
 // System returns the system message, or "" if there is none.
 func (c *Conversation) System() string { return c.system }
@@ -70,7 +71,7 @@ func (c *Conversation) Messages() []tokenizer.Message {
 	return append(messages, c.turns...)
 }
 
-// SetSystem changes the system message; "" removes it. The turns stay and are computed again with the next
+// SetSystem changes the system message; "" removes it. The turns stay and are encoded again with the next
 // question.
 func (c *Conversation) SetSystem(text string) {
 	c.system = text
@@ -83,8 +84,8 @@ func (c *Conversation) Clear() { c.restart(nil) }
 // Questions returns the number of questions that were asked and answered.
 func (c *Conversation) Questions() int { return len(c.turns) / 2 }
 
-// Forget drops the n oldest questions, 1 ≤ n ≤ Questions(), and their answers. The rest is encoded and
-// computed again with the next question.
+// Forget drops the n oldest questions, 1 ≤ n ≤ Questions(), and their answers. The rest is encoded again with
+// the next question.
 func (c *Conversation) Forget(n int) { c.restart(slices.Clone(c.turns[2*n:])) }
 
 // Frees returns the number of tokens by which the conversation becomes shorter if the n oldest questions are
@@ -129,16 +130,22 @@ func (c *Conversation) Load(messages []tokenizer.Message) error {
 	return nil
 }
 
-// restart leaves turns to be encoded and computed with the next question.
+// restart leaves turns to be encoded with the next question.
 func (c *Conversation) restart(turns []tokenizer.Message) {
 	c.state = state{turns: turns}
-	c.session.Truncate(0)
+	c.ids = nil
 }
 
 // Piece is one token of an answer, with the text that it completes.
 type Piece struct {
-	generate.Token
+	engine.Token
 	Text string // whole characters; "" while one is incomplete, and for a token that is not shown
+}
+
+// Options say how [Conversation.Ask] answers.
+type Options struct {
+	MaxNewTokens int
+	Sampler      engine.Sampler // nil: the most probable token
 }
 
 // ErrNothingAsked says that there is no question to answer again.
@@ -152,7 +159,7 @@ var ErrNothingAsked = errors.New("nothing has been asked yet")
 // held back. If an error comes before the first token, the conversation is as if the question had not been
 // asked. One such error is [*model.TooLongError], if the question does not fit in the context.
 func (c *Conversation) Ask(
-	ctx context.Context, question string, o generate.Options,
+	ctx context.Context, question string, o Options,
 ) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {
 		saved := c.save()
@@ -162,7 +169,7 @@ func (c *Conversation) Ask(
 }
 
 // Again removes the answer to the last question and yields another one. Otherwise it works like Ask.
-func (c *Conversation) Again(ctx context.Context, o generate.Options) iter.Seq2[Piece, error] {
+func (c *Conversation) Again(ctx context.Context, o Options) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {
 		if len(c.turns) == 0 {
 			yield(Piece{}, ErrNothingAsked)
@@ -170,8 +177,8 @@ func (c *Conversation) Again(ctx context.Context, o generate.Options) iter.Seq2[
 		}
 		saved := c.save()
 		c.turns = c.turns[:len(c.turns)-1]
-		if c.session.Len() > 0 {
-			c.session.Truncate(c.asked)
+		if len(c.ids) > 0 {
+			c.ids = c.ids[:c.asked]
 			c.answer = ""
 		}
 		c.respond(ctx, o, saved, yield)
@@ -180,7 +187,7 @@ func (c *Conversation) Again(ctx context.Context, o generate.Options) iter.Seq2[
 
 // respond answers the last of c.turns, or goes back to what was saved.
 func (c *Conversation) respond(
-	ctx context.Context, o generate.Options, saved saved, yield func(Piece, error) bool,
+	ctx context.Context, o Options, saved saved, yield func(Piece, error) bool,
 ) {
 	answer, answered, err := c.speak(ctx, o, yield)
 	last := Piece{}
@@ -199,27 +206,30 @@ func (c *Conversation) respond(
 
 // speak generates the tokens of an answer. answered is whether there are any.
 func (c *Conversation) speak(
-	ctx context.Context, o generate.Options, yield func(Piece, error) bool,
+	ctx context.Context, o Options, yield func(Piece, error) bool,
 ) (answer *text.Answer, answered bool, err error) {
 	if err := c.encode(ctx); err != nil {
 		return nil, false, err
 	}
-	c.asked = c.session.Len()
-	c.session.Progress = c.Progress
-	o.Stop = c.model.Config.EOS
-	answer = c.codec.Answer(c.session.IDs(), nil)
+	c.asked = len(c.ids)
+	answer = c.codec.Answer(c.ids, nil)
 	answer.Trim = true
-	for token, err := range c.session.Tokens(ctx, o) {
+	request := engine.Request{
+		IDs: c.ids, MaxNewTokens: o.MaxNewTokens, Stop: c.model.Config.EOS, Sampler: o.Sampler,
+		Progress: c.Progress,
+	}
+	for token, err := range c.engine.Generate(ctx, request) {
 		if err != nil {
 			return answer, answered, err
 		}
 		answered = true
+		c.ids = append(c.ids, token.ID)
 		piece := Piece{token, answer.Push(token.ID)}
 		if token.Finish != "" {
 			piece.Text += answer.End()
 		}
-		if token.Finish == generate.FinishStop {
-			c.session.Truncate(c.session.Len() - 1) // the template writes the end of a turn itself
+		if token.Finish == engine.FinishStop {
+			c.ids = c.ids[:len(c.ids)-1] // the template writes the end of a turn itself
 		}
 		if !yield(piece, nil) {
 			break
@@ -231,17 +241,14 @@ func (c *Conversation) speak(
 // saved is a conversation as it was before a question.
 type saved struct {
 	state
-	ids []int32 // the session's
+	ids []int32
 }
 
-func (c *Conversation) save() saved { return saved{c.state, slices.Clone(c.session.IDs())} }
+func (c *Conversation) save() saved { return saved{c.state, slices.Clone(c.ids)} }
 
-func (c *Conversation) restore(s saved) {
-	c.state = s.state
-	c.become(s.ids)
-}
+func (c *Conversation) restore(s saved) { c.state, c.ids = s.state, s.ids }
 
-// encode makes the session's tokens those of all turns, up to the place where the model answers.
+// encode makes the ids those of all turns, up to the place where the model answers.
 func (c *Conversation) encode(ctx context.Context) error {
 	prompt, err := c.codec.Chat(ctx, c.Messages())
 	if err != nil {
@@ -250,31 +257,17 @@ func (c *Conversation) encode(ctx context.Context) error {
 	known := c.prompt + c.answer
 	c.prompt = prompt.String()
 	limit := 2 * c.model.Context // up to there an error names the number of tokens
-	if rest, ok := strings.CutPrefix(c.prompt, known); ok && c.session.Len() > 0 {
+	if rest, ok := strings.CutPrefix(c.prompt, known); ok && len(c.ids) > 0 {
 		ids, err := c.codec.Encode(ctx, prompt.After(len(known)), limit)
 		if err != nil {
 			return err
 		}
 		// A text can be encoded in two parts if the second one begins with a special token.
 		if rest == "" || c.codec.Tokenizer.IsSpecial(ids[0]) {
-			c.session.Append(ids...)
+			c.ids = append(c.ids, ids...)
 			return nil
 		}
 	}
-	ids, err := c.codec.Encode(ctx, prompt, limit)
-	if err != nil {
-		return err
-	}
-	c.become(ids)
-	return nil
-}
-
-// become makes ids the session's tokens. The common beginning of the old and the new ones stays in the cache.
-func (c *Conversation) become(ids []int32) {
-	old, same := c.session.IDs(), 0
-	for same < min(len(old), len(ids)) && old[same] == ids[same] {
-		same++
-	}
-	c.session.Truncate(same)
-	c.session.Append(ids[same:]...)
+	c.ids, err = c.codec.Encode(ctx, prompt, limit)
+	return err
 }

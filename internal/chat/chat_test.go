@@ -14,7 +14,7 @@ import (
 
 	"phi3/internal/cpu"
 	"phi3/internal/demo"
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
 	"phi3/internal/text"
@@ -39,7 +39,7 @@ func open(t *testing.T, fsys fs.FS, room int) *Conversation {
 
 // answer is what a model said.
 type answer struct {
-	generate.Result
+	engine.Result
 	text   string
 	prompt int // tokens before it
 }
@@ -63,7 +63,7 @@ func collect(t *testing.T, c *Conversation, pieces iter.Seq2[Piece, error]) (a a
 
 func ask(t *testing.T, c *Conversation, question string) answer {
 	t.Helper()
-	a, err := collect(t, c, c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 100}))
+	a, err := collect(t, c, c.Ask(context.Background(), question, Options{MaxNewTokens: 100}))
 	require.NoError(t, err)
 	return a
 }
@@ -101,9 +101,9 @@ func TestOnlyTheNewTurnIsComputed(t *testing.T) {
 		require.NoError(t, err)
 		ids, err := c.codec.Tokenizer.Encode(t.Context(), rendered, tokenizer.EncodeOptions{NoBOS: true})
 		require.NoError(t, err)
-		require.Equal(t, ids, c.session.IDs()[:a.prompt])
-		fresh, err := generate.Run(context.Background(), c.model, ids,
-			generate.Options{MaxNewTokens: 100, Stop: c.model.Config.EOS})
+		require.Equal(t, ids, c.ids[:a.prompt])
+		fresh, err := engine.Run(context.Background(), c.model,
+			engine.Request{IDs: ids, MaxNewTokens: 100, Stop: c.model.Config.EOS})
 		require.NoError(t, err)
 		require.Equal(t, fresh.IDs, a.IDs)
 		said = append(said, question, a.text)
@@ -124,7 +124,7 @@ func TestLiteralMessages(t *testing.T) {
 		require.Equal(t, before, a.Cached)
 		before = c.Tokens()
 		ends := 0
-		for _, id := range c.session.IDs()[:a.prompt] {
+		for _, id := range c.ids[:a.prompt] {
 			if id == end {
 				ends++
 			}
@@ -135,30 +135,31 @@ func TestLiteralMessages(t *testing.T) {
 
 func TestAgain(t *testing.T) {
 	c := open(t, demo.FS(), 0)
-	_, err := collect(t, c, c.Again(context.Background(), generate.Options{}))
+	_, err := collect(t, c, c.Again(context.Background(), Options{}))
 	require.ErrorIs(t, err, ErrNothingAsked)
 	first := ask(t, c, "What is the capital of France?")
 	second := ask(t, c, "What is the capital of Germany?")
 	drawn := sampling.Defaults()
 	drawn.DoSample, drawn.Temperature = true, 3
 	other, err := collect(t, c, c.Again(context.Background(),
-		generate.Options{MaxNewTokens: 20, Sampler: sampling.New(drawn, 1)}))
+		Options{MaxNewTokens: 20, Sampler: sampling.New(drawn, 1)}))
 	require.NoError(t, err)
 	require.NotEqual(t, second.text, other.text)
 	require.Equal(t, second.prompt-1, other.Cached, "the question is in the cache")
 	require.Equal(t, messages("What is the capital of France?", first.text, "What is the capital of Germany?",
 		other.text), c.Messages())
-	again, err := collect(t, c, c.Again(context.Background(), generate.Options{MaxNewTokens: 100}))
+	again, err := collect(t, c, c.Again(context.Background(), Options{MaxNewTokens: 100}))
 	require.NoError(t, err)
 	require.Equal(t, second.IDs, again.IDs)
 	require.Equal(t, second.text, again.text)
 
-	// Of a conversation that was loaded, everything is computed.
+	// Of a conversation that was loaded, the engine knows only what it shares with earlier texts.
 	require.NoError(t, c.Load(messages("What is the capital of France?", "Rome.")))
-	again, err = collect(t, c, c.Again(context.Background(), generate.Options{MaxNewTokens: 100}))
+	again, err = collect(t, c, c.Again(context.Background(), Options{MaxNewTokens: 100}))
 	require.NoError(t, err)
 	require.Equal(t, first.text, again.text)
-	require.Zero(t, again.Cached)
+	require.Less(t, again.Cached, first.prompt)
+	require.Positive(t, again.Cached)
 }
 
 // An interruption keeps what was said, and the next question goes on from there.
@@ -169,7 +170,7 @@ func TestInterruption(t *testing.T) {
 	var a answer
 	var err error
 	question := "Write an email apologizing to Sarah for the tragic gardening mishap."
-	for piece, failed := range c.Ask(ctx, question, generate.Options{MaxNewTokens: 100}) {
+	for piece, failed := range c.Ask(ctx, question, Options{MaxNewTokens: 100}) {
 		a.text += piece.Text
 		if err = failed; err != nil {
 			continue
@@ -183,24 +184,25 @@ func TestInterruption(t *testing.T) {
 	require.Equal(t, a.text, strings.TrimLeft(c.Messages()[1].Content, " "))
 	before := c.Tokens()
 	next := ask(t, c, "What is the capital of France?")
-	require.Equal(t, before-1, next.Cached)
+	// The engine may have computed tokens that the caller did not take, and they begin as the question does.
+	require.GreaterOrEqual(t, next.Cached, before-1)
 	require.Len(t, c.Messages(), 4)
 
 	// Before the first token: as if nothing had been asked, and nothing has to be computed again.
-	was, tokens := c.Messages(), slices.Clone(c.session.IDs())
-	_, err = collect(t, c, c.Ask(ctx, "Hello", generate.Options{MaxNewTokens: 100}))
+	was, tokens := c.Messages(), slices.Clone(c.ids)
+	_, err = collect(t, c, c.Ask(ctx, "Hello", Options{MaxNewTokens: 100}))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, was, c.Messages())
-	require.Equal(t, tokens, c.session.IDs())
-	_, err = collect(t, c, c.Again(ctx, generate.Options{MaxNewTokens: 100}))
+	require.Equal(t, tokens, c.ids)
+	_, err = collect(t, c, c.Again(ctx, Options{MaxNewTokens: 100}))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, was, c.Messages())
-	require.Equal(t, tokens, c.session.IDs())
+	require.Equal(t, tokens, c.ids)
 	next = ask(t, c, "Hello")
 	require.Positive(t, next.Cached)
 
 	// An answer that the caller breaks off stays as far as it came.
-	for piece, err := range c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 100}) {
+	for piece, err := range c.Ask(context.Background(), "Hello", Options{MaxNewTokens: 100}) {
 		require.NoError(t, err)
 		require.Empty(t, piece.Finish)
 		break
@@ -212,11 +214,11 @@ func TestInterruption(t *testing.T) {
 func TestEndOfContext(t *testing.T) {
 	c := open(t, demo.FS(), 64)
 	a := ask(t, c, "What is the capital of France?")
-	require.Equal(t, generate.FinishStop, a.Finish)
+	require.Equal(t, engine.FinishStop, a.Finish)
 	was := c.Messages()
 	var tooLong *model.TooLongError
 	_, err := collect(t, c, c.Ask(context.Background(), strings.Repeat("capital ", 70),
-		generate.Options{MaxNewTokens: 9}))
+		Options{MaxNewTokens: 9}))
 	require.ErrorAs(t, err, &tooLong)
 	require.Equal(t, 64, tooLong.Context)
 	require.Greater(t, tooLong.Tokens, 64)
@@ -225,14 +227,14 @@ func TestEndOfContext(t *testing.T) {
 	drawn := sampling.Defaults()
 	drawn.MinNewTokens, drawn.EOS = 1000, c.model.Config.EOS
 	a, err = collect(t, c, c.Ask(context.Background(), "Hello",
-		generate.Options{MaxNewTokens: 1000, Sampler: sampling.New(drawn, 0)}))
+		Options{MaxNewTokens: 1000, Sampler: sampling.New(drawn, 0)}))
 	require.NoError(t, err)
-	require.Equal(t, generate.FinishContext, a.Finish)
-	_, err = collect(t, c, c.Ask(context.Background(), "Hello", generate.Options{MaxNewTokens: 9}))
+	require.Equal(t, engine.FinishContext, a.Finish)
+	_, err = collect(t, c, c.Ask(context.Background(), "Hello", Options{MaxNewTokens: 9}))
 	require.ErrorAs(t, err, &tooLong)
 	c.Clear()
 	require.Empty(t, c.Messages())
-	require.Zero(t, ask(t, c, "Hello").Cached)
+	require.Equal(t, engine.FinishStop, ask(t, c, "Hello").Finish)
 }
 
 // withTemplate is the demonstration with another chat template, or none.
@@ -277,7 +279,7 @@ func TestOtherTemplates(t *testing.T) {
 				"What is the capital of Germany?",
 			} {
 				a, err := collect(t, c,
-					c.Ask(context.Background(), question, generate.Options{MaxNewTokens: 12}))
+					c.Ask(context.Background(), question, Options{MaxNewTokens: 12}))
 				require.NoError(t, err)
 				said := c.Messages()
 				rendered, err := c.codec.Tokenizer.ApplyChatTemplate(t.Context(), said[:len(said)-1], true)
@@ -285,9 +287,9 @@ func TestOtherTemplates(t *testing.T) {
 				ids, err := c.codec.Tokenizer.Encode(context.Background(), rendered,
 					tokenizer.EncodeOptions{NoBOS: true})
 				require.NoError(t, err)
-				require.Equal(t, ids, c.session.IDs()[:a.prompt])
-				fresh, err := generate.Run(context.Background(), c.model, ids,
-					generate.Options{MaxNewTokens: 12, Stop: c.model.Config.EOS})
+				require.Equal(t, ids, c.ids[:a.prompt])
+				fresh, err := engine.Run(context.Background(), c.model,
+					engine.Request{IDs: ids, MaxNewTokens: 12, Stop: c.model.Config.EOS})
 				require.NoError(t, err)
 				require.Equal(t, fresh.IDs, a.IDs)
 			}
@@ -355,12 +357,12 @@ func TestForget(t *testing.T) {
 	require.Equal(t, left, c.Messages())
 	require.Zero(t, c.Tokens())
 	got := ask(t, c, "What is the capital of Italy?")
-	require.Zero(t, got.Cached)
+	require.Less(t, got.Cached, got.prompt-1, "the forgotten questions were between what is left")
 
 	fresh := open(t, demo.FS(), 0)
 	require.NoError(t, fresh.Load(left))
 	want := ask(t, fresh, "What is the capital of Italy?")
-	require.Equal(t, fresh.session.IDs(), c.session.IDs())
+	require.Equal(t, fresh.ids, c.ids)
 	require.Equal(t, want.IDs, got.IDs)
 	require.Equal(t, want.prompt, got.prompt)
 

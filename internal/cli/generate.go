@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/show"
 	"phi3/internal/usage"
 )
@@ -131,12 +131,10 @@ func (f *generateFlags) run(cmd *cobra.Command, s *streams) error {
 	}
 	defaults.Sampling.MaxNewTokens = f.maxNew
 	f.stops = append(f.stops, defaults.Stops...)
-	session := generate.NewSession(t.model, f.noCache)
-	defer session.Close()
-	session.Append(t.ids...)
-	g := &generator{f, s, t, session, defaults.Sampling}
+	e := engine.New(t.model, engine.Options{})
+	defer e.Close()
+	g := &generator{f, s, t, e, defaults.Sampling}
 	for i := range f.sequences {
-		session.Truncate(len(t.ids))
 		if err := g.one(cmd.Context(), i, seed+uint64(i)); err != nil {
 			return err
 		}

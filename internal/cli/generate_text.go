@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/progress"
 	"phi3/internal/sampling"
 	"phi3/internal/show"
@@ -61,12 +61,12 @@ type generatedToken struct {
 type generator struct {
 	*generateFlags
 	*streams
-	task    *task
-	session *generate.Session
-	config  sampling.Config
+	task   *task
+	engine *engine.Engine
+	config sampling.Config
 }
 
-// one generates and prints one text. The session must hold the prompt and no more.
+// one generates and prints one text.
 func (g *generator) one(ctx context.Context, index int, seed uint64) error {
 	out := &generated{Index: index, Model: g.task.checkpoint.Name, Prompt: g.task.text, PromptIDs: g.task.ids}
 	if g.config.DoSample {
@@ -103,19 +103,22 @@ func (g *generator) one(ctx context.Context, index int, seed uint64) error {
 func (g *generator) asText() bool { return !g.json && !g.jsonLines }
 
 // write generates one text and prints it as it is made. out receives what --json shows of it.
-func (g *generator) write(ctx context.Context, seed uint64, out *generated) (r generate.Result, err error) {
+func (g *generator) write(ctx context.Context, seed uint64, out *generated) (r engine.Result, err error) {
 	if g.echo {
 		out.Text = g.task.text
 		if err := g.show(g.task.text); err != nil {
 			return r, err
 		}
 	}
-	o := generate.Options{MaxNewTokens: g.maxNew, Logits: g.logProbs >= 0}
+	request := engine.Request{
+		IDs: g.task.ids, MaxNewTokens: g.maxNew, LogProbs: g.logProbs >= 0, Top: g.logProbs,
+		NoCache: g.noCache,
+	}
 	if !g.ignoreEOS {
-		o.Stop = g.task.model.Config.EOS
+		request.Stop = g.task.model.Config.EOS
 	}
 	if !g.config.Neutral() {
-		o.Sampler = sampling.New(g.config, seed)
+		request.Sampler = sampling.New(g.config, seed)
 	}
 	crossing := g.task.model.Config.Crossing()
 	if g.noCache {
@@ -123,11 +126,11 @@ func (g *generator) write(ctx context.Context, seed uint64, out *generated) (r g
 	}
 	reading := progress.NewReading(g.notes(), crossing, show.IsTerminal(g.out))
 	defer reading.Stop()
-	g.session.Progress = reading.Update
+	request.Progress = reading.Update
 
 	answer := g.task.codec.Answer(g.task.ids, g.stops)
-	r.Finish = generate.FinishLength // also of no tokens
-	for token, tokenErr := range g.session.Tokens(ctx, o) {
+	r.Finish = engine.FinishLength // also of no tokens
+	for token, tokenErr := range g.engine.Generate(ctx, request) {
 		if err = tokenErr; err != nil {
 			break
 		}
@@ -135,7 +138,7 @@ func (g *generator) write(ctx context.Context, seed uint64, out *generated) (r g
 		r.Add(token)
 		piece := answer.Push(token.ID)
 		if answer.Stop() != "" {
-			r.Finish = generate.FinishStop
+			r.Finish = engine.FinishStop
 		}
 		if token.Finish != "" {
 			piece += answer.End()
@@ -151,7 +154,7 @@ func (g *generator) write(ctx context.Context, seed uint64, out *generated) (r g
 }
 
 // token prints one token and what it adds to the text.
-func (g *generator) token(t *generate.Token, piece string, out *generated) error {
+func (g *generator) token(t *engine.Token, piece string, out *generated) error {
 	line := generatedToken{Index: out.Index, ID: t.ID, Text: piece}
 	if g.logProbs >= 0 {
 		p := g.logProb(t)
@@ -174,14 +177,14 @@ func (g *generator) show(piece string) error {
 }
 
 // report says on stderr why the text ended and how long it took.
-func (g *generator) report(r *generate.Result) {
+func (g *generator) report(r *engine.Result) {
 	m, prompt := g.task.model, len(g.task.ids)
 	_, _ = show.Fprintf(g.details(), "prompt: %d tokens, %d of them cached\n", prompt, r.Cached)
 	switch {
-	case r.Finish == generate.FinishLength && g.maxNew > 0:
+	case r.Finish == engine.FinishLength && g.maxNew > 0:
 		_, _ = show.Fprintf(g.notes(), "stopped at --max-new-tokens %d; the text may be incomplete\n",
 			g.maxNew)
-	case r.Finish == generate.FinishContext:
+	case r.Finish == engine.FinishContext:
 		_, _ = show.Fprintf(g.err, "stopped: the context of %d tokens is full (%d of prompt, %d "+
 			"generated)%s\n", m.Context, prompt, len(r.IDs), contextLimit(m))
 	}
@@ -190,11 +193,11 @@ func (g *generator) report(r *generate.Result) {
 	}
 }
 
-func (g *generator) logProb(chosen *generate.Token) tokenLogProb {
-	t, l := g.task.tokenizer, sampling.NewLogProbs(chosen.Logits)
-	p := tokenLogProb{Token: t.Token(chosen.ID), LogProb: l.Of(chosen.ID)}
-	for _, top := range l.Top(g.logProbs) {
-		p.Top = append(p.Top, tokenLogProb{Token: t.Token(top), LogProb: l.Of(top)})
+func (g *generator) logProb(chosen *engine.Token) tokenLogProb {
+	t := g.task.tokenizer
+	p := tokenLogProb{Token: t.Token(chosen.ID), LogProb: chosen.LogProb}
+	for _, top := range chosen.Top {
+		p.Top = append(p.Top, tokenLogProb{Token: t.Token(top.ID), LogProb: top.LogProb})
 	}
 	return p
 }

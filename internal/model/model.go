@@ -154,6 +154,9 @@ func (m *Model) MaxTokens() int { return m.maxTokens }
 // NewCache makes an empty KV cache for one sequence.
 func (m *Model) NewCache() *kvcache.Cache { return kvcache.New(m.pool, m.Config.Crossing()) }
 
+// Pool returns the blocks of KV cache that all sequences share.
+func (m *Model) Pool() *kvcache.Pool { return m.pool }
+
 // Sequence is one text in a call of [Model.Forward]: its new tokens, and the cache that holds all tokens
 // before them. The cache must be prepared ([kvcache.Cache.Prepare]) for the length that the sequence
 // reaches. For a prompt that takes several steps, that is the length of the whole prompt, because long RoPE

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"phi3/internal/chat"
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/model"
 	"phi3/internal/progress"
 	"phi3/internal/sampling"
@@ -21,11 +21,11 @@ import (
 // respond prints an answer as it is made, until it ends or Ctrl-C is pressed.
 func (t *Talk) respond(
 	ctx context.Context,
-	ask func(ctx context.Context, o generate.Options) iter.Seq2[chat.Piece, error],
+	ask func(ctx context.Context, o chat.Options) iter.Seq2[chat.Piece, error],
 ) error {
 	answering, stop := t.untilInterrupt(ctx)
 	defer stop()
-	o := generate.Options{MaxNewTokens: cmp.Or(t.MaxNewTokens, t.Model.Context)}
+	o := chat.Options{MaxNewTokens: cmp.Or(t.MaxNewTokens, t.Model.Context)}
 	if !t.Sampling.Neutral() {
 		o.Sampler = sampling.New(t.Sampling, t.Seed)
 	}
@@ -33,7 +33,7 @@ func (t *Talk) respond(
 	defer reading.Stop()
 	t.Progress = reading.Update
 	out := show.NewWrapper(t.Out, func() int { return show.TerminalWidth(t.Out) })
-	var r generate.Result
+	var r engine.Result
 	var err error
 	for piece, failed := range ask(answering, o) {
 		reading.Stop()
@@ -80,7 +80,7 @@ func (t *Talk) untilInterrupt(ctx context.Context) (answering context.Context, s
 
 // ended tells the person why an answer ended, if that is not its natural end. It returns errors that end the
 // conversation.
-func (t *Talk) ended(ctx context.Context, r *generate.Result, err error) error {
+func (t *Talk) ended(ctx context.Context, r *engine.Result, err error) error {
 	var tooLong *model.TooLongError
 	var tooMany *tokenizer.TooManyError
 	switch {
@@ -102,11 +102,11 @@ func (t *Talk) ended(ctx context.Context, r *generate.Result, err error) error {
 		t.note("%v.", err)
 	case err != nil:
 		return err
-	case r.Finish == generate.FinishContext:
+	case r.Finish == engine.FinishContext:
 		t.note("Stopped: the context of %d tokens is full%s. %s/clear starts a new conversation, /save "+
 			"keeps this one.",
 			t.Model.Context, t.ContextLimit, t.offer(ctx, t.Questions()-1, 1))
-	case r.Finish == generate.FinishLength:
+	case r.Finish == engine.FinishLength:
 		t.note("Stopped after %d tokens (--max-new-tokens).", len(r.IDs))
 	}
 	return nil

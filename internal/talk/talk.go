@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"phi3/internal/chat"
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/lineedit"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
@@ -40,7 +40,7 @@ type Talk struct {
 	Quiet      bool // no greeting
 	Style      bool // the terminal can write bold and dim
 
-	last *generate.Result // the last answer
+	last *engine.Result // the last answer
 }
 
 // Run reads questions and answers them. It returns nil when the user ends the conversation, and an error when
@@ -84,7 +84,7 @@ func (t *Talk) message(ctx context.Context, text string) error {
 	case isCommand:
 		text = command // a question that begins with a slash
 	}
-	return t.respond(ctx, func(ctx context.Context, o generate.Options) iter.Seq2[chat.Piece, error] {
+	return t.respond(ctx, func(ctx context.Context, o chat.Options) iter.Seq2[chat.Piece, error] {
 		return t.Ask(ctx, text, o)
 	})
 }

@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"phi3/internal/kvcache"
+)
+
+// Request is a prompt, and how to continue it.
+type Request struct {
+	IDs          []int32 // the prompt: at least one id
+	MaxNewTokens int     // 0: none
+	Stop         []int32 // ids that end the text; such an id is the last token
+	Sampler      Sampler // nil: the most probable token, which the device chooses
+	LogProbs     bool    // Token.LogProb
+	Top          int     // with LogProbs: the number of entries of Token.Top
+	// PromptLogProbs asks for Token.Prompt of the first token. The prompt is then computed without the prefix
+	// cache. If MaxNewTokens is 0, the only token has the ID -1.
+	PromptLogProbs bool
+	NoCache        bool // compute the whole sequence again for every token; the bits are the same
+	// Progress, if set, is called after every step of a computation of more than one token, with the number of
+	// tokens computed so far and the number to compute. The prompt is such a computation. Each later token
+	// needs only itself, unless the sequence grows beyond the short RoPE factors and is computed again.
+	// Progress runs on the engine's goroutine, before the token that the computation is for.
+	Progress func(fed, of int)
+}
+
+// Sampler chooses the token after ids from its logits [vocab]. It changes neither.
+type Sampler interface {
+	Sample(logits []float32, ids []int32) (int32, error)
+}
+
+// Token is one token that continues a prompt.
+type Token struct {
+	ID int32
+	// natural logarithm of its probability in the model's own distribution, before any step of sampling
+	LogProb float64
+	Top     []LogProb     // the most probable tokens at its place
+	Prompt  [][]LogProb   // [ids of the prompt but the first]: that id, and then the Top most probable ones
+	Cached  int           // tokens before it whose keys and values were in the KV cache
+	Fed     int           // tokens before it that were computed for it
+	Queued  time.Duration // of the first token: how long the request waited for its first step
+	Time    time.Duration // to compute and to choose it
+	Finish  Finish        // why no token follows; "" if one does
+}
+
+// LogProb is a token and the natural logarithm of its probability.
+type LogProb struct {
+	ID      int32
+	LogProb float64
+}
+
+// Finish says why a text ended.
+type Finish string
+
+// The reasons to end.
+const (
+	FinishStop    Finish = "stop"    // the token is one of Request.Stop, or the caller wanted no more
+	FinishLength  Finish = "length"  // Request.MaxNewTokens were generated
+	FinishContext Finish = "context" // the model's context is full
+)
+
+// tokenBuffer is how many tokens a sequence may have that its consumer has not taken. A step can make one token,
+// and a consumer is seldom behind.
+const tokenBuffer = 32
+
+// sequence is a request in the engine. The engine's goroutine owns it, except where a comment says more.
+type sequence struct {
+	Request
+	number uint64 // in the order of arrival
+	ctx    context.Context
+	cancel context.CancelCauseFunc // any goroutine
+	forget func() bool             // stops the notice that ctx is done
+	tokens chan Token              // closed at the end
+	paused atomic.Bool             // the consumer has not taken a buffer of tokens; any goroutine may read it
+	err    error                   // valid after tokens is closed
+
+	ids    []int32 // the prompt's, and those of the tokens so far
+	cache  *kvcache.Cache
+	cached int         // positions in the cache when the computation of the next token began
+	fed    bool        // a step has computed a part of it
+	scores [][]LogProb // see Token.Prompt; complete or not
+
+	finished bool // has its last token, see sweep
+
+	arrived time.Time
+	queued  time.Duration // before the first step
+	begun   time.Time     // of the computation of the next token; zero: the sequence never ran
+}
+
+func newSequence(ctx context.Context, r Request, cache *kvcache.Cache) *sequence {
+	s := &sequence{
+		Request: r, tokens: make(chan Token, tokenBuffer), cache: cache, arrived: now(),
+		ids: append(make([]int32, 0, len(r.IDs)+min(r.MaxNewTokens, 1024)), r.IDs...),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	return s
+}
+
+// greedy reports whether the device can choose the token.
+func (s *sequence) greedy() bool { return s.Sampler == nil && !s.LogProbs && s.MaxNewTokens > 0 }
+
+// generated is the number of tokens so far.
+func (s *sequence) generated() int { return len(s.ids) - len(s.IDs) }
+
+// pending is the number of ids that are not in the cache.
+func (s *sequence) pending() int { return len(s.ids) - s.cache.Len() }
+
+// scoring reports whether log probabilities of the prompt are missing.
+func (s *sequence) scoring() bool { return s.PromptLogProbs && len(s.scores) < len(s.IDs)-1 }
+
+// full reports whether there is no room for a token.
+func (s *sequence) full() bool { return len(s.tokens) == cap(s.tokens) }
+
+// done returns why the sequence must end early, or nil.
+func (s *sequence) done() error {
+	err := s.ctx.Err()
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(s.ctx); errors.Is(cause, ErrClosed) {
+		return ErrClosed
+	}
+	return err
+}

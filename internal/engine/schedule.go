@@ -1,0 +1,202 @@
+package engine
+
+import (
+	"slices"
+
+	"phi3/internal/kvcache"
+	"phi3/internal/model"
+)
+
+// reap ends the sequences whose consumers are gone.
+func (e *Engine) reap() {
+	gone := func(s *sequence) bool {
+		err := s.done()
+		if err != nil {
+			e.end(s, err)
+		}
+		return err != nil
+	}
+	e.running = slices.DeleteFunc(e.running, gone)
+	e.waiting = slices.DeleteFunc(e.waiting, gone)
+}
+
+// admit lets the oldest waiting sequences run, while there are blocks for all their ids.
+func (e *Engine) admit() {
+	for len(e.waiting) > 0 && len(e.running) < e.options.Parallel {
+		s := e.waiting[0]
+		e.adopt(s)
+		missing := kvcache.BlocksFor(len(s.ids)) - len(s.cache.Blocks())
+		if missing > e.pool.Free() && len(e.running) > 0 {
+			s.cache.Retire(s.ids)
+			return
+		}
+		e.waiting = slices.Delete(e.waiting, 0, 1)
+		if _, err := s.cache.Prepare(len(s.ids)); err != nil {
+			e.end(s, err)
+			continue
+		}
+		if s.begun.IsZero() {
+			s.queued = now().Sub(s.arrived)
+			e.counts.PromptTokens += uint64(len(s.ids))
+			if e.shares(s) {
+				e.counts.PrefixQueries += uint64(len(s.ids))
+				e.counts.PrefixHits += uint64(s.cache.Len())
+			}
+		}
+		s.begun, s.cached, s.fed = now(), s.cache.Len(), false
+		at, _ := slices.BinarySearchFunc(e.running, s, byAge)
+		e.running = slices.Insert(e.running, at, s)
+	}
+}
+
+func byAge(a, b *sequence) int {
+	if a.number < b.number {
+		return -1
+	}
+	return 1
+}
+
+// shares reports whether the blocks of a sequence may come from others, and go to others.
+func (e *Engine) shares(s *sequence) bool {
+	return !e.options.NoPrefixCache && !s.NoCache && !s.scoring()
+}
+
+// adopt gives a sequence the longest beginning of its ids that the pool knows, if that is more than its own
+// cache holds.
+func (e *Engine) adopt(s *sequence) {
+	if !e.shares(s) {
+		return
+	}
+	// One id at least must be computed, for the logits after it. With one sequence at a time, nobody else will
+	// ask for a block again that was computed for a text with another end.
+	known := e.model.NewCache()
+	if known.Adopt(s.ids[:len(s.ids)-1], len(s.ids), e.options.Parallel == 1) > s.cache.Len() {
+		s.cache, known = known, s.cache
+	}
+	known.Retire(s.ids)
+}
+
+// preempt takes the blocks of a running sequence. It waits, and is computed again later.
+func (e *Engine) preempt(s *sequence) {
+	e.counts.Preemptions++
+	if e.shares(s) {
+		s.cache.Retire(s.ids)
+	} else {
+		s.cache.Reset()
+	}
+	e.running = slices.DeleteFunc(e.running, func(r *sequence) bool { return r == s })
+	at, _ := slices.BinarySearchFunc(e.waiting, s, byAge)
+	e.waiting = slices.Insert(e.waiting, at, s)
+}
+
+// step is one call of [model.Model.Forward].
+type step struct {
+	parts []part
+	batch []model.Sequence // of parts
+	out   model.Output
+}
+
+// part is what a step computes of a sequence.
+type part struct {
+	*sequence
+	last bool // all that was pending, so that a token follows
+}
+
+// layOut sets e.step to the next step: a token of each sequence that is decoding, and then pieces of prompts,
+// the oldest first.
+func (e *Engine) layOut() {
+	e.step.parts, e.step.batch = e.step.parts[:0], e.step.batch[:0]
+	for i := 0; i < len(e.running); i++ {
+		s := e.running[i]
+		wasPaused := s.paused.Load()
+		s.paused.Store(s.full())
+		if s.paused.Load() && s.full() { // again, because the consumer looks at paused after it takes a token
+			continue
+		}
+		s.paused.Store(false)
+		if wasPaused {
+			s.begun = now()
+		}
+		if err := e.prepare(s); err != nil {
+			e.running = slices.Delete(e.running, i, i+1)
+			e.end(s, err)
+			i--
+		}
+	}
+	left := e.options.MaxStep
+	for _, prompts := range []bool{false, true} {
+		for _, s := range e.running {
+			if left == 0 {
+				return
+			}
+			if s.paused.Load() || s.pending() > 1 != prompts {
+				continue
+			}
+			if prompts && s.pending() > kvcache.BlockTokens {
+				e.adoptMore(s)
+			}
+			left -= e.step.add(s, left)
+		}
+	}
+}
+
+// prepare makes room in the cache for all ids of a running sequence. If there are no blocks, younger sequences
+// give theirs back, and then the sequence its own. The error is one of a sequence that is alone.
+func (e *Engine) prepare(s *sequence) error {
+	for {
+		cached, err := s.cache.Prepare(len(s.ids))
+		if err == nil {
+			if !s.fed {
+				s.cached = cached
+			}
+			return nil
+		}
+		youngest := e.running[len(e.running)-1]
+		if youngest == s && len(e.running) == 1 {
+			return err
+		}
+		e.preempt(youngest)
+		if youngest == s {
+			return nil
+		}
+	}
+}
+
+// adoptMore looks again for the beginning of a prompt, because another sequence may have computed it meanwhile.
+func (e *Engine) adoptMore(s *sequence) {
+	before := s.cache
+	e.adopt(s)
+	if s.cache == before {
+		return
+	}
+	if _, err := s.cache.Prepare(len(s.ids)); err != nil {
+		return // cannot happen: the blocks of the cache before are free now
+	}
+	e.counts.PrefixHits += uint64(s.cache.Len())
+	s.cached = s.cache.Len()
+}
+
+// scoredTokens bounds the tokens of a step whose logits are all wanted, because 512 rows of a vocabulary of
+// 200,064 would take 400 MB.
+const scoredTokens = 64
+
+// add adds at most the next n pending ids of a sequence to the step, and returns how many.
+func (p *step) add(s *sequence, n int) int {
+	if n = min(n, s.pending()); s.scoring() {
+		n = min(n, scoredTokens)
+	}
+	at := s.cache.Len()
+	last := n == s.pending()
+	want := model.WantNothing
+	switch {
+	case s.scoring():
+		want = model.WantAllLogits
+	case last && s.greedy():
+		want = model.WantNext
+	case last:
+		want = model.WantLogits
+	}
+	p.parts = append(p.parts, part{s, last})
+	p.batch = append(p.batch, model.Sequence{IDs: s.ids[at : at+n], Cache: s.cache, Want: want})
+	return n
+}

@@ -1,0 +1,238 @@
+package engine
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"phi3/internal/inspect"
+	"phi3/internal/model"
+	"phi3/internal/sampling"
+)
+
+// stepContext is done when nobody wants the results of the step any more. With several sequences that is when
+// the engine is closed, because one that is gone must not stop the others.
+func (e *Engine) stepContext() context.Context {
+	if len(e.step.parts) == 1 {
+		return e.step.parts[0].ctx
+	}
+	return e.ctx
+}
+
+// forward computes the step, and hands out the tokens that follow from it.
+func (e *Engine) forward() {
+	e.direct = false
+	p := &e.step
+	if err := e.model.Forward(e.stepContext(), p.batch, &p.out); err != nil {
+		for _, part := range p.parts {
+			e.fail(part.sequence, err)
+		}
+		return
+	}
+	e.counts.Steps++
+	logits, next := p.out.Logits, p.out.Next
+	width := e.model.Config.HeadRows()
+	for i, part := range p.parts {
+		s := part.sequence
+		s.fed = true
+		if s.Progress != nil && len(s.ids)-s.cached > 1 {
+			s.Progress(s.cache.Len()-s.cached, len(s.ids)-s.cached)
+		}
+		rows := 0 // of logits that are this sequence's
+		switch p.batch[i].Want {
+		case model.WantAllLogits:
+			rows = len(p.batch[i].IDs)
+			s.score(logits[:rows*width], width)
+		case model.WantLogits:
+			rows = 1
+		}
+		mine := logits[:rows*width]
+		logits = logits[rows*width:]
+		if e.shares(s) {
+			s.cache.Know(s.ids)
+		}
+		switch {
+		case !part.last:
+		case rows == 0:
+			e.chosen(s, next[0])
+			next = next[1:]
+		default:
+			e.choose(s, mine[(rows-1)*width:])
+		}
+	}
+	e.sweep()
+}
+
+// fail ends a running sequence with an error.
+func (e *Engine) fail(s *sequence, err error) {
+	if done := s.done(); done != nil {
+		err = done
+	}
+	e.running = slices.DeleteFunc(e.running, func(r *sequence) bool { return r == s })
+	e.end(s, err)
+}
+
+// score adds the log probabilities of the prompt's ids that follow the last tokens of the cache; logits has
+// their rows.
+func (s *sequence) score(logits []float32, width int) {
+	first := s.cache.Len() - len(logits)/width
+	for i := range len(logits) / width {
+		after := first + i + 1 // the id that row i predicts
+		if after == len(s.scores)+1 && after < len(s.IDs) {
+			l := sampling.NewLogProbs(logits[i*width : (i+1)*width])
+			s.scores = append(s.scores, append([]LogProb{{s.IDs[after], l.Of(s.IDs[after])}}, top(l, s.Top)...))
+		}
+	}
+}
+
+func top(l sampling.LogProbs, n int) (best []LogProb) {
+	for _, id := range l.Top(n) {
+		best = append(best, LogProb{id, l.Of(id)})
+	}
+	return best
+}
+
+// choose chooses the token after a sequence from its logits [vocab].
+func (e *Engine) choose(s *sequence, logits []float32) {
+	if err := inspect.CheckLogits(s.ctx, e.model, e.input(s), logits); err != nil {
+		e.fail(s, err)
+		return
+	}
+	if s.MaxNewTokens <= 0 {
+		e.hand(s, Token{ID: -1, Finish: FinishLength})
+		return
+	}
+	t := Token{ID: sampling.Greedy(logits)}
+	if s.Sampler != nil {
+		var err error
+		if t.ID, err = s.Sampler.Sample(logits, s.ids); err != nil {
+			e.fail(s, err)
+			return
+		}
+	}
+	if s.LogProbs {
+		l := sampling.NewLogProbs(logits)
+		t.LogProb, t.Top = l.Of(t.ID), top(l, s.Top)
+	}
+	e.add(s, t)
+}
+
+// chosen adds the token that the device has chosen. A negative id is ^id of a logit that is NaN or infinite.
+func (e *Engine) chosen(s *sequence, id int32) {
+	if id < 0 {
+		e.fail(s, inspect.TokenNotFinite(s.ctx, e.model, e.input(s), ^id))
+		return
+	}
+	e.add(s, Token{ID: id})
+}
+
+func (e *Engine) input(s *sequence) model.Input { return model.Input{IDs: s.ids, Cache: s.cache} }
+
+// add appends a token to a sequence and hands it out.
+func (e *Engine) add(s *sequence, t Token) {
+	t.Cached, t.Fed = s.cached, len(s.ids)-s.cached
+	s.ids = append(s.ids, t.ID)
+	switch {
+	case slices.Contains(s.Stop, t.ID):
+		t.Finish = FinishStop
+	case s.generated() == s.MaxNewTokens:
+		t.Finish = FinishLength
+	case len(s.ids) > e.model.Context:
+		t.Finish = FinishContext
+	}
+	e.counts.GeneratedTokens++
+	e.hand(s, t)
+}
+
+// hand hands a token out. layOut has seen that there is room for it. sweep must follow.
+func (e *Engine) hand(s *sequence, t Token) {
+	if s.generated() <= 1 {
+		t.Queued, t.Prompt = s.queued, s.scores
+	}
+	at := now()
+	t.Time = at.Sub(s.begun)
+	s.begun, s.cached, s.fed, s.finished = at, len(s.ids)-1, false, t.Finish != ""
+	if s.NoCache {
+		s.cache.Reset()
+	}
+	s.tokens <- t
+}
+
+// sweep ends the sequences that have their last token.
+func (e *Engine) sweep() {
+	e.running = slices.DeleteFunc(e.running, func(s *sequence) bool {
+		if s.finished {
+			e.end(s, nil)
+		}
+		return s.finished
+	})
+}
+
+// decode computes the step and those after it, as long as every sequence is decoding, the device chooses the
+// tokens, and there is nothing else to do. Then a device can begin each step before the last one has ended, see
+// [model.Model.Decode]. It returns false if it has computed nothing.
+func (e *Engine) decode() bool {
+	p := &e.step
+	if e.direct || !e.onlyDecodes() {
+		return false
+	}
+	most := math.MaxInt
+	for _, part := range p.parts {
+		most = min(most, part.MaxNewTokens-part.generated())
+	}
+	steps := 0
+	var last []int32 // with a negative id
+	for next, err := range e.model.Decode(e.stepContext(), p.batch, most) {
+		if err != nil {
+			e.direct = true // Forward reports it, or layOut finds room in the cache
+			break
+		}
+		steps++
+		if slices.Min(next) < 0 {
+			last = next
+			break
+		}
+		if e.accept(next) {
+			break
+		}
+	}
+	// Only now the caches hold nothing of a step that was begun and dropped.
+	for i, part := range p.parts {
+		if last != nil {
+			e.chosen(part.sequence, last[i])
+		}
+		if e.shares(part.sequence) {
+			part.cache.Know(part.ids)
+		}
+	}
+	e.sweep()
+	return steps > 0
+}
+
+// onlyDecodes reports whether the step has one token of every sequence that can run, and the device chooses
+// all that follow.
+func (e *Engine) onlyDecodes() bool {
+	able := 0
+	for _, s := range e.running {
+		if !s.paused.Load() {
+			able++
+		}
+	}
+	for i, part := range e.step.parts {
+		if len(e.step.batch[i].IDs) > 1 || e.step.batch[i].Want != model.WantNext || part.NoCache {
+			return false
+		}
+	}
+	return able == len(e.step.parts)
+}
+
+// accept adds the tokens of a step of Decode. It returns true if the engine has something else to do.
+func (e *Engine) accept(next []int32) (stop bool) {
+	e.counts.Steps++
+	for i, part := range e.step.parts {
+		e.add(part.sequence, Token{ID: next[i]})
+		stop = stop || part.finished || part.full()
+	}
+	e.publish()
+	return stop || len(e.wake) > 0
+}
