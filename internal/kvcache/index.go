@@ -74,8 +74,9 @@ func (x *index) remove(n *node) {
 
 // holder returns a node after parent whose ids begin with the given ones, or nil.
 func (x *index) holder(parent *node, ids []int32) *node {
+	last := len(ids) - 1 // many texts of a server begin in the same way: the last id differs soonest
 	for _, n := range parent.children {
-		if n.len >= len(ids) && slices.Equal(n.ids[:len(ids)], ids) {
+		if n.len > last && n.ids[last] == ids[last] && slices.Equal(n.ids[:last], ids[:last]) {
 			return n
 		}
 	}
@@ -86,12 +87,15 @@ func (x *index) holder(parent *node, ids []int32) *node {
 // of that. Of equals, it prefers a node with fewer ids. Without part, all ids of the node must be common.
 func (x *index) longest(parent *node, ids []int32, part bool) (best *node, length int) {
 	for _, n := range parent.children {
+		if n.kept == nil || !part && (n.len > len(ids) || n.ids[n.len-1] != ids[n.len-1]) {
+			continue
+		}
 		common := 0
 		for common < min(n.len, len(ids)) && n.ids[common] == ids[common] {
 			common++
 		}
 		switch {
-		case n.kept == nil || common == 0 || common < n.len && !part:
+		case common == 0 || common < n.len && !part:
 		case common > length || common == length && n.len < best.len:
 			best, length = n, common
 		}

@@ -250,22 +250,28 @@ func TestCrossingLeavesKnownBlocksAlone(t *testing.T) {
 	require.Zero(t, two.Adopt(ids, 2*b+5, false))
 }
 
-func TestTwoSequencesThatComputeTheSameEndWithOneBlock(t *testing.T) {
-	p := NewPool(4)
-	one, two := New(p, 0), New(p, 0)
+func TestSequencesThatComputeTheSameEndWithOneBlock(t *testing.T) {
+	p := NewPool(6)
+	one, two, three := New(p, 0), New(p, 0), New(p, 0)
 	ids := sequence(b + 5)
-	feed(t, one, len(ids))
-	feed(t, two, len(ids))
-	one.Know(ids)
-	two.Know(ids)
+	for _, c := range []*Cache{one, two, three} {
+		feed(t, c, len(ids))
+	}
+	for _, c := range []*Cache{one, two, three} {
+		c.Know(ids)
+	}
 	require.Equal(t, []int32{0, 1}, one.Blocks())
 	require.Equal(t, []int32{0, 3}, two.Blocks())
-	require.Equal(t, [3]int{1, 3, 0}, counts(p))
+	require.Equal(t, []int32{0, 5}, three.Blocks())
+	require.Equal(t, [3]int{2, 4, 0}, counts(p))
 	one.Retire(ids)
-	two.Retire(ids[:b+4])
-	require.Equal(t, [3]int{2, 0, 2}, counts(p), "a tail that begins as another one is not kept")
+	require.Equal(t, [3]int{2, 3, 1}, counts(p))
+	two.Retire(ids)
+	require.Equal(t, [3]int{3, 2, 1}, counts(p), "an equal tail is not kept")
+	three.Retire(ids[:b+4])
+	require.Equal(t, [3]int{4, 0, 2}, counts(p), "nor one with which another tail begins")
 	retired(t, p, sequence(b+6))
-	require.Equal(t, [3]int{1, 0, 3}, counts(p), "a longer one is")
+	require.Equal(t, [3]int{3, 0, 3}, counts(p), "a longer one is")
 }
 
 func TestKnowAndRetireMayGetFewerIDs(t *testing.T) {
@@ -287,10 +293,7 @@ func TestNobodyWritesAKnownBlock(t *testing.T) {
 	p := NewPool(4)
 	c, d := New(p, 0), New(p, 0)
 	ids := sequence(b)
-	feed(t, c, b)
-	c.Know(ids)
-	d.Adopt(ids, b+1, false)
-	for _, bug := range []*Cache{c, d} {
+	requirePanic := func(bug *Cache) {
 		bug.length = b - 1
 		require.PanicsWithValue(t, "kvcache: advance of 1 from 127 into block 0, which others may see",
 			func() { bug.Advance(1) })
@@ -298,6 +301,11 @@ func TestNobodyWritesAKnownBlock(t *testing.T) {
 		bug.length = b
 		require.Panics(t, func() { bug.Advance(1) }, "no room")
 	}
+	feed(t, c, b)
+	c.Know(ids)
+	requirePanic(c)
+	d.Adopt(ids, b+1, false)
+	requirePanic(d)
 	require.Panics(t, func() { c.Adopt(ids, b+1, false) }, "it is not empty")
 }
 

@@ -21,10 +21,15 @@ func (w *world) check() {
 	}
 	require.Equal(t, uses, p.uses)
 
-	known, full := 0, 0
+	known := map[int]*node{}
 	for i := range p.roots {
-		a, b := w.subtree(&p.roots[i], -1-i)
-		known, full = known+a, full+b
+		w.subtree(&p.roots[i], -1-i, known)
+	}
+	full := 0
+	for _, n := range known {
+		if n.len == BlockTokens {
+			full++
+		}
 	}
 	require.Len(t, p.full, full)
 
@@ -45,7 +50,7 @@ func (w *world) check() {
 			inUse++
 		}
 	}
-	require.Equal(t, known, nodes, "every node is reached from a root")
+	require.Len(t, known, nodes, "every node is reached from a root")
 	require.Equal(t, inUse, p.InUse())
 	require.Equal(t, free+p.Known(), p.Free())
 	require.Equal(t, p.Blocks(), p.InUse()+p.Free())
@@ -63,23 +68,23 @@ func (w *world) check() {
 	require.Len(t, older, p.Known())
 }
 
-// subtree checks the nodes after n, counts them, and counts the full ones. The ids on the path to n have the
-// given number.
-func (w *world) subtree(n *node, number int) (nodes, full int) {
+// subtree checks the nodes after n and adds them to known by the numbers of their last ids. The ids on the
+// path to n have the given number.
+func (w *world) subtree(n *node, number int, known map[int]*node) {
 	for i, child := range n.children {
 		require.Same(w.t, n, child.parent)
 		require.Equal(w.t, i, child.at)
 		require.Same(w.t, child, w.pool.nodes[child.block])
 		numbers := w.after(number, child.known())
 		require.Equal(w.t, numbers, w.cells[child.block][:child.len], "a known block was written")
-		if nodes++; child.len == BlockTokens {
-			full++
+		if child.len == BlockTokens {
 			require.Same(w.t, child, w.pool.find(n, child.known()))
 		} else {
 			require.Empty(w.t, child.children)
 		}
-		a, b := w.subtree(child, numbers[child.len-1])
-		nodes, full = nodes+a, full+b
+		last := numbers[child.len-1]
+		require.Nil(w.t, known[last], "two known blocks are equal")
+		known[last] = child
+		w.subtree(child, last, known)
 	}
-	return nodes, full
 }
