@@ -132,7 +132,7 @@ func (e *Engine) layOut() {
 			if s.paused.Load() || s.pending() > 1 != prompts {
 				continue
 			}
-			if prompts && s.pending() > kvcache.BlockTokens {
+			if prompts && len(e.running) > 1 && s.pending() > kvcache.BlockTokens {
 				e.adoptMore(s)
 			}
 			left -= e.step.add(s, left)
