@@ -58,77 +58,84 @@ type finished struct {
 
 // Run answers the requests of in that have no line in out. It begins them in the order of the file and writes
 // each line as soon as it is complete, so lines are in another order. After an error, out has all lines that
-// were complete.
+// were complete; calls of Answer may then end later than Run.
 func Run(ctx context.Context, in *Input, out *Output, o Options) (t Totals, err error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	requests, answers := make(chan *Request), make(chan finished)
-	var workers sync.WaitGroup
-	workers.Go(func() {
+	left := make(chan struct{})
+	defer close(left)
+	requests := make(chan *Request)
+	answers := make(chan finished, o.Parallel) // a complete answer does not wait for the disk
+	var running sync.WaitGroup
+	running.Go(func() {
 		defer close(requests)
-		for r, err := range in.missing(ctx) {
-			if err != nil {
-				stop(err)
-				return
-			}
-			select {
-			case requests <- r:
-			case <-ctx.Done():
-				return
-			}
+		if err := feed(ctx, in, requests); err != nil {
+			stop(err)
 		}
 	})
 	for range o.Parallel {
-		workers.Go(func() {
+		running.Go(func() {
 			for r := range requests {
 				response, err := o.Answer(ctx, r)
 				if err != nil {
 					stop(r.failed(in.name, err))
 					return
 				}
-				answers <- finished{r, response}
+				select {
+				case answers <- finished{r, response}:
+				case <-left:
+				}
 			}
 		})
 	}
 	go func() {
-		workers.Wait()
+		running.Wait()
 		close(answers)
 	}()
-	t, err = write(answers, in.Missing(), out, &o, stop)
-	if err == nil {
-		err = context.Cause(ctx)
-	}
-	return t, err
+	return write(ctx, in, out, answers, o.Progress)
 }
 
-// write writes the answers as they come, until the channel is closed. When the output cannot be written, it
-// calls stop and drops the answers that still come.
+// feed sends the requests that have no line in the output.
+func feed(ctx context.Context, in *Input, requests chan<- *Request) error {
+	for r, err := range in.missing(ctx) {
+		if err != nil {
+			return err
+		}
+		select {
+		case requests <- r:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+// write writes the answers as they come, until the channel is closed or ctx is done.
 func write(
-	answers <-chan finished, missing int, out *Output, o *Options, stop context.CancelCauseFunc,
+	ctx context.Context, in *Input, out *Output, answers <-chan finished, progress func(done, of int),
 ) (t Totals, err error) {
 	tick := time.NewTicker(syncEvery)
 	defer tick.Stop()
-	for {
-		o.Progress(t.Answered+t.Refused, missing)
-		var failed error
+	for more := true; more; {
+		progress(t.Answered+t.Refused, in.Missing())
 		select {
-		case a, more := <-answers:
-			switch {
-			case !more:
-				return t, cmp.Or(err, out.sync())
-			case err == nil:
-				if failed = out.append(&a); failed == nil {
-					t.add(a.response)
-				}
+		case a, ok := <-answers:
+			if more = ok; !ok {
+				break
 			}
+			if err := out.append(&a); err != nil {
+				return t, err
+			}
+			t.add(a.response)
 		case <-tick.C:
-			failed = out.sync()
-		}
-		if failed != nil && err == nil {
-			err = failed
-			stop(err)
+			if err := out.sync(); err != nil {
+				return t, err
+			}
+		case <-ctx.Done():
+			more = len(answers) > 0
 		}
 	}
+	return t, cmp.Or(context.Cause(ctx), out.sync())
 }
 
 func (t *Totals) add(r *Response) {

@@ -32,7 +32,8 @@ type Input struct {
 	name     string
 	file     *os.File
 	requests map[idHash]entry
-	done     int // requests that have a line in the output
+	done     int            // requests that have a line in the output
+	models   map[string]int // that requests name, and the first line with each
 }
 
 // idHash is the beginning of the SHA-256 of a custom_id. The ids themselves could need much memory.
@@ -70,7 +71,7 @@ func OpenInput(ctx context.Context, name string) (in *Input, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	in = &Input{name: name, file: file, requests: map[idHash]entry{}}
+	in = &Input{name: name, file: file, requests: map[idHash]entry{}, models: map[string]int{}}
 	for r, err := range in.all(ctx) {
 		if err == nil {
 			err = in.add(r)
@@ -103,6 +104,22 @@ func (in *Input) add(r *Request) error {
 			r.Line, show.Brief(r.CustomID), first.line)
 	}
 	in.requests[key] = entry{line: int32(r.Line), hash: r.hash}
+	var body struct{ Model string }
+	// a body with another type of model is refused when it is answered
+	if json.Unmarshal(r.Body, &body) == nil && body.Model != "" && in.models[body.Model] == 0 {
+		in.models[body.Model] = r.Line
+	}
+	return nil
+}
+
+// CheckModel returns an error if a request names another model. A request without a name is for any model.
+func (in *Input) CheckModel(name string) error {
+	for other, line := range in.models {
+		if other != name {
+			return fmt.Errorf("%s, line %d: the request is for the model %s; this run has the model %s", in.name,
+				line, show.Named(show.Brief(other)), show.Named(name))
+		}
+	}
 	return nil
 }
 

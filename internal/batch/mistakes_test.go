@@ -122,3 +122,17 @@ func TestOtherModel(t *testing.T) {
 	require.EqualError(t, check("other"), out+": has answers of the model echo, and this run would add "+
 		"answers of other; choose another --out")
 }
+
+// A request for another model is found before the model is loaded.
+func TestModelOfRequests(t *testing.T) {
+	in := file(t, "a", "b", "c")
+	text := strings.Replace(read(t, in), `{"prompt": "about b"`, `{"model": "phi", "prompt": "about b"`, 1)
+	text = strings.Replace(text, `{"prompt": "about c"`, `{"model": 7, "prompt": "about c"`, 1)
+	require.NoError(t, os.WriteFile(in, []byte(text), 0o600))
+	i, err := OpenInput(t.Context(), in)
+	require.NoError(t, err)
+	defer func() { _ = i.Close() }()
+	require.NoError(t, i.CheckModel("phi"))
+	require.EqualError(t, i.CheckModel("psi"), in+", line 2: the request is for the model phi; this run has the "+
+		"model psi")
+}

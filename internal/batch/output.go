@@ -27,6 +27,8 @@ const maxResponse = 1 << 30
 type Output struct {
 	// Notes say what was unusual when the file was opened.
 	Notes []string
+	// Fingerprint is the system_fingerprint of the answers in the file; "" if it has none.
+	Fingerprint string
 
 	name     string
 	file     *os.File
@@ -155,7 +157,10 @@ func (o *Output) readLine(l *line, in *Input) error {
 		ID       string
 		CustomID *string `json:"custom_id"`
 		Response struct {
-			Body struct{ Model string }
+			Body struct {
+				Model       string
+				Fingerprint string `json:"system_fingerprint"`
+			}
 		}
 	}
 	if json.Unmarshal(l.text, &answer) != nil || answer.CustomID == nil {
@@ -176,6 +181,7 @@ func (o *Output) readLine(l *line, in *Input) error {
 	in.requests[key] = e
 	in.done++
 	o.model = cmp.Or(o.model, answer.Response.Body.Model)
+	o.Fingerprint = cmp.Or(o.Fingerprint, answer.Response.Body.Fingerprint)
 	return nil
 }
 

@@ -26,6 +26,7 @@ var (
 	Quantizing    = Kind{"quantizing ", countBytes}
 	ReadingPrompt = Kind{"reading the prompt ", countTokens}
 	ReadingText   = Kind{"reading the text ", countTokens}
+	Answering     = Kind{"answering ", countRequests}
 )
 
 func countBytes(start time.Time) []decor.Decorator {
@@ -39,6 +40,13 @@ func countTokens(start time.Time) []decor.Decorator {
 	return []decor.Decorator{
 		decor.CountersNoUnit("%d / %d tokens"),
 		decor.NewAverageSpeed(0, "  %.0f/s", start),
+	}
+}
+
+func countRequests(start time.Time) []decor.Decorator {
+	return []decor.Decorator{
+		decor.CountersNoUnit("%d / %d requests"),
+		decor.NewAverageSpeed(0, "  %.1f/s", start),
 	}
 }
 
