@@ -12,6 +12,7 @@ import (
 	"iter"
 	"net/http"
 	"os"
+	"strings"
 
 	"phi3/internal/regular"
 	"phi3/internal/show"
@@ -169,7 +170,8 @@ func (in *Input) missing(ctx context.Context) iter.Seq2[*Request, error] {
 func (r *Request) parse(text []byte) error {
 	text = bytes.TrimSpace(text)
 	if err := strictjson.Unmarshal(text, r); err != nil {
-		return err
+		// its line 1 is this line
+		return errors.New(strings.Replace(err.Error(), "line 1, column", "column", 1))
 	}
 	switch {
 	case r.CustomID == "":

@@ -16,7 +16,7 @@ func TestInputMistakes(t *testing.T) {
 		{"", " has no requests"},
 		{"\n \n", " has no requests"},
 		{good + "\n\n" + good, `, line 3: custom_id "a" is on line 1 too; each request needs its own`},
-		{good + "\n{", ", line 2: is not valid JSON"},
+		{good + "\n{", ", line 2: is not valid JSON: it ends unfinished, at column 2"},
 		{good + " x", ", line 1: is not valid JSON"},
 		{"[]", ", line 1: the value is an array, not an object"},
 		{strings.Replace(good, `"a"`, "7", 1), ", line 1: custom_id is a number, not a string"},
