@@ -117,8 +117,9 @@ func (in *Input) add(r *Request) error {
 func (in *Input) CheckModel(name string) error {
 	for other, line := range in.models {
 		if other != name {
-			return fmt.Errorf("%s, line %d: the request is for the model %s; this run has %s; put that name into "+
-				"the requests, or leave \"model\" out", in.name, line, show.Named(show.Brief(other)), show.Named(name))
+			return fmt.Errorf("%s, line %d: the request is for the model %s; this run has %s; put that "+
+				"name into the requests, or leave \"model\" out", in.name, line,
+				show.Named(show.Brief(other)), show.Named(name))
 		}
 	}
 	return nil

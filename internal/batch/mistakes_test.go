@@ -133,6 +133,6 @@ func TestModelOfRequests(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = i.Close() }()
 	require.NoError(t, i.CheckModel("phi"))
-	require.EqualError(t, i.CheckModel("psi"), in+", line 2: the request is for the model phi; this run has psi; "+
-		`put that name into the requests, or leave "model" out`)
+	require.EqualError(t, i.CheckModel("psi"), in+", line 2: the request is for the model phi; this run "+
+		`has psi; put that name into the requests, or leave "model" out`)
 }

@@ -82,6 +82,12 @@ func (s *Service) answer(ctx context.Context, where Endpoint, body []byte) (*Ans
 // Stream reports whether the request asks for Chunks; otherwise it asks for Whole.
 func (a *Answer) Stream() bool { return a.request.stream }
 
+// Name puts a text in place of the random part of the response's id. Call it before Chunks and Whole.
+func (a *Answer) Name(name string) {
+	prefix, _, _ := strings.Cut(a.id, "-")
+	a.id = prefix + "-" + name
+}
+
 // Stats returns what the answer took, after Chunks or Whole.
 func (a *Answer) Stats() Stats { return a.stats }
 
