@@ -283,4 +283,8 @@ func TestStats(t *testing.T) {
 	require.Len(t, stats.Steps, 6)
 	require.Positive(t, stats.First)
 	require.Equal(t, []string{"length", "length"}, stats.Finish)
+
+	long := `{"prompt": ` + ids(200) + `, "n": 2, "max_tokens": 1}`
+	require.Equal(t, 0, s.whole(t, Completion, long).Usage.Details.Cached)
+	require.Equal(t, 128, s.whole(t, Completion, long).Usage.Details.Cached, "a block of the prompt is known")
 }

@@ -89,7 +89,7 @@ func (c *choice) run(ctx context.Context, send func(event) bool) {
 		e := event{choice: c, token: &token, first: !begun}
 		if !begun {
 			if r.echo && r.logProbs && c.number == 0 {
-				c.scores = promptLogProbs(o.codec, c.prompt.ids, token.Prompt)
+				c.scores = promptLogProbs(o.codec, c.prompt, token.Prompt)
 			}
 			if r.echo {
 				c.echo(&e, &o)

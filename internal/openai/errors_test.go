@@ -38,8 +38,7 @@ func TestMistakes(t *testing.T) {
 		},
 		{
 			Completion, `{"prompt": "` + strings.Repeat("a b ", 1000) + `"}`, "context_length_exceeded",
-			"prompt", "This model's maximum context length is 512 tokens. However, your prompt has more than " +
-				"1024 tokens. Please reduce its length.",
+			"prompt", "However, your prompt has more than 1024 tokens. Please reduce its length.",
 		},
 	} {
 		_, err := s.read(t.Context(), test.where, test.body)

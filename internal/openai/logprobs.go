@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	"phi3/internal/engine"
@@ -39,13 +40,14 @@ func newTokenLogProb(
 }
 
 // promptLogProbs are the tokens of a prompt. scores[i] has the token i+1 first, and then the most probable
-// ones at its place. The text of a token that is part of the prompt's text begins where the tokens before it
-// end; tokens that the tokenizer adds, such as a BOS, are part of none.
-func promptLogProbs(c *text.Codec, ids []int32, scores [][]engine.LogProb) []tokenLogProb {
-	all := make([]tokenLogProb, 0, len(ids))
-	stream := c.Tokenizer.NewStream(nil, true)
+// ones at its place. Offsets count the characters that the tokens stand for. A BOS that the tokenizer added
+// stands for none. Where the tokenizer has dropped characters, such as the newline after <|user|>, later
+// offsets are too small.
+func promptLogProbs(c *text.Codec, p *prompt, scores [][]engine.LogProb) []tokenLogProb {
+	all := make([]tokenLogProb, 0, len(p.ids))
+	stream := c.Tokenizer.NewStream(nil, false)
 	offset := 0
-	for i, id := range ids {
+	for i, id := range p.ids {
 		var t tokenLogProb
 		if i == 0 {
 			t = newTokenLogProb(c, id, 0, nil, 0)
@@ -55,7 +57,9 @@ func promptLogProbs(c *text.Codec, ids []int32, scores [][]engine.LogProb) []tok
 			t = newTokenLogProb(c, id, s[0].LogProb, s[1:], offset)
 		}
 		all = append(all, t)
-		offset += utf8.RuneCountInString(stream.Push(id))
+		if i > 0 || !c.Tokenizer.IsSpecial(id) || strings.HasPrefix(p.text, t.text) {
+			offset += utf8.RuneCountInString(stream.Push(id))
+		}
 	}
 	return all
 }

@@ -187,8 +187,8 @@ func (s *Service) refuseSpecial(ctx context.Context, messages []tokenizer.Messag
 		}
 		if slices.ContainsFunc(ids, t.IsSpecial) {
 			return invalid(param, "unsupported_value", "%s has a special token such as <|end|>. This "+
-				"model's chat template does more than insert the messages, so the token cannot be read as ordinary "+
-				"characters. Remove it.", param)
+				"model's chat template does more than insert the messages, so the token cannot be read as "+
+				"ordinary characters. Remove it.", param)
 		}
 	}
 	return nil

@@ -58,7 +58,9 @@ var parameters = [...]Parameter{
 		return err
 	}},
 	{"stop", both, "string or array", Honoured, readStop},
-	{"ignore_eos", both, "boolean", Honoured, func(r *request, v value) error { return v.into(&r.ignoreEOS) }},
+	{"ignore_eos", both, "boolean", Honoured, func(r *request, v value) error {
+		return v.into(&r.ignoreEOS)
+	}},
 
 	// which tokens
 	number("temperature", 0, math.MaxFloat32, (*request).setTemperature),
@@ -70,10 +72,15 @@ var parameters = [...]Parameter{
 	}},
 	number("min_p", 0, 1, func(r *request, x float64) { r.config.MinP = x }),
 	number("typical_p", 0, 1, func(r *request, x float64) { r.config.TypicalP = x }),
-	number("frequency_penalty", -2, 2, func(r *request, x float64) { r.config.FrequencyPenalty = float32(x) }),
-	number("presence_penalty", -2, 2, func(r *request, x float64) { r.config.PresencePenalty = float32(x) }),
-	number("repetition_penalty", 0, math.MaxFloat32,
-		func(r *request, x float64) { r.config.RepetitionPenalty = float32(x) }),
+	number("frequency_penalty", -2, 2, func(r *request, x float64) {
+		r.config.FrequencyPenalty = float32(x)
+	}),
+	number("presence_penalty", -2, 2, func(r *request, x float64) {
+		r.config.PresencePenalty = float32(x)
+	}),
+	number("repetition_penalty", 0, math.MaxFloat32, func(r *request, x float64) {
+		r.config.RepetitionPenalty = float32(x)
+	}),
 	{"no_repeat_ngram_size", both, "integer", Honoured, func(r *request, v value) (err error) {
 		r.config.NoRepeatNGram, err = v.integer(0, math.MaxInt32)
 		return err

@@ -35,8 +35,8 @@ func (s *Service) prompts(ctx context.Context, r *request) ([]prompt, error) {
 	}
 	v := r.prompt
 	if len(v.raw) == 0 {
-		return nil, invalid("prompt", "missing_required_parameter", "prompt is missing. It must be a text, a "+
-			"list of texts, a list of token ids, or a list of such lists.")
+		return nil, invalid("prompt", "missing_required_parameter", "prompt is missing. It must be a text, "+
+			"a list of texts, a list of token ids, or a list of such lists.")
 	}
 	given, list, err := v.textOrList()
 	switch {
@@ -70,7 +70,7 @@ func (s *Service) textOrIDs(ctx context.Context, v value) (prompt, error) {
 		if err == nil && len(ids) == 0 {
 			err = v.wrong(" is an empty list.")
 		}
-		return prompt{text: s.Codec.Tokenizer.Decode(ids, true), ids: ids}, err
+		return prompt{text: s.Codec.Tokenizer.Decode(ids, false), ids: ids}, err
 	}
 	var given string
 	if err := v.into(&given); err != nil {

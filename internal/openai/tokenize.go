@@ -48,7 +48,8 @@ func (s *Service) Tokenize(ctx context.Context, body []byte) (any, error) {
 	var ids []int32
 	plain := func(param, content string, bos bool) {
 		ids, err = s.Codec.Tokenizer.Encode(ctx, content, tokenizer.EncodeOptions{
-			NoBOS: !is(given.bos, bos), SpecialAsText: !is(given.special, !s.Codec.Literal), Max: maxTokenized,
+			NoBOS: !is(given.bos, bos), SpecialAsText: !is(given.special, !s.Codec.Literal),
+			Max: maxTokenized,
 		})
 		err = encodeError(ctx, param, err)
 	}
@@ -117,8 +118,8 @@ func (s *Service) Detokenize(_ context.Context, body []byte) (any, error) {
 		return nil, err
 	}
 	if tokens == nil {
-		return nil, invalid("tokens", "missing_required_parameter", "tokens is missing. It must be a list of "+
-			"token ids.")
+		return nil, invalid("tokens", "missing_required_parameter", "tokens is missing. It must be a list "+
+			"of token ids.")
 	}
 	v := value{"tokens", tokens}
 	ids, err := v.ids(s.Config.VocabSize)
