@@ -100,7 +100,8 @@ var amxKernels = &kernels{
 }
 
 var amxLinear = &linearKernels{
-	panelRows: amxPanelRows, packTokens: 32, pack: amxPack, multiply: amxMultiply,
+	panelRows: amxPanelRows, pack: amxPack, multiply: amxMultiply,
+	groups: func(tokens int) tokenGroups { return tokenGroups{large: (tokens + 31) / 32, size: 32} },
 	scratch: func(_, maxTokens int) scratchSize {
 		return scratchSize{
 			packed: amxMaxRows * amxStretchSteps * 64 * 2, unpacked: 16 * 32 * amxStretchSteps,

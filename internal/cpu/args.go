@@ -9,15 +9,16 @@ package cpu
 // The loops of a path are called through variables, and the compiler moves the arguments of such a call to
 // the heap if they are on the stack. So each worker keeps one struct of each kind in its scratch memory.
 
-// dotArgs are dot products of weight rows with the values of one token or of six tokens, see laneKernels.one
-// and laneKernels.several.
+// dotArgs are dot products of weight rows with the values of one token or of a group of tokens, see
+// laneKernels.one and laneKernels.several.
 type dotArgs struct {
 	sums   *float32 // running sums
 	rows   *byte    // the first weight row, at any address
 	stride int      // from a row to the next row of the band
-	next   int      // from a band of rows to the next band; six tokens only
-	bands  int      // how many bands of rows, at least 1; six tokens only
+	next   int      // from a band of rows to the next band; groups only
+	bands  int      // how many bands of rows, at least 1; groups only
 	ahead  int      // from a row to the row to prefetch
+	pace   int      // how much of a row to prefetch is passed in a step; groups only
 	x      *float32 // the values of the tokens, as laneKernels.pack lays them out
 	k      int      // products per row, a multiple of the step
 	scales *byte    // quantized weights of one token only: memory for the scales of some blocks, 768 bytes

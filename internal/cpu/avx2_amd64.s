@@ -127,7 +127,7 @@ store:                                 \
 	VZEROUPPER                     \
 	RET
 
-// ---- Two rows by six tokens
+// ---- Two rows by six or four tokens
 
 // The values of two tokens, at offsets d and d+32, by both rows in Y12 and Y13.
 #define TOKENS2(d, a0, a1, b0, b1) \
@@ -146,10 +146,11 @@ store:                                 \
 	MOVQ    dotArgs_next(R14), R13   \
 	MOVQ    dotArgs_bands(R14), R11  \
 	MOVQ    dotArgs_ahead(R14), R8   \
-	LEAQ    (BX)(R8*1), R9           \
+	MOVQ    dotArgs_pace(R14), R15   \
 	VMOVDQU upper<>(SB), Y15         \
 pair:                                    \
 	MOVQ    R12, SI                  \
+	LEAQ    (R12)(R8*1), R9          \
 	MOVQ    dotArgs_x(R14), DX       \
 	MOVQ    dotArgs_k(R14), CX       \
 	MOVQ    dotArgs_back(R14), AX    \
@@ -169,12 +170,13 @@ pair:                                    \
 step:                                    \
 	WIDEN((SI), Y12)                 \
 	WIDEN((SI)(BX*1), Y13)           \
-	PREFETCHT1 (SI)(R8*1)            \
-	PREFETCHT1 (SI)(R9*1)            \
+	PREFETCHT1 (R9)                  \
+	PREFETCHT1 (R9)(BX*1)            \
 	TOKENS2(0, Y0, Y1, Y6, Y7)       \
 	TOKENS2(64, Y2, Y3, Y8, Y9)      \
 	TOKENS2(128, Y4, Y5, Y10, Y11)   \
 	ADDQ    $size, SI                \
+	ADDQ    R15, R9                  \
 	ADDQ    $192, DX                 \
 	SUBQ    $8, CX                   \
 	JNZ     step                     \
@@ -204,6 +206,65 @@ store:                                   \
 	VZEROUPPER                       \
 	RET
 
+#define DOT2X4(WIDEN, size) \
+	MOVQ    args+0(FP), R14          \
+	MOVQ    dotArgs_sums(R14), DI    \
+	MOVQ    dotArgs_rows(R14), R12   \
+	MOVQ    dotArgs_stride(R14), BX  \
+	MOVQ    dotArgs_next(R14), R13   \
+	MOVQ    dotArgs_bands(R14), R11  \
+	MOVQ    dotArgs_ahead(R14), R8   \
+	MOVQ    dotArgs_pace(R14), R15   \
+	VMOVDQU upper<>(SB), Y15         \
+pair:                                    \
+	MOVQ    R12, SI                  \
+	LEAQ    (R12)(R8*1), R9          \
+	MOVQ    dotArgs_x(R14), DX       \
+	MOVQ    dotArgs_k(R14), CX       \
+	MOVQ    dotArgs_back(R14), AX    \
+	VMOVUPS 0(DI), Y0                \
+	VMOVUPS 32(DI), Y1               \
+	VMOVUPS 64(DI), Y2               \
+	VMOVUPS 96(DI), Y3               \
+	VMOVUPS 128(DI), Y4              \
+	VMOVUPS 160(DI), Y5              \
+	VMOVUPS 192(DI), Y6              \
+	VMOVUPS 224(DI), Y7              \
+	PCALIGN $64                      \
+step:                                    \
+	WIDEN((SI), Y12)                 \
+	WIDEN((SI)(BX*1), Y13)           \
+	PREFETCHT1 (R9)                  \
+	PREFETCHT1 (R9)(BX*1)            \
+	TOKENS2(0, Y0, Y1, Y4, Y5)       \
+	TOKENS2(64, Y2, Y3, Y6, Y7)      \
+	ADDQ    $size, SI                \
+	ADDQ    R15, R9                  \
+	ADDQ    $128, DX                 \
+	SUBQ    $8, CX                   \
+	JNZ     step                     \
+	TESTQ   AX, AX                   \
+	JZ      store                    \
+	SUBQ    AX, SI                   \
+	XORQ    AX, AX                   \
+	MOVQ    $8, CX                   \
+	JMP     step                     \
+store:                                   \
+	VMOVUPS Y0, 0(DI)                \
+	VMOVUPS Y1, 32(DI)               \
+	VMOVUPS Y2, 64(DI)               \
+	VMOVUPS Y3, 96(DI)               \
+	VMOVUPS Y4, 128(DI)              \
+	VMOVUPS Y5, 160(DI)              \
+	VMOVUPS Y6, 192(DI)              \
+	VMOVUPS Y7, 224(DI)              \
+	ADDQ    $256, DI                 \
+	ADDQ    R13, R12                 \
+	DECQ    R11                      \
+	JNZ     pair                     \
+	VZEROUPPER                       \
+	RET
+
 // func dot8x1Lanes8BF16(args *dotArgs)
 TEXT ·dot8x1Lanes8BF16(SB), NOSPLIT, $0-8
 	DOT8X1(BF16, 16)
@@ -227,6 +288,18 @@ TEXT ·dot2x6Lanes8F16(SB), NOSPLIT, $0-8
 // func dot2x6Lanes8F32(args *dotArgs)
 TEXT ·dot2x6Lanes8F32(SB), NOSPLIT, $0-8
 	DOT2X6(F32, 32)
+
+// func dot2x4Lanes8BF16(args *dotArgs)
+TEXT ·dot2x4Lanes8BF16(SB), NOSPLIT, $0-8
+	DOT2X4(BF16, 16)
+
+// func dot2x4Lanes8F16(args *dotArgs)
+TEXT ·dot2x4Lanes8F16(SB), NOSPLIT, $0-8
+	DOT2X4(F16, 16)
+
+// func dot2x4Lanes8F32(args *dotArgs)
+TEXT ·dot2x4Lanes8F32(SB), NOSPLIT, $0-8
+	DOT2X4(F32, 32)
 
 // func sumLanes8(sums, lanes *float32, n int)
 TEXT ·sumLanes8(SB), NOSPLIT, $0-24

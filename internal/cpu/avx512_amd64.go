@@ -24,10 +24,22 @@ func dot4x6Lanes16F16(args *dotArgs)
 func dot4x6Lanes16F32(args *dotArgs)
 
 //go:noescape
+func dot4x4Lanes16BF16(args *dotArgs)
+
+//go:noescape
+func dot4x4Lanes16F16(args *dotArgs)
+
+//go:noescape
+func dot4x4Lanes16F32(args *dotArgs)
+
+//go:noescape
 func dot8x1PairsBF16(args *dotArgs)
 
 //go:noescape
 func dot4x6PairsBF16(args *dotArgs)
+
+//go:noescape
+func dot4x4PairsBF16(args *dotArgs)
 
 //go:noescape
 func sumLanes16(sums, lanes *float32, n int)
@@ -77,19 +89,20 @@ var avx512Linear = (&laneKernels{
 		}
 		return nil
 	},
-	several: func(w weight.Format) func(*dotArgs) {
+	several: func(w weight.Format) (six, four func(*dotArgs)) {
 		switch w {
 		case weight.BF16:
-			return dot4x6Lanes16BF16
+			return dot4x6Lanes16BF16, dot4x4Lanes16BF16
 		case weight.F16:
-			return dot4x6Lanes16F16
+			return dot4x6Lanes16F16, dot4x4Lanes16F16
 		default:
-			return dot4x6Lanes16F32
+			return dot4x6Lanes16F32, dot4x4Lanes16F32
 		}
 	},
 }).linear()
 
 var pairsLinear = (&laneKernels{
 	lanes: 16, step: 32, rows: 4, narrow: narrowBF16, sum: sumLanes16,
-	one: onePairs, several: func(weight.Format) func(*dotArgs) { return dot4x6PairsBF16 },
+	one:     onePairs,
+	several: func(weight.Format) (six, four func(*dotArgs)) { return dot4x6PairsBF16, dot4x4PairsBF16 },
 }).linear()

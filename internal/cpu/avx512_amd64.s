@@ -125,9 +125,9 @@ last:                          \
 store:                         \
 	END8
 
-// ---- Four rows by six tokens
+// ---- Four rows by six or four tokens
 
-#define BEGIN24 \
+#define BEGIN4 \
 	MOVQ args+0(FP), R14          \
 	MOVQ dotArgs_sums(R14), DI    \
 	MOVQ dotArgs_rows(R14), R12   \
@@ -135,25 +135,28 @@ store:                         \
 	MOVQ dotArgs_next(R14), R13   \
 	MOVQ dotArgs_bands(R14), R11  \
 	MOVQ dotArgs_ahead(R14), R10  \
+	MOVQ dotArgs_pace(R14), R15   \
 	LEAQ (BX)(BX*2), R8
 
+#define LOAD16 \
+	VMOVUPS 0(DI), Z0    \
+	VMOVUPS 64(DI), Z1   \
+	VMOVUPS 128(DI), Z2  \
+	VMOVUPS 192(DI), Z3  \
+	VMOVUPS 256(DI), Z4  \
+	VMOVUPS 320(DI), Z5  \
+	VMOVUPS 384(DI), Z6  \
+	VMOVUPS 448(DI), Z7  \
+	VMOVUPS 512(DI), Z8  \
+	VMOVUPS 576(DI), Z9  \
+	VMOVUPS 640(DI), Z10 \
+	VMOVUPS 704(DI), Z11 \
+	VMOVUPS 768(DI), Z12 \
+	VMOVUPS 832(DI), Z13 \
+	VMOVUPS 896(DI), Z14 \
+	VMOVUPS 960(DI), Z15
 #define LOAD24 \
-	VMOVUPS 0(DI), Z0     \
-	VMOVUPS 64(DI), Z1    \
-	VMOVUPS 128(DI), Z2   \
-	VMOVUPS 192(DI), Z3   \
-	VMOVUPS 256(DI), Z4   \
-	VMOVUPS 320(DI), Z5   \
-	VMOVUPS 384(DI), Z6   \
-	VMOVUPS 448(DI), Z7   \
-	VMOVUPS 512(DI), Z8   \
-	VMOVUPS 576(DI), Z9   \
-	VMOVUPS 640(DI), Z10  \
-	VMOVUPS 704(DI), Z11  \
-	VMOVUPS 768(DI), Z12  \
-	VMOVUPS 832(DI), Z13  \
-	VMOVUPS 896(DI), Z14  \
-	VMOVUPS 960(DI), Z15  \
+	LOAD16                \
 	VMOVUPS 1024(DI), Z16 \
 	VMOVUPS 1088(DI), Z17 \
 	VMOVUPS 1152(DI), Z18 \
@@ -162,23 +165,25 @@ store:                         \
 	VMOVUPS 1344(DI), Z21 \
 	VMOVUPS 1408(DI), Z22 \
 	VMOVUPS 1472(DI), Z23
+#define STORE16 \
+	VMOVUPS Z0, 0(DI)    \
+	VMOVUPS Z1, 64(DI)   \
+	VMOVUPS Z2, 128(DI)  \
+	VMOVUPS Z3, 192(DI)  \
+	VMOVUPS Z4, 256(DI)  \
+	VMOVUPS Z5, 320(DI)  \
+	VMOVUPS Z6, 384(DI)  \
+	VMOVUPS Z7, 448(DI)  \
+	VMOVUPS Z8, 512(DI)  \
+	VMOVUPS Z9, 576(DI)  \
+	VMOVUPS Z10, 640(DI) \
+	VMOVUPS Z11, 704(DI) \
+	VMOVUPS Z12, 768(DI) \
+	VMOVUPS Z13, 832(DI) \
+	VMOVUPS Z14, 896(DI) \
+	VMOVUPS Z15, 960(DI)
 #define STORE24 \
-	VMOVUPS Z0, 0(DI)     \
-	VMOVUPS Z1, 64(DI)    \
-	VMOVUPS Z2, 128(DI)   \
-	VMOVUPS Z3, 192(DI)   \
-	VMOVUPS Z4, 256(DI)   \
-	VMOVUPS Z5, 320(DI)   \
-	VMOVUPS Z6, 384(DI)   \
-	VMOVUPS Z7, 448(DI)   \
-	VMOVUPS Z8, 512(DI)   \
-	VMOVUPS Z9, 576(DI)   \
-	VMOVUPS Z10, 640(DI)  \
-	VMOVUPS Z11, 704(DI)  \
-	VMOVUPS Z12, 768(DI)  \
-	VMOVUPS Z13, 832(DI)  \
-	VMOVUPS Z14, 896(DI)  \
-	VMOVUPS Z15, 960(DI)  \
+	STORE16               \
 	VMOVUPS Z16, 1024(DI) \
 	VMOVUPS Z17, 1088(DI) \
 	VMOVUPS Z18, 1152(DI) \
@@ -196,7 +201,7 @@ store:                         \
 	VFMADD231PS Z28, Z26, s2 \
 	VFMADD231PS Z28, Z27, s3
 
-// Prefetches the same rows of the next panel.
+// Prefetches a line of four rows.
 #define PREFETCH4 \
 	PREFETCHT1 (R9)       \
 	PREFETCHT1 (R9)(BX*1) \
@@ -204,7 +209,7 @@ store:                         \
 	PREFETCHT1 (R9)(R8*1)
 
 #define DOT4X6(WIDEN, size) \
-	BEGIN24                       \
+	BEGIN4                        \
 band:                                 \
 	MOVQ R12, SI                  \
 	LEAQ (R12)(R10*1), R9         \
@@ -226,7 +231,7 @@ step:                                 \
 	TOKEN(256, Z4, Z10, Z16, Z22) \
 	TOKEN(320, Z5, Z11, Z17, Z23) \
 	ADDQ $size, SI                \
-	ADDQ $size, R9                \
+	ADDQ R15, R9                  \
 	ADDQ $384, DX                 \
 	SUBQ $16, CX                  \
 	JNZ  step                     \
@@ -239,6 +244,46 @@ step:                                 \
 store:                                \
 	STORE24                       \
 	ADDQ $1536, DI                \
+	ADDQ R13, R12                 \
+	DECQ R11                      \
+	JNZ  band                     \
+	VZEROUPPER                    \
+	RET
+
+#define DOT4X4(WIDEN, size) \
+	BEGIN4                        \
+band:                                 \
+	MOVQ R12, SI                  \
+	LEAQ (R12)(R10*1), R9         \
+	MOVQ dotArgs_x(R14), DX       \
+	MOVQ dotArgs_k(R14), CX       \
+	MOVQ dotArgs_back(R14), AX    \
+	LOAD16                        \
+	PCALIGN $64                   \
+step:                                 \
+	WIDEN((SI), Z24)              \
+	WIDEN((SI)(BX*1), Z25)        \
+	WIDEN((SI)(BX*2), Z26)        \
+	WIDEN((SI)(R8*1), Z27)        \
+	PREFETCH4                     \
+	TOKEN(0, Z0, Z4, Z8, Z12)     \
+	TOKEN(64, Z1, Z5, Z9, Z13)    \
+	TOKEN(128, Z2, Z6, Z10, Z14)  \
+	TOKEN(192, Z3, Z7, Z11, Z15)  \
+	ADDQ $size, SI                \
+	ADDQ R15, R9                  \
+	ADDQ $256, DX                 \
+	SUBQ $16, CX                  \
+	JNZ  step                     \
+	TESTQ AX, AX                  \
+	JZ   store                    \
+	SUBQ AX, SI                   \
+	XORQ AX, AX                   \
+	MOVQ $16, CX                  \
+	JMP  step                     \
+store:                                \
+	STORE16                       \
+	ADDQ $1024, DI                \
 	ADDQ R13, R12                 \
 	DECQ R11                      \
 	JNZ  band                     \
@@ -268,6 +313,18 @@ TEXT ·dot4x6Lanes16F16(SB), NOSPLIT, $0-8
 // func dot4x6Lanes16F32(args *dotArgs)
 TEXT ·dot4x6Lanes16F32(SB), NOSPLIT, $0-8
 	DOT4X6(F32, 64)
+
+// func dot4x4Lanes16BF16(args *dotArgs)
+TEXT ·dot4x4Lanes16BF16(SB), NOSPLIT, $0-8
+	DOT4X4(BF16, 32)
+
+// func dot4x4Lanes16F16(args *dotArgs)
+TEXT ·dot4x4Lanes16F16(SB), NOSPLIT, $0-8
+	DOT4X4(F16, 32)
+
+// func dot4x4Lanes16F32(args *dotArgs)
+TEXT ·dot4x4Lanes16F32(SB), NOSPLIT, $0-8
+	DOT4X4(F32, 64)
 
 // func dot8x1PairsBF16(args *dotArgs)
 TEXT ·dot8x1PairsBF16(SB), NOSPLIT, $0-8
@@ -312,7 +369,7 @@ store:
 
 // func dot4x6PairsBF16(args *dotArgs)
 TEXT ·dot4x6PairsBF16(SB), NOSPLIT, $0-8
-	BEGIN24
+	BEGIN4
 band:
 	MOVQ R12, SI
 	LEAQ (R12)(R10*1), R9
@@ -358,7 +415,7 @@ step:
 	VDPBF16PS_Z30_Z26_Z17
 	VDPBF16PS_Z30_Z27_Z23
 	ADDQ $64, SI
-	ADDQ $64, R9
+	ADDQ R15, R9
 	ADDQ $384, DX
 	SUBQ $32, CX
 	JNZ  step
@@ -371,6 +428,63 @@ step:
 store:
 	STORE24
 	ADDQ $1536, DI
+	ADDQ R13, R12
+	DECQ R11
+	JNZ  band
+	VZEROUPPER
+	RET
+
+// func dot4x4PairsBF16(args *dotArgs)
+TEXT ·dot4x4PairsBF16(SB), NOSPLIT, $0-8
+	BEGIN4
+band:
+	MOVQ R12, SI
+	LEAQ (R12)(R10*1), R9
+	MOVQ dotArgs_x(R14), DX
+	MOVQ dotArgs_k(R14), CX
+	MOVQ dotArgs_back(R14), AX
+	LOAD16
+	PCALIGN $64
+step:
+	VMOVDQU64 (SI), Z24
+	VMOVDQU64 (SI)(BX*1), Z25
+	VMOVDQU64 (SI)(BX*2), Z26
+	VMOVDQU64 (SI)(R8*1), Z27
+	PREFETCH4
+	VMOVDQU64 0(DX), Z28
+	VDPBF16PS_Z28_Z24_Z0
+	VDPBF16PS_Z28_Z25_Z4
+	VDPBF16PS_Z28_Z26_Z8
+	VDPBF16PS_Z28_Z27_Z12
+	VMOVDQU64 64(DX), Z29
+	VDPBF16PS_Z29_Z24_Z1
+	VDPBF16PS_Z29_Z25_Z5
+	VDPBF16PS_Z29_Z26_Z9
+	VDPBF16PS_Z29_Z27_Z13
+	VMOVDQU64 128(DX), Z30
+	VDPBF16PS_Z30_Z24_Z2
+	VDPBF16PS_Z30_Z25_Z6
+	VDPBF16PS_Z30_Z26_Z10
+	VDPBF16PS_Z30_Z27_Z14
+	VMOVDQU64 192(DX), Z28
+	VDPBF16PS_Z28_Z24_Z3
+	VDPBF16PS_Z28_Z25_Z7
+	VDPBF16PS_Z28_Z26_Z11
+	VDPBF16PS_Z28_Z27_Z15
+	ADDQ $64, SI
+	ADDQ R15, R9
+	ADDQ $256, DX
+	SUBQ $32, CX
+	JNZ  step
+	TESTQ AX, AX
+	JZ   store
+	SUBQ AX, SI
+	XORQ AX, AX
+	MOVQ $32, CX
+	JMP  step
+store:
+	STORE16
+	ADDQ $1024, DI
 	ADDQ R13, R12
 	DECQ R11
 	JNZ  band

@@ -46,7 +46,8 @@ type Backend struct {
 
 // scratch is one worker's memory.
 type scratch struct {
-	panel     panel // that the worker computes
+	panel     panel     // that the worker computes
+	half      halfPanel // of this panel, see laneKernels.multiply
 	attention *attentionScratch
 	dot       dotArgs
 

@@ -21,7 +21,7 @@ import (
 // processor time for 32 weights and a token; they depend less on other processes.
 func BenchmarkProduct(b *testing.B) {
 	for _, f := range append([]weight.Format{weight.BF16}, backendtest.QuantizedFormats()...) {
-		for _, tokens := range []int{1, 2, 17, 64, 128, 512} {
+		for _, tokens := range []int{1, 2, 4, 8, 16, 32, 64, 512} {
 			b.Run(fmt.Sprintf("%s/tokens=%d", f, tokens),
 				func(b *testing.B) { benchmarkProduct(b, f, tokens) })
 		}

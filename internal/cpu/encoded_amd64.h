@@ -204,14 +204,26 @@
 #define VDPBF16PS_Z28_Z24_Z0 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
 // vdpbf16ps %zmm28, %zmm24, %zmm3
 #define VDPBF16PS_Z28_Z24_Z3 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+// vdpbf16ps %zmm28, %zmm25, %zmm4
+#define VDPBF16PS_Z28_Z25_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xe4
 // vdpbf16ps %zmm28, %zmm25, %zmm6
 #define VDPBF16PS_Z28_Z25_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+// vdpbf16ps %zmm28, %zmm25, %zmm7
+#define VDPBF16PS_Z28_Z25_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfc
 // vdpbf16ps %zmm28, %zmm25, %zmm9
 #define VDPBF16PS_Z28_Z25_Z9 BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+// vdpbf16ps %zmm28, %zmm26, %zmm11
+#define VDPBF16PS_Z28_Z26_Z11 BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xdc
 // vdpbf16ps %zmm28, %zmm26, %zmm12
 #define VDPBF16PS_Z28_Z26_Z12 BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
 // vdpbf16ps %zmm28, %zmm26, %zmm15
 #define VDPBF16PS_Z28_Z26_Z15 BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+// vdpbf16ps %zmm28, %zmm26, %zmm8
+#define VDPBF16PS_Z28_Z26_Z8 BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+// vdpbf16ps %zmm28, %zmm27, %zmm12
+#define VDPBF16PS_Z28_Z27_Z12 BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+// vdpbf16ps %zmm28, %zmm27, %zmm15
+#define VDPBF16PS_Z28_Z27_Z15 BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
 // vdpbf16ps %zmm28, %zmm27, %zmm18
 #define VDPBF16PS_Z28_Z27_Z18 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xd4
 // vdpbf16ps %zmm28, %zmm27, %zmm21
@@ -238,12 +250,18 @@
 #define VDPBF16PS_Z29_Z24_Z4 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe5
 // vdpbf16ps %zmm29, %zmm25, %zmm10
 #define VDPBF16PS_Z29_Z25_Z10 BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xd5
+// vdpbf16ps %zmm29, %zmm25, %zmm5
+#define VDPBF16PS_Z29_Z25_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xed
 // vdpbf16ps %zmm29, %zmm25, %zmm7
 #define VDPBF16PS_Z29_Z25_Z7 BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfd
 // vdpbf16ps %zmm29, %zmm26, %zmm13
 #define VDPBF16PS_Z29_Z26_Z13 BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xed
 // vdpbf16ps %zmm29, %zmm26, %zmm16
 #define VDPBF16PS_Z29_Z26_Z16 BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc5
+// vdpbf16ps %zmm29, %zmm26, %zmm9
+#define VDPBF16PS_Z29_Z26_Z9 BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xcd
+// vdpbf16ps %zmm29, %zmm27, %zmm13
+#define VDPBF16PS_Z29_Z27_Z13 BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xed
 // vdpbf16ps %zmm29, %zmm27, %zmm19
 #define VDPBF16PS_Z29_Z27_Z19 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdd
 // vdpbf16ps %zmm29, %zmm27, %zmm22
@@ -286,12 +304,18 @@
 #define VDPBF16PS_Z30_Z24_Z5 BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xee
 // vdpbf16ps %zmm30, %zmm25, %zmm11
 #define VDPBF16PS_Z30_Z25_Z11 BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xde
+// vdpbf16ps %zmm30, %zmm25, %zmm6
+#define VDPBF16PS_Z30_Z25_Z6 BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xf6
 // vdpbf16ps %zmm30, %zmm25, %zmm8
 #define VDPBF16PS_Z30_Z25_Z8 BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+// vdpbf16ps %zmm30, %zmm26, %zmm10
+#define VDPBF16PS_Z30_Z26_Z10 BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
 // vdpbf16ps %zmm30, %zmm26, %zmm14
 #define VDPBF16PS_Z30_Z26_Z14 BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
 // vdpbf16ps %zmm30, %zmm26, %zmm17
 #define VDPBF16PS_Z30_Z26_Z17 BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xce
+// vdpbf16ps %zmm30, %zmm27, %zmm14
+#define VDPBF16PS_Z30_Z27_Z14 BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xf6
 // vdpbf16ps %zmm30, %zmm27, %zmm20
 #define VDPBF16PS_Z30_Z27_Z20 BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xe6
 // vdpbf16ps %zmm30, %zmm27, %zmm23

@@ -23,9 +23,10 @@ type laneKernels struct {
 	// one adds to sums [8, lanes], the running sums, the products of x [k] with eight rows of k weights, and
 	// prefetches rows. It returns nil if quantized weights must be unpacked first.
 	one func(w weight.Format) func(*dotArgs)
-	// several adds to sums [bands, rows, 6, lanes], the running sums, the products of bands of rows with
-	// six tokens, x [k/step, 6, step], and prefetches rows. k is at least a step.
-	several func(w weight.Format) func(*dotArgs)
+	// several returns two loops, for groups of six and of four tokens. They add to sums [bands, rows, group,
+	// lanes], the running sums, the products of bands of rows with a group of tokens, x [k/step, group,
+	// step], and prefetch rows. k is at least a step.
+	several func(w weight.Format) (six, four func(*dotArgs))
 	// sum adds up the lanes [n, lanes] of n sums. n is a multiple of 4, at least 4.
 	sum func(sums, lanes *float32, n int)
 	// narrow, if set, converts x [n], which has been rounded, to bfloat16; then the packed values are
@@ -35,7 +36,9 @@ type laneKernels struct {
 
 const (
 	laneStretch = 1024 // of k
-	tokenGroup  = 6    // how many tokens several multiplies at once
+	fewTokens   = 32   // a panel is small for so many tokens
+	// How many tokens several multiplies at once.
+	largeGroup, smallGroup = 6, 4
 	// The most rows of a panel, and the most groups of tokens whose running sums are kept at a time: together
 	// 192 KB with 16 lanes.
 	laneMaxRows = 64
@@ -53,27 +56,27 @@ func (l *laneKernels) linear() *linearKernels {
 		panelRows: lanePanelRows, unpackedRows: laneUnpackedRows,
 		multiply: l.multiply,
 		scratch: func(widest, maxTokens int) scratchSize {
-			groups := min(tokenGroups(maxTokens), maxGroups)
+			groups := min(laneGroups(maxTokens).count(), maxGroups)
 			return scratchSize{
 				sums:  maxTokens * laneMaxRows,
-				lanes: groups * (laneMaxRows + 2*l.rows) * tokenGroup * l.lanes,
+				lanes: groups * (laneMaxRows + 2*l.rows) * largeGroup * l.lanes,
 				tail:  l.step - 1, // see addShort
 
 				unpacked: min(laneMaxRows*upTo32(widest), max(mostUnpacked, 16*widest)),
 			}
 		},
-		pack: l.pack,
+		pack: l.pack, groups: laneGroups,
 		packedBytes: func(tokens, k int) int {
-			return tokenGroups(tokens) * tokenGroup * l.steps(k) * l.step * l.elemSize()
+			groups := laneGroups(tokens)
+			return groups.first(groups.count()) * l.steps(k) * l.step * l.elemSize()
 		},
-		packTokens: tokenGroup,
 	}
 }
 
 // lanePanelRows returns few rows if weights are read only once or twice, and many if tokens are read again
 // for every panel. There must be enough panels for the threads.
 func lanePanelRows(tokens, cols, threads int) int {
-	if tokens <= 2*tokenGroup {
+	if tokens <= fewTokens {
 		return 16
 	}
 	return min(laneMaxRows, max(16, cols/(4*threads)/16*16))
@@ -90,8 +93,16 @@ func (l *laneKernels) elemSize() int {
 	return 4
 }
 
-// tokenGroups returns how many groups the tokens make.
-func tokenGroups(tokens int) int { return (tokens + tokenGroup - 1) / tokenGroup }
+// laneGroups divides tokens into groups of six and at most two groups of four, so that at most one place of
+// a group is empty (two, if there are only two tokens).
+func laneGroups(tokens int) tokenGroups {
+	small := [largeGroup]int{0, 2, 2, 1, 1, 0}[tokens%largeGroup]
+	if tokens < smallGroup {
+		small = 1
+	}
+	large := max(0, tokens-small*smallGroup+largeGroup-1) / largeGroup
+	return tokenGroups{large, largeGroup, small, smallGroup}
+}
 
 // steps returns how many steps a row of k weights takes: 0 if it is shorter than a step.
 func (l *laneKernels) steps(k int) int {
@@ -135,7 +146,7 @@ func (l *laneKernels) lay(to []byte, x []float32, first, last int) {
 	}
 }
 
-// pack is linearKernels.pack. It writes one step of each of six tokens, then the next step. (Six rows of
+// pack is linearKernels.pack. It writes one step of each token of a group, then the next step. (Six rows of
 // several thousand values each would compete for the same places of the first-level cache.) The steps of a
 // single token follow each other.
 func (l *laneKernels) pack(in *input, group int) {
@@ -144,15 +155,16 @@ func (l *laneKernels) pack(in *input, group int) {
 		l.lay(in.packed, in.x, 0, steps)
 		return
 	}
-	packed := in.packed[group*steps*tokenGroup*size:]
-	for i := range tokenGroup {
-		token := group*tokenGroup + i
+	groups := laneGroups(in.tokens)
+	first, last := groups.first(group), groups.first(group+1)
+	packed := in.packed[first*steps*size:]
+	for token := first; token < last; token++ {
 		var x []float32
 		if token < in.tokens {
 			x = in.row(token)
 		}
 		for step := range steps {
-			to := packed[(step*tokenGroup+i)*size:][:size]
+			to := packed[(step*(last-first)+token-first)*size:][:size]
 			if x == nil {
 				clear(to) // no token: any finite numbers
 				continue
@@ -170,40 +182,29 @@ func (l *laneKernels) multiply(p *product, t *panel, s *scratch) {
 	}
 	cols := halves * p.panelCols
 	sums := s.sums[:p.in.tokens*cols] // [tokens, halves, panelCols]
-	half := halfPanel{panel: t, cols: cols, in: &p.in, whole: t.k / l.step * l.step}
+	half := &s.half
+	*half = halfPanel{panel: t, cols: cols, in: &p.in, whole: t.k / l.step * l.step}
 	for i := range halves {
 		half.sums, half.n = sums[i*p.panelCols:], t.n+i*t.second
 		if p.in.tokens == 1 {
-			l.oneToken(&half, s)
+			l.oneToken(half, s)
 			continue
 		}
 		half.rows, half.stride = half.bytes[half.n*half.rowBytes:], half.rowBytes
 		if half.unpack != nil {
-			h := &half
-			h.unpackRows(s.unpacked[:h.count*h.k], h.n, h.count, 0, (h.next-h.panel.n)*h.rowBytes)
-			h.rows, h.stride = bytesOf(s.unpacked), 2*h.k
+			half.unpackRows(s.unpacked[:half.count*half.k], half.n, half.count, 0,
+				(half.next-half.panel.n)*half.rowBytes)
+			half.rows, half.stride = bytesOf(s.unpacked), 2*half.k
 		}
-		groups := tokenGroups(p.in.tokens)
+		groups := laneGroups(p.in.tokens).count()
 		for group := 0; group < groups; group += maxGroups {
-			l.tokens(&half, s, group, min(group+maxGroups, groups))
+			l.tokens(half, s, group, min(group+maxGroups, groups))
 		}
 	}
 	if half.whole == 0 {
 		addShort(sums, cols, t, &p.in, s)
 	}
 	p.finishSums(sums, cols, t)
-}
-
-// halfPanel is the rows n … n+count-1 of a panel, and where their products go.
-type halfPanel struct {
-	*panel
-	n      int
-	sums   []float32 // [tokens, cols], of which count of each token are set
-	cols   int
-	in     *input
-	whole  int    // how many of k are in whole steps
-	rows   []byte // for several tokens: the rows, unpacked if they are quantized
-	stride int    // from one of these rows to the next
 }
 
 // oneToken sets the sums of the only token.
@@ -249,57 +250,106 @@ func (l *laneKernels) oneToken(h *halfPanel, s *scratch) {
 //
 // The loops are, from outside in: stretches of k, groups of tokens, bands of rows, and k again in a kernel.
 // A group's values of a stretch (24 KB) stay in the first-level cache while the rows pass, and the weights of
-// a panel (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in
+// a stretch (up to 128 KB) are in the second-level cache from the first group on. The running sums wait in
 // memory between two stretches, so the order of a sum is the one that a single token has.
+//
+// Meanwhile the weights of the next stretch are prefetched. Each group prefetches its share of them: too many
+// prefetches at once would delay the loads.
 func (l *laneKernels) tokens(h *halfPanel, s *scratch, first, last int) {
-	several := l.several(h.operand)
-	size := elemSize(h.operand)
-	// Rows that do not fill a band are bands of their own: the same row several times.
-	full, rest := h.count/l.rows, h.count%l.rows
-	bands := full + rest
-	values := floats(h.in.packed)
-	step := tokenGroup * l.step * l.elemSize() / 4 // of values
-	bandLanes := l.rows * tokenGroup * l.lanes
-	lanes := s.lanes[:(last-first)*bands*bandLanes]
-	clear(lanes)
+	six, four := l.several(h.operand)
+	b := l.bandsOf(h, s, first, last)
 	a := &s.dot
 	for k := 0; k < h.whole; k += laneStretch {
 		a.k, a.back = min(laneStretch, h.whole-k), 0
+		then := a.k * b.size // where the weights are that follow
 		if k+a.k == h.whole {
-			a.back = l.back(h.k, size)
-		}
-		rows, stride := h.rows[k*size:], h.stride
-		a.ahead = h.count * stride // the next panel, which the first group fetches
-		if h.unpack != nil {
-			a.ahead = 0
+			a.back = l.back(h.k, b.size)
+			then = h.count*h.stride - k*b.size // in the next panel
 		}
 		for group := first; group < last; group++ {
-			a.x = &values[(group*l.steps(h.k)+k/l.step)*step]
-			lanes := lanes[(group-first)*bands*bandLanes:]
-			if full > 0 {
-				a.sums, a.rows, a.bands = &lanes[0], &rows[0], full
-				a.stride, a.next = stride, l.rows*stride
-				several(a)
+			at, tokens := b.group(group)
+			several := six
+			if tokens == smallGroup {
+				several = four
 			}
-			if rest > 0 {
-				a.sums, a.rows, a.bands = &lanes[full*bandLanes], &rows[full*l.rows*stride], rest
-				a.stride, a.next = 0, stride
-				several(a)
+			a.x = &floats(h.in.packed)[(at*l.steps(h.k)+k/l.step*tokens)*l.step*l.elemSize()/4]
+			a.ahead, a.pace = 0, l.step*b.size
+			if h.unpack == nil && first == 0 {
+				a.ahead = then + group*a.k*b.size/last
+				a.pace /= last
 			}
-			a.ahead = 0
+			b.multiply(a, several, h.rows[k*b.size:], group)
 		}
 	}
 	for group := first; group < last; group++ {
-		for band := range bands {
-			l.sum(&s.bandSums[0], &lanes[((group-first)*bands+band)*bandLanes], l.rows*tokenGroup)
-			i, rows := band*l.rows, l.rows
-			if band >= full {
-				i, rows = full*l.rows+band-full, 1
-			}
-			for token := group * tokenGroup; token < min((group+1)*tokenGroup, h.in.tokens); token++ {
-				for r := range rows {
-					h.sums[token*h.cols+i+r] = s.bandSums[r*tokenGroup+token-group*tokenGroup]
-				}
+		b.sum(group)
+	}
+}
+
+// laneBands are the bands of rows that are multiplied with some groups of tokens, and their running sums.
+// Rows that do not fill a band are bands of their own: the same row several times.
+type laneBands struct {
+	*laneKernels
+	h          *halfPanel
+	s          *scratch
+	groups     tokenGroups
+	start      int // the first token
+	full, rest int // the bands of several rows, and those of one row
+	size       int // the bytes of a weight
+	lanes      []float32
+}
+
+// bandsOf returns the bands of the panel, for the groups first … last-1. Their sums are 0.
+func (l *laneKernels) bandsOf(h *halfPanel, s *scratch, first, last int) laneBands {
+	b := laneBands{laneKernels: l, h: h, s: s, groups: laneGroups(h.in.tokens), size: elemSize(h.operand)}
+	b.start = b.groups.first(first)
+	b.full, b.rest = h.count/l.rows, h.count%l.rows
+	b.lanes = s.lanes[:b.sumsOf(b.groups.first(last)-b.start)]
+	clear(b.lanes)
+	return b
+}
+
+// sumsOf returns how many running sums there are for some tokens.
+func (b *laneBands) sumsOf(tokens int) int {
+	return (b.full + b.rest) * b.rows * tokens * b.laneKernels.lanes
+}
+
+// group returns the first token of a group and the number of its places.
+func (b *laneBands) group(i int) (first, tokens int) {
+	first = b.groups.first(i)
+	return first, b.groups.first(i+1) - first
+}
+
+// multiply adds the products of all bands with a group. The rest of a is set.
+func (b *laneBands) multiply(a *dotArgs, several func(*dotArgs), rows []byte, group int) {
+	at, tokens := b.group(group)
+	lanes := b.lanes[b.sumsOf(at-b.start):]
+	if b.full > 0 {
+		a.sums, a.rows, a.bands = &lanes[0], &rows[0], b.full
+		a.stride, a.next = b.h.stride, b.rows*b.h.stride
+		several(a)
+	}
+	if b.rest > 0 {
+		band := b.rows * tokens * b.laneKernels.lanes
+		a.sums, a.rows, a.bands = &lanes[b.full*band], &rows[b.full*b.rows*b.h.stride], b.rest
+		a.stride, a.next = 0, b.h.stride
+		several(a)
+	}
+}
+
+// sum sets the sums of a group's tokens.
+func (b *laneBands) sum(group int) {
+	at, tokens := b.group(group)
+	lanes := b.lanes[b.sumsOf(at-b.start):]
+	for band := range b.full + b.rest {
+		b.laneKernels.sum(&b.s.bandSums[0], &lanes[band*b.rows*tokens*b.laneKernels.lanes], b.rows*tokens)
+		i, rows := band*b.rows, b.rows
+		if band >= b.full {
+			i, rows = b.full*b.rows+band-b.full, 1
+		}
+		for token := at; token < min(at+tokens, b.h.in.tokens); token++ {
+			for r := range rows {
+				b.h.sums[token*b.h.cols+i+r] = b.s.bandSums[r*tokens+token-at]
 			}
 		}
 	}

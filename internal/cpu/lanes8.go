@@ -26,6 +26,15 @@ func dot2x6Lanes8F16(args *dotArgs)
 func dot2x6Lanes8F32(args *dotArgs)
 
 //go:noescape
+func dot2x4Lanes8BF16(args *dotArgs)
+
+//go:noescape
+func dot2x4Lanes8F16(args *dotArgs)
+
+//go:noescape
+func dot2x4Lanes8F32(args *dotArgs)
+
+//go:noescape
 func sumLanes8(sums, lanes *float32, n int)
 
 // lanes8 are the loops with 8 running sums.
@@ -42,14 +51,14 @@ var lanes8 = &laneKernels{
 		}
 		return nil
 	},
-	several: func(w weight.Format) func(*dotArgs) {
+	several: func(w weight.Format) (six, four func(*dotArgs)) {
 		switch w {
 		case weight.BF16:
-			return dot2x6Lanes8BF16
+			return dot2x6Lanes8BF16, dot2x4Lanes8BF16
 		case weight.F16:
-			return dot2x6Lanes8F16
+			return dot2x6Lanes8F16, dot2x4Lanes8F16
 		default:
-			return dot2x6Lanes8F32
+			return dot2x6Lanes8F32, dot2x4Lanes8F32
 		}
 	},
 }

@@ -43,3 +43,16 @@ func TestLanes8SameBits(t *testing.T) {
 		require.Equal(t, want, hash.Sum64(), format)
 	}
 }
+
+// The groups of the loops with lanes have a place for every token, and almost no empty place.
+func TestLaneGroups(t *testing.T) {
+	for tokens := 1; tokens <= 600; tokens++ {
+		groups := laneGroups(tokens)
+		places := groups.first(groups.count())
+		require.GreaterOrEqual(t, places, tokens)
+		if tokens > 2 {
+			require.LessOrEqual(t, places, tokens+1)
+		}
+		require.Less(t, groups.first(groups.count()-1), tokens, "the last group has a token")
+	}
+}

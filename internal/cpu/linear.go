@@ -43,10 +43,22 @@ type linearKernels struct {
 	scratch func(widest, maxTokens int) scratchSize
 
 	// If pack is set, the loops read the tokens' values in another order than they have in memory: pack lays
-	// out one group of packTokens tokens in in.packed, whose size is packedBytes.
+	// out one of the groups of tokens in in.packed, whose size is packedBytes.
 	pack        func(in *input, group int)
-	packTokens  int
+	groups      func(tokens int) tokenGroups
 	packedBytes func(tokens, k int) int
+}
+
+// tokenGroups divides the tokens of a product: first into large groups of size tokens, then into small groups
+// of smallSize tokens. The last group may have fewer tokens.
+type tokenGroups struct{ large, size, small, smallSize int }
+
+// count returns the number of groups.
+func (g tokenGroups) count() int { return g.large + g.small }
+
+// first returns the first token of group i. That of the group after the last is the number of places.
+func (g tokenGroups) first(i int) int {
+	return min(i, g.large)*g.size + max(0, i-g.large)*g.smallSize
 }
 
 // always returns the same loops for all weights.
@@ -72,6 +84,18 @@ func panelOf(w model.Weight) panel {
 
 // row returns row i of the weight as it is stored.
 func (t *panel) row(i int) []byte { return t.bytes[i*t.rowBytes : (i+1)*t.rowBytes] }
+
+// halfPanel is the rows n … n+count-1 of a panel, and where their products go. Only loops with lanes use it.
+type halfPanel struct {
+	*panel
+	n      int
+	sums   []float32 // [tokens, cols], of which count of each token are set
+	cols   int
+	in     *input
+	whole  int    // how many of k are in whole steps
+	rows   []byte // for several tokens: the rows, unpacked if they are quantized
+	stride int    // from one of these rows to the next
+}
 
 // input is the tokens' factor of a product.
 type input struct {
@@ -116,7 +140,7 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, e e
 	}
 	if p.kernels.pack != nil {
 		b.packing = packing{&p.in, p.kernels}
-		b.pool.run((p.in.tokens+p.kernels.packTokens-1)/p.kernels.packTokens, 1, &b.packing)
+		b.pool.run(p.kernels.groups(p.in.tokens).count(), 1, &b.packing)
 	} else if in.norm != nil {
 		b.pool.run(p.in.tokens, 4, in.norm)
 	}
@@ -167,10 +191,10 @@ type packing struct {
 
 // work implements [task].
 func (p *packing) work(worker, from, to int) {
+	groups := p.kernels.groups(p.in.tokens)
 	for group := from; group < to; group++ {
 		if p.in.norm != nil {
-			first := group * p.kernels.packTokens
-			p.in.norm.work(worker, first, min(first+p.kernels.packTokens, p.in.tokens))
+			p.in.norm.work(worker, groups.first(group), min(groups.first(group+1), p.in.tokens))
 		}
 		p.kernels.pack(p.in, group)
 	}

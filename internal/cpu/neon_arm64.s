@@ -91,7 +91,7 @@ store:                                                   \
 	VST1.P [V20.S4, V21.S4, V22.S4, V23.S4], 64(R0)  \
 	RET
 
-// ---- Two rows by six tokens
+// ---- Two rows by six or four tokens
 
 // The next token's eight values by both rows in V24 … V27.
 #define TOKEN(a0, a1, b0, b1) \
@@ -151,6 +151,50 @@ store:                                                  \
 	BNE  pair                                       \
 	RET
 
+#define DOT2X4(WIDEN) \
+	MOVD args+0(FP), R14                            \
+	MOVD dotArgs_sums(R14), R0                      \
+	MOVD dotArgs_rows(R14), R3                      \
+	MOVD dotArgs_stride(R14), R4                    \
+	MOVD dotArgs_next(R14), R5                      \
+	MOVD dotArgs_bands(R14), R6                     \
+	ZERO(V30)                                       \
+pair:                                                   \
+	MOVD R3, R1                                     \
+	ADD  R4, R3, R2                                 \
+	MOVD dotArgs_x(R14), R9                         \
+	MOVD dotArgs_k(R14), R10                        \
+	MOVD dotArgs_back(R14), R8                      \
+	MOVD R0, R7                                     \
+	VLD1.P 64(R7), [V0.S4, V1.S4, V2.S4, V3.S4]     \
+	VLD1.P 64(R7), [V4.S4, V5.S4, V6.S4, V7.S4]     \
+	VLD1.P 64(R7), [V8.S4, V9.S4, V10.S4, V11.S4]   \
+	VLD1   (R7), [V12.S4, V13.S4, V14.S4, V15.S4]   \
+step:                                                   \
+	WIDEN(R1, V24, V25, 24, 25)                     \
+	WIDEN(R2, V26, V27, 26, 27)                     \
+	TOKEN(V0, V1, V8, V9)                           \
+	TOKEN(V2, V3, V10, V11)                         \
+	TOKEN(V4, V5, V12, V13)                         \
+	TOKEN(V6, V7, V14, V15)                         \
+	SUBS $8, R10                                    \
+	BNE  step                                       \
+	CBZ  R8, store                                  \
+	SUB  R8, R1                                     \
+	SUB  R8, R2                                     \
+	MOVD $0, R8                                     \
+	MOVD $8, R10                                    \
+	B    step                                       \
+store:                                                  \
+	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R0)     \
+	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R0)     \
+	VST1.P [V8.S4, V9.S4, V10.S4, V11.S4], 64(R0)   \
+	VST1.P [V12.S4, V13.S4, V14.S4, V15.S4], 64(R0) \
+	ADD  R5, R3                                     \
+	SUBS $1, R6                                     \
+	BNE  pair                                       \
+	RET
+
 // func dot8x1Lanes8BF16(args *dotArgs)
 TEXT ·dot8x1Lanes8BF16(SB), NOSPLIT, $0-8
 	DOT8X1(BF16)
@@ -174,6 +218,18 @@ TEXT ·dot2x6Lanes8F16(SB), NOSPLIT, $0-8
 // func dot2x6Lanes8F32(args *dotArgs)
 TEXT ·dot2x6Lanes8F32(SB), NOSPLIT, $0-8
 	DOT2X6(F32)
+
+// func dot2x4Lanes8BF16(args *dotArgs)
+TEXT ·dot2x4Lanes8BF16(SB), NOSPLIT, $0-8
+	DOT2X4(BF16)
+
+// func dot2x4Lanes8F16(args *dotArgs)
+TEXT ·dot2x4Lanes8F16(SB), NOSPLIT, $0-8
+	DOT2X4(F16)
+
+// func dot2x4Lanes8F32(args *dotArgs)
+TEXT ·dot2x4Lanes8F32(SB), NOSPLIT, $0-8
+	DOT2X4(F32)
 
 // func sumLanes8(sums, lanes *float32, n int)
 TEXT ·sumLanes8(SB), NOSPLIT, $0-24
