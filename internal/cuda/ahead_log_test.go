@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/model"
 )
 
@@ -69,7 +69,7 @@ func TestAheadEnds(t *testing.T) {
 	log := emulatorLog(t)
 	w := newAhead(t)
 	prompt := w.prompt(20)
-	free, err := generate.Run(t.Context(), w.m, prompt, generate.Options{MaxNewTokens: 8})
+	free, err := engine.Run(t.Context(), w.m, engine.Request{IDs: prompt, MaxNewTokens: 8})
 	require.NoError(t, err)
 	require.Equal(t, 8, steps(log()), "none more, where the length is known")
 
@@ -77,25 +77,24 @@ func TestAheadEnds(t *testing.T) {
 	for slices.Contains(free.IDs[:at], free.IDs[at]) {
 		at++
 	}
-	r, err := generate.Run(t.Context(), w.m, prompt,
-		generate.Options{MaxNewTokens: 50, Stop: []int32{free.IDs[at]}})
+	r, err := engine.Run(t.Context(), w.m,
+		engine.Request{IDs: prompt, MaxNewTokens: 50, Stop: []int32{free.IDs[at]}})
 	require.NoError(t, err)
 	require.Equal(t, free.IDs[:at+1], r.IDs)
 	require.Equal(t, at+2, steps(log()), "one more after a stop id")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	s := generate.NewSession(w.m, false)
-	defer s.Close()
-	s.Append(prompt...)
-	for _, err := range s.Tokens(ctx, generate.Options{MaxNewTokens: 50}) {
-		if s.Len() == 20+3 && err == nil {
+	s := newSequence(w.m, prompt...)
+	defer s.close()
+	for _, err := range s.write(ctx, 50) {
+		if len(s.ids) == 20+3 && err == nil {
 			cancel()
-		} else if s.Len() > 20+3 {
+		} else if len(s.ids) > 20+3 {
 			require.ErrorIs(t, err, context.Canceled)
 		}
 	}
-	require.Equal(t, 20+3, s.Len())
+	require.Len(t, s.ids, 20+3)
 	require.Equal(t, 3+1, steps(log()), "one more after Ctrl-C")
 }
 
@@ -105,11 +104,10 @@ func TestAheadFaults(t *testing.T) {
 		emulate(t, "")
 		m, err := loadOn(openTest(t, Options{}), mini)
 		require.NoError(t, err)
-		s := generate.NewSession(m, false)
-		s.Append(1, 2, 3)
+		s := newSequence(m, 1, 2, 3)
 		var failed error
 		n := 0
-		for _, err := range s.Tokens(t.Context(), generate.Options{MaxNewTokens: 50}) {
+		for _, err := range s.write(t.Context(), 50) {
 			if failed = err; err != nil {
 				break
 			}
@@ -126,7 +124,7 @@ func TestAheadFaults(t *testing.T) {
 		} else {
 			require.ErrorContains(t, failed, "attention_decode_96")
 		}
-		_, failed = s.Next(t.Context())
+		_, failed = s.next(t.Context())
 		require.ErrorContains(t, failed, "attention_decode_96", "the context stays broken")
 		require.NoError(t, m.Close(), "it was reported")
 	}
@@ -173,26 +171,25 @@ func TestAheadRefused(t *testing.T) {
 	w := newWriter(t, mini, 300, Options{}, func(b model.Backend) model.Backend {
 		return refusing{b.(spy).Backend, &refuse}
 	})
-	want, err := generate.Run(t.Context(), w.m, w.prompt(20), generate.Options{MaxNewTokens: 6})
+	want, err := engine.Run(t.Context(), w.m, engine.Request{IDs: w.prompt(20), MaxNewTokens: 6})
 	require.NoError(t, err)
 	w.b.graphs = graphs{}
 	log()
 
-	s := generate.NewSession(w.m, false)
-	defer s.Close()
-	s.Append(w.prompt(20)...)
+	s := newSequence(w.m, w.prompt(20)...)
+	defer s.close()
 	var failed error
-	for token, err := range s.Tokens(t.Context(), generate.Options{MaxNewTokens: 6}) {
+	for token, err := range s.write(t.Context(), 6) {
 		if failed = err; err == nil {
-			refuse = token.ID == want.IDs[0]
+			refuse = token.id == want.IDs[0]
 		}
 	}
 	require.ErrorContains(t, failed, "cuLaunchKernel")
-	require.Equal(t, want.IDs[:1], s.IDs()[20:])
+	require.Equal(t, want.IDs[:1], s.ids[20:])
 	require.Equal(t, 1+1, steps(log()), "the prompt, and the launches before the one that was refused")
 	require.Len(t, w.b.graphs.seen, 1)
-	for _, err := range s.Tokens(t.Context(), generate.Options{MaxNewTokens: 5}) {
+	for _, err := range s.write(t.Context(), 5) {
 		require.NoError(t, err)
 	}
-	require.Equal(t, want.IDs, s.IDs()[20:])
+	require.Equal(t, want.IDs, s.ids[20:])
 }

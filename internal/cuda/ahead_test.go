@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
 	"phi3/internal/weight"
@@ -42,7 +42,7 @@ type writer struct {
 	m     *model.Model
 	b     *Backend
 	table devicePtr
-	s     *generate.Session
+	s     *sequence
 	lines []string // what came
 }
 
@@ -64,17 +64,16 @@ func writers(t *testing.T, dir string, room int, o Options) (w [2]*writer) {
 	return w
 }
 
-// bothWrite calls f with both writers, whose session holds a prompt of so many tokens. What comes must be the
-// same, and the session too. It returns whether the bytes of the KV cache are the same.
+// bothWrite calls f with both writers, whose text is a prompt of so many tokens. What comes must be the same, and
+// the text too. It returns whether the bytes of the KV cache are the same.
 func bothWrite(t *testing.T, ws [2]*writer, prompt int, f func(w *writer)) (sameCache bool) {
 	t.Helper()
 	var kv [2][]byte
 	for i, w := range ws {
-		w.lines, w.s = nil, generate.NewSession(w.m, false)
-		w.s.Append(w.prompt(prompt)...)
+		w.lines, w.s = nil, newSequence(w.m, w.prompt(prompt)...)
 		f(w)
-		w.lines = append(w.lines, fmt.Sprint(w.s.IDs()))
-		w.s.Close()
+		w.lines = append(w.lines, fmt.Sprint(w.s.ids))
+		w.s.close()
 		kv[i] = make([]byte, w.b.kvBlocks*w.b.kvBlockElems*w.b.inputType().bytes())
 		require.NoError(t, w.b.read(kv[i], w.b.kv))
 		b := w.b
@@ -94,12 +93,11 @@ func (w *writer) prompt(n int) (ids []int32) {
 // write continues the text with up to n tokens, and ends after the token for which enough returns true.
 func (w *writer) write(ctx context.Context, n int, enough func(i int) bool) {
 	i := 0
-	for token, err := range w.s.Tokens(ctx, generate.Options{MaxNewTokens: n}) {
+	for token, err := range w.s.write(ctx, n) {
 		if err != nil {
 			w.lines = append(w.lines, err.Error())
 			return
 		}
-		token.Time = 0
 		w.lines = append(w.lines, fmt.Sprintf("%+v", token))
 		if i++; enough != nil && enough(i) {
 			return
@@ -154,35 +152,37 @@ func TestAhead(t *testing.T) {
 func TestAheadBesideOthers(t *testing.T) {
 	ws := writers(t, mini, 300, Options{})
 	require.True(t, bothWrite(t, ws, 20, func(w *writer) {
-		other := generate.NewSession(w.m, false)
-		defer other.Close()
-		other.Append(5, 6, 7)
+		other := newSequence(w.m, 5, 6, 7)
+		defer other.close()
 		w.write(w.Context(), 12, func(i int) bool {
 			switch i {
 			case 2: // a whole text, a step ahead
-				r, err := generate.Run(w.Context(), w.m, []int32{9, 8}, generate.Options{MaxNewTokens: 5})
-				require.NoError(w, err)
-				w.lines = append(w.lines, fmt.Sprint(r.IDs))
+				whole := newSequence(w.m, 9, 8)
+				for _, err := range whole.write(w.Context(), 5) {
+					require.NoError(w, err)
+				}
+				w.lines = append(w.lines, fmt.Sprint(whole.ids))
+				whole.close()
 			case 4, 5: // one token of another text
-				id, err := other.Next(w.Context())
+				id, err := other.next(w.Context())
 				require.NoError(w, err)
-				other.Append(id)
+				other.add(id)
 				w.lines = append(w.lines, fmt.Sprint(id))
 			case 6: // the last token again
-				id, err := w.s.Next(w.Context())
+				id, err := w.s.next(w.Context())
 				require.NoError(w, err)
 				w.lines = append(w.lines, fmt.Sprint(id))
 			case 7: // another last token
-				w.s.Truncate(w.s.Len() - 1)
-				w.s.Append(3)
+				w.s.cut(len(w.s.ids) - 1)
+				w.s.add(3)
 			case 8: // a shorter text
-				w.s.Truncate(20)
+				w.s.cut(20)
 			case 9: // a text of the same length, computed and not
-				w.s.Truncate(15)
-				w.s.Append(1, 2, 3, 4, 5)
-				_, err := w.s.Next(w.Context())
+				w.s.cut(15)
+				w.s.add(1, 2, 3, 4, 5)
+				_, err := w.s.next(w.Context())
 				require.NoError(w, err)
-				w.s.Append(6)
+				w.s.add(6)
 			}
 			return false
 		})
@@ -193,7 +193,7 @@ func TestAheadBesideOthers(t *testing.T) {
 func TestAheadNotFinite(t *testing.T) {
 	ws := writers(t, mini, 300, Options{})
 	var ids []int32
-	r, err := generate.Run(t.Context(), ws[0].m, ws[0].prompt(20), generate.Options{MaxNewTokens: 8})
+	r, err := engine.Run(t.Context(), ws[0].m, engine.Request{IDs: ws[0].prompt(20), MaxNewTokens: 8})
 	require.NoError(t, err)
 	at := 3
 	for slices.Contains(r.IDs[:at], r.IDs[at]) {
@@ -262,7 +262,7 @@ func TestStaleIDs(t *testing.T) {
 	ids := func(b model.Backend) (ids []int32) {
 		stop := w.m.Watch(func(model.Backend) model.Backend { return b })
 		defer stop()
-		r, err := generate.Run(t.Context(), w.m, w.prompt(20), generate.Options{MaxNewTokens: 6})
+		r, err := engine.Run(t.Context(), w.m, engine.Request{IDs: w.prompt(20), MaxNewTokens: 6})
 		require.NoError(t, err)
 		return r.IDs
 	}
