@@ -196,6 +196,34 @@ func TestChoices(t *testing.T) {
 	}
 }
 
+// A response does not depend on the requests beside it.
+func TestTogether(t *testing.T) {
+	s := newService(t, engine.Options{Parallel: 4, Queue: 200})
+	type asked struct {
+		where Endpoint
+		body  string
+	}
+	var all []asked
+	for i := range 12 {
+		seed := fmt.Sprintf(`, "temperature": 4, "max_tokens": %d, "seed": %d`, 1+3*i, i)
+		all = append(all, asked{Chat, question(seed + `, "logprobs": true, "top_logprobs": 3`)},
+			asked{Chat, question(seed + `, "n": 2, "stop": "a"`)},
+			asked{Completion, continuation(seed + `, "logprobs": 1, "echo": true`)},
+			asked{Completion, `{"prompt": [` + ids(130+i) + `, [5]]` + seed + `}`})
+	}
+	want := make([]string, len(all))
+	for i, a := range all {
+		want[i] = s.choices(t, a.where, a.body)
+	}
+	got := make([]string, len(all))
+	var running sync.WaitGroup
+	for i, a := range all {
+		running.Go(func() { got[i] = s.choices(t, a.where, a.body) })
+	}
+	running.Wait()
+	require.Equal(t, want, got)
+}
+
 // If the engine is busy, a request is refused before its first chunk; the later choices of one that runs wait.
 func TestBusy(t *testing.T) {
 	s := newService(t, engine.Options{Parallel: 1})

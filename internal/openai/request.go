@@ -99,7 +99,7 @@ func unrecognized(left map[string]json.RawMessage) error {
 	if len(names) > 1 {
 		plural = "s"
 	}
-	return invalid(names[0], "unknown_parameter", "Unrecognized request argument%s supplied: %s", plural,
+	return invalid(brief(names[0]), "unknown_parameter", "Unrecognized request argument%s supplied: %s", plural,
 		brief(strings.Join(names, ", ")))
 }
 
@@ -108,7 +108,7 @@ func (r *request) check() error {
 	switch {
 	case r.options && !r.stream:
 		return invalid("stream_options", "invalid_value", "stream_options is only for stream: true.")
-	case r.where == Chat && r.top >= 0 && !r.logProbs:
+	case r.where == Chat && r.top > 0 && !r.logProbs:
 		return invalid("top_logprobs", "invalid_value", "top_logprobs needs logprobs: true.")
 	case r.bestOf > 0 && r.bestOf != r.n:
 		return invalid("best_of", "unsupported_value", "best_of is %d and n is %d. This server generates "+
