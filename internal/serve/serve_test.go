@@ -1,0 +1,204 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"phi3/internal/cpu"
+	"phi3/internal/demo"
+	"phi3/internal/engine"
+	"phi3/internal/generate"
+	"phi3/internal/model"
+	"phi3/internal/openai"
+	"phi3/internal/text"
+	"phi3/internal/tokenizer"
+)
+
+// served is a server with the built-in model, which a test calls over a real connection.
+type served struct {
+	*Server
+	t      *testing.T
+	url    string
+	engine *engine.Engine
+	client *http.Client
+	logged *logged
+	stop   func()     // begins to drain
+	ended  chan error // Serve's
+}
+
+// setup is what tests change about a server.
+type setup struct {
+	Options
+	parallel, queue, context int
+	client                   *http.Transport
+	loading                  bool // the model never comes
+	change                   func(*Server)
+}
+
+// start runs a server until the test ends. The test fails if a goroutine is left.
+func start(t *testing.T, o setup) *served {
+	t.Helper()
+	if o.parallel == 0 {
+		o.parallel, o.queue = 4, 16
+	}
+	s := &served{t: t, logged: &logged{}, ended: make(chan error, 1)}
+	o.Requests = o.parallel + o.queue
+	o.Log = slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if o.Drain == 0 {
+		o.Drain = time.Minute
+	}
+	s.Server = New(o.Options)
+	if o.change != nil {
+		o.change(s.Server)
+	}
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	listener := smallListener{tcp}
+	s.url = "http://" + listener.Addr().String()
+	if o.client == nil {
+		o.client = &http.Transport{}
+	}
+	s.client = &http.Client{Transport: o.client}
+	var ctx context.Context
+	ctx, s.stop = context.WithCancel(t.Context())
+	go func() {
+		s.ended <- s.Serve(ctx, listener)
+		close(s.ended)
+	}()
+	if !o.loading {
+		service := newService(t, o.parallel, o.queue, o.context)
+		s.engine = service.Engine
+		s.Ready(service)
+	}
+	t.Cleanup(func() {
+		s.client.CloseIdleConnections()
+		s.stop()
+		require.NoError(t, <-s.ended)
+	})
+	return s
+}
+
+// smallBuffer is the size of the buffers of connections, so that a client that reads nothing is soon noticed.
+const smallBuffer = 16 << 10
+
+type smallListener struct{ net.Listener }
+
+func (l smallListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		err = errors.Join(err, tcp.SetWriteBuffer(smallBuffer))
+	}
+	return conn, err
+}
+
+// newService loads the built-in model.
+func newService(t *testing.T, parallel, queue, contextSize int) *openai.Service {
+	t.Helper()
+	backend, err := cpu.New(cpu.Options{})
+	require.NoError(t, err)
+	m, err := model.Load(t.Context(), demo.FS(), backend, model.Options{
+		Context: contextSize, Sequences: parallel, MaxTokens: backend.MaxTokens(),
+	})
+	require.NoError(t, err)
+	tok, err := tokenizer.Load(demo.FS())
+	require.NoError(t, err)
+	defaults, err := generate.ReadDefaults(demo.FS(), true)
+	require.NoError(t, err)
+	defaults.Sampling.EOS = m.Config.EOS
+	e := engine.New(m, engine.Options{Parallel: parallel, Queue: queue})
+	t.Cleanup(func() { // after the server has ended: cleanups run in reverse
+		e.Close()
+		require.NoError(t, m.Close())
+	})
+	return &openai.Service{
+		Engine: e, Codec: &text.Codec{Tokenizer: tok}, Config: &m.Config, Context: m.Context, Name: demo.Name,
+		Created: 1, Defaults: defaults,
+	}
+}
+
+// request makes a request. A body is sent as JSON.
+func (s *served) request(method, path, body string) *http.Request {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
+	require.NoError(s.t, err)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	return r
+}
+
+// reply is a response without its body.
+type reply struct {
+	StatusCode int
+	Proto      string
+	Header     http.Header
+	Close      bool
+}
+
+// do sends a request and returns the response with its whole body.
+func (s *served) do(r *http.Request) (reply, string) {
+	s.t.Helper()
+	response, err := s.client.Do(r)
+	require.NoError(s.t, err)
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(s.t, err)
+	return reply{response.StatusCode, response.Proto, response.Header, response.Close}, string(body)
+}
+
+func (s *served) get(path string) (reply, string) {
+	s.t.Helper()
+	return s.do(s.request(http.MethodGet, path, ""))
+}
+
+func (s *served) post(path, body string) (reply, string) {
+	s.t.Helper()
+	return s.do(s.request(http.MethodPost, path, body))
+}
+
+// endless is a request that ends only with its client, or at the context's end.
+const endless = `{"prompt": "Hello", "max_tokens": 1000000, "ignore_eos": true, "stream": true}`
+
+// begin sends a request whose answer is a stream, and returns when the stream has begun.
+func (s *served) begin(body string) *http.Response {
+	s.t.Helper()
+	response, err := s.client.Do(s.request(http.MethodPost, "/v1/completions", body))
+	require.NoError(s.t, err)
+	require.Equal(s.t, http.StatusOK, response.StatusCode)
+	return response
+}
+
+// logged is a log that any goroutine may write and read.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// eventually waits for something that another goroutine does. Only a failing test waits long.
+func eventually(t *testing.T, what func() bool) {
+	t.Helper()
+	require.Eventually(t, what, 30*time.Second, time.Millisecond)
+}
