@@ -44,7 +44,8 @@ type streams struct {
 	interrupted sync.Once // writes the line that says so
 	// Ctrl-C does not end the command, which handles it itself; see interruptible.
 	takesInterrupts atomic.Bool
-	written         error // cobra's first error of writing to out, which cobra ignores
+	patience        atomic.Int64 // how long the command may take to end, in addition to grace
+	written         error        // cobra's first error of writing to out, which cobra ignores
 }
 
 func newStreams(stdin io.Reader, stdout, stderr io.Writer) *streams {
@@ -165,6 +166,7 @@ tiny built-in demonstration model, so you can try phi3 without a download.`,
 	root.AddCommand(
 		newGenerate(s),
 		newChat(s),
+		newServe(s),
 		newNextToken(s),
 		newClassify(s),
 		newBench(s),

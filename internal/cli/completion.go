@@ -26,6 +26,7 @@ var completions = map[string]cobra.CompletionFunc{
 	"output":   usage.OneOf("md\ta table in Markdown", "csv", "json"),
 	"weights":  completeWeights,
 	"revision": usage.OneOf("main"),
+	"log":      usage.OneOf("text", "json"),
 }
 
 // completeModelFlag offers the models in the cache, directories and GGUF files.

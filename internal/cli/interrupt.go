@@ -15,8 +15,8 @@ import (
 const grace = 500 * time.Millisecond
 
 // interruptible returns a context that ends at Ctrl-C or SIGTERM. If the process still runs [grace] later, it
-// ends with [exitInterrupted]; a second signal ends it at once. The caller calls ended when the command is
-// done.
+// ends with [exitInterrupted], unless the command has asked for more time (patience). A second signal ends it
+// at once. The caller calls ended when the command is done.
 func (s *streams) interruptible() (ctx context.Context, ended func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -36,7 +36,7 @@ func (s *streams) interruptible() (ctx context.Context, ended func()) {
 		}
 		select {
 		case <-done:
-		case <-time.After(grace):
+		case <-time.After(grace + time.Duration(s.patience.Load())):
 			s.sayInterrupted()
 			os.Exit(exitInterrupted)
 		}

@@ -50,7 +50,8 @@ func (f *modelFlags) load(
 	m, err := d.Load(ctx, c, device.Options{
 		OpenGPU: openCUDA, Memory: readMemory().Available,
 		Threads: f.threads, Float32: f.dtype == "f32", WideWindow: f.wide,
-		Weights: recipe, Context: f.context, Sequences: f.parallel, ContextAsked: f.context > 0 && f.flags.Changed("ctx-size"),
+		Weights: recipe, Sequences: f.parallel,
+		Context: f.context, ContextAsked: f.context > 0 && f.flags.Changed("ctx-size"),
 		Notes: s.notes(), Details: s.details(),
 	})
 	if err != nil {

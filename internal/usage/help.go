@@ -27,6 +27,9 @@ var flagGroups = []struct {
 	}},
 	{"Model", []string{"model", "gguf", "revision", "weights", "ctx-size", "against"}},
 	{"Device", []string{"device", "threads", "dtype"}},
+	{"Server", []string{
+		"host", "port", "api-key", "cors-origin", "parallel", "queue", "max-step", "drain", "log", "log-prompts",
+	}},
 	{"Sampling", []string{
 		"do-sample", "temperature", "top-k", "top-p", "min-p", "typical-p", "seed", "num-return-sequences",
 		"repetition-penalty", "no-repeat-ngram",
@@ -52,6 +55,7 @@ var valueWords = map[string]string{
 	"temperature": "T", "seed": "N", "num-return-sequences": "N", "repetition-penalty": "FACTOR",
 	"max-new-tokens": "N", "min-new-tokens": "N", "n-prompt": "TOKENS", "n-gen": "TOKENS",
 	"repetitions": "N", "top": "N", "output": "FORMAT",
+	"parallel": "N", "queue": "N", "drain": "TIME", "log": "FORMAT",
 }
 
 // Page returns the help of a command: what --help prints.

@@ -110,7 +110,7 @@ func suggestFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 
 // otherNames are commands of other programs, and what to use in phi3.
 var otherNames = map[string]string{
-	"api":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat holds a conversation",
+	"api":       "phi3 serve answers the OpenAI protocol over HTTP",
 	"ask":       "phi3 generate --chat answers one question, and phi3 chat holds a conversation",
 	"benchmark": "phi3 bench measures the speed",
 	"complete":  "phi3 generate continues a prompt",
@@ -132,8 +132,7 @@ var otherNames = map[string]string{
 	"rm":          "phi3 models rm removes models",
 	"run":         "phi3 generate continues a prompt, and phi3 chat holds a conversation",
 	"search":      "huggingface.co lists the models, and phi3 pull downloads one",
-	"serve":       "phi3 has no server; phi3 generate answers one prompt, and phi3 chat holds a conversation",
-	"server":      "phi3 has no server; phi3 generate answers one prompt, and phi3 chat holds a conversation",
+	"server":      "phi3 serve answers the OpenAI protocol over HTTP",
 	"show":        "phi3 info describes a model",
 	"start":       "phi3 chat holds a conversation, and phi3 generate answers one prompt",
 	"test":        "phi3 verify checks a GPU and a model",

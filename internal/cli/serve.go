@@ -1,0 +1,251 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"phi3/internal/checkpoint"
+	"phi3/internal/device"
+	"phi3/internal/engine"
+	"phi3/internal/generate"
+	"phi3/internal/openai"
+	"phi3/internal/serve"
+	"phi3/internal/show"
+	"phi3/internal/text"
+	"phi3/internal/usage"
+)
+
+type serveFlags struct {
+	model      modelFlags
+	host       string
+	port       int
+	key        string
+	origins    []string
+	queue      int
+	maxStep    int
+	drain      time.Duration
+	log        string
+	logPrompts bool
+}
+
+// keyVariable is the environment variable that is read where --api-key is not given.
+const keyVariable = "PHI3_API_KEY"
+
+// Larger values are typing errors.
+const (
+	maxParallel = 1 << 10
+	maxQueue    = 1 << 16
+)
+
+func newServe(s *streams) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve a model over HTTP, with the OpenAI protocol",
+		Long: `Serve a model over HTTP, with the OpenAI protocol. Any program that speaks it can use the
+server: set its base URL to http://127.0.0.1:8080/v1.
+
+  POST /v1/chat/completions   POST /tokenize     GET /health    GET /metrics
+  POST /v1/completions        POST /detokenize   GET /version   GET /v1/models
+
+The server runs up to --parallel requests at once, and computes their tokens together.
+Up to --queue more wait. It refuses the others with status 429. An answer does not depend,
+in any bit, on the requests that run beside it.
+
+With an API key, every request but GET /health must send it: Authorization: Bearer KEY.
+Set the key with $PHI3_API_KEY. Other users of this machine can read a key on the command
+line. Without a key, use the server only on this machine. phi3 does not speak TLS: to
+serve a network, put a reverse proxy with TLS in front of it.
+
+At SIGTERM or Ctrl-C, the server takes no new requests, finishes those that it has begun,
+for at most --drain, and exits with code 0. A second signal ends it at once. Meanwhile
+/health has status 503, as it has while the model is loading.
+
+Each request writes one line to stderr, without the text of prompts and answers.
+--quiet writes only the lines of errors. --verbose also writes those of /health and
+/metrics.`,
+		Example: `  phi3 serve --model ./Phi-3-mini-4k-instruct
+  phi3 serve -m ./Phi-3-mini-4k-instruct --parallel 8 -c 4096 --port 9000
+  PHI3_API_KEY=secret phi3 serve --host 0.0.0.0 --log json
+  curl http://127.0.0.1:8080/v1/chat/completions \
+      -H 'Content-Type: application/json' \
+      -d '{"messages": [{"role": "user", "content": "Hello"}]}'`,
+		Args: usage.NoArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
+	}
+	flags := cmd.Flags()
+	f.model.register(flags)
+	flags.StringVar(&f.host, "host", "127.0.0.1", "`address` to listen on; 0.0.0.0 is all of this machine's")
+	flags.IntVar(&f.port, "port", 8080, "`port` to listen on; 0 is a free one, which phi3 prints")
+	flags.StringVar(&f.key, "api-key", "",
+		"`key` that requests must send. Other users of this machine can read it here; prefer the variable "+
+			"(default: $"+keyVariable+", or none)")
+	flags.StringSliceVar(&f.origins, "cors-origin", nil,
+		"allow web pages from this `origin`, such as https://example.com, to call the server; * allows all "+
+			"pages. May be repeated")
+	flags.IntVar(&f.model.parallel, "parallel", 16,
+		"requests that run at once, 1 … "+strconv.Itoa(maxParallel))
+	flags.IntVar(&f.queue, "queue", 128, "requests that may wait; 0 refuses all that cannot run at once")
+	flags.IntVar(&f.maxStep, "max-step", 0,
+		"the most `tokens` of a step. A long prompt stops the other requests for one step (default: "+
+			"as many as the device takes, up to 512)")
+	flags.DurationVar(&f.drain, "drain", 30*time.Second, "how long requests may take to finish at the end")
+	flags.StringVar(&f.log, "log", "text", "format of the log: text or json")
+	flags.BoolVar(&f.logPrompts, "log-prompts", false, "log the bodies of requests, with their prompts")
+	return cmd
+}
+
+// check finds mistakes in the flags' values, and reads the variable of the key.
+func (f *serveFlags) check() error {
+	if key, ok := os.LookupEnv(keyVariable); ok && !f.model.flags.Changed("api-key") {
+		if key == "" {
+			return usage.Errorf("$%s is empty: unset it to serve without a key", keyVariable)
+		}
+		f.key = key
+	}
+	switch {
+	case f.model.flags.Changed("api-key") && f.key == "":
+		return usage.Errorf("--api-key is empty")
+	case f.port < 0 || f.port > 1<<16-1:
+		return usage.Errorf("--port is %d, not in 0 … %d", f.port, 1<<16-1)
+	case f.model.parallel < 1 || f.model.parallel > maxParallel:
+		return usage.Errorf("--parallel is %d, not in 1 … %d", f.model.parallel, maxParallel)
+	case f.queue < 0 || f.queue > maxQueue:
+		return usage.Errorf("--queue is %d, not in 0 … %d", f.queue, maxQueue)
+	case f.maxStep < 0 || f.model.flags.Changed("max-step") && f.maxStep == 0:
+		return usage.Errorf("--max-step is %d, not 1 or more", f.maxStep)
+	case f.drain < 0:
+		return usage.Errorf("--drain is %v, not 0s or more", f.drain)
+	case f.log != "text" && f.log != "json":
+		return usage.Errorf("--log is %q, not text or json", f.log)
+	}
+	return nil
+}
+
+func (f *serveFlags) run(ctx context.Context, s *streams) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	checkpoint, err := f.model.open(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = checkpoint.Close() }()
+	listener, err := f.listen(ctx)
+	if err != nil {
+		return err
+	}
+	server := serve.New(serve.Options{
+		Key: f.key, Origins: f.origins, Requests: f.model.parallel + f.queue, Drain: f.drain,
+		Version: version(), Log: f.logger(s), LogPrompts: f.logPrompts,
+	})
+	// The server answers probes while the model loads. If one of the two fails, the other ends.
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- server.Serve(serving, listener)
+		stop()
+	}()
+	m, err := f.model.load(serving, s, checkpoint)
+	if err == nil {
+		defer func() { _ = m.Close() }()
+		err = f.answer(s, checkpoint, m, server, listener.Addr(), ended)
+		return err
+	}
+	stop()
+	return cmp.Or(<-ended, err)
+}
+
+// listen opens the port.
+func (f *serveFlags) listen(ctx context.Context) (net.Listener, error) {
+	address := net.JoinHostPort(f.host, strconv.Itoa(f.port))
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if op := new(*net.OpError); errors.As(err, op) {
+		err = (*op).Err
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen on %s: another program uses this port; --port takes another one, and "+
+			"--port 0 a free one", address)
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return listener, nil
+}
+
+// answer lets the server answer with a model until it has ended.
+func (f *serveFlags) answer(
+	s *streams, c *checkpoint.Checkpoint, m *device.Loaded, server *serve.Server, at net.Addr,
+	ended <-chan error,
+) error {
+	service, err := f.service(c, m)
+	if err != nil {
+		return err
+	}
+	defer service.Engine.Close()
+	server.Ready(service)
+	s.patience.Store(int64(f.drain + 2*time.Second)) // the server closes its connections after the drain
+	_, _ = show.Fprintf(s.notes(), "listening on http://%s (%d at once, queue %d, context %d tokens)\n", at,
+		f.model.parallel, f.queue, m.Context)
+	if address, ok := at.(*net.TCPAddr); ok && !address.IP.IsLoopback() && f.key == "" {
+		_, _ = show.Fprintf(s.notes(), "WARNING: everyone who can reach %s can use this server: it has no "+
+			"API key. Set %s, or listen on 127.0.0.1.\n", at, keyVariable)
+	}
+	return <-ended
+}
+
+// service starts an engine and returns the protocol on it.
+func (f *serveFlags) service(c *checkpoint.Checkpoint, m *device.Loaded) (*openai.Service, error) {
+	t, err := loadTokenizer(c)
+	if err != nil {
+		return nil, err
+	}
+	defaults, err := generate.ReadDefaults(c.FS, true)
+	if err != nil {
+		return nil, err
+	}
+	defaults.Sampling.EOS = m.Config.EOS
+	return &openai.Service{
+		Engine: engine.New(m.Model, engine.Options{
+			Parallel: f.model.parallel, Queue: f.queue, MaxStep: f.maxStep,
+		}),
+		Codec: &text.Codec{Tokenizer: t}, Config: &m.Config, Context: m.Context, Name: c.Title,
+		Created: time.Now().Unix(), Fingerprint: f.fingerprint(c, m), Defaults: defaults,
+	}, nil
+}
+
+// fingerprint stands for all that an answer depends on besides the request: with the same one, the same
+// request and seed give the same answer.
+func (f *serveFlags) fingerprint(c *checkpoint.Checkpoint, m *device.Loaded) string {
+	all := fmt.Sprintf("%q", []string{version(), c.Title, m.Device(), f.model.dtype, f.model.weights})
+	hash := sha256.Sum256([]byte(all))
+	return "fp_" + hex.EncodeToString(hash[:6])
+}
+
+// logger writes to stderr.
+func (f *serveFlags) logger(s *streams) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	switch {
+	case s.quiet:
+		options.Level = slog.LevelWarn
+	case s.verbose:
+		options.Level = slog.LevelDebug
+	}
+	if f.log == "json" {
+		return slog.New(slog.NewJSONHandler(show.NewJSONWriter(s.err.Unwrap()), options))
+	}
+	return slog.New(slog.NewTextHandler(s.err, options))
+}
