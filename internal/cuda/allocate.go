@@ -36,7 +36,7 @@ func (b *Backend) Plan(plan *model.Plan) error {
 		if err != nil {
 			return err
 		}
-		b.kvBlocks = plan.Blocks()
+		b.kvBlocks, b.stepLimits = plan.Blocks(), p.stepLimits
 		for _, a := range []struct {
 			to    *devicePtr
 			bytes int

@@ -19,7 +19,8 @@ type Backend struct {
 	float32 bool
 	failed  bool // an error was reported; Close does not report it again
 
-	config       *model.Config
+	config *model.Config
+	stepLimits
 	kvBlocks     int
 	kvBlockElems int // elements of a KV block, all layers
 
@@ -46,16 +47,18 @@ type Backend struct {
 // stagedStep is where the current step's data are on the stage.
 type stagedStep struct {
 	ids       devicePtr
-	works     int
-	decodes   bool      // whether attention runs as decode
-	attention attention // without the operands that differ between layers
+	attention attention // without the operands that differ between layers, and without work
+	// The sequences with few new tokens decode, and the others run as prefill.
+	decodeWork, prefillWork devicePtr
+	decodeSeqs              int // sequences that decode
+	prefillWorks            int // work items of prefill
 }
 
 // stepScratch is host memory that stageStep reuses.
 type stepScratch struct {
-	spans []span
-	table []int32
-	work  []workItem
+	spans                   []span
+	table                   []int32
+	decodeWork, prefillWork []workItem
 }
 
 // matrix is the Data of a model.Matrix. Its memory fits float32 values; a verb may store bfloat16 in half

@@ -97,7 +97,7 @@ func askAttention(x *experiment) {
 	}
 	x.write(x, ptr(a.qkv), encode(a.values))
 	require.NoError(x, b.device.do(func() (err error) {
-		b.stage, err = newStage(b.device, mostCalls*stageBytes(c, 1, blocks)) // for all calls at once
+		b.stage, err = newStage(b.device, mostCalls*stageBytes(c, 1, b.stepLimits)) // for all calls at once
 		return err
 	}))
 	// On the emulator the longest context has more chunks than the 32 that the parallel join takes at once.

@@ -15,7 +15,6 @@ import "C"
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"gorgonia.org/cu"
 )
@@ -116,19 +115,19 @@ func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
 	})
 }
 
-// decodes says whether a step's attention runs as decode, which processes a sequence's chunks in parallel. It
-// has room for decodeTokens tokens of a sequence. Prefill needs long steps to keep the device busy.
-func (k *attentionKernels) decodes(tokens int, spans []span) bool {
-	long := func(s span) bool { return s.len > decodeTokens }
-	return k.cache != typeF32 && tokens <= batchTokens && !slices.ContainsFunc(spans, long)
-}
+// decodes says whether the attention of a sequence runs as decode, which processes the sequence's chunks in
+// parallel. It has room for decodeTokens tokens of a sequence. Prefill needs many tokens of a sequence to keep
+// the device busy.
+func (k *attentionKernels) decodes(s span) bool { return k.cache != typeF32 && s.len <= decodeTokens }
 
-// decode queues attention of a step that decodes, on any number of blocks: the results do not depend on it.
+// decode queues attention of the sequences that decode, on any number of blocks: the results do not depend on
+// it.
 func (k *attentionKernels) decode(q *queue, a *attention, blocks int) {
 	args := k.args(a)
 	addWaiting(q, k.decodeF, grid{blocks, 1, C.ATTENTION_DECODE_THREADS, k.decodeShared}, &args)
 }
 
+// prefill queues attention of the sequences that do not decode. kvAppend must run first.
 func (k *attentionKernels) prefill(q *queue, a *attention, works int) {
 	args := k.args(a)
 	addWaiting(q, k.prefillF,
@@ -140,25 +139,21 @@ func (k *attentionKernels) reference(q *queue, a *attention, tokens int) {
 	add(q, k.referenceF, grid{tokens, k.heads, 32, k.referenceShared}, &args)
 }
 
-// decodeWork appends the work items of decode: every chunk of keys that a query of the step sees.
-func (s *attentionShape) decodeWork(work []workItem, spans []span) []workItem {
-	for seq, of := range spans {
-		last := int(of.position+of.len-1) / C.KV_CHUNK
-		for chunk := s.oldestVisible(int(of.position)) / C.KV_CHUNK; chunk <= last; chunk++ {
-			work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(chunk)})
-		}
+// decodeWork appends the work items of a sequence that decodes: every chunk of keys that its queries see.
+func (s *attentionShape) decodeWork(work []workItem, seq int, of span) []workItem {
+	last := int(of.position+of.len-1) / C.KV_CHUNK
+	for chunk := s.oldestVisible(int(of.position)) / C.KV_CHUNK; chunk <= last; chunk++ {
+		work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(chunk)})
 	}
 	return work
 }
 
-// prefillWork appends the work items of prefill: groups of a sequence's queries. The last queries see the
-// most keys and come first, so that no long item starts at the end.
-func (s *attentionShape) prefillWork(work []workItem, spans []span) []workItem {
+// prefillWork appends the work items of a sequence that does not decode: groups of its queries. The last
+// queries see the most keys and come first, so that no long item starts at the end.
+func (s *attentionShape) prefillWork(work []workItem, seq int, of span) []workItem {
 	queries := prefillRows / (s.heads / s.kvHeads)
-	for seq, of := range spans {
-		for first := (int(of.len) - 1) / queries * queries; first >= 0; first -= queries {
-			work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(first)})
-		}
+	for first := (int(of.len) - 1) / queries * queries; first >= 0; first -= queries {
+		work = append(work, workItem{seq: C.int32_t(seq), first: C.int32_t(first)})
 	}
 	return work
 }

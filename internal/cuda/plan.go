@@ -23,6 +23,10 @@ const (
 	workBytes   = 8
 )
 
+// decodeSharing bounds the chunks that attention decodes in a step, to so many for each block of the KV cache.
+// There are more chunks than blocks if sequences share blocks. Sequences above the bound run as prefill.
+const decodeSharing = 4
+
 // headDims are the widths of heads that attention's kernels are made for.
 var headDims = []int{64, 80, 96, 128, 256}
 
@@ -121,12 +125,35 @@ func (e *UnsupportedError) Error() string {
 // take, and the exact sizes of the allocations that Plan makes.
 type memoryPlan struct {
 	model.Memory
+	stepLimits
 	context                                  int // tokens that the KV cache holds
 	kvBytes, partial, arrived, normed, stage int
 	ids                                      int // of the tokens that a step chooses
 }
 
-// planMemory is the plan's memory with a context of kvBlocks blocks.
+// stepLimits are what a step has room for.
+type stepLimits struct {
+	seqBlocks       int // entries of a sequence's block table
+	tableBlocks     int // entries of all block tables; sequences may share blocks
+	mostDecodeWorks int // work items of attention that decodes: chunks of all sequences
+	mostDecodeSeqs  int // the sequences below this number may decode
+}
+
+// limitsOf is the limits of a plan with kvBlocks blocks of KV cache.
+func limitsOf(plan *model.Plan, kvBlocks int) stepLimits {
+	seqBlocks := min(kvcache.BlocksFor(plan.Context), kvBlocks)
+	table := max(1, plan.Sequences) * seqBlocks
+	return stepLimits{
+		seqBlocks: seqBlocks, tableBlocks: table,
+		mostDecodeWorks: min(table, decodeSharing*kvBlocks),
+		mostDecodeSeqs:  max(batchTokens, plan.Sequences),
+	}
+}
+
+// tables is the most entries of the block tables of so many sequences.
+func (l *stepLimits) tables(seqs int) int { return min(seqs*l.seqBlocks, l.tableBlocks) }
+
+// planMemory is the plan's memory with kvBlocks blocks of KV cache.
 func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 	c, maxTokens := plan.Config, min(plan.MaxTokens, kvBlocks*kvcache.BlockTokens)
 	input := 2 // bytes of an input of matrix products, and of a key or value
@@ -134,14 +161,16 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 		input = 4
 	}
 	shape := shapeOf(c)
+	limits := limitsOf(plan, kvBlocks)
 	p := memoryPlan{
-		context: kvBlocks * kvcache.BlockTokens,
-		kvBytes: kvBlocks * kvBlockElems(c) * input,
-		partial: shape.partialBytes(kvBlocks),
-		arrived: batchTokens * c.KVHeads * 4,
-		normed:  maxTokens * c.HiddenSize * input,
-		stage:   stageBytes(c, maxTokens, kvBlocks),
-		ids:     4 * maxTokens,
+		stepLimits: limits,
+		context:    kvBlocks * kvcache.BlockTokens,
+		kvBytes:    kvBlocks * kvBlockElems(c) * input,
+		partial:    shape.partialBytes(limits.mostDecodeWorks),
+		arrived:    limits.mostDecodeSeqs * c.KVHeads * 4,
+		normed:     maxTokens * c.HiddenSize * input,
+		stage:      stageBytes(c, maxTokens, limits),
+		ids:        4 * maxTokens,
 	}
 	for _, t := range plan.Tensors {
 		p.Weights += taken(weightBytes(t, float32))
@@ -187,11 +216,11 @@ func kvBlockElems(c *model.Config) int {
 	return c.Layers * 2 * c.KVHeads * kvcache.BlockTokens * c.HeadDim
 }
 
-// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items, cosines
-// and sines, and the results of argmax.
-func stageBytes(c *model.Config, maxTokens, kvBlocks int) int {
+// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items of both kinds of
+// attention, cosines and sines, and the results of argmax.
+func stageBytes(c *model.Config, maxTokens int, limits stepLimits) int {
 	perToken := 4 + 4 + spanBytes + workBytes + 4*c.RoPE.Dim
-	return maxTokens*perToken + kvBlocks*(4+workBytes) + 4096
+	return maxTokens*perToken + limits.tableBlocks*4 + limits.mostDecodeWorks*workBytes + 4096
 }
 
 // attentionShape is the shape of a model's attention.

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/cu"
 
+	"phi3/internal/kvcache"
 	"phi3/internal/model"
 )
 
@@ -26,7 +27,7 @@ func BenchmarkDecodeQueue(b *testing.B) {
 			attention:     &attentionKernels{attentionShape: shape},
 		},
 		config:       &model.Config{Layers: layers, HiddenSize: hidden, KVHeads: 32},
-		kvBlocks:     kvBlocks,
+		stepLimits:   limitsOf(&model.Plan{Context: kvBlocks * kvcache.BlockTokens}, kvBlocks),
 		kvBlockElems: layers * 2 * 32 * 128 * 96,
 		turn:         &turn{stage: stage{host: &hostMemory{make([]byte, 1<<16)}}},
 	}

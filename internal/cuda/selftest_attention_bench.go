@@ -92,7 +92,7 @@ func (b *attentionBench) angles(position int) (cos, sin []float32) {
 func (b *attentionBench) layerElems() int { return 2 * b.k.kvHeads * 128 * b.k.headDim }
 
 // attend feeds the sequences to an empty cache, steps[i][s] tokens of sequence s in step i. It returns every
-// sequence's result and the whole cache. If blocks > 0, steps of few tokens are decoded on that many
+// sequence's result and the whole cache. If blocks > 0, sequences of few new tokens are decoded on that many
 // blocks.
 func (b *attentionBench) attend(steps [][]int, blocks int) (outs [][]byte, cache []byte) {
 	kv := b.alloc(b.blocks * 2 * b.layerElems() * b.elementBytes())
@@ -109,12 +109,13 @@ func (b *attentionBench) attendFrom(kv array, positions []int, steps [][]int, bl
 	outs = make([][]byte, len(b.sequences))
 	for _, step := range steps {
 		input := b.input(step, positions)
-		decoded := blocks > 0 && k.decodes(input.tokens, input.spans)
-		var work []workItem
-		if decoded {
-			work = k.decodeWork(work, input.spans)
-		} else {
-			work = k.prefillWork(work, input.spans)
+		var decodeWork, prefillWork []workItem
+		for seq, of := range input.spans {
+			if blocks > 0 && k.decodes(of) {
+				decodeWork = k.decodeWork(decodeWork, seq, of)
+			} else {
+				prefillWork = k.prefillWork(prefillWork, seq, of)
+			}
 		}
 		arrays := map[string]array{
 			"out":     b.alloc(input.tokens * k.heads * k.headDim * b.elementBytes()),
@@ -123,22 +124,26 @@ func (b *attentionBench) attendFrom(kv array, positions []int, steps [][]int, bl
 			"sin":     toDevice(b.workbench, input.sin),
 			"spans":   toDevice(b.workbench, input.spans),
 			"table":   toDevice(b.workbench, input.table),
-			"work":    toDevice(b.workbench, work),
-			"works":   toDevice(b.workbench, []int32{int32(len(work))}),
-			"partial": b.alloc(k.partialBytes(len(work))),
+			"decode":  toDevice(b.workbench, decodeWork),
+			"prefill": toDevice(b.workbench, prefillWork),
+			"works":   toDevice(b.workbench, []int32{int32(len(decodeWork))}),
+			"partial": b.alloc(k.partialBytes(len(decodeWork))),
 		}
 		at := func(name string) devicePtr { return arrays[name].devicePtr }
 		a := attention{
 			out: at("out"), qkv: at("qkv"), kv: kv.devicePtr + devicePtr(layer*b.elementBytes()),
 			cos: at("cos"), sin: at("sin"), spans: at("spans"), blockTable: at("table"),
-			work: at("work"), works: at("works"), partial: at("partial"), arrived: arrived.devicePtr,
+			works: at("works"), partial: at("partial"), arrived: arrived.devicePtr,
 			blockStride: 2 * layer, seqs: len(input.spans),
 		}
-		if decoded {
+		if len(prefillWork) > 0 {
+			a.work = at("prefill")
+			b.appendAndAttend(&a, input.tokens, len(prefillWork))
+		}
+		if len(decodeWork) > 0 {
+			a.work = at("decode")
 			k.decode(&b.q, &a, blocks)
 			b.run(k.name("attention_decode"))
-		} else {
-			b.appendAndAttend(&a, input.tokens, len(work))
 		}
 		out := fromDevice[byte](b.workbench, arrays["out"])
 		for i, s := range input.sequences {

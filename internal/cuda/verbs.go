@@ -9,8 +9,11 @@ import (
 
 // This file implements the verbs of [model.Backend] with kernels. A step of up to decodeTokens tokens runs as
 // decode and one of up to batchTokens as batch, whose speed is limited by reading the weights. A longer step
-// runs as prefill, whose speed is limited by the tensor cores. All give the same bits. Attention has no batch
-// kernels: it decodes a batch, unless one of its sequences has more than decodeTokens new tokens.
+// runs as prefill, whose speed is limited by the tensor cores. All give the same bits.
+//
+// Attention chooses for each sequence, because in a step of several sequences some write an answer, while
+// others have a piece of a prompt. It decodes the sequences of up to decodeTokens new tokens, and the others
+// run as prefill.
 
 // Begin implements [model.Backend].
 func (b *Backend) Begin(step *model.Step) {
@@ -115,52 +118,74 @@ func (b *Backend) Attend(a, qkv model.Matrix, layer int) {
 	call.out, call.qkv = b.inputOut(a), ptr(qkv)
 	call.kv = b.kv + devicePtr(layer*b.kvBlockElems/b.config.Layers*b.inputType().bytes())
 	k := b.kernels.attention
-	switch {
-	case b.float32:
+	if b.float32 {
 		k.kvAppend(&b.queue, &call, qkv.Rows)
 		k.reference(&b.queue, &call, qkv.Rows)
-	case b.staged.decodes:
-		// The most work items that these sequences can have, so that one graph serves every token.
-		items := call.seqs * b.kvBlocks * b.config.KVHeads
-		k.decode(&b.queue, &call, b.blocks(items, k.decodeResident))
-	default:
+		return
+	}
+	if works := b.staged.prefillWorks; works > 0 {
+		// This appends the rows of all sequences. Decode appends its rows again, with the same bytes.
 		k.kvAppend(&b.queue, &call, qkv.Rows)
-		k.prefill(&b.queue, &call, b.staged.works)
+		call.work = b.staged.prefillWork
+		k.prefill(&b.queue, &call, works)
+	}
+	if seqs := b.staged.decodeSeqs; seqs > 0 {
+		call.work = b.staged.decodeWork
+		// The most work items that these sequences can have, so that one graph serves every token.
+		items := b.tables(seqs) * b.config.KVHeads
+		k.decode(&b.queue, &call, b.blocks(items, k.decodeResident))
 	}
 }
 
 // stageStep copies the step's data to the stage. The sizes of the data depend on the shape of the step and
 // not on the length of its sequences, so that one graph serves every token.
 func (b *Backend) stageStep(step *model.Step) {
-	k, s := b.kernels.attention, &b.scratch
-	s.spans, s.table, s.work = s.spans[:0], s.table[:0], s.work[:0]
+	s, seqs, tokens := &b.scratch, len(step.Seqs), len(step.IDs)
+	s.spans, s.table = s.spans[:0], s.table[:0]
 	for _, seq := range step.Seqs {
 		s.spans = append(s.spans, newSpan(seq, len(s.table)))
 		s.table = append(s.table, seq.Blocks[:kvcache.BlocksFor(seq.Position+seq.Len)]...)
-	}
-	tokens := len(step.IDs)
-	decodes := k.decodes(tokens, s.spans)
-	switch {
-	case b.float32: // the reference takes no work items
-	case decodes:
-		s.work = k.decodeWork(s.work, s.spans)
-	default:
-		s.work = k.prefillWork(s.work, s.spans)
 	}
 	ids := put(&b.stage, step.IDs, tokens)
 	if step.Chosen {
 		ids = b.ahead.older.ids
 	}
-	b.staged = stagedStep{ids: ids, works: len(s.work), decodes: decodes, attention: attention{
-		spans:      put(&b.stage, s.spans, len(s.spans)),
-		blockTable: put(&b.stage, s.table, b.kvBlocks),
-		work:       put(&b.stage, s.work, max(b.kvBlocks, tokens)),
-		works:      put(&b.stage, []int32{int32(len(s.work))}, 1),
+	b.staged = stagedStep{ids: ids, attention: attention{
+		spans:      put(&b.stage, s.spans, seqs),
+		blockTable: put(&b.stage, s.table, b.tables(seqs)),
 		cos:        put(&b.stage, step.Cos, len(step.Cos)),
 		sin:        put(&b.stage, step.Sin, len(step.Sin)),
 		partial:    b.partial, arrived: b.arrived,
-		blockStride: b.kvBlockElems, seqs: len(step.Seqs),
+		blockStride: b.kvBlockElems, seqs: seqs,
 	}}
+	if !b.float32 { // the reference takes no work items
+		b.stageWork(tokens)
+	}
+}
+
+// stageWork copies attention's work items to the stage: the sequences of few new tokens decode, as far as there
+// is memory for what they compute, and the others run as prefill.
+func (b *Backend) stageWork(tokens int) {
+	k, s, to := b.kernels.attention, &b.scratch, &b.staged
+	s.decodeWork, s.prefillWork = s.decodeWork[:0], s.prefillWork[:0]
+	for seq, of := range s.spans {
+		if seq < b.mostDecodeSeqs && k.decodes(of) {
+			work := k.decodeWork(s.decodeWork, seq, of)
+			if len(work) <= b.mostDecodeWorks {
+				s.decodeWork = work
+				to.decodeSeqs++
+				continue
+			}
+		}
+		s.prefillWork = k.prefillWork(s.prefillWork, seq, of)
+	}
+	if to.decodeSeqs > 0 {
+		to.decodeWork = put(&b.stage, s.decodeWork, min(b.tables(to.decodeSeqs), b.mostDecodeWorks))
+		to.attention.works = put(&b.stage, []int32{int32(len(s.decodeWork))}, 1)
+	}
+	if to.prefillWorks = len(s.prefillWork); to.prefillWorks > 0 {
+		to.prefillWork = put(&b.stage, s.prefillWork, tokens)
+	}
 }
 
 func (b *Backend) eps() float32 { return float32(b.config.RMSNormEps) }
