@@ -37,6 +37,7 @@ func (b *Backend) Plan(plan *model.Plan) error {
 			return err
 		}
 		b.kvBlocks, b.stepLimits = plan.Blocks(), p.stepLimits
+		b.graphs.most = graphsOf(plan)
 		for _, a := range []struct {
 			to    *devicePtr
 			bytes int

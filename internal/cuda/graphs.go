@@ -11,8 +11,13 @@ import (
 // graphs sends queues to the device. The second time that it gets the same queue, byte for byte, it
 // captures the queue in a CUDA graph, and from then on replays the graph. This happens to decode steps,
 // whose launches are the same for every token. Callers need not know.
+//
+// Queues that came only once, such as those of most prompts, and graphs are forgotten separately: no number of
+// prompts makes a graph be forgotten. And a queue that comes rarely is forgotten before it comes again, and not
+// captured for one more use.
 type graphs struct {
 	seen []*seenQueue // most recently used first
+	most int          // graphs that are kept, see graphsOf; at least leastGraphs
 }
 
 type seenQueue struct {
@@ -21,10 +26,8 @@ type seenQueue struct {
 	graph    graph // once captured
 }
 
-// maxGraphs is the most queues that are remembered. A text has three: that of the first step after the
-// prompt, and one for each of the two turns of the later steps. So there is room for texts in batches of
-// each size from 1 to 8, and for 8 queues more.
-const maxGraphs = 32
+// mostOnce is the most queues that are remembered and not captured.
+const mostOnce = 32
 
 // run puts the queue on the stream. It runs on the device's thread.
 func (g *graphs) run(d *device, s cu.Stream, q queue) error {
@@ -32,24 +35,49 @@ func (g *graphs) run(d *device, s cu.Stream, q queue) error {
 		return nil
 	}
 	d.prepare(q)
-	i := slices.IndexFunc(g.seen, func(s *seenQueue) bool { return slices.Equal(s.launches, q) })
+	i := slices.IndexFunc(g.seen, func(s *seenQueue) bool { return s.launches.equal(q) })
 	if i < 0 {
 		if err := d.launchAll(s, q); err != nil {
 			return err // a capture of kernels that were not loaded yet may be refused
 		}
-		return g.remember(d, q)
+		g.remember(q)
+		return nil
 	}
 	seen := g.seen[i]
-	g.seen = slices.Insert(slices.Delete(g.seen, i, i+1), 0, seen)
+	copy(g.seen[1:], g.seen[:i])
+	g.seen[0] = seen
 	if !seen.captured {
-		var err error
-		if seen.graph, err = d.captureAllowed(s, q); err != nil {
+		if err := g.capture(d, s, q); err != nil {
 			return err
 		}
-		copy(seen.launches, q) // without overlap, if the driver refused it
-		seen.captured = true
 	}
 	return d.launchGraph(s, seen.graph)
+}
+
+// equal compares launches byte for byte. Queues that differ mostly differ in the first launch, by the number of
+// tokens, or in the last one, by the number of rows of logits.
+func (q queue) equal(other queue) bool {
+	last := len(q) - 1
+	return len(q) == len(other) && q[last] == other[last] && slices.Equal(q, other)
+}
+
+// capture makes a graph of q, the most recent queue. It first frees the graph that was used least recently, if
+// there are too many.
+func (g *graphs) capture(d *device, s cu.Stream, q queue) error {
+	if i := g.excess(true, max(g.most, leastGraphs)); i >= 0 {
+		if err := d.free(g.seen[i].graph); err != nil {
+			return err
+		}
+		g.seen = slices.Delete(g.seen, i, i+1)
+	}
+	seen := g.seen[0]
+	var err error
+	if seen.graph, err = d.captureAllowed(s, q); err != nil {
+		return err
+	}
+	copy(seen.launches, q) // without overlap, if the driver refused it
+	seen.captured = true
+	return nil
 }
 
 // captureAllowed makes a graph of a prepared queue. If the driver refuses launches that overlap, but not the
@@ -68,17 +96,28 @@ func (d *device) captureAllowed(s cu.Stream, q queue) (graph, error) {
 	return g, err
 }
 
-// remember adds q as the most recent queue, and forgets the least recent one if there are too many.
-func (g *graphs) remember(d *device, q queue) error {
-	if len(g.seen) == maxGraphs {
-		oldest := g.seen[maxGraphs-1]
-		g.seen = g.seen[:maxGraphs-1]
-		if oldest.captured {
-			if err := d.free(oldest.graph); err != nil {
-				return err
-			}
+// remember adds q as the most recent queue. If there are too many, it takes the memory of the least recent one.
+func (g *graphs) remember(q queue) {
+	seen := &seenQueue{}
+	if i := g.excess(false, mostOnce); i >= 0 {
+		seen = g.seen[i]
+		g.seen = slices.Delete(g.seen, i, i+1)
+	}
+	seen.launches = append(seen.launches[:0], q...)
+	g.seen = slices.Insert(g.seen, 0, seen)
+}
+
+// excess returns the index of the queue that was used least recently, of those that are captured or not, if
+// there are at least most of these; otherwise -1.
+func (g *graphs) excess(captured bool, most int) int {
+	count, last := 0, -1
+	for i, s := range g.seen {
+		if s.captured == captured {
+			count, last = count+1, i
 		}
 	}
-	g.seen = slices.Insert(g.seen, 0, &seenQueue{launches: slices.Clone(q)})
-	return nil
+	if count < most {
+		return -1
+	}
+	return last
 }

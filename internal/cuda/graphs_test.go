@@ -159,33 +159,49 @@ func TestOneGraphAtAnyLength(t *testing.T) {
 }
 
 // TestForgottenGraphs: with more queues than are remembered, the oldest are forgotten and their graphs freed.
+// Queues that come once do not make a graph be forgotten.
 func TestForgottenGraphs(t *testing.T) {
 	d := open(t)
 	on(t, d, func(t inside, s cu.Stream) {
 		l := loadCopyRows(t, d).launch()
 		owned := len(d.owned)
-		var g graphs
-		captured := func(n int) bool { // of the queue of n launches, if it is remembered
+		g := graphs{most: 40}
+		count := func(captured bool) (n int) {
 			for _, q := range g.seen {
-				if len(q.launches) == n {
-					return q.captured
+				if q.captured == captured {
+					n++
 				}
 			}
-			return false
+			return n
+		}
+		captured := func(n int) bool { // of the queue of n launches, if it is remembered
+			return slices.ContainsFunc(g.seen, func(q *seenQueue) bool {
+				return len(q.launches) == n && q.captured
+			})
 		}
 		run := func(n int) { require.NoError(t, g.run(d, s, slices.Repeat(queue{l}, n))) }
-		for n := 1; n <= 3*maxGraphs; n++ {
+		for n := 1; n <= 3*g.most; n++ {
 			run(n)
 			if n%2 == 0 {
 				run(n)
 				require.True(t, captured(n))
 			}
 			run(1) // used all the time, so it is not forgotten
-			require.LessOrEqual(t, len(g.seen), maxGraphs)
-			require.LessOrEqual(t, len(d.owned)-owned, maxGraphs/2+1, "graphs that are alive")
+			require.LessOrEqual(t, count(false), mostOnce)
+			require.LessOrEqual(t, count(true), g.most)
+			require.Len(t, d.owned[owned:], count(true), "graphs that are alive")
 		}
 		require.True(t, captured(1))
-		require.Len(t, g.seen, maxGraphs)
+		require.Equal(t, g.most, count(true))
+		oldest := g.most + 4 // of the even ones, of which all but g.most-1 are forgotten
+		require.True(t, captured(oldest))
+		require.False(t, captured(oldest-2))
+		for n := 200; n < 300; n++ {
+			run(n)
+		}
+		require.True(t, captured(oldest), "after many queues that came once")
+		run(300 - mostOnce)
+		require.False(t, captured(oldest), "one more is captured")
 		require.NoError(t, g.run(d, s, nil))
 	})
 }

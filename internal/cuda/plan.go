@@ -31,7 +31,7 @@ const decodeSharing = 4
 var headDims = []int{64, 80, 96, 128, 256}
 
 // reserve is left to the driver, in bytes. It loads kernels at their first launch and keeps graphs in the
-// device's memory.
+// device's memory. More graphs need graphBytes.
 const reserve = 64 << 20
 
 // PlanMemory is the memory that a plan takes on a GPU. The backend checks it before it allocates. It uses
@@ -176,7 +176,7 @@ func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 		p.Weights += taken(weightBytes(t, float32))
 	}
 	p.KV = taken(p.kvBytes)
-	p.Workspace = reserve
+	p.Workspace = reserve + graphBytes(plan)
 	for _, bytes := range []int{p.partial, p.arrived, p.normed, p.stage, p.stage, p.ids, p.ids} { // two turns
 		p.Workspace += taken(bytes)
 	}
@@ -221,6 +221,32 @@ func kvBlockElems(c *model.Config) int {
 func stageBytes(c *model.Config, maxTokens int, limits stepLimits) int {
 	perToken := 4 + 4 + spanBytes + workBytes + 4*c.RoPE.Dim
 	return maxTokens*perToken + limits.tableBlocks*4 + limits.mostDecodeWorks*workBytes + 4096
+}
+
+// Steady decode of a batch has three queues of launches, each with a graph: that of the first step, and one
+// for each of the two turns of the later steps (ahead.go). In a server the number of sequences changes, and
+// comes back. So there is room for the graphs of every number up to graphSequences, the longest batches of
+// decode.
+const (
+	graphsOfBatch  = 3
+	graphSequences = batchTokens
+	leastGraphs    = 32 // a plan for one sequence may serve batches too
+	// launchBytes is the device's memory that a driver takes for a launch in a graph, as somebody has measured
+	// it: https://forums.developer.nvidia.com/t/increasing-memory-footprint-with-large-task-graphs/244901.
+	launchBytes = 64 << 10
+)
+
+// graphsOf is how many graphs are kept for a plan.
+func graphsOf(plan *model.Plan) int {
+	return max(leastGraphs, graphsOfBatch*min(plan.Sequences, graphSequences))
+}
+
+// graphBytes is the memory that the driver takes for the graphs of batches of several sequences. That for the
+// graphs of one sequence is in reserve.
+func graphBytes(plan *model.Plan) int64 {
+	launches := 7*plan.Config.Layers + 5 // with more than decodeTokens tokens, norms are kernels of their own
+	graphs := graphsOfBatch * max(0, min(plan.Sequences, graphSequences)-1)
+	return int64(graphs) * int64(launches) * launchBytes
 }
 
 // attentionShape is the shape of a model's attention.
