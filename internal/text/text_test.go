@@ -89,8 +89,8 @@ func TestAnswer(t *testing.T) {
 	require.Equal(t, " of Germany is 日本.", shown)
 }
 
-// A token has the text that it adds to an answer, or its bytes where it is a part of a character. Offsets count
-// characters, also those that are not shown.
+// A token has the text that it adds to an answer, or its bytes where it is a part of a character. Offsets
+// count characters, also those that are not shown.
 func TestTokensOfAnAnswer(t *testing.T) {
 	c := open(t)
 	ids, err := c.Tokenizer.Encode(t.Context(), " of é日x", tokenizer.EncodeOptions{NoBOS: true})
