@@ -18,6 +18,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -142,6 +143,11 @@ func (e *Engine) submit(ctx context.Context, r Request) (*sequence, error) {
 		return nil, &model.TooLongError{Text: "prompt", Tokens: len(r.IDs), Context: e.model.Context}
 	case r.MaxNewTokens <= 0 && !r.PromptLogProbs:
 		return nil, nil
+	}
+	for _, id := range r.IDs { // Forward would return the error for all sequences of the step
+		if vocabulary := e.model.Config.VocabSize; id < 0 || int(id) >= vocabulary {
+			return nil, fmt.Errorf("token id %d is not in the model's vocabulary of %d", id, vocabulary)
+		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
