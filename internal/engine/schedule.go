@@ -164,7 +164,7 @@ func (e *Engine) prepare(s *sequence) error {
 
 // adoptMore looks again for the beginning of a prompt, because another sequence may have computed it meanwhile.
 func (e *Engine) adoptMore(s *sequence) {
-	before := s.cache
+	before, had := s.cache, s.cache.Len()
 	e.adopt(s)
 	if s.cache == before {
 		return
@@ -172,7 +172,7 @@ func (e *Engine) adoptMore(s *sequence) {
 	if _, err := s.cache.Prepare(len(s.ids)); err != nil {
 		return // cannot happen: the blocks of the cache before are free now
 	}
-	e.counts.PrefixHits += uint64(s.cache.Len())
+	e.counts.PrefixHits += uint64(s.cache.Len() - had)
 	s.cached = s.cache.Len()
 }
 
