@@ -104,7 +104,8 @@ func (e *Engine) Close() {
 // ended; if MaxNewTokens is 0, there is none. An error ends the loop, and the tokens before it are valid.
 //
 // If ctx is done, or the caller breaks the loop, the sequence gives its blocks back within one step. A caller
-// that does not take its tokens stops only its own sequence, some tokens later.
+// that does not take its tokens stops only its own sequence, some tokens later. If others wait, that sequence
+// gives its place and its blocks to them.
 func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		s, err := e.submit(ctx, r)
@@ -205,9 +206,11 @@ func (e *Engine) Stats() Stats {
 func (e *Engine) publish() {
 	s := e.counts
 	s.Running, s.Waiting = len(e.running), len(e.waiting)
-	for _, r := range e.running {
-		if r.paused.Load() {
-			s.Paused++
+	for _, sequences := range [][]*sequence{e.running, e.waiting} {
+		for _, r := range sequences {
+			if r.paused.Load() {
+				s.Paused++
+			}
 		}
 	}
 	s.Blocks, s.BlocksUsed, s.BlocksKnown = e.pool.Blocks(), e.pool.InUse(), e.pool.Known()

@@ -115,6 +115,10 @@ func (s *sequence) scoring() bool { return s.PromptLogProbs && len(s.scores) < l
 // full reports whether there is no room for a token.
 func (s *sequence) full() bool { return len(s.tokens) == cap(s.tokens) }
 
+// ready reports whether a waiting sequence can run. One that was paused waits until there is room for several
+// tokens, because it may have to be computed again.
+func (s *sequence) ready() bool { return !s.paused.Load() || len(s.tokens) <= cap(s.tokens)/2 }
+
 // done returns why the sequence must end early, or nil.
 func (s *sequence) done() error {
 	err := s.ctx.Err()

@@ -20,17 +20,27 @@ func (e *Engine) reap() {
 	e.waiting = slices.DeleteFunc(e.waiting, gone)
 }
 
-// admit lets the oldest waiting sequences run, while there are blocks for all their ids.
+// admit lets the oldest waiting sequences run, while there are blocks for all their ids. Paused sequences
+// give their place and their blocks to those that wait.
 func (e *Engine) admit() {
-	for len(e.waiting) > 0 && len(e.running) < e.options.Parallel {
-		s := e.waiting[0]
-		e.adopt(s)
-		missing := kvcache.BlocksFor(len(s.ids)) - len(s.cache.Blocks())
-		if missing > e.pool.Free() && len(e.running) > 0 {
-			s.cache.Retire(s.ids)
+	for {
+		first := slices.IndexFunc(e.waiting, (*sequence).ready)
+		if first < 0 {
 			return
 		}
-		e.waiting = slices.Delete(e.waiting, 0, 1)
+		s := e.waiting[first]
+		if len(e.running) == e.options.Parallel && !e.preemptPaused() {
+			return
+		}
+		e.adopt(s)
+		missing := kvcache.BlocksFor(len(s.ids)) - len(s.cache.Blocks())
+		for missing > e.pool.Free() && len(e.running) > 0 {
+			if !e.preemptPaused() {
+				s.cache.Retire(s.ids)
+				return
+			}
+		}
+		e.waiting = slices.DeleteFunc(e.waiting, func(w *sequence) bool { return w == s })
 		if _, err := s.cache.Prepare(len(s.ids)); err != nil {
 			e.end(s, err)
 			continue
@@ -43,6 +53,7 @@ func (e *Engine) admit() {
 				e.counts.PrefixHits += uint64(s.cache.Len())
 			}
 		}
+		s.paused.Store(false)
 		s.begun, s.cached, s.fed = now(), s.cache.Len(), false
 		at, _ := slices.BinarySearchFunc(e.running, s, byAge)
 		e.running = slices.Insert(e.running, at, s)
@@ -89,6 +100,17 @@ func (e *Engine) preempt(s *sequence) {
 	e.waiting = slices.Insert(e.waiting, at, s)
 }
 
+// preemptPaused takes the blocks of a paused sequence, the youngest. It returns false if there is none.
+func (e *Engine) preemptPaused() bool {
+	for _, s := range slices.Backward(e.running) {
+		if s.paused.Load() && s.full() {
+			e.preempt(s)
+			return true
+		}
+	}
+	return false
+}
+
 // step is one call of [model.Model.Forward].
 type step struct {
 	parts []part
@@ -117,7 +139,12 @@ func (e *Engine) layOut() {
 		if wasPaused {
 			s.begun = now()
 		}
-		if err := e.prepare(s); err != nil {
+		err := e.prepare(s)
+		// Less than before if older sequences have given their blocks back. The youngest may be gone itself.
+		if i = slices.Index(e.running, s); i < 0 {
+			break
+		}
+		if err != nil {
 			e.running = slices.Delete(e.running, i, i+1)
 			e.end(s, err)
 			i--
@@ -140,8 +167,9 @@ func (e *Engine) layOut() {
 	}
 }
 
-// prepare makes room in the cache for all ids of a running sequence. If there are no blocks, younger sequences
-// give theirs back, and then the sequence its own. The error is one of a sequence that is alone.
+// prepare makes room in the cache for all ids of a running sequence. If there are no blocks, paused and then
+// younger sequences give theirs back, and then the sequence its own. The error is one of a sequence that is
+// alone.
 func (e *Engine) prepare(s *sequence) error {
 	for {
 		cached, err := s.cache.Prepare(len(s.ids))
@@ -150,6 +178,9 @@ func (e *Engine) prepare(s *sequence) error {
 				s.cached = cached
 			}
 			return nil
+		}
+		if e.preemptPaused() {
+			continue
 		}
 		youngest := e.running[len(e.running)-1]
 		if youngest == s && len(e.running) == 1 {
