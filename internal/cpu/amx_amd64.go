@@ -51,10 +51,11 @@ func packRowsF16(args *packArgs)
 //go:noescape
 func packTokens(args *packArgs)
 
-// narrowBF16 copies the upper halves of x [n]. n is a multiple of 32, at least 32.
+// narrowBF16 copies the upper halves of x [n], each 32 of them to a place that is stride bytes after the one
+// before. n is a multiple of 32, at least 32.
 //
 //go:noescape
-func narrowBF16(to *byte, x *float32, n int)
+func narrowBF16(to *byte, stride int, x *float32, n int)
 
 // packPairs copies the upper halves of x [2·pairs, n], whose rows are stride bytes apart, to [pairs, n, 2
 // rows], toStride bytes apart, and returns whether all are finite. n is a multiple of 16.
@@ -101,7 +102,7 @@ var amxKernels = &kernels{
 
 var amxLinear = &linearKernels{
 	panelRows: amxPanelRows, pack: amxPack, multiply: amxMultiply,
-	groups: func(tokens int) tokenGroups { return tokenGroups{large: (tokens + 31) / 32, size: 32} },
+	packItems: func(tokens int) (items, size int) { return (tokens + 31) / 32, 32 },
 	scratch: func(_, maxTokens int) scratchSize {
 		return scratchSize{
 			packed: amxMaxRows * amxStretchSteps * 64 * 2, unpacked: 16 * 32 * amxStretchSteps,

@@ -549,18 +549,19 @@ row:
 	VZEROUPPER
 	RET
 
-// func narrowBF16(to *byte, x *float32, n int)
-TEXT ·narrowBF16(SB), NOSPLIT, $0-24
+// func narrowBF16(to *byte, stride int, x *float32, n int)
+TEXT ·narrowBF16(SB), NOSPLIT, $0-32
 	MOVQ to+0(FP), DI
-	MOVQ x+8(FP), SI
-	MOVQ n+16(FP), CX
+	MOVQ stride+8(FP), BX
+	MOVQ x+16(FP), SI
+	MOVQ n+24(FP), CX
 	VMOVDQU64 odd<>(SB), Z31
 step:
 	VMOVDQU64 (SI), Z0
 	VPERMT2W  64(SI), Z31, Z0
 	VMOVDQU64 Z0, (DI)
 	ADDQ $128, SI
-	ADDQ $64, DI
+	ADDQ BX, DI
 	SUBQ $32, CX
 	JNZ  step
 	VZEROUPPER

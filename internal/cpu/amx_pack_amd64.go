@@ -15,11 +15,11 @@ func amxPack(in *input, group int) {
 	var last [16 * 32]float32
 	if in.tokens == 1 {
 		if whole > 0 {
-			narrowBF16(&in.packed[0], &in.x[0], whole)
+			narrowBF16(&in.packed[0], 64, &in.x[0], whole)
 		}
 		if whole < in.k {
 			copy(last[:], in.x[whole:])
-			narrowBF16(&in.packed[2*whole], &last[0], 32)
+			narrowBF16(&in.packed[2*whole], 64, &last[0], 32)
 		}
 		return
 	}

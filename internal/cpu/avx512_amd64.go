@@ -44,6 +44,9 @@ func dot4x4PairsBF16(args *dotArgs)
 //go:noescape
 func sumLanes16(sums, lanes *float32, n int)
 
+//go:noescape
+func sumBand4Lanes16(sums *float32, stride int, lanes *float32, laneStride, n int)
+
 // multiplyAddAVX512 does n · 12 fused multiply-adds of 16 values. n is at least 1.
 func multiplyAddAVX512(n int)
 
@@ -77,7 +80,7 @@ var avx512bf16Kernels = &kernels{
 }
 
 var avx512Linear = (&laneKernels{
-	lanes: 16, step: 16, rows: 4, sum: sumLanes16,
+	lanes: 16, step: 16, rows: 4, sum: sumLanes16, sumBand: sumBand4Lanes16,
 	one: func(w weight.Format) func(*dotArgs) {
 		switch w {
 		case weight.BF16:
@@ -102,7 +105,7 @@ var avx512Linear = (&laneKernels{
 }).linear()
 
 var pairsLinear = (&laneKernels{
-	lanes: 16, step: 32, rows: 4, narrow: narrowBF16, sum: sumLanes16,
+	lanes: 16, step: 32, rows: 4, narrow: narrowBF16, sum: sumLanes16, sumBand: sumBand4Lanes16,
 	one:     onePairs,
 	several: func(weight.Format) (six, four func(*dotArgs)) { return dot4x6PairsBF16, dot4x4PairsBF16 },
 }).linear()

@@ -518,6 +518,36 @@ four:
 	VZEROUPPER
 	RET
 
+// func sumBand4Lanes16(sums *float32, stride int, lanes *float32, laneStride, n int)
+TEXT ·sumBand4Lanes16(SB), NOSPLIT, $0-40
+	MOVQ sums+0(FP), DI
+	MOVQ stride+8(FP), R9
+	MOVQ lanes+16(FP), SI
+	MOVQ laneStride+24(FP), BX
+	MOVQ n+32(FP), CX
+	LEAQ (BX)(BX*2), R8
+token:
+	VMOVUPS      (SI), Y0
+	VMOVUPS      (SI)(BX*1), Y1
+	VMOVUPS      (SI)(BX*2), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VADDPS       32(SI), Y0, Y0
+	VADDPS       32(SI)(BX*1), Y1, Y1
+	VADDPS       32(SI)(BX*2), Y2, Y2
+	VADDPS       32(SI)(R8*1), Y3, Y3
+	VHADDPS      Y1, Y0, Y0
+	VHADDPS      Y3, Y2, Y2
+	VHADDPS      Y2, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVUPS      X0, (DI)
+	ADDQ         $64, SI
+	ADDQ         R9, DI
+	DECQ         CX
+	JNZ          token
+	VZEROUPPER
+	RET
+
 // ---- For the probe: the most that the processor can compute
 
 // func multiplyAddAVX512(n int)

@@ -29,14 +29,19 @@ type laneKernels struct {
 	several func(w weight.Format) (six, four func(*dotArgs))
 	// sum adds up the lanes [n, lanes] of n sums. n is a multiple of 4, at least 4.
 	sum func(sums, lanes *float32, n int)
-	// narrow, if set, converts x [n], which has been rounded, to bfloat16; then the packed values are
-	// bfloat16, two in the place of a float32.
-	narrow func(to *byte, x *float32, n int)
+	// sumBand, if set, adds up the lanes of the first n tokens of a group and of the four rows of a band,
+	// which are laneStride bytes apart. The four sums of a token are stride bytes after those of the token
+	// before.
+	sumBand func(sums *float32, stride int, lanes *float32, laneStride, n int)
+	// narrow, if set, converts x [n], which has been rounded, to bfloat16, and writes the steps stride bytes
+	// apart; then the packed values are bfloat16, two in the place of a float32. n is a multiple of step.
+	narrow func(to *byte, stride int, x *float32, n int)
 }
 
 const (
 	laneStretch = 1024 // of k
-	fewTokens   = 32   // a panel is small for so many tokens
+	// The most rows of a panel for up to fewTokens tokens.
+	laneFewRows, fewTokens = 32, 32
 	// How many tokens several multiplies at once.
 	largeGroup, smallGroup = 6, 4
 	// The most rows of a panel, and the most groups of tokens whose running sums are kept at a time: together
@@ -65,10 +70,15 @@ func (l *laneKernels) linear() *linearKernels {
 				unpacked: min(laneMaxRows*upTo32(widest), max(mostUnpacked, 16*widest)),
 			}
 		},
-		pack: l.pack, groups: laneGroups,
+		pack: l.pack,
+		packItems: func(tokens int) (items, size int) {
+			if tokens == 1 {
+				return 1, 1
+			}
+			return laneGroups(tokens).places(), 1
+		},
 		packedBytes: func(tokens, k int) int {
-			groups := laneGroups(tokens)
-			return groups.first(groups.count()) * l.steps(k) * l.step * l.elemSize()
+			return laneGroups(tokens).places() * l.steps(k) * l.step * l.elemSize()
 		},
 	}
 }
@@ -76,10 +86,11 @@ func (l *laneKernels) linear() *linearKernels {
 // lanePanelRows returns few rows if weights are read only once or twice, and many if tokens are read again
 // for every panel. There must be enough panels for the threads.
 func lanePanelRows(tokens, cols, threads int) int {
+	most := laneMaxRows
 	if tokens <= fewTokens {
-		return 16
+		most = laneFewRows
 	}
-	return min(laneMaxRows, max(16, cols/(4*threads)/16*16))
+	return min(most, max(16, cols/(4*threads)/16*16))
 }
 
 // laneUnpackedRows is linearKernels.unpackedRows.
@@ -93,6 +104,29 @@ func (l *laneKernels) elemSize() int {
 	return 4
 }
 
+// tokenGroups divides tokens into groups: large ones, then small ones. The last group may have fewer tokens
+// than places.
+type tokenGroups struct{ large, small int }
+
+// count returns the number of groups.
+func (g tokenGroups) count() int { return g.large + g.small }
+
+// first returns the first token of group i, which is the number of places before it.
+func (g tokenGroups) first(i int) int {
+	return min(i, g.large)*largeGroup + max(0, i-g.large)*smallGroup
+}
+
+// places returns the number of places of all groups.
+func (g tokenGroups) places() int { return g.first(g.count()) }
+
+// around returns the first place of the group that a place is in, and the number of the group's places.
+func (g tokenGroups) around(place int) (first, places int) {
+	if rest := place - g.large*largeGroup; rest >= 0 {
+		return place - rest%smallGroup, smallGroup
+	}
+	return place - place%largeGroup, largeGroup
+}
+
 // laneGroups divides tokens into groups of six and at most two groups of four, so that at most one place of
 // a group is empty (two, if there are only two tokens).
 func laneGroups(tokens int) tokenGroups {
@@ -101,7 +135,7 @@ func laneGroups(tokens int) tokenGroups {
 		small = 1
 	}
 	large := max(0, tokens-small*smallGroup+largeGroup-1) / largeGroup
-	return tokenGroups{large, largeGroup, small, smallGroup}
+	return tokenGroups{large, small}
 }
 
 // steps returns how many steps a row of k weights takes: 0 if it is shorter than a step.
@@ -121,56 +155,49 @@ func (l *laneKernels) back(k, size int) int {
 	return (l.step - k%l.step) * size
 }
 
-// lay writes steps first … last-1 of a token's values x to to.
-func (l *laneKernels) lay(to []byte, x []float32, first, last int) {
-	whole, size := min(last, len(x)/l.step), l.elemSize()
-	switch values := x[first*l.step : whole*l.step]; {
-	case l.narrow == nil:
-		copy(floats(to), values)
-	case len(values) > 0:
-		l.narrow(&to[0], &values[0], len(values))
+// pack is linearKernels.pack. An item is a place of a group: the token there, or none. One step of each token
+// of a group is followed by the next step of each. (Six rows of several thousand values each would compete for
+// the same places of the first-level cache.)
+func (l *laneKernels) pack(in *input, place int) {
+	first, tokens := 0, 1
+	if in.tokens > 1 {
+		first, tokens = laneGroups(in.tokens).around(place)
 	}
-	if whole == last {
+	steps, size := l.steps(in.k), l.step*l.elemSize()
+	if steps == 0 {
 		return
 	}
-	rest := x[whole*l.step:]
-	to = to[(whole-first)*l.step*size:][:l.step*size]
+	to, stride := in.packed[(first*steps+place-first)*size:], tokens*size
+	if place >= in.tokens { // no token: any finite numbers
+		for step := range steps {
+			clear(to[step*stride:][:size])
+		}
+		return
+	}
+	x := in.row(place)
+	whole := in.k / l.step
+	if l.narrow != nil {
+		l.narrow(&to[0], stride, &x[0], whole*l.step)
+	} else {
+		for step := range whole {
+			copy(floats(to[step*stride:][:size]), x[step*l.step:][:l.step])
+		}
+	}
+	if whole < steps {
+		l.packRest(to[whole*stride:][:size], x[whole*l.step:])
+	}
+}
+
+// packRest writes the last step, which begins with zeros for weights that were multiplied before.
+func (l *laneKernels) packRest(to []byte, rest []float32) {
 	clear(to)
-	to = to[(l.step-len(rest))*size:]
+	to = to[(l.step-len(rest))*l.elemSize():]
 	if l.narrow == nil {
 		copy(floats(to), rest)
 		return
 	}
 	for i, v := range rest {
 		binary.LittleEndian.PutUint16(to[2*i:], upperHalf(v))
-	}
-}
-
-// pack is linearKernels.pack. It writes one step of each token of a group, then the next step. (Six rows of
-// several thousand values each would compete for the same places of the first-level cache.) The steps of a
-// single token follow each other.
-func (l *laneKernels) pack(in *input, group int) {
-	steps, size := l.steps(in.k), l.step*l.elemSize()
-	if in.tokens == 1 {
-		l.lay(in.packed, in.x, 0, steps)
-		return
-	}
-	groups := laneGroups(in.tokens)
-	first, last := groups.first(group), groups.first(group+1)
-	packed := in.packed[first*steps*size:]
-	for token := first; token < last; token++ {
-		var x []float32
-		if token < in.tokens {
-			x = in.row(token)
-		}
-		for step := range steps {
-			to := packed[(step*(last-first)+token-first)*size:][:size]
-			if x == nil {
-				clear(to) // no token: any finite numbers
-				continue
-			}
-			l.lay(to, x, step, step+1)
-		}
 	}
 }
 
@@ -342,6 +369,12 @@ func (b *laneBands) sum(group int) {
 	at, tokens := b.group(group)
 	lanes := b.lanes[b.sumsOf(at-b.start):]
 	for band := range b.full + b.rest {
+		if b.sumBand != nil && band < b.full {
+			b.sumBand(&b.h.sums[at*b.h.cols+band*b.rows], 4*b.h.cols,
+				&lanes[band*b.rows*tokens*b.laneKernels.lanes], 4*tokens*b.laneKernels.lanes,
+				min(tokens, b.h.in.tokens-at))
+			continue
+		}
 		b.laneKernels.sum(&b.s.bandSums[0], &lanes[band*b.rows*tokens*b.laneKernels.lanes], b.rows*tokens)
 		i, rows := band*b.rows, b.rows
 		if band >= b.full {

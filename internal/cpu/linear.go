@@ -43,22 +43,11 @@ type linearKernels struct {
 	scratch func(widest, maxTokens int) scratchSize
 
 	// If pack is set, the loops read the tokens' values in another order than they have in memory: pack lays
-	// out one of the groups of tokens in in.packed, whose size is packedBytes.
-	pack        func(in *input, group int)
-	groups      func(tokens int) tokenGroups
+	// out an item in in.packed, whose size is packedBytes. packItems returns the number of items, and that of
+	// an item's tokens. The last items may have fewer tokens or none.
+	pack        func(in *input, item int)
+	packItems   func(tokens int) (items, size int)
 	packedBytes func(tokens, k int) int
-}
-
-// tokenGroups divides the tokens of a product: first into large groups of size tokens, then into small groups
-// of smallSize tokens. The last group may have fewer tokens.
-type tokenGroups struct{ large, size, small, smallSize int }
-
-// count returns the number of groups.
-func (g tokenGroups) count() int { return g.large + g.small }
-
-// first returns the first token of group i. That of the group after the last is the number of places.
-func (g tokenGroups) first(i int) int {
-	return min(i, g.large)*g.size + max(0, i-g.large)*g.smallSize
 }
 
 // always returns the same loops for all weights.
@@ -140,7 +129,8 @@ func (b *Backend) product(out []float32, cols int, in input, w model.Weight, e e
 	}
 	if p.kernels.pack != nil {
 		b.packing = packing{&p.in, p.kernels}
-		b.pool.run(p.kernels.groups(p.in.tokens).count(), 1, &b.packing)
+		items, _ := p.kernels.packItems(p.in.tokens)
+		b.pool.run(items, 1, &b.packing)
 	} else if in.norm != nil {
 		b.pool.run(p.in.tokens, 4, in.norm)
 	}
@@ -183,7 +173,7 @@ func (p *product) gate(gate, up []float32) {
 	p.b.asInput(gate)
 }
 
-// packing lays out the input of a product, and computes its norm just before. An item is a group of tokens.
+// packing lays out the input of a product, and computes its norm just before.
 type packing struct {
 	in      *input
 	kernels *linearKernels
@@ -191,12 +181,12 @@ type packing struct {
 
 // work implements [task].
 func (p *packing) work(worker, from, to int) {
-	groups := p.kernels.groups(p.in.tokens)
-	for group := from; group < to; group++ {
+	_, size := p.kernels.packItems(p.in.tokens)
+	for item := from; item < to; item++ {
 		if p.in.norm != nil {
-			p.in.norm.work(worker, groups.first(group), min(groups.first(group+1), p.in.tokens))
+			p.in.norm.work(worker, item*size, min(item*size+size, p.in.tokens))
 		}
-		p.kernels.pack(p.in, group)
+		p.kernels.pack(p.in, item)
 	}
 }
 
