@@ -224,7 +224,8 @@ func TestTogether(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// If the engine is busy, a request is refused before its first chunk; the later choices of one that runs wait.
+// If the engine is busy, a request is refused before its first chunk. The later choices of one that
+// runs wait.
 func TestBusy(t *testing.T) {
 	s := newService(t, engine.Options{Parallel: 1})
 	const many = `, "temperature": 4, "max_tokens": 5, "seed": 1, "n": 4`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func TestMistakes(t *testing.T) {
 		{Chat, question(`, "stop": "` + strings.Repeat("x", 1025) + `"`), "invalid_value", "stop", "1025"},
 		{
 			Chat, `{"messages": [` + strings.Repeat(`1,`, 4096) + `1]}`, "invalid_value", "messages",
-			"messages has 4097 messages; this server takes up to 4096.",
+			"messages has more than 4096 entries.",
 		},
 		{
 			Completion, `{"prompt": ` + ids(513) + `}`, "context_length_exceeded", "prompt", "This model's " +
@@ -53,8 +54,49 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// Errors of the engine and the model have the protocol's status. Those that are not the client's fault tell it
-// nothing.
+// A body cannot take many times its size in memory.
+func TestHostileBodies(t *testing.T) {
+	s := newParser(t)
+	many := func(piece string) string { return strings.Repeat(piece, 1<<20/len(piece)) }
+	keys := strings.Builder{}
+	for i := range 1 << 17 {
+		fmt.Fprintf(&keys, `"%x":1,`, i)
+	}
+	for _, body := range []string{
+		`{"prompt": [` + many(`5,`) + `5]}`,
+		`{"prompt": [` + many(`"",`) + `""]}`,
+		`{"prompt": [` + many(`[],`) + `[]]}`,
+		`{"prompt": "` + many(`a `) + `"}`,
+		`{` + keys.String() + `"prompt": ""}`,
+		`{"prompt": "a", "logit_bias": {` + keys.String() + `"a": 1}}`,
+		`{"messages": [` + many(`{},`) + `{}]}`,
+		`{"messages": [{"role": "user", "content": [` + many(`{},`) + `{}]}]}`,
+		`{"messages": [{` + keys.String() + `"role": "user"}]}`,
+		`{"messages": [{"role": "user", "content": "` + many(`a `) + `"}]}`,
+		`{"messages": [{"role": "user", "content": "` + many(`\n`) + `"}]}`,
+		question(`, "tools": [` + many(`{},`) + `{}]`),
+		question(`, "metadata": {` + keys.String() + `"a": 1}`),
+		question(`, "prompt_cache_options": {"a": [` + many(`[],`) + `[]]}`),
+		question(`, "stop": [` + many(`"",`) + `""]`),
+	} {
+		where := Completion
+		if strings.Contains(body, "messages") {
+			where = Chat
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := s.read(t.Context(), where, body)
+		runtime.ReadMemStats(&after)
+		if err != nil {
+			require.Less(t, len(AsError(err).Message), 400)
+		}
+		times := float64(after.TotalAlloc-before.TotalAlloc) / float64(len(body))
+		require.Less(t, times, 32.0, body[:100]) // of all allocations together
+	}
+}
+
+// Errors of the engine and the model have the protocol's status. Those that are not the client's fault tell
+// it nothing.
 func TestAsError(t *testing.T) {
 	require.Nil(t, AsError(nil))
 	secret := errors.New("/home/anna/model.safetensors is damaged")
@@ -74,7 +116,7 @@ func TestAsError(t *testing.T) {
 			&sampling.RangeError{Field: "min_new_tokens", Value: -1, Range: "0 or more"}, 400,
 			"invalid_request_error", "invalid_value", "min_tokens is -1, not 0 or more.",
 		},
-		{sampling.ErrNothingLeft, 400, "invalid_request_error", "invalid_value", "No token is left to choose"},
+		{sampling.ErrNothingLeft, 400, "invalid_request_error", "invalid_value", "No token is left"},
 		{context.Canceled, StatusClosed, "server_error", "", "cancelled"},
 		{context.DeadlineExceeded, 504, "server_error", "", "too long"},
 		{secret, 500, "server_error", "internal_error", "could not compute"},

@@ -2,7 +2,6 @@ package openai
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,19 +27,20 @@ var ofMessage = map[string]string{
 }
 
 // readMessages reads the messages of a chat.
-func readMessages(raw []json.RawMessage) ([]tokenizer.Message, error) {
-	if len(raw) == 0 {
-		return nil, invalid("messages", "missing_required_parameter", "messages is missing or empty. It "+
-			"must have at least one message.")
+func readMessages(v value) ([]tokenizer.Message, error) {
+	if v.raw == nil {
+		return nil, invalid("messages", "missing_required_parameter", "messages is missing.")
 	}
-	if len(raw) > maxMessages {
-		return nil, invalid("messages", "invalid_value", "messages has %d messages; this server takes up to "+
-			"%d.", len(raw), maxMessages)
+	list, err := v.list(maxMessages)
+	if err != nil {
+		return nil, err
 	}
-	messages := make([]tokenizer.Message, len(raw))
-	for i := range raw {
-		var err error
-		if messages[i], err = readMessage(value{fmt.Sprintf("messages[%d]", i), raw[i]}); err != nil {
+	if len(list) == 0 {
+		return nil, v.wrong(" is empty. It must have at least one message.")
+	}
+	messages := make([]tokenizer.Message, len(list))
+	for i := range list {
+		if messages[i], err = readMessage(list[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -48,18 +48,11 @@ func readMessages(raw []json.RawMessage) ([]tokenizer.Message, error) {
 }
 
 func readMessage(v value) (m tokenizer.Message, err error) {
-	var all map[string]json.RawMessage
-	if err := v.into(&all); err != nil {
+	all, err := v.object()
+	if err != nil {
 		return m, err
 	}
-	member := func(name string) value {
-		raw, ok := all[name]
-		delete(all, name)
-		if !ok {
-			raw = json.RawMessage("null")
-		}
-		return value{v.name + "." + name, raw}
-	}
+	member := func(name string) value { return take(all, v.name, name) }
 	role := member("role")
 	if err := role.into(&m.Role); err != nil {
 		return m, err
@@ -84,10 +77,7 @@ func readMessage(v value) (m tokenizer.Message, err error) {
 			}
 		}
 	}
-	for name := range all {
-		return m, unrecognized(map[string]json.RawMessage{v.name + "." + name: nil})
-	}
-	return m, nil
+	return m, unrecognized(all)
 }
 
 // readContent reads a text, or a list of texts. As in vLLM and llama-server, a newline separates the texts of
@@ -96,45 +86,41 @@ func readContent(v value) (content string, err error) {
 	if v.isNull() {
 		return "", invalid(v.name, "missing_required_parameter", "%s is missing. It must be a text.", v.name)
 	}
-	content, list, err := v.textOrList()
+	content, list, err := v.textOrList(maxMessages)
 	if list == nil {
 		return content, err
 	}
 	texts := make([]string, len(list))
 	for i, v := range list {
-		var part map[string]json.RawMessage
-		if err := v.into(&part); err != nil {
+		if texts[i], err = readPart(v); err != nil {
 			return "", err
-		}
-		var kind string
-		if err := (value{v.name + ".type", orNull(part["type"])}).into(&kind); err != nil {
-			return "", err
-		}
-		if kind != "text" {
-			return "", invalid(v.name+".type", "unsupported_value", "%s.type is %q: this model reads only "+
-				"text.", v.name, brief(kind))
-		}
-		text := value{v.name + ".text", orNull(part["text"])}
-		if text.isNull() {
-			return "", invalid(text.name, "missing_required_parameter", "%s is missing.", text.name)
-		}
-		if err := text.into(&texts[i]); err != nil {
-			return "", err
-		}
-		for member := range part {
-			if !slices.Contains([]string{"type", "text", "prompt_cache_breakpoint"}, member) {
-				return "", unrecognized(map[string]json.RawMessage{v.name + "." + member: nil})
-			}
 		}
 	}
 	return strings.Join(texts, "\n"), nil
 }
 
-func orNull(raw json.RawMessage) json.RawMessage {
-	if raw == nil {
-		return json.RawMessage("null")
+// readPart reads an entry of a list of texts: {"type": "text", "text": …}.
+func readPart(v value) (content string, err error) {
+	part, err := v.object()
+	if err != nil {
+		return "", err
 	}
-	return raw
+	kind, given := take(part, v.name, "type"), take(part, v.name, "text")
+	if err := kind.into(&content); err != nil {
+		return "", err
+	}
+	if content != "text" {
+		return "", invalid(kind.name, "unsupported_value", "%s is %q: this model reads only text.", kind.name,
+			brief(content))
+	}
+	if given.isNull() {
+		return "", invalid(given.name, "missing_required_parameter", "%s is missing.", given.name)
+	}
+	if err := given.into(&content); err != nil {
+		return "", err
+	}
+	delete(part, "prompt_cache_breakpoint") // changes nothing of the answer
+	return content, unrecognized(part)
 }
 
 // render makes the prompt of a chat. Special tokens such as <|end|> in a message are ordinary characters, so

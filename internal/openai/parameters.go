@@ -41,7 +41,10 @@ func Parameters() []Parameter { return parameters[:] }
 
 var parameters = [...]Parameter{
 	{"model", both, "string", Honoured, func(r *request, v value) error { return v.into(&r.model) }},
-	{"messages", Chat, "array", Honoured, func(r *request, v value) error { return v.into(&r.messages) }},
+	{"messages", Chat, "array", Honoured, func(r *request, v value) error {
+		r.messages = v
+		return nil
+	}},
 	{"prompt", Completion, "string or array", Honoured, func(r *request, v value) error {
 		r.prompt = v
 		return nil
@@ -106,13 +109,13 @@ var parameters = [...]Parameter{
 	{"stream_options", both, "object", Honoured, readStreamOptions},
 
 	// what changes nothing of an answer
-	accepted[string]("user", both),
-	accepted[string]("safety_identifier", Chat),
-	accepted[map[string]string]("metadata", Chat),
-	accepted[string]("prompt_cache_key", Chat),
-	accepted[string]("prompt_cache_retention", Chat),
-	accepted[map[string]any]("prompt_cache_options", Chat),
-	accepted[bool]("parallel_tool_calls", Chat),
+	{"user", both, "string", Accepted, is[string]},
+	{"safety_identifier", Chat, "string", Accepted, is[string]},
+	{"metadata", Chat, "object", Accepted, isObject},
+	{"prompt_cache_key", Chat, "string", Accepted, is[string]},
+	{"prompt_cache_retention", Chat, "string", Accepted, is[string]},
+	{"prompt_cache_options", Chat, "object", Accepted, isObject},
+	{"parallel_tool_calls", Chat, "boolean", Accepted, is[bool]},
 	{"service_tier", Chat, "string", Accepted, func(r *request, v value) error {
 		r.serviceTier = "default"
 		return only("this server has one tier; use auto", "auto", "default")(r, v)
@@ -146,24 +149,27 @@ func number(name string, low, high float64, set func(r *request, x float64)) Par
 	}}
 }
 
-// accepted is a parameter that changes nothing of an answer. Its value must be a T.
-func accepted[T any](name string, where Endpoint) Parameter {
-	kind := map[reflect.Kind]string{
-		reflect.String: "string", reflect.Bool: "boolean", reflect.Map: "object",
-	}[reflect.TypeFor[T]().Kind()]
-	return Parameter{name, where, kind, Accepted, func(_ *request, v value) error { return v.into(new(T)) }}
+// is reads a parameter that changes nothing of an answer. Its value must be a T.
+func is[T any](_ *request, v value) error { return v.into(new(T)) }
+
+// isObject reads an object that changes nothing of an answer.
+func isObject(_ *request, v value) error {
+	_, err := v.object()
+	return err
 }
 
 // only refuses every value but those that ask for nothing. why is the reason.
 func only(why string, nothing ...any) func(*request, value) error {
 	return func(_ *request, v value) error {
 		var given any
-		if err := v.into(&given); err != nil {
-			return err
-		}
-		for _, n := range nothing {
-			if reflect.DeepEqual(given, n) {
-				return nil
+		if len(v.raw) < 100 { // longer values ask for something, and are not worth their memory
+			if err := v.into(&given); err != nil {
+				return err
+			}
+			for _, n := range nothing {
+				if reflect.DeepEqual(given, n) {
+					return nil
+				}
 			}
 		}
 		return invalid(v.name, "unsupported_parameter", "%s: %s. Leave %[1]s out.", v.name, why)
@@ -181,20 +187,17 @@ func readMaxTokens(r *request, v value) (err error) {
 
 // readLogitBias reads an object of numbers. Its keys are token ids.
 func readLogitBias(r *request, v value) error {
-	var given map[string]float64
-	if err := v.into(&given); err != nil {
-		return err
-	}
 	r.config.LogitBias = map[int32]float32{}
-	for key, bias := range given {
+	return v.each(func(key string, member value) error {
 		id, err := strconv.ParseInt(key, 10, 32)
-		switch {
-		case err != nil || id < 0 || strconv.FormatInt(id, 10) != key:
+		if err != nil || id < 0 || strconv.FormatInt(id, 10) != key {
 			return v.wrong(" has the key %q, which is not a token id.", brief(key))
-		case !(bias >= -100 && bias <= 100):
-			return v.wrong(" of the token id %d is %v, not in -100 … 100.", id, bias)
 		}
+		if _, twice := r.config.LogitBias[int32(id)]; twice {
+			return v.twice(key)
+		}
+		bias, err := member.number(-100, 100)
 		r.config.LogitBias[int32(id)] = float32(bias)
-	}
-	return nil
+		return err
+	})
 }

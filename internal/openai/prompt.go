@@ -38,19 +38,15 @@ func (s *Service) prompts(ctx context.Context, r *request) ([]prompt, error) {
 		return nil, invalid("prompt", "missing_required_parameter", "prompt is missing. It must be a text, "+
 			"a list of texts, a list of token ids, or a list of such lists.")
 	}
-	given, list, err := v.textOrList()
-	switch {
-	case err != nil:
-		return nil, err
-	case list == nil:
-		p, err := s.encode(ctx, v.name, s.Codec.Plain(given))
-		return []prompt{p}, err
-	case len(list) == 0:
-		return nil, v.wrong(" is an empty list.")
-	case list[0].raw[0] != '"' && list[0].raw[0] != '[': // one list of ids
+	if first := v.firstOfList(); first != '"' && first != '[' { // one text, or one list of ids
 		p, err := s.textOrIDs(ctx, v)
 		return []prompt{p}, err
-	case len(list)*r.n > maxChoices:
+	}
+	list, err := v.list(maxChoices)
+	if err != nil {
+		return nil, err
+	}
+	if len(list)*r.n > maxChoices {
 		return nil, v.wrong(" has %d prompts, and n is %d; this server generates up to %d texts for a "+
 			"request.", len(list), r.n, maxChoices)
 	}
@@ -65,12 +61,15 @@ func (s *Service) prompts(ctx context.Context, r *request) ([]prompt, error) {
 
 // textOrIDs reads one prompt. A text may have special tokens such as <|user|>, unlike a message.
 func (s *Service) textOrIDs(ctx context.Context, v value) (prompt, error) {
-	if v.raw[0] != '"' {
+	if v.isList() {
 		ids, err := v.ids(s.Config.VocabSize)
 		if err == nil && len(ids) == 0 {
 			err = v.wrong(" is an empty list.")
 		}
 		return prompt{text: s.Codec.Tokenizer.Decode(ids, false), ids: ids}, err
+	}
+	if !v.isText() {
+		return prompt{}, invalid(v.name, "invalid_type", "%s is neither a text nor a list.", v.name)
 	}
 	var given string
 	if err := v.into(&given); err != nil {

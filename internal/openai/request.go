@@ -3,7 +3,6 @@ package openai
 import (
 	crand "crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -23,8 +22,8 @@ const (
 type request struct {
 	where    Endpoint
 	model    string
-	messages []json.RawMessage // chat
-	prompt   value             // completion
+	messages value // chat
+	prompt   value // completion
 
 	config      sampling.Config
 	maxTokens   int // -1: not given
@@ -66,12 +65,11 @@ func parse(where Endpoint, body []byte, d *generate.Defaults) (*request, error) 
 	r := newRequest(where, d)
 	for i := range parameters {
 		p := &parameters[i]
-		raw, given := all[p.Name]
+		v, given := all[p.Name]
 		if !given || p.Endpoint&where == 0 {
 			continue
 		}
 		delete(all, p.Name)
-		v := value{p.Name, raw}
 		if v.isNull() {
 			continue
 		}
@@ -86,21 +84,21 @@ func parse(where Endpoint, body []byte, d *generate.Defaults) (*request, error) 
 }
 
 // unrecognized returns an error if there are parameters that nobody knows. It has OpenAI's words.
-func unrecognized(left map[string]json.RawMessage) error {
+func unrecognized(left map[string]value) error {
 	if len(left) == 0 {
 		return nil
 	}
 	var names []string
-	for name := range left {
-		names = append(names, name)
+	for _, v := range left {
+		names = append(names, v.name)
 	}
 	slices.Sort(names)
 	plural := ""
 	if len(names) > 1 {
 		plural = "s"
 	}
-	return invalid(brief(names[0]), "unknown_parameter", "Unrecognized request argument%s supplied: %s", plural,
-		brief(strings.Join(names, ", ")))
+	return invalid(brief(names[0]), "unknown_parameter", "Unrecognized request argument%s supplied: %s",
+		plural, brief(strings.Join(names, ", ")))
 }
 
 // check finds parameters that contradict each other.
@@ -151,7 +149,7 @@ func readSeed(r *request, v value) error {
 
 // readStop reads a text or a list of texts.
 func readStop(r *request, v value) error {
-	text, list, err := v.textOrList()
+	text, list, err := v.textOrList(maxStops)
 	if err != nil {
 		return err
 	}
@@ -163,9 +161,6 @@ func readStop(r *request, v value) error {
 		if err := list[i].into(&given[i]); err != nil {
 			return err
 		}
-	}
-	if len(given) > maxStops {
-		return v.wrong(" has %d texts; this server takes up to %d.", len(given), maxStops)
 	}
 	for _, stop := range given {
 		switch {
@@ -181,35 +176,19 @@ func readStop(r *request, v value) error {
 
 // readStreamOptions reads {"include_usage": true}.
 func readStreamOptions(r *request, v value) error {
-	var all map[string]json.RawMessage
-	if err := v.into(&all); err != nil {
+	all, err := v.object()
+	if err != nil {
 		return err
 	}
 	r.options = true
-	for name, raw := range all {
-		member := value{v.name + "." + name, raw}
-		if member.isNull() {
-			continue
-		}
-		var on bool
-		switch name {
-		case "include_usage":
-			if err := member.into(&r.usage); err != nil {
-				return err
-			}
-		case "include_obfuscation":
-			if err := member.into(&on); err != nil {
-				return err
-			}
-			if on {
-				return invalid(member.name, "unsupported_value", "%s: this server does not hide the "+
-					"lengths of chunks. Leave it out.", member.name)
-			}
-		default:
-			return unrecognized(map[string]json.RawMessage{member.name: nil})
-		}
+	if err := take(all, v.name, "include_usage").into(&r.usage); err != nil {
+		return err
 	}
-	return nil
+	hide := take(all, v.name, "include_obfuscation")
+	if err := only("this server does not hide the lengths of chunks", nil, false)(r, hide); err != nil {
+		return err
+	}
+	return unrecognized(all)
 }
 
 // readLogProbs reads the parameter that is true or false for a chat, and a number for a completion.

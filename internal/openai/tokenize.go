@@ -11,9 +11,6 @@ import (
 	"phi3/internal/tokenizer"
 )
 
-// maxTokenized is the most tokens that Tokenize returns and Detokenize takes.
-const maxTokenized = 1 << 20
-
 // tokenized is vLLM's response to POST /tokenize. Clients of llama-server find its tokens there too.
 type tokenized struct {
 	Count       int      `json:"count"`
@@ -27,7 +24,7 @@ type tokenized struct {
 func (s *Service) Tokenize(ctx context.Context, body []byte) (any, error) {
 	var given struct {
 		prompt, content            *string
-		messages                   []json.RawMessage
+		messages                   json.RawMessage
 		bos, special, strs, pieces *bool
 	}
 	err := s.fields(body, map[string]any{
@@ -49,7 +46,7 @@ func (s *Service) Tokenize(ctx context.Context, body []byte) (any, error) {
 	plain := func(param, content string, bos bool) {
 		ids, err = s.Codec.Tokenizer.Encode(ctx, content, tokenizer.EncodeOptions{
 			NoBOS: !is(given.bos, bos), SpecialAsText: !is(given.special, !s.Codec.Literal),
-			Max: maxTokenized,
+			Max: maxIDs,
 		})
 		err = encodeError(ctx, param, err)
 	}
@@ -59,7 +56,7 @@ func (s *Service) Tokenize(ctx context.Context, body []byte) (any, error) {
 	case given.content != nil && given.prompt == nil && given.messages == nil:
 		plain("content", *given.content, false)
 	case given.messages != nil && given.prompt == nil && given.content == nil:
-		ids, err = s.tokenizeChat(ctx, given.messages)
+		ids, err = s.tokenizeChat(ctx, value{"messages", given.messages})
 	default:
 		err = invalid("prompt", "missing_required_parameter", "Give one of prompt, content and messages.")
 	}
@@ -79,8 +76,8 @@ func (s *Service) Tokenize(ctx context.Context, body []byte) (any, error) {
 	return t, nil
 }
 
-func (s *Service) tokenizeChat(ctx context.Context, raw []json.RawMessage) ([]int32, error) {
-	messages, err := readMessages(raw)
+func (s *Service) tokenizeChat(ctx context.Context, v value) ([]int32, error) {
+	messages, err := readMessages(v)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +85,7 @@ func (s *Service) tokenizeChat(ctx context.Context, raw []json.RawMessage) ([]in
 	if err != nil {
 		return nil, err
 	}
-	ids, err := s.Codec.Encode(ctx, rendered, maxTokenized)
+	ids, err := s.Codec.Encode(ctx, rendered, maxIDs)
 	return ids, encodeError(ctx, "messages", err)
 }
 
@@ -121,13 +118,9 @@ func (s *Service) Detokenize(_ context.Context, body []byte) (any, error) {
 		return nil, invalid("tokens", "missing_required_parameter", "tokens is missing. It must be a list "+
 			"of token ids.")
 	}
-	v := value{"tokens", tokens}
-	ids, err := v.ids(s.Config.VocabSize)
+	ids, err := value{"tokens", tokens}.ids(s.Config.VocabSize)
 	if err != nil {
 		return nil, err
-	}
-	if len(ids) > maxTokenized {
-		return nil, v.wrong(" has %d ids; this server takes up to %d.", len(ids), maxTokenized)
 	}
 	decoded := s.Codec.Tokenizer.Decode(ids, false)
 	return struct {
@@ -145,9 +138,9 @@ func (s *Service) fields(body []byte, into map[string]any) error {
 	name := s.Name
 	into["model"] = &name
 	for _, member := range slices.Sorted(maps.Keys(into)) {
-		v := value{member, orNull(all[member])}
+		v, given := all[member]
 		delete(all, member)
-		if v.isNull() {
+		if !given || v.isNull() {
 			continue
 		}
 		if err := v.into(into[member]); err != nil {

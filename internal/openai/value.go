@@ -10,27 +10,30 @@ import (
 	"phi3/internal/strictjson"
 )
 
+// Limits of what a value may have, so that a body takes not many times its size in memory.
+const (
+	maxMembers = 256     // of an object
+	maxIDs     = 1 << 20 // of a list
+)
+
 // members returns the members of the JSON object that a request's body is.
-func members(body []byte) (map[string]json.RawMessage, error) {
+func members(body []byte) (map[string]value, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, invalid("", "invalid_json", "The body of the request is empty. Send a JSON object.")
 	}
-	var all map[string]json.RawMessage
-	err := strictjson.Unmarshal(body, &all)
-	if err == nil && all == nil {
-		return nil, invalid("", "invalid_json", "The body of the request is null, not a JSON object.")
-	}
-	if err != nil {
+	if err := strictjson.Check(body); err != nil {
 		said := strings.TrimSuffix(err.Error(), ": is the download complete?")
-		said = strings.TrimPrefix(said, "the value ")
 		return nil, invalid("", "invalid_json", "The body of the request %s.", said)
 	}
 	if loneSurrogate(body) {
 		return nil, invalid("", "invalid_json", "The body of the request has an escape \\ud8… to \\udf… "+
 			"without its other half: a text was cut within a character.")
 	}
-	return all, nil
+	return value{"", bytes.TrimLeft(body, white)}.object()
 }
+
+// white is what JSON skips.
+const white = " \t\r\n"
 
 // loneSurrogate reports whether valid JSON has an escape of half a UTF-16 pair without the other half.
 // encoding/json would replace it without an error.
@@ -98,21 +101,111 @@ func (v value) wrong(format string, args ...any) error {
 	return invalid(v.name, "invalid_value", v.name+format, args...)
 }
 
-// textOrList reads a text, or a list of values. list is nil if it is a text.
-func (v value) textOrList() (text string, list []value, err error) {
-	switch v.raw[0] {
-	case '"':
-		return text, nil, v.into(&text)
-	case '[':
-		var all []json.RawMessage
-		err := v.into(&all)
-		list := make([]value, len(all))
-		for i, raw := range all {
-			list[i] = value{fmt.Sprintf("%s[%d]", v.name, i), raw}
-		}
-		return "", list, err
+// each calls member for each member of an object, until that returns an error.
+func (v value) each(member func(key string, v value) error) error {
+	s := strictjson.NewScanner(v.raw)
+	if !s.Take('{') {
+		return invalid(v.name, "invalid_type", "%s is not a JSON object.", v.shown())
 	}
-	return "", nil, invalid(v.name, "invalid_type", "%s is neither a text nor a list.", v.name)
+	dot := "."
+	if v.name == "" {
+		dot = ""
+	}
+	for !s.Take('}') {
+		key, err := s.Str()
+		if err != nil {
+			return AsError(err) // cannot happen: the body is valid JSON
+		}
+		s.Take(':')
+		if err := member(key, value{v.name + dot + key, json.RawMessage(s.Raw())}); err != nil {
+			return err
+		}
+		s.Take(',')
+	}
+	return nil
+}
+
+// object reads the members of an object.
+func (v value) object() (map[string]value, error) {
+	all := map[string]value{}
+	err := v.each(func(key string, member value) error {
+		if _, twice := all[key]; twice {
+			return v.twice(key)
+		}
+		if len(all) == maxMembers {
+			return invalid(v.name, "invalid_value", "%s has more than %d members.", v.shown(), maxMembers)
+		}
+		all[key] = member
+		return nil
+	})
+	return all, err
+}
+
+// twice is the error of an object that has a key twice.
+func (v value) twice(key string) error {
+	return invalid(v.name, "invalid_json", "%s has the key %q twice.", v.shown(), brief(key))
+}
+
+// shown is what messages call the value.
+func (v value) shown() string {
+	if v.name == "" {
+		return "The body of the request"
+	}
+	return v.name
+}
+
+// take returns a member of an object and removes it; null if there is none.
+func take(all map[string]value, of, name string) value {
+	v, ok := all[name]
+	delete(all, name)
+	if !ok {
+		v = value{of + "." + name, json.RawMessage("null")}
+	}
+	return v
+}
+
+// isList reports whether the value is a list.
+func (v value) isList() bool { return v.raw[0] == '[' }
+
+// firstOfList is the first character of a list's first value; 0 if there is none.
+func (v value) firstOfList() byte {
+	if rest := bytes.TrimLeft(v.raw[1:], white); v.isList() && rest[0] != ']' {
+		return rest[0]
+	}
+	return 0
+}
+
+// isText reports whether the value is a text.
+func (v value) isText() bool { return v.raw[0] == '"' }
+
+// list reads a list of up to limit values.
+func (v value) list(limit int) ([]value, error) {
+	s := strictjson.NewScanner(v.raw)
+	if !s.Take('[') {
+		return nil, invalid(v.name, "invalid_type", "%s is not a list.", v.name)
+	}
+	all := []value{}
+	for !s.Take(']') {
+		if len(all) == limit {
+			return nil, v.wrong(" has more than %d entries.", limit)
+		}
+		all = append(all, value{fmt.Sprintf("%s[%d]", v.name, len(all)), json.RawMessage(s.Raw())})
+		s.Take(',')
+	}
+	return all, nil
+}
+
+// textOrList reads a text, or a list of up to limit values. list is nil if it is a text.
+func (v value) textOrList(limit int) (text string, list []value, err error) {
+	switch {
+	case v.isText():
+		err = v.into(&text)
+	case v.isList():
+		list, err = v.list(limit)
+	default:
+		err = invalid(v.name, "invalid_type", "%s is neither a text nor a list.", v.name)
+	}
+	return text, list, err
 }
 
 // number reads a number in low … high.
@@ -131,18 +224,27 @@ func (v value) integer(low, high int) (n int, err error) {
 	return n, err
 }
 
-// ids reads a list of token ids below limit.
-func (v value) ids(limit int) ([]int32, error) {
-	var all []int64
-	if err := v.into(&all); err != nil {
-		return nil, err
+// ids reads a list of up to maxIDs token ids below vocabulary.
+func (v value) ids(vocabulary int) ([]int32, error) {
+	s := strictjson.NewScanner(v.raw)
+	if !s.Take('[') {
+		return nil, invalid(v.name, "invalid_type", "%s is not a list.", v.name)
 	}
-	ids := make([]int32, len(all))
-	for i, id := range all {
-		if id < 0 || id >= int64(limit) {
-			return nil, v.wrong(" has the token id %d; the model's ids are 0 … %d.", id, limit-1)
+	ids := make([]int32, 0, min(len(v.raw)/2, maxIDs)) // an id and its comma have two characters at least
+	for !s.Take(']') {
+		raw := s.Raw()
+		id, err := strconv.ParseInt(raw, 10, 64)
+		switch {
+		case err != nil:
+			return nil, invalid(v.name, "invalid_type", "%s has the entry %s, which is not a token id.", v.name,
+				brief(raw))
+		case id < 0 || id >= int64(vocabulary):
+			return nil, v.wrong(" has the token id %d; the model's ids are 0 … %d.", id, vocabulary-1)
+		case len(ids) == maxIDs:
+			return nil, v.wrong(" has more than %d ids.", maxIDs)
 		}
-		ids[i] = int32(id)
+		ids = append(ids, int32(id))
+		s.Take(',')
 	}
 	return ids, nil
 }
