@@ -3,8 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,11 +17,8 @@ import (
 	"phi3/internal/checkpoint"
 	"phi3/internal/device"
 	"phi3/internal/engine"
-	"phi3/internal/generate"
-	"phi3/internal/openai"
 	"phi3/internal/serve"
 	"phi3/internal/show"
-	"phi3/internal/text"
 	"phi3/internal/usage"
 )
 
@@ -43,11 +38,8 @@ type serveFlags struct {
 // keyVariable is the environment variable that is read where --api-key is not given.
 const keyVariable = "PHI3_API_KEY"
 
-// Larger values are typing errors.
-const (
-	maxParallel = 1 << 10
-	maxQueue    = 1 << 16
-)
+// maxQueue is the largest --queue. Larger values are typing errors.
+const maxQueue = 1 << 16
 
 func newServe(s *streams) *cobra.Command {
 	var f serveFlags
@@ -95,8 +87,7 @@ Each request writes one line to stderr, without the text of prompts and answers.
 	flags.StringSliceVar(&f.origins, "cors-origin", nil,
 		"allow web pages from this `origin`, such as https://example.com, to call the server; * allows all "+
 			"pages. May be repeated")
-	flags.IntVar(&f.model.parallel, "parallel", 16,
-		"requests that run at once, 1 … "+strconv.Itoa(maxParallel))
+	f.model.registerParallel(flags)
 	flags.IntVar(&f.queue, "queue", 128, "requests that may wait; 0 refuses all that cannot run at once")
 	flags.IntVar(&f.maxStep, "max-step", 0,
 		"the most `tokens` of a step. A long prompt stops the other requests for one step (default: "+
@@ -120,8 +111,6 @@ func (f *serveFlags) check() error {
 		return usage.Errorf("--api-key is empty")
 	case f.port < 0 || f.port > 1<<16-1:
 		return usage.Errorf("--port is %d, not in 0 … %d", f.port, 1<<16-1)
-	case f.model.parallel < 1 || f.model.parallel > maxParallel:
-		return usage.Errorf("--parallel is %d, not in 1 … %d", f.model.parallel, maxParallel)
 	case f.queue < 0 || f.queue > maxQueue:
 		return usage.Errorf("--queue is %d, not in 0 … %d", f.queue, maxQueue)
 	case f.maxStep < 0 || f.model.flags.Changed("max-step") && f.maxStep == 0:
@@ -131,7 +120,7 @@ func (f *serveFlags) check() error {
 	case f.log != "text" && f.log != "json":
 		return usage.Errorf("--log is %q, not text or json", f.log)
 	}
-	return nil
+	return f.model.checkParallel()
 }
 
 func (f *serveFlags) run(ctx context.Context, s *streams) error {
@@ -191,7 +180,7 @@ func (f *serveFlags) answer(
 	s *streams, c *checkpoint.Checkpoint, m *device.Loaded, server *serve.Server, at net.Addr,
 	ended <-chan error,
 ) error {
-	service, err := f.service(c, m)
+	service, err := f.model.service(c, m, engine.Options{Queue: f.queue, MaxStep: f.maxStep})
 	if err != nil {
 		return err
 	}
@@ -205,34 +194,6 @@ func (f *serveFlags) answer(
 			"API key. Set %s, or listen on 127.0.0.1.\n", at, keyVariable)
 	}
 	return <-ended
-}
-
-// service starts an engine and returns the protocol on it.
-func (f *serveFlags) service(c *checkpoint.Checkpoint, m *device.Loaded) (*openai.Service, error) {
-	t, err := loadTokenizer(c)
-	if err != nil {
-		return nil, err
-	}
-	defaults, err := generate.ReadDefaults(c.FS, true)
-	if err != nil {
-		return nil, err
-	}
-	defaults.Sampling.EOS = m.Config.EOS
-	return &openai.Service{
-		Engine: engine.New(m.Model, engine.Options{
-			Parallel: f.model.parallel, Queue: f.queue, MaxStep: f.maxStep,
-		}),
-		Codec: &text.Codec{Tokenizer: t}, Config: &m.Config, Context: m.Context, Name: c.Title,
-		Created: time.Now().Unix(), Fingerprint: f.fingerprint(c, m), Defaults: defaults,
-	}, nil
-}
-
-// fingerprint stands for all that an answer depends on besides the request: with the same one, the same
-// request and seed give the same answer.
-func (f *serveFlags) fingerprint(c *checkpoint.Checkpoint, m *device.Loaded) string {
-	all := fmt.Sprintf("%q", []string{version(), c.Title, m.Device(), f.model.dtype, f.model.weights})
-	hash := sha256.Sum256([]byte(all))
-	return "fp_" + hex.EncodeToString(hash[:6])
 }
 
 // logger writes to stderr.

@@ -8,7 +8,7 @@ import (
 // fileFlags take the name of a file, which the shell completes without help.
 var fileFlags = map[string]bool{
 	"file": true, "classify jsonl": true, "svg": true, "plot": true,
-	"chat-template": true,
+	"chat-template": true, "batch out": true,
 }
 
 // addCompletion adds the command that prints the completion script of a shell.

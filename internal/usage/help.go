@@ -26,9 +26,10 @@ var flagGroups = []struct {
 		"no-special", "decode",
 	}},
 	{"Model", []string{"model", "gguf", "revision", "weights", "ctx-size", "against"}},
-	{"Device", []string{"device", "threads", "dtype"}},
+	{"Device", []string{"device", "threads", "dtype", "batch parallel"}},
 	{"Server", []string{
-		"host", "port", "api-key", "cors-origin", "parallel", "queue", "max-step", "drain", "log", "log-prompts",
+		"host", "port", "api-key", "cors-origin", "parallel", "queue", "max-step", "drain", "log",
+		"log-prompts",
 	}},
 	{"Sampling", []string{
 		"do-sample", "temperature", "top-k", "top-p", "min-p", "typical-p", "seed", "num-return-sequences",
