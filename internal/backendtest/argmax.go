@@ -6,11 +6,12 @@ import (
 	"math"
 	"math/rand"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/model"
 	"phi3/internal/weight"
 )
@@ -34,13 +35,39 @@ func (b *bits) choices(t *testing.T) {
 	}
 
 	const tokens = 10
-	onDevice, err := generate.Run(context.Background(), m, ids[:5], generate.Options{MaxNewTokens: tokens})
+	request := engine.Request{IDs: ids[:5], MaxNewTokens: tokens}
+	onDevice, err := engine.Run(context.Background(), m, request)
 	require.NoError(t, err)
-	onHost, err := generate.Run(context.Background(), m, ids[:5],
-		generate.Options{MaxNewTokens: tokens, Logits: true})
+	request.Sampler = &recorder{}
+	onHost, err := engine.Run(context.Background(), m, request)
 	require.NoError(t, err)
 	require.Equal(t, onHost.IDs, onDevice.IDs)
 	require.Len(t, onDevice.IDs, tokens)
+	b.together(t, onDevice.IDs)
+}
+
+// together generates a text three times at once. In the steps, one sequence wants logits, and the others want
+// a choice.
+func (b *bits) together(t *testing.T, want []int32) {
+	e := engine.New(b.m, engine.Options{Parallel: 3})
+	defer e.Close()
+	var wait sync.WaitGroup
+	for _, sampler := range []engine.Sampler{nil, &recorder{}, nil} {
+		wait.Go(func() {
+			var got []int32
+			for token, err := range e.Generate(context.Background(),
+				engine.Request{IDs: b.ids[:5], MaxNewTokens: len(want), Sampler: sampler}) {
+				if err != nil {
+					t.Error(err)
+				}
+				got = append(got, token.ID)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("with a sampler: %v: %v, not %v", sampler != nil, got, want)
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // choice is what Argmax answers for a row of logits.

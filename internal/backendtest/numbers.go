@@ -12,9 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/classify"
-	"phi3/internal/generate"
+	"phi3/internal/engine"
 	"phi3/internal/inspect"
 	"phi3/internal/model"
+	"phi3/internal/sampling"
 )
 
 // Trace is everything that a forward pass computes for each position.
@@ -103,17 +104,10 @@ func testGreedy(t *testing.T, m *model.Model, g *Golden, p Prompt, effort Effort
 		if noCache {
 			tokens = effort.of(tokens, 3)
 		}
-		var logits [][]float32
-		s := generate.NewSession(m, noCache)
-		s.Append(p.IDs...)
-		var ids []int32
-		for token, err := range s.Tokens(context.Background(),
-			generate.Options{MaxNewTokens: tokens, Logits: true}) {
-			require.NoError(t, err)
-			ids = append(ids, token.ID)
-			logits = append(logits, slices.Clone(token.Logits))
-		}
-		s.Close()
+		seen := &recorder{}
+		r, err := engine.Run(context.Background(), m,
+			engine.Request{IDs: p.IDs, MaxNewTokens: tokens, NoCache: noCache, Sampler: seen})
+		require.NoError(t, err)
 		sure := tokens
 		for i, gap := range p.GreedyF32.Gaps[:tokens] {
 			if gap < tie {
@@ -121,15 +115,23 @@ func testGreedy(t *testing.T, m *model.Model, g *Golden, p Prompt, effort Effort
 				break
 			}
 		}
-		require.GreaterOrEqual(t, len(ids), sure)
-		require.Equal(t, p.GreedyF32.IDs[:sure], ids[:sure], "%s, no cache: %v", p.Name, noCache)
+		require.GreaterOrEqual(t, len(r.IDs), sure)
+		require.Equal(t, p.GreedyF32.IDs[:sure], r.IDs[:sure], "%s, no cache: %v", p.Name, noCache)
 		if want := p.Name + ".greedy_logits.f32"; g.Has(want) {
 			for i, row := range g.Array(t, want)[:sure] {
-				require.Less(t, Distance(logits[i:i+1], [][]float32{row}), 1e-4,
+				require.Less(t, Distance(seen.logits[i:i+1], [][]float32{row}), 1e-4,
 					"%s: logits of greedy step %d, no cache: %v", p.Name, i, noCache)
 			}
 		}
 	}
+}
+
+// recorder is a sampler that chooses the most probable token on the host, and keeps the logits.
+type recorder struct{ logits [][]float32 }
+
+func (r *recorder) Sample(logits []float32, _ []int32) (int32, error) {
+	r.logits = append(r.logits, slices.Clone(logits))
+	return sampling.Greedy(logits), nil
 }
 
 // testLabels compares what a classification head says of whole texts: of the golden prompts the pooled
