@@ -2,15 +2,46 @@ package generate
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/cpu"
 	"phi3/internal/model"
 	"phi3/internal/sampling"
 )
+
+var prompt = []int32{5, 77, 300, 12, 9}
+
+func newCPU(t *testing.T, threads int) *cpu.Backend {
+	t.Helper()
+	b, err := cpu.New(cpu.Options{Threads: threads})
+	require.NoError(t, err)
+	return b
+}
+
+// open loads a checkpoint with a context of room tokens; 0: its own.
+func open(t *testing.T, fsys fs.FS, room int) *model.Model {
+	t.Helper()
+	m, err := model.Load(context.Background(), fsys, newCPU(t, 2), model.Options{Context: room})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	return m
+}
+
+var mini = os.DirFS("../../testdata/mini")
+
+// long is a prompt of n ids that differ.
+func long(n int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(i * 7 % 331)
+	}
+	return ids
+}
 
 func TestSessionRepeatsItself(t *testing.T) {
 	m := open(t, mini, 0)
@@ -25,8 +56,7 @@ func TestSessionRepeatsItself(t *testing.T) {
 	require.Equal(t, want, again)
 }
 
-// Several texts from one prompt: the session is cut back to it, which costs one token and no prefill, and
-// changes nothing.
+// Several texts from one prompt: the session is cut back to it, which changes nothing.
 func TestSessionGoesBack(t *testing.T) {
 	// longrope: going back crosses to the short factors, which costs the cache
 	for _, checkpoint := range []string{"mini", "longrope"} {
@@ -34,35 +64,29 @@ func TestSessionGoesBack(t *testing.T) {
 		ids := long(30)
 		config := sampling.Defaults()
 		config.DoSample = true
+		// generated continues the session's 30 ids.
+		generated := func(s *Session, seed uint64) []int32 {
+			sampler := sampling.New(config, seed)
+			for range 8 {
+				logits, err := s.Logits(context.Background())
+				require.NoError(t, err)
+				id, err := sampler.Sample(logits, s.IDs())
+				require.NoError(t, err)
+				s.Append(id)
+			}
+			require.Equal(t, ids, s.IDs()[:30])
+			return slices.Clone(s.IDs()[30:])
+		}
 		s := NewSession(m, false)
 		s.Append(ids...)
 		for seed := range uint64(3) {
 			s.Truncate(len(ids))
-			var fed [][2]int
-			s.Progress = func(n, of int) { fed = append(fed, [2]int{n, of}) }
-			var got Result
-			for token, err := range s.Tokens(context.Background(),
-				Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)}) {
-				require.NoError(t, err)
-				got.Add(token)
-			}
-			want, err := Run(context.Background(), m, ids,
-				Options{MaxNewTokens: 8, Sampler: sampling.New(config, seed)})
-			require.NoError(t, err)
-			require.Equal(t, want.IDs, got.IDs, "seed %d", seed)
-			require.Equal(t, append(slices.Clone(ids), got.IDs...), s.IDs())
-			switch {
-			case checkpoint == "longrope":
-				require.Zero(t, got.Cached)
-				require.Equal(t, [][2]int{{30, 30}, {33, 33}}, fed,
-					"the second time, all tokens are computed again with the long factors")
-			case seed == 0:
-				require.Zero(t, got.Cached)
-				require.Equal(t, [][2]int{{30, 30}}, fed)
-			default:
-				require.Equal(t, 29, got.Cached)
-				require.Empty(t, fed)
-			}
+			require.Equal(t, len(ids), s.Len())
+			got := generated(s, seed)
+			fresh := NewSession(m, seed == 1) // with the cache and without
+			fresh.Append(ids...)
+			require.Equal(t, generated(fresh, seed), got, "seed %d", seed)
+			fresh.Close()
 		}
 		s.Close()
 	}
@@ -129,12 +153,18 @@ func TestSessionAfterInterruption(t *testing.T) {
 func TestSessionsGiveTheirBlocksBack(t *testing.T) {
 	m := open(t, mini, 128) // one block
 	for range 3 {
-		_, err := Run(context.Background(), m, prompt, Options{MaxNewTokens: 3})
+		s := NewSession(m, false)
+		s.Append(prompt...)
+		_, err := s.Logits(context.Background())
 		require.NoError(t, err)
-		_, err = Run(&fuse{context.Background(), 3}, m, prompt, Options{MaxNewTokens: 3})
+		s.Append(1)
+		_, err = s.Logits(&fuse{context.Background(), 1})
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = Run(context.Background(), m, []int32{5, 331}, Options{MaxNewTokens: 3})
+		s.Append(331)
+		_, err = s.Logits(context.Background())
 		require.EqualError(t, err, "token id 331 is not in the model's vocabulary of 331")
+		s.Close()
+		require.Zero(t, m.Pool().InUse())
 	}
 	// Two at a time are one too many, and that harms neither.
 	first, second := NewSession(m, false), NewSession(m, false)

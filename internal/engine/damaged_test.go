@@ -1,4 +1,4 @@
-package generate
+package engine
 
 import (
 	"bytes"
@@ -8,7 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -84,13 +86,15 @@ func TestDamagedWeights(t *testing.T) {
 		}
 		var file bytes.Buffer
 		require.NoError(t, safetensors.Write(&file, sources, nil))
-		m := open(t, fstest.MapFS{"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()}},
-			0)
-		for _, o := range []Options{
-			{MaxNewTokens: 1},               // found by Argmax
-			{MaxNewTokens: 1, Logits: true}, // found in the logits
+		m, _ := openOn(t, fstest.MapFS{
+			"config.json": {Data: config}, "model.safetensors": {Data: file.Bytes()},
+		}, 2, model.Options{})
+		for _, request := range []Request{
+			{IDs: prompt, MaxNewTokens: 1},                       // found by Argmax
+			{IDs: prompt, MaxNewTokens: 1, LogProbs: true},       // found in the logits
+			{IDs: prompt, MaxNewTokens: 1, PromptLogProbs: true}, // found in the logits of the whole prompt
 		} {
-			r, err := Run(context.Background(), m, prompt, o)
+			r, err := Run(context.Background(), m, request)
 			require.ErrorContains(t, err,
 				fmt.Sprintf("the logit of token %d after 5 tokens is NaN or infinite: ", test.token), test)
 			require.ErrorContains(t, err, test.reason, test)
@@ -100,6 +104,59 @@ func TestDamagedWeights(t *testing.T) {
 			}
 			require.Empty(t, r.IDs)
 		}
+	}
+}
+
+// A logit that is NaN or infinite in the middle of a text ends this text after the tokens before it, and no other.
+func TestDamageInTheMiddle(t *testing.T) {
+	m, h := openOn(t, mini, 2, model.Options{Context: 256, Sequences: 2})
+	request := Request{IDs: prompt, MaxNewTokens: 9}
+	free, err := Run(context.Background(), m, request)
+	require.NoError(t, err)
+	for _, parallel := range []int{1, 2} {
+		steps := 0
+		h.chosen = func(next []int32) {
+			if len(next) == parallel {
+				if steps++; steps == 3 {
+					next[0] = ^next[0]
+				}
+			}
+		}
+		e := New(m, Options{Parallel: parallel})
+		h.before = func(int) {
+			for s := e.Stats(); s.Running+s.Waiting < parallel; s = e.Stats() { // the first step waits for all
+				runtime.Gosched()
+			}
+			h.before = nil
+		}
+		ids, errs := make([][]int32, parallel), make([]error, parallel)
+		var wait sync.WaitGroup
+		for i := range parallel {
+			wait.Go(func() {
+				for token, err := range e.Generate(context.Background(), request) {
+					if errs[i] = err; err == nil {
+						ids[i] = append(ids[i], token.ID)
+					}
+				}
+			})
+		}
+		wait.Wait()
+		e.Close()
+		failed := 0
+		for i, err := range errs {
+			if err == nil {
+				require.Equal(t, free.IDs, ids[i])
+				continue
+			}
+			failed++
+			n := len(ids[i])
+			require.GreaterOrEqual(t, n, 2)
+			require.Equal(t, free.IDs[:n], ids[i])
+			require.ErrorContains(t, err, fmt.Sprintf("the logit of token %d after %d tokens is NaN or infinite: ",
+				free.IDs[n], len(prompt)+n))
+		}
+		require.Equal(t, 1, failed)
+		require.Zero(t, m.Pool().InUse())
 	}
 }
 

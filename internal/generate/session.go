@@ -1,7 +1,5 @@
-// Package generate is the generation loop. The model computes the logits of the token after a prompt, a
-// sampler chooses an id from them, and the id is appended to the sequence. This repeats until the text ends.
-//
-// [Session] is one sequence of tokens and its KV cache. [Session.Tokens] is the loop.
+// Package generate reads the settings of a checkpoint for generating text ([ReadDefaults]). Its [Session] is a
+// sequence that a caller continues token by token, to check a model. Package engine generates texts.
 package generate
 
 import (
@@ -15,17 +13,11 @@ import (
 
 // Session is a sequence of tokens that a model continues. Only one goroutine may use it.
 type Session struct {
-	// Progress, if set, is called after every step of a computation of more than one token, with the number
-	// of tokens computed so far and the number to compute. The prompt is such a computation. Each later token
-	// needs only itself, unless the sequence grows beyond the short RoPE factors and is computed again.
-	Progress func(fed, of int)
-	model    *model.Model
-	cache    *kvcache.Cache
-	noCache  bool
-	ids      []int32
-	out      model.Output
-	changes  int // calls of Append and Truncate
-	reused   int // tokens that the last feed found in the cache
+	model   *model.Model
+	cache   *kvcache.Cache
+	noCache bool
+	ids     []int32
+	out     model.Output
 }
 
 // NewSession starts an empty sequence. With noCache, the whole sequence is computed again for every token.
@@ -35,10 +27,7 @@ func NewSession(m *model.Model, noCache bool) *Session {
 }
 
 // Append adds tokens to the end of the sequence. Nothing is computed yet.
-func (s *Session) Append(ids ...int32) {
-	s.ids = append(s.ids, ids...)
-	s.changes++
-}
+func (s *Session) Append(ids ...int32) { s.ids = append(s.ids, ids...) }
 
 // Len is the number of tokens in the sequence.
 func (s *Session) Len() int { return len(s.ids) }
@@ -50,7 +39,6 @@ func (s *Session) IDs() []int32 { return s.ids }
 // Truncate drops all tokens from length on. The others stay in the cache.
 func (s *Session) Truncate(length int) {
 	s.ids = s.ids[:length]
-	s.changes++
 	s.cache.Truncate(length)
 }
 
@@ -85,24 +73,15 @@ func (s *Session) Next(ctx context.Context) (int32, error) {
 }
 
 // feed computes the tokens that are not in the cache. s.out receives the result of the last one.
-func (s *Session) feed(ctx context.Context) (err error) {
+func (s *Session) feed(ctx context.Context) error {
 	if len(s.ids) == 0 {
 		return errors.New("the sequence is empty; there is nothing to predict from")
 	}
 	if s.noCache {
 		s.cache.Reset()
 	}
-	s.reused, err = s.model.Feed(ctx, s.input(), &s.out)
+	_, err := s.model.Feed(ctx, s.input(), &s.out)
 	return err
 }
 
-func (s *Session) input() model.Input {
-	return model.Input{IDs: s.ids, Cache: s.cache, Progress: s.progress}
-}
-
-// progress calls s.Progress for the steps of a computation of more than one token.
-func (s *Session) progress(fed, of int) {
-	if s.Progress != nil && of > 1 {
-		s.Progress(fed, of)
-	}
-}
+func (s *Session) input() model.Input { return model.Input{IDs: s.ids, Cache: s.cache} }
