@@ -1,7 +1,7 @@
 # The jobs of this project, one target each. They need Go. Everything that concerns the GPU also needs gcc
 # and g++. The comment of a target says if it needs more.
 
-.PHONY: build install uninstall dist test test-kit race fuzz lint fmt bench docs distances \
+.PHONY: build install uninstall dist test test-kit test-clients race fuzz lint fmt bench docs distances \
 	demo-model testdata real-model real-model-wide \
 	kernels ptx ptx-80 ptx-90 kernel-table check-kernels check-headers gpu-kit gpu-kit-folder here-kit \
 	test-gpu bench-gpu clean
@@ -72,6 +72,11 @@ endif
 # Runs the tests of the GPU kit: complete runs of the kit on an emulated GPU. Those of the archive need xz.
 test-kit:
 	$(CUDA) go test -timeout 30m -tags cuda ./tools/gpu-kit
+
+# Runs clients of the OpenAI protocol against phi3 serve: openai-python, openai-node, llm and curl. Installs
+# them into .cache, with pip and npm, and leaves out what cannot be installed.
+test-clients:
+	tools/clients/run.sh
 
 # Fuzzes what strangers supply: every target for $FUZZTIME, one on each core.
 FUZZTIME ?= 60s
