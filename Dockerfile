@@ -7,6 +7,10 @@
 #   docker build -t phi3:cuda --target cuda --build-arg VERSION="$(git describe --tags --always --dirty)" .
 #   docker run --rm --gpus all -v phi3-models:/models phi3:cuda doctor
 #
+# A server needs time to finish its requests when the container stops (docs/serve.md):
+#
+#   docker run --rm --stop-timeout 40 -p 127.0.0.1:8080:8080 -e PHI3_API_KEY phi3 serve --host 0.0.0.0
+#
 # The stage cuda needs the NVIDIA container toolkit on the host, which mounts the driver's libraries.
 # phi3 keeps the models that it downloads in the volume /models. Both images run as user 65532, not as root.
 
