@@ -122,8 +122,9 @@ func nullOf(name string) string {
 // acceptable are values of the parameters that change nothing.
 var acceptable = map[string]string{
 	"user": `"anna"`, "safety_identifier": `"x"`, "metadata": `{"a": "b"}`, "prompt_cache_key": `"x"`,
-	"prompt_cache_retention": `"24h"`, "prompt_cache_options": `{"ttl": "30m"}`, "parallel_tool_calls": `true`,
-	"service_tier": `"auto"`,
+	"prompt_cache_retention": `"24h"`, "prompt_cache_options": `{"ttl": "30m"}`,
+	"parallel_tool_calls": `true`,
+	"service_tier":        `"auto"`,
 }
 
 // refusable are values of the parameters that are refused, and after the first one, values that ask for

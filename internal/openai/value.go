@@ -236,8 +236,8 @@ func (v value) ids(vocabulary int) ([]int32, error) {
 		id, err := strconv.ParseInt(raw, 10, 64)
 		switch {
 		case err != nil:
-			return nil, invalid(v.name, "invalid_type", "%s has the entry %s, which is not a token id.", v.name,
-				brief(raw))
+			return nil, invalid(v.name, "invalid_type", "%s has the entry %s, which is not a token id.",
+				v.name, brief(raw))
 		case id < 0 || id >= int64(vocabulary):
 			return nil, v.wrong(" has the token id %d; the model's ids are 0 … %d.", id, vocabulary-1)
 		case len(ids) == maxIDs:
