@@ -58,6 +58,9 @@ func take(e *engine.Engine, q *question, how manner, random *rand.Rand) error {
 		if sum := len(q.IDs) + n; token.Cached+token.Fed != sum && token.ID >= 0 {
 			return fmt.Errorf("token %d after %d tokens: %d cached, %d fed", n, sum, token.Cached, token.Fed)
 		}
+		if q.NoCache && token.Cached > 0 {
+			return fmt.Errorf("token %d: %d cached", n, token.Cached)
+		}
 		if want := q.want[n]; !same(token, want) {
 			return fmt.Errorf("token %d is\n%+v, not\n%+v", n, token, want)
 		}
