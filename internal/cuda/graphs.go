@@ -12,8 +12,8 @@ import (
 // captures the queue in a CUDA graph, and from then on replays the graph. This happens to decode steps,
 // whose launches are the same for every token. Callers need not know.
 //
-// Queues that came only once, such as those of most prompts, and graphs are forgotten separately: no number of
-// prompts makes a graph be forgotten. And a queue that comes rarely is forgotten before it comes again, and not
+// Graphs and queues that came only once, such as those of most prompts, are counted separately. So prompts do
+// not make a graph be forgotten. A queue that comes rarely is forgotten before it comes again, and is not
 // captured for one more use.
 type graphs struct {
 	seen []*seenQueue // most recently used first
@@ -54,15 +54,15 @@ func (g *graphs) run(d *device, s cu.Stream, q queue) error {
 	return d.launchGraph(s, seen.graph)
 }
 
-// equal compares launches byte for byte. Queues that differ mostly differ in the first launch, by the number of
-// tokens, or in the last one, by the number of rows of logits.
+// equal compares launches byte for byte. Most queues that differ do so in the first launch, by the number of
+// tokens, or in the last one, by the number of rows of logits. So the last one is compared first.
 func (q queue) equal(other queue) bool {
 	last := len(q) - 1
 	return len(q) == len(other) && q[last] == other[last] && slices.Equal(q, other)
 }
 
-// capture makes a graph of q, the most recent queue. It first frees the graph that was used least recently, if
-// there are too many.
+// capture makes a graph of q, the most recent queue. If there are too many graphs, it first frees the one
+// that was used least recently.
 func (g *graphs) capture(d *device, s cu.Stream, q queue) error {
 	if i := g.excess(true, max(g.most, leastGraphs)); i >= 0 {
 		if err := d.free(g.seen[i].graph); err != nil {
@@ -96,7 +96,8 @@ func (d *device) captureAllowed(s cu.Stream, q queue) (graph, error) {
 	return g, err
 }
 
-// remember adds q as the most recent queue. If there are too many, it takes the memory of the least recent one.
+// remember adds q as the most recent queue. If there are too many, q takes the memory of the least recent
+// one.
 func (g *graphs) remember(q queue) {
 	seen := &seenQueue{}
 	if i := g.excess(false, mostOnce); i >= 0 {

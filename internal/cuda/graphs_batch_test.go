@@ -81,7 +81,7 @@ type choice int
 const (
 	byHost   choice = iota // from the logits
 	byDevice               // in a step whose own ids the host knows
-	inTurn                 // by the device, in a step that begins with the ids that the step before it chooses
+	inTurn                 // by the device, in a step that begins with the ids of the step before it
 )
 
 // decode makes and sends a step of one token of each of n sequences.
@@ -93,7 +93,7 @@ func (q *queuer) decode(n int, how choice) error {
 	}
 	q.ahead.older = nil
 	if how != inTurn {
-		q.turn.chosen = 0 // as Chosen does
+		q.chosen = 0 // as Chosen does
 	}
 	q.Begin(&q.now)
 	q.Embed(q.x.First(n), q.weights[0])

@@ -116,8 +116,8 @@ func (k *attentionKernels) kvAppend(q *queue, a *attention, tokens int) {
 }
 
 // decodes says whether the attention of a sequence runs as decode, which processes the sequence's chunks in
-// parallel. It has room for decodeTokens tokens of a sequence. Prefill needs many tokens of a sequence to keep
-// the device busy.
+// parallel. Decode has room for decodeTokens tokens of a sequence. Prefill needs many of them to keep the
+// device busy.
 func (k *attentionKernels) decodes(s span) bool { return k.cache != typeF32 && s.len <= decodeTokens }
 
 // decode queues attention of the sequences that decode, on any number of blocks: the results do not depend on

@@ -23,7 +23,7 @@ const (
 	workBytes   = 8
 )
 
-// decodeSharing bounds the chunks that attention decodes in a step, to so many for each block of the KV cache.
+// decodeSharing bounds the chunks that attention decodes in a step: so many for each block of the KV cache.
 // There are more chunks than blocks if sequences share blocks. Sequences above the bound run as prefill.
 const decodeSharing = 4
 
@@ -216,8 +216,8 @@ func kvBlockElems(c *model.Config) int {
 	return c.Layers * 2 * c.KVHeads * kvcache.BlockTokens * c.HeadDim
 }
 
-// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items of both kinds of
-// attention, cosines and sines, and the results of argmax.
+// stageBytes is enough for one step of a model: ids and rows, spans, block tables, work items of decode and
+// of prefill, cosines and sines, and the results of argmax.
 func stageBytes(c *model.Config, maxTokens int, limits stepLimits) int {
 	perToken := 4 + 4 + spanBytes + workBytes + 4*c.RoPE.Dim
 	return maxTokens*perToken + limits.tableBlocks*4 + limits.mostDecodeWorks*workBytes + 4096
@@ -231,8 +231,8 @@ const (
 	graphsOfBatch  = 3
 	graphSequences = batchTokens
 	leastGraphs    = 32 // a plan for one sequence may serve batches too
-	// launchBytes is the device's memory that a driver takes for a launch in a graph, as somebody has measured
-	// it: https://forums.developer.nvidia.com/t/increasing-memory-footprint-with-large-task-graphs/244901.
+	// launchBytes is the device's memory that a driver takes for each launch in a graph. A user of NVIDIA's
+	// forum has measured it: forums.developer.nvidia.com/t/increasing-memory-footprint-with-large-task-graphs/244901
 	launchBytes = 64 << 10
 )
 

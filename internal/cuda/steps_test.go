@@ -124,8 +124,8 @@ func (c *crowd) try(news []int) (counts kernelCounts, wrong string) {
 	return kernelCounts{counts.appends / layers, counts.prefills / layers, counts.decodes / layers}, wrong
 }
 
-// serve computes all texts as a server does: a token of each that has its prompt, and pieces of the prompts of
-// others, so many tokens in all. A prompt begins with the blocks that are known.
+// serve computes all texts as a server does: tokens of those whose prompt is computed, and pieces of the
+// prompts of others, so many tokens in all. A prompt begins with the blocks that are known.
 func (c *crowd) serve(budget int) (kinds map[kernelCounts]int) {
 	kinds = map[kernelCounts]int{}
 	begun := make([]bool, len(c.texts))
@@ -183,10 +183,9 @@ func TestSteps(t *testing.T) {
 			c := newCrowd(t, smallest, n, 300, unchanged)
 			c.add(150, 9, -1)
 			for i := 1; i < n; i++ {
-				switch {
-				case i%8 == 1:
+				if i%8 == 1 {
 					c.add(131+i%5, 3+i%9, 0) // shares a block
-				default:
+				} else {
 					c.add(1+i*5%23, 2+i%11, -1)
 				}
 			}

@@ -163,8 +163,8 @@ func (b *Backend) stageStep(step *model.Step) {
 	}
 }
 
-// stageWork copies attention's work items to the stage: the sequences of few new tokens decode, as far as there
-// is memory for what they compute, and the others run as prefill.
+// stageWork copies attention's work items to the stage. The sequences of few new tokens decode, if there is
+// memory for what they compute, and the others run as prefill.
 func (b *Backend) stageWork(tokens int) {
 	k, s, to := b.kernels.attention, &b.scratch, &b.staged
 	s.decodeWork, s.prefillWork = s.decodeWork[:0], s.prefillWork[:0]
