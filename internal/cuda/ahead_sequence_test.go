@@ -13,9 +13,9 @@ import (
 	"phi3/internal/model"
 )
 
-// sequence is a sequence of ids that its model continues with the most probable ones, as [engine.Engine] does for
-// a single request. The engine owns its model. Here a test may use the model, and change the ids, between two
-// tokens.
+// sequence is a sequence of ids that its model continues with the most probable ones, as [engine.Engine] does
+// for a single request. The engine owns its model. Here a test may use the model, and change the ids, between
+// two tokens.
 type sequence struct {
 	m       *model.Model
 	cache   *kvcache.Cache

@@ -64,8 +64,8 @@ func writers(t *testing.T, dir string, room int, o Options) (w [2]*writer) {
 	return w
 }
 
-// bothWrite calls f with both writers, whose text is a prompt of so many tokens. What comes must be the same, and
-// the text too. It returns whether the bytes of the KV cache are the same.
+// bothWrite calls f with both writers, whose text is a prompt of so many tokens. What comes must be the same,
+// and the text too. It returns whether the bytes of the KV cache are the same.
 func bothWrite(t *testing.T, ws [2]*writer, prompt int, f func(w *writer)) (sameCache bool) {
 	t.Helper()
 	var kv [2][]byte

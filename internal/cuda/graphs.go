@@ -26,8 +26,8 @@ type seenQueue struct {
 	graph    graph // once captured
 }
 
-// mostOnce is the most queues that are remembered and not captured.
-const mostOnce = 32
+// mostOnce is the most queues that are remembered and not captured: one for each number of sequences.
+const mostOnce = graphSequences
 
 // run puts the queue on the stream. It runs on the device's thread.
 func (g *graphs) run(d *device, s cu.Stream, q queue) error {

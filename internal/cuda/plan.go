@@ -231,8 +231,8 @@ const (
 	graphsOfBatch  = 3
 	graphSequences = batchTokens
 	leastGraphs    = 32 // a plan for one sequence may serve batches too
-	// launchBytes is the device's memory that a driver takes for each launch in a graph. A user of NVIDIA's
-	// forum has measured it: forums.developer.nvidia.com/t/increasing-memory-footprint-with-large-task-graphs/244901
+	// launchBytes is the memory of the device that a driver takes for each launch in a graph. docs/cuda.md
+	// names the source.
 	launchBytes = 64 << 10
 )
 

@@ -12,8 +12,8 @@ import (
 	"phi3/internal/weight"
 )
 
-// phi3Mini is the configuration and the tensors of a Phi-3-mini.
-func phi3Mini(t *testing.T) (c *model.Config, tensors []*weight.Tensor) {
+// miniTensors is the configuration and the tensors of a Phi-3-mini.
+func miniTensors(t *testing.T) (c *model.Config, tensors []*weight.Tensor) {
 	t.Helper()
 	text, _, err := randomckpt.Preset("phi-3-mini")
 	require.NoError(t, err)
@@ -29,7 +29,7 @@ func phi3Mini(t *testing.T) (c *model.Config, tensors []*weight.Tensor) {
 // the size of these weights.
 func planOf(t *testing.T, recipe string) (m model.Memory, weights int64) {
 	t.Helper()
-	c, tensors := phi3Mini(t)
+	c, tensors := miniTensors(t)
 	if recipe != "" {
 		r, err := quantize.Parse(recipe)
 		require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestQuantizedWeightsOnSmallCards(t *testing.T) {
 func TestPlanOfSequences(t *testing.T) {
 	const context, sequences = 4096, 16
 	const blocks = context / kvcache.BlockTokens
-	c, tensors := phi3Mini(t)
+	c, tensors := miniTensors(t)
 	plan := func(context, sequences int) *model.Plan {
 		return model.NewPlan(c, tensors,
 			model.Options{Context: context, MaxTokens: MaxTokens, Sequences: sequences})
