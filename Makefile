@@ -1,7 +1,7 @@
 # The jobs of this project, one target each. They need Go. Everything that concerns the GPU also needs gcc
 # and g++. The comment of a target says if it needs more.
 
-.PHONY: build install uninstall dist test test-kit test-clients race fuzz lint fmt bench docs distances \
+.PHONY: build install uninstall dist test test-kit test-clients race fuzz soak lint fmt bench docs distances \
 	demo-model testdata real-model real-model-wide \
 	kernels ptx ptx-80 ptx-90 kernel-table check-kernels check-headers gpu-kit gpu-kit-folder here-kit \
 	test-gpu bench-gpu clean
@@ -77,6 +77,10 @@ test-kit:
 # them into .cache, with pip and npm, and leaves out what cannot be installed.
 test-clients:
 	tools/clients/run.sh
+# Keeps a server busy for $SOAK, with clients that go away: answers stay the same, and memory does not grow.
+SOAK ?= 30m
+soak:
+	PHI3_SOAK=$(SOAK) go test -count 1 -v -timeout 24h -run TestSoak ./internal/serve
 
 # Fuzzes what strangers supply: every target for $FUZZTIME, one on each core.
 FUZZTIME ?= 60s
