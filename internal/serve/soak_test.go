@@ -25,7 +25,8 @@ func TestSoak(t *testing.T) {
 	}
 	bodies := requests200()
 	for i := range bodies { // longer prompts that begin alike
-		bodies[i] = strings.Replace(bodies[i], "The", strings.Repeat("The capital of Italy is Rome. ", i%50)+"The", 1)
+		begin := strings.Repeat("The capital of Italy is Rome. ", i%50)
+		bodies[i] = strings.Replace(bodies[i], "The", begin+"The", 1)
 	}
 	alone := make([]string, len(bodies))
 	s := start(t, setup{parallel: 16, queue: 64, client: &http.Transport{MaxIdleConnsPerHost: 64}})
@@ -53,7 +54,7 @@ func TestSoak(t *testing.T) {
 						refused.Add(1)
 					default:
 						response, answer := s.post("/v1/completions", bodies[i])
-						if got := comparable(t, answer); response.StatusCode != 200 || got != alone[i] {
+						if got := comparable(t, answer); response.StatusCode != http.StatusOK || got != alone[i] {
 							t.Errorf("request %d: %d %s, not %s", i, response.StatusCode, got, alone[i])
 						}
 						answers.Add(1)
@@ -102,4 +103,3 @@ func (s *served) goAway(body string, after time.Duration) {
 		_ = response.Body.Close()
 	}
 }
-
