@@ -35,3 +35,18 @@ func TestProtocol(t *testing.T) {
 		require.Equal(t, program, written, heading)
 	}
 }
+
+// TestServeFlags: serve.md has the flags that only a server has.
+func TestServeFlags(t *testing.T) {
+	help, err := os.ReadFile("commands/phi3_serve.md")
+	require.NoError(t, err)
+	page, err := os.ReadFile("serve.md")
+	require.NoError(t, err)
+	_, server, _ := strings.Cut(string(help), "\nServer:\n")
+	server, _, _ = strings.Cut(server, "\n\n")
+	flags := regexp.MustCompile(`(?m)^ +(--[a-z-]+)`).FindAllStringSubmatch(server, -1)
+	require.NotEmpty(t, flags)
+	for _, flag := range flags {
+		require.Contains(t, string(page), "`"+flag[1]+"`")
+	}
+}
