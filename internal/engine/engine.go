@@ -66,7 +66,8 @@ type Engine struct {
 	arrived uint64      // sequences so far
 	counts  Stats       // the counters; the gauges are set by publish
 	step    step
-	direct  bool // the next step must not begin another one ahead
+	direct  bool        // the next step must not begin another one ahead
+	ended   []*sequence // publish ends their range loops
 }
 
 // New starts an engine. Until it is closed, it owns the model: nobody else may use it.
@@ -202,7 +203,8 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// publish sets what Stats returns.
+// publish sets what Stats returns. Only then the range loops of the sequences that have ended end, so that their
+// callers find all tokens in Stats.
 func (e *Engine) publish() {
 	s := e.counts
 	s.Running, s.Waiting = len(e.running), len(e.waiting)
@@ -217,6 +219,11 @@ func (e *Engine) publish() {
 	e.mu.Lock()
 	e.stats = s
 	e.mu.Unlock()
+	for _, s := range e.ended {
+		close(s.tokens)
+	}
+	clear(e.ended)
+	e.ended = e.ended[:0]
 }
 
 // run is the engine's goroutine.
@@ -262,7 +269,8 @@ func (e *Engine) receive() (closed bool) {
 	return e.closed
 }
 
-// end ends a sequence, whose blocks stay known for other prompts, with the error of its range loop or nil.
+// end ends a sequence, whose blocks stay known for other prompts, with the error of its range loop or nil. publish
+// must follow.
 func (e *Engine) end(s *sequence, err error) {
 	s.forget()
 	if e.shares(s) {
@@ -271,7 +279,7 @@ func (e *Engine) end(s *sequence, err error) {
 		s.cache.Reset()
 	}
 	s.err = err
-	close(s.tokens)
+	e.ended = append(e.ended, s)
 }
 
 // now is the time; a test may hold it.

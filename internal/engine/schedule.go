@@ -113,9 +113,10 @@ func (e *Engine) preemptPaused() bool {
 
 // step is one call of [model.Model.Forward].
 type step struct {
-	parts []part
-	batch []model.Sequence // of parts
-	out   model.Output
+	parts  []part
+	batch  []model.Sequence // of parts
+	scored int              // new tokens whose logits are all wanted
+	out    model.Output
 }
 
 // part is what a step computes of a sequence.
@@ -127,7 +128,7 @@ type part struct {
 // layOut sets e.step to the next step: a token of each sequence that is decoding, and then pieces of prompts,
 // the oldest first.
 func (e *Engine) layOut() {
-	e.step.parts, e.step.batch = e.step.parts[:0], e.step.batch[:0]
+	e.step.parts, e.step.batch, e.step.scored = e.step.parts[:0], e.step.batch[:0], 0
 	for i := 0; i < len(e.running); i++ {
 		s := e.running[i]
 		wasPaused := s.paused.Load()
@@ -214,7 +215,10 @@ const scoredTokens = 64
 // add adds at most the next n pending ids of a sequence to the step, and returns how many.
 func (p *step) add(s *sequence, n int) int {
 	if n = min(n, s.pending()); s.scoring() {
-		n = min(n, scoredTokens)
+		if n = min(n, scoredTokens-p.scored); n == 0 {
+			return 0
+		}
+		p.scored += n
 	}
 	at := s.cache.Len()
 	last := n == s.pending()
