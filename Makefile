@@ -77,6 +77,7 @@ test-kit:
 # them into .cache, with pip and npm, and leaves out what cannot be installed.
 test-clients:
 	tools/clients/run.sh
+
 # Keeps a server busy for $SOAK, with clients that go away: answers stay the same, and memory does not grow.
 SOAK ?= 30m
 soak:

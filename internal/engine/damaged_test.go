@@ -107,7 +107,8 @@ func TestDamagedWeights(t *testing.T) {
 	}
 }
 
-// A logit that is NaN or infinite in the middle of a text ends this text after the tokens before it, and no other.
+// A logit that is NaN or infinite in the middle of a text ends this text after the tokens before it, and no
+// other.
 func TestDamageInTheMiddle(t *testing.T) {
 	m, h := openOn(t, mini, 2, model.Options{Context: 256, Sequences: 2})
 	request := Request{IDs: prompt, MaxNewTokens: 9}

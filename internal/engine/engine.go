@@ -7,12 +7,12 @@
 //	                ▲                  │
 //	                └──── preempt ─────┘
 //
-// Sequences share the blocks of one KV cache ([kvcache.Pool]). A sequence begins with the blocks of its prompt
-// that earlier sequences have computed. If no block is left, the youngest running sequence gives its blocks
-// back, waits, and is computed again later.
+// Sequences share the blocks of one KV cache ([kvcache.Pool]). A sequence begins with the blocks of its
+// prompt that earlier sequences have computed. If no block is left, the youngest running sequence gives its
+// blocks back, waits, and is computed again later.
 //
-// The logits of a sequence depend only on its ids, bit for bit (docs/exactness.md). So no answer depends on the
-// other requests, on the cache, or on when the sequence was computed.
+// The logits of a sequence depend only on its ids, bit for bit (docs/exactness.md). So no answer depends on
+// the other requests, on the cache, or on when the sequence was computed.
 package engine
 
 import (

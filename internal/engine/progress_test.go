@@ -25,10 +25,11 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// Several texts from one prompt, one after another: all but the first begin with its blocks. That costs one token
-// and no prefill, and changes nothing.
+// Several texts from one prompt, one after another: all but the first begin with its blocks. That costs one
+// token and no prefill, and changes nothing.
 func TestPromptAgain(t *testing.T) {
-	// longrope: the prompt uses the short factors, and the end of the text the long ones, which costs the cache
+	// longrope: the prompt uses the short factors, and the end of the text the long ones, which costs the
+	// cache
 	for _, checkpoint := range []string{"mini", "longrope"} {
 		files := os.DirFS("../../testdata/" + checkpoint)
 		m, _ := openOn(t, files, 2, model.Options{})

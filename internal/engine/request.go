@@ -21,8 +21,8 @@ type Request struct {
 	// cache. If MaxNewTokens is 0, the only token has the ID -1.
 	PromptLogProbs bool
 	NoCache        bool // compute the whole sequence again for every token; the bits are the same
-	// Progress, if set, is called after every step of a computation of more than one token, with the number of
-	// tokens computed so far and the number to compute. The prompt is such a computation. Each later token
+	// Progress, if set, is called after every step of a computation of more than one token, with the number
+	// of tokens computed so far and the number to compute. The prompt is such a computation. Each later token
 	// needs only itself, unless the sequence grows beyond the short RoPE factors and is computed again.
 	// Progress runs on the engine's goroutine, before the token that the computation is for.
 	Progress func(fed, of int)
@@ -63,8 +63,8 @@ const (
 	FinishContext Finish = "context" // the model's context is full
 )
 
-// tokenBuffer is how many tokens a sequence may have that its consumer has not taken. A step can make one token,
-// and a consumer is seldom behind.
+// tokenBuffer is how many tokens a sequence may have that its consumer has not taken. A step can make one
+// token, and a consumer is seldom behind.
 const tokenBuffer = 32
 
 // sequence is a request in the engine. The engine's goroutine owns it, except where a comment says more.

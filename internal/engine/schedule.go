@@ -78,8 +78,8 @@ func (e *Engine) adopt(s *sequence) {
 	if !e.shares(s) {
 		return
 	}
-	// One id at least must be computed, for the logits after it. With one sequence at a time, nobody else will
-	// ask for a block again that was computed for a text with another end.
+	// One id at least must be computed, for the logits after it. With one sequence at a time, nobody else
+	// will ask for a block again that was computed for a text with another end.
 	known := e.model.NewCache()
 	if known.Adopt(s.ids[:len(s.ids)-1], len(s.ids), e.options.Parallel == 1) > s.cache.Len() {
 		s.cache, known = known, s.cache
@@ -194,7 +194,8 @@ func (e *Engine) prepare(s *sequence) error {
 	}
 }
 
-// adoptMore looks again for the beginning of a prompt, because another sequence may have computed it meanwhile.
+// adoptMore looks again for the beginning of a prompt, because another sequence may have computed it
+// meanwhile.
 func (e *Engine) adoptMore(s *sequence) {
 	before, had := s.cache, s.cache.Len()
 	e.adopt(s)

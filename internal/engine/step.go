@@ -169,8 +169,8 @@ func (e *Engine) sweep() {
 }
 
 // decode computes the step and those after it, as long as every sequence is decoding, the device chooses the
-// tokens, and there is nothing else to do. Then a device can begin each step before the last one has ended, see
-// [model.Model.Decode]. It returns false if it has computed nothing.
+// tokens, and there is nothing else to do. Then a device can begin each step before the last one has ended,
+// see [model.Model.Decode]. It returns false if it has computed nothing.
 func (e *Engine) decode() bool {
 	p := &e.step
 	if e.direct || !e.onlyDecodes() {

@@ -185,8 +185,8 @@ type Output struct {
 	AllLogits bool // logits of every new token, not only of the last one of each sequence
 	AllHidden bool // the last hidden state of every new token
 	Greedy    bool // Next instead of Logits, for an LM head: the device finds the greatest logit
-	// [rows, HeadRows]: for the tokens of the vocabulary, or for the labels of a classification head. The rows
-	// are those of the sequences that want logits, one sequence after another.
+	// [rows, HeadRows]: for the tokens of the vocabulary, or for the labels of a classification head. The
+	// rows are those of the sequences that want logits, one sequence after another.
 	Logits []float32
 	// of the sequences that want a greedy choice, one after another: ids, or ^id of a logit that is NaN or
 	// infinite; see Argmax of [Backend]

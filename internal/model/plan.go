@@ -86,8 +86,8 @@ func (p *Plan) Blocks() int {
 // are blocks if sequences share blocks.
 func (p *Plan) TableBlocks() int { return max(1, p.Sequences) * kvcache.BlocksFor(p.Context) }
 
-// LogitRows returns the number of rows of logits that are computed at a time: one for each sequence, so that a
-// step of all of them reads the LM head once.
+// LogitRows returns the number of rows of logits that are computed at a time: one for each sequence, so that
+// a step of all of them reads the LM head once.
 func (p *Plan) LogitRows() int { return max(leastLogitRows, min(p.Sequences, mostLogitRows)) }
 
 // Limit sets the number of blocks. It lowers the context if they do not hold it.
@@ -99,10 +99,10 @@ func (p *Plan) Limit(blocks int) {
 	}
 }
 
-// Fit lowers the number of blocks until the model fits in the free bytes with a margin left. Then there may be
-// too few blocks for every sequence to have the whole context at once. If there are too few for one, Fit
-// lowers the context, but not below Least. need returns the memory for a number of blocks of KV cache; it must
-// not return less for more blocks.
+// Fit lowers the number of blocks until the model fits in the free bytes with a margin left. Then there may
+// be too few blocks for every sequence to have the whole context at once. If there are too few for one, Fit
+// lowers the context, but not below Least. need returns the memory for a number of blocks of KV cache; it
+// must not return less for more blocks.
 func (p *Plan) Fit(free int64, need func(blocks int) Memory) {
 	most, least := p.Blocks(), kvcache.BlocksFor(p.Least)
 	room := free - margin(free)

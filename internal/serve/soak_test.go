@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSoak keeps a server busy for $PHI3_SOAK, such as 30m (make soak): answers that must be the same, byte for
-// byte, as alone, clients that go away, mistakes, and pauses. Memory and goroutines must not grow.
+// TestSoak keeps a server busy for $PHI3_SOAK, such as 30m (make soak): answers that must be the same, byte
+// for byte, as alone, clients that go away, mistakes, and pauses. Memory and goroutines must not grow.
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(os.Getenv("PHI3_SOAK"))
 	if err != nil {
@@ -54,7 +54,8 @@ func TestSoak(t *testing.T) {
 						refused.Add(1)
 					default:
 						response, answer := s.post("/v1/completions", bodies[i])
-						if got := comparable(t, answer); response.StatusCode != http.StatusOK || got != alone[i] {
+						got := comparable(t, answer)
+						if response.StatusCode != http.StatusOK || got != alone[i] {
 							t.Errorf("request %d: %d %s, not %s", i, response.StatusCode, got, alone[i])
 						}
 						answers.Add(1)
