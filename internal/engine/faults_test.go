@@ -87,24 +87,27 @@ func TestOneOfManyFails(t *testing.T) {
 	// Only texts with the id 330, which ends texts, are damaged.
 	const bad = 330
 	fine := a.alone(t, engine.Request{IDs: ids(1, 12), MaxNewTokens: 30})
-	for _, token := range fine.want {
+	long := a.alone(t, engine.Request{IDs: ids(2, 490), MaxNewTokens: 5}) // in all four blocks
+	for _, token := range slices.Concat(fine.want, long.want) {
 		require.NotEqualValues(t, bad, token.ID)
 	}
-	require.NotContains(t, fine.IDs, int32(bad))
-	d := newDevice(t)
-	m, err := model.Load(context.Background(), damaged(t, bad), d, model.Options{Sequences: 4})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, m.Close()) }()
-	const notANumber = "after 3 tokens is NaN or infinite: the checkpoint is damaged: model"
+	notFinite := engine.Request{IDs: []int32{5, bad, 9}, MaxNewTokens: 9}
+	withLogProbs := notFinite
+	withLogProbs.LogProbs = true
+	const damage = "after 3 tokens is NaN or infinite: the checkpoint is damaged: model"
 	for _, test := range []struct {
 		r      engine.Request
 		tokens int
 		err    string
 	}{
 		{engine.Request{IDs: ids(4, 9), MaxNewTokens: 9, Sampler: &failing{}}, 2, errFault.Error()},
-		{engine.Request{IDs: []int32{5, bad, 9}, MaxNewTokens: 9}, 0, notANumber},
-		{engine.Request{IDs: []int32{5, bad, 9}, MaxNewTokens: 9, LogProbs: true}, 0, notANumber},
+		{notFinite, 0, damage},
+		{withLogProbs, 0, damage},
 	} {
+		d := newDevice(t)
+		d.blocks = 4
+		m, err := model.Load(context.Background(), damaged(t, bad), d, model.Options{Sequences: 4})
+		require.NoError(t, err)
 		e := engine.New(m, engine.Options{Parallel: 4})
 		var once sync.Once
 		d.begin = func(*model.Step) {
@@ -121,7 +124,9 @@ func TestOneOfManyFails(t *testing.T) {
 		require.Len(t, got, test.tokens)
 		wait.Wait()
 		idle(t, e)
+		require.NoError(t, take(e, long, whole, nil), "with a block that has held the damaged text")
 		e.Close()
+		require.NoError(t, m.Close())
 	}
 }
 

@@ -192,6 +192,11 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, model.TooLongError{Text: "prompt", Tokens: 513, Context: 512}, *long)
 	_, err = collect(e, engine.Request{MaxNewTokens: 1})
 	require.ErrorContains(t, err, "empty")
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, err := range e.Generate(gone, q.Request) {
+		require.ErrorIs(t, err, engine.ErrBusy)
+	}
 	none, err := collect(e, engine.Request{IDs: ids(1, 9)})
 	require.NoError(t, err)
 	require.Empty(t, none)
@@ -199,6 +204,9 @@ func TestRefusals(t *testing.T) {
 	goOn()
 	wait.Wait()
 	require.NoError(t, take(e, q, whole, nil), "there is room again")
+	for _, err := range e.Generate(gone, q.Request) {
+		require.ErrorIs(t, err, context.Canceled)
+	}
 	for _, id := range []int32{-1, 331} {
 		_, err = collect(e, engine.Request{IDs: []int32{5, id}, MaxNewTokens: 1})
 		require.ErrorContains(t, err, fmt.Sprintf("token id %d is not in the model's vocabulary of 331", id))
