@@ -123,8 +123,9 @@ func logProbs(logits []float32, id int32, n int) []engine.LogProb {
 	return all
 }
 
-// ask makes n questions. Many prompts begin alike, with whole blocks and parts of one; some continue another's
-// answer. Lengths lie on both sides of the ends of blocks, of the change of RoPE factors and of the context.
+// ask makes n questions. Many prompts begin alike, with whole blocks and parts of one; some continue
+// another's answer. Lengths lie on both sides of the ends of blocks, of the change of RoPE factors and of
+// the context.
 func (a *answers) ask(t *testing.T, n int) (all []*question) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(11, 12))

@@ -125,7 +125,7 @@ func TestDamageInTheMiddle(t *testing.T) {
 		}
 		e := New(m, Options{Parallel: parallel})
 		h.before = func(int) {
-			for s := e.Stats(); s.Running+s.Waiting < parallel; s = e.Stats() { // the first step waits for all
+			for s := e.Stats(); s.Running+s.Waiting < parallel; s = e.Stats() { // the first step waits
 				runtime.Gosched()
 			}
 			h.before = nil
@@ -153,8 +153,8 @@ func TestDamageInTheMiddle(t *testing.T) {
 			n := len(ids[i])
 			require.GreaterOrEqual(t, n, 2)
 			require.Equal(t, free.IDs[:n], ids[i])
-			require.ErrorContains(t, err, fmt.Sprintf("the logit of token %d after %d tokens is NaN or infinite: ",
-				free.IDs[n], len(prompt)+n))
+			require.ErrorContains(t, err, fmt.Sprintf("the logit of token %d after %d tokens is NaN or "+
+				"infinite: ", free.IDs[n], len(prompt)+n))
 		}
 		require.Equal(t, 1, failed)
 		require.Zero(t, m.Pool().InUse())

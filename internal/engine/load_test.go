@@ -132,8 +132,8 @@ func idle(t *testing.T, e *engine.Engine) {
 	require.LessOrEqual(t, s.PrefixHits, s.PrefixQueries)
 }
 
-// Whatever else the engine computes, an answer has the ids, the log probabilities, the text and the end of the
-// answer alone, to the last bit.
+// Whatever else the engine computes, an answer has the ids, the log probabilities, the text and the end of
+// the answer alone, to the last bit.
 func TestAnswersUnderLoad(t *testing.T) {
 	for _, test := range []struct {
 		checkpoint          string
@@ -153,7 +153,7 @@ func TestAnswersUnderLoad(t *testing.T) {
 			{"one at a time", engine.Options{Parallel: 1}, 0, 0, false},
 			{"three, short steps", engine.Options{Parallel: 3, MaxStep: 3}, 0, 0, false},
 			{"few blocks", engine.Options{Parallel: 16, MaxStep: 17}, few, 0, false},
-			{"few blocks, nothing shared", engine.Options{Parallel: 16, NoPrefixCache: true}, few, 512, false},
+			{"nothing shared", engine.Options{Parallel: 16, NoPrefixCache: true}, few, 512, false},
 			{"steps ahead", engine.Options{Parallel: 16, MaxStep: 100}, 9, 512, true},
 		} {
 			t.Run(test.checkpoint+", "+c.name, func(t *testing.T) {
@@ -186,8 +186,8 @@ func TestAnswersUnderLoad(t *testing.T) {
 // few blocks hold a context, and not many sequences.
 const few = 6
 
-// Six sequences that have all blocks need more. Some are computed again, and nobody sees it, not their samplers
-// either.
+// Six sequences that have all blocks need more. Some are computed again, and nobody sees it, not their
+// samplers either.
 func TestPreemption(t *testing.T) {
 	config := sampling.Defaults()
 	config.DoSample, config.FrequencyPenalty = true, 1

@@ -79,8 +79,8 @@ func (s *sequence) score(logits []float32, width int) {
 	for i := range len(logits) / width {
 		after := first + i + 1 // the id that row i predicts
 		if after == len(s.scores)+1 && after < len(s.IDs) {
-			l := sampling.NewLogProbs(logits[i*width : (i+1)*width])
-			s.scores = append(s.scores, append([]LogProb{{s.IDs[after], l.Of(s.IDs[after])}}, top(l, s.Top)...))
+			l, id := sampling.NewLogProbs(logits[i*width:(i+1)*width]), s.IDs[after]
+			s.scores = append(s.scores, append([]LogProb{{id, l.Of(id)}}, top(l, s.Top)...))
 		}
 	}
 }

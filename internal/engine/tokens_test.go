@@ -143,8 +143,8 @@ func TestTokensCome(t *testing.T) {
 	}
 }
 
-// An interruption loses no token that has come, and brings no other. A request for the text so far goes on from
-// there: only its last token is computed.
+// An interruption loses no token that has come, and brings no other. A request for the text so far goes on
+// from there: only its last token is computed.
 func TestInterruption(t *testing.T) {
 	m := openMini(t, 0)
 	for _, logProbs := range []bool{false, true} {
@@ -190,7 +190,8 @@ func TestInterruption(t *testing.T) {
 	}
 }
 
-// An interruption between whichever layers of whichever step leaves the model fit to go on, with the same bits.
+// An interruption between whichever layers of whichever step leaves the model fit to go on, with the same
+// bits.
 func TestRunAfterInterruption(t *testing.T) {
 	// All the blocks that the sequence needs and not one more; three steps of two layers, then the tokens'.
 	m, h := openOn(t, mini, 0, model.Options{Context: 256, MaxTokens: 50})
