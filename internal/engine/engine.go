@@ -203,8 +203,8 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// publish sets what Stats returns. Only then the range loops of the sequences that have ended end, so that their
-// callers find all tokens in Stats.
+// publish sets what Stats returns. Only then the range loops of the sequences that have ended end, so that
+// their callers find all tokens in Stats.
 func (e *Engine) publish() {
 	s := e.counts
 	s.Running, s.Waiting = len(e.running), len(e.waiting)
@@ -269,8 +269,8 @@ func (e *Engine) receive() (closed bool) {
 	return e.closed
 }
 
-// end ends a sequence, whose blocks stay known for other prompts, with the error of its range loop or nil. publish
-// must follow.
+// end ends a sequence, whose blocks stay known for other prompts, with the error of its range loop or nil.
+// publish must follow.
 func (e *Engine) end(s *sequence, err error) {
 	s.forget()
 	if e.shares(s) {

@@ -33,8 +33,8 @@ func TestStatsBeforeTheEndOfALoop(t *testing.T) {
 	require.EqualValues(t, 7, e.Stats().GeneratedTokens)
 }
 
-// The logits of all new tokens are wanted of several prompts at once. They are not more than scoredTokens rows in a
-// step, besides those of the sequences that are decoding.
+// The logits of all new tokens are wanted of several prompts at once. They are not more than scoredTokens
+// rows in a step, besides those of the sequences that are decoding.
 func TestScoredTokensOfAStep(t *testing.T) {
 	const requests = 6
 	m, h := openOn(t, mini, 0, model.Options{Context: 256, Sequences: requests, MaxTokens: 512})

@@ -1,5 +1,5 @@
-// Package generate reads the settings of a checkpoint for generating text ([ReadDefaults]). Its [Session] is a
-// sequence that a caller continues token by token, to check a model. Package engine generates texts.
+// Package generate reads the settings of a checkpoint for generating text ([ReadDefaults]). Its [Session] is
+// a sequence that a caller continues token by token, to check a model. Package engine generates texts.
 package generate
 
 import (
