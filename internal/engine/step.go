@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"math"
+	"runtime"
 	"slices"
 
 	"phi3/internal/inspect"
@@ -166,6 +167,7 @@ func (e *Engine) sweep() {
 		}
 		return s.finished
 	})
+	runtime.Gosched() // to the consumers: the next step may keep all processors busy
 }
 
 // decode computes the step and those after it, as long as every sequence is decoding, the device chooses the
