@@ -117,9 +117,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 
 	empty := s.gate.close()
-	if n := s.gate.inside(); n > 0 {
-		s.Log.Info("draining", "requests", n, "seconds", s.Drain.Seconds())
-	}
+	s.Log.Info("draining", "requests", s.gate.inside())
 	server.SetKeepAlivesEnabled(false)
 	select {
 	case <-empty:

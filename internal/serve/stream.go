@@ -18,7 +18,7 @@ func (s *Server) stream(x *exchange) error {
 	ctx, cancel := context.WithCancel(x.r.Context())
 	defer cancel()
 	e := &events{Server: s, x: x, cancel: cancel}
-	e.silence = time.AfterFunc(s.waitingEvery, e.comment)
+	e.begin()
 	defer e.end()
 	for chunk, err := range x.answer.Chunks(ctx) {
 		if err != nil {
@@ -98,6 +98,13 @@ func (e *events) fail(err error) error {
 		_ = e.send("data: ", data)
 	}
 	return err
+}
+
+// begin lets comments follow.
+func (e *events) begin() {
+	e.mu.Lock() // comment needs silence
+	defer e.mu.Unlock()
+	e.silence = time.AfterFunc(e.waitingEvery, e.comment)
 }
 
 // end lets no comment follow.
