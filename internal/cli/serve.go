@@ -5,18 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"phi3/internal/checkpoint"
-	"phi3/internal/device"
 	"phi3/internal/engine"
+	"phi3/internal/openai"
 	"phi3/internal/serve"
 	"phi3/internal/show"
 	"phi3/internal/usage"
@@ -127,7 +129,11 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	checkpoint, err := f.model.open(ctx, s)
+	log, said := f.logger(s), s
+	if f.log == "json" { // then what other commands print as text is a part of the log
+		said = &streams{err: show.NewWriter(lines{log}), quiet: s.quiet, verbose: s.verbose}
+	}
+	checkpoint, err := f.model.open(ctx, said)
 	if err != nil {
 		return err
 	}
@@ -136,32 +142,36 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
+	_, _ = show.Fprintf(said.details(), "%s answers GET /health while the model loads\n", f.url(listener))
 	server := serve.New(serve.Options{
 		Key: f.key, Origins: f.origins, Requests: f.model.parallel + f.queue, Drain: f.drain,
-		Version: version(), Log: f.logger(s), LogPrompts: f.logPrompts,
+		Version: version(), Log: log, LogPrompts: f.logPrompts,
 	})
-	// The server answers probes while the model loads. If one of the two fails, the other ends.
 	serving, stop := context.WithCancel(ctx)
-	defer stop()
 	ended := make(chan error, 1)
 	go func() {
 		ended <- server.Serve(serving, listener)
-		stop()
+		stop() // the loading
 	}()
-	m, err := f.model.load(serving, s, checkpoint)
-	if err == nil {
-		defer func() { _ = m.Close() }()
-		err = f.answer(s, checkpoint, m, server, listener.Addr(), ended)
-		return err
+	service, closeModel, err := f.load(serving, said, checkpoint)
+	if err != nil {
+		stop()
+		return cmp.Or(<-ended, err)
 	}
-	stop()
-	return cmp.Or(<-ended, err)
+	defer closeModel()
+	server.Ready(service)
+	s.patience.Store(int64(f.drain + 2*time.Second)) // the server closes its connections after the drain
+	f.announce(said.notes(), listener, service.Context)
+	return <-ended
 }
 
 // listen opens the port.
 func (f *serveFlags) listen(ctx context.Context) (net.Listener, error) {
-	address := net.JoinHostPort(f.host, strconv.Itoa(f.port))
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	address, network := net.JoinHostPort(f.host, strconv.Itoa(f.port)), "tcp"
+	if net.ParseIP(f.host).To4() != nil {
+		network = "tcp4" // Go takes 0.0.0.0 for all addresses, of IPv6 too
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, network, address)
 	if op := new(*net.OpError); errors.As(err, op) {
 		err = (*op).Err
 	}
@@ -175,25 +185,40 @@ func (f *serveFlags) listen(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
-// answer lets the server answer with a model until it has ended.
-func (f *serveFlags) answer(
-	s *streams, c *checkpoint.Checkpoint, m *device.Loaded, server *serve.Server, at net.Addr,
-	ended <-chan error,
-) error {
-	service, err := f.model.service(c, m, engine.Options{Queue: f.queue, MaxStep: f.maxStep})
+// url is the server's address for clients. With --port 0, only the listener knows the port.
+func (f *serveFlags) url(l net.Listener) string {
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return "http://" + net.JoinHostPort(f.host, port)
+}
+
+// announce says where the server listens, and warns if it serves a network without a key.
+func (f *serveFlags) announce(w io.Writer, l net.Listener, contextSize int) {
+	_, _ = show.Fprintf(w, "listening on %s (%d at once, queue %d, context %d tokens)\n", f.url(l),
+		f.model.parallel, f.queue, contextSize)
+	if at, ok := l.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() && f.key == "" {
+		_, _ = show.Fprintf(w, "WARNING: this server has no API key, and it does not listen only on this "+
+			"machine: everyone who can reach %s can use it. Set %s, or listen on 127.0.0.1.\n", f.url(l),
+			keyVariable)
+	}
+}
+
+// load loads the model and starts an engine. The caller calls closeModel at the end.
+func (f *serveFlags) load(
+	ctx context.Context, s *streams, c *checkpoint.Checkpoint,
+) (service *openai.Service, closeModel func(), err error) {
+	m, err := f.model.load(ctx, s, c)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer service.Engine.Close()
-	server.Ready(service)
-	s.patience.Store(int64(f.drain + 2*time.Second)) // the server closes its connections after the drain
-	_, _ = show.Fprintf(s.notes(), "listening on http://%s (%d at once, queue %d, context %d tokens)\n", at,
-		f.model.parallel, f.queue, m.Context)
-	if address, ok := at.(*net.TCPAddr); ok && !address.IP.IsLoopback() && f.key == "" {
-		_, _ = show.Fprintf(s.notes(), "WARNING: everyone who can reach %s can use this server: it has no "+
-			"API key. Set %s, or listen on 127.0.0.1.\n", at, keyVariable)
+	service, err = f.model.service(c, m, engine.Options{Queue: f.queue, MaxStep: f.maxStep})
+	if err != nil {
+		_ = m.Close()
+		return nil, nil, err
 	}
-	return <-ended
+	return service, func() {
+		service.Engine.Close()
+		_ = m.Close()
+	}, nil
 }
 
 // logger writes to stderr.
@@ -209,4 +234,18 @@ func (f *serveFlags) logger(s *streams) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(show.NewJSONWriter(s.err.Unwrap()), options))
 	}
 	return slog.New(slog.NewTextHandler(s.err, options))
+}
+
+// lines writes lines to a log.
+type lines struct{ log *slog.Logger }
+
+func (l lines) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		level := slog.LevelInfo
+		if strings.HasPrefix(strings.ToLower(line), "warning:") {
+			level = slog.LevelWarn
+		}
+		l.log.Log(context.Background(), level, strings.TrimSuffix(line, "\n"))
+	}
+	return len(p), nil
 }

@@ -116,6 +116,7 @@ func TestServeSecondSignal(t *testing.T) {
 // What does not finish within --drain is cut off; that is no failure of the server.
 func TestServeDrain(t *testing.T) {
 	p := serveProgram(t, []string{"PHI3_API_KEY=secret"}, "-c", "1000064", "--drain", "10ms", "--log", "json")
+	require.Contains(t, p.said.String(), `"level":"INFO","msg":"model: phi3-demo (`)
 	response := p.complete(endlessCompletion)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	body, err := io.ReadAll(response)
@@ -129,11 +130,29 @@ func TestServeDrain(t *testing.T) {
 
 // A server for a network without a key says so.
 func TestServeNetwork(t *testing.T) {
-	const warning = "WARNING: everyone who can reach"
+	const warning = "WARNING: this server has no API key"
 	p := serveProgram(t, nil, "--host", "0.0.0.0")
+	require.Regexp(t, `^http://0\.0\.0\.0:\d+$`, p.url)
 	p.readUntil(warning)
 	p = serveProgram(t, []string{"PHI3_API_KEY=secret"}, "--host", "0.0.0.0")
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	_, said := p.end()
 	require.NotContains(t, said, warning)
+}
+
+// While the model loads, probes get an answer, and Ctrl-C ends the program.
+func TestServeLoading(t *testing.T) {
+	said := interrupt(t, "serve --port 0 -v --device cuda", []string{"FAKE_GPU=slow"},
+		func(t *testing.T, _ io.Writer, _, stderr io.Reader) {
+			p := &program{t: t, stderr: bufio.NewReaderSize(stderr, 1)}
+			url, _, _ := strings.Cut(p.readUntil("answers GET /health"), " ")
+			response, err := http.Get(url + "/health") //nolint:noctx // the server ends with the test
+			require.NoError(t, err)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, 503, response.StatusCode)
+			require.JSONEq(t, `{"status": "loading"}`, string(body))
+		})
+	require.NotContains(t, said, "listening")
 }
