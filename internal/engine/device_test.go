@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/cpu"
+	"phi3/internal/engine"
 	"phi3/internal/model"
 )
 
@@ -115,4 +116,12 @@ func load(t testing.TB, checkpoint string, b model.Backend, o model.Options) *mo
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
 	return m
+}
+
+// start starts an engine that is closed, at the latest, when the test ends.
+func start(t *testing.T, m *model.Model, o engine.Options) *engine.Engine {
+	t.Helper()
+	e := engine.New(m, o)
+	t.Cleanup(e.Close)
+	return e
 }

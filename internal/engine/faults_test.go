@@ -47,7 +47,7 @@ func TestFaults(t *testing.T) {
 					d.fault.Store(&err)
 				}
 			}
-			e = engine.New(m, engine.Options{Parallel: 2, Queue: 5})
+			e = start(t, m, engine.Options{Parallel: 2, Queue: 5})
 			failed := make([]bool, len(all))
 			var wait sync.WaitGroup
 			for i, q := range all {
@@ -66,7 +66,6 @@ func TestFaults(t *testing.T) {
 			for _, q := range all {
 				require.NoError(t, take(e, q, whole, nil))
 			}
-			e.Close()
 		}
 	}
 }
@@ -108,7 +107,8 @@ func TestOneOfManyFails(t *testing.T) {
 		d.blocks = 4
 		m, err := model.Load(context.Background(), damaged(t, bad), d, model.Options{Sequences: 4})
 		require.NoError(t, err)
-		e := engine.New(m, engine.Options{Parallel: 4})
+		t.Cleanup(func() { require.NoError(t, m.Close()) })
+		e := start(t, m, engine.Options{Parallel: 4})
 		var once sync.Once
 		d.begin = func(*model.Step) {
 			once.Do(func() { arrive(e, 2) })
@@ -125,8 +125,6 @@ func TestOneOfManyFails(t *testing.T) {
 		wait.Wait()
 		idle(t, e)
 		require.NoError(t, take(e, long, whole, nil), "with a block that has held the damaged text")
-		e.Close()
-		require.NoError(t, m.Close())
 	}
 }
 

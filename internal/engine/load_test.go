@@ -166,8 +166,7 @@ func TestAnswersUnderLoad(t *testing.T) {
 				m := load(t, test.checkpoint, b, model.Options{Sequences: c.o.Parallel, MaxTokens: c.maxStep})
 				require.Equal(t, a.model.Context, m.Context)
 				c.o.Queue = 1000
-				e := engine.New(m, c.o)
-				defer e.Close()
+				e := start(t, m, c.o)
 				storm(t, e, all, test.requests)
 				s := e.Stats()
 				t.Logf("%+v", s)
@@ -208,7 +207,7 @@ func TestPreemption(t *testing.T) {
 		} {
 			d := newDevice(t)
 			d.blocks = 6
-			e := engine.New(load(t, checkpoint, d, model.Options{Sequences: 6, MaxTokens: 512}), o)
+			e := start(t, load(t, checkpoint, d, model.Options{Sequences: 6, MaxTokens: 512}), o)
 			var once sync.Once
 			d.begin = func(*model.Step) { once.Do(func() { arrive(e, 6) }) }
 			var wait sync.WaitGroup
@@ -222,7 +221,6 @@ func TestPreemption(t *testing.T) {
 			wait.Wait()
 			idle(t, e)
 			require.Positive(t, e.Stats().Preemptions, "%+v", o)
-			e.Close()
 		}
 	}
 }
@@ -231,7 +229,7 @@ func TestPreemption(t *testing.T) {
 func TestPromptLogProbsAlone(t *testing.T) {
 	a := newAnswers(t, "mini")
 	for _, o := range []engine.Options{{MaxStep: 3}, {MaxStep: 64}, {}} {
-		e := engine.New(load(t, "mini", newDevice(t), model.Options{MaxTokens: 512}), o)
+		e := start(t, load(t, "mini", newDevice(t), model.Options{MaxTokens: 512}), o)
 		for _, n := range []int{1, 2, 3, 4, 64, 65, 128, 129, 130} {
 			for _, most := range []int{0, 1, 2} {
 				q := a.alone(t, engine.Request{
@@ -240,6 +238,5 @@ func TestPromptLogProbsAlone(t *testing.T) {
 				require.NoError(t, take(e, q, whole, nil), "%d ids, %d tokens, %+v", n, most, o)
 			}
 		}
-		e.Close()
 	}
 }

@@ -32,7 +32,7 @@ func TestPrefixCache(t *testing.T) {
 		{engine.Options{NoPrefixCache: true}, 0, 0, 0},
 	} {
 		prompt := ids(1, 300)
-		e := engine.New(load(t, "mini", newDevice(t), model.Options{Sequences: 2}), c.o)
+		e := start(t, load(t, "mini", newDevice(t), model.Options{Sequences: 2}), c.o)
 		id, n := cached(t, e, engine.Request{IDs: prompt})
 		require.Zero(t, n)
 		turn := append(append(slices.Clone(prompt), id), ids(5, 9)...)
@@ -54,7 +54,6 @@ func TestPrefixCache(t *testing.T) {
 		}
 		require.EqualValues(t, 300+310+300+289+300+300, s.PromptTokens)
 		require.EqualValues(t, 6, s.GeneratedTokens)
-		e.Close()
 	}
 }
 
@@ -63,7 +62,7 @@ func TestPrefixOfRunning(t *testing.T) {
 	for _, together := range []bool{false, true} {
 		d := newDevice(t)
 		m := load(t, "mini", d, model.Options{Sequences: 2})
-		e := engine.New(m, engine.Options{Parallel: 2, MaxStep: 64})
+		e := start(t, m, engine.Options{Parallel: 2, MaxStep: 64})
 		steps, at := 0, 1
 		if !together {
 			at = 10 // the first one is decoding
@@ -86,14 +85,12 @@ func TestPrefixOfRunning(t *testing.T) {
 		require.Equal(t, 256, n, "together: %v", together)
 		wait.Wait()
 		require.EqualValues(t, 256, e.Stats().PrefixHits)
-		e.Close()
 	}
 }
 
 // Progress tells of the prompt's steps, and of none later.
 func TestProgress(t *testing.T) {
-	e := engine.New(load(t, "mini", newDevice(t), model.Options{}), engine.Options{MaxStep: 50})
-	defer e.Close()
+	e := start(t, load(t, "mini", newDevice(t), model.Options{}), engine.Options{MaxStep: 50})
 	var fed [][2]int
 	r := engine.Request{IDs: ids(1, 130), MaxNewTokens: 3}
 	r.Progress = func(n, of int) { fed = append(fed, [2]int{n, of}) }
@@ -104,4 +101,30 @@ func TestProgress(t *testing.T) {
 	_, err = collect(e, r)
 	require.NoError(t, err)
 	require.Empty(t, fed, "all but the last token are cached")
+}
+
+// Blocks that become full while a text is generated are found under the ids of prompt and text, and under no
+// others. The device chooses the tokens, or the host.
+func TestPrefixOfGenerated(t *testing.T) {
+	a := newAnswers(t, "mini")
+	for _, logProbs := range []bool{false, true} {
+		m := load(t, "mini", newDevice(t), model.Options{Sequences: 2})
+		e := start(t, m, engine.Options{Parallel: 2})
+		prompt := ids(1, 120)
+		got, err := collect(e, engine.Request{IDs: prompt, MaxNewTokens: 20, LogProbs: logProbs})
+		require.NoError(t, err)
+		for _, token := range got {
+			prompt = append(prompt, token.ID)
+		}
+		other := append([]int32{7}, prompt...)
+		for _, test := range []struct {
+			ids    []int32
+			cached int
+		}{{other, 0}, {append(prompt, ids(2, 3)...), 139}} {
+			_, n := cached(t, e, engine.Request{IDs: test.ids})
+			require.Equal(t, test.cached, n)
+			q := a.alone(t, engine.Request{IDs: test.ids, MaxNewTokens: 3, LogProbs: true})
+			require.NoError(t, take(e, q, whole, nil))
+		}
+	}
 }

@@ -83,8 +83,7 @@ func TestPromptDelaysOthersByOneStep(t *testing.T) {
 			until("a prompt that waits", func() bool { return e.Stats().Waiting == 1 })
 		}
 	}
-	e = engine.New(m, engine.Options{Parallel: 2, Queue: 1, MaxStep: 17})
-	defer e.Close()
+	e = start(t, m, engine.Options{Parallel: 2, Queue: 1, MaxStep: 17})
 	require.NoError(t, take(e, text, whole, nil))
 	wait.Wait()
 	pieces := steps[4 : 4+25]
@@ -131,7 +130,7 @@ func TestLeavingFreesBlocks(t *testing.T) {
 				}
 			}
 		}
-		e = engine.New(m, engine.Options{Parallel: 2, MaxStep: 50})
+		e = start(t, m, engine.Options{Parallel: 2, MaxStep: 50})
 		var wait sync.WaitGroup
 		wait.Go(func() {
 			defer close(left)
@@ -170,8 +169,7 @@ func TestRefusals(t *testing.T) {
 	q := a.alone(t, engine.Request{IDs: ids(1, 9), MaxNewTokens: 3})
 	d := newDevice(t)
 	m := load(t, "mini", d, model.Options{Sequences: 2})
-	e := engine.New(m, engine.Options{Parallel: 2, Queue: 3})
-	defer e.Close()
+	e := start(t, m, engine.Options{Parallel: 2, Queue: 3})
 	goOn := d.hold()
 	defer goOn()
 	var wait sync.WaitGroup
@@ -221,7 +219,7 @@ func TestClose(t *testing.T) {
 	d := newDevice(t)
 	m := load(t, "mini", d, model.Options{Sequences: 3})
 	before := runtime.NumGoroutine()
-	e := engine.New(m, engine.Options{Parallel: 3, Queue: 5})
+	e := start(t, m, engine.Options{Parallel: 3, Queue: 5})
 	ready, closed := make(chan struct{}), make(chan struct{})
 	steps := 0
 	d.begin = func(*model.Step) {
@@ -264,8 +262,7 @@ func TestClose(t *testing.T) {
 	require.Zero(t, s.Running+s.Waiting+s.BlocksUsed)
 	until("as few goroutines as before", func() bool { return runtime.NumGoroutine() <= before })
 
-	again := engine.New(m, engine.Options{})
-	defer again.Close()
+	again := start(t, m, engine.Options{})
 	require.NoError(t, take(again, q, whole, nil))
 }
 
@@ -281,7 +278,7 @@ func TestPausedConsumer(t *testing.T) {
 		d := newDevice(t)
 		d.blocks = c.blocks
 		m := load(t, "mini", d, model.Options{Sequences: c.parallel})
-		e := engine.New(m, engine.Options{Parallel: c.parallel, Queue: 9})
+		e := start(t, m, engine.Options{Parallel: c.parallel, Queue: 9})
 		pause, goOn := make(chan struct{}), make(chan struct{})
 		var wait sync.WaitGroup
 		wait.Go(func() {
