@@ -37,6 +37,14 @@ func (x *exchange) WriteHeader(status int) {
 	x.ResponseWriter.WriteHeader(status)
 }
 
+// Write implements [http.ResponseWriter].
+func (x *exchange) Write(p []byte) (int, error) {
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	return x.ResponseWriter.Write(p)
+}
+
 // Unwrap is for [http.ResponseController].
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
@@ -98,6 +106,9 @@ func (s *Server) finish(x *exchange) {
 		message := e.Error()
 		if cause := errors.Unwrap(e); cause != nil {
 			message = cause.Error()
+		}
+		if e.Status == openai.StatusClosed {
+			message = "the client has gone away"
 		}
 		attrs = append(attrs, slog.String("error", show.Message(message)))
 		if e.Status == http.StatusInternalServerError {

@@ -67,7 +67,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if p := recover(); p != nil {
 			x.err = fmt.Errorf("panic: %v", p)
 			s.Log.Error("panic", "id", x.id, "value", fmt.Sprint(p), "stack", string(debug.Stack()))
-			defer panic(http.ErrAbortHandler) // the client must not take what it has for the whole answer
+			if x.status != 0 {
+				defer panic(http.ErrAbortHandler) // the client must not take what it has for the whole answer
+			} else {
+				s.refuse(x)
+			}
 		}
 		s.finish(x)
 	}()

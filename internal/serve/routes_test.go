@@ -222,6 +222,50 @@ func TestLoading(t *testing.T) {
 	require.Equal(t, 200, response.StatusCode)
 }
 
+// A defect of the program ends one request, not the server.
+func TestPanic(t *testing.T) {
+	s := start(t, setup{})
+	s.ready.Load().Codec = nil
+	response, body := s.post("/tokenize", `{"prompt": "Hello"}`)
+	require.Equal(t, 500, response.StatusCode)
+	require.Contains(t, body, `"code":"internal_error"`)
+	require.NotContains(t, body, "nil pointer")
+	require.Regexp(t, `level=ERROR msg=panic .*nil pointer.*stack=`, s.logged.String())
+	require.Zero(t, s.gate.inside())
+	response, _ = s.get("/health")
+	require.Equal(t, 200, response.StatusCode)
+}
+
+// The metrics count requests and tokens.
+func TestMetrics(t *testing.T) {
+	s := start(t, setup{})
+	s.get("/metrics")
+	s.post("/v1/completions", `{"prompt": "The capital of Germany is", "max_tokens": 3, "ignore_eos": true, "n": 2}`)
+	s.post("/v1/completions", `{"prompt": 1.5}`)
+	s.get("/path/of/a/client")
+	_, body := s.get("/metrics")
+	for _, line := range []string{
+		`http_requests_total{code="200",model_name="phi3-demo",route="/metrics"} 1`,
+		`http_requests_total{code="200",model_name="phi3-demo",route="/v1/completions"} 1`,
+		`http_requests_total{code="400",model_name="phi3-demo",route="/v1/completions"} 1`,
+		`http_requests_total{code="404",model_name="phi3-demo",route="unknown"} 1`,
+		`request_success_total{finished_reason="length",model_name="phi3-demo"} 2`,
+		`generation_tokens_total{model_name="phi3-demo"} 6`,
+		`prefix_cache_queries_total{model_name="phi3-demo"} 10`,
+		`time_to_first_token_seconds_count{model_name="phi3-demo"} 1`,
+		`inter_token_latency_seconds_count{model_name="phi3-demo"} 4`,
+		`e2e_request_latency_seconds_count{model_name="phi3-demo"} 1`,
+		`request_queue_time_seconds_count{model_name="phi3-demo"} 1`,
+		`request_prompt_tokens_sum{model_name="phi3-demo"} 5`,
+		`request_generation_tokens_sum{model_name="phi3-demo"} 6`,
+		`request_generation_tokens_bucket{model_name="phi3-demo",le="500"} 1`,
+		`num_requests_running{model_name="phi3-demo"} 0`,
+	} {
+		require.Contains(t, body, "\nphi3:"+line+"\n")
+	}
+	require.Contains(t, body, "\nprocess_resident_memory_bytes ")
+}
+
 // A line of the log says what a request took, and nothing of what it said.
 func TestLog(t *testing.T) {
 	s := start(t, setup{})

@@ -4,7 +4,7 @@
 //
 // [phi3/internal/openai] knows the protocol and generates the answers. This package bounds what a client can
 // cost: the size and the time of a request, the number of requests at once, the time of each write. It also
-// measures ([phi3/internal/serve] /metrics), logs, and ends without losing a request.
+// measures, logs, and ends without losing a request.
 package serve
 
 import (

@@ -69,6 +69,7 @@ func TestDisconnect(t *testing.T) {
 	eventually(t, func() bool { return s.engine.Stats().BlocksUsed == 0 })
 	eventually(t, func() bool { return strings.Count(s.logged.String(), "msg=request") == 3 })
 	require.Equal(t, 2, strings.Count(s.logged.String(), "status=499"))
+	require.Equal(t, 3, strings.Count(s.logged.String(), "the client has gone away"))
 }
 
 // A client that stops reading is given up, and the others do not wait for it.
