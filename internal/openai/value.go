@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -211,15 +212,23 @@ func (v value) textOrList(limit int) (text string, list []value, err error) {
 // number reads a number in low … high.
 func (v value) number(low, high float64) (x float64, err error) {
 	if err = v.into(&x); err == nil && !(x >= low && x <= high) {
-		err = v.wrong(" is %v, not in %v … %v.", x, low, high)
+		err = v.wrong(" is %v, not %s.", x, interval(low, high, math.MaxFloat32))
 	}
 	return x, err
+}
+
+// interval names the numbers low … high. A high of most is no limit that a person would name.
+func interval[T int | float64](low, high, most T) string {
+	if high == most {
+		return fmt.Sprintf("%v or more", low)
+	}
+	return fmt.Sprintf("in %v … %v", low, high)
 }
 
 // integer reads a whole number in low … high.
 func (v value) integer(low, high int) (n int, err error) {
 	if err = v.into(&n); err == nil && (n < low || n > high) {
-		err = v.wrong(" is %d, not in %d … %d.", n, low, high)
+		err = v.wrong(" is %d, not %s.", n, interval(low, high, math.MaxInt32))
 	}
 	return n, err
 }
