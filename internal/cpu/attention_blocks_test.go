@@ -105,7 +105,7 @@ func stepTogether(t *testing.T, b *Backend, sequences []*sharedSequence, lengths
 	for i, s := range sequences {
 		n := lengths[i] * width
 		if s.alone != nil {
-			require.Equal(t, bitsOf(s.alone[s.cached*width:][:n]), bitsOf(got[:n]), "sequence %d, steps %v", i,
+			require.Equal(t, bitsOf(s.alone[s.cached*width:][:n]), bitsOf(got[:n]), "sequence %d of %v", i,
 				lengths)
 		}
 		got = got[n:]

@@ -156,8 +156,8 @@ func (l *laneKernels) back(k, size int) int {
 }
 
 // pack is linearKernels.pack. An item is a place of a group: the token there, or none. One step of each token
-// of a group is followed by the next step of each. (Six rows of several thousand values each would compete for
-// the same places of the first-level cache.)
+// of a group is followed by the next step of each. (Six rows of several thousand values each would compete
+// for the same places of the first-level cache.)
 func (l *laneKernels) pack(in *input, place int) {
 	first, tokens := 0, 1
 	if in.tokens > 1 {
