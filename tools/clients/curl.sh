@@ -7,6 +7,7 @@ expect() { # WHAT PATTERN TEXT: TEXT has a line that matches PATTERN
 	checks=$((checks + 1))
 	grep -qE -- "$2" <<<"$3" || { failed=1; say "$1: expected $2 in"; echo "$3" >&2; }
 }
+curl() { command curl -m 60 "$@"; }
 json='Content-Type: application/json' key="Authorization: Bearer $PHI3_KEY"
 post() { # PATH BODY FLAG...
 	local path=$1 body=$2

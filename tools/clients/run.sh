@@ -70,9 +70,10 @@ if install_node; then
 	grep -E '^# (tests|pass|fail) ' "$cache/log" | tr '\n' ' ' && echo
 fi
 
-# ---- SIGTERM ends a server with 0.
+# ---- SIGTERM ends a server with 0, within 40 seconds.
 for pid in "${servers[@]}"; do
 	kill -TERM "$pid"
+	timeout 40 tail --pid="$pid" -f /dev/null || kill -9 "$pid"
 	wait "$pid" || { failed=1; say "SIGTERM: a server ended with $?"; }
 done
 [ $failed = 0 ] || { tail -n 20 "$cache/server.log" >&2; fail "failed"; }
