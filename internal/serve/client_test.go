@@ -1,7 +1,7 @@
 //go:build !race
 
-// The client is a large package, which takes long to compile for the race detector. It would find nothing here
-// that it does not find in the other tests.
+// The client is a large package, which takes long to compile for the race detector. The other tests have the
+// same races.
 
 package serve
 
