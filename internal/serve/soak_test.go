@@ -93,7 +93,8 @@ func TestSoak(t *testing.T) {
 func (s *served) goAway(body string, after time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), after)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/completions", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/completions",
+		strings.NewReader(body))
 	if err != nil {
 		s.t.Error(err)
 		return
