@@ -186,6 +186,8 @@ func (e *Engine) notify() {
 // Stats is what an engine has done since New, and what it does now.
 type Stats struct {
 	Running, Waiting, Paused int // requests; the consumer of a paused one takes no tokens
+	// the last step has failed: the device, or a file of weights that can no longer be read
+	Failing bool
 	// of the KV cache: all, those of running sequences, and those that are kept for prompts that begin alike
 	Blocks, BlocksUsed, BlocksKnown int
 

@@ -66,6 +66,13 @@ func TestFaults(t *testing.T) {
 			for _, q := range all {
 				require.NoError(t, take(e, q, whole, nil))
 			}
+			require.False(t, e.Stats().Failing)
+			err := errFault
+			d.fault.Store(&err)
+			require.ErrorIs(t, take(e, all[0], whole, nil), errFault)
+			require.True(t, e.Stats().Failing)
+			require.NoError(t, take(e, all[0], whole, nil))
+			require.False(t, e.Stats().Failing)
 		}
 	}
 }

@@ -24,12 +24,15 @@ func (e *Engine) stepContext() context.Context {
 func (e *Engine) forward() {
 	e.direct = false
 	p := &e.step
-	if err := e.model.Forward(e.stepContext(), p.batch, &p.out); err != nil {
+	ctx := e.stepContext()
+	if err := e.model.Forward(ctx, p.batch, &p.out); err != nil {
+		e.counts.Failing = ctx.Err() == nil
 		for _, part := range p.parts {
 			e.fail(part.sequence, err)
 		}
 		return
 	}
+	e.counts.Failing = false
 	e.counts.Steps++
 	logits, next := p.out.Logits, p.out.Next
 	width := e.model.Config.HeadRows()
@@ -230,6 +233,7 @@ func (e *Engine) onlyDecodes() bool {
 
 // accept adds the tokens of a step of Decode. It returns true if the engine has something else to do.
 func (e *Engine) accept(next []int32) (stop bool) {
+	e.counts.Failing = false
 	e.counts.Steps++
 	for i, part := range e.step.parts {
 		e.add(part.sequence, Token{ID: next[i]})

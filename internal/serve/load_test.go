@@ -201,3 +201,24 @@ func goroutines() string {
 	_ = pprof.Lookup("goroutine").WriteTo(&b, 1)
 	return b.String()
 }
+
+// If the device fails, a probe sees it, and sees when it works again.
+func TestFailingDevice(t *testing.T) {
+	s := start(t, setup{})
+	const request = `{"prompt": "The capital of Germany is", "max_tokens": 2, "temperature": 0}`
+	broken.Store(true)
+	defer broken.Store(false)
+	response, body := s.post("/v1/completions", request)
+	require.Equal(t, 500, response.StatusCode)
+	require.Contains(t, body, "internal_error")
+	require.Contains(t, s.logged.String(), errBroken.Error())
+	response, body = s.get("/health")
+	require.Equal(t, 503, response.StatusCode)
+	require.JSONEq(t, `{"status": "failing"}`, body)
+
+	broken.Store(false)
+	response, _ = s.post("/v1/completions", request)
+	require.Equal(t, 200, response.StatusCode)
+	response, _ = s.get("/health")
+	require.Equal(t, 200, response.StatusCode)
+}

@@ -235,13 +235,18 @@ func (s *Server) metrics(x *exchange, m *ready) error {
 }
 
 // health tells a probe whether to send requests here: 200 for yes. A full queue is also a yes. The server
-// answers with 429 then, and if all replicas were taken out at that moment, nobody would.
+// answers with 429 then, and if all replicas were taken out at that moment, nobody would. If the device has
+// failed, a probe may restart the server, so this comes before the queue.
 func (s *Server) health(x *exchange, m *ready) error {
 	state, status := s.gate.state(), http.StatusOK
-	if m == nil && state != "draining" {
+	switch {
+	case state == "draining":
+	case m == nil:
 		state = "loading"
+	case m.Engine.Stats().Failing:
+		state = "failing"
 	}
-	if state == "loading" || state == "draining" {
+	if state == "loading" || state == "draining" || state == "failing" {
 		status = http.StatusServiceUnavailable
 	}
 	x.Header().Set("Cache-Control", "no-store")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,7 +108,7 @@ func newService(t *testing.T, parallel, queue, contextSize int) *openai.Service 
 	t.Helper()
 	backend, err := cpu.New(cpu.Options{})
 	require.NoError(t, err)
-	m, err := model.Load(t.Context(), demo.FS(), backend, model.Options{
+	m, err := model.Load(t.Context(), demo.FS(), breakable{backend}, model.Options{
 		Context: contextSize, Sequences: parallel, MaxTokens: backend.MaxTokens(),
 	})
 	require.NoError(t, err)
@@ -125,6 +126,21 @@ func newService(t *testing.T, parallel, queue, contextSize int) *openai.Service 
 		Engine: e, Codec: &text.Codec{Tokenizer: tok}, Config: &m.Config, Context: m.Context, Name: demo.Name,
 		Created: 1, Defaults: defaults,
 	}
+}
+
+// breakable is a device that fails while broken is true.
+type breakable struct{ *cpu.Backend }
+
+var (
+	broken    atomic.Bool
+	errBroken = errors.New("the device is gone")
+)
+
+func (b breakable) Argmax(next []int32, logits model.Matrix) error {
+	if broken.Load() {
+		return errBroken
+	}
+	return b.Backend.Argmax(next, logits)
 }
 
 // request makes a request. A body is sent as JSON.
