@@ -63,6 +63,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{ResponseWriter: w, r: r, id: requestID(r), start: time.Now()}
 	x.Header().Set("X-Request-Id", x.id)
 	x.Header().Set("X-Content-Type-Options", "nosniff")
+	// For every request: net/http reads the rest of a body that the server has refused to read.
+	_ = http.NewResponseController(x).SetReadDeadline(x.start.Add(s.bodyTimeout))
 	defer func() {
 		if p := recover(); p != nil {
 			x.err = fmt.Errorf("panic: %v", p)
@@ -192,7 +194,6 @@ func (s *Server) body(x *exchange, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	_ = http.NewResponseController(x).SetReadDeadline(time.Now().Add(s.bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(x.ResponseWriter, r.Body, limit))
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):
@@ -208,7 +209,7 @@ func (s *Server) body(x *exchange, limit int64) ([]byte, error) {
 			Message: "The body could not be read: " + err.Error() + ".",
 		}
 	}
-	_ = http.NewResponseController(x).SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(x).SetReadDeadline(time.Time{}) // see ServeHTTP
 	return body, nil
 }
 

@@ -99,6 +99,31 @@ func TestBodyLimits(t *testing.T) {
 	require.Zero(t, s.gate.inside())
 }
 
+// The body of a request that is refused, or needs none, may not come either. net/http waits for it before it
+// answers.
+func TestBodyThatNobodyReads(t *testing.T) {
+	s := start(t, setup{
+		Options: Options{Key: "secret"}, change: func(s *Server) { s.bodyTimeout = 50 * time.Millisecond },
+	})
+	for head, status := range map[string]string{
+		"GET /health HTTP/1.1\r\n":                                       "200 OK",
+		"POST /v1/completions HTTP/1.1\r\n":                              "401 Unauthorized",
+		"POST /tokenize HTTP/1.1\r\nAuthorization: Bearer secret\r\n":    "415 Unsupported Media Type",
+		"POST /nothing HTTP/1.1\r\nAuthorization: Bearer secret\r\n":     "404 Not Found",
+		"POST /v1/models/m HTTP/1.1\r\nAuthorization: Bearer secret\r\n": "405 Method Not Allowed",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		require.NoError(t, err)
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
+		_, err = io.WriteString(conn, head+"Host: localhost\r\nContent-Length: 20\r\n\r\n{")
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn)
+		require.NoError(t, err, head)
+		require.Contains(t, string(answer), "HTTP/1.1 "+status)
+		require.NoError(t, conn.Close())
+	}
+}
+
 func TestKey(t *testing.T) {
 	s := start(t, setup{Options: Options{Key: "secret"}})
 	for _, test := range []struct {

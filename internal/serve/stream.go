@@ -77,6 +77,8 @@ func (e *events) send(field string, data []byte) error {
 	}
 	switch {
 	case err == nil:
+		// The deadline of HTTP/2 also ends a stream to which nobody writes.
+		_ = http.NewResponseController(e.x).SetWriteDeadline(time.Time{})
 		e.silence.Reset(e.waitingEvery)
 	case time.Since(begun) >= e.writeTimeout: // HTTP/2 does not say which error the deadline is
 		e.err = fmt.Errorf("%w: %w", errSlow, err)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/engine"
 )
 
 // The bytes of a stream: events with one JSON object each, and a last one.
@@ -95,6 +97,44 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
+// A client of HTTP/2 that allows the server to send, and then reads nothing from the connection, is given up.
+func TestHTTP2ConnectionThatNobodyReads(t *testing.T) {
+	transport := unencryptedHTTP2()
+	transport.HTTP2 = nil // a large window
+	left := make(chan struct{})
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := smallBuffers(ctx, network, address)
+		return &halfRead{conn, 4 << 10, left}, err
+	}
+	s := start(t, setup{
+		context: 1 << 20, parallel: 2, client: transport,
+		change: func(s *Server) { s.writeTimeout = 100 * time.Millisecond },
+	})
+	slow := s.begin(endless)
+	eventually(t, func() bool { return s.gate.inside() == 0 })
+	eventually(t, func() bool { return s.engine.Stats().BlocksUsed == 0 })
+	close(left)
+	_, err := io.Copy(io.Discard, slow.Body)
+	require.Error(t, err, "the answer is not whole")
+	require.NoError(t, slow.Body.Close())
+}
+
+// halfRead is a connection of which most bytes are not read until the channel is closed.
+type halfRead struct {
+	net.Conn
+	reads int // bytes to read before that
+	left  chan struct{}
+}
+
+func (c *halfRead) Read(p []byte) (int, error) {
+	if c.reads <= 0 {
+		<-c.left
+	}
+	n, err := c.Conn.Read(p)
+	c.reads -= n
+	return n, err
+}
+
 // smallBuffers connects with a small buffer for what the client has not read.
 func smallBuffers(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
@@ -125,6 +165,43 @@ func TestWaitingComments(t *testing.T) {
 	require.NoError(t, err)
 	require.Regexp(t, `^(: waiting\n\n)*data: {(?s:.*)data: \[DONE\]\n\n$`, string(rest))
 	require.NoError(t, waiting.Body.Close())
+}
+
+// The time between two events may be longer than a client may take for one.
+func TestSilenceIsNotSlowness(t *testing.T) {
+	for name, transport := range map[string]*http.Transport{"HTTP/1.1": {}, "HTTP/2": unencryptedHTTP2()} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, setup{
+				context: 1 << 20, parallel: 1, queue: 1, client: transport,
+				change: func(s *Server) { s.waitingEvery, s.writeTimeout = 150*time.Millisecond, 50*time.Millisecond },
+			})
+			ctx, free := context.WithCancel(t.Context())
+			running := make(chan error, 1)
+			go func() {
+				for _, err := range s.engine.Generate(ctx, engine.Request{IDs: []int32{1}, MaxNewTokens: 1 << 19}) {
+					select {
+					case running <- err:
+					default:
+					}
+				}
+			}()
+			require.NoError(t, <-running)
+			waiting := s.begin(`{"prompt": "Hello", "max_tokens": 1, "stream": true}`)
+			lines := bufio.NewReader(waiting.Body)
+			for range 2 {
+				for _, want := range []string{": waiting\n", "\n"} {
+					line, err := lines.ReadString('\n')
+					require.NoError(t, err)
+					require.Equal(t, want, line)
+				}
+			}
+			free()
+			rest, err := io.ReadAll(lines)
+			require.NoError(t, err)
+			require.Contains(t, string(rest), "data: [DONE]\n\n")
+			require.NoError(t, waiting.Body.Close())
+		})
+	}
 }
 
 // An error after the first event is an event, and no [DONE] follows.
