@@ -78,7 +78,7 @@ func (c *choice) run(ctx context.Context, send func(event) bool) {
 		}
 	}
 	r := c.answer.request
-	o := output{codec: c.answer.service.Codec, logProbs: r.logProbs}
+	o := output{codec: c.answer.service.Codec, logProbs: r.logProbs, every: r.where == Completion}
 	o.answer = o.codec.Answer(c.prompt.ids, r.stops)
 	o.answer.Trim = r.where == Chat
 	for token, err := range c.tokens(ctx) {
@@ -169,6 +169,7 @@ type output struct {
 	codec    *text.Codec
 	answer   *text.Answer
 	logProbs bool
+	every    bool           // log probabilities of stop tokens too
 	before   int            // characters before the answer: those of an echoed prompt
 	read     int            // bytes of answer.Text that shown counts
 	shown    int            // characters of answer.Text
@@ -192,8 +193,9 @@ func (o *output) push(e *event, t *engine.Token) {
 	if !o.logProbs {
 		return
 	}
-	// A stop token has no text in the answer, so it is not one of the answer's tokens.
-	if t.Finish != engine.FinishStop {
+	// A stop token has no text in the answer, so it is not one of a message's tokens. A completion has the
+	// log probability of every token that was generated, as in vLLM: lm-eval needs that to find the prompt's.
+	if t.Finish != engine.FinishStop || o.every {
 		o.held = append(o.held, newTokenLogProb(o.codec, t.ID, t.LogProb, t.Top, start))
 	}
 	all := o.answer.Text()

@@ -129,7 +129,9 @@ func newCompletionLogProbs(tokens []tokenLogProb) *completionLogProbs {
 		// The token itself is there too, so that there may be one more than were asked for.
 		top := map[string]float64{t.text: t.logProb}
 		for _, n := range t.top {
-			top[n.text] = n.logProb
+			if _, twice := top[n.text]; !twice { // "A" and the byte <0x41>; the more probable comes first
+				top[n.text] = n.logProb
+			}
 		}
 		l.TopLogProbs = append(l.TopLogProbs, top)
 	}

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -67,4 +68,38 @@ func TestTokensComeWithTheirText(t *testing.T) {
 		}
 		require.Equal(t, test.events, got, fmt.Sprint(test.text, test.stops))
 	}
+}
+
+// lm-eval asks for the log probabilities of a prompt with one token more, and drops the last entry. So there
+// must be one for that token, even if it ends the text.
+func TestEveryTokenOfACompletionHasALogProbability(t *testing.T) {
+	s := newService(t, engine.Options{Parallel: 2, Queue: 8})
+	const answer = "The capital of Germany is"
+	for prompt, end := range map[string]string{
+		answer: "length",
+		`<|user|>\nWhat is the capital of Germany?<|end|>\n<|assistant|>\n` + answer + " Berlin.": "stop",
+	} {
+		got := s.whole(t, Completion, `{"prompt": ["`+prompt+`"], "temperature": 0, "max_tokens": 1,
+			"logprobs": 1, "seed": 1234, "echo": true}`)
+		require.Equal(t, end, *got.Choices[0].FinishReason)
+		var logs completionLogProbs
+		require.NoError(t, json.Unmarshal(got.Choices[0].LogProbs, &logs))
+		require.Len(t, logs.TokenLogProbs, got.Usage.Prompt+1)
+		require.Len(t, logs.TopLogProbs, got.Usage.Prompt+1)
+		require.Len(t, logs.Tokens, got.Usage.Prompt+1)
+		require.Len(t, logs.TextOffset, got.Usage.Prompt+1)
+		require.Equal(t, end == "stop", logs.Tokens[got.Usage.Prompt] == "<|end|>")
+	}
+}
+
+// Two tokens may have the same text: a letter, and the byte that it is. The map has the token itself, and of
+// others the more probable one.
+func TestTokensWithTheSameText(t *testing.T) {
+	l := newCompletionLogProbs([]tokenLogProb{{
+		named: named{text: "A", logProb: -1},
+		top: []named{
+			{text: "B", logProb: -0.5}, {text: "A", logProb: -1}, {text: "B", logProb: -2}, {text: "A", logProb: -3},
+		},
+	}})
+	require.Equal(t, []map[string]float64{{"A": -1, "B": -0.5}}, l.TopLogProbs)
 }

@@ -70,6 +70,11 @@ func readMessage(v value) (m tokenizer.Message, err error) {
 	if m.Content, err = readContent(member("content")); err != nil {
 		return m, err
 	}
+	if kind := member("type"); !kind.isNull() { // lm-eval sends it
+		if err := only("a message is a text", "text")(nil, kind); err != nil {
+			return m, err
+		}
+	}
 	for name, why := range ofMessage {
 		if v := member(name); !v.isNull() {
 			if err := only(why, "", []any{})(nil, v); err != nil {

@@ -52,7 +52,7 @@ func TestMessageForms(t *testing.T) {
 		`[{"content": "Be brief.\nBe kind.", "role": "developer"}, {"role": "user", "content": []}]`,
 		`[{"role": "system", "content": [{"type": "text", "text": "Be brief."}, {"text": "Be kind.",
 			"type": "text", "prompt_cache_breakpoint": {"mode": "explicit"}}]}, {"role": "user",
-			"content": "", "name": null, "tool_calls": [], "refusal": null, "audio": null,
+			"content": "", "type": "text", "name": null, "tool_calls": [], "refusal": null, "audio": null,
 			"function_call": null}]`,
 	} {
 		require.Equal(t, want, chatIDs(t, s, same))
