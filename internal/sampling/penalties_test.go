@@ -143,3 +143,30 @@ func TestPenaltiesAgainstReference(t *testing.T) {
 		require.Equal(t, first, scores(), "the same bits, in whatever order a map gives its keys")
 	}
 }
+
+// What no_repeat_ngram_size rules out is what its definition says, and the longest text with the worst n takes
+// no longer than another one.
+func TestNoRepeatedNGrams(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		ids := make([]int32, 1+random.IntN(20))
+		for i := range ids {
+			ids[i] = int32(random.IntN(1 + random.IntN(3)))
+		}
+		n := 1 + random.IntN(6)
+		want := make([]float32, 4)
+		for end := n; end <= len(ids); end++ {
+			if slices.Equal(ids[end-n:end-1], ids[len(ids)-(n-1):]) {
+				want[ids[end-1]] = ruledOut
+			}
+		}
+		s := Sampler{scores: make([]float32, 4)}
+		s.forbidRepeats(ids, n)
+		require.Equal(t, want, s.scores, "%v, %d", ids, n)
+	}
+	s := Sampler{scores: make([]float32, 4)}
+	for range 20 {
+		s.forbidRepeats(make([]int32, 1<<17), 1<<16)
+	}
+	require.Equal(t, ruledOut, s.scores[0])
+}

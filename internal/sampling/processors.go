@@ -73,15 +73,39 @@ func (s *Sampler) penalize(ids []int32) {
 }
 
 // forbidRepeats rules out every id that followed the last n−1 ids at an earlier place, as
-// NoRepeatNGramLogitsProcessor does.
-func forbidRepeats(scores []float32, ids []int32, n int) {
+// NoRepeatNGramLogitsProcessor does. It finds the places as Knuth, Morris and Pratt do, so the time does not
+// grow with n: with a text of one id, comparing at every place would take len(ids)·n steps.
+func (s *Sampler) forbidRepeats(ids []int32, n int) {
 	if len(ids) < n {
 		return
 	}
 	last := ids[len(ids)-(n-1):]
-	for i := range len(ids) - (n - 1) {
-		if slices.Equal(ids[i:i+n-1], last) {
-			forbid(scores, ids[i+n-1:i+n])
+	if n == 1 {
+		forbid(s.scores, ids)
+		return
+	}
+	// borders[i] is the length of the longest part, less than the whole, that last[:i+1] begins and ends with.
+	// next returns how many of the first ids of last a text ends with, if it was k before id.
+	s.borders = append(s.borders[:0], 0)
+	next := func(k int32, id int32) int32 {
+		for k > 0 && last[k] != id {
+			k = s.borders[k-1]
+		}
+		if last[k] == id {
+			k++
+		}
+		return k
+	}
+	k := int32(0)
+	for _, id := range last[1:] {
+		k = next(k, id)
+		s.borders = append(s.borders, k)
+	}
+	k = 0
+	for i, id := range ids[:len(ids)-1] {
+		if k = next(k, id); int(k) == len(last) {
+			forbid(s.scores, ids[i+1:i+2])
+			k = s.borders[k-1]
 		}
 	}
 }

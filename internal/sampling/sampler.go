@@ -25,6 +25,7 @@ type Sampler struct {
 	chosen  int         // tokens so far
 	scores  []float32   // [vocab]
 	seen    []uint64    // [vocab] bits: the ids so far
+	borders []int32     // [ids] scratch of forbidRepeats
 	counts  []int32     // [vocab] scratch of the frequency penalty; zero between calls
 	best    float32     // the highest score; every step before typical-p keeps the tokens that have it
 	kept    []candidate // in the order of their ids
@@ -88,7 +89,7 @@ func (s *Sampler) process(ids []int32) {
 		s.penalizeText(ids[max(0, len(ids)-s.chosen):])
 	}
 	if c.NoRepeatNGram > 0 {
-		forbidRepeats(s.scores, ids, c.NoRepeatNGram)
+		s.forbidRepeats(ids, c.NoRepeatNGram)
 	}
 	forbidWords(s.scores, ids, c.BadWords, c.EOS)
 	if len(ids) < c.MinLength || s.chosen < c.MinNewTokens {
