@@ -106,7 +106,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return base },
 		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
-		// The write deadline of a stream of HTTP/2 ends nothing while a client reads nothing from its connection.
+		// The write deadline of a stream of HTTP/2 ends nothing while the client reads nothing at all.
 		HTTP2: &http.HTTP2Config{WriteByteTimeout: s.writeTimeout},
 	}
 	failed := make(chan error, 1)

@@ -173,12 +173,15 @@ func TestSilenceIsNotSlowness(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, setup{
 				context: 1 << 20, parallel: 1, queue: 1, client: transport,
-				change: func(s *Server) { s.waitingEvery, s.writeTimeout = 150*time.Millisecond, 50*time.Millisecond },
+				change: func(s *Server) {
+					s.waitingEvery, s.writeTimeout = 150*time.Millisecond, 50*time.Millisecond
+				},
 			})
 			ctx, free := context.WithCancel(t.Context())
 			running := make(chan error, 1)
 			go func() {
-				for _, err := range s.engine.Generate(ctx, engine.Request{IDs: []int32{1}, MaxNewTokens: 1 << 19}) {
+				r := engine.Request{IDs: []int32{1}, MaxNewTokens: 1 << 19}
+				for _, err := range s.engine.Generate(ctx, r) {
 					select {
 					case running <- err:
 					default:
