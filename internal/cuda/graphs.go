@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"gorgonia.org/cu"
+
+	"phi3/internal/model"
 )
 
 // graphs sends queues to the device. The second time that it gets the same queue, byte for byte, it
@@ -28,6 +30,11 @@ type seenQueue struct {
 
 // mostOnce is the most queues that are remembered and not captured: one for each number of sequences.
 const mostOnce = graphSequences
+
+// graphsOf is how many graphs are kept for a plan.
+func graphsOf(plan *model.Plan) int {
+	return max(leastGraphs, graphsOfBatch*min(plan.Sequences, graphSequences))
+}
 
 // run puts the queue on the stream. It runs on the device's thread.
 func (g *graphs) run(d *device, s cu.Stream, q queue) error {

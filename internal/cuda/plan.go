@@ -150,9 +150,6 @@ func limitsOf(plan *model.Plan, kvBlocks int) stepLimits {
 	}
 }
 
-// tables is the most entries of the block tables of so many sequences.
-func (l *stepLimits) tables(seqs int) int { return min(seqs*l.seqBlocks, l.tableBlocks) }
-
 // planMemory is the plan's memory with kvBlocks blocks of KV cache.
 func planMemory(plan *model.Plan, float32 bool, kvBlocks int) memoryPlan {
 	c, maxTokens := plan.Config, min(plan.MaxTokens, kvBlocks*kvcache.BlockTokens)
@@ -235,11 +232,6 @@ const (
 	// names the source.
 	launchBytes = 64 << 10
 )
-
-// graphsOf is how many graphs are kept for a plan.
-func graphsOf(plan *model.Plan) int {
-	return max(leastGraphs, graphsOfBatch*min(plan.Sequences, graphSequences))
-}
 
 // graphBytes is the memory that the driver takes for the graphs of batches of several sequences. That for the
 // graphs of one sequence is in reserve.

@@ -211,3 +211,6 @@ func (b *Backend) inputOut(m model.Matrix) devicePtr {
 	m.Data.(*matrix).bf16 = !b.float32
 	return ptr(m)
 }
+
+// tables is the most entries of the block tables of so many sequences.
+func (l *stepLimits) tables(seqs int) int { return min(seqs*l.seqBlocks, l.tableBlocks) }

@@ -95,8 +95,8 @@ func (o *Options) loadInto(
 	bar := progress.Start(o.Notes, kind)
 	defer bar.Stop()
 	m, err := model.Load(ctx, c.FS, b, model.Options{
-		Context: o.Context, Sequences: o.Sequences, MaxTokens: maxTokens, WideWindow: o.WideWindow, Weights: o.Weights,
-		Progress: bar.Update,
+		Context: o.Context, Sequences: o.Sequences, MaxTokens: maxTokens, WideWindow: o.WideWindow,
+		Weights: o.Weights, Progress: bar.Update,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", c.Name, err)

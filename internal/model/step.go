@@ -178,8 +178,8 @@ func (m *Model) selectRows(all bool) []int32 {
 	return m.rows
 }
 
-// selected yields the given rows of the residual stream, [Plan.LogitRows] at a time, with the index in rows of
-// the first one.
+// selected yields the given rows of the residual stream, [Plan.LogitRows] at a time, with the index in rows
+// of the first one.
 func (m *Model) selected(rows []int32) iter.Seq2[int, Matrix] {
 	return func(yield func(int, Matrix) bool) {
 		most := m.buffers.Selected.Rows
