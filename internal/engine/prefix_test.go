@@ -57,6 +57,22 @@ func TestPrefixCache(t *testing.T) {
 	}
 }
 
+// Two texts that begin alike, in less than a block, do not take each other's blocks, also if one runs at a time.
+func TestPrefixOfTwoTexts(t *testing.T) {
+	for parallel := 1; parallel <= 2; parallel++ {
+		e := start(t, load(t, "mini", newDevice(t), model.Options{Sequences: 2}),
+			engine.Options{Parallel: parallel, Queue: 1})
+		one := ids(1, 400)
+		two := append(slices.Clone(one[:50]), ids(7, 300)...)
+		for _, want := range []int{0, 384, 384} {
+			_, n := cached(t, e, engine.Request{IDs: one})
+			require.Equal(t, want, n)
+			_, n = cached(t, e, engine.Request{IDs: two})
+			require.Equal(t, want/384*256, n)
+		}
+	}
+}
+
 // A prompt finds what another sequence has computed that is still running, also when both came together.
 func TestPrefixOfRunning(t *testing.T) {
 	for _, together := range []bool{false, true} {

@@ -78,10 +78,12 @@ func (e *Engine) adopt(s *sequence) {
 	if !e.shares(s) {
 		return
 	}
-	// One id at least must be computed, for the logits after it. With one sequence at a time, nobody else
-	// will ask for a block again that was computed for a text with another end.
+	// One id at least must be computed, for the logits after it. An engine that takes one request at a time has
+	// one caller with one text, and nobody else will ask for blocks again that were computed for another end of
+	// it. With several callers, a few ids that all texts begin with would cost the blocks of whole texts.
+	alone := e.options.Parallel+e.options.Queue == 1
 	known := e.model.NewCache()
-	if known.Adopt(s.ids[:len(s.ids)-1], len(s.ids), e.options.Parallel == 1) > s.cache.Len() {
+	if known.Adopt(s.ids[:len(s.ids)-1], len(s.ids), alone) > s.cache.Len() {
 		s.cache, known = known, s.cache
 	}
 	known.Retire(s.ids)
