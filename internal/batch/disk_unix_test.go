@@ -62,3 +62,25 @@ func TestFullDisk(t *testing.T) {
 		require.Equal(t, want, read(t, out))
 	}
 }
+
+// Empty lines of an output, which an editor may leave, do not cost a line when the disk is full.
+func TestFullDiskAfterEmptyLines(t *testing.T) {
+	in, out := file(t, "a", "b", "c"), filepath.Join(t.TempDir(), "out.jsonl")
+	_, _, err := run(t.Context(), in, out, 1, echo)
+	require.NoError(t, err)
+	lines := strings.SplitAfter(read(t, out), "\n")
+	begin := lines[0] + "\n \n\n"
+	require.NoError(t, os.WriteFile(out, []byte(begin), 0o600))
+
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	var before unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &before))
+	limit := before
+	limit.Cur = uint64(len(begin) + len(lines[1]) + 5)
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit))
+	_, _, err = run(t.Context(), in, out, 1, echo)
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &before))
+	require.EqualError(t, err, out+": file too large")
+	require.Equal(t, begin+lines[1], read(t, out))
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -131,7 +132,9 @@ func (o *Output) read(ctx context.Context, in *Input) error {
 		o.size = l.start + int64(len(l.text)) + 1
 	}
 	if last == 0 {
-		return nil
+		end, err := o.file.Seek(0, io.SeekEnd) // empty lines may follow the last one
+		o.size = end
+		return err
 	}
 	o.Notes = append(o.Notes, fmt.Sprintf("%s: the last line is not complete, as after a kill; phi3 cuts it "+
 		"off and answers its request again", o.name))
