@@ -111,6 +111,9 @@ func (f *serveFlags) check() error {
 	switch {
 	case f.model.flags.Changed("api-key") && f.key == "":
 		return usage.Errorf("--api-key is empty")
+	case strings.TrimSpace(f.key) != f.key:
+		return usage.Errorf("the API key begins or ends with white space, which no request can send; a file " +
+			"that it was read from may end with a newline")
 	case f.port < 0 || f.port > 1<<16-1:
 		return usage.Errorf("--port is %d, not in 0 … %d", f.port, 1<<16-1)
 	case f.queue < 0 || f.queue > maxQueue:
