@@ -76,7 +76,10 @@ func New(m *model.Model, o Options) *Engine {
 	if o.MaxStep <= 0 {
 		o.MaxStep = defaultMaxStep
 	}
-	// Each decoding sequence has a token in every step.
+	// Each decoding sequence has a token in every step. Those that would have none wait.
+	if more := o.Parallel - m.MaxTokens(); more > 0 {
+		o.Parallel, o.Queue = o.Parallel-more, o.Queue+more
+	}
 	o.MaxStep = min(max(o.MaxStep, o.Parallel), m.MaxTokens())
 	e := &Engine{
 		model: m, pool: m.Pool(), options: o, wake: make(chan struct{}, 1), stopped: make(chan struct{}),

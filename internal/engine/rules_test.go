@@ -96,6 +96,34 @@ func TestPromptDelaysOthersByOneStep(t *testing.T) {
 	}
 }
 
+// No more sequences run than a step has tokens, so that each that runs goes on in every step. The others wait.
+func TestMoreSequencesThanTokensOfAStep(t *testing.T) {
+	a := newAnswers(t, "mini")
+	q := a.alone(t, engine.Request{IDs: ids(1, 2), MaxNewTokens: 9})
+	d := newDevice(t)
+	m := load(t, "mini", d, model.Options{Sequences: 10, MaxTokens: 4})
+	var e *engine.Engine
+	steps, most := 0, 0
+	d.begin = func(*model.Step) {
+		if steps++; steps == 1 {
+			arrive(e, 10)
+		}
+		most = max(most, e.Stats().Running)
+	}
+	e = start(t, m, engine.Options{Parallel: 10})
+	var wait sync.WaitGroup
+	for range 10 {
+		wait.Go(func() {
+			if err := take(e, q, whole, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	idle(t, e)
+	require.Equal(t, 4, most)
+}
+
 // The blocks of a request whose context is done, or whose loop was left, are free before the next step.
 func TestLeavingFreesBlocks(t *testing.T) {
 	a := newAnswers(t, "mini")
