@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -205,17 +206,53 @@ func TestInterrupted(t *testing.T) {
 	require.Len(t, sorted(t, out), 4)
 }
 
-// An input that changes between the check and the answer is not answered.
+// An input that changes between the check and the answer is not answered, and the run fails.
 func TestInputChanges(t *testing.T) {
-	in, out := file(t, "a", "b"), filepath.Join(t.TempDir(), "out.jsonl")
-	i, err := OpenInput(t.Context(), in)
-	require.NoError(t, err)
-	defer func() { _ = i.Close() }()
-	o, err := OpenOutput(t.Context(), out, i)
-	require.NoError(t, err)
-	defer func() { _ = o.Close() }()
-	require.NoError(t, os.WriteFile(in, []byte(strings.Replace(read(t, in), "about b", "above b", 1)), 0o600))
-	_, err = Run(t.Context(), i, o, Options{Parallel: 1, Answer: echo, Progress: func(int, int) {}})
-	require.EqualError(t, err, in+", line 2: was changed while phi3 was running")
-	require.NotContains(t, read(t, out), "above b")
+	in := file(t, "a", "b")
+	whole := read(t, in)
+	first, second, _ := strings.Cut(whole, "\n")
+	for _, test := range []struct{ text, want string }{
+		{strings.Replace(whole, "about b", "above b", 1), ", line 2: was changed while phi3 was running"},
+		{first + "\n", ": was shortened while phi3 was running"},
+		{"", ": was shortened while phi3 was running"},
+		{first + "\n" + first + "\n", ", line 2: was changed while phi3 was running"},
+		{second + first + "\n", ", line 1: was changed while phi3 was running"},
+		{whole + strings.Replace(first, `"a"`, `"c"`, 1), ", line 3: was changed while phi3 was running"},
+	} {
+		require.NoError(t, os.WriteFile(in, []byte(whole), 0o600))
+		out := filepath.Join(t.TempDir(), "out.jsonl")
+		i, err := OpenInput(t.Context(), in)
+		require.NoError(t, err)
+		defer func() { _ = i.Close() }()
+		o, err := OpenOutput(t.Context(), out, i)
+		require.NoError(t, err)
+		defer func() { _ = o.Close() }()
+		require.NoError(t, os.WriteFile(in, []byte(test.text), 0o600))
+		_, err = Run(t.Context(), i, o, Options{Parallel: 1, Answer: echo, Progress: func(int, int) {}})
+		require.EqualError(t, err, in+test.want)
+		require.NotContains(t, read(t, out), "above b")
+	}
+}
+
+// A run whose output loses lines fails: its exit code would say that every request has a line.
+func TestOutputChanges(t *testing.T) {
+	in, other := file(t, "a", "b"), filepath.Join(t.TempDir(), "other")
+	for want, change := range map[string]func(out string) error{
+		"was removed while phi3 was running":   os.Remove,
+		"was shortened while phi3 was running": func(out string) error { return os.Truncate(out, 0) },
+		"was replaced by another file while phi3 was running": func(out string) error {
+			return errors.Join(os.WriteFile(other, nil, 0o600), os.Rename(other, out))
+		},
+	} {
+		out := filepath.Join(t.TempDir(), "out.jsonl")
+		_, _, err := run(t.Context(), in, out, 1, func(ctx context.Context, r *Request) (*Response, error) {
+			if r.CustomID == "b" {
+				written := func() bool { return read(t, out) != "" }
+				require.Eventually(t, written, time.Minute, time.Millisecond)
+				require.NoError(t, change(out))
+			}
+			return echo(ctx, r)
+		})
+		require.EqualError(t, err, out+": "+want)
+	}
 }

@@ -147,22 +147,29 @@ func (in *Input) all(ctx context.Context) iter.Seq2[*Request, error] {
 	}
 }
 
-// missing reads the requests that have no line in the output.
+// missing reads the requests that have no line in the output. An error ends it. It is an error if the file no
+// longer has all the requests that were checked.
 func (in *Input) missing(ctx context.Context) iter.Seq2[*Request, error] {
 	return func(yield func(*Request, error) bool) {
+		read := 0
 		for r, err := range in.all(ctx) {
 			e := entry{}
 			if err == nil {
-				if e = in.requests[hashID(r.CustomID)]; e.hash != r.hash {
+				e = in.requests[hashID(r.CustomID)]
+				if e.hash != r.hash || int(e.line) != r.Line {
 					err = fmt.Errorf("%s, line %d: was changed while phi3 was running", in.name, r.Line)
 				}
 			}
-			if e.done {
+			read++
+			if e.done && err == nil {
 				continue
 			}
 			if !yield(r, err) || err != nil {
 				return
 			}
+		}
+		if read < len(in.requests) {
+			yield(nil, fmt.Errorf("%s: was shortened while phi3 was running", in.name))
 		}
 	}
 }

@@ -33,7 +33,7 @@ type Output struct {
 
 	name     string
 	file     *os.File
-	size     int64  // of the whole lines
+	size     int64  // of the whole lines and the empty ones
 	unsynced bool   // lines were written since the last sync
 	model    string // that gave the answers in the file; "" if it has none
 }
@@ -224,18 +224,37 @@ func (o *Output) cut() error {
 		return regular.Reason(err)
 	}
 	if now, err := f.Stat(); err != nil || !os.SameFile(ours, now) {
-		return errors.New("was replaced by another file while phi3 was running")
+		return errReplaced
 	}
 	return regular.Reason(f.Truncate(o.size))
 }
 
-// sync forces the lines to the disk.
+var errReplaced = errors.New("was replaced by another file while phi3 was running")
+
+// sync forces the lines to the disk. It fails if the file does not have the lines that were written, or is no
+// longer at its name.
 func (o *Output) sync() error {
-	if !o.unsynced {
-		return nil
+	if o.unsynced {
+		o.unsynced = false
+		if err := o.file.Sync(); err != nil {
+			return o.failed(err)
+		}
 	}
-	o.unsynced = false
-	if err := o.file.Sync(); err != nil {
+	ours, err := o.file.Stat()
+	if err != nil {
+		return o.failed(err)
+	}
+	now, err := os.Stat(o.name)
+	switch {
+	case regular.IsAbsent(err):
+		err = errors.New("was removed while phi3 was running")
+	case err != nil:
+	case !os.SameFile(ours, now):
+		err = errReplaced
+	case ours.Size() < o.size:
+		err = errors.New("was shortened while phi3 was running")
+	}
+	if err != nil {
 		return o.failed(err)
 	}
 	return nil
