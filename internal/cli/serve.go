@@ -8,11 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -114,6 +116,8 @@ func (f *serveFlags) check() error {
 	case strings.TrimSpace(f.key) != f.key:
 		return usage.Errorf("the API key begins or ends with white space, which no request can send; a file " +
 			"that it was read from may end with a newline")
+	case strings.ContainsFunc(f.key, unicode.IsControl):
+		return usage.Errorf("the API key has a control character, which no request can send")
 	case f.port < 0 || f.port > 1<<16-1:
 		return usage.Errorf("--port is %d, not in 0 … %d", f.port, 1<<16-1)
 	case f.queue < 0 || f.queue > maxQueue:
@@ -125,7 +129,25 @@ func (f *serveFlags) check() error {
 	case f.log != "text" && f.log != "json":
 		return usage.Errorf("--log is %q, not text or json", f.log)
 	}
+	for _, origin := range f.origins {
+		if err := checkOrigin(origin); err != nil {
+			return err
+		}
+	}
 	return f.model.checkParallel()
+}
+
+// checkOrigin finds an origin that no browser sends, so that it would allow nothing.
+func checkOrigin(origin string) error {
+	if origin == "*" || origin == "null" {
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err == nil && u.Host != "" && strings.ToLower(u.Scheme+"://"+u.Host) == origin {
+		return nil
+	}
+	return usage.Errorf("--cors-origin is %q, not a scheme and a host in small letters, such as "+
+		"https://example.com or http://localhost:3000", origin)
 }
 
 func (f *serveFlags) run(ctx context.Context, s *streams) error {
@@ -170,6 +192,9 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 
 // listen opens the port.
 func (f *serveFlags) listen(ctx context.Context) (net.Listener, error) {
+	if host, ok := strings.CutPrefix(f.host, "["); ok {
+		f.host = strings.TrimSuffix(host, "]") // of an IPv6 address, as in URLs
+	}
 	address, network := net.JoinHostPort(f.host, strconv.Itoa(f.port)), "tcp"
 	if net.ParseIP(f.host).To4() != nil {
 		network = "tcp4" // Go takes 0.0.0.0 for all addresses, of IPv6 too

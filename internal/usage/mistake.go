@@ -80,6 +80,8 @@ func wanted(kind string) string {
 		return "a number"
 	case "bool":
 		return "true or false"
+	case "duration":
+		return "a time with its unit, such as 30s or 2m"
 	case "gguf":
 		return "the name of a GGUF file, which ends in .gguf"
 	}
