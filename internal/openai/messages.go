@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func readMessage(v value) (m tokenizer.Message, err error) {
 	}
 	member := func(name string) value { return take(all, v.name, name) }
 	role := member("role")
-	if err := role.into(&m.Role); err != nil {
+	if err := cmp.Or(role.required(), role.into(&m.Role)); err != nil {
 		return m, err
 	}
 	switch m.Role {
@@ -88,8 +89,8 @@ func readMessage(v value) (m tokenizer.Message, err error) {
 // readContent reads a text, or a list of texts. As in vLLM and llama-server, a newline separates the texts of
 // a list.
 func readContent(v value) (content string, err error) {
-	if v.isNull() {
-		return "", invalid(v.name, "missing_required_parameter", "%s is missing. It must be a text.", v.name)
+	if err := v.required(); err != nil {
+		return "", err
 	}
 	content, list, err := v.textOrList(maxMessages)
 	if list == nil {
@@ -111,17 +112,14 @@ func readPart(v value) (content string, err error) {
 		return "", err
 	}
 	kind, given := take(part, v.name, "type"), take(part, v.name, "text")
-	if err := kind.into(&content); err != nil {
+	if err := cmp.Or(kind.required(), kind.into(&content)); err != nil {
 		return "", err
 	}
 	if content != "text" {
 		return "", invalid(kind.name, "unsupported_value", "%s is %q: this model reads only text.", kind.name,
 			brief(content))
 	}
-	if given.isNull() {
-		return "", invalid(given.name, "missing_required_parameter", "%s is missing.", given.name)
-	}
-	if err := given.into(&content); err != nil {
+	if err := cmp.Or(given.required(), given.into(&content)); err != nil {
 		return "", err
 	}
 	delete(part, "prompt_cache_breakpoint") // changes nothing of the answer

@@ -158,6 +158,10 @@ func readStop(r *request, v value) error {
 		given = make([]string, len(list))
 	}
 	for i := range list {
+		if !list[i].isText() {
+			return invalid(list[i].name, "invalid_type", "%s is %s, not a text.", list[i].name,
+				kind(string(list[i].raw)))
+		}
 		if err := list[i].into(&given[i]); err != nil {
 			return err
 		}

@@ -24,7 +24,10 @@ func members(body []byte) (map[string]value, error) {
 	}
 	if err := strictjson.Check(body); err != nil {
 		said := strings.TrimSuffix(err.Error(), ": is the download complete?")
-		return nil, invalid("", "invalid_json", "The body of the request %s.", said)
+		if !strings.HasSuffix(said, "?") {
+			said += "."
+		}
+		return nil, invalid("", "invalid_json", "The body of the request %s", said)
 	}
 	if loneSurrogate(body) {
 		return nil, invalid("", "invalid_json", "The body of the request has an escape \\ud8… to \\udf… "+
@@ -165,6 +168,14 @@ func take(all map[string]value, of, name string) value {
 	return v
 }
 
+// required returns an error if the value is not given.
+func (v value) required() error {
+	if v.isNull() {
+		return invalid(v.name, "missing_required_parameter", "%s is missing. It must be a text.", v.name)
+	}
+	return nil
+}
+
 // isList reports whether the value is a list.
 func (v value) isList() bool { return v.raw[0] == '[' }
 
@@ -212,14 +223,15 @@ func (v value) textOrList(limit int) (text string, list []value, err error) {
 // number reads a number in low … high.
 func (v value) number(low, high float64) (x float64, err error) {
 	if err = v.into(&x); err == nil && !(x >= low && x <= high) {
-		err = v.wrong(" is %v, not %s.", x, interval(low, high, math.MaxFloat32))
+		err = v.wrong(" is %v, not %s.", x, interval(x, low, high, math.MaxFloat32))
 	}
 	return x, err
 }
 
-// interval names the numbers low … high. A high of most is no limit that a person would name.
-func interval[T int | float64](low, high, most T) string {
-	if high == most {
+// interval names the numbers low … high, of which x is none. A high of most is no limit that a person would
+// name, unless x is above it.
+func interval[T int | float64](x, low, high, most T) string {
+	if high == most && !(x > high) {
 		return fmt.Sprintf("%v or more", low)
 	}
 	return fmt.Sprintf("in %v … %v", low, high)
@@ -228,9 +240,23 @@ func interval[T int | float64](low, high, most T) string {
 // integer reads a whole number in low … high.
 func (v value) integer(low, high int) (n int, err error) {
 	if err = v.into(&n); err == nil && (n < low || n > high) {
-		err = v.wrong(" is %d, not %s.", n, interval(low, high, math.MaxInt32))
+		err = v.wrong(" is %d, not %s.", n, interval(n, low, high, math.MaxInt32))
 	}
 	return n, err
+}
+
+// kind names a JSON value. Errors stand in the log, so it does not show texts, which may be a part of a
+// prompt.
+func kind(raw string) string {
+	switch raw[0] {
+	case '"':
+		return "a text"
+	case '[':
+		return "a list"
+	case '{':
+		return "an object"
+	}
+	return brief(raw)
 }
 
 // ids reads a list of up to maxIDs token ids below vocabulary.
@@ -245,8 +271,8 @@ func (v value) ids(vocabulary int) ([]int32, error) {
 		id, err := strconv.ParseInt(raw, 10, 64)
 		switch {
 		case err != nil:
-			return nil, invalid(v.name, "invalid_type", "%s has the entry %s, which is not a token id.",
-				v.name, brief(raw))
+			entry := fmt.Sprintf("%s[%d]", v.name, len(ids))
+			return nil, invalid(entry, "invalid_type", "%s is %s, not a token id.", entry, kind(raw))
 		case id < 0 || id >= int64(vocabulary):
 			return nil, v.wrong(" has the token id %d; the model's ids are 0 … %d.", id, vocabulary-1)
 		case len(ids) == maxIDs:
