@@ -248,6 +248,7 @@ func (e *Engine) run() {
 			return
 		}
 		e.reap()
+		e.pause()
 		e.admit()
 		e.layOut()
 		e.publish()

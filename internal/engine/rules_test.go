@@ -294,6 +294,34 @@ func TestClose(t *testing.T) {
 	require.NoError(t, take(again, q, whole, nil))
 }
 
+// A request that already waits when the consumers of all others stop gets the place of one of them.
+func TestWaitingWhenAllOthersPause(t *testing.T) {
+	a := newAnswers(t, "mini")
+	q := a.alone(t, engine.Request{IDs: ids(2, 20), MaxNewTokens: 5})
+	d := newDevice(t)
+	e := start(t, load(t, "mini", d, model.Options{}), engine.Options{Queue: 1})
+	steps := 0
+	d.begin = func(*model.Step) {
+		if steps++; steps == 3 {
+			arrive(e, 2)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	answered := make(chan error, 1)
+	for _, err := range e.Generate(ctx, engine.Request{IDs: ids(1, 9), MaxNewTokens: 100}) {
+		require.NoError(t, err)
+		go func() { answered <- take(e, q, whole, nil) }()
+		select {
+		case err := <-answered:
+			require.NoError(t, err)
+		case <-time.After(time.Minute):
+			t.Error("the request waits for the consumer of another one")
+		}
+		break
+	}
+}
+
 // A consumer that takes no tokens stops only its own text, also if others need the memory of its sequence.
 func TestPausedConsumer(t *testing.T) {
 	a := newAnswers(t, "mini")

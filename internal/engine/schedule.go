@@ -20,6 +20,22 @@ func (e *Engine) reap() {
 	e.waiting = slices.DeleteFunc(e.waiting, gone)
 }
 
+// pause finds the sequences whose consumers take no tokens. It comes before admit, which gives their places to
+// others: a sequence that was found later would keep its place while the engine sleeps.
+func (e *Engine) pause() {
+	for _, s := range e.running {
+		wasPaused := s.paused.Load()
+		s.paused.Store(s.full())
+		if s.paused.Load() && s.full() { // again, because the consumer looks at paused after it takes a token
+			continue
+		}
+		s.paused.Store(false)
+		if wasPaused {
+			s.begun = now()
+		}
+	}
+}
+
 // admit lets the oldest waiting sequences run, while there are blocks for all their ids. Paused sequences
 // give their place and their blocks to those that wait.
 func (e *Engine) admit() {
@@ -133,14 +149,8 @@ func (e *Engine) layOut() {
 	e.step.parts, e.step.batch, e.step.scored = e.step.parts[:0], e.step.batch[:0], 0
 	for i := 0; i < len(e.running); i++ {
 		s := e.running[i]
-		wasPaused := s.paused.Load()
-		s.paused.Store(s.full())
-		if s.paused.Load() && s.full() { // again, because the consumer looks at paused after it takes a token
+		if s.paused.Load() {
 			continue
-		}
-		s.paused.Store(false)
-		if wasPaused {
-			s.begun = now()
 		}
 		err := e.prepare(s)
 		// Less than before if older sequences have given their blocks back. The youngest may be gone itself.

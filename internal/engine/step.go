@@ -148,7 +148,7 @@ func (e *Engine) add(s *sequence, t Token) {
 	e.hand(s, t)
 }
 
-// hand hands a token out. layOut has seen that there is room for it. sweep must follow.
+// hand hands a token out. pause has seen that there is room for it. sweep must follow.
 func (e *Engine) hand(s *sequence, t Token) {
 	if s.generated() <= 1 {
 		t.Queued, t.Prompt = s.queued, s.scores
