@@ -2,6 +2,7 @@ package openai
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"phi3/internal/engine"
@@ -40,13 +41,11 @@ func newTokenLogProb(
 }
 
 // promptLogProbs are the tokens of a prompt. scores[i] has the token i+1 first, and then the most probable
-// ones at its place. Offsets count the characters that the tokens stand for. A BOS that the tokenizer added
-// stands for none. Where the tokenizer has dropped characters, such as the newline after <|user|>, later
-// offsets are too small.
+// ones at its place. A BOS that the tokenizer added stands for no characters.
 func promptLogProbs(c *text.Codec, p *prompt, scores [][]engine.LogProb) []tokenLogProb {
 	all := make([]tokenLogProb, 0, len(p.ids))
 	stream := c.Tokenizer.NewStream(nil, false)
-	offset := 0
+	rest, offset := p.text, 0
 	for i, id := range p.ids {
 		var t tokenLogProb
 		if i == 0 {
@@ -54,14 +53,38 @@ func promptLogProbs(c *text.Codec, p *prompt, scores [][]engine.LogProb) []token
 			t.none = true
 		} else {
 			s := scores[i-1]
-			t = newTokenLogProb(c, id, s[0].LogProb, s[1:], offset)
+			t = newTokenLogProb(c, id, s[0].LogProb, s[1:], 0)
+		}
+		if i > 0 || !c.Tokenizer.IsSpecial(id) || strings.HasPrefix(p.text, t.text) {
+			dropped, length := locate(rest, stream.Push(id))
+			t.offset = offset + utf8.RuneCountInString(rest[:dropped])
+			offset = t.offset + utf8.RuneCountInString(rest[dropped:dropped+length])
+			rest = rest[dropped+length:]
 		}
 		all = append(all, t)
-		if i > 0 || !c.Tokenizer.IsSpecial(id) || strings.HasPrefix(p.text, t.text) {
-			offset += utf8.RuneCountInString(stream.Push(id))
-		}
 	}
 	return all
+}
+
+// locate finds the text of a token at the beginning of the rest of its prompt: dropped bytes of white space
+// that no token stands for, and then length bytes. The tokenizer may have added a space before a word, and
+// dropped white space such as the newline after <|user|>.
+func locate(rest, piece string) (dropped, length int) {
+	word := strings.TrimPrefix(piece, " ")
+	after := strings.TrimLeftFunc(rest, unicode.IsSpace)
+	switch {
+	case strings.HasPrefix(rest, piece):
+		return 0, len(piece)
+	case strings.HasPrefix(rest, word):
+		return 0, len(word)
+	case strings.HasPrefix(after, word):
+		return len(rest) - len(after), len(word)
+	}
+	for range utf8.RuneCountInString(piece) { // the tokenizer has changed the characters
+		_, size := utf8.DecodeRuneInString(rest[length:])
+		length += size
+	}
+	return 0, length
 }
 
 // chatLogProbs is the logprobs of a chat's choice.

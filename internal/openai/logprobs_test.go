@@ -3,6 +3,8 @@ package openai
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,13 +94,41 @@ func TestEveryTokenOfACompletionHasALogProbability(t *testing.T) {
 	}
 }
 
+// The offsets of a prompt's tokens say where their texts are, also where the tokenizer has added a space or
+// dropped a newline.
+func TestOffsetsOfAPrompt(t *testing.T) {
+	s := newService(t, engine.Options{Parallel: 2, Queue: 8})
+	for _, prompt := range []string{
+		"The capital of Germany is", " two  spaces ", `\n`, `\u00e9\u65e5 x`, "<s>a",
+		`<|user|>\nWhat is 1 + 1?<|end|>\n<|assistant|>\n1`,
+		`</s>a</s> b</s>\u00e9</s></s>c<|end|>\n\n d`,
+	} {
+		got := s.whole(t, Completion, `{"prompt": "`+prompt+`", "echo": true, "max_tokens": 1, "logprobs": 0,
+			"temperature": 0}`)
+		var logs completionLogProbs
+		require.NoError(t, json.Unmarshal(got.Choices[0].LogProbs, &logs))
+		require.True(t, slices.IsSorted(logs.TextOffset), "%q: %v", prompt, logs.TextOffset)
+		text := []rune(got.Choices[0].Text)
+		for i, token := range logs.Tokens[:got.Usage.Prompt] {
+			at := string(text[logs.TextOffset[i]:])
+			if !strings.HasPrefix(token, "bytes:") && !strings.HasPrefix(at, token) {
+				require.True(t, strings.HasPrefix(at, strings.TrimPrefix(token, " ")), "%q: %q at %d", prompt,
+					token, logs.TextOffset[i])
+			}
+		}
+	}
+}
+
 // Two tokens may have the same text: a letter, and the byte that it is. The map has the token itself, and of
 // others the more probable one.
 func TestTokensWithTheSameText(t *testing.T) {
 	l := newCompletionLogProbs([]tokenLogProb{{
 		named: named{text: "A", logProb: -1},
 		top: []named{
-			{text: "B", logProb: -0.5}, {text: "A", logProb: -1}, {text: "B", logProb: -2}, {text: "A", logProb: -3},
+			{text: "B", logProb: -0.5},
+			{text: "A", logProb: -1},
+			{text: "B", logProb: -2},
+			{text: "A", logProb: -3},
 		},
 	}})
 	require.Equal(t, []map[string]float64{{"A": -1, "B": -0.5}}, l.TopLogProbs)
