@@ -91,6 +91,9 @@ func New(m *model.Model, o Options) *Engine {
 	return e
 }
 
+// Parallel is how many sequences run at once.
+func (e *Engine) Parallel() int { return e.options.Parallel }
+
 // Close ends every request with [ErrClosed], and waits until the model is free.
 func (e *Engine) Close() {
 	e.mu.Lock()

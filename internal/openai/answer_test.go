@@ -258,6 +258,23 @@ func TestBusy(t *testing.T) {
 	done.Wait()
 }
 
+// The choices of one request leave the queue to others.
+func TestManyChoicesDoNotFillTheQueue(t *testing.T) {
+	s := newService(t, engine.Options{Parallel: 2, Queue: 3})
+	a, err := s.Completion(t.Context(), []byte(continuation(`, "n": 20, "max_tokens": 40, "ignore_eos": true`)))
+	require.NoError(t, err)
+	begun := map[int]bool{}
+	for e := range a.events(t.Context()) {
+		require.NoError(t, e.err)
+		stats := s.Engine.Stats()
+		require.LessOrEqual(t, stats.Running+stats.Waiting, 2+2, "2, and those that have just ended")
+		if begun[e.choice.index] = true; e.first && len(begun) == 10 {
+			require.Len(t, s.whole(t, Completion, continuation(``)).Choices, 1)
+		}
+	}
+	require.Len(t, begun, 20)
+}
+
 // A caller that stops, or whose context is done, frees the engine.
 func TestCancel(t *testing.T) {
 	s := newService(t, engine.Options{Parallel: 4, Queue: 8})

@@ -23,6 +23,7 @@ type choice struct {
 	number  int            // of the choices for the same prompt
 	after   *choice        // that must have its first token before this one begins; nil: none
 	started chan struct{}  // closed at the first token, or at the end if there is none
+	turn    chan struct{}  // has an element for each choice of the answer that is in the engine
 	scores  []tokenLogProb // of the prompt's tokens, if they are wanted; valid after started
 }
 
@@ -39,14 +40,16 @@ type event struct {
 
 // choices are the choices of an answer, in order. The first one of a prompt computes the prompt, so the
 // others wait for it. All wait for the first one of the answer: if the engine refuses that, it refuses the
-// request.
+// request. No more are in the engine than it can run at once, so that they do not fill its queue.
 func (a *Answer) choices() []*choice {
 	var all []*choice
+	turn := make(chan struct{}, a.service.Engine.Parallel())
 	for i := range a.prompts {
 		first := len(all)
 		for n := range a.request.n {
 			c := &choice{
 				answer: a, index: len(all), prompt: &a.prompts[i], number: n, started: make(chan struct{}),
+				turn: turn,
 			}
 			switch {
 			case n > 0:
@@ -76,6 +79,12 @@ func (c *choice) run(ctx context.Context, send func(event) bool) {
 		case <-ctx.Done():
 			return
 		}
+	}
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return
 	}
 	r := c.answer.request
 	o := output{codec: c.answer.service.Codec, logProbs: r.logProbs, every: r.where == Completion}
