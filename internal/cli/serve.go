@@ -114,8 +114,8 @@ func (f *serveFlags) check() error {
 	case f.model.flags.Changed("api-key") && f.key == "":
 		return usage.Errorf("--api-key is empty")
 	case strings.TrimSpace(f.key) != f.key:
-		return usage.Errorf("the API key begins or ends with white space, which no request can send; a file " +
-			"that it was read from may end with a newline")
+		return usage.Errorf("the API key begins or ends with white space, which no request can send; a " +
+			"file that it was read from may end with a newline")
 	case strings.ContainsFunc(f.key, unicode.IsControl):
 		return usage.Errorf("the API key has a control character, which no request can send")
 	case f.port < 0 || f.port > 1<<16-1:
