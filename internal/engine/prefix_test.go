@@ -57,7 +57,8 @@ func TestPrefixCache(t *testing.T) {
 	}
 }
 
-// Two texts that begin alike, in less than a block, do not take each other's blocks, also if one runs at a time.
+// Two texts that begin alike, in less than a block, do not take each other's blocks, also if one runs at a
+// time.
 func TestPrefixOfTwoTexts(t *testing.T) {
 	for parallel := 1; parallel <= 2; parallel++ {
 		e := start(t, load(t, "mini", newDevice(t), model.Options{Sequences: 2}),

@@ -96,7 +96,8 @@ func TestPromptDelaysOthersByOneStep(t *testing.T) {
 	}
 }
 
-// No more sequences run than a step has tokens, so that each that runs goes on in every step. The others wait.
+// No more sequences run than a step has tokens, so that each that runs goes on in every step. The others
+// wait.
 func TestMoreSequencesThanTokensOfAStep(t *testing.T) {
 	a := newAnswers(t, "mini")
 	q := a.alone(t, engine.Request{IDs: ids(1, 2), MaxNewTokens: 9})

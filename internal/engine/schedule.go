@@ -20,8 +20,8 @@ func (e *Engine) reap() {
 	e.waiting = slices.DeleteFunc(e.waiting, gone)
 }
 
-// pause finds the sequences whose consumers take no tokens. It comes before admit, which gives their places to
-// others: a sequence that was found later would keep its place while the engine sleeps.
+// pause finds the sequences whose consumers take no tokens. It comes before admit, which gives their places
+// to others: a sequence that was found later would keep its place while the engine sleeps.
 func (e *Engine) pause() {
 	for _, s := range e.running {
 		wasPaused := s.paused.Load()
@@ -94,9 +94,9 @@ func (e *Engine) adopt(s *sequence) {
 	if !e.shares(s) {
 		return
 	}
-	// One id at least must be computed, for the logits after it. An engine that takes one request at a time has
-	// one caller with one text, and nobody else will ask for blocks again that were computed for another end of
-	// it. With several callers, a few ids that all texts begin with would cost the blocks of whole texts.
+	// One id at least must be computed, for the logits after it. An engine that takes one request at a time
+	// has one caller with one text, and nobody else will ask for blocks again that were computed for another
+	// end of it. With several callers, a few ids that all texts begin with would cost the blocks of whole texts.
 	alone := e.options.Parallel+e.options.Queue == 1
 	known := e.model.NewCache()
 	if known.Adopt(s.ids[:len(s.ids)-1], len(s.ids), alone) > s.cache.Len() {

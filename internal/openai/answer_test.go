@@ -261,7 +261,8 @@ func TestBusy(t *testing.T) {
 // The choices of one request leave the queue to others.
 func TestManyChoicesDoNotFillTheQueue(t *testing.T) {
 	s := newService(t, engine.Options{Parallel: 2, Queue: 3})
-	a, err := s.Completion(t.Context(), []byte(continuation(`, "n": 20, "max_tokens": 40, "ignore_eos": true`)))
+	body := continuation(`, "n": 20, "max_tokens": 40, "ignore_eos": true`)
+	a, err := s.Completion(t.Context(), []byte(body))
 	require.NoError(t, err)
 	begun := map[int]bool{}
 	for e := range a.events(t.Context()) {

@@ -84,7 +84,7 @@ func (s *Sampler) forbidRepeats(ids []int32, n int) {
 		forbid(s.scores, ids)
 		return
 	}
-	// borders[i] is the length of the longest part, less than the whole, that last[:i+1] begins and ends with.
+	// borders[i] is the length of the longest part, less than all, that last[:i+1] begins and ends with.
 	// next returns how many of the first ids of last a text ends with, if it was k before id.
 	s.borders = append(s.borders[:0], 0)
 	next := func(k int32, id int32) int32 {
