@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -186,7 +185,7 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 	defer closeModel()
 	server.Ready(service)
 	s.patience.Store(int64(f.drain + 2*time.Second)) // the server closes its connections after the drain
-	f.announce(said.notes(), listener, service.Context)
+	f.announce(said, listener, service.Context)
 	return <-ended
 }
 
@@ -219,13 +218,13 @@ func (f *serveFlags) url(l net.Listener) string {
 	return "http://" + net.JoinHostPort(f.host, port)
 }
 
-// announce says where the server listens, and warns if it serves a network without a key.
-func (f *serveFlags) announce(w io.Writer, l net.Listener, contextSize int) {
-	_, _ = show.Fprintf(w, "listening on %s (%d at once, queue %d, context %d tokens)\n", f.url(l),
+// announce says where the server listens, and warns, even with --quiet, if it serves a network without a key.
+func (f *serveFlags) announce(said *streams, l net.Listener, contextSize int) {
+	_, _ = show.Fprintf(said.notes(), "listening on %s (%d at once, queue %d, context %d tokens)\n", f.url(l),
 		f.model.parallel, f.queue, contextSize)
 	if at, ok := l.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() && f.key == "" {
-		_, _ = show.Fprintf(w, "WARNING: this server has no API key, and it does not listen only on this "+
-			"machine: everyone who can reach %s can use it. Set %s, or listen on 127.0.0.1.\n", f.url(l),
+		_, _ = show.Fprintf(said.err, "WARNING: this server has no API key, and it does not listen only on "+
+			"this machine: everyone who can reach %s can use it. Set %s, or listen on 127.0.0.1.\n", f.url(l),
 			keyVariable)
 	}
 }

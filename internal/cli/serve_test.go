@@ -5,6 +5,7 @@ package cli
 import (
 	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/show"
 )
 
 // program is a running phi3 serve.
@@ -138,6 +141,13 @@ func TestServeNetwork(t *testing.T) {
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	_, said := p.end()
 	require.NotContains(t, said, warning)
+
+	l, err := net.Listen("tcp", "0.0.0.0:0") //nolint:gosec,noctx // nothing is accepted
+	require.NoError(t, err)
+	defer func() { require.NoError(t, l.Close()) }()
+	var quiet strings.Builder
+	(&serveFlags{}).announce(&streams{err: show.NewWriter(&quiet), quiet: true}, l, 512)
+	require.True(t, strings.HasPrefix(quiet.String(), warning), quiet.String())
 }
 
 // While the model loads, probes get an answer, and Ctrl-C ends the program.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -53,10 +54,14 @@ func (f *modelFlags) service(
 	}, nil
 }
 
+// threadCount is the part of a device's name that changes no bit of an answer.
+var threadCount = regexp.MustCompile(`, \d+ threads`)
+
 // fingerprint stands for all that an answer depends on besides the request: with the same one, the same
 // request and seed give the same answer.
 func (f *modelFlags) fingerprint(c *checkpoint.Checkpoint, m *device.Loaded) string {
-	all := fmt.Sprintf("%q", []string{version(), c.Title, m.Device(), f.dtype, f.weights, fmt.Sprint(f.wide)})
+	device := threadCount.ReplaceAllString(m.Device(), "")
+	all := fmt.Sprintf("%q", []string{version(), c.Title, device, f.dtype, f.weights, fmt.Sprint(f.wide)})
 	hash := sha256.Sum256([]byte(all))
 	return "fp_" + hex.EncodeToString(hash[:6])
 }

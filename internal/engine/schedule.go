@@ -96,7 +96,8 @@ func (e *Engine) adopt(s *sequence) {
 	}
 	// One id at least must be computed, for the logits after it. An engine that takes one request at a time
 	// has one caller with one text, and nobody else will ask for blocks again that were computed for another
-	// end of it. With several callers, a few ids that all texts begin with would cost the blocks of whole texts.
+	// end of it. With several callers, a few ids that all texts begin with would cost the blocks of whole
+	// texts.
 	alone := e.options.Parallel+e.options.Queue == 1
 	known := e.model.NewCache()
 	if known.Adopt(s.ids[:len(s.ids)-1], len(s.ids), alone) > s.cache.Len() {
@@ -135,6 +136,8 @@ type step struct {
 	batch  []model.Sequence // of parts
 	scored int              // new tokens whose logits are all wanted
 	out    model.Output
+
+	choices []choice // of parts
 }
 
 // part is what a step computes of a sequence.

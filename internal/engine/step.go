@@ -5,6 +5,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync"
 
 	"phi3/internal/inspect"
 	"phi3/internal/model"
@@ -36,6 +37,7 @@ func (e *Engine) forward() {
 	e.counts.Steps++
 	logits, next := p.out.Logits, p.out.Next
 	width := e.model.Config.HeadRows()
+	p.choices = slices.Grow(p.choices[:0], len(p.parts))[:len(p.parts)]
 	for i, part := range p.parts {
 		s := part.sequence
 		s.fed = true
@@ -50,18 +52,24 @@ func (e *Engine) forward() {
 		case model.WantLogits:
 			rows = 1
 		}
-		mine := logits[:rows*width]
+		p.choices[i] = choice{}
+		if part.last && rows > 0 {
+			p.choices[i].logits = logits[(rows-1)*width : rows*width]
+		}
 		logits = logits[rows*width:]
 		if e.shares(s) {
 			s.cache.Know(s.ids)
 		}
+	}
+	p.choose()
+	for i, part := range p.parts {
 		switch {
 		case !part.last:
-		case rows == 0:
-			e.chosen(s, next[0])
+		case p.choices[i].logits == nil:
+			e.chosen(part.sequence, next[0])
 			next = next[1:]
 		default:
-			e.choose(s, mine[(rows-1)*width:])
+			e.take(part.sequence, &p.choices[i])
 		}
 	}
 	e.sweep()
@@ -96,29 +104,62 @@ func top(l sampling.LogProbs, n int) (best []LogProb) {
 	return best
 }
 
-// choose chooses the token after a sequence from its logits [vocab].
-func (e *Engine) choose(s *sequence, logits []float32) {
-	if err := inspect.CheckLogits(s.ctx, e.model, e.input(s), logits); err != nil {
-		e.fail(s, err)
+// choice is a token that the host chooses.
+type choice struct {
+	logits []float32 // [vocab]; nil: the host chooses none
+	bad    int       // the first logit that is NaN or infinite; -1: none
+	token  Token
+	err    error // the sampler's
+}
+
+// choose makes the choices of the step, each on a goroutine of its own: to sort out a large vocabulary takes
+// milliseconds, and the device waits.
+func (p *step) choose() {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for i, part := range p.parts {
+		switch {
+		case p.choices[i].logits == nil:
+		case len(p.parts) == 1:
+			p.choices[i].make(part.sequence)
+		default:
+			all.Go(func() { p.choices[i].make(part.sequence) })
+		}
+	}
+}
+
+// make chooses the token after a sequence. It uses nothing that the sequences share.
+func (c *choice) make(s *sequence) {
+	if c.bad = inspect.FirstNotFinite(c.logits); c.bad >= 0 {
 		return
 	}
 	if s.MaxNewTokens <= 0 {
-		e.hand(s, Token{ID: -1, Finish: FinishLength})
+		c.token = Token{ID: -1, Finish: FinishLength}
 		return
 	}
-	t := Token{ID: sampling.Greedy(logits)}
-	if s.Sampler != nil {
-		var err error
-		if t.ID, err = s.Sampler.Sample(logits, s.ids); err != nil {
-			e.fail(s, err)
-			return
-		}
+	if s.Sampler == nil {
+		c.token.ID = sampling.Greedy(c.logits)
+	} else if c.token.ID, c.err = s.Sampler.Sample(c.logits, s.ids); c.err != nil {
+		return
 	}
 	if s.LogProbs {
-		l := sampling.NewLogProbs(logits)
-		t.LogProb, t.Top = l.Of(t.ID), top(l, s.Top)
+		l := sampling.NewLogProbs(c.logits)
+		c.token.LogProb, c.token.Top = l.Of(c.token.ID), top(l, s.Top)
 	}
-	e.add(s, t)
+}
+
+// take adds the token of a choice.
+func (e *Engine) take(s *sequence, c *choice) {
+	switch {
+	case c.bad >= 0:
+		e.chosen(s, int32(^c.bad))
+	case c.err != nil:
+		e.fail(s, c.err)
+	case c.token.Finish != "":
+		e.hand(s, c.token)
+	default:
+		e.add(s, c.token)
+	}
 }
 
 // chosen adds the token that the device has chosen. A negative id is ^id of a logit that is NaN or infinite.

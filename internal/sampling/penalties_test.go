@@ -144,8 +144,8 @@ func TestPenaltiesAgainstReference(t *testing.T) {
 	}
 }
 
-// What no_repeat_ngram_size rules out is what its definition says, and the longest text with the worst n takes
-// no longer than another one.
+// What no_repeat_ngram_size rules out is what its definition says, and the longest text with the worst n
+// takes no longer than another one.
 func TestNoRepeatedNGrams(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
