@@ -117,15 +117,27 @@ func TestQueueIsFull(t *testing.T) {
 
 // The choices of one request may fill the engine. Then the engine refuses the next one, with the same status.
 func TestEngineIsFull(t *testing.T) {
-	s := start(t, setup{context: 1 << 20, parallel: 1, queue: 1})
-	first := s.begin(strings.Replace(endless, "{", `{"n": 2, `, 1))
-	eventually(t, func() bool { return s.engine.Stats().Waiting == 1 })
+	s := start(t, setup{context: 1 << 20, parallel: 2, queue: 1})
+	two := strings.Replace(endless, "{", `{"n": 2, `, 1)
+	first := s.begin(two)
+	ctx, cancel := context.WithCancel(t.Context())
+	second := make(chan struct{})
+	go func() {
+		defer close(second)
+		if response, err := s.client.Do(s.request("POST", "/v1/completions", two).WithContext(ctx)); err == nil {
+			_, _ = io.Copy(io.Discard, response.Body)
+			_ = response.Body.Close()
+		}
+	}()
+	eventually(t, func() bool { return s.engine.Stats().Running+s.engine.Stats().Waiting == 3 })
 	for _, stream := range []string{"true", "false"} {
 		response, body := s.post("/v1/completions", `{"prompt": "Hello", "stream": `+stream+`}`)
 		require.Equal(t, 429, response.StatusCode, body)
 		require.Equal(t, "1", response.Header.Get("Retry-After"))
 		require.Contains(t, body, `"code":"rate_limit_exceeded"`)
 	}
+	cancel()
+	<-second
 	require.NoError(t, first.Body.Close())
 }
 

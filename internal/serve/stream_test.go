@@ -167,6 +167,15 @@ func TestWaitingComments(t *testing.T) {
 	require.NoError(t, waiting.Body.Close())
 }
 
+// holding is a sampler that holds up the engine.
+type holding struct{ begun, free chan struct{} }
+
+func (h holding) Sample([]float32, []int32) (int32, error) {
+	close(h.begun)
+	<-h.free
+	return 1, nil
+}
+
 // The time between two events may be longer than a client may take for one.
 func TestSilenceIsNotSlowness(t *testing.T) {
 	for name, transport := range map[string]*http.Transport{"HTTP/1.1": {}, "HTTP/2": unencryptedHTTP2()} {
@@ -177,18 +186,14 @@ func TestSilenceIsNotSlowness(t *testing.T) {
 					s.waitingEvery, s.writeTimeout = 150*time.Millisecond, 50*time.Millisecond
 				},
 			})
-			ctx, free := context.WithCancel(t.Context())
-			running := make(chan error, 1)
+			hold := holding{make(chan struct{}), make(chan struct{})}
 			go func() {
-				r := engine.Request{IDs: []int32{1}, MaxNewTokens: 1 << 19}
-				for _, err := range s.engine.Generate(ctx, r) {
-					select {
-					case running <- err:
-					default:
-					}
+				r := engine.Request{IDs: []int32{1}, MaxNewTokens: 1, Sampler: hold}
+				for range s.engine.Generate(t.Context(), r) {
+					continue
 				}
 			}()
-			require.NoError(t, <-running)
+			<-hold.begun
 			waiting := s.begin(`{"prompt": "Hello", "max_tokens": 1, "stream": true}`)
 			lines := bufio.NewReader(waiting.Body)
 			for range 2 {
@@ -198,7 +203,7 @@ func TestSilenceIsNotSlowness(t *testing.T) {
 					require.Equal(t, want, line)
 				}
 			}
-			free()
+			close(hold.free)
 			rest, err := io.ReadAll(lines)
 			require.NoError(t, err)
 			require.Contains(t, string(rest), "data: [DONE]\n\n")
