@@ -124,7 +124,8 @@ func TestEngineIsFull(t *testing.T) {
 	second := make(chan struct{})
 	go func() {
 		defer close(second)
-		if response, err := s.client.Do(s.request("POST", "/v1/completions", two).WithContext(ctx)); err == nil {
+		r := s.request("POST", "/v1/completions", two)
+		if response, err := s.client.Do(r.WithContext(ctx)); err == nil {
 			_, _ = io.Copy(io.Discard, response.Body)
 			_ = response.Body.Close()
 		}

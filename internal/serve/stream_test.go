@@ -189,8 +189,10 @@ func TestSilenceIsNotSlowness(t *testing.T) {
 			hold := holding{make(chan struct{}), make(chan struct{})}
 			go func() {
 				r := engine.Request{IDs: []int32{1}, MaxNewTokens: 1, Sampler: hold}
-				for range s.engine.Generate(t.Context(), r) {
-					continue
+				for _, err := range s.engine.Generate(t.Context(), r) {
+					if err != nil {
+						t.Error(err)
+					}
 				}
 			}()
 			<-hold.begun
