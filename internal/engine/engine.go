@@ -66,7 +66,7 @@ type Engine struct {
 	arrived uint64      // sequences so far
 	counts  Stats       // the counters; the gauges are set by publish
 	step    step
-	direct  bool        // the next step must not begin another one ahead
+	failed  error       // of the last step of decode: the next step must not begin another one ahead
 	ended   []*sequence // publish ends their range loops
 }
 

@@ -23,10 +23,14 @@ func (e *Engine) stepContext() context.Context {
 
 // forward computes the step, and hands out the tokens that follow from it.
 func (e *Engine) forward() {
-	e.direct = false
+	before := e.failed
+	e.failed = nil
 	p := &e.step
 	ctx := e.stepContext()
 	if err := e.model.Forward(ctx, p.batch, &p.out); err != nil {
+		if before != nil { // the same fault, seen first where it happened
+			err = before
+		}
 		e.counts.Failing = ctx.Err() == nil
 		for _, part := range p.parts {
 			e.fail(part.sequence, err)
@@ -219,7 +223,7 @@ func (e *Engine) sweep() {
 // see [model.Model.Decode]. It returns false if it has computed nothing.
 func (e *Engine) decode() bool {
 	p := &e.step
-	if e.direct || !e.onlyDecodes() {
+	if e.failed != nil || !e.onlyDecodes() {
 		return false
 	}
 	most := math.MaxInt
@@ -230,7 +234,7 @@ func (e *Engine) decode() bool {
 	var last []int32 // with a negative id
 	for next, err := range e.model.Decode(e.stepContext(), p.batch, most) {
 		if err != nil {
-			e.direct = true // Forward reports it, or layOut finds room in the cache
+			e.failed = err // forward reports it, or layOut finds room in the cache
 			break
 		}
 		steps++
