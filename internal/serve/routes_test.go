@@ -268,6 +268,8 @@ func TestMetrics(t *testing.T) {
 	s.post("/v1/completions", `{"prompt": "The capital of Germany is", "max_tokens": 3, "ignore_eos": true, "n": 2}`)
 	s.post("/v1/completions", `{"prompt": 1.5}`)
 	s.get("/path/of/a/client")
+	// An answer may come before its last step is counted.
+	eventually(t, func() bool { return s.engine.Stats().Running == 0 })
 	_, body := s.get("/metrics")
 	for _, line := range []string{
 		`http_requests_total{code="200",model_name="phi3-demo",route="/metrics"} 1`,
