@@ -84,7 +84,7 @@ func TestDrainTimeout(t *testing.T) {
 	require.Contains(t, string(body), `data: {"error":{"message":"The server is shutting down."`)
 	require.Equal(t, 503, (<-whole).StatusCode)
 	require.NoError(t, <-s.ended)
-	require.Contains(t, s.logged.String(), `msg="requests cut off" requests=2`)
+	s.logs(`msg="requests cut off" requests=2`)
 }
 
 // A server that ends while it loads ends at once.

@@ -207,6 +207,18 @@ func (l *logged) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
+// logs waits for a text in the log, because the line of a request comes after its answer.
+func (s *served) logs(text string) {
+	s.t.Helper()
+	eventually(s.t, func() bool { return strings.Contains(s.logged.String(), text) })
+}
+
+// logsRequests waits for the lines of so many requests. Their metrics are counted then, too.
+func (s *served) logsRequests(n int) {
+	s.t.Helper()
+	eventually(s.t, func() bool { return strings.Count(s.logged.String(), "msg=request ") == n })
+}
+
 func (l *logged) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -69,7 +69,7 @@ func TestDisconnect(t *testing.T) {
 	require.NoError(t, streaming.Body.Close())
 	eventually(t, func() bool { return s.engine.Stats().Running == 0 && s.gate.inside() == 0 })
 	eventually(t, func() bool { return s.engine.Stats().BlocksUsed == 0 })
-	eventually(t, func() bool { return strings.Count(s.logged.String(), "msg=request") == 3 })
+	s.logsRequests(3)
 	require.Equal(t, 2, strings.Count(s.logged.String(), "status=499"))
 	require.Equal(t, 3, strings.Count(s.logged.String(), "the client has gone away"))
 }
@@ -89,7 +89,7 @@ func TestSlowClient(t *testing.T) {
 			require.Contains(t, body, "Berlin")
 			eventually(t, func() bool { return s.gate.inside() == 0 })
 			eventually(t, func() bool { return s.engine.Stats().BlocksUsed == 0 })
-			require.Contains(t, s.logged.String(), "the client takes the answer too slowly")
+			s.logs("the client takes the answer too slowly")
 			_, err := io.Copy(io.Discard, slow.Body)
 			require.Error(t, err, "the answer is not whole")
 			require.NoError(t, slow.Body.Close())
