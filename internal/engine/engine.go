@@ -282,11 +282,7 @@ func (e *Engine) receive() (closed bool) {
 // publish must follow.
 func (e *Engine) end(s *sequence, err error) {
 	s.forget()
-	if e.shares(s) {
-		s.cache.Retire(s.ids)
-	} else {
-		s.cache.Reset()
-	}
+	e.giveBack(s)
 	s.err = err
 	e.ended = append(e.ended, s)
 }

@@ -106,14 +106,19 @@ func (e *Engine) adopt(s *sequence) {
 	known.Retire(s.ids)
 }
 
-// preempt takes the blocks of a running sequence. It waits, and is computed again later.
-func (e *Engine) preempt(s *sequence) {
-	e.counts.Preemptions++
+// giveBack returns the blocks of a sequence. They stay known for other prompts, if the sequence shares them.
+func (e *Engine) giveBack(s *sequence) {
 	if e.shares(s) {
 		s.cache.Retire(s.ids)
 	} else {
 		s.cache.Reset()
 	}
+}
+
+// preempt takes the blocks of a running sequence. It waits, and is computed again later.
+func (e *Engine) preempt(s *sequence) {
+	e.counts.Preemptions++
+	e.giveBack(s)
 	e.running = slices.DeleteFunc(e.running, func(r *sequence) bool { return r == s })
 	at, _ := slices.BinarySearchFunc(e.waiting, s, byAge)
 	e.waiting = slices.Insert(e.waiting, at, s)
