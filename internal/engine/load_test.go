@@ -170,13 +170,20 @@ func TestAnswersUnderLoad(t *testing.T) {
 				storm(t, e, all, test.requests)
 				s := e.Stats()
 				t.Logf("%+v", s)
-				require.Equal(t, !c.o.NoPrefixCache, s.PrefixHits > 0)
+				if c.o.NoPrefixCache {
+					require.Zero(t, s.PrefixHits)
+				}
 				if c.blocks == few && test.requests == 200 { // fewer may find room; see TestPreemption
 					require.Positive(t, s.Preemptions)
 				}
 				if c.o.MaxStep > 0 {
 					require.LessOrEqual(t, d.most, c.o.MaxStep)
 				}
+				// Whether the storm finds a prefix depends on the order of its questions; this one is
+				// found the second time.
+				_, _ = cached(t, e, engine.Request{IDs: ids(31, 130)})
+				_, n := cached(t, e, engine.Request{IDs: ids(31, 130)})
+				require.Equal(t, !c.o.NoPrefixCache, n > 0)
 			})
 		}
 	}
