@@ -98,11 +98,24 @@ func same(a, b engine.Token) bool {
 		a.ID == b.ID && a.LogProb == b.LogProb && a.Finish == b.Finish
 }
 
-// storm asks n questions at once, and waits until the engine is idle.
-func storm(t *testing.T, e *engine.Engine, all []*question, n int) {
+// storm asks n questions at once, and waits until the engine is idle. The engine computes another question
+// until all n have come, so it never has few of them because they come slowly.
+func storm(t *testing.T, e *engine.Engine, d *device, all []*question, n int) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(21, 22))
 	var wait sync.WaitGroup
+	busy, gate := make(chan struct{}), make(chan struct{})
+	begin := sync.OnceFunc(func() { close(busy) })
+	d.begin = func(*model.Step) {
+		begin()
+		<-gate
+	}
+	wait.Go(func() {
+		if err := take(e, all[0], whole, nil); err != nil {
+			t.Errorf("before the others: %v", err)
+		}
+	})
+	<-busy
 	for i := range n {
 		q, how := all[i%len(all)], whole
 		if random.IntN(3) == 0 {
@@ -115,6 +128,8 @@ func storm(t *testing.T, e *engine.Engine, all []*question, n int) {
 			}
 		})
 	}
+	arrive(e, n+1)
+	close(gate)
 	wait.Wait()
 	idle(t, e)
 }
@@ -167,7 +182,7 @@ func TestAnswersUnderLoad(t *testing.T) {
 				require.Equal(t, a.model.Context, m.Context)
 				c.o.Queue = 1000
 				e := start(t, m, c.o)
-				storm(t, e, all, test.requests)
+				storm(t, e, d, all, test.requests)
 				s := e.Stats()
 				t.Logf("%+v", s)
 				if c.o.NoPrefixCache {
