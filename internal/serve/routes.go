@@ -172,7 +172,11 @@ func withBody(
 		if s.LogPrompts {
 			x.body = body
 		}
-		return answer(s, x, m, body)
+		err = answer(s, x, m, body)
+		if x.status != 0 { // the end of the server waits for the gate, and not for what net/http still holds
+			_ = http.NewResponseController(x).Flush()
+		}
+		return err
 	}
 }
 

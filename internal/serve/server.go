@@ -31,7 +31,7 @@ type Options struct {
 	LogPrompts bool
 }
 
-// Limits of time. A test shortens them.
+// Limits of time. A test changes them.
 const (
 	headerTimeout = 10 * time.Second // to send the header of a request
 	bodyTimeout   = 60 * time.Second // to send its body
@@ -53,7 +53,7 @@ type Server struct {
 	local atomic.Bool // the listener's address is of this machine only, and there is no key
 	ready atomic.Pointer[ready]
 
-	bodyTimeout, writeTimeout, waitingEvery time.Duration
+	headerTimeout, bodyTimeout, writeTimeout, waitingEvery, endTimeout time.Duration
 }
 
 // ready is what a server has once the model is loaded.
@@ -67,7 +67,8 @@ type ready struct {
 func New(o Options) *Server {
 	s := &Server{
 		Options: o, gate: gate{most: o.Requests, empty: make(chan struct{})},
-		bodyTimeout: bodyTimeout, writeTimeout: writeTimeout, waitingEvery: waitingEvery,
+		headerTimeout: headerTimeout, bodyTimeout: bodyTimeout, writeTimeout: writeTimeout,
+		waitingEvery: waitingEvery, endTimeout: endTimeout,
 	}
 	if o.Key != "" {
 		hash := hashKey(o.Key)
@@ -103,7 +104,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	protocols.SetUnencryptedHTTP2(true)
 	server := &http.Server{
 		Handler: s, Protocols: protocols, MaxHeaderBytes: maxHeader,
-		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		ReadHeaderTimeout: s.headerTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return base },
 		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 		// The write deadline of a stream of HTTP/2 ends nothing while the client reads nothing at all.
@@ -118,16 +119,17 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 
+	// First, so that a client that is told to come back later does not keep its connection.
+	server.SetKeepAlivesEnabled(false)
 	empty := s.gate.close()
 	s.Log.Info("draining", "requests", s.gate.inside())
-	server.SetKeepAlivesEnabled(false)
 	select {
 	case <-empty:
 	case <-time.After(s.Drain):
 		s.Log.Warn("requests cut off", "requests", s.gate.inside(), "after_seconds", s.Drain.Seconds())
 		cancel(errEnding)
 	}
-	last, done := context.WithTimeout(context.Background(), endTimeout)
+	last, done := context.WithTimeout(context.Background(), s.endTimeout)
 	defer done()
 	if server.Shutdown(last) != nil {
 		_ = server.Close()
