@@ -41,9 +41,9 @@ func TestDrain(t *testing.T) {
 	require.Error(t, err, "the listener is closed")
 }
 
-// A whole answer arrives although the server was asked to end.
+// A whole answer arrives although the server was asked to end, and closes all connections after the last one.
 func TestDrainLosesNothing(t *testing.T) {
-	s := start(t, setup{context: 4096})
+	s := start(t, setup{context: 4096, change: func(s *Server) { s.endTimeout = 1 }})
 	done := make(chan string, 1)
 	go func() {
 		response, err := s.client.Do(s.request("POST", "/v1/completions",

@@ -29,7 +29,7 @@ func unencryptedHTTP2() *http.Transport {
 func TestHTTP2(t *testing.T) {
 	s := start(t, setup{client: unencryptedHTTP2(), context: 1 << 20})
 	response, body := s.post("/v1/completions",
-		`{"prompt": "The capital of Germany is", "max_tokens": 2, "stream": true}`)
+		`{"prompt": "The capital of Germany is", "max_tokens": 2, "stream": true, "temperature": 0}`)
 	require.Equal(t, "HTTP/2.0", response.Proto)
 	require.Regexp(t, `^(data: {.*}\n\n)+data: \[DONE\]\n\n$`, body)
 	require.Contains(t, body, "Berlin")
@@ -90,17 +90,10 @@ func TestAnswersUnderLoad(t *testing.T) {
 // Requests beyond those that run and wait are refused at once, before their bodies are read.
 func TestQueueIsFull(t *testing.T) {
 	s := start(t, setup{context: 1 << 20, parallel: 1, queue: 1})
-	first := s.begin(endless)
+	_, free := s.hold() // so that none of the two ends, or gives its place to the other
 	ctx, cancel := context.WithCancel(t.Context())
-	waiting := make(chan struct{})
-	go func() {
-		defer close(waiting)
-		response, err := s.client.Do(s.request("POST", "/v1/completions", endless).WithContext(ctx))
-		if err == nil {
-			_ = response.Body.Close()
-		}
-	}()
-	eventually(t, func() bool { return s.engine.Stats().Waiting == 1 })
+	first, second := s.send(ctx, endless), s.send(ctx, endless)
+	eventually(t, func() bool { return s.engine.Stats().Waiting == 1 && s.gate.inside() == 2 })
 	response, body := s.get("/health")
 	require.Equal(t, 200, response.StatusCode, "a probe must not take the server out because it works")
 	require.JSONEq(t, `{"status": "overloaded"}`, body)
@@ -111,26 +104,27 @@ func TestQueueIsFull(t *testing.T) {
 		require.Contains(t, body, `"code":"rate_limit_exceeded"`)
 	}
 	cancel()
-	<-waiting
-	require.NoError(t, first.Body.Close())
+	free()
+	require.ErrorIs(t, <-first, context.Canceled)
+	require.ErrorIs(t, <-second, context.Canceled)
 }
 
 // The choices of one request may fill the engine. Then the engine refuses the next one, with the same status.
 func TestEngineIsFull(t *testing.T) {
 	s := start(t, setup{context: 1 << 20, parallel: 2, queue: 1})
+	step, free := s.hold()
 	two := strings.Replace(endless, "{", `{"n": 2, `, 1)
-	first := s.begin(two)
+	sequences := func(n int) {
+		t.Helper()
+		eventually(t, func() bool { now := s.engine.Stats(); return now.Running+now.Waiting == n })
+	}
 	ctx, cancel := context.WithCancel(t.Context())
-	second := make(chan struct{})
-	go func() {
-		defer close(second)
-		r := s.request("POST", "/v1/completions", two)
-		if response, err := s.client.Do(r.WithContext(ctx)); err == nil {
-			_, _ = io.Copy(io.Discard, response.Body)
-			_ = response.Body.Close()
-		}
-	}()
-	eventually(t, func() bool { return s.engine.Stats().Running+s.engine.Stats().Waiting == 3 })
+	first := s.send(ctx, two)
+	sequences(1)
+	step() // the other choice comes after the first token
+	sequences(2)
+	second := s.send(ctx, two)
+	sequences(3)
 	for _, stream := range []string{"true", "false"} {
 		response, body := s.post("/v1/completions", `{"prompt": "Hello", "stream": `+stream+`}`)
 		require.Equal(t, 429, response.StatusCode, body)
@@ -138,8 +132,9 @@ func TestEngineIsFull(t *testing.T) {
 		require.Contains(t, body, `"code":"rate_limit_exceeded"`)
 	}
 	cancel()
-	<-second
-	require.NoError(t, first.Body.Close())
+	free()
+	require.ErrorIs(t, <-first, context.Canceled)
+	require.ErrorIs(t, <-second, context.Canceled)
 }
 
 // A thousand connections are open, most of them silent, and nothing is lost.
@@ -219,8 +214,7 @@ func goroutines() string {
 func TestFailingDevice(t *testing.T) {
 	s := start(t, setup{})
 	const request = `{"prompt": "The capital of Germany is", "max_tokens": 2, "temperature": 0}`
-	broken.Store(true)
-	defer broken.Store(false)
+	s.device.broken.Store(true)
 	response, body := s.post("/v1/completions", request)
 	require.Equal(t, 500, response.StatusCode)
 	require.Contains(t, body, "internal_error")
@@ -229,7 +223,7 @@ func TestFailingDevice(t *testing.T) {
 	require.Equal(t, 503, response.StatusCode)
 	require.JSONEq(t, `{"status": "failing"}`, body)
 
-	broken.Store(false)
+	s.device.broken.Store(false)
 	response, _ = s.post("/v1/completions", request)
 	require.Equal(t, 200, response.StatusCode)
 	response, _ = s.get("/health")

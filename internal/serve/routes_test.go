@@ -76,7 +76,7 @@ func TestContentType(t *testing.T) {
 
 // A body that has no length, or a wrong one, or that does not come, is bounded too.
 func TestBodyLimits(t *testing.T) {
-	s := start(t, setup{change: func(s *Server) { s.bodyTimeout = 50 * time.Millisecond }})
+	s := start(t, setup{})
 	r := s.request("POST", "/tokenize", "")
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat(" ", 3<<20))), -1
 	r.Header.Set("Content-Type", "application/json")
@@ -86,6 +86,7 @@ func TestBodyLimits(t *testing.T) {
 		require.NoError(t, response.Body.Close())
 	}
 
+	s = start(t, setup{change: func(s *Server) { s.bodyTimeout = 50 * time.Millisecond }})
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
@@ -114,7 +115,7 @@ func TestBodyThatNobodyReads(t *testing.T) {
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 		require.NoError(t, err)
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(2*time.Minute)))
 		_, err = io.WriteString(conn, head+"Host: localhost\r\nContent-Length: 20\r\n\r\n{")
 		require.NoError(t, err)
 		answer, err := io.ReadAll(conn)
@@ -242,7 +243,8 @@ func TestLoading(t *testing.T) {
 		require.Equal(t, "5", response.Header.Get("Retry-After"))
 		require.Contains(t, body, `"message":"The model is loading."`)
 	}
-	s.Ready(newService(t, 1, 0, 0))
+	service, _ := newService(t, 1, 0, 0)
+	s.Ready(service)
 	response, _ = s.get("/health")
 	require.Equal(t, 200, response.StatusCode)
 }

@@ -32,6 +32,7 @@ type served struct {
 	t      *testing.T
 	url    string
 	engine *engine.Engine
+	device *device
 	client *http.Client
 	logged *logged
 	stop   func()     // begins to drain
@@ -57,9 +58,12 @@ func start(t *testing.T, o setup) *served {
 	o.Requests = o.parallel + o.queue
 	o.Log = slog.New(slog.NewTextHandler(s.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if o.Drain == 0 {
-		o.Drain = time.Minute
+		o.Drain = time.Hour
 	}
 	s.Server = New(o.Options)
+	// However slow the machine is, no limit ends what a test does not want to end.
+	s.headerTimeout, s.bodyTimeout, s.writeTimeout = time.Hour, time.Hour, time.Hour
+	s.waitingEvery, s.endTimeout = time.Hour, time.Minute
 	if o.change != nil {
 		o.change(s.Server)
 	}
@@ -78,8 +82,8 @@ func start(t *testing.T, o setup) *served {
 		close(s.ended)
 	}()
 	if !o.loading {
-		service := newService(t, o.parallel, o.queue, o.context)
-		s.engine = service.Engine
+		service, d := newService(t, o.parallel, o.queue, o.context)
+		s.engine, s.device = service.Engine, d
 		s.Ready(service)
 	}
 	t.Cleanup(func() {
@@ -104,11 +108,12 @@ func (l smallListener) Accept() (net.Conn, error) {
 }
 
 // newService loads the built-in model.
-func newService(t *testing.T, parallel, queue, contextSize int) *openai.Service {
+func newService(t *testing.T, parallel, queue, contextSize int) (*openai.Service, *device) {
 	t.Helper()
 	backend, err := cpu.New(cpu.Options{})
 	require.NoError(t, err)
-	m, err := model.Load(t.Context(), demo.FS(), breakable{backend}, model.Options{
+	d := &device{Backend: backend}
+	m, err := model.Load(t.Context(), demo.FS(), d, model.Options{
 		Context: contextSize, Sequences: parallel, MaxTokens: backend.MaxTokens(),
 	})
 	require.NoError(t, err)
@@ -125,22 +130,39 @@ func newService(t *testing.T, parallel, queue, contextSize int) *openai.Service 
 	return &openai.Service{
 		Engine: e, Codec: &text.Codec{Tokenizer: tok}, Config: &m.Config, Context: m.Context, Name: demo.Name,
 		Created: 1, Defaults: defaults,
-	}
+	}, d
 }
 
-// breakable is a device that fails while broken is true.
-type breakable struct{ *cpu.Backend }
+// device is the CPU, which fails or waits if a test wants it.
+type device struct {
+	*cpu.Backend
+	broken atomic.Bool
+	steps  atomic.Pointer[chan struct{}] // each step takes an element; nil: it takes none
+}
 
-var (
-	broken    atomic.Bool
-	errBroken = errors.New("the device is gone")
-)
+var errBroken = errors.New("the device is gone")
 
-func (b breakable) Argmax(next []int32, logits model.Matrix) error {
-	if broken.Load() {
+func (d *device) Begin(step *model.Step) {
+	if steps := d.steps.Load(); steps != nil {
+		<-*steps
+	}
+	d.Backend.Begin(step)
+}
+
+func (d *device) Argmax(next []int32, logits model.Matrix) error {
+	if d.broken.Load() {
 		return errBroken
 	}
-	return b.Backend.Argmax(next, logits)
+	return d.Backend.Argmax(next, logits)
+}
+
+// hold makes the engine wait before its next step. step lets it compute one step, free all.
+func (s *served) hold() (step, free func()) {
+	steps := make(chan struct{}, 1)
+	s.device.steps.Store(&steps)
+	free = sync.OnceFunc(func() { close(steps) })
+	s.t.Cleanup(free) // of a test that fails: the engine must end
+	return func() { steps <- struct{}{} }, free
 }
 
 // request makes a request. A body is sent as JSON.
@@ -195,6 +217,21 @@ func (s *served) begin(body string) *http.Response {
 	return response
 }
 
+// send sends a request and takes the answer, whose end or error comes from the channel.
+func (s *served) send(ctx context.Context, body string) <-chan error {
+	s.t.Helper()
+	r, ended := s.request(http.MethodPost, "/v1/completions", body).WithContext(ctx), make(chan error, 1)
+	go func() {
+		response, err := s.client.Do(r)
+		if err == nil {
+			_, err = io.Copy(io.Discard, response.Body)
+			err = errors.Join(err, response.Body.Close())
+		}
+		ended <- err
+	}()
+	return ended
+}
+
 // logged is a log that any goroutine may write and read.
 type logged struct {
 	mu   sync.Mutex
@@ -234,5 +271,5 @@ func (l *logged) String() string {
 // eventually waits for something that another goroutine does. Only a failing test waits long.
 func eventually(t *testing.T, what func() bool) {
 	t.Helper()
-	require.Eventually(t, what, 30*time.Second, time.Millisecond)
+	require.Eventually(t, what, 2*time.Minute, time.Millisecond)
 }

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,25 +50,35 @@ func TestStreamIsNotBuffered(t *testing.T) {
 // A client that goes away frees its sequence, whatever it waits for.
 func TestDisconnect(t *testing.T) {
 	s := start(t, setup{context: 1 << 20, parallel: 1, queue: 3})
-	streaming := s.begin(endless)
-	gone := make(chan error, 2)
-	ctx, cancel := context.WithCancel(t.Context())
-	for _, body := range []string{endless, strings.Replace(endless, "true}", "false}", 1)} { // both wait
-		go func() {
-			response, err := s.client.Do(s.request("POST", "/v1/completions", body).WithContext(ctx))
-			if err == nil {
-				err = response.Body.Close()
-			}
-			gone <- err
-		}()
+	// The sequence that runs makes a token only when the test has taken the last one. So it never gives its
+	// place to those that wait.
+	step, free := s.hold()
+	next, stop := iter.Pull2(s.engine.Generate(t.Context(),
+		engine.Request{IDs: []int32{1}, MaxNewTokens: 1 << 19}))
+	defer stop()
+	token := func() {
+		t.Helper()
+		step()
+		_, err, more := next()
+		require.NoError(t, err)
+		require.True(t, more)
 	}
+	token()
+	ctx, cancel := context.WithCancel(t.Context())
+	stream, whole := s.send(ctx, endless), s.send(ctx, strings.Replace(endless, "true}", "false}", 1))
 	eventually(t, func() bool { return s.engine.Stats().Waiting == 2 })
 	cancel()
-	require.ErrorIs(t, <-gone, context.Canceled)
-	require.ErrorIs(t, <-gone, context.Canceled)
-	eventually(t, func() bool { return s.engine.Stats().Waiting == 0 })
+	require.ErrorIs(t, <-stream, context.Canceled)
+	require.ErrorIs(t, <-whole, context.Canceled)
+	for begun := time.Now(); s.engine.Stats().Waiting > 0; token() {
+		require.Less(t, time.Since(begun), 2*time.Minute, "the sequences that wait are not freed")
+	}
 	require.Equal(t, 1, s.engine.Stats().Running)
-	require.NoError(t, streaming.Body.Close())
+	stop()
+	free()
+	eventually(t, func() bool { return s.engine.Stats().Running == 0 && s.gate.inside() == 0 })
+
+	require.NoError(t, s.begin(endless).Body.Close())
 	eventually(t, func() bool { return s.engine.Stats().Running == 0 && s.gate.inside() == 0 })
 	eventually(t, func() bool { return s.engine.Stats().BlocksUsed == 0 })
 	s.logsRequests(3)
@@ -74,25 +86,36 @@ func TestDisconnect(t *testing.T) {
 	require.Equal(t, 3, strings.Count(s.logged.String(), "the client has gone away"))
 }
 
-// A client that stops reading is given up, and the others do not wait for it.
+// Others do not wait for a client that stops reading.
+func TestSlowClientAlone(t *testing.T) {
+	for name, transport := range slowTransports() {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, setup{context: 1 << 20, parallel: 2, client: transport})
+			slow := s.begin(endless) // and reads nothing
+			eventually(t, func() bool { return s.engine.Stats().Paused == 1 })
+			_, body := s.post("/v1/completions",
+				`{"prompt": "The capital of Germany is", "max_tokens": 2, "temperature": 0}`)
+			require.Contains(t, body, "Berlin")
+			require.Equal(t, 1, s.engine.Stats().Paused)
+			require.NoError(t, slow.Body.Close())
+		})
+	}
+}
+
+func slowTransports() map[string]*http.Transport {
+	return map[string]*http.Transport{"HTTP/1.1": {DialContext: smallBuffers}, "HTTP/2": unencryptedHTTP2()}
+}
+
+// A client that stops reading is given up.
 func TestSlowClient(t *testing.T) {
-	for name, transport := range map[string]*http.Transport{
-		"HTTP/1.1": {DialContext: smallBuffers}, "HTTP/2": unencryptedHTTP2(),
-	} {
+	for name, transport := range slowTransports() {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, setup{
-				context: 1 << 20, parallel: 2, client: transport,
+				context: 1 << 20, client: transport,
 				change: func(s *Server) { s.writeTimeout = 100 * time.Millisecond },
 			})
-			slow := s.begin(endless) // and reads nothing
-			_, body := s.post("/v1/completions", `{"prompt": "The capital of Germany is", "max_tokens": 2}`)
-			require.Contains(t, body, "Berlin")
-			eventually(t, func() bool { return s.gate.inside() == 0 })
-			eventually(t, func() bool { return s.engine.Stats().BlocksUsed == 0 })
+			s.givesUp(func() {})
 			s.logs("the client takes the answer too slowly")
-			_, err := io.Copy(io.Discard, slow.Body)
-			require.Error(t, err, "the answer is not whole")
-			require.NoError(t, slow.Body.Close())
 		})
 	}
 }
@@ -102,6 +125,8 @@ func TestHTTP2ConnectionThatNobodyReads(t *testing.T) {
 	transport := unencryptedHTTP2()
 	transport.HTTP2 = nil // a large window
 	left := make(chan struct{})
+	leave := sync.OnceFunc(func() { close(left) })
+	defer leave()
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := smallBuffers(ctx, network, address)
 		return &halfRead{conn, 4 << 10, left}, err
@@ -110,13 +135,33 @@ func TestHTTP2ConnectionThatNobodyReads(t *testing.T) {
 		context: 1 << 20, parallel: 2, client: transport,
 		change: func(s *Server) { s.writeTimeout = 100 * time.Millisecond },
 	})
-	slow := s.begin(endless)
-	eventually(t, func() bool { return s.gate.inside() == 0 })
-	eventually(t, func() bool { return s.engine.Stats().BlocksUsed == 0 })
-	close(left)
-	_, err := io.Copy(io.Discard, slow.Body)
-	require.Error(t, err, "the answer is not whole")
-	require.NoError(t, slow.Body.Close())
+	s.givesUp(leave)
+}
+
+// givesUp asks for a stream and does not read it. The server must give the client up. Then givesUp calls leave,
+// and looks at what has come. On a slow machine, that may be less than the first event.
+func (s *served) givesUp(leave func()) {
+	s.t.Helper()
+	begun := make(chan error, 1)
+	var slow *http.Response
+	go func() {
+		var err error
+		//nolint:bodyclose // it is closed below
+		slow, err = s.client.Do(s.request(http.MethodPost, "/v1/completions", endless))
+		begun <- err
+	}()
+	s.logsRequests(1)
+	require.Zero(s.t, s.gate.inside())
+	eventually(s.t, func() bool {
+		now := s.engine.Stats()
+		return now.Running+now.Waiting+now.BlocksUsed == 0
+	})
+	leave()
+	if <-begun == nil {
+		_, err := io.Copy(io.Discard, slow.Body)
+		require.Error(s.t, err, "the answer is not whole")
+		require.NoError(s.t, slow.Body.Close())
+	}
 }
 
 // halfRead is a connection of which most bytes are not read until the channel is closed.
@@ -150,68 +195,76 @@ func TestWaitingComments(t *testing.T) {
 		context: 1 << 20, parallel: 1, queue: 1,
 		change: func(s *Server) { s.waitingEvery = 10 * time.Millisecond },
 	})
-	first := s.begin(endless)
+	_, free := s.hold()
+	first := s.send(t.Context(), `{"prompt": "Hello", "max_tokens": 1}`)
+	eventually(t, func() bool { return s.engine.Stats().Running == 1 })
 	waiting := s.begin(`{"prompt": "Hello", "max_tokens": 1, "stream": true}`) // the comment has the status
 	lines := bufio.NewReader(waiting.Body)
-	for range 3 {
-		for _, want := range []string{": waiting\n", "\n"} {
-			line, err := lines.ReadString('\n')
-			require.NoError(t, err)
-			require.Equal(t, want, line)
-		}
-	}
-	require.NoError(t, first.Body.Close())
+	require.True(t, s.comments(lines, 3))
+	free()
+	require.NoError(t, <-first)
 	rest, err := io.ReadAll(lines)
 	require.NoError(t, err)
 	require.Regexp(t, `^(: waiting\n\n)*data: {(?s:.*)data: \[DONE\]\n\n$`, string(rest))
 	require.NoError(t, waiting.Body.Close())
 }
 
-// holding is a sampler that holds up the engine.
-type holding struct{ begun, free chan struct{} }
-
-func (h holding) Sample([]float32, []int32) (int32, error) {
-	close(h.begun)
-	<-h.free
-	return 1, nil
+// comments reads so many comments. It returns false if the stream ends before that.
+func (s *served) comments(lines *bufio.Reader, n int) bool {
+	s.t.Helper()
+	for range n {
+		for _, want := range []string{": waiting\n", "\n"} {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return false
+			}
+			require.Equal(s.t, want, line)
+		}
+	}
+	return true
 }
 
 // The time between two events may be longer than a client may take for one.
 func TestSilenceIsNotSlowness(t *testing.T) {
 	for name, transport := range map[string]*http.Transport{"HTTP/1.1": {}, "HTTP/2": unencryptedHTTP2()} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, setup{
-				context: 1 << 20, parallel: 1, queue: 1, client: transport,
-				change: func(s *Server) {
-					s.waitingEvery, s.writeTimeout = 150*time.Millisecond, 50*time.Millisecond
-				},
-			})
-			hold := holding{make(chan struct{}), make(chan struct{})}
-			go func() {
-				r := engine.Request{IDs: []int32{1}, MaxNewTokens: 1, Sampler: hold}
-				for _, err := range s.engine.Generate(t.Context(), r) {
-					if err != nil {
-						t.Error(err)
-					}
-				}
-			}()
-			<-hold.begun
-			waiting := s.begin(`{"prompt": "Hello", "max_tokens": 1, "stream": true}`)
-			lines := bufio.NewReader(waiting.Body)
-			for range 2 {
-				for _, want := range []string{": waiting\n", "\n"} {
-					line, err := lines.ReadString('\n')
-					require.NoError(t, err)
-					require.Equal(t, want, line)
-				}
+			// A machine that is too busy for a time cannot be told from a slow client. Then the test takes a
+			// longer time.
+			for limit := 50 * time.Millisecond; !silence(t, transport, limit); limit *= 2 {
 			}
-			close(hold.free)
-			rest, err := io.ReadAll(lines)
-			require.NoError(t, err)
-			require.Contains(t, string(rest), "data: [DONE]\n\n")
-			require.NoError(t, waiting.Body.Close())
 		})
 	}
+}
+
+// silence lets a stream be silent for three times as long as a client may take for an event. It returns false
+// if the server has found the client slow.
+func silence(t *testing.T, transport *http.Transport, limit time.Duration) bool {
+	t.Helper()
+	s := start(t, setup{
+		client: transport,
+		change: func(s *Server) { s.waitingEvery, s.writeTimeout = 3*limit, limit },
+	})
+	_, free := s.hold()
+	waiting, err := s.client.Do(s.request(http.MethodPost, "/v1/completions",
+		`{"prompt": "Hello", "max_tokens": 1, "stream": true}`))
+	whole := ""
+	if err == nil {
+		lines := bufio.NewReader(waiting.Body)
+		if s.comments(lines, 2) {
+			free()
+			rest, _ := io.ReadAll(lines)
+			whole = string(rest)
+		}
+		require.NoError(t, waiting.Body.Close())
+	}
+	free()
+	s.logsRequests(1)
+	if strings.Contains(s.logged.String(), errSlow.Error()) {
+		return false
+	}
+	require.NoError(t, err)
+	require.Contains(t, whole, "data: [DONE]\n\n")
+	return true
 }
 
 // An error after the first event is an event, and no [DONE] follows.
