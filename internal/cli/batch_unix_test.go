@@ -69,6 +69,10 @@ func batchCommand(in, out string, flags ...string) *exec.Cmd {
 	return exec.Command("phi3", append([]string{"batch", in, "--out", out, "--device", "cpu"}, flags...)...)
 }
 
+// endlessRequest is a line with a custom_id and max_tokens, which end the answer.
+const endlessRequest = `{"custom_id": %q, "method": "POST", "url": "/v1/completions", "body": ` +
+	`{"prompt": "Hello", "ignore_eos": true, "max_tokens": %d}}` + "\n"
+
 // A response is the same, byte for byte, however many requests run beside it.
 func TestBatchParallel(t *testing.T) {
 	in, dir := requests(t, 30), t.TempDir()
@@ -91,8 +95,16 @@ func TestBatchKilled(t *testing.T) {
 	whole, out := filepath.Join(dir, "whole"), filepath.Join(dir, "killed")
 	said, err := batchCommand(in, whole).CombinedOutput()
 	require.NoError(t, err, "%s", said)
+	// However late a kill is, the run has not ended: its last requests are others, which do not end.
+	text, err := os.ReadFile(in)
+	require.NoError(t, err)
+	lines, killed := strings.SplitAfter(string(text), "\n")[:n-5], filepath.Join(dir, "in")
+	for i := n - 5; i < n; i++ {
+		lines = append(lines, fmt.Sprintf(endlessRequest, fmt.Sprint("request ", i), 900000))
+	}
+	require.NoError(t, os.WriteFile(killed, []byte(strings.Join(lines, "")), 0o600))
 	for done := 0; done < n/2; {
-		cmd := batchCommand(in, out, "--parallel", "3")
+		cmd := batchCommand(killed, out, "--parallel", "3", "-c", "1000000")
 		require.NoError(t, cmd.Start())
 		before := done
 		for done < before+5 { // until it has answered five more
@@ -113,11 +125,10 @@ func TestBatchKilled(t *testing.T) {
 func TestBatchInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
-	const line = `{"custom_id": %q, "method": "POST", "url": "/v1/completions", "body": {"prompt": "Hello", ` +
-		`"ignore_eos": true, "max_tokens": %d}}` + "\n"
-	endless := fmt.Sprintf(line, "short", 1) + fmt.Sprintf(line, "endless", 900000)
+	endless := fmt.Sprintf(endlessRequest, "short", 1) + fmt.Sprintf(endlessRequest, "endless", 900000)
 	require.NoError(t, os.WriteFile(in, []byte(endless), 0o600))
-	said := interrupt(t, fmt.Sprintf("batch %s --out %s --device cpu -c 1000000", in, out), nil,
+	said := interrupt(t, fmt.Sprintf("batch %s --out %s --device cpu -c 1000000", in, out),
+		[]string{graceVariable + "=1h"},
 		func(t *testing.T, _ io.Writer, _, _ io.Reader) {
 			for text := []byte(nil); len(text) == 0 || text[len(text)-1] != '\n'; text, _ = os.ReadFile(out) {
 				time.Sleep(time.Millisecond)

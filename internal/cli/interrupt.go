@@ -12,7 +12,8 @@ import (
 // grace is how long a command may take to end after Ctrl-C or SIGTERM. This is enough to finish a step of the
 // model, close files and restore the terminal. What takes longer cannot be stopped: opening a named pipe,
 // writing to a pipe that nobody reads, or a file on a network drive that does not answer.
-const grace = 500 * time.Millisecond
+// A test of what is printed at the end makes it longer.
+var grace = 500 * time.Millisecond
 
 // interruptible returns a context that ends at Ctrl-C or SIGTERM. If the process still runs [grace] later, it
 // ends with [exitInterrupted], unless the command has asked for more time (patience). A second signal ends it

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -24,10 +25,17 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "phi3" { // the phi3 of a script keeps the script's environment
 		_ = os.Unsetenv(modelVariable)
 	}
+	if longer, err := time.ParseDuration(os.Getenv(graceVariable)); err == nil {
+		grace = longer
+	}
 	testscript.Main(m, map[string]func(){
 		"phi3": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
+
+// graceVariable is a duration: the time that phi3 has to end. A test sets it if the end must not be cut off,
+// however slow the machine is.
+const graceVariable = "TEST_GRACE"
 
 // TestScript runs testdata/script: commands that a user types, and their expected output.
 func TestScript(t *testing.T) {

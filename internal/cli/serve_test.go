@@ -31,7 +31,7 @@ type program struct {
 func serveProgram(t *testing.T, env []string, args ...string) *program {
 	t.Helper()
 	p := &program{t: t, cmd: exec.Command("phi3", append([]string{"serve", "--port", "0"}, args...)...)}
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = append(append(os.Environ(), graceVariable+"=1h"), env...)
 	stderr, err := p.cmd.StderrPipe()
 	require.NoError(t, err)
 	p.stderr = bufio.NewReader(stderr)
@@ -85,7 +85,7 @@ func TestServe(t *testing.T) {
 	for name, signal := range map[string]os.Signal{"SIGTERM": syscall.SIGTERM, "Ctrl-C": os.Interrupt} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := serveProgram(t, nil, "--parallel", "2", "--queue", "3")
+			p := serveProgram(t, nil, "--parallel", "2", "--queue", "3", "--drain", "1h")
 			require.Contains(t, p.said.String(), "model: phi3-demo")
 			require.Regexp(t, `listening on http://127.0.0.1:\d+ \(2 at once, queue 3, context 512 tokens\)\n`,
 				p.said.String())
@@ -105,7 +105,7 @@ func TestServe(t *testing.T) {
 
 // A second signal ends the server at once, although a request is running.
 func TestServeSecondSignal(t *testing.T) {
-	p := serveProgram(t, nil, "-c", "1000064", "--parallel", "1")
+	p := serveProgram(t, nil, "-c", "1000064", "--parallel", "1", "--drain", "1h")
 	p.complete(endlessCompletion)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	p.readUntil("msg=draining requests=1")
