@@ -7,7 +7,7 @@ expect() { # WHAT PATTERN TEXT: TEXT has a line that matches PATTERN
 	checks=$((checks + 1))
 	grep -qE -- "$2" <<<"$3" || { failed=1; say "$1: expected $2 in"; echo "$3" >&2; }
 }
-curl() { command curl -m 60 "$@"; }
+curl() { command curl -m 300 "$@"; }
 json='Content-Type: application/json' key="Authorization: Bearer $PHI3_KEY"
 post() { # PATH BODY FLAG...
 	local path=$1 body=$2
@@ -46,7 +46,7 @@ expect "wrong method: 405" '^405$' \
 	"$(curl -sS -o /dev/null -w '%{http_code}' -H "$key" "$PHI3_URL/v1/chat/completions")"
 expect "a body that is too large: 413" '^413$' \
 	"$(head -c 100000000 /dev/zero | tr '\0' ' ' |
-		curl -sS -o /dev/null -w '%{http_code}' -H "$json" -H "$key" --data-binary @- \
+		curl -sS -o /dev/null -w '%{http_code}' -H "$json" -H "$key" --expect100-timeout 300 --data-binary @- \
 			"$PHI3_URL/v1/chat/completions" 2>/dev/null || true)"
 
 # docs/serve.md lists the metrics and their kinds.

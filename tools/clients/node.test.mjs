@@ -5,7 +5,7 @@ import { test } from "node:test";
 import OpenAI from "openai";
 
 const { PHI3, PHI3_URL, PHI3_KEY } = process.env;
-const client = new OpenAI({ baseURL: `${PHI3_URL}/v1`, apiKey: PHI3_KEY, maxRetries: 0, timeout: 60000 });
+const client = new OpenAI({ baseURL: `${PHI3_URL}/v1`, apiKey: PHI3_KEY, maxRetries: 0, timeout: 300000 });
 const greedy = { model: "phi3-demo", temperature: 0 };
 const prompt = "The capital of Germany is";
 const messages = [{ role: "user", content: "What is the capital of France?" }];

@@ -33,7 +33,7 @@ install_node() {
 }
 mkdir -p "$cache"
 
-# ---- The servers: one for most tests, and a small one that refuses the third request.
+# ---- The servers: one for most tests, and a small one that refuses the fourth request.
 export PHI3=$cache/phi3 PHI3_KEY=sk-test
 CGO_ENABLED=0 go build -o "$PHI3" ./cmd/phi3
 servers=()
@@ -44,7 +44,7 @@ serve() { # NAME FLAG...: starts a server on a free port, and sets url
 	PHI3_API_KEY=$PHI3_KEY "$PHI3" serve --device cpu --port 0 "$@" 2>"$log" >"$cache/$name.out" &
 	pid=$!
 	servers+=("$pid")
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < 1200; i++)); do
 		url=$(grep -ohE 'http://127\.0\.0\.1:[0-9]+' "$log" "$cache/$name.out" | head -n 1 || true)
 		[ -z "$url" ] || ! curl -fs -o /dev/null "$url/health" || return 0
 		kill -0 "$pid" 2>/dev/null || break
@@ -55,7 +55,7 @@ serve() { # NAME FLAG...: starts a server on a free port, and sets url
 }
 serve server --parallel 4 --queue 64
 export PHI3_URL=$url
-serve small --parallel 1 --queue 1
+serve small --parallel 2 --queue 1 --ctx-size 1000064 # a request may never end by itself
 export PHI3_SMALL_URL=$url
 
 # ---- The tests.

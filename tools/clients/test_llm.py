@@ -32,7 +32,7 @@ class LLM(unittest.TestCase):
 
     def llm(self, *words):
         return subprocess.check_output(["llm", *words, "-o", "temperature", "0"], text=True,
-                                       env=self.environment, stdin=subprocess.DEVNULL, timeout=60)
+                                       env=self.environment, stdin=subprocess.DEVNULL, timeout=300)
 
     def generate(self, *words):
         return subprocess.check_output([os.environ["PHI3"], "generate", "-q", "--device", "cpu", *words],
