@@ -96,7 +96,7 @@ func TestSlowClientAlone(t *testing.T) {
 			_, body := s.post("/v1/completions",
 				`{"prompt": "The capital of Germany is", "max_tokens": 2, "temperature": 0}`)
 			require.Contains(t, body, "Berlin")
-			require.Equal(t, 1, s.engine.Stats().Paused)
+			eventually(t, func() bool { return s.engine.Stats().Paused == 1 }) // it still waits
 			require.NoError(t, slow.Body.Close())
 		})
 	}
@@ -138,8 +138,8 @@ func TestHTTP2ConnectionThatNobodyReads(t *testing.T) {
 	s.givesUp(leave)
 }
 
-// givesUp asks for a stream and does not read it. The server must give the client up. Then givesUp calls leave,
-// and looks at what has come. On a slow machine, that may be less than the first event.
+// givesUp asks for a stream and does not read it. The server must give the client up. Then givesUp calls
+// leave, and looks at what has come. On a slow machine, that may be less than the first event.
 func (s *served) givesUp(leave func()) {
 	s.t.Helper()
 	begun := make(chan error, 1)
@@ -209,16 +209,15 @@ func TestWaitingComments(t *testing.T) {
 	require.NoError(t, waiting.Body.Close())
 }
 
-// comments reads so many comments. It returns false if the stream ends before that.
+// comments reads so many comments. It returns false if the stream ends, or has an event, before that.
 func (s *served) comments(lines *bufio.Reader, n int) bool {
 	s.t.Helper()
 	for range n {
 		for _, want := range []string{": waiting\n", "\n"} {
 			line, err := lines.ReadString('\n')
-			if err != nil {
+			if err != nil || line != want {
 				return false
 			}
-			require.Equal(s.t, want, line)
 		}
 	}
 	return true
@@ -231,13 +230,14 @@ func TestSilenceIsNotSlowness(t *testing.T) {
 			// A machine that is too busy for a time cannot be told from a slow client. Then the test takes a
 			// longer time.
 			for limit := 50 * time.Millisecond; !silence(t, transport, limit); limit *= 2 {
+				require.Less(t, limit, time.Minute)
 			}
 		})
 	}
 }
 
 // silence lets a stream be silent for three times as long as a client may take for an event. It returns false
-// if the server has found the client slow.
+// if the machine was too slow for that.
 func silence(t *testing.T, transport *http.Transport, limit time.Duration) bool {
 	t.Helper()
 	s := start(t, setup{
@@ -245,21 +245,23 @@ func silence(t *testing.T, transport *http.Transport, limit time.Duration) bool 
 		change: func(s *Server) { s.waitingEvery, s.writeTimeout = 3*limit, limit },
 	})
 	_, free := s.hold()
+	late := time.AfterFunc(20*limit, free) // the server does not end a request while the engine waits
 	waiting, err := s.client.Do(s.request(http.MethodPost, "/v1/completions",
 		`{"prompt": "Hello", "max_tokens": 1, "stream": true}`))
-	whole := ""
+	inTime, whole := false, ""
 	if err == nil {
 		lines := bufio.NewReader(waiting.Body)
-		if s.comments(lines, 2) {
+		if inTime = s.comments(lines, 2) && late.Stop(); inTime {
 			free()
 			rest, _ := io.ReadAll(lines)
 			whole = string(rest)
 		}
 		require.NoError(t, waiting.Body.Close())
 	}
+	tooLate := !inTime && !late.Stop()
 	free()
 	s.logsRequests(1)
-	if strings.Contains(s.logged.String(), errSlow.Error()) {
+	if tooLate || strings.Contains(s.logged.String(), errSlow.Error()) {
 		return false
 	}
 	require.NoError(t, err)
