@@ -63,8 +63,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{ResponseWriter: w, r: r, id: requestID(r), start: time.Now()}
 	x.Header().Set("X-Request-Id", x.id)
 	x.Header().Set("X-Content-Type-Options", "nosniff")
-	// For every request: net/http reads the rest of a body that the server has refused to read.
-	_ = http.NewResponseController(x).SetReadDeadline(x.start.Add(s.bodyTimeout))
+	// net/http reads the rest of a body that the server does not read, and sends the answer after that. So
+	// the time for the body ends before the time for the answer, which begins at about the same moment.
+	unread := min(s.bodyTimeout, s.writeTimeout/2)
+	_ = http.NewResponseController(x).SetReadDeadline(x.start.Add(unread))
 	defer func() {
 		if p := recover(); p != nil {
 			x.err = fmt.Errorf("panic: %v", p)
@@ -198,6 +200,7 @@ func (s *Server) body(x *exchange, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
+	_ = http.NewResponseController(x).SetReadDeadline(x.start.Add(s.bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(x.ResponseWriter, r.Body, limit))
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):
