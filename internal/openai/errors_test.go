@@ -39,7 +39,7 @@ func TestMistakes(t *testing.T) {
 		},
 		{
 			Completion, `{"prompt": "` + strings.Repeat("a b ", 1000) + `"}`, "context_length_exceeded",
-			"prompt", "However, your prompt has more than 1024 tokens. Please reduce its length.",
+			"prompt", "However, you sent more than 1024 tokens in the prompt. Please reduce the length.",
 		},
 	} {
 		_, err := s.read(t.Context(), test.where, test.body)

@@ -85,8 +85,8 @@ func (s *Service) encode(ctx context.Context, param string, given text.Prompt) (
 	var tooMany *tokenizer.TooManyError
 	if errors.As(err, &tooMany) {
 		return prompt{}, contextExceeded(param, fmt.Sprintf("This model's maximum context length is %d "+
-			"tokens. However, your %s has more than %d tokens. Please reduce its length.",
-			s.Context, param, tooMany.Max))
+			"tokens. However, you sent more than %d tokens in the %s. Please reduce the length.",
+			s.Context, tooMany.Max, param))
 	}
 	if err != nil {
 		return prompt{}, encodeError(ctx, param, err)

@@ -111,6 +111,8 @@ func (r *request) check() error {
 	case r.bestOf > 0 && r.bestOf != r.n:
 		return invalid("best_of", "unsupported_value", "best_of is %d and n is %d. This server generates "+
 			"only the texts that it returns; leave best_of out.", r.bestOf, r.n)
+	case r.maxTokens == 0 && r.where == Chat:
+		return invalid(r.maxName, "invalid_value", "%s is 0, not 1 or more.", r.maxName)
 	case r.maxTokens == 0 && !r.echo:
 		return invalid(r.maxName, "invalid_value", "%s is 0. It must be at least 1; only with echo: true, "+
 			"which returns the prompt, it may be 0.", r.maxName)
