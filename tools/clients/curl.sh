@@ -46,8 +46,8 @@ expect "wrong method: 405" '^405$' \
 	"$(curl -sS -o /dev/null -w '%{http_code}' -H "$key" "$PHI3_URL/v1/chat/completions")"
 expect "a body that is too large: 413" '^413$' \
 	"$(head -c 100000000 /dev/zero | tr '\0' ' ' |
-		curl -sS -o /dev/null -w '%{http_code}' -H "$json" -H "$key" --expect100-timeout 300 --data-binary @- \
-			"$PHI3_URL/v1/chat/completions" 2>/dev/null || true)"
+		curl -sS -o /dev/null -w '%{http_code}' -H "$json" -H "$key" \
+			--expect100-timeout 300 --data-binary @- "$PHI3_URL/v1/chat/completions" 2>/dev/null || true)"
 
 # docs/serve.md lists the metrics and their kinds.
 metrics=$(curl -sS -H "$key" "$PHI3_URL/metrics")
