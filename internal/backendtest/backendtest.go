@@ -11,6 +11,7 @@ import (
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
+	"phi3/internal/race"
 )
 
 // Variant is a way to run a backend that must not change its results, such as a number of threads.
@@ -42,7 +43,7 @@ func (e Effort) of(full, short int) int {
 // the first.
 func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 	goldens := Goldens(t, testdata)
-	if slow {
+	if race.Enabled { // a race shows on two checkpoints as well as on all
 		goldens = map[string]*Golden{"mini": goldens["mini"], "partial": goldens["partial"]}
 		effort = Short
 	}

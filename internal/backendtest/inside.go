@@ -14,6 +14,7 @@ import (
 	"phi3/internal/generate"
 	"phi3/internal/inspect"
 	"phi3/internal/model"
+	"phi3/internal/race"
 )
 
 // Hugging Face's models from inside, for the last position of a prompt (testdata/make_inside.py).
@@ -37,7 +38,7 @@ func testInside(t *testing.T, testdata string, v Variant) {
 	require.NotEmpty(t, file.Prompts)
 	for _, g := range file.Prompts {
 		for _, maxTokens := range []int{64, 13} {
-			if len(g.IDs) > 64 && slow {
+			if len(g.IDs) > 64 && race.Enabled {
 				continue
 			}
 			t.Run(g.Checkpoint+"/"+g.Prompt, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"phi3/internal/model"
 	"phi3/internal/quantize"
+	"phi3/internal/race"
 	"phi3/internal/safetensors"
 	"phi3/internal/weight"
 )
@@ -24,7 +25,7 @@ import (
 // models of bfloat16 that they expand to: in every format, in steps of all kinds of size.
 func testQuantized(t *testing.T, variants []Variant, effort Effort) {
 	formats := QuantizedFormats()
-	if slow {
+	if race.Enabled { // a race shows on two formats as well as on all
 		formats = []weight.Format{weight.Q4_0, weight.Q4_K} // a weight block of 32, and one of 256
 	}
 	for _, f := range formats {
