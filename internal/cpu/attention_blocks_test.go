@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
+	"phi3/internal/race"
 )
 
 // Sequences share the blocks that they begin with, in a step of a piece of a prompt, of three tokens and of
@@ -23,6 +24,9 @@ func testAttendSharesBlocks(t *testing.T) {
 	} {
 		for _, damaged := range []bool{false, true} {
 			for _, threads := range []int{1, 3} {
+				if race.Enabled && (threads == 1 || damaged == (c.SlidingWindow > 0)) {
+					continue // with three threads: a damaged block without a window, and a window without one
+				}
 				testSharedBlocks(t, c, damaged, threads)
 			}
 		}

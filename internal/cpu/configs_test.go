@@ -12,12 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
+	"phi3/internal/race"
 )
 
 // More than a hundred variants of config.json are compared with transformers 5.15.0 and 4.57.6
 // (testdata/make_configs.py). phi3 has the logits of the newer version, or of the older version where the
 // newer one fails, or refuses the configuration with an error.
 func TestConfigSpellings(t *testing.T) {
+	race.SkipAlone(t)
 	const newer, older = "5.15.0", "4.57.6"
 	// Variants that phi3 refuses, and words of the error. Transformers refuses them too, or computes
 	// something that cannot be intended.

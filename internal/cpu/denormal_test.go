@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
+	"phi3/internal/race"
 	"phi3/internal/weight"
 )
 
@@ -17,6 +18,7 @@ import (
 func TestDenormalWeights(t *testing.T) { onEveryPath(t, testDenormalWeights) }
 
 func testDenormalWeights(t *testing.T) {
+	race.SkipAlone(t)
 	chosen, err := choosePath()
 	require.NoError(t, err)
 	flushes := chosen.name == "amx" || chosen.name == "avx512bf16"

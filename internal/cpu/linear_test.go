@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/model"
+	"phi3/internal/race"
 	"phi3/internal/weight"
 )
 
@@ -45,8 +46,11 @@ func testProducts(t *testing.T) {
 				1, 7, 8, 9, 16, 31, 32, 33, 40, 96, 1000, 1024, 1030, 1056, 2056 + 3,
 				4200,
 			} {
+				if race.Enabled && k != 33 && k != 96 && k != 1056 {
+					continue // goroutines share out rows and tokens, whatever their length
+				}
 				for _, cols := range []int{1, 3, 9, 16, 18, 47, 300} {
-					if k > 100 && cols > 20 && (k != 1056 || testing.Short()) {
+					if k > 100 && cols > 20 && (k != 1056 || testing.Short() || race.Enabled) {
 						continue
 					}
 					most := 50

@@ -16,6 +16,7 @@ import (
 
 	"phi3/internal/backendtest"
 	"phi3/internal/model"
+	"phi3/internal/race"
 	"phi3/internal/weight"
 )
 
@@ -29,6 +30,7 @@ var edgeHalves = []uint16{
 // Every unpacker in assembly is compared with weight.Unpack. The source ends, and before that begins, at a
 // page that cannot be read; the destination ends at one.
 func TestUnpackers(t *testing.T) {
+	race.SkipAlone(t)
 	for _, k := range nativeKernels() {
 		for f, u := range k.unpackers {
 			t.Run(fmt.Sprintf("%s/%s", k.name, f), func(t *testing.T) { testUnpacker(t, f, u) })
@@ -107,6 +109,7 @@ func testUnpacker(t *testing.T, f weight.Format, unpack unpacker) {
 func TestQuantizedWeightAtTheEnd(t *testing.T) { onEveryPath(t, testQuantizedWeightAtTheEnd) }
 
 func testQuantizedWeightAtTheEnd(t *testing.T) {
+	race.SkipAlone(t)
 	const k, rows = 512, 19
 	rng := rand.New(rand.NewSource(22))
 	for _, f := range backendtest.QuantizedFormats() {
@@ -139,6 +142,7 @@ func guarded(t *testing.T, n int) []byte {
 // The rounding of the unpackers with AVX2 and NEON is that of weight.ToBF16 for every significand of float32.
 // (The exponent changes nothing.)
 func TestSplitting(t *testing.T) {
+	race.SkipAlone(t)
 	for bits := uint32(0x3f800000); bits < 0x40000000; bits++ {
 		x := math.Float32frombits(bits)
 		c := 65536 * x

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/race"
 	"phi3/internal/weight"
 )
 
@@ -60,6 +61,7 @@ func testExp(t *testing.T, s *assembly) {
 
 // Attention's products by AMX are compared with float64, and a row alone with the same row among others.
 func TestTileProducts(t *testing.T) {
+	race.SkipAlone(t)
 	if !slices.Contains(nativeKernels(), amxKernels) {
 		t.Skip("this processor or operating system has no AMX")
 	}

@@ -7,10 +7,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
-// onEveryVectors runs a test with each vectors that this processor can run.
+// onEveryVectors runs a test with each vectors that this processor can run. It calls them on one goroutine;
+// the tests of attention call them from several.
 func onEveryVectors(t *testing.T, test func(t *testing.T, v *vectors)) {
+	race.SkipAlone(t)
 	seen := map[*vectors]bool{}
 	for _, k := range append(nativeKernels(), goKernels) {
 		if !seen[k.vectors] {
