@@ -13,12 +13,14 @@ import (
 
 	"phi3/internal/gguf"
 	"phi3/internal/model"
+	"phi3/internal/race"
 	"phi3/internal/weight"
 )
 
 // The metadata that phi3 writes for each published checkpoint gives its configuration back, field by field,
 // with the list of the ids that end an answer.
 func TestPublishedConfigs(t *testing.T) {
+	race.SkipAlone(t)
 	const mini = "../../../shared/phi3-data/Phi-3-mini-4k-instruct"
 	configs, err := filepath.Glob("../../../shared/phi3-data/*/config*.json")
 	require.NoError(t, err)

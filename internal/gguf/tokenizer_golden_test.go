@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/race"
 	"phi3/internal/tokenizer"
 )
 
@@ -29,6 +30,7 @@ type goldenText struct {
 
 // A tokenizer from a GGUF file gives Hugging Face's ids and texts.
 func TestTokenizerGoldens(t *testing.T) {
+	race.SkipAlone(t)
 	data := phi3Data(t)
 	loaded := map[string]*tokenizer.Tokenizer{}
 	for _, path := range []string{
@@ -83,6 +85,7 @@ func checkGoldenText(t *testing.T, tok *tokenizer.Tokenizer, g *goldenText) {
 // A chat template from a GGUF file gives the same text as the one of a directory, or the same error with the
 // name of its key. Package tokenizer compares the text with transformers'.
 func TestChatTemplateGoldens(t *testing.T) {
+	race.SkipAlone(t)
 	raw, err := os.ReadFile(filepath.Join(phi3Data(t), "template_golden.json"))
 	require.NoError(t, err)
 	var cases []struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/race"
 	"phi3/internal/tokenizer"
 )
 
@@ -147,6 +148,7 @@ func TestHostileTokenizers(t *testing.T) {
 
 // The pieces of a hostile vocabulary can be cut in two in very many places.
 func TestHostileMerges(t *testing.T) {
+	race.SkipAlone(t)
 	spm := smallSPM()
 	tokens, types := spm[1].Value.([]string), spm[3].Value.([]int32)
 	for n := range 1 << 17 {

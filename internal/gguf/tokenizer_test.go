@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/race"
 	"phi3/internal/tokenizer"
 )
 
@@ -94,6 +95,7 @@ func throughGGUF(t testing.TB, fsys fs.FS, vocabSize int) (before, after *tokeni
 
 // A tokenizer gives the same ids, texts and chats after it was written to a GGUF file and read again.
 func TestTokenizerRoundTrip(t *testing.T) {
+	race.SkipAlone(t)
 	sources := map[string]func(t testing.TB) (fs.FS, int){
 		"demo": func(testing.TB) (fs.FS, int) { return os.DirFS(demoDir), 2560 },
 	}
@@ -187,6 +189,7 @@ func randomText(r *rand.Rand, tok *tokenizer.Tokenizer) string {
 // TestTokenizerLikeLlamaCpp compares what is written with what llama.cpp's converter writes, by the SHA-256
 // of each key's bytes. Because these are equal, every other test here is one of llama.cpp's files too.
 func TestTokenizerLikeLlamaCpp(t *testing.T) {
+	race.SkipAlone(t)
 	raw, err := os.ReadFile("testdata/tokenizer_keys.json")
 	require.NoError(t, err)
 	var want map[string]map[string]string

@@ -7,12 +7,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // TestDifferential compares with jinja2 3.1.6 as transformers 4.57.6 sets it up: several hundred features,
 // and templates drawn from the grammar. testdata/make_goldens.py makes the file; PHI3_JINJA_GOLDENS names
 // another one.
 func TestDifferential(t *testing.T) {
+	race.SkipAlone(t)
 	path := "testdata/goldens.json.gz"
 	if p := os.Getenv("PHI3_JINJA_GOLDENS"); p != "" {
 		path = p

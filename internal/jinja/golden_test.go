@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // golden is one template with what transformers made of it.
@@ -23,6 +25,7 @@ type golden struct {
 
 // TestTemplateGoldens compares with what transformers 4.57.6 rendered: 155 templates, 1,320 cases.
 func TestTemplateGoldens(t *testing.T) {
+	race.SkipAlone(t)
 	raw, err := os.ReadFile(filepath.Join(os.Getenv("PHI3_DATA"), "template_golden.json"))
 	if err != nil {
 		t.Skip("PHI3_DATA has no template_golden.json")

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // hostile lists templates that reach a bound. Each ends with one sentence.
@@ -120,6 +122,7 @@ func hostileTemplates(t *testing.T) {
 
 // They run in a process with little memory, so a refused value must not have been made first.
 func TestHostileTemplates(t *testing.T) {
+	race.SkipAlone(t)
 	if os.Getenv("JINJA_LITTLE_MEMORY") != "" {
 		limitMemory(t, 2<<30)
 		hostileTemplates(t)
@@ -156,6 +159,7 @@ func TestRenderIsInterrupted(t *testing.T) {
 // Filters and methods are charged for each letter that they read, so a template that repeats them is refused
 // within about a second.
 func TestLettersCount(t *testing.T) {
+	race.SkipAlone(t)
 	for _, f := range []string{
 		"|title", "|upper", "|capitalize", "|wordcount", "|striptags", "|wordwrap", "|reverse", ".title()",
 		".swapcase()", ".casefold()",
@@ -179,6 +183,7 @@ func TestOutputLimit(t *testing.T) {
 
 // The cost of a long conversation is linear in its length, for what real templates ask in every turn.
 func TestLongConversation(t *testing.T) {
+	race.SkipAlone(t)
 	messages := &List{}
 	for range 1000 {
 		m := NewDict()
@@ -198,6 +203,7 @@ func TestLongConversation(t *testing.T) {
 
 // FuzzTemplate: any template renders or fails in words, and within its bounds.
 func FuzzTemplate(f *testing.F) {
+	race.SkipAlone(f)
 	for _, template := range hostile {
 		if len(template) < 1000 {
 			f.Add(template)

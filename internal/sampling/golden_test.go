@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // golden is testdata/golden.json, which its script describes.
@@ -48,6 +50,7 @@ func readGolden(t *testing.T) (g golden) {
 // Every processor, and all together, leave the tokens that Hugging Face's leave, with the same scores to the
 // last bit.
 func TestGolden(t *testing.T) {
+	race.SkipAlone(t)
 	g := readGolden(t)
 	for _, c := range g.Cases {
 		t.Run(fmt.Sprintf("%d/%s", c.Logits, c.Config), func(t *testing.T) {

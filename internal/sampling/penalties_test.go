@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // The scores after bias and penalties, by hand. The prompt is 0 0 3; the text is 1 1 2.
@@ -98,6 +100,7 @@ func TestBiasBans(t *testing.T) {
 
 // Random settings against a reference that follows the documented formulas in float64.
 func TestPenaltiesAgainstReference(t *testing.T) {
+	race.SkipAlone(t)
 	random := rand.New(rand.NewPCG(8, 9))
 	for range 300 {
 		const vocab = 40
@@ -147,6 +150,7 @@ func TestPenaltiesAgainstReference(t *testing.T) {
 // What no_repeat_ngram_size rules out is what its definition says, and the longest text with the worst n
 // takes no longer than another one.
 func TestNoRepeatedNGrams(t *testing.T) {
+	race.SkipAlone(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
 		ids := make([]int32, 1+random.IntN(20))

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 func TestGreedy(t *testing.T) {
@@ -26,6 +28,7 @@ func TestGreedy(t *testing.T) {
 // The frequencies of many draws are the probabilities: Pearson's chi-square. The seed is fixed, so the test
 // is too.
 func TestDrawsFollowTheProbabilities(t *testing.T) {
+	race.SkipAlone(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	logits := make([]float32, 60)
 	for i := range logits {
@@ -221,6 +224,7 @@ func FuzzSample(f *testing.F) {
 
 // pushHighest and cut against sorting, on values with many ties.
 func TestSelection(t *testing.T) {
+	race.SkipAlone(t)
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 3000 {
 		n := 1 + random.IntN(40)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // exact is DotAdd in rational numbers, as in the paper's section "truncated fused dot-product-add".
@@ -108,6 +110,7 @@ var factors = map[string]func(r *rand.Rand) uint16{
 func bf16(v float64) uint16 { return uint16(math.Float32bits(float32(v)) >> 16) }
 
 func TestDotAddAgainstRationals(t *testing.T) {
+	race.SkipAlone(t)
 	check := func(name string, c float32, x, y []uint16) {
 		t.Helper()
 		for _, a := range []Arch{Ampere, Hopper} {
@@ -180,6 +183,7 @@ func TestVectors(t *testing.T) {
 // A tensor core that keeps one bit more or less, or adds in other steps, agrees neither with the vectors
 // nor with usual random numbers.
 func TestVectorsTellArchitecturesApart(t *testing.T) {
+	race.SkipAlone(t)
 	for _, wrong := range []struct{ like, arch Arch }{
 		{Hopper, Arch{"24 bits", 24, 16}},
 		{Hopper, Arch{"26 bits", 26, 16}},
@@ -205,6 +209,7 @@ func TestVectorsTellArchitecturesApart(t *testing.T) {
 
 // A kind whose sums are nearly all infinite, NaN or zero would test nothing.
 func TestKindsMakeSums(t *testing.T) {
+	race.SkipAlone(t)
 	for i, kind := range Kinds {
 		for _, k := range []int{K, 3072} {
 			in := kind.Draw(rand.New(rand.NewPCG(3, uint64(i))), 16, 8, k)
@@ -225,6 +230,7 @@ func TestKindsMakeSums(t *testing.T) {
 // How often sums differ between the two generations: in one chain of instructions, and in 8 chains that
 // are added in order, as in phi3's kernels. docs/exactness.md quotes the log.
 func TestGenerationsDiffer(t *testing.T) {
+	race.SkipAlone(t)
 	for _, k := range []int{16, 1024, 3072, 8192} {
 		for _, chains := range []int{1, 8} {
 			if k%(chains*K) != 0 {

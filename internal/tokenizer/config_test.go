@@ -9,6 +9,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // configGolden is what transformers makes of one set of files, see testdata/make_config_golden.py.
@@ -70,6 +72,7 @@ func (g *configGolden) files(t *testing.T) fstest.MapFS {
 }
 
 func TestConfigGolden(t *testing.T) {
+	race.SkipAlone(t)
 	raw, err := os.ReadFile("testdata/config_golden.json")
 	require.NoError(t, err)
 	var goldens []configGolden

@@ -10,6 +10,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // phi3Data finds the folder with real tokenizers: $PHI3_DATA, or shared/phi3-data beside any parent
@@ -127,6 +129,7 @@ func TestGoldenOfFixtures(t *testing.T) {
 }
 
 func TestGoldenOfRealTokenizers(t *testing.T) {
+	race.SkipAlone(t)
 	data := phi3Data(t)
 	for _, file := range []string{
 		"tokenizer_golden.json", "tokenizer_golden_variants.json",

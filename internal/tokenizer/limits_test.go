@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // withAdded is the spm fixture with one more added token, and its normalizer's " " made to become content. No
@@ -100,6 +102,7 @@ func TestAddedTokensByTheBook(t *testing.T) {
 // Counting stops at the bound: 16 MB of text that normalizing would make 16 times as long take no memory of
 // that size.
 func TestEncodeStopsAtMax(t *testing.T) {
+	race.SkipAlone(t)
 	tok := withAdded(t, strings.Repeat("x", 16), "<NEW>")
 	var many *TooManyError
 	for _, text := range []string{
@@ -163,6 +166,7 @@ func TestEncodeEndsWithItsContext(t *testing.T) {
 
 // A word is bounded: 30 bytes of memory for each of its bytes.
 func TestWordTooLong(t *testing.T) {
+	race.SkipAlone(t)
 	for _, kind := range fixtures {
 		_, err := fixture(t, kind).Encode(context.Background(), strings.Repeat("a", maxWord+1),
 			EncodeOptions{})

@@ -12,6 +12,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // manyTokens returns the text of n added tokens of 1024 bytes, each followed by a comma.
@@ -25,6 +27,7 @@ func manyTokens(n int) string {
 
 // What a file asks for is done or refused in words that name it.
 func TestLoadRefuses(t *testing.T) {
+	race.SkipAlone(t)
 	spm, err := os.ReadFile("testdata/spm.json")
 	require.NoError(t, err)
 	o200k, err := os.ReadFile("testdata/o200k.json")

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 func TestStream(t *testing.T) {
@@ -63,6 +65,7 @@ func TestStream(t *testing.T) {
 
 // Whatever the ids, streaming gives Decode's text, apart from runs of byte tokens that are not valid.
 func TestStreamEqualsDecode(t *testing.T) {
+	race.SkipAlone(t)
 	for _, kind := range fixtures {
 		tok := fixture(t, kind)
 		r := rand.New(rand.NewSource(5))
@@ -95,6 +98,7 @@ func TestStreamEqualsDecode(t *testing.T) {
 
 // The bytes of the tokens, one after the other, are the text.
 func TestBytes(t *testing.T) {
+	race.SkipAlone(t)
 	for _, kind := range fixtures {
 		tok := fixture(t, kind)
 		r := rand.New(rand.NewSource(6))
@@ -130,6 +134,7 @@ func TestBytes(t *testing.T) {
 // Long lists are decoded in chunks, which must not show: not at a chunk's end, not in a run of bytes over
 // several.
 func TestDecodeInChunks(t *testing.T) {
+	race.SkipAlone(t)
 	tok := fixture(t, "spm")
 	is, _ := tok.ID("▁is")
 	for _, n := range []int{

@@ -12,6 +12,8 @@ import (
 	"testing/fstest"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 // fixture loads one of the small tokenizers in testdata: spm, cl100k or o200k.
@@ -55,6 +57,7 @@ func words(t testing.TB, tok *Tokenizer, text string) []int32 {
 
 // Cutting, heap and cache must not show: any text gives what merging it as one word gives.
 func TestSegmentsEqualNaiveBPE(t *testing.T) {
+	race.SkipAlone(t)
 	check := func(t *testing.T, tok *Tokenizer, rounds int) {
 		r := rand.New(rand.NewSource(3))
 		var pieces []string
@@ -120,6 +123,7 @@ func TestSegmentsWithMergesAcrossWords(t *testing.T) {
 
 // The worst texts must come back, and decode to what went in. (BenchmarkEncode has a megabyte of each.)
 func TestPathologicalTexts(t *testing.T) {
+	race.SkipAlone(t)
 	const size = 1 << 16
 	random := make([]byte, size)
 	rand.New(rand.NewSource(4)).Read(random)
