@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/race"
 	"phi3/internal/strictjson/jsontest"
 )
 
@@ -173,6 +174,7 @@ func checkSizes(t *testing.T, c *Config) {
 
 // TestConfigMutants reads every variant of a real configuration in which one value is something else.
 func TestConfigMutants(t *testing.T) {
+	race.SkipAlone(t)
 	for _, name := range []string{"longrope", "sequence", "v5"} {
 		config, err := os.ReadFile("../../testdata/" + name + "/config.json")
 		require.NoError(t, err)

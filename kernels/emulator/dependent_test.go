@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"phi3/internal/race"
 )
 
 // chain is launches of kernels of testdata/dependent.cu, see testdata/run.cc.
@@ -60,6 +62,7 @@ func TestDependentLaunches(t *testing.T) {
 // TestFaultsOfDependentLaunches: a use of global memory that comes too early is reported with both lines, in
 // every order, whether it is early in the order that ran or not.
 func TestFaultsOfDependentLaunches(t *testing.T) {
+	race.SkipAlone(t)
 	source, err := os.ReadFile("testdata/dependent.cu")
 	if err != nil {
 		t.Fatal(err)

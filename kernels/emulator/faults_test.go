@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"phi3/internal/race"
 )
 
 // faults are the kernels of testdata/faults.cu and how they are reported.
@@ -112,6 +114,7 @@ func TestFaults(t *testing.T) {
 
 // TestMergeWithoutItsParts: blocks that merge their work need every part of the synchronization.
 func TestMergeWithoutItsParts(t *testing.T) {
+	race.SkipAlone(t)
 	tests := []struct{ old, new, want string }{
 		{
 			"__threadfence(); // MERGE release", "",
