@@ -56,7 +56,9 @@ dist: build
 # once. A plain go test ./... prints in the order of names, so it prints nothing for minutes. The tag
 # cuda changes only those tests of internal/cli that CUDA_TESTS names. go test checks nothing with vet: the
 # target test does that first, and checks more.
-CUDA_TESTS := '-tags cuda ./internal/cuda' '-tags cuda ./internal/cli -run ^TestCUDA'
+# The tests of internal/cuda are two commands, because most of them keep one processor busy.
+CUDA_TESTS := '-tags cuda ./internal/cuda -run Mutant' '-tags cuda ./internal/cuda -skip Mutant' \
+	'-tags cuda ./internal/cli -run ^TestCUDA'
 EACH_ENDS   = xargs -L 1 -P $$(getconf _NPROCESSORS_ONLN) go test -vet off -timeout 30m
 
 # Runs all tests except those of the GPU kit. The tests of the CUDA backend run on an emulated GPU.
