@@ -74,7 +74,7 @@ func TestNormalWeights(t *testing.T) {
 
 // Strange blocks: every result is finite, and no farther from the weight than a step of the block.
 func TestStrangeBlocks(t *testing.T) {
-	random := rand.New(rand.NewPCG(3, 4))
+	var random *rand.Rand // begins again for each kind: a map has no order
 	kinds := map[string]func(i int) float32{
 		"zeros":      func(int) float32 { return 0 },
 		"minus zero": func(int) float32 { return float32(math.Copysign(0, -1)) },
@@ -111,6 +111,7 @@ func TestStrangeBlocks(t *testing.T) {
 		},
 	}
 	for name, kind := range kinds {
+		random = rand.New(rand.NewPCG(3, 4))
 		source := matrix(2, 512, kind)
 		want := source.Float32s()
 		for f := range quantizers {
@@ -136,31 +137,49 @@ func TestStrangeBlocks(t *testing.T) {
 	}
 }
 
-// What a format can hold exactly, it holds exactly.
+// Weights that a format can hold exactly come back almost as they were. The search for scales does not find
+// every block of them: the comments have the relative error of the 300 blocks, the root of the mean square.
 func TestExact(t *testing.T) {
-	random := rand.New(rand.NewPCG(5, 6))
+	bounds := map[weight.Format]float64{
+		weight.Q4_0:   0,      // 0
+		weight.Q4_1:   0.003,  // 0.0022
+		weight.Q5_0:   0.001,  // 0
+		weight.Q5_1:   0.005,  // 0.0041
+		weight.Q8_0:   0.0025, // 0.002
+		weight.Q2_K:   0.027,  // 0.0209
+		weight.Q3_K:   0.0135, // 0.0121
+		weight.Q4_K:   0.005,  // 0.0044
+		weight.Q5_K:   0.006,  // 0.0053
+		weight.Q6_K:   0.005,  // 0.0044
+		weight.IQ4_NL: 0.001,  // 0
+		weight.IQ4_XS: 0.0125, // 0.0112
+	}
+	scales := map[weight.Format][]int{ // where a block has its numbers of 16 bits
+		weight.Q4_0: {0}, weight.Q4_1: {0, 2}, weight.Q5_0: {0}, weight.Q5_1: {0, 2}, weight.Q8_0: {0},
+		weight.Q2_K: {80, 82}, weight.Q3_K: {108}, weight.Q4_K: {0, 2}, weight.Q5_K: {0, 2}, weight.Q6_K: {208},
+		weight.IQ4_NL: {0}, weight.IQ4_XS: {0},
+	}
 	for f := range quantizers {
+		random := rand.New(rand.NewPCG(5, uint64(f)))
 		weights, size := f.Block()
-		block := make([]byte, size)
-		for i := range block { // random integers, with scales that are powers of two
-			block[i] = byte(random.Uint32())
+		want := make([]float32, 300*weights)
+		blocks := make([]byte, 300*size)
+		for i := range blocks { // random integers, with scales that are powers of two
+			blocks[i] = byte(random.Uint32())
 		}
-		for _, at := range map[weight.Format][]int{
-			weight.Q4_1: {0, 2}, weight.Q5_1: {0, 2}, weight.Q2_K: {80, 82}, weight.Q3_K: {108},
-			weight.Q4_K: {0, 2}, weight.Q5_K: {0, 2}, weight.Q6_K: {208}, weight.Q4_0: {0}, weight.Q5_0: {0},
-			weight.Q8_0: {0}, weight.IQ4_NL: {0}, weight.IQ4_XS: {0},
-		}[f] {
-			binary.LittleEndian.PutUint16(block[at:], 0x2000)
+		for i := 0; i < len(blocks); i += size {
+			for _, at := range scales[f] {
+				binary.LittleEndian.PutUint16(blocks[i+at:], 0x2000)
+			}
 		}
-		want := make([]float32, weights)
-		weight.Dequantize(want, block, f)
-		got := expand(t, matrix(1, weights, func(i int) float32 { return want[i] }), f)
+		weight.Dequantize(want, blocks, f)
+		got := expand(t, matrix(300, weights, func(i int) float32 { return want[i] }), f)
 		var loss, sum float64
 		for i, v := range want {
 			loss += math.Pow(float64(v-got[i]), 2)
 			sum += math.Pow(float64(v), 2)
 		}
-		require.Less(t, math.Sqrt(loss/sum), 0.05, "%s", f)
+		require.LessOrEqual(t, math.Sqrt(loss/sum), bounds[f], "%s", f)
 	}
 }
 
