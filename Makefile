@@ -100,12 +100,12 @@ lint:
 
 # Runs the tests under the race detector, except the planted mutants and the GPU kit: those test C++ and
 # shell code. A program with the race detector sleeps for a second before it ends unless GORACE says less,
-# and the tests of internal/cli run phi3 some 800 times.
-RACE := GORACE=atexit_sleep_ms=20 CGO_ENABLED=1 go test -race -timeout 40m
+# and the tests of internal/cli run phi3 some 800 times. The tests of internal/cuda keep one processor busy,
+# so they run beside the others.
 race:
-	$(RACE) ./...
-	$(CUDA) $(RACE) -short -tags cuda ./internal/cuda/...
-	$(CUDA) $(RACE) -short -tags cuda ./internal/cli -run '^TestCUDA'
+	@printf '%s\n' '-short -tags cuda ./internal/cuda/...' './...' \
+		'-short -tags cuda ./internal/cli -run ^TestCUDA' | \
+		$(CUDA) GORACE=atexit_sleep_ms=20 CGO_ENABLED=1 xargs -L 1 -P 2 go test -race -timeout 40m
 
 # Formats all Go files.
 fmt:

@@ -173,6 +173,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, []string{"END", "X"}, a.request.stops)
 	require.Equal(t, 100, a.prompts[0].most)
 	require.EqualValues(t, 1, config(`, "temperature": 1`).config.Temperature)
+	require.False(t, config(`, "temperature": 1e-320`).config.DoSample, "float32 rounds it to 0")
 	require.Equal(t, []string{"END"}, s.Defaults.Stops)
 }
 
@@ -186,12 +187,13 @@ func TestLengths(t *testing.T) {
 		most  int
 	}{
 		{Chat, question(``), 503},
-		{Chat, question(`, "max_tokens": 502`), 502},
+		{Chat, question(`, "max_tokens": 503`), 503},
 		{Completion, continuation(``), 16},
-		{Completion, continuation(`, "max_tokens": 507`), 507},
+		{Completion, continuation(`, "max_tokens": 508`), 508},
 		{Completion, continuation(`, "max_tokens": 0, "echo": true`), 0},
 		{Completion, `{"prompt": ` + ids(507) + `}`, 6},
 		{Completion, `{"prompt": ` + ids(512) + `}`, 1},
+		{Completion, `{"max_tokens": 1, "prompt": ` + ids(512) + `}`, 1},
 	} {
 		a, err := s.read(t.Context(), test.where, test.body)
 		require.NoError(t, err)

@@ -66,7 +66,11 @@ func (s *Service) textOrIDs(ctx context.Context, v value) (prompt, error) {
 		if err == nil && len(ids) == 0 {
 			err = v.wrong(" is an empty list.")
 		}
-		return prompt{text: s.Codec.Tokenizer.Decode(ids, false), ids: ids}, err
+		p := prompt{ids: ids}
+		if len(ids) <= s.Context { // limit refuses a longer list, so nobody sees its text
+			p.text = s.Codec.Tokenizer.Decode(ids, false)
+		}
+		return p, err
 	}
 	if !v.isText() {
 		return prompt{}, invalid(v.name, "invalid_type", "%s is neither a text nor a list.", v.name)
@@ -98,16 +102,16 @@ func (s *Service) encode(ctx context.Context, param string, given text.Prompt) (
 }
 
 // limit sets how many tokens may follow a prompt. A number that was asked for and does not fit is an error;
-// a default is lowered to what fits.
+// a default is lowered to what fits. The last token need not be read, so it may lie beyond the context.
 func (s *Service) limit(r *request, p *prompt) error {
 	param := "prompt"
 	if r.where == Chat {
 		param = "messages"
 	}
 	const long = "This model's maximum context length is %d tokens. However, "
-	room := s.Context - len(p.ids)
+	room := s.Context - len(p.ids) + 1
 	switch {
-	case room < 0:
+	case room <= 0:
 		return contextExceeded(param, fmt.Sprintf(long+"your %s resulted in %d tokens. Please reduce the "+
 			"length of the %[2]s.", s.Context, param, len(p.ids)))
 	case r.maxTokens > room:
@@ -116,11 +120,10 @@ func (s *Service) limit(r *request, p *prompt) error {
 			s.Context, len(p.ids)+r.maxTokens, len(p.ids), param, r.maxTokens))
 	case r.maxTokens >= 0:
 		p.most = r.maxTokens
-	// The last token of a text need not be read, so it may lie beyond the context.
 	case r.where == Completion:
-		p.most = min(defaultMaxTokens, room+1)
+		p.most = min(defaultMaxTokens, room)
 	default:
-		p.most = room + 1
+		p.most = room
 		if n := s.Defaults.MaxNewTokens; n > 0 {
 			p.most = min(n, p.most)
 		}

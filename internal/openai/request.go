@@ -126,11 +126,11 @@ func (r *request) check() error {
 	return nil
 }
 
-// setTemperature sets the temperature; 0 means the most probable token.
+// setTemperature sets the temperature. 0, and what float32 rounds to 0, mean the most probable token.
 func (r *request) setTemperature(t float64) {
-	r.config.DoSample = t != 0
 	r.config.Temperature = float32(t)
-	if t == 0 {
+	r.config.DoSample = r.config.Temperature != 0
+	if !r.config.DoSample {
 		r.config.Temperature = 1
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,23 @@ func TestDrainLosesNothing(t *testing.T) {
 	s.stop()
 	require.Contains(t, <-done, `"completion_tokens":500`)
 	require.NoError(t, <-s.ended)
+}
+
+// What net/http still holds when a request leaves the gate is lost if the server ends then.
+func TestAnswersAreFlushed(t *testing.T) {
+	s := start(t, setup{})
+	for path, body := range map[string]string{
+		"/v1/completions": `{"prompt": "Hello", "max_tokens": 1}`,
+		"/tokenize":       `{"prompt": "Hello"}`,
+	} {
+		response := httptest.NewRecorder()
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost"+path,
+			strings.NewReader(body))
+		request.Header.Set("Content-Type", "application/json")
+		s.ServeHTTP(response, request)
+		require.Equal(t, http.StatusOK, response.Code, response.Body)
+		require.True(t, response.Flushed, path)
+	}
 }
 
 // What does not finish in time is cut off, and told so.
