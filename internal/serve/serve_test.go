@@ -29,7 +29,7 @@ import (
 // served is a server with the built-in model, which a test calls over a real connection.
 type served struct {
 	*Server
-	t      *testing.T
+	t      testing.TB
 	url    string
 	engine *engine.Engine
 	device *device
@@ -49,7 +49,7 @@ type setup struct {
 }
 
 // start runs a server until the test ends. The test fails if a goroutine is left.
-func start(t *testing.T, o setup) *served {
+func start(t testing.TB, o setup) *served {
 	t.Helper()
 	if o.parallel == 0 {
 		o.parallel, o.queue = 4, 16
@@ -108,7 +108,7 @@ func (l smallListener) Accept() (net.Conn, error) {
 }
 
 // newService loads the built-in model.
-func newService(t *testing.T, parallel, queue, contextSize int) (*openai.Service, *device) {
+func newService(t testing.TB, parallel, queue, contextSize int) (*openai.Service, *device) {
 	t.Helper()
 	backend, err := cpu.New(cpu.Options{})
 	require.NoError(t, err)
@@ -269,7 +269,7 @@ func (l *logged) String() string {
 }
 
 // eventually waits for something that another goroutine does. Only a failing test waits long.
-func eventually(t *testing.T, what func() bool) {
+func eventually(t testing.TB, what func() bool) {
 	t.Helper()
 	require.Eventually(t, what, 2*time.Minute, time.Millisecond)
 }
