@@ -156,8 +156,8 @@ func TestExact(t *testing.T) {
 	}
 	scales := map[weight.Format][]int{ // where a block has its numbers of 16 bits
 		weight.Q4_0: {0}, weight.Q4_1: {0, 2}, weight.Q5_0: {0}, weight.Q5_1: {0, 2}, weight.Q8_0: {0},
-		weight.Q2_K: {80, 82}, weight.Q3_K: {108}, weight.Q4_K: {0, 2}, weight.Q5_K: {0, 2}, weight.Q6_K: {208},
-		weight.IQ4_NL: {0}, weight.IQ4_XS: {0},
+		weight.Q2_K: {80, 82}, weight.Q3_K: {108}, weight.Q4_K: {0, 2}, weight.Q5_K: {0, 2},
+		weight.Q6_K: {208}, weight.IQ4_NL: {0}, weight.IQ4_XS: {0},
 	}
 	for f := range quantizers {
 		random := rand.New(rand.NewPCG(5, uint64(f)))

@@ -12,9 +12,9 @@ import (
 	"phi3/internal/engine"
 )
 
-// What the server adds to a token of a stream: the same answers of the built-in model from the engine and over
-// HTTP, in turn. Both metrics are medians, in microseconds a token; the third is the median of the differences
-// of the pairs. Each client reads its answer to the end, so the time of the first token is in it.
+// What the server adds to a token of a stream: the same answers of the built-in model from the engine and
+// over HTTP, in turn. Both metrics are medians, in microseconds a token; the third is the median of the
+// differences of the pairs. Each client reads its answer to the end, so the time of the first token is in it.
 func BenchmarkAddedTime(b *testing.B) {
 	s := start(b, setup{context: 512, parallel: 1, queue: 1})
 	const tokens = 400

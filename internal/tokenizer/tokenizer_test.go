@@ -62,7 +62,7 @@ func TestSegmentsEqualNaiveBPE(t *testing.T) {
 	race.SkipAlone(t)
 	check := func(t *testing.T, tok *Tokenizer, rounds int) {
 		r := rand.New(rand.NewSource(3))
-		pieces := slices.Sorted(maps.Keys(tok.bpe.vocab)) // a map has no order, and the texts are the same each time
+		pieces := slices.Sorted(maps.Keys(tok.bpe.vocab)) // so that the texts are the same each time
 		cuts := 0
 		for range rounds {
 			var text strings.Builder
