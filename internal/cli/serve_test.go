@@ -152,7 +152,7 @@ func TestServeNetwork(t *testing.T) {
 
 // While the model loads, probes get an answer, and Ctrl-C ends the program.
 func TestServeLoading(t *testing.T) {
-	said := interrupt(t, "serve --port 0 -v --device cuda", []string{"FAKE_GPU=slow"},
+	said := interrupt(t, "serve --port 0 -v --device cuda", []string{"FAKE_GPU=slower"},
 		func(t *testing.T, _ io.Writer, _, stderr io.Reader) {
 			p := &program{t: t, stderr: bufio.NewReaderSize(stderr, 1)}
 			url, _, _ := strings.Cut(p.readUntil("answers GET /health"), " ")

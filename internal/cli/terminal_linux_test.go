@@ -89,7 +89,7 @@ func terminal(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s: %q", args[0], line)
 		}
 	}
-	late := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	late := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
 	_ = cmd.Wait()
 	late.Stop()
 	shown.wait(nil)
@@ -128,7 +128,7 @@ func (w *watched) all() string {
 // wait returns true when r matches or, for nil, when the screen is closed. It returns false if that does not
 // happen.
 func (w *watched) wait(r *regexp.Regexp) bool {
-	for range 2000 { // gives up after 20 s
+	for range 12000 { // gives up after 2 minutes
 		w.Lock()
 		text, closed := w.text[w.seen:], w.closed
 		var at []int

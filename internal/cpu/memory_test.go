@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"context"
+	"math"
 	"os"
 	"reflect"
 	"runtime"
@@ -57,14 +58,16 @@ func testPlanMemory(t *testing.T) {
 	}
 }
 
-// heapInUse returns the bytes of the heap that are in use. It collects garbage until the number stands still:
+// heapInUse returns the bytes of the heap that are in use. It collects garbage until three numbers are equal:
 // what earlier tests have left may become garbage a moment later, when their goroutines end.
 func heapInUse() int64 {
 	var m runtime.MemStats
-	for last := uint64(0); ; last = m.HeapAlloc {
+	for last, still := uint64(math.MaxUint64), 0; ; last = m.HeapAlloc {
 		runtime.GC()
 		runtime.ReadMemStats(&m)
-		if m.HeapAlloc == last || m.HeapAlloc > last && last > 0 {
+		if m.HeapAlloc < last {
+			still = 0
+		} else if still++; still == 2 {
 			return int64(m.HeapAlloc)
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -51,9 +51,9 @@ func TestKernelCode(t *testing.T) {
 		want           string
 		compiling      int // times that the user is told
 	}{
-		{"native", "jit-ms=600", []kernels.Code{native, ptx}, "native code for sm_90a", 0},
+		{"native", "jit-ms=3000", []kernels.Code{native, ptx}, "native code for sm_90a", 0},
 		{"PTX, compiled before", "", []kernels.Code{ptx}, "PTX, compiled by the driver", 0},
-		{"PTX, compiled now", "jit-ms=600", []kernels.Code{ptx}, "PTX, compiled by the driver", 1},
+		{"PTX, compiled now", "jit-ms=3000", []kernels.Code{ptx}, "PTX, compiled by the driver", 1},
 		{
 			"old driver", "refuse-native=1",
 			[]kernels.Code{native, ptx},

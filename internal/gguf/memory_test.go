@@ -76,7 +76,7 @@ func TestMemoryIsInProportion(t *testing.T) {
 		got -= 3 * len(file) // fs.ReadFile, where a file of the operating system is mapped
 		t.Logf("%-20s %5.1f %6d ms", name, float64(got)/float64(len(file)), time.Since(start).Milliseconds())
 		require.Less(t, got, multiple*len(file)+1<<16, name)
-		require.Less(t, time.Since(start), 10*time.Second, name)
+		require.Less(t, time.Since(start), 2*time.Minute, name)
 	}
 	// What lies and is found out costs nothing.
 	for _, n := range []uint64{1 << 20, 1 << 30, 1 << 40, 1<<64 - 1} {

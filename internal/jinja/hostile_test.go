@@ -150,7 +150,7 @@ func TestRenderIsInterrupted(t *testing.T) {
 		})
 		_, err = parsed.Render(ctx, NewDict(), Options{})
 		if errors.Is(err, context.Canceled) {
-			require.Less(t, time.Since(<-stopped), time.Second)
+			require.Less(t, time.Since(<-stopped), 30*time.Second)
 		}
 		cancel()
 	}

@@ -134,8 +134,8 @@ func (r *copyRecorder) Upload(t *weight.Tensor) (Weight, error) {
 		r.alive.Add(1)
 		runtime.AddCleanup(t, func(int) { r.alive.Add(-1) }, 0)
 	}
-	runtime.GC()
 	for range 100 { // cleanups run on a goroutine of their own
+		runtime.GC()
 		if r.alive.Load() <= 1 {
 			break
 		}

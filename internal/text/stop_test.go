@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/race"
 )
 
 func TestStopper(t *testing.T) {
@@ -104,10 +106,11 @@ func TestStopperInPieces(t *testing.T) {
 
 // A stop text that nearly occurs everywhere costs no more time.
 func TestStopperInLinearTime(t *testing.T) {
+	race.SkipAlone(t)
 	s := newStopper([]string{strings.Repeat("a", 1<<16) + "b"})
 	start := time.Now()
 	text, found := s.push(strings.Repeat("a", 1<<22))
 	require.Empty(t, found)
 	require.Len(t, text, 1<<22-1<<16)
-	require.Less(t, time.Since(start), 5*time.Second)
+	require.Less(t, time.Since(start), time.Minute)
 }

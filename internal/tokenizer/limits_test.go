@@ -49,7 +49,7 @@ func TestAddedTokensInLinearTime(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, segments)
 	require.Less(t, dealt, 2*n)
-	require.Less(t, time.Since(start), 5*time.Second)
+	require.Less(t, time.Since(start), time.Minute)
 
 	// White space after many tokens that swallow it is looked at once.
 	tok = withAdded(t, "▁", " ")
@@ -158,7 +158,7 @@ func TestEncodeEndsWithItsContext(t *testing.T) {
 			start := time.Now()
 			_, err := tok.Encode(ctx, text, EncodeOptions{})
 			cancel()
-			require.Less(t, time.Since(start), 5*time.Second, "%s of %s", name, kind)
+			require.Less(t, time.Since(start), time.Minute, "%s of %s", name, kind)
 			require.True(t, errors.Is(err, context.DeadlineExceeded), "%s of %s: %v", name, kind, err)
 		}
 	}
