@@ -58,8 +58,8 @@ func testPlanMemory(t *testing.T) {
 	}
 }
 
-// heapInUse returns the bytes of the heap that are in use. It collects garbage until the number has stood still
-// or grown twice: what earlier tests have left may become garbage a moment later, when their goroutines end.
+// heapInUse returns the bytes of the heap that are in use. It collects garbage until the number has twice not
+// fallen: what earlier tests have left may become garbage a moment later, when their goroutines end.
 func heapInUse() int64 {
 	var m runtime.MemStats
 	for last, still := uint64(math.MaxUint64), 0; ; last = m.HeapAlloc {
