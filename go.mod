@@ -2,6 +2,9 @@ module phi3
 
 go 1.26.0
 
+// npm puts programs of others there.
+ignore ./web/node_modules
+
 require (
 	github.com/guptarohit/asciigraph v0.10.0
 	github.com/openai/openai-go/v3 v3.98.0

@@ -21,7 +21,7 @@ var longSpan = regexp.MustCompile("`[^`]{80,}`")
 // sources calls f with the path of every file below root that a person writes. It leaves out test data and
 // generated files.
 func sources(t *testing.T, f func(path string)) {
-	others := []string{".git", ".cache", "testdata", "compiled", "dist", "kit"}
+	others := []string{".git", ".cache", "testdata", "compiled", "dist", "kit", "node_modules", "page"}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -60,7 +60,7 @@ func wideLines(text string, markdown bool) (wide []int) {
 
 // TestLines checks the files that golangci-lint does not: those in every language but Go.
 func TestLines(t *testing.T) {
-	kinds := []string{".md", ".cu", ".cuh", ".h", ".c", ".cc", ".s", ".sh", ".awk", ".yml"}
+	kinds := []string{".md", ".ts", ".tsx", ".css", ".cu", ".cuh", ".h", ".c", ".cc", ".s", ".sh", ".awk", ".yml"}
 	sources(t, func(path string) {
 		// internal/cpu/encode writes that header.
 		if !slices.Contains(kinds, filepath.Ext(path)) && filepath.Base(path) != "Makefile" ||

@@ -19,6 +19,7 @@ import (
 
 	"phi3/internal/checkpoint"
 	"phi3/internal/engine"
+	"phi3/internal/explore"
 	"phi3/internal/openai"
 	"phi3/internal/serve"
 	"phi3/internal/show"
@@ -177,13 +178,13 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 		ended <- server.Serve(serving, listener)
 		stop() // the loading
 	}()
-	service, closeModel, err := f.load(serving, said, checkpoint)
+	service, device, closeModel, err := f.load(serving, said, checkpoint)
 	if err != nil {
 		stop()
 		return cmp.Or(<-ended, err)
 	}
 	defer closeModel()
-	server.Ready(service)
+	server.Ready(explore.New(service, device))
 	s.patience.Store(int64(f.drain + 2*time.Second)) // the server closes its connections after the drain
 	f.announce(said, listener, service.Context)
 	return <-ended
@@ -232,17 +233,17 @@ func (f *serveFlags) announce(said *streams, l net.Listener, contextSize int) {
 // load loads the model and starts an engine. The caller calls closeModel at the end.
 func (f *serveFlags) load(
 	ctx context.Context, s *streams, c *checkpoint.Checkpoint,
-) (service *openai.Service, closeModel func(), err error) {
+) (service *openai.Service, device string, closeModel func(), err error) {
 	m, err := f.model.load(ctx, s, c)
 	if err != nil {
-		return nil, nil, err
+		return nil, "", nil, err
 	}
 	service, err = f.model.service(c, m, engine.Options{Queue: f.queue, MaxStep: f.maxStep})
 	if err != nil {
 		_ = m.Close()
-		return nil, nil, err
+		return nil, "", nil, err
 	}
-	return service, func() {
+	return service, m.Device(), func() {
 		service.Engine.Close()
 		_ = m.Close()
 	}, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"phi3/internal/kvcache"
+	"phi3/internal/model"
 )
 
 // Request is a prompt, and how to continue it.
@@ -21,11 +22,26 @@ type Request struct {
 	// cache. If MaxNewTokens is 0, the only token has the ID -1.
 	PromptLogProbs bool
 	NoCache        bool // compute the whole sequence again for every token; the bits are the same
+	// Alone asks for steps that compute nothing else. Token.Time is then the time of these steps. They take
+	// turns with the steps of the other requests.
+	Alone bool
+	// Watch, if set, looks inside the computation of the prompt; Alone is then implied.
+	Watch *Watch
 	// Progress, if set, is called after every step of a computation of more than one token, with the number
 	// of tokens computed so far and the number to compute. The prompt is such a computation. Each later token
 	// needs only itself, unless the sequence grows beyond the short RoPE factors and is computed again.
 	// Progress runs on the engine's goroutine, before the token that the computation is for.
 	Progress func(fed, of int)
+}
+
+// Watch looks inside the computation of a prompt.
+type Watch struct {
+	From   int // the first position that is watched; the steps before it are not
+	Tokens int // the most new tokens of a watched step; 0: as for other prompts
+	// Begin is called on the engine's goroutine before each watched step, whose new tokens begin at the
+	// position first. It may wrap the model's backend ([model.Model.Watch]); stop is called after the step. If
+	// the sequence gives its blocks back, the same positions are watched again later.
+	Begin func(m *model.Model, first int) (stop func())
 }
 
 // Sampler chooses the token after ids from its logits [vocab]. It changes neither.

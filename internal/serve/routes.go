@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"phi3/internal/engine"
+	"phi3/internal/explore"
 	"phi3/internal/openai"
 	"phi3/internal/show"
 )
@@ -38,6 +39,20 @@ var routes = map[string]route{
 	"/metrics":             {method: http.MethodGet, answer: (*Server).metrics},
 	"/version":             {method: http.MethodGet, answer: (*Server).version},
 	"/health":              {method: http.MethodGet, answer: (*Server).health, open: true},
+
+	"/explore/model": {method: http.MethodGet, answer: func(s *Server, x *exchange, m *ready) error {
+		about, err := m.explorer.Model(x.r.Context())
+		if err != nil {
+			return err
+		}
+		return s.write(x, http.StatusOK, about)
+	}},
+	"/explore/tokens":        {method: http.MethodPost, answer: explores((*explore.Explorer).Tokenize)},
+	"/explore/next":          {method: http.MethodPost, answer: explores((*explore.Explorer).Next)},
+	"/explore/layers":        {method: http.MethodPost, answer: explained((*explore.Explorer).Layers)},
+	"/explore/contributions": {method: http.MethodPost, answer: explores((*explore.Explorer).Contributions)},
+	"/explore/attention":     {method: http.MethodPost, answer: explores((*explore.Explorer).Attention)},
+	"/explore/cache":         {method: http.MethodPost, answer: explained((*explore.Explorer).Cache)},
 }
 
 // aModel is the beginning of the paths of single models. Their names may contain slashes.
@@ -46,6 +61,9 @@ const aModel = "/v1/models/"
 func find(path string) (name string, r route, err error) {
 	if strings.HasPrefix(path, aModel) {
 		return aModel + "{id}", route{method: http.MethodGet, answer: (*Server).model}, nil
+	}
+	if isPage(path) {
+		return "/", route{method: http.MethodGet, answer: (*Server).page, open: true}, nil
 	}
 	r, ok := routes[path]
 	if !ok {

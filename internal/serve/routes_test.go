@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/explore"
 )
 
 func TestRoutes(t *testing.T) {
@@ -248,7 +250,7 @@ func TestLoading(t *testing.T) {
 		require.Contains(t, body, `"message":"The model is loading."`)
 	}
 	service, _ := newService(t, 1, 0, 0)
-	s.Ready(service)
+	s.Ready(explore.New(service, "cpu"))
 	response, _ = s.get("/health")
 	require.Equal(t, 200, response.StatusCode)
 }

@@ -19,6 +19,7 @@ import (
 	"phi3/internal/cpu"
 	"phi3/internal/demo"
 	"phi3/internal/engine"
+	"phi3/internal/explore"
 	"phi3/internal/generate"
 	"phi3/internal/model"
 	"phi3/internal/openai"
@@ -84,7 +85,7 @@ func start(t testing.TB, o setup) *served {
 	if !o.loading {
 		service, d := newService(t, o.parallel, o.queue, o.context)
 		s.engine, s.device = service.Engine, d
-		s.Ready(service)
+		s.Ready(explore.New(service, "cpu"))
 	}
 	t.Cleanup(func() {
 		s.client.CloseIdleConnections()

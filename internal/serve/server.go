@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"phi3/internal/explore"
 	"phi3/internal/openai"
 )
 
@@ -59,8 +60,9 @@ type Server struct {
 // ready is what a server has once the model is loaded.
 type ready struct {
 	*openai.Service
-	metrics *metrics
-	maxBody int64
+	explorer *explore.Explorer
+	metrics  *metrics
+	maxBody  int64
 }
 
 // New returns a server without a model.
@@ -77,10 +79,11 @@ func New(o Options) *Server {
 	return s
 }
 
-// Ready gives the server its model. The service's engine must stay open until Serve has returned.
-func (s *Server) Ready(service *openai.Service) {
+// Ready gives the server its model. The explorer's engine must stay open until Serve has returned.
+func (s *Server) Ready(explorer *explore.Explorer) {
+	service := explorer.Service
 	s.ready.Store(&ready{
-		Service: service,
+		Service: service, explorer: explorer,
 		metrics: newMetrics(service.Name, service.Context, service.Engine.Stats),
 		// No text fills the context with more than 64 bytes a token, even if JSON escapes each character.
 		maxBody: 1<<20 + 64*int64(service.Context),

@@ -1,0 +1,52 @@
+// Package explore computes what the page of phi3 explore shows of a model: the tokens of a text, the logit lens
+// of every layer and position, attention, the next token through the steps of sampling, and generation with
+// and without the KV cache. It knows neither HTTP nor the page.
+//
+//	body ──parse──► ids ──engine (with a Watch)──► numbers ──► the values of docs/json.md
+//
+// Every number is one that the model computes for phi3 next-token --json too, bit for bit. Each view is a
+// request of its own, so a view that nobody opens costs nothing. The engine computes each in steps of its own.
+package explore
+
+import (
+	"context"
+
+	"phi3/internal/openai"
+)
+
+// MaxPositions is the most positions that the layers' grid and the attention show: the last ones of a text.
+const MaxPositions = 128
+
+// Explorer answers the page's requests. Any number of goroutines may use it.
+type Explorer struct {
+	*openai.Service
+	Device string // the model's device, for people
+	rows   rows   // logits of texts that were asked about before
+}
+
+// New returns an explorer of a service's model.
+func New(s *openai.Service, device string) *Explorer { return &Explorer{Service: s, Device: device} }
+
+// About is the response to GET /explore/model.
+type About struct {
+	Name          string   `json:"name"`
+	Device        string   `json:"device"`
+	Layers        int      `json:"layers"`
+	Heads         int      `json:"heads"`
+	KVHeads       int      `json:"kv_heads"`
+	HiddenSize    int      `json:"hidden_size"`
+	VocabSize     int      `json:"vocab_size"`
+	Context       int      `json:"context"`
+	KVBytes       int64    `json:"kv_bytes_per_token"` // of the KV cache, all layers together
+	SlidingWindow int      `json:"sliding_window,omitempty"`
+	ChatTemplate  bool     `json:"chat_template"`
+	EOS           []int32  `json:"eos"`           // the ids that end a text
+	MaxPositions  int      `json:"max_positions"` // MaxPositions
+	Sampling      Sampling `json:"sampling"`      // the checkpoint's own settings
+}
+
+// Events hands events out one by one. An error ends them: the client is gone.
+type Events func(event any) error
+
+// Model returns what the page must know about the model.
+func (e *Explorer) Model(context.Context) (any, error) { return nil, errNotYet }

@@ -1,0 +1,98 @@
+package explore
+
+import (
+	"context"
+
+	"phi3/internal/tokenizer"
+)
+
+// LayersRequest is the body of POST /explore/layers.
+type LayersRequest struct {
+	IDs []int32 `json:"ids"`
+	// the first position to show; 0: all, but at most the last MaxPositions
+	From int `json:"from"`
+}
+
+// LayersEvent is an event of the response. Exactly one of the groups of fields is set. The positions are
+// computed in pieces, and each piece layer by layer, so the events of a piece are: a Row for each layer, then
+// the Answers of the piece.
+type LayersEvent struct {
+	// The first event: the positions, and the layers of the grid, which begin with the embeddings (layer 0).
+	Start *LayersStart `json:"start,omitempty"`
+	// The tokens, by id, that the events after it mention and those before it have not.
+	Tokens []tokenizer.Token `json:"tokens,omitempty"`
+	Row    *LayerRow         `json:"row,omitempty"`
+	Answer *LayerAnswers     `json:"answers,omitempty"`
+	Done   bool              `json:"done,omitempty"`
+}
+
+// LayersStart says which grid follows.
+type LayersStart struct {
+	From      int `json:"from"`
+	Positions int `json:"positions"`
+	Layers    int `json:"layers"` // the rows of the grid: the model's layers and one for the embeddings
+}
+
+// LayerRow is a part of a row of the grid.
+type LayerRow struct {
+	Layer int        `json:"layer"` // 0: the embeddings
+	From  int        `json:"from"`  // the position of the first cell
+	Cells []LensCell `json:"cells"`
+}
+
+// LensCell is what the model would say after a position if it ended after a layer.
+type LensCell struct {
+	Top     []LensToken `json:"top"`     // the ten most probable tokens
+	Entropy float64     `json:"entropy"` // of the distribution, in nats
+}
+
+// LensToken is a token with its numbers.
+type LensToken struct {
+	ID          int32   `json:"id"`
+	Logit       float32 `json:"logit"`
+	Probability float64 `json:"probability"`
+}
+
+// LayerAnswers says, for positions whose last layer is known, how the answer of the last layer rises.
+type LayerAnswers struct {
+	From    int          `json:"from"`
+	Answers []LensAnswer `json:"positions"`
+}
+
+// LensAnswer is the token that the last layer finds most probable at a position.
+type LensAnswer struct {
+	ID            int32     `json:"id"`
+	Ranks         []int     `json:"ranks"`         // [layers] 1 is the most probable
+	Probabilities []float64 `json:"probabilities"` // [layers]
+}
+
+// Layers streams the logit lens of every layer and position.
+func (e *Explorer) Layers(ctx context.Context, body []byte, events Events) error { return errNotYet }
+
+// ContributionsRequest is the body of POST /explore/contributions.
+type ContributionsRequest struct {
+	IDs    []int32 `json:"ids"`
+	Tokens []int32 `json:"tokens"` // 1 … 16 possible next tokens
+}
+
+// Contributions is the response: direct logit attribution at the last position.
+type Contributions struct {
+	Tokens []Contribution `json:"tokens"`
+}
+
+// Contribution says how much each part of the model adds to the logit of a token. The last norm is linear
+// but for its scale, which is taken as it is at the end. So the parts add up to the logit, up to the rounding
+// of the head's inputs to bfloat16.
+type Contribution struct {
+	tokenizer.Token
+	Logit     float32   `json:"logit"`     // the model's
+	Sum       float64   `json:"sum"`       // of all parts
+	Embedding float64   `json:"embedding"` // of the last token's embedding
+	Attention []float64 `json:"attention"` // [layers]
+	MLP       []float64 `json:"mlp"`       // [layers]
+}
+
+// Contributions computes the direct logit attribution of tokens.
+func (e *Explorer) Contributions(ctx context.Context, body []byte) (any, error) {
+	return nil, errNotYet
+}

@@ -1,0 +1,3 @@
+export function Cache() {
+  return <p>Cache</p>;
+}

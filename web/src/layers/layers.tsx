@@ -1,0 +1,3 @@
+export function Layers() {
+  return <p>Layers</p>;
+}

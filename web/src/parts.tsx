@@ -1,0 +1,29 @@
+// Parts that several views use.
+
+import type { ComponentChildren } from "preact";
+import type { Loading } from "./load";
+
+/** Says that a view computes, or what went wrong. */
+export function Status({ loading }: { loading: Loading }) {
+  return (
+    <p class="status" role="status">
+      {loading.problem.value !== "" ? (
+        <span class="problem">{loading.problem.value}</span>
+      ) : loading.busy.value ? (
+        "computing…"
+      ) : (
+        ""
+      )}
+    </p>
+  );
+}
+
+/** The numbers of a picture as a table, closed until it is wanted. rows is called only then. */
+export function Numbers(props: { title: string; children: () => ComponentChildren }) {
+  return (
+    <details class="numbers">
+      <summary>{props.title}</summary>
+      <div class="scroll">{props.children()}</div>
+    </details>
+  );
+}

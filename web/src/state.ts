@@ -1,0 +1,80 @@
+// What the whole page shares: the prompt, the branch that continues it, and the view that is open. Each view
+// keeps its own state in its own file.
+
+import { computed, effect, signal } from "@preact/signals";
+import { get, ServerError, type About, type TextToken, type Tokens } from "./api";
+import { shared } from "./share";
+
+export const views = ["tokens", "layers", "attention", "next", "cache"] as const;
+export type View = (typeof views)[number];
+
+export const about = signal<About | null>(null);
+export const prompt = shared("prompt", "The capital of Germany is");
+export const chat = shared("chat", false);
+export const view = shared<View>("view", "tokens", (v) => views.includes(v as View));
+/** The tokens that were taken after the prompt, in the view of the next token. */
+export const branch = shared<number[]>("branch", [], (v) => v.every(Number.isSafeInteger));
+
+/** The prompt's tokens; null until the server has answered for the first time. */
+export const tokens = signal<Tokens | null>(null);
+/** What went wrong with the prompt; "" if nothing did. */
+export const problem = signal("");
+/** The server wants an API key. */
+export const locked = signal(false);
+
+/** Every token that the page has met, so that a branch can show its pieces. */
+export const known = signal<ReadonlyMap<number, TextToken>>(new Map());
+
+/** The text that the views look at: the prompt's tokens and the branch's. */
+export const text = computed<TextToken[]>(() => [
+  ...(tokens.value?.tokens ?? []),
+  ...branch.value.map(
+    (id) => known.value.get(id) ?? { id, piece: `${id}`, text: "", bytes: "", special: false },
+  ),
+]);
+export const ids = computed(() => text.value.map((t) => t.id));
+
+export function remember(list: TextToken[]): void {
+  if (list.every((t) => known.value.has(t.id))) return;
+  const next = new Map(known.value);
+  for (const t of list) next.set(t.id, t);
+  known.value = next;
+}
+
+/** Changes the prompt. The branch belonged to the old one. */
+export function setPrompt(value: string): void {
+  prompt.value = value;
+  branch.value = [];
+}
+
+export function report(error: unknown): string {
+  if (error instanceof ServerError && error.status === 401) locked.value = true;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Loads what the page needs once, again when the key is known. */
+export async function start(): Promise<void> {
+  try {
+    about.value = await get<About>("explore/model");
+    locked.value = false;
+  } catch (error) {
+    problem.value = report(error);
+    return;
+  }
+  let running = new AbortController();
+  effect(() => {
+    const body = { text: prompt.value, chat: chat.value };
+    running.abort();
+    running = new AbortController();
+    const signal = running.signal;
+    get<Tokens>("explore/tokens", body, signal)
+      .then((answer) => {
+        remember(answer.tokens);
+        tokens.value = answer;
+        problem.value = "";
+      })
+      .catch((error: unknown) => {
+        if (!signal.aborted) problem.value = report(error);
+      });
+  });
+}
