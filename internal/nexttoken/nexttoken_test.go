@@ -24,10 +24,11 @@ func loadTokenizer(t *testing.T) *tokenizer.Tokenizer {
 
 func TestRank(t *testing.T) {
 	logits := []float32{1, 3, 2, 3, -200}
-	ranking := rank(loadTokenizer(t), logits)
-	ranked := ranking.first(100)
+	tok := loadTokenizer(t)
+	ranking := Rank(logits)
+	ranked := ranking.Candidates(tok, 100)
 	var ids []int32
-	var total, cumulative float64
+	var total, cumulative, entropy float64
 	for _, l := range logits {
 		total += math.Exp(float64(l))
 	}
@@ -39,13 +40,31 @@ func TestRank(t *testing.T) {
 		require.Equal(t, logits[c.ID], c.Logit)
 		require.InDelta(t, p, c.Probability, 1e-12)
 		require.InDelta(t, cumulative, c.Cumulative, 1e-12)
-		alone := ranking.of(c.ID)
+		entropy -= p * math.Log(p)
+		alone := ranking.Candidate(tok, c.ID)
 		require.InDelta(t, c.Cumulative, alone.Cumulative, 1e-12)
 		alone.Cumulative = c.Cumulative
 		require.Equal(t, c, alone)
 	}
-	require.Equal(t, ranked[:2], ranking.first(2))
+	require.Equal(t, ranked[:2], ranking.Candidates(tok, 2))
+	require.InDelta(t, entropy, ranking.Entropy(), 1e-12)
+	require.True(t, ranking.Finite())
 	require.Equal(t, []int32{1, 3, 2, 0, 4}, ids, "equal logits in the order of their ids")
+}
+
+func TestRankNotFinite(t *testing.T) {
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	for _, bad := range []float32{nan, inf, -inf} {
+		for place := range 3 {
+			logits := []float32{1, -300, 2}
+			logits[place] = bad
+			ranking := Rank(logits)
+			require.False(t, ranking.Finite(), logits)
+		}
+	}
+	ranking := Rank([]float32{math.MaxFloat32, -math.MaxFloat32, 0})
+	require.True(t, ranking.Finite())
+	require.Zero(t, ranking.Entropy())
 }
 
 func TestEnds(t *testing.T) {

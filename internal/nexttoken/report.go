@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 
 	"phi3/internal/inspect"
@@ -88,11 +87,11 @@ func New(
 	for _, id := range ids {
 		r.Input = append(r.Input, t.Token(id))
 	}
-	ranking := rank(t, r.Logits)
-	r.Top = ranking.first(o.Top)
+	ranking := Rank(r.Logits)
+	r.Top = ranking.Candidates(t, o.Top)
 	r.Argmax = r.Top[0]
 	for _, id := range o.Tokens {
-		r.Tokens = append(r.Tokens, ranking.of(id))
+		r.Tokens = append(r.Tokens, ranking.Candidate(t, id))
 	}
 	if o.Hidden {
 		r.Hidden = slices.Collect(slices.Chunk(view.Hidden, m.Config.HiddenSize))
@@ -122,13 +121,20 @@ func layers(
 		if err != nil {
 			return nil, err
 		}
-		r := rank(t, after.Logits)
-		if math.IsNaN(r.total) || math.IsInf(r.total, 0) {
-			return nil, fmt.Errorf("after layer %d the logits are not all numbers", after.Layer)
+		r := Rank(after.Logits)
+		if !r.Finite() {
+			return nil, NotFinite(after.Layer)
 		}
-		layers = append(layers, Layer{Layer: after.Layer, Top: r.first(lensTop), Answer: r.of(answer)})
+		layers = append(layers, Layer{
+			Layer: after.Layer, Top: r.Candidates(t, lensTop), Answer: r.Candidate(t, answer),
+		})
 	}
 	return layers, nil
+}
+
+// NotFinite is the error for logits that are NaN or infinite if the model ends after a layer.
+func NotFinite(layer int) error {
+	return fmt.Errorf("after layer %d the logits are not all numbers", layer)
 }
 
 // easyLayers is the largest number of layers in a table or a picture, unless the user asks for more.

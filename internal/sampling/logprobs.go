@@ -27,22 +27,26 @@ func NewLogProbs(logits []float32) LogProbs {
 func (l LogProbs) Of(id int32) float64 { return float64(l.logits[id]) - l.logSum }
 
 // Top returns the n most probable ids, the most probable first. Equally probable ids are in ascending order.
-func (l LogProbs) Top(n int) []int32 {
-	n = min(n, len(l.logits))
+func (l LogProbs) Top(n int) []int32 { return Highest(l.logits, n) }
+
+// Highest returns the ids of the n highest logits, the highest first. Ids with equal logits are in ascending
+// order.
+func Highest(logits []float32, n int) []int32 {
+	n = min(n, len(logits))
 	if n <= 0 {
 		return nil
 	}
 	var heap []float32
-	for _, logit := range l.logits {
+	for _, logit := range logits {
 		heap = pushHighest(heap, logit, n)
 	}
 	least := heap[0]
 	var ids []int32
-	for id, logit := range l.logits {
+	for id, logit := range logits {
 		if logit >= least {
 			ids = append(ids, int32(id))
 		}
 	}
-	slices.SortStableFunc(ids, func(a, b int32) int { return cmp.Compare(l.logits[b], l.logits[a]) })
+	slices.SortStableFunc(ids, func(a, b int32) int { return cmp.Compare(logits[b], logits[a]) })
 	return ids[:n]
 }
