@@ -44,6 +44,8 @@ type Step struct {
 // next-token prints them.
 type NextCandidate struct {
 	nexttoken.Candidate
+	Bytes   string    `json:"bytes"`             // as in Token, and so is Special: the page may append it to the text
+	Special bool      `json:"special"`           // such as <|end|>
 	Steps   []float64 `json:"steps"`             // its probability after each of Next.Steps; 0: removed
 	Removed string    `json:"removed,omitempty"` // the step that removed it
 }

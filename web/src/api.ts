@@ -50,7 +50,7 @@ export interface Candidate extends Token {
   cumulative: number;
 }
 
-export interface NextCandidate extends Candidate {
+export interface NextCandidate extends Candidate, TextToken {
   steps: number[]; // its probability after each step; 0: removed
   removed?: string; // the step that removed it
 }

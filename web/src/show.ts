@@ -6,13 +6,34 @@ import type { TextToken, Token } from "./api";
 // joiners, blanks that are not a space, private and unassigned ones.
 const invisible = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
 
+/**
+ * What a token adds to a text, its leading blank included; null if that is only a part of a character. Only
+ * the bytes of a TextToken say this for certain.
+ */
+export function written(token: Token): string | null {
+  const hex = (token as TextToken).bytes ?? "";
+  if (hex === "") {
+    const text = token.text !== "" ? token.text : token.piece;
+    return token.piece.startsWith("▁") && !/^[ ▁]/.test(text) ? ` ${text}` : text;
+  }
+  try {
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    return decoder.decode(Uint8Array.from(hex.match(/../g) ?? [], (b) => parseInt(b, 16)));
+  } catch {
+    return null;
+  }
+}
+
+/** Bytes in hexadecimal, as a sign for a part of a character. */
+export function byteSigns(hex: string): string {
+  return hex.replace(/../g, (b) => `‹${b.toUpperCase()}›`);
+}
+
 /** A token's text with a visible sign for each character that cannot be seen. */
 export function visible(token: Token): string {
-  const text = token.text !== "" ? token.text : token.piece;
+  const text = written(token);
+  if (text === null) return byteSigns((token as TextToken).bytes);
   if (text === "") return "∅";
-  if (text.includes("\uFFFD") && /^[0-9a-f]+$/.test((token as TextToken).bytes ?? "")) {
-    return (token as TextToken).bytes.replace(/../g, (b) => `‹${b.toUpperCase()}›`);
-  }
   return text
     .replace(/\n/g, "⏎")
     .replace(/\t/g, "⇥")
@@ -29,6 +50,14 @@ export function brief(token: Token, most: number): string {
 export function percent(p: number): string {
   if (p > 0 && p < 0.0001) return "<0.01%";
   return `${(100 * p).toFixed(p >= 0.1 ? 1 : 2)}%`;
+}
+
+/** A probability as phi3 next-token prints it: 41.23%, 0.0061%, 6.1e-05%, 0%. */
+export function exactPercent(p: number): string {
+  if (p === 0) return "0%";
+  if (p >= 0.0001) return `${(100 * p).toFixed(2)}%`;
+  if (p >= 0.000001) return `${(100 * p).toFixed(1 - Math.floor(Math.log10(100 * p)))}%`;
+  return `${(100 * p).toExponential(1).replace(/e([+-])(\d)$/, "e$10$2")}%`;
 }
 
 export function digits(x: number, n = 2): string {

@@ -47,6 +47,22 @@ export function setPrompt(value: string): void {
   branch.value = [];
 }
 
+// The ids that learn has asked about, so that it asks only once.
+const asked = new Set<number>();
+
+/** Asks the server for the tokens of ids that the page has not met, such as those of a link. */
+export async function learn(list: number[]): Promise<void> {
+  const unknown = [...new Set(list)].filter((id) => !known.value.has(id) && !asked.has(id));
+  if (unknown.length === 0) return;
+  for (const id of unknown) asked.add(id);
+  try {
+    remember((await get<Tokens>("explore/tokens", { ids: unknown })).tokens);
+  } catch (error) {
+    for (const id of unknown) asked.delete(id);
+    problem.value = report(error);
+  }
+}
+
 export function report(error: unknown): string {
   if (error instanceof ServerError && error.status === 401) locked.value = true;
   return error instanceof Error ? error.message : String(error);
@@ -61,6 +77,10 @@ export async function start(): Promise<void> {
     problem.value = report(error);
     return;
   }
+  // A link may come from a page of another model.
+  const exists = (id: number) => id >= 0 && id < about.value!.vocab_size;
+  if (!branch.value.every(exists)) branch.value = [];
+  effect(() => void learn(branch.value));
   let running = new AbortController();
   effect(() => {
     const body = { text: prompt.value, chat: chat.value };
