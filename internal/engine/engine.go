@@ -7,6 +7,9 @@
 //	                ▲                  │
 //	                └──── preempt ─────┘
 //
+// A request can ask for steps of its own ([Request.Alone]), to be timed or watched ([Request.Watch]). These
+// steps take turns with the steps of all the others, so they delay the others by one step at a time too.
+//
 // Sequences share the blocks of one KV cache ([kvcache.Pool]). A sequence begins with the blocks of its
 // prompt that earlier sequences have computed. If no block is left, the youngest running sequence gives its
 // blocks back, waits, and is computed again later.
@@ -66,6 +69,8 @@ type Engine struct {
 	arrived uint64      // sequences so far
 	counts  Stats       // the counters; the gauges are set by publish
 	step    step
+	turn    uint64      // steps that were laid out so far
+	alone   bool        // the last one had a sequence that is computed alone
 	failed  error       // of the last step of decode: the next step must not begin another one ahead
 	ended   []*sequence // publish ends their range loops
 }
@@ -157,6 +162,9 @@ func (e *Engine) submit(ctx context.Context, r Request) (*sequence, error) {
 			return nil, fmt.Errorf("token id %d is not in the model's vocabulary of %d", id, vocabulary)
 		}
 	}
+	if err := r.Watch.check(r.IDs); err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
@@ -192,7 +200,8 @@ func (e *Engine) notify() {
 // Stats is what an engine has done since New, and what it does now.
 type Stats struct {
 	Running, Waiting, Paused int // requests; the consumer of a paused one takes no tokens
-	// the last step has failed: the device, or a file of weights that can no longer be read
+	// the last step has failed: the device, or a file of weights that can no longer be read. A watched step
+	// that fails changes nothing here, because the error may be the watcher's.
 	Failing bool
 	// of the KV cache: all, those of running sequences, and those that are kept for prompts that begin alike
 	Blocks, BlocksUsed, BlocksKnown int

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +26,8 @@ type Request struct {
 	// Alone asks for steps that compute nothing else. Token.Time is then the time of these steps. They take
 	// turns with the steps of the other requests.
 	Alone bool
-	// Watch, if set, looks inside the computation of the prompt; Alone is then implied.
+	// Watch, if set, looks inside the computation of the prompt; Alone is then implied. MaxNewTokens must be 1
+	// or more, or PromptLogProbs set: otherwise nothing is computed.
 	Watch *Watch
 	// Progress, if set, is called after every step of a computation of more than one token, with the number
 	// of tokens computed so far and the number to compute. The prompt is such a computation. Each later token
@@ -36,12 +38,28 @@ type Request struct {
 
 // Watch looks inside the computation of a prompt.
 type Watch struct {
-	From   int // the first position that is watched; the steps before it are not
+	// the first position that is watched, one of the prompt; the steps before it are not watched, and neither
+	// are those after the first token
+	From   int
 	Tokens int // the most new tokens of a watched step; 0: as for other prompts
 	// Begin is called on the engine's goroutine before each watched step, whose new tokens begin at the
-	// position first. It may wrap the model's backend ([model.Model.Watch]); stop is called after the step. If
-	// the sequence gives its blocks back, the same positions are watched again later.
+	// position first. It may wrap the model's backend ([model.Model.Watch]); stop is called after the step,
+	// also after one that has failed. If the sequence gives its blocks back before its first token, the same
+	// positions are watched again later.
 	Begin func(m *model.Model, first int) (stop func())
+}
+
+// check returns what is wrong with a watch of a prompt.
+func (w *Watch) check(prompt []int32) error {
+	switch {
+	case w == nil:
+		return nil
+	case w.From < 0 || w.From >= len(prompt):
+		return fmt.Errorf("position %d cannot be watched: the prompt has %d tokens", w.From, len(prompt))
+	case w.Tokens < 0 || w.Begin == nil:
+		return errors.New("a watch needs a function, and steps of 0 tokens or more")
+	}
+	return nil
 }
 
 // Sampler chooses the token after ids from its logits [vocab]. It changes neither.
@@ -59,7 +77,7 @@ type Token struct {
 	Cached  int           // tokens before it whose keys and values were in the KV cache
 	Fed     int           // tokens before it that were computed for it
 	Queued  time.Duration // of the first token: how long the request waited for its first step
-	Time    time.Duration // to compute and to choose it
+	Time    time.Duration // to compute and to choose it; with Alone: in the request's own steps
 	Finish  Finish        // why no token follows; "" if one does
 }
 
@@ -105,6 +123,10 @@ type sequence struct {
 	arrived time.Time
 	queued  time.Duration // before the first step
 	begun   time.Time     // of the computation of the next token; zero: the sequence never ran
+
+	// Of a sequence that is computed alone:
+	turn  uint64        // when it had its last step, see Engine.nextAlone
+	spent time.Duration // in the steps for the next token so far
 }
 
 func newSequence(ctx context.Context, r Request, cache *kvcache.Cache) *sequence {
@@ -112,12 +134,19 @@ func newSequence(ctx context.Context, r Request, cache *kvcache.Cache) *sequence
 		Request: r, tokens: make(chan Token, tokenBuffer), cache: cache, arrived: now(),
 		ids: append(make([]int32, 0, len(r.IDs)+min(r.MaxNewTokens, 1024)), r.IDs...),
 	}
+	s.Alone = s.Alone || s.Watch != nil
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s
 }
 
-// greedy reports whether the device can choose the token.
-func (s *sequence) greedy() bool { return s.Sampler == nil && !s.LogProbs && s.MaxNewTokens > 0 }
+// greedy reports whether the device chooses the token. For a sequence that is computed alone, the host does:
+// Engine.decode, which begins steps ahead, would be the wrong path for it.
+func (s *sequence) greedy() bool {
+	return s.Sampler == nil && !s.LogProbs && !s.Alone && s.MaxNewTokens > 0
+}
+
+// watched reports whether positions are watched from Watch.From on. That ends with the first token.
+func (s *sequence) watched() bool { return s.Watch != nil && s.generated() == 0 }
 
 // generated is the number of tokens so far.
 func (s *sequence) generated() int { return len(s.ids) - len(s.IDs) }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"time"
 
 	"phi3/internal/kvcache"
 	"phi3/internal/model"
@@ -71,6 +72,7 @@ func (e *Engine) admit() {
 		}
 		s.paused.Store(false)
 		s.begun, s.cached, s.fed = now(), s.cache.Len(), false
+		s.turn, s.spent = e.turn, 0
 		at, _ := slices.BinarySearchFunc(e.running, s, byAge)
 		e.running = slices.Insert(e.running, at, s)
 	}
@@ -94,13 +96,17 @@ func (e *Engine) adopt(s *sequence) {
 	if !e.shares(s) {
 		return
 	}
-	// One id at least must be computed, for the logits after it. An engine that takes one request at a time
-	// has one caller with one text, and nobody else will ask for blocks again that were computed for another
-	// end of it. With several callers, a few ids that all texts begin with would cost the blocks of whole
-	// texts.
-	alone := e.options.Parallel+e.options.Queue == 1
+	// One id at least must be computed, for the logits after it, and so must those that are watched. An engine
+	// that takes one request at a time has one caller with one text, and nobody else will ask for blocks again
+	// that were computed for another end of it. With several callers, a few ids that all texts begin with
+	// would cost the blocks of whole texts.
+	most := len(s.ids) - 1
+	if s.watched() {
+		most = min(most, s.Watch.From)
+	}
+	oneCaller := e.options.Parallel+e.options.Queue == 1
 	known := e.model.NewCache()
-	if known.Adopt(s.ids[:len(s.ids)-1], len(s.ids), alone) > s.cache.Len() {
+	if known.Adopt(s.ids[:most], len(s.ids), oneCaller) > s.cache.Len() {
 		s.cache, known = known, s.cache
 	}
 	known.Retire(s.ids)
@@ -142,6 +148,7 @@ type step struct {
 	scored int              // new tokens whose logits are all wanted
 	out    model.Output
 
+	begun   time.Time
 	choices []choice // of parts
 }
 
@@ -151,10 +158,63 @@ type part struct {
 	last bool // all that was pending, so that a token follows
 }
 
-// layOut sets e.step to the next step: a token of each sequence that is decoding, and then pieces of prompts,
-// the oldest first.
+// layOut sets e.step to the next step. That is a step of one sequence that is computed alone, or an ordinary
+// one: a token of each sequence that is decoding, and then pieces of prompts, the oldest first.
 func (e *Engine) layOut() {
 	e.step.parts, e.step.batch, e.step.scored = e.step.parts[:0], e.step.batch[:0], 0
+	e.prepareAll()
+	s := e.nextAlone()
+	e.turn++
+	if e.alone = s != nil; e.alone {
+		s.turn = e.turn
+		e.addNext(s, e.options.MaxStep)
+		return
+	}
+	left := e.options.MaxStep
+	for _, prompts := range []bool{false, true} {
+		for _, s := range e.running {
+			if left == 0 {
+				return
+			}
+			if s.Alone || s.paused.Load() || s.pending() > 1 != prompts {
+				continue
+			}
+			left -= e.addNext(s, left)
+		}
+	}
+}
+
+// nextAlone returns the sequence that the next step computes alone, or nil if the step is an ordinary one.
+// Both kinds of steps take turns. Of several sequences that are computed alone, the next is the one whose
+// last step is longest ago.
+func (e *Engine) nextAlone() (next *sequence) {
+	ordinary := false // a sequence that is not computed alone can run
+	for _, s := range e.running {
+		switch {
+		case s.paused.Load():
+		case !s.Alone:
+			ordinary = true
+		case next == nil || s.turn < next.turn:
+			next = s
+		}
+	}
+	if ordinary && e.alone {
+		return nil
+	}
+	return next
+}
+
+// addNext adds at most n pending ids of a sequence to the step, after a look for those that are known by
+// now. It returns how many it has added.
+func (e *Engine) addNext(s *sequence, n int) int {
+	if len(e.running) > 1 && s.pending() > kvcache.BlockTokens {
+		e.adoptMore(s)
+	}
+	return e.step.add(s, n)
+}
+
+// prepareAll makes room in the caches of the running sequences that can go on.
+func (e *Engine) prepareAll() {
 	for i := 0; i < len(e.running); i++ {
 		s := e.running[i]
 		if s.paused.Load() {
@@ -171,26 +231,11 @@ func (e *Engine) layOut() {
 			i--
 		}
 	}
-	left := e.options.MaxStep
-	for _, prompts := range []bool{false, true} {
-		for _, s := range e.running {
-			if left == 0 {
-				return
-			}
-			if s.paused.Load() || s.pending() > 1 != prompts {
-				continue
-			}
-			if prompts && len(e.running) > 1 && s.pending() > kvcache.BlockTokens {
-				e.adoptMore(s)
-			}
-			left -= e.step.add(s, left)
-		}
-	}
 }
 
 // prepare makes room in the cache for all ids of a running sequence. If there are no blocks, paused and then
-// younger sequences give theirs back, and then the sequence its own. The error is one of a sequence that is
-// alone.
+// younger sequences give theirs back, and then the sequence its own. The error is one of the only
+// sequence that runs.
 func (e *Engine) prepare(s *sequence) error {
 	for {
 		cached, err := s.cache.Prepare(len(s.ids))
@@ -235,13 +280,22 @@ const scoredTokens = 64
 
 // add adds at most the next n pending ids of a sequence to the step, and returns how many.
 func (p *step) add(s *sequence, n int) int {
-	if n = min(n, s.pending()); s.scoring() {
+	at := s.cache.Len()
+	n = min(n, s.pending())
+	if s.watched() {
+		switch w := s.Watch; {
+		case at < w.From:
+			n = min(n, w.From-at)
+		case w.Tokens > 0:
+			n = min(n, w.Tokens)
+		}
+	}
+	if s.scoring() {
 		if n = min(n, scoredTokens-p.scored); n == 0 {
 			return 0
 		}
 		p.scored += n
 	}
-	at := s.cache.Len()
 	last := n == s.pending()
 	want := model.WantNothing
 	switch {

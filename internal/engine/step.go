@@ -27,11 +27,17 @@ func (e *Engine) forward() {
 	e.failed = nil
 	p := &e.step
 	ctx := e.stepContext()
-	if err := e.model.Forward(ctx, p.batch, &p.out); err != nil {
+	p.begun = now()
+	stop, watched := e.watch()
+	err := e.model.Forward(ctx, p.batch, &p.out)
+	stop()
+	if err != nil {
 		if before != nil { // the same fault, seen first where it happened
 			err = before
 		}
-		e.counts.Failing = ctx.Err() == nil
+		if !watched {
+			e.counts.Failing = ctx.Err() == nil
+		}
 		for _, part := range p.parts {
 			e.fail(part.sequence, err)
 		}
@@ -64,6 +70,9 @@ func (e *Engine) forward() {
 		if e.shares(s) {
 			s.cache.Know(s.ids)
 		}
+		if !part.last {
+			s.spent += now().Sub(p.begun)
+		}
 	}
 	p.choose()
 	for i, part := range p.parts {
@@ -77,6 +86,15 @@ func (e *Engine) forward() {
 		}
 	}
 	e.sweep()
+}
+
+// watch begins to watch the step, if it is one that is watched. stop must follow.
+func (e *Engine) watch() (stop func(), watched bool) {
+	s := e.step.parts[0].sequence // the only one, if it is watched
+	if first := s.cache.Len(); s.watched() && first >= s.Watch.From {
+		return s.Watch.Begin(e.model, first), true
+	}
+	return func() {}, false
 }
 
 // fail ends a running sequence with an error.
@@ -199,7 +217,10 @@ func (e *Engine) hand(s *sequence, t Token) {
 		t.Queued, t.Prompt = s.queued, s.scores
 	}
 	at := now()
-	t.Time = at.Sub(s.begun)
+	if t.Time = at.Sub(s.begun); s.Alone {
+		t.Time = s.spent + at.Sub(e.step.begun)
+	}
+	s.spent = 0
 	s.begun, s.cached, s.fed, s.finished = at, len(s.ids)-1, false, t.Finish != ""
 	if s.NoCache {
 		s.cache.Reset()
