@@ -184,7 +184,9 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 		return cmp.Or(<-ended, err)
 	}
 	defer closeModel()
-	server.Ready(explore.New(service, device))
+	explorer := explore.New(service, device)
+	explorer.KVElemBytes = f.model.kvElemBytes()
+	server.Ready(explorer)
 	s.patience.Store(int64(f.drain + 2*time.Second)) // the server closes its connections after the drain
 	f.announce(said, listener, service.Context)
 	return <-ended

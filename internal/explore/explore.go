@@ -20,12 +20,16 @@ const MaxPositions = 128
 // Explorer answers the page's requests. Any number of goroutines may use it.
 type Explorer struct {
 	*openai.Service
-	Device string // the model's device, for people
-	rows   rows   // logits of texts that were asked about before
+	Device      string // the model's device, for people
+	KVElemBytes int    // of one number in the KV cache
+	rows        rows   // logits of texts that were asked about before
 }
 
-// New returns an explorer of a service's model.
-func New(s *openai.Service, device string) *Explorer { return &Explorer{Service: s, Device: device} }
+// New returns an explorer of a service's model. Its KV cache has bfloat16 numbers; change KVElemBytes before
+// the first request if it has others.
+func New(s *openai.Service, device string) *Explorer {
+	return &Explorer{Service: s, Device: device, KVElemBytes: 2}
+}
 
 // About is the response to GET /explore/model.
 type About struct {
@@ -49,4 +53,28 @@ type About struct {
 type Events func(event any) error
 
 // Model returns what the page must know about the model.
-func (e *Explorer) Model(context.Context) (any, error) { return nil, errNotYet }
+func (e *Explorer) Model(context.Context) (any, error) {
+	c := e.Config
+	return About{
+		Name: e.Name, Device: e.Device, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads,
+		HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Context: e.Context,
+		KVBytes: c.KVBytesPerToken(e.KVElemBytes), SlidingWindow: c.SlidingWindow,
+		ChatTemplate: e.Codec.Tokenizer.HasChatTemplate(), EOS: append([]int32{}, c.EOS...),
+		MaxPositions: MaxPositions, Sampling: e.sampling(),
+	}, nil
+}
+
+// sampling is the checkpoint's own settings, as the protocol takes them: those for draws count even where the
+// checkpoint says do_sample false. So the temperature is never 0 here, and where the checkpoint says nothing,
+// the settings leave the model's distribution as it is.
+func (e *Explorer) sampling() Sampling {
+	s := e.Defaults.Sampling
+	if !e.Defaults.GivesTopK {
+		s.TopK = 0 // as in the protocol
+	}
+	return Sampling{
+		Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP,
+		RepetitionPenalty: s.RepetitionPenalty, FrequencyPenalty: s.FrequencyPenalty,
+		PresencePenalty: s.PresencePenalty,
+	}
+}

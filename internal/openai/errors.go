@@ -99,6 +99,12 @@ func invalid(param, code, format string, args ...any) *Error {
 	return e
 }
 
+// Invalid is the error of a request in which a parameter has the right type and cannot be used. The message
+// begins with the parameter's name, to which format is the rest, such as " is %d, not in 1 … 4."
+func Invalid(param, format string, args ...any) *Error {
+	return invalid(param, "invalid_value", param+format, args...)
+}
+
 // contextExceeded is the error of a prompt that is too long for the context. Clients know its code.
 func contextExceeded(param, message string) *Error {
 	return invalid(param, "context_length_exceeded", "%s", message)

@@ -26,7 +26,7 @@ func (s *Service) prompts(ctx context.Context, r *request) ([]prompt, error) {
 		if err != nil {
 			return nil, err
 		}
-		rendered, err := s.render(ctx, messages)
+		rendered, err := s.Render(ctx, messages)
 		if err != nil {
 			return nil, err
 		}

@@ -27,7 +27,7 @@ func (s *Service) Tokenize(ctx context.Context, body []byte) (any, error) {
 		messages                   json.RawMessage
 		bos, special, strs, pieces *bool
 	}
-	err := s.fields(body, map[string]any{
+	err := s.Fields(body, map[string]any{
 		"prompt": &given.prompt, "messages": &given.messages, "content": &given.content,
 		// vLLM's, and llama-server's
 		"add_special_tokens": &given.bos, "return_token_strs": &given.strs,
@@ -81,7 +81,7 @@ func (s *Service) tokenizeChat(ctx context.Context, v value) ([]int32, error) {
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := s.render(ctx, messages)
+	rendered, err := s.Render(ctx, messages)
 	if err != nil {
 		return nil, err
 	}
@@ -110,17 +110,13 @@ func (s *Service) pieces(ids []int32) []any {
 // Detokenize reads the body of POST /detokenize and returns the text that the tokens stand for, under the
 // names that vLLM and llama-server give it. The error is an [*Error].
 func (s *Service) Detokenize(_ context.Context, body []byte) (any, error) {
-	var tokens json.RawMessage
-	if err := s.fields(body, map[string]any{"tokens": &tokens}); err != nil {
+	var ids []int32
+	if err := s.Fields(body, map[string]any{"tokens": &ids}); err != nil {
 		return nil, err
 	}
-	if tokens == nil {
+	if ids == nil {
 		return nil, invalid("tokens", "missing_required_parameter", "tokens is missing. It must be a list "+
 			"of token ids.")
-	}
-	ids, err := value{"tokens", tokens}.ids(s.Config.VocabSize)
-	if err != nil {
-		return nil, err
 	}
 	decoded := s.Codec.Tokenizer.Decode(ids, false)
 	return struct {
@@ -129,28 +125,51 @@ func (s *Service) Detokenize(_ context.Context, body []byte) (any, error) {
 	}{decoded, decoded}, nil
 }
 
-// fields reads the members of a body into variables by their names. There may be a model too.
-func (s *Service) fields(body []byte, into map[string]any) error {
+// Fields reads the members of a body into variables by their names. A *[]int32 takes a list of the model's
+// token ids, and a map the members of an object. There may be a model too. null is the same as leaving a
+// member out. Any other member is an error, as is a key that occurs twice. The error is an [*Error].
+func (s *Service) Fields(body []byte, into map[string]any) error {
 	all, err := members(body)
 	if err != nil {
 		return err
 	}
 	name := s.Name
 	into["model"] = &name
+	if err := s.take(all, into); err != nil {
+		return err
+	}
+	return s.checkModel(name)
+}
+
+// take reads members into variables by their names, as Fields does.
+func (s *Service) take(all map[string]value, into map[string]any) error {
 	for _, member := range slices.Sorted(maps.Keys(into)) {
 		v, given := all[member]
 		delete(all, member)
 		if !given || v.isNull() {
 			continue
 		}
-		if err := v.into(into[member]); err != nil {
+		if err := s.readInto(v, into[member]); err != nil {
 			return err
 		}
 	}
-	if err := unrecognized(all); err != nil {
+	return unrecognized(all)
+}
+
+// readInto reads a value into a variable, as Fields does.
+func (s *Service) readInto(v value, variable any) (err error) {
+	switch variable := variable.(type) {
+	case *[]int32:
+		*variable, err = v.ids(s.Config.VocabSize)
 		return err
+	case map[string]any:
+		all, err := v.object()
+		if err != nil {
+			return err
+		}
+		return s.take(all, variable)
 	}
-	return s.checkModel(name)
+	return v.into(variable)
 }
 
 // encodeError translates an error of encoding the text of a parameter.

@@ -38,6 +38,9 @@ export interface About {
   sampling: Sampling;
 }
 
+/** The body for explore/tokens: a text, or the ids of tokens. */
+export type TokensRequest = { text: string; chat?: boolean } | { ids: number[] };
+
 export interface Tokens {
   text: string;
   tokens: TextToken[];
