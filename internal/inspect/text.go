@@ -43,17 +43,28 @@ type View struct {
 // Look computes the whole text and returns what look asks for.
 func (t *Text) Look(ctx context.Context, look Look) (View, error) {
 	t.cache.Reset()
-	a := attention{config: &t.model.Config, layers: look.Attention}
-	if len(look.Attention) > 0 {
-		w := &watcher{}
-		w.attend = func(layer int, qkv model.Matrix) error { return a.see(w, layer, qkv) }
-		defer watch(t.model, w)()
+	var seen []*Attention
+	for _, layer := range look.Attention {
+		seen = append(seen, NewAttention(&t.model.Config, layer, len(t.ids)-1, len(t.ids)))
+	}
+	if len(seen) > 0 {
+		defer watchAttention(t.model, seen)()
 	}
 	out := model.Output{AllHidden: look.Hidden}
 	if _, err := t.model.Feed(ctx, t.input(), &out); err != nil {
 		return View{}, err
 	}
-	v := View{Logits: out.Logits, Hidden: out.Hidden, Attention: a.weights()}
+	v := View{Logits: out.Logits, Hidden: out.Hidden}
+	for _, a := range seen {
+		var heads [][]float64
+		for head := range t.model.Config.Heads {
+			err := a.Weights(ctx, head, func(_ int, weights []float64) { heads = append(heads, weights) })
+			if err != nil {
+				return View{}, err
+			}
+		}
+		v.Attention = append(v.Attention, heads)
+	}
 	return v, CheckLogits(ctx, t.model, t.input(), out.Logits)
 }
 
@@ -78,14 +89,13 @@ func (t *Text) Lens(ctx context.Context) iter.Seq2[AfterLayer, error] {
 			in.End = 0
 		}
 		enough := false
-		w := &watcher{stream: func(layer int, _ model.Matrix) error {
-			logits, err := t.model.LensLogits()
+		defer AfterLayers(t.model, func(layer int) error {
+			logits, err := t.model.LensLogits(nil, false)
 			if err == nil && !yield(AfterLayer{layer, logits}, nil) {
 				enough, err = true, errEnough
 			}
 			return err
-		}}
-		defer watch(t.model, w)()
+		})()
 		if _, err := t.model.Feed(ctx, in, nil); err != nil && !enough {
 			yield(AfterLayer{}, err)
 		}

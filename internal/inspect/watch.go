@@ -11,6 +11,9 @@ type watcher struct {
 	stream func(layer int, x model.Matrix) error
 	// attend, if set, receives the queries, keys and values [tokens, QKVRows] of layer 1, 2, …, before RoPE.
 	attend func(layer int, qkv model.Matrix) error
+	// added, if set, is called when the residual stream is that of the embeddings, and after each addition to
+	// it: of the attention of layer 1, the MLP of layer 1, the attention of layer 2, ….
+	added func() error
 
 	step  *model.Step
 	layer int   // the current one, from 1
@@ -24,6 +27,12 @@ func watch(m *model.Model, w *watcher) (stop func()) {
 		w.Backend = b
 		return w
 	})
+}
+
+// AfterLayers calls see after every layer of each step until stop is called: layer 0 is the embeddings. There,
+// see may call [model.Model.LensLogits]. Its error ends the step.
+func AfterLayers(m *model.Model, see func(layer int) error) (stop func()) {
+	return watch(m, &watcher{stream: func(layer int, _ model.Matrix) error { return see(layer) }})
 }
 
 // EachLayer calls see with the residual stream [tokens, hidden] of every step until stop is called: layer 0
@@ -56,6 +65,12 @@ func (w *watcher) showStream(layer int, x model.Matrix) {
 	}
 }
 
+func (w *watcher) showAddition() {
+	if w.added != nil && w.err == nil {
+		w.err = w.added()
+	}
+}
+
 func (w *watcher) Begin(step *model.Step) {
 	w.step, w.mlp = step, false
 	w.Backend.Begin(step)
@@ -63,6 +78,7 @@ func (w *watcher) Begin(step *model.Step) {
 
 func (w *watcher) Embed(x model.Matrix, table model.Weight) {
 	w.Backend.Embed(x, table)
+	w.showAddition()
 	w.showStream(0, x)
 }
 
@@ -81,6 +97,7 @@ func (w *watcher) NormGateUp(h, x model.Matrix, norm, weight model.Weight) {
 
 func (w *watcher) LinearAdd(x, a model.Matrix, weight model.Weight) {
 	w.Backend.LinearAdd(x, a, weight)
+	w.showAddition()
 	if w.mlp {
 		w.mlp = false
 		w.showStream(w.layer, x)
