@@ -1,25 +1,17 @@
 package cli
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
 
-	"phi3/internal/checkpoint"
-	"phi3/internal/engine"
-	"phi3/internal/explore"
 	"phi3/internal/openai"
 	"phi3/internal/serve"
 	"phi3/internal/show"
@@ -56,11 +48,14 @@ server: set its base URL to http://127.0.0.1:8080/v1.
   POST /v1/chat/completions   POST /tokenize     GET /health    GET /metrics
   POST /v1/completions        POST /detokenize   GET /version   GET /v1/models
 
+A browser that opens http://127.0.0.1:8080/ shows the page of phi3 explore.
+
 The server runs up to --parallel requests at once, and computes their tokens together.
 Up to --queue more wait. It refuses the others with status 429. An answer does not depend,
 in any bit, on the requests that run beside it.
 
-With an API key, every request but GET /health must send it: Authorization: Bearer KEY.
+With an API key, every request must send it: Authorization: Bearer KEY. GET /health and
+the page need no key; the page asks for the key before it shows anything of the model.
 Set the key with $PHI3_API_KEY. Other users of this machine can read a key on the command
 line. Without a key, use the server only on this machine. phi3 does not speak TLS: to
 serve a network, put a reverse proxy with TLS in front of it.
@@ -110,6 +105,9 @@ func (f *serveFlags) check() error {
 		}
 		f.key = key
 	}
+	if err := checkPort(f.port); err != nil {
+		return err
+	}
 	switch {
 	case f.model.flags.Changed("api-key") && f.key == "":
 		return usage.Errorf("--api-key is empty")
@@ -118,8 +116,6 @@ func (f *serveFlags) check() error {
 			"file that it was read from may end with a newline")
 	case strings.ContainsFunc(f.key, unicode.IsControl):
 		return usage.Errorf("the API key has a control character, which no request can send")
-	case f.port < 0 || f.port > 1<<16-1:
-		return usage.Errorf("--port is %d, not in 0 … %d", f.port, 1<<16-1)
 	case f.queue < 0 || f.queue > maxQueue:
 		return usage.Errorf("--queue is %d, not in 0 … %d", f.queue, maxQueue)
 	case f.maxStep < 0 || f.model.flags.Changed("max-step") && f.maxStep == 0:
@@ -154,128 +150,31 @@ func (f *serveFlags) run(ctx context.Context, s *streams) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	log, said := f.logger(s), s
+	log, said := newLogger(s, f.log, slog.LevelInfo), s
 	if f.log == "json" { // then what other commands print as text is a part of the log
 		said = &streams{err: show.NewWriter(lines{log}), quiet: s.quiet, verbose: s.verbose}
 	}
-	checkpoint, err := f.model.open(ctx, said)
-	if err != nil {
-		return err
+	server := &serving{
+		model: &f.model, host: f.host, port: f.port, queue: f.queue, maxStep: f.maxStep,
+		options: serve.Options{
+			Key: f.key, Origins: f.origins, Drain: f.drain, Version: version(), Log: log,
+			LogPrompts: f.logPrompts,
+		},
 	}
-	defer func() { _ = checkpoint.Close() }()
-	listener, err := f.listen(ctx)
-	if err != nil {
-		return err
-	}
-	_, _ = show.Fprintf(said.details(), "%s answers GET /health while the model loads\n", f.url(listener))
-	server := serve.New(serve.Options{
-		Key: f.key, Origins: f.origins, Requests: f.model.parallel + f.queue, Drain: f.drain,
-		Version: version(), Log: log, LogPrompts: f.logPrompts,
+	return server.run(ctx, said, func(l net.Listener, service *openai.Service) error {
+		s.patience.Store(int64(server.patience()))
+		f.announce(said, l, server.url(l), service.Context)
+		return nil
 	})
-	serving, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- server.Serve(serving, listener)
-		stop() // the loading
-	}()
-	service, device, closeModel, err := f.load(serving, said, checkpoint)
-	if err != nil {
-		stop()
-		return cmp.Or(<-ended, err)
-	}
-	defer closeModel()
-	explorer := explore.New(service, device)
-	explorer.KVElemBytes = f.model.kvElemBytes()
-	server.Ready(explorer)
-	s.patience.Store(int64(f.drain + 2*time.Second)) // the server closes its connections after the drain
-	f.announce(said, listener, service.Context)
-	return <-ended
-}
-
-// listen opens the port.
-func (f *serveFlags) listen(ctx context.Context) (net.Listener, error) {
-	if host, ok := strings.CutPrefix(f.host, "["); ok {
-		f.host = strings.TrimSuffix(host, "]") // of an IPv6 address, as in URLs
-	}
-	address, network := net.JoinHostPort(f.host, strconv.Itoa(f.port)), "tcp"
-	if net.ParseIP(f.host).To4() != nil {
-		network = "tcp4" // Go takes 0.0.0.0 for all addresses, of IPv6 too
-	}
-	listener, err := new(net.ListenConfig).Listen(ctx, network, address)
-	if op := new(*net.OpError); errors.As(err, op) {
-		err = (*op).Err
-	}
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("listen on %s: another program uses this port; --port takes another one, and "+
-			"--port 0 a free one", address)
-	case err != nil:
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
-	}
-	return listener, nil
-}
-
-// url is the server's address for clients. With --port 0, only the listener knows the port.
-func (f *serveFlags) url(l net.Listener) string {
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return "http://" + net.JoinHostPort(f.host, port)
 }
 
 // announce says where the server listens, and warns, even with --quiet, if it serves a network without a key.
-func (f *serveFlags) announce(said *streams, l net.Listener, contextSize int) {
-	_, _ = show.Fprintf(said.notes(), "listening on %s (%d at once, queue %d, context %d tokens)\n", f.url(l),
-		f.model.parallel, f.queue, contextSize)
+func (f *serveFlags) announce(said *streams, l net.Listener, address string, contextSize int) {
+	_, _ = show.Fprintf(said.notes(), "listening on %s (%d at once, queue %d, context %d tokens); a browser "+
+		"shows phi3 explore there\n", address, f.model.parallel, f.queue, contextSize)
 	if at, ok := l.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() && f.key == "" {
 		_, _ = show.Fprintf(said.err, "WARNING: this server has no API key, and it does not listen only on "+
-			"this machine: everyone who can reach %s can use it. Set %s, or listen on 127.0.0.1.\n", f.url(l),
+			"this machine: everyone who can reach %s can use it. Set %s, or listen on 127.0.0.1.\n", address,
 			keyVariable)
 	}
-}
-
-// load loads the model and starts an engine. The caller calls closeModel at the end.
-func (f *serveFlags) load(
-	ctx context.Context, s *streams, c *checkpoint.Checkpoint,
-) (service *openai.Service, device string, closeModel func(), err error) {
-	m, err := f.model.load(ctx, s, c)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	service, err = f.model.service(c, m, engine.Options{Queue: f.queue, MaxStep: f.maxStep})
-	if err != nil {
-		_ = m.Close()
-		return nil, "", nil, err
-	}
-	return service, m.Device(), func() {
-		service.Engine.Close()
-		_ = m.Close()
-	}, nil
-}
-
-// logger writes to stderr.
-func (f *serveFlags) logger(s *streams) *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.LevelInfo}
-	switch {
-	case s.quiet:
-		options.Level = slog.LevelWarn
-	case s.verbose:
-		options.Level = slog.LevelDebug
-	}
-	if f.log == "json" {
-		return slog.New(slog.NewJSONHandler(show.NewJSONWriter(s.err.Unwrap()), options))
-	}
-	return slog.New(slog.NewTextHandler(s.err, options))
-}
-
-// lines writes lines to a log.
-type lines struct{ log *slog.Logger }
-
-func (l lines) Write(p []byte) (int, error) {
-	for line := range strings.Lines(string(p)) {
-		level := slog.LevelInfo
-		if strings.HasPrefix(strings.ToLower(line), "warning:") {
-			level = slog.LevelWarn
-		}
-		l.log.Log(context.Background(), level, strings.TrimSuffix(line, "\n"))
-	}
-	return len(p), nil
 }

@@ -87,7 +87,8 @@ func TestServe(t *testing.T) {
 			t.Parallel()
 			p := serveProgram(t, nil, "--parallel", "2", "--queue", "3", "--drain", "1h")
 			require.Contains(t, p.said.String(), "model: phi3-demo")
-			require.Regexp(t, `listening on http://127.0.0.1:\d+ \(2 at once, queue 3, context 512 tokens\)\n`,
+			require.Regexp(t, `listening on http://127.0.0.1:\d+ \(2 at once, queue 3, context 512 tokens\); a browser `+
+				`shows phi3 explore there\n`,
 				p.said.String())
 			response := p.complete(`{"prompt": "The capital of Germany is", "max_tokens": 480, "ignore_eos": true,
 				"stream": true}`)
@@ -146,7 +147,7 @@ func TestServeNetwork(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.Close()) }()
 	var quiet strings.Builder
-	(&serveFlags{}).announce(&streams{err: show.NewWriter(&quiet), quiet: true}, l, 512)
+	(&serveFlags{}).announce(&streams{err: show.NewWriter(&quiet), quiet: true}, l, "http://x", 512)
 	require.True(t, strings.HasPrefix(quiet.String(), warning), quiet.String())
 }
 

@@ -29,7 +29,7 @@ var flagGroups = []struct {
 	{"Device", []string{"device", "threads", "dtype", "batch parallel"}},
 	{"Server", []string{
 		"host", "port", "api-key", "cors-origin", "parallel", "queue", "max-step", "drain", "log",
-		"log-prompts",
+		"log-prompts", "no-browser",
 	}},
 	{"Sampling", []string{
 		"do-sample", "temperature", "top-k", "top-p", "min-p", "typical-p", "seed", "num-return-sequences",
