@@ -19,12 +19,12 @@ import (
 
 // question is a request and its answer, which was computed without an engine.
 type question struct {
-	engine.Request
-	codec  *text.Codec
-	config *sampling.Config // nil: the most probable token
-	seed   uint64
-	want   []engine.Token // without times and without Cached and Fed
-	text   string
+	engine.Request // the Begin of its Watch is a watcher's, see take
+	codec          *text.Codec
+	config         *sampling.Config // nil: the most probable token
+	seed           uint64
+	want           []engine.Token // without times and without Cached and Fed
+	text           string
 }
 
 // request returns the request with a sampler of its own.
@@ -205,5 +205,11 @@ func (a *answers) vary(q *question, random *rand.Rand) {
 		}
 	case 1:
 		q.NoCache = true
+	case 2:
+		q.Alone = true
+	case 3:
+		q.Alone, q.NoCache = true, true
+	case 4, 5:
+		q.Watch = &engine.Watch{From: len(q.IDs) * 2 / 3, Tokens: len(q.IDs) % 40}
 	}
 }

@@ -44,7 +44,9 @@ func take(e *engine.Engine, q *question, how manner, random *rand.Rand) error {
 	n, text := 0, ""
 	answer := q.codec.Answer(q.IDs, nil)
 	var err error
-	for token, failed := range e.Generate(ctx, q.request()) {
+	r := q.request()
+	seen := watch(&r)
+	for token, failed := range e.Generate(ctx, r) {
 		if err != nil {
 			return errors.New("the loop goes on after an error")
 		}
@@ -57,6 +59,9 @@ func take(e *engine.Engine, q *question, how manner, random *rand.Rand) error {
 		// Cached and Fed depend on the others; their sum does not.
 		if sum := len(q.IDs) + n; token.Cached+token.Fed != sum && token.ID >= 0 {
 			return fmt.Errorf("token %d after %d tokens: %d cached, %d fed", n, sum, token.Cached, token.Fed)
+		}
+		if err := seen.all(); err != nil {
+			return err
 		}
 		if q.NoCache && token.Cached > 0 {
 			return fmt.Errorf("token %d: %d cached", n, token.Cached)

@@ -26,8 +26,8 @@ type Request struct {
 	// Alone asks for steps that compute nothing else. Token.Time is then the time of these steps. They take
 	// turns with the steps of the other requests.
 	Alone bool
-	// Watch, if set, looks inside the computation of the prompt; Alone is then implied. MaxNewTokens must be 1
-	// or more, or PromptLogProbs set: otherwise nothing is computed.
+	// Watch, if set, looks inside the computation of the prompt; Alone is then implied. Without a token, and
+	// without PromptLogProbs, nothing is computed.
 	Watch *Watch
 	// Progress, if set, is called after every step of a computation of more than one token, with the number
 	// of tokens computed so far and the number to compute. The prompt is such a computation. Each later token

@@ -96,10 +96,11 @@ func (e *Engine) adopt(s *sequence) {
 	if !e.shares(s) {
 		return
 	}
-	// One id at least must be computed, for the logits after it, and so must those that are watched. An engine
-	// that takes one request at a time has one caller with one text, and nobody else will ask for blocks again
-	// that were computed for another end of it. With several callers, a few ids that all texts begin with
-	// would cost the blocks of whole texts.
+	// One id at least must be computed, for the logits after it, and so must those that are watched.
+	//
+	// An engine that takes one request at a time has one caller with one text, and nobody else will ask for
+	// blocks again that were computed for another end of it. With several callers, a few ids that all texts
+	// begin with would cost the blocks of whole texts.
 	most := len(s.ids) - 1
 	if s.watched() {
 		most = min(most, s.Watch.From)

@@ -5,7 +5,9 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -66,4 +68,52 @@ func TestScoredTokensOfAStep(t *testing.T) {
 	wait.Wait()
 	e.Close()
 	require.LessOrEqual(t, cap(e.step.out.Logits), (scoredTokens+requests)*m.Config.HeadRows())
+}
+
+// The time of a token that is computed alone is that of its own steps. The time of others counts all steps.
+func TestTimeOfAlone(t *testing.T) {
+	const own, others = time.Second, time.Hour
+	var clock atomic.Int64
+	now = func() time.Time { return time.Unix(0, clock.Load()) }
+	t.Cleanup(func() { now = time.Now }) // after the engine is closed
+	m, h := openOn(t, mini, 0, model.Options{Context: 256, Sequences: 3, MaxTokens: 512})
+	e := New(m, Options{Parallel: 3, MaxStep: 50})
+	defer e.Close()
+	first := true
+	h.before = func(layer int) {
+		for s := e.Stats(); first && s.Running+s.Waiting < 3; s = e.Stats() {
+			runtime.Gosched()
+		}
+		switch first = false; {
+		case layer > 0:
+		case e.alone && e.step.parts[0].IDs[0] == long(130)[0]:
+			clock.Add(int64(own))
+		default:
+			clock.Add(int64(others))
+		}
+	}
+	var wait sync.WaitGroup
+	for i, r := range []Request{
+		{IDs: long(130), MaxNewTokens: 5, Alone: true},
+		{IDs: prompt, MaxNewTokens: 20},
+		{IDs: prompt, MaxNewTokens: 5, Alone: true},
+	} {
+		wait.Go(func() {
+			n := 0
+			for token, err := range e.Generate(context.Background(), r) {
+				want := []time.Duration{own, 0, others}[i]
+				if i == 0 && n == 0 {
+					want = 3 * own // the prompt's steps
+				}
+				if err != nil || want > 0 && token.Time != want || token.Time < want {
+					t.Errorf("request %d, token %d: %v, not %v, %v", i, n, token.Time, want, err)
+				}
+				if i == 1 && (n == 2 || n == 3) && token.Time < others+own {
+					t.Errorf("%v without the steps of the others", token.Time)
+				}
+				n++
+			}
+		})
+	}
+	wait.Wait()
 }
