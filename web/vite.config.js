@@ -39,5 +39,7 @@ export default defineConfig({
       output: { entryFileNames: "explore.js", assetFileNames: "explore.[ext]" },
     },
   },
+  // npm run dev shows the page without a build; phi3 explore --port 8081 computes what it shows.
+  server: { proxy: { "/explore": "http://127.0.0.1:8081" } },
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
 });
