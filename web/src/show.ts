@@ -3,8 +3,9 @@
 import type { TextToken, Token } from "./api";
 
 // Characters that draw nothing, or that change how their neighbours are drawn: controls, marks of direction,
-// joiners, blanks that are not a space, private and unassigned ones.
-const invisible = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
+// joiners, blanks, private and unassigned ones. A joiner within an emoji is a part of what one sees.
+const invisible =
+  /(?<![\p{Extended_Pictographic}\p{Emoji_Modifier}]\uFE0F?)\u200D|(?!\u200D)[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Z}]/gu;
 
 /**
  * What a token adds to a text, its leading blank included; null if that is only a part of a character. Only
@@ -29,16 +30,39 @@ export function byteSigns(hex: string): string {
   return hex.replace(/../g, (b) => `‹${b.toUpperCase()}›`);
 }
 
+/** A part of a token's text: characters as they are, or a sign for one that cannot be seen. */
+export interface Part {
+  text: string;
+  sign: boolean;
+  raw: string; // the character that the sign stands for; "" if it is a byte
+}
+
+function sign(c: string): string {
+  const known = { "\n": "⏎", "\t": "⇥", " ": "·" }[c];
+  return known ?? `‹${c.codePointAt(0)!.toString(16).toUpperCase()}›`;
+}
+
+/** A token's text in parts. Characters that cannot be seen have visible signs. */
+export function parts(token: Token): Part[] {
+  const text = written(token);
+  if (text === null) return [{ text: byteSigns((token as TextToken).bytes), sign: true, raw: "" }];
+  if (text === "") return [{ text: "∅", sign: true, raw: "" }];
+  const all: Part[] = [];
+  let end = 0;
+  for (const match of text.matchAll(invisible)) {
+    if (match.index > end) all.push({ text: text.slice(end, match.index), sign: false, raw: "" });
+    all.push({ text: sign(match[0]), sign: true, raw: match[0] });
+    end = match.index + match[0].length;
+  }
+  if (end < text.length) all.push({ text: text.slice(end), sign: false, raw: "" });
+  return all;
+}
+
 /** A token's text with a visible sign for each character that cannot be seen. */
 export function visible(token: Token): string {
-  const text = written(token);
-  if (text === null) return byteSigns((token as TextToken).bytes);
-  if (text === "") return "∅";
-  return text
-    .replace(/\n/g, "⏎")
-    .replace(/\t/g, "⇥")
-    .replace(/ /g, "·")
-    .replace(invisible, (c) => `‹${c.codePointAt(0)!.toString(16).toUpperCase()}›`);
+  return parts(token)
+    .map((p) => p.text)
+    .join("");
 }
 
 /** The visible text, cut to a number of characters. */

@@ -56,7 +56,9 @@ export async function learn(list: number[]): Promise<void> {
   if (unknown.length === 0) return;
   for (const id of unknown) asked.add(id);
   try {
-    remember((await get<Tokens>("explore/tokens", { ids: unknown })).tokens);
+    for (let i = 0; i < unknown.length; i += 256) {
+      remember((await get<Tokens>("explore/tokens", { ids: unknown.slice(i, i + 256) })).tokens);
+    }
   } catch (error) {
     for (const id of unknown) asked.delete(id);
     problem.value = report(error);

@@ -1,0 +1,32 @@
+import type { TextToken, Token } from "../api";
+import { parts } from "../show";
+import "./piece.css";
+
+/** The number of hues that adjacent pieces of a text take in turn. */
+export const hues = 5;
+
+/** The class of a piece by its position in the text. */
+export function hue(token: TextToken, position: number): string {
+  return token.special ? "piece special" : `piece hue-${position % hues}`;
+}
+
+/**
+ * A token's text as text nodes. A sign stands for each character that cannot be seen. lines: a line feed also
+ * begins a line.
+ */
+export function Piece({ token, lines = false }: { token: Token; lines?: boolean }) {
+  return (
+    <>
+      {parts(token).map((part) =>
+        part.sign ? (
+          <span class="sign">
+            {part.text}
+            {lines && part.raw === "\n" && "\n"}
+          </span>
+        ) : (
+          part.text
+        ),
+      )}
+    </>
+  );
+}
