@@ -12,6 +12,8 @@
 // Logit bias, frequency penalty and presence penalty are those of OpenAI's protocol, which generate does not
 // have. Their place is the one that vLLM gives them: before the temperature, and for greedy texts too.
 //
+// [Trace] shows what each step leaves of the distribution.
+//
 // Each step works on the scores that the step before it left. A step at its neutral value is skipped, as in
 // Hugging Face.
 //

@@ -5,33 +5,35 @@ import (
 	"slices"
 )
 
+// A filter is a step of a draw, after the temperature. It works on the tokens that the one before left.
+type filter struct {
+	name  string // of the field of Config, as in generation_config.json
+	apply func(*Sampler)
+}
+
+// filters are the filters in their order. The first one starts from the scores and fills s.kept.
+var filters = [...]filter{
+	{"top_k", (*Sampler).topK},
+	{"top_p", (*Sampler).topP},
+	{"min_p", (*Sampler).minP},
+	{"typical_p", (*Sampler).typicalP},
+}
+
 // filter applies temperature, top-k, top-p, min-p and typical-p to the scores. s.kept receives the tokens
 // that can be drawn: at least one, unless all were ruled out before.
 func (s *Sampler) filter() {
-	c := &s.config
-	if c.Temperature != 1 {
+	s.heat()
+	for i := range filters {
+		filters[i].apply(s)
+	}
+}
+
+// heat divides the scores by the temperature.
+func (s *Sampler) heat() {
+	if s.config.Temperature != 1 {
 		for i := range s.scores {
-			s.scores[i] /= c.Temperature
+			s.scores[i] /= s.config.Temperature
 		}
-	}
-	if c.TopK > 0 && c.TopK < len(s.scores) {
-		s.topK(c.TopK)
-	} else {
-		s.all()
-	}
-	s.weigh()
-	if len(s.kept) == 0 {
-		return
-	}
-	if c.TopP < 1 {
-		s.topP(c.TopP)
-	}
-	if c.MinP > 0 {
-		// the weight of the most probable token is 1
-		s.drop(func(k candidate) bool { return k.weight < c.MinP })
-	}
-	if c.TypicalP < 1 {
-		s.typicalP(c.TypicalP)
 	}
 }
 
@@ -43,12 +45,18 @@ func (s *Sampler) all() {
 			s.kept = append(s.kept, candidate{id: int32(id), score: score})
 		}
 	}
+	s.weigh()
 }
 
 // topK keeps the k highest scores and those equal to the last of them, as TopKLogitsWarper does. One pass
 // over the vocabulary keeps a heap of the k highest scores so far, and every token that was among them at its
 // turn.
-func (s *Sampler) topK(k int) {
+func (s *Sampler) topK() {
+	k := s.config.TopK
+	if k == 0 || k >= len(s.scores) {
+		s.all()
+		return
+	}
 	s.kept, s.highest = s.kept[:0], s.highest[:0]
 	least := ruledOut
 	for id, score := range s.scores {
@@ -62,6 +70,7 @@ func (s *Sampler) topK(k int) {
 		}
 	}
 	s.drop(func(c candidate) bool { return c.score < least })
+	s.weigh()
 }
 
 // weigh finds the highest score and computes the weights of s.kept.
@@ -85,7 +94,11 @@ func (s *Sampler) drop(unwanted func(candidate) bool) { s.kept = slices.DeleteFu
 // topP sorts the tokens by falling score and keeps the fewest first ones whose probability is p or more, as
 // TopPLogitsWarper does. Of equal scores at the end it keeps the highest ids, as that class does with a
 // stable ascending sort.
-func (s *Sampler) topP(p float64) {
+func (s *Sampler) topP() {
+	p := s.config.TopP
+	if p == 1 || len(s.kept) == 0 {
+		return
+	}
 	total := s.total()
 	// Of n tokens, those with a probability below (1−p)/n have less than 1−p together, even all n. They are
 	// dropped in any case and need no sorting.
@@ -100,9 +113,21 @@ func (s *Sampler) topP(p float64) {
 	s.drop(func(k candidate) bool { return last.before(ranked{key: -float64(k.score), tie: -k.id}) })
 }
 
+// minP keeps the tokens that have this fraction of the highest probability. The weight of the most probable
+// token is 1.
+func (s *Sampler) minP() {
+	if least := s.config.MinP; least > 0 {
+		s.drop(func(k candidate) bool { return k.weight < least })
+	}
+}
+
 // typicalP sorts the tokens by the distance of −log p from its mean, the entropy. It keeps the fewest first
 // ones whose probability is p or more, and those as far as the last of them, as TypicalLogitsWarper does.
-func (s *Sampler) typicalP(p float64) {
+func (s *Sampler) typicalP() {
+	p := s.config.TypicalP
+	if p == 1 || len(s.kept) == 0 {
+		return
+	}
 	total := s.total()
 	logTotal := math.Log(total)
 	logP := func(k candidate) float64 {

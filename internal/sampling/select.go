@@ -1,7 +1,7 @@
 package sampling
 
 // pushHighest adds a score to a heap of the k highest scores. The first element is the lowest.
-func pushHighest(heap []float32, score float32, k int) []float32 {
+func pushHighest[T float32 | float64](heap []T, score T, k int) []T {
 	switch {
 	case len(heap) < k:
 		heap = append(heap, score)
@@ -18,7 +18,7 @@ func pushHighest(heap []float32, score float32, k int) []float32 {
 }
 
 // sink restores the heap below i: no element is greater than its children at 2i+1 and 2i+2.
-func sink(heap []float32, i int) {
+func sink[T float32 | float64](heap []T, i int) {
 	for {
 		child := 2*i + 1
 		if child >= len(heap) {
