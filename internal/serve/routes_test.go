@@ -43,7 +43,8 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v1/completions", "", 405, "takes POST requests"},
 		{"POST", "/health", "{}", 405, "takes GET requests"},
 		{"OPTIONS", "/v1/completions", "", 405, "takes POST requests"},
-		{"GET", "/", "", 404, "/v1/chat/completions"},
+		{"GET", "/", "", 200, "<title>phi3 explore</title>"},
+		{"GET", "/nothing", "", 404, "/v1/chat/completions"},
 		{"POST", "/v1/embeddings", "{}", 404, `"code":"unknown_url"`},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
