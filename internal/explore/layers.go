@@ -67,32 +67,62 @@ type LensAnswer struct {
 }
 
 // Layers streams the logit lens of every layer and position.
-func (e *Explorer) Layers(ctx context.Context, body []byte, events Events) error { return errNotYet }
-
-// ContributionsRequest is the body of POST /explore/contributions.
-type ContributionsRequest struct {
-	IDs    []int32 `json:"ids"`
-	Tokens []int32 `json:"tokens"` // 1 … 16 possible next tokens
+func (e *Explorer) Layers(ctx context.Context, body []byte, events Events) error {
+	r, err := e.parseLayers(body)
+	if err != nil {
+		return err
+	}
+	ctx, gone := context.WithCancel(ctx)
+	defer gone()
+	g := e.newGrid(r.From, len(r.IDs))
+	ended := make(chan error, 1)
+	go func() {
+		defer close(g.events)
+		ended <- g.compute(ctx, e.Engine, r.IDs)
+	}()
+	known := map[int32]bool{}
+	for event := range g.events {
+		if err != nil {
+			continue
+		}
+		if tokens := e.newTokens(&event, known); len(tokens) > 0 {
+			err = events(LayersEvent{Tokens: tokens})
+		}
+		if err == nil {
+			err = events(event)
+		}
+		if err != nil { // the client is gone; compute ends soon
+			gone()
+		}
+	}
+	if failed := <-ended; err == nil {
+		err = failed
+	}
+	if err != nil {
+		return err
+	}
+	return events(LayersEvent{Done: true})
 }
 
-// Contributions is the response: direct logit attribution at the last position.
-type Contributions struct {
-	Tokens []Contribution `json:"tokens"`
-}
-
-// Contribution says how much each part of the model adds to the logit of a token. The last norm is linear
-// but for its scale, which is taken as it is at the end. So the parts add up to the logit, up to the rounding
-// of the head's inputs to bfloat16.
-type Contribution struct {
-	tokenizer.Token
-	Logit     float32   `json:"logit"`     // the model's
-	Sum       float64   `json:"sum"`       // of all parts
-	Embedding float64   `json:"embedding"` // of the last token's embedding
-	Attention []float64 `json:"attention"` // [layers]
-	MLP       []float64 `json:"mlp"`       // [layers]
-}
-
-// Contributions computes the direct logit attribution of tokens.
-func (e *Explorer) Contributions(ctx context.Context, body []byte) (any, error) {
-	return nil, errNotYet
+// newTokens returns the tokens that an event mentions and that are not known yet.
+func (e *Explorer) newTokens(event *LayersEvent, known map[int32]bool) (tokens []tokenizer.Token) {
+	mention := func(id int32) {
+		if !known[id] {
+			known[id] = true
+			tokens = append(tokens, e.Codec.Tokenizer.Token(id))
+		}
+	}
+	if event.Row != nil {
+		for _, cell := range event.Row.Cells {
+			for _, t := range cell.Top {
+				mention(t.ID)
+			}
+		}
+	}
+	if event.Answer != nil {
+		for _, answer := range event.Answer.Answers {
+			mention(answer.ID)
+		}
+	}
+	return tokens
 }

@@ -117,13 +117,19 @@ func (e *Explorer) checkLength(ids []int32) error {
 	return nil
 }
 
-// checkFrom checks the first position to show of a text, and moves it so that no more than MaxPositions
-// follow.
+// checkFrom checks the first position to show of a text. 0 becomes the position that shows the most.
 func checkFrom(from *int, tokens int) error {
 	if err := inRange("from", *from, 0, tokens-1); err != nil {
 		return err
 	}
-	*from = max(*from, tokens-MaxPositions)
+	most := max(0, tokens-MaxPositions)
+	if *from == 0 {
+		*from = most
+	}
+	if *from < most {
+		return openai.Invalid("from", " is %d, so %d positions follow. At most %d are shown: from must be 0 "+
+			"or at least %d.", *from, tokens-*from, MaxPositions, most)
+	}
 	return nil
 }
 

@@ -29,7 +29,8 @@ func TestParse(t *testing.T) {
 		`tokens {"text": "", "chat": true, "model": "phi3-demo"}`: TokensRequest{Chat: true},
 		`tokens {"ids": []}`:                                          TokensRequest{IDs: []int32{}},
 		`layers {"ids": [1, 2559]}`:                                   LayersRequest{IDs: []int32{1, 2559}},
-		`layers {"ids": [` + list + `], "from": 3}`:                   LayersRequest{ids, 72},
+		`layers {"ids": [` + list + `]}`:                              LayersRequest{ids, 72},
+		`layers {"ids": [` + list + `], "from": 72}`:                  LayersRequest{ids, 72},
 		`layers {"ids": [` + list + `], "from": 73}`:                  LayersRequest{ids, 73},
 		`attention {"ids": [` + list + `], "layer": 4}`:               AttentionRequest{ids, 4, 72},
 		`contributions {"ids": [1], "tokens": [7]}`:                   ContributionsRequest{[]int32{1}, []int32{7}},
@@ -90,6 +91,10 @@ func TestParseErrors(t *testing.T) {
 			"sampling.temperature is the number 1e39, not one that 32 bits hold.",
 		},
 		{"layers", `{"ids": [1], "from": 1}`, "from", "from is 1, not in 0 … 0."},
+		{
+			"layers", `{"ids": [` + strings.Repeat("0, ", 199) + `0], "from": 71}`, "from", "from is 71, so 129 " +
+				"positions follow. At most 128 are shown: from must be 0 or at least 72.",
+		},
 		{"attention", `{"ids": [1], "layer": 5}`, "layer", "layer is 5, not in 1 … 4."},
 		{"attention", `{"ids": [1], "layer": 1, "from": -1}`, "from", "from is -1, not in 0 … 0."},
 		{"contributions", `{"ids": [1]}`, "tokens", "tokens has 0 ids, not 1 … 16."},
