@@ -127,19 +127,19 @@ function Legend() {
 }
 
 function Scale() {
-  const parts = 65;
+  const stops = 32;
   return (
     <>
-      {Array.from({ length: parts }, (_, i) => (
-        <rect
-          key={i}
-          x={10 + i * 4}
-          y={2}
-          width={4.3}
-          height={12}
-          fill={shades.value.fill[Math.round((i * (levels - 1)) / (parts - 1))]}
-        />
-      ))}
+      <linearGradient id="heat">
+        {Array.from({ length: stops + 1 }, (_, i) => (
+          <stop
+            key={i}
+            offset={i / stops}
+            stop-color={shades.value.fill[Math.round((i * (levels - 1)) / stops)]}
+          />
+        ))}
+      </linearGradient>
+      <rect x={10} y={2} width={260} height={12} rx={2} fill="url(#heat)" />
     </>
   );
 }
@@ -150,12 +150,12 @@ function Measures() {
     <section class="measures" aria-labelledby="measures-title">
       <h3 id="measures-title">What head {h.head} looks at</h3>
       <dl>
-        {measures.map(({ key, name, meaning }) => {
+        {measures.map(({ key, label, name, meaning }) => {
           const value = h.measures[key];
           return (
             <div
               key={key}
-              class={h.label === key ? "best" : ""}
+              class={h.label === label ? "best" : ""}
               data-measure={key}
               data-value={value ?? undefined}
             >

@@ -4,29 +4,35 @@ import type { AttentionHead } from "../api";
 
 export type Measure = keyof AttentionHead["measures"];
 
-export const measures: { key: Measure; name: string; meaning: string }[] = [
+// label is the server's name of the measure.
+export const measures: { key: Measure; label: string; name: string; meaning: string }[] = [
   {
     key: "first",
+    label: "first",
     name: "first token",
     meaning: "The weight on position 0. A head that finds nothing to read rests there: an attention sink.",
   },
   {
     key: "previous",
+    label: "previous",
     name: "previous token",
     meaning: "The weight on the position just before. Such a head joins neighbours, such as parts of a word.",
   },
   {
     key: "itself",
+    label: "itself",
     name: "itself",
     meaning: "The weight on the position's own token.",
   },
   {
     key: "same",
+    label: "same token",
     name: "same token",
     meaning: "The weight on earlier positions with the same token, where there are any.",
   },
   {
     key: "after_same",
+    label: "after same token",
     name: "after the same token",
     meaning:
       "The weight on what followed the same token before. It lets a model repeat a pattern: induction.",
@@ -35,12 +41,12 @@ export const measures: { key: Measure; name: string; meaning: string }[] = [
 
 /** The head's computed label, such as "previous token"; "" if no measure stands out. */
 export function label(head: AttentionHead): string {
-  return measures.find((m) => m.key === head.label)?.name ?? "";
+  return measures.find((m) => m.label === head.label)?.name ?? "";
 }
 
 /** The measure of the head's label. */
 export function labelled(head: AttentionHead): number | null {
-  const measure = measures.find((m) => m.key === head.label);
+  const measure = measures.find((m) => m.label === head.label);
   return measure ? head.measures[measure.key] : null;
 }
 

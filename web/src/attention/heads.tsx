@@ -16,6 +16,21 @@ export function Heads() {
     head.value = heads[(at + step + heads.length) % heads.length]!.head;
     document.getElementById(`head-${head.value}`)?.focus();
   };
+  const box = useRef<HTMLDivElement>(null);
+  const at = chosen.value?.head;
+  useEffect(() => {
+    // Only the box scrolls: scrollIntoView would move the page too.
+    const here = box.current!.querySelector<HTMLElement>('[aria-checked="true"]');
+    if (!here) return;
+    const { scrollTop, scrollLeft, clientHeight, clientWidth } = box.current!;
+    const { offsetTop, offsetLeft, offsetHeight, offsetWidth } = here;
+    const into = (now: number, size: number, start: number, length: number) =>
+      Math.max(Math.min(now, start - 8), start + length + 8 - size);
+    box.current!.scrollTo(
+      into(scrollLeft, clientWidth, offsetLeft, offsetWidth),
+      into(scrollTop, clientHeight, offsetTop, offsetHeight),
+    );
+  }, [at, sort.value]);
   return (
     <div class="heads-box">
       <label class="sort">
@@ -29,7 +44,7 @@ export function Heads() {
           ))}
         </select>
       </label>
-      <div class="heads" role="radiogroup" aria-label="Heads of the layer" onKeyDown={move}>
+      <div class="heads" role="radiogroup" aria-label="Heads of the layer" ref={box} onKeyDown={move}>
         {heads.map((h) => (
           <Thumb key={h.head} of={h} />
         ))}

@@ -29,7 +29,9 @@ export function plan(tokens: TextToken[], earlier: boolean, width: number): Plan
   const guess = Math.min(most.cell, (width - longest - 24) / (count + (earlier ? 1.5 : 0)));
   const size = Math.max(9, Math.min(most.size, guess * 0.92));
   const step = Math.max(1, Math.ceil((size * 1.12) / guess));
-  const labels = tokens.map((t) => fitted(brief(t, 24), longest, size));
+  // More than two marks on a letter would reach into the rows above.
+  const calm = (label: string) => label.replace(/(\p{M}{2})\p{M}+/gu, "$1");
+  const labels = tokens.map((t) => fitted(calm(brief(t, 24)), longest, size));
   const used = labels.filter((_, i) => i % step === 0);
   const label = Math.max(24, ...used.map((l) => measure(l, size)));
   const left = Math.ceil(label + 10);

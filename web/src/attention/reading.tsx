@@ -1,7 +1,8 @@
 // What one position reads: its text with a shade behind each token, and the highest weights.
 
-import { brief, visible } from "../show";
+import { brief } from "../show";
 import { about } from "../state";
+import { Piece } from "../tokens/piece";
 import { earlier, share } from "./head";
 import { level, shades } from "./shade";
 import { active, chosen, column, hover, row, shown, tokenAt, weights } from "./state";
@@ -42,7 +43,7 @@ export function Reading() {
                 column.value = null;
               }}
             >
-              {visible(t)}
+              <Piece token={t} />
             </bdi>
           );
         })}

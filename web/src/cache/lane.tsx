@@ -6,7 +6,8 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { CacheEvent } from "../api";
-import { bytes, visible } from "../show";
+import { bytes } from "../show";
+import { Piece } from "../tokens/piece";
 import { duration, run, stepOf } from "./run";
 
 export function Lane({ cache }: { cache: boolean }) {
@@ -61,12 +62,12 @@ function Growing({ events, step, running }: { events: CacheEvent[]; step: number
     <p class="growing" ref={box} tabIndex={0} aria-label="Text">
       {run.value!.text.map((t, i) => (
         <bdi key={i} class="given">
-          {visible(t)}
+          <Piece token={t} />
         </bdi>
       ))}
       {events.slice(0, step + 1).map((e, i) => (
         <bdi key={`n${i}`} class={i === step ? "new" : ""}>
-          {visible(e.token)}
+          <Piece token={e.token} />
         </bdi>
       ))}
       {running && step === events.length - 1 && <span class="caret" aria-hidden="true" />}
