@@ -137,10 +137,17 @@ export interface CacheEnd {
 /** An answer of the server that is an error. The message is a sentence for people. */
 export class ServerError extends Error {
   constructor(
-    readonly status: number,
+    readonly status: number, // 0: there was no answer
     message: string,
+    readonly code = "",
+    readonly retryAfter = 0, // seconds
   ) {
     super(message);
+  }
+
+  /** The same request may succeed later: the server loads its model, is full, or does not answer. */
+  get passes(): boolean {
+    return this.status === 0 || this.status === 429 || this.status === 503;
   }
 }
 
@@ -170,12 +177,15 @@ async function send(path: string, body: unknown, signal?: AbortSignal): Promise<
   }
   if (response.ok) return response;
   let message = `The server answered with status ${response.status}.`;
+  let code: string | null = null;
   try {
-    message = ((await response.json()) as { error: { message: string } }).error.message;
+    const { error } = (await response.json()) as { error: { message: string; code: string | null } };
+    ({ message, code } = error);
   } catch {
     // the status says enough
   }
-  throw new ServerError(response.status, message);
+  const seconds = Number(response.headers.get("Retry-After")) || 0;
+  throw new ServerError(response.status, message, code ?? "", seconds);
 }
 
 /** Returns the JSON at a path. A body makes it a POST request. */

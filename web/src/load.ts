@@ -2,6 +2,7 @@
 
 import { useEffect } from "preact/hooks";
 import { useSignal, type Signal } from "@preact/signals";
+import { persist } from "./retry";
 import { report } from "./state";
 
 export interface Loading {
@@ -24,7 +25,8 @@ export function useWork(key: string, work: (signal: AbortSignal) => Promise<void
     busy.value = true;
     const timer = setTimeout(async () => {
       try {
-        await work(controller.signal);
+        const say = (text: string) => (problem.value = text);
+        await persist(() => work(controller.signal), controller.signal, say);
         problem.value = "";
       } catch (error) {
         if (controller.signal.aborted) return;

@@ -1,8 +1,9 @@
 // What the whole page shares: the prompt, the branch that continues it, and the view that is open. Each view
 // keeps its own state in its own file.
 
-import { computed, effect, signal } from "@preact/signals";
+import { batch, computed, effect, signal } from "@preact/signals";
 import { get, ServerError, type About, type TextToken, type Tokens } from "./api";
+import { persist } from "./retry";
 import { shared } from "./share";
 
 export const views = ["tokens", "layers", "attention", "next", "cache"] as const;
@@ -42,9 +43,12 @@ export function remember(list: TextToken[]): void {
 }
 
 /** Changes the prompt. The branch belonged to the old one. */
-export function setPrompt(value: string): void {
-  prompt.value = value;
-  branch.value = [];
+export function setPrompt(value: string, template = chat.value): void {
+  batch(() => {
+    prompt.value = value;
+    chat.value = template;
+    branch.value = [];
+  });
 }
 
 // The ids that learn has asked about, so that it asks only once.
@@ -70,26 +74,35 @@ export function report(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** The model is not there yet, or the server is gone. */
+export const waiting = signal(false);
+
 /** Loads what the page needs once, again when the key is known. */
 export async function start(): Promise<void> {
+  const say = (text: string) => {
+    waiting.value = true;
+    problem.value = text;
+  };
   try {
-    about.value = await get<About>("explore/model");
+    about.value = await persist(() => get<About>("explore/model"), new AbortController().signal, say);
     locked.value = false;
+    problem.value = "";
   } catch (error) {
     problem.value = report(error);
     return;
+  } finally {
+    waiting.value = false;
   }
   // A link may come from a page of another model.
   const exists = (id: number) => id >= 0 && id < about.value!.vocab_size;
   if (!branch.value.every(exists)) branch.value = [];
+  if (!about.value.chat_template) chat.value = false;
   effect(() => void learn(branch.value));
-  let running = new AbortController();
   effect(() => {
     const body = { text: prompt.value, chat: chat.value };
-    running.abort();
-    running = new AbortController();
-    const signal = running.signal;
-    get<Tokens>("explore/tokens", body, signal)
+    const controller = new AbortController();
+    const { signal } = controller;
+    persist(() => get<Tokens>("explore/tokens", body, signal), signal, (text) => (problem.value = text))
       .then((answer) => {
         remember(answer.tokens);
         tokens.value = answer;
@@ -98,5 +111,6 @@ export async function start(): Promise<void> {
       .catch((error: unknown) => {
         if (!signal.aborted) problem.value = report(error);
       });
+    return () => controller.abort();
   });
 }
