@@ -1,0 +1,171 @@
+// The distribution of the next token as bars, one a row.
+
+import { scaleLinear } from "d3-scale";
+import { useSignal, type Signal } from "@preact/signals";
+import { useRef, type MutableRef } from "preact/hooks";
+import type { Next, NextCandidate } from "../api";
+import { exactPercent, visible } from "../show";
+import { about } from "../state";
+import { fit, Label, useWidth, width as widthOf } from "./label";
+import { steps, title } from "./sampling";
+
+const height = 26; // of a row, in CSS pixels, as all lengths here
+const head = 30;
+const font = 14;
+
+interface BarsProps {
+  next: Next;
+  shown: NextCandidate[];
+  after: number; // the step whose probabilities the strong bars show
+  taken: ReadonlySet<number>; // the ids that the tree has after this text
+  take: (c: NextCandidate) => void;
+  picture: MutableRef<SVGSVGElement | null>;
+}
+
+/** The candidates to show: the model's best, and the best of the last step if they are others. */
+export function choose(next: Next, rows: number): NextCandidate[] {
+  const last = next.steps.length - 1;
+  const best = [...next.candidates].sort((a, b) => b.steps[last]! - a.steps[last]! || a.rank - b.rank);
+  const wanted = new Set(best.slice(0, 5).filter((c) => c.steps[last]! > 0));
+  return [...next.candidates].sort((a, b) => a.rank - b.rank).filter((c, i) => i < rows || wanted.has(c));
+}
+
+/** Whether a step, or one before it, has removed a candidate. */
+export function isRemoved(c: NextCandidate, after: number): boolean {
+  const by = steps.findIndex((s) => s.name === c.removed);
+  return by >= 0 && by <= after;
+}
+
+export function Bars(props: BarsProps) {
+  const { shown, after, picture } = props;
+  const { box, width } = useWidth();
+  const active = useSignal(0);
+  const rows = useRef<SVGGElement>(null);
+  const wide = width >= 640;
+  const left = wide ? 216 : 112;
+  const right = Math.max(left + 40, width - (wide ? 190 : 66));
+  const most = Math.max(...shown.flatMap((c) => c.steps), 1e-6);
+  const x = scaleLinear([0, most], [left, right]);
+  const ticks = x.ticks(wide ? 5 : 3).filter((t) => t > 0);
+  const move = (event: KeyboardEvent) => {
+    const last = shown.length - 1;
+    const to = { ArrowDown: active.value + 1, ArrowUp: active.value - 1, Home: 0, End: last }[event.key];
+    if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    active.value = Math.max(0, Math.min(last, to));
+    (rows.current!.children[active.value] as SVGGElement).focus();
+  };
+  return (
+    <div ref={box} class="bars">
+      {width > 0 && (
+        <svg
+          ref={picture}
+          id="next-bars"
+          width={width}
+          height={head + height * shown.length + 4}
+          role="group"
+          aria-label="Probabilities of the next token. The table below has the numbers."
+          onKeyDown={move}
+        >
+          {ticks.map((t) => (
+            <g class="tick">
+              <line x1={x(t)} x2={x(t)} y1={head - 6} y2={head + height * shown.length} />
+              <text x={x(t)} y={head - 12} text-anchor="middle">
+                {`${Number((100 * t).toPrecision(3))}%`}
+              </text>
+            </g>
+          ))}
+          {wide && (
+            <text class="column" x={width - 92} y={head - 12} text-anchor="end">
+              model
+            </text>
+          )}
+          <text class="column strong" x={width - 2} y={head - 12} text-anchor="end">
+            {after === 0 ? (wide ? "" : "model") : wide ? `after ${steps[after]!.title}` : "after"}
+          </text>
+          <g ref={rows}>
+            {shown.map((c, i) => (
+              <Row key={i} {...props} c={c} index={i} active={active} x={x} geometry={{ wide, left, right, width }} />
+            ))}
+          </g>
+        </svg>
+      )}
+    </div>
+  );
+}
+
+interface RowProps extends BarsProps {
+  c: NextCandidate;
+  index: number;
+  active: Signal<number>;
+  x: (probability: number) => number;
+  geometry: { wide: boolean; left: number; right: number; width: number };
+}
+
+function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowProps) {
+  const { wide, left, right, width } = geometry;
+  const p = c.steps[after] ?? 0;
+  const removed = isRemoved(c, after);
+  const ends = about.value!.eos.includes(c.id);
+  const notes = [
+    ...(ends ? [wide ? "ends the text" : "ends"] : []),
+    ...(removed ? [wide ? `removed by ${title(c.removed!)}` : title(c.removed!)] : []),
+  ];
+  const note = notes.join(" · ");
+  const end = Math.max(x(c.probability), x(p)) + 8;
+  const middle = height / 2;
+  const spoken =
+    `${visible(c)}, model ${exactPercent(c.probability)}, after ${steps[after]!.title} ${exactPercent(p)}` +
+    (note === "" ? "" : `, ${note}`);
+  return (
+    <g
+      role="button"
+      class={`bar${removed ? " removed" : ""}`}
+      transform={`translate(0 ${head + index * height})`}
+      tabIndex={Math.min(active.value, shown.length - 1) === index ? 0 : -1}
+      aria-label={`Take ${spoken}`}
+      data-token-id={c.id}
+      data-rank={c.rank}
+      data-logit={c.logit}
+      data-probability={c.probability}
+      data-after={p}
+      data-removed={c.removed}
+      data-ends={ends}
+      onClick={() => take(c)}
+      onFocus={() => (active.value = index)}
+      onKeyDown={(e) => {
+        if (e.key !== "Enter" && e.key !== " ") return;
+        e.preventDefault();
+        take(c);
+      }}
+    >
+      <rect class="hit" x={0} y={0} width={width} height={height} rx={5} />
+      {wide && (
+        <text class="rank" x={26} y={middle} text-anchor="end">
+          {c.rank}
+        </text>
+      )}
+      {taken.has(c.id) && <circle class="taken" cx={wide ? 36 : 3} cy={middle} r={3} />}
+      <text class="token" x={left - 10} y={middle} text-anchor="end">
+        <Label list={fit(c, font, wide ? 164 : 94)} />
+      </text>
+      <rect class="pale" x={left} y={4} width={Math.max(1, x(c.probability) - left)} height={height - 8} rx={3} />
+      {p > 0 && <rect class="strong" x={left} y={8} width={Math.max(1, x(p) - left)} height={height - 16} rx={2} />}
+      {note !== "" && (
+        <text class="note" x={Math.max(left + 6, Math.min(end, right - widthOf(note, 12)))} y={middle}>
+          {note}
+        </text>
+      )}
+      {wide && (
+        <text class="value" x={width - 92} y={middle} text-anchor="end">
+          {exactPercent(c.probability)}
+        </text>
+      )}
+      {(after > 0 || !wide) && (
+        <text class="value strong" x={width - 2} y={middle} text-anchor="end">
+          {removed ? "—" : exactPercent(p)}
+        </text>
+      )}
+    </g>
+  );
+}
