@@ -1,11 +1,12 @@
-// Package explore computes what the page of phi3 explore shows of a model: the tokens of a text, the logit lens
-// of every layer and position, attention, the next token through the steps of sampling, and generation with
-// and without the KV cache. It knows neither HTTP nor the page.
+// Package explore computes what the page of phi3 explore shows of a model: the tokens of a text, the logit
+// lens of every layer and position, attention, the next token through the steps of sampling, and generation
+// with and without the KV cache. It knows neither HTTP nor the page.
 //
 //	body ──parse──► ids ──engine (with a Watch)──► numbers ──► the values of docs/json.md
 //
 // Every number is one that the model computes for phi3 next-token --json too, bit for bit. Each view is a
-// request of its own, so a view that nobody opens costs nothing. The engine computes each in steps of its own.
+// request of its own, so a view that nobody opens costs nothing. What is watched or timed has steps of its own
+// in the engine; the next token is an ordinary request, which shares steps and the prefix cache with others.
 package explore
 
 import (

@@ -11,8 +11,8 @@ const (
 	maxRowBytes = 64 << 20 // of all rows
 )
 
-// rows keeps the logits of the last texts, so that a slider of the page needs no pass of the model. Any number
-// of goroutines may use it.
+// rows keeps the logits of the last texts, so that a slider of the page needs no pass of the model. Any
+// number of goroutines may use it.
 type rows struct {
 	mu   sync.Mutex
 	last []row // the most recent use first

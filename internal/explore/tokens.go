@@ -39,30 +39,40 @@ func (e *Explorer) Tokenize(ctx context.Context, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	read, ids, err := e.read(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return Tokens{read, e.tokens(ids)}, nil
+}
+
+// read returns what the model reads of a request, as text and as ids.
+func (e *Explorer) read(ctx context.Context, r TokensRequest) (string, []int32, error) {
 	if r.IDs != nil {
-		return Tokens{e.Codec.Tokenizer.Decode(r.IDs, false), e.tokens(r.IDs)}, nil
+		return e.Codec.Tokenizer.Decode(r.IDs, false), r.IDs, nil
 	}
 	prompt := e.Codec.Plain(r.Text)
 	if r.Chat {
+		var err error
 		if prompt, err = e.message(ctx, r.Text); err != nil {
-			return nil, err
+			return "", nil, err
 		}
 	}
 	ids, err := e.Codec.Encode(ctx, prompt, e.Context)
 	var tooMany *tokenizer.TooManyError
 	switch {
 	case ctx.Err() != nil:
-		return nil, openai.AsError(ctx.Err())
+		return "", nil, openai.AsError(ctx.Err())
 	case errors.As(err, &tooMany):
-		return nil, openai.Invalid("text", " has more than %d tokens, which is the model's context. "+
+		return "", nil, openai.Invalid("text", " has more than %d tokens, which is the model's context. "+
 			"Shorten the text.", e.Context)
 	case err == nil && len(ids) > 0:
 		err = e.Codec.Check(ids, e.Config.VocabSize)
 	}
 	if err != nil {
-		return nil, openai.Invalid("text", ": %s.", show.Message(err.Error()))
+		return "", nil, openai.Invalid("text", ": %s.", show.Message(err.Error()))
 	}
-	return Tokens{prompt.String(), e.tokens(ids)}, nil
+	return prompt.String(), ids, nil
 }
 
 // message is the prompt of a user's message.

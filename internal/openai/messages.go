@@ -126,8 +126,8 @@ func readPart(v value) (content string, err error) {
 	return content, unrecognized(part)
 }
 
-// Render makes the prompt of a chat. The error is an [*Error]. Special tokens such as <|end|> in a message are ordinary characters, so
-// that a message cannot end its turn and begin another one.
+// Render makes the prompt of a chat. Special tokens such as <|end|> in a message are ordinary characters, so
+// that a message cannot end its turn and begin another one. The error is an [*Error].
 func (s *Service) Render(ctx context.Context, messages []tokenizer.Message) (text.Prompt, error) {
 	instructs := func(m tokenizer.Message) bool {
 		return m.Role == "system" && strings.TrimSpace(m.Content) != ""
