@@ -1,12 +1,6 @@
 package explore
 
-import (
-	"errors"
-
-	"phi3/internal/openai"
-)
-
-var errNotYet = errors.New("not yet") // of the views that are not there yet
+import "phi3/internal/openai"
 
 // Limits of what a request may ask for.
 const (

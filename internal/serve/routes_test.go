@@ -45,6 +45,13 @@ func TestRoutes(t *testing.T) {
 		{"OPTIONS", "/v1/completions", "", 405, "takes POST requests"},
 		{"GET", "/", "", 200, "<title>phi3 explore</title>"},
 		{"GET", "/nothing", "", 404, "/v1/chat/completions"},
+		{"GET", "/explore/model", "", 200, `"chat_template":true`},
+		{"POST", "/explore/tokens", `{"text": "Berlin"}`, 200, `"bytes":"204265726c696e"`},
+		{"POST", "/explore/tokens", `{"text": 1}`, 400, `"param":"text"`},
+		{"POST", "/explore/next", `{"ids": [5]}`, 200, `{"candidates":[{"rank":1,"id":`},
+		{"POST", "/explore/layers", `{"ids": [5], "from": 1}`, 400, `"param":"from"`}, // before the stream
+		{"POST", "/explore/cache", `{"ids": []}`, 400, `"param":"ids"`},
+		{"GET", "/explore/next", "", 405, "takes POST requests"},
 		{"POST", "/v1/embeddings", "{}", 404, `"code":"unknown_url"`},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
