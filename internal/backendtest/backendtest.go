@@ -53,6 +53,7 @@ func Run(t *testing.T, testdata string, variants []Variant, effort Effort) {
 	}
 	t.Run("bfloat16", func(t *testing.T) { testBFloat16(t, goldens, variants[0]) })
 	t.Run("inside", func(t *testing.T) { testInside(t, testdata, variants[0]) })
+	t.Run("positions", func(t *testing.T) { testPositions(t, testdata, variants[0]) })
 	t.Run("argmax", func(t *testing.T) { testArgmax(t, goldens["mini"], variants[0]) })
 	t.Run("quantized", func(t *testing.T) { testQuantized(t, variants, effort) })
 }
