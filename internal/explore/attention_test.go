@@ -2,13 +2,19 @@ package explore
 
 import (
 	"context"
+	"encoding/json"
+	"os"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/cpu"
 	"phi3/internal/engine"
+	"phi3/internal/model"
 	"phi3/internal/nexttoken"
+	"phi3/internal/randomckpt"
+	"phi3/internal/weight"
 )
 
 func readAttention(t testing.TB, e *Explorer, r AttentionRequest) Attention {
@@ -156,4 +162,33 @@ func TestAttentionCancelled(t *testing.T) {
 		}
 	}
 	require.Zero(t, e.Engine.Stats().BlocksUsed)
+}
+
+// The attention of many heads is 10 MB of JSON.
+func TestLargeAttention(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, randomckpt.Write(t.Context(), randomckpt.Options{
+		Dir: dir, Format: weight.F32, Seed: 1, ShardBytes: 1 << 30,
+		Config: []byte(`{"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "vocab_size": 2560,
+			"hidden_size": 256, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 64,
+			"num_key_value_heads": 4, "eos_token_id": null, "bos_token_id": 1, "hidden_act": "silu",
+			"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "max_position_embeddings": 400,
+			"original_max_position_embeddings": 400}`),
+	}))
+	backend, err := cpu.New(cpu.Options{Threads: 2})
+	require.NoError(t, err)
+	m, err := model.Load(t.Context(), os.DirFS(dir), backend, model.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	e := newParser(t)
+	e.Config, e.Context = &m.Config, m.Context
+	e.Engine = engine.New(m, engine.Options{})
+	defer e.Engine.Close()
+	a := readAttention(t, e, AttentionRequest{IDs: someIDs(200), Layer: 1})
+	require.Len(t, a.Heads, 64)
+	data := body(t, a)
+	require.Greater(t, len(data), 10_000_000)
+	var read Attention
+	require.NoError(t, json.Unmarshal(data, &read))
+	require.Equal(t, a, read, "no digit is lost")
 }

@@ -1,13 +1,23 @@
 package explore
 
 import (
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/cpu"
+	"phi3/internal/demo"
 	"phi3/internal/engine"
+	"phi3/internal/export"
+	"phi3/internal/gguf"
+	"phi3/internal/model"
 	"phi3/internal/nexttoken"
+	"phi3/internal/quantize"
+	"phi3/internal/race"
 )
 
 // Direct logit attribution adds up to the logit. The model rounds the head's inputs to bfloat16, and adds in
@@ -40,5 +50,41 @@ func TestContributions(t *testing.T) {
 			require.Greater(t, size, 0.1)
 			require.InDelta(t, float64(c.Logit), c.Sum, 0.02*size)
 		}
+	}
+}
+
+// The head's weights are those that the device has: quantized while the checkpoint loads, or in a GGUF file.
+func TestContributionsQuantized(t *testing.T) {
+	if race.Enabled {
+		t.Skip("quantizes, which takes long, and nothing else runs then")
+	}
+	recipe, err := quantize.Parse("q5_0")
+	require.NoError(t, err)
+	plan, err := export.NewPlan(demo.FS(), demo.Name, &recipe)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, plan.Close()) }()
+	dir := t.TempDir()
+	require.NoError(t, plan.Write(t.Context(), filepath.Join(dir, "demo.gguf"), func(int64, int64) {}))
+	file, err := gguf.Open(os.DirFS(dir), "demo.gguf")
+	require.NoError(t, err)
+	contributions := func(fsys fs.FS, o model.Options) []Contribution {
+		backend, err := cpu.New(cpu.Options{Threads: 2, Float32: true})
+		require.NoError(t, err)
+		m, err := model.Load(t.Context(), fsys, backend, o)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, m.Close()) }()
+		e := newParser(t)
+		e.Engine = engine.New(m, engine.Options{})
+		defer e.Engine.Close()
+		value, err := e.Contributions(t.Context(), body(t, ContributionsRequest{someIDs(9), []int32{3, 900}}))
+		require.NoError(t, err)
+		return value.(Contributions).Tokens
+	}
+	fromFile := contributions(file, model.Options{})
+	require.Equal(t, fromFile, contributions(demo.FS(), model.Options{Weights: &recipe}))
+	plain := contributions(demo.FS(), model.Options{})
+	for i, c := range fromFile {
+		require.NotEqual(t, plain[i].Sum, c.Sum)
+		require.InDelta(t, float64(c.Logit), c.Sum, 1e-4, "with inputs in float32")
 	}
 }
