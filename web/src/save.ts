@@ -45,3 +45,9 @@ export function saveSVG(name: string, picture: SVGSVGElement): void {
   copy.style.background = getComputedStyle(document.body).backgroundColor;
   download(`${name}.svg`, "image/svg+xml", new XMLSerializer().serializeToString(copy));
 }
+
+/** Saves a picture that was drawn for saving: it has all its properties as attributes. */
+export function saveDrawing(name: string, picture: SVGSVGElement): void {
+  picture.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  download(`${name}.svg`, "image/svg+xml", new XMLSerializer().serializeToString(picture));
+}
