@@ -75,9 +75,17 @@ interface ChoiceProps {
 }
 
 function Choice({ grid: g, finals, first, second, name }: ChoiceProps) {
+  if (first === undefined) {
+    return (
+      <div class="lens-choice">
+        <h2>What adds to the logit?</h2>
+        <p class="quiet">The last layer names the tokens to choose from.</p>
+      </div>
+    );
+  }
   const pinned = pinnedIn(g);
   const near = (pinned ? cellAt(g, pinned) : undefined)?.top.map((t) => t.id) ?? [];
-  const buttons = [...new Set(first === undefined ? finals : [...finals, first])];
+  const buttons = [...new Set([...finals, first])];
   const others = [...new Set([...finals, ...near, ...(second === undefined ? [] : [second])])];
   return (
     <div class="lens-choice">
@@ -100,10 +108,9 @@ function Choice({ grid: g, finals, first, second, name }: ChoiceProps) {
         compared with{" "}
         <select
           value={second ?? ""}
-          disabled={first === undefined}
           onChange={(e) => {
             const value = e.currentTarget.value;
-            chosen.value = value === "" ? [first!] : [first!, Number(value)];
+            chosen.value = value === "" ? [first] : [first, Number(value)];
           }}
         >
           <option value="">nothing</option>
@@ -198,6 +205,11 @@ function Picture({ stale, name }: PictureProps) {
         <i class="key embedding" aria-hidden="true" /> embedding
         <i class="key attention" aria-hidden="true" /> attention
         <i class="key mlp" aria-hidden="true" /> MLP
+      </p>
+      <p class="quiet">
+        Each part of the model adds a vector to what the last position carries. A bar is what this vector adds to
+        the token's logit, with the scale that the last norm has at the end. So the bars add up to the logit, up
+        to rounding.
       </p>
       <div class="lens-save">
         <button type="button" onClick={() => saveSVG("phi3-contributions", picture.current!)}>

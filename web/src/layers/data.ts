@@ -59,9 +59,19 @@ export function lastCell(g: Grid): Spot {
   return { layer: g.layers - 1, position: g.from + g.positions - 1 };
 }
 
+/** The cell that arrived last of those farthest right; the last cell when the grid is done. */
+export function frontier(g: Grid): Spot {
+  const last = lastCell(g);
+  if (g.done) return last;
+  // Each list is there from its beginning up to some index.
+  const column = Math.max(0, g.rows[0]!.filter((cell) => cell).length - 1);
+  const layer = Math.max(0, g.rows.filter((row) => row[column]).length - 1);
+  return { layer, position: g.from + column };
+}
+
 /** The cell that the panel shows. */
 export function shownIn(g: Grid): Spot {
-  return pinnedIn(g) ?? (inside(g, visited.value) ? visited.value : lastCell(g));
+  return pinnedIn(g) ?? (inside(g, visited.value) ? visited.value : frontier(g));
 }
 
 export function pin(spot: Spot): void {

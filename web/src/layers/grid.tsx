@@ -2,10 +2,10 @@
 // the page, so it is outside of the box that scrolls sideways, and follows it.
 
 import { scaleLinear } from "d3-scale";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { LensAnswer, LensCell } from "../api";
 import { brief, percent } from "../show";
-import { inside, lastCell, pin, pinned, pinnedIn, shownIn, tokenOf, visited } from "./data";
+import { frontier, inside, lastCell, pin, pinned, pinnedIn, shownIn, tokenOf, visited } from "./data";
 import type { Grid, Spot } from "./data";
 
 /** The share of the full shade that a cell of a probability has. The page, its legend and the saved picture
@@ -24,17 +24,41 @@ export function LensGrid({ grid: g }: { grid: Grid }) {
   const head = useRef<HTMLDivElement>(null);
   const body = useRef<HTMLDivElement>(null);
   const [stop, setStop] = useState<Spot | null>(null);
-  const tabStop = inside(g, stop) ? stop : (pinnedIn(g) ?? lastCell(g));
+  const fixed = pinnedIn(g);
+  const tabStop = inside(g, stop) ? stop : (fixed ?? lastCell(g));
   const shown = shownIn(g);
 
-  useEffect(() => {
-    const spot = pinnedIn(g); // a link with a pinned cell brings it into view
-    if (spot) find(body.current, spot)?.scrollIntoView({ block: "nearest", inline: "center" });
+  // The columns that arrive come into view, until the reader scrolls or visits a cell; in the end the last one,
+  // which the model continues. A link's pinned cell comes first.
+  const led = useRef(true);
+  const goal = fixed ?? frontier(g);
+  useLayoutEffect(() => {
+    led.current = true;
   }, [g.key]);
+  useLayoutEffect(() => {
+    const box = body.current!;
+    const cell = find(box, goal);
+    if (led.current && cell) box.scrollLeft = cell.offsetLeft - box.clientWidth + 1.5 * cell.offsetWidth;
+  }, [g.key, goal.position]);
+
+  // The cell that the Tab key reaches, and the pinned one. Preact does not know of these attributes, so the
+  // rows need not be drawn again for them.
+  useLayoutEffect(() => {
+    const tab = find(body.current, tabStop);
+    const kept = fixed && find(body.current, fixed);
+    tab?.setAttribute("tabindex", "0");
+    kept?.setAttribute("aria-selected", "true");
+    return () => {
+      tab?.setAttribute("tabindex", "-1");
+      kept?.removeAttribute("aria-selected");
+    };
+  });
 
   const visit = (event: Event) => {
     const spot = spotOf(event.target);
-    if (spot) visited.value = spot;
+    if (!spot) return;
+    visited.value = spot;
+    led.current = false;
   };
   const press = (event: KeyboardEvent) => {
     const spot = spotOf(event.target);
@@ -87,6 +111,8 @@ export function LensGrid({ grid: g }: { grid: Grid }) {
         role="rowgroup"
         ref={body}
         onScroll={(e) => (head.current!.scrollLeft = e.currentTarget.scrollLeft)}
+        onWheel={() => (led.current = false)}
+        onTouchStart={() => (led.current = false)}
         onMouseOver={visit}
         onFocusIn={(e) => {
           visit(e);
@@ -108,8 +134,6 @@ export function LensGrid({ grid: g }: { grid: Grid }) {
             above={g.rows[layer - 1]}
             below={g.rows[layer + 1]}
             answers={g.answers}
-            stop={tabStop.layer === layer ? tabStop.position : -1}
-            pinned={pinned.value[0] === layer ? pinned.value[1]! : -1}
             here={shown.layer === layer}
           />
         ))}
@@ -125,28 +149,21 @@ interface RowProps {
   above: (LensCell | undefined)[] | undefined;
   below: (LensCell | undefined)[] | undefined;
   answers: (LensAnswer | undefined)[];
-  stop: number; // the position of the cell that the Tab key reaches; -1: none in this row
-  pinned: number; // likewise
   here: boolean; // the panel shows a cell of this row
 }
 
-/** A row. It is drawn again only when its own cells change: a visit must not touch thousands of others. */
+/** A row. Its cells are drawn again only when they change: a visit must not touch thousands of others. */
 function Row(props: RowProps) {
   const { grid: g, layer, cells, above, below, answers } = props;
-  return useMemo(
-    () => (
-      <div class="lens-row" role="row" aria-rowindex={layer + 2}>
-        <div class={`lens-name${props.here ? " here" : ""}`} role="rowheader">
-          {layer === 0 ? "embeddings" : layer}
-        </div>
-        {cells.map((cell, i) => {
-          const position = g.from + i;
+  const drawn = useMemo(
+    () =>
+        cells.map((cell, i) => {
           const spot = {
             role: "gridcell",
             key: i,
-            tabIndex: position === props.stop ? 0 : -1,
+            tabIndex: -1,
             "data-layer": layer,
-            "data-position": position,
+            "data-position": g.from + i,
           } as const;
           const top = cell?.top[0];
           if (!cell || !top) return <div {...spot} class="lens-cell waiting" />;
@@ -158,13 +175,11 @@ function Row(props: RowProps) {
             if (above?.[i]?.top[0]?.id === answer) names.push("goes-up");
             if (below?.[i]?.top[0]?.id === answer) names.push("goes-down");
           }
-          if (position === props.pinned) names.push("pinned");
           return (
             <div
               {...spot}
               class={names.join(" ")}
               aria-label={`${brief(token, most)} ${percent(top.probability)}`}
-              aria-selected={position === props.pinned}
               data-id={top.id}
               data-probability={top.probability}
               data-entropy={cell.entropy}
@@ -174,10 +189,16 @@ function Row(props: RowProps) {
               {brief(token, most)}
             </div>
           );
-        })}
+        }),
+    [g.key, layer, cells, above, below, answers],
+  );
+  return (
+    <div class="lens-row" role="row" aria-rowindex={layer + 2}>
+      <div class={`lens-name${props.here ? " here" : ""}`} role="rowheader">
+        {layer === 0 ? <abbr title="embeddings">embed.</abbr> : layer}
       </div>
-    ),
-    [g.key, layer, cells, above, below, answers, props.stop, props.pinned, props.here],
+      {drawn}
+    </div>
   );
 }
 
@@ -185,15 +206,14 @@ function Row(props: RowProps) {
 export function Legend() {
   return (
     <div class="lens-legend">
-      <span class="ramp" aria-hidden="true">
-        {[0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95].map((p) => (
-          <i key={p} style={{ "--p": shade(p) }} />
-        ))}
-      </span>
-      <span class="ends" aria-hidden="true">
-        <span>0%</span>
-        <span>its probability</span>
-        <span>100%</span>
+      <span>
+        its probability: 0%{" "}
+        <span class="ramp" aria-hidden="true">
+          {[0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95].map((p) => (
+            <i key={p} style={{ "--p": shade(p) }} />
+          ))}
+        </span>{" "}
+        100%
       </span>
       <span>
         <i class="frame" aria-hidden="true" /> what the last layer says

@@ -35,44 +35,43 @@ export function Layers() {
   const loading = useWork(key, (abort) => load(key, list, abort));
   const g = grid.value;
   return (
-    <div class="lens">
-      <p class="lens-about">
-        The <b>logit lens</b> asks the model after each layer: what would you say if you ended here? Each column is
-        a token that the model has read. Each cell shows the token that would follow it, and the darker the cell,
-        the surer the model. Read a column downwards to see how an answer rises.
-      </p>
-      <Status loading={loading} />
-      {key === "" ? (
-        <p class="quiet">Type a prompt to see its layers.</p>
-      ) : (
-        g && <Lens grid={g} stale={g.key !== key} busy={loading.busy.value} />
+    <div class={`lens${g && g.key !== key ? " stale" : ""}`}>
+      <div class="lens-top-line">
+        <p class="lens-about">
+          The <b>logit lens</b> asks the model after each layer: what would you say if you ended here? Each column
+          is a token that the model has read. Each cell shows the token that would follow it; the darker the cell,
+          the surer the model. Read a column downwards to see how an answer rises.
+        </p>
+        {g && key !== "" && <Legend />}
+        <div class="lens-line">
+          {g && key !== "" && <Progress grid={g} busy={loading.busy.value} />}
+          {key === "" ? <p class="quiet">Type a prompt to see its layers.</p> : <Status loading={loading} />}
+        </div>
+      </div>
+      {g && key !== "" && (
+        <>
+          <Main grid={g} />
+          <Contributions grid={g} />
+          <Panel grid={g} />
+        </>
       )}
     </div>
   );
 }
 
-function Lens({ grid: g, stale, busy }: { grid: Grid; stale: boolean; busy: boolean }) {
+function Main({ grid: g }: { grid: Grid }) {
   return (
-    <div class={`lens-parts-of-page${stale ? " stale" : ""}`}>
-      <div class="lens-top-line">
-        <h2>What it would say after each layer</h2>
-        <Legend />
-        <Progress grid={g} busy={busy} />
+    <div class="lens-main">
+      <LensGrid grid={g} />
+      <div class="lens-save">
+        <button type="button" onClick={() => saveDrawing("phi3-layers", draw(g))}>
+          Save grid (SVG)
+        </button>
+        <button type="button" onClick={() => saveJSON("phi3-layers", merged(g))}>
+          JSON
+        </button>
       </div>
-      <div class="lens-main">
-        <LensGrid grid={g} />
-        <div class="lens-save">
-          <button type="button" onClick={() => saveDrawing("phi3-layers", draw(g))}>
-            Save grid (SVG)
-          </button>
-          <button type="button" onClick={() => saveJSON("phi3-layers", merged(g))}>
-            JSON
-          </button>
-        </div>
-        <Numbers title="The grid as a table">{() => <Table grid={g} />}</Numbers>
-      </div>
-      <Contributions grid={g} />
-      <Panel grid={g} />
+      <Numbers title="The grid as a table">{() => <Table grid={g} />}</Numbers>
     </div>
   );
 }

@@ -22,21 +22,21 @@ export function Panel({ grid: g }: { grid: Grid }) {
     <aside class="lens-panel" aria-label="The cell" data-layer={spot.layer} data-position={spot.position}>
       <header>
         <h2>
-          After {layerName(spot.layer)}, at <small>{spot.position}</small>{" "}
+          After {layerName(spot.layer)} <small>at {spot.position}</small>{" "}
           <bdi class="token">{brief(g.text[spot.position]!, 24)}</bdi>
         </h2>
-        {isPinned ? (
+        {isPinned && (
           <button type="button" onClick={() => (pinned.value = [])} title="Escape">
             unpin
           </button>
-        ) : (
-          <span class="quiet">click to pin</span>
         )}
       </header>
       {cell ? <Distribution grid={g} cell={cell} /> : <p class="quiet">not computed yet</p>}
       <Facts grid={g} spot={spot} cell={cell} answer={answer} />
       {answer && <Rise grid={g} spot={spot} answer={answer} />}
-      <p class="quiet other">{isPinned && <Other grid={g} pinned={spot} />}</p>
+      <p class="quiet other">
+        {isPinned ? <Other grid={g} pinned={spot} /> : "To keep a cell here, click it or press Enter."}
+      </p>
     </aside>
   );
 }
@@ -118,7 +118,7 @@ function Other({ grid: g, pinned: fixed }: { grid: Grid; pinned: Spot }) {
 const margin = { left: 44, right: 12 };
 const chanceTop = 20;
 const chanceHeight = 70;
-const rankTop = chanceTop + chanceHeight + 26;
+const rankTop = chanceTop + chanceHeight + 34;
 const rankHeight = 54;
 const height = rankTop + rankHeight + 20;
 
