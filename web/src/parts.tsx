@@ -1,6 +1,7 @@
 // Parts that several views use.
 
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 import type { Loading } from "./load";
 
 /** Says that a view computes, or what went wrong. */
@@ -18,12 +19,13 @@ export function Status({ loading }: { loading: Loading }) {
   );
 }
 
-/** The numbers of a picture as a table, closed until it is wanted. rows is called only then. */
+/** The numbers of a picture as a table, closed until it is wanted. children is called only then. */
 export function Numbers(props: { title: string; children: () => ComponentChildren }) {
+  const [open, setOpen] = useState(false);
   return (
-    <details class="numbers">
+    <details class="numbers" onToggle={(e) => setOpen(e.currentTarget.open)}>
       <summary>{props.title}</summary>
-      <div class="scroll">{props.children()}</div>
+      <div class="scroll">{open && props.children()}</div>
     </details>
   );
 }
