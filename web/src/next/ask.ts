@@ -4,6 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { signal, useSignal } from "@preact/signals";
 import { get, type Next, type Sampling } from "../api";
 import type { Loading } from "../load";
+import { persist } from "../retry";
 import { branch, ids, report, tokens } from "../state";
 import { sampling } from "./sampling";
 
@@ -46,7 +47,8 @@ export function useNext(): Loading & { key: string } {
     try {
       for (let done = answer.value?.key; done !== latest.current.key; done = answer.value?.key) {
         const { key, ...asked } = latest.current;
-        const next = await get<Next>("explore/next", { ...asked, top }, controller.signal);
+        const work = () => get<Next>("explore/next", { ...asked, top }, controller.signal);
+        const next = await persist(work, controller.signal, (text) => (problem.value = text));
         if (controller.signal.aborted) return;
         answer.value = { key, ...asked, next };
       }

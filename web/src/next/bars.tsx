@@ -43,7 +43,7 @@ export function Bars(props: BarsProps) {
   const rows = useRef<SVGGElement>(null);
   const wide = width >= 640;
   const left = wide ? 216 : 112;
-  const right = Math.max(left + 40, width - (wide ? 190 : 66));
+  const right = Math.max(left + 40, width - (wide ? 208 : 66));
   const most = Math.max(...shown.flatMap((c) => c.steps), 1e-6);
   const x = scaleLinear([0, most], [left, right]);
   const ticks = x.ticks(wide ? 5 : 3).filter((t) => t > 0);
@@ -56,41 +56,71 @@ export function Bars(props: BarsProps) {
     (rows.current!.children[active.value] as SVGGElement).focus();
   };
   return (
-    <div ref={box} class="bars">
-      {width > 0 && (
-        <svg
-          ref={picture}
-          id="next-bars"
-          width={width}
-          height={head + height * shown.length + 4}
-          role="group"
-          aria-label="Probabilities of the next token. The table below has the numbers."
-          onKeyDown={move}
-        >
-          {ticks.map((t) => (
-            <g class="tick">
-              <line x1={x(t)} x2={x(t)} y1={head - 6} y2={head + height * shown.length} />
-              <text x={x(t)} y={head - 12} text-anchor="middle">
-                {`${Number((100 * t).toPrecision(3))}%`}
-              </text>
-            </g>
-          ))}
-          {wide && (
-            <text class="column" x={width - 92} y={head - 12} text-anchor="end">
-              model
-            </text>
-          )}
-          <text class="column strong" x={width - 2} y={head - 12} text-anchor="end">
-            {after === 0 ? (wide ? "" : "model") : wide ? `after ${steps[after]!.title}` : "after"}
-          </text>
-          <g ref={rows}>
-            {shown.map((c, i) => (
-              <Row key={i} {...props} c={c} index={i} active={active} x={x} geometry={{ wide, left, right, width }} />
+    <div class="bars card">
+      <div ref={box}>
+        {width > 0 && (
+          <svg
+            ref={picture}
+            id="next-bars"
+            width={width}
+            height={head + height * shown.length + 4}
+            role="group"
+            aria-label="Probabilities of the next token. The table below has the numbers."
+            onKeyDown={move}
+          >
+            {ticks.map((t) => (
+              <g class="tick">
+                <line x1={x(t)} x2={x(t)} y1={head - 6} y2={head + height * shown.length} />
+                <text x={x(t)} y={head - 12} text-anchor="middle">
+                  {`${Number((100 * t).toPrecision(3))}%`}
+                </text>
+              </g>
             ))}
-          </g>
-        </svg>
-      )}
+            <Columns after={after} wide={wide} width={width} />
+            <g ref={rows}>
+              {shown.map((c, i) => (
+                <Row
+                  key={i}
+                  {...props}
+                  c={c}
+                  index={i}
+                  active={active}
+                  x={x}
+                  geometry={{ wide, left, right, width }}
+                />
+              ))}
+            </g>
+          </svg>
+        )}
+      </div>
     </div>
+  );
+}
+
+/** The titles of the numbers, with the colours of the bars. */
+function Columns({ after, wide, width }: { after: number; wide: boolean; width: number }) {
+  const y = head - 12;
+  const title = after === 0 ? "model" : wide ? `after ${steps[after]!.title}` : "after";
+  const column = (text: string, right: number, bar: string) => (
+    <>
+      <rect
+        class={`swatch ${bar}`}
+        x={right - widthOf(text, 12, "--sans") - 16}
+        y={y - 5}
+        width={10}
+        height={10}
+        rx={2}
+      />
+      <text class="column" x={right} y={y} text-anchor="end">
+        {text}
+      </text>
+    </>
+  );
+  return (
+    <>
+      {wide && after > 0 && column("model", width - 112, "pale")}
+      {column(title, width - 2, "strong")}
+    </>
   );
 }
 
@@ -149,23 +179,34 @@ function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowPr
       <text class="token" x={left - 10} y={middle} text-anchor="end">
         <Label list={fit(c, font, wide ? 164 : 94)} />
       </text>
-      <rect class="pale" x={left} y={4} width={Math.max(1, x(c.probability) - left)} height={height - 8} rx={3} />
-      {p > 0 && <rect class="strong" x={left} y={8} width={Math.max(1, x(p) - left)} height={height - 16} rx={2} />}
+      <rect
+        class="pale"
+        x={left}
+        y={4}
+        width={Math.max(1, x(c.probability) - left)}
+        height={height - 8}
+        rx={3}
+      />
+      {p > 0 && (
+        <rect class="strong" x={left} y={8} width={Math.max(1, x(p) - left)} height={height - 16} rx={2} />
+      )}
       {note !== "" && (
-        <text class="note" x={Math.max(left + 6, Math.min(end, right - widthOf(note, 12)))} y={middle}>
+        <text
+          class="note"
+          x={Math.max(left + 6, Math.min(end, right - widthOf(note, 12, "--sans")))}
+          y={middle}
+        >
           {note}
         </text>
       )}
-      {wide && (
-        <text class="value" x={width - 92} y={middle} text-anchor="end">
+      {wide && after > 0 && (
+        <text class="value" x={width - 112} y={middle} text-anchor="end">
           {exactPercent(c.probability)}
         </text>
       )}
-      {(after > 0 || !wide) && (
-        <text class="value strong" x={width - 2} y={middle} text-anchor="end">
-          {removed ? "—" : exactPercent(p)}
-        </text>
-      )}
+      <text class="value strong" x={width - 2} y={middle} text-anchor="end">
+        {removed ? "—" : exactPercent(p)}
+      </text>
     </g>
   );
 }

@@ -98,16 +98,16 @@ export function clear(): void {
   });
 }
 
-// The branch of a link may not be in its tree.
-if (branch.value.length <= deepest) tree.value = grown(tree.value, branch.value, -1);
-else branch.value = [];
-
-// The tree belongs to the prompt.
-let before = "";
+// The tree belongs to the prompt, but a link may bring another prompt with its tree.
+let before = { prompt: JSON.stringify([prompt.value, chat.value]), tree: tree.value };
 effect(() => {
-  const now = JSON.stringify([prompt.value, chat.value]);
-  if (before !== "" && now !== before) tree.value = [];
+  const now = { prompt: JSON.stringify([prompt.value, chat.value]), tree: tree.value };
+  if (now.prompt !== before.prompt && now.tree === before.tree) now.tree = [];
+  // The branch of a link may not be in its tree.
+  if (branch.value.length > deepest) branch.value = [];
+  else if (!after(now.tree, branch.value)) now.tree = grown(now.tree, branch.value, -1);
   before = now;
+  tree.value = now.tree;
 });
 
 // Another model may not have the tokens of a link.

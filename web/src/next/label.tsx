@@ -7,10 +7,10 @@ import { parts, type Part } from "../show";
 
 let context: CanvasRenderingContext2D | undefined;
 
-/** The width of a text in the font of code, in CSS pixels. */
-export function width(text: string, size: number): number {
+/** The width of a text in a font of the style sheet, in CSS pixels. */
+export function width(text: string, size: number, font = "--mono"): number {
   context ??= document.createElement("canvas").getContext("2d")!;
-  const family = getComputedStyle(document.documentElement).getPropertyValue("--mono");
+  const family = getComputedStyle(document.documentElement).getPropertyValue(font);
   context.font = `${size}px ${family}`;
   return context.measureText(text).width;
 }

@@ -1,19 +1,19 @@
 // The next token: its distribution, what each step of sampling leaves of it, and the texts that one can make.
 //
 // What tests can rely on:
-//   .step[data-step][data-kept]  a step of the pipeline (model, penalties, temperature, top_k, top_p, min_p)
-//                                and the tokens that remain after it; its button .step-name is aria-pressed if
-//                                the bars show the probabilities after it
-//   #temperature, #top_k, …      the sliders, whose values are indices of stops (sampling.ts)
-//   #temperature-number, …       the number fields, whose values are the settings themselves
-//   #next-bars .bar              the bars, by rank, with data-token-id, data-rank, data-logit, data-probability
-//                                (the model's), data-after (after the shown step), data-removed (a step's
-//                                name), data-ends ("true": ends the text); numbers as in the server's JSON
-//   #next-tree .node             the tree, with data-path (JSON of the ids after the prompt), data-token-id,
-//                                data-probability (rounded to six digits), data-ends; .here is the branch's end
+//   #next-view[data-current]   "true" while the bars belong to the text and the settings
+//   .step[data-step][data-kept]   a step of the pipeline (model, penalties, temperature, top_k, top_p, min_p)
+//                              and the tokens that remain after it; its button .step-name is aria-pressed if
+//                              the bars show the probabilities after it
+//   #temperature, #top_k, …    the sliders, whose values are indices of stops (sampling.ts)
+//   #temperature-number, …     the number fields, whose values are the settings themselves
+//   #next-bars .bar            the bars, by rank: data-token-id, data-rank, data-logit, data-probability (the
+//                              model's), data-after (after the shown step), data-removed (a step's name),
+//                              data-ends ("true": ends the text); numbers as in the server's JSON
+//   #next-tree .node           the tree: data-path (JSON of the ids after the prompt), data-token-id,
+//                              data-probability (rounded to six digits), data-ends; .here: the branch's end
+//   #next-facts                data-entropy in nats
 //   #take-best, #draw-one, #draw-ten, #back, #cut, #clear, #all-off, #rows   the other controls
-//   #next-facts                  data-entropy in nats
-//   #next-view[data-current]     "true" while the bars belong to the text and the settings
 
 import { Fragment } from "preact";
 import { useSignal, type Signal } from "@preact/signals";
@@ -57,15 +57,15 @@ export function Next() {
   return (
     <div id="next-view" data-current={current} class={current ? "next" : "next stale"}>
       <p class="explain">
-        The model gives each of its {about.value!.vocab_size.toLocaleString("en")} tokens a probability to come
-        next. The steps change these probabilities or remove tokens; then one is drawn. Click a token to take it.
+        The model gives each of its {about.value!.vocab_size.toLocaleString("en")} tokens a probability to
+        come next. The steps change these probabilities or remove tokens; then one is drawn. Click a token to
+        take it.
       </p>
       <Text />
       <Pipeline next={now?.next ?? null} pointed={pointed} />
       <Actions orders={orders} said={said} loading={loading} />
       {now && (
         <>
-          <Legend after={shownStep} now={now} />
           <Bars
             next={now.next}
             shown={choose(now.next, rows.value)}
@@ -74,11 +74,14 @@ export function Next() {
             take={pick}
             picture={bars}
           />
+          <Foot now={now} />
         </>
       )}
       <h2>Your texts</h2>
       {tree.value.length === 0 ? (
-        <p class="quiet">Each token that you take grows here. Go back and take another one: a tree of texts.</p>
+        <p class="quiet">
+          Each token that you take grows here. Go back and take another one: a tree of texts.
+        </p>
       ) : (
         <Tree picture={picture} />
       )}
@@ -229,38 +232,29 @@ function Actions({ orders, said, loading }: ActionsProps) {
   );
 }
 
-function Legend({ after, now }: { after: number; now: Answer }) {
-  const last = now.next.steps.length - 1;
-  const listed = now.next.candidates.reduce((sum, c) => sum + c.steps[last]!, 0);
+/** What the bars leave out. */
+function Foot({ now }: { now: Answer }) {
+  const { candidates, steps: all, vocab_size } = now.next;
+  const listed = candidates.reduce((sum, c) => sum + c.steps[all.length - 1]!, 0);
+  const shown = choose(now.next, rows.value).length;
   return (
-    <div class="row legend" id="next-facts" data-entropy={now.next.entropy}>
+    <p class="bars-foot">
       <span>
-        <span class="key pale" /> model
+        {listed < 0.9995 &&
+          `A draw chooses among the ${candidates.length} tokens that the page knows; ` +
+            `they have ${exactPercent(listed)} of the probability.`}
       </span>
-      {after > 0 && (
-        <span>
-          <span class="key strong" /> after {steps[after]!.title}
-        </span>
-      )}
-      <span class="quiet">
-        as unsure as between {Math.exp(now.next.entropy).toLocaleString("en", { maximumSignificantDigits: 3 })}{" "}
-        equal choices (entropy {now.next.entropy.toFixed(2)} nats)
-      </span>
-      {listed < 0.9995 && (
-        <span class="quiet">
-          draws choose among {now.next.candidates.length} tokens, which have {exactPercent(listed)}
-        </span>
-      )}
-      <span class="gap" />
       <label>
-        show{" "}
+        Show{" "}
         <select id="rows" value={rows.value} onChange={(e) => (rows.value = Number(e.currentTarget.value))}>
           {[10, 20, 50, 200].map((n) => (
             <option value={n}>{n}</option>
           ))}
-        </select>
+        </select>{" "}
+        of {vocab_size.toLocaleString("en")} tokens
+        {shown > rows.value && ` and ${shown - rows.value} that the penalties raise`}
       </label>
-    </div>
+    </p>
   );
 }
 

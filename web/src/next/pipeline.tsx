@@ -2,7 +2,6 @@
 
 import type { Signal } from "@preact/signals";
 import type { Next } from "../api";
-import { about } from "../state";
 import { allows, isOff, reset, sampling, set, step, steps, title, type Control, type Step } from "./sampling";
 
 /** pointed: the step that the pointer is on; -1: none. */
@@ -28,7 +27,11 @@ function StepCard({ s, index, next, pointed }: CardProps) {
   const kept = next?.steps[index]?.kept;
   const gone = kept === undefined || index === 0 ? 0 : (next!.steps[index - 1]?.kept ?? kept) - kept;
   return (
-    <li class={`step card step-${s.name}${off && index > 0 ? " off" : ""}`} data-step={s.name} data-kept={kept}>
+    <li
+      class={`step card step-${s.name}${off && index > 0 ? " off" : ""}`}
+      data-step={s.name}
+      data-kept={kept}
+    >
       <div class="step-head">
         <button
           type="button"
@@ -62,8 +65,24 @@ function StepCard({ s, index, next, pointed }: CardProps) {
       {s.controls.map((c) => (
         <Setting key={c.field} c={c} alone={s.controls.length === 1} />
       ))}
-      {index === 0 && <p class="step-note">of {about.value!.name}</p>}
+      {index === 0 && next && <Entropy nats={next.entropy} />}
     </li>
+  );
+}
+
+/** How unsure the model is. */
+function Entropy({ nats }: { nats: number }) {
+  const choices = Math.exp(nats).toLocaleString("en", { maximumSignificantDigits: 3 });
+  return (
+    <p
+      class="step-note"
+      id="next-facts"
+      data-entropy={nats}
+      title={`The model is as unsure as somebody who draws one of ${choices} equal lots.`}
+    >
+      <span>entropy {nats.toFixed(2)} nats</span>
+      <span>like {choices} equal lots</span>
+    </p>
   );
 }
 

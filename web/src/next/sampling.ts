@@ -40,9 +40,17 @@ export const steps: Step[] = [
     explain: "Tokens that the text has already become less probable.",
     controls: [
       control("repetition_penalty", "repetition", {
-        neutral: 1, least: 0.01, most: 10, stops: range(0.5, 2, 0.02),
+        neutral: 1,
+        least: 0.01,
+        most: 10,
+        stops: range(0.5, 2, 0.02),
       }),
-      control("frequency_penalty", "frequency", { neutral: 0, least: -2, most: 2, stops: range(-2, 2, 0.05) }),
+      control("frequency_penalty", "frequency", {
+        neutral: 0,
+        least: -2,
+        most: 2,
+        stops: range(-2, 2, 0.05),
+      }),
       control("presence_penalty", "presence", { neutral: 0, least: -2, most: 2, stops: range(-2, 2, 0.05) }),
     ],
   },
@@ -50,7 +58,9 @@ export const steps: Step[] = [
     name: "temperature",
     title: "temperature",
     explain: "Below 1, probable tokens gain; above 1, improbable ones do. 0 leaves only the most probable.",
-    controls: [control("temperature", "temperature", { neutral: 1, least: 0, most: 2, stops: range(0, 2, 0.02) })],
+    controls: [
+      control("temperature", "temperature", { neutral: 1, least: 0, most: 2, stops: range(0, 2, 0.02) }),
+    ],
   },
   {
     name: "top_k",

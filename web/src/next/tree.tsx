@@ -61,7 +61,9 @@ function root(): Leaf {
 
 /** Places the tokens: each text in a line of its own, each token where the one before it ends. */
 function layOut(): Placed[] {
-  const top = cluster<Leaf>().nodeSize([line, 1]).separation(() => 1)(hierarchy(root(), (l) => l.children));
+  const top = cluster<Leaf>()
+    .nodeSize([line, 1])
+    .separation(() => 1)(hierarchy(root(), (l) => l.children));
   const all = top.descendants() as Placed[]; // parents before their children
   const least = Math.min(...all.map((n) => n.x));
   for (const n of all) {
@@ -152,9 +154,7 @@ export function Tree({ picture }: { picture: MutableRef<SVGSVGElement | null> })
 /** The nearest token in the lines above (-1) or below (1). */
 function nextLine(all: Placed[], from: Placed, direction: number): Placed | undefined {
   const distance = (n: Placed) => Math.abs(n.x - from.x) * 4 + Math.abs(n.left - from.left);
-  return all
-    .filter((n) => (n.x - from.x) * direction > 1)
-    .sort((a, b) => distance(a) - distance(b))[0];
+  return all.filter((n) => (n.x - from.x) * direction > 1).sort((a, b) => distance(a) - distance(b))[0];
 }
 
 interface NodeProps {

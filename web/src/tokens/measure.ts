@@ -20,7 +20,7 @@ function byteList(token: TextToken): number[] {
   return (token.bytes.match(/../g) ?? []).map((b) => parseInt(b, 16));
 }
 
-/** What the token at an index, which is a part of a character, is a part of: the characters; "" if unknown. */
+/** The characters of which the token at an index is only a part; "" if it is not, or if they are unknown. */
 export function wholeCharacter(list: TextToken[], index: number): string {
   if (written(list[index]!) !== null) return "";
   // The bytes of the neighbours that are parts of characters too.
@@ -29,7 +29,11 @@ export function wholeCharacter(list: TextToken[], index: number): string {
   const all: number[] = [];
   let begin = 0;
   let end = 0;
-  for (let i = from; i < list.length && !list[i]!.special && (i <= index || written(list[i]!) === null); i++) {
+  for (
+    let i = from;
+    i < list.length && !list[i]!.special && (i <= index || written(list[i]!) === null);
+    i++
+  ) {
     if (i === index) begin = all.length;
     all.push(...byteList(list[i]!));
     if (i === index) end = all.length;

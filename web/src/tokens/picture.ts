@@ -72,7 +72,10 @@ export function savePicture(list: TextToken[], prompt: number): void {
   const boxes = layOut(list, (text) => context.measureText(text).width);
   const height = (boxes.at(-1)?.y ?? 0) + line + margin;
   const svg = element("svg", {
-    viewBox: `0 0 ${width} ${height}`, width, height, class: "token-picture",
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    class: "token-picture",
   }) as SVGSVGElement;
   const title = element("title", {});
   title.textContent = "The tokens of a text";

@@ -82,20 +82,12 @@ function Summary() {
   const n = read.tokens.length;
   const fact = (value: number, one: string, digits = 0) => (
     <span class="fact">
-      <b>
-        {value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })}
-      </b>{" "}
+      <b>{digits === 0 ? value.toLocaleString("en") : value.toFixed(digits)}</b>{" "}
       {value === 1 && digits === 0 ? one : one.replace(/^\w+/, "$&s")}
     </span>
   );
   return (
-    <p
-      id="tokens-summary"
-      class="facts"
-      data-tokens={n}
-      data-characters={counted.c}
-      data-bytes={counted.b}
-    >
+    <p id="tokens-summary" class="facts" data-tokens={n} data-characters={counted.c} data-bytes={counted.b}>
       {fact(n, "token")}
       {fact(counted.c, "character")}
       {fact(counted.b, "byte")}
@@ -265,7 +257,11 @@ function Details({ list, at }: { list: TextToken[]; at: number }) {
         {row("id", "id", token.id.toLocaleString("en", { useGrouping: false }))}
         {row("piece", "piece", <code>{vocabulary(token)}</code>)}
         {row("text", "text", <code>{visible(token)}</code>)}
-        {row("bytes", bytes.length === 1 ? "1 byte" : `${bytes.length} bytes`, <code>{bytes.join(" ")}</code>)}
+        {row(
+          "bytes",
+          bytes.length === 1 ? "1 byte" : `${bytes.length} bytes`,
+          <code>{bytes.join(" ")}</code>,
+        )}
         {row("position", "position", `${at} of ${list.length}`)}
         {row("special", "special", token.special ? "yes: a mark, not text" : "no")}
         {row("count", "in this text", count === 1 ? "once" : `${count} times`)}
