@@ -8,7 +8,6 @@ import (
 	"phi3/internal/inspect"
 	"phi3/internal/model"
 	"phi3/internal/openai"
-	"phi3/internal/tokenizer"
 )
 
 // ContributionsRequest is the body of POST /explore/contributions.
@@ -26,7 +25,7 @@ type Contributions struct {
 // but for its scale, which is taken as it is at the end. So the parts add up to the logit, up to the rounding
 // of the head's inputs to bfloat16.
 type Contribution struct {
-	tokenizer.Token
+	Token
 	Logit     float32   `json:"logit"`     // the model's
 	Sum       float64   `json:"sum"`       // of all parts
 	Embedding float64   `json:"embedding"` // of the last token's embedding
@@ -64,7 +63,7 @@ func (e *Explorer) Contributions(ctx context.Context, body []byte) (any, error) 
 	}
 	answer := Contributions{}
 	for i, id := range r.Tokens {
-		c := Contribution{Token: e.Codec.Tokenizer.Token(id), Logit: last.logits[id]}
+		c := Contribution{Token: e.token(id), Logit: last.logits[id]}
 		for i, part := range parts.Logit(directions[i], e.Config.RMSNormEps) {
 			c.Sum += part
 			switch {

@@ -37,7 +37,7 @@ func TestContributions(t *testing.T) {
 		require.Len(t, all, 4)
 		require.Equal(t, all[1], all[3])
 		for _, c := range all {
-			require.Equal(t, e.Codec.Tokenizer.Token(c.ID), c.Token)
+			require.Equal(t, e.token(c.ID), c.Token)
 			require.Equal(t, report.Logits[c.ID], c.Logit)
 			require.Len(t, c.Attention, 4)
 			require.Len(t, c.MLP, 4)

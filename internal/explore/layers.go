@@ -2,8 +2,6 @@ package explore
 
 import (
 	"context"
-
-	"phi3/internal/tokenizer"
 )
 
 // LayersRequest is the body of POST /explore/layers.
@@ -20,10 +18,10 @@ type LayersEvent struct {
 	// The first event: the positions, and the layers of the grid, which begin with the embeddings (layer 0).
 	Start *LayersStart `json:"start,omitempty"`
 	// The tokens, by id, that the events after it mention and those before it have not.
-	Tokens []tokenizer.Token `json:"tokens,omitempty"`
-	Row    *LayerRow         `json:"row,omitempty"`
-	Answer *LayerAnswers     `json:"answers,omitempty"`
-	Done   bool              `json:"done,omitempty"`
+	Tokens []Token       `json:"tokens,omitempty"`
+	Row    *LayerRow     `json:"row,omitempty"`
+	Answer *LayerAnswers `json:"answers,omitempty"`
+	Done   bool          `json:"done,omitempty"`
 }
 
 // LayersStart says which grid follows.
@@ -105,11 +103,11 @@ func (e *Explorer) Layers(ctx context.Context, body []byte, events Events) error
 }
 
 // newTokens returns the tokens that an event mentions and that are not known yet.
-func (e *Explorer) newTokens(event *LayersEvent, known map[int32]bool) (tokens []tokenizer.Token) {
+func (e *Explorer) newTokens(event *LayersEvent, known map[int32]bool) (tokens []Token) {
 	mention := func(id int32) {
 		if !known[id] {
 			known[id] = true
-			tokens = append(tokens, e.Codec.Tokenizer.Token(id))
+			tokens = append(tokens, e.token(id))
 		}
 	}
 	if event.Row != nil {

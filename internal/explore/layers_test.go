@@ -64,7 +64,7 @@ func readGrid(t testing.TB, e *Explorer, r LayersRequest) (g wholeGrid) {
 			for _, token := range l.Tokens {
 				require.False(t, known[token.ID])
 				known[token.ID] = true
-				require.Equal(t, e.Codec.Tokenizer.Token(token.ID), token)
+				require.Equal(t, e.token(token.ID), token)
 			}
 		case l.Row != nil:
 			require.Equal(t, g.start.From+len(g.rows[l.Row.Layer]), l.Row.From)

@@ -84,13 +84,13 @@ export interface LensAnswer {
 
 export interface LayersEvent {
   start?: { from: number; positions: number; layers: number };
-  tokens?: Token[];
+  tokens?: TextToken[];
   row?: { layer: number; from: number; cells: LensCell[] };
   answers?: { from: number; positions: LensAnswer[] };
   done?: boolean;
 }
 
-export interface Contribution extends Token {
+export interface Contribution extends TextToken {
   logit: number;
   sum: number;
   embedding: number;
