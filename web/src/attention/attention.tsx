@@ -100,10 +100,10 @@ function Title() {
   const value = labelled(h);
   return (
     <>
-      <h3 id="large-title">
+      <h2 id="large-title">
         Layer {answer.value!.attention.layer}, head {h.head}
         {value !== null && <span class="tag">{`${label(h)} ${Math.round(100 * value)}%`}</span>}
-      </h3>
+      </h2>
       <p class="quiet">
         row: the token that looks · column: the token it looks at
         {from > 0 && ` · the last ${count} of ${from + count} positions; “earlier” is all before them`}
@@ -115,22 +115,19 @@ function Title() {
 
 /** The weights of some shades. Their places follow the square root, as the shades do. */
 function Legend() {
-  const marks = [0, 0.01, 0.05, 0.2, 0.5, 1];
   return (
     <svg class="legend" viewBox="0 0 290 34" role="img" aria-label="Shades from pale, 0%, to deep, 100%">
-      <Scale />
-      {marks.map((m) => (
-        <text key={m} x={10 + 260 * Math.sqrt(m)} y={29} text-anchor="middle">{`${100 * m}%`}</text>
-      ))}
+      <Scale id="heat" />
     </svg>
   );
 }
 
-function Scale() {
+function Scale({ id }: { id: string }) {
+  const marks = [0, 0.01, 0.05, 0.2, 0.5, 1];
   const stops = 32;
   return (
     <>
-      <linearGradient id="heat">
+      <linearGradient id={id}>
         {Array.from({ length: stops + 1 }, (_, i) => (
           <stop
             key={i}
@@ -139,7 +136,10 @@ function Scale() {
           />
         ))}
       </linearGradient>
-      <rect x={10} y={2} width={260} height={12} rx={2} fill="url(#heat)" />
+      <rect x={10} y={2} width={260} height={12} rx={2} fill={`url(#${id})`} />
+      {marks.map((m) => (
+        <text key={m} x={10 + 260 * Math.sqrt(m)} y={29} text-anchor="middle">{`${100 * m}%`}</text>
+      ))}
     </>
   );
 }
@@ -148,7 +148,7 @@ function Measures() {
   const h = chosen.value!;
   return (
     <section class="measures" aria-labelledby="measures-title">
-      <h3 id="measures-title">What head {h.head} looks at</h3>
+      <h2 id="measures-title">What head {h.head} looks at</h2>
       <dl>
         {measures.map(({ key, label, name, meaning }) => {
           const value = h.measures[key];
@@ -233,13 +233,19 @@ function saveMatrix(name: string): void {
   const p = plan(tokens, from > 0, 720);
   const place = document.body.appendChild(document.createElement("div"));
   place.className = "attention drawing";
-  const height = p.height + 48;
+  const width = Math.max(p.width, 360);
+  const height = p.height + 80;
+  const h = chosen.value!;
+  const measure = labelled(h) === null ? "" : ` · ${label(h)} ${share(labelled(h)!)}`;
   render(
-    <svg width={p.width} height={height} viewBox={`0 0 ${p.width} ${height}`}>
-      <text class="title" x={8} y={p.height + 22}>
-        {`${about.value?.name ?? ""}: layer ${answer.value!.attention.layer}, head ${chosen.value!.head}`}
+    <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`}>
+      <text class="title" x={8} y={p.height + 24}>
+        {`${about.value?.name ?? ""}: layer ${answer.value!.attention.layer}, head ${h.head}${measure}`}
       </text>
-      <Drawing head={chosen.value!} p={p} />
+      <Drawing head={h} p={p} />
+      <g class="legend" transform={`translate(0 ${p.height + 38})`}>
+        <Scale id="heat-saved" />
+      </g>
     </svg>,
     place,
   );

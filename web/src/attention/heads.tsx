@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { AttentionHead } from "../api";
 import { label, labelled, measures, sorted } from "./head";
 import { level, shades } from "./shade";
-import { answer, chosen, head, sort } from "./state";
+import { answer, chosen, head, shown, sort, unseen } from "./state";
 
 export function Heads() {
   const heads = sorted(answer.value?.attention.heads ?? [], sort.value);
@@ -93,8 +93,11 @@ function paint(canvas: HTMLCanvasElement, rows: number[][]): void {
   const image = new ImageData(canvas.width, canvas.height);
   const pixels = new Uint32Array(image.data.buffer);
   const colors = shades.peek().pixels;
+  const { from } = shown.peek();
   rows.forEach((weights, r) => {
-    for (let i = 0; i < weights.length && i < count; i++) pixels[r * count + i] = colors[level(weights[i]!)]!;
+    for (let i = 0; i < weights.length && i < count; i++) {
+      if (!unseen(from + r, from + i)) pixels[r * count + i] = colors[level(weights[i]!)]!;
+    }
   });
   canvas.getContext("2d")!.putImageData(image, 0, 0);
 }

@@ -1,31 +1,39 @@
 // The large picture of a head: a row for each token that looks, a column for each token that it looks at.
 //
 // The cells are painted on a canvas; the labels and the cursor are SVG above it. Tests read the element
-// #matrix: data-layer, data-head (from 1), data-query and data-key (positions of the text, from 0; data-key is
-// "earlier" for the column of the positions that are not shown, and absent for a whole row) and data-weight,
-// the number as the server sent it.
+// #matrix: data-layer, data-head (from 1), data-query and data-key (positions of the text, from 0) and
+// data-weight, the number as the server sent it. data-key is "earlier" for the column of the positions that
+// are not shown. Where a whole row is chosen, the element has no data-key.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { AttentionHead } from "../api";
-import { about } from "../state";
 import { visible } from "../show";
 import { earlier, share } from "./head";
 import { plan, type Plan } from "./plan";
 import { level, levels, shades } from "./shade";
-import { active, answer, chosen, column, cursor, hover, row, shown, tokenAt, type Column } from "./state";
+import {
+  active,
+  answer,
+  chosen,
+  column,
+  cursor,
+  hover,
+  row,
+  shown,
+  tokenAt,
+  type Column,
+  unseen,
+} from "./state";
+
+/** Cells of this size have room for their weight, in percent. */
+const numbers = 34;
 
 /** The weight of a cell; null where the position cannot look. */
 export function weightOf(head: AttentionHead, query: number, key: Column): number | null {
   const weights = head.weights[query - shown.value.from];
   if (!weights || key === null) return null;
   if (key === "earlier") return earlier(weights);
-  return outside(query, key) ? null : (weights[key - shown.value.from] ?? null);
-}
-
-/** The sliding window hides the key from the query. */
-function outside(query: number, key: number): boolean {
-  const window = about.value?.sliding_window ?? 0;
-  return window > 0 && key <= query - window;
+  return unseen(query, key) ? null : (weights[key - shown.value.from] ?? null);
 }
 
 export function Matrix() {
@@ -168,7 +176,7 @@ function Cells({ head, p }: { head: AttentionHead; p: Plan }) {
       const y = side(p.top, r);
       brush.fillStyle = colors.fill[shade]!;
       brush.fillRect(x, y, side(left, i + 1) - x - gap, side(p.top, r + 1) - y - gap);
-      if (p.cell < 34 || weight < 0.005) return;
+      if (p.cell < numbers || weight < 0.005) return;
       brush.fillStyle = colors.ink[shade]!;
       brush.fillText(
         Math.round(100 * weight).toString(),
@@ -178,7 +186,7 @@ function Cells({ head, p }: { head: AttentionHead; p: Plan }) {
     };
     const { from } = shown.value;
     head.weights.forEach((weights, r) => {
-      weights.forEach((w, i) => !outside(from + r, from + i) && paint(w, p.left, i, r));
+      weights.forEach((w, i) => !unseen(from + r, from + i) && paint(w, p.left, i, r));
       if (!Number.isNaN(p.earlier)) paint(earlier(weights), p.earlier, 0, r);
     });
   }, [head, p.width, p.height, p.cell, colors]);
@@ -253,6 +261,32 @@ function Frame({ p, row: r, column: c }: { p: Plan; row: number; column: number 
   );
 }
 
+/** The weights of the cells, in percent. */
+function Percents({ head, p }: { head: AttentionHead; p: Plan }) {
+  const { ink } = shades.value;
+  const middle = (i: number) => (i + 0.5) * p.cell - p.gap / 2;
+  return (
+    <g text-anchor="middle" font-size={Math.min(13, p.cell * 0.3)}>
+      {head.weights.map((weights, r) =>
+        weights.map(
+          (w, i) =>
+            w >= 0.005 && (
+              <text
+                key={`${r} ${i}`}
+                x={p.left + middle(i)}
+                y={p.top + middle(r)}
+                dominant-baseline="central"
+                fill={ink[level(w)]}
+              >
+                {Math.round(100 * w)}
+              </text>
+            ),
+        ),
+      )}
+    </g>
+  );
+}
+
 /** The matrix as a picture of its own: one path for each shade. */
 export function Drawing({ head, p }: { head: AttentionHead; p: Plan }) {
   const paths = new Array<string>(levels).fill("");
@@ -263,12 +297,13 @@ export function Drawing({ head, p }: { head: AttentionHead; p: Plan }) {
   };
   const { from } = shown.value;
   head.weights.forEach((weights, r) => {
-    weights.forEach((w, i) => !outside(from + r, from + i) && put(w, p.left + i * p.cell, r));
+    weights.forEach((w, i) => !unseen(from + r, from + i) && put(w, p.left + i * p.cell, r));
     if (!Number.isNaN(p.earlier)) put(earlier(weights), p.earlier, r);
   });
   return (
     <>
       {paths.map((d, i) => d !== "" && <path key={i} d={d} fill={shades.value.fill[i]} />)}
+      {p.cell >= numbers && <Percents head={head} p={p} />}
       <Labels p={p} row={-1} column={-1} />
     </>
   );

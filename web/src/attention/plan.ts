@@ -18,6 +18,8 @@ export interface Plan {
 }
 
 const most = { cell: 68, label: 104, size: 12.5 };
+/** The least distance of the columns "earlier" and the first one: their labels stand side by side. */
+const apart = 15;
 const font = "DejaVu Sans, sans-serif";
 const brush = document.createElement("canvas").getContext("2d")!;
 
@@ -39,8 +41,12 @@ export function plan(tokens: TextToken[], earlier: boolean, width: number): Plan
   const top = Math.ceil((angle === 45 ? label * 0.71 + size * 0.71 : label) + 10);
   // The last columns' labels lean out of the matrix.
   const right = angle === 45 ? Math.max(4, lean(labels, size, guess)) : 6;
-  const cell = Math.min(most.cell, (width - left - right) / (count + (earlier ? 1.5 : 0)));
-  const room = earlier ? 1.5 * cell : 0;
+  const free = width - left - right;
+  const cell = Math.min(
+    most.cell,
+    earlier ? Math.min(free / (count + 1.5), (free - apart) / count) : free / count,
+  );
+  const room = earlier ? Math.max(1.5 * cell, apart) : 0;
   return {
     width: left + room + count * cell + right,
     height: top + count * cell + 2,

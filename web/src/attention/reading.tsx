@@ -1,11 +1,10 @@
 // What one position reads: its text with a shade behind each token, and the highest weights.
 
 import { brief } from "../show";
-import { about } from "../state";
 import { Piece } from "../tokens/piece";
 import { earlier, share } from "./head";
 import { level, shades } from "./shade";
-import { active, chosen, column, hover, row, shown, tokenAt, weights } from "./state";
+import { active, chosen, column, hover, row, shown, tokenAt, unseen, weights } from "./state";
 
 /** How many of the highest weights are listed. */
 const most = 8;
@@ -18,22 +17,30 @@ export function Reading() {
   const { fill, ink } = shades.value;
   return (
     <section class="reading" aria-labelledby="reading-title">
-      <h3 id="reading-title">
+      <h2 id="reading-title">
         What <bdi class="token">{brief(tokenAt(query), 24)}</bdi> reads
-      </h3>
+      </h2>
       <p class="quiet">
         position {query}
         {from > 0 && ` · ${share(earlier(list))} goes to the positions before ${from}`}
       </p>
-      <p class="shaded" onPointerLeave={() => (hover.value = null)}>
+      <div
+        class="shaded"
+        role="group"
+        aria-labelledby="reading-title"
+        tabIndex={0}
+        onPointerLeave={() => (hover.value = null)}
+      >
         {tokens.map((t, i) => {
-          const w = list[i];
-          const shade = w === undefined ? 0 : level(w);
           const at = from + i;
+          const w = unseen(query, at) ? undefined : list[i];
+          const shade = w === undefined ? 0 : level(w);
           return (
             <bdi
               key={i}
-              class={`${w === undefined ? "later" : ""} ${at === query ? "query" : ""} ${at === key ? "key" : ""}`}
+              class={[w === undefined && "later", at === query && "query", at === key && "key"]
+                .filter(Boolean)
+                .join(" ")}
               style={w === undefined ? {} : { background: fill[shade], color: ink[shade] }}
               title={w === undefined ? `position ${at}` : `position ${at}: ${share(w)}`}
               onPointerEnter={() => w !== undefined && (hover.value = { row: query, column: at })}
@@ -47,7 +54,7 @@ export function Reading() {
             </bdi>
           );
         })}
-      </p>
+      </div>
       <Top />
     </section>
   );
@@ -56,11 +63,9 @@ export function Reading() {
 function Top() {
   const { from } = shown.value;
   const { row: query, column: key } = active.value;
-  const window = about.value?.sliding_window ?? 0;
-  const oldest = window > 0 ? query - window + 1 : 0;
   const top = weights.value
     .map((weight, i) => ({ weight, at: from + i }))
-    .filter(({ at }) => at >= oldest)
+    .filter(({ at }) => !unseen(query, at))
     .sort((a, b) => b.weight - a.weight)
     .slice(0, most);
   return (

@@ -14,7 +14,7 @@ export const row = shared<number>("attention.row", -1, whole(-1));
 /** How the thumbnails are sorted: "" or a measure. */
 export const sort = shared<string>("attention.sort", "");
 
-/** The column of the cursor, a position; null: the whole row; "earlier": what is before the first shown one. */
+/** The column of the cursor: a position, all positions before the shown ones, or null for the whole row. */
 export type Column = number | "earlier" | null;
 export const column = signal<Column>(null);
 /** The cell under the pointer. It wins over the chosen one. */
@@ -65,6 +65,12 @@ export const weights = computed(() => {
   const h = chosen.value;
   return h?.weights[active.value.row - shown.value.from] ?? [];
 });
+
+/** The sliding window hides the key from the query. */
+export function unseen(query: number, key: number): boolean {
+  const window = about.value?.sliding_window ?? 0;
+  return window > 0 && key <= query - window;
+}
 
 /** The token at a position. */
 export function tokenAt(position: number): TextToken {

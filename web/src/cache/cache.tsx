@@ -1,8 +1,9 @@
-// The view of the KV cache: one text is generated twice, with the cache and without it, and the two runs stand
-// side by side.
+// The view of the KV cache: one text is generated twice, with the cache and without it, and the page shows
+// the two runs side by side.
 //
 // Tests read #totals: data-state, data-steps, data-computed-cached, data-computed-plain, data-ms-cached and
-// data-ms-plain; #verdict: data-verdict ("running", "good" or "bad") and data-rows; lane.tsx says what a lane has.
+// data-ms-plain; #verdict: data-verdict ("running", "good", "bad" or "none") and data-rows. lane.tsx says
+// what a lane has.
 
 import { useEffect } from "preact/hooks";
 import { Numbers } from "../parts";
@@ -192,7 +193,7 @@ function Totals() {
       data-ms-plain={times[1]}
     >
       <Total title="positions computed" values={computed.map((c) => c.toLocaleString("en"))} />
-      <Total title="time in all" values={times.map(duration)} />
+      <Total title="total time" values={times.map(duration)} />
       <Total
         title="mean of the later tokens"
         values={n > 1 ? later.map((t) => duration(t / (n - 1))) : ["–", "–"]}

@@ -5,7 +5,7 @@ import { line } from "d3-shape";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { CacheEvent } from "../api";
 import { shared } from "../share";
-import { duration, run, stepOf } from "./run";
+import { duration, run, stepOf, steps } from "./run";
 
 const logarithmic = shared<boolean>("cache.log", false);
 
@@ -23,7 +23,7 @@ export function Chart() {
   return (
     <section class="chart" aria-labelledby="chart-title">
       <div class="row">
-        <h3 id="chart-title">Time of each token</h3>
+        <h2 id="chart-title">Time of each token</h2>
         <label>
           <input
             type="checkbox"
@@ -46,7 +46,7 @@ function Curves({ width }: { width: number }) {
   const high = Math.max(...times, 0.001) * 1.05;
   const low = Math.max(0.001, Math.min(...times, high) * 0.8);
   const x = scaleLinear()
-    .domain([first, first + Math.max(1, r.asked - 1)])
+    .domain([first, first + Math.max(1, steps.value - 1)])
     .range([edge.left, width - edge.right]);
   const y = (log ? scaleLog().domain([low, high]) : scaleLinear().domain([0, high]))
     .range([height - edge.bottom, edge.top])
@@ -98,6 +98,14 @@ function Curves({ width }: { width: number }) {
       <text class="unit" x={4} y={12}>
         milliseconds a token
       </text>
+      {(["cached", "plain"] as const).map((name, i) => (
+        <g key={name} class={name} transform={`translate(${width - edge.right - 92 + 46 * i} 0)`}>
+          <line class="curve" x1={i === 0 ? -30 : -10} x2={i === 0 ? -12 : 8} y1="8" y2="8" />
+          <text x={i === 0 ? -6 : 14} y="12">
+            {name === "cached" ? "with" : "without"}
+          </text>
+        </g>
+      ))}
       <text class="unit" x={width - edge.right} y={height - 6} text-anchor="end">
         position of the token in the text
       </text>

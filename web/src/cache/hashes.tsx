@@ -20,7 +20,7 @@ export function Hashes() {
   }, [here, steps]);
   return (
     <section class="hashes" aria-labelledby="hashes-title">
-      <h3 id="hashes-title">The same bits?</h3>
+      <h2 id="hashes-title">The same bits?</h2>
       <Verdict />
       <div class="list" ref={box} tabIndex={0} role="group" aria-label="Hashes of the logits of each step">
         <table>

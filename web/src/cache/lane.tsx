@@ -1,14 +1,14 @@
 // A lane: one of the two runs. It shows the text as it grows, and for the shown step which positions were
 // computed and which were read from the cache.
 //
-// Tests read .lane: data-lane ("cached" or "plain"), data-step (from 0), data-computed, data-read, data-bytes,
-// data-ms and data-hash, as the server sent them.
+// Tests read .lane: data-lane ("cached" or "plain"), data-step (from 0), data-computed, data-read,
+// data-bytes, data-ms and data-hash, as the server sent them.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { CacheEvent } from "../api";
 import { bytes } from "../show";
 import { Piece } from "../tokens/piece";
-import { duration, run, stepOf } from "./run";
+import { duration, run, stepOf, steps } from "./run";
 
 export function Lane({ cache }: { cache: boolean }) {
   const r = run.value!;
@@ -28,15 +28,15 @@ export function Lane({ cache }: { cache: boolean }) {
       data-ms={e?.ms}
       data-hash={e?.hash}
     >
-      <h3 id={`lane-${name}`}>
+      <h2 id={`lane-${name}`}>
         <svg class="key" viewBox="0 0 22 10" aria-hidden="true">
           <line class="curve" x1="0" x2="22" y1="5" y2="5" />
         </svg>
         {cache ? "With the cache" : "Without the cache"}
         <span class="time">{e ? duration(e.ms) : "…"}</span>
-      </h3>
+      </h2>
       <Growing events={events} step={step} running={r.state === "running"} />
-      <Squares e={e} length={r.text.length + step} most={r.text.length + r.asked - 1} />
+      <Squares e={e} length={r.text.length + step} most={r.text.length + steps.value - 1} />
       <p class="counts">{e ? <Counts e={e} /> : "waits for its first step"}</p>
       <Kept e={e} events={events} cache={cache} />
     </section>
@@ -54,12 +54,12 @@ function Counts({ e }: { e: CacheEvent }) {
 
 /** The prompt and what has been generated up to the step. */
 function Growing({ events, step, running }: { events: CacheEvent[]; step: number; running: boolean }) {
-  const box = useRef<HTMLParagraphElement>(null);
+  const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
     box.current!.scrollTop = box.current!.scrollHeight;
   }, [step]);
   return (
-    <p class="growing" ref={box} tabIndex={0} aria-label="Text">
+    <div class="growing" ref={box} role="group" aria-label="Text" tabIndex={0}>
       {run.value!.text.map((t, i) => (
         <bdi key={i} class="given">
           <Piece token={t} />
@@ -71,7 +71,7 @@ function Growing({ events, step, running }: { events: CacheEvent[]; step: number
         </bdi>
       ))}
       {running && step === events.length - 1 && <span class="caret" aria-hidden="true" />}
-    </p>
+    </div>
   );
 }
 
@@ -128,7 +128,7 @@ function Kept({ e, events, cache }: { e: CacheEvent | undefined; events: CacheEv
   const r = run.value!;
   // The last step's bytes are not known before it: each position takes the same.
   const one = events[0] && events[0].computed > 0 ? events[0].bytes / events[0].computed : 0;
-  const full = Math.max(one * (r.text.length + r.asked - 1), e?.bytes ?? 0, 1);
+  const full = Math.max(one * (r.text.length + steps.value - 1), e?.bytes ?? 0, 1);
   return (
     <div class="kept">
       <span class="quiet">{cache ? "keys and values kept" : "nothing is kept"}</span>

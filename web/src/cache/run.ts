@@ -26,6 +26,13 @@ export const run = signal<Run | null>(null);
 /** The step that is chosen; null: the newest. */
 export const chosen = signal<number | null>(null);
 
+/** How many steps the runs have, or will have at most. */
+export const steps = computed(() => {
+  const r = run.value;
+  if (!r) return 0;
+  return r.state === "running" ? r.asked : Math.max(1, r.cached.length, r.plain.length);
+});
+
 /** How many steps both runs have ended. */
 export const both = computed(() =>
   run.value ? Math.min(run.value.cached.length, run.value.plain.length) : 0,
@@ -109,11 +116,10 @@ export const verdict = computed<{ kind: "none" | "good" | "bad"; words: string }
   const n = both.value;
   const bad = r.plain.findIndex((e, i) => i < n && e.hash !== r.cached[i]!.hash);
   if (bad >= 0) {
-    const words = `The logits differ at step ${bad + 1}. With and without the cache, they must be the same bits.`;
-    return { kind: "bad", words };
+    return { kind: "bad", words: `The logits differ at step ${bad + 1}. They must be the same bits.` };
   }
-  const rows =
-    n === 1 ? "The row of logits is" : `${r.state === "done" ? "All" : "The first"} ${n} rows of logits are`;
+  const which = r.state === "done" ? "All" : "The first";
+  const rows = n === 1 ? "The row of logits is" : `${which} ${n} rows of logits are`;
   if (r.state !== "done") return { kind: "good", words: `${rows} equal so far, bit for bit.` };
   if (r.cached.length !== r.plain.length || !r.end?.same) {
     return { kind: "bad", words: "The server found that the two runs differ." };
