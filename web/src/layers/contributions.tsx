@@ -1,6 +1,6 @@
-// Direct logit attribution: how much the embedding, each layer's attention and each layer's MLP add to the logit
-// of a token after the last position. The rows have the height of the grid's rows, so both can stand side by
-// side.
+// Direct logit attribution: how much the embedding, each layer's attention and each layer's MLP add to the
+// logit of a token after the last position. The rows have the height of the grid's rows, so both can stand
+// side by side.
 
 import { signal } from "@preact/signals";
 import { scaleLinear } from "d3-scale";
@@ -155,13 +155,13 @@ function Picture({ stale, name }: PictureProps) {
   const { tokens } = result.value!;
   const parts = difference(tokens);
   const row = rowHeight(parts.attention.length + 1);
-  const title = tokens.map((t) => brief(name(t.id), 14)).join(" minus ");
+  const title = tokens.map((t) => brief(name(t.id), tokens.length > 1 ? 8 : 14)).join(" minus ");
   const all = [parts.embedding, ...parts.attention, ...parts.mlp];
   const x = scaleLinear([Math.min(0, ...all), Math.max(0, ...all)], [names + 6, width - sums - 8]).nice(4);
   const bottom = headHeight + row * (parts.attention.length + 1);
   let sum = parts.embedding;
   return (
-    <div class={stale ? "stale" : ""} ref={box}>
+    <div class={stale ? "lens-stale" : ""} ref={box}>
       <svg
         ref={picture}
         class="lens-bars"
@@ -169,22 +169,39 @@ function Picture({ stale, name }: PictureProps) {
         width={width}
         height={bottom + 44}
         role="img"
-        aria-label={`What adds to the logit of ${title}: ${strongest(parts)}. The sum is ${digits(parts.sum)}.`}
+        aria-label={`What adds to the logit of ${title}: ${strongest(parts)}; sum ${digits(parts.sum)}`}
         data-token={tokens[0]!.id}
         data-other={tokens[1]?.id}
         data-sum={parts.sum}
         data-logit={parts.logit}
       >
-        <text class="title" x={0} y={14}>{title}</text>
-        <text class="tick" x={width} y={headHeight - 8} text-anchor="end">sum</text>
+        <Keys />
+        <text class="lens-tick" x={width} y={headHeight - 8} text-anchor="end">
+          sum
+        </text>
         {x.ticks(4).map((v) => (
           <g key={v}>
-            <line class={v === 0 ? "zero" : "rule"} x1={x(v)} x2={x(v)} y1={headHeight - 4} y2={bottom} />
-            <text class="tick" x={x(v)} y={headHeight - 8} text-anchor="middle">{digits(v, v % 1 ? 1 : 0)}</text>
+            <line
+              class={v === 0 ? "lens-zero" : "lens-rule"}
+              x1={x(v)}
+              x2={x(v)}
+              y1={headHeight - 4}
+              y2={bottom}
+            />
+            <text class="lens-tick" x={x(v)} y={headHeight - 8} text-anchor="middle">
+              {digits(v, v % 1 ? 1 : 0)}
+            </text>
           </g>
         ))}
         <Line row={row} layer={0} name="emb." sum={sum} width={width} />
-        <Bar x={x} part="embedding" layer={0} value={parts.embedding} y={headHeight + row / 4} h={row / 2} />
+        <Bar
+          x={x}
+          part="embedding"
+          layer={0}
+          value={parts.embedding}
+          y={headHeight + row / 4}
+          h={row / 2}
+        />
         {parts.attention.map((attention, i) => {
           const y = headHeight + row * (i + 1);
           const h = (row - 6) / 2;
@@ -197,19 +214,22 @@ function Picture({ stale, name }: PictureProps) {
             </g>
           );
         })}
-        <line class="rule" x1={0} x2={width} y1={bottom + 1} y2={bottom + 1} />
-        <text class="total" x={0} y={bottom + 19}>{`sum of all parts ${digits(parts.sum, 3)}`}</text>
-        <text class="total" x={0} y={bottom + 37}>{`the model's logit ${digits(parts.logit, 3)}`}</text>
+        <line class="lens-rule" x1={0} x2={width} y1={bottom + 1} y2={bottom + 1} />
+        <text class="lens-total" x={0} y={bottom + 19}>
+          sum of all parts
+        </text>
+        <text class="lens-total" x={width} y={bottom + 19} text-anchor="end">
+          {digits(parts.sum, 3)}
+        </text>
+        <text class="lens-total" x={0} y={bottom + 37}>{`logit of ${title}`}</text>
+        <text class="lens-total" x={width} y={bottom + 37} text-anchor="end">
+          {digits(parts.logit, 3)}
+        </text>
       </svg>
-      <p class="lens-legend">
-        <i class="key embedding" aria-hidden="true" /> embedding
-        <i class="key attention" aria-hidden="true" /> attention
-        <i class="key mlp" aria-hidden="true" /> MLP
-      </p>
       <p class="quiet">
-        Each part of the model adds a vector to what the last position carries. A bar is what this vector adds to
-        the token's logit, with the scale that the last norm has at the end. So the bars add up to the logit, up
-        to rounding.
+        Each part of the model adds a vector to what the last position carries. A bar is what this vector adds
+        to the token's logit, with the scale that the last norm has at the end. So the bars add up to the
+        logit, up to rounding.
       </p>
       <div class="lens-save">
         <button type="button" onClick={() => saveSVG("phi3-contributions", picture.current!)}>
@@ -224,6 +244,26 @@ function Picture({ stale, name }: PictureProps) {
   );
 }
 
+/** The legend. It is a part of the picture, so that the saved one has it too. */
+function Keys() {
+  return (
+    <>
+      <rect class="lens-attention" x={0} y={4} width={11} height={11} />
+      <text class="lens-name-of-key" x={16} y={14}>
+        attention
+      </text>
+      <rect class="lens-mlp" x={86} y={4} width={11} height={11} />
+      <text class="lens-name-of-key" x={102} y={14}>
+        MLP
+      </text>
+      <rect class="lens-embedding" x={142} y={4} width={11} height={11} />
+      <text class="lens-name-of-key" x={158} y={14}>
+        embedding
+      </text>
+    </>
+  );
+}
+
 function idsOf(): number[] {
   return grid.value?.text.map((t) => t.id) ?? [];
 }
@@ -233,9 +273,18 @@ function Line(props: { row: number; layer: number; name: string; sum: number; wi
   const y = headHeight + props.row * (props.layer + 0.5) + 4;
   return (
     <>
-      <text class="tick" x={names - 4} y={y} text-anchor="end">{props.name}</text>
-      <text class="tick" x={props.width} y={y} text-anchor="end" data-layer={props.layer} data-so-far={props.sum}>
-        {digits(props.sum, 1)}
+      <text class="lens-tick" x={names - 4} y={y} text-anchor="end">
+        {props.name}
+      </text>
+      <text
+        class="lens-tick"
+        x={props.width}
+        y={y}
+        text-anchor="end"
+        data-layer={props.layer}
+        data-so-far={props.sum}
+      >
+        {digits(Math.abs(props.sum) < 0.05 ? 0 : props.sum, 1)}
       </text>
     </>
   );
@@ -253,7 +302,7 @@ interface BarProps {
 function Bar({ x, part, layer, value, y, h }: BarProps) {
   return (
     <rect
-      class={part}
+      class={`lens-${part}`}
       x={Math.min(x(0), x(value))}
       y={y}
       width={Math.max(Math.abs(x(value) - x(0)), 0.5)}

@@ -93,8 +93,9 @@ export function draw(g: Grid): SVGSVGElement {
       const box = { x: x + 1.5, y: y + 1.5, width: column - 3, height: row - 3, rx: 3 };
       const frame: Attributes = final ? { stroke: c.accent, "stroke-width": 1.5 } : {};
       add(svg, "rect", { ...box, fill: c.low });
-      const fill = add(svg, "rect", { ...box, ...frame, fill: c.high, "fill-opacity": shade(best.probability) });
-      add(fill, "title", {}, `${layerName(layer)}, position ${g.from + i}: ${percent(best.probability)}`);
+      const opacity = shade(best.probability);
+      const cover = add(svg, "rect", { ...box, ...frame, fill: c.high, "fill-opacity": opacity });
+      add(cover, "title", {}, `${layerName(layer)}, position ${g.from + i}: ${percent(best.probability)}`);
       const content = fit(pen, brief(tokenOf(g, best.id), 40), column - 12);
       label(x + column / 2, y + 17, content, final ? { ...middle, "font-weight": 600 } : middle);
     });

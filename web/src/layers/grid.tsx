@@ -1,5 +1,5 @@
-// The grid of the logit lens: rows are layers, columns are positions. The header of tokens sticks to the top of
-// the page, so it is outside of the box that scrolls sideways, and follows it.
+// The grid of the logit lens: rows are layers, columns are positions. The header of tokens sticks to the top
+// of the page, so it is outside of the box that scrolls sideways, and follows it.
 
 import { scaleLinear } from "d3-scale";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
@@ -28,8 +28,8 @@ export function LensGrid({ grid: g }: { grid: Grid }) {
   const tabStop = inside(g, stop) ? stop : (fixed ?? lastCell(g));
   const shown = shownIn(g);
 
-  // The columns that arrive come into view, until the reader scrolls or visits a cell; in the end the last one,
-  // which the model continues. A link's pinned cell comes first.
+  // The columns that arrive come into view, until the reader scrolls or visits a cell; in the end the last
+  // one, which the model continues. A link's pinned cell comes first.
   const led = useRef(true);
   const goal = fixed ?? frontier(g);
   useLayoutEffect(() => {
@@ -96,7 +96,7 @@ export function LensGrid({ grid: g }: { grid: Grid }) {
             <div
               key={i}
               role="columnheader"
-              class={`lens-token${g.from + i === shown.position ? " here" : ""}`}
+              class={`lens-token${g.from + i === shown.position ? " lens-here" : ""}`}
               data-position={g.from + i}
               title={brief(token, 200)}
             >
@@ -157,44 +157,44 @@ function Row(props: RowProps) {
   const { grid: g, layer, cells, above, below, answers } = props;
   const drawn = useMemo(
     () =>
-        cells.map((cell, i) => {
-          const spot = {
-            role: "gridcell",
-            key: i,
-            tabIndex: -1,
-            "data-layer": layer,
-            "data-position": g.from + i,
-          } as const;
-          const top = cell?.top[0];
-          if (!cell || !top) return <div {...spot} class="lens-cell waiting" />;
-          const token = tokenOf(g, top.id);
-          const answer = answers[i]?.id;
-          const names = ["lens-cell"];
-          if (top.id === answer) {
-            names.push("final");
-            if (above?.[i]?.top[0]?.id === answer) names.push("goes-up");
-            if (below?.[i]?.top[0]?.id === answer) names.push("goes-down");
-          }
-          return (
-            <div
-              {...spot}
-              class={names.join(" ")}
-              aria-label={`${brief(token, most)} ${percent(top.probability)}`}
-              data-id={top.id}
-              data-probability={top.probability}
-              data-entropy={cell.entropy}
-              data-final={top.id === answer}
-              style={{ "--p": shade(top.probability) }}
-            >
-              {brief(token, most)}
-            </div>
-          );
-        }),
+      cells.map((cell, i) => {
+        const spot = {
+          role: "gridcell",
+          key: i,
+          tabIndex: -1,
+          "data-layer": layer,
+          "data-position": g.from + i,
+        } as const;
+        const top = cell?.top[0];
+        if (!cell || !top) return <div {...spot} class="lens-cell lens-waiting" />;
+        const token = tokenOf(g, top.id);
+        const answer = answers[i]?.id;
+        const names = ["lens-cell"];
+        if (top.id === answer) {
+          names.push("lens-final");
+          if (above?.[i]?.top[0]?.id === answer) names.push("lens-goes-up");
+          if (below?.[i]?.top[0]?.id === answer) names.push("lens-goes-down");
+        }
+        return (
+          <div
+            {...spot}
+            class={names.join(" ")}
+            aria-label={`${brief(token, most)} ${percent(top.probability)}`}
+            data-id={top.id}
+            data-probability={top.probability}
+            data-entropy={cell.entropy}
+            data-final={top.id === answer}
+            style={{ "--p": shade(top.probability) }}
+          >
+            {brief(token, most)}
+          </div>
+        );
+      }),
     [g.key, layer, cells, above, below, answers],
   );
   return (
     <div class="lens-row" role="row" aria-rowindex={layer + 2}>
-      <div class={`lens-name${props.here ? " here" : ""}`} role="rowheader">
+      <div class={`lens-name${props.here ? " lens-here" : ""}`} role="rowheader">
         {layer === 0 ? <abbr title="embeddings">embed.</abbr> : layer}
       </div>
       {drawn}
@@ -208,7 +208,7 @@ export function Legend() {
     <div class="lens-legend">
       <span>
         its probability: 0%{" "}
-        <span class="ramp" aria-hidden="true">
+        <span class="lens-ramp" aria-hidden="true">
           {[0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95].map((p) => (
             <i key={p} style={{ "--p": shade(p) }} />
           ))}
@@ -216,7 +216,7 @@ export function Legend() {
         100%
       </span>
       <span>
-        <i class="frame" aria-hidden="true" /> what the last layer says
+        <i class="lens-frame" aria-hidden="true" /> what the last layer says
       </span>
     </div>
   );

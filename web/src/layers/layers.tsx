@@ -1,8 +1,8 @@
-// The view "Layers": the logit lens of every layer and position, the distribution at a cell, and what each part
-// of the model adds to a logit.
+// The view "Layers": the logit lens of every layer and position, the distribution at a cell, and what each
+// part of the model adds to a logit.
 //
-// Tests compare the page with phi3 next-token --layers --json through these attributes. Numbers have all their
-// digits. Layer 0 is the embeddings; positions count from the text's beginning.
+// Tests compare the page with phi3 next-token --layers --json through these attributes. Numbers have all
+// their digits. Layer 0 is the embeddings; positions count from the text's beginning.
 //
 //	.lens-grid       data-ids (of the text, with commas), data-done ("true" when all cells are there)
 //	.lens-cell       data-layer, data-position, data-id and data-probability of its most probable token,
@@ -20,7 +20,7 @@ import { useWork } from "../load";
 import { Numbers, Status } from "../parts";
 import { saveDrawing, saveJSON } from "../save";
 import { brief, percent } from "../show";
-import { about, ids, text } from "../state";
+import { ids, text } from "../state";
 import { Contributions } from "./contributions";
 import { cellAt, grid, layerName, load, merged, tokenOf } from "./data";
 import type { Grid } from "./data";
@@ -35,12 +35,12 @@ export function Layers() {
   const loading = useWork(key, (abort) => load(key, list, abort));
   const g = grid.value;
   return (
-    <div class={`lens${g && g.key !== key ? " stale" : ""}`}>
+    <div class={`lens${g && g.key !== key ? " lens-stale" : ""}`}>
       <div class="lens-top-line">
         <p class="lens-about">
-          The <b>logit lens</b> asks the model after each layer: what would you say if you ended here? Each column
-          is a token that the model has read. Each cell shows the token that would follow it; the darker the cell,
-          the surer the model. Read a column downwards to see how an answer rises.
+          The <b>logit lens</b> asks the model after each layer: what would you say if you ended here? Each
+          column is a token that the model has read. Each cell shows the token that would follow it; the
+          stronger the color, the surer the model. Read a column downwards to see how an answer rises.
         </p>
         {g && key !== "" && <Legend />}
         <div class="lens-line">
@@ -78,18 +78,19 @@ function Main({ grid: g }: { grid: Grid }) {
 
 function Progress({ grid: g, busy }: { grid: Grid; busy: boolean }) {
   const all = g.layers * g.positions;
-  const most = about.value?.max_positions ?? 0;
   return (
     <p class="lens-progress">
-      {g.done ? (
-        <span class="quiet">
-          {all.toLocaleString("en")} cells{g.from > 0 && `: the last ${most} of ${g.text.length} tokens`}
-        </span>
-      ) : (
+      {!g.done ? (
         <label>
           <progress max={all} value={g.filled} />{" "}
           {g.filled.toLocaleString("en")} of {all.toLocaleString("en")} cells{!busy && ", stopped"}
         </label>
+      ) : (
+        g.from > 0 && (
+          <span class="quiet">
+            The last {g.positions} of {g.text.length.toLocaleString("en")} tokens.
+          </span>
+        )
       )}
     </p>
   );

@@ -1,5 +1,5 @@
-// The panel beside the grid: what the model would say at the cell that is pinned or visited, and how the last
-// layer's answer rises in its column.
+// The panel beside the grid: what the model would say at the cell that is pinned or visited, and how the
+// last layer's answer rises in its column.
 
 import { scaleLinear, scaleLog } from "d3-scale";
 import { area, line } from "d3-shape";
@@ -23,7 +23,7 @@ export function Panel({ grid: g }: { grid: Grid }) {
       <header>
         <h2>
           After {layerName(spot.layer)} <small>at {spot.position}</small>{" "}
-          <bdi class="token">{brief(g.text[spot.position]!, 24)}</bdi>
+          <bdi class="lens-said">{brief(g.text[spot.position]!, 24)}</bdi>
         </h2>
         {isPinned && (
           <button type="button" onClick={() => (pinned.value = [])} title="Escape">
@@ -34,7 +34,7 @@ export function Panel({ grid: g }: { grid: Grid }) {
       {cell ? <Distribution grid={g} cell={cell} /> : <p class="quiet">not computed yet</p>}
       <Facts grid={g} spot={spot} cell={cell} answer={answer} />
       {answer && <Rise grid={g} spot={spot} answer={answer} />}
-      <p class="quiet other">
+      <p class="quiet lens-other">
         {isPinned ? <Other grid={g} pinned={spot} /> : "To keep a cell here, click it or press Enter."}
       </p>
     </aside>
@@ -58,10 +58,10 @@ function Distribution({ grid: g, cell }: { grid: Grid; cell: LensCell }) {
             >
               {brief(token, 40)}
             </button>
-            <span class="bar">
+            <span class="lens-bar">
               <i style={{ width: `${length(t.probability)}%` }} />
             </span>
-            <span class="number">{percent(t.probability)}</span>
+            <span class="lens-number">{percent(t.probability)}</span>
           </li>
         );
       })}
@@ -69,8 +69,14 @@ function Distribution({ grid: g, cell }: { grid: Grid; cell: LensCell }) {
   );
 }
 
-function Facts(props: { grid: Grid; spot: Spot; cell: LensCell | undefined; answer: LensAnswer | undefined }) {
-  const { grid: g, spot, cell, answer } = props;
+interface FactsProps {
+  grid: Grid;
+  spot: Spot;
+  cell: LensCell | undefined;
+  answer: LensAnswer | undefined;
+}
+
+function Facts({ grid: g, spot, cell, answer }: FactsProps) {
   return (
     <dl class="lens-facts">
       <dt>entropy</dt>
@@ -78,7 +84,7 @@ function Facts(props: { grid: Grid; spot: Spot; cell: LensCell | undefined; answ
         {cell && (
           <>
             {digits(cell.entropy)} nats{" "}
-            <span class="quiet">as unsure as of {equal(cell.entropy)} equal choices</span>
+            <span class="quiet">like {equal(cell.entropy)} equally likely tokens</span>
           </>
         )}
       </dd>
@@ -86,7 +92,7 @@ function Facts(props: { grid: Grid; spot: Spot; cell: LensCell | undefined; answ
       <dd>
         {answer && (
           <>
-            <bdi class="token">{brief(tokenOf(g, answer.id), 24)}</bdi> here rank{" "}
+            <bdi class="lens-said">{brief(tokenOf(g, answer.id), 24)}</bdi> here rank{" "}
             {answer.ranks[spot.layer]!.toLocaleString("en")}, {percent(answer.probabilities[spot.layer]!)}
           </>
         )}
@@ -109,8 +115,8 @@ function Other({ grid: g, pinned: fixed }: { grid: Grid; pinned: Spot }) {
   if (!top) return null;
   return (
     <>
-      {layerName(spot.layer)}, {spot.position}: <bdi class="token">{brief(tokenOf(g, top.id), 20)}</bdi>{" "}
-      {percent(top.probability)}
+      {layerName(spot.layer)}, at {spot.position}:{" "}
+      <bdi class="lens-said">{brief(tokenOf(g, top.id), 20)}</bdi> {percent(top.probability)}
     </>
   );
 }
@@ -151,30 +157,22 @@ function Rise({ grid: g, spot, answer }: { grid: Grid; spot: Spot; answer: LensA
         aria-label={`${name} over the layers: from ${percent(p[0]!)} and rank ${answer.ranks[0]} after the
           embeddings to ${percent(p[last]!)} and rank ${answer.ranks[last]} after the last layer`}
       >
-        <text class="title" x={0} y={10}>{`probability of ${name}`}</text>
+        <text class="lens-title" x={0} y={10}>{`probability of ${name}`}</text>
         {[0, 0.5, 1].map((v) => (
-          <g key={v}>
-            <line class="rule" x1={margin.left} x2={width - margin.right} y1={chance(v)} y2={chance(v)} />
-            <text class="tick" x={margin.left - 6} y={chance(v) + 4} text-anchor="end">{`${100 * v}%`}</text>
-          </g>
+          <Rule key={v} y={chance(v)} width={width} name={`${100 * v}%`} />
         ))}
-        <path class="fill" d={fill} />
-        <path class="curve" d={curve} />
-        <text class="title" x={0} y={rankTop - 10}>{`rank of ${name}`}</text>
+        <path class="lens-fill" d={fill} />
+        <path class="lens-curve" d={curve} />
+        <text class="lens-title" x={0} y={rankTop - 10}>{`rank of ${name}`}</text>
         {ranks.map((r) => (
-          <g key={r}>
-            <line class="rule" x1={margin.left} x2={width - margin.right} y1={rank(r)} y2={rank(r)} />
-            <text class="tick" x={margin.left - 6} y={rank(r) + 4} text-anchor="end">
-              {r < 1000 ? r : `${r / 1000}k`}
-            </text>
-          </g>
+          <Rule key={r} y={rank(r)} width={width} name={r < 1000 ? `${r}` : `${r / 1000}k`} />
         ))}
-        <path class="curve" d={steps} />
-        <line class="now" x1={x(spot.layer)} x2={x(spot.layer)} y1={chanceTop} y2={rankTop + rankHeight} />
-        <circle class="dot" cx={x(spot.layer)} cy={chance(p[spot.layer]!)} r={3.5} />
-        <circle class="dot" cx={x(spot.layer)} cy={rank(answer.ranks[spot.layer]!)} r={3.5} />
+        <path class="lens-curve" d={steps} />
+        <path class="lens-now" d={`M${x(spot.layer)} ${chanceTop}V${rankTop + rankHeight}`} />
+        <circle class="lens-dot" cx={x(spot.layer)} cy={chance(p[spot.layer]!)} r={3.5} />
+        <circle class="lens-dot" cx={x(spot.layer)} cy={rank(answer.ranks[spot.layer]!)} r={3.5} />
         {layers.map((l) => (
-          <text key={l} class="tick" x={x(l)} y={height - 4} text-anchor="middle">
+          <text key={l} class="lens-tick" x={x(l)} y={height - 4} text-anchor="middle">
             {l === 0 ? "emb." : l}
           </text>
         ))}
@@ -207,5 +205,17 @@ function Rise({ grid: g, spot, answer }: { grid: Grid; spot: Spot; answer: LensA
         </button>
       </div>
     </div>
+  );
+}
+
+/** A line of the scale, with its value. */
+function Rule({ y, width, name }: { y: number; width: number; name: string }) {
+  return (
+    <>
+      <line class="lens-rule" x1={margin.left} x2={width - margin.right} y1={y} y2={y} />
+      <text class="lens-tick" x={margin.left - 6} y={y + 4} text-anchor="end">
+        {name}
+      </text>
+    </>
   );
 }
