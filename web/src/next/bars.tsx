@@ -43,7 +43,7 @@ export function Bars(props: BarsProps) {
   const rows = useRef<SVGGElement>(null);
   const wide = width >= 640;
   const left = wide ? 216 : 112;
-  const right = Math.max(left + 40, width - (wide ? 208 : 66));
+  const right = Math.max(left + 40, width - (wide ? 228 : 66));
   const most = Math.max(...shown.flatMap((c) => c.steps), 1e-6);
   const x = scaleLinear([0, most], [left, right]);
   const ticks = x.ticks(wide ? 5 : 3).filter((t) => t > 0);
@@ -118,7 +118,7 @@ function Columns({ after, wide, width }: { after: number; wide: boolean; width: 
   );
   return (
     <>
-      {wide && after > 0 && column("model", width - 112, "pale")}
+      {wide && after > 0 && column("model", width - 132, "pale")}
       {column(title, width - 2, "strong")}
     </>
   );
@@ -200,7 +200,7 @@ function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowPr
         </text>
       )}
       {wide && after > 0 && (
-        <text class="value" x={width - 112} y={middle} text-anchor="end">
+        <text class="value" x={width - 132} y={middle} text-anchor="end">
           {exactPercent(c.probability)}
         </text>
       )}

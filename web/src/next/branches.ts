@@ -121,6 +121,6 @@ effect(() => {
     }
   };
   walk(tree.value);
-  if ([...all].some((id) => id >= about.value!.vocab_size)) tree.value = [];
+  if ([...all].some((id) => id >= about.value!.vocab_size)) clear();
   else void learn([...all]);
 });

@@ -17,7 +17,7 @@
 
 import { Fragment } from "preact";
 import { useSignal, type Signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { NextCandidate } from "../api";
 import type { Loading } from "../load";
 import { Numbers, Status } from "../parts";
@@ -25,7 +25,7 @@ import { saveJSON, saveSVG } from "../save";
 import { shared } from "../share";
 import { exactPercent, visible, written } from "../show";
 import { about, branch, ids, known, text } from "../state";
-import { hue, Piece } from "../tokens/piece";
+import { hue, mayBreak, Piece } from "../tokens/piece";
 import { answer, useNext, type Answer } from "./ask";
 import { Bars, choose, isRemoved } from "./bars";
 import { after, clear, cutOff, full, take, tree, type Twig } from "./branches";
@@ -45,6 +45,8 @@ export function Next() {
   const said = useSignal("");
   const bars = useRef<SVGSVGElement>(null);
   const picture = useRef<SVGSVGElement>(null);
+  // A slider does not draw the tree again.
+  const drawnTree = useMemo(() => <Tree picture={picture} />, []);
   const now = answer.value;
   const current = now?.key === key;
   useOrders(current ? now : null, orders, said);
@@ -83,7 +85,7 @@ export function Next() {
           Each token that you take grows here. Go back and take another one: a tree of texts.
         </p>
       ) : (
-        <Tree picture={picture} />
+        drawnTree
       )}
       <div class="row save">
         <button type="button" id="cut" disabled={branch.value.length === 0} onClick={cutOff}>
@@ -155,13 +157,13 @@ function draw(open: NextCandidate[], last: number): NextCandidate | undefined {
 function Text() {
   const all = text.value;
   const prompt = all.length - branch.value.length;
-  const from = Math.max(0, Math.min(prompt - 6, all.length - 40), all.length - 60);
+  const from = Math.max(0, all.length - 60, Math.min(prompt - 6, all.length - 24));
   return (
     <p class="next-text" aria-label="The end of the text">
       {from > 0 && <span class="quiet">… </span>}
       {all.slice(from).map((t, i) => (
         <Fragment key={i}>
-          {/^\s/.test(written(t) ?? "") && <wbr />}
+          {mayBreak(t) && <wbr />}
           <span class={from + i >= prompt ? `${hue(t, from + i)} new` : hue(t, from + i)}>
             <Piece token={t} />
           </span>

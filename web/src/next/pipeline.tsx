@@ -78,10 +78,10 @@ function Entropy({ nats }: { nats: number }) {
       class="step-note"
       id="next-facts"
       data-entropy={nats}
-      title={`The model is as unsure as somebody who draws one of ${choices} equal lots.`}
+      title={`The model is as unsure as somebody who has ${choices} equal choices.`}
     >
       <span>entropy {nats.toFixed(2)} nats</span>
-      <span>like {choices} equal lots</span>
+      <span>≈ {choices} equal choices</span>
     </p>
   );
 }

@@ -1,5 +1,5 @@
 import type { TextToken, Token } from "../api";
-import { parts } from "../show";
+import { parts, written } from "../show";
 import "./piece.css";
 
 /** The number of hues that adjacent pieces of a text take in turn. */
@@ -8,6 +8,11 @@ export const hues = 5;
 /** The class of a piece by its position in the text. */
 export function hue(token: TextToken, position: number): string {
   return token.special ? "piece special" : `piece hue-${position % hues}`;
+}
+
+/** Whether a line can break before a token, as in a text. A blank is a sign, so the browser does not know. */
+export function mayBreak(token: TextToken): boolean {
+  return token.special || /^\s/.test(written(token) ?? " ");
 }
 
 /**
@@ -19,7 +24,7 @@ export function Piece({ token, lines = false }: { token: Token; lines?: boolean 
     <>
       {parts(token).map((part) =>
         part.sign ? (
-          <span class="sign">
+          <span class={part.text.startsWith("‹") ? "sign whole" : "sign"}>
             {part.text}
             {lines && part.raw === "\n" && "\n"}
           </span>

@@ -15,13 +15,13 @@ import { saveJSON } from "../save";
 import { visible, written } from "../show";
 import { about, branch, chat, text, tokens } from "../state";
 import { addedBlank, characters, utf8Length, wholeCharacter } from "./measure";
-import { Piece, hue } from "./piece";
+import { Piece, hue, mayBreak } from "./piece";
 import { savePicture } from "./picture";
 import "./tokens.css";
 
 // The most tokens that are drawn, and the most ids below them. More would make typing slow.
 const most = 4000;
-const mostNumerals = 300;
+const mostNumerals = 200;
 
 export function Tokens() {
   const chosen = useSignal(-1); // the position that was pointed at last; -1: none yet
@@ -30,6 +30,10 @@ export function Tokens() {
   if (!read) return <p class="status">reading…</p>;
   const prompt = list.length - branch.value.length;
   const at = chosen.value >= 0 && chosen.value < list.length ? chosen.value : example(list.slice(0, prompt));
+  const point = (event: Event) => {
+    const piece = (event.target as HTMLElement).closest<HTMLElement>("[data-position]");
+    if (piece) chosen.value = Number(piece.dataset["position"]);
+  };
   const json = () => ({ text: read.text, tokens: list.slice(0, prompt), branch: list.slice(prompt) });
   return (
     <div class="tokens">
@@ -45,9 +49,10 @@ export function Tokens() {
       {list.length === 0 ? (
         <p class="quiet">Type something above.</p>
       ) : (
-        <div class="tokens-pair">
+        <div class="tokens-pair" onMouseOver={point} onFocusIn={point} onClick={point}>
           <Flow list={list} prompt={prompt} at={at} choose={(i) => (chosen.value = i)} />
           <Details list={list} at={at} />
+          <Numerals list={list.slice(0, mostNumerals)} at={at} more={list.length > mostNumerals} />
         </div>
       )}
       <div class="row save">
@@ -126,15 +131,11 @@ function Flow({ list, prompt, at, choose }: FlowProps) {
     choose(Math.max(0, Math.min(last, to)));
     box.current!.querySelector<HTMLElement>(`[data-position="${Math.max(0, Math.min(last, to))}"]`)?.focus();
   };
-  const point = (event: Event) => {
-    const piece = (event.target as HTMLElement).closest<HTMLElement>("[data-position]");
-    if (piece) choose(Number(piece.dataset["position"]));
-  };
   const option = (token: TextToken, i: number) => (
     <Option key={i} token={token} position={i} selected={i === at} branch={i >= prompt} />
   );
   return (
-    <div class="card flow" onMouseOver={point} onClick={point}>
+    <div class="card flow">
       <div
         id="tokens-text"
         ref={box}
@@ -142,7 +143,6 @@ function Flow({ list, prompt, at, choose }: FlowProps) {
         aria-label="The tokens of the text"
         aria-orientation="horizontal"
         onKeyDown={move}
-        onFocusIn={point}
       >
         <span role="group" aria-label="the prompt">
           {drawn.slice(0, prompt).map(option)}
@@ -153,7 +153,6 @@ function Flow({ list, prompt, at, choose }: FlowProps) {
           </span>
         )}
       </div>
-      <Numerals list={list.slice(0, mostNumerals)} at={at} more={list.length > mostNumerals} />
       {list.length > most && (
         <p class="quiet">… and {(list.length - most).toLocaleString("en")} more; the JSON has them.</p>
       )}
@@ -164,7 +163,7 @@ function Flow({ list, prompt, at, choose }: FlowProps) {
 /** The ids in the colours of their pieces: this is all that the model gets. The table says the same. */
 function Numerals({ list, at, more }: { list: TextToken[]; at: number; more: boolean }) {
   return (
-    <div class="numerals" aria-hidden="true">
+    <div class="card numerals" aria-hidden="true">
       <p class="quiet">What the model gets:</p>
       {list.map((t, i) => (
         <span key={i} class={i === at ? `${hue(t, i)} at` : hue(t, i)} data-position={i}>
@@ -184,8 +183,7 @@ interface OptionProps {
 }
 
 function Option({ token, position, selected, branch }: OptionProps) {
-  // A line can break before a word, as in a text; the blank is a sign, so the browser does not know.
-  const breaks = /^\s/.test(written(token) ?? "") || token.special;
+  const breaks = mayBreak(token);
   return useMemo(
     () => (
       <>
