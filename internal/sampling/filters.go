@@ -30,10 +30,12 @@ func (s *Sampler) filter() {
 
 // heat divides the scores by the temperature.
 func (s *Sampler) heat() {
-	if s.config.Temperature != 1 {
-		for i := range s.scores {
-			s.scores[i] /= s.config.Temperature
-		}
+	scores, t := s.scores, s.config.Temperature
+	if t == 1 {
+		return
+	}
+	for i := range scores {
+		scores[i] /= t
 	}
 }
 
