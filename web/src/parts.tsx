@@ -25,7 +25,9 @@ export function Numbers(props: { title: string; children: () => ComponentChildre
   return (
     <details class="numbers" onToggle={(e) => setOpen(e.currentTarget.open)}>
       <summary>{props.title}</summary>
-      <div class="scroll">{open && props.children()}</div>
+      <div class="scroll" role="group" aria-label={props.title} tabIndex={0}>
+        {open && props.children()}
+      </div>
     </details>
   );
 }

@@ -14,7 +14,7 @@ export const shade = scaleLinear([0, 1], [0, 1]);
 
 /** The height of a row in pixels: the more layers, the less. The contributions beside the grid use it too. */
 export function rowHeight(layers: number): number {
-  return layers <= 14 ? 34 : layers <= 26 ? 27 : 22;
+  return layers <= 14 ? 34 : layers <= 26 ? 27 : 24;
 }
 
 /** Characters of a token that a cell gets at most. What does not fit is cut off with an ellipsis. */
