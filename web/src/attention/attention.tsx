@@ -35,7 +35,7 @@ export function Attention() {
   const stale = loading.busy.value ? "stale" : "";
   return (
     <div class="attention">
-      <p class="quiet lead">
+      <p class="explain">
         Each head of a layer lets a token read earlier ones. A row shows how one token shares its attention:
         its weights sum to 100%.
       </p>
@@ -243,7 +243,7 @@ function saveMatrix(name: string): void {
         {`${about.value?.name ?? ""}: layer ${answer.value!.attention.layer}, head ${h.head}${measure}`}
       </text>
       <Drawing head={h} p={p} />
-      <g class="legend" transform={`translate(0 ${p.height + 38})`}>
+      <g class="legend" transform={`translate(4 ${p.height + 38})`}>
         <Scale id="heat-saved" />
       </g>
     </svg>,

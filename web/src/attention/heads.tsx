@@ -76,10 +76,10 @@ function Thumb({ of: h }: { of: AttentionHead }) {
       <canvas ref={canvas} class={h.weights.length > 76 ? "fine" : ""} aria-hidden="true" />
       <span>
         <b>
-          <span class="sr">head </span>
+          <span class="hidden">head </span>
           {h.head}
         </b>{" "}
-        {measure && <span class="sr">{measure.name} </span>}
+        {measure && <span class="hidden">{measure.name} </span>}
         {name} {value !== null ? `${Math.round(100 * value)}%` : measure ? "–" : ""}
       </span>
     </button>

@@ -90,7 +90,7 @@ function Picture({ head, width }: { head: AttentionHead; width: number }) {
         <Labels p={p} row={query - from} column={typeof key === "number" ? key - from : -1} />
         <Frame p={p} row={query - from} column={key === null || key === "earlier" ? key : key - from} />
       </svg>
-      <p id="cell" class="sr" role="status">
+      <p id="cell" class="hidden" role="status">
         {`“${visible(tokenAt(query))}”, position ${query}`}
         {key !== null && ` looks at “${text}”: ${weight === null ? "never" : share(weight)}`}
       </p>
@@ -209,7 +209,7 @@ export function Labels({ p, row: r, column: c }: { p: Plan; row: number; column:
           shows(i, r) && (
             <text
               key={`r${i}`}
-              class={i === r ? "here" : ""}
+              class={i === r ? "chosen" : ""}
               x={(Number.isNaN(p.earlier) ? p.left : p.earlier) - 7}
               y={p.top + middle(i)}
               text-anchor="end"
@@ -224,7 +224,7 @@ export function Labels({ p, row: r, column: c }: { p: Plan; row: number; column:
           shows(i, c) && (
             <text
               key={`c${i}`}
-              class={i === c ? "here" : ""}
+              class={i === c ? "chosen" : ""}
               transform={`translate(${p.left + middle(i)} ${p.top - 7}) rotate(${-p.angle})`}
               dominant-baseline="central"
             >

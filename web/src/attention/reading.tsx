@@ -38,7 +38,7 @@ export function Reading() {
           return (
             <bdi
               key={i}
-              class={[w === undefined && "later", at === query && "query", at === key && "key"]
+              class={[w === undefined && "later", at === query && "query", at === key && "looked"]
                 .filter(Boolean)
                 .join(" ")}
               style={w === undefined ? {} : { background: fill[shade], color: ink[shade] }}
@@ -71,7 +71,7 @@ function Top() {
   return (
     <ol class="top" aria-label="The highest weights">
       {top.map(({ weight, at }) => (
-        <li key={at} class={at === key ? "key" : ""} data-key={at} data-weight={weight}>
+        <li key={at} class={at === key ? "looked" : ""} data-key={at} data-weight={weight}>
           <span class="quiet">{at}</span>
           <bdi class="token">{brief(tokenAt(at), 14)}</bdi>
           <svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">

@@ -39,7 +39,7 @@ export function Cache() {
   useEffect(() => stop, []);
   return (
     <div class="cache">
-      <p class="quiet lead">
+      <p class="explain">
         Each token needs the keys and values of all tokens before it. The KV cache keeps them, so that a step
         computes one new position and reads the rest. Without it, each step computes the whole text again.
       </p>
@@ -60,7 +60,7 @@ function Controls() {
         void generate();
       }}
     >
-      <button class="main" type="submit" disabled={running || ids.value.length === 0 || least === 0}>
+      <button class="action" type="submit" disabled={running || ids.value.length === 0 || least === 0}>
         Generate
       </button>
       <label>

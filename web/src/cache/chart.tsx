@@ -24,7 +24,7 @@ export function Chart() {
     <section class="chart" aria-labelledby="chart-title">
       <div class="row">
         <h2 id="chart-title">Time of each token</h2>
-        <label>
+        <label class="switch">
           <input
             type="checkbox"
             checked={logarithmic.value}
@@ -99,10 +99,10 @@ function Curves({ width }: { width: number }) {
         milliseconds a token
       </text>
       {(["cached", "plain"] as const).map((name, i) => (
-        <g key={name} class={name} transform={`translate(${width - edge.right - 92 + 46 * i} 0)`}>
-          <line class="curve" x1={i === 0 ? -30 : -10} x2={i === 0 ? -12 : 8} y1="8" y2="8" />
-          <text x={i === 0 ? -6 : 14} y="12">
-            {name === "cached" ? "with" : "without"}
+        <g key={name} class={name} transform={`translate(${width - edge.right - (i === 0 ? 196 : 74)} 0)`}>
+          <line class="curve" x2="18" y1="8" y2="8" />
+          <text x="24" y="12">
+            {name === "cached" ? "with the cache" : "without"}
           </text>
         </g>
       ))}
@@ -147,7 +147,7 @@ function Curve(props: {
         (e) =>
           (few || e.index === step) && (
             <circle key={e.index} class="dot" cx={x(e)} cy={y(e)} r={e.index === step ? 4.5 : 2.5}>
-              <title>{`${name === "cached" ? "with" : "without"} the cache: ${duration(e.ms)}`}</title>
+              <title>{`${name === "cached" ? "with the cache" : "without"} the cache: ${duration(e.ms)}`}</title>
             </circle>
           ),
       )}

@@ -12,7 +12,7 @@ export function Hashes() {
   const here = Math.max(stepOf(r.cached), stepOf(r.plain));
   useEffect(() => {
     // Follows the step inside the box only: scrollIntoView would move the page too.
-    const line = box.current!.querySelector<HTMLElement>(".here");
+    const line = box.current!.querySelector<HTMLElement>(".chosen");
     if (!line) return;
     const top = line.offsetTop - 30;
     const bottom = line.offsetTop + line.offsetHeight - box.current!.clientHeight;
@@ -30,7 +30,7 @@ export function Hashes() {
               <th scope="col">token</th>
               <th scope="col">with</th>
               <th scope="col">
-                <span class="sr">equal</span>
+                <span class="hidden">equal</span>
               </th>
               <th scope="col">without</th>
             </tr>
@@ -55,7 +55,7 @@ function Line(props: { i: number; a: CacheEvent | undefined; b: CacheEvent | und
   const equal = a && b ? a.hash === b.hash : null;
   return (
     <tr
-      class={`${here ? "here" : ""} ${equal === false ? "differs" : ""}`}
+      class={`${here ? "chosen" : ""} ${equal === false ? "differs" : ""}`}
       data-equal={equal ?? undefined}
       onClick={() => (chosen.value = i)}
     >

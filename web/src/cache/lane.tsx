@@ -5,8 +5,8 @@
 // data-bytes, data-ms and data-hash, as the server sent them.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { CacheEvent } from "../api";
-import { bytes } from "../show";
+import type { CacheEvent, TextToken } from "../api";
+import { bytes, written } from "../show";
 import { Piece } from "../tokens/piece";
 import { duration, run, stepOf, steps } from "./run";
 
@@ -29,7 +29,7 @@ export function Lane({ cache }: { cache: boolean }) {
       data-hash={e?.hash}
     >
       <h2 id={`lane-${name}`}>
-        <svg class="key" viewBox="0 0 22 10" aria-hidden="true">
+        <svg class="sample" viewBox="0 0 22 10" aria-hidden="true">
           <line class="curve" x1="0" x2="22" y1="5" y2="5" />
         </svg>
         {cache ? "With the cache" : "Without the cache"}
@@ -52,6 +52,33 @@ function Counts({ e }: { e: CacheEvent }) {
   );
 }
 
+/** Tokens start … end-1 of a text as one, so that a character made of several tokens is seen whole. */
+interface Whole {
+  token: TextToken;
+  start: number;
+  end: number;
+}
+
+function whole(tokens: TextToken[]): Whole[] {
+  const all: Whole[] = [];
+  for (let start = 0; start < tokens.length;) {
+    let token = tokens[start]!;
+    let end = start + 1;
+    // A character has at most four bytes, so at most four tokens have a part in it.
+    while (written(token) === null && end < Math.min(tokens.length, start + 4)) {
+      token = { ...token, bytes: token.bytes + tokens[end]!.bytes };
+      end++;
+    }
+    if (written(token) === null) {
+      token = tokens[start]!;
+      end = start + 1;
+    }
+    all.push({ token, start, end });
+    start = end;
+  }
+  return all;
+}
+
 /** The prompt and what has been generated up to the step. */
 function Growing({ events, step, running }: { events: CacheEvent[]; step: number; running: boolean }) {
   const box = useRef<HTMLDivElement>(null);
@@ -60,14 +87,14 @@ function Growing({ events, step, running }: { events: CacheEvent[]; step: number
   }, [step]);
   return (
     <div class="growing" ref={box} role="group" aria-label="Text" tabIndex={0}>
-      {run.value!.text.map((t, i) => (
-        <bdi key={i} class="given">
-          <Piece token={t} />
+      {whole(run.value!.text).map(({ token, start }) => (
+        <bdi key={start} class="given">
+          <Piece token={token} />
         </bdi>
       ))}
-      {events.slice(0, step + 1).map((e, i) => (
-        <bdi key={`n${i}`} class={i === step ? "new" : ""}>
-          <Piece token={e.token} />
+      {whole(events.slice(0, step + 1).map((e) => e.token)).map(({ token, start, end }) => (
+        <bdi key={`n${start}`} class={end === step + 1 ? "new" : ""}>
+          <Piece token={token} />
         </bdi>
       ))}
       {running && step === events.length - 1 && <span class="caret" aria-hidden="true" />}
