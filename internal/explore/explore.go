@@ -5,8 +5,9 @@
 //	body ──parse──► ids ──engine (with a Watch)──► numbers ──► the values of docs/json.md
 //
 // Every number is one that the model computes for phi3 next-token --json too, bit for bit. Each view is a
-// request of its own, so a view that nobody opens costs nothing. What is watched or timed has steps of its own
-// in the engine; the next token is an ordinary request, which shares steps and the prefix cache with others.
+// request of its own, so a view that nobody opens costs nothing. What is watched or timed has steps of its
+// own in the engine. The next token is an ordinary request, which shares steps and the prefix cache with
+// others.
 package explore
 
 import (

@@ -92,8 +92,8 @@ func TestParseErrors(t *testing.T) {
 		},
 		{"layers", `{"ids": [1], "from": 1}`, "from", "from is 1, not in 0 … 0."},
 		{
-			"layers", `{"ids": [` + strings.Repeat("0, ", 199) + `0], "from": 71}`, "from", "from is 71, so 129 " +
-				"positions follow. At most 128 are shown: from must be 0 or at least 72.",
+			"layers", `{"ids": [` + strings.Repeat("0, ", 199) + `0], "from": 71}`, "from",
+			"from is 71, so 129 positions follow. At most 128 are shown: from must be 0 or at least 72.",
 		},
 		{"attention", `{"ids": [1], "layer": 5}`, "layer", "layer is 5, not in 1 … 4."},
 		{"attention", `{"ids": [1], "layer": 1, "from": -1}`, "from", "from is -1, not in 0 … 0."},

@@ -74,7 +74,7 @@ func TestTokenizeErrors(t *testing.T) {
 	require.Equal(t, "text has more than 512 tokens, which is the model's context. Shorten the text.",
 		known.Message)
 
-	require.NoError(t, e.Codec.Tokenizer.SetChatTemplate("chat_template.jinja", `{{ raise_exception("no") }}`))
+	require.NoError(t, e.Codec.Tokenizer.SetChatTemplate("x.jinja", `{{ raise_exception("no") }}`))
 	_, err = e.Tokenize(t.Context(), []byte(`{"text": "a", "chat": true}`))
 	require.ErrorAs(t, err, &known)
 	require.Equal(t, 400, known.Status)

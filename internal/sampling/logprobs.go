@@ -29,8 +29,8 @@ func (l LogProbs) Of(id int32) float64 { return float64(l.logits[id]) - l.logSum
 // Top returns the n most probable ids, the most probable first. Equally probable ids are in ascending order.
 func (l LogProbs) Top(n int) []int32 { return Highest(l.logits, n) }
 
-// Highest returns the ids of the n highest logits or probabilities, the highest first. Ids with equal ones are
-// in ascending order.
+// Highest returns the ids of the n highest logits or probabilities, the highest first. Ids with equal ones
+// are in ascending order.
 func Highest[T float32 | float64](logits []T, n int) []int32 {
 	n = min(n, len(logits))
 	if n <= 0 {
