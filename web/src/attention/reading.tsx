@@ -1,5 +1,6 @@
 // What one position reads: its text with a shade behind each token, and the highest weights.
 
+import { useEffect, useRef } from "preact/hooks";
 import { brief } from "../show";
 import { Piece } from "../tokens/piece";
 import { earlier, share } from "./head";
@@ -12,9 +13,20 @@ const most = 8;
 export function Reading() {
   const { from, count, tokens } = shown.value;
   const list = weights.value;
-  if (!chosen.value || count === 0) return null;
   const { row: query, column: key } = active.value;
   const { fill, ink } = shades.value;
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    // Only the box scrolls: scrollIntoView would move the page too.
+    const token = box.current?.querySelector<HTMLElement>(".query");
+    if (!token) return;
+    const { scrollTop, clientHeight } = box.current!;
+    const bottom = token.offsetTop + token.offsetHeight;
+    if (token.offsetTop < scrollTop || bottom > scrollTop + clientHeight) {
+      box.current!.scrollTop = bottom + 30 - clientHeight;
+    }
+  }, [query, tokens]);
+  if (!chosen.value || count === 0) return null;
   return (
     <section class="reading" aria-labelledby="reading-title">
       <h2 id="reading-title">
@@ -26,6 +38,7 @@ export function Reading() {
       </p>
       <div
         class="shaded"
+        ref={box}
         role="group"
         aria-labelledby="reading-title"
         tabIndex={0}

@@ -93,7 +93,11 @@ function Verdict() {
       data-verdict={done ? kind : "running"}
       data-rows={both.value}
     >
-      {kind === "none" ? "waits for the first step of both runs" : `${kind === "good" ? "✓" : "✗"} ${words}`}
+      {kind === "none"
+        ? done
+          ? "No step of both runs has ended."
+          : "waits for the first step of both runs"
+        : `${kind === "good" ? "✓" : "✗"} ${words}`}
     </p>
   );
 }

@@ -37,7 +37,9 @@ export function Lane({ cache }: { cache: boolean }) {
       </h2>
       <Growing events={events} step={step} running={r.state === "running"} />
       <Squares e={e} length={r.text.length + step} most={r.text.length + steps.value - 1} />
-      <p class="counts">{e ? <Counts e={e} /> : "waits for its first step"}</p>
+      <p class="counts">
+        {e ? <Counts e={e} /> : r.state === "running" ? "waits for its first step" : "no step"}
+      </p>
       <Kept e={e} events={events} cache={cache} />
     </section>
   );

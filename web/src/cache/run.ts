@@ -104,6 +104,14 @@ export function time(events: CacheEvent[], steps = events.length): number {
   return events.slice(0, steps).reduce((sum, e) => sum + e.ms, 0);
 }
 
+/** The median time of the steps after the first one, in milliseconds; NaN: there are none. */
+export function typical(events: CacheEvent[], steps: number): number {
+  const times = events.slice(1, steps).map((e) => e.ms);
+  times.sort((a, b) => a - b);
+  const middle = (times.length - 1) / 2;
+  return (times[Math.floor(middle)]! + times[Math.ceil(middle)]!) / 2;
+}
+
 /** The positions that the first steps of a run computed. */
 export function positions(events: CacheEvent[], steps = events.length): number {
   return events.slice(0, steps).reduce((sum, e) => sum + e.computed, 0);
