@@ -100,7 +100,12 @@ export async function load(key: string, text: TextToken[], signal: AbortSignal):
   const body = { ids: text.map((t) => t.id), from: 0 };
   try {
     for await (const event of stream<LayersEvent>("explore/layers", body, signal)) {
-      g = event.start ? begin(key, text, event.start) : g && merge(g, event);
+      if (event.start) {
+        g = begin(key, text, event.start);
+        visited.value = null;
+      } else if (g) {
+        g = merge(g, event);
+      }
       // Rows of a small model come faster than the screen shows them.
       if (frame === 0) frame = requestAnimationFrame(show);
     }

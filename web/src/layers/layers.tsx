@@ -34,8 +34,11 @@ export function Layers() {
   const key = ids.value.join(",");
   const loading = useWork(key, (abort) => load(key, list, abort));
   const g = grid.value;
+  const names = ["lens"];
+  if (g && g.key !== key) names.push("lens-stale");
+  if (g && g.positions > 8) names.push("lens-wide");
   return (
-    <div class={`lens${g && g.key !== key ? " lens-stale" : ""}`}>
+    <div class={names.join(" ")}>
       <div class="lens-top-line">
         <p class="lens-about">
           The <b>logit lens</b> asks the model after each layer: what would you say if you ended here? Each

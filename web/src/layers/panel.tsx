@@ -19,7 +19,15 @@ export function Panel({ grid: g }: { grid: Grid }) {
   const answer = g.answers[spot.position - g.from];
   const isPinned = pinnedIn(g) !== null;
   return (
-    <aside class="lens-panel" aria-label="The cell" data-layer={spot.layer} data-position={spot.position}>
+    <aside
+      class="lens-panel"
+      aria-label="The cell"
+      data-layer={spot.layer}
+      data-position={spot.position}
+      onKeyDown={(e) => {
+        if (e.key === "Escape") pinned.value = [];
+      }}
+    >
       <header>
         <h2>
           After {layerName(spot.layer)} <small>at {spot.position}</small>{" "}
