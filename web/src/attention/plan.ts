@@ -35,9 +35,10 @@ export function plan(tokens: TextToken[], earlier: boolean, width: number): Plan
   const calm = (label: string) => label.replace(/(\p{M}{2})\p{M}+/gu, "$1");
   const labels = tokens.map((t) => fitted(calm(brief(t, 24)), longest, size));
   const used = labels.filter((_, i) => i % step === 0);
-  const label = Math.max(24, ...used.map((l) => measure(l, size)));
+  // The cursor's labels are bold, and so a little wider.
+  const label = Math.max(24, ...used.map((l) => 1.1 * measure(l, size)));
   const left = Math.ceil(label + 10);
-  const angle = guess >= size * 1.6 ? 45 : 90;
+  const angle = guess >= size * 1.45 ? 45 : 90;
   const top = Math.ceil((angle === 45 ? label * 0.71 + size * 0.71 : label) + 10);
   // The last columns' labels lean out of the matrix.
   const right = angle === 45 ? Math.max(4, lean(labels, size, guess)) : 6;
