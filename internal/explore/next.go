@@ -31,6 +31,7 @@ type NextRequest struct {
 	Generated int      `json:"generated"` // how many of the last ids continue the prompt, for the penalties
 	Top       int      `json:"top"`       // the candidates to return: 1 … 200; 0: 40
 	Sampling  Sampling `json:"sampling"`
+	Draw      *float64 `json:"draw"` // 0 ≤ draw < 1: the random number of a draw; null: none
 }
 
 // Next is the response: the distribution of the next token, and what each step of sampling leaves of it.
@@ -40,6 +41,9 @@ type Next struct {
 	Steps   []Step  `json:"steps"`
 	Entropy float64 `json:"entropy"` // of the model's distribution, in nats
 	Vocab   int     `json:"vocab_size"`
+	// the first token, in the order of ids, at which the sum of the last step's probabilities exceeds the
+	// request's Draw, as in [sampling.New]
+	Drawn *NextCandidate `json:"drawn,omitempty"`
 }
 
 // Step is a step of sampling.
@@ -78,10 +82,32 @@ func (e *Explorer) Next(ctx context.Context, body []byte) (any, error) {
 	for _, s := range steps {
 		next.Steps = append(next.Steps, Step{s.Name, s.Kept})
 	}
-	for _, c := range e.candidates(&ranking, r.Top, steps[len(steps)-1].Probabilities) {
+	last := steps[len(steps)-1].Probabilities
+	for _, c := range e.candidates(&ranking, r.Top, last) {
 		next.Candidates = append(next.Candidates, e.candidate(c, steps))
 	}
+	if id := drawn(last, r.Draw); id >= 0 {
+		next.Drawn = new(e.candidate(ranking.Candidate(e.Codec.Tokenizer, id), steps))
+	}
 	return next, nil
+}
+
+// drawn returns the token of a draw, or -1 if there is none.
+func drawn(probabilities []float64, u *float64) (id int32) {
+	id = -1
+	if u == nil {
+		return id
+	}
+	var sum float64
+	for i, p := range probabilities {
+		if p > 0 {
+			id = int32(i) // if the rounded sum never exceeds u
+		}
+		if sum += p; sum > *u {
+			break
+		}
+	}
+	return id
 }
 
 // config is the checkpoint's config with the settings of a request.

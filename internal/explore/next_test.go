@@ -170,3 +170,32 @@ func TestNextAtOnce(t *testing.T) {
 	group.Wait()
 	require.Len(t, e.rows.last, len(prompt))
 }
+
+// A draw takes a token of the whole vocabulary, by the probabilities after the last step.
+func TestDraw(t *testing.T) {
+	e := newExplorer(t, engine.Options{})
+	prompt := ids(e.tokenize(t, map[string]any{"text": "The capital of"}).Tokens)
+	ask := func(u float64) *Next {
+		return e.next(t, map[string]any{
+			"ids": prompt, "draw": u, "top": 200, "sampling": map[string]any{"temperature": 1.5, "top_k": 100},
+		})
+	}
+	byID := ask(0).Candidates
+	byID = slices.DeleteFunc(byID, func(c NextCandidate) bool { return c.Removed != "" })
+	slices.SortFunc(byID, func(a, b NextCandidate) int { return int(a.ID - b.ID) })
+	require.Len(t, byID, 100)
+	var sum float64
+	for _, c := range byID {
+		p := c.Steps[len(c.Steps)-1]
+		require.Equal(t, c, *ask(sum + p/2).Drawn)
+		sum += p
+	}
+	require.Equal(t, byID[99], *ask(1 - 0x1p-53).Drawn)
+	require.Nil(t, e.next(t, map[string]any{"ids": prompt}).Drawn)
+	for _, u := range []float64{-0.1, 1, 1e9} {
+		body, err := json.Marshal(map[string]any{"ids": prompt, "draw": u})
+		require.NoError(t, err)
+		_, err = e.Next(t.Context(), body)
+		require.ErrorContains(t, err, "draw is ")
+	}
+}

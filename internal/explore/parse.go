@@ -36,7 +36,7 @@ func (e *Explorer) parseNext(body []byte) (r NextRequest, err error) {
 	r.Top, r.Sampling = defaultTop, e.sampling()
 	s := &r.Sampling
 	err = e.Fields(body, map[string]any{
-		"ids": &r.IDs, "generated": &r.Generated, "top": &r.Top, "sampling": map[string]any{
+		"ids": &r.IDs, "generated": &r.Generated, "top": &r.Top, "draw": &r.Draw, "sampling": map[string]any{
 			"temperature": &s.Temperature, "top_k": &s.TopK, "top_p": &s.TopP, "min_p": &s.MinP,
 			"repetition_penalty": &s.RepetitionPenalty, "frequency_penalty": &s.FrequencyPenalty,
 			"presence_penalty": &s.PresencePenalty,
@@ -48,7 +48,13 @@ func (e *Explorer) parseNext(body []byte) (r NextRequest, err error) {
 	return r, first(err,
 		func() error { return e.checkIDs(r.IDs) },
 		func() error { return inRange("generated", r.Generated, 0, len(r.IDs)) },
-		func() error { return inRange("top", r.Top, 1, maxTop) })
+		func() error { return inRange("top", r.Top, 1, maxTop) },
+		func() error {
+			if u := r.Draw; u != nil && (*u < 0 || *u >= 1) {
+				return openai.Invalid("draw", " is %v, not 0 or more and below 1.", *u)
+			}
+			return nil
+		})
 }
 
 func (e *Explorer) parseLayers(body []byte) (r LayersRequest, err error) {

@@ -63,6 +63,7 @@ export interface Next {
   steps: { name: string; kept: number }[];
   entropy: number; // nats
   vocab_size: number;
+  drawn?: NextCandidate; // if the request has draw
 }
 
 export interface LensToken {

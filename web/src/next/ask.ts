@@ -2,7 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { signal, useSignal } from "@preact/signals";
-import { get, type Next, type Sampling } from "../api";
+import { get, type Next, type NextCandidate, type Sampling } from "../api";
 import type { Loading } from "../load";
 import { persist } from "../retry";
 import { branch, ids, report, tokens } from "../state";
@@ -84,4 +84,11 @@ export function useNext(): Loading & { key: string } {
   }, [key]);
 
   return { busy, problem, key };
+}
+
+/** Lets the server draw a token by the probabilities of the last step, over the whole vocabulary. */
+export async function draw(now: Answer, signal: AbortSignal): Promise<NextCandidate | undefined> {
+  const { ids, generated, sampling } = now;
+  const body = { ids, generated, sampling, top: 1, draw: Math.random() };
+  return (await get<Next>("explore/next", body, signal)).drawn;
 }

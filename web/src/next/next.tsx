@@ -18,15 +18,15 @@
 import { Fragment } from "preact";
 import { useSignal, type Signal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import type { NextCandidate } from "../api";
+import type { Next as Distribution, NextCandidate } from "../api";
 import type { Loading } from "../load";
 import { Numbers, Status } from "../parts";
 import { saveJSON, saveSVG } from "../save";
 import { shared } from "../share";
 import { exactPercent, visible, written } from "../show";
-import { about, branch, ids, known, text } from "../state";
+import { about, branch, ids, known, report, text } from "../state";
 import { hue, mayBreak, Piece } from "../tokens/piece";
-import { answer, useNext, type Answer } from "./ask";
+import { answer, draw, useNext, type Answer } from "./ask";
 import { Bars, choose, isRemoved } from "./bars";
 import { after, clear, cutOff, full, take, tree, type Twig } from "./branches";
 import { Pipeline } from "./pipeline";
@@ -132,25 +132,25 @@ function useOrders(now: Answer | null, orders: Signal<Order[]>, said: Signal<str
   useEffect(() => {
     const [order, ...rest] = orders.value;
     if (!now || !order) return;
-    const last = now.next.steps.length - 1;
-    const open = now.next.candidates.filter((c) => c.steps[last]! > 0);
-    const c = order === "best" ? best(open, last) : draw(open, last);
-    said.value = c ? tookIt(c) : "";
-    orders.value = said.value === "" ? rest : [];
+    const carryOut = (c: NextCandidate | undefined) => {
+      said.value = c ? tookIt(c) : "";
+      orders.value = said.value === "" ? rest : [];
+    };
+    if (order === "best") return carryOut(best(now.next));
+    const controller = new AbortController();
+    draw(now, controller.signal).then(carryOut, (error: unknown) => {
+      if (controller.signal.aborted) return;
+      said.value = report(error);
+      orders.value = [];
+    });
+    return () => controller.abort();
   }, [now, orders.value]);
 }
 
-function best(open: NextCandidate[], last: number): NextCandidate | undefined {
-  return open.reduce<NextCandidate | undefined>(
-    (a, b) => (a && a.steps[last]! >= b.steps[last]! ? a : b),
-    undefined,
-  );
-}
-
-/** Draws by the probabilities of the last step. */
-function draw(open: NextCandidate[], last: number): NextCandidate | undefined {
-  let rest = Math.random() * open.reduce((sum, c) => sum + c.steps[last]!, 0);
-  return open.find((c) => (rest -= c.steps[last]!) < 0) ?? open.at(-1);
+function best({ candidates, steps }: Distribution): NextCandidate | undefined {
+  const after = (c: NextCandidate) => c.steps[steps.length - 1]!;
+  const open = candidates.filter((c) => after(c) > 0);
+  return open.reduce<NextCandidate | undefined>((a, b) => (a && after(a) >= after(b) ? a : b), undefined);
 }
 
 /** The end of the text, with the branch. */
@@ -236,16 +236,10 @@ function Actions({ orders, said, loading }: ActionsProps) {
 
 /** What the bars leave out. */
 function Foot({ now }: { now: Answer }) {
-  const { candidates, steps: all, vocab_size } = now.next;
-  const listed = candidates.reduce((sum, c) => sum + c.steps[all.length - 1]!, 0);
+  const { vocab_size } = now.next;
   const shown = choose(now.next, rows.value).length;
   return (
     <p class="bars-foot">
-      <span>
-        {listed < 0.9995 &&
-          `A draw chooses among the ${candidates.length} tokens that the page knows; ` +
-            `they have ${exactPercent(listed)} of the probability.`}
-      </span>
       <label>
         Show{" "}
         <select id="rows" value={rows.value} onChange={(e) => (rows.value = Number(e.currentTarget.value))}>
