@@ -35,8 +35,11 @@ func TestParse(t *testing.T) {
 		`attention {"ids": [` + list + `], "layer": 4}`:               AttentionRequest{ids, 4, 72},
 		`contributions {"ids": [1], "tokens": [7]}`:                   ContributionsRequest{[]int32{1}, []int32{7}},
 		`cache {"ids": [1], "max_new_tokens": 256}`:                   CacheRequest{[]int32{1}, 256},
-		`next {"ids": [1], "generated": null, "sampling": {}}`:        NextRequest{[]int32{1}, 0, 40, e.sampling()},
-		`next {"ids": [1], "top": 9, "sampling": {"temperature": 0}}`: NextRequest{[]int32{1}, 0, 9, greedy(e)},
+		`next {"ids": [1], "generated": null, "sampling": {}}`:        NextRequest{[]int32{1}, 0, 40, e.sampling(), nil},
+		`next {"ids": [1], "top": 9, "sampling": {"temperature": 0}}`: NextRequest{[]int32{1}, 0, 9, greedy(e), nil},
+		`next {"ids": [1], "draw": 0.5}`: NextRequest{
+			IDs: []int32{1}, Top: 40, Sampling: e.sampling(), Draw: new(0.5),
+		},
 	} {
 		endpoint, body, _ := strings.Cut(body, " ")
 		r, err := e.parsers()[endpoint]([]byte(body))
