@@ -195,7 +195,7 @@ function Totals() {
     >
       <Total title="positions computed" values={computed.map((c) => c.toLocaleString("en"))} />
       <Total title="total time" values={times.map(duration)} />
-      <Total title="median of the later tokens" values={n > 1 ? later.map(duration) : ["–", "–"]} />
+      <Total title="median later token" values={n > 1 ? later.map(duration) : ["–", "–"]} />
       <div>
         <dt>speed-up</dt>
         <dd>
@@ -212,10 +212,12 @@ function Total({ title, values }: { title: string; values: string[] }) {
     <div>
       <dt>{title}</dt>
       <dd>
-        <b class="cached">{values[0]}</b>
-        <span class="quiet">with</span>
-        <b class="plain">{values[1]}</b>
-        <span class="quiet">without</span>
+        <span>
+          <b class="cached">{values[0]}</b> <span class="quiet">with</span>
+        </span>
+        <span>
+          <b class="plain">{values[1]}</b> <span class="quiet">without</span>
+        </span>
       </dd>
     </div>
   );
