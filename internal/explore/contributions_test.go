@@ -55,9 +55,7 @@ func TestContributions(t *testing.T) {
 
 // The head's weights are those that the device has: quantized while the checkpoint loads, or in a GGUF file.
 func TestContributionsQuantized(t *testing.T) {
-	if race.Enabled {
-		t.Skip("quantizes, which takes long, and nothing else runs then")
-	}
+	race.SkipAlone(t)
 	recipe, err := quantize.Parse("q5_0")
 	require.NoError(t, err)
 	plan, err := export.NewPlan(demo.FS(), demo.Name, &recipe)
