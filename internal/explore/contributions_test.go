@@ -14,6 +14,7 @@ import (
 	"phi3/internal/engine"
 	"phi3/internal/export"
 	"phi3/internal/gguf"
+	"phi3/internal/inspect"
 	"phi3/internal/model"
 	"phi3/internal/nexttoken"
 	"phi3/internal/quantize"
@@ -34,8 +35,19 @@ func TestContributions(t *testing.T) {
 			all = value.(Contributions).Tokens
 		})
 		report := reportOf(t, e, ids, nexttoken.Options{Top: 1})
+		parts, direction := partsOf(t, ids, 7)
 		require.Len(t, all, 4)
 		require.Equal(t, all[1], all[3])
+		for i, part := range parts.Logit(direction, e.Config.RMSNormEps) {
+			switch {
+			case i == 0:
+				require.Equal(t, part, all[1].Embedding)
+			case i%2 == 1:
+				require.Equal(t, part, all[1].Attention[i/2])
+			default:
+				require.Equal(t, part, all[1].MLP[i/2-1])
+			}
+		}
 		for _, c := range all {
 			require.Equal(t, e.token(c.ID), c.Token)
 			require.Equal(t, report.Logits[c.ID], c.Logit)
@@ -51,6 +63,21 @@ func TestContributions(t *testing.T) {
 			require.InDelta(t, float64(c.Logit), c.Sum, 0.02*size)
 		}
 	}
+}
+
+// partsOf is what inspect sees of a text. No engine may own the model.
+func partsOf(t *testing.T, ids []int32, id int32) (parts inspect.Parts, direction []float64) {
+	t.Helper()
+	m, err := loadDemo()
+	require.NoError(t, err)
+	defer parts.Watch(m)()
+	cache := m.NewCache()
+	defer cache.Reset()
+	_, err = m.Feed(t.Context(), model.Input{IDs: ids, Cache: cache}, nil)
+	require.NoError(t, err)
+	direction, err = m.HeadDirection(t.Context(), id)
+	require.NoError(t, err)
+	return parts, direction
 }
 
 // The head's weights are those that the device has: quantized while the checkpoint loads, or in a GGUF file.

@@ -22,15 +22,16 @@ const MaxPositions = 128
 // Explorer answers the page's requests. Any number of goroutines may use it.
 type Explorer struct {
 	*openai.Service
-	Device      string // the model's device, for people
-	KVElemBytes int    // of one number in the KV cache
-	rows        rows   // logits of texts that were asked about before
+	Device      string        // the model's device, for people
+	KVElemBytes int           // of one number in the KV cache
+	rows        rows          // logits of texts that were asked about before
+	grids       chan struct{} // has an element for each grid that is being computed
 }
 
 // New returns an explorer of a service's model. Its KV cache has bfloat16 numbers; change KVElemBytes before
 // the first request if it has others.
 func New(s *openai.Service, device string) *Explorer {
-	return &Explorer{Service: s, Device: device, KVElemBytes: 2}
+	return &Explorer{Service: s, Device: device, KVElemBytes: 2, grids: make(chan struct{}, mostGrids)}
 }
 
 // About is the response to GET /explore/model.

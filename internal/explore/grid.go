@@ -20,6 +20,7 @@ import (
 const (
 	mostPiece  = 32        // positions
 	pieceBytes = 256 << 20 // of logits
+	mostGrids  = 2         // that are computed at once, because of their memory; others wait
 	lensTop    = 10        // tokens of a cell
 )
 
@@ -81,6 +82,7 @@ func (g *grid) compute(ctx context.Context, e *engine.Engine, ids []int32) error
 		failed = err
 	}
 	close(g.lens)
+	g.buffers = nil // the client may take its time for the events
 	if err := <-counted; err != nil {
 		return err
 	}

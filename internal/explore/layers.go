@@ -2,6 +2,8 @@ package explore
 
 import (
 	"context"
+
+	"phi3/internal/openai"
 )
 
 // LayersRequest is the body of POST /explore/layers.
@@ -72,11 +74,18 @@ func (e *Explorer) Layers(ctx context.Context, body []byte, events Events) error
 	}
 	ctx, gone := context.WithCancel(ctx)
 	defer gone()
+	select {
+	case e.grids <- struct{}{}:
+	case <-ctx.Done():
+		return openai.AsError(ctx.Err())
+	}
 	g := e.newGrid(r.From, len(r.IDs))
 	ended := make(chan error, 1)
 	go func() {
 		defer close(g.events)
-		ended <- g.compute(ctx, e.Engine, r.IDs)
+		err := g.compute(ctx, e.Engine, r.IDs)
+		<-e.grids // also if the client is slow
+		ended <- err
 	}()
 	known := map[int32]bool{}
 	for event := range g.events {

@@ -2,18 +2,25 @@ package explore
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"phi3/internal/cpu"
 	"phi3/internal/engine"
+	"phi3/internal/model"
 	"phi3/internal/nexttoken"
 	"phi3/internal/openai"
+	"phi3/internal/randomckpt"
+	"phi3/internal/weight"
 )
 
 // reportOf is what phi3 next-token says after a text. No engine may own the model.
@@ -114,8 +121,11 @@ func TestLayersAreThoseOfNextToken(t *testing.T) {
 			var g wholeGrid
 			parser := newParser(t)
 			t.Run("grid", func(t *testing.T) {
-				e := newExplorer(t, engine.Options{Parallel: 2})
+				e := newExplorer(t, engine.Options{Parallel: 2, NoPrefixCache: true})
 				g = readGrid(t, e, LayersRequest{ids, test.from})
+				// The positions before the first one shown take long steps, and nobody looks into these.
+				steps := (test.first+63)/64 + (test.tokens-test.first+31)/32
+				require.Equal(t, steps, int(e.Engine.Stats().Steps))
 			})
 			require.Equal(t, LayersStart{test.first, test.tokens - test.first, 5}, g.start)
 			require.Len(t, g.answers, test.tokens-test.first)
@@ -195,6 +205,50 @@ func TestLayersCancelled(t *testing.T) {
 	stats := e.Engine.Stats()
 	require.Zero(t, stats.BlocksUsed)
 	require.Zero(t, stats.Running+stats.Waiting)
+}
+
+// A client that takes no events holds up neither the engine nor other grids.
+func TestLayersSlowClient(t *testing.T) {
+	e := newExplorer(t, engine.Options{Parallel: 4, Queue: 100})
+	ids := someIDs(128)
+	const clients = mostGrids + 2
+	blocked, resume, ended := make(chan bool), make(chan bool), make(chan error)
+	for range clients {
+		first := true
+		go func() {
+			ended <- e.Layers(t.Context(), body(t, LayersRequest{IDs: ids}), func(any) error {
+				if first {
+					first = false
+					blocked <- true
+					<-resume
+				}
+				return nil
+			})
+		}()
+	}
+	for range clients {
+		<-blocked
+	}
+	readGrid(t, e, LayersRequest{IDs: ids})
+	close(resume)
+	for range clients {
+		require.NoError(t, <-ended)
+	}
+}
+
+// An end while other grids are computed does not wait for them.
+func TestLayersWaiting(t *testing.T) {
+	e := newExplorer(t, engine.Options{})
+	for range mostGrids {
+		e.grids <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := e.Layers(ctx, body(t, LayersRequest{IDs: someIDs(3)}), func(any) error { return errors.New("an event") })
+	require.ErrorIs(t, err, context.Canceled)
+	<-e.grids
+	readGrid(t, e, LayersRequest{IDs: someIDs(3)})
+	require.Len(t, e.grids, mostGrids-1)
 }
 
 // Requests of several views at once, and of ordinary texts, do not disturb each other.
@@ -281,6 +335,50 @@ func TestPiecesAgain(t *testing.T) {
 		}
 	}
 	require.Equal(t, []int{10, 11, 12, 13, 14, 15, 16, 17, 18, 19}, positions)
+}
+
+// A damaged checkpoint: the error names the first layer with logits that are no numbers.
+func TestLayersDamaged(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, randomckpt.Write(t.Context(), randomckpt.Options{
+		Dir: dir, Format: weight.F32, Seed: 1, ShardBytes: 1 << 30,
+		Config: []byte(`{"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "vocab_size": 96,
+			"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2,
+			"eos_token_id": null, "bos_token_id": 1, "hidden_act": "silu", "rms_norm_eps": 1e-5,
+			"rope_theta": 10000.0, "max_position_embeddings": 400, "original_max_position_embeddings": 400}`),
+	}))
+	backend, err := cpu.New(cpu.Options{Threads: 2})
+	require.NoError(t, err)
+	m, err := model.Load(t.Context(), os.DirFS(dir), &damaging{Backend: backend}, model.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, m.Close()) }()
+	e := newParser(t)
+	e.Config, e.Context = &m.Config, m.Context
+	e.Engine = engine.New(m, engine.Options{})
+	defer e.Engine.Close()
+	rows := 0
+	err = e.Layers(t.Context(), body(t, LayersRequest{IDs: []int32{1, 5, 7}}), func(event any) error {
+		if event.(LayersEvent).Row != nil {
+			rows++
+		}
+		return nil
+	})
+	require.ErrorContains(t, err, "After layer 2 the logits are not all numbers.")
+	require.Equal(t, 2, rows)
+	require.Zero(t, e.Engine.Stats().BlocksUsed)
+}
+
+// damaging makes a weight of the second layer NaN.
+type damaging struct{ model.Backend }
+
+func (d *damaging) Upload(t *weight.Tensor) (model.Weight, error) {
+	if t.Name == "model.layers.1.mlp.down_proj.weight" {
+		damaged := *t
+		damaged.Data = slices.Clone(t.Data)
+		binary.LittleEndian.PutUint32(damaged.Data, math.Float32bits(float32(math.NaN())))
+		t = &damaged
+	}
+	return d.Backend.Upload(t)
 }
 
 // A model whose numbers overflow after a layer.
