@@ -4,7 +4,7 @@ import { scaleLinear } from "d3-scale";
 import { useSignal, type Signal } from "@preact/signals";
 import { useRef, type MutableRef } from "preact/hooks";
 import type { Next, NextCandidate } from "../api";
-import { exactPercent, visible } from "../show";
+import { exactPercent } from "../show";
 import { about } from "../state";
 import { fit, Label, useWidth, width as widthOf } from "./label";
 import { steps, title } from "./sampling";
@@ -36,6 +36,14 @@ export function isRemoved(c: NextCandidate, after: number): boolean {
   return by >= 0 && by <= after;
 }
 
+/** What the picture is, and what the names of its bars say. */
+function spoken(after: number, wide: boolean): string {
+  const values = wide && after > 0 ? ["the model's probability", ""] : [""];
+  values[values.length - 1] = after === 0 ? "the model's probability" : `that after ${steps[after]!.title}`;
+  const names = [...(wide ? ["rank"] : []), "token", ...values].join(", ");
+  return `Probabilities of the next token. Each bar: ${names}. The table below has all numbers.`;
+}
+
 export function Bars(props: BarsProps) {
   const { shown, after, picture } = props;
   const { box, width } = useWidth();
@@ -65,7 +73,7 @@ export function Bars(props: BarsProps) {
             width={width}
             height={head + height * shown.length + 4}
             role="group"
-            aria-label="Probabilities of the next token. The table below has the numbers."
+            aria-label={spoken(after, wide)}
             onKeyDown={move}
           >
             {ticks.map((t) => (
@@ -144,16 +152,19 @@ function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowPr
   const note = notes.join(" · ");
   const end = Math.max(x(c.probability), x(p)) + 8;
   const middle = height / 2;
-  const spoken =
-    `${visible(c)}, model ${exactPercent(c.probability)}, after ${steps[after]!.title} ${exactPercent(p)}` +
-    (note === "" ? "" : `, ${note}`);
+  const label = fit(c, font, wide ? 164 : 94);
+  const model = wide && after > 0 ? exactPercent(c.probability) : "";
+  const value = removed ? "—" : exactPercent(p);
+  const rank = wide ? `${c.rank}` : "";
+  const texts = [rank, label.map((part) => part.text).join(""), note, model, value];
   return (
+    // The button's name has its texts as they are, so that one can speak to it. Blanks part them.
     <g
       role="button"
       class={`bar${removed ? " removed" : ""}`}
       transform={`translate(0 ${head + index * height})`}
       tabIndex={Math.min(active.value, shown.length - 1) === index ? 0 : -1}
-      aria-label={`Take ${spoken}`}
+      aria-label={`Take ${texts.filter((t) => t !== "").join(" ")}`}
       data-token-id={c.id}
       data-rank={c.rank}
       data-logit={c.logit}
@@ -170,15 +181,15 @@ function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowPr
       }}
     >
       <rect class="hit" x={0} y={0} width={width} height={height} rx={5} />
-      {wide && (
+      {rank !== "" && (
         <text class="rank" x={26} y={middle} text-anchor="end">
-          {c.rank}
+          {rank}
         </text>
-      )}
+      )}{" "}
       {taken.has(c.id) && <circle class="taken" cx={wide ? 36 : 3} cy={middle} r={3} />}
       <text class="token" x={left - 10} y={middle} text-anchor="end">
-        <Label list={fit(c, font, wide ? 164 : 94)} />
-      </text>
+        <Label list={label} />
+      </text>{" "}
       <rect
         class="pale"
         x={left}
@@ -198,14 +209,14 @@ function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowPr
         >
           {note}
         </text>
-      )}
-      {wide && after > 0 && (
+      )}{" "}
+      {model !== "" && (
         <text class="value" x={width - 132} y={middle} text-anchor="end">
-          {exactPercent(c.probability)}
+          {model}
         </text>
-      )}
+      )}{" "}
       <text class="value strong" x={width - 2} y={middle} text-anchor="end">
-        {removed ? "—" : exactPercent(p)}
+        {value}
       </text>
     </g>
   );

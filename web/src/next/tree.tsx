@@ -5,7 +5,7 @@ import { linkHorizontal } from "d3-shape";
 import { useEffect, useRef, type MutableRef } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import type { TextToken } from "../api";
-import { exactPercent, visible, type Part } from "../show";
+import { exactPercent, type Part } from "../show";
 import { about, branch, known, tokens } from "../state";
 import { tree, type Twig } from "./branches";
 import { fit, Label, width as widthOf } from "./label";
@@ -169,14 +169,15 @@ function Node({ n, path, place, tabbed, focused }: NodeProps) {
   const { token, label, width, probability, ends } = n.data;
   const go = () => (branch.value = n.data.path);
   const p = probability >= 0 ? exactPercent(probability) : "";
-  const name = token ? `${visible(token)}${p === "" ? "" : `, ${p}`}` : "the end of the prompt";
+  const text = label.map((part) => part.text).join("");
+  const value = [p, ends ? "end" : ""].filter((t) => t !== "").join(" · ");
   return (
     <g
       role="button"
       class={`node ${place}${token ? "" : " root"}`}
       transform={`translate(${n.left} ${n.x})`}
       tabIndex={tabbed ? 0 : -1}
-      aria-label={`Go to ${name}${ends ? ", which ends the text" : ""}`}
+      aria-label={`Go to ${text} ${value}${token ? "" : "(the end of the prompt)"}`}
       aria-current={place === "here" ? "step" : undefined}
       data-path={path}
       data-token-id={token?.id}
@@ -193,10 +194,10 @@ function Node({ n, path, place, tabbed, focused }: NodeProps) {
       <rect width={width} height={pill} rx={6} />
       <text class="token" x={width / 2} y={pill / 2} text-anchor="middle">
         <Label list={label} />
-      </text>
-      {(p !== "" || ends) && (
+      </text>{" "}
+      {value !== "" && (
         <text class="value" x={width / 2} y={pill + 11} text-anchor="middle">
-          {ends ? `${p} · end` : p}
+          {value}
         </text>
       )}
     </g>
