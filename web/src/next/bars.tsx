@@ -36,6 +36,14 @@ export function isRemoved(c: NextCandidate, after: number): boolean {
   return by >= 0 && by <= after;
 }
 
+/** What there is to say of a candidate besides its numbers. */
+function noteOf(c: NextCandidate, after: number, wide: boolean): string {
+  const notes: string[] = [];
+  if (about.value!.eos.includes(c.id)) notes.push(wide ? "ends the text" : "ends");
+  if (isRemoved(c, after)) notes.push(wide ? `removed by ${title(c.removed!)}` : title(c.removed!));
+  return notes.join(" · ");
+}
+
 /** What the picture is, and what the names of its bars say. */
 function spoken(after: number, wide: boolean): string {
   const values = wide && after > 0 ? ["the model's probability", ""] : [""];
@@ -53,7 +61,18 @@ export function Bars(props: BarsProps) {
   const left = wide ? 216 : 112;
   const right = Math.max(left + 40, width - (wide ? 228 : 66));
   const most = Math.max(...shown.flatMap((c) => c.steps), 1e-6);
-  const x = scaleLinear([0, most], [left, right]);
+  // A note stands behind its bar, so the longest bars may have to leave room for it.
+  const full = scaleLinear([0, most], [left, right]);
+  const room = Math.max(
+    0,
+    ...shown.map((c) => {
+      const note = noteOf(c, after, wide);
+      if (note === "") return 0;
+      const w = widthOf(note, 12, "--sans") + 12;
+      return full(Math.max(c.probability, c.steps[after]!)) + w > right ? w : 0;
+    }),
+  );
+  const x = scaleLinear([0, most], [left, right - room]);
   const ticks = x.ticks(wide ? 5 : 3).filter((t) => t > 0);
   const move = (event: KeyboardEvent) => {
     const last = shown.length - 1;
@@ -94,7 +113,7 @@ export function Bars(props: BarsProps) {
                   index={i}
                   active={active}
                   x={x}
-                  geometry={{ wide, left, right, width }}
+                  geometry={{ wide, left, width }}
                 />
               ))}
             </g>
@@ -137,19 +156,15 @@ interface RowProps extends BarsProps {
   index: number;
   active: Signal<number>;
   x: (probability: number) => number;
-  geometry: { wide: boolean; left: number; right: number; width: number };
+  geometry: { wide: boolean; left: number; width: number };
 }
 
 function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowProps) {
-  const { wide, left, right, width } = geometry;
+  const { wide, left, width } = geometry;
   const p = c.steps[after] ?? 0;
   const removed = isRemoved(c, after);
   const ends = about.value!.eos.includes(c.id);
-  const notes = [
-    ...(ends ? [wide ? "ends the text" : "ends"] : []),
-    ...(removed ? [wide ? `removed by ${title(c.removed!)}` : title(c.removed!)] : []),
-  ];
-  const note = notes.join(" · ");
+  const note = noteOf(c, after, wide);
   const end = Math.max(x(c.probability), x(p)) + 8;
   const middle = height / 2;
   const label = fit(c, font, wide ? 164 : 94);
@@ -202,11 +217,7 @@ function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowPr
         <rect class="strong" x={left} y={8} width={Math.max(1, x(p) - left)} height={height - 16} rx={2} />
       )}
       {note !== "" && (
-        <text
-          class="note"
-          x={Math.max(left + 6, Math.min(end, right - widthOf(note, 12, "--sans")))}
-          y={middle}
-        >
+        <text class="note" x={end} y={middle}>
           {note}
         </text>
       )}{" "}
