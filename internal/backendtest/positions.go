@@ -110,10 +110,11 @@ func checkAttention(t *testing.T, m *model.Model, ids []int32) {
 		var got [][][]float64 // [heads][positions][positions up to it]
 		for head := range m.Config.Heads {
 			var rows [][]float64
-			require.NoError(t, seen.Weights(context.Background(), head, func(position int, weights []float64) {
+			see := func(position int, weights []float64) {
 				require.Equal(t, from+len(rows), position)
 				rows = append(rows, weights)
-			}))
+			}
+			require.NoError(t, seen.Weights(context.Background(), head, see))
 			got = append(got, rows)
 		}
 		for p := from; p < len(ids); p++ {
@@ -207,8 +208,8 @@ func checkParts(t *testing.T, m *model.Model, ids []int32, float32 bool) {
 }
 
 // headError bounds the error of a logit of the head in float32, relative to the sum of the magnitudes of its
-// products: the scale and the products of the norm, the sum of hidden products, and, unless float32 is set, an
-// input that is rounded to bfloat16, which has 8 bits. A GPU keeps float32 weights with 8 bits or more.
+// products: the scale and the products of the norm, the sum of hidden products, and, unless float32 is set,
+// an input that is rounded to bfloat16, which has 8 bits. A GPU keeps float32 weights with 8 bits or more.
 func headError(c *model.Config, float32 bool) float64 {
 	bound := float64(c.HiddenSize+8) * 0x1p-24
 	if !float32 {

@@ -46,7 +46,8 @@ func TestAttentionIsThatOfNextToken(t *testing.T) {
 			if shown > 20 && p > 1 && p < shown-1 {
 				continue
 			}
-			report := reportOf(t, newParser(t), ids[:test.first+p+1], nexttoken.Options{Top: 1, Layer: test.layer})
+			report := reportOf(t, newParser(t), ids[:test.first+p+1],
+				nexttoken.Options{Top: 1, Layer: test.layer})
 			for h, head := range report.Attention.Heads {
 				require.Equal(t, head.Head, a.Heads[h].Head)
 				require.Len(t, a.Heads[h].Weights, shown)

@@ -30,7 +30,8 @@ func TestContributions(t *testing.T) {
 		e := newParser(t)
 		t.Run("contributions", func(t *testing.T) {
 			e := newExplorer(t, engine.Options{Parallel: 2})
-			value, err := e.Contributions(t.Context(), body(t, ContributionsRequest{ids, []int32{0, 7, 2559, 7}}))
+			value, err := e.Contributions(t.Context(),
+				body(t, ContributionsRequest{ids, []int32{0, 7, 2559, 7}}))
 			require.NoError(t, err)
 			all = value.(Contributions).Tokens
 		})

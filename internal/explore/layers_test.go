@@ -244,7 +244,8 @@ func TestLayersWaiting(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := e.Layers(ctx, body(t, LayersRequest{IDs: someIDs(3)}), func(any) error { return errors.New("an event") })
+	err := e.Layers(ctx, body(t, LayersRequest{IDs: someIDs(3)}),
+		func(any) error { return errors.New("an event") })
 	require.ErrorIs(t, err, context.Canceled)
 	<-e.grids
 	readGrid(t, e, LayersRequest{IDs: someIDs(3)})
@@ -284,7 +285,8 @@ func TestViewsTogether(t *testing.T) {
 			return err
 		},
 		func() (failed error) {
-			for _, err := range e.Engine.Generate(t.Context(), engine.Request{IDs: ids[:9], MaxNewTokens: 30}) {
+			r := engine.Request{IDs: ids[:9], MaxNewTokens: 30}
+			for _, err := range e.Engine.Generate(t.Context(), r) {
 				failed = err
 			}
 			return failed
@@ -393,7 +395,7 @@ func TestLayersNotFinite(t *testing.T) {
 		err := g.count()
 		var e *openai.Error
 		require.ErrorAs(t, err, &e)
-		require.Equal(t, "After layer 1 the logits are not all numbers. The checkpoint is damaged, or made for "+
-			"wider numbers. phi3 generate says more.", e.Message)
+		require.Equal(t, "After layer 1 the logits are not all numbers. The checkpoint is damaged, or made "+
+			"for wider numbers. phi3 generate says more.", e.Message)
 	}
 }

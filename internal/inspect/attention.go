@@ -22,7 +22,8 @@ type Attention struct {
 	qkv      []float32 // scratch
 }
 
-// NewAttention prepares for the weights of a layer, counted from 1, at the positions from … tokens-1 of a text.
+// NewAttention prepares for the weights of a layer, counted from 1, at the positions from … tokens-1 of a
+// text.
 func NewAttention(c *model.Config, layer, from, tokens int) *Attention {
 	half := tokens * c.RoPE.Dim / 2
 	return &Attention{

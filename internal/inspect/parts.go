@@ -27,7 +27,8 @@ func (p *Parts) Watch(m *model.Model) (stop func()) {
 }
 
 // Logit returns what the parts add to a logit [1 + 2·layers], given its [model.Model.HeadDirection] and the
-// model's RMSNormEps: the embedding, the attention of layer 1, the MLP of layer 1, the attention of layer 2, ….
+// model's RMSNormEps: the embedding, the attention of layer 1, the MLP of layer 1, the attention of layer 2,
+// ….
 //
 // The final norm is linear but for its scale, which is taken as it is after the last layer. So the sum of the
 // parts is the logit, up to the rounding of the device.

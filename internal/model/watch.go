@@ -18,8 +18,8 @@ func (m *Model) Watch(wrap func(Backend) Backend) (stop func()) {
 
 // LensLogits applies the final norm and the head to the residual stream as it is now ("logit lens"). It
 // returns the logits [rows, HeadRows] for every new token of the step if all is set, and otherwise for the
-// last new token of each sequence. They are in logits if they fit there. A wrapper from [Model.Watch] may call
-// it between two verbs.
+// last new token of each sequence. They are in logits if they fit there. A wrapper from [Model.Watch] may
+// call it between two verbs.
 func (m *Model) LensLogits(logits []float32, all bool) ([]float32, error) {
 	rows := m.selectRows(all)
 	logits = grow(logits, len(rows)*m.Config.HeadRows())

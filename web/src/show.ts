@@ -4,8 +4,9 @@ import type { TextToken, Token } from "./api";
 
 // Characters that draw nothing, or that change how their neighbours are drawn: controls, marks of direction,
 // joiners, blanks, private and unassigned ones. A joiner within an emoji is a part of what one sees.
-const invisible =
-  /(?<![\p{Extended_Pictographic}\p{Emoji_Modifier}]\uFE0F?)\u200D|(?!\u200D)[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Z}]/gu;
+const loneJoiner = /(?<![\p{Extended_Pictographic}\p{Emoji_Modifier}]\uFE0F?)\u200D/u;
+const others = /(?!\u200D)[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Z}]/u;
+const invisible = new RegExp(`${loneJoiner.source}|${others.source}`, "gu");
 
 /**
  * What a token adds to a text, its leading blank included; null if that is only a part of a character. Only

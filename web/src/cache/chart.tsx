@@ -147,7 +147,7 @@ function Curve(props: {
         (e) =>
           (few || e.index === step) && (
             <circle key={e.index} class="dot" cx={x(e)} cy={y(e)} r={e.index === step ? 4.5 : 2.5}>
-              <title>{`${name === "cached" ? "with the cache" : "without"} the cache: ${duration(e.ms)}`}</title>
+              <title>{`${name === "cached" ? "with" : "without"} the cache: ${duration(e.ms)}`}</title>
             </circle>
           ),
       )}
