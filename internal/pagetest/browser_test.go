@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen. Only a failing test waits so long.
-const patience = 3 * time.Minute
+const patience = 12 * time.Second
 
 // interval is the pause between two looks at what must happen.
 const interval = 10 * time.Millisecond
@@ -200,6 +200,14 @@ func (p *tab) clean(expected ...string) {
 	p.troubles = nil
 }
 
+// asJSON is the JSON of a value.
+func asJSON(t testing.TB, value any) string {
+	t.Helper()
+	data, err := json.Marshal(value)
+	require.NoError(t, err)
+	return string(data)
+}
+
 // eval evaluates an expression of JavaScript, which may be a promise. Each %s in it stands for the JSON of an
 // argument.
 func eval[T any](p *tab, code string, args ...any) T {
@@ -207,9 +215,7 @@ func eval[T any](p *tab, code string, args ...any) T {
 	parts := strings.Split(code, "%s")
 	require.Len(p.t, parts, len(args)+1)
 	for i, arg := range args {
-		data, err := json.Marshal(arg)
-		require.NoError(p.t, err)
-		parts[i] += string(data)
+		parts[i] += asJSON(p.t, arg)
 	}
 	var value T
 	wait := func(e *runtime.EvaluateParams) *runtime.EvaluateParams { return e.WithAwaitPromise(true) }
@@ -263,9 +269,11 @@ func (p *tab) press(keys ...string) {
 	}
 }
 
-// tabTo presses Tab until the element that matches a selector has the focus.
+// tabTo presses Tab until the element that matches a selector has the focus. The mouse leaves the page first:
+// what scrolls below it would react.
 func (p *tab) tabTo(selector string) {
 	p.t.Helper()
+	p.run(input.DispatchMouseEvent(input.MouseMoved, 0, 0))
 	for range 500 {
 		if eval[bool](p, "document.activeElement.matches(%s)", selector) {
 			return
