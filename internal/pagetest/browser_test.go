@@ -136,15 +136,10 @@ func (s *site) open(fragment string, o look) *tab {
 	return p
 }
 
-// visit loads the page anew, with a fragment.
+// visit loads the page anew, with a fragment. A navigation to another fragment alone would load nothing.
 func (p *tab) visit(fragment string) {
 	p.t.Helper()
-	if eval[string](p, "location.origin") != p.site.url {
-		p.run(chromedp.Navigate(p.site.url + "/#" + fragment))
-		return
-	}
-	eval[bool](p, `(history.replaceState(null, "", "#" + %s), true)`, fragment)
-	p.run(chromedp.Reload()) // a navigation to another fragment would load nothing
+	p.run(chromedp.Navigate(p.site.url+"/licenses.txt"), chromedp.Navigate(p.site.url+"/#"+fragment))
 }
 
 func (p *tab) run(actions ...chromedp.Action) {

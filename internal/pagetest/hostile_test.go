@@ -24,7 +24,7 @@ var hostile = map[string]string{
 	"▁Berlin":  `<img src=x onerror=alert(1)>`,
 	"▁Germany": `"><script>alert(2)</script><style>*{display:none}</style>`,
 	"▁Vi":      "\u202Etfel ot thgir\u0007\u0000\u001b[31m",
-	"▁Par":     "▁" + strings.Repeat("long", 2500),
+	"▁Par":     "▁" + strings.Repeat("long", 1000),
 	"▁capital": `javascript:alert(3)//{{7*7}}${7*7}`,
 	"▁K":       "\u200d\ufeff\u2028\ufdd0\U000e0001",
 	"▁B":       "a\n\n\n\nb\t]]>&lt;&#x3c;svg/onload=alert(4)>",

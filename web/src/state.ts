@@ -51,12 +51,17 @@ export function setPrompt(value: string, template = chat.value): void {
   });
 }
 
+/** A link may come from a page of another model. */
+function exists(id: number): boolean {
+  return id >= 0 && id < (about.value?.vocab_size ?? 0);
+}
+
 // The ids that learn has asked about, so that it asks only once.
 const asked = new Set<number>();
 
 /** Asks the server for the tokens of ids that the page has not met, such as those of a link. */
 export async function learn(list: number[]): Promise<void> {
-  const unknown = [...new Set(list)].filter((id) => !known.value.has(id) && !asked.has(id));
+  const unknown = [...new Set(list)].filter((id) => exists(id) && !known.value.has(id) && !asked.has(id));
   if (unknown.length === 0) return;
   for (const id of unknown) asked.add(id);
   try {
@@ -84,20 +89,24 @@ export async function start(): Promise<void> {
     problem.value = text;
   };
   try {
-    about.value = await persist(() => get<About>("explore/model"), new AbortController().signal, say);
-    locked.value = false;
-    problem.value = "";
+    const model = await persist(() => get<About>("explore/model"), new AbortController().signal, say);
+    batch(() => {
+      about.value = model;
+      locked.value = false;
+      problem.value = "";
+      if (!model.chat_template) chat.value = false;
+      if (!branch.value.every(exists)) branch.value = [];
+    });
   } catch (error) {
     problem.value = report(error);
     return;
   } finally {
     waiting.value = false;
   }
-  // A link may come from a page of another model.
-  const exists = (id: number) => id >= 0 && id < about.value!.vocab_size;
-  if (!branch.value.every(exists)) branch.value = [];
-  if (!about.value.chat_template) chat.value = false;
-  effect(() => void learn(branch.value));
+  effect(() => {
+    if (!branch.value.every(exists)) branch.value = []; // a link that was opened in this tab
+    void learn(branch.value);
+  });
   effect(() => {
     const body = { text: prompt.value, chat: chat.value };
     const controller = new AbortController();
