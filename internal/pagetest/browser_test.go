@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen. Only a failing test waits so long.
-const patience = 12 * time.Second
+const patience = 3 * time.Minute
 
 // interval is the pause between two looks at what must happen.
 const interval = 10 * time.Millisecond

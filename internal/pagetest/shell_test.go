@@ -19,7 +19,8 @@ func fragment(parts ...string) string {
 	for i := 0; i < len(parts); i += 2 {
 		values.Set(parts[i], parts[i+1])
 	}
-	return values.Encode()
+	// Go and browsers differ in these two characters.
+	return strings.NewReplacer("~", "%7E", "%2A", "*").Replace(values.Encode())
 }
 
 // used waits until the page has the tokens of the prompt.
@@ -109,8 +110,9 @@ func TestLink(t *testing.T) {
 		document.documentElement.dataset.theme, document.querySelector("#view").dataset.view]`
 	p.used(len(s.ids(prompt, true)) + 2)
 	require.Equal(t, []any{prompt, true, "dark", "tokens"}, eval[[]any](p, state))
-	p.until(`location.hash.slice(1) == new URLSearchParams({ prompt: JSON.stringify(%s), chat: "true",
-		branch: "[303,288]", theme: '"dark"' })`, prompt)
+	for _, part := range strings.Split(link, "&") { // written as the page writes it
+		p.until(`location.hash.slice(1).split("&").includes(%s)`, part)
+	}
 
 	eval[bool](p, "(location.hash = %s, true)", fragment("prompt", `"Hello"`, "view", `"tokens"`))
 	p.used(len(s.ids("Hello", false)))
@@ -193,24 +195,24 @@ func TestServerGone(t *testing.T) {
 	s := start(t, setup{})
 	p := s.open("", look{})
 	p.used(len(s.ids("The capital of Germany is", false)))
-	s.fail("/explore/tokens", 429)
+	s.fail(429)
 	p.typeIn("Hello")
 	p.until(`document.querySelector("#problem").textContent == "The test says no. The page tries again."`)
-	s.fail("/explore/tokens", 0)
+	s.fail(0)
 	p.used(len(s.ids("Hello", false)))
 	require.Equal(t, []string{""}, p.texts("#problem"))
 
-	s.fail("/explore/tokens", gone)
+	s.fail(gone)
 	p.typeIn("Hello again")
 	p.until(`document.querySelector("#problem").textContent ==
 		"The server does not answer. Is phi3 still running? The page tries again."`)
-	s.fail("/explore/tokens", 0)
+	s.fail(0)
 	p.used(len(s.ids("Hello again", false)))
 
-	s.fail("/explore/tokens", 500)
+	s.fail(500)
 	p.typeIn("Hello")
 	p.until(`document.querySelector("#problem").textContent == "The test says no."`)
-	s.fail("/explore/tokens", 0)
+	s.fail(0)
 	p.typeIn("The capital of")
 	p.used(len(s.ids("The capital of", false)))
 	p.clean("429", "500", "net::ERR")

@@ -37,13 +37,14 @@ export function App() {
   useEffect(() => {
     document.title = `${title}${name && `: ${name}`} – phi3 explore`;
   }, [title, name]);
+  const open = about.value !== null && !locked.value;
   return (
     <>
-      <Skip />
+      {open && <Skip />}
       <Header />
       <main>
         <Prompt />
-        {about.value && !locked.value && (
+        {open && (
           <>
             <Tabs />
             <section
