@@ -72,7 +72,10 @@ function StepCard({ s, index, next, pointed }: CardProps) {
 
 /** How unsure the model is. */
 function Entropy({ nats }: { nats: number }) {
-  const choices = Math.exp(nats).toLocaleString("en", { maximumSignificantDigits: 3 });
+  const choices = Math.exp(nats).toLocaleString("en", {
+    minimumSignificantDigits: 3,
+    maximumSignificantDigits: 3,
+  });
   return (
     <p
       class="step-note"
