@@ -159,6 +159,14 @@ check-page: $(MODULES)
 		echo "the page has $$size bytes, compressed; the most is $(PAGE_LIMIT)"; \
 		test $$size -le $(PAGE_LIMIT)
 
+# Takes the pictures of docs/explore.md again. Needs Chromium.
+page-pictures: page
+	PHI3_PICTURES=$(CURDIR)/docs/explore go test -count 1 -run TestPictures ./internal/pagetest
+
+# Measures the page of the built-in model in Chromium: from a key to the drawn tokens, and to the drawn view.
+bench-page:
+	go test -run '^$$' -bench Page -benchtime 40x ./internal/pagetest
+
 $(MODULES): web/package.json web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
 	touch $@
