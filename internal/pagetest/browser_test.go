@@ -139,7 +139,7 @@ func (s *site) open(fragment string, o look) *tab {
 // visit loads the page anew, with a fragment. A navigation to another fragment alone would load nothing.
 func (p *tab) visit(fragment string) {
 	p.t.Helper()
-	p.run(chromedp.Navigate(p.site.url+"/licenses.txt"), chromedp.Navigate(p.site.url+"/#"+fragment))
+	p.run(chromedp.Navigate(p.site.url+blank), chromedp.Navigate(p.site.url+"/#"+fragment))
 }
 
 func (p *tab) run(actions ...chromedp.Action) {

@@ -29,6 +29,9 @@ import (
 // gone is the status of a server that closes the connection.
 const gone = -1
 
+// blank is the path of an empty document, from which a tab goes to the page.
+const blank = "/blank"
+
 // site is a server with the page and a model, which a test calls from a browser.
 type site struct {
 	t      testing.TB
@@ -103,6 +106,11 @@ func load(t testing.TB, checkpoint fs.FS) *model.Model {
 // ServeHTTP counts a request, and lets it wait or fail if the test wants that.
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
+	if path == blank {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte(`<link rel="icon" href="data:,">`)) // or the browser asks for /favicon.ico
+		return
+	}
 	s.mu.Lock()
 	s.calls[path]++
 	held, status := s.held[path], s.failing
