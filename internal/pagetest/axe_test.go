@@ -1,3 +1,5 @@
+//go:build !race
+
 package pagetest
 
 import (
@@ -8,8 +10,6 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
-
-	"phi3/internal/race"
 )
 
 // finding is a rule of axe that a page breaks.
@@ -40,7 +40,6 @@ func (p *tab) axe(script string) {
 
 // In every view, light and dark, wide and narrow, axe finds nothing, and the page does not scroll sideways.
 func TestAccessibility(t *testing.T) {
-	race.SkipAlone(t)
 	script, err := os.ReadFile("../../web/node_modules/axe-core/axe.min.js")
 	if err != nil {
 		t.Skip("axe-core is missing: run npm ci in web/")

@@ -1,6 +1,5 @@
-// Package pagetest tests the page of phi3 explore in a real browser, Debian's Chromium: what the page draws,
-// beside what phi3 next-token --json prints; the mouse and the keyboard; links; hostile text; other origins;
-// and accessibility. Without Chromium, its tests are skipped.
+//go:build !race
+
 package pagetest
 
 import (

@@ -1,3 +1,5 @@
+//go:build !race
+
 package pagetest
 
 import (
@@ -13,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/demo"
-	"phi3/internal/race"
 	"phi3/internal/randomckpt"
 	"phi3/internal/weight"
 )
@@ -80,7 +81,6 @@ func hostileModel(t *testing.T) fs.FS {
 
 // Whatever the tokens of a model are, the page draws them as text.
 func TestHostileModel(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{checkpoint: hostileModel(t)})
 	var ids []int32 // of "The capital of Germany is", which no longer has these tokens
 	for _, name := range []string{"▁The", "▁of", "▁is"} {
@@ -117,7 +117,6 @@ func TestHostileModel(t *testing.T) {
 
 // The page draws 10 MB of attention: 64 heads of 128 positions.
 func TestLargeAttention(t *testing.T) {
-	race.SkipAlone(t)
 	const heads, positions = 64, 128
 	dir := t.TempDir()
 	data, err := fs.ReadFile(demo.FS(), "config.json")

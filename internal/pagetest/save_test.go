@@ -1,3 +1,5 @@
+//go:build !race
+
 package pagetest
 
 import (
@@ -12,8 +14,6 @@ import (
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
-
-	"phi3/internal/race"
 )
 
 // saved is a file that the page has offered for download.
@@ -68,7 +68,6 @@ func (p *tab) loads(view string) {
 
 // What a view saves is XML that draws by itself, and JSON.
 func TestSave(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	for _, view := range views {
 		p := s.view(view, "The capital of <b>&amp;</b> Germany is", false)

@@ -1,3 +1,5 @@
+//go:build !race
+
 package pagetest
 
 import (
@@ -7,8 +9,6 @@ import (
 
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
-
-	"phi3/internal/race"
 )
 
 var views = []string{"tokens", "layers", "attention", "next", "cache"}
@@ -29,8 +29,7 @@ func (p *tab) used(n int) {
 	p.until(`document.querySelector("#count")?.dataset.used == %s`, n)
 }
 
-// The page begins with an example, says which model it is, and takes another prompt from the keyboard. This
-// test also runs under the race detector.
+// The page begins with an example, says which model it is, and takes another prompt from the keyboard.
 func TestPage(t *testing.T) {
 	s := start(t, setup{})
 	p := s.open("", look{})
@@ -58,7 +57,6 @@ func TestPage(t *testing.T) {
 
 // Every control can be reached and used with the keyboard alone.
 func TestKeyboard(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	p := s.open("", look{})
 	p.until(`document.querySelector("#view")`)
@@ -100,7 +98,6 @@ func TestKeyboard(t *testing.T) {
 
 // A link shows what it was copied from, also if it is opened in the tab where the page is.
 func TestLink(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	link := fragment("prompt", `"Who <b>wrote</b> Hamlet? ~*é"`, "chat", "true", "theme", `"dark"`,
 		"branch", "[303,288]")
@@ -128,7 +125,6 @@ func TestLink(t *testing.T) {
 
 // A damaged link does no harm: what cannot be read is left out.
 func TestDamagedLinks(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	p := s.open("", look{})
 	n := len(s.ids("The capital of Germany is", false))
@@ -154,7 +150,6 @@ func TestDamagedLinks(t *testing.T) {
 
 // The theme changes the colours, whatever the system's are.
 func TestTheme(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	const back = `getComputedStyle(document.body).backgroundColor`
 	light, dark := s.open("", look{}), s.open("", look{dark: true})
@@ -176,7 +171,6 @@ func TestTheme(t *testing.T) {
 
 // While the model loads, the page says so, and it goes on by itself.
 func TestLoading(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{loading: true})
 	p := s.open("", look{})
 	p.until(`document.querySelector("#loading")`)
@@ -191,7 +185,6 @@ func TestLoading(t *testing.T) {
 
 // If the server is full or gone, the page says so, and it goes on when the server is back.
 func TestServerGone(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	p := s.open("", look{})
 	p.used(len(s.ids("The capital of Germany is", false)))
@@ -220,7 +213,6 @@ func TestServerGone(t *testing.T) {
 
 // A server with a key gets it from the person, and says if it is wrong.
 func TestKey(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{key: "secret"})
 	p := s.open("", look{})
 	p.until(`document.querySelector("#key")`)
@@ -250,7 +242,6 @@ func TestKey(t *testing.T) {
 
 // A new prompt cancels the request for the old one.
 func TestNewPromptCancels(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	p := s.open("", look{})
 	p.used(len(s.ids("The capital of Germany is", false)))

@@ -1,3 +1,5 @@
+//go:build !race
+
 package pagetest
 
 import (
@@ -13,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"phi3/internal/nexttoken"
-	"phi3/internal/race"
 )
 
 // prompts are what the views are compared with phi3 next-token for.
@@ -57,7 +58,6 @@ func join(ids []int32) string {
 }
 
 func TestTokens(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	for _, prompt := range prompts {
 		p := s.view("tokens", prompt.text, prompt.chat)
@@ -87,7 +87,6 @@ func TestTokens(t *testing.T) {
 
 // Every cell of the grid is what next-token says about the text up to its position.
 func TestLayers(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	for _, prompt := range prompts {
 		p := s.view("layers", prompt.text, prompt.chat)
@@ -155,7 +154,6 @@ func checkContributions(p *tab, r *nexttoken.Report) {
 
 // Every weight of every head is that of next-token about the text up to the position that looks.
 func TestAttention(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	const prompt = "The capital of France is Paris. The capital of Germany is"
 	p, ids := s.view("attention", prompt, false), s.ids(prompt, false)
@@ -227,7 +225,6 @@ func (p *tab) requireModel(bars []map[string]string, ids []int32) {
 }
 
 func TestNext(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	for _, prompt := range prompts {
 		p := s.view("next", prompt.text, prompt.chat)
@@ -283,7 +280,6 @@ func TestNext(t *testing.T) {
 }
 
 func TestCache(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	for i, prompt := range prompts[:2] {
 		p, ids := s.view("cache", prompt.text, prompt.chat), s.ids(prompt.text, prompt.chat)
@@ -336,7 +332,6 @@ func (p *tab) pause() {
 
 // A view that is not open asks for nothing.
 func TestClosedViews(t *testing.T) {
-	race.SkipAlone(t)
 	s := start(t, setup{})
 	for _, open := range []string{"tokens", "cache"} {
 		p := s.view(open, "The capital of Germany is", false)
@@ -362,7 +357,6 @@ func TestClosedViews(t *testing.T) {
 
 // A new prompt, and another view, cancel what the open view is computing.
 func TestViewsCancel(t *testing.T) {
-	race.SkipAlone(t)
 	for _, name := range []string{"layers", "attention", "next"} {
 		s := start(t, setup{})
 		release := s.hold(paths[name])
