@@ -159,7 +159,7 @@ check-page: $(MODULES)
 		echo "the page has $$size bytes, compressed; the most is $(PAGE_LIMIT)"; \
 		test $$size -le $(PAGE_LIMIT)
 
-# Takes the pictures of docs/explore.md again. Needs Chromium.
+# Takes the pictures of docs/explore.md and films the recordings of the README again. Needs Chromium.
 page-pictures: page
 	PHI3_PICTURES=$(CURDIR)/docs/explore go test -count 1 -run TestPictures ./internal/pagetest
 
