@@ -145,9 +145,9 @@ func takeViews(t *testing.T, folder string) {
 }
 
 // film opens the page for a recording.
-func (s *site) film(width, height int64, settled string, parts ...string) *camera {
+func (s *site) film(height int64, settled string, parts ...string) *camera {
 	s.t.Helper()
-	p := s.open(fragment(parts...), look{width: width, height: height})
+	p := s.open(fragment(parts...), look{width: 1152, height: height})
 	p.until(`document.querySelector("#prompt")`)
 	eval[bool](p, `(document.querySelector("#prompt").style.caretColor = "transparent", true)`) // it blinks
 	return &camera{tab: p, settled: settled, x: 600, y: 300}
@@ -168,7 +168,7 @@ func (c *camera) save(path string) {
 // filmLayers: a prompt is typed, the grid fills, and the pointer follows the answer down the layers.
 func filmLayers(t *testing.T, path string) {
 	s := start(t, setup{})
-	c := s.film(1152, 912, "true", "view", `"layers"`, "prompt", `""`)
+	c := s.film(936, "true", "view", `"layers"`, "prompt", `""`)
 	c.run(chromedp.Focus("#prompt", chromedp.ByQuery))
 	c.wait(time.Second)
 	typed := ""
@@ -198,7 +198,7 @@ func filmLayers(t *testing.T, path string) {
 // a tree.
 func filmNext(t *testing.T, path string) {
 	s := start(t, setup{})
-	c := s.film(1088, 900, `document.querySelector("#next-view[data-current=true] #next-bars .bar")`,
+	c := s.film(900, `document.querySelector("#next-view[data-current=true] #next-bars .bar")`,
 		"view", `"next"`, "prompt", `"The capital of South"`, "rows", "10")
 	c.until(c.settled)
 	eval[bool](c.tab, `(scrollTo(0, document.querySelector(".tabs").offsetTop - 8), true)`)
