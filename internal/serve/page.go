@@ -1,13 +1,10 @@
 package serve
 
 import (
-	"bytes"
 	"context"
 	"embed"
-	"mime"
 	"net/http"
 	"path"
-	"strconv"
 
 	"phi3/internal/explore"
 )
@@ -22,12 +19,21 @@ var pageFiles embed.FS
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// pageFile returns a file of the page.
+// pageTypes are the types of the page's files. The system's table ([mime.TypeByExtension]) may say others, and
+// no browser runs a module of the type text/plain.
+var pageTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+}
+
+// pageFile returns a file of the page. A file has only one path: ReadFile knows no "..", "//" or "/" at the
+// end.
 func pageFile(url string) (name string, data []byte, err error) {
 	if url == "/" {
 		url = "/index.html"
 	}
-	name = path.Join("page", url)
+	name = "page" + url
 	data, err = pageFiles.ReadFile(name)
 	return name, data, err
 }
@@ -49,12 +55,8 @@ func (s *Server) page(x *exchange, _ *ready) error {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cache-Control", "no-cache")
-	h.Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
-	h.Set("Content-Length", strconv.Itoa(len(data)))
-	s.deadline(x)
-	x.WriteHeader(http.StatusOK)
-	_, err = bytes.NewReader(data).WriteTo(x)
-	return err
+	h.Set("Content-Type", pageTypes[path.Ext(name)])
+	return s.send(x, http.StatusOK, data)
 }
 
 // explores makes the route of a view that is computed at once.

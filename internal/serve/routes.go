@@ -285,12 +285,18 @@ func (s *Server) write(x *exchange, status int, value any) error {
 	if err != nil {
 		return err
 	}
-	s.deadline(x)
 	x.Header().Set("Content-Type", "application/json")
+	return s.send(x, status, data)
+}
+
+// send answers with a whole body, whose type is set.
+func (s *Server) send(x *exchange, status int, data []byte) error {
 	x.Header().Set("Content-Length", strconv.Itoa(len(data)))
+	begun := time.Now()
+	s.deadline(x)
 	x.WriteHeader(status)
-	_, err = x.Write(data)
-	return err
+	_, err := x.Write(data)
+	return s.notTaken(begun, err)
 }
 
 // refuse answers with the error of an exchange.

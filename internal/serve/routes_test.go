@@ -1,9 +1,14 @@
 package serve
 
 import (
+	"errors"
 	"io"
+	"mime"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +49,12 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/health", "{}", 405, "takes GET requests"},
 		{"OPTIONS", "/v1/completions", "", 405, "takes POST requests"},
 		{"GET", "/", "", 200, "<title>phi3 explore</title>"},
+		{"HEAD", "/", "", 200, ""},
+		{"POST", "/explore.js", "{}", 405, "takes GET requests"},
+		{"GET", "/x/../index.html", "", 404, "/v1/chat/completions"},
+		{"GET", "/..%2Fpage/index.html", "", 404, ""},
+		{"GET", "/index.html/", "", 404, ""},
+		{"GET", "//", "", 404, ""},
 		{"GET", "/nothing", "", 404, "/v1/chat/completions"},
 		{"GET", "/explore/model", "", 200, `"chat_template":true`},
 		{"POST", "/explore/tokens", `{"text": "Berlin"}`, 200, `"bytes":"204265726c696e"`},
@@ -275,6 +286,40 @@ func TestPanic(t *testing.T) {
 	eventually(t, func() bool { return s.gate.inside() == 0 })
 	response, _ = s.get("/health")
 	require.Equal(t, 200, response.StatusCode)
+}
+
+// Browsers run the page's program only if its type is that of a program, whatever the system's table of types
+// says.
+func TestPageTypes(t *testing.T) {
+	before := mime.TypeByExtension(".js")
+	require.NoError(t, mime.AddExtensionType(".js", "text/plain"))
+	t.Cleanup(func() { require.NoError(t, mime.AddExtensionType(".js", before)) })
+	s := start(t, setup{Options: Options{Key: "secret"}})
+	for path, kind := range map[string]string{"/": "html", "/explore.js": "javascript", "/explore.css": "css"} {
+		response, body := s.get(path)
+		require.Equal(t, 200, response.StatusCode)
+		require.Equal(t, "text/"+kind+"; charset=utf-8", response.Header.Get("Content-Type"))
+		require.Equal(t, pagePolicy, response.Header.Get("Content-Security-Policy"))
+		require.Equal(t, "no-cache", response.Header.Get("Cache-Control"))
+		require.Equal(t, strconv.Itoa(len(body)), response.Header.Get("Content-Length"))
+	}
+}
+
+// goneWriter is the connection of a client that has gone away.
+type goneWriter struct{ *httptest.ResponseRecorder }
+
+func (goneWriter) Write([]byte) (int, error) { return 0, errors.New("connection reset by peer") }
+
+// A client that goes away while the server writes a whole answer is no error of the server's.
+func TestGoneWhileWriting(t *testing.T) {
+	s := start(t, setup{})
+	for _, path := range []string{"/version", "/", "/nothing"} {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Host = "localhost"
+		s.ServeHTTP(goneWriter{httptest.NewRecorder()}, r)
+	}
+	require.NotContains(t, s.logged.String(), "level=ERROR")
+	require.Equal(t, 2, strings.Count(s.logged.String(), `error="the client has gone away"`))
 }
 
 // The metrics count requests and tokens.

@@ -75,17 +75,24 @@ func (e *events) send(field string, data []byte) error {
 	if err == nil {
 		err = http.NewResponseController(e.x).Flush()
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		// The deadline of HTTP/2 also ends a stream to which nobody writes.
 		_ = http.NewResponseController(e.x).SetWriteDeadline(time.Time{})
 		e.silence.Reset(e.waitingEvery)
-	case time.Since(begun) >= e.writeTimeout: // HTTP/2 does not say which error the deadline is
-		e.err = fmt.Errorf("%w: %w", errSlow, err)
-	default:
-		e.err = fmt.Errorf("%w: %w", context.Canceled, err) // the client has gone away
 	}
+	e.err = e.notTaken(begun, err)
 	return e.err
+}
+
+// notTaken says why a client has not taken what the server began to write at a time: err, or nil.
+func (s *Server) notTaken(begun time.Time, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case time.Since(begun) >= s.writeTimeout: // HTTP/2 does not say which error the deadline is
+		return fmt.Errorf("%w: %w", errSlow, err)
+	}
+	return fmt.Errorf("%w: %w", context.Canceled, err) // the client has gone away
 }
 
 // fail ends the stream with an error: as an event if the status has been sent.
