@@ -48,6 +48,16 @@ type Measures struct {
 	After *float64 `json:"after_same"`
 }
 
+// Bounds on the memory of attentions. One has the keys of its text, and for each head that is being computed
+// the weights of all positions that are shown to all positions of the text.
+const (
+	mostAttentions = 2         // that are computed at once; others wait
+	weightBytes    = 256 << 20 // of the weights of an attention
+)
+
+// headsAtOnce is how many heads are computed at once, of which each has the weights of so many positions.
+func headsAtOnce(positions, tokens int) int { return max(1, weightBytes/(8*positions*tokens)) }
+
 // clearMeasure is the least measure that makes a label.
 const clearMeasure = 0.4
 
@@ -78,6 +88,11 @@ func (e *Explorer) Attention(ctx context.Context, body []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	leave, err := enter(ctx, e.attentions)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	// The keys before From are needed too.
 	seen := inspect.NewAttention(e.Config, r.Layer, r.From, len(r.IDs))
 	request := engine.Request{IDs: r.IDs, MaxNewTokens: 1, Watch: &engine.Watch{
@@ -91,7 +106,7 @@ func (e *Explorer) Attention(ctx context.Context, body []byte) (any, error) {
 	a := Attention{Layer: r.Layer, From: r.From, Heads: make([]AttentionHead, e.Config.Heads)}
 	same := earlier(r.IDs, r.From)
 	failed := make([]error, len(a.Heads))
-	parallel(len(a.Heads), func(i int) {
+	parallel(len(a.Heads), headsAtOnce(len(r.IDs)-r.From, len(r.IDs)), func(i int) {
 		h := &a.Heads[i]
 		h.Head = i + 1
 		m := measuring{same: same, from: r.From}

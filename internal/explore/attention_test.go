@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -163,6 +164,41 @@ func TestAttentionCancelled(t *testing.T) {
 		}
 	}
 	require.Zero(t, e.Engine.Stats().BlocksUsed)
+}
+
+// An end while other attentions are computed does not wait for them.
+func TestAttentionWaiting(t *testing.T) {
+	e := newExplorer(t, engine.Options{})
+	for range mostAttentions {
+		e.attentions <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := AttentionRequest{IDs: someIDs(3), Layer: 1}
+	_, err := e.Attention(ctx, body(t, r))
+	require.ErrorIs(t, err, context.Canceled)
+	require.Zero(t, e.Engine.Stats().PromptTokens)
+	<-e.attentions
+	readAttention(t, e, r)
+	require.Len(t, e.attentions, mostAttentions-1)
+}
+
+// The weights of the heads of a long text are computed one head after another.
+func TestHeadsAtOnce(t *testing.T) {
+	require.Equal(t, 256<<20/8, headsAtOnce(1, 1))
+	require.Equal(t, 64, headsAtOnce(128, 4096))
+	require.Equal(t, 2, headsAtOnce(128, 1<<17))
+	require.Equal(t, 1, headsAtOnce(128, 1<<20))
+	for _, most := range []int{1, 2, 100} {
+		var running, peak, calls atomic.Int64
+		parallel(20, most, func(int) {
+			peak.Store(max(peak.Load(), running.Add(1)))
+			calls.Add(1)
+			running.Add(-1)
+		})
+		require.Equal(t, int64(20), calls.Load())
+		require.LessOrEqual(t, peak.Load(), int64(most))
+	}
 }
 
 // The attention of many heads is 10 MB of JSON.

@@ -26,12 +26,27 @@ type Explorer struct {
 	KVElemBytes int           // of one number in the KV cache
 	rows        rows          // logits of texts that were asked about before
 	grids       chan struct{} // has an element for each grid that is being computed
+	attentions  chan struct{} // has an element for each attention that is being computed
 }
 
 // New returns an explorer of a service's model. Its KV cache has bfloat16 numbers; change KVElemBytes before
 // the first request if it has others.
 func New(s *openai.Service, device string) *Explorer {
-	return &Explorer{Service: s, Device: device, KVElemBytes: 2, grids: make(chan struct{}, mostGrids)}
+	return &Explorer{
+		Service: s, Device: device, KVElemBytes: 2, grids: make(chan struct{}, mostGrids),
+		attentions: make(chan struct{}, mostAttentions),
+	}
+}
+
+// enter waits for a place in a channel that bounds what is computed at once. The first that waits is the
+// first to get one. leave gives the place back.
+func enter(ctx context.Context, places chan struct{}) (leave func(), err error) {
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	case <-ctx.Done():
+		return nil, openai.AsError(ctx.Err())
+	}
 }
 
 // About is the response to GET /explore/model.

@@ -158,7 +158,7 @@ func notFinite(layer int) error {
 func (g *grid) rank(logits []float32) ([]nexttoken.Ranking, []LensCell) {
 	n := len(logits) / g.vocab
 	ranked, cells := make([]nexttoken.Ranking, n), make([]LensCell, n)
-	parallel(n, func(i int) {
+	parallel(n, n, func(i int) {
 		r := nexttoken.Rank(logits[i*g.vocab : (i+1)*g.vocab])
 		if ranked[i] = r; !r.Finite() {
 			return
@@ -175,7 +175,7 @@ func (g *grid) rank(logits []float32) ([]nexttoken.Ranking, []LensCell) {
 func answers(piece [][]nexttoken.Ranking) []LensAnswer {
 	last := piece[len(piece)-1]
 	all := make([]LensAnswer, len(last))
-	parallel(len(last), func(i int) {
+	parallel(len(last), len(last), func(i int) {
 		a := LensAnswer{ID: last[i].First(1)[0]}
 		for layer := range piece {
 			r := &piece[layer][i]
@@ -187,11 +187,11 @@ func answers(piece [][]nexttoken.Ranking) []LensAnswer {
 	return all
 }
 
-// parallel calls do with 0 … n-1, on as many goroutines as may run at once.
-func parallel(n int, do func(i int)) {
+// parallel calls do with 0 … n-1, on as many goroutines as may run at once, and at most on most.
+func parallel(n, most int, do func(i int)) {
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range min(n, runtime.GOMAXPROCS(0)) {
+	for range min(n, most, runtime.GOMAXPROCS(0)) {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				do(i)

@@ -1,10 +1,6 @@
 package explore
 
-import (
-	"context"
-
-	"phi3/internal/openai"
-)
+import "context"
 
 // LayersRequest is the body of POST /explore/layers.
 type LayersRequest struct {
@@ -74,17 +70,16 @@ func (e *Explorer) Layers(ctx context.Context, body []byte, events Events) error
 	}
 	ctx, gone := context.WithCancel(ctx)
 	defer gone()
-	select {
-	case e.grids <- struct{}{}:
-	case <-ctx.Done():
-		return openai.AsError(ctx.Err())
+	leave, err := enter(ctx, e.grids)
+	if err != nil {
+		return err
 	}
 	g := e.newGrid(r.From, len(r.IDs))
 	ended := make(chan error, 1)
 	go func() {
 		defer close(g.events)
 		err := g.compute(ctx, e.Engine, r.IDs)
-		<-e.grids // also if the client is slow
+		leave() // also if the client is slow
 		ended <- err
 	}()
 	known := map[int32]bool{}
