@@ -25,6 +25,8 @@ var pageTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
+	".svg":  "image/svg+xml",
+	".txt":  "text/plain; charset=utf-8",
 }
 
 // pageFile returns a file of the page. A file has only one path: ReadFile knows no "..", "//" or "/" at the

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"path"
 	"strconv"
 	"strings"
 	"testing"
@@ -295,13 +296,18 @@ func TestPageTypes(t *testing.T) {
 	require.NoError(t, mime.AddExtensionType(".js", "text/plain"))
 	t.Cleanup(func() { require.NoError(t, mime.AddExtensionType(".js", before)) })
 	s := start(t, setup{Options: Options{Key: "secret"}})
-	for path, kind := range map[string]string{"/": "html", "/explore.js": "javascript", "/explore.css": "css"} {
-		response, body := s.get(path)
+	for url, kind := range map[string]string{"/": "html", "/explore.js": "javascript", "/explore.css": "css"} {
+		response, body := s.get(url)
 		require.Equal(t, 200, response.StatusCode)
 		require.Equal(t, "text/"+kind+"; charset=utf-8", response.Header.Get("Content-Type"))
 		require.Equal(t, pagePolicy, response.Header.Get("Content-Security-Policy"))
 		require.Equal(t, "no-cache", response.Header.Get("Cache-Control"))
 		require.Equal(t, strconv.Itoa(len(body)), response.Header.Get("Content-Length"))
+	}
+	files, err := pageFiles.ReadDir("page")
+	require.NoError(t, err)
+	for _, file := range files {
+		require.Contains(t, pageTypes, path.Ext(file.Name()))
 	}
 }
 
