@@ -92,7 +92,7 @@ function Facts({ grid: g, spot, cell, answer }: FactsProps) {
         {cell && (
           <>
             {digits(cell.entropy)} nats{" "}
-            <span class="quiet">like {equal(cell.entropy)} equally likely tokens</span>
+            <span class="quiet">≈ {equal(cell.entropy)} equal choices</span>
           </>
         )}
       </dd>

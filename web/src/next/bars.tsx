@@ -44,10 +44,15 @@ function noteOf(c: NextCandidate, after: number, wide: boolean): string {
   return notes.join(" · ");
 }
 
+/** The numbers beside the model's own. */
+function nameOf(after: number): string {
+  return after === steps.length - 1 ? "after all steps" : `after ${steps[after]!.title}`;
+}
+
 /** What the picture is, and what the names of its bars say. */
 function spoken(after: number, wide: boolean): string {
   const values = wide && after > 0 ? ["the model's probability", ""] : [""];
-  values[values.length - 1] = after === 0 ? "the model's probability" : `that after ${steps[after]!.title}`;
+  values[values.length - 1] = after === 0 ? "the model's probability" : `that ${nameOf(after)}`;
   const names = [...(wide ? ["rank"] : []), "token", ...values].join(", ");
   return `Probabilities of the next token. Each bar: ${names}. The table below has all numbers.`;
 }
@@ -127,7 +132,7 @@ export function Bars(props: BarsProps) {
 /** The titles of the numbers, with the colours of the bars. */
 function Columns({ after, wide, width }: { after: number; wide: boolean; width: number }) {
   const y = head - 12;
-  const title = after === 0 ? "model" : wide ? `after ${steps[after]!.title}` : "after";
+  const title = after === 0 ? "model" : wide ? nameOf(after) : "after";
   const column = (text: string, right: number, bar: string) => (
     <>
       <rect
