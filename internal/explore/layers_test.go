@@ -392,9 +392,8 @@ func TestLayersNotFinite(t *testing.T) {
 		logits[g.vocab+3] = float32(bad)
 		g.lens <- lens{0, 0, make([]float32, 2*g.vocab)}
 		g.lens <- lens{0, 1, logits}
-		err := g.count()
 		var e *openai.Error
-		require.ErrorAs(t, err, &e)
+		require.ErrorAs(t, g.count(), &e)
 		require.Equal(t, "After layer 1 the logits are not all numbers. The checkpoint is damaged, or made "+
 			"for wider numbers. phi3 generate says more.", e.Message)
 	}

@@ -177,7 +177,8 @@ func TestDraw(t *testing.T) {
 	prompt := ids(e.tokenize(t, map[string]any{"text": "The capital of"}).Tokens)
 	ask := func(u float64) *Next {
 		return e.next(t, map[string]any{
-			"ids": prompt, "draw": u, "top": 200, "sampling": map[string]any{"temperature": 1.5, "top_k": 100},
+			"ids": prompt, "draw": u, "top": 200,
+			"sampling": map[string]any{"temperature": 1.5, "top_k": 100},
 		})
 	}
 	byID := ask(0).Candidates

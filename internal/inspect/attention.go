@@ -9,8 +9,8 @@ import (
 )
 
 // Attention collects the queries and keys of a layer of one text, step after step, and computes attention
-// weights from them, in float64. It cannot read the weights from a backend, because a backend never has all of
-// them in memory.
+// weights from them, in float64. It cannot read the weights from a backend, because a backend never has all
+// of them in memory.
 type Attention struct {
 	config  *model.Config
 	layer   int       // from 1
@@ -77,8 +77,8 @@ func (a *Attention) see(w *watcher, qkv model.Matrix) (err error) {
 const keyPiece = 1024
 
 // Weights computes, for a query head, counted from 0, the softmax(q·kᵀ/√headDim) of each wanted position over
-// all positions up to itself (spec 3.1; 3.4 for the sliding window). It hands them to each, one position after
-// another: [position+1], with a sum of 1. Several goroutines may compute the weights of several heads. Weights
+// all positions up to itself (spec 3.1; 3.4 for the sliding window). It hands them to each, one position
+// after another: [position+1], with a sum of 1. Several goroutines may compute the weights of several heads. Weights
 // stops when ctx is done.
 func (a *Attention) Weights(ctx context.Context, head int, each func(position int, weights []float64)) error {
 	c := a.config

@@ -19,8 +19,8 @@ var pageFiles embed.FS
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// pageTypes are the types of the page's files. The system's table ([mime.TypeByExtension]) may say others, and
-// no browser runs a module of the type text/plain.
+// pageTypes are the types of the page's files. The system's table ([mime.TypeByExtension]) may say others,
+// and no browser runs a module of the type text/plain.
 var pageTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",

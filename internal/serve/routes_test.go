@@ -296,7 +296,8 @@ func TestPageTypes(t *testing.T) {
 	require.NoError(t, mime.AddExtensionType(".js", "text/plain"))
 	t.Cleanup(func() { require.NoError(t, mime.AddExtensionType(".js", before)) })
 	s := start(t, setup{Options: Options{Key: "secret"}})
-	for url, kind := range map[string]string{"/": "html", "/explore.js": "javascript", "/explore.css": "css"} {
+	kinds := map[string]string{"/": "html", "/explore.js": "javascript", "/explore.css": "css"}
+	for url, kind := range kinds {
 		response, body := s.get(url)
 		require.Equal(t, 200, response.StatusCode)
 		require.Equal(t, "text/"+kind+"; charset=utf-8", response.Header.Get("Content-Type"))
