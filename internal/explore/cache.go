@@ -13,6 +13,10 @@ import (
 	"phi3/internal/sampling"
 )
 
+// mostCaches is how many views of the KV cache are computed at once; others wait. A view takes two places of
+// the engine for a long time, because all its steps are its own. Ordinary requests need places too.
+const mostCaches = 2
+
 // CacheRequest is the body of POST /explore/cache.
 type CacheRequest struct {
 	IDs          []int32 `json:"ids"`
@@ -52,6 +56,11 @@ func (e *Explorer) Cache(ctx context.Context, body []byte, events Events) error 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	leave, err := enter(ctx, e.caches)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	var failed error
 	hashes := map[bool][]string{} // by CacheEvent.Cache
 	for result := range e.cacheRuns(ctx, r) {

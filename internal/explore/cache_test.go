@@ -212,6 +212,43 @@ func TestCacheWithoutPlace(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Views of the cache do not take all places of the engine, and one that waits ends with its client.
+func TestCacheWaiting(t *testing.T) {
+	e := newExplorer(t, engine.Options{Parallel: 2*mostCaches + 1, Queue: 100})
+	e.Config.EOS = nil
+	begun, ended := make(chan bool, mostCaches+4), make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	for range cap(begun) {
+		go func() {
+			_, err := e.compare(ctx, CacheRequest{[]int32{5, 6, 7}, 256}, func(int) error {
+				select {
+				case begun <- true:
+				default:
+				}
+				<-ctx.Done()
+				return nil
+			})
+			ended <- err
+		}()
+	}
+	for range mostCaches {
+		<-begun
+	}
+	for token, err := range e.Engine.Generate(t.Context(), engine.Request{IDs: []int32{1}, MaxNewTokens: 3}) {
+		require.NoError(t, err)
+		require.LessOrEqual(t, e.Engine.Stats().Running, 2*mostCaches+1)
+		require.Less(t, token.Queued, time.Minute)
+	}
+	require.Zero(t, e.Engine.Stats().Waiting)
+	require.Len(t, e.caches, mostCaches)
+	cancel()
+	for range cap(begun) {
+		require.ErrorIs(t, <-ended, context.Canceled)
+	}
+	require.Empty(t, e.caches)
+	idle(t, e.Engine)
+}
+
 func TestCacheRefuses(t *testing.T) {
 	e := newExplorer(t, engine.Options{})
 	for _, r := range []CacheRequest{{nil, 1}, {[]int32{1}, 0}, {[]int32{1}, 257}, {make([]int32, 513), 1}} {

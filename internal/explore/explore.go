@@ -27,6 +27,7 @@ type Explorer struct {
 	rows        rows          // logits of texts that were asked about before
 	grids       chan struct{} // has an element for each grid that is being computed
 	attentions  chan struct{} // has an element for each attention that is being computed
+	caches      chan struct{} // has an element for each view of the KV cache that is being computed
 }
 
 // New returns an explorer of a service's model. Its KV cache has bfloat16 numbers; change KVElemBytes before
@@ -34,7 +35,7 @@ type Explorer struct {
 func New(s *openai.Service, device string) *Explorer {
 	return &Explorer{
 		Service: s, Device: device, KVElemBytes: 2, grids: make(chan struct{}, mostGrids),
-		attentions: make(chan struct{}, mostAttentions),
+		attentions: make(chan struct{}, mostAttentions), caches: make(chan struct{}, mostCaches),
 	}
 }
 
