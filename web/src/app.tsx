@@ -86,7 +86,7 @@ function Header() {
   const model = about.value;
   const fact = (value: number, unit: string) => (
     <li>
-      <b>{value.toLocaleString("en")}</b> {unit}
+      <b>{value.toLocaleString("en")}</b> {value === 1 ? unit : `${unit}s`}
     </li>
   );
   return (
@@ -97,8 +97,8 @@ function Header() {
       {model && (
         <ul class="model" aria-label="The model">
           <li class="name">{model.name}</li>
-          {fact(model.layers, "layers")}
-          {fact(model.heads, "heads")}
+          {fact(model.layers, "layer")}
+          {fact(model.heads, "head")}
           <li>
             vocabulary <b>{model.vocab_size.toLocaleString("en")}</b>
           </li>

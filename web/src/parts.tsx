@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Loading } from "./load";
+import { prompt } from "./state";
 
 /** Says that a view computes, or what went wrong. */
 export function Status({ loading }: { loading: Loading }) {
@@ -17,6 +18,11 @@ export function Status({ loading }: { loading: Loading }) {
       )}
     </p>
   );
+}
+
+/** Stands for a view that has no text. If there is a prompt, the line below it says what is wrong. */
+export function NoText() {
+  return prompt.value === "" ? <p class="quiet">Type a prompt above.</p> : null;
 }
 
 /** The numbers of a picture as a table, closed until it is wanted. children is called only then. */

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { setKey } from "./api";
-import { about, chat, locked, problem, prompt, setPrompt, start, text, waiting } from "./state";
+import { about, chat, locked, problem, prompt, setPrompt, start, text, tokens, waiting } from "./state";
 
 // What the built-in model has learned. Another model needs no examples.
 const builtIn = "phi3-demo";
@@ -80,10 +80,11 @@ function Examples() {
 function Count() {
   const used = text.value.length;
   const { context } = about.value!;
+  const refused = tokens.value === null && problem.value !== "";
   const look = used > context ? "count problem" : "count";
   return (
     <span id="count" class={look} data-used={used} data-context={context}>
-      <b>{used.toLocaleString("en")}</b> of {context.toLocaleString("en")} tokens
+      <b>{refused ? "–" : used.toLocaleString("en")}</b> of {context.toLocaleString("en")} tokens
     </span>
   );
 }

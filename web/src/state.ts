@@ -16,7 +16,7 @@ export const view = shared<View>("view", "tokens", (v) => views.includes(v as Vi
 /** The tokens that were taken after the prompt, in the view of the next token. */
 export const branch = shared<number[]>("branch", [], (v) => v.every(Number.isSafeInteger));
 
-/** The prompt's tokens; null until the server has answered for the first time. */
+/** The prompt's tokens; null before the first answer, and while the server refuses the prompt. */
 export const tokens = signal<Tokens | null>(null);
 /** What went wrong with the prompt; "" if nothing did. */
 export const problem = signal("");
@@ -27,12 +27,12 @@ export const locked = signal(false);
 export const known = signal<ReadonlyMap<number, TextToken>>(new Map());
 
 /** The text that the views look at: the prompt's tokens and the branch's. */
-export const text = computed<TextToken[]>(() => [
-  ...(tokens.value?.tokens ?? []),
-  ...branch.value.map(
-    (id) => known.value.get(id) ?? { id, piece: `${id}`, text: "", bytes: "", special: false },
-  ),
-]);
+export const text = computed<TextToken[]>(() => {
+  if (!tokens.value) return []; // a branch alone is not the text
+  const piece = (id: number): TextToken =>
+    known.value.get(id) ?? { id, piece: `${id}`, text: "", bytes: "", special: false };
+  return [...tokens.value.tokens, ...branch.value.map(piece)];
+});
 export const ids = computed(() => text.value.map((t) => t.id));
 
 export function remember(list: TextToken[]): void {
@@ -52,7 +52,7 @@ export function setPrompt(value: string, template = chat.value): void {
 }
 
 /** A link may come from a page of another model. */
-function exists(id: number): boolean {
+export function exists(id: number): boolean {
   return id >= 0 && id < (about.value?.vocab_size ?? 0);
 }
 
@@ -82,6 +82,8 @@ export function report(error: unknown): string {
 /** The model is not there yet, or the server is gone. */
 export const waiting = signal(false);
 
+let following = false;
+
 /** Loads what the page needs once, again when the key is known. */
 export async function start(): Promise<void> {
   const say = (text: string) => {
@@ -103,11 +105,19 @@ export async function start(): Promise<void> {
   } finally {
     waiting.value = false;
   }
+  if (!following) follow();
+}
+
+/** Keeps the tokens those of the prompt. A server that was locked is asked again. */
+function follow(): void {
+  following = true;
   effect(() => {
+    if (locked.value) return;
     if (!branch.value.every(exists)) branch.value = []; // a link that was opened in this tab
     void learn(branch.value);
   });
   effect(() => {
+    if (locked.value) return;
     const body = { text: prompt.value, chat: chat.value };
     const controller = new AbortController();
     const { signal } = controller;
@@ -118,7 +128,9 @@ export async function start(): Promise<void> {
         problem.value = "";
       })
       .catch((error: unknown) => {
-        if (!signal.aborted) problem.value = report(error);
+        if (signal.aborted) return;
+        tokens.value = null; // the views must not show another text than the field
+        problem.value = report(error);
       });
     return () => controller.abort();
   });

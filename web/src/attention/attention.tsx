@@ -5,7 +5,7 @@ import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import { get, type Attention as Response } from "../api";
 import { useWork } from "../load";
-import { Numbers, Status } from "../parts";
+import { NoText, Numbers, Status } from "../parts";
 import { saveJSON, saveSVG } from "../save";
 import { visible } from "../show";
 import { about, ids, text } from "../state";
@@ -43,7 +43,7 @@ export function Attention() {
         <Layer />
         <Status loading={loading} />
       </div>
-      {ids.value.length === 0 && <p>Type a prompt to see its attention.</p>}
+      {ids.value.length === 0 && <NoText />}
       {a && chosen.value && ids.value.length > 0 && (
         <div class={`parts ${stale}`}>
           <Heads />

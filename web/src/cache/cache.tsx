@@ -9,7 +9,7 @@ import { useEffect } from "preact/hooks";
 import { Numbers } from "../parts";
 import { saveJSON, saveSVG } from "../save";
 import { visible } from "../show";
-import { ids } from "../state";
+import { ids, prompt } from "../state";
 import "./cache.css";
 import { Chart } from "./chart";
 import { Hashes } from "./hashes";
@@ -91,7 +91,7 @@ function Controls() {
 
 function Progress() {
   const r = run.value;
-  if (ids.value.length === 0) return <>Type a prompt first.</>;
+  if (ids.value.length === 0) return prompt.value === "" ? <>Type a prompt above.</> : null;
   if (room.value <= 0) return <>The text fills the model's context: no token has room.</>;
   if (!r) return room.value < count.value ? <>Room for {room.value} tokens in the model's context.</> : null;
   if (r.state === "failed") return <span class="problem">{r.problem}</span>;

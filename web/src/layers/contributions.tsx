@@ -11,6 +11,7 @@ import { Numbers, Status } from "../parts";
 import { saveJSON, saveSVG } from "../save";
 import { shared } from "../share";
 import { brief, digits } from "../show";
+import { exists } from "../state";
 import { cellAt, grid, lastCell, pinnedIn, tokenOf } from "./data";
 import type { Grid } from "./data";
 import { rowHeight } from "./grid";
@@ -42,8 +43,9 @@ interface Parts {
 
 export function Contributions({ grid: g }: { grid: Grid }) {
   const finals = (cellAt(g, lastCell(g))?.top ?? []).slice(0, 5).map((t) => t.id);
-  const first = chosen.value[0] ?? finals[0];
-  const second = chosen.value[1];
+  const named = chosen.value.every(exists) ? chosen.value : []; // a link may come from another model
+  const first = named[0] ?? finals[0];
+  const second = named[1];
   const want = first === undefined ? [] : second === undefined ? [first] : [first, second];
   const key = want.length === 0 ? "" : `${g.key}|${want}`;
   const loading = useWork(key, async (abort) => {

@@ -62,7 +62,7 @@ export function LensGrid({ grid: g }: { grid: Grid }) {
   };
   const press = (event: KeyboardEvent) => {
     const spot = spotOf(event.target);
-    if (!spot) return;
+    if (!spot || event.altKey) return; // Alt with an arrow is the browser's way back
     if (event.key === "Enter" || event.key === " ") pin(spot);
     else if (event.key === "Escape") pinned.value = [];
     else {

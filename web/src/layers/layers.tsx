@@ -17,7 +17,7 @@
 // The signals of the link are cell=[layer,position] and logit=[token] or [token,other].
 
 import { useWork } from "../load";
-import { Numbers, Status } from "../parts";
+import { NoText, Numbers, Status } from "../parts";
 import { saveDrawing, saveJSON } from "../save";
 import { brief, percent } from "../show";
 import { ids, text } from "../state";
@@ -48,7 +48,7 @@ export function Layers() {
         {g && key !== "" && <Legend />}
         <div class="lens-line">
           {g && key !== "" && <Progress grid={g} busy={loading.busy.value} />}
-          {key === "" ? <p class="quiet">Type a prompt to see its layers.</p> : <Status loading={loading} />}
+          {key === "" ? <NoText /> : <Status loading={loading} />}
         </div>
       </div>
       {g && key !== "" && (

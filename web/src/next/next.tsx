@@ -20,7 +20,7 @@ import { useSignal, type Signal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Next as Distribution, NextCandidate } from "../api";
 import type { Loading } from "../load";
-import { Numbers, Status } from "../parts";
+import { NoText, Numbers, Status } from "../parts";
 import { saveJSON, saveSVG } from "../save";
 import { shared } from "../share";
 import { exactPercent, visible, written } from "../show";
@@ -50,7 +50,7 @@ export function Next() {
   const now = answer.value;
   const current = now?.key === key;
   useOrders(current ? now : null, orders, said);
-  if (ids.value.length === 0) return <p class="quiet">Type something above.</p>;
+  if (ids.value.length === 0) return <NoText />;
   const shownStep = pointed.value >= 0 ? pointed.value : step.value;
   const pick = (c: NextCandidate) => {
     orders.value = [];

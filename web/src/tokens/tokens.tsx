@@ -10,10 +10,10 @@ import type { ComponentChildren } from "preact";
 import { useSignal } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import type { TextToken } from "../api";
-import { Numbers } from "../parts";
+import { NoText, Numbers } from "../parts";
 import { saveJSON } from "../save";
 import { visible, written } from "../show";
-import { about, branch, chat, text, tokens } from "../state";
+import { about, branch, chat, problem, text, tokens } from "../state";
 import { addedBlank, characters, utf8Length, wholeCharacter } from "./measure";
 import { Piece, hue, mayBreak } from "./piece";
 import { savePicture } from "./picture";
@@ -27,7 +27,7 @@ export function Tokens() {
   const chosen = useSignal(-1); // the position that was pointed at last; -1: none yet
   const list = text.value;
   const read = tokens.value;
-  if (!read) return <p class="status">reading…</p>;
+  if (!read) return problem.value === "" ? <p class="status">reading…</p> : null;
   const prompt = list.length - branch.value.length;
   const at = chosen.value >= 0 && chosen.value < list.length ? chosen.value : example(list.slice(0, prompt));
   const point = (event: Event) => {
@@ -47,7 +47,7 @@ export function Tokens() {
       </p>
       <Summary />
       {list.length === 0 ? (
-        <p class="quiet">Type something above.</p>
+        <NoText />
       ) : (
         <div class="tokens-pair" onMouseOver={point} onFocusIn={point} onClick={point}>
           <Flow list={list} prompt={prompt} at={at} choose={(i) => (chosen.value = i)} />
