@@ -45,9 +45,10 @@ function sign(c: string): string {
 
 /** A token's text in parts. Characters that cannot be seen have visible signs. */
 export function parts(token: Token): Part[] {
-  const text = written(token);
+  let text = written(token);
   if (text === null) return [{ text: byteSigns((token as TextToken).bytes), sign: true, raw: "" }];
   if (text === "") return [{ text: "∅", sign: true, raw: "" }];
+  if (/^\p{M}/u.test(text)) text = `◌${text}`; // a mark that would join the token before it
   const all: Part[] = [];
   let end = 0;
   for (const match of text.matchAll(invisible)) {

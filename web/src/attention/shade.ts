@@ -28,6 +28,7 @@ export const shades = computed<Shades>(() => {
 
 function read(): Shades {
   const probe = document.body.appendChild(document.createElement("i"));
+  probe.style.setProperty("forced-color-adjust", "none"); // the shades are data
   const stops = [0, 1, 2, 3].map((i) => {
     probe.style.color = `var(--heat-${i})`;
     return getComputedStyle(probe).color;

@@ -183,7 +183,7 @@ function Row({ c, index, active, x, after, taken, take, geometry, shown }: RowPr
       role="button"
       class={`bar${removed ? " removed" : ""}`}
       transform={`translate(0 ${head + index * height})`}
-      tabIndex={Math.min(active.value, shown.length - 1) === index ? 0 : -1}
+      tabindex={Math.min(active.value, shown.length - 1) === index ? 0 : -1}
       aria-label={`Take ${texts.filter((t) => t !== "").join(" ")}`}
       data-token-id={c.id}
       data-rank={c.rank}

@@ -176,7 +176,7 @@ function Node({ n, path, place, tabbed, focused }: NodeProps) {
       role="button"
       class={`node ${place}${token ? "" : " root"}`}
       transform={`translate(${n.left} ${n.x})`}
-      tabIndex={tabbed ? 0 : -1}
+      tabindex={tabbed ? 0 : -1}
       aria-label={`Go to ${text} ${value}${token ? "" : "(the end of the prompt)"}`}
       aria-current={place === "here" ? "step" : undefined}
       data-path={path}
