@@ -105,7 +105,8 @@ function Progress() {
   const reason = r.cached.at(-1)?.finish_reason;
   return (
     <>
-      {both.value} tokens{reason === "stop" ? ", then the model ended the text" : ""}
+      {both.value} {both.value === 1 ? "token" : "tokens"}
+      {reason === "stop" ? ", then the model ended the text" : ""}
     </>
   );
 }

@@ -260,7 +260,7 @@ function Details({ list, at }: { list: TextToken[]; at: number }) {
           bytes.length === 1 ? "1 byte" : `${bytes.length} bytes`,
           <code>{bytes.join(" ")}</code>,
         )}
-        {row("position", "position", `${at} of ${list.length}`)}
+        {row("position", "position", `${at}, counted from 0`)}
         {row("special", "special", token.special ? "yes: a mark, not text" : "no")}
         {row("count", "in this text", count === 1 ? "once" : `${count} times`)}
       </dl>
