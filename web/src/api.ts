@@ -159,7 +159,15 @@ export function setKey(value: string): void {
   key = value;
 }
 
-async function send(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
+// The model that the page shows. Each request names it, so that a server that was started again with another
+// model refuses the request.
+let model = "";
+
+export function setModel(name: string): void {
+  model = name;
+}
+
+async function send(path: string, body?: object, signal?: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = {};
   if (key) headers["Authorization"] = `Bearer ${key}`;
   const options: RequestInit = { headers, cache: "no-store" };
@@ -167,7 +175,7 @@ async function send(path: string, body: unknown, signal?: AbortSignal): Promise<
   if (body !== undefined) {
     headers["Content-Type"] = "application/json";
     options.method = "POST";
-    options.body = JSON.stringify(body);
+    options.body = JSON.stringify(model ? { model, ...body } : body);
   }
   let response: Response;
   try {
@@ -185,17 +193,19 @@ async function send(path: string, body: unknown, signal?: AbortSignal): Promise<
   } catch {
     // the status says enough
   }
+  // A new page shows the server's model. By then the address has the prompt.
+  if (code === "model_not_found") setTimeout(() => location.reload(), 500);
   const seconds = Number(response.headers.get("Retry-After")) || 0;
   throw new ServerError(response.status, message, code ?? "", seconds);
 }
 
 /** Returns the JSON at a path. A body makes it a POST request. */
-export async function get<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+export async function get<T>(path: string, body?: object, signal?: AbortSignal): Promise<T> {
   return (await (await send(path, body, signal)).json()) as T;
 }
 
 /** Yields the server-sent events of a response. */
-export async function* stream<T>(path: string, body: unknown, signal: AbortSignal): AsyncGenerator<T, void> {
+export async function* stream<T>(path: string, body: object, signal: AbortSignal): AsyncGenerator<T, void> {
   const response = await send(path, body, signal);
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -2,7 +2,7 @@
 // keeps its own state in its own file.
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import { get, ServerError, type About, type TextToken, type Tokens } from "./api";
+import { get, ServerError, setModel, type About, type TextToken, type Tokens } from "./api";
 import { persist } from "./retry";
 import { shared } from "./share";
 
@@ -93,6 +93,7 @@ export async function start(): Promise<void> {
   try {
     const model = await persist(() => get<About>("explore/model"), new AbortController().signal, say);
     batch(() => {
+      setModel(model.name);
       about.value = model;
       locked.value = false;
       problem.value = "";

@@ -229,9 +229,9 @@ function Picture({ stale, name }: PictureProps) {
         </text>
       </svg>
       <p class="quiet">
-        Each part of the model adds a vector to what the last position carries. A bar is what this vector adds
-        to the token's logit, with the scale that the last norm has at the end. So the bars add up to the
-        logit, up to rounding.
+        A token's logit is its score: the higher, the more probable. A layer has two parts: attention, which
+        reads other positions, and an MLP, which computes with its own position. A bar shows what a part adds
+        to the score at the last position. The bars add up to the logit, up to rounding.
       </p>
       <div class="lens-save">
         <button type="button" onClick={() => saveSVG("phi3-contributions", picture.current!)}>
