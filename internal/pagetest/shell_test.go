@@ -9,6 +9,8 @@ import (
 
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
+
+	"phi3/internal/demo"
 )
 
 var views = []string{"tokens", "layers", "attention", "next", "cache"}
@@ -177,10 +179,23 @@ func TestLoading(t *testing.T) {
 	require.Equal(t, []string{"The model is loading. The page tries again."}, p.texts("#problem"))
 	require.Empty(t, p.texts("[role=tab]"))
 	p.typeIn("Hello")
-	s.ready()
+	s.ready(demo.Name)
 	p.used(len(s.ids("Hello", false)))
 	require.Equal(t, []string{""}, p.texts("#problem"))
 	p.clean("503")
+}
+
+// A page whose server was started again with another model loads again, and keeps the prompt.
+func TestOtherModel(t *testing.T) {
+	s := start(t, setup{})
+	p := s.open("", look{})
+	p.used(len(s.ids("The capital of Germany is", false)))
+	s.ready("other")
+	p.typeIn("Hello")
+	p.until(`document.querySelector(".model li")?.textContent == "other"`)
+	p.used(len(s.ids("Hello", false)))
+	require.Equal(t, "Hello", eval[string](p, `document.querySelector("#prompt").value`))
+	p.clean("404")
 }
 
 // If the server is full or gone, the page says so, and it goes on when the server is back.

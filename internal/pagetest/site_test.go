@@ -41,7 +41,7 @@ type site struct {
 	server *serve.Server
 	model  *model.Model // a second copy, for expected values
 	tok    *tokenizer.Tokenizer
-	ready  func() // gives the server its model
+	ready  func(name string) // gives the server its model, with this name
 
 	mu        sync.Mutex
 	calls     map[string]int           // requests that began, by path
@@ -70,7 +70,7 @@ func start(t testing.TB, o setup) *site {
 	s.tok, err = tokenizer.Load(o.checkpoint)
 	require.NoError(t, err)
 	s.server = serve.New(serve.Options{Key: o.key, Requests: 64, Log: slog.New(slog.DiscardHandler)})
-	s.ready = func() {
+	s.ready = func(name string) {
 		defaults, err := generate.ReadDefaults(o.checkpoint, true)
 		require.NoError(t, err)
 		m := load(t, o.checkpoint)
@@ -79,13 +79,13 @@ func start(t testing.TB, o setup) *site {
 		t.Cleanup(e.Close)
 		explorer := explore.New(&openai.Service{
 			Engine: e, Codec: &text.Codec{Tokenizer: s.tok}, Config: &m.Config, Context: m.Context,
-			Name: demo.Name, Created: 1, Defaults: defaults,
+			Name: name, Created: 1, Defaults: defaults,
 		}, "cpu")
 		explorer.KVElemBytes = 2
 		s.server.Ready(explorer)
 	}
 	if !o.loading {
-		s.ready()
+		s.ready(demo.Name)
 	}
 	server := httptest.NewServer(s)
 	s.url = server.URL
