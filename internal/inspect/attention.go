@@ -78,8 +78,8 @@ const keyPiece = 1024
 
 // Weights computes, for a query head, counted from 0, the softmax(q·kᵀ/√headDim) of each wanted position over
 // all positions up to itself (spec 3.1; 3.4 for the sliding window). It hands them to each, one position
-// after another: [position+1], with a sum of 1. Several goroutines may compute the weights of several heads. Weights
-// stops when ctx is done.
+// after another: [position+1], with a sum of 1. Several goroutines may compute the weights of several heads.
+// Weights stops when ctx is done.
 func (a *Attention) Weights(ctx context.Context, head int, each func(position int, weights []float64)) error {
 	c := a.config
 	queryWidth, keyWidth := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim

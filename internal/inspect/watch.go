@@ -29,8 +29,8 @@ func watch(m *model.Model, w *watcher) (stop func()) {
 	})
 }
 
-// AfterLayers calls see after every layer of each step until stop is called: layer 0 is the embeddings. There,
-// see may call [model.Model.LensLogits]. Its error ends the step.
+// AfterLayers calls see after every layer of each step until stop is called: layer 0 is the embeddings.
+// There, see may call [model.Model.LensLogits]. Its error ends the step.
 func AfterLayers(m *model.Model, see func(layer int) error) (stop func()) {
 	return watch(m, &watcher{stream: func(layer int, _ model.Matrix) error { return see(layer) }})
 }
