@@ -60,7 +60,9 @@ func wideLines(text string, markdown bool) (wide []int) {
 
 // TestLines checks the files that golangci-lint does not: those in every language but Go.
 func TestLines(t *testing.T) {
-	kinds := []string{".md", ".ts", ".tsx", ".css", ".cu", ".cuh", ".h", ".c", ".cc", ".s", ".sh", ".awk", ".yml"}
+	kinds := []string{
+		".md", ".ts", ".tsx", ".css", ".cu", ".cuh", ".h", ".c", ".cc", ".s", ".sh", ".awk", ".yml",
+	}
 	sources(t, func(path string) {
 		// internal/cpu/encode writes that header.
 		if !slices.Contains(kinds, filepath.Ext(path)) && filepath.Base(path) != "Makefile" ||
