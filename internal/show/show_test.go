@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"unicode"
 	"unicode/utf8"
@@ -71,6 +72,23 @@ func TestWriter(t *testing.T) {
 		require.NoError(t, w.Flush())
 		require.Equal(t, want, b.String())
 	}
+}
+
+// The race detector sees here whether goroutines may share a Writer.
+func TestWriterTogether(t *testing.T) {
+	var b strings.Builder
+	w := NewWriter(&b)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 100 {
+				_, _ = io.WriteString(w, "\u65e5\n")
+			}
+		})
+	}
+	all.Wait()
+	require.NoError(t, w.Flush())
+	require.Equal(t, strings.Repeat("\u65e5\n", 400), b.String())
 }
 
 func TestFprintf(t *testing.T) {

@@ -3,14 +3,17 @@ package show
 import (
 	"io"
 	"slices"
+	"sync"
 	"unicode/utf8"
 )
 
 // Writer applies [Text] or [JSON] to what is written to it, and passes it on. A character may be split
-// between two writes.
+// between two writes. Any number of goroutines may write: the log of a server is written beside notes.
 type Writer struct {
-	to     io.Writer
-	spell  func(string) string
+	to    io.Writer
+	spell func(string) string
+
+	mu     sync.Mutex
 	broken []byte // the first 1 to 3 bytes of a character whose rest has not come
 }
 
@@ -25,6 +28,8 @@ func NewJSONWriter(to io.Writer) *Writer { return &Writer{to: to, spell: JSON} }
 func (w *Writer) Unwrap() io.Writer { return w.to }
 
 func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	text := slices.Concat(w.broken, p)
 	w.broken = nil
 	if n := Incomplete(text); n > 0 {
@@ -41,6 +46,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Flush writes U+FFFD for a character that was not completed.
 func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(w.broken) == 0 {
 		return nil
 	}
