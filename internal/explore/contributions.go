@@ -2,7 +2,6 @@ package explore
 
 import (
 	"context"
-	"slices"
 
 	"phi3/internal/engine"
 	"phi3/internal/inspect"
@@ -40,7 +39,7 @@ func (e *Explorer) Contributions(ctx context.Context, body []byte) (any, error) 
 		return nil, err
 	}
 	var parts inspect.Parts
-	var last lastLogits
+	var last keeper
 	directions := make([][]float64, len(r.Tokens)) // of the tokens
 	request := engine.Request{IDs: r.IDs, MaxNewTokens: 1, Sampler: &last, Watch: &engine.Watch{
 		From: len(r.IDs) - 1,
@@ -78,13 +77,4 @@ func (e *Explorer) Contributions(ctx context.Context, body []byte) (any, error) 
 		answer.Tokens = append(answer.Tokens, c)
 	}
 	return answer, nil
-}
-
-// lastLogits is a sampler that keeps the logits. It chooses any token: what follows does not matter.
-type lastLogits struct{ logits []float32 }
-
-// Sample implements [engine.Sampler].
-func (l *lastLogits) Sample(logits []float32, _ []int32) (int32, error) {
-	l.logits = slices.Clone(logits)
-	return 0, nil
 }

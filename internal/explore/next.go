@@ -145,7 +145,7 @@ func (e *Explorer) logits(ctx context.Context, ids []int32) ([]float32, error) {
 	return keep.logits, nil
 }
 
-// keeper is a sampler that keeps the logits.
+// keeper is a sampler that keeps the logits. It chooses any token: what follows does not matter.
 type keeper struct{ logits []float32 }
 
 // Sample implements [engine.Sampler].
