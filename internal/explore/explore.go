@@ -72,7 +72,7 @@ type About struct {
 type Events func(event any) error
 
 // Model returns what the page must know about the model.
-func (e *Explorer) Model(context.Context) (any, error) {
+func (e *Explorer) Model() About {
 	c := e.Config
 	return About{
 		Name: e.Name, Device: e.Device, Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads,
@@ -80,7 +80,7 @@ func (e *Explorer) Model(context.Context) (any, error) {
 		KVBytes: c.KVBytesPerToken(e.KVElemBytes), SlidingWindow: c.SlidingWindow,
 		ChatTemplate: e.Codec.Tokenizer.HasChatTemplate(), EOS: append([]int32{}, c.EOS...),
 		MaxPositions: MaxPositions, Sampling: e.sampling(),
-	}, nil
+	}
 }
 
 // sampling is the checkpoint's own settings, as the protocol takes them: those for draws count even where the

@@ -74,8 +74,13 @@ func explores(
 	})
 }
 
-// explained makes the route of a view that comes as server-sent events.
-func explained(
+// explore answers with what the page must know about the model.
+func (s *Server) explore(x *exchange, m *ready) error {
+	return s.write(x, http.StatusOK, m.explorer.Model())
+}
+
+// streams makes the route of a view that comes as server-sent events.
+func streams(
 	compute func(*explore.Explorer, context.Context, []byte, explore.Events) error,
 ) func(*Server, *exchange, *ready) error {
 	return withBody(func(s *Server, x *exchange, m *ready, body []byte) error {

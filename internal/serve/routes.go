@@ -40,19 +40,13 @@ var routes = map[string]route{
 	"/version":             {method: http.MethodGet, answer: (*Server).version},
 	"/health":              {method: http.MethodGet, answer: (*Server).health, open: true},
 
-	"/explore/model": {method: http.MethodGet, answer: func(s *Server, x *exchange, m *ready) error {
-		about, err := m.explorer.Model(x.r.Context())
-		if err != nil {
-			return err
-		}
-		return s.write(x, http.StatusOK, about)
-	}},
+	"/explore/model":         {method: http.MethodGet, answer: (*Server).explore},
 	"/explore/tokens":        {method: http.MethodPost, answer: explores((*explore.Explorer).Tokenize)},
 	"/explore/next":          {method: http.MethodPost, answer: explores((*explore.Explorer).Next)},
-	"/explore/layers":        {method: http.MethodPost, answer: explained((*explore.Explorer).Layers)},
+	"/explore/layers":        {method: http.MethodPost, answer: streams((*explore.Explorer).Layers)},
 	"/explore/contributions": {method: http.MethodPost, answer: explores((*explore.Explorer).Contributions)},
 	"/explore/attention":     {method: http.MethodPost, answer: explores((*explore.Explorer).Attention)},
-	"/explore/cache":         {method: http.MethodPost, answer: explained((*explore.Explorer).Cache)},
+	"/explore/cache":         {method: http.MethodPost, answer: streams((*explore.Explorer).Cache)},
 }
 
 // aModel is the beginning of the paths of single models. Their names may contain slashes.
@@ -62,11 +56,12 @@ func find(path string) (name string, r route, err error) {
 	if strings.HasPrefix(path, aModel) {
 		return aModel + "{id}", route{method: http.MethodGet, answer: (*Server).model}, nil
 	}
-	if isPage(path) {
-		return "/", route{method: http.MethodGet, answer: (*Server).page, open: true}, nil
-	}
 	r, ok := routes[path]
-	if !ok {
+	switch {
+	case ok:
+	case isPage(path):
+		return "/", route{method: http.MethodGet, answer: (*Server).page, open: true}, nil
+	default:
 		return "", r, &openai.Error{
 			Status: http.StatusNotFound, Type: "invalid_request_error", Code: new("unknown_url"),
 			Message: "There is nothing at " + show.Message(path) + ". The paths are /v1/chat/completions, " +
